@@ -1,0 +1,50 @@
+# Every target does its own set-up: a clean clone needs Python 3.11+ and make.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python
+WORKDIR ?= runs/quickstart
+
+.PHONY: help venv quickstart test test-slow lint format bench clean
+
+help:  ## Shows the targets.
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+
+venv: .venv/installed  ## Creates .venv with everything the other targets need.
+
+.venv/installed: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "lelp_jax needs Python 3.11 or newer, and '$(PYTHON)' is" \
+	    "$$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; \
+	  exit 1; }
+	@echo "Installing into .venv (once, about a minute) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[experiments,test]'
+	@touch $@
+
+quickstart: venv  ## Distils on scikit-learn's digits and prints the table.
+	@$(RUN) -m experiments.sweep \
+	  --config=experiments/configs/quickstart.py --workdir=$(WORKDIR)
+	@$(RUN) -m experiments.report --workdir=$(WORKDIR)
+
+test: venv  ## Runs the suite, doctests included.
+	@$(RUN) -m pytest -q -n 2 -m 'not slow'
+
+test-slow: venv  ## Runs what takes minutes.
+	@$(RUN) -m pytest -q -m slow
+
+lint: venv  ## Checks style and types.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyrefly check
+
+format: venv  ## Formats the code.
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: venv  ## Measures the kernels, each beside a named reference.
+	@$(RUN) -m benchmarks.moments
+	@$(RUN) -m benchmarks.subsplit
+
+clean:  ## Removes .venv, caches and runs.
+	rm -rf .venv runs build dist *.egg-info .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Learning from Embedding Linear Projections (LELP), in JAX."""
