@@ -1,1 +1,48 @@
-"""Learning from Embedding Linear Projections (LELP), in JAX."""
+"""Learning from Embedding Linear Projections (LELP), in JAX.
+
+Pure functions, by step of the paper: moments of the teacher's embeddings,
+the subspaces in them, the pseudo-subclasses these make, and the loss that
+distils them. See https://arxiv.org/abs/2409.20449.
+"""
+
+from lelp_jax.ablations import identity_subspaces
+from lelp_jax.ablations import random_subspaces
+from lelp_jax.distill import class_log_probs
+from lelp_jax.distill import lelp_loss
+from lelp_jax.distill import lelp_loss_terms
+from lelp_jax.moments import class_moments
+from lelp_jax.moments import ClassMoments
+from lelp_jax.moments import merge_moments
+from lelp_jax.principal import principal_directions
+from lelp_jax.principal import PrincipalDirections
+from lelp_jax.subspaces import fit_subspaces
+from lelp_jax.subspaces import fit_subspaces_from_moments
+from lelp_jax.subspaces import Subspaces
+from lelp_jax.subspaces import subspaces_from_principal
+from lelp_jax.subsplit import log_subsplit
+from lelp_jax.subsplit import subsplit
+from lelp_jax.version import __version__
+
+__all__ = [
+  # Streaming moments (Algorithm 1, appendix G.1).
+  "ClassMoments",
+  "class_moments",
+  "merge_moments",
+  # Step 1: subspaces (Algorithm 1).
+  "PrincipalDirections",
+  "principal_directions",
+  "Subspaces",
+  "subspaces_from_principal",
+  "fit_subspaces",
+  "fit_subspaces_from_moments",
+  "random_subspaces",
+  "identity_subspaces",
+  # Step 2: pseudo-subclasses (Algorithm 2).
+  "subsplit",
+  "log_subsplit",
+  # Step 3: loss and prediction (Algorithm 3).
+  "lelp_loss",
+  "lelp_loss_terms",
+  "class_log_probs",
+  "__version__",
+]

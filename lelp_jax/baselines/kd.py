@@ -1,0 +1,64 @@
+r"""Vanilla knowledge distillation (Hinton, Vinyals and Dean, 2014)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lelp_jax import _checks
+from lelp_jax.distill import lelp_loss
+
+
+def kd_loss(
+  student_logits: jax.Array,
+  teacher_logits: jax.Array,
+  *,
+  temperature: float | jax.Array,
+) -> jax.Array:
+  r"""Computes the vanilla distillation loss of each example.
+
+  .. math::
+    L = \tau^2 \, \mathrm{KL}(\mathrm{softmax}(z^T / \tau) \|
+                              \mathrm{softmax}(z^S / \tau))
+
+  From log probabilities throughout: clipped probabilities would stop the
+  gradient once the logits are far apart. No gradient flows into the teacher.
+
+  Args:
+    student_logits: Unnormalized log probabilities :math:`z^S`, float,
+      ``[..., C]``.
+    teacher_logits: Those of the teacher :math:`z^T`, of the same shape.
+    temperature: Temperature :math:`\tau`, positive scalar.
+
+  Returns:
+    The loss of each example in nats, float32 (float64 for float64 logits),
+    ``[...]``.
+
+  Raises:
+    TypeError: If an array is not floating point.
+    ValueError: If the shapes differ or a concrete temperature is not
+      positive.
+
+  Examples:
+    >>> student, teacher = jnp.array([0., 0.]), jnp.array([2., 0.])
+    >>> round(float(kd_loss(student, teacher, temperature=2.)), 4)
+    0.4438
+
+  References:
+    Hinton, Vinyals and Dean, `Distilling the Knowledge in a Neural Network
+    <https://arxiv.org/abs/1503.02531>`_, section 2.
+  """
+  _checks.check_floating("student_logits", student_logits)
+  _checks.check_floating("teacher_logits", teacher_logits)
+  _checks.check_positive("temperature", temperature)
+  if np.shape(student_logits) != np.shape(teacher_logits):
+    raise ValueError(
+      "student_logits and teacher_logits must have the same shape [..., C], "
+      f"got {np.shape(student_logits)} and {np.shape(teacher_logits)}."
+    )
+  teacher_logits = jnp.asarray(teacher_logits)
+  dtype = jnp.promote_types(teacher_logits.dtype, jnp.float32)
+  log_probs = jax.nn.log_softmax(teacher_logits.astype(dtype) / temperature)
+  # One subclass a class: the same divergence, written once.
+  return lelp_loss(
+    student_logits, log_probs[..., None], temperature=temperature
+  )
