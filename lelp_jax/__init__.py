@@ -19,6 +19,7 @@ from lelp_jax.subspaces import fit_subspaces
 from lelp_jax.subspaces import fit_subspaces_from_moments
 from lelp_jax.subspaces import Subspaces
 from lelp_jax.subspaces import subspaces_from_principal
+from lelp_jax.subspaces import variance_share
 from lelp_jax.subsplit import log_subsplit
 from lelp_jax.subsplit import subsplit
 from lelp_jax.version import __version__
@@ -37,6 +38,7 @@ __all__ = [
   "fit_subspaces_from_moments",
   "random_subspaces",
   "identity_subspaces",
+  "variance_share",
   # Step 2: pseudo-subclasses (Algorithm 2).
   "subsplit",
   "log_subsplit",

@@ -219,7 +219,7 @@ def _class_moments(
   def add_scatter(index, sums):
     c, h, w = tile(index)
     residual, scatter = sums
-    h = h - centre[c]
+    h = h - centre[c][None]
     weighted = h * w[:, None]
     gram = jnp.dot(weighted.T, h, precision=_HIGHEST)
     return residual.at[c].add(weighted.sum(0)), scatter.at[c].add(gram)

@@ -134,7 +134,7 @@ def _span(kernel: jax.Array, rtol: float, all_weights: bool) -> jax.Array:
   if not all_weights:
     kernel = kernel - kernel.mean(axis=1, keepdims=True)
   left, singular, _ = jnp.linalg.svd(kernel, full_matrices=False)
-  return left * (singular > rtol * singular[0])
+  return left * (singular > rtol * singular[0])[None]
 
 
 @functools.partial(jax.jit, static_argnames="num_directions")

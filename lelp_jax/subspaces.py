@@ -294,3 +294,37 @@ def _check_rank(rank: jax.Array, num_subclasses: int, policy: str) -> None:
   warnings.warn(
     f"{message}; the rest have none and are uninformative.", stacklevel=3
   )
+
+
+@jax.jit
+def variance_share(subspaces: Subspaces, moments: ClassMoments) -> jax.Array:
+  r"""Computes the share of each class's variance inside its subspace.
+
+  For orthogonal directions, whatever their scale,
+
+  .. math::
+    \sum_s \frac{\tilde v_{c,s}^T \Sigma_c \tilde v_{c,s}}
+                {\|\tilde v_{c,s}\|^2} \Big/ \mathrm{tr} \, \Sigma_c .
+
+  Args:
+    subspaces: Directions ``[C, S, D]``; zero ones count for nothing.
+    moments: Moments of the embeddings of each class.
+
+  Returns:
+    The shares, in ``[0, 1]``, float, ``[C]``; zero for a class without
+    variance.
+
+  Examples:
+    >>> h = jnp.array([[3., 1.], [-3., 1.], [3., -1.], [-3., -1.]])
+    >>> moments = class_moments(h, jnp.zeros(4, int), num_classes=1)
+    >>> axis = Subspaces(jnp.array([[[5., 0.]]]), jnp.zeros((1, 2)))
+    >>> round(float(variance_share(axis, moments)[0]), 4)
+    0.9
+  """
+  directions = subspaces.directions
+  spread = jnp.matmul(directions, moments.scatter, precision=_HIGHEST)
+  variances = jnp.sum(spread * directions, axis=-1)
+  norms = jnp.sum(directions**2, axis=-1)
+  inside = jnp.sum(variances / jnp.where(norms > 0, norms, 1), axis=-1)
+  total = jnp.trace(moments.scatter, axis1=-2, axis2=-1)
+  return jnp.where(total > 0, inside / jnp.where(total > 0, total, 1), 0)

@@ -171,7 +171,7 @@ def _coordinates(embeddings: jax.Array, subspaces: Subspaces) -> jax.Array:
     counts.sum(), 1
   )
   offsets = jnp.einsum(
-    "cd,csd->cs", means - centre, directions, precision=_HIGHEST
+    "cd,csd->cs", means - centre[None], directions, precision=_HIGHEST
   )
   folded = directions.reshape(num_classes * num_subclasses, width)
   products = jnp.matmul(

@@ -1,0 +1,53 @@
+"""The models by name, and adapters for a user's own.
+
+`MODELS[name](num_outputs, **options)` is a `ModelFns`; the options are the
+attributes of the module, such as `compute_dtype`.
+
+Examples:
+  >>> import jax
+  >>> model = MODELS["mlp"](3, features=(8,))
+  >>> images = jax.numpy.ones([2, 4, 4, 1])
+  >>> params, state = model.init(jax.random.key(0), images)
+  >>> outputs, state = model.apply(params, state, images)
+  >>> outputs.logits.shape
+  (2, 3)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import linen as nn
+
+from lelp_jax import _checks
+from lelp_jax.models.cnn import Cnn
+from lelp_jax.models.interface import from_linen
+from lelp_jax.models.interface import from_nnx
+from lelp_jax.models.interface import Head
+from lelp_jax.models.interface import ModelFns
+from lelp_jax.models.interface import Outputs
+from lelp_jax.models.mlp import Mlp
+
+__all__ = [
+  "MODELS",
+  "Outputs",
+  "Head",
+  "ModelFns",
+  "from_linen",
+  "from_nnx",
+  "Mlp",
+  "Cnn",
+]
+
+
+def _bundled(module: Callable[..., nn.Module]) -> Callable[..., ModelFns]:
+  def make(num_outputs: int, **options: Any) -> ModelFns:
+    _checks.check_at_least("num_outputs", num_outputs, 1)
+    return from_linen(module(num_outputs, **options), head="head")
+
+  return make
+
+
+MODELS: dict[str, Callable[..., ModelFns]] = {
+  "mlp": _bundled(Mlp),
+  "cnn": _bundled(Cnn),
+}

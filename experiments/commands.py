@@ -1,0 +1,84 @@
+"""What the commands share: flags, and errors as one line and an exit code."""
+
+from collections.abc import Iterator
+import contextlib
+import pathlib
+import sys
+from typing import Any
+
+from absl import flags
+from absl import logging
+from ml_collections import config_flags
+
+from experiments.runtime import metric_writer
+from experiments.runtime.interrupts import EXIT_INTERRUPTED
+from experiments.runtime.interrupts import Interrupted
+
+# What users can cause; anything else is a defect and keeps its traceback.
+_USER_ERRORS = (ValueError, FileNotFoundError, FloatingPointError, OSError)
+
+
+def config_flag() -> Any:
+  """Defines --config."""
+  return config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Config file, with its arguments behind a colon.",
+    lock_config=True,
+  )
+
+
+def workdir_flag() -> flags.FlagHolder[str | None]:
+  """Defines --workdir."""
+  return flags.DEFINE_string(
+    "workdir", None, "Folder of results.", required=True
+  )
+
+
+def teachers_flag() -> flags.FlagHolder[str | None]:
+  """Defines --teacher_dir."""
+  return flags.DEFINE_string(
+    "teacher_dir",
+    None,
+    "Folder of teachers, to share them between workdirs; by default "
+    "`teachers` in the workdir.",
+  )
+
+
+def folder(path: str | None) -> Any:
+  """A flag's folder as a path, None where it was not given."""
+  return None if path is None else pathlib.Path(path).expanduser()
+
+
+def no_arguments(argv: list[str]) -> None:
+  """Exits if something on the command line is no flag."""
+  if len(argv) > 1:
+    sys.exit(f"error: unexpected argument {argv[1]!r}; give --flag=value.")
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+  """Turns what a user can cause into one line and an exit code."""
+  logging.set_verbosity(logging.WARNING)  # Orbax tells of every step it takes.
+  try:
+    yield
+  except Interrupted as stop:
+    print(stop, file=sys.stderr)
+    sys.exit(EXIT_INTERRUPTED)
+  except _USER_ERRORS as error:
+    sys.exit(f"error: {error}")
+
+
+def print_result(directory: pathlib.Path) -> None:
+  """Prints the numbers of a finished cell and where they are."""
+  result = metric_writer.read_json(directory / "result.json")
+  teacher = result["teacher"]
+  hyperparameters = result["hyperparameters"] or "no hyperparameters"
+  print(f"{result['method']}, {result['column']}, {hyperparameters}")
+  for name in ("validation", "test"):
+    print(
+      f"  {name}: {100 * result[name]['accuracy']:.2f} % accuracy "
+      f"(teacher {100 * teacher[name]['accuracy']:.2f} %), agrees with the "
+      f"teacher on {100 * result[name]['agreement']:.2f} %"
+    )
+  print(f"  in {directory}")

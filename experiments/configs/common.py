@@ -1,0 +1,120 @@
+"""What every config has: each field once, with what it means.
+
+A config describes one cell: a column of a table (data, teacher, student), a
+method, its hyperparameters and a trial. `config.sweep` describes the table:
+the columns, the methods and the grid of each. It is plain data, nested like
+the config itself; a tuple in it is an axis of a grid.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+def parse_arg(arg: str | None, **defaults: Any) -> ConfigDict:
+  """Parses the text after the colon of --config=file.py:key=value,...
+
+  Args:
+    arg: ``"key=value,flag"`` or None; a bare key means ``True``.
+    **defaults: Every argument there is, with its default; the value is
+      parsed to the type of the default.
+
+  Returns:
+    The arguments, typed.
+
+  Raises:
+    ValueError: If an argument is unknown or its value cannot be parsed.
+  """
+  values = ConfigDict(defaults)
+  for item in filter(None, (arg or "").split(",")):
+    name, _, text = item.partition("=")
+    if name not in defaults:
+      raise ValueError(
+        f"unknown config argument {name!r}; there are {sorted(defaults)}."
+      )
+    values[name] = _parse(name, text or "True", type(defaults[name]))
+  return values
+
+
+def _parse(name: str, text: str, kind: type) -> Any:
+  if kind is bool:
+    if text not in ("True", "False", "1", "0"):
+      raise ValueError(f"config argument {name} must be True or False: {text}")
+    return text in ("True", "1")
+  try:
+    return kind(text)
+  except ValueError as error:
+    raise ValueError(
+      f"config argument {name} must be {kind.__name__}, got {text!r}."
+    ) from error
+
+
+def base_config() -> ConfigDict:
+  """Returns the fields of every config, with their defaults."""
+  config = ConfigDict()
+  config.name = ""  # Of the table or figure.
+  config.title = ""  # What stands above it.
+  config.column = ""  # Which column of the table; names a folder.
+  config.method = "lelp"  # A key of experiments.training.methods.METHODS.
+  config.trial = 0  # Seeds initialisation, dropout, rotation, data order.
+  config.selection = "heldout"  # Which examples choose hyperparameters.
+
+  config.data = ConfigDict()
+  config.data.dataset = ""  # A key of experiments.data.DATASETS.
+  config.data.options = ConfigDict()  # Arguments of its loader.
+  # Trials that see the batches in one order share a stack, and its teacher's
+  # forward pass. The paper's trials differ in it.
+  config.data.shared_batch_order = False
+
+  config.teacher = model()
+  config.teacher.seed = 0
+  config.student = model()
+
+  config.loss = ConfigDict()
+  config.loss.temperature = 1.0  # tau.
+  config.loss.subclass_temperature = 1.0  # beta.
+  config.loss.hard_label_weight = 0.0  # alpha of eq. (1).
+  # Temperature of the student's class probabilities when it predicts: "train"
+  # for the loss's own, or "one" (A-13).
+  config.loss.prediction_temperature = "train"
+
+  config.subspace = ConfigDict()
+  config.subspace.kind = "lelp"  # Or "pca", "random", "identity" (App. C).
+  config.subspace.num_subclasses = 10  # S, of each class.
+  config.subspace.null_space = "weights"  # A-3.
+  config.subspace.rotation = "haar"  # A-9.
+  config.subspace.normalization = "max"  # A-6.
+  config.subspace.rank_deficient = "complete"  # A-10.
+
+  config.stack = ConfigDict()
+  config.stack.cells = "auto"  # Or "vmap", "map": how stacked cells run.
+  config.stack.max_cells = 256  # Larger stacks are cut.
+
+  config.sweep = ConfigDict()
+  config.sweep.num_trials = 3
+  config.sweep.columns_are = "settings"  # Or "replicates" of one setting.
+  config.sweep.columns = ConfigDict()  # column -> overrides.
+  config.sweep.methods = ConfigDict()  # row -> overrides; tuples are axes.
+  config.sweep.notes = ()
+  return config
+
+
+def model() -> ConfigDict:
+  """Returns the fields of a model and how it is trained."""
+  fields = ConfigDict()
+  fields.model = "mlp"  # A key of lelp_jax.models.MODELS.
+  fields.options = ConfigDict()  # Arguments of its constructor.
+  fields.num_steps = 1000
+  fields.batch_size = 64
+  fields.optimizer = "adam"  # Or "sgd".
+  fields.momentum = 0.9  # Of "sgd".
+  fields.nesterov = False  # Of "sgd".
+  fields.learning_rate = 1e-3
+  fields.schedule = "constant"  # Or "cosine", to 1e-6 as in the paper.
+  fields.weight_decay = 0.0  # Decoupled, on kernels only.
+  fields.max_shift = 0.0  # Augmentation: random shift, share of the size.
+  fields.flip = False  # Augmentation: random horizontal flip.
+  # Steps compiled as one program; evaluated and saved after each.
+  fields.steps_per_chunk = 250
+  fields.eval_batch_size = 512
+  return fields

@@ -1,0 +1,113 @@
+"""Scikit-learn's handwritten digits, with parity as the label.
+
+1,797 real images of 8 x 8 pixels that come with scikit-learn: no download. Two
+classes, odd and even, of five digits each, which nobody tells the student.
+"""
+
+import numpy as np
+
+from experiments.data import types
+
+_NUM_EXAMPLES = 1797
+
+TASK = types.Task(
+  name="digits",
+  num_classes=2,
+  fine_to_class=tuple(digit % 2 for digit in range(10)),
+  image_shape=(8, 8, 1),
+  scale=16.0,
+)
+
+
+def load(
+  split_seed: int,
+  *,
+  num_train: int = 1000,
+  num_transfer: int = 100,
+  num_validation: int = 297,
+  num_test: int = 500,
+) -> types.Splits:
+  """Returns the digits, split at random with the ten digits balanced.
+
+  In each split, a digit's share is what it is in all the data, to within two
+  examples.
+
+  Args:
+    split_seed: Another seed, another split.
+    num_train: Number of examples the teacher trains on.
+    num_transfer: How many of those the students train on.
+    num_validation: Number of examples to choose settings on.
+    num_test: Number of examples to measure on.
+
+  Returns:
+    Images uint8 [N, 8, 8, 1] with values 0 to 16, labels digit % 2, fine
+    labels the digit, ids the position in scikit-learn's arrays.
+
+  Raises:
+    ValueError: If the sizes do not add up to the number of examples.
+  """
+  _check_sizes(num_train, num_transfer, num_validation, num_test)
+  # Here because it takes a second, and the other datasets do without it.
+  from sklearn import datasets
+
+  images, digits = map(np.asarray, datasets.load_digits(return_X_y=True))
+  arrays = {
+    "inputs": images.reshape(-1, 8, 8, 1).astype(np.uint8),
+    "labels": (digits % 2).astype(np.int32),
+    "fine_labels": digits.astype(np.int32),
+    "ids": np.arange(len(digits), dtype=np.int32),
+  }
+  order = _balanced_order(digits, np.random.default_rng(split_seed))
+
+  def part(start: int, size: int) -> types.Arrays:
+    ids = order[start : start + size]
+    return {name: array[ids] for name, array in arrays.items()}
+
+  return types.Splits(
+    task=TASK,
+    train=part(0, num_train),
+    transfer=part(0, num_transfer),
+    validation=part(num_train, num_validation),
+    test=part(num_train + num_validation, num_test),
+  )
+
+
+def _balanced_order(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  """Returns a random order, every stretch of which holds all digits equally.
+
+  Each digit's examples are shuffled and spread evenly over [0, 1), with an
+  offset of the digit's own; the order is that of their places.
+  """
+  places = np.empty(len(digits))
+  for digit in np.unique(digits):
+    (members,) = np.nonzero(digits == digit)
+    rank = rng.permutation(len(members))
+    places[members] = (rank + rng.random()) / len(members)
+  return np.argsort(places)
+
+
+def _check_sizes(
+  num_train: int, num_transfer: int, num_validation: int, num_test: int
+) -> None:
+  """Raises ValueError unless the splits have examples and use all there are."""
+  sizes = {
+    "num_train": num_train,
+    "num_transfer": num_transfer,
+    "num_validation": num_validation,
+    "num_test": num_test,
+  }
+  for name, size in sizes.items():
+    least = 0 if name == "num_validation" else 1
+    if size < least:
+      raise ValueError(f"{name} must be at least {least}, got {size}.")
+  if num_train + num_validation + num_test != _NUM_EXAMPLES:
+    raise ValueError(
+      f"num_train + num_validation + num_test must be {_NUM_EXAMPLES}, got "
+      f"{num_train} + {num_validation} + {num_test} = "
+      f"{num_train + num_validation + num_test}: give num_test the rest."
+    )
+  if num_transfer > num_train:
+    raise ValueError(
+      f"num_transfer must be at most num_train = {num_train}, of which it is a "
+      f"part, got {num_transfer}."
+    )

@@ -1,0 +1,32 @@
+r"""Trains one cell: its teacher if there is none yet, then its student.
+
+  python -m experiments.main \
+    --config=experiments/configs/quickstart.py:method=lelp --workdir=runs/one
+
+Interrupted and started again it continues from its last checkpoint.
+"""
+
+from absl import app
+
+from experiments import commands
+from experiments.training import runs
+
+_CONFIG = commands.config_flag()
+_WORKDIR = commands.workdir_flag()
+_TEACHERS = commands.teachers_flag()
+
+
+def main(argv: list[str]) -> None:
+  """Trains the cell that the flags describe."""
+  commands.no_arguments(argv)
+  with commands.reported():
+    (folder,) = runs.run_cells(
+      [_CONFIG.value],
+      commands.folder(_WORKDIR.value),
+      teacher_directory=commands.folder(_TEACHERS.value),
+    )
+    commands.print_result(folder)
+
+
+if __name__ == "__main__":
+  app.run(main)

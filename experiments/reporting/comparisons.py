@@ -1,0 +1,110 @@
+"""Who is compared with whom: baselines, teachers and differences."""
+
+from collections.abc import Iterable
+
+from experiments.reporting.records import Results
+from experiments.reporting.records import Teacher
+from experiments.reporting.statistics import Estimate
+from experiments.reporting.statistics import estimate
+from experiments.reporting.statistics import paired_difference
+from experiments.reporting.statistics import Summaries
+from experiments.reporting.statistics import Summary
+
+LELP = "lelp"
+ORACLE = "oracle"
+# Spec 7: neither the oracle, nor clusterings, nor ablations are baselines.
+_NO_BASELINES = (LELP, ORACLE, "agglomerative", "kmeans", "tsne_kmeans")
+# Its teacher is trained for it alone (paper, Table 3) and has its own row.
+SUBCLASS = "subclass"
+
+
+def teachers(
+  summaries: Summaries, column: str, methods: Iterable[str]
+) -> tuple[Teacher, ...]:
+  """The different teachers that methods had in a column."""
+  found = {}
+  for method in methods:
+    summary = summaries.get((column, method))
+    for cell in summary.cells if summary else ():
+      if cell.teacher is not None:
+        found.setdefault(cell.teacher.digest, cell.teacher)
+  return tuple(found.values())
+
+
+def is_baseline(method: str) -> bool:
+  """Whether a gain of LELP over this method counts (spec 7)."""
+  return method not in _NO_BASELINES and not method.startswith(f"{LELP}_")
+
+
+def over_columns(
+  results: Results, summaries: Summaries, method: str
+) -> Estimate | None:
+  """Mean of a method over the columns that it has; None for none."""
+  means = [
+    summaries[column.id, method].test.mean
+    for column in results.columns
+    if (column.id, method) in summaries
+  ]
+  return estimate(means) if means else None
+
+
+def difference_in_column(
+  summaries: Summaries, column: str, method: str, other: str
+) -> Estimate | None:
+  """`method` minus `other` in one column, paired by the trial's number."""
+  a = _by_trial(summaries.get((column, method)))
+  b = _by_trial(summaries.get((column, other)))
+  trials = sorted(a.keys() & b.keys())
+  if not trials:
+    return None
+  return paired_difference([a[t] for t in trials], [b[t] for t in trials])
+
+
+def _by_trial(summary: Summary | None) -> dict[int, float]:
+  cells = summary.cells if summary else ()
+  return {cell.trial: 100 * cell.test.accuracy for cell in cells}
+
+
+def difference_over_columns(
+  results: Results, summaries: Summaries, method: str, other: str
+) -> Estimate | None:
+  """`method` minus `other`, paired over the columns that both have."""
+  pairs = [
+    (summaries[c.id, method].test.mean, summaries[c.id, other].test.mean)
+    for c in results.columns
+    if (c.id, method) in summaries and (c.id, other) in summaries
+  ]
+  if not pairs:
+    return None
+  return paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+
+
+def best_baseline(
+  results: Results, summaries: Summaries, column: str | None = None
+) -> str | None:
+  """The baseline of the highest test accuracy; over all columns for None.
+
+  Chosen by the test accuracy, as in the paper: this favours the baselines.
+  """
+  means = {}
+  for method in results.methods:
+    if not is_baseline(method.id):
+      continue
+    if column is None:
+      whole = over_columns(results, summaries, method.id)
+    else:
+      summary = summaries.get((column, method.id))
+      whole = summary.test if summary else None
+    if whole is not None:
+      means[method.id] = whole.mean
+  # The order of the methods decides among equals.
+  return max(means, key=lambda method: means[method]) if means else None
+
+
+def teacher_groups(results: Results) -> dict[str, list[str]]:
+  """Label of each teacher row, and the methods whose teacher it is."""
+  ids = [method.id for method in results.methods]
+  groups = {"Teacher": [method for method in ids if method != SUBCLASS]}
+  if SUBCLASS in ids:
+    groups[f"{results.method_title(SUBCLASS)} teacher"] = [SUBCLASS]
+  return groups

@@ -1,0 +1,173 @@
+"""The smaller tables: what was chosen, and what happened inside."""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.reporting import comparisons
+from experiments.reporting.layout import Row
+from experiments.reporting.layout import Table
+from experiments.reporting.layout import TableCell
+from experiments.reporting.records import Cell
+from experiments.reporting.records import Named
+from experiments.reporting.records import Results
+from experiments.reporting.statistics import estimate
+from experiments.reporting.statistics import Summaries
+from experiments.reporting.statistics import summarize
+from experiments.reporting.statistics import Summary
+
+
+def hyperparameter_table(results: Results) -> Table:
+  """Builds the table of the chosen hyperparameters.
+
+  Args:
+    results: What `results.load` returns.
+
+  Returns:
+    A column for each of the sweep's. Rows for each method: what was chosen,
+    by which held-out accuracy, and the spread of the test accuracy.
+  """
+  summaries = summarize(results)
+  rows = []
+  for method in results.methods:
+    rows += _method_rows(results, summaries, method)
+  where = "held-out validation" if results.selection == "heldout" else "TEST"
+  return Table(
+    title=f"{results.title}: chosen hyperparameters",
+    header=tuple(column.title for column in results.columns),
+    rows=tuple(rows),
+    caption=(
+      f"Of all settings tried, the one of the highest mean {where} accuracy"
+      " over trials. Validation accuracy in %: its mean over trials. Test"
+      " deviation in points: the standard deviation (n - 1) of its test"
+      " accuracy over trials."
+    ),
+  )
+
+
+def _method_rows(
+  results: Results, summaries: Summaries, method: Named
+) -> list[Row]:
+  found = [summaries.get((c.id, method.id)) for c in results.columns]
+  names = {name: None for s in found if s for name in s.hyperparameters}
+  readers: dict[str, Callable[[Summary], str]] = {
+    name.replace("_", " "): lambda s, name=name: _short(
+      s.hyperparameters.get(name)
+    )
+    for name in names
+  }
+  readers["settings tried"] = lambda s: str(s.num_settings)
+  readers["validation accuracy"] = lambda s: (
+    f"{s.validation.mean:.2f}" if s.validation else ""
+  )
+  readers["test deviation"] = lambda s: (
+    "" if s.test.std is None else f"{s.test.std:.2f}"
+  )
+  rows = []
+  for label, read in readers.items():
+    texts = [read(summary) if summary else "" for summary in found]
+    if any(texts):
+      rows.append(_row(f"{method.title}, {label}", texts, method.id))
+  return rows
+
+
+def _short(value: Any) -> str:
+  if value is None:
+    return ""
+  return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def diagnostics_table(results: Results) -> Table:
+  """Builds the table of what the students did beside their accuracy.
+
+  Args:
+    results: What `results.load` returns.
+
+  Returns:
+    A row for each method, over all columns where they are replicates, else for
+    each method of each column.
+  """
+  summaries = summarize(results)
+  groups = [("", [column.id for column in results.columns])]
+  if results.columns_are == "settings" and len(results.columns) > 1:
+    groups = [(f"{c.title}: ", [c.id]) for c in results.columns]
+  rows = []
+  for prefix, columns in groups:
+    rows += _diagnostic_rows(results, summaries, prefix, columns)
+  return Table(
+    title=f"{results.title}: diagnostics",
+    header=(
+      "agreement",
+      "class term",
+      "subclass term",
+      "variance share",
+      "parameters",
+    ),
+    rows=tuple(rows),
+    caption=(
+      "Means over the runs with the chosen hyperparameters. Agreement: test"
+      " examples in % on which student and teacher predict the same class."
+      " Class and subclass term: the two parts of the training loss at the last"
+      " step, not comparable between methods or temperatures. Variance share: %"
+      " of the teacher's variance within a class that the chosen directions"
+      " carry, mean over classes."
+    ),
+  )
+
+
+def _diagnostic_rows(
+  results: Results, summaries: Summaries, prefix: str, columns: Sequence[str]
+) -> list[Row]:
+  rows = []
+  for label, methods in comparisons.teacher_groups(results).items():
+    found = [
+      teacher
+      for column in columns
+      for teacher in comparisons.teachers(summaries, column, methods)
+    ]
+    texts = ("", "", "", "", _count(t.num_parameters for t in found))
+    if found:
+      rows.append(_row(prefix + label, texts, f"{prefix}teacher"))
+  for method in results.methods:
+    cells = [
+      cell
+      for column in columns
+      if (column, method.id) in summaries
+      for cell in summaries[column, method.id].cells
+    ]
+    if cells:
+      rows.append(_row(prefix + method.title, _diagnostics(cells), prefix))
+  return rows
+
+
+def _row(label: str, texts: Iterable[str], group: str) -> Row:
+  return Row(label, tuple(TableCell(text) for text in texts), group)
+
+
+def _diagnostics(cells: Sequence[Cell]) -> tuple[str, ...]:
+  return (
+    _mean((c.test.agreement for c in cells), lambda x: f"{100 * x:.2f}"),
+    _mean((c.train.get("class_term") for c in cells), lambda x: f"{x:.3g}"),
+    _mean((c.train.get("subclass_term") for c in cells), lambda x: f"{x:.3g}"),
+    _mean(
+      (share for c in cells for share in c.variance_share),
+      lambda x: f"{100 * x:.1f}",
+    ),
+    _count(c.num_parameters for c in cells),
+  )
+
+
+def _mean(values: Iterable[float | None], form: Callable[[float], str]) -> str:
+  known = [value for value in values if value is not None]
+  return form(estimate(known).mean) if known else ""
+
+
+def _count(values: Iterable[int | None]) -> str:
+  """One number, or a range where the columns differ."""
+  known = sorted({value for value in values if value is not None})
+  if not known:
+    return ""
+  if len(known) == 1:
+    return f"{known[0]:,}"
+  return f"{known[0]:,} to {known[-1]:,}"

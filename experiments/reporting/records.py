@@ -1,0 +1,124 @@
+"""What a report is made of: one record for each finished run."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+# The order and the titles of a table where no sweep.json gives them.
+METHOD_TITLES = {
+  "oracle": "Oracle clustering",
+  "standard": "Standard training",
+  "vanilla": "Vanilla distillation",
+  "embedding": "Embedding distillation",
+  "fitnet": "FitNet",
+  "vid": "VID",
+  "rkd": "Relational KD",
+  "dkd": "DKD",
+  "crd": "CRD",
+  "subclass": "Subclass distillation",
+  "agglomerative": "Agglomerative",
+  "kmeans": "K-means",
+  "tsne_kmeans": "t-SNE & K-means",
+  "lelp": "LELP",
+  "lelp_pca": "LELP, plain principal directions",
+  "lelp_random": "LELP, random directions",
+  "lelp_identity": "LELP, all coordinates",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+  """A column or a method: its folder and what a reader should see."""
+
+  id: str
+  title: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+  """What a model reaches on one set of examples; fractions, not percent."""
+
+  accuracy: float
+  loss: float | None = None
+  agreement: float | None = None
+  num_examples: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+  """The teacher of a run."""
+
+  digest: str
+  test: Scores
+  num_parameters: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """One finished run: a method with its hyperparameters, one trial.
+
+  Attributes:
+    column: Id of the column, a split or a setting.
+    method: Id of the method.
+    digest: Names the hyperparameters: equal for all trials of one setting.
+    trial: Number of the trial, from 0.
+    hyperparameters: What the digest stands for.
+    test: Scores on the test examples after the last step.
+    validation: Scores on the held-out examples, None where none were held out.
+    train: Losses of the last training steps by name.
+    variance_share: For each class the share of the teacher's variance that the
+      chosen directions carry; empty where the method has no directions.
+    teacher: The teacher, None for a method without one.
+    num_parameters: Number of parameters of the student.
+  """
+
+  column: str
+  method: str
+  digest: str
+  trial: int
+  hyperparameters: Mapping[str, Any]
+  test: Scores
+  validation: Scores | None = None
+  train: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  variance_share: tuple[float, ...] = ()
+  teacher: Teacher | None = None
+  num_parameters: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+  """All finished runs of a workdir and what they were meant to be.
+
+  Attributes:
+    name: Short name of the sweep.
+    title: What a reader should see above a table.
+    columns: Columns in the order of the table.
+    methods: Methods in the order of the table.
+    num_trials: Trials asked for in each cell.
+    selection: "heldout" or "test": where hyperparameters are chosen (A-37).
+    columns_are: "replicates" (random splits of one data set, so that a mean
+      over the columns means something) or "settings".
+    num_expected: Number of runs asked for, None where nothing says.
+    cells: The runs that are there.
+    notes: What a reader has to know, one sentence each.
+  """
+
+  name: str
+  title: str
+  columns: tuple[Named, ...]
+  methods: tuple[Named, ...]
+  num_trials: int
+  selection: str
+  columns_are: str
+  num_expected: int | None
+  cells: tuple[Cell, ...]
+  notes: tuple[str, ...] = ()
+
+  @property
+  def num_missing(self) -> int:
+    """Number of runs that were asked for and are not there."""
+    return max(0, (self.num_expected or 0) - len(self.cells))
+
+  def method_title(self, method: str) -> str:
+    """The title of a method by its id."""
+    return next(m.title for m in self.methods if m.id == method)

@@ -1,0 +1,272 @@
+"""The tables of a report, laid out as Tables 1 and 3 of the paper."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from experiments.reporting import comparisons
+from experiments.reporting.details import diagnostics_table
+from experiments.reporting.details import hyperparameter_table
+from experiments.reporting.layout import BEST
+from experiments.reporting.layout import Row
+from experiments.reporting.layout import SECOND
+from experiments.reporting.layout import Table
+from experiments.reporting.layout import TableCell
+from experiments.reporting.layout import to_markdown
+from experiments.reporting.layout import to_text
+from experiments.reporting.records import Results
+from experiments.reporting.sentence import in_sentence
+from experiments.reporting.sentence import what_to_read_off
+from experiments.reporting.statistics import Estimate
+from experiments.reporting.statistics import estimate
+from experiments.reporting.statistics import Summaries
+from experiments.reporting.statistics import summarize
+
+__all__ = [
+  "accuracy_table",
+  "hyperparameter_table",
+  "diagnostics_table",
+  "what_to_read_off",
+  "to_markdown",
+  "to_text",
+]
+
+
+def accuracy_table(results: Results) -> Table:
+  """Builds the main table: test accuracies and the gains of LELP.
+
+  Args:
+    results: What `results.load` returns.
+
+  Returns:
+    A column for each of the sweep's, and one over all where they are
+    replicates. Rows: teacher and oracle, the students, the gains.
+  """
+  summaries = summarize(results)
+  students = [m for m in results.methods if m.id != comparisons.ORACLE]
+  references = [m for m in results.methods if m.id == comparisons.ORACLE]
+  rows = _teacher_rows(results, summaries)
+  for method in references:
+    label = f"{method.title} (upper bound)"
+    cells = _accuracy_cells(results, summaries, method.id)
+    rows.append(Row(label, cells, "references"))
+  ranked = [
+    Row(m.title, _accuracy_cells(results, summaries, m.id), "students")
+    for m in students
+  ]
+  rows += _mark(ranked)
+  rows += _gain_rows(results, summaries)
+  header = [column.title for column in results.columns]
+  if _has_overall(results):
+    header.append(_overall_title(results))
+  return Table(
+    title=f"{results.title}: test accuracy",
+    header=tuple(header),
+    rows=tuple(rows),
+    caption=_caption(results, summaries),
+    notes=(
+      *_best_baseline_notes(results, summaries),
+      *_replicate_notes(results),
+      *results.notes,
+    ),
+  )
+
+
+def _has_overall(results: Results) -> bool:
+  return results.columns_are == "replicates" and len(results.columns) > 1
+
+
+def _overall_title(results: Results) -> str:
+  return f"all {len(results.columns)} splits"
+
+
+def _number(value: Estimate, expected: int, *, sign: bool = False) -> str:
+  """Mean ± standard error, and the count where it is not the expected one."""
+  text = _signed(value.mean) if sign else f"{value.mean:.2f}"
+  if value.standard_error is not None:
+    text += f" ± {value.standard_error:.2f}"
+  return text if value.n == expected else f"{text} (n={value.n})"
+
+
+def _signed(value: float) -> str:
+  # Adding 0.0 turns the -0.0 that rounding leaves into 0.0.
+  return f"{round(value, 2) + 0.0:+.2f}"
+
+
+def _accuracy_cells(
+  results: Results, summaries: Summaries, method: str
+) -> tuple[TableCell, ...]:
+  cells = []
+  for column in results.columns:
+    summary = summaries.get((column.id, method))
+    text = _number(summary.test, results.num_trials) if summary else ""
+    cells.append(TableCell(text))
+  if _has_overall(results):
+    whole = comparisons.over_columns(results, summaries, method)
+    text = _number(whole, len(results.columns)) if whole else ""
+    cells.append(TableCell(text))
+  return tuple(cells)
+
+
+def _teacher_rows(results: Results, summaries: Summaries) -> list[Row]:
+  """The teacher, and the one that Subclass Distillation trains for itself."""
+  rows = []
+  for label, methods in comparisons.teacher_groups(results).items():
+    cells, means = [], []
+    for column in results.columns:
+      found = comparisons.teachers(summaries, column.id, methods)
+      text = ""
+      if found:
+        whole = estimate(100 * teacher.test.accuracy for teacher in found)
+        means.append(whole.mean)
+        text = _number(whole, whole.n)
+      cells.append(TableCell(text))
+    if _has_overall(results):
+      text = _number(estimate(means), len(results.columns)) if means else ""
+      cells.append(TableCell(text))
+    if means:
+      rows.append(Row(label, tuple(cells), "references"))
+  return rows
+
+
+def _mark(rows: list[Row]) -> list[Row]:
+  """Marks the best and the second best of each column, as printed."""
+  columns = list(zip(*(row.cells for row in rows), strict=True))
+  marked = [_mark_column(cells) for cells in columns]
+  return [
+    dataclasses.replace(row, cells=tuple(column[i] for column in marked))
+    for i, row in enumerate(rows)
+  ]
+
+
+def _mark_column(cells: Sequence[TableCell]) -> list[TableCell]:
+  # Two that print alike share a rank: the digits shown decide. A mean over
+  # fewer runs than the others' is not ranked beside them.
+  printed = [
+    "" if "(n=" in cell.text else cell.text.split(" ")[0] for cell in cells
+  ]
+  order = sorted({text for text in printed if text}, key=float, reverse=True)
+  marks = dict(zip(order, (BEST, SECOND), strict=False))
+  return [
+    dataclasses.replace(cell, mark=marks.get(text, ""))
+    for cell, text in zip(cells, printed, strict=True)
+  ]
+
+
+def _gain_rows(results: Results, summaries: Summaries) -> list[Row]:
+  """LELP minus the best baseline, vanilla distillation, standard training."""
+  ids = [method.id for method in results.methods]
+  if comparisons.LELP not in ids:
+    return []
+  lelp = results.method_title(comparisons.LELP)
+  others: list[tuple[str, str | None]] = []
+  # With one baseline alone its own row says it already.
+  if sum(comparisons.is_baseline(method) for method in ids) > 1:
+    others.append(("best baseline", None))
+  others += [
+    (in_sentence(results.method_title(other)), other)
+    for other in ("vanilla", "standard")
+    if other in ids
+  ]
+  return [
+    Row(f"{lelp} - {name}", _gain_cells(results, summaries, other), "gains")
+    for name, other in others
+  ]
+
+
+def _gain_cells(
+  results: Results, summaries: Summaries, other: str | None
+) -> tuple[TableCell, ...]:
+  cells = []
+  for column in results.columns:
+    gain = _gain(results, summaries, column.id, other)
+    text = _number(gain, results.num_trials, sign=True) if gain else ""
+    cells.append(TableCell(text))
+  if _has_overall(results):
+    gain = _gain(results, summaries, None, other)
+    text = _number(gain, len(results.columns), sign=True) if gain else ""
+    if gain and gain.interval:
+      low, high = gain.interval
+      text += f"\n[{_signed(low)}, {_signed(high)}]"
+    cells.append(TableCell(text))
+  return tuple(cells)
+
+
+def _gain(
+  results: Results,
+  summaries: Summaries,
+  column: str | None,
+  other: str | None,
+) -> Estimate | None:
+  """LELP minus a baseline (None: the best) in a column (None: over all)."""
+  rival = other or comparisons.best_baseline(results, summaries, column)
+  if rival is None:
+    return None
+  if column is None:
+    return comparisons.difference_over_columns(
+      results, summaries, comparisons.LELP, rival
+    )
+  return comparisons.difference_in_column(
+    summaries, column, comparisons.LELP, rival
+  )
+
+
+def _best_baseline_notes(results: Results, summaries: Summaries) -> list[str]:
+  """Says which baseline is the best one, for each column."""
+  titles = {column.id: column.title for column in results.columns}
+  best = {
+    title: comparisons.best_baseline(results, summaries, column)
+    for column, title in titles.items()
+  }
+  if _has_overall(results):
+    whole = comparisons.best_baseline(results, summaries)
+    best[_overall_title(results)] = whole
+  where: dict[str, list[str]] = {}
+  for title, method in best.items():
+    if method is not None:
+      where.setdefault(results.method_title(method), []).append(title)
+  named = "; ".join(
+    f"{method} ({', '.join(at) if len(where) > 1 else 'every column'})"
+    for method, at in where.items()
+  )
+  return [f"Best baseline by test accuracy: {named}."] if where else []
+
+
+def _replicate_notes(results: Results) -> list[str]:
+  if not _has_overall(results):
+    return []
+  return [
+    "The splits share the examples of one data set: intervals over splits are"
+    " for a new split of this data set and somewhat too narrow."
+  ]
+
+
+def _caption(results: Results, summaries: Summaries) -> str:
+  """Says what every number of the main table is."""
+  trials = results.num_trials
+  text = "Test accuracy in % after the last step"
+  if trials > 1:
+    text += f": mean ± standard error over {trials} trials"
+    if any(summary.test.n != trials for summary in summaries.values()):
+      text += " (n=: over that many)"
+  else:
+    text += ", one trial, so no error"
+  text += f". {_selection(results, summaries)}"
+  if any(method.id == comparisons.LELP for method in results.methods):
+    text += " Gains in points, paired by trial."
+  if _has_overall(results):
+    text += (
+      f" Last column: mean ± standard error over the {len(results.columns)}"
+      " splits' means, gains paired by split, in brackets their 95 % interval."
+    )
+  return text
+
+
+def _selection(results: Results, summaries: Summaries) -> str:
+  if all(summary.num_settings == 1 for summary in summaries.values()):
+    return "One setting of each method: nothing was chosen."
+  if results.selection == "test":
+    return (
+      "Hyperparameters chosen on the TEST data, as in the paper:"
+      " the numbers are optimistic."
+    )
+  return "Hyperparameters chosen on held-out validation data."

@@ -1,0 +1,159 @@
+"""Devices: how a stack of cells and its batches are laid over them."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+from typing import TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType
+from jax.sharding import Mesh
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec
+from jax.sharding import Sharding
+
+Tree = TypeVar("Tree")
+
+# Auto and not jax.make_mesh's default, Explicit: with sharding in the types, a
+# Gram matrix over the batch (the relational losses), Linen's Dropout and its
+# Embed are errors. Under Auto the program means the same on any mesh.
+_AXIS_TYPES = (AxisType.Auto, AxisType.Auto)
+
+
+def make_mesh(
+  num_cells: int,
+  batch_size: int,
+  devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
+  """Returns a mesh ("cell", "data") for a stack of cells that share batches.
+
+  Cells need nothing from each other, so they come first: the `cell` axis takes
+  the largest divisor of the number of devices that also divides `num_cells`.
+  The devices left to each group of cells share its batches along `data`: as
+  many of them as divide the batch. Where that is not all of them the rest stay
+  idle, and the result is the same: 7 devices, 1 cell and batches of 64 use 4.
+
+  Args:
+    num_cells: Number of cells in the stack, at least 1.
+    batch_size: Number of examples in a batch, over all devices.
+    devices: The devices to use; all that JAX sees if None.
+
+  Returns:
+    A mesh whose `cell` size divides `num_cells` and whose `data` size divides
+    `batch_size`, with `AxisType.Auto` axes.
+
+  Raises:
+    ValueError: If a size is not positive, or if idle devices would leave a
+      process with nothing to do.
+  """
+  for name, size in (("num_cells", num_cells), ("batch_size", batch_size)):
+    if size < 1:
+      raise ValueError(f"{name} must be at least 1, got {size}.")
+  devices = list(jax.devices() if devices is None else devices)
+  if not devices:
+    raise ValueError("devices must name at least one device, got none.")
+  cell = math.gcd(len(devices), num_cells)
+  share = len(devices) // cell
+  data = max(n for n in range(1, share + 1) if batch_size % n == 0)
+  if cell * data == len(devices):
+    # Knows the interconnect: neighbours along `data` are neighbours on it.
+    return jax.make_mesh(
+      (cell, data), ("cell", "data"), axis_types=_AXIS_TYPES, devices=devices
+    )
+  used = devices[: cell * data]
+  _check_every_process_has_one(devices, used, num_cells, batch_size)
+  return Mesh(
+    np.array(used).reshape(cell, data),
+    ("cell", "data"),
+    axis_types=_AXIS_TYPES,
+  )
+
+
+def _check_every_process_has_one(
+  devices: list[jax.Device],
+  used: list[jax.Device],
+  num_cells: int,
+  batch_size: int,
+) -> None:
+  """Raises ValueError if a process owns devices, and none of those used."""
+  idle = {d.process_index for d in devices} - {d.process_index for d in used}
+  if idle:
+    raise ValueError(
+      f"{num_cells} cells with batches of {batch_size} use {len(used)} of "
+      f"{len(devices)} devices, none of them on processes {sorted(idle)}: "
+      "choose a batch size or a number of cells that the devices divide, or "
+      "start fewer processes."
+    )
+
+
+def cell_sharding(mesh: Mesh) -> NamedSharding:
+  """The sharding of what has one slice a cell on its first axis."""
+  return NamedSharding(mesh, PartitionSpec("cell"))
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  """The sharding of what has one row an example on its first axis."""
+  return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """The sharding of what every device holds whole."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def place(tree: Tree, sharding: Sharding) -> Tree:
+  """Returns a tree of arrays with every leaf laid out by one sharding.
+
+  With several processes each gives the same values, as they do when they
+  compute them from the same seed.
+
+  Args:
+    tree: Arrays, of NumPy or JAX, typed keys included.
+    sharding: Where they go: one of this file's, on a mesh of any size.
+
+  Returns:
+    The same tree of `jax.Array`.
+  """
+  if sharding.is_fully_addressable:
+    return jax.device_put(tree, sharding)
+  return jax.tree.map(lambda leaf: _place_everywhere(leaf, sharding), tree)
+
+
+def _place_everywhere(leaf: Any, sharding: Sharding) -> jax.Array:
+  """Lays out one array over the devices of several processes."""
+  if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+    return jax.device_put(leaf, sharding)
+  # From one process, device_put takes no keys.
+  if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
+    leaf.dtype, jax.dtypes.prng_key
+  ):
+    words = _place_everywhere(jax.random.key_data(leaf), sharding)
+    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+  values = np.asarray(leaf)
+  return jax.make_array_from_callback(
+    values.shape, sharding, lambda index: values[index]
+  )
+
+
+def is_main_process() -> bool:
+  """Whether this process writes what is written once: logs, results."""
+  return jax.process_index() == 0
+
+
+def any_process(flag: bool) -> bool:
+  """Whether the flag is set in any process; every process calls it together.
+
+  A signal reaches processes at different steps. What they all do about it,
+  they have to agree on, or some wait for the others for ever.
+
+  Args:
+    flag: This process's flag.
+
+  Returns:
+    The same answer in every process.
+  """
+  if jax.process_count() == 1:
+    return flag
+  return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))

@@ -1,0 +1,178 @@
+"""Cells: what a config expands to, how they are named and stacked.
+
+A cell is one student: a column of the table, a method with its
+hyperparameters, a trial. Cells that differ only in numbers the compiled
+program takes as arguments form a stack and are trained together. Which cells
+stand in a stack follows from the configs alone, never from what is left to
+do, so that a resumed sweep computes the same bits.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import dataclasses
+import hashlib
+import itertools
+import json
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+# Hyperparameters that the compiled program takes as arrays.
+_STACKED = (
+  "loss.temperature",
+  "loss.subclass_temperature",
+  "loss.hard_label_weight",
+  "loss.prediction_temperature",
+  "subspace.num_subclasses",
+  "subspace.null_space",
+  "subspace.rotation",
+  "subspace.normalization",
+)
+# Fields that describe the table or the machine, not the numbers of a cell.
+_NOT_IN_DIGEST = ("name", "title", "trial", "stack", "sweep")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+  """Cells that are trained as one program.
+
+  Attributes:
+    configs: One config a cell.
+    digest: Names the stack: a digest of its cells.
+  """
+
+  configs: tuple[ConfigDict, ...]
+  digest: str
+
+
+def expand(config: ConfigDict) -> Iterator[ConfigDict]:
+  """Yields the config of every cell of `config.sweep`.
+
+  Args:
+    config: A config whose `sweep` names columns, methods and trials.
+
+  Yields:
+    One config for each column, method, grid point and trial, in that order.
+
+  Raises:
+    ValueError: If the sweep is empty or names a field that does not exist.
+  """
+  sweep = config.sweep
+  if not sweep.columns or not sweep.methods:
+    raise ValueError(
+      f"config {config.name!r} has no sweep: set config.sweep.columns and "
+      "config.sweep.methods, or run a single cell with experiments.main."
+    )
+  for column, method in itertools.product(sweep.columns, sweep.methods):
+    axes = {"column": (column,), "method": (method,)}
+    axes |= _flatten(sweep.columns[column])
+    axes |= _flatten(sweep.methods[method])
+    axes["trial"] = tuple(range(sweep.num_trials))
+    grid = {k: v if isinstance(v, tuple) else (v,) for k, v in axes.items()}
+    for values in itertools.product(*grid.values()):
+      cell = config.copy_and_resolve_references().unlock()
+      _override(cell, dict(zip(grid, values, strict=True)))
+      yield cell
+
+
+def _flatten(tree: ConfigDict, prefix: str = "") -> dict[str, Any]:
+  """Nested overrides as {"loss.temperature": value}."""
+  flat = {}
+  for name, value in tree.items():
+    if isinstance(value, ConfigDict):
+      flat |= _flatten(value, f"{prefix}{name}.")
+    else:
+      flat[prefix + name] = value
+  return flat
+
+
+def _override(config: ConfigDict, values: dict[str, Any]) -> None:
+  """Sets fields by dotted name; only `options` may gain new ones."""
+  for name, value in values.items():
+    *path, field = name.split(".")
+    section = config
+    for part in path:
+      section = section.get(part, ConfigDict())
+    if field not in section and "options" not in path:
+      raise ValueError(f"config.sweep sets config.{name}: no such field.")
+    try:
+      section[field] = value
+    except TypeError as error:
+      raise ValueError(f"config.sweep sets config.{name}: {error}") from error
+
+
+def row_name(config: ConfigDict) -> str:
+  """Names a cell's row of the table, and its folder."""
+  if config.method == "lelp" and config.subspace.kind != "lelp":
+    return f"lelp_{config.subspace.kind}"
+  return config.method
+
+
+def plain(config: ConfigDict) -> dict[str, Any]:
+  """Returns a config as plain, JSON-compatible data."""
+  return json.loads(json.dumps(config.to_dict()))
+
+
+def digest(data: Any) -> str:
+  """Returns twelve hex digits that name JSON-compatible data."""
+  text = json.dumps(data, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def cell_digest(config: ConfigDict) -> str:
+  """Names the settings of a cell: the same for its trials."""
+  fields = plain(config)
+  return digest({k: v for k, v in fields.items() if k not in _NOT_IN_DIGEST})
+
+
+def teacher_digest(config: ConfigDict) -> str:
+  """Names a teacher by what it is and what it was trained on."""
+  fields = plain(config)
+  return digest({k: fields[k] for k in ("data", "teacher", "selection")})
+
+
+def cell_directory(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path:
+  """The folder of one trial of one cell."""
+  return (
+    workdir
+    / "cells"
+    / (config.column or "cell")
+    / row_name(config)
+    / cell_digest(config)
+    / f"trial{config.trial}"
+  )
+
+
+def stacks(configs: Iterable[ConfigDict]) -> list[Stack]:
+  """Groups cells that one compiled program can train together.
+
+  Args:
+    configs: Configs of single cells.
+
+  Returns:
+    The stacks, in the order of their first cells; no more than
+    `config.stack.max_cells` cells each.
+  """
+  groups: dict[str, list[ConfigDict]] = {}
+  for config in configs:
+    groups.setdefault(_stack_key(config), []).append(config)
+  result = []
+  for group in groups.values():
+    most = group[0].stack.max_cells
+    for start in range(0, len(group), most):
+      part = tuple(group[start : start + most])
+      names = [f"{cell_digest(cell)}/{cell.trial}" for cell in part]
+      result.append(Stack(part, digest(names)))
+  return result
+
+
+def _stack_key(config: ConfigDict) -> str:
+  """The same for cells with equal programs, batches and teacher."""
+  fields = plain(config)
+  for name in _STACKED:
+    section, field = name.split(".")
+    del fields[section][field]
+  if config.data.shared_batch_order:
+    del fields["trial"]
+  return json.dumps(fields, sort_keys=True)

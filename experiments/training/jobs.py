@@ -1,0 +1,215 @@
+"""From configs to a stack ready to train, and from a trained one to results."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import importlib.metadata
+import json
+import pathlib
+import platform
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from experiments.data.types import Splits
+from experiments.training import cells
+from experiments.training import loop
+from experiments.training.methods import hyperparameter_arrays
+from experiments.training.methods import METHODS
+from experiments.training.methods import TeacherStatistics
+from experiments.training.program import build
+from experiments.training.program import model_fns
+from experiments.training.program import Spec
+from lelp_jax.models import Head
+from lelp_jax.train_step import TrainState
+
+# A trial is a seed. Each use of it folds in a number of its own.
+_STUDENT, _ROTATION, _DATA = range(3)
+
+
+def make_job(
+  configs: Sequence[ConfigDict],
+  splits: Splits,
+  *,
+  train: Mapping[str, np.ndarray],
+  teacher: Any,
+) -> loop.Job:
+  """Prepares a stack of cells: sizes, targets, hyperparameters, program.
+
+  Args:
+    configs: The cells; `cells.stacks` grouped them.
+    splits: The data.
+    train: Those of its examples that the stack trains on.
+    teacher: A `teacher.Teacher`, or None to train without one.
+
+  Returns:
+    The stack, ready for `loop.train`.
+
+  Raises:
+    ValueError: If a config names something that does not exist.
+  """
+  first = configs[0]
+  if first.method not in METHODS:
+    raise ValueError(
+      f"unknown method {first.method!r}; there are {sorted(METHODS)}."
+    )
+  method, task = METHODS[first.method], splits.task
+  width = teacher.statistics.width if teacher else 0
+  sizes = tuple(method.num_subclasses(c, task, width) for c in configs)
+  spec = Spec(
+    method=first.method,
+    student=_model_json(first.student),
+    teacher=_model_json(first.teacher) if teacher else None,
+    num_classes=task.num_classes,
+    num_subclasses=max(sizes),
+    num_cells=len(configs),
+    num_examples=len(train["labels"]),
+    input_shape=tuple(train["inputs"].shape[1:]),
+    input_scale=task.scale,
+    cells=first.stack.cells,
+  )
+  statistics = teacher.statistics if teacher else None
+  scalars = [hyperparameter_arrays(config) for config in configs]
+  return loop.Job(
+    spec=spec,
+    program=build(spec),
+    keys=jnp.stack([_key(config, _STUDENT) for config in configs]),
+    sizes=sizes,
+    targets=_stacked_targets(configs, splits, statistics, max(sizes)),
+    hyperparameters={k: np.stack([s[k] for s in scalars]) for k in scalars[0]},
+    teacher=(teacher.params, teacher.model_state) if teacher else (),
+    data_key=_data_key(first),
+    train={k: train[k] for k in ("inputs", "labels", "fine_labels")},
+    validation=splits.validation,
+    fingerprint={
+      "cells": [f"{cells.cell_digest(c)}/trial{c.trial}" for c in configs],
+      "spec": json.loads(json.dumps(dataclasses.asdict(spec))),
+      "teacher": teacher.summary["digest"] if teacher else None,
+    },
+  )
+
+
+def results(
+  job: loop.Job, trained: loop.Trained, splits: Splits
+) -> list[dict[str, Any]]:
+  """Evaluates the trained cells and returns one result a cell, plain data.
+
+  Args:
+    job: The stack.
+    trained: Its last states.
+    splits: The data, of which validation and test are evaluated.
+
+  Returns:
+    Accuracy, loss and agreement on both, the last train metrics, sizes.
+  """
+  evaluations = {
+    name: loop.evaluate(job, trained.states, arrays)
+    for name, arrays in (
+      ("validation", splits.validation),
+      ("test", splits.test),
+    )
+  }
+  counts = {
+    "validation": len(splits.validation["labels"]),
+    "test": len(splits.test["labels"]),
+  }
+  num_parameters = {s: _num_parameters(job.spec, s) for s in set(job.sizes)}
+  shares = job.targets.get("variance_share")
+  return [
+    {
+      **{
+        name: {k: float(v[cell]) for k, v in values.items()}
+        | {"num_examples": counts[name]}
+        for name, values in evaluations.items()
+      },
+      "train": {k: float(v[cell]) for k, v in trained.train_metrics.items()},
+      "variance_share": None
+      if shares is None
+      else [float(share) for share in shares[cell]],
+      "num_parameters": num_parameters[job.sizes[cell]],
+      "num_steps": job.spec.recipe["num_steps"],
+      "num_train_examples": job.spec.num_examples,
+      "versions": _versions(),
+    }
+    for cell in range(job.spec.num_cells)
+  ]
+
+
+def student(job: loop.Job, states: TrainState, cell: int) -> tuple[Any, Any]:
+  """Takes one student out of a stack, at its own S.
+
+  Args:
+    job: The stack.
+    states: Its states.
+    cell: Which cell.
+
+  Returns:
+    The student's parameters and model state.
+  """
+  params, model_state = jax.tree.map(
+    lambda x: x[cell], (states.params, states.model_state)
+  )
+  classes, most = job.spec.num_classes, job.spec.num_subclasses
+  size = job.sizes[cell]
+  if size < most:
+    model = model_fns(job.spec.recipe, classes * most)
+    kernel, bias = model.head(params)
+    kernel = kernel.reshape(-1, classes, most)[..., :size]
+    if bias is not None:
+      bias = bias.reshape(classes, most)[:, :size].ravel()
+    head = Head(kernel.reshape(len(kernel), -1), bias)
+    params = model.with_head(params, head)
+  return params, model_state
+
+
+def _model_json(fields: ConfigDict) -> str:
+  """A model and its recipe as text: what a program is compiled for."""
+  plain = cells.plain(fields)
+  plain.pop("seed", None)  # Seeds are arguments.
+  return json.dumps(plain, sort_keys=True)
+
+
+def _key(config: ConfigDict, use: int) -> jax.Array:
+  return jax.random.fold_in(jax.random.key(config.trial), use)
+
+
+def _data_key(config: ConfigDict) -> jax.Array:
+  """Seeds order and augmentation: of the trial, or the same for all."""
+  if config.data.shared_batch_order:
+    return jax.random.fold_in(jax.random.key(0), _DATA)
+  return _key(config, _DATA)
+
+
+def _stacked_targets(
+  configs: Sequence[ConfigDict],
+  splits: Splits,
+  statistics: TeacherStatistics | None,
+  size: int,
+) -> dict[str, Any]:
+  """What the method prepares for each cell, stacked on a leading axis."""
+  prepare = METHODS[configs[0].method].targets
+  parts = [
+    prepare(config, splits.task, statistics, _key(config, _ROTATION), size)
+    for config in configs
+  ]
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+
+
+def _num_parameters(spec: Spec, num_subclasses: int) -> int:
+  """Parameters of a student at its own S, without the padding of its stack."""
+  model = model_fns(spec.recipe, spec.num_classes * num_subclasses)
+  inputs = jax.ShapeDtypeStruct((1, *spec.input_shape), jnp.float32)
+  params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _versions() -> dict[str, str]:
+  """What computed the numbers."""
+  names = ("lelp-jax", "jax", "jaxlib", "flax", "optax")
+  versions = {name: importlib.metadata.version(name) for name in names}
+  versions["python"] = platform.python_version()
+  versions["device"] = jax.devices()[0].device_kind
+  return versions

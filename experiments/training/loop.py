@@ -1,0 +1,220 @@
+"""The training loop: one for teachers, single runs and stacks of cells.
+
+It takes compiled chunks of steps. After each it evaluates on held-out data,
+writes one line of metrics a cell and saves a checkpoint, so an interrupted
+run continues from a chunk's boundary and repeats the bits of one that was
+not interrupted.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.data import batches
+from experiments.runtime import mesh as mesh_lib
+from experiments.runtime.checkpoints import Checkpoints
+from experiments.runtime.interrupts import Interrupted
+from experiments.runtime.interrupts import interrupts
+from experiments.runtime.metric_writer import MetricWriter
+from experiments.runtime.progress import Progress
+from experiments.training.program import Program
+from experiments.training.program import Spec
+from lelp_jax import metrics as metrics_lib
+from lelp_jax.train_step import TrainState
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """A stack of cells, ready to be trained.
+
+  Attributes:
+    spec: What its program was compiled for.
+    program: The compiled functions.
+    keys: One random key a cell, ``[cells]``.
+    sizes: S of each cell.
+    targets: What the method prepared, a leading cell axis on each array.
+    hyperparameters: Scalars, ``[cells]`` each.
+    teacher: ``(params, model_state)`` of the teacher, or ().
+    data_key: Random key of batch order and augmentation.
+    train: Examples to train on.
+    validation: Held-out examples, evaluated after each chunk.
+    fingerprint: What must be the same for a checkpoint to be continued.
+  """
+
+  spec: Spec
+  program: Program
+  keys: jax.Array
+  sizes: tuple[int, ...]
+  targets: Any
+  hyperparameters: Mapping[str, np.ndarray]
+  teacher: tuple[Any, ...]
+  data_key: jax.Array
+  train: Arrays
+  validation: Arrays
+  fingerprint: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """What training leaves.
+
+  Attributes:
+    states: The last states, a leading cell axis on each array.
+    train_metrics: Means over the last chunk, ``[cells]`` each.
+  """
+
+  states: TrainState
+  train_metrics: dict[str, np.ndarray]
+
+
+def train(
+  job: Job,
+  *,
+  checkpoint_directory: pathlib.Path,
+  metric_paths: Sequence[pathlib.Path],
+  label: str,
+) -> Trained:
+  """Trains a stack to its last step, from its last checkpoint if there is one.
+
+  Args:
+    job: The stack.
+    checkpoint_directory: Where checkpoints are and go.
+    metric_paths: One file of metrics a cell.
+    label: What the progress display calls it.
+
+  Returns:
+    The trained states.
+
+  Raises:
+    Interrupted: On SIGINT or SIGTERM, after saving.
+    FloatingPointError: If a loss is not finite.
+    ValueError: If the checkpoint belongs to another configuration.
+  """
+  recipe = job.spec.recipe
+  num_steps, chunk = recipe["num_steps"], recipe["steps_per_chunk"]
+  mesh = job.program.mesh
+  states = job.program.init(job.keys, sizes=job.sizes)
+  states = mesh_lib.place(states, mesh_lib.cell_sharding(mesh))
+  fixed = _placed(job)
+  with contextlib.ExitStack() as stack:
+    checkpoints = stack.enter_context(
+      Checkpoints(checkpoint_directory, fingerprint=dict(job.fingerprint))
+    )
+    step, saved = 0, {"states": states, "metrics": {}}
+    if (restored := checkpoints.restore(_like(job, saved, fixed))) is not None:
+      step, saved = restored
+    states, train_metrics = saved["states"], jax.device_get(saved["metrics"])
+    writers = [
+      stack.enter_context(MetricWriter(path, resume_step=step))
+      for path in metric_paths
+    ]
+    signals = stack.enter_context(interrupts())
+    progress = stack.enter_context(
+      Progress(
+        num_steps,
+        label=label,
+        initial=step,
+        examples_per_unit=recipe["batch_size"] * job.spec.num_cells,
+      )
+    )
+    while step < num_steps:
+      states, metrics = job.program.train_chunk(
+        states, *fixed, jnp.int32(step)
+      )
+      train_metrics = jax.device_get(metrics)
+      _check_finite(train_metrics, step, step + chunk, checkpoint_directory)
+      step += chunk
+      held_out = evaluate(job, states, job.validation)
+      _write(writers, step, train_metrics, held_out)
+      checkpoints.save(step, {"states": states, "metrics": metrics})
+      accuracy = 100 * held_out["accuracy"].mean()
+      progress.update(chunk, accuracy=accuracy)
+      if signals.requested and step < num_steps:
+        raise Interrupted(signals.requested, step, checkpoint_directory)
+  return Trained(states, train_metrics)
+
+
+def evaluate(
+  job: Job, states: TrainState, arrays: Arrays
+) -> dict[str, np.ndarray]:
+  """Evaluates all cells on a set of examples, each exactly once.
+
+  Args:
+    job: The stack.
+    states: Its states.
+    arrays: The examples.
+
+  Returns:
+    Accuracy, loss and, with a teacher, agreement with it: ``[cells]`` each.
+  """
+  teacher, targets, hyperparameters, *_ = _placed(job)
+  size = min(job.spec.recipe["eval_batch_size"], len(arrays["labels"]))
+  means: dict[str, metrics_lib.Mean] = {}
+  for batch in batches.eval_batches(arrays, size):
+    part = job.program.eval_batch(
+      states, teacher, targets, hyperparameters, batch
+    )
+    means = metrics_lib.merge(means, part)
+  return jax.device_get(metrics_lib.compute(means))
+
+
+def _like(
+  job: Job, saved: dict[str, Any], fixed: tuple[Any, ...]
+) -> dict[str, Any]:
+  """What a checkpoint holds, as shapes where there are no arrays yet."""
+  _, metrics = jax.eval_shape(
+    job.program.train_chunk, saved["states"], *fixed, jnp.int32(0)
+  )
+  return saved | {"metrics": metrics}
+
+
+def _placed(job: Job) -> tuple[Any, ...]:
+  """The fixed arguments of a chunk, on the devices."""
+  mesh = job.program.mesh
+  cells, everywhere = mesh_lib.cell_sharding(mesh), mesh_lib.replicated(mesh)
+  return (
+    mesh_lib.place(job.teacher, everywhere),
+    mesh_lib.place(job.targets, cells),
+    mesh_lib.place(dict(job.hyperparameters), cells),
+    mesh_lib.place(dict(job.train), everywhere),
+    mesh_lib.place(job.data_key, everywhere),
+  )
+
+
+def _write(
+  writers: Sequence[MetricWriter],
+  step: int,
+  train_metrics: Mapping[str, np.ndarray],
+  held_out: Mapping[str, np.ndarray],
+) -> None:
+  """One line a cell."""
+  for cell, writer in enumerate(writers):
+    scalars = {f"train/{k}": v[cell] for k, v in train_metrics.items()}
+    scalars |= {f"validation/{k}": v[cell] for k, v in held_out.items()}
+    writer.write(step, scalars)
+
+
+def _check_finite(
+  metrics: Mapping[str, np.ndarray],
+  first: int,
+  last: int,
+  checkpoints: pathlib.Path,
+) -> None:
+  """Raises FloatingPointError if the loss of a cell is not finite."""
+  bad = np.flatnonzero(~np.isfinite(metrics["loss"]))
+  if bad.size:
+    raise FloatingPointError(
+      f"the loss is not finite between steps {first} and {last} in cell "
+      f"{bad[0]} of the stack ({bad.size} in all); the last good checkpoint "
+      f"is in {checkpoints}. Try a smaller learning rate."
+    )

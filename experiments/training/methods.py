@@ -1,0 +1,370 @@
+"""The methods that are compared, each a small value in `METHODS`.
+
+A method says how many subclasses the student's head has for each class, what
+it prepares from the teacher, and its loss. Every student has ``C * S``
+outputs, those of one class contiguous, and is read by summing them
+(`class_log_probs`); methods without subclasses have ``S = 1``. To add one,
+write its loss and its value here.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from experiments.data.types import Task
+import lelp_jax
+from lelp_jax.baselines import kd_loss
+from lelp_jax.models import Outputs
+from lelp_jax.subsplit import masked_log_softmax
+from lelp_jax.train_step import LossFn
+
+Hyperparameters = Mapping[str, jax.Array]
+LossResult = tuple[jax.Array, tuple[dict[str, jax.Array], Any]]
+
+
+class TeacherStatistics:
+  """What methods prepare their targets from, each part computed once.
+
+  Attributes:
+    moments: Moments of the teacher's embeddings of its training examples.
+    head_kernel: Weights of the teacher's last layer, ``[D, C]``.
+  """
+
+  def __init__(self, moments: lelp_jax.ClassMoments, head_kernel: jax.Array):
+    self.moments = moments
+    self.head_kernel = head_kernel
+    self._principal: dict[tuple[str, int], lelp_jax.PrincipalDirections] = {}
+
+  @property
+  def width(self) -> int:
+    """Width of the teacher's embeddings, D."""
+    return self.moments.mean.shape[-1]
+
+  def principal(
+    self, null_space: str, num_directions: int
+  ) -> lelp_jax.PrincipalDirections:
+    """Principal directions, decomposed once for all cells of a stack."""
+    wanted = null_space, num_directions
+    if wanted not in self._principal:
+      self._principal[wanted] = lelp_jax.principal_directions(
+        self.moments,
+        self.head_kernel,
+        num_directions=num_directions,
+        null_space=null_space,
+      )
+    return self._principal[wanted]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """How one method trains a student.
+
+  Attributes:
+    title: Its name in tables.
+    hyperparameters: The config fields it reads, which its grid may vary.
+    num_subclasses: ``(config, task, embedding width) -> S``.
+    targets: ``(config, task, teacher statistics, key, largest S) -> pytree``
+      of arrays the loss gets; ``"where"`` in it masks padded subclasses. The
+      shapes depend on the largest S alone, so that cells can be stacked.
+    loss: See `lelp_jax.train_step.LossFn`.
+  """
+
+  title: str
+  hyperparameters: tuple[str, ...]
+  num_subclasses: Callable[[ConfigDict, Task, int], int]
+  targets: Callable[..., dict[str, Any]]
+  loss: LossFn
+
+
+def hyperparameter_arrays(config: ConfigDict) -> dict[str, np.ndarray]:
+  """Returns the scalars of a cell that its compiled program takes."""
+  loss = config.loss
+  if loss.prediction_temperature not in ("train", "one"):
+    raise ValueError(
+      'config.loss.prediction_temperature must be "train" or "one", got '
+      f"{loss.prediction_temperature!r}."
+    )
+  softened = "loss.temperature" in METHODS[config.method].hyperparameters
+  temperature = loss.temperature if softened else 1.0
+  predict_at_train = loss.prediction_temperature == "train"
+  values = {
+    "temperature": temperature,
+    "subclass_temperature": loss.subclass_temperature,
+    "hard_label_weight": loss.hard_label_weight,
+    "prediction_temperature": temperature if predict_at_train else 1.0,
+  }
+  for name, value in values.items():
+    if name != "hard_label_weight" and not value > 0:
+      raise ValueError(f"config.loss.{name} must be positive, got {value}.")
+  if not 0 <= loss.hard_label_weight <= 1:
+    raise ValueError(
+      "config.loss.hard_label_weight, alpha of eq. (1), must lie in [0, 1], "
+      f"got {loss.hard_label_weight}."
+    )
+  return {name: np.float32(value) for name, value in values.items()}
+
+
+def _class_nll(
+  logits: jax.Array, labels: jax.Array, num_classes: int, where: Any = None
+) -> jax.Array:
+  """Cross entropy of the true class, summed over its subclasses, [B]."""
+  log_probs = lelp_jax.class_log_probs(
+    logits, num_classes=num_classes, temperature=1.0, where=where
+  )
+  return -jnp.take_along_axis(log_probs, labels[:, None], axis=-1)[:, 0]
+
+
+def _finish(
+  distill_terms: tuple[jax.Array, jax.Array],
+  hard: jax.Array,
+  weight: jax.Array,
+  loss_state: Any,
+) -> LossResult:
+  """Eq. (1): alpha * hard labels + (1 - alpha) * distillation, batch mean."""
+  class_term, subclass_term = (term.mean() for term in distill_terms)
+  hard = hard.mean()
+  metrics = {
+    "class_term": class_term,
+    "subclass_term": subclass_term,
+    "hard_label_term": hard,
+  }
+  loss = weight * hard + (1 - weight) * (class_term + subclass_term)
+  return loss, (metrics, loss_state)
+
+
+def _standard_loss(
+  loss_params: Any,
+  loss_state: Any,
+  student: Outputs,
+  teacher: Outputs | None,
+  targets: Any,
+  batch: Any,
+  hyperparameters: Hyperparameters,
+  key: jax.Array,
+) -> LossResult:
+  """Cross entropy with the true labels: no teacher, no temperature."""
+  del loss_params, teacher, targets, hyperparameters, key
+  hard = _class_nll(student.logits, batch["labels"], student.logits.shape[-1])
+  terms = hard, jnp.zeros_like(hard)
+  return _finish(terms, hard, jnp.float32(1), loss_state)
+
+
+def _vanilla_loss(
+  loss_params: Any,
+  loss_state: Any,
+  student: Outputs,
+  teacher: Outputs | None,
+  targets: Any,
+  batch: Any,
+  hyperparameters: Hyperparameters,
+  key: jax.Array,
+) -> LossResult:
+  """Tempered divergence from the teacher's class probabilities."""
+  del loss_params, targets, key
+  assert teacher is not None
+  soft = kd_loss(
+    student.logits,
+    teacher.logits,
+    temperature=hyperparameters["temperature"],
+  )
+  hard = _class_nll(student.logits, batch["labels"], student.logits.shape[-1])
+  weight = hyperparameters["hard_label_weight"]
+  return _finish((soft, jnp.zeros_like(soft)), hard, weight, loss_state)
+
+
+def _lelp_loss(
+  loss_params: Any,
+  loss_state: Any,
+  student: Outputs,
+  teacher: Outputs | None,
+  targets: Any,
+  batch: Any,
+  hyperparameters: Hyperparameters,
+  key: jax.Array,
+) -> LossResult:
+  """The paper's loss, as its class and subclass terms (spec: chain rule)."""
+  del loss_params, key
+  assert teacher is not None
+  where = targets.get("where")
+  temperature = hyperparameters["temperature"]
+  teacher_log_probs = lelp_jax.log_subsplit(
+    teacher.embeddings,
+    teacher.logits,
+    targets["subspaces"],
+    temperature=temperature,
+    subclass_temperature=hyperparameters["subclass_temperature"],
+    where=where,
+  )
+  terms = lelp_jax.lelp_loss_terms(
+    student.logits, teacher_log_probs, temperature=temperature, where=where
+  )
+  num_classes = teacher.logits.shape[-1]
+  hard = _class_nll(student.logits, batch["labels"], num_classes, where)
+  weight = hyperparameters["hard_label_weight"]
+  return _finish(terms, hard, weight, loss_state)
+
+
+def _oracle_loss(
+  loss_params: Any,
+  loss_state: Any,
+  student: Outputs,
+  teacher: Outputs | None,
+  targets: Any,
+  batch: Any,
+  hyperparameters: Hyperparameters,
+  key: jax.Array,
+) -> LossResult:
+  """Cross entropy with the true fine labels, of which classes are unions."""
+  del loss_params, teacher, hyperparameters, key
+  where = targets["where"]
+  outputs = targets["output_of_fine_label"][batch["fine_labels"]]
+  log_probs = masked_log_softmax(student.logits, where.ravel())
+  fine = -jnp.take_along_axis(log_probs, outputs[:, None], axis=-1)[:, 0]
+  hard = _class_nll(student.logits, batch["labels"], where.shape[0], where)
+  return _finish((hard, fine - hard), hard, jnp.float32(0), loss_state)
+
+
+def _one_subclass(config: ConfigDict, task: Task, width: int) -> int:
+  del config, task, width
+  return 1
+
+
+def _no_targets(
+  config: ConfigDict,
+  task: Task,
+  teacher: TeacherStatistics,
+  key: jax.Array,
+  size: int,
+) -> dict[str, Any]:
+  del config, task, teacher, key, size
+  return {}
+
+
+def _lelp_num_subclasses(config: ConfigDict, task: Task, width: int) -> int:
+  del task
+  kind = config.subspace.kind
+  return width if kind == "identity" else config.subspace.num_subclasses
+
+
+def _lelp_targets(
+  config: ConfigDict,
+  task: Task,
+  teacher: TeacherStatistics,
+  key: jax.Array,
+  size: int,
+) -> dict[str, Any]:
+  """Subspaces of the cell's own S, padded to the largest of the stack."""
+  subspaces = _subspaces(config.subspace, teacher, key, size)
+  share = lelp_jax.variance_share(subspaces, teacher.moments)
+  num_subclasses = subspaces.directions.shape[1]
+  padding = ((0, 0), (0, size - num_subclasses), (0, 0))
+  subspaces = lelp_jax.Subspaces(
+    jnp.pad(subspaces.directions, padding), subspaces.means
+  )
+  where = np.arange(size) < num_subclasses
+  return {
+    "subspaces": subspaces,
+    "where": np.broadcast_to(where, (task.num_classes, size)),
+    "variance_share": share,
+  }
+
+
+def _subspaces(
+  config: ConfigDict, teacher: TeacherStatistics, key: jax.Array, size: int
+) -> lelp_jax.Subspaces:
+  """The subspaces of LELP or of one of its ablations (appendix C)."""
+  if config.kind == "random":
+    return lelp_jax.random_subspaces(
+      teacher.moments,
+      num_subclasses=config.num_subclasses,
+      key=key,
+      normalization=config.normalization,
+    )
+  if config.kind == "identity":
+    return lelp_jax.identity_subspaces(
+      teacher.moments, normalization=config.normalization
+    )
+  if config.kind not in ("lelp", "pca"):
+    raise ValueError(
+      'config.subspace.kind must be "lelp", "pca", "random" or "identity", '
+      f"got {config.kind!r}."
+    )
+  plain = config.kind == "pca"
+  return lelp_jax.subspaces_from_principal(
+    teacher.principal("none" if plain else config.null_space, size),
+    num_subclasses=config.num_subclasses,
+    key=key,
+    rotation="none" if plain else config.rotation,
+    normalization=config.normalization,
+    rank_deficient=config.rank_deficient,
+  )
+
+
+def _oracle_num_subclasses(config: ConfigDict, task: Task, width: int) -> int:
+  del config, width
+  return int(np.bincount(_fine_to_class(task)).max())
+
+
+def _oracle_targets(
+  config: ConfigDict,
+  task: Task,
+  teacher: TeacherStatistics,
+  key: jax.Array,
+  size: int,
+) -> dict[str, Any]:
+  """Gives each fine label an output beside the others of its class."""
+  del config, teacher, key
+  classes = _fine_to_class(task)
+  rank = np.array([np.sum(classes[:i] == c) for i, c in enumerate(classes)])
+  members = np.bincount(classes, minlength=task.num_classes)
+  return {
+    "output_of_fine_label": (classes * size + rank).astype(np.int32),
+    "where": np.arange(size) < members[:, None],
+  }
+
+
+def _fine_to_class(task: Task) -> np.ndarray:
+  if task.fine_to_class is None:
+    raise ValueError(
+      f"method 'oracle' needs fine labels, and data set {task.name!r} has "
+      "none; leave it out of the sweep."
+    )
+  return np.asarray(task.fine_to_class)
+
+
+METHODS: dict[str, Method] = {
+  "standard": Method(
+    "Standard training", (), _one_subclass, _no_targets, _standard_loss
+  ),
+  "vanilla": Method(
+    "Vanilla distillation",
+    ("loss.temperature",),
+    _one_subclass,
+    _no_targets,
+    _vanilla_loss,
+  ),
+  "lelp": Method(
+    "LELP",
+    (
+      "loss.temperature",
+      "loss.subclass_temperature",
+      "subspace.num_subclasses",
+    ),
+    _lelp_num_subclasses,
+    _lelp_targets,
+    _lelp_loss,
+  ),
+  "oracle": Method(
+    "Oracle clustering",
+    (),
+    _oracle_num_subclasses,
+    _oracle_targets,
+    _oracle_loss,
+  ),
+}

@@ -1,0 +1,395 @@
+"""The compiled programs of a stack of cells: initialise, train, evaluate.
+
+Everything that varies between stacks of one shape (states, teacher, targets,
+hyperparameters, data, keys) is an argument, so that five splits of a data set
+or the rest of a sweep compile once. A single run is a stack of one.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+import functools
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.data import augment
+from experiments.data import batches
+from experiments.runtime import mesh as mesh_lib
+from experiments.training.methods import METHODS
+import lelp_jax
+from lelp_jax import metrics as metrics_lib
+from lelp_jax.models import Head
+from lelp_jax.models import ModelFns
+from lelp_jax.models import MODELS
+from lelp_jax.models import Outputs
+from lelp_jax.train_step import make_eval_step
+from lelp_jax.train_step import make_train_step
+from lelp_jax.train_step import teacher_outputs
+from lelp_jax.train_step import TrainState
+
+# Vmapped matrix products become one batched product; vmapped convolutions
+# become grouped ones, and XLA's convolutions on CPU are many times slower
+# inside a loop than outside one.
+_WITHOUT_CONVOLUTIONS = ("mlp",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+  """What a program is compiled for; equal specs share one compilation.
+
+  Attributes:
+    method: A key of `METHODS`.
+    student: Fields of the student's model and training, as JSON.
+    teacher: Those of the teacher's model, or None without a teacher.
+    num_classes: C.
+    num_subclasses: The largest S of the stack.
+    num_cells: Cells in the stack.
+    num_examples: Examples to train on.
+    input_shape: Shape of one example.
+    input_scale: What stored inputs are divided by.
+    cells: "auto", "vmap" or "map".
+  """
+
+  method: str
+  student: str
+  teacher: str | None
+  num_classes: int
+  num_subclasses: int
+  num_cells: int
+  num_examples: int
+  input_shape: tuple[int, ...]
+  input_scale: float
+  cells: str
+
+  @property
+  def recipe(self) -> dict[str, Any]:
+    """The student's fields."""
+    return json.loads(self.student)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """The functions of one spec.
+
+  Attributes:
+    mesh: Devices, axes ("cell", "data").
+    init: ``(keys [cells], sizes=) -> states``, each cell at its own S.
+    train_chunk: ``(states, teacher, targets, hyperparameters, arrays,
+      data_key, first_step) -> (states, metrics)``, of a fixed number of
+      steps; metrics are means over them, ``[cells]``.
+    eval_batch: ``(states, teacher, targets, hyperparameters, batch) ->
+      dict of Mean`` with a leading cell axis.
+    embed: ``(params, model_state, inputs) -> Outputs`` of one cell.
+  """
+
+  mesh: jax.sharding.Mesh
+  init: Callable[..., TrainState]
+  train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+  eval_batch: Callable[..., dict[str, metrics_lib.Mean]]
+  embed: Callable[..., Outputs]
+
+
+def model_fns(fields: Mapping[str, Any], num_outputs: int) -> ModelFns:
+  """Builds the model that config fields describe.
+
+  Args:
+    fields: `model`, a key of `MODELS`, and `options`.
+    num_outputs: Width of its head.
+
+  Returns:
+    The model.
+
+  Raises:
+    ValueError: If there is no such model or it lacks an option.
+  """
+  name, options = fields["model"], dict(fields["options"])
+  if name not in MODELS:
+    raise ValueError(f"unknown model {name!r}; there are {sorted(MODELS)}.")
+  options = {
+    k: tuple(v) if isinstance(v, list) else v for k, v in options.items()
+  }
+  try:
+    return MODELS[name](num_outputs, **options)
+  except TypeError as error:
+    raise ValueError(f"model {name!r} with options {options}: {error}") from (
+      error
+    )
+
+
+def optimizer(recipe: Mapping[str, Any]) -> optax.GradientTransformation:
+  """Builds the optimizer that config fields describe."""
+  rate = recipe["learning_rate"]
+  if recipe["schedule"] == "cosine":
+    schedule = optax.cosine_decay_schedule(
+      rate, recipe["num_steps"], alpha=1e-6 / rate
+    )
+  elif recipe["schedule"] == "constant":
+    schedule = optax.constant_schedule(rate)
+  else:
+    raise ValueError(
+      'schedule must be "constant" or "cosine", got '
+      f"{recipe['schedule']!r}."
+    )
+  if recipe["optimizer"] == "adam":
+    scale = optax.scale_by_adam()
+  elif recipe["optimizer"] == "sgd":
+    scale = optax.trace(recipe["momentum"], nesterov=recipe["nesterov"])
+  else:
+    raise ValueError(
+      f'optimizer must be "adam" or "sgd", got {recipe["optimizer"]!r}.'
+    )
+  # Kernels are the arrays with more than one axis.
+  decay = optax.add_decayed_weights(
+    recipe["weight_decay"], mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
+  )
+  return optax.chain(scale, decay, optax.scale_by_learning_rate(schedule))
+
+
+@functools.lru_cache(maxsize=64)
+def build(spec: Spec) -> Program:
+  """Builds the program of a spec, once.
+
+  Raises:
+    ValueError: If a field of the recipe is out of range.
+  """
+  recipe = spec.recipe
+  chunk, steps = recipe["steps_per_chunk"], recipe["num_steps"]
+  if chunk < 1 or steps % chunk:
+    raise ValueError(
+      f"steps_per_chunk={chunk} must divide num_steps={steps}, so that every "
+      "chunk is the same program."
+    )
+  mapped = _mapped(spec)
+  mesh = mesh_lib.make_mesh(
+    1 if mapped else spec.num_cells, recipe["batch_size"]
+  )
+  student = model_fns(recipe, spec.num_classes * spec.num_subclasses)
+  tx = optimizer(recipe)
+  teacher_apply = _teacher_apply(spec)
+  train_step = make_train_step(student.apply, METHODS[spec.method].loss, tx)
+  eval_step = make_eval_step(student.apply, _eval_metrics(spec.num_classes))
+
+  def on_cells(function):
+    return _over_cells(function, spec.num_cells, mapped)
+
+  def step(states, teacher, targets, hyperparameters, arrays, data_key, index):
+    batch = _train_batch(spec, mesh, arrays, data_key, index)
+    batch |= _teacher_part(teacher_apply, teacher, batch["inputs"])
+
+    def one_cell(state, hyperparameters, targets):
+      return train_step(state, batch, hyperparameters, targets)
+
+    return on_cells(one_cell)(states, hyperparameters, targets)
+
+  def eval_batch(states, teacher, targets, hyperparameters, batch):
+    batch = batch | {"inputs": _floats(spec, batch["inputs"])}
+    batch |= _teacher_part(teacher_apply, teacher, batch["inputs"])
+
+    def one_cell(state, hyperparameters, targets):
+      params, model_state = state.params, state.model_state
+      return eval_step(params, model_state, batch, hyperparameters, targets)
+
+    return on_cells(one_cell)(states, hyperparameters, targets)
+
+  def embed(params, model_state, inputs):
+    inputs = _floats(spec, inputs)
+    return student.apply(params, model_state, inputs, train=False)[0]
+
+  return Program(
+    mesh=mesh,
+    init=jax.jit(
+      functools.partial(_init, spec, tx), static_argnames="sizes"
+    ),
+    train_chunk=_chunk(step, chunk, _scanned(spec)),
+    eval_batch=jax.jit(eval_batch),
+    embed=jax.jit(embed),
+  )
+
+
+def _models(spec: Spec) -> list[str]:
+  teacher = [json.loads(spec.teacher)["model"]] if spec.teacher else []
+  return [spec.recipe["model"], *teacher]
+
+
+def _mapped(spec: Spec) -> bool:
+  """Whether cells run one by one inside the program, not as one batch."""
+  if spec.cells not in ("auto", "vmap", "map"):
+    raise ValueError(
+      f'config.stack.cells must be "auto", "vmap" or "map", got '
+      f"{spec.cells!r}."
+    )
+  if spec.cells == "auto":
+    return spec.recipe["model"] not in _WITHOUT_CONVOLUTIONS
+  return spec.cells == "map"
+
+
+def _scanned(spec: Spec) -> bool:
+  """Whether the steps of a chunk are one program, not one each."""
+  if jax.default_backend() != "cpu":
+    return True
+  return all(model in _WITHOUT_CONVOLUTIONS for model in _models(spec))
+
+
+def _over_cells(function: Callable, num_cells: int, mapped: bool) -> Callable:
+  """Applies a function of one cell to a stack."""
+  if num_cells == 1:
+
+    def single(*cells):
+      first = jax.tree.map(lambda x: x[0], cells)
+      return jax.tree.map(lambda x: x[None], function(*first))
+
+    return single
+  if mapped:
+    return lambda *cells: jax.lax.map(lambda cell: function(*cell), cells)
+  return jax.vmap(function)
+
+
+def _chunk(step: Callable, length: int, scanned: bool) -> Callable:
+  """Takes `length` steps; returns the states and the mean of each metric."""
+  if scanned:
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def chunk(states, teacher, targets, scalars, arrays, data_key, first):
+      def body(states, index):
+        return step(
+          states, teacher, targets, scalars, arrays, data_key, index
+        )
+
+      states, metrics = jax.lax.scan(
+        body, states, first + jnp.arange(length, dtype=jnp.int32)
+      )
+      return states, {name: x.mean(axis=0) for name, x in metrics.items()}
+
+    return chunk
+  jitted = jax.jit(step, donate_argnums=0)
+
+  def chunk_of_steps(states, *arguments):
+    *fixed, first = arguments
+    taken = []
+    for index in range(length):
+      states, metrics = jitted(states, *fixed, first + jnp.int32(index))
+      taken.append(metrics)
+    stacked = jax.tree.map(lambda *values: jnp.stack(values), *taken)
+    return states, {name: x.mean(axis=0) for name, x in stacked.items()}
+
+  return chunk_of_steps
+
+
+def _init(
+  spec: Spec,
+  tx: optax.GradientTransformation,
+  keys: jax.Array,
+  sizes: tuple[int, ...],
+) -> TrainState:
+  """States of all cells, each initialised at its own S, then padded."""
+  parts, order = [], []
+  for size in sorted(set(sizes)):
+    cells = [i for i, own in enumerate(sizes) if own == size]
+    init = jax.vmap(functools.partial(_init_one, spec, tx, size))
+    parts.append(init(keys[np.array(cells)]))
+    order += cells
+  back = np.argsort(order)
+  return jax.tree.map(lambda *x: jnp.concatenate(x)[back], *parts)
+
+
+def _init_one(
+  spec: Spec,
+  tx: optax.GradientTransformation,
+  num_subclasses: int,
+  key: jax.Array,
+) -> TrainState:
+  """The state of one cell whose head is padded to the largest S."""
+  init_key, train_key = jax.random.split(key)
+  model = model_fns(spec.recipe, spec.num_classes * num_subclasses)
+  inputs = jnp.zeros((1, *spec.input_shape), jnp.float32)
+  params, model_state = model.init(init_key, inputs)
+  padding = spec.num_subclasses - num_subclasses
+  if padding:
+    shape = (spec.num_classes, num_subclasses)
+    kernel, bias = model.head(params)
+    kernel = kernel.reshape(-1, *shape)
+    kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, padding)))
+    if bias is not None:
+      bias = jnp.pad(bias.reshape(shape), ((0, 0), (0, padding))).ravel()
+    head = Head(kernel.reshape(len(kernel), -1), bias)
+    params = model.with_head(params, head)
+  return TrainState.create(params, model_state, tx, train_key)
+
+
+def _floats(spec: Spec, inputs: jax.Array) -> jax.Array:
+  return inputs.astype(jnp.float32) / spec.input_scale
+
+
+def _train_batch(
+  spec: Spec,
+  mesh: jax.sharding.Mesh,
+  arrays: Mapping[str, jax.Array],
+  data_key: jax.Array,
+  step: jax.Array,
+) -> dict[str, Any]:
+  """The batch of a step, a function of key and step alone, augmented."""
+  recipe = spec.recipe
+  order_key, augment_key = jax.random.split(data_key)
+  indices = batches.batch_indices(
+    order_key,
+    step,
+    num_examples=spec.num_examples,
+    batch_size=recipe["batch_size"],
+  )
+  batch = batches.gather(arrays, indices)
+  batch = jax.lax.with_sharding_constraint(
+    batch, mesh_lib.batch_sharding(mesh)
+  )
+  shift = augment.shift_pixels(recipe["max_shift"], spec.input_shape[0])
+  if shift or recipe["flip"]:
+    batch["inputs"] = augment.random_flip_and_shift(
+      jax.random.fold_in(augment_key, step),
+      batch["inputs"],
+      max_shift=shift,
+      flip=recipe["flip"],
+    )
+  batch["inputs"] = _floats(spec, batch["inputs"])
+  return batch
+
+
+def _teacher_apply(spec: Spec) -> Callable[..., Any] | None:
+  if spec.teacher is None:
+    return None
+  return model_fns(json.loads(spec.teacher), spec.num_classes).apply
+
+
+def _teacher_part(
+  teacher_apply: Callable[..., Any] | None, teacher: Any, inputs: jax.Array
+) -> dict[str, Outputs]:
+  """The teacher's outputs on a batch, computed once for all cells."""
+  if teacher_apply is None:
+    return {}
+  return {"teacher": teacher_outputs(teacher_apply, *teacher, inputs)}
+
+
+def _eval_metrics(num_classes: int) -> Callable[..., dict[str, jax.Array]]:
+  def metrics_fn(outputs, batch, hyperparameters, targets):
+    log_probs = lelp_jax.class_log_probs(
+      outputs.logits,
+      num_classes=num_classes,
+      temperature=hyperparameters["prediction_temperature"],
+      where=targets.get("where"),
+    )
+    labels = batch["labels"]
+    picked = jnp.take_along_axis(log_probs, labels[:, None], axis=-1)
+    metrics = {
+      "accuracy": metrics_lib.accuracy(log_probs, labels),
+      "loss": -picked[:, 0],
+    }
+    if "teacher" in batch:
+      metrics["agreement"] = metrics_lib.agreement(
+        log_probs, batch["teacher"].logits
+      )
+    return metrics
+
+  return metrics_fn

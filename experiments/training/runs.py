@@ -1,0 +1,197 @@
+"""Runs cells: data, teacher, stacks, results, each kept once it is there."""
+
+from collections.abc import Sequence
+import functools
+import json
+import pathlib
+import shutil
+import time
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from experiments.data import batches
+from experiments.data import DATASETS
+from experiments.data.types import Splits
+from experiments.runtime import metric_writer
+from experiments.runtime import students
+from experiments.training import cells
+from experiments.training import jobs
+from experiments.training import loop
+from experiments.training import teacher as teacher_lib
+from experiments.training.methods import METHODS
+from experiments.training.program import model_fns
+
+
+def run_cells(
+  configs: Sequence[ConfigDict],
+  workdir: pathlib.Path,
+  *,
+  teacher_directory: pathlib.Path | None = None,
+) -> list[pathlib.Path]:
+  """Trains every cell that has no result yet.
+
+  Stacks follow from the configs alone: one in which a cell lacks its result
+  is trained whole, from its last checkpoint, and results that exist are kept.
+
+  Args:
+    configs: Configs of single cells.
+    workdir: Where teachers, cells and stacks are and go.
+    teacher_directory: Folder of teachers, to share them between workdirs.
+
+  Returns:
+    The folder of each cell.
+
+  Raises:
+    Interrupted: On SIGINT or SIGTERM, after saving.
+    ValueError: If a config names something that does not exist.
+  """
+  for config in configs:
+    _check(config)
+  teachers = teacher_directory or workdir / "teachers"
+  stacks = cells.stacks(configs)
+  load_teacher = functools.lru_cache(maxsize=1)(
+    lambda digest: teacher_lib.load_or_train(
+      by_teacher[digest], load_splits(by_teacher[digest]), teachers
+    )
+  )
+  by_teacher = {cells.teacher_digest(config): config for config in configs}
+  for number, stack in enumerate(stacks, start=1):
+    if _unfinished(stack, workdir):
+      teacher = load_teacher(cells.teacher_digest(stack.configs[0]))
+      _run_stack(stack, teacher, workdir, f"[{number}/{len(stacks)}]")
+  return [cells.cell_directory(workdir, config) for config in configs]
+
+
+def load_splits(config: ConfigDict) -> Splits:
+  """Loads the data of a config.
+
+  Args:
+    config: Its `data` names the data set and the options of its loader.
+
+  Returns:
+    The examples and what is known of the task.
+
+  Raises:
+    ValueError: If the data set lacks an option or its sizes do not fit.
+  """
+  options = json.dumps(config.data.options.to_dict(), sort_keys=True)
+  return _load(config.data.dataset, options)
+
+
+@functools.lru_cache(maxsize=2)
+def _load(dataset: str, options: str) -> Splits:
+  try:
+    return DATASETS[dataset](**json.loads(options))
+  except TypeError as error:
+    raise ValueError(
+      f"config.data.options {options} do not fit data set {dataset!r}: {error}"
+    ) from error
+
+
+def student_embeddings(config: ConfigDict, workdir: pathlib.Path) -> np.ndarray:
+  """Computes the embeddings of the test examples by a finished cell's student.
+
+  Args:
+    config: The cell's config.
+    workdir: Where it was trained.
+
+  Returns:
+    The embeddings, in the order of the test examples, float32, ``[N, D]``.
+
+  Raises:
+    FileNotFoundError: If the cell is not finished.
+  """
+  folder = cells.cell_directory(workdir, config)
+  params, model_state = students.load_student(folder / "student.msgpack")
+  splits = load_splits(config)
+  fields = cells.plain(config.student)
+  num_outputs = model_fns(fields, 1).head(params).kernel.shape[-1]
+  apply = jax.jit(model_fns(fields, num_outputs).apply)
+  parts = []
+  for batch in batches.eval_batches(splits.test, config.student.eval_batch_size):
+    inputs = batch["inputs"].astype(np.float32) / splits.task.scale
+    outputs, _ = apply(params, model_state, inputs)
+    parts.append(np.asarray(outputs.embeddings)[batch["mask"]])
+  return np.concatenate(parts)
+
+
+def _check(config: ConfigDict) -> None:
+  """Raises ValueError for what would otherwise fail after an hour."""
+  for kind, name, known in (
+    ("data set", config.data.dataset, DATASETS),
+    ("method", config.method, METHODS),
+  ):
+    if name not in known:
+      raise ValueError(f"unknown {kind} {name!r}; there are {sorted(known)}.")
+  if config.selection != "heldout":
+    raise ValueError(
+      f'config.selection must be "heldout", got {config.selection!r}.'
+    )
+
+
+def _result_path(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path:
+  return cells.cell_directory(workdir, config) / "result.json"
+
+
+def _unfinished(stack: cells.Stack, workdir: pathlib.Path) -> bool:
+  return not all(_result_path(workdir, c).exists() for c in stack.configs)
+
+
+def _run_stack(
+  stack: cells.Stack,
+  teacher: teacher_lib.Teacher,
+  workdir: pathlib.Path,
+  place: str,
+) -> None:
+  """Trains a stack and writes the folder of each cell, result.json last."""
+  first = stack.configs[0]
+  splits = load_splits(first)
+  start = time.monotonic()
+  job = jobs.make_job(
+    stack.configs, splits, train=splits.transfer, teacher=teacher
+  )
+  folders = [cells.cell_directory(workdir, c) for c in stack.configs]
+  for folder, config in zip(folders, stack.configs, strict=True):
+    metric_writer.write_json(folder / "config.json", cells.plain(config))
+  checkpoint_directory = workdir / "checkpoints" / stack.digest
+  many = f", {len(folders)} cells" if len(folders) > 1 else ""
+  trained = loop.train(
+    job,
+    checkpoint_directory=checkpoint_directory,
+    metric_paths=[folder / "metrics.jsonl" for folder in folders],
+    label=f"{place} {first.column} {cells.row_name(first)}{many}",
+  )
+  results = jobs.results(job, trained, splits)
+  seconds = time.monotonic() - start
+  for cell, folder in enumerate(folders):
+    if (folder / "result.json").exists():
+      continue
+    students.save_student(
+      folder / "student.msgpack", *jobs.student(job, trained.states, cell)
+    )
+    result = _identity(stack.configs[cell]) | results[cell]
+    result["teacher"] = teacher.summary
+    result["stack"] = {
+      "digest": stack.digest,
+      "num_cells": len(folders),
+      "seconds": round(seconds, 3),
+    }
+    metric_writer.write_json(folder / "result.json", result)
+  shutil.rmtree(checkpoint_directory, ignore_errors=True)
+
+
+def _identity(config: ConfigDict) -> dict[str, Any]:
+  """What a result is the result of."""
+  names = METHODS[config.method].hyperparameters
+  sections = [name.split(".") for name in names]
+  return {
+    "column": config.column,
+    "method": cells.row_name(config),
+    "digest": cells.cell_digest(config),
+    "trial": config.trial,
+    "selection": config.selection,
+    "hyperparameters": {name: config[part][name] for part, name in sections},
+  }

@@ -1,0 +1,131 @@
+"""Teachers: trained once, kept by digest, frozen afterwards."""
+
+import dataclasses
+import functools
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from experiments.data import batches
+from experiments.data.types import Splits
+from experiments.runtime import checkpoints
+from experiments.runtime import metric_writer
+from experiments.training import cells
+from experiments.training import jobs
+from experiments.training import loop
+from experiments.training.methods import TeacherStatistics
+from experiments.training.program import model_fns
+import lelp_jax
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+  """A frozen teacher.
+
+  Attributes:
+    params: Its parameters.
+    model_state: Its state.
+    statistics: What methods prepare their targets from.
+    summary: What results record of it, plain data.
+  """
+
+  params: Any
+  model_state: Any
+  statistics: TeacherStatistics
+  summary: dict[str, Any]
+
+
+def load_or_train(
+  config: ConfigDict, splits: Splits, directory: pathlib.Path
+) -> Teacher:
+  """Returns the teacher of a config, training it if nobody has.
+
+  Args:
+    config: A cell's config; its teacher, data and selection matter.
+    splits: The data.
+    directory: Folder of teachers; this one's is named by its digest.
+
+  Returns:
+    The teacher, with the moments of its embeddings of the training set.
+
+  Raises:
+    Interrupted: On SIGINT or SIGTERM, after saving.
+  """
+  digest = cells.teacher_digest(config)
+  folder = directory / digest
+  own = _as_cell(config)
+  job = jobs.make_job([own], splits, train=splits.train, teacher=None)
+  if not (folder / "result.json").exists():
+    _train(own, job, splits, folder, f"teacher of {config.column}")
+  states = jax.eval_shape(
+    functools.partial(job.program.init, sizes=job.sizes), job.keys
+  )
+  like = {"params": states.params, "model_state": states.model_state}
+  # Training keeps a leading cell axis, of one.
+  saved = checkpoints.load_tree(folder / "parameters", like)
+  saved = jax.tree.map(lambda x: x[0], saved)
+  params, model_state = saved["params"], saved["model_state"]
+  summary = {"digest": digest}
+  result = metric_writer.read_json(folder / "result.json")
+  summary |= {k: result[k] for k in ("validation", "test", "num_parameters")}
+  moments = _moments(job, params, model_state, splits)
+  fns = model_fns(job.spec.recipe, splits.task.num_classes)
+  statistics = TeacherStatistics(moments, fns.head(params).kernel)
+  return Teacher(params, model_state, statistics, summary)
+
+
+def _as_cell(config: ConfigDict) -> ConfigDict:
+  """A teacher is trained as a student is: standard training, no teacher."""
+  own = config.copy_and_resolve_references()
+  own.method = "standard"
+  own.trial = config.teacher.seed
+  own.student = config.teacher
+  return own
+
+
+def _train(
+  config: ConfigDict,
+  job: loop.Job,
+  splits: Splits,
+  folder: pathlib.Path,
+  label: str,
+) -> None:
+  """Trains a teacher and writes its folder; result.json comes last."""
+  metric_writer.write_json(folder / "config.json", cells.plain(config))
+  trained = loop.train(
+    job,
+    checkpoint_directory=folder / "checkpoints",
+    metric_paths=[folder / "metrics.jsonl"],
+    label=label,
+  )
+  states = trained.states
+  checkpoints.save_tree(
+    folder / "parameters",
+    {"params": states.params, "model_state": states.model_state},
+  )
+  result = jobs.results(job, trained, splits)[0]
+  metric_writer.write_json(folder / "result.json", result)
+  shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _moments(
+  job: loop.Job, params: Any, model_state: Any, splits: Splits
+) -> lelp_jax.ClassMoments:
+  """Moments of the embeddings: one clean pass over the training set (A-12)."""
+  moments = None
+  size = min(job.spec.recipe["eval_batch_size"], len(splits.train["labels"]))
+  for batch in batches.eval_batches(splits.train, size):
+    outputs = job.program.embed(params, model_state, batch["inputs"])
+    part = lelp_jax.class_moments(
+      outputs.embeddings,
+      np.asarray(batch["labels"]),
+      num_classes=splits.task.num_classes,
+      where=np.asarray(batch["mask"]),
+    )
+    moments = part if moments is None else lelp_jax.merge_moments(moments, part)
+  assert moments is not None
+  return moments

@@ -1,0 +1,125 @@
+"""A model's head: finding it in the params, replacing it, checking its call."""
+
+import re
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from lelp_jax import _checks
+
+
+def parse_path(name: str) -> tuple[str, ...]:
+  """The path that `"a/b"` or `"a.b"` names."""
+  return tuple(re.split("[./]", name))
+
+
+def layer(name: str, params: Any) -> Mapping[str, Any]:
+  """The params of the head, or a ValueError unless it is a linear layer."""
+  found: Any = params
+  for part in parse_path(name):
+    found = found.get(part) if isinstance(found, Mapping) else None
+  if found is None:
+    raise ValueError(
+      f"head={name!r} is no layer of this model. {_layers(params)}"
+    )
+  if not isinstance(found, Mapping) or not (
+    {"kernel"} <= found.keys() <= {"kernel", "bias"}
+    and jnp.ndim(found["kernel"]) >= 2
+  ):
+    raise ValueError(
+      f"head={name!r} must be a linear layer: a kernel [D, n], at most a bias "
+      f"[n], nothing else. {_layers(params)}"
+    )
+  return found
+
+
+def with_layer(name: str, params: Any, kernel: Any, bias: Any) -> Any:
+  """The params with another kernel and bias in the head.
+
+  Axes in front of `[D, n]` and `[n]` are those of stacked params.
+  """
+  old = layer(name, params)
+  *stack, _ = jnp.shape(old["kernel"])
+  if [*jnp.shape(kernel)[:-1]] != stack:
+    raise ValueError(
+      f"The kernel of head={name!r} must have the shape of the model's, "
+      f"{jnp.shape(old['kernel'])}, up to the last axis, "
+      f"got {jnp.shape(kernel)}."
+    )
+  if (bias is None) != ("bias" not in old):
+    raise ValueError(
+      f"head={name!r} has {'a' if 'bias' in old else 'no'} bias in the model, "
+      f"got {'none' if bias is None else 'one'}."
+    )
+  new = {"kernel": kernel}
+  if bias is not None:
+    expected = (*stack[:-1], jnp.shape(kernel)[-1])
+    if jnp.shape(bias) != expected:
+      raise ValueError(
+        f"The bias of head={name!r} must have shape {expected}, "
+        f"got {jnp.shape(bias)}."
+      )
+    new["bias"] = bias
+  return _replace(params, parse_path(name), new)
+
+
+def only_call(
+  name: str, params: Any, calls: Sequence[Any]
+) -> tuple[jax.Array, jax.Array]:
+  """Embeddings and logits of the one call of the head, or a ValueError."""
+  layer(name, params)
+  if len(calls) != 1:
+    raise ValueError(
+      f"head={name!r} must be called once by the model, it was called "
+      f"{len(calls)} times. {_layers(params)}"
+    )
+  ((embeddings, logits),) = calls
+  if jnp.ndim(embeddings) != 2 or jnp.ndim(logits) != 2:
+    raise ValueError(
+      f"head={name!r} must map embeddings [B, D] to logits [B, n], got shapes "
+      f"{jnp.shape(embeddings)} and {jnp.shape(logits)}. {_layers(params)}"
+    )
+  return embeddings, logits
+
+
+def check_linear(
+  name: str, params: Any, embeddings: jax.Array, logits: jax.Array
+) -> None:
+  """Raises ValueError if logits are not `embeddings @ kernel + bias`.
+
+  Shapes cannot tell an activation or a normalised kernel inside the head;
+  values can. Skipped under a trace.
+  """
+  head = layer(name, params)
+  if not all(map(_checks.is_concrete, (*head.values(), embeddings, logits))):
+    return
+  expected = embeddings @ head["kernel"]
+  if "bias" in head:
+    expected += head["bias"][None, :]
+  error, scale = (
+    float(jnp.max(jnp.abs(array), initial=0.0))
+    for array in (expected - logits, logits)
+  )
+  if error > 0.05 * scale:  # Well above what a bf16 product loses.
+    raise ValueError(
+      f"head={name!r} must compute embeddings @ kernel + bias, and differs "
+      f"from it by up to {error:.2g}. {_layers(params)}"
+    )
+
+
+def _layers(params: Any) -> str:
+  """A sentence naming the layers that hold params."""
+  paths = {path[:-1] for path in traverse_util.flatten_dict(params)}
+  return f"Its layers: {', '.join(sorted(map('/'.join, paths)))}."
+
+
+def _replace(tree: Any, path: Sequence[str], value: Any) -> Any:
+  """A copy of nested dicts with the entry at `path` replaced."""
+  if not path:
+    return value
+  first, *rest = path
+  return {**tree, first: _replace(tree[first], rest, value)}

@@ -1,0 +1,303 @@
+"""Training and evaluation steps as pure functions.
+
+The caller jits them and places their arguments. What a step needs beside the
+student (teacher, subspaces, temperatures) is an argument, so one compilation
+serves all and `jax.vmap` stacks runs that share a batch and a teacher.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+from typing import cast
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lelp_jax import _checks
+from lelp_jax.metrics import Mean
+from lelp_jax.models.interface import Outputs
+
+Batch = Mapping[str, Any]
+Metrics = dict[str, jax.Array]
+Apply = Callable[..., tuple[Outputs, Any]]  # As in `ModelFns`.
+
+
+class LossFn(Protocol):
+  """What a method is to the step: the loss of a batch, from both outputs.
+
+  Args:
+    loss_params: What the method learns beside the student, such as a
+      projection: a pytree of floats. The optimiser trains it.
+    loss_state: What the method carries along, such as a bank: a pytree.
+    student: Embeddings ``[B, D]`` and logits ``[B, n]``, in training mode.
+    teacher: The frozen teacher's ``[B, D_t]`` and ``[B, C]``, or None.
+    targets: What the method holds fixed, such as subspaces: a pytree.
+    batch: Inputs, labels and all else the caller put in.
+    hyperparameters: A pytree of scalars, which may be traced.
+    key: A random key of this step.
+
+  Returns:
+    ``(loss, (metrics, loss_state))``: a float scalar to minimise, scalars by
+    name, and the new loss state, of the structure of the old.
+  """
+
+  def __call__(
+    self,
+    loss_params: Any,
+    loss_state: Any,
+    student: Outputs,
+    teacher: Outputs | None,
+    targets: Any,
+    batch: Batch,
+    hyperparameters: Any,
+    key: jax.Array,
+    /,
+  ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+    """Computes the loss."""
+    ...
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+  """Everything that changes during training: arrays only.
+
+  Attributes:
+    step: Number of steps taken, int32, shape ``[]``.
+    params: The student's parameters, a pytree of floats.
+    model_state: The student's state, such as BatchNorm's statistics.
+    loss_params: What the loss learns beside the student.
+    loss_state: What the loss carries along.
+    opt_state: The optimiser's state, for ``(params, loss_params)``.
+    key: Root of the run's randomness; each step folds its number in.
+  """
+
+  step: jax.Array
+  params: Any
+  model_state: Any
+  loss_params: Any
+  loss_state: Any
+  opt_state: Any
+  key: jax.Array
+
+  @classmethod
+  def create(
+    cls,
+    params: Any,
+    model_state: Any,
+    tx: optax.GradientTransformation,
+    key: jax.Array,
+    *,
+    loss_params: Any = (),
+    loss_state: Any = (),
+  ) -> "TrainState":
+    """Makes the state before the first step.
+
+    Args:
+      params: This, and what is not said here, as in the attributes.
+      model_state: A pytree.
+      tx: The optimiser that the step will use.
+      key: A random key.
+      loss_params: A pytree of floats.
+      loss_state: A pytree.
+
+    Returns:
+      The state, with ``tx`` initialised on ``(params, loss_params)``.
+    """
+    return cls(
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      model_state=model_state,
+      loss_params=loss_params,
+      loss_state=loss_state,
+      opt_state=tx.init((params, loss_params)),
+      key=key,
+    )
+
+
+def make_train_step(
+  student_apply: Apply, loss_fn: LossFn, tx: optax.GradientTransformation
+) -> Callable[..., tuple[TrainState, Metrics]]:
+  """Makes the step that trains a student, with or without a teacher's outputs.
+
+  Args:
+    student_apply: The student's `ModelFns.apply`.
+    loss_fn: The method.
+    tx: The optimiser, for ``(params, loss_params)``.
+
+  Returns:
+    ``step(state, batch, hyperparameters, targets=None) -> (state, metrics)``.
+    ``batch["inputs"]`` goes to the student, in training mode;
+    ``batch["teacher"]``, if given, holds a teacher's `Outputs` (computed once
+    for several students, or cached) for the loss. Metrics are those of the
+    loss, ``"loss"`` and ``"gradient_norm"`` (l2, over all that is trained);
+    a ValueError is raised if the loss has a metric of either name.
+
+  Examples:
+    >>> from lelp_jax.models import MODELS
+    >>> def distance(loss_params, loss_state, student, teacher, *other):
+    ...   return jnp.mean((student.logits - 1) ** 2), ({}, loss_state)
+    >>> model, tx = MODELS["mlp"](2, features=(4,)), optax.sgd(0.1)
+    >>> batch = {"inputs": jnp.eye(4, 5)}
+    >>> student = model.init(jax.random.key(0), batch["inputs"])
+    >>> state = TrainState.create(*student, tx, jax.random.key(1))
+    >>> step = jax.jit(make_train_step(model.apply, distance, tx))
+    >>> state, metrics = step(state, batch, {})
+    >>> int(state.step), sorted(metrics)
+    (1, ['gradient_norm', 'loss'])
+  """
+
+  def train_step(state, batch, hyperparameters, targets=None):
+    step_key = jax.random.fold_in(state.key, state.step)
+    student_key, loss_key = jax.random.split(step_key)
+    teacher = jax.lax.stop_gradient(batch.get("teacher"))
+    given = (teacher, targets, batch, hyperparameters, loss_key)
+
+    def objective(trained):
+      params, loss_params = trained
+      student, model_state = student_apply(
+        params, state.model_state, batch["inputs"], train=True, key=student_key
+      )
+      loss, aux = loss_fn(loss_params, state.loss_state, student, *given)
+      return loss, (model_state, *aux)
+
+    trained = (state.params, state.loss_params)
+    gradient_fn = jax.value_and_grad(objective, has_aux=True)
+    (loss, aux), gradient = gradient_fn(trained)
+    model_state, metrics, loss_state = aux
+    updates, opt_state = tx.update(gradient, state.opt_state, trained)
+    params, loss_params = cast(Any, optax.apply_updates(trained, updates))
+    state = dataclasses.replace(
+      state,
+      step=state.step + 1,
+      params=params,
+      model_state=model_state,
+      loss_params=loss_params,
+      loss_state=loss_state,
+      opt_state=opt_state,
+    )
+    own = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+    if taken := sorted(own.keys() & metrics.keys()):
+      raise ValueError(f"The step's own metrics, found in the loss's: {taken}.")
+    return state, {**metrics, **own}
+
+  return train_step
+
+
+def teacher_outputs(
+  teacher_apply: Apply, params: Any, model_state: Any, inputs: Any
+) -> Outputs:
+  """Runs a frozen teacher: inference mode, no gradient.
+
+  Args:
+    teacher_apply: The teacher's `ModelFns.apply`.
+    params: The teacher's parameters.
+    model_state: The teacher's state.
+    inputs: An array ``[B, ...]`` or a dict of them.
+
+  Returns:
+    Embeddings ``[B, D]`` and logits ``[B, C]``.
+
+  Examples:
+    >>> from lelp_jax.models import MODELS
+    >>> model, inputs = MODELS["mlp"](2, features=(4,)), jnp.eye(3, 5)
+    >>> teacher = model.init(jax.random.key(0), inputs)
+    >>> teacher_outputs(model.apply, *teacher, inputs).embeddings.shape
+    (3, 4)
+  """
+  outputs, _ = teacher_apply(params, model_state, inputs, train=False)
+  return jax.lax.stop_gradient(outputs)
+
+
+def make_distill_step(
+  student_apply: Apply,
+  teacher_apply: Apply,
+  loss_fn: LossFn,
+  tx: optax.GradientTransformation,
+) -> Callable[..., tuple[TrainState, Metrics]]:
+  """Makes the step that runs the teacher on the student's own inputs.
+
+  With augmentation nothing else is right. The rest is `make_train_step`.
+
+  Args:
+    student_apply: The student's `ModelFns.apply`.
+    teacher_apply: The teacher's `ModelFns.apply`.
+    loss_fn: The method.
+    tx: The optimiser, for ``(params, loss_params)``.
+
+  Returns:
+    ``step(state, teacher, batch, hyperparameters) -> (state, metrics)`` with
+    ``teacher = (params, model_state, targets)``. Under ``jax.vmap`` over
+    states and targets the teacher runs once:
+    ``in_axes=(0, (None, None, 0), None, 0)``.
+
+  Examples:
+    >>> from lelp_jax.models import MODELS
+    >>> def distance(loss_params, loss_state, student, teacher, *other):
+    ...   loss = jnp.mean((student.logits - teacher.logits) ** 2)
+    ...   return loss, ({}, loss_state)
+    >>> model, tx = MODELS["mlp"](2, features=(4,)), optax.sgd(0.1)
+    >>> batch = {"inputs": jnp.eye(4, 5)}
+    >>> teacher = model.init(jax.random.key(0), batch["inputs"])
+    >>> state = TrainState.create(*teacher, tx, jax.random.key(1))
+    >>> step = make_distill_step(model.apply, model.apply, distance, tx)
+    >>> state, metrics = jax.jit(step)(state, (*teacher, None), batch, {})
+    >>> float(metrics["loss"])
+    0.0
+  """
+  train_step = make_train_step(student_apply, loss_fn, tx)
+
+  def distill_step(state, teacher, batch, hyperparameters):
+    params, model_state, targets = teacher
+    inputs = batch["inputs"]
+    outputs = teacher_outputs(teacher_apply, params, model_state, inputs)
+    batch = {**batch, "teacher": outputs}
+    return train_step(state, batch, hyperparameters, targets)
+
+  return distill_step
+
+
+def make_eval_step(
+  apply: Apply,
+  metrics_fn: Callable[[Outputs, Batch, Any, Any], Mapping[str, jax.Array]],
+) -> Callable[..., dict[str, Mean]]:
+  """Makes the step that evaluates a batch, padded or not.
+
+  Args:
+    apply: The model's `ModelFns.apply`, called in inference mode.
+    metrics_fn: ``(outputs, batch, hyperparameters, targets) -> metrics``: one
+      value per example, ``[B]``, by name.
+
+  Returns:
+    ``step(params, model_state, batch, hyperparameters, targets=None) ->
+    means``, to be merged over batches with `lelp_jax.metrics.merge`. Examples
+    count where ``batch["mask"]`` (bool, ``[B]``) is true, all if there is
+    none; the metrics of the others may be anything, NaN included. It raises a
+    ValueError if a metric is not one value per example.
+
+  Examples:
+    >>> from lelp_jax import metrics
+    >>> from lelp_jax.models import MODELS
+    >>> def metrics_fn(outputs, batch, hyperparameters, targets):
+    ...   return {"accuracy": metrics.accuracy(outputs.logits, batch["labels"])}
+    >>> model = MODELS["mlp"](2, features=(4,))
+    >>> batch = {"inputs": jnp.eye(3, 5), "labels": jnp.array([0, 1, -1])}
+    >>> batch["mask"] = batch["labels"] >= 0
+    >>> params, model_state = model.init(jax.random.key(0), batch["inputs"])
+    >>> step = make_eval_step(model.apply, metrics_fn)
+    >>> int(jax.jit(step)(params, model_state, batch, {})["accuracy"].count)
+    2
+  """
+
+  def eval_step(params, model_state, batch, hyperparameters, targets=None):
+    outputs, _ = apply(params, model_state, batch["inputs"], train=False)
+    metrics = metrics_fn(outputs, batch, hyperparameters, targets)
+    for name, values in metrics.items():
+      _checks.check_rank(f"metric {name!r}", values, 1, "[B]")
+    where = batch.get("mask")
+    return {name: Mean.of(values, where) for name, values in metrics.items()}
+
+  return eval_step

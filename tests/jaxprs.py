@@ -1,0 +1,41 @@
+"""Reading jaxprs: what a CPU cannot show, since it ignores precision."""
+
+import jax
+
+
+def sub_jaxprs(params):
+  """Jaxprs among the parameters of an equation, closed or not."""
+  for value in params.values():
+    for item in value if isinstance(value, list | tuple) else [value]:
+      if hasattr(item, "eqns"):
+        yield item
+      elif hasattr(item, "jaxpr"):
+        yield item.jaxpr
+
+
+def equations(jaxpr):
+  """All equations of a jaxpr and of those inside it."""
+  for equation in jaxpr.eqns:
+    yield equation
+    for inner in sub_jaxprs(equation.params):
+      yield from equations(inner)
+
+
+def assert_products_are_highest(function, *args):
+  """Every matrix product of `function` asks for precision HIGHEST.
+
+  A TPU's default is one pass of bfloat16, which loses the digits that the
+  other tests measure on a CPU, where the default loses none.
+  """
+  jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+  products = [
+    equation
+    for equation in equations(jaxpr)
+    if "dot_general" in equation.primitive.name
+  ]
+  assert products, "no matrix product found: the test looks at nothing"
+  highest = jax.lax.Precision.HIGHEST
+  for equation in products:
+    assert equation.params["precision"] in (highest, (highest, highest)), (
+      equation
+    )

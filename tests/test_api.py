@@ -1,0 +1,120 @@
+"""The public surface: names, documentation, and what an import loads."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import lelp_jax
+from lelp_jax import baselines
+from lelp_jax import metrics
+from lelp_jax import models
+from lelp_jax import train_step
+
+_FOREIGN = (
+  "absl.flags",
+  "chex",
+  "grain",
+  "matplotlib",
+  "ml_collections",
+  "orbax.checkpoint",
+  "sklearn",
+  "tensorflow",
+  "tensorflow_datasets",
+  "torch",
+)
+
+
+def _loaded_by(statement: str) -> set[str]:
+  code = f"import sys\n{statement}\nprint(*sys.modules)"
+  out = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True
+  )
+  return set(out.stdout.split())
+
+
+def test_import_loads_no_foreign_package():
+  # Flax itself imports Orbax's checkpointing; what counts is what we add.
+  needed = _loaded_by("import jax, optax, flax, flax.linen, flax.nnx")
+  ours = _loaded_by(
+    "import lelp_jax, lelp_jax.baselines, lelp_jax.models, "
+    "lelp_jax.train_step, lelp_jax.metrics"
+  )
+  added = ours - needed
+  assert "lelp_jax.subsplit" in added  # The comparison sees something.
+  found = [name for name in _FOREIGN if name in added]
+  assert not found
+
+
+def test_importing_the_core_does_not_load_flax():
+  assert "flax" not in _loaded_by("import lelp_jax")
+
+
+@pytest.mark.parametrize(
+  "module", [lelp_jax, baselines, models], ids=lambda m: m.__name__
+)
+def test_all_names_exist_and_are_documented(module):
+  for name in module.__all__:
+    value = getattr(module, name)
+    if inspect.isfunction(value) or inspect.isclass(value):
+      assert inspect.getdoc(value), name
+
+
+@pytest.mark.parametrize(
+  "function",
+  [
+    getattr(module, name)
+    for module in (lelp_jax, baselines, train_step, metrics)
+    for name in dir(module)
+    if inspect.isfunction(getattr(module, name))
+    and getattr(module, name).__module__.startswith("lelp_jax")
+    and not name.startswith("_")
+  ],
+  ids=lambda f: f"{f.__module__}.{f.__name__}",
+)
+def test_public_functions_say_what_they_take_return_and_show(function):
+  doc = inspect.getdoc(function)
+  assert "Args:" in doc
+  assert "Returns:" in doc
+  assert ">>>" in doc
+  for name in inspect.signature(function).parameters:
+    assert f"{name}:" in doc, name
+
+
+def test_signatures_are_those_of_the_design():
+  expected = {
+    "class_moments": "embeddings labels * num_classes where=None",
+    "merge_moments": "a b",
+    "principal_directions": "moments head_kernel=None * num_directions"
+    " null_space='weights' rtol=0.005",
+    "subspaces_from_principal": "principal * num_subclasses key=None"
+    " rotation='haar' normalization='max' rank_deficient='complete'",
+    "fit_subspaces": "embeddings labels head_kernel * num_subclasses key"
+    " null_space='weights' rotation='haar' normalization='max'"
+    " rank_deficient='complete'",
+    "fit_subspaces_from_moments": "moments head_kernel * num_subclasses key"
+    " null_space='weights' rotation='haar' normalization='max'"
+    " rank_deficient='complete'",
+    "random_subspaces": "moments * num_subclasses key normalization='max'",
+    "identity_subspaces": "moments * normalization='max'",
+    "subsplit": "embeddings class_logits subspaces * temperature"
+    " subclass_temperature where=None",
+    "log_subsplit": "embeddings class_logits subspaces * temperature"
+    " subclass_temperature where=None",
+    "lelp_loss": "student_logits teacher_log_probs * temperature where=None",
+    "lelp_loss_terms": "student_logits teacher_log_probs * temperature"
+    " where=None",
+    "class_log_probs": "logits * num_classes temperature where=None",
+  }
+  for name, text in expected.items():
+    function = getattr(lelp_jax, name)
+    parts, keyword_only = [], False
+    for parameter in inspect.signature(function).parameters.values():
+      if parameter.kind is parameter.KEYWORD_ONLY and not keyword_only:
+        parts.append("*")
+        keyword_only = True
+      default = parameter.default
+      has_default = default is not parameter.empty
+      parts.append(parameter.name + (f"={default!r}" if has_default else ""))
+    assert " ".join(parts) == text, name

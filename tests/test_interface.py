@@ -1,0 +1,476 @@
+"""Ordinary user modules, untouched, through both adapters."""
+
+import re
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from flax import nnx
+
+from lelp_jax.models import from_linen
+from lelp_jax.models import from_nnx
+from lelp_jax.models import Head
+
+BATCH, FEATURES, CLASSES = 6, 5, 3
+
+
+class LinenCompact(nn.Module):
+  """Returns log probabilities, keeps BatchNorm and Dropout."""
+
+  @nn.compact
+  def __call__(self, x, train: bool):
+    x = nn.Dense(8, name="body")(x)
+    x = nn.BatchNorm(use_running_average=not train)(x)
+    x = nn.Dropout(0.5, deterministic=not train)(nn.relu(x))
+    self.sow("losses", "activity", jnp.sum(x))
+    return nn.log_softmax(nn.Dense(CLASSES, name="head")(x))
+
+
+class LinenSetup(nn.Module):
+  """Declares layers in setup; its flag is `deterministic`."""
+
+  def setup(self):
+    self.body = nn.Dense(8)
+    self.norm = nn.BatchNorm()
+    self.dropout = nn.Dropout(0.5)
+    self.head = nn.Dense(CLASSES)
+
+  def __call__(self, x, *, deterministic=True):
+    x = self.norm(self.body(x), use_running_average=deterministic)
+    x = self.dropout(nn.relu(x), deterministic=deterministic)
+    return {"scores": self.head(x)}
+
+
+class Classifier(nn.Module):
+  @nn.compact
+  def __call__(self, x, is_training):
+    x = nn.Dropout(0.5)(x, deterministic=not is_training)
+    return nn.Dense(CLASSES, use_bias=False, name="out")(inputs=x)
+
+
+class LinenNested(nn.Module):
+  """A head without bias, inside a block that is rematerialised."""
+
+  @nn.compact
+  def __call__(self, x, is_training=False):
+    x = nn.BatchNorm(use_running_average=not is_training)(nn.Dense(8)(x))
+    block = nn.remat(Classifier, static_argnums=(2,))
+    return block(name="classifier")(nn.relu(x), is_training), x
+
+
+class NnxFlat(nnx.Module):
+  def __init__(self, rngs):
+    self.body = nnx.Linear(FEATURES, 8, rngs=rngs)
+    self.norm = nnx.BatchNorm(8, rngs=rngs)
+    self.dropout = nnx.Dropout(0.5, rngs=rngs)
+    self.head = nnx.Linear(8, CLASSES, rngs=rngs)
+
+  def __call__(self, x):
+    x = self.dropout(nnx.relu(self.norm(self.body(x))))
+    return jax.nn.log_softmax(self.head(x))
+
+
+class NnxNested(nnx.Module):
+  """Lists of layers, a head without bias, a flag of its own."""
+
+  def __init__(self, rngs):
+    self.blocks = nnx.List([nnx.Linear(FEATURES, 8, rngs=rngs)])
+    self.net = nnx.Sequential(
+      nnx.BatchNorm(8, rngs=rngs),
+      nnx.relu,
+      nnx.Linear(8, CLASSES, use_bias=False, rngs=rngs),
+    )
+    self.rngs = rngs
+
+  def __call__(self, x, *, train=True):
+    x = self.blocks[0](x)
+    if train:
+      x = x + self.rngs.normal(x.shape)
+    return self.net(x), x
+
+
+MODELS = {
+  "linen compact": lambda: from_linen(LinenCompact(), head="head"),
+  "linen setup": lambda: from_linen(LinenSetup(), head="head"),
+  "linen nested": lambda: from_linen(LinenNested(), head="classifier/out"),
+  "nnx constructor": lambda: from_nnx(NnxFlat, head="head"),
+  "nnx instance": lambda: from_nnx(NnxFlat(nnx.Rngs(0)), head="head"),
+  "nnx nested": lambda: from_nnx(NnxNested, head="net.layers.2"),
+}
+
+
+@pytest.fixture(params=MODELS, name="model")
+def fixture_model(request):
+  return MODELS[request.param]()
+
+
+@pytest.fixture(name="inputs")
+def fixture_inputs(rng):
+  return jnp.asarray(rng.normal(size=[BATCH, FEATURES]), jnp.float32)
+
+
+def logits_of(outputs, head):
+  logits = outputs.embeddings @ head.kernel
+  return logits if head.bias is None else logits + head.bias[None, :]
+
+
+def random_like(rng, tree):
+  return jax.tree.map(
+    lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), tree
+  )
+
+
+def test_apply_logits_are_the_heads(model, inputs, rng):
+  params, model_state = model.init(jax.random.key(0), inputs)
+  params = random_like(rng, params)  # Biases start at zero.
+  apply = jax.jit(model.apply, static_argnames="train")
+  for train in (False, True):
+    key = jax.random.key(1)
+    outputs, _ = apply(params, model_state, inputs, train=train, key=key)
+    assert outputs.embeddings.shape == (BATCH, 8)
+    assert outputs.logits.shape == (BATCH, CLASSES)
+    chex.assert_trees_all_close(
+      outputs.logits, logits_of(outputs, model.head(params)), rtol=1e-5
+    )
+
+
+def test_apply_equals_the_module_itself(inputs):
+  module = LinenCompact()
+  model = from_linen(module, head="head")
+  params, model_state = model.init(jax.random.key(0), inputs)
+  key = jax.random.key(1)
+  outputs, new_state = model.apply(
+    params, model_state, inputs, train=True, key=key
+  )
+  expected, updates = module.apply(
+    {"params": params, **model_state},
+    inputs,
+    True,
+    rngs={"dropout": key},
+    mutable=["batch_stats"],
+  )
+  chex.assert_trees_all_close(jax.nn.log_softmax(outputs.logits), expected)
+  chex.assert_trees_all_equal(new_state, dict(updates))
+
+
+def test_apply_equals_the_nnx_module_itself(inputs):
+  module = NnxFlat(nnx.Rngs(0))
+  model = from_nnx(module, head="head")
+  params, model_state = model.init(jax.random.key(0), inputs)
+  outputs, _ = model.apply(params, model_state, inputs)
+  module.eval()
+  chex.assert_trees_all_close(
+    jax.nn.log_softmax(outputs.logits), module(inputs)
+  )
+
+
+def test_apply_updates_state_only_in_training(model, inputs):
+  params, model_state = model.init(jax.random.key(0), inputs)
+  _, same = model.apply(params, model_state, inputs, key=jax.random.key(1))
+  chex.assert_trees_all_equal(same, model_state)
+  _, new = model.apply(
+    params, model_state, inputs, train=True, key=jax.random.key(2)
+  )
+  chex.assert_trees_all_equal_shapes_and_dtypes(new, model_state)
+  changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), new, model_state)
+  assert jax.tree.leaves(changed) == [True, True]  # Mean and variance.
+
+
+def test_apply_draws_from_the_key_in_training(model, inputs):
+  params, model_state = model.init(jax.random.key(0), inputs)
+
+  def embed(seed, train):
+    outputs, _ = model.apply(
+      params, model_state, inputs, train=train, key=jax.random.key(seed)
+    )
+    return outputs.embeddings
+
+  chex.assert_trees_all_equal(embed(1, True), embed(1, True))
+  assert jnp.any(embed(1, True) != embed(2, True))
+  chex.assert_trees_all_equal(embed(1, False), embed(2, False))
+
+
+def test_apply_without_the_key_it_needs(model, inputs):
+  params, model_state = model.init(jax.random.key(0), inputs)
+  model.apply(params, model_state, inputs)
+  with pytest.raises(ValueError, match="needs a key"):
+    model.apply(params, model_state, inputs, train=True)
+
+
+def test_params_train_with_optax_jit_and_donation(model, inputs):
+  params, model_state = model.init(jax.random.key(0), inputs)
+  tx = optax.adam(0.05)
+
+  @jax.jit
+  def loss_of(params, model_state, key):
+    outputs, model_state = model.apply(
+      params, model_state, inputs, train=True, key=key
+    )
+    return jnp.mean(outputs.logits**2), model_state
+
+  def step(params, model_state, opt_state, key):
+    grad = jax.value_and_grad(loss_of, has_aux=True)
+    (loss, model_state), gradient = grad(params, model_state, key)
+    updates, opt_state = tx.update(gradient, opt_state)
+    return optax.apply_updates(params, updates), model_state, opt_state, loss
+
+  step = jax.jit(step, donate_argnums=(0, 1, 2))
+  carry, losses = (params, model_state, tx.init(params)), []
+  for i in range(20):
+    *carry, loss = step(*carry, jax.random.key(i))
+    losses.append(float(loss))
+  assert losses[-1] < 0.5 * losses[0]
+  # What was donated is not the user's module: it can start again.
+  chex.assert_tree_all_finite(model.init(jax.random.key(0), inputs))
+
+
+def test_vmap_over_stacked_models_equals_each(model, inputs):
+  keys = jax.random.split(jax.random.key(0), 2)
+  stack = jax.jit(jax.vmap(model.init, in_axes=(0, None)))(keys, inputs)
+
+  def objective(params, model_state, key):
+    outputs, model_state = model.apply(
+      params, model_state, inputs, train=True, key=key
+    )
+    return jnp.mean(outputs.logits**2), (outputs, model_state)
+
+  grad = jax.jit(jax.grad(objective, has_aux=True))
+  stacked = jax.jit(jax.vmap(grad))(
+    *stack, jax.random.split(jax.random.key(1), 2)
+  )
+  for i, key in enumerate(jax.random.split(jax.random.key(1), 2)):
+    one = grad(*jax.tree.map(lambda x, i=i: x[i], stack), key)
+    chex.assert_trees_all_close(
+      one, jax.tree.map(lambda x, i=i: x[i], stacked), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_params_are_plain_trees(model, inputs):
+  params, model_state = model.init(jax.random.key(0), inputs)
+
+  def check(tree):
+    if isinstance(tree, dict):
+      assert all(isinstance(name, str) for name in tree)
+      return [check(value) for value in tree.values()]
+    assert isinstance(tree, jax.Array)
+    return tree
+
+  check(params)
+  check(model_state)
+  assert jax.tree.leaves(params)
+  assert len(jax.tree.leaves(model_state)) == 2
+
+
+def test_init_keys(inputs):
+  model = from_nnx(NnxFlat, head="head")
+  first, again, other = (
+    model.init(jax.random.key(seed), inputs)[0] for seed in (0, 0, 1)
+  )
+  chex.assert_trees_all_equal(first, again)
+  assert jnp.any(model.head(first).kernel != model.head(other).kernel)
+  given = from_nnx(NnxFlat(nnx.Rngs(7)), head="head")
+  chex.assert_trees_all_equal(
+    given.init(jax.random.key(0), inputs), given.init(jax.random.key(1), inputs)
+  )
+
+
+def test_init_has_shapes_without_values(model, inputs):
+  shapes = jax.eval_shape(model.init, jax.random.key(0), inputs)
+  chex.assert_trees_all_equal_shapes_and_dtypes(
+    shapes, model.init(jax.random.key(0), inputs)
+  )
+
+
+def test_with_head_round_trip_leaves_its_argument(model, inputs):
+  params, model_state = model.init(jax.random.key(0), inputs)
+  before = jax.tree.map(jnp.copy, params)
+  old = model.head(params)
+  new = jax.tree.map(lambda x: x + 1, old)
+  replaced = model.with_head(params, new)
+  chex.assert_trees_all_equal(model.head(replaced), new)
+  chex.assert_trees_all_equal(params, before)
+  chex.assert_trees_all_equal(model.with_head(replaced, old), params)
+  outputs, _ = model.apply(replaced, model_state, inputs)
+  chex.assert_trees_all_close(
+    outputs.logits, logits_of(outputs, new), rtol=1e-5
+  )
+
+
+def test_with_head_takes_more_outputs_and_stacks(model, inputs):
+  params, _ = model.init(jax.random.key(0), inputs)
+  wider = jax.tree.map(
+    lambda x: jnp.concatenate([x, x], axis=-1), model.head(params)
+  )
+  assert model.head(model.with_head(params, wider)).kernel.shape == (8, 6)
+  stack = jax.tree.map(lambda x: jnp.stack([x, x]), (params, wider))
+  stacked = model.head(model.with_head(*stack))
+  assert stacked.kernel.shape == (2, 8, 6)
+  chex.assert_trees_all_equal(
+    stacked, model.head(jax.vmap(model.with_head)(*stack))
+  )
+
+
+def test_with_head_refuses_what_does_not_fit(inputs):
+  model = from_linen(LinenCompact(), head="head")
+  params, _ = model.init(jax.random.key(0), inputs)
+  kernel, bias = model.head(params)
+  with pytest.raises(ValueError, match=re.escape("got (5, 3)")):
+    model.with_head(params, Head(kernel[:5], bias))
+  with pytest.raises(ValueError, match=re.escape("got (2,)")):
+    model.with_head(params, Head(kernel, bias[:2]))
+  with pytest.raises(ValueError, match="has a bias in the model, got none"):
+    model.with_head(params, Head(kernel, None))
+  model = from_linen(LinenNested(), head="classifier.out")
+  params, _ = model.init(jax.random.key(0), inputs)
+  with pytest.raises(ValueError, match="has no bias in the model, got one"):
+    model.with_head(params, Head(model.head(params).kernel, bias))
+
+
+class Bad(nn.Module):
+  """Layers that cannot be a head, each for a reason of its own."""
+
+  kind: str
+
+  @nn.compact
+  def __call__(self, x):
+    x = nn.Dense(8, name="body")(x)
+    head = nn.Dense(8, name="head")
+    if self.kind == "twice":
+      return head(head(x))
+    if self.kind == "rank 3":
+      return head(jnp.stack([x, x], axis=1)).mean(axis=1)
+    if self.kind == "unused":
+      head(x)
+      return x
+    if self.kind == "activation":
+      return Activated(8, name="relu")(x)
+    return nn.LayerNorm(name="norm")(head(x))
+
+
+class Activated(nn.Module):
+  features: int
+
+  @nn.compact
+  def __call__(self, x):
+    init = nn.initializers.lecun_normal()
+    kernel = self.param("kernel", init, (x.shape[-1], self.features))
+    return nn.relu(x @ kernel)
+
+
+@pytest.mark.parametrize(
+  ("kind", "head", "message"),
+  [
+    ("", "heads", "head='heads' is no layer .* layers: body, head, norm"),
+    ("", "body/kernel", "head='body/kernel' must be a linear layer"),
+    ("", "norm", "head='norm' must be a linear layer.* layers: body, head"),
+    ("twice", "head", "head='head' must be called once.* 2 times.*: body, he"),
+    ("rank 3", "head", "head='head' must map embeddings .B, D.*: body, head"),
+    ("activation", "relu", "head='relu' must compute embeddings @ kernel"),
+  ],
+)
+def test_from_linen_refuses_head(kind, head, message, inputs):
+  with pytest.raises(ValueError, match=message):
+    from_linen(Bad(kind), head=head).init(jax.random.key(0), inputs)
+
+
+def test_from_linen_apply_refuses_head(inputs):
+  params, state = from_linen(Bad(""), head="head").init(
+    jax.random.key(0), inputs
+  )
+  with pytest.raises(ValueError, match=r"must be called once.* 0 times"):
+    from_linen(BodyOnly(), head="head").apply(params, state, inputs)
+  with pytest.raises(ValueError, match="head='top' is no layer"):
+    from_linen(Bad(""), head="top").head(params)
+
+
+class BodyOnly(nn.Module):
+  @nn.compact
+  def __call__(self, x):
+    return nn.Dense(8, name="body")(x)
+
+
+class NnxTwice(NnxFlat):
+  def __call__(self, x):
+    self.head(self.dropout(self.norm(self.body(x))))
+    return self.head(self.body(x))
+
+
+class NnxNormalised(NnxFlat):
+  class Cosine(nnx.Linear):
+    def __call__(self, x):
+      return super().__call__(x / jnp.linalg.norm(x, axis=-1, keepdims=True))
+
+  def __init__(self, rngs):
+    super().__init__(rngs)
+    self.head = self.Cosine(8, CLASSES, rngs=rngs)
+
+
+def test_from_nnx_refuses_head(inputs):
+  with pytest.raises(ValueError, match=r"head='top' is no.* body, head, norm"):
+    from_nnx(NnxFlat, head="top")
+  with pytest.raises(ValueError, match="head='norm' must be a linear layer"):
+    from_nnx(NnxFlat, head="norm")
+  with pytest.raises(ValueError, match=r"must be called once.* 2 times"):
+    from_nnx(NnxTwice, head="head").init(jax.random.key(0), inputs)
+  with pytest.raises(ValueError, match="must compute embeddings @ kernel"):
+    from_nnx(NnxNormalised, head="head").init(jax.random.key(0), inputs)
+
+
+class LinenText(nn.Module):
+  """Inputs by name, no train flag."""
+
+  @nn.compact
+  def __call__(self, inputs):
+    mask = inputs["attention_mask"][..., None]
+    x = nn.Embed(10, 8)(inputs["input_ids"]) * mask
+    return nn.Dense(CLASSES, name="head")(x.mean(axis=1))
+
+
+def test_apply_takes_a_dict_of_inputs():
+  inputs = {
+    "input_ids": jnp.arange(8).reshape(2, 4),
+    "attention_mask": jnp.ones([2, 4], jnp.int32),
+  }
+  model = from_linen(LinenText(), head="head")
+  params, model_state = model.init(jax.random.key(0), inputs)
+  assert model_state == {}
+  outputs, model_state = model.apply(params, model_state, inputs, train=True)
+  assert outputs.embeddings.shape == (2, 8)
+  assert model_state == {}
+
+
+def test_from_linen_unboxes_partitioned_params(inputs):
+  class Partitioned(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      init = nn.with_partitioning(nn.initializers.ones, (None, "model"))
+      return nn.Dense(CLASSES, kernel_init=init, name="head")(x)
+
+  model = from_linen(Partitioned(), head="head")
+  params, model_state = model.init(jax.random.key(0), inputs)
+  assert isinstance(model.head(params).kernel, jax.Array)
+  outputs, _ = model.apply(params, model_state, inputs)
+  np.testing.assert_allclose(
+    outputs.logits[:, 0], inputs.sum(axis=1), rtol=1e-5, atol=1e-6
+  )
+
+
+def test_from_nnx_leaves_the_module_as_it_is(inputs):
+  module = NnxFlat(nnx.Rngs(0))
+  before = jax.tree.map(jnp.copy, nnx.state(module, nnx.Param, nnx.BatchStat))
+  model = from_nnx(module, head="head")
+  params, model_state = model.init(jax.random.key(0), inputs)
+  model.apply(params, model_state, inputs, train=True, key=jax.random.key(1))
+  after = nnx.state(module, nnx.Param, nnx.BatchStat)
+  chex.assert_trees_all_equal(
+    nnx.to_pure_dict(before[0]), nnx.to_pure_dict(after[0])
+  )
+  chex.assert_trees_all_equal(
+    nnx.to_pure_dict(before[1]), nnx.to_pure_dict(after[1])
+  )
+  assert type(module.head) is nnx.Linear
+  assert not module.dropout.deterministic

@@ -1,0 +1,221 @@
+"""Vanilla distillation, the baseline and the S = 1 case of everything else."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from lelp_jax.baselines import kd_loss
+from tests import reference
+
+BATCH, NUM_CLASSES = 6, 4
+
+
+def make_logits(rng, scale=3.0, shape=(BATCH, NUM_CLASSES)):
+  """Student and teacher logits."""
+  return (
+    (rng.normal(size=shape) * scale).astype(np.float32),
+    (rng.normal(size=shape) * scale).astype(np.float32),
+  )
+
+
+def golden(n, m, a, b):
+  """The inputs that the golden values were computed from."""
+  k = np.arange(n * m).reshape(n, m)
+  return np.sin(a * (k + 1) + b)
+
+
+@pytest.mark.parametrize(
+  ("temperature", "expected"), [(1.0, 4.4328523), (4.0, 10.4477940)]
+)
+def test_kd_loss_agrees_with_rep_distiller(temperature, expected):
+  # Values of RepDistiller's distiller_zoo/KD.py (sum over classes, mean over
+  # the batch, times T^2), run on the same logits.
+  student = np.float32(5 * golden(8, 10, 0.9, 0.3))
+  teacher = np.float32(5 * golden(8, 10, 1.1, 0.4))
+  loss = kd_loss(student, teacher, temperature=temperature)
+  assert float(jnp.mean(loss)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(NUM_CLASSES,), (5, 3), (2, 3, 2)])
+def test_kd_loss_matches_reference(rng, shape):
+  student, teacher = make_logits(rng, shape=shape)
+  loss = kd_loss(student, teacher, temperature=2.5)
+  assert loss.shape == shape[:-1]
+  expected = [
+    reference.kd_loss(s, t, 2.5)
+    for s, t in zip(
+      student.reshape(-1, shape[-1]),
+      teacher.reshape(-1, shape[-1]),
+      strict=True,
+    )
+  ]
+  np.testing.assert_allclose(
+    loss, np.reshape(expected, shape[:-1]), rtol=5e-6, atol=1e-6
+  )
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+  seed=st.integers(0, 2**31),
+  temperature=st.floats(0.5, 20),
+  scale=st.floats(0.01, 300),
+)
+def test_kd_loss_matches_reference_everywhere(seed, temperature, scale):
+  student, teacher = make_logits(np.random.default_rng(seed), scale)
+  loss = np.asarray(kd_loss(student, teacher, temperature=temperature))
+  expected = [
+    reference.kd_loss(s, t, temperature)
+    for s, t in zip(student, teacher, strict=True)
+  ]
+  size = max(np.abs(student).max(), np.abs(teacher).max()) / temperature
+  atol = 1e-6 * temperature**2 * (1 + size)
+  np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=atol)
+  assert np.all(loss >= -atol)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+@pytest.mark.parametrize("size", [1e2, 1e4])
+def test_kd_loss_extremes(rng, size, temperature):
+  # A loss through log(softmax) is infinite here, its gradient NaN or zero.
+  student, teacher = make_logits(rng)
+  student, teacher = np.sign(student) * size, np.sign(teacher) * size
+  student[0], teacher[0] = [size, -size, -size, -size], [-size] * 3 + [size]
+  student[1], teacher[1] = [size, -size, 0, size], [-size, size, 0, 0]
+  loss = partial(kd_loss, temperature=temperature)
+  value, gradient = jax.value_and_grad(lambda *args: jnp.sum(loss(*args)))(
+    student, teacher
+  )
+  expected = [
+    reference.kd_loss(s, t, temperature)
+    for s, t in zip(student, teacher, strict=True)
+  ]
+  np.testing.assert_allclose(
+    loss(student, teacher), expected, rtol=1e-5, atol=1e-5 * temperature**2
+  )
+  assert float(value) == pytest.approx(sum(expected), rel=1e-5)
+  q, p = (
+    np.array([np.exp(reference.log_softmax(z / temperature)) for z in logits])
+    for logits in (student.astype(np.float64), teacher.astype(np.float64))
+  )
+  np.testing.assert_allclose(
+    gradient, temperature * (q - p), atol=1e-5 * temperature
+  )
+
+
+def test_kd_loss_teacher_with_minus_infinity(rng):
+  # A class that the teacher's head masks out.
+  student, teacher = make_logits(rng)
+  teacher[:, 2] = -np.inf
+  value, gradient = jax.value_and_grad(
+    lambda z: jnp.sum(kd_loss(z, teacher, temperature=2.0))
+  )(student)
+  expected = sum(
+    reference.kd_loss(s, t, 2.0) for s, t in zip(student, teacher, strict=True)
+  )
+  assert float(value) == pytest.approx(expected, rel=1e-5)
+  assert np.all(np.isfinite(gradient))
+
+
+def test_kd_loss_zero_at_equality(rng):
+  student, _ = make_logits(rng)
+  loss = kd_loss(student, student + np.float32(3), temperature=4.0)
+  np.testing.assert_allclose(loss, 0, atol=2e-5)
+
+
+def test_kd_loss_permutes_with_the_batch(rng):
+  student, teacher = make_logits(rng)
+  order = rng.permutation(BATCH)
+  np.testing.assert_allclose(
+    kd_loss(student[order], teacher[order], temperature=2.0),
+    kd_loss(student, teacher, temperature=2.0)[order],
+    rtol=1e-6,
+  )
+
+
+def test_kd_loss_gradient_is_numerical(rng):
+  student, teacher = make_logits(rng)
+  gradient = jax.grad(lambda z: jnp.sum(kd_loss(z, teacher, temperature=3.0)))(
+    student
+  )
+  for n in range(BATCH):
+    expected = reference.gradient(
+      lambda z, n=n: reference.kd_loss(z, teacher[n], 3.0), student[n]
+    )
+    np.testing.assert_allclose(gradient[n], expected, atol=5e-6)
+  with jax.enable_x64(True):
+    check_grads(
+      partial(kd_loss, teacher_logits=jnp.float64(teacher), temperature=3.0),
+      (jnp.float64(student),),
+      order=2,
+    )
+
+
+def test_kd_loss_no_gradient_to_the_teacher(rng):
+  student, teacher = make_logits(rng)
+  gradient = jax.grad(
+    lambda *args: jnp.sum(kd_loss(*args, temperature=3.0)), argnums=1
+  )(student, teacher)
+  np.testing.assert_array_equal(gradient, np.zeros_like(teacher))
+
+
+def test_kd_loss_traced_temperature(rng):
+  student, teacher = make_logits(rng)
+  swept = jax.jit(
+    jax.vmap(lambda tau: kd_loss(student, teacher, temperature=tau))
+  )(jnp.array([1.0, 5.0]))
+  for i, tau in enumerate((1.0, 5.0)):
+    np.testing.assert_allclose(
+      swept[i], kd_loss(student, teacher, temperature=tau), rtol=1e-5
+    )
+
+
+def test_kd_loss_dtypes(rng):
+  student, teacher = make_logits(rng)
+  low = jnp.asarray(student, jnp.bfloat16), jnp.asarray(teacher, jnp.bfloat16)
+  loss = kd_loss(*low, temperature=2.0)
+  assert loss.dtype == jnp.float32
+  wide = [array.astype(jnp.float32) for array in low]
+  np.testing.assert_allclose(loss, kd_loss(*wide, temperature=2.0), rtol=1e-6)
+  with jax.enable_x64(True):
+    exact = kd_loss(
+      student.astype(np.float64), teacher.astype(np.float64), temperature=2.0
+    )
+    single = kd_loss(student, teacher, temperature=2.0)
+  assert single.dtype == jnp.float32
+  assert exact.dtype == jnp.float64
+  expected = [
+    reference.kd_loss(s, t, 2.0) for s, t in zip(student, teacher, strict=True)
+  ]
+  np.testing.assert_allclose(exact, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+  ("error", "argument", "changes"),
+  [
+    (ValueError, "logits", {"student_logits": np.ones((6, 5), np.float32)}),
+    (ValueError, "logits", {"student_logits": np.ones((1, 4), np.float32)}),
+    (ValueError, "logits", {"teacher_logits": np.ones((5, 4), np.float32)}),
+    (ValueError, "logits", {"teacher_logits": np.ones(4, np.float32)}),
+    (TypeError, "student_logits", {"student_logits": np.ones((6, 4), int)}),
+    (TypeError, "teacher_logits", {"teacher_logits": np.ones((6, 4), int)}),
+    (ValueError, "temperature", {"temperature": 0.0}),
+    (ValueError, "temperature", {"temperature": -1.0}),
+  ],
+)
+def test_kd_loss_refuses(rng, error, argument, changes):
+  student, teacher = make_logits(rng)
+  arguments = {
+    "student_logits": student,
+    "teacher_logits": teacher,
+    "temperature": 2.0,
+    **changes,
+  }
+  with pytest.raises(error, match=argument):
+    kd_loss(**arguments)

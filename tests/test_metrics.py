@@ -1,0 +1,95 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lelp_jax.metrics import accuracy
+from lelp_jax.metrics import agreement
+from lelp_jax.metrics import compute
+from lelp_jax.metrics import Mean
+from lelp_jax.metrics import merge
+
+
+def test_mean_over_uneven_batches_is_the_mean_over_examples(rng):
+  values = rng.normal(size=11).astype(np.float32)
+  totals = {}
+  for part in np.split(values, [4, 9]):
+    totals = merge(totals, {"value": Mean.of(jnp.asarray(part))})
+  np.testing.assert_allclose(compute(totals)["value"], values.mean(), rtol=1e-5)
+  assert int(totals["value"].count) == 11
+
+
+@pytest.mark.parametrize("padding", [0.0, np.nan, np.inf])
+def test_mean_of_masked_equals_unpadded(rng, padding):
+  values = rng.normal(size=5).astype(np.float32)
+  padded = jnp.append(jnp.asarray(values), jnp.full(3, padding))
+  mean = jax.jit(Mean.of)(padded, jnp.arange(8) < 5)
+  alone = Mean.of(jnp.asarray(values))
+  np.testing.assert_allclose(mean.total, alone.total, rtol=1e-6)
+  assert int(mean.count) == int(alone.count) == 5
+
+
+def test_mean_sums_in_float32():
+  values = jnp.ones(1000, jnp.bfloat16)  # Whose own sums stop at 256.
+  mean = Mean.of(values)
+  assert mean.total.dtype == jnp.float32
+  assert mean.count.dtype == jnp.int32
+  assert float(mean.total) == 1000
+  assert float(Mean.of(jnp.array([True, False])).total) == 1
+
+
+def test_mean_of_nothing_is_nan():
+  mean = Mean.of(jnp.ones(3), jnp.zeros(3, bool))
+  assert (float(mean.total), int(mean.count)) == (0.0, 0)
+  assert np.isnan(compute({"x": mean})["x"])
+
+
+def test_mean_refuses_another_shape():
+  with pytest.raises(ValueError, match=r"\(3,\), got \(2,\)"):
+    Mean.of(jnp.ones(3), jnp.ones(2, bool))
+
+
+def test_mean_is_a_tree_that_can_be_stacked():
+  values = jnp.arange(6.0).reshape(2, 3)
+  stacked = jax.vmap(lambda x: {"x": Mean.of(x)})(values)
+  merged = jax.jit(merge)(stacked, stacked)
+  np.testing.assert_allclose(compute(merged)["x"], [1.0, 4.0])
+  np.testing.assert_array_equal(merged["x"].count, [6, 6])
+
+
+def test_merge_is_associative_with_a_neutral_element():
+  a, b, c = ({"x": Mean.of(jnp.arange(n, dtype=float))} for n in (1, 2, 3))
+  left, right = merge(merge(a, b), c), merge(a, merge(b, c))
+  assert left == right
+  np.testing.assert_allclose(compute(left)["x"], 4 / 6, rtol=1e-6)
+  assert merge({}, a) == merge(a, {}) == a
+  both = merge({"y": a["x"]}, b)
+  assert both == {"x": b["x"], "y": a["x"]}
+
+
+def test_accuracy_counts_the_first_of_equals():
+  logits = jnp.array([[0.0, 2.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
+  values = jax.jit(accuracy)(logits, jnp.array([1, 1, 2]))
+  assert values.dtype == jnp.float32
+  np.testing.assert_array_equal(values, [1, 0, 1])
+
+
+def test_agreement_compares_predictions():
+  student = jnp.array([[0.0, 2.0], [1.0, 0.0]], jnp.bfloat16)
+  values = agreement(student, jnp.array([[-5.0, 1.0], [0.0, 9.0]]))
+  assert values.dtype == jnp.float32
+  np.testing.assert_array_equal(values, [1, 0])
+
+
+def test_accuracy_and_agreement_refuse_what_does_not_fit():
+  logits = jnp.zeros([4, 3])
+  with pytest.raises(ValueError, match=r"labels must have shape \(4,\)"):
+    accuracy(logits, jnp.zeros([4, 1], int))
+  with pytest.raises(TypeError, match="labels must hold integers"):
+    accuracy(logits, jnp.zeros(4))
+  with pytest.raises(ValueError, match="class_log_probs must have shape"):
+    accuracy(logits[0], jnp.zeros((), int))
+  with pytest.raises(ValueError, match=r"\(4, 3\), got \(4, 2\)"):
+    agreement(logits, logits[:, :2])
+  with pytest.raises(TypeError, match="teacher_logits must be floating"):
+    agreement(logits, jnp.zeros([4, 3], int))

@@ -1,0 +1,69 @@
+import textwrap
+
+from experiments.reporting import tables
+from experiments.reporting.layout import Row
+from experiments.reporting.layout import Table
+from experiments.reporting.layout import TableCell
+from tests.reporting_workdirs import make_results
+
+
+def small_table():
+  return Table(
+    title="T",
+    header=("a|b", "c"),
+    rows=(
+      Row("x", (TableCell("1.0", "best"), TableCell("2.0", "second")), "g"),
+      Row("long", (TableCell("+1"), TableCell("+2\n[0, 4]")), "h"),
+      Row("none", (TableCell(), TableCell("3")), "h"),
+    ),
+    caption="What it is.",
+    notes=("Read me.",),
+  )
+
+
+def test_to_markdown_bolds_underlines_and_escapes():
+  assert tables.to_markdown(small_table()) == textwrap.dedent(
+    """\
+    ### T
+
+    |  | a\\|b | c |
+    | --- | --- | --- |
+    | x | **1.0** | <u>2.0</u> |
+    | long | +1 | +2<br>[0, 4] |
+    | none |  | 3 |
+
+    What it is. **Bold**: the best student, <u>underlined</u>: the second \
+(the oracle is not ranked).
+
+    * Read me.
+    """
+  )
+
+
+def test_to_text_aligns_and_separates_groups():
+  assert tables.to_text(small_table()) == textwrap.dedent(
+    """\
+    T
+    =
+
+          a|b  c
+    -----------------
+    x     1.0  2.0
+    -----------------
+    long  +1   +2
+               [0, 4]
+    none       3
+    -----------------
+
+    What it is.
+    * Read me.
+    """
+  )
+
+
+def test_to_text_breaks_a_wide_table_into_blocks():
+  text = tables.to_text(tables.accuracy_table(make_results()), width=50)
+  assert max(len(line) for line in text.splitlines()) <= 50
+  assert text.count("Vanilla distillation ") == 3
+  wide = tables.to_text(tables.accuracy_table(make_results()))
+  assert wide.count("\nVanilla distillation ") == 1

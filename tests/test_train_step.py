@@ -1,0 +1,483 @@
+"""The steps, with losses written here: cross entropy and KL to a teacher."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lelp_jax import metrics as metrics_lib
+from lelp_jax.models import MODELS
+from lelp_jax.models import Outputs
+from lelp_jax.train_step import make_distill_step
+from lelp_jax.train_step import make_eval_step
+from lelp_jax.train_step import make_train_step
+from lelp_jax.train_step import teacher_outputs
+from lelp_jax.train_step import TrainState
+from tests import jaxprs
+
+CLASSES, BATCH = 3, 24
+OPTIONS = {
+  "mlp": {"features": (8,), "dropout_rate": 0.2},
+  "cnn": {"features": (4,), "width": 8},
+}
+
+
+def cross_entropy(
+  loss_params, loss_state, student, teacher, targets, batch, scales, key
+):
+  del loss_params, teacher, targets, key
+  losses = optax.softmax_cross_entropy_with_integer_labels(
+    student.logits, batch["labels"]
+  )
+  return scales["weight"] * losses.mean(), ({}, loss_state)
+
+
+def kl(loss_params, loss_state, student, teacher, targets, batch, scales, key):
+  """KL to shifted teacher logits: one use of every argument of a loss."""
+  temperature = scales["temperature"]
+  noise = 0.1 * jax.random.normal(key, teacher.logits.shape)
+  shifted = (teacher.logits + noise + targets[None, :]) / temperature
+  losses = optax.losses.kl_divergence_with_log_targets(
+    jax.nn.log_softmax(student.logits / temperature),
+    jax.nn.log_softmax(shifted),
+  )
+  projected = student.embeddings @ loss_params["projection"]
+  hint = jnp.mean((projected - teacher.embeddings) ** 2)
+  loss = temperature**2 * losses.mean() + hint
+  return loss, ({"hint": hint}, {"seen": loss_state["seen"] + BATCH})
+
+
+@pytest.fixture(name="batch")
+def fixture_batch(rng):
+  return {
+    "inputs": jnp.asarray(rng.normal(size=[BATCH, 4, 4, 1]), jnp.float32),
+    "labels": jnp.asarray(rng.integers(CLASSES, size=BATCH)),
+  }
+
+
+@functools.cache
+def model_and_init(name):
+  model = MODELS[name](CLASSES, **OPTIONS[name])
+  return model, jax.jit(model.init)
+
+
+def start(name, tx, *, seed=0, **losses):
+  model, init = model_and_init(name)
+  student = init(jax.random.key(seed), jnp.ones([BATCH, 4, 4, 1]))
+  key = jax.random.key(seed + 100)
+  return model, TrainState.create(*student, tx, key, **losses)
+
+
+def start_distilling(name, tx, *, seed=0):
+  losses = {
+    "loss_params": {"projection": 0.1 * jnp.eye(8, 12) * (seed + 1)},
+    "loss_state": {"seen": jnp.zeros((), jnp.int32)},
+  }
+  return start(name, tx, seed=seed, **losses)
+
+
+@pytest.fixture(name="teacher", scope="module")
+def fixture_teacher():
+  model = MODELS["mlp"](CLASSES, features=(20, 12), dropout_rate=0.5)
+  params, state = jax.jit(model.init)(jax.random.key(9), jnp.ones([1, 4, 4, 1]))
+  return model, (params, state, jnp.array([0.5, 0.0, -0.5]))
+
+
+def test_train_state_starts_at_zero():
+  _, state = start_distilling("cnn", optax.adam(0.1))
+  assert state.step.dtype == jnp.int32
+  assert int(state.step) == 0
+  (adam, _) = state.opt_state
+  chex.assert_trees_all_equal_shapes(adam.mu, (state.params, state.loss_params))
+  assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_train_step_equals_a_loop_written_by_hand(name, batch):
+  tx = optax.adamw(0.01)
+  model, state = start(name, tx)
+  step = jax.jit(make_train_step(model.apply, cross_entropy, tx))
+
+  @jax.jit
+  def by_hand(params, model_state, opt_state, i):
+    key, _ = jax.random.split(jax.random.fold_in(jax.random.key(100), i))
+
+    def objective(params):
+      outputs, new = model.apply(
+        params, model_state, batch["inputs"], train=True, key=key
+      )
+      losses = optax.softmax_cross_entropy_with_integer_labels(
+        outputs.logits, batch["labels"]
+      )
+      return 2.0 * losses.mean(), new
+
+    grad = jax.value_and_grad(objective, has_aux=True)
+    (loss, model_state), gradient = grad(params)
+    updates, opt_state = tx.update(gradient, opt_state, params)
+    params = optax.apply_updates(params, updates)
+    return params, model_state, opt_state, (loss, optax.tree.norm(gradient))
+
+  hand = (state.params, state.model_state, tx.init(state.params))
+  for i in range(4):
+    state, metrics = step(state, batch, {"weight": 2.0})
+    *hand, (loss, norm) = by_hand(*hand, i)
+    assert metrics.keys() == {"loss", "gradient_norm"}
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
+    np.testing.assert_allclose(metrics["gradient_norm"], norm, rtol=1e-4)
+  assert int(state.step) == 4
+  chex.assert_trees_all_close(state.params, hand[0], rtol=1e-4, atol=1e-5)
+  chex.assert_trees_all_close(state.model_state, hand[1], rtol=1e-4, atol=1e-5)
+
+
+def test_train_step_lowers_the_loss(batch):
+  tx = optax.adam(0.02)
+  model, state = start("mlp", tx)
+  step = jax.jit(make_train_step(model.apply, cross_entropy, tx))
+  losses = []
+  for _ in range(30):
+    state, metrics = step(state, batch, {"weight": 1.0})
+    losses.append(float(metrics["loss"]))
+  assert losses[-1] < 0.5 * losses[0]
+
+
+def test_train_step_is_a_function_of_the_key_and_the_step(batch):
+  tx = optax.sgd(0.1)
+  model, state = start("mlp", tx)
+  step = jax.jit(make_train_step(model.apply, cross_entropy, tx))
+
+  def loss_of(state):
+    return float(step(state, batch, {"weight": 1.0})[1]["loss"])
+
+  later = jax.tree.map(lambda x: x, state)
+  later = TrainState(**{**vars(later), "step": later.step + 1})
+  other = TrainState(**{**vars(state), "key": jax.random.key(5)})
+  assert loss_of(state) == loss_of(state)
+  assert len({loss_of(state), loss_of(later), loss_of(other)}) == 3
+
+
+def test_train_step_is_traced_once(batch):
+  tx = optax.adamw(optax.cosine_decay_schedule(0.1, 10))
+  model, state = start("cnn", tx)
+  step = make_train_step(model.apply, cross_entropy, tx)
+  step = jax.jit(chex.assert_max_traces(step, n=1), donate_argnums=0)
+  for i in range(4):
+    state, _ = step(state, batch, {"weight": jnp.float32(i)})
+  assert int(state.step) == 4
+
+
+def test_train_step_scans(batch):
+  tx = optax.sgd(0.1, momentum=0.9)
+  model, state = start("mlp", tx)
+  step = make_train_step(model.apply, cross_entropy, tx)
+
+  @jax.jit
+  def run(state):
+    def body(state, _):
+      return step(state, batch, {"weight": 1.0})
+
+    return jax.lax.scan(body, state, length=3)
+
+  scanned, metrics = run(state)
+  assert metrics["loss"].shape == (3,)
+  step = jax.jit(step)
+  for _ in range(3):
+    state, _ = step(state, batch, {"weight": 1.0})
+  chex.assert_trees_all_close(
+    scanned.params, state.params, rtol=1e-4, atol=1e-5
+  )
+
+
+@pytest.mark.parametrize("taken", ["loss", "gradient_norm"])
+def test_train_step_refuses_metrics_of_its_own_names(taken, batch):
+  def loss(loss_params, loss_state, student, *other):
+    return student.logits.mean(), ({taken: 0.0}, loss_state)
+
+  tx = optax.sgd(0.1)
+  model, state = start("mlp", tx)
+  with pytest.raises(ValueError, match=taken):
+    jax.eval_shape(make_train_step(model.apply, loss, tx), state, batch, {})
+
+
+def test_train_step_passes_the_teacher_in_the_batch_without_gradient(batch):
+  given = Outputs(jnp.ones([BATCH, 12]), jnp.ones([BATCH, CLASSES]))
+  tx = optax.sgd(0.1)
+  model, state = start("mlp", tx)
+
+  def loss(loss_params, loss_state, student, teacher, *other):
+    assert isinstance(teacher, Outputs)
+    chex.assert_trees_all_equal_shapes(teacher, given)
+    return (student.logits * teacher.logits).mean(), ({}, loss_state)
+
+  step = make_train_step(model.apply, loss, tx)
+
+  def loss_after_a_step(teacher):
+    return step(state, {**batch, "teacher": teacher}, {})[1]["loss"]
+
+  gradient = jax.jit(jax.grad(loss_after_a_step))(given)
+  chex.assert_trees_all_equal(gradient, jax.tree.map(jnp.zeros_like, given))
+
+
+def test_train_step_without_teacher_passes_none(batch):
+  tx = optax.sgd(0.1)
+  model, state = start("mlp", tx)
+
+  def loss(loss_params, loss_state, student, teacher, targets, *other):
+    assert teacher is None
+    assert targets is None
+    return student.logits.mean(), ({}, loss_state)
+
+  jax.eval_shape(make_train_step(model.apply, loss, tx), state, batch, {})
+
+
+def test_distill_step_equals_train_step_on_teacher_outputs(batch, teacher):
+  teacher_model, (params, model_state, targets) = teacher
+  tx = optax.adam(0.01)
+  model, state = start_distilling("mlp", tx)
+  scales = {"temperature": 2.0}
+  distill = jax.jit(make_distill_step(model.apply, teacher_model.apply, kl, tx))
+  train = jax.jit(make_train_step(model.apply, kl, tx))
+  outputs = teacher_outputs(
+    teacher_model.apply, params, model_state, batch["inputs"]
+  )
+  inline = distill(state, (params, model_state, targets), batch, scales)
+  cached = train(state, {**batch, "teacher": outputs}, scales, targets)
+  chex.assert_trees_all_close(inline[1], cached[1], rtol=1e-5)
+  chex.assert_trees_all_close(
+    (inline[0].params, inline[0].loss_params),
+    (cached[0].params, cached[0].loss_params),
+    rtol=1e-3,
+    atol=1e-5,
+  )
+
+
+def test_distill_step_trains_student_and_loss_and_nothing_else(batch, teacher):
+  teacher_model, frozen = teacher
+  tx = optax.sgd(0.1)
+  model, state = start_distilling("cnn", tx)
+  distill = make_distill_step(model.apply, teacher_model.apply, kl, tx)
+  step = jax.jit(distill)
+  before = jax.tree.map(np.asarray, frozen)
+  new, metrics = step(state, frozen, batch, {"temperature": 2.0})
+  chex.assert_trees_all_equal(frozen, before)
+
+  def moved(name):
+    pairs = zip(
+      jax.tree.leaves(getattr(new, name)),
+      jax.tree.leaves(getattr(state, name)),
+      strict=True,
+    )
+    return [bool(jnp.any(a != b)) for a, b in pairs]
+
+  for name in ("params", "model_state", "loss_params", "loss_state"):
+    assert moved(name)
+    assert all(moved(name)), name
+  assert int(new.loss_state["seen"]) == BATCH
+  assert metrics.keys() == {"loss", "gradient_norm", "hint"}
+
+  def loss_of(params, model_state):
+    teacher = (params, model_state, frozen[2])
+    return distill(state, teacher, batch, {"temperature": 2.0})[1]["loss"]
+
+  gradient = jax.jit(jax.grad(loss_of))(*frozen[:2])
+  chex.assert_trees_all_equal(gradient, jax.tree.map(jnp.zeros_like, gradient))
+
+
+def test_gradient_norm_is_over_all_that_is_trained(batch, teacher):
+  teacher_model, frozen = teacher
+  tx = optax.sgd(1.0)
+  model, state = start_distilling("mlp", tx)
+  step = jax.jit(make_distill_step(model.apply, teacher_model.apply, kl, tx))
+  new, metrics = step(state, frozen, batch, {"temperature": 2.0})
+  difference = jax.tree.map(
+    jnp.subtract,
+    (state.params, state.loss_params),
+    (new.params, new.loss_params),
+  )
+  np.testing.assert_allclose(
+    metrics["gradient_norm"], optax.tree.norm(difference), rtol=1e-4
+  )
+
+
+def test_teacher_outputs_are_those_of_inference(batch, teacher):
+  model, (params, model_state, _) = teacher
+  outputs = teacher_outputs(model.apply, params, model_state, batch["inputs"])
+  expected, _ = model.apply(params, model_state, batch["inputs"])
+  chex.assert_trees_all_equal(outputs, expected)
+
+
+def stack(trees):
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def without_key(result):
+  """Fields of a state, and metrics; slicing keys would count as reuse."""
+  state, metrics = result
+  return {k: v for k, v in vars(state).items() if k != "key"}, metrics
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_stacked_distill_step_equals_single_steps(name, batch, teacher):
+  teacher_model, (params, model_state, targets) = teacher
+  tx = optax.sgd(0.1, momentum=0.9)
+  model = MODELS[name](CLASSES, **OPTIONS[name])
+  step = make_distill_step(model.apply, teacher_model.apply, kl, tx)
+  states = [start_distilling(name, tx, seed=i)[1] for i in range(3)]
+  scales = [{"temperature": jnp.float32(t)} for t in (1.0, 2.0, 4.0)]
+  shifts = [targets * i for i in range(3)]
+  stacked = jax.jit(jax.vmap(step, (0, (None, None, 0), None, 0)))(
+    stack(states),
+    (params, model_state, jnp.stack(shifts)),
+    batch,
+    stack(scales),
+  )
+  single = jax.jit(step)
+  for i in range(3):
+    frozen = (params, model_state, shifts[i])
+    expected, metrics = single(states[i], frozen, batch, scales[i])
+    new, new_metrics = jax.tree.map(lambda x, i=i: x[i], without_key(stacked))
+    chex.assert_trees_all_close(metrics, new_metrics, rtol=1e-4)
+    chex.assert_trees_all_close(
+      new, without_key((expected, metrics))[0], rtol=1e-3, atol=1e-5
+    )
+
+
+def products_with(jaxpr, width):
+  """Shapes of the operands of matrix products with an axis of this width."""
+  shapes = [
+    [operand.aval.shape for operand in equation.invars]
+    for equation in jaxprs.equations(jaxpr.jaxpr)
+    if equation.primitive.name == "dot_general"
+  ]
+  return [s for s in shapes if any(width in shape for shape in s)]
+
+
+def test_stacked_distill_step_runs_the_teacher_once(batch, teacher):
+  teacher_model, (params, model_state, targets) = teacher
+  tx = optax.sgd(0.1)
+  states = [start_distilling("mlp", tx, seed=i) for i in range(3)]
+  model = states[0][0]
+  step = make_distill_step(model.apply, teacher_model.apply, kl, tx)
+  jaxpr = jax.make_jaxpr(jax.vmap(step, (0, (None, None, 0), None, None)))(
+    stack([state for _, state in states]),
+    (params, model_state, jnp.stack([targets] * 3)),
+    batch,
+    {"temperature": 2.0},
+  )
+  # Nothing but the teacher's two hidden layers has width 20.
+  assert products_with(jaxpr, 20) == [
+    [(BATCH, 16), (16, 20)],
+    [(BATCH, 20), (20, 12)],
+  ]
+
+
+def on_devices(num_devices, step, state, batch):
+  mesh = jax.make_mesh(
+    (num_devices,),
+    ("data",),
+    axis_types=(jax.sharding.AxisType.Auto,),
+    devices=jax.devices()[:num_devices],
+  )
+  replicated = jax.NamedSharding(mesh, jax.P())
+  state = jax.device_put(state, replicated)
+  batch = jax.device_put(batch, jax.NamedSharding(mesh, jax.P("data")))
+  shardings = (replicated, replicated)
+  step = jax.jit(step, out_shardings=shardings)
+  new, metrics = step(state, batch, {"weight": 1.0})
+  gradient = jax.tree.map(jnp.subtract, state.params, new.params)
+  flat, _ = jax.flatten_util.ravel_pytree(gradient)
+  return jax.tree.map(np.asarray, (metrics["loss"], flat, new.model_state))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_train_step_on_eight_devices_equals_one(name, batch):
+  assert jax.device_count() == 8
+  tx = optax.sgd(1.0)
+  model, state = start(name, tx)
+  step = make_train_step(model.apply, cross_entropy, tx)
+  loss, gradient, model_state = on_devices(1, step, state, batch)
+  loss_8, gradient_8, model_state_8 = on_devices(8, step, state, batch)
+  np.testing.assert_allclose(loss_8, loss, rtol=1e-6)
+  error = np.linalg.norm(gradient_8 - gradient) / np.linalg.norm(gradient)
+  assert error < 1e-5
+  chex.assert_trees_all_close(model_state_8, model_state, rtol=1e-5, atol=1e-6)
+
+
+def eval_metrics(outputs, batch, hyperparameters, targets):
+  losses = optax.softmax_cross_entropy_with_integer_labels(
+    hyperparameters["weight"] * outputs.logits + targets[None, :],
+    batch["labels"],
+  )
+  hits = metrics_lib.accuracy(outputs.logits, batch["labels"])
+  return {"loss": losses, "accuracy": hits}
+
+
+def test_eval_step_ignores_padding(batch):
+  model, state = start("cnn", optax.sgd(0.1))
+  step = functools.partial(
+    jax.jit(make_eval_step(model.apply, eval_metrics)),
+    state.params,
+    state.model_state,
+    hyperparameters={"weight": 2.0},
+    targets=jnp.arange(3.0),
+  )
+  expected = step(batch=batch)
+  assert int(expected["loss"].count) == BATCH
+  padded = {
+    "inputs": jnp.concatenate(
+      [batch["inputs"], jnp.full([4, 4, 4, 1], jnp.nan)]
+    ),
+    "labels": jnp.concatenate([batch["labels"], jnp.full(4, -1)]),
+    "mask": jnp.arange(BATCH + 4) < BATCH,
+  }
+  chex.assert_trees_all_close(step(batch=padded), expected, rtol=1e-5)
+
+
+def test_eval_step_in_parts_equals_the_whole(batch):
+  model, state = start("mlp", optax.sgd(0.1))
+  step = jax.jit(make_eval_step(model.apply, eval_metrics))
+  arguments = ({"weight": 1.0}, jnp.zeros(3))
+  parts = [
+    step(
+      state.params,
+      state.model_state,
+      jax.tree.map(lambda x, part=part: x[part], batch),
+      *arguments,
+    )
+    for part in (slice(0, 10), slice(10, None))
+  ]
+  whole = step(state.params, state.model_state, batch, *arguments)
+  merged = metrics_lib.merge(*parts)
+  chex.assert_trees_all_close(
+    metrics_lib.compute(merged), metrics_lib.compute(whole), rtol=1e-5
+  )
+
+
+def test_eval_step_refuses_a_mean_over_the_batch(batch):
+  model, state = start("mlp", optax.sgd(0.1))
+  step = make_eval_step(
+    model.apply, lambda outputs, *other: {"logit": outputs.logits.mean()}
+  )
+  with pytest.raises(ValueError, match=r"metric 'logit' must have shape \[B\]"):
+    jax.eval_shape(step, state.params, state.model_state, batch, {})
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_distill_step_with_a_bfloat16_body(name, batch, teacher):
+  teacher_model, frozen = teacher
+  tx = optax.adam(0.01)
+  options = {**OPTIONS[name], "compute_dtype": jnp.bfloat16}
+  model = MODELS[name](CLASSES, **options)
+  _, state = start_distilling(name, tx)
+  step = jax.jit(make_distill_step(model.apply, teacher_model.apply, kl, tx))
+  losses = []
+  for _ in range(10):
+    new, metrics = step(state, frozen, batch, {"temperature": 2.0})
+    chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
+    state = new
+    losses.append(float(metrics["loss"]))
+  assert metrics["loss"].dtype == jnp.float32
+  assert losses[-1] < losses[0]
