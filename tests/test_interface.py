@@ -1,5 +1,6 @@
 """Ordinary user modules, untouched, through both adapters."""
 
+import functools
 import re
 
 import chex
@@ -50,6 +51,29 @@ class Classifier(nn.Module):
   def __call__(self, x, is_training):
     x = nn.Dropout(0.5)(x, deterministic=not is_training)
     return nn.Dense(CLASSES, use_bias=False, name="out")(inputs=x)
+
+
+class Jitted(nn.Module):
+  """A head that extends Dense, inside a block that Flax jits."""
+
+  class Head(nn.Dense):
+    @nn.compact
+    def __call__(self, x):
+      return super().__call__(x)
+
+  @nn.jit
+  @nn.compact
+  def __call__(self, x):
+    return self.Head(CLASSES, name="out")(nn.Dense(8)(x))
+
+
+def test_from_linen_hears_an_extended_layer_inside_jit(inputs):
+  Jitted().init(jax.random.key(0), inputs)  # Fills Flax's cache, unheard.
+  model = from_linen(Jitted(), head="out")
+  params, model_state = model.init(jax.random.key(0), inputs)
+  for _ in range(2):
+    outputs, _ = model.apply(params, model_state, inputs)
+    assert outputs.embeddings.shape == (BATCH, 8)
 
 
 class LinenNested(nn.Module):
@@ -103,9 +127,17 @@ MODELS = {
 }
 
 
-@pytest.fixture(params=MODELS, name="model")
-def fixture_model(request):
-  return MODELS[request.param]()
+@functools.cache
+def started_once(name):
+  model = MODELS[name]()
+  init = jax.jit(model.init)
+  return model, *init(jax.random.key(0), jnp.ones([BATCH, FEATURES]))
+
+
+@pytest.fixture(params=MODELS, name="started")
+def fixture_started(request):
+  """A model, its params and its state."""
+  return started_once(request.param)
 
 
 @pytest.fixture(name="inputs")
@@ -124,8 +156,8 @@ def random_like(rng, tree):
   )
 
 
-def test_apply_logits_are_the_heads(model, inputs, rng):
-  params, model_state = model.init(jax.random.key(0), inputs)
+def test_apply_logits_are_the_heads(started, inputs, rng):
+  model, params, model_state = started
   params = random_like(rng, params)  # Biases start at zero.
   apply = jax.jit(model.apply, static_argnames="train")
   for train in (False, True):
@@ -168,8 +200,8 @@ def test_apply_equals_the_nnx_module_itself(inputs):
   )
 
 
-def test_apply_updates_state_only_in_training(model, inputs):
-  params, model_state = model.init(jax.random.key(0), inputs)
+def test_apply_updates_state_only_in_training(started, inputs):
+  model, params, model_state = started
   _, same = model.apply(params, model_state, inputs, key=jax.random.key(1))
   chex.assert_trees_all_equal(same, model_state)
   _, new = model.apply(
@@ -180,8 +212,8 @@ def test_apply_updates_state_only_in_training(model, inputs):
   assert jax.tree.leaves(changed) == [True, True]  # Mean and variance.
 
 
-def test_apply_draws_from_the_key_in_training(model, inputs):
-  params, model_state = model.init(jax.random.key(0), inputs)
+def test_apply_draws_from_the_key_in_training(started, inputs):
+  model, params, model_state = started
 
   def embed(seed, train):
     outputs, _ = model.apply(
@@ -194,14 +226,15 @@ def test_apply_draws_from_the_key_in_training(model, inputs):
   chex.assert_trees_all_equal(embed(1, False), embed(2, False))
 
 
-def test_apply_without_the_key_it_needs(model, inputs):
-  params, model_state = model.init(jax.random.key(0), inputs)
+def test_apply_without_the_key_it_needs(started, inputs):
+  model, params, model_state = started
   model.apply(params, model_state, inputs)
   with pytest.raises(ValueError, match="needs a key"):
     model.apply(params, model_state, inputs, train=True)
 
 
-def test_params_train_with_optax_jit_and_donation(model, inputs):
+def test_params_train_with_optax_jit_and_donation(started, inputs):
+  model, *_ = started
   params, model_state = model.init(jax.random.key(0), inputs)
   tx = optax.adam(0.05)
 
@@ -228,9 +261,9 @@ def test_params_train_with_optax_jit_and_donation(model, inputs):
   chex.assert_tree_all_finite(model.init(jax.random.key(0), inputs))
 
 
-def test_vmap_over_stacked_models_equals_each(model, inputs):
-  keys = jax.random.split(jax.random.key(0), 2)
-  stack = jax.jit(jax.vmap(model.init, in_axes=(0, None)))(keys, inputs)
+def test_vmap_over_stacked_models_equals_each(started, inputs):
+  model, *values = started
+  stack = jax.tree.map(lambda x: jnp.stack([x, 1.5 * x]), values)
 
   def objective(params, model_state, key):
     outputs, model_state = model.apply(
@@ -249,8 +282,8 @@ def test_vmap_over_stacked_models_equals_each(model, inputs):
     )
 
 
-def test_params_are_plain_trees(model, inputs):
-  params, model_state = model.init(jax.random.key(0), inputs)
+def test_params_are_plain_trees(started):
+  _, params, model_state = started
 
   def check(tree):
     if isinstance(tree, dict):
@@ -278,15 +311,14 @@ def test_init_keys(inputs):
   )
 
 
-def test_init_has_shapes_without_values(model, inputs):
+def test_init_has_shapes_without_values(started, inputs):
+  model, *values = started
   shapes = jax.eval_shape(model.init, jax.random.key(0), inputs)
-  chex.assert_trees_all_equal_shapes_and_dtypes(
-    shapes, model.init(jax.random.key(0), inputs)
-  )
+  chex.assert_trees_all_equal_shapes_and_dtypes(shapes, tuple(values))
 
 
-def test_with_head_round_trip_leaves_its_argument(model, inputs):
-  params, model_state = model.init(jax.random.key(0), inputs)
+def test_with_head_round_trip_leaves_its_argument(started, inputs):
+  model, params, model_state = started
   before = jax.tree.map(jnp.copy, params)
   old = model.head(params)
   new = jax.tree.map(lambda x: x + 1, old)
@@ -300,8 +332,8 @@ def test_with_head_round_trip_leaves_its_argument(model, inputs):
   )
 
 
-def test_with_head_takes_more_outputs_and_stacks(model, inputs):
-  params, _ = model.init(jax.random.key(0), inputs)
+def test_with_head_takes_more_outputs_and_stacks(started):
+  model, params, _ = started
   wider = jax.tree.map(
     lambda x: jnp.concatenate([x, x], axis=-1), model.head(params)
   )
@@ -391,6 +423,39 @@ class BodyOnly(nn.Module):
   @nn.compact
   def __call__(self, x):
     return nn.Dense(8, name="body")(x)
+
+
+class NnxLifted(nnx.Module):
+  """A head inside a module that Flax jits and rematerialises."""
+
+  class Block(NnxFlat):
+    @nnx.jit
+    def __call__(self, x):
+      scale = jnp.linalg.norm(self.head.kernel[...])
+      return super().__call__(x) * scale
+
+  def __init__(self, rngs):
+    self.block = self.Block(rngs)
+
+  def __call__(self, x):
+    return nnx.remat(lambda block, x: block(x))(self.block, x)
+
+
+def test_from_nnx_hears_a_layer_inside_jit_and_remat(inputs):
+  model = from_nnx(NnxLifted, head="block.head")
+  params, model_state = model.init(jax.random.key(0), inputs)
+
+  @jax.jit
+  @jax.grad
+  def gradient(params):
+    outputs, _ = model.apply(
+      params, model_state, inputs, train=True, key=jax.random.key(1)
+    )
+    assert outputs.embeddings.shape == (BATCH, 8)
+    return jnp.sum(outputs.logits**2)
+
+  chex.assert_tree_all_finite(gradient(params))
+  assert jnp.any(gradient(params)["block"]["body"]["kernel"] != 0)
 
 
 class NnxTwice(NnxFlat):

@@ -307,6 +307,12 @@ def test_teacher_outputs_are_those_of_inference(batch, teacher):
   outputs = teacher_outputs(model.apply, params, model_state, batch["inputs"])
   expected, _ = model.apply(params, model_state, batch["inputs"])
   chex.assert_trees_all_equal(outputs, expected)
+  gradient = jax.grad(
+    lambda params: teacher_outputs(
+      model.apply, params, model_state, batch["inputs"]
+    ).logits.sum()
+  )(params)
+  chex.assert_trees_all_equal(gradient, jax.tree.map(jnp.zeros_like, params))
 
 
 def stack(trees):

@@ -185,12 +185,12 @@ def _line(metrics: Mapping[str, Any]) -> str:
 def _number(name: str, value: Any) -> float | int | None:
   """Returns a single number as JSON has it."""
   array = np.asarray(value)
-  number = _plain(array.reshape(())) if array.size == 1 else value
-  if not isinstance(number, int | float | None):
+  # Objects, texts, times and complex numbers are no numbers here.
+  if array.size != 1 or array.dtype.kind in "OUSMmc":
     raise ValueError(
       f"the metric {name!r} must be a single number, got {value!r}."
     )
-  return number
+  return _plain(array.reshape(()))
 
 
 def _plain(obj: Any) -> Any:

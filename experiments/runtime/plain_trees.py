@@ -77,8 +77,8 @@ def check_structure(where: object, saved: Any, like: Any) -> None:
   if found:
     more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
     raise StructureError(
-      f"{where} holds other arrays than expected: {'; '.join(found[:4])}{more}. "
-      "Use the code and configuration it was written with, or delete it."
+      f"{where} holds other arrays than expected: {'; '.join(found[:4])}{more}"
+      ". Use the code and configuration it was written with, or delete it."
     )
 
 

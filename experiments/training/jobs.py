@@ -22,12 +22,10 @@ from experiments.training.methods import METHODS
 from experiments.training.methods import TeacherStatistics
 from experiments.training.program import build
 from experiments.training.program import model_fns
+from experiments.training.program import ROTATION
 from experiments.training.program import Spec
 from lelp_jax.models import Head
 from lelp_jax.train_step import TrainState
-
-# A trial is a seed. Each use of it folds in a number of its own.
-_STUDENT, _ROTATION, _DATA = range(3)
 
 
 def make_job(
@@ -76,12 +74,13 @@ def make_job(
   return loop.Job(
     spec=spec,
     program=build(spec),
-    keys=jnp.stack([_key(config, _STUDENT) for config in configs]),
+    trials=np.array([config.trial for config in configs], np.int32),
     sizes=sizes,
     targets=_stacked_targets(configs, splits, statistics, max(sizes)),
     hyperparameters={k: np.stack([s[k] for s in scalars]) for k in scalars[0]},
     teacher=(teacher.params, teacher.model_state) if teacher else (),
-    data_key=_data_key(first),
+    # Trials that share the order of their batches have it from one seed.
+    data_seed=np.int32(0 if first.data.shared_batch_order else first.trial),
     train={k: train[k] for k in ("inputs", "labels", "fine_labels")},
     validation=splits.validation,
     fingerprint={
@@ -172,15 +171,8 @@ def _model_json(fields: ConfigDict) -> str:
   return json.dumps(plain, sort_keys=True)
 
 
-def _key(config: ConfigDict, use: int) -> jax.Array:
-  return jax.random.fold_in(jax.random.key(config.trial), use)
-
-
-def _data_key(config: ConfigDict) -> jax.Array:
-  """Seeds order and augmentation: of the trial, or the same for all."""
-  if config.data.shared_batch_order:
-    return jax.random.fold_in(jax.random.key(0), _DATA)
-  return _key(config, _DATA)
+def _rotation_key(config: ConfigDict) -> jax.Array:
+  return jax.random.fold_in(jax.random.key(config.trial), ROTATION)
 
 
 def _stacked_targets(
@@ -192,7 +184,7 @@ def _stacked_targets(
   """What the method prepares for each cell, stacked on a leading axis."""
   prepare = METHODS[configs[0].method].targets
   parts = [
-    prepare(config, splits.task, statistics, _key(config, _ROTATION), size)
+    prepare(config, splits.task, statistics, _rotation_key(config), size)
     for config in configs
   ]
   return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)

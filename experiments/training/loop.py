@@ -40,12 +40,12 @@ class Job:
   Attributes:
     spec: What its program was compiled for.
     program: The compiled functions.
-    keys: One random key a cell, ``[cells]``.
+    trials: Seed of each cell, int32, ``[cells]``.
     sizes: S of each cell.
     targets: What the method prepared, a leading cell axis on each array.
     hyperparameters: Scalars, ``[cells]`` each.
     teacher: ``(params, model_state)`` of the teacher, or ().
-    data_key: Random key of batch order and augmentation.
+    data_seed: Seed of batch order and augmentation, int32.
     train: Examples to train on.
     validation: Held-out examples, evaluated after each chunk.
     fingerprint: What must be the same for a checkpoint to be continued.
@@ -53,12 +53,12 @@ class Job:
 
   spec: Spec
   program: Program
-  keys: jax.Array
+  trials: np.ndarray
   sizes: tuple[int, ...]
   targets: Any
   hyperparameters: Mapping[str, np.ndarray]
   teacher: tuple[Any, ...]
-  data_key: jax.Array
+  data_seed: np.int32
   train: Arrays
   validation: Arrays
   fingerprint: Mapping[str, Any]
@@ -103,9 +103,9 @@ def train(
   recipe = job.spec.recipe
   num_steps, chunk = recipe["num_steps"], recipe["steps_per_chunk"]
   mesh = job.program.mesh
-  states = job.program.init(job.keys, sizes=job.sizes)
+  states = job.program.init(job.trials, sizes=job.sizes)
   states = mesh_lib.place(states, mesh_lib.cell_sharding(mesh))
-  fixed = _placed(job)
+  fixed = placed(job)
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(
       Checkpoints(checkpoint_directory, fingerprint=dict(job.fingerprint))
@@ -128,9 +128,7 @@ def train(
       )
     )
     while step < num_steps:
-      states, metrics = job.program.train_chunk(
-        states, *fixed, jnp.int32(step)
-      )
+      states, metrics = job.program.train_chunk(states, *fixed, jnp.int32(step))
       train_metrics = jax.device_get(metrics)
       _check_finite(train_metrics, step, step + chunk, checkpoint_directory)
       step += chunk
@@ -157,7 +155,7 @@ def evaluate(
   Returns:
     Accuracy, loss and, with a teacher, agreement with it: ``[cells]`` each.
   """
-  teacher, targets, hyperparameters, *_ = _placed(job)
+  teacher, targets, hyperparameters, *_ = placed(job)
   size = min(job.spec.recipe["eval_batch_size"], len(arrays["labels"]))
   means: dict[str, metrics_lib.Mean] = {}
   for batch in batches.eval_batches(arrays, size):
@@ -178,8 +176,15 @@ def _like(
   return saved | {"metrics": metrics}
 
 
-def _placed(job: Job) -> tuple[Any, ...]:
-  """The fixed arguments of a chunk, on the devices."""
+def placed(job: Job) -> tuple[Any, ...]:
+  """Puts the fixed arguments of a chunk on the devices.
+
+  Args:
+    job: The stack.
+
+  Returns:
+    Teacher, targets, hyperparameters, examples, seed of the data.
+  """
   mesh = job.program.mesh
   cells, everywhere = mesh_lib.cell_sharding(mesh), mesh_lib.replicated(mesh)
   return (
@@ -187,7 +192,7 @@ def _placed(job: Job) -> tuple[Any, ...]:
     mesh_lib.place(job.targets, cells),
     mesh_lib.place(dict(job.hyperparameters), cells),
     mesh_lib.place(dict(job.train), everywhere),
-    mesh_lib.place(job.data_key, everywhere),
+    mesh_lib.place(job.data_seed, everywhere),
   )
 
 

@@ -248,8 +248,15 @@ def _no_targets(
 
 def _lelp_num_subclasses(config: ConfigDict, task: Task, width: int) -> int:
   del task
-  kind = config.subspace.kind
-  return width if kind == "identity" else config.subspace.num_subclasses
+  if config.subspace.kind == "identity":
+    return width
+  num_subclasses = config.subspace.num_subclasses
+  if not 1 <= num_subclasses <= width:
+    raise ValueError(
+      f"config.subspace.num_subclasses must lie in [1, {width}], the width of "
+      f"the teacher's embeddings, got {num_subclasses}."
+    )
+  return num_subclasses
 
 
 def _lelp_targets(

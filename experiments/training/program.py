@@ -32,6 +32,10 @@ from lelp_jax.train_step import make_train_step
 from lelp_jax.train_step import teacher_outputs
 from lelp_jax.train_step import TrainState
 
+# A trial is a seed, and each use of it folds in a number of its own. Programs
+# take seeds and make their keys inside, so no key is ever used twice.
+STUDENT, ROTATION, DATA = range(3)
+
 # Vmapped matrix products become one batched product; vmapped convolutions
 # become grouped ones, and XLA's convolutions on CPU are many times slower
 # inside a loop than outside one.
@@ -78,9 +82,9 @@ class Program:
 
   Attributes:
     mesh: Devices, axes ("cell", "data").
-    init: ``(keys [cells], sizes=) -> states``, each cell at its own S.
+    init: ``(trials [cells], sizes=) -> states``, each cell at its own S.
     train_chunk: ``(states, teacher, targets, hyperparameters, arrays,
-      data_key, first_step) -> (states, metrics)``, of a fixed number of
+      data_seed, first_step) -> (states, metrics)``, of a fixed number of
       steps; metrics are means over them, ``[cells]``.
     eval_batch: ``(states, teacher, targets, hyperparameters, batch) ->
       dict of Mean`` with a leading cell axis.
@@ -132,8 +136,7 @@ def optimizer(recipe: Mapping[str, Any]) -> optax.GradientTransformation:
     schedule = optax.constant_schedule(rate)
   else:
     raise ValueError(
-      'schedule must be "constant" or "cosine", got '
-      f"{recipe['schedule']!r}."
+      f'schedule must be "constant" or "cosine", got {recipe["schedule"]!r}.'
     )
   if recipe["optimizer"] == "adam":
     scale = optax.scale_by_adam()
@@ -164,6 +167,11 @@ def build(spec: Spec) -> Program:
       f"steps_per_chunk={chunk} must divide num_steps={steps}, so that every "
       "chunk is the same program."
     )
+  if not 1 <= recipe["batch_size"] <= spec.num_examples:
+    raise ValueError(
+      f"batch_size={recipe['batch_size']} must lie in [1, "
+      f"{spec.num_examples}], the number of examples to train on."
+    )
   mapped = _mapped(spec)
   mesh = mesh_lib.make_mesh(
     1 if mapped else spec.num_cells, recipe["batch_size"]
@@ -177,8 +185,8 @@ def build(spec: Spec) -> Program:
   def on_cells(function):
     return _over_cells(function, spec.num_cells, mapped)
 
-  def step(states, teacher, targets, hyperparameters, arrays, data_key, index):
-    batch = _train_batch(spec, mesh, arrays, data_key, index)
+  def step(states, teacher, targets, hyperparameters, arrays, seed, index):
+    batch = _train_batch(spec, mesh, arrays, seed, index)
     batch |= _teacher_part(teacher_apply, teacher, batch["inputs"])
 
     def one_cell(state, hyperparameters, targets):
@@ -202,9 +210,7 @@ def build(spec: Spec) -> Program:
 
   return Program(
     mesh=mesh,
-    init=jax.jit(
-      functools.partial(_init, spec, tx), static_argnames="sizes"
-    ),
+    init=jax.jit(functools.partial(_init, spec, tx), static_argnames="sizes"),
     train_chunk=_chunk(step, chunk, _scanned(spec)),
     eval_batch=jax.jit(eval_batch),
     embed=jax.jit(embed),
@@ -220,8 +226,7 @@ def _mapped(spec: Spec) -> bool:
   """Whether cells run one by one inside the program, not as one batch."""
   if spec.cells not in ("auto", "vmap", "map"):
     raise ValueError(
-      f'config.stack.cells must be "auto", "vmap" or "map", got '
-      f"{spec.cells!r}."
+      f'config.stack.cells must be "auto", "vmap" or "map", got {spec.cells!r}.'
     )
   if spec.cells == "auto":
     return spec.recipe["model"] not in _WITHOUT_CONVOLUTIONS
@@ -254,14 +259,12 @@ def _chunk(step: Callable, length: int, scanned: bool) -> Callable:
   if scanned:
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def chunk(states, teacher, targets, scalars, arrays, data_key, first):
-      def body(states, index):
-        return step(
-          states, teacher, targets, scalars, arrays, data_key, index
-        )
-
+    def chunk(states, *arguments):
+      *fixed, first = arguments
       states, metrics = jax.lax.scan(
-        body, states, first + jnp.arange(length, dtype=jnp.int32)
+        lambda states, index: step(states, *fixed, index),
+        states,
+        first + jnp.arange(length, dtype=jnp.int32),
       )
       return states, {name: x.mean(axis=0) for name, x in metrics.items()}
 
@@ -283,7 +286,7 @@ def _chunk(step: Callable, length: int, scanned: bool) -> Callable:
 def _init(
   spec: Spec,
   tx: optax.GradientTransformation,
-  keys: jax.Array,
+  trials: jax.Array,
   sizes: tuple[int, ...],
 ) -> TrainState:
   """States of all cells, each initialised at its own S, then padded."""
@@ -291,7 +294,7 @@ def _init(
   for size in sorted(set(sizes)):
     cells = [i for i, own in enumerate(sizes) if own == size]
     init = jax.vmap(functools.partial(_init_one, spec, tx, size))
-    parts.append(init(keys[np.array(cells)]))
+    parts.append(init(trials[np.array(cells)]))
     order += cells
   back = np.argsort(order)
   return jax.tree.map(lambda *x: jnp.concatenate(x)[back], *parts)
@@ -301,9 +304,10 @@ def _init_one(
   spec: Spec,
   tx: optax.GradientTransformation,
   num_subclasses: int,
-  key: jax.Array,
+  trial: jax.Array,
 ) -> TrainState:
   """The state of one cell whose head is padded to the largest S."""
+  key = jax.random.fold_in(jax.random.key(trial), STUDENT)
   init_key, train_key = jax.random.split(key)
   model = model_fns(spec.recipe, spec.num_classes * num_subclasses)
   inputs = jnp.zeros((1, *spec.input_shape), jnp.float32)
@@ -329,12 +333,13 @@ def _train_batch(
   spec: Spec,
   mesh: jax.sharding.Mesh,
   arrays: Mapping[str, jax.Array],
-  data_key: jax.Array,
+  seed: jax.Array,
   step: jax.Array,
 ) -> dict[str, Any]:
-  """The batch of a step, a function of key and step alone, augmented."""
+  """The batch of a step, a function of seed and step alone, augmented."""
   recipe = spec.recipe
-  order_key, augment_key = jax.random.split(data_key)
+  key = jax.random.fold_in(jax.random.key(seed), DATA)
+  order_key, augment_key = jax.random.split(key)
   indices = batches.batch_indices(
     order_key,
     step,
@@ -342,9 +347,7 @@ def _train_batch(
     batch_size=recipe["batch_size"],
   )
   batch = batches.gather(arrays, indices)
-  batch = jax.lax.with_sharding_constraint(
-    batch, mesh_lib.batch_sharding(mesh)
-  )
+  batch = jax.lax.with_sharding_constraint(batch, mesh_lib.batch_sharding(mesh))
   shift = augment.shift_pixels(recipe["max_shift"], spec.input_shape[0])
   if shift or recipe["flip"]:
     batch["inputs"] = augment.random_flip_and_shift(

@@ -111,7 +111,9 @@ def student_embeddings(config: ConfigDict, workdir: pathlib.Path) -> np.ndarray:
   num_outputs = model_fns(fields, 1).head(params).kernel.shape[-1]
   apply = jax.jit(model_fns(fields, num_outputs).apply)
   parts = []
-  for batch in batches.eval_batches(splits.test, config.student.eval_batch_size):
+  for batch in batches.eval_batches(
+    splits.test, config.student.eval_batch_size
+  ):
     inputs = batch["inputs"].astype(np.float32) / splits.task.scale
     outputs, _ = apply(params, model_state, inputs)
     parts.append(np.asarray(outputs.embeddings)[batch["mask"]])

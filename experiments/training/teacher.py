@@ -62,7 +62,7 @@ def load_or_train(
   if not (folder / "result.json").exists():
     _train(own, job, splits, folder, f"teacher of {config.column}")
   states = jax.eval_shape(
-    functools.partial(job.program.init, sizes=job.sizes), job.keys
+    functools.partial(job.program.init, sizes=job.sizes), job.trials
   )
   like = {"params": states.params, "model_state": states.model_state}
   # Training keeps a leading cell axis, of one.

@@ -4,10 +4,8 @@
 the current trace level, so `jax.grad` and `jax.vmap` may write to them.
 """
 
-import contextlib
 import functools
 from collections.abc import Callable
-from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -87,30 +85,24 @@ def seeded(like: Flat, key: jax.Array) -> Flat:
   }
 
 
-def drew(module: Any, streams: Flat) -> bool:
-  """Whether a module, merged around these streams, has drawn from one."""
-  now = values_at(module, streams)
-  return any(now[path] is not value for path, value in streams.items())
-
-
 def values_at(module: Any, paths: Iterable[tuple[Any, ...]]) -> Flat:
   """The values a module holds now at some paths; others, as of `sow`, go."""
   values = _to_flat(nnx.state(module))
   return {path: values[path] for path in paths}
 
 
-@contextlib.contextmanager
-def recording(model: Any, path: Sequence[str]) -> Generator[list[Any]]:
-  """Lists the `(inputs, outputs)` of each call of a layer of the model."""
-  calls: list[Any] = []
+def recorded_call(
+  model: Any, path: Sequence[str], *args: Any, **kwargs: Any
+) -> tuple[tuple[Any, Any], ...]:
+  """Calls the model; returns `(inputs, outputs)` of each call of a layer."""
   *parents, name = path
   parent = functools.reduce(_child, parents, model)
   layer = _child(parent, name)
-  _set_child(parent, name, _Recorder(layer, calls))
-  try:
-    yield calls
-  finally:
-    _set_child(parent, name, layer)
+  recorder = _Recorder(layer)
+  _set_child(parent, name, recorder)
+  model(*args, **kwargs)
+  _set_child(parent, name, layer)
+  return recorder.calls.get_value()
 
 
 def _child(node: Any, name: str) -> Any:
@@ -118,20 +110,27 @@ def _child(node: Any, name: str) -> Any:
   return node[int(name)] if name.isdecimal() else getattr(node, name)
 
 
-class _Recorder:
+class _Calls(nnx.Variable):
+  """A variable, so that calls inside `nnx.remat` come out of it."""
+
+
+class _Recorder(nnx.Module):
   """Stands in for a layer and lists its calls."""
 
-  def __init__(self, layer: Callable[..., Any], calls: list[Any]):
-    self._layer = layer
-    self._calls = calls
+  def __init__(self, layer: Any):
+    self.layer = layer
+    self.calls = _Calls(())
 
   def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-    outputs = self._layer(inputs, *args, **kwargs)
-    self._calls.append((inputs, outputs))
+    outputs = self.layer(inputs, *args, **kwargs)
+    call = (inputs, outputs)
+    self.calls.set_value((*self.calls.get_value(), call))
     return outputs
 
   def __getattr__(self, name: str) -> Any:
-    return getattr(self._layer, name)
+    if name == "layer" or name.startswith("_"):  # Not ours, not the layer's.
+      raise AttributeError(name)
+    return getattr(self.layer, name)
 
 
 def _set_child(node: Any, name: str, value: Any) -> None:

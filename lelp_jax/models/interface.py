@@ -121,18 +121,10 @@ def from_linen(module: nn.Module, *, head: str) -> ModelFns:
   path = _head.parse_path(head)
   train_flags = functools.partial(_train_flags, type(module))
 
-  def record(next_fn, args, kwargs, context):
-    outputs = next_fn(*args, **kwargs)
-    if context.module.path == path and context.method_name == "__call__":
-      # Sown and not put in a list, which a tracer of nn.remat must not enter.
-      call = (next(iter((*args, *kwargs.values()))), outputs)
-      context.module.sow(_HEAD_CALLS, "calls", call)
-    return outputs
-
   def init(key, inputs):
     params_key, dropout_key = jax.random.split(key)
     rngs = {"params": params_key, "dropout": dropout_key}
-    with nn.intercept_methods(record):
+    with nn.intercept_methods(_listener(path)):
       variables = module.init(rngs, inputs, **train_flags(False))
     calls, variables = _pop_calls(variables)
     params = variables.pop("params", {})
@@ -146,7 +138,7 @@ def from_linen(module: nn.Module, *, head: str) -> ModelFns:
     mutable = [_HEAD_CALLS, *(model_state if train else ())]
     variables = {"params": params, **model_state}
     try:
-      with nn.intercept_methods(record):
+      with nn.intercept_methods(_listener(path)):
         _, updates = module.apply(
           variables, inputs, rngs=rngs, mutable=mutable, **train_flags(train)
         )
@@ -168,8 +160,9 @@ def from_nnx(
 
   Params are the ``nnx.Param`` variables, model state is all others, both as
   nested dicts of arrays with string keys. Random streams are no state: each
-  call starts them afresh from ``key``. The module's ``train()`` or ``eval()``
-  is called first, and ``__call__`` as in `from_linen`.
+  call starts them afresh from ``key`` (in inference a fixed one if None). The
+  module's ``train()`` or ``eval()`` is called first, and ``__call__`` as in
+  `from_linen`.
 
   Args:
     module: Either a module, whose values ``init`` returns a copy of (its key
@@ -184,8 +177,8 @@ def from_nnx(
   Raises:
     ValueError: Naming the layers that exist, if ``head`` is not a linear
       layer; from ``init`` and ``apply`` if it is not called once, on
-      embeddings ``[B, D]``; from ``apply`` if the module draws and no ``key``
-      was given.
+      embeddings ``[B, D]``; from ``apply`` in training if the module holds
+      random streams and no ``key`` was given.
 
   Examples:
     >>> class Classifier(nnx.Module):
@@ -217,21 +210,21 @@ def from_nnx(
     return params, model_state
 
   def apply(params, model_state, inputs, *, train=False, key=None):
-    streams = _nnx.seeded(like.rngs, jax.random.key(0) if key is None else key)
+    if key is None:
+      if train and like.rngs:
+        raise ValueError("The module holds random streams: apply needs a key.")
+      key = jax.random.key(0)
     model = _nnx.merge(
       like.graphdef,
       _nnx.from_tree(params, like.params),
-      streams,
+      _nnx.seeded(like.rngs, key),
       _nnx.from_tree(model_state, like.state),
     )
     if train:
       model.train()
     else:
       model.eval()
-    with _nnx.recording(model, path) as calls:
-      model(inputs, **train_flags(train))
-    if key is None and _nnx.drew(model, streams):
-      raise ValueError("The module draws random numbers: apply needs a key.")
+    calls = _nnx.recorded_call(model, path, inputs, **train_flags(train))
     outputs = Outputs(*_head.only_call(head, params, calls))
     if train:
       model_state = _nnx.to_tree(_nnx.values_at(model, like.state))
@@ -263,6 +256,26 @@ def _train_flags(module_type: type, train: bool) -> dict[str, Any]:
     for name, in_training in _TRAIN_FLAGS.items()
     if name in declared
   }
+
+
+def _listener(path: tuple[str, ...]) -> Callable[..., Any]:
+  """A Linen interceptor that sows each call of the layer at a path."""
+  inside = False
+
+  def listen(next_fn, args, kwargs, context):
+    nonlocal inside
+    method, module = context.method_name, context.module
+    # Inside is a `super().__call__`, part of a call already heard.
+    if inside or method != "__call__" or module.path != path:
+      return next_fn(*args, **kwargs)
+    inside = True
+    outputs = next_fn(*args, **kwargs)
+    inside = False
+    # Sown, not kept in a list: a tracer of `nn.remat` must not leave it.
+    module.sow(_HEAD_CALLS, "calls", ([*args, *kwargs.values()][0], outputs))
+    return outputs
+
+  return listen
 
 
 def _pop_calls(variables: Any) -> tuple[list[Any], dict[str, Any]]:

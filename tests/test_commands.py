@@ -1,0 +1,143 @@
+"""The commands, as a user types them, in processes of their own."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from experiments.runtime.metric_writer import read_json
+
+_QUICKSTART = "experiments/configs/quickstart.py"
+_ROOT = pathlib.Path(__file__).parents[1]
+_TINY = (
+  "--config.teacher.num_steps=40",
+  "--config.teacher.steps_per_chunk=20",
+  "--config.student.num_steps=40",
+  "--config.student.steps_per_chunk=20",
+)
+
+
+def _run(command: str, *flags: str) -> subprocess.CompletedProcess[str]:
+  return subprocess.run(
+    [sys.executable, "-m", f"experiments.{command}", *flags],
+    capture_output=True,
+    text=True,
+    cwd=_ROOT,
+    timeout=300,
+    check=False,
+  )
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory) -> pathlib.Path:
+  """A smoke sweep, run once for the tests that read it."""
+  workdir = tmp_path_factory.mktemp("runs") / "smoke"
+  done = _run(
+    "sweep", f"--config={_QUICKSTART}:smoke=True", f"--workdir={workdir}"
+  )
+  assert done.returncode == 0, done.stderr
+  assert "36 cells" in done.stdout
+  return workdir
+
+
+def test_sweep_leaves_a_result_for_every_cell(workdir):
+  assert len(list(workdir.glob("cells/*/*/*/trial*/result.json"))) == 36
+  assert len(list(workdir.glob("teachers/*/result.json"))) == 2
+  assert not (workdir / "checkpoints").exists() or not list(
+    (workdir / "checkpoints").iterdir()
+  )
+
+
+def test_finished_sweep_does_nothing_when_repeated(workdir):
+  done = _run(
+    "sweep", f"--config={_QUICKSTART}:smoke=True", f"--workdir={workdir}"
+  )
+  assert done.returncode == 0
+  assert "steps" not in done.stderr
+
+
+def test_report_prints_the_table_and_writes_the_pictures(workdir):
+  done = _run("report", f"--workdir={workdir}")
+  assert done.returncode == 0, done.stderr
+  for text in ("Teacher", "Standard training", "LELP", "±"):
+    assert text in done.stdout
+  report = workdir / "report"
+  assert "Vanilla distillation" in (report / "table.md").read_text()
+  for picture in ("accuracy.png", "embeddings.png"):
+    assert (report / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_main_resumes_after_sigterm_and_says_where_it_was(tmp_path):
+  flags = (
+    f"--config={_QUICKSTART}:method=lelp",
+    f"--workdir={tmp_path}",
+    "--config.teacher.num_steps=40",
+    "--config.teacher.steps_per_chunk=20",
+    "--config.student.num_steps=400000",
+    "--config.student.steps_per_chunk=500",
+  )
+  process = subprocess.Popen(
+    [sys.executable, "-m", "experiments.main", *flags],
+    cwd=_ROOT,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  deadline = time.monotonic() + 200
+  while not list(tmp_path.glob("cells/**/metrics.jsonl")) or not any(
+    path.stat().st_size for path in tmp_path.glob("cells/**/metrics.jsonl")
+  ):
+    assert process.poll() is None, process.stderr.read()
+    assert time.monotonic() < deadline
+    time.sleep(0.1)
+  process.send_signal(signal.SIGTERM)
+  _, error = process.communicate(timeout=100)
+  assert process.returncode == 75
+  assert "SIGTERM" in error
+  assert list(tmp_path.glob("checkpoints/*/*"))
+  assert not list(tmp_path.glob("cells/**/result.json"))
+
+
+def test_main_prints_the_result_and_repeats_it_from_disk(tmp_path):
+  flags = (
+    f"--config={_QUICKSTART}:method=vanilla",
+    f"--workdir={tmp_path}",
+    *_TINY,
+  )
+  done = _run("main", *flags)
+  assert done.returncode == 0, done.stderr
+  assert "% accuracy" in done.stdout
+  (path,) = tmp_path.glob("cells/split0/vanilla/*/trial0/result.json")
+  assert read_json(path)["num_steps"] == 40
+  again = _run("main", *flags)
+  assert again.stdout == done.stdout
+  assert "steps" not in again.stderr
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (("--config.method=lepl",), "unknown method 'lepl'"),
+    (("--config.data.dataset=cifar",), "unknown data set 'cifar'"),
+    (("extra",), "unexpected argument 'extra'"),
+  ],
+)
+def test_errors_are_one_line(tmp_path, flags, message):
+  done = _run(
+    "main", f"--config={_QUICKSTART}", f"--workdir={tmp_path}", *flags
+  )
+  assert done.returncode == 1
+  assert message in done.stderr
+  assert "Traceback" not in done.stderr
+  assert not list(tmp_path.iterdir())
+
+
+def test_report_of_nothing_says_what_to_do(tmp_path):
+  done = _run("report", f"--workdir={tmp_path}")
+  assert done.returncode == 1
+  assert done.stderr.startswith("error: ")
+  assert "experiments.sweep" in done.stderr
+  assert os.linesep not in done.stderr.strip()

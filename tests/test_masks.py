@@ -1,0 +1,233 @@
+"""`where`: a padded, masked call is the unpadded one, value and gradient."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lelp_jax
+from tests import reference
+
+BATCH, NUM_CLASSES, S, WIDE, WIDTH = 5, 3, 4, 7, 10
+EXISTS = np.tile(np.arange(WIDE) < S, (NUM_CLASSES, 1))
+# Classes of 2, 4 and 1 subclasses, and not the first ones.
+RAGGED = np.array(
+  [[False, True, False, True], [True] * 4, [False, False, True, False]]
+)
+SPLIT = {"temperature": 2.0, "subclass_temperature": 0.4}
+
+
+def padded(array, filler, axis=-1):
+  """The array with `filler` from S up to WIDE on one axis."""
+  widths = [(0, 0)] * array.ndim
+  widths[axis] = (0, WIDE - S)
+  return np.pad(array, widths, constant_values=filler)
+
+
+def embedding_inputs(rng):
+  """Embeddings, class logits and NumPy directions and means."""
+  return (
+    rng.normal(size=(BATCH, WIDTH)).astype(np.float32) * 2,
+    rng.normal(size=(BATCH, NUM_CLASSES)).astype(np.float32) * 3,
+    rng.normal(size=(NUM_CLASSES, S, WIDTH)).astype(np.float32) / 3,
+    rng.normal(size=(NUM_CLASSES, WIDTH)).astype(np.float32),
+  )
+
+
+def loss_inputs(rng):
+  """Student logits `[B, C, S]` and the teacher's log-probabilities."""
+  student = rng.normal(size=(BATCH, NUM_CLASSES, S)).astype(np.float32) * 3
+  logits = rng.normal(size=(BATCH, NUM_CLASSES * S)).astype(np.float32) * 3
+  teacher = np.array([reference.log_softmax(row) for row in logits])
+  return student, teacher.astype(np.float32).reshape(student.shape)
+
+
+# --- subsplit ----------------------------------------------------------------
+
+
+def weighted_log_probs(h, z, directions, means, weights, where=None):
+  """A scalar in which every existing entry counts differently."""
+  log_probs = lelp_jax.log_subsplit(
+    h, z, lelp_jax.Subspaces(directions, means), **SPLIT, where=where
+  )
+  terms = log_probs * weights
+  if where is not None:
+    terms = jnp.where(where[None], terms, 0)
+  return jnp.sum(terms), log_probs
+
+
+log_split_grad = jax.jit(
+  jax.value_and_grad(weighted_log_probs, argnums=(0, 1), has_aux=True)
+)
+
+
+@pytest.mark.parametrize("filler", [0.0, 7.0, 1e20])
+def test_log_subsplit_masked_equals_unpadded(rng, filler):
+  h, z, directions, means = embedding_inputs(rng)
+  weights = rng.normal(size=(BATCH, NUM_CLASSES, S)).astype(np.float32)
+  (_, expected), expected_grads = log_split_grad(
+    h, z, directions, means, weights
+  )
+  (_, log_probs), grads = log_split_grad(
+    h,
+    z,
+    padded(directions, filler, axis=1),
+    means,
+    padded(weights, 1.0),
+    EXISTS,
+  )
+  np.testing.assert_allclose(log_probs[..., :S], expected, atol=2e-6)
+  np.testing.assert_array_equal(log_probs[..., S:], -np.inf)
+  chex.assert_trees_all_close(grads, expected_grads, rtol=1e-5, atol=1e-5)
+
+
+def weighted_probs(h, z, directions, means, weights, where=None):
+  """A scalar in which masked entries count too: they have to add nothing."""
+  probs = lelp_jax.subsplit(
+    h, z, lelp_jax.Subspaces(directions, means), **SPLIT, where=where
+  )
+  return jnp.sum(probs * weights), probs
+
+
+split_grad = jax.jit(
+  jax.value_and_grad(weighted_probs, argnums=(0, 1), has_aux=True)
+)
+
+
+def test_subsplit_masked_probabilities_are_zero(rng):
+  h, z, directions, means = embedding_inputs(rng)
+  weights = rng.normal(size=(BATCH, NUM_CLASSES, S)).astype(np.float32)
+  (_, expected), expected_grads = split_grad(h, z, directions, means, weights)
+  (_, probs), grads = split_grad(
+    h, z, padded(directions, 5.0, axis=1), means, padded(weights, 1.0), EXISTS
+  )
+  np.testing.assert_array_equal(probs[..., S:], 0.0)
+  np.testing.assert_allclose(probs[..., :S], expected, rtol=1e-5)
+  chex.assert_tree_all_finite(grads)
+  chex.assert_trees_all_close(grads, expected_grads, rtol=1e-5, atol=1e-6)
+
+
+def test_log_subsplit_ragged_mask_matches_reference(rng):
+  h, z, directions, means = embedding_inputs(rng)
+  log_probs = lelp_jax.log_subsplit(
+    h, z, lelp_jax.Subspaces(directions, means), **SPLIT, where=RAGGED
+  )
+  np.testing.assert_array_equal(
+    np.isneginf(log_probs), np.broadcast_to(~RAGGED, log_probs.shape)
+  )
+  for n in range(BATCH):
+    expected = reference.log_subsplit(
+      h[n], z[n], directions, means, 2.0, 0.4, where=RAGGED
+    )
+    np.testing.assert_allclose(
+      log_probs[n][RAGGED], expected[RAGGED], atol=1e-5
+    )
+
+
+# --- The loss and the prediction ---------------------------------------------
+
+
+def total_loss(student, teacher, where=None, temperature=3.0):
+  """Unequal weights: no gradient can hide behind another."""
+  options = {"temperature": temperature, "where": where}
+  flat = student.reshape(BATCH, -1)
+  loss = lelp_jax.lelp_loss(flat, teacher, **options)
+  class_term, subclass_term = lelp_jax.lelp_loss_terms(flat, teacher, **options)
+  predicted = lelp_jax.class_log_probs(flat, num_classes=NUM_CLASSES, **options)
+  total = jnp.sum(loss + 2.0 * class_term + 3.0 * subclass_term)
+  total += jnp.sum(predicted * jnp.arange(3.0)[None])
+  return total, (loss, class_term, subclass_term, predicted)
+
+
+loss_grad = jax.jit(jax.value_and_grad(total_loss, has_aux=True))
+
+
+@pytest.mark.parametrize("teacher_filler", [-np.inf, 0.0])
+@pytest.mark.parametrize("student_filler", [0.0, 50.0, -1e4])
+def test_lelp_loss_masked_equals_unpadded(rng, student_filler, teacher_filler):
+  student, teacher = loss_inputs(rng)
+  (_, expected), expected_gradient = loss_grad(student, teacher)
+  (_, outputs), gradient = loss_grad(
+    padded(student, student_filler), padded(teacher, teacher_filler), EXISTS
+  )
+  chex.assert_trees_all_close(outputs, expected, rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(gradient[..., :S], expected_gradient, atol=2e-5)
+  np.testing.assert_array_equal(gradient[..., S:], 0)
+
+
+def test_lelp_loss_ragged_mask_matches_reference(rng):
+  student, _ = loss_inputs(rng)
+  teacher = np.full((BATCH, NUM_CLASSES, S), -np.inf, np.float32)
+  for n in range(BATCH):
+    teacher[n, RAGGED] = reference.log_softmax(rng.normal(size=RAGGED.sum()))
+  (_, (loss, _, _, predicted)), gradient = loss_grad(student, teacher, RAGGED)
+  for n in range(BATCH):
+    log_q = np.full((NUM_CLASSES, S), -np.inf)
+    log_q[RAGGED] = reference.log_softmax(student[n][RAGGED] / 3.0)
+    expected = 9.0 * reference.kl_divergence(
+      teacher[n][RAGGED].astype(np.float64), log_q[RAGGED]
+    )
+    assert float(loss[n]) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(
+      predicted[n], [reference.log_sum_exp(row) for row in log_q], atol=1e-5
+    )
+  chex.assert_tree_all_finite(gradient)
+  np.testing.assert_array_equal(gradient[:, ~RAGGED], 0)
+  assert np.all(gradient[:, RAGGED] != 0)
+
+
+def test_lelp_loss_stacked_cells(rng):
+  # A sweep's stack: cells of two S and two temperatures in one vmapped call.
+  student, teacher = loss_inputs(rng)
+  other_student = rng.normal(size=(BATCH, NUM_CLASSES, WIDE))
+  other_teacher = np.array(
+    [
+      reference.log_softmax(row)
+      for row in rng.normal(size=(BATCH, NUM_CLASSES * WIDE))
+    ]
+  ).reshape(BATCH, NUM_CLASSES, WIDE)
+  stacked = jax.jit(jax.vmap(lambda *args: total_loss(*args)[1]))(
+    np.stack([padded(student, 9.0), other_student.astype(np.float32)]),
+    np.stack([padded(teacher, -np.inf), other_teacher.astype(np.float32)]),
+    np.stack([EXISTS, np.ones_like(EXISTS)]),
+    np.array([1.0, 4.0], np.float32),
+  )
+  cells = (
+    (student, teacher, None, 1.0),
+    (*map(np.float32, (other_student, other_teacher)), None, 4.0),
+  )
+  for i, cell in enumerate(cells):
+    (_, expected), _ = loss_grad(*cell)
+    outputs = [output[i] for output in stacked]
+    chex.assert_trees_all_close(tuple(outputs), expected, rtol=1e-5, atol=1e-5)
+
+
+# --- Algorithms 2 and 3 together, as a training step calls them --------------
+
+
+@partial(jax.jit, static_argnames="s")
+@partial(jax.value_and_grad, argnums=(0, 1))
+def chain(student, h, z, directions, means, where, s):
+  """The loss from embeddings, at the first s subclasses."""
+  subspaces = lelp_jax.Subspaces(directions[:, :s], means)
+  teacher = lelp_jax.log_subsplit(h, z, subspaces, **SPLIT, where=where)
+  flat = student[..., :s].reshape(BATCH, -1)
+  return jnp.sum(
+    lelp_jax.lelp_loss(flat, teacher, temperature=2.0, where=where)
+  )
+
+
+def test_masked_chain_from_embedding_to_loss(rng):
+  h, z, directions, means = embedding_inputs(rng)
+  directions = padded(directions, 5.0, axis=1)
+  student = rng.normal(size=(BATCH, NUM_CLASSES, WIDE)).astype(np.float32)
+  inputs = student, h, z, directions, means
+  value, (gradient, teacher_gradient) = chain(*inputs, EXISTS, WIDE)
+  expected, (expected_gradient, _) = chain(*inputs, None, S)
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  np.testing.assert_allclose(gradient, expected_gradient, atol=1e-5)
+  # Nothing flows into the teacher, and no NaN on the way.
+  np.testing.assert_array_equal(teacher_gradient, np.zeros_like(h))

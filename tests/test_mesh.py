@@ -1,0 +1,112 @@
+"""Meshes: the layout rule, idle devices, and the same result on any of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec
+
+from experiments.runtime import mesh as mesh_lib
+
+
+@pytest.mark.parametrize(
+  ("num_devices", "num_cells", "batch_size", "expected"),
+  [
+    (8, 1, 64, (1, 8)),
+    (8, 8, 64, (8, 1)),
+    (8, 29, 64, (1, 8)),
+    (8, 12, 64, (4, 2)),
+    (8, 6, 64, (2, 4)),
+    (6, 4, 64, (2, 2)),  # 3 devices a group do not divide 64.
+    (7, 1, 64, (1, 4)),
+    (8, 4, 1, (4, 1)),
+    (8, 1, 6, (1, 6)),  # Not a divisor of 8, and more than any that is.
+    (1, 5, 7, (1, 1)),
+  ],
+)
+def test_cells_first_then_data(num_devices, num_cells, batch_size, expected):
+  devices = jax.devices()[:num_devices]
+  mesh = mesh_lib.make_mesh(num_cells, batch_size, devices)
+  assert mesh.axis_names == ("cell", "data")
+  assert mesh.devices.shape == expected
+  assert mesh.axis_types == (AxisType.Auto, AxisType.Auto)
+  used = list(mesh.devices.flat)
+  assert len(set(used)) == len(used)
+  assert set(used) <= set(devices)
+
+
+def test_all_devices_by_default():
+  mesh = mesh_lib.make_mesh(2, 8)
+  assert set(mesh.devices.flat) == set(jax.devices())
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ((0, 8), "num_cells must be at least 1, got 0"),
+    ((1, 0), "batch_size must be at least 1, got 0"),
+    ((1, 8, []), "at least one device"),
+  ],
+)
+def test_sizes_are_checked(arguments, message):
+  with pytest.raises(ValueError, match=message):
+    mesh_lib.make_mesh(*arguments)
+
+
+def test_shardings_lay_out_the_first_axis():
+  mesh = mesh_lib.make_mesh(4, 2)
+  array = jnp.arange(32.0).reshape(8, 4)
+  for sharding, spec, shard in (
+    (mesh_lib.cell_sharding(mesh), PartitionSpec("cell"), (2, 4)),
+    (mesh_lib.batch_sharding(mesh), PartitionSpec("data"), (4, 4)),
+    (mesh_lib.replicated(mesh), PartitionSpec(), (8, 4)),
+  ):
+    assert sharding.spec == spec
+    placed = mesh_lib.place(array, sharding)
+    assert placed.sharding == sharding
+    assert {s.data.shape for s in placed.addressable_shards} == {shard}
+    np.testing.assert_array_equal(placed, array)
+
+
+@pytest.mark.parametrize("num_devices", [1, 8])
+def test_place_takes_numpy_keys_and_empty_containers(num_devices):
+  mesh = mesh_lib.make_mesh(8, 8, jax.devices()[:num_devices])
+  tree = {
+    "images": np.arange(16, dtype=np.uint8).reshape(8, 2),
+    "keys": jax.random.split(jax.random.key(0), 8),
+    "nothing": (None, (), {}),
+  }
+  placed = mesh_lib.place(tree, mesh_lib.cell_sharding(mesh))
+  assert jax.tree.structure(placed) == jax.tree.structure(tree)
+  assert placed["images"].dtype == jnp.uint8
+  assert len(placed["images"].sharding.device_set) == num_devices
+  np.testing.assert_array_equal(placed["images"], tree["images"])
+  np.testing.assert_array_equal(
+    jax.random.key_data(placed["keys"]), jax.random.key_data(tree["keys"])
+  )
+
+
+def test_a_loss_over_the_batch_is_the_same_on_any_mesh(rng):
+  """What Explicit axes would refuse, and per-device means would get wrong."""
+  embeddings = rng.normal(size=(4, 8, 5)).astype(np.float32)
+
+  @jax.jit
+  def gram_spread(cells):
+    grams = jnp.einsum("cbd,ced->cbe", cells, cells)
+    return jnp.std(grams, axis=(1, 2))
+
+  expected = np.std(
+    np.einsum("cbd,ced->cbe", *[embeddings.astype(np.float64)] * 2), axis=(1, 2)
+  )
+  for count in (1, 2, 8):
+    mesh = mesh_lib.make_mesh(4, 8, jax.devices()[:count])
+    spec = PartitionSpec("cell", "data")
+    placed = mesh_lib.place(embeddings, jax.NamedSharding(mesh, spec))
+    np.testing.assert_allclose(gram_spread(placed), expected, rtol=1e-5)
+
+
+def test_one_process_agrees_with_itself():
+  assert mesh_lib.is_main_process()
+  assert mesh_lib.any_process(True) is True
+  assert mesh_lib.any_process(False) is False
