@@ -165,8 +165,9 @@ def _coordinates(embeddings: jax.Array, subspaces: Subspaces) -> jax.Array:
   num_classes, num_subclasses, width = subspaces.directions.shape
   directions = subspaces.directions.astype(embeddings.dtype)
   means = subspaces.means.astype(embeddings.dtype)
-  # The mean of a class without directions is a placeholder: left out.
-  counts = jnp.any(directions != 0, axis=(1, 2)).astype(embeddings.dtype)
+  # The mean of an empty class is a placeholder of zeros: left out. From the
+  # means alone, so that stacked cells of one teacher share this difference.
+  counts = jnp.any(means != 0, axis=1).astype(embeddings.dtype)
   centre = jnp.dot(counts, means, precision=_HIGHEST) / jnp.maximum(
     counts.sum(), 1
   )

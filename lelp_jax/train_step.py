@@ -57,7 +57,6 @@ class LossFn(Protocol):
     /,
   ) -> tuple[jax.Array, tuple[Metrics, Any]]:
     """Computes the loss."""
-    ...
 
 
 @jax.tree_util.register_dataclass
@@ -141,11 +140,10 @@ def make_train_step(
     >>> def distance(loss_params, loss_state, student, teacher, *other):
     ...   return jnp.mean((student.logits - 1) ** 2), ({}, loss_state)
     >>> model, tx = MODELS["mlp"](2, features=(4,)), optax.sgd(0.1)
-    >>> batch = {"inputs": jnp.eye(4, 5)}
-    >>> student = model.init(jax.random.key(0), batch["inputs"])
+    >>> student = model.init(jax.random.key(0), jnp.eye(4, 5))
     >>> state = TrainState.create(*student, tx, jax.random.key(1))
     >>> step = jax.jit(make_train_step(model.apply, distance, tx))
-    >>> state, metrics = step(state, batch, {})
+    >>> state, metrics = step(state, {"inputs": jnp.eye(4, 5)}, {})
     >>> int(state.step), sorted(metrics)
     (1, ['gradient_norm', 'loss'])
   """
@@ -240,11 +238,11 @@ def make_distill_step(
     ...   loss = jnp.mean((student.logits - teacher.logits) ** 2)
     ...   return loss, ({}, loss_state)
     >>> model, tx = MODELS["mlp"](2, features=(4,)), optax.sgd(0.1)
-    >>> batch = {"inputs": jnp.eye(4, 5)}
-    >>> teacher = model.init(jax.random.key(0), batch["inputs"])
+    >>> inputs = jnp.eye(4, 5)
+    >>> teacher = model.init(jax.random.key(0), inputs)
     >>> state = TrainState.create(*teacher, tx, jax.random.key(1))
     >>> step = make_distill_step(model.apply, model.apply, distance, tx)
-    >>> state, metrics = jax.jit(step)(state, (*teacher, None), batch, {})
+    >>> state, metrics = step(state, (*teacher, None), {"inputs": inputs}, {})
     >>> float(metrics["loss"])
     0.0
   """
@@ -274,9 +272,8 @@ def make_eval_step(
   Returns:
     ``step(params, model_state, batch, hyperparameters, targets=None) ->
     means``, to be merged over batches with `lelp_jax.metrics.merge`. Examples
-    count where ``batch["mask"]`` (bool, ``[B]``) is true, all if there is
-    none; the metrics of the others may be anything, NaN included. It raises a
-    ValueError if a metric is not one value per example.
+    count where ``batch["mask"]`` (bool, ``[B]``) is true, all if there is none;
+    the others' metrics may be NaN. A metric of another shape: ValueError.
 
   Examples:
     >>> from lelp_jax import metrics

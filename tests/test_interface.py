@@ -53,29 +53,6 @@ class Classifier(nn.Module):
     return nn.Dense(CLASSES, use_bias=False, name="out")(inputs=x)
 
 
-class Jitted(nn.Module):
-  """A head that extends Dense, inside a block that Flax jits."""
-
-  class Head(nn.Dense):
-    @nn.compact
-    def __call__(self, x):
-      return super().__call__(x)
-
-  @nn.jit
-  @nn.compact
-  def __call__(self, x):
-    return self.Head(CLASSES, name="out")(nn.Dense(8)(x))
-
-
-def test_from_linen_hears_an_extended_layer_inside_jit(inputs):
-  Jitted().init(jax.random.key(0), inputs)  # Fills Flax's cache, unheard.
-  model = from_linen(Jitted(), head="out")
-  params, model_state = model.init(jax.random.key(0), inputs)
-  for _ in range(2):
-    outputs, _ = model.apply(params, model_state, inputs)
-    assert outputs.embeddings.shape == (BATCH, 8)
-
-
 class LinenNested(nn.Module):
   """A head without bias, inside a block that is rematerialised."""
 
@@ -315,6 +292,10 @@ def test_init_has_shapes_without_values(started, inputs):
   model, *values = started
   shapes = jax.eval_shape(model.init, jax.random.key(0), inputs)
   chex.assert_trees_all_equal_shapes_and_dtypes(shapes, tuple(values))
+  keys = jax.random.split(jax.random.key(0), 2)
+  stacked = jax.eval_shape(jax.vmap(model.init, (0, None)), keys, inputs)
+  for stack, one in zip(*map(jax.tree.leaves, (stacked, shapes)), strict=True):
+    assert stack.shape == (2, *one.shape)
 
 
 def test_with_head_round_trip_leaves_its_argument(started, inputs):
@@ -483,6 +464,29 @@ def test_from_nnx_refuses_head(inputs):
     from_nnx(NnxTwice, head="head").init(jax.random.key(0), inputs)
   with pytest.raises(ValueError, match="must compute embeddings @ kernel"):
     from_nnx(NnxNormalised, head="head").init(jax.random.key(0), inputs)
+
+
+class Jitted(nn.Module):
+  """A head that extends Dense, inside a block that Flax jits."""
+
+  class Head(nn.Dense):
+    @nn.compact
+    def __call__(self, x):
+      return super().__call__(x)
+
+  @nn.jit
+  @nn.compact
+  def __call__(self, x):
+    return self.Head(CLASSES, name="out")(nn.Dense(8)(x))
+
+
+def test_from_linen_hears_an_extended_layer_inside_jit(inputs):
+  Jitted().init(jax.random.key(0), inputs)  # Fills Flax's cache, unheard.
+  model = from_linen(Jitted(), head="out")
+  params, model_state = model.init(jax.random.key(0), inputs)
+  for _ in range(2):
+    outputs, _ = model.apply(params, model_state, inputs)
+    assert outputs.embeddings.shape == (BATCH, 8)
 
 
 class LinenText(nn.Module):

@@ -42,7 +42,8 @@ def _batch(rng) -> dict[str, jax.Array]:
 def _loss(config, statistics, rng, size, student_width):
   """The method's loss of a random batch, with what went into it."""
   method = methods.METHODS[config.method]
-  targets = method.targets(config, _TASK, statistics, jax.random.key(3), size)
+  targets = method.shared_targets(_TASK, statistics, size)
+  targets |= method.targets(config, _TASK, statistics, jax.random.key(3), size)
   student, teacher = _outputs(rng, 4, student_width), _outputs(rng, 6, 2)
   batch = _batch(rng)
   scalars = methods.hyperparameter_arrays(config)
@@ -67,7 +68,7 @@ def test_loss_is_equation_1(statistics, rng, method, weight):
   else:
     log_probs = lelp_jax.log_subsplit(
       *teacher,
-      targets["subspaces"],
+      lelp_jax.Subspaces(targets["directions"], targets["means"]),
       temperature=2.0,
       subclass_temperature=config.loss.subclass_temperature,
     )
@@ -115,11 +116,11 @@ def test_lelp_targets_padded_to_the_stack_are_those_of_its_own_size(statistics):
   own = targets(config, _TASK, statistics, jax.random.key(1), 3)
   padded = targets(config, _TASK, statistics, jax.random.key(1), 4)
   np.testing.assert_allclose(
-    padded["subspaces"].directions[:, :3],
-    own["subspaces"].directions,
+    padded["directions"][:, :3],
+    own["directions"],
     atol=1e-6,
   )
-  assert not padded["subspaces"].directions[:, 3:].any()
+  assert not padded["directions"][:, 3:].any()
   np.testing.assert_array_equal(
     padded["where"], [[True, True, True, False]] * 2
   )
@@ -143,7 +144,7 @@ def test_ablations_keep_the_variance_they_should(statistics, kind):
     np.testing.assert_allclose(share, best, rtol=1e-5)
   else:
     assert (share < best).all()
-  overlap = targets["subspaces"].directions @ statistics.head_kernel
+  overlap = targets["directions"] @ statistics.head_kernel
   inside_null_space = np.abs(overlap).max() < 1e-5
   assert inside_null_space == (kind == "lelp")
 

@@ -19,7 +19,6 @@ from tests.spectra import gram
 from tests.spectra import make_data
 from tests.spectra import make_head
 from tests.spectra import moments_of
-from tests.spectra import moments_with_spectrum
 from tests.spectra import NUM_CLASSES
 from tests.spectra import reference_principal
 from tests.spectra import S
@@ -86,10 +85,10 @@ def test_principal_directions_none_needs_no_head(rng):
 @pytest.mark.parametrize(
   ("collapsed", "null_space", "removed_rank"),
   [
-    (False, "weights", 4),
-    (True, "weights", 3),
-    (False, "weight_differences", 3),
-    (True, "weight_differences", 3),
+    (False, "weights", 3),
+    (True, "weights", 2),
+    (False, "weight_differences", 2),
+    (True, "weight_differences", 2),
     (False, "none", 0),
   ],
 )
@@ -97,27 +96,22 @@ def test_principal_directions_remove_the_rank_of_the_head(
   rng, collapsed, null_space, removed_rank, dtype
 ):
   # A-2: orthogonalising a collapsed head column by column would remove an
-  # arbitrary fourth direction.
-  width = 12
-  head = jnp.asarray(
-    make_head(rng, num_classes=4, width=width, collapsed=collapsed), dtype
-  )
+  # arbitrary third direction.
+  head = jnp.asarray(make_head(rng, collapsed=collapsed), dtype)
   singular = np.linalg.svd(np.asarray(head, np.float64), compute_uv=False)
   if collapsed and dtype == jnp.bfloat16:
     # Rounding alone lifts the last singular value far above float32's eps.
     assert 1e-4 < singular[-1] / singular[0] < 5e-3
-  embeddings = rng.normal(size=(900, width)).astype(np.float32)
-  labels = rng.integers(0, 4, size=900)
-  moments = lelp_jax.class_moments(embeddings, labels, num_classes=4)
+  moments = moments_of(*make_data(rng, make_head(rng)))
   principal = lelp_jax.principal_directions(
-    moments, head, num_directions=width, null_space=null_space
+    moments, head, num_directions=WIDTH, null_space=null_space
   )
-  np.testing.assert_array_equal(principal.rank, width - removed_rank)
-  removed, kept = reference.head_bases(head, width, null_space)
+  np.testing.assert_array_equal(principal.rank, WIDTH - removed_rank)
+  removed, kept = reference.head_bases(head, WIDTH, null_space)
   assert removed.shape[1] == removed_rank
   assert_orthogonal_to(principal.directions, removed)
   # Nothing but the removed directions is lost.
-  for c in range(4):
+  for c in range(NUM_CLASSES):
     covariance = np.asarray(moments.scatter[c] / moments.count[c], np.float64)
     np.testing.assert_allclose(
       np.sum(principal.variances[c]),
@@ -128,15 +122,15 @@ def test_principal_directions_remove_the_rank_of_the_head(
 
 def test_principal_directions_rtol_decides_the_rank(rng):
   # Singular values 1, 0.5 and 0.01, along known axes.
-  left = np.linalg.qr(rng.normal(size=(9, 3)))[0]
+  left = np.linalg.qr(rng.normal(size=(WIDTH, 3)))[0]
   right = np.linalg.qr(rng.normal(size=(3, 3)))[0]
   head = (left * [1.0, 0.5, 0.01] @ right.T).astype(np.float32)
-  moments, _ = moments_with_spectrum(rng, [np.arange(9, 0, -1)] * 3, 9)
+  moments = moments_of(*make_data(rng, head))
   for rtol, removed_rank in ((5e-3, 3), (0.02, 2), (0.6, 1)):
     principal = lelp_jax.principal_directions(
-      moments, head, num_directions=9, rtol=rtol
+      moments, head, num_directions=WIDTH, rtol=rtol
     )
-    np.testing.assert_array_equal(principal.rank, 9 - removed_rank)
+    np.testing.assert_array_equal(principal.rank, WIDTH - removed_rank)
     assert_orthogonal_to(principal.directions, left[:, :removed_rank])
 
 
@@ -192,41 +186,40 @@ def test_principal_directions_rank_counts_examples(rng):
   np.testing.assert_allclose(variances[0, 5:], 0, atol=1e-4)
 
 
-def test_principal_directions_without_variance_are_zero(rng):
-  # No example, one example, and seven equal ones, whose mean need not be
+@pytest.mark.parametrize("count", [1, 7])
+def test_principal_directions_without_variance_are_zero(rng, count):
+  # No example, and one or seven equal ones: the mean of seven need not be
   # their value to the last bit.
-  head = make_head(rng, num_classes=4)
-  row = rng.normal(size=WIDTH) * 30
-  embeddings = rng.normal(size=(60, WIDTH))
-  labels = np.repeat([0, 2, 3], [52, 1, 7])
-  embeddings[labels == 3] = row
-  moments = lelp_jax.class_moments(
-    embeddings.astype(np.float32), labels, num_classes=4
-  )
-  principal = lelp_jax.principal_directions(moments, head, num_directions=S)
-  chex.assert_tree_all_finite(principal)
-  np.testing.assert_array_equal(np.asarray(principal.rank)[1:], 0)
-  np.testing.assert_array_equal(principal.variances[1:], 0)
-  np.testing.assert_array_equal(principal.directions[1:], 0)
-  assert np.all(np.asarray(principal.variances[0]) > 0.1)
-
-
-def test_principal_directions_of_weighted_moments(rng):
-  # The variance of weighted examples is divided by the sum of the weights.
   head = make_head(rng)
-  embeddings, labels = make_data(rng, head)
-  weights = rng.gamma(1.0, size=960).astype(np.float32)
-  moments = lelp_jax.class_moments(
-    embeddings, labels, num_classes=NUM_CLASSES, where=weights
+  embeddings, labels = make_data(rng, head, counts=(960 - count, 0, count))
+  embeddings[labels == 2] = rng.normal(size=WIDTH).astype(np.float32) * 30
+  principal = lelp_jax.principal_directions(
+    moments_of(embeddings, labels), head, num_directions=S
+  )
+  chex.assert_tree_all_finite(principal)
+  np.testing.assert_array_equal(principal.rank, [WIDTH - 3, 0, 0])
+  np.testing.assert_array_equal(principal.variances[1:], np.zeros((2, S)))
+  np.testing.assert_array_equal(
+    principal.directions[1:], np.zeros((2, S, WIDTH))
+  )
+
+
+def test_principal_directions_divide_by_the_count(rng):
+  # Whatever the weights sum to: N_c, not N_c - 1.
+  head = make_head(rng)
+  moments = moments_of(*make_data(rng, head))
+  halved = lelp_jax.principal_directions(
+    dataclasses.replace(moments, count=moments.count * 2),
+    head,
+    num_directions=S,
   )
   principal = lelp_jax.principal_directions(moments, head, num_directions=S)
-  count, _, scatter = reference.class_moments(
-    embeddings, labels, NUM_CLASSES, weights
+  np.testing.assert_allclose(
+    halved.variances, principal.variances / 2, rtol=1e-5
   )
-  _, kept = reference.head_bases(head, WIDTH)
-  for c in range(NUM_CLASSES):
-    _, variances = reference.principal_directions(scatter[c], count[c], kept, S)
-    np.testing.assert_allclose(principal.variances[c], variances, rtol=1e-5)
+  np.testing.assert_allclose(
+    halved.total_variance, principal.total_variance / 2, rtol=1e-5
+  )
 
 
 def test_principal_directions_is_a_frozen_pytree(rng):

@@ -50,6 +50,18 @@ def test_a_log_of_fast_steps_has_two_lines():
   assert len(run(total=100, seconds=0.01)) == 2
 
 
+def test_the_last_line_does_not_wait_for_the_end_of_the_block():
+  stream, clock = io.StringIO(), Clock()
+  with progress_lib.Progress(
+    3, label="train", stream=stream, clock=clock
+  ) as progress:
+    for _ in range(3):
+      clock.now += 0.1
+      progress.update()
+    assert len(lines_of(stream)) == 2
+  assert len(lines_of(stream)) == 2
+
+
 def test_a_line_says_where_how_fast_and_how_good():
   # The first step compiles for 30 s; the rate must not suffer for ever.
   lines = run(total=10, seconds=20.0, first=30.0, examples_per_unit=64)
@@ -123,7 +135,7 @@ def test_a_terminal_gets_a_bar():
   assert "10/10" in last
   assert "accuracy 0.9, phase train, step 9" in last
   assert "examples/s" in last
-  assert " left" not in last
+  assert " left" not in text  # The bar has its own.
 
 
 def test_standard_error_is_the_default(capsys):

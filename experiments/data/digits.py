@@ -14,6 +14,8 @@ TASK = types.Task(
   name="digits",
   num_classes=2,
   fine_to_class=tuple(digit % 2 for digit in range(10)),
+  class_names=("even", "odd"),
+  fine_names=tuple(str(digit) for digit in range(10)),
   image_shape=(8, 8, 1),
   scale=16.0,
 )

@@ -16,6 +16,8 @@ class Task:
     num_classes: Number of classes, C.
     fine_to_class: The class of each hidden subclass, where the data tell: the
       oracle trains on them, and the report counts how many were found.
+    class_names: A name for each class.
+    fine_names: A name for each hidden subclass.
     image_shape: Height, width and channels; None for text.
     scale: A model sees an image's stored values divided by this.
   """
@@ -23,6 +25,8 @@ class Task:
   name: str
   num_classes: int
   fine_to_class: tuple[int, ...] | None = None
+  class_names: tuple[str, ...] = ()
+  fine_names: tuple[str, ...] = ()
   image_shape: tuple[int, int, int] | None = None
   scale: float = 1.0
 

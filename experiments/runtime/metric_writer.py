@@ -206,10 +206,7 @@ def _plain(obj: Any) -> Any:
   if isinstance(obj, os.PathLike):
     return os.fspath(obj)
   if hasattr(obj, "__array__"):
-    array = np.asarray(obj)
-    if array.dtype.kind == "V":  # bfloat16, which NumPy does not know.
-      array = array.astype(np.float32)
-    return _plain(array.tolist())
+    return _plain(np.asarray(obj).tolist())
   raise TypeError(
     f"JSON cannot hold {obj!r}, a {type(obj).__name__}: give numbers, strings, "
     "lists, dicts or arrays."

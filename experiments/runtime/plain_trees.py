@@ -64,16 +64,30 @@ def from_plain(like: Tree, plain: Any) -> Tree:
   return jax.tree.map(_leaf_from_plain, like, plain)
 
 
-def check_structure(where: object, saved: Any, like: Any) -> None:
-  """Raises StructureError unless two trees have the same arrays.
+def described(tree: Any) -> dict[str, str]:
+  """Returns dtype and shape of each array in a tree, by path.
+
+  Args:
+    tree: What `to_plain` or `to_abstract` returned.
+  """
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): (
+      f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
+    )
+    for path, leaf in leaves
+  }
+
+
+def check_structure(where: object, saved: Mapping[str, str], like: Any) -> None:
+  """Raises StructureError unless a saved tree has the arrays expected.
 
   Args:
     where: The place of the saved one, for the message.
-    saved: What the saved tree's leaves are: anything with shape and dtype. A
-      tree's classes do not count, only its paths.
+    saved: Its description, from `described`.
     like: The state to expect, as for `to_abstract`.
   """
-  found = differences(_described(saved), _described(to_abstract(like)))
+  found = differences(saved, described(to_abstract(like)))
   if found:
     more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
     raise StructureError(
@@ -100,17 +114,6 @@ def differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
     for name in sorted(there.keys() | here.keys())
     if there.get(name) != here.get(name)
   ]
-
-
-def _described(tree: Any) -> dict[str, str]:
-  """Returns dtype and shape of each array in a tree, by path."""
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {
-    jax.tree_util.keystr(path, simple=True, separator="/"): (
-      f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
-    )
-    for path, leaf in leaves
-  }
 
 
 def _is_key(leaf: Any) -> bool:
@@ -150,6 +153,8 @@ def _leaf_from_plain(like: Any, plain: Any) -> Any:
     words = jax.eval_shape(jax.random.key_data, like)
     plain = jnp.zeros(words.shape, words.dtype) if plain is None else plain
     plain = jax.random.wrap_key_data(plain, dtype=like.dtype)
+  if plain.sharding == like.sharding:
+    return plain
   return mesh_lib.place(plain, _sharding(like))
 
 

@@ -76,6 +76,7 @@ def make_job(
     program=build(spec),
     trials=np.array([config.trial for config in configs], np.int32),
     sizes=sizes,
+    shared_targets=method.shared_targets(task, statistics, max(sizes)),
     targets=_stacked_targets(configs, splits, statistics, max(sizes)),
     hyperparameters={k: np.stack([s[k] for s in scalars]) for k in scalars[0]},
     teacher=(teacher.params, teacher.model_state) if teacher else (),

@@ -42,7 +42,8 @@ class Job:
     program: The compiled functions.
     trials: Seed of each cell, int32, ``[cells]``.
     sizes: S of each cell.
-    targets: What the method prepared, a leading cell axis on each array.
+    shared_targets: What the method prepared for all cells alike.
+    targets: What it prepared for each, a leading cell axis on each array.
     hyperparameters: Scalars, ``[cells]`` each.
     teacher: ``(params, model_state)`` of the teacher, or ().
     data_seed: Seed of batch order and augmentation, int32.
@@ -55,7 +56,8 @@ class Job:
   program: Program
   trials: np.ndarray
   sizes: tuple[int, ...]
-  targets: Any
+  shared_targets: dict[str, Any]
+  targets: dict[str, Any]
   hyperparameters: Mapping[str, np.ndarray]
   teacher: tuple[Any, ...]
   data_seed: np.int32
@@ -155,12 +157,12 @@ def evaluate(
   Returns:
     Accuracy, loss and, with a teacher, agreement with it: ``[cells]`` each.
   """
-  teacher, targets, hyperparameters, *_ = placed(job)
+  teacher, shared, targets, scalars, *_ = placed(job)
   size = min(job.spec.recipe["eval_batch_size"], len(arrays["labels"]))
   means: dict[str, metrics_lib.Mean] = {}
   for batch in batches.eval_batches(arrays, size):
     part = job.program.eval_batch(
-      states, teacher, targets, hyperparameters, batch
+      states, teacher, shared, targets, scalars, batch
     )
     means = metrics_lib.merge(means, part)
   return jax.device_get(metrics_lib.compute(means))
@@ -183,12 +185,13 @@ def placed(job: Job) -> tuple[Any, ...]:
     job: The stack.
 
   Returns:
-    Teacher, targets, hyperparameters, examples, seed of the data.
+    Teacher, shared targets, targets, hyperparameters, examples, data seed.
   """
   mesh = job.program.mesh
   cells, everywhere = mesh_lib.cell_sharding(mesh), mesh_lib.replicated(mesh)
   return (
     mesh_lib.place(job.teacher, everywhere),
+    mesh_lib.place(job.shared_targets, everywhere),
     mesh_lib.place(job.targets, cells),
     mesh_lib.place(dict(job.hyperparameters), cells),
     mesh_lib.place(dict(job.train), everywhere),

@@ -69,15 +69,19 @@ class Method:
     title: Its name in tables.
     hyperparameters: The config fields it reads, which its grid may vary.
     num_subclasses: ``(config, task, embedding width) -> S``.
-    targets: ``(config, task, teacher statistics, key, largest S) -> pytree``
-      of arrays the loss gets; ``"where"`` in it masks padded subclasses. The
-      shapes depend on the largest S alone, so that cells can be stacked.
+    shared_targets: ``(task, teacher statistics, largest S) -> dict`` of the
+      arrays that all cells of a stack have in common.
+    targets: ``(config, task, teacher statistics, key, largest S) -> dict`` of
+      the arrays of one cell. Shapes depend on the largest S alone, so that
+      cells can be stacked. The loss gets both in one dict; ``"where"`` in it
+      masks padded subclasses.
     loss: See `lelp_jax.train_step.LossFn`.
   """
 
   title: str
   hyperparameters: tuple[str, ...]
   num_subclasses: Callable[[ConfigDict, Task, int], int]
+  shared_targets: Callable[..., dict[str, Any]]
   targets: Callable[..., dict[str, Any]]
   loss: LossFn
 
@@ -196,7 +200,7 @@ def _lelp_loss(
   teacher_log_probs = lelp_jax.log_subsplit(
     teacher.embeddings,
     teacher.logits,
-    targets["subspaces"],
+    lelp_jax.Subspaces(targets["directions"], targets["means"]),
     temperature=temperature,
     subclass_temperature=hyperparameters["subclass_temperature"],
     where=where,
@@ -235,14 +239,8 @@ def _one_subclass(config: ConfigDict, task: Task, width: int) -> int:
   return 1
 
 
-def _no_targets(
-  config: ConfigDict,
-  task: Task,
-  teacher: TeacherStatistics,
-  key: jax.Array,
-  size: int,
-) -> dict[str, Any]:
-  del config, task, teacher, key, size
+def _no_targets(*arguments: Any) -> dict[str, Any]:
+  del arguments
   return {}
 
 
@@ -259,6 +257,13 @@ def _lelp_num_subclasses(config: ConfigDict, task: Task, width: int) -> int:
   return num_subclasses
 
 
+def _lelp_shared(
+  task: Task, teacher: TeacherStatistics, size: int
+) -> dict[str, Any]:
+  del task, size
+  return {"means": teacher.moments.mean}
+
+
 def _lelp_targets(
   config: ConfigDict,
   task: Task,
@@ -271,12 +276,9 @@ def _lelp_targets(
   share = lelp_jax.variance_share(subspaces, teacher.moments)
   num_subclasses = subspaces.directions.shape[1]
   padding = ((0, 0), (0, size - num_subclasses), (0, 0))
-  subspaces = lelp_jax.Subspaces(
-    jnp.pad(subspaces.directions, padding), subspaces.means
-  )
   where = np.arange(size) < num_subclasses
   return {
-    "subspaces": subspaces,
+    "directions": jnp.pad(subspaces.directions, padding),
     "where": np.broadcast_to(where, (task.num_classes, size)),
     "variance_share": share,
   }
@@ -318,15 +320,11 @@ def _oracle_num_subclasses(config: ConfigDict, task: Task, width: int) -> int:
   return int(np.bincount(_fine_to_class(task)).max())
 
 
-def _oracle_targets(
-  config: ConfigDict,
-  task: Task,
-  teacher: TeacherStatistics,
-  key: jax.Array,
-  size: int,
+def _oracle_shared(
+  task: Task, teacher: TeacherStatistics, size: int
 ) -> dict[str, Any]:
   """Gives each fine label an output beside the others of its class."""
-  del config, teacher, key
+  del teacher
   classes = _fine_to_class(task)
   rank = np.array([np.sum(classes[:i] == c) for i, c in enumerate(classes)])
   members = np.bincount(classes, minlength=task.num_classes)
@@ -347,12 +345,18 @@ def _fine_to_class(task: Task) -> np.ndarray:
 
 METHODS: dict[str, Method] = {
   "standard": Method(
-    "Standard training", (), _one_subclass, _no_targets, _standard_loss
+    "Standard training",
+    (),
+    _one_subclass,
+    _no_targets,
+    _no_targets,
+    _standard_loss,
   ),
   "vanilla": Method(
     "Vanilla distillation",
     ("loss.temperature",),
     _one_subclass,
+    _no_targets,
     _no_targets,
     _vanilla_loss,
   ),
@@ -364,6 +368,7 @@ METHODS: dict[str, Method] = {
       "subspace.num_subclasses",
     ),
     _lelp_num_subclasses,
+    _lelp_shared,
     _lelp_targets,
     _lelp_loss,
   ),
@@ -371,7 +376,8 @@ METHODS: dict[str, Method] = {
     "Oracle clustering",
     (),
     _oracle_num_subclasses,
-    _oracle_targets,
+    _oracle_shared,
+    _no_targets,
     _oracle_loss,
   ),
 }

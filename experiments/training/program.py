@@ -83,11 +83,11 @@ class Program:
   Attributes:
     mesh: Devices, axes ("cell", "data").
     init: ``(trials [cells], sizes=) -> states``, each cell at its own S.
-    train_chunk: ``(states, teacher, targets, hyperparameters, arrays,
-      data_seed, first_step) -> (states, metrics)``, of a fixed number of
+    train_chunk: ``(states, teacher, shared targets, targets, hyperparameters,
+      arrays, data_seed, first_step) -> (states, metrics)``, of a fixed number of
       steps; metrics are means over them, ``[cells]``.
-    eval_batch: ``(states, teacher, targets, hyperparameters, batch) ->
-      dict of Mean`` with a leading cell axis.
+    eval_batch: ``(states, teacher, shared targets, targets, hyperparameters,
+      batch) -> dict of Mean`` with a leading cell axis.
     embed: ``(params, model_state, inputs) -> Outputs`` of one cell.
   """
 
@@ -185,24 +185,24 @@ def build(spec: Spec) -> Program:
   def on_cells(function):
     return _over_cells(function, spec.num_cells, mapped)
 
-  def step(states, teacher, targets, hyperparameters, arrays, seed, index):
+  def step(states, teacher, shared, targets, scalars, arrays, seed, index):
     batch = _train_batch(spec, mesh, arrays, seed, index)
     batch |= _teacher_part(teacher_apply, teacher, batch["inputs"])
 
-    def one_cell(state, hyperparameters, targets):
-      return train_step(state, batch, hyperparameters, targets)
+    def one_cell(state, scalars, targets):
+      return train_step(state, batch, scalars, shared | targets)
 
-    return on_cells(one_cell)(states, hyperparameters, targets)
+    return on_cells(one_cell)(states, scalars, targets)
 
-  def eval_batch(states, teacher, targets, hyperparameters, batch):
+  def eval_batch(states, teacher, shared, targets, scalars, batch):
     batch = batch | {"inputs": _floats(spec, batch["inputs"])}
     batch |= _teacher_part(teacher_apply, teacher, batch["inputs"])
 
-    def one_cell(state, hyperparameters, targets):
+    def one_cell(state, scalars, targets):
       params, model_state = state.params, state.model_state
-      return eval_step(params, model_state, batch, hyperparameters, targets)
+      return eval_step(params, model_state, batch, scalars, shared | targets)
 
-    return on_cells(one_cell)(states, hyperparameters, targets)
+    return on_cells(one_cell)(states, scalars, targets)
 
   def embed(params, model_state, inputs):
     inputs = _floats(spec, inputs)
