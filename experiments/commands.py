@@ -1,9 +1,9 @@
 """What the commands share: flags, and errors as one line and an exit code."""
 
-from collections.abc import Iterator
 import contextlib
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from absl import flags

@@ -11,7 +11,6 @@ import shutil
 
 from absl import app
 from ml_collections import ConfigDict
-import numpy as np
 
 from experiments import commands
 from experiments.reporting import details
@@ -80,7 +79,7 @@ def _embeddings(
   """Maps the test embeddings of the chosen students of the first column."""
   column = results.columns[0].id
   summaries = statistics.summarize(results)
-  panels = []
+  panels, splits = [], None
   for method in _PICTURED:
     summary = summaries.get((column, method))
     if summary is None:
@@ -88,13 +87,14 @@ def _embeddings(
     folder = workdir / "cells" / column / method / summary.digest
     trial = min(folder.glob("trial*/result.json")).parent
     config = ConfigDict(metric_writer.read_json(trial / "config.json"))
-    test = runs.load_splits(config).test
+    splits = runs.load_splits(config)
     embeddings = runs.student_embeddings(config, workdir)
     title = results.method_title(method)
-    panels.append((title, embeddings, test["labels"], test["fine_labels"]))
-  if not panels:
+    labels = splits.test["labels"], splits.test["fine_labels"]
+    panels.append((title, embeddings, *labels))
+  if splits is None:
     return False
-  task = runs.load_splits(config).task
+  task = splits.task
   embedding_maps(panels, path, task.class_names, task.fine_names)
   return True
 

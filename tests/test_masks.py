@@ -112,7 +112,7 @@ def test_subsplit_masked_probabilities_are_zero(rng):
 
 def test_log_subsplit_ragged_mask_matches_reference(rng):
   h, z, directions, means = embedding_inputs(rng)
-  log_probs = lelp_jax.log_subsplit(
+  log_probs = jax.jit(lelp_jax.log_subsplit)(
     h, z, lelp_jax.Subspaces(directions, means), **SPLIT, where=RAGGED
   )
   np.testing.assert_array_equal(
@@ -182,27 +182,21 @@ def test_lelp_loss_ragged_mask_matches_reference(rng):
 def test_lelp_loss_stacked_cells(rng):
   # A sweep's stack: cells of two S and two temperatures in one vmapped call.
   student, teacher = loss_inputs(rng)
-  other_student = rng.normal(size=(BATCH, NUM_CLASSES, WIDE))
-  other_teacher = np.array(
-    [
-      reference.log_softmax(row)
-      for row in rng.normal(size=(BATCH, NUM_CLASSES * WIDE))
-    ]
-  ).reshape(BATCH, NUM_CLASSES, WIDE)
+  full = np.ones_like(EXISTS)
   stacked = jax.jit(jax.vmap(lambda *args: total_loss(*args)[1]))(
-    np.stack([padded(student, 9.0), other_student.astype(np.float32)]),
-    np.stack([padded(teacher, -np.inf), other_teacher.astype(np.float32)]),
-    np.stack([EXISTS, np.ones_like(EXISTS)]),
+    np.stack([padded(student, 9.0), padded(student, 0.5)]),
+    np.stack([padded(teacher, -np.inf), padded(teacher, -3.0)]),
+    np.stack([EXISTS, full]),
     np.array([1.0, 4.0], np.float32),
   )
   cells = (
     (student, teacher, None, 1.0),
-    (*map(np.float32, (other_student, other_teacher)), None, 4.0),
+    (padded(student, 0.5), padded(teacher, -3.0), full, 4.0),
   )
   for i, cell in enumerate(cells):
     (_, expected), _ = loss_grad(*cell)
-    outputs = [output[i] for output in stacked]
-    chex.assert_trees_all_close(tuple(outputs), expected, rtol=1e-5, atol=1e-5)
+    outputs = tuple(output[i] for output in stacked)
+    chex.assert_trees_all_close(outputs, expected, rtol=1e-5, atol=1e-5)
 
 
 # --- Algorithms 2 and 3 together, as a training step calls them --------------

@@ -26,16 +26,16 @@ def get_config(arg: str | None = None) -> ConfigDict:
     arg: ``method=``, ``split=``, ``trial=``, and ``smoke=True`` for a sweep
       of seconds.
   """
-  arg = common.parse_arg(arg, method="lelp", split=0, trial=0, smoke=False)
+  given = common.parse_arg(arg, method="lelp", split=0, trial=0, smoke=False)
   config = common.base_config()
   config.name = "quickstart"
   config.title = "scikit-learn's digits, odd or even"
-  config.column = f"split{arg.split}"
-  config.method = arg.method
-  config.trial = arg.trial
+  config.column = f"split{given.split}"
+  config.method = given.method
+  config.trial = given.trial
 
   config.data.dataset = "digits"
-  config.data.options.split_seed = arg.split
+  config.data.options.split_seed = given.split
   config.data.options.num_train = 1000  # What the teacher sees.
   config.data.options.num_transfer = 100  # Of them, what students see.
   config.data.options.num_validation = 297
@@ -80,7 +80,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.sweep.notes = (
     "The trials of one split share the teacher and the order of the batches.",
   )
-  return _smoke(config) if arg.smoke else config
+  return _smoke(config) if given.smoke else config
 
 
 def _smoke(config: ConfigDict) -> ConfigDict:

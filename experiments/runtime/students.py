@@ -8,8 +8,8 @@ import os
 import pathlib
 from typing import Any
 
-from flax import serialization
 import jax
+from flax import serialization
 
 
 def save_student(

@@ -7,13 +7,13 @@ stand in a stack follows from the configs alone, never from what is left to
 do, so that a resumed sweep computes the same bits.
 """
 
-from collections.abc import Iterable
-from collections.abc import Iterator
 import dataclasses
 import hashlib
 import itertools
 import json
 import pathlib
+from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -65,7 +65,7 @@ def expand(config: ConfigDict) -> Iterator[ConfigDict]:
       "config.sweep.methods, or run a single cell with experiments.main."
     )
   for column, method in itertools.product(sweep.columns, sweep.methods):
-    axes = {"column": (column,), "method": (method,)}
+    axes: dict[str, Any] = {"column": column, "method": method}
     axes |= _flatten(sweep.columns[column])
     axes |= _flatten(sweep.methods[method])
     axes["trial"] = tuple(range(sweep.num_trials))
@@ -93,7 +93,7 @@ def _override(config: ConfigDict, values: dict[str, Any]) -> None:
     *path, field = name.split(".")
     section = config
     for part in path:
-      section = section.get(part, ConfigDict())
+      section = section[part] if part in section else ConfigDict()
     if field not in section and "options" not in path:
       raise ValueError(f"config.sweep sets config.{name}: no such field.")
     try:

@@ -1,18 +1,17 @@
 """From configs to a stack ready to train, and from a trained one to results."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence
 import dataclasses
 import importlib.metadata
 import json
-import pathlib
 import platform
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments.data.types import Splits
 from experiments.training import cells

@@ -6,12 +6,11 @@ run continues from a chunk's boundary and repeats the bits of one that was
 not interrupted.
 """
 
-from collections.abc import Mapping
-from collections.abc import Sequence
 import contextlib
 import dataclasses
-import functools
 import pathlib
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -112,10 +111,12 @@ def train(
     checkpoints = stack.enter_context(
       Checkpoints(checkpoint_directory, fingerprint=dict(job.fingerprint))
     )
-    step, saved = 0, {"states": states, "metrics": {}}
-    if (restored := checkpoints.restore(_like(job, saved, fixed))) is not None:
+    step, train_metrics = 0, {}
+    restored = checkpoints.restore(_like(job, states, fixed))
+    if restored is not None:
       step, saved = restored
-    states, train_metrics = saved["states"], jax.device_get(saved["metrics"])
+      states, metrics = saved["states"], saved["metrics"]
+      train_metrics = jax.device_get(metrics)
     writers = [
       stack.enter_context(MetricWriter(path, resume_step=step))
       for path in metric_paths
@@ -169,13 +170,13 @@ def evaluate(
 
 
 def _like(
-  job: Job, saved: dict[str, Any], fixed: tuple[Any, ...]
+  job: Job, states: TrainState, fixed: tuple[Any, ...]
 ) -> dict[str, Any]:
   """What a checkpoint holds, as shapes where there are no arrays yet."""
   _, metrics = jax.eval_shape(
-    job.program.train_chunk, saved["states"], *fixed, jnp.int32(0)
+    job.program.train_chunk, states, *fixed, jnp.int32(0)
   )
-  return saved | {"metrics": metrics}
+  return {"states": states, "metrics": metrics}
 
 
 def placed(job: Job) -> tuple[Any, ...]:

@@ -7,18 +7,18 @@ outputs, those of one class contiguous, and is read by summing them
 write its loss and its value here.
 """
 
+import dataclasses
 from collections.abc import Callable
 from collections.abc import Mapping
-import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 import numpy as np
+from ml_collections import ConfigDict
 
-from experiments.data.types import Task
 import lelp_jax
+from experiments.data.types import Task
 from lelp_jax.baselines import kd_loss
 from lelp_jax.models import Outputs
 from lelp_jax.subsplit import masked_log_softmax
@@ -86,7 +86,7 @@ class Method:
   loss: LossFn
 
 
-def hyperparameter_arrays(config: ConfigDict) -> dict[str, np.ndarray]:
+def hyperparameter_arrays(config: ConfigDict) -> dict[str, np.float32]:
   """Returns the scalars of a cell that its compiled program takes."""
   loss = config.loss
   if loss.prediction_temperature not in ("train", "one"):

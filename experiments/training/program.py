@@ -5,11 +5,11 @@ hyperparameters, data, keys) is an argument, so that five splits of a data set
 or the rest of a sweep compile once. A single run is a stack of one.
 """
 
-from collections.abc import Callable
-from collections.abc import Mapping
 import dataclasses
 import functools
 import json
+from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+import lelp_jax
 from experiments.data import augment
 from experiments.data import batches
 from experiments.runtime import mesh as mesh_lib
 from experiments.training.methods import METHODS
-import lelp_jax
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.models import Head
 from lelp_jax.models import ModelFns
@@ -84,8 +84,8 @@ class Program:
     mesh: Devices, axes ("cell", "data").
     init: ``(trials [cells], sizes=) -> states``, each cell at its own S.
     train_chunk: ``(states, teacher, shared targets, targets, hyperparameters,
-      arrays, data_seed, first_step) -> (states, metrics)``, of a fixed number of
-      steps; metrics are means over them, ``[cells]``.
+      arrays, data_seed, first_step) -> (states, metrics)``, of a fixed number
+      of steps; metrics are means over them, ``[cells]``.
     eval_batch: ``(states, teacher, shared targets, targets, hyperparameters,
       batch) -> dict of Mean`` with a leading cell axis.
     embed: ``(params, model_state, inputs) -> Outputs`` of one cell.
@@ -372,7 +372,9 @@ def _teacher_part(
   """The teacher's outputs on a batch, computed once for all cells."""
   if teacher_apply is None:
     return {}
-  return {"teacher": teacher_outputs(teacher_apply, *teacher, inputs)}
+  params, model_state = teacher
+  outputs = teacher_outputs(teacher_apply, params, model_state, inputs)
+  return {"teacher": outputs}
 
 
 def _eval_metrics(num_classes: int) -> Callable[..., dict[str, jax.Array]]:

@@ -1,16 +1,16 @@
 """Runs cells: data, teacher, stacks, results, each kept once it is there."""
 
-from collections.abc import Sequence
 import functools
 import json
 import pathlib
 import shutil
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments.data import batches
 from experiments.data import DATASETS

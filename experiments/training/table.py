@@ -1,7 +1,7 @@
 """What a sweep is about, for the reports that read its folder."""
 
-from collections.abc import Sequence
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict

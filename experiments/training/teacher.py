@@ -7,9 +7,10 @@ import shutil
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
-import numpy as np
 
+import lelp_jax
 from experiments.data import batches
 from experiments.data.types import Splits
 from experiments.runtime import checkpoints
@@ -19,7 +20,6 @@ from experiments.training import jobs
 from experiments.training import loop
 from experiments.training.methods import TeacherStatistics
 from experiments.training.program import model_fns
-import lelp_jax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,9 +122,9 @@ def _moments(
     outputs = job.program.embed(params, model_state, batch["inputs"])
     part = lelp_jax.class_moments(
       outputs.embeddings,
-      np.asarray(batch["labels"]),
+      jnp.asarray(batch["labels"]),
       num_classes=splits.task.num_classes,
-      where=np.asarray(batch["mask"]),
+      where=jnp.asarray(batch["mask"]),
     )
     moments = part if moments is None else lelp_jax.merge_moments(moments, part)
   assert moments is not None
