@@ -141,9 +141,9 @@ def test_the_teacher_runs_once_for_the_whole_stack(teacher):
       states, *loop.placed(job), jnp.int32(0)
     )
   )
-  assert "f32[50,16] = dot_general" in text
+  assert "f32[25,16] = dot_general" in text
   # Nor is what its embeddings are centred on taken off cell by cell.
-  assert "f32[4,50,16]" not in text
+  assert "f32[4,25,16]" not in text
 
 
 def _finished(workdir: pathlib.Path) -> dict[str, object]:
@@ -208,7 +208,7 @@ def test_result_says_what_the_cell_was(tmp_path):
   result = read_json(folder / "result.json")
   assert folder.relative_to(tmp_path).parts[:3] == ("cells", "split0", "lelp")
   assert result["hyperparameters"] == {
-    "temperature": 1.0,
+    "temperature": 2.0,
     "subclass_temperature": 4.0,
     "num_subclasses": 3,
   }

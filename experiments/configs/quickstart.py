@@ -42,19 +42,20 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.data.options.num_test = 500
   config.data.shared_batch_order = True
 
-  config.teacher.options.features = (512, 512)
+  config.teacher.options.features = (256,)
   config.teacher.num_steps = 1500
   config.teacher.batch_size = 100
   config.teacher.max_shift = 0.1
 
   config.student.options.features = (32, 32)
   config.student.num_steps = 1000
-  config.student.batch_size = 50
+  config.student.batch_size = 25
   config.student.learning_rate = 2e-3
 
   # One size for 297 and 500 examples: evaluation compiles once.
   config.teacher.eval_batch_size = config.student.eval_batch_size = 250
 
+  config.loss.temperature = 2.0
   config.loss.subclass_temperature = 4.0
 
   config.sweep.num_trials = 10
@@ -70,7 +71,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.sweep.methods.lelp = ConfigDict(
     {
       "loss": {
-        "temperature": (1.0, 2.0),
+        "temperature": (1.0, 2.0, 4.0),
         "subclass_temperature": (1.0, 2.0, 4.0, 8.0),
       },
       "subspace": {"num_subclasses": (5, 10)},

@@ -20,9 +20,9 @@ from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import METHODS
 from experiments.training.methods import TeacherStatistics
 from experiments.training.program import build
-from experiments.training.program import model_fns
 from experiments.training.program import ROTATION
 from experiments.training.program import Spec
+from experiments.training.recipe import model_fns
 from lelp_jax.models import Head
 from lelp_jax.train_step import TrainState
 

@@ -25,7 +25,7 @@ from lelp_jax.subsplit import masked_log_softmax
 from lelp_jax.train_step import LossFn
 
 Hyperparameters = Mapping[str, jax.Array]
-LossResult = tuple[jax.Array, tuple[dict[str, jax.Array], Any]]
+Terms = tuple[jax.Array, jax.Array]
 
 
 class TeacherStatistics:
@@ -94,13 +94,15 @@ def hyperparameter_arrays(config: ConfigDict) -> dict[str, np.float32]:
       'config.loss.prediction_temperature must be "train" or "one", got '
       f"{loss.prediction_temperature!r}."
     )
+  # Methods that soften nothing have temperature one, and as they learn from
+  # hard labels alone there is nothing for alpha to weigh.
   softened = "loss.temperature" in METHODS[config.method].hyperparameters
   temperature = loss.temperature if softened else 1.0
   predict_at_train = loss.prediction_temperature == "train"
   values = {
     "temperature": temperature,
     "subclass_temperature": loss.subclass_temperature,
-    "hard_label_weight": loss.hard_label_weight,
+    "hard_label_weight": loss.hard_label_weight if softened else 0.0,
     "prediction_temperature": temperature if predict_at_train else 1.0,
   }
   for name, value in values.items():
@@ -124,114 +126,110 @@ def _class_nll(
   return -jnp.take_along_axis(log_probs, labels[:, None], axis=-1)[:, 0]
 
 
-def _finish(
-  distill_terms: tuple[jax.Array, jax.Array],
-  hard: jax.Array,
-  weight: jax.Array,
-  loss_state: Any,
-) -> LossResult:
-  """Eq. (1): alpha * hard labels + (1 - alpha) * distillation, batch mean."""
-  class_term, subclass_term = (term.mean() for term in distill_terms)
-  hard = hard.mean()
-  metrics = {
-    "class_term": class_term,
-    "subclass_term": subclass_term,
-    "hard_label_term": hard,
-  }
-  loss = weight * hard + (1 - weight) * (class_term + subclass_term)
-  return loss, (metrics, loss_state)
+def _with_hard_labels(terms_fn: Callable[..., Terms]) -> LossFn:
+  """Makes the loss of a method that learns and carries nothing of its own.
+
+  Eq. (1) of the paper: alpha * hard labels + (1 - alpha) * distillation, both
+  means over the batch.
+
+  Args:
+    terms_fn: ``(student, teacher, targets, batch, hyperparameters)`` to the
+      class term and the subclass term of each example, ``[B]``.
+
+  Returns:
+    The loss, which also reports its terms.
+  """
+
+  def loss_fn(
+    loss_params, loss_state, student, teacher, targets, batch, scalars, key
+  ):
+    del loss_params, key
+    terms = terms_fn(student, teacher, targets, batch, scalars)
+    class_term, subclass_term = (term.mean() for term in terms)
+    where = targets.get("where")
+    outputs = student.logits.shape[-1]
+    num_classes = outputs if where is None else where.shape[0]
+    hard = _class_nll(student.logits, batch["labels"], num_classes, where)
+    weight = scalars["hard_label_weight"]
+    loss = weight * hard.mean() + (1 - weight) * (class_term + subclass_term)
+    metrics = {
+      "class_term": class_term,
+      "subclass_term": subclass_term,
+      "hard_label_term": hard.mean(),
+    }
+    return loss, (metrics, loss_state)
+
+  return loss_fn
 
 
-def _standard_loss(
-  loss_params: Any,
-  loss_state: Any,
+def _standard_terms(
   student: Outputs,
   teacher: Outputs | None,
-  targets: Any,
-  batch: Any,
-  hyperparameters: Hyperparameters,
-  key: jax.Array,
-) -> LossResult:
+  targets: Mapping[str, Any],
+  batch: Mapping[str, Any],
+  scalars: Hyperparameters,
+) -> Terms:
   """Cross entropy with the true labels: no teacher, no temperature."""
-  del loss_params, teacher, targets, hyperparameters, key
-  hard = _class_nll(student.logits, batch["labels"], student.logits.shape[-1])
-  terms = hard, jnp.zeros_like(hard)
-  return _finish(terms, hard, jnp.float32(1), loss_state)
+  del teacher, targets, scalars
+  nll = _class_nll(student.logits, batch["labels"], student.logits.shape[-1])
+  return nll, jnp.zeros_like(nll)
 
 
-def _vanilla_loss(
-  loss_params: Any,
-  loss_state: Any,
+def _vanilla_terms(
   student: Outputs,
-  teacher: Outputs | None,
-  targets: Any,
-  batch: Any,
-  hyperparameters: Hyperparameters,
-  key: jax.Array,
-) -> LossResult:
+  teacher: Outputs,
+  targets: Mapping[str, Any],
+  batch: Mapping[str, Any],
+  scalars: Hyperparameters,
+) -> Terms:
   """Tempered divergence from the teacher's class probabilities."""
-  del loss_params, targets, key
-  assert teacher is not None
-  soft = kd_loss(
-    student.logits,
-    teacher.logits,
-    temperature=hyperparameters["temperature"],
+  del targets, batch
+  loss = kd_loss(
+    student.logits, teacher.logits, temperature=scalars["temperature"]
   )
-  hard = _class_nll(student.logits, batch["labels"], student.logits.shape[-1])
-  weight = hyperparameters["hard_label_weight"]
-  return _finish((soft, jnp.zeros_like(soft)), hard, weight, loss_state)
+  return loss, jnp.zeros_like(loss)
 
 
-def _lelp_loss(
-  loss_params: Any,
-  loss_state: Any,
+def _lelp_terms(
   student: Outputs,
-  teacher: Outputs | None,
-  targets: Any,
-  batch: Any,
-  hyperparameters: Hyperparameters,
-  key: jax.Array,
-) -> LossResult:
-  """The paper's loss, as its class and subclass terms (spec: chain rule)."""
-  del loss_params, key
-  assert teacher is not None
-  where = targets.get("where")
-  temperature = hyperparameters["temperature"]
+  teacher: Outputs,
+  targets: Mapping[str, Any],
+  batch: Mapping[str, Any],
+  scalars: Hyperparameters,
+) -> Terms:
+  """The paper's loss (Algorithms 2 and 3), by the chain rule in two terms."""
+  del batch
   teacher_log_probs = lelp_jax.log_subsplit(
     teacher.embeddings,
     teacher.logits,
     lelp_jax.Subspaces(targets["directions"], targets["means"]),
-    temperature=temperature,
-    subclass_temperature=hyperparameters["subclass_temperature"],
-    where=where,
+    temperature=scalars["temperature"],
+    subclass_temperature=scalars["subclass_temperature"],
+    where=targets["where"],
   )
-  terms = lelp_jax.lelp_loss_terms(
-    student.logits, teacher_log_probs, temperature=temperature, where=where
+  return lelp_jax.lelp_loss_terms(
+    student.logits,
+    teacher_log_probs,
+    temperature=scalars["temperature"],
+    where=targets["where"],
   )
-  num_classes = teacher.logits.shape[-1]
-  hard = _class_nll(student.logits, batch["labels"], num_classes, where)
-  weight = hyperparameters["hard_label_weight"]
-  return _finish(terms, hard, weight, loss_state)
 
 
-def _oracle_loss(
-  loss_params: Any,
-  loss_state: Any,
+def _oracle_terms(
   student: Outputs,
   teacher: Outputs | None,
-  targets: Any,
-  batch: Any,
-  hyperparameters: Hyperparameters,
-  key: jax.Array,
-) -> LossResult:
+  targets: Mapping[str, Any],
+  batch: Mapping[str, Any],
+  scalars: Hyperparameters,
+) -> Terms:
   """Cross entropy with the true fine labels, of which classes are unions."""
-  del loss_params, teacher, hyperparameters, key
+  del teacher, scalars
   where = targets["where"]
   outputs = targets["output_of_fine_label"][batch["fine_labels"]]
   log_probs = masked_log_softmax(student.logits, where.ravel())
   fine = -jnp.take_along_axis(log_probs, outputs[:, None], axis=-1)[:, 0]
-  hard = _class_nll(student.logits, batch["labels"], where.shape[0], where)
-  return _finish((hard, fine - hard), hard, jnp.float32(0), loss_state)
+  coarse = _class_nll(student.logits, batch["labels"], where.shape[0], where)
+  return coarse, fine - coarse
 
 
 def _one_subclass(config: ConfigDict, task: Task, width: int) -> int:
@@ -350,7 +348,7 @@ METHODS: dict[str, Method] = {
     _one_subclass,
     _no_targets,
     _no_targets,
-    _standard_loss,
+    _with_hard_labels(_standard_terms),
   ),
   "vanilla": Method(
     "Vanilla distillation",
@@ -358,7 +356,7 @@ METHODS: dict[str, Method] = {
     _one_subclass,
     _no_targets,
     _no_targets,
-    _vanilla_loss,
+    _with_hard_labels(_vanilla_terms),
   ),
   "lelp": Method(
     "LELP",
@@ -370,7 +368,7 @@ METHODS: dict[str, Method] = {
     _lelp_num_subclasses,
     _lelp_shared,
     _lelp_targets,
-    _lelp_loss,
+    _with_hard_labels(_lelp_terms),
   ),
   "oracle": Method(
     "Oracle clustering",
@@ -378,6 +376,6 @@ METHODS: dict[str, Method] = {
     _oracle_num_subclasses,
     _oracle_shared,
     _no_targets,
-    _oracle_loss,
+    _with_hard_labels(_oracle_terms),
   ),
 }

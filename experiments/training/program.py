@@ -22,10 +22,10 @@ from experiments.data import augment
 from experiments.data import batches
 from experiments.runtime import mesh as mesh_lib
 from experiments.training.methods import METHODS
+from experiments.training.recipe import model_fns
+from experiments.training.recipe import optimizer
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.models import Head
-from lelp_jax.models import ModelFns
-from lelp_jax.models import MODELS
 from lelp_jax.models import Outputs
 from lelp_jax.train_step import make_eval_step
 from lelp_jax.train_step import make_train_step
@@ -96,61 +96,6 @@ class Program:
   train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
   eval_batch: Callable[..., dict[str, metrics_lib.Mean]]
   embed: Callable[..., Outputs]
-
-
-def model_fns(fields: Mapping[str, Any], num_outputs: int) -> ModelFns:
-  """Builds the model that config fields describe.
-
-  Args:
-    fields: `model`, a key of `MODELS`, and `options`.
-    num_outputs: Width of its head.
-
-  Returns:
-    The model.
-
-  Raises:
-    ValueError: If there is no such model or it lacks an option.
-  """
-  name, options = fields["model"], dict(fields["options"])
-  if name not in MODELS:
-    raise ValueError(f"unknown model {name!r}; there are {sorted(MODELS)}.")
-  options = {
-    k: tuple(v) if isinstance(v, list) else v for k, v in options.items()
-  }
-  try:
-    return MODELS[name](num_outputs, **options)
-  except TypeError as error:
-    raise ValueError(f"model {name!r} with options {options}: {error}") from (
-      error
-    )
-
-
-def optimizer(recipe: Mapping[str, Any]) -> optax.GradientTransformation:
-  """Builds the optimizer that config fields describe."""
-  rate = recipe["learning_rate"]
-  if recipe["schedule"] == "cosine":
-    schedule = optax.cosine_decay_schedule(
-      rate, recipe["num_steps"], alpha=1e-6 / rate
-    )
-  elif recipe["schedule"] == "constant":
-    schedule = optax.constant_schedule(rate)
-  else:
-    raise ValueError(
-      f'schedule must be "constant" or "cosine", got {recipe["schedule"]!r}.'
-    )
-  if recipe["optimizer"] == "adam":
-    scale = optax.scale_by_adam()
-  elif recipe["optimizer"] == "sgd":
-    scale = optax.trace(recipe["momentum"], nesterov=recipe["nesterov"])
-  else:
-    raise ValueError(
-      f'optimizer must be "adam" or "sgd", got {recipe["optimizer"]!r}.'
-    )
-  # Kernels are the arrays with more than one axis.
-  decay = optax.add_decayed_weights(
-    recipe["weight_decay"], mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
-  )
-  return optax.chain(scale, decay, optax.scale_by_learning_rate(schedule))
 
 
 @functools.lru_cache(maxsize=64)

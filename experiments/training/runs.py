@@ -22,7 +22,7 @@ from experiments.training import jobs
 from experiments.training import loop
 from experiments.training import teacher as teacher_lib
 from experiments.training.methods import METHODS
-from experiments.training.program import model_fns
+from experiments.training.recipe import model_fns
 
 
 def run_cells(

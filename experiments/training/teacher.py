@@ -19,7 +19,7 @@ from experiments.training import cells
 from experiments.training import jobs
 from experiments.training import loop
 from experiments.training.methods import TeacherStatistics
-from experiments.training.program import model_fns
+from experiments.training.recipe import model_fns
 
 
 @dataclasses.dataclass(frozen=True)

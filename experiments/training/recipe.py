@@ -1,0 +1,75 @@
+"""Models and optimizers from the fields of a config."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import optax
+
+from lelp_jax.models import ModelFns
+from lelp_jax.models import MODELS
+
+
+def model_fns(fields: Mapping[str, Any], num_outputs: int) -> ModelFns:
+  """Builds the model that config fields describe.
+
+  Args:
+    fields: `model`, a key of `MODELS`, and `options`.
+    num_outputs: Width of its head.
+
+  Returns:
+    The model.
+
+  Raises:
+    ValueError: If there is no such model or it lacks an option.
+  """
+  name, options = fields["model"], dict(fields["options"])
+  if name not in MODELS:
+    raise ValueError(f"unknown model {name!r}; there are {sorted(MODELS)}.")
+  options = {
+    k: tuple(v) if isinstance(v, list) else v for k, v in options.items()
+  }
+  try:
+    return MODELS[name](num_outputs, **options)
+  except TypeError as error:
+    raise ValueError(f"model {name!r} with options {options}: {error}") from (
+      error
+    )
+
+
+def optimizer(recipe: Mapping[str, Any]) -> optax.GradientTransformation:
+  """Builds the optimizer that config fields describe.
+
+  Args:
+    recipe: Fields of `experiments.configs.common.model`.
+
+  Returns:
+    The optimizer.
+
+  Raises:
+    ValueError: If optimizer or schedule is unknown.
+  """
+  rate = recipe["learning_rate"]
+  if recipe["schedule"] == "cosine":
+    schedule = optax.cosine_decay_schedule(
+      rate, recipe["num_steps"], alpha=1e-6 / rate
+    )
+  elif recipe["schedule"] == "constant":
+    schedule = optax.constant_schedule(rate)
+  else:
+    raise ValueError(
+      f'schedule must be "constant" or "cosine", got {recipe["schedule"]!r}.'
+    )
+  if recipe["optimizer"] == "adam":
+    scale = optax.scale_by_adam()
+  elif recipe["optimizer"] == "sgd":
+    scale = optax.trace(recipe["momentum"], nesterov=recipe["nesterov"])
+  else:
+    raise ValueError(
+      f'optimizer must be "adam" or "sgd", got {recipe["optimizer"]!r}.'
+    )
+  # Kernels are the arrays with more than one axis.
+  decay = optax.add_decayed_weights(
+    recipe["weight_decay"], mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
+  )
+  return optax.chain(scale, decay, optax.scale_by_learning_rate(schedule))
