@@ -24,9 +24,12 @@ def parts(splits):
 
 
 def test_shapes_dtypes_and_the_task(splits):
-  assert splits.task == types.Task(
-    "digits", 2, (0, 1, 0, 1, 0, 1, 0, 1, 0, 1), (8, 8, 1), 16.0
-  )
+  task = splits.task
+  assert (task.name, task.num_classes) == ("digits", 2)
+  assert task.fine_to_class == (0, 1, 0, 1, 0, 1, 0, 1, 0, 1)
+  assert (task.image_shape, task.scale) == ((8, 8, 1), 16.0)
+  assert task.class_names == ("even", "odd")
+  assert task.fine_names == tuple("0123456789")
   for name, part in parts(splits).items():
     size = SIZES[name]
     assert {k: (v.shape, v.dtype) for k, v in part.items()} == {

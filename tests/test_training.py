@@ -109,14 +109,15 @@ def test_stacked_cells_equal_single_runs(teacher, mode):
     config.stack.cells = mode
   stack = _job(configs, teacher)
   states, metrics = _chunk(stack)
-  for cell, config in enumerate(configs):
+  students = jobs.students(stack, states)
+  for cell, (config, student) in enumerate(zip(configs, students, strict=True)):
     single = _job([config], teacher)
     own_states, own_metrics = _chunk(single)
     np.testing.assert_allclose(
       metrics["loss"][cell], own_metrics["loss"][0], rtol=1e-5
     )
-    got = _vector(jobs.student(stack, states, cell)[0])
-    expected = _vector(jobs.student(single, own_states, 0)[0])
+    got = _vector(student[0])
+    expected = _vector(next(jobs.students(single, own_states))[0])
     error = np.linalg.norm(got - expected)
     assert error <= 1e-5 * np.linalg.norm(expected)
 

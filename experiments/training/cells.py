@@ -122,13 +122,13 @@ def digest(data: Any) -> str:
 
 def cell_digest(config: ConfigDict) -> str:
   """Names the settings of a cell: the same for its trials."""
-  fields = plain(config)
+  fields = config.to_dict()
   return digest({k: v for k, v in fields.items() if k not in _NOT_IN_DIGEST})
 
 
 def teacher_digest(config: ConfigDict) -> str:
   """Names a teacher by what it is and what it was trained on."""
-  fields = plain(config)
+  fields = config.to_dict()
   return digest({k: fields[k] for k in ("data", "teacher", "selection")})
 
 
@@ -169,7 +169,7 @@ def stacks(configs: Iterable[ConfigDict]) -> list[Stack]:
 
 def _stack_key(config: ConfigDict) -> str:
   """The same for cells with equal programs, batches and teacher."""
-  fields = plain(config)
+  fields = config.to_dict()
   for name in _STACKED:
     section, field = name.split(".")
     del fields[section][field]

@@ -1,9 +1,12 @@
 """From configs to a stack ready to train, and from a trained one to results."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
+import operator
 import platform
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -137,31 +140,30 @@ def results(
   ]
 
 
-def student(job: loop.Job, states: TrainState, cell: int) -> tuple[Any, Any]:
-  """Takes one student out of a stack, at its own S.
+def students(job: loop.Job, states: TrainState) -> Iterator[tuple[Any, Any]]:
+  """Takes the students out of a stack, each at its own S.
 
   Args:
     job: The stack.
     states: Its states.
-    cell: Which cell.
 
-  Returns:
-    The student's parameters and model state.
+  Yields:
+    The parameters and the model state of each cell, NumPy arrays.
   """
-  params, model_state = jax.tree.map(
-    lambda x: x[cell], (states.params, states.model_state)
-  )
+  # Once for all: a slice of a device array is a program of its own.
+  stacked = jax.device_get((states.params, states.model_state))
   classes, most = job.spec.num_classes, job.spec.num_subclasses
-  size = job.sizes[cell]
-  if size < most:
-    model = model_fns(job.spec.recipe, classes * most)
-    kernel, bias = model.head(params)
-    kernel = kernel.reshape(-1, classes, most)[..., :size]
-    if bias is not None:
-      bias = bias.reshape(classes, most)[:, :size].ravel()
-    head = Head(kernel.reshape(len(kernel), -1), bias)
-    params = model.with_head(params, head)
-  return params, model_state
+  model = model_fns(job.spec.recipe, classes * most)
+  for cell, size in enumerate(job.sizes):
+    params, model_state = jax.tree.map(operator.itemgetter(cell), stacked)
+    if size < most:
+      kernel, bias = model.head(params)
+      kernel = kernel.reshape(-1, classes, most)[..., :size]
+      if bias is not None:
+        bias = bias.reshape(classes, most)[:, :size].ravel()
+      head = Head(kernel.reshape(len(kernel), -1), bias)
+      params = model.with_head(params, head)
+    yield params, model_state
 
 
 def _model_json(fields: ConfigDict) -> str:
@@ -198,6 +200,7 @@ def _num_parameters(spec: Spec, num_subclasses: int) -> int:
   return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+@functools.cache
 def _versions() -> dict[str, str]:
   """What computed the numbers."""
   names = ("lelp-jax", "jax", "jaxlib", "flax", "optax")

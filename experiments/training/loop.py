@@ -140,8 +140,10 @@ def train(
       checkpoints.save(step, {"states": states, "metrics": metrics})
       accuracy = 100 * held_out["accuracy"].mean()
       progress.update(chunk, accuracy=accuracy)
-      if signals.requested and step < num_steps:
-        raise Interrupted(signals.requested, step, checkpoint_directory)
+      stop = mesh_lib.any_process(signals.requested is not None)
+      if stop and step < num_steps:
+        name = signals.requested or "another process was interrupted"
+        raise Interrupted(name, step, checkpoint_directory)
   return Trained(states, train_metrics)
 
 

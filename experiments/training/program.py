@@ -130,8 +130,8 @@ def build(spec: Spec) -> Program:
   def on_cells(function):
     return _over_cells(function, spec.num_cells, mapped)
 
-  def step(states, teacher, shared, targets, scalars, arrays, seed, index):
-    batch = _train_batch(spec, mesh, arrays, seed, index)
+  def step(states, teacher, shared, targets, scalars, arrays, seed, place):
+    batch = _train_batch(spec, mesh, arrays, seed, *place)
     batch |= _teacher_part(teacher_apply, teacher, batch["inputs"])
 
     def one_cell(state, scalars, targets):
@@ -156,7 +156,7 @@ def build(spec: Spec) -> Program:
   return Program(
     mesh=mesh,
     init=jax.jit(functools.partial(_init, spec, tx), static_argnames="sizes"),
-    train_chunk=_chunk(step, chunk, _scanned(spec)),
+    train_chunk=_chunk(spec, step),
     eval_batch=jax.jit(eval_batch),
     embed=jax.jit(embed),
   )
@@ -199,28 +199,42 @@ def _over_cells(function: Callable, num_cells: int, mapped: bool) -> Callable:
   return jax.vmap(function)
 
 
-def _chunk(step: Callable, length: int, scanned: bool) -> Callable:
-  """Takes `length` steps; returns the states and the mean of each metric."""
-  if scanned:
+def _chunk(spec: Spec, step: Callable) -> Callable:
+  """Takes a chunk of steps; returns the states and each metric's mean."""
+  length = spec.recipe["steps_per_chunk"]
+
+  def places(seed, first):
+    """The number and the examples of each step of the chunk."""
+    rows = batches.chunk_indices(
+      _data_keys(seed)[0],
+      first,
+      num_steps=length,
+      num_examples=spec.num_examples,
+      batch_size=spec.recipe["batch_size"],
+    )
+    return first + jnp.arange(length, dtype=jnp.int32), rows
+
+  if _scanned(spec):
 
     @functools.partial(jax.jit, donate_argnums=0)
     def chunk(states, *arguments):
-      *fixed, first = arguments
+      *fixed, seed, first = arguments
       states, metrics = jax.lax.scan(
-        lambda states, index: step(states, *fixed, index),
+        lambda states, place: step(states, *fixed, seed, place),
         states,
-        first + jnp.arange(length, dtype=jnp.int32),
+        places(seed, first),
       )
       return states, {name: x.mean(axis=0) for name, x in metrics.items()}
 
     return chunk
   jitted = jax.jit(step, donate_argnums=0)
+  jitted_places = jax.jit(places)
 
   def chunk_of_steps(states, *arguments):
-    *fixed, first = arguments
+    *_, seed, first = arguments
     taken = []
-    for index in range(length):
-      states, metrics = jitted(states, *fixed, first + jnp.int32(index))
+    for place in zip(*jitted_places(seed, first), strict=True):
+      states, metrics = jitted(states, *arguments[:-1], place)
       taken.append(metrics)
     stacked = jax.tree.map(lambda *values: jnp.stack(values), *taken)
     return states, {name: x.mean(axis=0) for name, x in stacked.items()}
@@ -274,29 +288,27 @@ def _floats(spec: Spec, inputs: jax.Array) -> jax.Array:
   return inputs.astype(jnp.float32) / spec.input_scale
 
 
+def _data_keys(seed: jax.Array) -> jax.Array:
+  """The keys of batch order and of augmentation."""
+  return jax.random.split(jax.random.fold_in(jax.random.key(seed), DATA))
+
+
 def _train_batch(
   spec: Spec,
   mesh: jax.sharding.Mesh,
   arrays: Mapping[str, jax.Array],
   seed: jax.Array,
   step: jax.Array,
+  rows: jax.Array,
 ) -> dict[str, Any]:
   """The batch of a step, a function of seed and step alone, augmented."""
   recipe = spec.recipe
-  key = jax.random.fold_in(jax.random.key(seed), DATA)
-  order_key, augment_key = jax.random.split(key)
-  indices = batches.batch_indices(
-    order_key,
-    step,
-    num_examples=spec.num_examples,
-    batch_size=recipe["batch_size"],
-  )
-  batch = batches.gather(arrays, indices)
+  batch = batches.gather(arrays, rows)
   batch = jax.lax.with_sharding_constraint(batch, mesh_lib.batch_sharding(mesh))
   shift = augment.shift_pixels(recipe["max_shift"], spec.input_shape[0])
   if shift or recipe["flip"]:
     batch["inputs"] = augment.random_flip_and_shift(
-      jax.random.fold_in(augment_key, step),
+      jax.random.fold_in(_data_keys(seed)[1], step),
       batch["inputs"],
       max_shift=shift,
       flip=recipe["flip"],

@@ -166,15 +166,19 @@ def _run_stack(
     metric_paths=[folder / "metrics.jsonl" for folder in folders],
     label=f"{place} {first.column} {cells.row_name(first)}{many}",
   )
-  results = jobs.results(job, trained, splits)
   seconds = time.monotonic() - start
-  for cell, folder in enumerate(folders):
+  finished = zip(
+    folders,
+    stack.configs,
+    jobs.students(job, trained.states),
+    jobs.results(job, trained, splits),
+    strict=True,
+  )
+  for folder, config, student, result in finished:
     if (folder / "result.json").exists():
       continue
-    students.save_student(
-      folder / "student.msgpack", *jobs.student(job, trained.states, cell)
-    )
-    result = _identity(stack.configs[cell]) | results[cell]
+    students.save_student(folder / "student.msgpack", *student)
+    result = _identity(config) | result
     result["teacher"] = teacher.summary
     result["stack"] = {
       "digest": stack.digest,
