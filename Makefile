@@ -18,7 +18,7 @@ venv: .venv/installed  ## Creates .venv with everything the other targets need.
 	  exit 1; }
 	@echo "Installing into .venv (once, about a minute) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check \
+	@$(BIN)/pip install -qq --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[experiments,test]'
 	@touch $@
 
