@@ -3,9 +3,11 @@
 import contextlib
 import pathlib
 import sys
+from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
+from absl import app
 from absl import flags
 from absl import logging
 from ml_collections import config_flags
@@ -20,12 +22,15 @@ _USER_ERRORS = (ValueError, FileNotFoundError, FloatingPointError, OSError)
 
 def config_flag() -> Any:
   """Defines --config."""
-  return config_flags.DEFINE_config_file(
+  holder = config_flags.DEFINE_config_file(
     "config",
     None,
-    "Config file, with its arguments behind a colon.",
+    "Config file, with its arguments behind a colon; --config.FIELD=VALUE "
+    "sets a field of it.",
     lock_config=True,
   )
+  flags.mark_flag_as_required("config")
+  return holder
 
 
 def workdir_flag() -> flags.FlagHolder[str | None]:
@@ -56,6 +61,24 @@ def no_arguments(argv: list[str]) -> None:
     sys.exit(f"error: unexpected argument {argv[1]!r}; give --flag=value.")
 
 
+def run(main: Callable[[list[str]], None]) -> None:
+  """Runs a command: parses the flags, then calls `main`.
+
+  Args:
+    main: Takes the arguments that are no flags.
+  """
+  # For --help: the flags are defined here, and are those of the command.
+  flags.adopt_module_key_flags(sys.modules[__name__])
+  try:
+    app.run(main)
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    if flags.FLAGS.is_parsed():
+      raise
+    # A config file's own complaint, or a field that it does not have.
+    message = error.args[0] if error.args else error
+    sys.exit(f"error: --config: {message}")
+
+
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
   """Turns what a user can cause into one line and an exit code."""
@@ -64,6 +87,9 @@ def reported() -> Iterator[None]:
     yield
   except Interrupted as stop:
     print(stop, file=sys.stderr)
+    sys.exit(EXIT_INTERRUPTED)
+  except KeyboardInterrupt:
+    print("stopped at once; the last checkpoint is kept.", file=sys.stderr)
     sys.exit(EXIT_INTERRUPTED)
   except _USER_ERRORS as error:
     sys.exit(f"error: {error}")

@@ -6,8 +6,6 @@ r"""Trains one cell: its teacher if there is none yet, then its student.
 Interrupted and started again it continues from its last checkpoint.
 """
 
-from absl import app
-
 from experiments import commands
 from experiments.training import runs
 
@@ -29,4 +27,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  commands.run(main)

@@ -9,7 +9,6 @@ not finished stays empty and is counted.
 import pathlib
 import shutil
 
-from absl import app
 from ml_collections import ConfigDict
 
 from experiments import commands
@@ -47,6 +46,11 @@ def report(workdir: pathlib.Path) -> None:
     FileNotFoundError: If there is nothing to report.
   """
   results = results_lib.load(workdir)
+  if not results.cells:
+    raise FileNotFoundError(
+      f"no cell of the sweep in {workdir} is finished "
+      f"({' '.join(results.notes)})"
+    )
   accuracies = tables.accuracy_table(results)
   others = [
     details.hyperparameter_table(results),
@@ -90,14 +94,16 @@ def _embeddings(
     splits = runs.load_splits(config)
     embeddings = runs.student_embeddings(config, workdir)
     title = results.method_title(method)
-    labels = splits.test["labels"], splits.test["fine_labels"]
-    panels.append((title, embeddings, *labels))
+    labels = splits.test["labels"]
+    fine = splits.test.get("fine_labels", labels)
+    panels.append((title, embeddings, labels, fine))
   if splits is None:
+    path.unlink(missing_ok=True)
     return False
-  task = splits.task
-  embedding_maps(panels, path, task.class_names, task.fine_names)
+  names = splits.task.class_names
+  embedding_maps(panels, path, names, splits.task.fine_names or names)
   return True
 
 
 if __name__ == "__main__":
-  app.run(main)
+  commands.run(main)

@@ -6,8 +6,6 @@ r"""Trains every cell of a table: columns x methods x grid x trials.
 Finished cells are kept: started again it continues where it was interrupted.
 """
 
-from absl import app
-
 from experiments import commands
 from experiments.runtime import metric_writer
 from experiments.training import cells
@@ -25,6 +23,7 @@ def main(argv: list[str]) -> None:
   with commands.reported():
     workdir = commands.folder(_WORKDIR.value)
     configs = list(cells.expand(_CONFIG.value))
+    runs.check(configs)
     description = table.describe(_CONFIG.value, configs)
     metric_writer.write_json(workdir / "sweep.json", description)
     print(table.announcement(description, workdir), flush=True)
@@ -37,4 +36,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  commands.run(main)

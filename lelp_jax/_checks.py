@@ -80,3 +80,12 @@ def check_labels(
       f"{name} must lie in [0, {num_classes}), "
       f"got values from {seen.min()} to {seen.max()}."
     )
+
+
+def check_weights(name: str, weights: Any) -> None:
+  """Raises unless weights are nonnegative, where they are concrete."""
+  if weights is None or not is_concrete(weights):
+    return
+  least = np.min(np.asarray(weights), initial=0)
+  if least < 0:
+    raise ValueError(f"{name} must not be negative, got {least}.")

@@ -102,8 +102,11 @@ def class_moments(
         f"{np.shape(embeddings)}, got shape {np.shape(array)}."
       )
   _checks.check_labels("labels", labels, num_classes, where)
+  _checks.check_weights("where", where)
   if where is None:
     where = jnp.ones(np.shape(labels), bool)
+  if not np.shape(labels)[0]:
+    return _no_moments(num_classes, jnp.asarray(embeddings))
   return _class_moments(
     jnp.asarray(embeddings),
     jnp.asarray(labels),
@@ -130,7 +133,8 @@ def merge_moments(a: ClassMoments, b: ClassMoments) -> ClassMoments:
     b: Moments of the second set, of the same shapes.
 
   Returns:
-    The moments of the union, in the dtype of the arguments.
+    The moments of the union, in the dtype of the arguments; without a
+    ``mean_remainder`` where ``a`` has none, so that it can be a loop's carry.
 
   Raises:
     ValueError: If the two have different numbers of classes or widths.
@@ -164,7 +168,22 @@ def merge_moments(a: ClassMoments, b: ClassMoments) -> ClassMoments:
     count=count,
     mean=jnp.where(first, b.mean, mean),
     scatter=a.scatter + b.scatter + weight * between,
-    mean_remainder=jnp.where(first, remainder_b, remainder),
+    mean_remainder=None
+    if a.mean_remainder is None
+    else jnp.where(first, remainder_b, remainder),
+  )
+
+
+def _no_moments(num_classes: int, embeddings: jax.Array) -> ClassMoments:
+  """The moments of no examples, neutral in merges."""
+  dtype = jnp.promote_types(embeddings.dtype, jnp.float32)
+  width = embeddings.shape[1]
+  mean = jnp.zeros((num_classes, width), dtype)
+  return ClassMoments(
+    count=jnp.zeros((num_classes,), dtype),
+    mean=mean,
+    scatter=jnp.zeros((num_classes, width, width), dtype),
+    mean_remainder=jnp.zeros_like(mean),
   )
 
 
@@ -179,6 +198,7 @@ def _class_moments(
   """Sorts rows by class, then sums over class-pure tiles, twice."""
   dtype = jnp.promote_types(embeddings.dtype, jnp.float32)
   num_rows, width = embeddings.shape
+  labels = labels.astype(jnp.int32)  # num_classes may not fit a narrow type.
   weights = where.astype(dtype)
   valid = (weights > 0) & (labels >= 0) & (labels < num_classes)
   # Rows that do not count sort behind the last class, where no tile looks.

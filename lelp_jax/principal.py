@@ -61,13 +61,15 @@ def principal_directions(
   meant; A-5: covariance about the mean). The basis comes from a singular
   value decomposition with a tolerance, because the head of a collapsed
   classifier has rank ``C - 1`` and a QR decomposition would delete one
-  arbitrary direction more (A-2).
+  arbitrary direction more (A-2). Where the head spans all ``D`` dimensions
+  nothing is projected off (section 3.1).
 
   Args:
     moments: Moments of the embeddings of each class, from `class_moments`.
     head_kernel: Weights :math:`W_T` of the teacher's last layer, float,
       ``[D, C]``. None: there is no head, and nothing is projected off.
-    num_directions: Number of directions to keep, ``K``, at most ``D``.
+    num_directions: Number of directions to keep, ``K``; past ``D`` they are
+      zero rows.
     null_space: ``"weights"`` projects off the span of all weights, as the
       paper; ``"weight_differences"`` off that of their differences, all that
       a softmax sees; ``"none"`` nothing (A-3).
@@ -81,8 +83,8 @@ def principal_directions(
 
   Raises:
     TypeError: If the head is not floating point.
-    ValueError: If shapes do not fit together, ``num_directions`` is not in
-      ``[1, D]`` or ``null_space`` is unknown.
+    ValueError: If shapes do not fit together, ``num_directions`` is less than
+      one or ``null_space`` is unknown.
 
   Examples:
     >>> from lelp_jax import class_moments
@@ -97,7 +99,7 @@ def principal_directions(
   """
   num_classes, width = moments.mean.shape
   _checks.check_option("null_space", null_space, _NULL_SPACES)
-  check_num_directions("num_directions", num_directions, width)
+  _checks.check_at_least("num_directions", num_directions, 1)
   if head_kernel is None or null_space == "none":
     basis = jnp.zeros((width, 0), moments.mean.dtype)
   else:
@@ -121,9 +123,9 @@ def check_head_kernel(kernel: jax.Array, width: int, num_classes: int) -> None:
   _checks.check_floating("head_kernel", kernel)
   if np.shape(kernel) != (width, num_classes):
     raise ValueError(
-      "head_kernel must have shape [D, C] = "
-      f"{(width, num_classes)}, embeddings by classes, got shape "
-      f"{np.shape(kernel)}; torch stores the transpose."
+      f"head_kernel must have shape [D, C] = [{width}, {num_classes}], the "
+      f"width of the embeddings by the classes, got shape {np.shape(kernel)}; "
+      "torch stores the transpose."
     )
 
 
@@ -144,35 +146,40 @@ def _principal_directions(
   """Eigenvectors of each projected covariance, one class at a time."""
   width = moments.mean.shape[-1]
   basis = basis.astype(moments.mean.dtype)
-  free = width - jnp.sum(jnp.any(basis != 0, axis=0))
+  kept_count = min(num_directions, width)
+  spanned = jnp.sum(jnp.any(basis != 0, axis=0))
+  # A head that spans everything would leave nothing: the paper then skips
+  # the projection.
+  basis = jnp.where(spanned < width, basis, 0)
+  free = jnp.where(spanned < width, width - spanned, width)
   epsilon = jnp.finfo(moments.mean.dtype).eps
 
   def one_class(inputs):
     count, mean, scatter = inputs
     covariance = scatter / jnp.where(count > 0, count, 1)
-    projected = _project_off(_project_off(covariance, basis).T, basis)
+    # In units of its largest entry, so that no square over- or underflows.
+    unit = jnp.max(jnp.abs(covariance))
+    unit = jnp.where(unit > 0, unit, 1)
+    scaled = covariance / unit
+    projected = _project_off(_project_off(scaled, basis).T, basis)
     projected = (projected + projected.T) / 2
     # Moving the head's span below every other eigenvalue keeps it out of the
     # directions even where a class has no variance left to order them.
-    norm = jnp.linalg.norm(projected)
-    floor = jnp.where(norm > 0, norm, 1)
-    shifted = projected - floor * jnp.dot(basis, basis.T, precision=_HIGHEST)
+    norm = jnp.linalg.norm(scaled)
+    shifted = projected - norm * jnp.dot(basis, basis.T, precision=_HIGHEST)
     values, vectors = jnp.linalg.eigh(shifted)
     values, vectors = values[::-1], vectors[:, ::-1]
     # Below this a variance is rounding, of the covariance or of the inputs.
-    noise = jnp.maximum(
-      10 * epsilon * jnp.linalg.norm(covariance),
-      (epsilon * jnp.linalg.norm(mean)) ** 2,
-    )
+    inputs_noise = epsilon * jnp.linalg.norm(mean) / jnp.sqrt(unit)
+    noise = jnp.maximum(10 * epsilon * norm, inputs_noise**2)
     has_variance = (values > noise) & (jnp.arange(width) < free)
     rank = jnp.sum(has_variance, dtype=jnp.int32)
-    directions = vectors[:, :num_directions]
     # Once more, since the eigenvectors carry rounding into the span.
-    directions = _fixed_sign(_project_off(directions, basis).T)
-    kept = (jnp.arange(num_directions) < free) & (rank > 0)
+    directions = _fixed_sign(_project_off(vectors[:, :kept_count], basis).T)
+    kept = (jnp.arange(kept_count) < free) & (rank > 0)
     return (
       jnp.where(kept[:, None], directions, 0),
-      jnp.where(has_variance, values, 0)[:num_directions],
+      jnp.where(has_variance, values * unit, 0)[:kept_count],
       jnp.trace(covariance),
       rank,
     )
@@ -180,6 +187,10 @@ def _principal_directions(
   directions, variances, total, rank = jax.lax.map(
     one_class, (moments.count, moments.mean, moments.scatter)
   )
+  # There are no more than D directions: zero rows stand for the rest.
+  missing = (0, num_directions - kept_count)
+  directions = jnp.pad(directions, ((0, 0), missing, (0, 0)))
+  variances = jnp.pad(variances, ((0, 0), missing))
   return PrincipalDirections(directions, variances, moments.mean, total, rank)
 
 

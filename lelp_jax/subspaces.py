@@ -16,7 +16,6 @@ import numpy as np
 from lelp_jax import _checks
 from lelp_jax.moments import class_moments
 from lelp_jax.moments import ClassMoments
-from lelp_jax.principal import check_head_kernel
 from lelp_jax.principal import check_num_directions
 from lelp_jax.principal import principal_directions
 from lelp_jax.principal import PrincipalDirections
@@ -148,6 +147,7 @@ def fit_subspaces_from_moments(
     >>> subspaces.directions.shape, subspaces.means.shape
     ((2, 3, 8), (2, 8))
   """
+  _checks.check_at_least("num_subclasses", num_subclasses, 1)
   principal = principal_directions(
     moments,
     head_kernel,
@@ -210,10 +210,19 @@ def fit_subspaces(
     True
   """
   _checks.check_rank("embeddings", embeddings, 2, "[N, D]")
+  if head_kernel is None:
+    raise ValueError(
+      "head_kernel is needed for the number of classes: pass it, with "
+      'null_space="none" to leave its span in, or fit to class_moments.'
+    )
   _checks.check_rank("head_kernel", head_kernel, 2, "[D, C]")
   width, num_classes = np.shape(head_kernel)
-  check_head_kernel(head_kernel, np.shape(embeddings)[1], num_classes)
-  check_num_directions("num_subclasses", num_subclasses, width)
+  if width != np.shape(embeddings)[1]:
+    raise ValueError(
+      f"head_kernel must have shape [{np.shape(embeddings)[1]}, C] to fit "
+      f"embeddings {np.shape(embeddings)}, got shape {np.shape(head_kernel)}; "
+      "torch stores the transpose."
+    )
   return fit_subspaces_from_moments(
     class_moments(embeddings, labels, num_classes=num_classes),
     head_kernel,

@@ -81,7 +81,9 @@ def test_another_thread_gets_a_flag_that_stays_down():
 
 
 def test_the_message_says_where_and_how_to_go_on():
-  error = interrupts_lib.Interrupted("SIGTERM", 1200, "/runs/a/checkpoints")
+  error = interrupts_lib.Interrupted(
+    "SIGTERM", "step 1200 is saved in /runs/a/checkpoints"
+  )
   assert str(error) == (
     "stopped by SIGTERM after step 1200, which is saved in "
     "/runs/a/checkpoints: run the same command again to continue from there."

@@ -1,5 +1,6 @@
 """A-10: more subclasses than directions, and classes without variance."""
 
+import dataclasses
 from functools import partial
 
 import chex
@@ -211,6 +212,31 @@ def test_fit_subspaces_class_without_variance_under_jit(rng, count):
   moments, head = data_without_variance(rng, count)
   subspaces = fit_traced(moments, head, key=jax.random.key(17))
   chex.assert_tree_all_finite(subspaces)
+  np.testing.assert_array_equal(subspaces.directions[1], np.zeros((S, WIDTH)))
+
+
+def test_fit_subspaces_rounding_of_the_mean_is_no_variance(rng):
+  # What equal rows leave where their mean is half a rounding off.
+  head = make_head(rng)
+  moments = moments_of(*make_data(rng, head))
+  mean = np.asarray(moments.mean[1])
+  residue = rng.normal(size=WIDTH)
+  residue *= (
+    0.25
+    * np.finfo(np.float32).eps
+    * np.linalg.norm(mean)
+    / np.linalg.norm(residue)
+  )
+  scatter = float(moments.count[1]) * np.outer(residue, residue)
+  subspaces = quietly(
+    lelp_jax.fit_subspaces_from_moments,
+    dataclasses.replace(
+      moments, scatter=moments.scatter.at[1].set(jnp.float32(scatter))
+    ),
+    head,
+    num_subclasses=S,
+    key=jax.random.key(17),
+  )
   np.testing.assert_array_equal(subspaces.directions[1], np.zeros((S, WIDTH)))
 
 

@@ -34,7 +34,13 @@ def teacher(tmp_path_factory) -> teacher_lib.Teacher:
 
 def _job(configs, teacher):
   splits = runs.load_splits(configs[0])
-  return jobs.make_job(configs, splits, train=splits.transfer, teacher=teacher)
+  return jobs.make_job(
+    configs,
+    splits,
+    train=splits.transfer,
+    teacher=teacher,
+    names=[str(c.trial) for c in configs],
+  )
 
 
 def _chunk(job):
@@ -270,6 +276,9 @@ def test_a_loss_that_diverges_stops_the_run_by_name(tmp_path):
     ("stack.cells", "loop", r"config\.stack\.cells"),
     ("data.options.num_train", 5000, "num_train"),
     ("subspace.num_subclasses", 17, "num_subclasses"),
+    ("subspace.kind", "psa", r"subspace\.kind"),
+    ("subspace.rotation", "har", "rotation"),
+    ("loss.temperature", 0.0, "temperature"),
   ],
 )
 def test_wrong_configs_are_named_before_anything_is_written(
@@ -284,6 +293,9 @@ def test_wrong_configs_are_named_before_anything_is_written(
   with pytest.raises(ValueError, match=message):
     runs.run_cells([config], tmp_path)
   assert not list(tmp_path.glob("cells/**/*"))
+  # But for the two that need the teacher or the data, not even a teacher.
+  needed = ("student.batch_size", "subspace.num_subclasses")
+  assert field in needed or not list(tmp_path.iterdir())
 
 
 def test_convolutions_on_cpu_are_stepped_and_equal_the_scan(

@@ -55,6 +55,7 @@ def base_config() -> ConfigDict:
   config.name = ""  # Of the table or figure.
   config.title = ""  # What stands above it.
   config.column = ""  # Which column of the table; names a folder.
+  config.row = ""  # Which row; names a folder. By default the method.
   config.method = "lelp"  # A key of experiments.training.methods.METHODS.
   config.trial = 0  # Seeds initialisation, dropout, rotation, data order.
   config.selection = "heldout"  # Which examples choose hyperparameters.
@@ -94,7 +95,9 @@ def base_config() -> ConfigDict:
   config.sweep.num_trials = 3
   config.sweep.columns_are = "settings"  # Or "replicates" of one setting.
   config.sweep.columns = ConfigDict()  # column -> overrides.
-  config.sweep.methods = ConfigDict()  # row -> overrides; tuples are axes.
+  # row -> overrides; tuples are axes. A row that is no method says which it
+  # is of, for example {"method": "lelp", "subspace": {"kind": "pca"}}.
+  config.sweep.methods = ConfigDict()
   config.sweep.notes = ()
   return config
 

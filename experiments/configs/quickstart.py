@@ -80,6 +80,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.sweep.methods.oracle = ConfigDict()
   config.sweep.notes = (
     "The trials of one split share the teacher and the order of the batches.",
+    "LELP's directions come from the teacher's embeddings of all its training "
+    "images; students see a tenth of these.",
+    "Teacher and batch size were chosen on other random splits of the same "
+    "images.",
   )
   return _smoke(config) if given.smoke else config
 

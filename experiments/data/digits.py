@@ -99,9 +99,8 @@ def _check_sizes(
     "num_test": num_test,
   }
   for name, size in sizes.items():
-    least = 0 if name == "num_validation" else 1
-    if size < least:
-      raise ValueError(f"{name} must be at least {least}, got {size}.")
+    if size < 1:
+      raise ValueError(f"{name} must be at least 1, got {size}.")
   if num_train + num_validation + num_test != _NUM_EXAMPLES:
     raise ValueError(
       f"num_train + num_validation + num_test must be {_NUM_EXAMPLES}, got "

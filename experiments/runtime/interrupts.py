@@ -17,17 +17,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupted(Exception):
   """A run stopped because it was asked to; its state is safe."""
 
-  def __init__(self, requested: str, step: int, directory: object):
+  def __init__(self, requested: str, saved: str):
     """Says where the state is and how to go on.
 
     Args:
       requested: The name of the signal.
-      step: The step that was saved.
-      directory: The folder it was saved in.
+      saved: What is saved and where.
     """
     super().__init__(
-      f"stopped by {requested} after step {step}, which is saved in "
-      f"{directory}: run the same command again to continue from there."
+      f"stopped by {requested}; {saved}: run the same command again to "
+      "continue from there."
     )
 
 

@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import pathlib
+import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +31,7 @@ _STACKED = (
   "subspace.normalization",
 )
 # Fields that describe the table or the machine, not the numbers of a cell.
-_NOT_IN_DIGEST = ("name", "title", "trial", "stack", "sweep")
+_NOT_IN_DIGEST = ("name", "title", "row", "trial", "stack", "sweep")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +40,12 @@ class Stack:
 
   Attributes:
     configs: One config a cell.
+    names: Digest and trial of each cell.
     digest: Names the stack: a digest of its cells.
   """
 
   configs: tuple[ConfigDict, ...]
+  names: tuple[str, ...]
   digest: str
 
 
@@ -59,15 +62,17 @@ def expand(config: ConfigDict) -> Iterator[ConfigDict]:
     ValueError: If the sweep is empty or names a field that does not exist.
   """
   sweep = config.sweep
-  if not sweep.columns or not sweep.methods:
+  if not sweep.columns or not sweep.methods or sweep.num_trials < 1:
     raise ValueError(
-      f"config {config.name!r} has no sweep: set config.sweep.columns and "
-      "config.sweep.methods, or run a single cell with experiments.main."
+      f"config {config.name!r} has no sweep: set config.sweep.columns, "
+      "config.sweep.methods and a positive config.sweep.num_trials, or run a "
+      "single cell with experiments.main."
     )
-  for column, method in itertools.product(sweep.columns, sweep.methods):
-    axes: dict[str, Any] = {"column": column, "method": method}
-    axes |= _flatten(sweep.columns[column])
-    axes |= _flatten(sweep.methods[method])
+  columns = sorted(sweep.columns, key=_natural)
+  for column, row in itertools.product(columns, sweep.methods):
+    axes: dict[str, Any] = {"column": column, "row": row, "method": row}
+    axes |= flatten(sweep.columns[column])
+    axes |= flatten(sweep.methods[row])
     axes["trial"] = tuple(range(sweep.num_trials))
     grid = {k: v if isinstance(v, tuple) else (v,) for k, v in axes.items()}
     for values in itertools.product(*grid.values()):
@@ -76,12 +81,17 @@ def expand(config: ConfigDict) -> Iterator[ConfigDict]:
       yield cell
 
 
-def _flatten(tree: ConfigDict, prefix: str = "") -> dict[str, Any]:
+def _natural(name: str) -> list[Any]:
+  """Sorts split2 before split10."""
+  return [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", name)]
+
+
+def flatten(tree: ConfigDict, prefix: str = "") -> dict[str, Any]:
   """Nested overrides as {"loss.temperature": value}."""
   flat = {}
   for name, value in tree.items():
     if isinstance(value, ConfigDict):
-      flat |= _flatten(value, f"{prefix}{name}.")
+      flat |= flatten(value, f"{prefix}{name}.")
     else:
       flat[prefix + name] = value
   return flat
@@ -93,8 +103,10 @@ def _override(config: ConfigDict, values: dict[str, Any]) -> None:
     *path, field = name.split(".")
     section = config
     for part in path:
-      section = section[part] if part in section else ConfigDict()
-    if field not in section and "options" not in path:
+      section = section.get(part) if isinstance(section, ConfigDict) else None
+    if not isinstance(section, ConfigDict) or (
+      field not in section and "options" not in path
+    ):
       raise ValueError(f"config.sweep sets config.{name}: no such field.")
     try:
       section[field] = value
@@ -104,6 +116,8 @@ def _override(config: ConfigDict, values: dict[str, Any]) -> None:
 
 def row_name(config: ConfigDict) -> str:
   """Names a cell's row of the table, and its folder."""
+  if config.row:
+    return config.row
   if config.method == "lelp" and config.subspace.kind != "lelp":
     return f"lelp_{config.subspace.kind}"
   return config.method
@@ -128,8 +142,13 @@ def cell_digest(config: ConfigDict) -> str:
 
 def teacher_digest(config: ConfigDict) -> str:
   """Names a teacher by what it is and what it was trained on."""
+  return digest(teacher_fields(config))
+
+
+def teacher_fields(config: ConfigDict) -> dict[str, Any]:
+  """The part of a config that a teacher depends on, plain data."""
   fields = config.to_dict()
-  return digest({k: fields[k] for k in ("data", "teacher", "selection")})
+  return {k: fields[k] for k in ("data", "teacher", "selection")}
 
 
 def cell_directory(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path:
@@ -160,10 +179,12 @@ def stacks(configs: Iterable[ConfigDict]) -> list[Stack]:
   result = []
   for group in groups.values():
     most = group[0].stack.max_cells
+    if most < 1:
+      raise ValueError(f"config.stack.max_cells must be positive, got {most}.")
     for start in range(0, len(group), most):
       part = tuple(group[start : start + most])
-      names = [f"{cell_digest(cell)}/{cell.trial}" for cell in part]
-      result.append(Stack(part, digest(names)))
+      names = tuple(f"{cell_digest(cell)}/trial{cell.trial}" for cell in part)
+      result.append(Stack(part, names, digest(names)))
   return result
 
 

@@ -29,6 +29,9 @@ from experiments.training.recipe import model_fns
 from lelp_jax.models import Head
 from lelp_jax.train_step import TrainState
 
+# What losses read of an example; not every data set has fine labels.
+_TRAINED_ON = ("inputs", "labels", "fine_labels")
+
 
 def make_job(
   configs: Sequence[ConfigDict],
@@ -36,6 +39,7 @@ def make_job(
   *,
   train: Mapping[str, np.ndarray],
   teacher: Any,
+  names: Sequence[str],
 ) -> loop.Job:
   """Prepares a stack of cells: sizes, targets, hyperparameters, program.
 
@@ -44,6 +48,7 @@ def make_job(
     splits: The data.
     train: Those of its examples that the stack trains on.
     teacher: A `teacher.Teacher`, or None to train without one.
+    names: What is trained: another list refuses its checkpoints.
 
   Returns:
     The stack, ready for `loop.train`.
@@ -84,10 +89,10 @@ def make_job(
     teacher=(teacher.params, teacher.model_state) if teacher else (),
     # Trials that share the order of their batches have it from one seed.
     data_seed=np.int32(0 if first.data.shared_batch_order else first.trial),
-    train={k: train[k] for k in ("inputs", "labels", "fine_labels")},
+    train={k: train[k] for k in _TRAINED_ON if k in train},
     validation=splits.validation,
     fingerprint={
-      "cells": [f"{cells.cell_digest(c)}/trial{c.trial}" for c in configs],
+      "names": list(names),
       "spec": json.loads(json.dumps(dataclasses.asdict(spec))),
       "teacher": teacher.summary["digest"] if teacher else None,
     },

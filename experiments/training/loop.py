@@ -21,7 +21,7 @@ from experiments.data import batches
 from experiments.runtime import mesh as mesh_lib
 from experiments.runtime.checkpoints import Checkpoints
 from experiments.runtime.interrupts import Interrupted
-from experiments.runtime.interrupts import interrupts
+from experiments.runtime.interrupts import Interrupts
 from experiments.runtime.metric_writer import MetricWriter
 from experiments.runtime.progress import Progress
 from experiments.training.program import Program
@@ -82,16 +82,19 @@ def train(
   job: Job,
   *,
   checkpoint_directory: pathlib.Path,
-  metric_paths: Sequence[pathlib.Path],
+  metric_paths: Sequence[pathlib.Path | None],
   label: str,
+  signals: Interrupts,
 ) -> Trained:
   """Trains a stack to its last step, from its last checkpoint if there is one.
 
   Args:
     job: The stack.
     checkpoint_directory: Where checkpoints are and go.
-    metric_paths: One file of metrics a cell.
+    metric_paths: One file of metrics a cell, None for one that has its own.
     label: What the progress display calls it.
+    signals: What was asked of the process, looked at after each chunk. After
+      the last one it is left to the caller, who can write the results first.
 
   Returns:
     The trained states.
@@ -121,7 +124,6 @@ def train(
       stack.enter_context(MetricWriter(path, resume_step=step))
       for path in metric_paths
     ]
-    signals = stack.enter_context(interrupts())
     progress = stack.enter_context(
       Progress(
         num_steps,
@@ -133,7 +135,7 @@ def train(
     while step < num_steps:
       states, metrics = job.program.train_chunk(states, *fixed, jnp.int32(step))
       train_metrics = jax.device_get(metrics)
-      _check_finite(train_metrics, step, step + chunk, checkpoint_directory)
+      _check_finite(train_metrics, step, step + chunk, label)
       step += chunk
       held_out = evaluate(job, states, job.validation)
       _write(writers, step, train_metrics, held_out)
@@ -143,7 +145,9 @@ def train(
       stop = mesh_lib.any_process(signals.requested is not None)
       if stop and step < num_steps:
         name = signals.requested or "another process was interrupted"
-        raise Interrupted(name, step, checkpoint_directory)
+        raise Interrupted(
+          name, f"step {step} is saved in {checkpoint_directory}"
+        )
   return Trained(states, train_metrics)
 
 
@@ -219,13 +223,14 @@ def _check_finite(
   metrics: Mapping[str, np.ndarray],
   first: int,
   last: int,
-  checkpoints: pathlib.Path,
+  label: str,
 ) -> None:
   """Raises FloatingPointError if the loss of a cell is not finite."""
   bad = np.flatnonzero(~np.isfinite(metrics["loss"]))
   if bad.size:
     raise FloatingPointError(
-      f"the loss is not finite between steps {first} and {last} in cell "
-      f"{bad[0]} of the stack ({bad.size} in all); the last good checkpoint "
-      f"is in {checkpoints}. Try a smaller learning rate."
+      f"{label}: the loss is not finite between steps {first} and {last} in "
+      f"{bad.size} of {len(metrics['loss'])} cells, the first being number "
+      f"{bad[0]}; what was saved at step {first} is kept. Try a smaller "
+      "learning rate."
     )

@@ -8,6 +8,7 @@ write its loss and its value here.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -114,6 +115,33 @@ def hyperparameter_arrays(config: ConfigDict) -> dict[str, np.float32]:
       f"got {loss.hard_label_weight}."
     )
   return {name: np.float32(value) for name, value in values.items()}
+
+
+def check_subspace(config: ConfigDict) -> None:
+  """Raises ValueError for options of a subspace that there are not.
+
+  Args:
+    config: `config.subspace` of a cell.
+  """
+  fields = ("kind", "null_space", "rotation", "normalization", "rank_deficient")
+  _check_subspace(tuple((name, config[name]) for name in fields))
+
+
+@functools.cache
+def _check_subspace(fields: tuple[tuple[str, str], ...]) -> None:
+  """Goes through the motions on shapes alone."""
+  config = ConfigDict(dict(fields) | {"num_subclasses": 1})
+
+  def fit(moments, head_kernel, key):
+    statistics = TeacherStatistics(moments, head_kernel)
+    return _subspaces(config, statistics, key, 1)
+
+  zeros = jnp.zeros
+  moments = lelp_jax.ClassMoments(zeros(2), zeros((2, 4)), zeros((2, 4, 4)))
+  try:
+    jax.eval_shape(fit, moments, zeros((4, 2)), jax.random.key(0))
+  except ValueError as error:
+    raise ValueError(f"config.subspace: {error}") from error
 
 
 def _class_nll(

@@ -34,7 +34,7 @@ from lelp_jax.train_step import TrainState
 
 # A trial is a seed, and each use of it folds in a number of its own. Programs
 # take seeds and make their keys inside, so no key is ever used twice.
-STUDENT, ROTATION, DATA = range(3)
+STUDENT, TEACHER, ROTATION, DATA = range(4)
 
 # Vmapped matrix products become one batched product; vmapped convolutions
 # become grouped ones, and XLA's convolutions on CPU are many times slower
@@ -206,7 +206,7 @@ def _chunk(spec: Spec, step: Callable) -> Callable:
   def places(seed, first):
     """The number and the examples of each step of the chunk."""
     rows = batches.chunk_indices(
-      _data_keys(seed)[0],
+      _data_keys(spec, seed)[0],
       first,
       num_steps=length,
       num_examples=spec.num_examples,
@@ -266,8 +266,7 @@ def _init_one(
   trial: jax.Array,
 ) -> TrainState:
   """The state of one cell whose head is padded to the largest S."""
-  key = jax.random.fold_in(jax.random.key(trial), STUDENT)
-  init_key, train_key = jax.random.split(key)
+  init_key, train_key = jax.random.split(_root(spec, trial))
   model = model_fns(spec.recipe, spec.num_classes * num_subclasses)
   inputs = jnp.zeros((1, *spec.input_shape), jnp.float32)
   params, model_state = model.init(init_key, inputs)
@@ -288,9 +287,15 @@ def _floats(spec: Spec, inputs: jax.Array) -> jax.Array:
   return inputs.astype(jnp.float32) / spec.input_scale
 
 
-def _data_keys(seed: jax.Array) -> jax.Array:
+def _root(spec: Spec, seed: jax.Array) -> jax.Array:
+  """The key of a seed: a teacher never starts as a student of that seed."""
+  use = TEACHER if spec.teacher is None else STUDENT
+  return jax.random.fold_in(jax.random.key(seed), use)
+
+
+def _data_keys(spec: Spec, seed: jax.Array) -> jax.Array:
   """The keys of batch order and of augmentation."""
-  return jax.random.split(jax.random.fold_in(jax.random.key(seed), DATA))
+  return jax.random.split(jax.random.fold_in(_root(spec, seed), DATA))
 
 
 def _train_batch(
@@ -308,7 +313,7 @@ def _train_batch(
   shift = augment.shift_pixels(recipe["max_shift"], spec.input_shape[0])
   if shift or recipe["flip"]:
     batch["inputs"] = augment.random_flip_and_shift(
-      jax.random.fold_in(_data_keys(seed)[1], step),
+      jax.random.fold_in(_data_keys(spec, seed)[1], step),
       batch["inputs"],
       max_shift=shift,
       flip=recipe["flip"],

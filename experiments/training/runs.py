@@ -15,14 +15,22 @@ from ml_collections import ConfigDict
 from experiments.data import batches
 from experiments.data import DATASETS
 from experiments.data.types import Splits
+from experiments.runtime import locks
+from experiments.runtime import mesh as mesh_lib
 from experiments.runtime import metric_writer
 from experiments.runtime import students
+from experiments.runtime.interrupts import Interrupted
+from experiments.runtime.interrupts import Interrupts
+from experiments.runtime.interrupts import interrupts
 from experiments.training import cells
 from experiments.training import jobs
 from experiments.training import loop
 from experiments.training import teacher as teacher_lib
+from experiments.training.methods import check_subspace
+from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import METHODS
 from experiments.training.recipe import model_fns
+from experiments.training.recipe import optimizer
 
 
 def run_cells(
@@ -48,21 +56,78 @@ def run_cells(
     Interrupted: On SIGINT or SIGTERM, after saving.
     ValueError: If a config names something that does not exist.
   """
-  for config in configs:
-    _check(config)
+  check(configs)
   teachers = teacher_directory or workdir / "teachers"
   stacks = cells.stacks(configs)
-  load_teacher = functools.lru_cache(maxsize=1)(
-    lambda digest: teacher_lib.load_or_train(
-      by_teacher[digest], load_splits(by_teacher[digest]), teachers
-    )
-  )
   by_teacher = {cells.teacher_digest(config): config for config in configs}
-  for number, stack in enumerate(stacks, start=1):
-    if _unfinished(stack, workdir):
+  with interrupts() as signals:
+
+    @functools.lru_cache(maxsize=1)
+    def load_teacher(digest: str) -> teacher_lib.Teacher:
+      config = by_teacher[digest]
+      splits = load_splits(config)
+      return teacher_lib.load_or_train(config, splits, teachers, signals)
+
+    for number, stack in enumerate(stacks, start=1):
+      if not _unfinished(stack, workdir):
+        continue
       teacher = load_teacher(cells.teacher_digest(stack.configs[0]))
-      _run_stack(stack, teacher, workdir, f"[{number}/{len(stacks)}]")
+      _stop_if_asked(signals, "the teacher is finished")
+      label = f"[{number}/{len(stacks)}] {_label(stack)}"
+      _run_stack(stack, teacher, workdir, label, signals)
+      if any(_unfinished(rest, workdir) for rest in stacks[number:]):
+        _stop_if_asked(signals, f"{label} is finished")
   return [cells.cell_directory(workdir, config) for config in configs]
+
+
+def check(configs: Sequence[ConfigDict]) -> None:
+  """Raises for what would otherwise fail after hours of training.
+
+  Args:
+    configs: Configs of single cells.
+
+  Raises:
+    ValueError: If one names something that does not exist, a value is out of
+      range, or two cells would share a folder.
+  """
+  folders = set()
+  for config in configs:
+    for kind, name, known in (
+      ("data set", config.data.dataset, DATASETS),
+      ("method", config.method, METHODS),
+    ):
+      if name not in known:
+        raise ValueError(f"unknown {kind} {name!r}; there are {sorted(known)}.")
+    if config.selection != "heldout":
+      raise ValueError(
+        f'config.selection must be "heldout", got {config.selection!r}.'
+      )
+    hyperparameter_arrays(config)
+    check_subspace(config.subspace)
+    folders.add(cells.cell_directory(pathlib.Path(), config))
+  if len(folders) < len(configs):
+    raise ValueError(
+      f"{len(configs)} cells have {len(folders)} folders: a grid names a value "
+      "twice, or two rows are alike."
+    )
+  for stack in cells.stacks(configs):
+    for fields in (stack.configs[0].teacher, stack.configs[0].student):
+      plain = cells.plain(fields)
+      model_fns(plain, 1)
+      optimizer(plain)
+
+
+def _label(stack: cells.Stack) -> str:
+  """What the progress display calls a stack."""
+  first, size = stack.configs[0], len(stack.configs)
+  many = f", {size} cells" if size > 1 else ""
+  return f"{first.column} {cells.row_name(first)}{many}"
+
+
+def _stop_if_asked(signals: Interrupts, saved: str) -> None:
+  if mesh_lib.any_process(signals.requested is not None):
+    name = signals.requested or "another process was interrupted"
+    raise Interrupted(name, saved)
 
 
 def load_splits(config: ConfigDict) -> Splits:
@@ -120,20 +185,6 @@ def student_embeddings(config: ConfigDict, workdir: pathlib.Path) -> np.ndarray:
   return np.concatenate(parts)
 
 
-def _check(config: ConfigDict) -> None:
-  """Raises ValueError for what would otherwise fail after an hour."""
-  for kind, name, known in (
-    ("data set", config.data.dataset, DATASETS),
-    ("method", config.method, METHODS),
-  ):
-    if name not in known:
-      raise ValueError(f"unknown {kind} {name!r}; there are {sorted(known)}.")
-  if config.selection != "heldout":
-    raise ValueError(
-      f'config.selection must be "heldout", got {config.selection!r}.'
-    )
-
-
 def _result_path(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path:
   return cells.cell_directory(workdir, config) / "result.json"
 
@@ -146,58 +197,70 @@ def _run_stack(
   stack: cells.Stack,
   teacher: teacher_lib.Teacher,
   workdir: pathlib.Path,
-  place: str,
+  label: str,
+  signals: Interrupts,
 ) -> None:
   """Trains a stack and writes the folder of each cell, result.json last."""
-  first = stack.configs[0]
-  splits = load_splits(first)
+  splits = load_splits(stack.configs[0])
   start = time.monotonic()
   job = jobs.make_job(
-    stack.configs, splits, train=splits.transfer, teacher=teacher
-  )
-  folders = [cells.cell_directory(workdir, c) for c in stack.configs]
-  for folder, config in zip(folders, stack.configs, strict=True):
-    metric_writer.write_json(folder / "config.json", cells.plain(config))
-  checkpoint_directory = workdir / "checkpoints" / stack.digest
-  many = f", {len(folders)} cells" if len(folders) > 1 else ""
-  trained = loop.train(
-    job,
-    checkpoint_directory=checkpoint_directory,
-    metric_paths=[folder / "metrics.jsonl" for folder in folders],
-    label=f"{place} {first.column} {cells.row_name(first)}{many}",
-  )
-  seconds = time.monotonic() - start
-  finished = zip(
-    folders,
     stack.configs,
-    jobs.students(job, trained.states),
-    jobs.results(job, trained, splits),
-    strict=True,
+    splits,
+    train=splits.transfer,
+    teacher=teacher,
+    names=stack.names,
   )
-  for folder, config, student, result in finished:
-    if (folder / "result.json").exists():
-      continue
-    students.save_student(folder / "student.msgpack", *student)
-    result = _identity(config) | result
-    result["teacher"] = teacher.summary
-    result["stack"] = {
+  checkpoint_directory = workdir / "checkpoints" / stack.digest
+  with locks.exclusive(checkpoint_directory, wait=False):
+    folders = [cells.cell_directory(workdir, c) for c in stack.configs]
+    done = [(folder / "result.json").exists() for folder in folders]
+    for folder, config in zip(folders, stack.configs, strict=True):
+      metric_writer.write_json(folder / "config.json", cells.plain(config))
+    trained = loop.train(
+      job,
+      checkpoint_directory=checkpoint_directory,
+      metric_paths=[
+        None if kept else folder / "metrics.jsonl"
+        for folder, kept in zip(folders, done, strict=True)
+      ],
+      label=label,
+      signals=signals,
+    )
+    stack_summary = {
       "digest": stack.digest,
       "num_cells": len(folders),
-      "seconds": round(seconds, 3),
+      "seconds": round(time.monotonic() - start, 3),
     }
-    metric_writer.write_json(folder / "result.json", result)
-  shutil.rmtree(checkpoint_directory, ignore_errors=True)
+    finished = zip(
+      folders,
+      done,
+      stack.configs,
+      jobs.students(job, trained.states),
+      jobs.results(job, trained, splits),
+      strict=True,
+    )
+    for folder, kept, config, student, result in finished:
+      if kept:
+        continue
+      students.save_student(folder / "student.msgpack", *student)
+      result = _identity(config) | result
+      result |= {"teacher": teacher.summary, "stack": stack_summary}
+      metric_writer.write_json(folder / "result.json", result)
+    shutil.rmtree(checkpoint_directory, ignore_errors=True)
 
 
 def _identity(config: ConfigDict) -> dict[str, Any]:
   """What a result is the result of."""
-  names = METHODS[config.method].hyperparameters
-  sections = [name.split(".") for name in names]
+  # What the method reads, and whatever else its row of the sweep varies.
+  names = dict.fromkeys(METHODS[config.method].hyperparameters)
+  row = config.sweep.methods.get(cells.row_name(config), ConfigDict())
+  names |= dict.fromkeys(n for n in cells.flatten(row) if "." in n)
+  values = cells.flatten(config)
   return {
     "column": config.column,
     "method": cells.row_name(config),
     "digest": cells.cell_digest(config),
     "trial": config.trial,
     "selection": config.selection,
-    "hyperparameters": {name: config[part][name] for part, name in sections},
+    "hyperparameters": {n.split(".")[-1]: values[n] for n in names},
   }

@@ -31,6 +31,13 @@ def describe(
   """
   rows = {cells.row_name(c): c.method for c in configs}
   order = list(METHODS)
+
+  def title(row: str) -> str:
+    method = METHODS[rows[row]].title
+    return _ABLATIONS.get(
+      row, method if row == rows[row] else f"{method}: {row}"
+    )
+
   return {
     "name": config.name,
     "title": config.title,
@@ -39,8 +46,8 @@ def describe(
       for column in dict.fromkeys(c.column for c in configs)
     ],
     "methods": [
-      {"id": row, "title": _ABLATIONS.get(row, METHODS[method].title)}
-      for row, method in sorted(
+      {"id": row, "title": title(row)}
+      for row, _ in sorted(
         rows.items(), key=lambda item: (order.index(item[1]), item[0])
       )
     ],

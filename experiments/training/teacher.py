@@ -14,7 +14,9 @@ import lelp_jax
 from experiments.data import batches
 from experiments.data.types import Splits
 from experiments.runtime import checkpoints
+from experiments.runtime import locks
 from experiments.runtime import metric_writer
+from experiments.runtime.interrupts import Interrupts
 from experiments.training import cells
 from experiments.training import jobs
 from experiments.training import loop
@@ -40,7 +42,10 @@ class Teacher:
 
 
 def load_or_train(
-  config: ConfigDict, splits: Splits, directory: pathlib.Path
+  config: ConfigDict,
+  splits: Splits,
+  directory: pathlib.Path,
+  signals: Interrupts | None = None,
 ) -> Teacher:
   """Returns the teacher of a config, training it if nobody has.
 
@@ -48,6 +53,7 @@ def load_or_train(
     config: A cell's config; its teacher, data and selection matter.
     splits: The data.
     directory: Folder of teachers; this one's is named by its digest.
+    signals: What was asked of the process.
 
   Returns:
     The teacher, with the moments of its embeddings of the training set.
@@ -58,9 +64,15 @@ def load_or_train(
   digest = cells.teacher_digest(config)
   folder = directory / digest
   own = _as_cell(config)
-  job = jobs.make_job([own], splits, train=splits.train, teacher=None)
-  if not (folder / "result.json").exists():
-    _train(own, job, splits, folder, f"teacher of {config.column}")
+  job = jobs.make_job(
+    [own], splits, train=splits.train, teacher=None, names=[digest]
+  )
+  parts = [folder / "parameters", folder / "result.json"]
+  # Another process that shares the folder may be training it: wait for that.
+  with locks.exclusive(folder, wait=True):
+    if not all(part.exists() for part in parts):
+      label = f"teacher of {config.column}"
+      _train(own, job, splits, folder, label, signals or Interrupts())
   states = jax.eval_shape(
     functools.partial(job.program.init, sizes=job.sizes), job.trials
   )
@@ -83,6 +95,7 @@ def _as_cell(config: ConfigDict) -> ConfigDict:
   own = config.copy_and_resolve_references()
   own.method = "standard"
   own.trial = config.teacher.seed
+  own.data.shared_batch_order = False
   own.student = config.teacher
   return own
 
@@ -93,14 +106,17 @@ def _train(
   splits: Splits,
   folder: pathlib.Path,
   label: str,
+  signals: Interrupts,
 ) -> None:
   """Trains a teacher and writes its folder; result.json comes last."""
-  metric_writer.write_json(folder / "config.json", cells.plain(config))
+  fields = cells.teacher_fields(config)
+  metric_writer.write_json(folder / "config.json", fields)
   trained = loop.train(
     job,
     checkpoint_directory=folder / "checkpoints",
     metric_paths=[folder / "metrics.jsonl"],
     label=label,
+    signals=signals,
   )
   states = trained.states
   checkpoints.save_tree(

@@ -5,6 +5,7 @@ the current trace level, so `jax.grad` and `jax.vmap` may write to them.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -32,15 +33,22 @@ class Parts(NamedTuple):
 def builder(module: Any) -> tuple[Callable[[jax.Array], Any], Any]:
   """Given a module or its constructor: a function of a key, and an example.
 
-  The example of a constructor has shapes in the place of arrays.
+  The example of a constructor has values that nobody uses.
   """
   if isinstance(module, nnx.Module):
     return lambda key: module, module
 
-  def build(key):
-    return module(nnx.Rngs(key))
+  parameters = inspect.signature(module).parameters.values()
+  by_name = any(
+    p.name == "rngs" and p.kind is p.KEYWORD_ONLY for p in parameters
+  )
 
-  return build, nnx.eval_shape(lambda: build(jax.random.key(0)))
+  def build(key):
+    rngs = nnx.Rngs(key)
+    return module(rngs=rngs) if by_name else module(rngs)
+
+  # Not under eval_shape: arrays that are no variables would be its tracers.
+  return build, build(jax.random.key(0))
 
 
 def split(module: nnx.Module) -> Parts:

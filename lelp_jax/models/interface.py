@@ -30,6 +30,7 @@ _TRAIN_FLAGS = {
   "train": True,
   "training": True,
   "is_training": True,
+  "is_train": True,
   "deterministic": False,
   "use_running_average": False,
 }
@@ -72,8 +73,8 @@ class ModelFns(NamedTuple):
       as it was unless ``train``.
     head: ``(params) -> Head``.
     with_head: ``(params, head) -> params``, leaving its argument as it is.
-      The number of outputs may differ; ``D``, and whether there is a bias,
-      may not.
+      The number of outputs may differ (then ``apply`` of a model with that
+      many is needed); ``D``, and whether there is a bias, may not.
   """
 
   init: Callable[[jax.Array, Any], tuple[Any, Any]]
@@ -87,7 +88,8 @@ def from_linen(module: nn.Module, *, head: str) -> ModelFns:
 
   The module is called with the inputs as its one positional argument and, by
   keyword, whichever of ``train``, ``training``, ``is_training``,
-  ``deterministic`` and ``use_running_average`` its ``__call__`` declares.
+  ``is_train``, ``deterministic`` and ``use_running_average`` its ``__call__``
+  declares.
   Every collection but ``"params"`` is model state; what the module sows is
   dropped. ``key`` is the stream ``"dropout"``; others get one folded from it.
 

@@ -1,0 +1,37 @@
+"""One process at a time in a folder."""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+
+try:
+  import fcntl
+except ImportError:  # Windows has no such lock, and goes without.
+  fcntl = None
+
+
+@contextlib.contextmanager
+def exclusive(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
+  """Holds a folder against the other processes of this machine.
+
+  Args:
+    folder: The folder; it is made if need be. The lock is a file beside it,
+      and goes with the process however that ends.
+    wait: Whether to wait for another process that holds it.
+
+  Raises:
+    ValueError: If another process holds it and there is no waiting.
+  """
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  path = folder.with_name(f".{folder.name}.lock")
+  with path.open("w") as file:
+    if fcntl is not None:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+      except BlockingIOError:
+        raise ValueError(
+          f"another process works in {folder}: wait for it, or use another "
+          "--workdir."
+        ) from None
+    yield
+    # Not unlinked: another process may hold the same file open by now.
