@@ -67,8 +67,6 @@ def run(main: Callable[[list[str]], None]) -> None:
   Args:
     main: Takes the arguments that are no flags.
   """
-  # For --help: the flags are defined here, and are those of the command.
-  flags.adopt_module_key_flags(sys.modules[__name__])
   try:
     app.run(main)
   except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -6,12 +6,15 @@ r"""Trains one cell: its teacher if there is none yet, then its student.
 Interrupted and started again it continues from its last checkpoint.
 """
 
+from absl import flags
+
 from experiments import commands
 from experiments.training import runs
 
 _CONFIG = commands.config_flag()
 _WORKDIR = commands.workdir_flag()
 _TEACHERS = commands.teachers_flag()
+flags.adopt_module_key_flags(commands)  # So that --help shows them.
 
 
 def main(argv: list[str]) -> None:

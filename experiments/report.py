@@ -9,6 +9,7 @@ not finished stays empty and is counted.
 import pathlib
 import shutil
 
+from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import commands
@@ -27,6 +28,7 @@ from experiments.training import runs
 _WORKDIR = commands.workdir_flag()
 # The students of the paper's Figure 4.
 _PICTURED = ("vanilla", "lelp", "oracle")
+flags.adopt_module_key_flags(commands)  # So that --help shows them.
 
 
 def main(argv: list[str]) -> None:

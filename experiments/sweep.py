@@ -6,6 +6,8 @@ r"""Trains every cell of a table: columns x methods x grid x trials.
 Finished cells are kept: started again it continues where it was interrupted.
 """
 
+from absl import flags
+
 from experiments import commands
 from experiments.runtime import metric_writer
 from experiments.training import cells
@@ -15,6 +17,7 @@ from experiments.training import table
 _CONFIG = commands.config_flag()
 _WORKDIR = commands.workdir_flag()
 _TEACHERS = commands.teachers_flag()
+flags.adopt_module_key_flags(commands)  # So that --help shows them.
 
 
 def main(argv: list[str]) -> None:

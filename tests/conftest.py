@@ -17,3 +17,22 @@ jax.config.update("jax_debug_key_reuse", True)
 def rng() -> np.random.Generator:
   """A NumPy generator with a fixed seed, fresh for each test."""
   return np.random.default_rng(0)
+
+
+# What these compile is large and run a few times: compiling it fast takes half
+# the time. The mathematics is tested as it is compiled for users.
+_FAST_COMPILATION = (
+  "test_interface",
+  "test_models",
+  "test_train_step",
+  "test_training",
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fast_compilation(request):
+  """Switches most of XLA's optimizations off for some modules."""
+  fast = request.module.__name__.split(".")[-1] in _FAST_COMPILATION
+  jax.config.update("jax_disable_most_optimizations", fast)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)

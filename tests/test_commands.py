@@ -10,9 +10,12 @@ import time
 import pytest
 
 from experiments.runtime.metric_writer import read_json
+from experiments.runtime.metric_writer import read_metrics
 
 _QUICKSTART = "experiments/configs/quickstart.py"
 _ROOT = pathlib.Path(__file__).parents[1]
+# Compiling takes most of the time of such short runs.
+_ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 _TINY = (
   "--config.teacher.num_steps=40",
   "--config.teacher.steps_per_chunk=20",
@@ -27,6 +30,7 @@ def _run(command: str, *flags: str) -> subprocess.CompletedProcess[str]:
     capture_output=True,
     text=True,
     cwd=_ROOT,
+    env=_ENVIRONMENT,
     timeout=300,
     check=False,
   )
@@ -83,6 +87,7 @@ def test_main_resumes_after_sigterm_and_says_where_it_was(tmp_path):
   process = subprocess.Popen(
     [sys.executable, "-m", "experiments.main", *flags],
     cwd=_ROOT,
+    env=_ENVIRONMENT,
     stderr=subprocess.PIPE,
     text=True,
   )
@@ -97,8 +102,27 @@ def test_main_resumes_after_sigterm_and_says_where_it_was(tmp_path):
   _, error = process.communicate(timeout=100)
   assert process.returncode == 75
   assert "SIGTERM" in error
-  assert list(tmp_path.glob("checkpoints/*/*"))
+  (directory,) = tmp_path.glob("checkpoints/*")
+  (path,) = tmp_path.glob("cells/**/metrics.jsonl")
+  saved = read_metrics(path)[-1]["step"]
+  assert f"step {saved} is saved in {directory}" in error
   assert not list(tmp_path.glob("cells/**/result.json"))
+  # The same command goes on from there: its first line is the saved step's.
+  process = subprocess.Popen(
+    [sys.executable, "-m", "experiments.main", *flags],
+    cwd=_ROOT,
+    env=_ENVIRONMENT,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  while read_metrics(path)[-1]["step"] <= saved:
+    assert process.poll() is None
+    assert time.monotonic() < deadline
+    time.sleep(0.1)
+  process.send_signal(signal.SIGTERM)
+  process.communicate(timeout=100)
+  steps = [line["step"] for line in read_metrics(path)]
+  assert steps == list(range(500, steps[-1] + 1, 500))
 
 
 def test_main_prints_the_result_and_repeats_it_from_disk(tmp_path):
@@ -122,6 +146,7 @@ def test_main_prints_the_result_and_repeats_it_from_disk(tmp_path):
   [
     (("--config.method=lepl",), "unknown method 'lepl'"),
     (("--config.data.dataset=cifar",), "unknown data set 'cifar'"),
+    (("--config.loss.temprature=2",), "temprature"),
     (("extra",), "unexpected argument 'extra'"),
   ],
 )
@@ -133,6 +158,20 @@ def test_errors_are_one_line(tmp_path, flags, message):
   assert message in done.stderr
   assert "Traceback" not in done.stderr
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["main", "sweep"])
+def test_missing_config_is_one_line(tmp_path, command):
+  done = _run(command, f"--workdir={tmp_path}")
+  assert done.returncode == 1
+  assert "--config" in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+def test_help_shows_the_flags():
+  done = _run("main", "--help")
+  for flag in ("--config", "--workdir", "--teacher_dir"):
+    assert flag in done.stdout
 
 
 def test_report_of_nothing_says_what_to_do(tmp_path):

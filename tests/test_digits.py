@@ -89,7 +89,7 @@ def test_the_seed_decides(splits):
     ({"num_test": 400}, "must be 1797, .* = 1697"),
     ({"num_transfer": 1001}, "num_transfer must be at most num_train = 1000"),
     ({"num_transfer": 0}, "num_transfer must be at least 1, got 0"),
-    ({"num_validation": -1}, "num_validation must be at least 0, got -1"),
+    ({"num_validation": 0}, "num_validation must be at least 1, got 0"),
   ],
 )
 def test_sizes_that_do_not_add_up(sizes, message):

@@ -85,7 +85,7 @@ def test_the_message_says_where_and_how_to_go_on():
     "SIGTERM", "step 1200 is saved in /runs/a/checkpoints"
   )
   assert str(error) == (
-    "stopped by SIGTERM after step 1200, which is saved in "
-    "/runs/a/checkpoints: run the same command again to continue from there."
+    "stopped by SIGTERM; step 1200 is saved in /runs/a/checkpoints: "
+    "run the same command again to continue from there."
   )
   assert interrupts_lib.EXIT_INTERRUPTED == 75

@@ -15,16 +15,15 @@ def exclusive(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
   """Holds a folder against the other processes of this machine.
 
   Args:
-    folder: The folder; it is made if need be. The lock is a file beside it,
+    folder: The folder; it is made if need be. The lock is on a file in it,
       and goes with the process however that ends.
     wait: Whether to wait for another process that holds it.
 
   Raises:
     ValueError: If another process holds it and there is no waiting.
   """
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  path = folder.with_name(f".{folder.name}.lock")
-  with path.open("w") as file:
+  folder.mkdir(parents=True, exist_ok=True)
+  with (folder / ".lock").open("w") as file:
     if fcntl is not None:
       try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -34,4 +33,3 @@ def exclusive(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
           "--workdir."
         ) from None
     yield
-    # Not unlinked: another process may hold the same file open by now.

@@ -106,12 +106,6 @@ def build(spec: Spec) -> Program:
     ValueError: If a field of the recipe is out of range.
   """
   recipe = spec.recipe
-  chunk, steps = recipe["steps_per_chunk"], recipe["num_steps"]
-  if chunk < 1 or steps % chunk:
-    raise ValueError(
-      f"steps_per_chunk={chunk} must divide num_steps={steps}, so that every "
-      "chunk is the same program."
-    )
   if not 1 <= recipe["batch_size"] <= spec.num_examples:
     raise ValueError(
       f"batch_size={recipe['batch_size']} must lie in [1, "

@@ -37,6 +37,22 @@ def model_fns(fields: Mapping[str, Any], num_outputs: int) -> ModelFns:
     )
 
 
+def check(recipe: Mapping[str, Any]) -> None:
+  """Raises ValueError for a model or a training that there cannot be.
+
+  Args:
+    recipe: Fields of `experiments.configs.common.model`.
+  """
+  chunk, steps = recipe["steps_per_chunk"], recipe["num_steps"]
+  if chunk < 1 or steps < 1 or steps % chunk:
+    raise ValueError(
+      f"steps_per_chunk={chunk} must divide num_steps={steps}, so that every "
+      "chunk is the same program."
+    )
+  model_fns(recipe, 1)
+  optimizer(recipe)
+
+
 def optimizer(recipe: Mapping[str, Any]) -> optax.GradientTransformation:
   """Builds the optimizer that config fields describe.
 

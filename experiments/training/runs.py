@@ -25,12 +25,12 @@ from experiments.runtime.interrupts import interrupts
 from experiments.training import cells
 from experiments.training import jobs
 from experiments.training import loop
+from experiments.training import recipe
 from experiments.training import teacher as teacher_lib
 from experiments.training.methods import check_subspace
 from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import METHODS
 from experiments.training.recipe import model_fns
-from experiments.training.recipe import optimizer
 
 
 def run_cells(
@@ -112,9 +112,7 @@ def check(configs: Sequence[ConfigDict]) -> None:
     )
   for stack in cells.stacks(configs):
     for fields in (stack.configs[0].teacher, stack.configs[0].student):
-      plain = cells.plain(fields)
-      model_fns(plain, 1)
-      optimizer(plain)
+      recipe.check(cells.plain(fields))
 
 
 def _label(stack: cells.Stack) -> str:

@@ -1,0 +1,187 @@
+"""Whole runs: what is kept, shared, refused, and named."""
+
+import dataclasses
+import os
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from experiments.runtime import checkpoints
+from experiments.runtime import locks
+from experiments.runtime.interrupts import Interrupted
+from experiments.runtime.metric_writer import read_json
+from experiments.training import cells
+from experiments.training import jobs
+from experiments.training import runs
+from experiments.training import table
+from experiments.training import teacher as teacher_lib
+from tests import tiny
+
+
+def _interrupted_at(monkeypatch, step):
+  """Sends SIGTERM as that step is saved, wherever it is."""
+  save = checkpoints.Checkpoints.save
+
+  def save_and_interrupt(self, at, state):
+    save(self, at, state)
+    if at == step:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  monkeypatch.setattr(checkpoints.Checkpoints, "save", save_and_interrupt)
+
+
+def test_an_interrupt_in_the_last_chunk_stops_before_the_next_stack(
+  tmp_path, monkeypatch
+):
+  configs = [tiny.config("standard"), tiny.config("vanilla")]
+  teacher_lib.load_or_train(
+    configs[0], runs.load_splits(configs[0]), tmp_path / "teachers"
+  )
+  with monkeypatch.context() as patch:
+    _interrupted_at(patch, configs[0].student.num_steps)
+    with pytest.raises(
+      Interrupted, match=r"\[1/2\] split0 standard is finished"
+    ):
+      runs.run_cells(configs, tmp_path)
+  assert len(list(tmp_path.glob("cells/**/result.json"))) == 1
+  runs.run_cells(configs, tmp_path)
+  assert len(list(tmp_path.glob("cells/**/result.json"))) == 2
+
+
+def test_a_half_trained_teacher_is_continued_by_another_cell(
+  tmp_path, monkeypatch
+):
+  config = tiny.config("vanilla")
+  with monkeypatch.context() as patch:
+    _interrupted_at(patch, 4)
+    with pytest.raises(Interrupted, match="step 4"):
+      runs.run_cells([config], tmp_path)
+  other = tiny.config("lelp")
+  other.loss.temperature = 4.0
+  (folder,) = runs.run_cells([other], tmp_path)
+  assert (folder / "result.json").exists()
+  assert len(list(tmp_path.glob("teachers/*"))) == 1
+
+
+def test_a_damaged_teacher_is_trained_again_once_deleted(tmp_path):
+  config = tiny.config()
+  splits = runs.load_splits(config)
+  teacher_lib.load_or_train(config, splits, tmp_path)
+  (parameters,) = tmp_path.glob("*/parameters")
+  shutil.rmtree(parameters)
+  teacher_lib.load_or_train(config, splits, tmp_path)
+  assert parameters.exists()
+
+
+def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
+  config = tiny.config("standard")
+  (stack,) = cells.stacks([config])
+  with (
+    locks.exclusive(tmp_path / "checkpoints" / stack.digest, wait=False),
+    pytest.raises(ValueError, match="another process works in"),
+  ):
+    runs.run_cells([config], tmp_path)
+
+
+def test_data_without_fine_labels_can_be_trained_on(tmp_path, monkeypatch):
+  load = runs.load_splits
+
+  def without(config):
+    splits = load(config)
+    parts = {
+      name: {k: v for k, v in getattr(splits, name).items() if k[:4] != "fine"}
+      for name in ("train", "transfer", "validation", "test")
+    }
+    task = dataclasses.replace(splits.task, fine_to_class=None)
+    return dataclasses.replace(splits, task=task, **parts)
+
+  monkeypatch.setattr(runs, "load_splits", without)
+  (folder,) = runs.run_cells([tiny.config("standard")], tmp_path)
+  assert (folder / "result.json").exists()
+  with pytest.raises(ValueError, match="fine labels"):
+    runs.run_cells([tiny.config("oracle")], tmp_path)
+
+
+def test_a_teacher_does_not_start_as_a_student_of_its_seed(tmp_path):
+  config = tiny.config("standard")
+  config.student.options = config.teacher.options
+  splits = runs.load_splits(config)
+  teacher = teacher_lib.load_or_train(config, splits, tmp_path)
+  student = jobs.make_job(
+    [config], splits, train=splits.transfer, teacher=teacher, names=["s"]
+  )
+  own = jobs.make_job(
+    [config], splits, train=splits.transfer, teacher=None, names=["t"]
+  )
+  starts = [
+    np.asarray(
+      job.program.init(job.trials, sizes=job.sizes).params["head"]["kernel"]
+    )
+    for job in (student, own)
+  ]
+  assert np.abs(starts[0] - starts[1]).max() > 0.1
+
+
+def _sweep(**methods):
+  config = tiny.config()
+  config.sweep.num_trials = 1
+  del config.sweep.columns["split1"]
+  config.sweep.methods = ConfigDict(methods)
+  return config
+
+
+def test_rows_of_one_method_stay_apart(tmp_path):
+  config = _sweep(
+    lelp={},
+    lelp_norot={"method": "lelp", "subspace": {"rotation": "none"}},
+    lelp_alpha={"method": "lelp", "loss": {"hard_label_weight": (0.3, 0.6)}},
+    lelp_pca={"method": "lelp", "subspace": {"kind": "pca"}},
+  )
+  configs = list(cells.expand(config))
+  folders = runs.run_cells(configs, tmp_path)
+  rows = [folder.parts[-3] for folder in folders]
+  assert sorted(rows) == [
+    "lelp",
+    "lelp_alpha",
+    "lelp_alpha",
+    "lelp_norot",
+    "lelp_pca",
+  ]
+  weights = {
+    read_json(folder / "result.json")["hyperparameters"]["hard_label_weight"]
+    for folder, row in zip(folders, rows, strict=True)
+    if row == "lelp_alpha"
+  }
+  assert weights == {0.3, 0.6}
+  titles = {
+    m["id"]: m["title"] for m in table.describe(config, configs)["methods"]
+  }
+  assert titles["lelp_norot"] == "LELP: lelp_norot"
+
+
+def test_a_row_without_a_method_is_named():
+  config = _sweep(lelp_pca={"subspace": {"kind": "pca"}})
+  with pytest.raises(ValueError, match="unknown method 'lelp_pca'"):
+    runs.check(list(cells.expand(config)))
+
+
+def test_a_grid_that_names_a_value_twice_is_refused():
+  config = _sweep(vanilla={"loss": {"temperature": (1.0, 1.0)}})
+  with pytest.raises(ValueError, match="twice"):
+    runs.check(list(cells.expand(config)))
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_convolutional_models_train_from_a_config(tmp_path, role):
+  config = tiny.config("lelp")
+  config[role].model = "cnn"
+  config[role].options = ConfigDict({"features": (4,), "width": 8})
+  config[role].num_steps = config[role].steps_per_chunk = 2
+  (folder,) = runs.run_cells([config], tmp_path)
+  result = read_json(folder / "result.json")
+  assert np.isfinite(result["train"]["loss"])
+  assert jax.default_backend() == "cpu"
