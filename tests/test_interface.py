@@ -543,3 +543,24 @@ def test_from_nnx_leaves_the_module_as_it_is(inputs):
   )
   assert type(module.head) is nnx.Linear
   assert not module.dropout.deterministic
+
+
+def test_from_nnx_constructor_with_a_plain_array_and_named_rngs():
+  """Constants that are no variables, and `rngs` by keyword alone."""
+
+  class Normalised(nnx.Module):
+    def __init__(self, *, rngs: nnx.Rngs):
+      self.mean = jnp.full((5,), 0.5)
+      self.body = nnx.Linear(5, 4, rngs=rngs)
+      self.out = nnx.Linear(4, 3, rngs=rngs)
+
+    def __call__(self, x):
+      return self.out(nnx.relu(self.body(x - self.mean[None])))
+
+  model = from_nnx(Normalised, head="out")
+  inputs = jnp.ones((4, 5))
+  params, state = model.init(jax.random.key(0), inputs)
+  _, after = model.apply(
+    params, state, inputs, train=True, key=jax.random.key(1)
+  )
+  assert jax.tree.structure(after) == jax.tree.structure(state)

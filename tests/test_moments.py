@@ -406,3 +406,16 @@ def test_merge_moments_refuses_other_shapes(rng, shape):
   )
   with pytest.raises(ValueError, match="shape"):
     lelp_jax.merge_moments(moments, other)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_class_moments_labels_of_a_narrow_type(dtype):
+  """The number of classes may be more than the type of the labels holds."""
+  largest = np.iinfo(dtype).max
+  labels = np.array([0, 1, largest, 2], dtype)
+  moments = lelp_jax.class_moments(
+    jnp.ones((4, 3)), jnp.asarray(labels), num_classes=int(largest) + 1
+  )
+  expected = np.zeros(int(largest) + 1)
+  expected[labels] = 1
+  np.testing.assert_array_equal(moments.count, expected)

@@ -258,3 +258,47 @@ def test_fit_subspaces_variance_inside_the_head_only_is_none(rng):
   chex.assert_tree_all_finite(subspaces)
   # Zero, or roundings; never the roundings blown up to variance one.
   assert np.all(np.abs(subspaces.directions[1]) < 1.0), "noise was normalised"
+
+
+def test_principal_directions_head_that_spans_everything_is_skipped(rng):
+  """Section 3.1: with a trivial null space the step is not applied."""
+  embeddings = jnp.asarray(rng.normal(size=(50, 4)), jnp.float32)
+  moments = lelp_jax.class_moments(
+    embeddings, jnp.arange(50) % 4, num_classes=4
+  )
+  head = jnp.asarray(rng.normal(size=(4, 4)), jnp.float32)
+  found = lelp_jax.principal_directions(moments, head, num_directions=3)
+  plain = lelp_jax.principal_directions(moments, num_directions=3)
+  np.testing.assert_array_equal(found.rank, [4, 4, 4, 4])
+  np.testing.assert_allclose(found.directions, plain.directions, atol=1e-6)
+
+
+def test_principal_directions_past_the_width_are_zero(rng):
+  embeddings = jnp.asarray(rng.normal(size=(50, 4)), jnp.float32)
+  moments = lelp_jax.class_moments(
+    embeddings, jnp.arange(50) % 2, num_classes=2
+  )
+  found = lelp_jax.principal_directions(moments, num_directions=6)
+  assert found.directions.shape == (2, 6, 4)
+  assert not found.directions[:, 4:].any()
+  assert not found.variances[:, 4:].any()
+  with pytest.warns(UserWarning, match="num_subclasses=6"):
+    subspaces = lelp_jax.subspaces_from_principal(
+      found, num_subclasses=6, key=jax.random.key(0)
+    )
+  assert not subspaces.directions[:, 4:].any()
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_fit_subspaces_does_not_depend_on_the_unit(rng, scale):
+  embeddings = jnp.asarray(rng.normal(size=(60, 8)), jnp.float32)
+  head = jnp.asarray(rng.normal(size=(8, 2)), jnp.float32)
+  fits = [
+    lelp_jax.fit_subspaces(
+      h, jnp.arange(60) % 2, head, num_subclasses=3, key=jax.random.key(0)
+    )
+    for h in (embeddings, embeddings * scale)
+  ]
+  np.testing.assert_allclose(
+    fits[1].directions * scale, fits[0].directions, rtol=1e-3, atol=1e-4
+  )
