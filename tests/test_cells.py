@@ -96,9 +96,9 @@ def test_row_name_tells_ablations_apart(config):
 
 def test_quickstart_has_the_cells_it_announces():
   expanded = list(cells.expand(quickstart.get_config()))
-  per_split = 1 + 3 + 3 * 4 * 2 + 1
+  per_split = 1 + 2 + 2 * 4 * 2 + 1
   assert len(expanded) == 5 * 10 * per_split
-  assert len(list(cells.expand(quickstart.get_config("smoke=True")))) == 36
+  assert len(list(cells.expand(quickstart.get_config("smoke=True")))) == 32
 
 
 def test_parse_arg_is_strict():

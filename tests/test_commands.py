@@ -44,12 +44,12 @@ def workdir(tmp_path_factory) -> pathlib.Path:
     "sweep", f"--config={_QUICKSTART}:smoke=True", f"--workdir={workdir}"
   )
   assert done.returncode == 0, done.stderr
-  assert "36 cells" in done.stdout
+  assert "32 cells" in done.stdout
   return workdir
 
 
 def test_sweep_leaves_a_result_for_every_cell(workdir):
-  assert len(list(workdir.glob("cells/*/*/*/trial*/result.json"))) == 36
+  assert len(list(workdir.glob("cells/*/*/*/trial*/result.json"))) == 32
   assert len(list(workdir.glob("teachers/*/result.json"))) == 2
   assert not (workdir / "checkpoints").exists() or not list(
     (workdir / "checkpoints").iterdir()

@@ -38,7 +38,9 @@ def builder(module: Any) -> tuple[Callable[[jax.Array], Any], Any]:
   if isinstance(module, nnx.Module):
     return lambda key: module, module
 
-  parameters = inspect.signature(module).parameters.values()
+  # Of a class, what its __init__ takes: NNX's metaclass hides it.
+  function = module.__init__ if inspect.isclass(module) else module
+  parameters = inspect.signature(function).parameters.values()
   by_name = any(
     p.name == "rngs" and p.kind is p.KEYWORD_ONLY for p in parameters
   )
