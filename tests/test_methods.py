@@ -7,6 +7,7 @@ import pytest
 
 import lelp_jax
 from experiments.data.types import Task
+from experiments.training import fitting
 from experiments.training import methods
 from lelp_jax.baselines import kd_loss
 from lelp_jax.models import Outputs
@@ -17,11 +18,11 @@ _TASK = Task("toy", 2, fine_to_class=(0, 1, 0, 1, 0))
 
 
 @pytest.fixture
-def statistics(rng) -> methods.TeacherStatistics:
+def statistics(rng) -> fitting.TeacherStatistics:
   embeddings = jnp.asarray(rng.normal(size=(80, 6)), jnp.float32)
   labels = jnp.arange(80) % 2
   moments = lelp_jax.class_moments(embeddings, labels, num_classes=2)
-  return methods.TeacherStatistics(
+  return fitting.TeacherStatistics(
     moments, jnp.asarray(rng.normal(size=(6, 2)), jnp.float32)
   )
 

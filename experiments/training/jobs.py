@@ -19,9 +19,9 @@ from ml_collections import ConfigDict
 from experiments.data.types import Splits
 from experiments.training import cells
 from experiments.training import loop
+from experiments.training.fitting import TeacherStatistics
 from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import METHODS
-from experiments.training.methods import TeacherStatistics
 from experiments.training.program import build
 from experiments.training.program import ROTATION
 from experiments.training.program import Spec

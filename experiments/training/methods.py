@@ -8,7 +8,6 @@ write its loss and its value here.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +19,8 @@ from ml_collections import ConfigDict
 
 import lelp_jax
 from experiments.data.types import Task
+from experiments.training.fitting import fitted_subspaces
+from experiments.training.fitting import TeacherStatistics
 from lelp_jax.baselines import kd_loss
 from lelp_jax.models import Outputs
 from lelp_jax.subsplit import masked_log_softmax
@@ -27,39 +28,6 @@ from lelp_jax.train_step import LossFn
 
 Hyperparameters = Mapping[str, jax.Array]
 Terms = tuple[jax.Array, jax.Array]
-
-
-class TeacherStatistics:
-  """What methods prepare their targets from, each part computed once.
-
-  Attributes:
-    moments: Moments of the teacher's embeddings of its training examples.
-    head_kernel: Weights of the teacher's last layer, ``[D, C]``.
-  """
-
-  def __init__(self, moments: lelp_jax.ClassMoments, head_kernel: jax.Array):
-    self.moments = moments
-    self.head_kernel = head_kernel
-    self._principal: dict[tuple[str, int], lelp_jax.PrincipalDirections] = {}
-
-  @property
-  def width(self) -> int:
-    """Width of the teacher's embeddings, D."""
-    return self.moments.mean.shape[-1]
-
-  def principal(
-    self, null_space: str, num_directions: int
-  ) -> lelp_jax.PrincipalDirections:
-    """Principal directions, decomposed once for all cells of a stack."""
-    wanted = null_space, num_directions
-    if wanted not in self._principal:
-      self._principal[wanted] = lelp_jax.principal_directions(
-        self.moments,
-        self.head_kernel,
-        num_directions=num_directions,
-        null_space=null_space,
-      )
-    return self._principal[wanted]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,33 +83,6 @@ def hyperparameter_arrays(config: ConfigDict) -> dict[str, np.float32]:
       f"got {loss.hard_label_weight}."
     )
   return {name: np.float32(value) for name, value in values.items()}
-
-
-def check_subspace(config: ConfigDict) -> None:
-  """Raises ValueError for options of a subspace that there are not.
-
-  Args:
-    config: `config.subspace` of a cell.
-  """
-  fields = ("kind", "null_space", "rotation", "normalization", "rank_deficient")
-  _check_subspace(tuple((name, config[name]) for name in fields))
-
-
-@functools.cache
-def _check_subspace(fields: tuple[tuple[str, str], ...]) -> None:
-  """Goes through the motions on shapes alone."""
-  config = ConfigDict(dict(fields) | {"num_subclasses": 1})
-
-  def fit(moments, head_kernel, key):
-    statistics = TeacherStatistics(moments, head_kernel)
-    return _subspaces(config, statistics, key, 1)
-
-  zeros = jnp.zeros
-  moments = lelp_jax.ClassMoments(zeros(2), zeros((2, 4)), zeros((2, 4, 4)))
-  try:
-    jax.eval_shape(fit, moments, zeros((4, 2)), jax.random.key(0))
-  except ValueError as error:
-    raise ValueError(f"config.subspace: {error}") from error
 
 
 def _class_nll(
@@ -298,7 +239,7 @@ def _lelp_targets(
   size: int,
 ) -> dict[str, Any]:
   """Subspaces of the cell's own S, padded to the largest of the stack."""
-  subspaces = _subspaces(config.subspace, teacher, key, size)
+  subspaces = fitted_subspaces(config.subspace, teacher, key, size)
   share = lelp_jax.variance_share(subspaces, teacher.moments)
   num_subclasses = subspaces.directions.shape[1]
   padding = ((0, 0), (0, size - num_subclasses), (0, 0))
@@ -308,37 +249,6 @@ def _lelp_targets(
     "where": np.broadcast_to(where, (task.num_classes, size)),
     "variance_share": share,
   }
-
-
-def _subspaces(
-  config: ConfigDict, teacher: TeacherStatistics, key: jax.Array, size: int
-) -> lelp_jax.Subspaces:
-  """The subspaces of LELP or of one of its ablations (appendix C)."""
-  if config.kind == "random":
-    return lelp_jax.random_subspaces(
-      teacher.moments,
-      num_subclasses=config.num_subclasses,
-      key=key,
-      normalization=config.normalization,
-    )
-  if config.kind == "identity":
-    return lelp_jax.identity_subspaces(
-      teacher.moments, normalization=config.normalization
-    )
-  if config.kind not in ("lelp", "pca"):
-    raise ValueError(
-      'config.subspace.kind must be "lelp", "pca", "random" or "identity", '
-      f"got {config.kind!r}."
-    )
-  plain = config.kind == "pca"
-  return lelp_jax.subspaces_from_principal(
-    teacher.principal("none" if plain else config.null_space, size),
-    num_subclasses=config.num_subclasses,
-    key=key,
-    rotation="none" if plain else config.rotation,
-    normalization=config.normalization,
-    rank_deficient=config.rank_deficient,
-  )
 
 
 def _oracle_num_subclasses(config: ConfigDict, task: Task, width: int) -> int:

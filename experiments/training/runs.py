@@ -27,7 +27,7 @@ from experiments.training import jobs
 from experiments.training import loop
 from experiments.training import recipe
 from experiments.training import teacher as teacher_lib
-from experiments.training.methods import check_subspace
+from experiments.training.fitting import check_subspace
 from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import METHODS
 from experiments.training.recipe import model_fns

@@ -20,7 +20,7 @@ from experiments.runtime.interrupts import Interrupts
 from experiments.training import cells
 from experiments.training import jobs
 from experiments.training import loop
-from experiments.training.methods import TeacherStatistics
+from experiments.training.fitting import TeacherStatistics
 from experiments.training.recipe import model_fns
 
 

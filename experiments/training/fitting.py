@@ -1,0 +1,113 @@
+"""What is fitted to a teacher once: moments, directions, subspaces."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+import lelp_jax
+
+
+class TeacherStatistics:
+  """What methods prepare their targets from, each part computed once.
+
+  Attributes:
+    moments: Moments of the teacher's embeddings of its training examples.
+    head_kernel: Weights of the teacher's last layer, ``[D, C]``.
+  """
+
+  def __init__(self, moments: lelp_jax.ClassMoments, head_kernel: jax.Array):
+    self.moments = moments
+    self.head_kernel = head_kernel
+    self._principal: dict[tuple[str, int], lelp_jax.PrincipalDirections] = {}
+
+  @property
+  def width(self) -> int:
+    """Width of the teacher's embeddings, D."""
+    return self.moments.mean.shape[-1]
+
+  def principal(
+    self, null_space: str, num_directions: int
+  ) -> lelp_jax.PrincipalDirections:
+    """Principal directions, decomposed once for all cells of a stack."""
+    wanted = null_space, num_directions
+    if wanted not in self._principal:
+      self._principal[wanted] = lelp_jax.principal_directions(
+        self.moments,
+        self.head_kernel,
+        num_directions=num_directions,
+        null_space=null_space,
+      )
+    return self._principal[wanted]
+
+
+def fitted_subspaces(
+  config: ConfigDict, teacher: TeacherStatistics, key: jax.Array, size: int
+) -> lelp_jax.Subspaces:
+  """Fits the subspaces of LELP or of one of its ablations (appendix C).
+
+  Args:
+    config: `config.subspace` of a cell.
+    teacher: What is known of the teacher.
+    key: Random key of rotation or directions.
+    size: The largest S of the stack, for one decomposition behind all.
+
+  Returns:
+    The subspaces, at the cell's own S.
+
+  Raises:
+    ValueError: If an option is unknown.
+  """
+  if config.kind == "random":
+    return lelp_jax.random_subspaces(
+      teacher.moments,
+      num_subclasses=config.num_subclasses,
+      key=key,
+      normalization=config.normalization,
+    )
+  if config.kind == "identity":
+    return lelp_jax.identity_subspaces(
+      teacher.moments, normalization=config.normalization
+    )
+  if config.kind not in ("lelp", "pca"):
+    raise ValueError(
+      'config.subspace.kind must be "lelp", "pca", "random" or "identity", '
+      f"got {config.kind!r}."
+    )
+  plain = config.kind == "pca"
+  return lelp_jax.subspaces_from_principal(
+    teacher.principal("none" if plain else config.null_space, size),
+    num_subclasses=config.num_subclasses,
+    key=key,
+    rotation="none" if plain else config.rotation,
+    normalization=config.normalization,
+    rank_deficient=config.rank_deficient,
+  )
+
+
+def check_subspace(config: ConfigDict) -> None:
+  """Raises ValueError for options of a subspace that there are not.
+
+  Args:
+    config: `config.subspace` of a cell.
+  """
+  fields = ("kind", "null_space", "rotation", "normalization", "rank_deficient")
+  _check_subspace(tuple((name, config[name]) for name in fields))
+
+
+@functools.cache
+def _check_subspace(fields: tuple[tuple[str, str], ...]) -> None:
+  """Goes through the motions on shapes alone."""
+  config = ConfigDict(dict(fields) | {"num_subclasses": 1})
+
+  def fit(moments, head_kernel, key):
+    statistics = TeacherStatistics(moments, head_kernel)
+    return fitted_subspaces(config, statistics, key, 1)
+
+  zeros = jnp.zeros
+  moments = lelp_jax.ClassMoments(zeros(2), zeros((2, 4)), zeros((2, 4, 4)))
+  try:
+    jax.eval_shape(fit, moments, zeros((4, 2)), jax.random.key(0))
+  except ValueError as error:
+    raise ValueError(f"config.subspace: {error}") from error
