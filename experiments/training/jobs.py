@@ -20,11 +20,11 @@ from experiments.data.types import Splits
 from experiments.training import cells
 from experiments.training import loop
 from experiments.training.fitting import TeacherStatistics
+from experiments.training.initial import ROTATION
+from experiments.training.initial import Spec
 from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import METHODS
 from experiments.training.program import build
-from experiments.training.program import ROTATION
-from experiments.training.program import Spec
 from experiments.training.recipe import model_fns
 from lelp_jax.models import Head
 from lelp_jax.train_step import TrainState

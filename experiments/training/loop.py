@@ -24,8 +24,8 @@ from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
 from experiments.runtime.metric_writer import MetricWriter
 from experiments.runtime.progress import Progress
+from experiments.training.initial import Spec
 from experiments.training.program import Program
-from experiments.training.program import Spec
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.train_step import TrainState
 

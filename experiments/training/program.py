@@ -14,66 +14,29 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 
 import lelp_jax
 from experiments.data import augment
 from experiments.data import batches
 from experiments.runtime import mesh as mesh_lib
+from experiments.training.initial import DATA
+from experiments.training.initial import initial_states
+from experiments.training.initial import root_key
+from experiments.training.initial import Spec
 from experiments.training.methods import METHODS
 from experiments.training.recipe import model_fns
 from experiments.training.recipe import optimizer
 from lelp_jax import metrics as metrics_lib
-from lelp_jax.models import Head
 from lelp_jax.models import Outputs
 from lelp_jax.train_step import make_eval_step
 from lelp_jax.train_step import make_train_step
 from lelp_jax.train_step import teacher_outputs
 from lelp_jax.train_step import TrainState
 
-# A trial is a seed, and each use of it folds in a number of its own. Programs
-# take seeds and make their keys inside, so no key is ever used twice.
-STUDENT, TEACHER, ROTATION, DATA = range(4)
-
 # Vmapped matrix products become one batched product; vmapped convolutions
 # become grouped ones, and XLA's convolutions on CPU are many times slower
 # inside a loop than outside one.
 _WITHOUT_CONVOLUTIONS = ("mlp",)
-
-
-@dataclasses.dataclass(frozen=True)
-class Spec:
-  """What a program is compiled for; equal specs share one compilation.
-
-  Attributes:
-    method: A key of `METHODS`.
-    student: Fields of the student's model and training, as JSON.
-    teacher: Those of the teacher's model, or None without a teacher.
-    num_classes: C.
-    num_subclasses: The largest S of the stack.
-    num_cells: Cells in the stack.
-    num_examples: Examples to train on.
-    input_shape: Shape of one example.
-    input_scale: What stored inputs are divided by.
-    cells: "auto", "vmap" or "map".
-  """
-
-  method: str
-  student: str
-  teacher: str | None
-  num_classes: int
-  num_subclasses: int
-  num_cells: int
-  num_examples: int
-  input_shape: tuple[int, ...]
-  input_scale: float
-  cells: str
-
-  @property
-  def recipe(self) -> dict[str, Any]:
-    """The student's fields."""
-    return json.loads(self.student)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +112,9 @@ def build(spec: Spec) -> Program:
 
   return Program(
     mesh=mesh,
-    init=jax.jit(functools.partial(_init, spec, tx), static_argnames="sizes"),
+    init=jax.jit(
+      functools.partial(initial_states, spec, tx), static_argnames="sizes"
+    ),
     train_chunk=_chunk(spec, step),
     eval_batch=jax.jit(eval_batch),
     embed=jax.jit(embed),
@@ -236,60 +201,13 @@ def _chunk(spec: Spec, step: Callable) -> Callable:
   return chunk_of_steps
 
 
-def _init(
-  spec: Spec,
-  tx: optax.GradientTransformation,
-  trials: jax.Array,
-  sizes: tuple[int, ...],
-) -> TrainState:
-  """States of all cells, each initialised at its own S, then padded."""
-  parts, order = [], []
-  for size in sorted(set(sizes)):
-    cells = [i for i, own in enumerate(sizes) if own == size]
-    init = jax.vmap(functools.partial(_init_one, spec, tx, size))
-    parts.append(init(trials[np.array(cells)]))
-    order += cells
-  back = np.argsort(order)
-  return jax.tree.map(lambda *x: jnp.concatenate(x)[back], *parts)
-
-
-def _init_one(
-  spec: Spec,
-  tx: optax.GradientTransformation,
-  num_subclasses: int,
-  trial: jax.Array,
-) -> TrainState:
-  """The state of one cell whose head is padded to the largest S."""
-  init_key, train_key = jax.random.split(_root(spec, trial))
-  model = model_fns(spec.recipe, spec.num_classes * num_subclasses)
-  inputs = jnp.zeros((1, *spec.input_shape), jnp.float32)
-  params, model_state = model.init(init_key, inputs)
-  padding = spec.num_subclasses - num_subclasses
-  if padding:
-    shape = (spec.num_classes, num_subclasses)
-    kernel, bias = model.head(params)
-    kernel = kernel.reshape(-1, *shape)
-    kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, padding)))
-    if bias is not None:
-      bias = jnp.pad(bias.reshape(shape), ((0, 0), (0, padding))).ravel()
-    head = Head(kernel.reshape(len(kernel), -1), bias)
-    params = model.with_head(params, head)
-  return TrainState.create(params, model_state, tx, train_key)
-
-
 def _floats(spec: Spec, inputs: jax.Array) -> jax.Array:
   return inputs.astype(jnp.float32) / spec.input_scale
 
 
-def _root(spec: Spec, seed: jax.Array) -> jax.Array:
-  """The key of a seed: a teacher never starts as a student of that seed."""
-  use = TEACHER if spec.teacher is None else STUDENT
-  return jax.random.fold_in(jax.random.key(seed), use)
-
-
 def _data_keys(spec: Spec, seed: jax.Array) -> jax.Array:
   """The keys of batch order and of augmentation."""
-  return jax.random.split(jax.random.fold_in(_root(spec, seed), DATA))
+  return jax.random.split(jax.random.fold_in(root_key(spec, seed), DATA))
 
 
 def _train_batch(

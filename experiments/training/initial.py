@@ -1,0 +1,118 @@
+"""What a stack of cells is, and the states it starts from."""
+
+import dataclasses
+import functools
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.training.recipe import model_fns
+from lelp_jax.models import Head
+from lelp_jax.train_step import TrainState
+
+# A trial is a seed, and each use of it folds in a number of its own. Programs
+# take seeds and make their keys inside, so no key is ever used twice.
+STUDENT, TEACHER, ROTATION, DATA = range(4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+  """What a program is compiled for; equal specs share one compilation.
+
+  Attributes:
+    method: A key of `METHODS`.
+    student: Fields of the student's model and training, as JSON.
+    teacher: Those of the teacher's model, or None without a teacher.
+    num_classes: C.
+    num_subclasses: The largest S of the stack.
+    num_cells: Cells in the stack.
+    num_examples: Examples to train on.
+    input_shape: Shape of one example.
+    input_scale: What stored inputs are divided by.
+    cells: "auto", "vmap" or "map".
+  """
+
+  method: str
+  student: str
+  teacher: str | None
+  num_classes: int
+  num_subclasses: int
+  num_cells: int
+  num_examples: int
+  input_shape: tuple[int, ...]
+  input_scale: float
+  cells: str
+
+  @property
+  def recipe(self) -> dict[str, Any]:
+    """The student's fields."""
+    return json.loads(self.student)
+
+
+def root_key(spec: Spec, seed: jax.Array) -> jax.Array:
+  """Makes the key of a seed; a teacher's is not that of a student.
+
+  Args:
+    spec: Tells which of the two it is.
+    seed: The seed, int32.
+
+  Returns:
+    The key, from which each use takes its own.
+  """
+  use = TEACHER if spec.teacher is None else STUDENT
+  return jax.random.fold_in(jax.random.key(seed), use)
+
+
+def initial_states(
+  spec: Spec,
+  tx: optax.GradientTransformation,
+  trials: jax.Array,
+  sizes: tuple[int, ...],
+) -> TrainState:
+  """Initialises each cell at its own S, then pads it to the largest.
+
+  Args:
+    spec: What the stack is.
+    tx: The optimizer.
+    trials: Seed of each cell, int32, ``[cells]``.
+    sizes: S of each cell.
+
+  Returns:
+    The states, a leading cell axis on each array.
+  """
+  parts, order = [], []
+  for size in sorted(set(sizes)):
+    cells = [i for i, own in enumerate(sizes) if own == size]
+    init = jax.vmap(functools.partial(_init_one, spec, tx, size))
+    parts.append(init(trials[np.array(cells)]))
+    order += cells
+  back = np.argsort(order)
+  return jax.tree.map(lambda *x: jnp.concatenate(x)[back], *parts)
+
+
+def _init_one(
+  spec: Spec,
+  tx: optax.GradientTransformation,
+  num_subclasses: int,
+  trial: jax.Array,
+) -> TrainState:
+  """The state of one cell whose head is padded to the largest S."""
+  init_key, train_key = jax.random.split(root_key(spec, trial))
+  model = model_fns(spec.recipe, spec.num_classes * num_subclasses)
+  inputs = jnp.zeros((1, *spec.input_shape), jnp.float32)
+  params, model_state = model.init(init_key, inputs)
+  padding = spec.num_subclasses - num_subclasses
+  if padding:
+    shape = (spec.num_classes, num_subclasses)
+    kernel, bias = model.head(params)
+    kernel = kernel.reshape(-1, *shape)
+    kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, padding)))
+    if bias is not None:
+      bias = jnp.pad(bias.reshape(shape), ((0, 0), (0, padding))).ravel()
+    head = Head(kernel.reshape(len(kernel), -1), bias)
+    params = model.with_head(params, head)
+  return TrainState.create(params, model_state, tx, train_key)
