@@ -19,7 +19,7 @@ venv: .venv/installed  ## Creates .venv with everything the other targets need.
 	@echo "Installing into .venv (once, about a minute) ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install -qq --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[experiments,test]'
+	  --constraint constraints.txt --editable '.[experiments,text,test]'
 	@touch $@
 
 quickstart: venv  ## Distils on scikit-learn's digits and prints the table.
