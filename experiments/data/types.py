@@ -1,10 +1,65 @@
 """What a dataset is to the rest: a task, and arrays of examples."""
 
 import dataclasses
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import Protocol
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray]
+
+class Source(Protocol):
+  """Raw examples with random access, wherever they come from.
+
+  An example is a dict: "id" (int or str, stable and unique in the source),
+  "text" (str) or "image" (uint8, ``[H, W, channels]``), "label" (int, or str
+  where the classes are named), and "fine_label" (int) where there is one.
+  """
+
+  def __len__(self) -> int:
+    """Returns the number of examples."""
+
+  def __getitem__(self, index: int, /) -> Mapping[str, Any]:
+    """Returns one example, an index in ``[0, len)``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ragged:
+  """Rows of different lengths in one flat array, such as token ids.
+
+  Attributes:
+    values: The rows one after another, ``[total]``; may be memory-mapped.
+    offsets: Where each row starts and the last ends, int64, ``[N + 1]``.
+  """
+
+  values: np.ndarray
+  offsets: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.offsets) - 1
+
+  def __getitem__(self, rows: Any) -> Any:
+    """Returns one row for an int, another `Ragged` for an array of rows."""
+    if isinstance(rows, int | np.integer):
+      return self.values[self.offsets[rows] : self.offsets[rows + 1]]
+    rows = np.arange(len(self))[rows]
+    return Ragged.concatenate([self[int(i)] for i in rows], self.values.dtype)
+
+  @property
+  def lengths(self) -> np.ndarray:
+    """The length of each row, int64, ``[N]``."""
+    return np.diff(self.offsets)
+
+  @classmethod
+  def concatenate(cls, rows: Sequence[Any], dtype: Any) -> "Ragged":
+    """Makes one from its rows."""
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    values = np.concatenate([np.empty(0, dtype), *rows], dtype=dtype)
+    return cls(values, offsets)
+
+
+Arrays = dict[str, Any]  # By name: an array or a `Ragged`, one row an example.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +98,9 @@ class Task:
 class Splits:
   """A dataset, divided. No example is in two splits but `transfer`'s.
 
-  Each split holds, by name: "inputs" (uint8 for images), "labels" (int32),
-  "fine_labels" (int32) where the data have them, and "ids" (int32, unique in
-  the dataset).
+  Each split holds, by name: "inputs" (uint8 for images, a `Ragged` of token
+  ids for text), "labels" (int32), "fine_labels" (int32) where the data have
+  them, and "ids" (int32, unique in the dataset).
 
   Attributes:
     task: What there is to learn.
