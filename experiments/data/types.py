@@ -55,8 +55,8 @@ class Ragged:
   def concatenate(cls, rows: Sequence[Any], dtype: Any) -> "Ragged":
     """Makes one from its rows."""
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    values = np.concatenate([np.empty(0, dtype), *rows], dtype=dtype)
-    return cls(values, offsets)
+    values = np.concatenate([np.empty(0, dtype), *map(np.asarray, rows)])
+    return cls(values.astype(dtype, copy=False), offsets)
 
 
 Arrays = dict[str, Any]  # By name: an array or a `Ragged`, one row an example.
