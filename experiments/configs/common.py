@@ -58,17 +58,27 @@ def base_config() -> ConfigDict:
   config.row = ""  # Which row; names a folder. By default the method.
   config.method = "lelp"  # A key of experiments.training.methods.METHODS.
   config.trial = 0  # Seeds initialisation, dropout, rotation, data order.
-  config.selection = "heldout"  # Which examples choose hyperparameters.
+  # Which examples choose hyperparameters: "heldout" from the training set, or
+  # "test", as the paper did.
+  config.selection = "heldout"
 
   config.data = ConfigDict()
   config.data.dataset = ""  # A key of experiments.data.DATASETS.
   config.data.options = ConfigDict()  # Arguments of its loader.
+  # Training data live on the devices, or on the host as text has to: "auto"
+  # (on the devices up to 1 GiB), "device" or "host".
+  config.data.placement = "auto"
+  # Text: batches are cut from this many batches sorted by length; 1 for
+  # batches at random, each padded to its longest text.
+  config.data.length_window = 32
+  config.data.embeddings = ""  # Folder of vectors, for `reads = "embeddings"`.
   # Trials that see the batches in one order share a stack, and its teacher's
   # forward pass. The paper's trials differ in it.
   config.data.shared_batch_order = False
 
   config.teacher = model()
   config.teacher.seed = 0
+  config.teacher.init_head = "pretrained"
   config.student = model()
 
   config.loss = ConfigDict()
@@ -107,7 +117,13 @@ def model() -> ConfigDict:
   fields = ConfigDict()
   fields.model = "mlp"  # A key of lelp_jax.models.MODELS.
   fields.options = ConfigDict()  # Arguments of its constructor.
-  fields.num_steps = 1000
+  fields.reads = "inputs"  # Or "embeddings", precomputed of each example.
+  # Where the body's weights are from: "random", a folder (Hugging Face's or a
+  # finished run's) or a hub id.
+  fields.init = "random"
+  # The last layer: "fresh", or "pretrained" where `init` has one that fits.
+  fields.init_head = "fresh"
+  fields.num_steps = 1000  # 0 takes a pretrained teacher as it is.
   fields.batch_size = 64
   fields.optimizer = "adam"  # Or "sgd".
   fields.momentum = 0.9  # Of "sgd".

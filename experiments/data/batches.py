@@ -35,9 +35,9 @@ def batch_indices(
   Raises:
     ValueError: If there are fewer examples than fill one batch.
   """
-  steps_per_epoch = _steps_per_epoch(num_examples, batch_size)
-  order = _epoch_order(key, step // steps_per_epoch, num_examples)
-  start = (step % steps_per_epoch) * batch_size
+  per_epoch = steps_per_epoch(num_examples, batch_size)
+  order = epoch_order(key, step // per_epoch, num_examples)
+  start = (step % per_epoch) * batch_size
   return jax.lax.dynamic_slice_in_dim(order, start, batch_size)
 
 
@@ -70,21 +70,27 @@ def chunk_indices(
   """
   if num_steps < 1:
     raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
-  steps_per_epoch = _steps_per_epoch(num_examples, batch_size)
+  per_epoch = steps_per_epoch(num_examples, batch_size)
   # Wherever it starts, a chunk touches no more epochs than this.
-  num_epochs = (num_steps - 2) // steps_per_epoch + 2
-  first = step // steps_per_epoch
-  orders = jax.vmap(lambda i: _epoch_order(key, first + i, num_examples))(
+  num_epochs = (num_steps - 2) // per_epoch + 2
+  first = step // per_epoch
+  orders = jax.vmap(lambda i: epoch_order(key, first + i, num_examples))(
     jnp.arange(num_epochs)
   )
-  batches = orders[:, : steps_per_epoch * batch_size].reshape(-1, batch_size)
-  return jax.lax.dynamic_slice_in_dim(
-    batches, step % steps_per_epoch, num_steps
-  )
+  batches = orders[:, : per_epoch * batch_size].reshape(-1, batch_size)
+  return jax.lax.dynamic_slice_in_dim(batches, step % per_epoch, num_steps)
 
 
-def _steps_per_epoch(num_examples: int, batch_size: int) -> int:
-  """Returns how many full batches there are, which must be some."""
+def steps_per_epoch(num_examples: int, batch_size: int) -> int:
+  """Returns how many full batches there are, which must be some.
+
+  Args:
+    num_examples: Number of examples, N.
+    batch_size: Number of examples in a batch, B.
+
+  Raises:
+    ValueError: If there are fewer examples than fill one batch.
+  """
   if batch_size < 1:
     raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
   if batch_size > num_examples:
@@ -95,10 +101,19 @@ def _steps_per_epoch(num_examples: int, batch_size: int) -> int:
   return num_examples // batch_size
 
 
-def _epoch_order(
+def epoch_order(
   key: jax.Array, epoch: jax.Array | int, num_examples: int
 ) -> jax.Array:
-  """Returns all positions in the order of one epoch, int32 [N]."""
+  """Returns all positions in the order of one epoch.
+
+  Args:
+    key: The run's key for its data order.
+    epoch: Number of the epoch, from 0; may be traced.
+    num_examples: Number of examples, N.
+
+  Returns:
+    A permutation, int32 [N].
+  """
   key = jax.random.fold_in(key, epoch)
   return jax.random.permutation(key, jnp.arange(num_examples, dtype=jnp.int32))
 

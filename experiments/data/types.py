@@ -1,6 +1,7 @@
 """What a dataset is to the rest: a task, and arrays of examples."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -46,7 +47,7 @@ class Ragged:
     rows = np.arange(len(self))[rows]
     return Ragged.concatenate([self[int(i)] for i in rows], self.values.dtype)
 
-  @property
+  @functools.cached_property
   def lengths(self) -> np.ndarray:
     """The length of each row, int64, ``[N]``."""
     return np.diff(self.offsets)
@@ -108,6 +109,7 @@ class Splits:
     transfer: The part of `train` that students train on.
     validation: What settings are chosen on; nothing trains on it.
     test: What the reported numbers are measured on.
+    digest: Names the contents where they could change under the same name.
   """
 
   task: Task
@@ -115,3 +117,4 @@ class Splits:
   transfer: Arrays
   validation: Arrays
   test: Arrays
+  digest: str = ""

@@ -31,9 +31,11 @@ class Spec:
     num_subclasses: The largest S of the stack.
     num_cells: Cells in the stack.
     num_examples: Examples to train on.
-    input_shape: Shape of one example.
+    shapes: Shape of one example's "inputs", and of its "embeddings" where it
+      has them; None for text.
     input_scale: What stored inputs are divided by.
     cells: "auto", "vmap" or "map".
+    on_device: Whether the examples are on the devices, or come from a `Feed`.
   """
 
   method: str
@@ -43,14 +45,22 @@ class Spec:
   num_subclasses: int
   num_cells: int
   num_examples: int
-  input_shape: tuple[int, ...]
+  shapes: tuple[tuple[str, tuple[int, ...] | None], ...]
   input_scale: float
   cells: str
+  on_device: bool = True
 
   @property
   def recipe(self) -> dict[str, Any]:
     """The student's fields."""
     return json.loads(self.student)
+
+  def example(self) -> Any:
+    """What the student reads, of the smallest size, to initialise it with."""
+    shape = dict(self.shapes)[self.recipe["reads"]]
+    if shape is None:
+      return {"input_ids": jnp.zeros((1, 8), jnp.int32)}
+    return jnp.zeros((1, *shape), jnp.float32)
 
 
 def root_key(spec: Spec, seed: jax.Array) -> jax.Array:
@@ -72,6 +82,7 @@ def initial_states(
   tx: optax.GradientTransformation,
   trials: jax.Array,
   sizes: tuple[int, ...],
+  pretrained: tuple[Any, ...] = (),
 ) -> TrainState:
   """Initialises each cell at its own S, then pads it to the largest.
 
@@ -80,6 +91,8 @@ def initial_states(
     tx: The optimizer.
     trials: Seed of each cell, int32, ``[cells]``.
     sizes: S of each cell.
+    pretrained: Parameters, with or without a head, and model state that every
+      cell starts from; () for none.
 
   Returns:
     The states, a leading cell axis on each array.
@@ -87,7 +100,7 @@ def initial_states(
   parts, order = [], []
   for size in sorted(set(sizes)):
     cells = [i for i, own in enumerate(sizes) if own == size]
-    init = jax.vmap(functools.partial(_init_one, spec, tx, size))
+    init = jax.vmap(functools.partial(_init_one, spec, tx, size, pretrained))
     parts.append(init(trials[np.array(cells)]))
     order += cells
   back = np.argsort(order)
@@ -98,13 +111,18 @@ def _init_one(
   spec: Spec,
   tx: optax.GradientTransformation,
   num_subclasses: int,
+  pretrained: tuple[Any, ...],
   trial: jax.Array,
 ) -> TrainState:
   """The state of one cell whose head is padded to the largest S."""
   init_key, train_key = jax.random.split(root_key(spec, trial))
   model = model_fns(spec.recipe, spec.num_classes * num_subclasses)
-  inputs = jnp.zeros((1, *spec.input_shape), jnp.float32)
-  params, model_state = model.init(init_key, inputs)
+  params, model_state = model.init(init_key, spec.example())
+  if pretrained:
+    from lelp_jax.models.grafting import graft_pretrained  # TMP
+
+    params = graft_pretrained(params, pretrained[0])
+    model_state = {**model_state, **pretrained[1]}
   padding = spec.num_subclasses - num_subclasses
   if padding:
     shape = (spec.num_classes, num_subclasses)

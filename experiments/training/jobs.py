@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.data.feed import Feed
+from experiments.data.types import Ragged
 from experiments.data.types import Splits
 from experiments.training import cells
 from experiments.training import loop
@@ -29,8 +31,8 @@ from experiments.training.recipe import model_fns
 from lelp_jax.models import Head
 from lelp_jax.train_step import TrainState
 
-# What losses read of an example; not every data set has fine labels.
-_TRAINED_ON = ("inputs", "labels", "fine_labels")
+# Larger training sets stay on the host.
+_MOST_ON_DEVICE = 2**30
 
 
 def make_job(
@@ -62,6 +64,7 @@ def make_job(
       f"unknown method {first.method!r}; there are {sorted(METHODS)}."
     )
   method, task = METHODS[first.method], splits.task
+  train = {k: train[k] for k in loop.READ if k in train}
   width = teacher.statistics.width if teacher else 0
   sizes = tuple(method.num_subclasses(c, task, width) for c in configs)
   spec = Spec(
@@ -72,10 +75,12 @@ def make_job(
     num_subclasses=max(sizes),
     num_cells=len(configs),
     num_examples=len(train["labels"]),
-    input_shape=tuple(train["inputs"].shape[1:]),
+    shapes=_shapes(train),
     input_scale=task.scale,
     cells=first.stack.cells,
+    on_device=_on_device(first.data.placement, train),
   )
+  start = _pretrained(spec.recipe)
   statistics = teacher.statistics if teacher else None
   scalars = [hyperparameter_arrays(config) for config in configs]
   return loop.Job(
@@ -84,17 +89,22 @@ def make_job(
     trials=np.array([config.trial for config in configs], np.int32),
     sizes=sizes,
     shared_targets=method.shared_targets(task, statistics, max(sizes)),
+    pretrained=(start.params, start.model_state) if start else (),
     targets=_stacked_targets(configs, splits, statistics, max(sizes)),
     hyperparameters={k: np.stack([s[k] for s in scalars]) for k in scalars[0]},
     teacher=(teacher.params, teacher.model_state) if teacher else (),
     # Trials that share the order of their batches have it from one seed.
     data_seed=np.int32(0 if first.data.shared_batch_order else first.trial),
-    train={k: train[k] for k in _TRAINED_ON if k in train},
+    train=train
+    if spec.on_device
+    else Feed(train, spec.recipe["batch_size"], first.data.length_window),
     validation=splits.validation,
     fingerprint={
       "names": list(names),
       "spec": json.loads(json.dumps(dataclasses.asdict(spec))),
       "teacher": teacher.summary["digest"] if teacher else None,
+      "pretrained": start.digest if start else None,
+      "data": splits.digest,
     },
   )
 
@@ -178,6 +188,51 @@ def _model_json(fields: ConfigDict) -> str:
   return json.dumps(plain, sort_keys=True)
 
 
+def _pretrained(recipe: Mapping[str, Any]) -> Any:
+  """The weights that training starts from, without a head if that is fresh."""
+  if recipe["init"] == "random":
+    return None
+  from experiments.training.pretrained import load_pretrained  # TMP
+
+  start = load_pretrained(recipe["init"], recipe)
+  if recipe["init_head"] == "pretrained":
+    return start
+  body = {name: part for name, part in start.params.items() if name != "head"}
+  return dataclasses.replace(start, params=body)
+
+
+def _shapes(
+  arrays: Mapping[str, Any],
+) -> tuple[tuple[str, tuple[int, ...] | None], ...]:
+  """The shape of one example's parts, None for text."""
+  names = [name for name in ("inputs", "embeddings") if name in arrays]
+  return tuple(
+    (
+      name,
+      None if isinstance(arrays[name], Ragged) else arrays[name].shape[1:],
+    )
+    for name in names
+  )
+
+
+def _on_device(placement: str, arrays: Mapping[str, Any]) -> bool:
+  """Whether training examples are put on the devices."""
+  if placement not in ("auto", "device", "host"):
+    raise ValueError(
+      'config.data.placement must be "auto", "device" or "host", got '
+      f"{placement!r}."
+    )
+  text = any(isinstance(array, Ragged) for array in arrays.values())
+  if text and placement == "device":
+    raise ValueError(
+      'config.data.placement="device" is for images and vectors: text is '
+      'padded batch by batch, on the host. Use "auto".'
+    )
+  if text or placement != "auto":
+    return placement == "device"
+  return sum(array.nbytes for array in arrays.values()) <= _MOST_ON_DEVICE
+
+
 def _rotation_key(config: ConfigDict) -> jax.Array:
   return jax.random.fold_in(jax.random.key(config.trial), ROTATION)
 
@@ -200,8 +255,7 @@ def _stacked_targets(
 def _num_parameters(spec: Spec, num_subclasses: int) -> int:
   """Parameters of a student at its own S, without the padding of its stack."""
   model = model_fns(spec.recipe, spec.num_classes * num_subclasses)
-  inputs = jax.ShapeDtypeStruct((1, *spec.input_shape), jnp.float32)
-  params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
+  params, _ = jax.eval_shape(model.init, jax.random.key(0), spec.example())
   return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.data import batches
+from experiments.data import feed
 from experiments.runtime import mesh as mesh_lib
 from experiments.runtime.checkpoints import Checkpoints
 from experiments.runtime.interrupts import Interrupted
@@ -29,7 +29,10 @@ from experiments.training.program import Program
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.train_step import TrainState
 
-Arrays = Mapping[str, np.ndarray]
+Arrays = Mapping[str, Any]
+
+# What models and losses read of an example; not every data set has all.
+READ = ("inputs", "embeddings", "labels", "fine_labels")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +44,13 @@ class Job:
     program: The compiled functions.
     trials: Seed of each cell, int32, ``[cells]``.
     sizes: S of each cell.
+    pretrained: Parameters and model state to start from, or ().
     shared_targets: What the method prepared for all cells alike.
     targets: What it prepared for each, a leading cell axis on each array.
     hyperparameters: Scalars, ``[cells]`` each.
     teacher: ``(params, model_state)`` of the teacher, or ().
     data_seed: Seed of batch order and augmentation, int32.
-    train: Examples to train on.
+    train: Examples to train on, arrays for the devices or a `Feed`.
     validation: Held-out examples, evaluated after each chunk.
     fingerprint: What must be the same for a checkpoint to be continued.
   """
@@ -55,12 +59,13 @@ class Job:
   program: Program
   trials: np.ndarray
   sizes: tuple[int, ...]
+  pretrained: tuple[Any, ...]
   shared_targets: dict[str, Any]
   targets: dict[str, Any]
   hyperparameters: Mapping[str, np.ndarray]
   teacher: tuple[Any, ...]
   data_seed: np.int32
-  train: Arrays
+  train: Arrays | feed.Feed
   validation: Arrays
   fingerprint: Mapping[str, Any]
 
@@ -107,7 +112,9 @@ def train(
   recipe = job.spec.recipe
   num_steps, chunk = recipe["num_steps"], recipe["steps_per_chunk"]
   mesh = job.program.mesh
-  states = job.program.init(job.trials, sizes=job.sizes)
+  states = job.program.init(
+    job.trials, sizes=job.sizes, pretrained=job.pretrained
+  )
   states = mesh_lib.place(states, mesh_lib.cell_sharding(mesh))
   fixed = placed(job)
   with contextlib.ExitStack() as stack:
@@ -167,7 +174,8 @@ def evaluate(
   teacher, shared, targets, scalars, *_ = placed(job)
   size = min(job.spec.recipe["eval_batch_size"], len(arrays["labels"]))
   means: dict[str, metrics_lib.Mean] = {}
-  for batch in batches.eval_batches(arrays, size):
+  kept = {name: arrays[name] for name in READ if name in arrays}
+  for batch in feed.eval_batches(kept, size):
     part = job.program.eval_batch(
       states, teacher, shared, targets, scalars, batch
     )
@@ -179,9 +187,7 @@ def _like(
   job: Job, states: TrainState, fixed: tuple[Any, ...]
 ) -> dict[str, Any]:
   """What a checkpoint holds, as shapes where there are no arrays yet."""
-  _, metrics = jax.eval_shape(
-    job.program.train_chunk, states, *fixed, jnp.int32(0)
-  )
+  metrics = job.program.metric_shapes(states, *fixed, jnp.int32(0))
   return {"states": states, "metrics": metrics}
 
 
@@ -201,7 +207,9 @@ def placed(job: Job) -> tuple[Any, ...]:
     mesh_lib.place(job.shared_targets, everywhere),
     mesh_lib.place(job.targets, cells),
     mesh_lib.place(dict(job.hyperparameters), cells),
-    mesh_lib.place(dict(job.train), everywhere),
+    job.train
+    if isinstance(job.train, feed.Feed)
+    else mesh_lib.place(dict(job.train), everywhere),
     mesh_lib.place(job.data_seed, everywhere),
   )
 

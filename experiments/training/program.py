@@ -14,10 +14,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import lelp_jax
 from experiments.data import augment
 from experiments.data import batches
+from experiments.data.feed import Feed
 from experiments.runtime import mesh as mesh_lib
 from experiments.training.initial import DATA
 from experiments.training.initial import initial_states
@@ -25,6 +27,7 @@ from experiments.training.initial import root_key
 from experiments.training.initial import Spec
 from experiments.training.methods import METHODS
 from experiments.training.recipe import model_fns
+from experiments.training.recipe import model_inputs
 from experiments.training.recipe import optimizer
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.models import Outputs
@@ -45,13 +48,16 @@ class Program:
 
   Attributes:
     mesh: Devices, axes ("cell", "data").
-    init: ``(trials [cells], sizes=) -> states``, each cell at its own S.
+    init: ``(trials [cells], sizes=, pretrained=()) -> states``, each cell at
+      its own S.
     train_chunk: ``(states, teacher, shared targets, targets, hyperparameters,
-      arrays, data_seed, first_step) -> (states, metrics)``, of a fixed number
-      of steps; metrics are means over them, ``[cells]``.
+      examples, data_seed, first_step) -> (states, metrics)``, of a fixed
+      number of steps; metrics are means over them, ``[cells]``. The examples
+      are arrays on the devices or a `Feed`, as the spec says.
     eval_batch: ``(states, teacher, shared targets, targets, hyperparameters,
       batch) -> dict of Mean`` with a leading cell axis.
-    embed: ``(params, model_state, inputs) -> Outputs`` of one cell.
+    embed: ``(params, model_state, batch) -> Outputs`` of one cell.
+    metric_shapes: ``train_chunk``'s arguments to the shapes of its metrics.
   """
 
   mesh: jax.sharding.Mesh
@@ -59,6 +65,7 @@ class Program:
   train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
   eval_batch: Callable[..., dict[str, metrics_lib.Mean]]
   embed: Callable[..., Outputs]
+  metric_shapes: Callable[..., dict[str, jax.ShapeDtypeStruct]]
 
 
 @functools.lru_cache(maxsize=64)
@@ -80,16 +87,16 @@ def build(spec: Spec) -> Program:
   )
   student = model_fns(recipe, spec.num_classes * spec.num_subclasses)
   tx = optimizer(recipe)
-  teacher_apply = _teacher_apply(spec)
+  with_outputs = functools.partial(_with_outputs, spec, _teacher_apply(spec))
   train_step = make_train_step(student.apply, METHODS[spec.method].loss, tx)
   eval_step = make_eval_step(student.apply, _eval_metrics(spec.num_classes))
 
   def on_cells(function):
     return _over_cells(function, spec.num_cells, mapped)
 
-  def step(states, teacher, shared, targets, scalars, arrays, seed, place):
-    batch = _train_batch(spec, mesh, arrays, seed, *place)
-    batch |= _teacher_part(teacher_apply, teacher, batch["inputs"])
+  def step(states, teacher, shared, targets, scalars, seed, number, batch):
+    batch = _augmented(spec, batch, seed, number)
+    batch = with_outputs(teacher, batch)
 
     def one_cell(state, scalars, targets):
       return train_step(state, batch, scalars, shared | targets)
@@ -97,8 +104,7 @@ def build(spec: Spec) -> Program:
     return on_cells(one_cell)(states, scalars, targets)
 
   def eval_batch(states, teacher, shared, targets, scalars, batch):
-    batch = batch | {"inputs": _floats(spec, batch["inputs"])}
-    batch |= _teacher_part(teacher_apply, teacher, batch["inputs"])
+    batch = with_outputs(teacher, batch)
 
     def one_cell(state, scalars, targets):
       params, model_state = state.params, state.model_state
@@ -106,8 +112,8 @@ def build(spec: Spec) -> Program:
 
     return on_cells(one_cell)(states, scalars, targets)
 
-  def embed(params, model_state, inputs):
-    inputs = _floats(spec, inputs)
+  def embed(params, model_state, batch):
+    inputs = model_inputs(recipe, batch, spec.input_scale)
     return student.apply(params, model_state, inputs, train=False)[0]
 
   return Program(
@@ -115,9 +121,10 @@ def build(spec: Spec) -> Program:
     init=jax.jit(
       functools.partial(initial_states, spec, tx), static_argnames="sizes"
     ),
-    train_chunk=_chunk(spec, step),
+    train_chunk=_chunk(spec, mesh, step),
     eval_batch=jax.jit(eval_batch),
     embed=jax.jit(embed),
+    metric_shapes=functools.partial(_metric_shapes, spec, step),
   )
 
 
@@ -158,9 +165,11 @@ def _over_cells(function: Callable, num_cells: int, mapped: bool) -> Callable:
   return jax.vmap(function)
 
 
-def _chunk(spec: Spec, step: Callable) -> Callable:
+def _chunk(spec: Spec, mesh: jax.sharding.Mesh, step: Callable) -> Callable:
   """Takes a chunk of steps; returns the states and each metric's mean."""
   length = spec.recipe["steps_per_chunk"]
+  sharding = mesh_lib.batch_sharding(mesh)
+  jitted = jax.jit(step, donate_argnums=0)
 
   def places(seed, first):
     """The number and the examples of each step of the chunk."""
@@ -173,36 +182,65 @@ def _chunk(spec: Spec, step: Callable) -> Callable:
     )
     return first + jnp.arange(length, dtype=jnp.int32), rows
 
-  if _scanned(spec):
+  def gathered_step(states, *arguments):
+    *fixed, arrays, seed, (number, rows) = arguments
+    batch = batches.gather(arrays, rows)
+    batch = jax.lax.with_sharding_constraint(batch, sharding)
+    return step(states, *fixed, seed, number, batch)
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def chunk(states, *arguments):
-      *fixed, seed, first = arguments
-      states, metrics = jax.lax.scan(
-        lambda states, place: step(states, *fixed, seed, place),
-        states,
-        places(seed, first),
-      )
-      return states, {name: x.mean(axis=0) for name, x in metrics.items()}
+  @functools.partial(jax.jit, donate_argnums=0)
+  def scanned(states, *arguments):
+    *fixed, seed, first = arguments
+    states, metrics = jax.lax.scan(
+      lambda states, place: gathered_step(states, *fixed, seed, place),
+      states,
+      places(seed, first),
+    )
+    return states, {name: x.mean(axis=0) for name, x in metrics.items()}
 
-    return chunk
-  jitted = jax.jit(step, donate_argnums=0)
+  jitted_gathered = jax.jit(gathered_step, donate_argnums=0)
   jitted_places = jax.jit(places)
 
-  def chunk_of_steps(states, *arguments):
-    *_, seed, first = arguments
+  def stepped(states, *arguments):
+    *fixed, seed, first = arguments
     taken = []
     for place in zip(*jitted_places(seed, first), strict=True):
-      states, metrics = jitted(states, *arguments[:-1], place)
+      states, metrics = jitted_gathered(states, *fixed, seed, place)
       taken.append(metrics)
-    stacked = jax.tree.map(lambda *values: jnp.stack(values), *taken)
-    return states, {name: x.mean(axis=0) for name, x in stacked.items()}
+    return states, _mean(taken)
 
-  return chunk_of_steps
+  def fed(states, *arguments):
+    *fixed, feed, seed, first = arguments
+    key, taken = _data_keys(spec, seed)[0], []
+    batches_ahead = feed.batches(key, int(first), length, sharding)
+    for number, batch in enumerate(batches_ahead, start=int(first)):
+      number = jnp.int32(number)
+      states, metrics = jitted(states, *fixed, seed, number, batch)
+      taken.append(metrics)
+    return states, _mean(taken)
+
+  if not spec.on_device:
+    return fed
+  return scanned if _scanned(spec) else stepped
 
 
-def _floats(spec: Spec, inputs: jax.Array) -> jax.Array:
-  return inputs.astype(jnp.float32) / spec.input_scale
+def _mean(taken: list[dict[str, jax.Array]]) -> dict[str, jax.Array]:
+  """The mean of each metric over the steps of a chunk."""
+  stacked = jax.tree.map(lambda *values: jnp.stack(values), *taken)
+  return {name: values.mean(axis=0) for name, values in stacked.items()}
+
+
+def _metric_shapes(
+  spec: Spec, step: Callable, states: TrainState, *arguments: Any
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """What `train_chunk` returns beside the states."""
+  *fixed, examples, seed, first = arguments
+  if isinstance(examples, Feed):
+    batch = examples.example()
+  else:
+    rows = np.arange(spec.recipe["batch_size"])
+    batch = jax.eval_shape(batches.gather, examples, rows)
+  return jax.eval_shape(step, states, *fixed, seed, first, batch)[1]
 
 
 def _data_keys(spec: Spec, seed: jax.Array) -> jax.Array:
@@ -210,28 +248,21 @@ def _data_keys(spec: Spec, seed: jax.Array) -> jax.Array:
   return jax.random.split(jax.random.fold_in(root_key(spec, seed), DATA))
 
 
-def _train_batch(
-  spec: Spec,
-  mesh: jax.sharding.Mesh,
-  arrays: Mapping[str, jax.Array],
-  seed: jax.Array,
-  step: jax.Array,
-  rows: jax.Array,
+def _augmented(
+  spec: Spec, batch: Mapping[str, Any], seed: jax.Array, step: jax.Array
 ) -> dict[str, Any]:
-  """The batch of a step, a function of seed and step alone, augmented."""
-  recipe = spec.recipe
-  batch = batches.gather(arrays, rows)
-  batch = jax.lax.with_sharding_constraint(batch, mesh_lib.batch_sharding(mesh))
-  shift = augment.shift_pixels(recipe["max_shift"], spec.input_shape[0])
-  if shift or recipe["flip"]:
-    batch["inputs"] = augment.random_flip_and_shift(
-      jax.random.fold_in(_data_keys(spec, seed)[1], step),
-      batch["inputs"],
-      max_shift=shift,
-      flip=recipe["flip"],
-    )
-  batch["inputs"] = _floats(spec, batch["inputs"])
-  return batch
+  """A training batch with its images shifted and mirrored at random."""
+  recipe, shape = spec.recipe, dict(spec.shapes)["inputs"]
+  shift = augment.shift_pixels(recipe["max_shift"], shape[0] if shape else 1)
+  if not shift and not recipe["flip"]:
+    return dict(batch)
+  images = augment.random_flip_and_shift(
+    jax.random.fold_in(_data_keys(spec, seed)[1], step),
+    batch["inputs"],
+    max_shift=shift,
+    flip=recipe["flip"],
+  )
+  return {**batch, "inputs": images}
 
 
 def _teacher_apply(spec: Spec) -> Callable[..., Any] | None:
@@ -240,15 +271,22 @@ def _teacher_apply(spec: Spec) -> Callable[..., Any] | None:
   return model_fns(json.loads(spec.teacher), spec.num_classes).apply
 
 
-def _teacher_part(
-  teacher_apply: Callable[..., Any] | None, teacher: Any, inputs: jax.Array
-) -> dict[str, Outputs]:
-  """The teacher's outputs on a batch, computed once for all cells."""
-  if teacher_apply is None:
-    return {}
-  params, model_state = teacher
-  outputs = teacher_outputs(teacher_apply, params, model_state, inputs)
-  return {"teacher": outputs}
+def _with_outputs(
+  spec: Spec,
+  teacher_apply: Callable[..., Any] | None,
+  teacher: Any,
+  batch: Mapping[str, Any],
+) -> dict[str, Any]:
+  """The batch as the student reads it, and the teacher's outputs on it.
+
+  These are computed once for all cells.
+  """
+  scale = spec.input_scale
+  outputs = {}
+  if spec.teacher is not None:
+    inputs = model_inputs(json.loads(spec.teacher), batch, scale)
+    outputs["teacher"] = teacher_outputs(teacher_apply, *teacher, inputs)
+  return {**batch, "inputs": model_inputs(spec.recipe, batch, scale)} | outputs
 
 
 def _eval_metrics(num_classes: int) -> Callable[..., dict[str, jax.Array]]:

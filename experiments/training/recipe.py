@@ -4,10 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from lelp_jax.models import ModelFns
 from lelp_jax.models import MODELS
+
+_OPTIONS = {
+  "reads": ("inputs", "embeddings"),
+  "init_head": ("fresh", "pretrained"),
+}
 
 
 def model_fns(fields: Mapping[str, Any], num_outputs: int) -> ModelFns:
@@ -37,6 +43,23 @@ def model_fns(fields: Mapping[str, Any], num_outputs: int) -> ModelFns:
     )
 
 
+def model_inputs(
+  fields: Mapping[str, Any], batch: Mapping[str, Any], scale: float
+) -> Any:
+  """Returns what a model is called with: its part of a batch, as floats.
+
+  Args:
+    fields: `reads` names the part.
+    batch: Arrays, and a dict of them for text, which stays as it is.
+    scale: What images are divided by.
+  """
+  part = batch[fields["reads"]]
+  if isinstance(part, Mapping):
+    return part
+  part = part.astype(jnp.float32)
+  return part / scale if fields["reads"] == "inputs" else part
+
+
 def check(recipe: Mapping[str, Any]) -> None:
   """Raises ValueError for a model or a training that there cannot be.
 
@@ -44,11 +67,21 @@ def check(recipe: Mapping[str, Any]) -> None:
     recipe: Fields of `experiments.configs.common.model`.
   """
   chunk, steps = recipe["steps_per_chunk"], recipe["num_steps"]
-  if chunk < 1 or steps < 1 or steps % chunk:
+  if chunk < 1 or steps < 0 or steps % chunk:
     raise ValueError(
       f"steps_per_chunk={chunk} must divide num_steps={steps}, so that every "
       "chunk is the same program."
     )
+  if not steps and recipe["init"] == "random":
+    raise ValueError(
+      'num_steps=0 leaves a model as random as it starts: set "init" to a '
+      "folder or a hub id, or train it."
+    )
+  for name, options in _OPTIONS.items():
+    if recipe[name] not in options:
+      raise ValueError(
+        f"{name} must be one of {options}, got {recipe[name]!r}."
+      )
   model_fns(recipe, 1)
   optimizer(recipe)
 
@@ -68,7 +101,7 @@ def optimizer(recipe: Mapping[str, Any]) -> optax.GradientTransformation:
   rate = recipe["learning_rate"]
   if recipe["schedule"] == "cosine":
     schedule = optax.cosine_decay_schedule(
-      rate, recipe["num_steps"], alpha=1e-6 / rate
+      rate, max(1, recipe["num_steps"]), alpha=1e-6 / rate
     )
   elif recipe["schedule"] == "constant":
     schedule = optax.constant_schedule(rate)

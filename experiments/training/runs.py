@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.data import batches
 from experiments.data import DATASETS
+from experiments.data import feed
 from experiments.data.types import Splits
 from experiments.runtime import locks
 from experiments.runtime import mesh as mesh_lib
@@ -31,6 +31,7 @@ from experiments.training.fitting import check_subspace
 from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import METHODS
 from experiments.training.recipe import model_fns
+from experiments.training.recipe import model_inputs
 
 
 def run_cells(
@@ -173,14 +174,14 @@ def student_embeddings(config: ConfigDict, workdir: pathlib.Path) -> np.ndarray:
   fields = cells.plain(config.student)
   num_outputs = model_fns(fields, 1).head(params).kernel.shape[-1]
   apply = jax.jit(model_fns(fields, num_outputs).apply)
-  parts = []
-  for batch in batches.eval_batches(
-    splits.test, config.student.eval_batch_size
-  ):
-    inputs = batch["inputs"].astype(np.float32) / splits.task.scale
+  kept = {k: splits.test[k] for k in loop.READ if k in splits.test}
+  parts, rows = [], []
+  for batch in feed.eval_batches(kept, config.student.eval_batch_size):
+    inputs = model_inputs(fields, batch, splits.task.scale)
     outputs, _ = apply(params, model_state, inputs)
     parts.append(np.asarray(outputs.embeddings)[batch["mask"]])
-  return np.concatenate(parts)
+    rows.append(batch["rows"][batch["mask"]])
+  return np.concatenate(parts)[np.argsort(np.concatenate(rows))]
 
 
 def _result_path(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path:

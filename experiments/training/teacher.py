@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 import lelp_jax
-from experiments.data import batches
+from experiments.data import feed
 from experiments.data.types import Splits
 from experiments.runtime import checkpoints
 from experiments.runtime import locks
@@ -134,8 +134,9 @@ def _moments(
   """Moments of the embeddings: one clean pass over the training set (A-12)."""
   moments = None
   size = min(job.spec.recipe["eval_batch_size"], len(splits.train["labels"]))
-  for batch in batches.eval_batches(splits.train, size):
-    outputs = job.program.embed(params, model_state, batch["inputs"])
+  kept = {k: splits.train[k] for k in loop.READ if k in splits.train}
+  for batch in feed.eval_batches(kept, size):
+    outputs = job.program.embed(params, model_state, batch)
     part = lelp_jax.class_moments(
       outputs.embeddings,
       jnp.asarray(batch["labels"]),

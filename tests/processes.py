@@ -1,0 +1,62 @@
+"""Several JAX processes on this machine, each of them one Python program."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+_SETUP = """
+import sys
+import jax
+jax.config.update("jax_num_cpu_devices", {devices})
+jax.distributed.initialize("127.0.0.1:{port}", {count}, {index})
+{body}
+jax.distributed.shutdown()
+"""
+
+
+def run_together(body: str, *, count: int, devices: int) -> list[str]:
+  """Runs a program in several processes that know each other.
+
+  Args:
+    body: The program, after JAX has been started.
+    count: Number of processes.
+    devices: Number of virtual devices of each.
+
+  Returns:
+    What each printed.
+  """
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+  processes = [
+    subprocess.Popen(
+      [
+        sys.executable,
+        "-c",
+        _SETUP.format(
+          body=body, devices=devices, port=port, count=count, index=index
+        ),
+      ],
+      cwd=ROOT,
+      env=os.environ | {"JAX_PLATFORMS": "cpu"},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index in range(count)
+  ]
+  printed = []
+  try:
+    for process in processes:
+      output, errors = process.communicate(timeout=120)
+      assert process.returncode == 0, errors
+      printed.append(output)
+  finally:
+    for process in processes:
+      process.kill()
+      process.communicate()
+  return printed
