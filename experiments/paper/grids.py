@@ -1,0 +1,201 @@
+"""The paper's grids, and the values that it chose, as far as they are legible.
+
+Tables 6 to 15, and what the text says of CRD and DKD. Axes are named by the
+config fields that they set.
+"""
+
+import dataclasses
+import fractions
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.paper.columns import parse_column
+from experiments.paper.columns import read
+
+_MARKS = ("bold", "italic", "underline")
+_COUNTS = ("num_subclasses", "num_clusters")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+  """The value that the paper chose for a pair of teacher and student.
+
+  Attributes:
+    value: It, or None where it is not legible (A-38).
+    status: "visible" (one value has the pair's mark); "ambiguous" (only other
+      pairs' marks are visible, and this one probably coincides with one of
+      them); "multiple" (more than one value has the mark); "unmarked" (no
+      value has any mark); "absent" (the paper marks nothing for this pair).
+    candidates: The marked values among which it probably is, `value` alone
+      where it is visible.
+  """
+
+  value: float | None
+  status: str
+  candidates: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+  """One hyperparameter of a method on one dataset.
+
+  Attributes:
+    printed: The grid to the letter.
+    values: The grid, misprints corrected; integers for counts.
+    choices: By pair, such as "resnet92-mobilenet".
+    note: What is odd about it; mostly empty.
+  """
+
+  printed: tuple[str, ...]
+  values: tuple[float, ...]
+  choices: Mapping[str, Choice]
+  note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class GridTable:
+  """One of Tables 6 to 15, or what the text says in place of one.
+
+  Attributes:
+    number: Of the table; None for CRD and DKD.
+    method: Whose grid it is.
+    title: Its caption.
+    axes: Config field of each axis to its title.
+    counted: Whether subclasses or clusters are counted "per_class" or
+      "in_total" over the classes (A-17); empty where there are none.
+    labels: Dataset to its label; "*" for every dataset.
+    rows: Dataset to its axes by config field.
+  """
+
+  number: int | None
+  method: str
+  title: str
+  axes: Mapping[str, str]
+  counted: str
+  labels: Mapping[str, str]
+  rows: Mapping[str, Mapping[str, Axis]]
+
+
+@functools.cache
+def grid_tables() -> tuple[GridTable, ...]:
+  """Returns the grids of all methods that have one, Tables 6 to 15 first."""
+  file = read("grids")
+  return tuple(_grid_table(table, file["pairs"]) for table in file["tables"])
+
+
+def grid(method: str, column: str) -> dict[str, tuple[float, ...]]:
+  """Returns the values that the paper tried.
+
+  Args:
+    method: Id of a method of the paper.
+    column: Id of a column. Its dataset decides; Table 5 has CIFAR-100's.
+
+  Returns:
+    Config field of each axis to its values; nothing for "standard" and
+    "oracle".
+
+  Raises:
+    ValueError: If the paper has no such method, or no grid of it for the
+      dataset.
+
+  Examples:
+    >>> grid("kmeans", "cifar10_bin-resnet92-resnet56")
+    {'clustering.num_clusters': (4, 6, 8, 10, 20, 50, 100, 1000)}
+  """
+  return {name: axis.values for name, axis in _axes(method, column).items()}
+
+
+def choices(method: str, column: str) -> dict[str, Choice]:
+  """Returns what the paper chose, by the rules of `grid`.
+
+  Args:
+    method: As in `grid`.
+    column: As in `grid`. Dataset, teacher and student decide.
+
+  Raises:
+    ValueError: As in `grid`.
+  """
+  pair = parse_column(column).pair
+  return {
+    name: axis.choices.get(pair, Choice(None, "absent", ()))
+    for name, axis in _axes(method, column).items()
+  }
+
+
+def chosen(method: str, column: str) -> dict[str, float | None]:
+  """Returns the value of each of the `choices`, None where it is unknown.
+
+  Examples:
+    >>> chosen("lelp", "cifar100_bin-resnet92-mobilenet")
+    {'subspace.num_subclasses': 50, 'loss.subclass_temperature': 0.5,
+     'loss.temperature': None}
+  """
+  return {name: c.value for name, c in choices(method, column).items()}
+
+
+def _axes(method: str, column: str) -> Mapping[str, Axis]:
+  dataset = parse_column(column).dataset
+  without = read("grids")["without"]
+  if method in without:
+    return {}
+  tables = {table.method: table for table in grid_tables()}
+  if method not in tables:
+    raise ValueError(
+      f"the paper has no method {method!r}; it has "
+      f"{sorted([*tables, *without])}."
+    )
+  rows = tables[method].rows
+  known = read("grids")["pairs"] if "*" in rows else rows
+  if dataset not in known:
+    raise ValueError(
+      f"the paper has no grid of {method!r} for dataset {dataset!r}; it has "
+      f"those for {sorted(known)}."
+    )
+  return rows.get(dataset) or rows["*"]
+
+
+def _grid_table(
+  table: Mapping[str, Any], pairs: Mapping[str, Mapping[str, str]]
+) -> GridTable:
+  return GridTable(
+    number=table["number"],
+    method=table["method"],
+    title=table["title"],
+    axes=table["axes"],
+    counted=table.get("counted", ""),
+    labels={row["dataset"]: row["label"] for row in table["rows"]},
+    rows={
+      row["dataset"]: {
+        name: _axis(name, row[name], pairs.get(row["dataset"], {}))
+        for name in table["axes"]
+      }
+      for row in table["rows"]
+    },
+  )
+
+
+def _axis(
+  name: str, fields: Mapping[str, str], marks: Mapping[str, str]
+) -> Axis:
+  kind = int if name.endswith(_COUNTS) else float
+
+  def numbers(text: str) -> tuple[float, ...]:
+    return tuple(kind(fractions.Fraction(word)) for word in text.split())
+
+  marked = {mark: numbers(fields.get(mark, "")) for mark in _MARKS}
+  return Axis(
+    printed=tuple(fields.get("as_printed", fields["grid"]).split()),
+    values=numbers(fields["grid"]),
+    choices={pair: _choice(marked, mark) for mark, pair in marks.items()},
+    note=fields.get("note", ""),
+  )
+
+
+def _choice(marked: Mapping[str, tuple[float, ...]], mark: str) -> Choice:
+  if len(marked[mark]) == 1:
+    return Choice(marked[mark][0], "visible", marked[mark])
+  if marked[mark]:
+    return Choice(None, "multiple", marked[mark])
+  candidates = tuple(sorted({v for values in marked.values() for v in values}))
+  return Choice(None, "ambiguous" if candidates else "unmarked", candidates)

@@ -1,0 +1,89 @@
+"""How the paper trains each model on each dataset (appendix H)."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.paper.columns import read
+
+
+def recipe(
+  model: str, dataset: str, role: str, *, resnet92_rate: str = "printed"
+) -> dict[str, Any]:
+  """Returns the paper's training of a model.
+
+  Args:
+    model: A key of `lelp_jax.models.MODELS` that the paper trains.
+    dataset: One of the paper's.
+    role: "teacher" or "student".
+    resnet92_rate: Learning rate of ResNet-92: "printed" (1e-3, which looks
+      like a misprint), "as_resnet56" (5e-2) or "usual" (1e-1) (A-21).
+
+  Returns:
+    Fields of `experiments.configs.common.model`, and besides:
+
+    * ``epochs``: Passes over the training examples.
+    * ``schedule_epochs``, ``schedule_factors``: Of the schedule
+      "piecewise_constant": after ``schedule_epochs[i]`` epochs the rate is the
+      initial one times ``schedule_factors[i]`` (A-21b). Otherwise empty.
+
+    "cosine" ends at 1e-6. Weight decay is not the paper's (A-22).
+
+  Raises:
+    ValueError: If the paper trains no such model on such data, or role or
+      rate is unknown.
+
+  Examples:
+    >>> fields = recipe("resnet56", "cifar10_bin", "student")
+    >>> fields["optimizer"], fields["learning_rate"], fields["epochs"]
+    ('sgd', 0.05, 200)
+  """
+  kind, rates = _kind(dataset), read("recipes")["resnet92_rates"]
+  _check(f"{dataset} model", model, kind["models"])
+  _check("role", role, ("teacher", "student"))
+  _check("resnet92_rate", resnet92_rate, rates)
+  if kind is read("recipes")["images"]:
+    own = kind["models"][model]
+  else:
+    own = kind["datasets"][dataset][role]
+  fields = {**read("recipes")["unused"], **kind["all"], **own}
+  if model == "resnet92":
+    fields["learning_rate"] = rates[resnet92_rate]
+  return _with_tuples(fields)
+
+
+def pretraining(dataset: str) -> dict[str, Any]:
+  """Returns how FitNet and CRD pre-train their projection (A-24).
+
+  Args:
+    dataset: One of the paper's.
+
+  Returns:
+    ``optimizer``, ``learning_rate``, ``schedule`` and ``epochs``. The rest is
+    not stated; it is the student's.
+
+  Raises:
+    ValueError: If the dataset is not the paper's.
+
+  Examples:
+    >>> pretraining("lmrd")["learning_rate"]
+    1e-06
+  """
+  return dict(_kind(dataset)["pretraining"])
+
+
+def _kind(dataset: str) -> Mapping[str, Any]:
+  kinds = read("recipes")["images"], read("recipes")["texts"]
+  _check("dataset", dataset, [name for k in kinds for name in k["datasets"]])
+  return next(kind for kind in kinds if dataset in kind["datasets"])
+
+
+def _check(what: str, given: str, known: Iterable[str]) -> None:
+  if given not in known:
+    raise ValueError(
+      f"the paper has no {what} {given!r}; it has {sorted(known)}."
+    )
+
+
+def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+  return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}

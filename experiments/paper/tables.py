@@ -1,0 +1,148 @@
+"""The paper's Tables 1 to 5, to print beside ours: `paper_table(number)`."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.paper.columns import Column
+from experiments.paper.columns import parse_column
+from experiments.paper.columns import read
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+  """What a reader of printed numbers has to know.
+
+  Attributes:
+    kind: "misprint" (other printed numbers contradict it), "differs" (another
+      table prints another number), "copied" (of another row, not measured),
+      "unknown" (not what its row says), "inferred" (not printed) or
+      "protocol" (how it was measured).
+    item: Where the paper's contradictions are listed, or its own section.
+    text: A sentence.
+    rows: Methods whose cells it concerns; all, and so the whole column or
+      table, where empty.
+    columns: Ids of the columns; all where empty.
+  """
+
+  kind: str
+  item: str
+  text: str
+  rows: tuple[str, ...] = ()
+  columns: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """A printed number.
+
+  Attributes:
+    printed: It, to the letter.
+    mean: Accuracy or gain, percent.
+    spread: What the paper calls the standard deviation over three trials
+      (A-28), percent; None for teachers and gains.
+    notes: Those that name its row.
+  """
+
+  printed: str
+  mean: float
+  spread: float | None
+  notes: tuple[Note, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A row: what it is, its label to the letter, a cell for each column."""
+
+  method: str
+  label: str
+  cells: tuple[Cell, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperTable:
+  """One of Tables 1 to 5.
+
+  Attributes:
+    number: Of the table.
+    title: Its caption.
+    section: Where it stands.
+    columns: Its columns, in order.
+    rows: Accuracies: "teacher", "subclass_teacher" and methods, in order.
+    gains: "gain_best", "gain_non_subclass" and "gain_vanilla" of LELP, as
+      printed; none in Table 1.
+    notes: All that concern it.
+  """
+
+  number: int
+  title: str
+  section: str
+  columns: tuple[Column, ...]
+  rows: tuple[Row, ...]
+  gains: tuple[Row, ...]
+  notes: tuple[Note, ...]
+
+  def cell(self, method: str, column: str) -> Cell | None:
+    """Returns the cell of a row and a column's id; None if there is none."""
+    ids = [c.id for c in self.columns]
+    for row in (*self.rows, *self.gains):
+      if row.method == method and column in ids:
+        return row.cells[ids.index(column)]
+    return None
+
+
+@functools.cache
+def paper_table(number: int) -> PaperTable:
+  """Returns one of the paper's Tables 1 to 5.
+
+  Raises:
+    ValueError: If the number is of none of these.
+
+  Examples:
+    >>> table = paper_table(2)
+    >>> table.cell("lelp", "amazon-albert_xxlarge-albert_base").printed
+    '78.08 ± 0.81'
+  """
+  file = read("tables")
+  if str(number) not in file["tables"]:
+    raise ValueError(
+      f"Tables 1 to 5 of the paper hold accuracies, got table {number!r}; "
+      "6 to 15 are grids: experiments.paper.grids."
+    )
+  table = file["tables"][str(number)]
+  notes = tuple(_note(note) for note in (*file["notes"], *table["notes"]))
+  return PaperTable(
+    number=number,
+    title=table["title"],
+    section=table["section"],
+    columns=tuple(parse_column(column) for column in table["columns"]),
+    rows=tuple(_row(row, table["columns"], notes) for row in table["rows"]),
+    gains=tuple(_row(row, table["columns"], notes) for row in table["gains"]),
+    notes=notes,
+  )
+
+
+def _note(fields: Mapping[str, Any]) -> Note:
+  rows, columns = fields.get("rows", ()), fields.get("columns", ())
+  return Note(
+    fields["kind"], fields["item"], fields["text"], tuple(rows), tuple(columns)
+  )
+
+
+def _row(
+  fields: Mapping[str, Any], columns: list[str], notes: tuple[Note, ...]
+) -> Row:
+  cells = []
+  for column, printed in zip(columns, fields["cells"], strict=True):
+    mean, _, spread = printed.partition(" ± ")
+    concern = tuple(
+      note
+      for note in notes
+      if fields["method"] in note.rows
+      and (not note.columns or column in note.columns)
+    )
+    cells.append(
+      Cell(printed, float(mean), float(spread) if spread else None, concern)
+    )
+  return Row(fields["method"], fields["label"], tuple(cells))
