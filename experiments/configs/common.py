@@ -63,8 +63,29 @@ def base_config() -> ConfigDict:
   config.selection = "heldout"
 
   config.data = ConfigDict()
-  config.data.dataset = ""  # A key of experiments.data.DATASETS.
-  config.data.options = ConfigDict()  # Arguments of its loader.
+  config.data.dataset = ""  # "digits", or what experiments.prepare made.
+  config.data.options = ConfigDict()  # Arguments of the digits' loader.
+  config.data.data_dir = "data"  # Where experiments.prepare wrote.
+  # Semi-supervised: the teacher sees so many labels, 0 for all (A-31).
+  config.data.num_labelled = 0
+  config.data.split_seed = 0  # Which they are.
+
+  # Your own files, instead of a data set: "files". Tables (.tsv, .csv,
+  # .jsonl, .parquet), folders of images, .npz; brought into their training
+  # form in the workdir at first use.
+  config.data.source = ""
+  config.data.train = ""
+  config.data.validation = ""  # By default a part of the training examples.
+  config.data.test = ""
+  config.data.text_column = ""
+  config.data.image_column = ""
+  config.data.label_column = ""
+  config.data.image_size = 0  # Images are resized to this, 0 for as they are.
+  config.data.tokenizer = (
+    ""  # A tokenizer.json, spiece.model, folder or hub id.
+  )
+  config.data.max_length = 128  # Longer texts lose their end, in tokens.
+
   # Training data live on the devices, or on the host as text has to: "auto"
   # (on the devices up to 1 GiB), "device" or "host".
   config.data.placement = "auto"
@@ -79,12 +100,26 @@ def base_config() -> ConfigDict:
   config.teacher = model()
   config.teacher.seed = 0
   config.teacher.init_head = "pretrained"
+  # Subclass Distillation's teacher, trained anew for it: its head has so many
+  # outputs a class, 1 for a plain teacher.
+  config.teacher.subclass = ConfigDict()
+  config.teacher.subclass.num_subclasses = 1
+  config.teacher.subclass.auxiliary_weight = 1.0
+  config.teacher.subclass.auxiliary_temperature = 1.0
   config.student = model()
 
   config.loss = ConfigDict()
   config.loss.temperature = 1.0  # tau.
   config.loss.subclass_temperature = 1.0  # beta.
   config.loss.hard_label_weight = 0.0  # alpha of eq. (1).
+  config.loss.feature_weight = 1.0  # lambda of methods that compare embeddings.
+  config.loss.nontarget_weight = 1.0  # beta of DKD.
+  config.loss.contrast_temperature = 0.07  # rho of CRD and InfoNCE.
+  config.loss.contrast_width = 128  # Of the rows they compare.
+  config.loss.num_negatives = 4096  # Of CRD with a memory bank.
+  # Whether a learned linear map takes the student's embeddings to the
+  # teacher's width: "auto", "always" or "never" (A-25).
+  config.loss.projection = "auto"
   # Temperature of the student's class probabilities when it predicts: "train"
   # for the loss's own, or "one" (A-13).
   config.loss.prediction_temperature = "train"
@@ -96,6 +131,18 @@ def base_config() -> ConfigDict:
   config.subspace.rotation = "haar"  # A-9.
   config.subspace.normalization = "max"  # A-6.
   config.subspace.rank_deficient = "complete"  # A-10.
+
+  config.clustering = ConfigDict()
+  config.clustering.num_clusters = 10  # Of each class, or of all (A-17).
+  config.clustering.scope = "per_class"  # Or "global".
+
+  # FitNet's and CRD's projections are trained first, with a student that is
+  # thrown away; once for all trials and grid points (A-24).
+  config.pretraining = ConfigDict()
+  config.pretraining.num_steps = 1000
+  config.pretraining.num_epochs = 0.0  # Both 0 for none.
+  config.pretraining.steps_per_chunk = 250
+  config.pretraining.learning_rate = 1e-3  # Of Adam.
 
   config.stack = ConfigDict()
   config.stack.cells = "auto"  # Or "vmap", "map": how stacked cells run.
@@ -124,16 +171,22 @@ def model() -> ConfigDict:
   # The last layer: "fresh", or "pretrained" where `init` has one that fits.
   fields.init_head = "fresh"
   fields.num_steps = 1000  # 0 takes a pretrained teacher as it is.
+  fields.num_epochs = 0.0  # Instead of steps, if positive.
   fields.batch_size = 64
   fields.optimizer = "adam"  # Or "sgd".
   fields.momentum = 0.9  # Of "sgd".
   fields.nesterov = False  # Of "sgd".
   fields.learning_rate = 1e-3
-  fields.schedule = "constant"  # Or "cosine", to 1e-6 as in the paper.
+  # Or "cosine", to 1e-6 as in the paper, or "piecewise_constant": from each
+  # boundary on (steps, or epochs if num_epochs says how long) the rate is the
+  # first one times a factor.
+  fields.schedule = "constant"
+  fields.schedule_boundaries = ()
+  fields.schedule_factors = ()
   fields.weight_decay = 0.0  # Decoupled, on kernels only.
   fields.max_shift = 0.0  # Augmentation: random shift, share of the size.
   fields.flip = False  # Augmentation: random horizontal flip.
-  # Steps compiled as one program; evaluated and saved after each.
+  # Steps compiled as one program, 0 for an epoch; evaluated and saved after.
   fields.steps_per_chunk = 250
   fields.eval_batch_size = 512
   return fields

@@ -1,0 +1,88 @@
+r"""Your own data: a few-class classifier of texts or images, made small.
+
+Texts, from a table with a header (.tsv, .csv, .jsonl, .parquet, also .gz):
+
+  python -m experiments.main --workdir=runs/reviews \
+    --config=experiments/configs/own.py:kind=text \
+    --config.data.train=reviews.csv \
+    --config.data.text_column=review --config.data.label_column=stars \
+    --config.data.tokenizer=albert/albert-base-v2
+
+Images, from one folder a class:
+
+  python -m experiments.main --workdir=runs/cats \
+    --config=experiments/configs/own.py:kind=images \
+    --config.data.train=photos/train --config.data.test=photos/test \
+    --config.data.image_size=32
+
+Without test examples a fifth of the training examples is set aside for them,
+without validation examples a tenth. The data are brought into their training
+form in the workdir, once; its manifest.json tells which label is which class.
+A teacher that you have fine-tuned already is taken as it is with
+`--config.teacher.init=FOLDER --config.teacher.num_steps=0`.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import common
+
+_WEIGHTS = "albert/albert-{}-v2"
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """Returns the config of one cell, with a small sweep in `config.sweep`.
+
+  Args:
+    arg: ``kind=text`` or ``kind=images``; ``method=``, ``trial=``.
+  """
+  given = common.parse_arg(arg, kind="text", method="lelp", trial=0)
+  if given.kind not in ("text", "images"):
+    raise ValueError(
+      f'config argument kind must be "text" or "images", got {given.kind!r}.'
+    )
+  config = common.base_config()
+  config.name = config.column = config.data.dataset = "own"
+  config.title = "Your own data"
+  config.method = given.method
+  config.trial = given.trial
+  config.data.source = "files"
+  if given.kind == "text":
+    _texts(config)
+  else:
+    _images(config)
+  config.loss.temperature = 2.0
+  config.subspace.num_subclasses = 10
+  config.sweep.columns.own = ConfigDict()
+  config.sweep.methods.standard = ConfigDict()
+  config.sweep.methods.vanilla = ConfigDict()
+  config.sweep.methods.lelp = ConfigDict(
+    {"loss": {"subclass_temperature": (0.25, 1.0)}}
+  )
+  return config
+
+
+def _texts(config: ConfigDict) -> None:
+  """A large ALBERT teaches a base one, both pretrained."""
+  for fields, size, epochs, rate in (
+    (config.teacher, "large", 3.0, 1e-5),
+    (config.student, "base", 10.0, 1e-5),
+  ):
+    fields.model = f"albert_{size}"
+    fields.init = _WEIGHTS.format(size)
+    fields.num_epochs, fields.learning_rate = epochs, rate
+    fields.batch_size, fields.eval_batch_size = 32, 64
+
+
+def _images(config: ConfigDict) -> None:
+  """A ResNet-56 teaches a ResNet-20."""
+  for fields, model in (
+    (config.teacher, "resnet56"),
+    (config.student, "resnet20"),
+  ):
+    fields.model = model
+    fields.num_epochs, fields.steps_per_chunk = 100.0, 0
+    fields.batch_size = 128
+    fields.optimizer, fields.nesterov = "sgd", True
+    fields.learning_rate, fields.schedule = 5e-2, "cosine"
+    fields.weight_decay = 1e-4
+    fields.max_shift, fields.flip = 0.1, True
