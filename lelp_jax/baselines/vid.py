@@ -1,0 +1,83 @@
+r"""Variational Information Distillation (Ahn et al., 2019)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lelp_jax import _checks
+from lelp_jax.baselines import _vectors
+
+
+def vid_loss(
+  predicted_mean: jax.Array,
+  teacher_embeddings: jax.Array,
+  variance_logits: jax.Array,
+  *,
+  floor: float | jax.Array = 1e-5,
+  reduction: str = "mean",
+) -> jax.Array:
+  r"""Computes the VID loss of each example.
+
+  The negative log likelihood of the teacher's embedding under a Gaussian
+  whose mean the student predicts and whose variances are learned, one a
+  dimension (equation (5) of the VID paper)
+
+  .. math::
+    L = \frac{1}{D} \sum_d \frac{1}{2} \Big[
+        \frac{(h^T_d - \mu_d)^2}{\sigma_d^2} + \log \sigma_d^2 \Big],
+    \quad \sigma_d^2 = \mathrm{softplus}(\alpha_d) + \varepsilon .
+
+  The constant :math:`\frac{1}{2} \log 2\pi` is left out, so the loss may be
+  negative. The paper sums over :math:`d`, public code averages, which makes
+  one weight fit all widths: ``reduction`` chooses (A-26). The variances are
+  parameters like any other and have to be trained; public code starts them at
+  5, where :math:`\alpha = \log(e^{5 - \varepsilon} - 1) = 4.9932294`, and one
+  version of it forgets to train them, which leaves a scaled square. No
+  gradient flows into the teacher.
+
+  Args:
+    predicted_mean: What the student predicts :math:`\mu`, its projected
+      embedding, float, ``[..., D]``.
+    teacher_embeddings: Embeddings of the teacher :math:`h^T`, of the same
+      shape.
+    variance_logits: Learned :math:`\alpha`, float, ``[D]``.
+    floor: Smallest variance :math:`\varepsilon`, positive scalar, in squared
+      units of the embeddings.
+    reduction: ``"mean"`` or ``"sum"`` over the :math:`D` dimensions.
+
+  Returns:
+    The loss of each example in nats (a dimension, or in all), float32
+    (float64 for float64 embeddings), ``[...]``.
+
+  Raises:
+    TypeError: If an array is not floating point.
+    ValueError: If shapes do not fit, the reduction is unknown or a concrete
+      floor is not positive.
+
+  Examples:
+    >>> mean, teacher = jnp.array([[1., 2.]]), jnp.array([[1., 4.]])
+    >>> unit_variance = jnp.log(jnp.expm1(jnp.ones(2)))
+    >>> vid_loss(mean, teacher, unit_variance).round(3).tolist()
+    [1.0]
+
+  References:
+    Ahn et al., `Variational Information Distillation for Knowledge Transfer
+    <https://arxiv.org/abs/1904.05835>`_.
+  """
+  mean, teacher = _vectors.checked_embeddings(
+    predicted_mean, teacher_embeddings, "predicted_mean"
+  )
+  _checks.check_floating("variance_logits", variance_logits)
+  _checks.check_positive("floor", floor)
+  _checks.check_option("reduction", reduction, ("mean", "sum"))
+  if np.shape(variance_logits) != mean.shape[-1:]:
+    raise ValueError(
+      f"variance_logits must have shape [D] = {mean.shape[-1:]} to fit "
+      f"predicted_mean {mean.shape}, got shape {np.shape(variance_logits)}."
+    )
+  mean, teacher, logits = _vectors.as_floats(mean, teacher, variance_logits)
+  # log(1 + exp(x)) as written overflows where softplus does not.
+  variance = (jax.nn.softplus(logits) + floor)[(None,) * (mean.ndim - 1)]
+  terms = 0.5 * ((teacher - mean) ** 2 / variance + jnp.log(variance))
+  reduce = jnp.mean if reduction == "mean" else jnp.sum
+  return reduce(terms, axis=-1)

@@ -1,0 +1,67 @@
+"""Embedding Distillation and FitNet, the two distances between embeddings.
+
+What they share with all losses is in test_baseline_losses.py.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lelp_jax import baselines
+
+summed = jax.jit(
+  jax.value_and_grad(lambda *both: jnp.sum(baselines.embedding_loss(*both)))
+)
+
+
+@pytest.mark.parametrize("shape", [(4,), (6, 4), (2, 3, 4)])
+def test_leading_axes_are_examples(rng, shape):
+  student, teacher = rng.normal(size=(2, *shape)).astype(np.float32)
+  difference = np.float64(student) - np.float64(teacher)
+  np.testing.assert_allclose(
+    baselines.embedding_loss(student, teacher),
+    np.linalg.norm(difference, axis=-1),
+    rtol=1e-6,
+  )
+  np.testing.assert_allclose(
+    baselines.hint_loss(student, teacher),
+    np.mean(difference**2, axis=-1),
+    rtol=1e-6,
+  )
+
+
+def test_fitnet_without_a_regressor_is_embedding_distillation_squared(rng):
+  student, teacher = rng.normal(size=(2, 6, 7)).astype(np.float32)
+  distance = baselines.embedding_loss(student, teacher)
+  np.testing.assert_allclose(
+    baselines.hint_loss(student, teacher), distance**2 / 7, rtol=1e-6
+  )
+
+
+def test_embedding_loss_gradient_is_a_unit_vector_or_zero(rng):
+  student, teacher = rng.normal(size=(2, 6, 7)).astype(np.float32)
+  student[2] = teacher[2]
+  _, gradient = summed(student, teacher)
+  norms = np.linalg.norm(gradient, axis=1)
+  np.testing.assert_allclose(norms, [1, 1, 0, 1, 1, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e4, 1e30])
+def test_embedding_loss_of_any_size(rng, size):
+  # A square of the norm would leave float32 at either end.
+  student = rng.normal(size=(6, 7)).astype(np.float32)
+  loss, gradient = summed(size * student, np.zeros_like(student))
+  assert float(loss) == pytest.approx(
+    size * np.linalg.norm(student, axis=1).sum(), rel=1e-5
+  )
+  np.testing.assert_allclose(np.linalg.norm(gradient, axis=1), 1, rtol=1e-5)
+
+
+def test_other_widths_are_told_to_project(rng):
+  student, teacher = np.ones((6, 4), np.float32), np.ones((6, 5), np.float32)
+  for loss in (baselines.embedding_loss, baselines.hint_loss):
+    with pytest.raises(ValueError, match="project the student's"):
+      loss(student, teacher)
+    with pytest.raises(ValueError, match="must have the same shape"):
+      loss(np.float32(1), np.float32(1))
