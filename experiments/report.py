@@ -93,7 +93,7 @@ def _embeddings(
     folder = workdir / "cells" / column / method / summary.digest
     trial = min(folder.glob("trial*/result.json")).parent
     config = ConfigDict(metric_writer.read_json(trial / "config.json"))
-    splits = runs.load_splits(config)
+    splits = runs.load_splits(config, workdir)
     embeddings = runs.student_embeddings(config, workdir)
     title = results.method_title(method)
     labels = splits.test["labels"]

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from experiments import data
+
 from experiments.data import digits
+from experiments.data import loading
 from experiments.data import types
 
 SIZES = {"train": 1000, "transfer": 100, "validation": 297, "test": 500}
@@ -98,8 +99,10 @@ def test_sizes_that_do_not_add_up(sizes, message):
 
 
 def test_the_registry_and_the_import_need_no_scikit_learn():
-  assert data.DATASETS["digits"] is digits.load
-  code = "import sys, experiments.data; assert 'sklearn' not in sys.modules"
+  assert loading.READY["digits"] is digits.load
+  code = (
+    "import sys, experiments.data.loading; assert 'sklearn' not in sys.modules"
+  )
   subprocess.run([sys.executable, "-c", code], check=True)
 
 

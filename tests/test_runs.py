@@ -90,7 +90,7 @@ def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
 def test_data_without_fine_labels_can_be_trained_on(tmp_path, monkeypatch):
   load = runs.load_splits
 
-  def without(config):
+  def without(config, workdir):
     splits = load(config)
     parts = {
       name: {k: v for k, v in getattr(splits, name).items() if k[:4] != "fine"}

@@ -1,5 +1,6 @@
 """Programs, the loop and whole runs: stacks, devices, interruption."""
 
+import functools
 import json
 import os
 import pathlib
@@ -50,7 +51,12 @@ def _chunk(job):
   states = job.program.init(job.trials, sizes=job.sizes)
   mesh = job.program.mesh
   states = mesh_lib.place(states, mesh_lib.cell_sharding(mesh))
-  return job.program.train_chunk(states, *loop.placed(job), jnp.int32(0))
+  return job.program.train_chunk(
+    states,
+    *loop.placed(job),
+    jnp.int32(0),
+    length=job.spec.recipe["steps_per_chunk"],
+  )
 
 
 def _vector(tree) -> np.ndarray:
@@ -146,7 +152,7 @@ def test_the_teacher_runs_once_for_the_whole_stack(teacher):
   job = _job(_lelp_stack(), teacher)
   states = job.program.init(job.trials, sizes=job.sizes)
   text = str(
-    jax.make_jaxpr(job.program.train_chunk)(
+    jax.make_jaxpr(functools.partial(job.program.train_chunk, length=1))(
       states, *loop.placed(job), jnp.int32(0)
     )
   )
@@ -271,7 +277,7 @@ def test_a_loss_that_diverges_stops_the_run_by_name(tmp_path):
     ("method", "lepl", "unknown method 'lepl'"),
     ("selection", "best", r"config\.selection"),
     ("student.model", "mpl", "unknown model 'mpl'"),
-    ("student.steps_per_chunk", 5, "steps_per_chunk=5 must divide"),
+    ("student.steps_per_chunk", -1, "steps_per_chunk must be at least 0"),
     ("student.optimizer", "adamw", "optimizer must be"),
     ("student.schedule", "linear", "schedule must be"),
     ("student.batch_size", 101, "batch_size"),

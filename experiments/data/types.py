@@ -45,7 +45,9 @@ class Ragged:
     if isinstance(rows, int | np.integer):
       return self.values[self.offsets[rows] : self.offsets[rows + 1]]
     rows = np.arange(len(self))[rows]
-    return Ragged.concatenate([self[int(i)] for i in rows], self.values.dtype)
+    offsets = np.concatenate([[0], np.cumsum(self.lengths[rows])])
+    shifts = np.repeat(self.offsets[rows] - offsets[:-1], self.lengths[rows])
+    return Ragged(self.values[np.arange(offsets[-1]) + shifts], offsets)
 
   @functools.cached_property
   def lengths(self) -> np.ndarray:

@@ -21,6 +21,10 @@ from ml_collections import ConfigDict
 
 # Hyperparameters that the compiled program takes as arrays.
 _STACKED = (
+  "clustering.num_clusters",
+  "loss.contrast_temperature",
+  "loss.feature_weight",
+  "loss.nontarget_weight",
   "loss.temperature",
   "loss.subclass_temperature",
   "loss.hard_label_weight",
@@ -134,9 +138,15 @@ def digest(data: Any) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def static_loss(config: ConfigDict) -> dict[str, Any]:
+  """Returns the part of `config.loss` that a program is compiled for."""
+  fields = config.loss.to_dict()
+  return {k: v for k, v in fields.items() if f"loss.{k}" not in _STACKED}
+
+
 def cell_digest(config: ConfigDict) -> str:
   """Names the settings of a cell: the same for its trials."""
-  fields = config.to_dict()
+  fields = _identity(config)
   return digest({k: v for k, v in fields.items() if k not in _NOT_IN_DIGEST})
 
 
@@ -147,8 +157,16 @@ def teacher_digest(config: ConfigDict) -> str:
 
 def teacher_fields(config: ConfigDict) -> dict[str, Any]:
   """The part of a config that a teacher depends on, plain data."""
-  fields = config.to_dict()
+  fields = _identity(config)
   return {k: fields[k] for k in ("data", "teacher", "selection")}
+
+
+def _identity(config: ConfigDict) -> dict[str, Any]:
+  """A config without the fields that only say where things are."""
+  fields = config.to_dict()
+  for name in ("data_dir", "placement"):
+    fields["data"].pop(name, None)
+  return fields
 
 
 def cell_directory(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path:

@@ -1,12 +1,15 @@
 """What is fitted to a teacher once: moments, directions, subspaces."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 import lelp_jax
+from lelp_jax.models import Outputs
 
 
 class TeacherStatistics:
@@ -15,31 +18,52 @@ class TeacherStatistics:
   Attributes:
     moments: Moments of the teacher's embeddings of its training examples.
     head_kernel: Weights of the teacher's last layer, ``[D, C]``.
+    transfer_labels: Classes of the students' training examples, int ``[N]``.
   """
 
-  def __init__(self, moments: lelp_jax.ClassMoments, head_kernel: jax.Array):
+  def __init__(
+    self,
+    moments: lelp_jax.ClassMoments,
+    head_kernel: jax.Array,
+    transfer_labels: Any = (),
+    transfer_outputs: Callable[[], Outputs] | None = None,
+  ):
     self.moments = moments
     self.head_kernel = head_kernel
-    self._principal: dict[tuple[str, int], lelp_jax.PrincipalDirections] = {}
+    self.transfer_labels = transfer_labels
+    self._transfer_outputs = transfer_outputs
+    self._made: dict[Any, Any] = {}
 
   @property
   def width(self) -> int:
     """Width of the teacher's embeddings, D."""
     return self.moments.mean.shape[-1]
 
+  @functools.cached_property
+  def transfer_outputs(self) -> Outputs:
+    """The teacher's outputs on the students' training examples, on the host."""
+    assert self._transfer_outputs is not None
+    return self._transfer_outputs()
+
   def principal(
     self, null_space: str, num_directions: int
   ) -> lelp_jax.PrincipalDirections:
     """Principal directions, decomposed once for all cells of a stack."""
-    wanted = null_space, num_directions
-    if wanted not in self._principal:
-      self._principal[wanted] = lelp_jax.principal_directions(
+    return self.once(
+      (null_space, num_directions),
+      lambda: lelp_jax.principal_directions(
         self.moments,
         self.head_kernel,
         num_directions=num_directions,
         null_space=null_space,
-      )
-    return self._principal[wanted]
+      ),
+    )
+
+  def once(self, name: Any, make: Callable[[], Any]) -> Any:
+    """Returns what `make` made the first time that `name` was asked for."""
+    if name not in self._made:
+      self._made[name] = make()
+    return self._made[name]
 
 
 def fitted_subspaces(

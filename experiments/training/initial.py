@@ -10,13 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.training.methods import method
+from experiments.training.methods.method import Sizes
 from experiments.training.recipe import model_fns
+from lelp_jax.models import graft_pretrained
 from lelp_jax.models import Head
 from lelp_jax.train_step import TrainState
 
 # A trial is a seed, and each use of it folds in a number of its own. Programs
 # take seeds and make their keys inside, so no key is ever used twice.
-STUDENT, TEACHER, ROTATION, DATA = range(4)
+STUDENT, TEACHER, ROTATION, DATA, LOSS = range(5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +27,11 @@ class Spec:
   """What a program is compiled for; equal specs share one compilation.
 
   Attributes:
-    method: A key of `METHODS`.
+    method: What `methods.method` knows.
+    loss: The part of `config.loss` that is no hyperparameter, as JSON.
     student: Fields of the student's model and training, as JSON.
     teacher: Those of the teacher's model, or None without a teacher.
+    teacher_width: Width of its embeddings.
     num_classes: C.
     num_subclasses: The largest S of the stack.
     num_cells: Cells in the stack.
@@ -39,8 +44,10 @@ class Spec:
   """
 
   method: str
+  loss: str
   student: str
   teacher: str | None
+  teacher_width: int
   num_classes: int
   num_subclasses: int
   num_cells: int
@@ -83,6 +90,7 @@ def initial_states(
   trials: jax.Array,
   sizes: tuple[int, ...],
   pretrained: tuple[Any, ...] = (),
+  loss_params: Any = None,
 ) -> TrainState:
   """Initialises each cell at its own S, then pads it to the largest.
 
@@ -93,6 +101,8 @@ def initial_states(
     sizes: S of each cell.
     pretrained: Parameters, with or without a head, and model state that every
       cell starts from; () for none.
+    loss_params: What the method learns beside the student, where that was
+      trained before.
 
   Returns:
     The states, a leading cell axis on each array.
@@ -100,7 +110,9 @@ def initial_states(
   parts, order = [], []
   for size in sorted(set(sizes)):
     cells = [i for i, own in enumerate(sizes) if own == size]
-    init = jax.vmap(functools.partial(_init_one, spec, tx, size, pretrained))
+    init = jax.vmap(
+      functools.partial(_init_one, spec, tx, size, pretrained, loss_params)
+    )
     parts.append(init(trials[np.array(cells)]))
     order += cells
   back = np.argsort(order)
@@ -112,6 +124,7 @@ def _init_one(
   tx: optax.GradientTransformation,
   num_subclasses: int,
   pretrained: tuple[Any, ...],
+  loss_params: Any,
   trial: jax.Array,
 ) -> TrainState:
   """The state of one cell whose head is padded to the largest S."""
@@ -119,10 +132,19 @@ def _init_one(
   model = model_fns(spec.recipe, spec.num_classes * num_subclasses)
   params, model_state = model.init(init_key, spec.example())
   if pretrained:
-    from lelp_jax.models.grafting import graft_pretrained  # TMP
-
     params = graft_pretrained(params, pretrained[0])
     model_state = {**model_state, **pretrained[1]}
+  sizes = Sizes(
+    student_width=model.head(params).kernel.shape[0],
+    teacher_width=spec.teacher_width,
+    num_examples=spec.num_examples,
+  )
+  loss_key = jax.random.fold_in(root_key(spec, trial), LOSS)
+  learned, loss_state = method(spec.method).learned(
+    json.loads(spec.loss), sizes, loss_key
+  )
+  if loss_params is not None:
+    learned = loss_params
   padding = spec.num_subclasses - num_subclasses
   if padding:
     shape = (spec.num_classes, num_subclasses)
@@ -133,4 +155,11 @@ def _init_one(
       bias = jnp.pad(bias.reshape(shape), ((0, 0), (0, padding))).ravel()
     head = Head(kernel.reshape(len(kernel), -1), bias)
     params = model.with_head(params, head)
-  return TrainState.create(params, model_state, tx, train_key)
+  return TrainState.create(
+    params,
+    model_state,
+    tx,
+    train_key,
+    loss_params=learned,
+    loss_state=loss_state,
+  )

@@ -24,10 +24,13 @@ from experiments.training import loop
 from experiments.training.fitting import TeacherStatistics
 from experiments.training.initial import ROTATION
 from experiments.training.initial import Spec
-from experiments.training.methods import hyperparameter_arrays
-from experiments.training.methods import METHODS
+from experiments.training.methods import method as method_named
+from experiments.training.methods.method import hyperparameter_arrays
+from experiments.training.pretrained import load_pretrained
+from experiments.training.pretrained import Pretrained
 from experiments.training.program import build
 from experiments.training.recipe import model_fns
+from experiments.training.recipe import resolved
 from lelp_jax.models import Head
 from lelp_jax.train_step import TrainState
 
@@ -42,6 +45,7 @@ def make_job(
   train: Mapping[str, np.ndarray],
   teacher: Any,
   names: Sequence[str],
+  loss_params: Any = None,
 ) -> loop.Job:
   """Prepares a stack of cells: sizes, targets, hyperparameters, program.
 
@@ -51,6 +55,8 @@ def make_job(
     train: Those of its examples that the stack trains on.
     teacher: A `teacher.Teacher`, or None to train without one.
     names: What is trained: another list refuses its checkpoints.
+    loss_params: What the method learns beside the student, where that was
+      trained before.
 
   Returns:
     The stack, ready for `loop.train`.
@@ -59,18 +65,17 @@ def make_job(
     ValueError: If a config names something that does not exist.
   """
   first = configs[0]
-  if first.method not in METHODS:
-    raise ValueError(
-      f"unknown method {first.method!r}; there are {sorted(METHODS)}."
-    )
-  method, task = METHODS[first.method], splits.task
+  method, task = method_named(first.method), splits.task
   train = {k: train[k] for k in loop.READ if k in train}
+  train["rows"] = np.arange(len(train["labels"]), dtype=np.int32)
   width = teacher.statistics.width if teacher else 0
   sizes = tuple(method.num_subclasses(c, task, width) for c in configs)
   spec = Spec(
     method=first.method,
-    student=_model_json(first.student),
-    teacher=_model_json(first.teacher) if teacher else None,
+    loss=json.dumps(cells.static_loss(first), sort_keys=True),
+    teacher_width=width,
+    student=_model_json(first.student, len(train["labels"])),
+    teacher=_model_json(first.teacher, 0) if teacher else None,
     num_classes=task.num_classes,
     num_subclasses=max(sizes),
     num_cells=len(configs),
@@ -82,7 +87,7 @@ def make_job(
   )
   start = _pretrained(spec.recipe)
   statistics = teacher.statistics if teacher else None
-  scalars = [hyperparameter_arrays(config) for config in configs]
+  scalars = [hyperparameter_arrays(config, method) for config in configs]
   return loop.Job(
     spec=spec,
     program=build(spec),
@@ -90,6 +95,7 @@ def make_job(
     sizes=sizes,
     shared_targets=method.shared_targets(task, statistics, max(sizes)),
     pretrained=(start.params, start.model_state) if start else (),
+    loss_params=loss_params,
     targets=_stacked_targets(configs, splits, statistics, max(sizes)),
     hyperparameters={k: np.stack([s[k] for s in scalars]) for k in scalars[0]},
     teacher=(teacher.params, teacher.model_state) if teacher else (),
@@ -147,6 +153,11 @@ def results(
       if shares is None
       else [float(share) for share in shares[cell]],
       "num_parameters": num_parameters[job.sizes[cell]],
+      # Of one cell: projections and the like.
+      "num_extra_parameters": sum(
+        leaf.size // job.spec.num_cells
+        for leaf in jax.tree.leaves(trained.states.loss_params)
+      ),
       "num_steps": job.spec.recipe["num_steps"],
       "num_train_examples": job.spec.num_examples,
       "versions": _versions(),
@@ -181,19 +192,17 @@ def students(job: loop.Job, states: TrainState) -> Iterator[tuple[Any, Any]]:
     yield params, model_state
 
 
-def _model_json(fields: ConfigDict) -> str:
+def _model_json(fields: ConfigDict, num_examples: int) -> str:
   """A model and its recipe as text: what a program is compiled for."""
-  plain = cells.plain(fields)
+  plain = resolved(cells.plain(fields), num_examples)
   plain.pop("seed", None)  # Seeds are arguments.
   return json.dumps(plain, sort_keys=True)
 
 
-def _pretrained(recipe: Mapping[str, Any]) -> Any:
+def _pretrained(recipe: Mapping[str, Any]) -> Pretrained | None:
   """The weights that training starts from, without a head if that is fresh."""
   if recipe["init"] == "random":
     return None
-  from experiments.training.pretrained import load_pretrained  # TMP
-
   start = load_pretrained(recipe["init"], recipe)
   if recipe["init_head"] == "pretrained":
     return start
@@ -244,7 +253,7 @@ def _stacked_targets(
   size: int,
 ) -> dict[str, Any]:
   """What the method prepares for each cell, stacked on a leading axis."""
-  prepare = METHODS[configs[0].method].targets
+  prepare = method_named(configs[0].method).targets
   parts = [
     prepare(config, splits.task, statistics, _rotation_key(config), size)
     for config in configs

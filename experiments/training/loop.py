@@ -45,6 +45,7 @@ class Job:
     trials: Seed of each cell, int32, ``[cells]``.
     sizes: S of each cell.
     pretrained: Parameters and model state to start from, or ().
+    loss_params: What the method learns, where it was trained before, or None.
     shared_targets: What the method prepared for all cells alike.
     targets: What it prepared for each, a leading cell axis on each array.
     hyperparameters: Scalars, ``[cells]`` each.
@@ -60,6 +61,7 @@ class Job:
   trials: np.ndarray
   sizes: tuple[int, ...]
   pretrained: tuple[Any, ...]
+  loss_params: Any
   shared_targets: dict[str, Any]
   targets: dict[str, Any]
   hyperparameters: Mapping[str, np.ndarray]
@@ -113,7 +115,10 @@ def train(
   num_steps, chunk = recipe["num_steps"], recipe["steps_per_chunk"]
   mesh = job.program.mesh
   states = job.program.init(
-    job.trials, sizes=job.sizes, pretrained=job.pretrained
+    job.trials,
+    sizes=job.sizes,
+    pretrained=job.pretrained,
+    loss_params=job.loss_params,
   )
   states = mesh_lib.place(states, mesh_lib.cell_sharding(mesh))
   fixed = placed(job)
@@ -140,15 +145,18 @@ def train(
       )
     )
     while step < num_steps:
-      states, metrics = job.program.train_chunk(states, *fixed, jnp.int32(step))
+      length = min(chunk, num_steps - step)
+      states, metrics = job.program.train_chunk(
+        states, *fixed, jnp.int32(step), length=length
+      )
       train_metrics = jax.device_get(metrics)
-      _check_finite(train_metrics, step, step + chunk, label)
-      step += chunk
+      _check_finite(train_metrics, step, step + length, label)
+      step += length
       held_out = evaluate(job, states, job.validation)
       _write(writers, step, train_metrics, held_out)
       checkpoints.save(step, {"states": states, "metrics": metrics})
       accuracy = 100 * held_out["accuracy"].mean()
-      progress.update(chunk, accuracy=accuracy)
+      progress.update(length, accuracy=accuracy)
       stop = mesh_lib.any_process(signals.requested is not None)
       if stop and step < num_steps:
         name = signals.requested or "another process was interrupted"

@@ -10,6 +10,7 @@ import functools
 import json
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ from experiments.training.initial import DATA
 from experiments.training.initial import initial_states
 from experiments.training.initial import root_key
 from experiments.training.initial import Spec
-from experiments.training.methods import METHODS
+from experiments.training.methods import method
 from experiments.training.recipe import model_fns
 from experiments.training.recipe import model_inputs
 from experiments.training.recipe import optimizer
@@ -48,11 +49,11 @@ class Program:
 
   Attributes:
     mesh: Devices, axes ("cell", "data").
-    init: ``(trials [cells], sizes=, pretrained=()) -> states``, each cell at
-      its own S.
+    init: ``(trials [cells], sizes=, pretrained=(), loss_params=None) ->
+      states``, each cell at its own S.
     train_chunk: ``(states, teacher, shared targets, targets, hyperparameters,
-      examples, data_seed, first_step) -> (states, metrics)``, of a fixed
-      number of steps; metrics are means over them, ``[cells]``. The examples
+      examples, data_seed, first_step, length=) -> (states, metrics)``, of
+      `length` steps; metrics are means over them, ``[cells]``. The examples
       are arrays on the devices or a `Feed`, as the spec says.
     eval_batch: ``(states, teacher, shared targets, targets, hyperparameters,
       batch) -> dict of Mean`` with a leading cell axis.
@@ -88,7 +89,7 @@ def build(spec: Spec) -> Program:
   student = model_fns(recipe, spec.num_classes * spec.num_subclasses)
   tx = optimizer(recipe)
   with_outputs = functools.partial(_with_outputs, spec, _teacher_apply(spec))
-  train_step = make_train_step(student.apply, METHODS[spec.method].loss, tx)
+  train_step = make_train_step(student.apply, method(spec.method).loss, tx)
   eval_step = make_eval_step(student.apply, _eval_metrics(spec.num_classes))
 
   def on_cells(function):
@@ -167,11 +168,10 @@ def _over_cells(function: Callable, num_cells: int, mapped: bool) -> Callable:
 
 def _chunk(spec: Spec, mesh: jax.sharding.Mesh, step: Callable) -> Callable:
   """Takes a chunk of steps; returns the states and each metric's mean."""
-  length = spec.recipe["steps_per_chunk"]
   sharding = mesh_lib.batch_sharding(mesh)
   jitted = jax.jit(step, donate_argnums=0)
 
-  def places(seed, first):
+  def places(seed, first, length):
     """The number and the examples of each step of the chunk."""
     rows = batches.chunk_indices(
       _data_keys(spec, seed)[0],
@@ -188,30 +188,31 @@ def _chunk(spec: Spec, mesh: jax.sharding.Mesh, step: Callable) -> Callable:
     batch = jax.lax.with_sharding_constraint(batch, sharding)
     return step(states, *fixed, seed, number, batch)
 
-  @functools.partial(jax.jit, donate_argnums=0)
-  def scanned(states, *arguments):
+  @functools.partial(jax.jit, donate_argnums=0, static_argnames="length")
+  def scanned(states, *arguments, length):
     *fixed, seed, first = arguments
     states, metrics = jax.lax.scan(
       lambda states, place: gathered_step(states, *fixed, seed, place),
       states,
-      places(seed, first),
+      places(seed, first, length),
     )
     return states, {name: x.mean(axis=0) for name, x in metrics.items()}
 
   jitted_gathered = jax.jit(gathered_step, donate_argnums=0)
-  jitted_places = jax.jit(places)
+  jitted_places = jax.jit(places, static_argnames="length")
 
-  def stepped(states, *arguments):
+  def stepped(states, *arguments, length):
     *fixed, seed, first = arguments
     taken = []
-    for place in zip(*jitted_places(seed, first), strict=True):
+    for place in zip(*jitted_places(seed, first, length=length), strict=True):
       states, metrics = jitted_gathered(states, *fixed, seed, place)
       taken.append(metrics)
     return states, _mean(taken)
 
-  def fed(states, *arguments):
+  def fed(states, *arguments, length):
     *fixed, feed, seed, first = arguments
-    key, taken = _data_keys(spec, seed)[0], []
+    key = _data_keys(spec, seed)[0]
+    taken = []
     batches_ahead = feed.batches(key, int(first), length, sharding)
     for number, batch in enumerate(batches_ahead, start=int(first)):
       number = jnp.int32(number)
@@ -224,7 +225,7 @@ def _chunk(spec: Spec, mesh: jax.sharding.Mesh, step: Callable) -> Callable:
   return scanned if _scanned(spec) else stepped
 
 
-def _mean(taken: list[dict[str, jax.Array]]) -> dict[str, jax.Array]:
+def _mean(taken: Sequence[dict[str, jax.Array]]) -> dict[str, jax.Array]:
   """The mean of each metric over the steps of a chunk."""
   stacked = jax.tree.map(lambda *values: jnp.stack(values), *taken)
   return {name: values.mean(axis=0) for name, values in stacked.items()}
@@ -268,7 +269,9 @@ def _augmented(
 def _teacher_apply(spec: Spec) -> Callable[..., Any] | None:
   if spec.teacher is None:
     return None
-  return model_fns(json.loads(spec.teacher), spec.num_classes).apply
+  fields = json.loads(spec.teacher)
+  num_outputs = spec.num_classes * fields["subclass"]["num_subclasses"]
+  return model_fns(fields, num_outputs).apply
 
 
 def _with_outputs(
@@ -283,9 +286,12 @@ def _with_outputs(
   """
   scale = spec.input_scale
   outputs = {}
-  if spec.teacher is not None:
+  if spec.teacher is not None and teacher_apply is not None:
+    params, model_state = teacher
     inputs = model_inputs(json.loads(spec.teacher), batch, scale)
-    outputs["teacher"] = teacher_outputs(teacher_apply, *teacher, inputs)
+    outputs["teacher"] = teacher_outputs(
+      teacher_apply, params, model_state, inputs
+    )
   return {**batch, "inputs": model_inputs(spec.recipe, batch, scale)} | outputs
 
 
@@ -304,9 +310,12 @@ def _eval_metrics(num_classes: int) -> Callable[..., dict[str, jax.Array]]:
       "loss": -picked[:, 0],
     }
     if "teacher" in batch:
-      metrics["agreement"] = metrics_lib.agreement(
-        log_probs, batch["teacher"].logits
-      )
+      teacher_logits = batch["teacher"].logits
+      if teacher_logits.shape[-1] != num_classes:
+        teacher_logits = lelp_jax.class_log_probs(
+          teacher_logits, num_classes=num_classes, temperature=1.0
+        )
+      metrics["agreement"] = metrics_lib.agreement(log_probs, teacher_logits)
     return metrics
 
   return metrics_fn

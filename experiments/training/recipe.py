@@ -1,6 +1,7 @@
 """Models and optimizers from the fields of a config."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import optax
 from lelp_jax.models import ModelFns
 from lelp_jax.models import MODELS
 
+_LEAST = {"num_steps": 0, "num_epochs": 0, "steps_per_chunk": 0}
 _OPTIONS = {
   "reads": ("inputs", "embeddings"),
   "init_head": ("fresh", "pretrained"),
@@ -60,19 +62,39 @@ def model_inputs(
   return part / scale if fields["reads"] == "inputs" else part
 
 
+def resolved(recipe: Mapping[str, Any], num_examples: int) -> dict[str, Any]:
+  """Returns a training with everything that is given in epochs in steps.
+
+  Args:
+    recipe: Fields of `experiments.configs.common.model`.
+    num_examples: How many examples it trains on.
+
+  Returns:
+    The fields: `num_epochs` is spent, chunks of 0 steps are an epoch's.
+  """
+  per_epoch = max(1, num_examples // max(1, recipe["batch_size"]))
+  fields = dict(recipe)
+  epochs = fields.pop("num_epochs")
+  if epochs:
+    fields["num_steps"] = round(epochs * per_epoch)
+    boundaries = fields["schedule_boundaries"]
+    fields["schedule_boundaries"] = [round(b * per_epoch) for b in boundaries]
+  chunk = fields["steps_per_chunk"] or per_epoch
+  fields["steps_per_chunk"] = min(chunk, max(1, fields["num_steps"]))
+  return fields
+
+
 def check(recipe: Mapping[str, Any]) -> None:
   """Raises ValueError for a model or a training that there cannot be.
 
   Args:
     recipe: Fields of `experiments.configs.common.model`.
   """
-  chunk, steps = recipe["steps_per_chunk"], recipe["num_steps"]
-  if chunk < 1 or steps < 0 or steps % chunk:
-    raise ValueError(
-      f"steps_per_chunk={chunk} must divide num_steps={steps}, so that every "
-      "chunk is the same program."
-    )
-  if not steps and recipe["init"] == "random":
+  for name, least in _LEAST.items():
+    if recipe[name] < least:
+      raise ValueError(f"{name} must be at least {least}, got {recipe[name]}.")
+  steps = recipe["num_steps"]
+  if not steps and not recipe["num_epochs"] and recipe["init"] == "random":
     raise ValueError(
       'num_steps=0 leaves a model as random as it starts: set "init" to a '
       "folder or a hub id, or train it."
@@ -105,9 +127,14 @@ def optimizer(recipe: Mapping[str, Any]) -> optax.GradientTransformation:
     )
   elif recipe["schedule"] == "constant":
     schedule = optax.constant_schedule(rate)
+  elif recipe["schedule"] == "piecewise_constant":
+    schedule = _piecewise(
+      rate, recipe["schedule_boundaries"], recipe["schedule_factors"]
+    )
   else:
     raise ValueError(
-      f'schedule must be "constant" or "cosine", got {recipe["schedule"]!r}.'
+      'schedule must be "constant", "cosine" or "piecewise_constant", got '
+      f"{recipe['schedule']!r}."
     )
   if recipe["optimizer"] == "adam":
     scale = optax.scale_by_adam()
@@ -122,3 +149,16 @@ def optimizer(recipe: Mapping[str, Any]) -> optax.GradientTransformation:
     recipe["weight_decay"], mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
   )
   return optax.chain(scale, decay, optax.scale_by_learning_rate(schedule))
+
+
+def _piecewise(
+  rate: float, boundaries: Sequence[int], factors: Sequence[float]
+) -> optax.Schedule:
+  """From each boundary on, the rate times its factor (A-21b)."""
+  if len(boundaries) != len(factors) or list(boundaries) != sorted(boundaries):
+    raise ValueError(
+      "schedule_boundaries must increase, with one of schedule_factors for "
+      f"each, got {list(boundaries)} and {list(factors)}."
+    )
+  pieces = [optax.constant_schedule(rate * f) for f in (1.0, *factors)]
+  return optax.join_schedules(pieces, list(boundaries))

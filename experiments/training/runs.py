@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.data import DATASETS
 from experiments.data import feed
+from experiments.data import loading
 from experiments.data.types import Splits
 from experiments.runtime import locks
 from experiments.runtime import mesh as mesh_lib
@@ -25,11 +25,12 @@ from experiments.runtime.interrupts import interrupts
 from experiments.training import cells
 from experiments.training import jobs
 from experiments.training import loop
+from experiments.training import pretraining
 from experiments.training import recipe
 from experiments.training import teacher as teacher_lib
 from experiments.training.fitting import check_subspace
-from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import METHODS
+from experiments.training.methods.method import hyperparameter_arrays
 from experiments.training.recipe import model_fns
 from experiments.training.recipe import model_inputs
 
@@ -66,7 +67,7 @@ def run_cells(
     @functools.lru_cache(maxsize=1)
     def load_teacher(digest: str) -> teacher_lib.Teacher:
       config = by_teacher[digest]
-      splits = load_splits(config)
+      splits = load_splits(config, workdir)
       return teacher_lib.load_or_train(config, splits, teachers, signals)
 
     for number, stack in enumerate(stacks, start=1):
@@ -93,17 +94,12 @@ def check(configs: Sequence[ConfigDict]) -> None:
   """
   folders = set()
   for config in configs:
-    for kind, name, known in (
-      ("data set", config.data.dataset, DATASETS),
-      ("method", config.method, METHODS),
-    ):
-      if name not in known:
-        raise ValueError(f"unknown {kind} {name!r}; there are {sorted(known)}.")
-    if config.selection != "heldout":
+    if config.method not in METHODS:
       raise ValueError(
-        f'config.selection must be "heldout", got {config.selection!r}.'
+        f"unknown method {config.method!r}; there are {sorted(METHODS)}."
       )
-    hyperparameter_arrays(config)
+    loading.check(config.data.to_dict(), config.selection)
+    hyperparameter_arrays(config, METHODS[config.method])
     check_subspace(config.subspace)
     folders.add(cells.cell_directory(pathlib.Path(), config))
   if len(folders) < len(configs):
@@ -129,30 +125,29 @@ def _stop_if_asked(signals: Interrupts, saved: str) -> None:
     raise Interrupted(name, saved)
 
 
-def load_splits(config: ConfigDict) -> Splits:
+def load_splits(
+  config: ConfigDict, workdir: pathlib.Path | None = None
+) -> Splits:
   """Loads the data of a config.
 
   Args:
-    config: Its `data` names the data set and the options of its loader.
+    config: Its `data` and `selection` say which.
+    workdir: Where a user's own files are prepared.
 
   Returns:
     The examples and what is known of the task.
 
   Raises:
-    ValueError: If the data set lacks an option or its sizes do not fit.
+    FileNotFoundError: If the data were not prepared.
+    ValueError: If a field of it does not fit.
   """
-  options = json.dumps(config.data.options.to_dict(), sort_keys=True)
-  return _load(config.data.dataset, options)
+  fields = json.dumps(config.data.to_dict(), sort_keys=True)
+  return _load(fields, config.selection, workdir)
 
 
 @functools.lru_cache(maxsize=2)
-def _load(dataset: str, options: str) -> Splits:
-  try:
-    return DATASETS[dataset](**json.loads(options))
-  except TypeError as error:
-    raise ValueError(
-      f"config.data.options {options} do not fit data set {dataset!r}: {error}"
-    ) from error
+def _load(fields: str, selection: str, workdir: pathlib.Path | None) -> Splits:
+  return loading.load(json.loads(fields), selection, workdir)
 
 
 def student_embeddings(config: ConfigDict, workdir: pathlib.Path) -> np.ndarray:
@@ -170,7 +165,7 @@ def student_embeddings(config: ConfigDict, workdir: pathlib.Path) -> np.ndarray:
   """
   folder = cells.cell_directory(workdir, config)
   params, model_state = students.load_student(folder / "student.msgpack")
-  splits = load_splits(config)
+  splits = load_splits(config, workdir)
   fields = cells.plain(config.student)
   num_outputs = model_fns(fields, 1).head(params).kernel.shape[-1]
   apply = jax.jit(model_fns(fields, num_outputs).apply)
@@ -200,14 +195,18 @@ def _run_stack(
   signals: Interrupts,
 ) -> None:
   """Trains a stack and writes the folder of each cell, result.json last."""
-  splits = load_splits(stack.configs[0])
+  splits = load_splits(stack.configs[0], workdir)
   start = time.monotonic()
+  loss_params = pretraining.load_or_train(
+    stack.configs[0], splits, teacher, workdir / "pretraining", signals
+  )
   job = jobs.make_job(
     stack.configs,
     splits,
     train=splits.transfer,
     teacher=teacher,
     names=stack.names,
+    loss_params=loss_params,
   )
   checkpoint_directory = workdir / "checkpoints" / stack.digest
   with locks.exclusive(checkpoint_directory, wait=False):

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import operator
 import pathlib
 import shutil
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 import lelp_jax
@@ -22,6 +24,7 @@ from experiments.training import jobs
 from experiments.training import loop
 from experiments.training.fitting import TeacherStatistics
 from experiments.training.recipe import model_fns
+from lelp_jax.models import Outputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,21 +86,43 @@ def load_or_train(
   params, model_state = saved["params"], saved["model_state"]
   summary = {"digest": digest}
   result = metric_writer.read_json(folder / "result.json")
+  _check_origin(result, splits, job.fingerprint["pretrained"], folder)
   summary |= {k: result[k] for k in ("validation", "test", "num_parameters")}
   moments = _moments(job, params, model_state, splits)
   fns = model_fns(job.spec.recipe, splits.task.num_classes)
-  statistics = TeacherStatistics(moments, fns.head(params).kernel)
+  statistics = TeacherStatistics(
+    moments,
+    fns.head(params).kernel,
+    splits.transfer["labels"],
+    functools.partial(_outputs, job, params, model_state, splits.transfer),
+  )
   return Teacher(params, model_state, statistics, summary)
 
 
 def _as_cell(config: ConfigDict) -> ConfigDict:
-  """A teacher is trained as a student is: standard training, no teacher."""
+  """A teacher is trained as a student is: from labels, without a teacher."""
   own = config.copy_and_resolve_references()
-  own.method = "standard"
+  plain = config.teacher.subclass.num_subclasses == 1
+  own.method = "standard" if plain else "subclass_teacher"
   own.trial = config.teacher.seed
   own.data.shared_batch_order = False
   own.student = config.teacher
   return own
+
+
+def _check_origin(
+  result: dict[str, Any],
+  splits: Splits,
+  weights: str | None,
+  folder: pathlib.Path,
+) -> None:
+  """Raises ValueError if what a teacher came from changed under its name."""
+  for what, now in (("data", splits.digest), ("pretrained weights", weights)):
+    if result["origin"][what] != now:
+      raise ValueError(
+        f"the teacher in {folder} was trained from other {what} than there are "
+        "now under the same name: delete it, or give another --teacher_dir."
+      )
 
 
 def _train(
@@ -124,8 +149,27 @@ def _train(
     {"params": states.params, "model_state": states.model_state},
   )
   result = jobs.results(job, trained, splits)[0]
+  result["origin"] = {
+    "data": splits.digest,
+    "pretrained weights": job.fingerprint["pretrained"],
+  }
   metric_writer.write_json(folder / "result.json", result)
   shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _outputs(
+  job: loop.Job, params: Any, model_state: Any, arrays: loop.Arrays
+) -> Outputs:
+  """Outputs on clean examples, in their order, NumPy arrays."""
+  kept = {k: arrays[k] for k in loop.READ if k in arrays}
+  size = min(job.spec.recipe["eval_batch_size"], len(kept["labels"]))
+  parts, rows = [], []
+  for batch in feed.eval_batches(kept, size):
+    outputs = jax.device_get(job.program.embed(params, model_state, batch))
+    parts.append(jax.tree.map(operator.itemgetter(batch["mask"]), outputs))
+    rows.append(batch["rows"][batch["mask"]])
+  back = np.argsort(np.concatenate(rows))
+  return jax.tree.map(lambda *x: np.concatenate(x)[back], *parts)
 
 
 def _moments(

@@ -13,19 +13,26 @@ Examples:
   (2, 3)
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from flax import linen as nn
 
 from lelp_jax import _checks
+from lelp_jax.models.albert import Albert
+from lelp_jax.models.albert import albert_of_size
+from lelp_jax.models.albert import ALBERT_SIZES
 from lelp_jax.models.cnn import Cnn
+from lelp_jax.models.grafting import graft_pretrained
 from lelp_jax.models.interface import from_linen
 from lelp_jax.models.interface import from_nnx
 from lelp_jax.models.interface import Head
 from lelp_jax.models.interface import ModelFns
 from lelp_jax.models.interface import Outputs
 from lelp_jax.models.mlp import Mlp
+from lelp_jax.models.mobilenet import MobileNet
+from lelp_jax.models.resnet import ResNet
 
 __all__ = [
   "MODELS",
@@ -34,8 +41,12 @@ __all__ = [
   "ModelFns",
   "from_linen",
   "from_nnx",
+  "graft_pretrained",
   "Mlp",
   "Cnn",
+  "ResNet",
+  "MobileNet",
+  "Albert",
 ]
 
 
@@ -50,4 +61,15 @@ def _bundled(module: Callable[..., nn.Module]) -> Callable[..., ModelFns]:
 MODELS: dict[str, Callable[..., ModelFns]] = {
   "mlp": _bundled(Mlp),
   "cnn": _bundled(Cnn),
+  "resnet20": _bundled(functools.partial(ResNet, depth=20)),
+  "resnet56": _bundled(functools.partial(ResNet, depth=56)),
+  "resnet92": _bundled(functools.partial(ResNet, depth=92)),
+  "mobilenet": _bundled(MobileNet),
+  "mobilenet_wd2": _bundled(
+    functools.partial(MobileNet, width_multiplier=2, depth_multiplier=2)
+  ),
+  **{
+    f"albert_{size}": functools.partial(albert_of_size, size)
+    for size in ALBERT_SIZES
+  },
 }

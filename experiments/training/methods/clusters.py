@@ -1,0 +1,143 @@
+"""Pseudo-subclasses by clustering the teacher's embeddings (section 4.2).
+
+Each training example gets a cluster beforehand, from clean embeddings; hard
+targets are pairs of true class (A-18) and cluster, soft ones weigh the
+clusters by the teacher's class probabilities.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+import lelp_jax
+from experiments.data.types import Task
+from experiments.training import clustering
+from experiments.training.fitting import TeacherStatistics
+from experiments.training.methods.method import class_nll
+from experiments.training.methods.method import Hyperparameters
+from experiments.training.methods.method import Method
+from experiments.training.methods.method import with_hard_labels
+from lelp_jax.models import Outputs
+from lelp_jax.subsplit import masked_log_softmax
+
+
+def _hard_terms(
+  student: Outputs,
+  teacher: Outputs | None,
+  targets: Mapping[str, Any],
+  batch: Mapping[str, Any],
+  scalars: Hyperparameters,
+) -> dict[str, jax.Array]:
+  """Cross entropy with pairs of class and cluster."""
+  del teacher, scalars
+  where, labels = targets["where"], batch["labels"]
+  outputs = labels * where.shape[1] + targets["assignments"][batch["rows"]]
+  log_probs = masked_log_softmax(student.logits, where.ravel())
+  pair = -jnp.take_along_axis(log_probs, outputs[:, None], axis=-1)[:, 0]
+  nll = class_nll(student.logits, labels, where.shape[0], where)
+  return {"class_term": nll, "subclass_term": pair - nll}
+
+
+def _soft_terms(
+  student: Outputs,
+  teacher: Outputs,
+  targets: Mapping[str, Any],
+  batch: Mapping[str, Any],
+  scalars: Hyperparameters,
+) -> dict[str, jax.Array]:
+  """Tempered divergence from class probabilities put on one cluster each."""
+  where, temperature = targets["where"], scalars["temperature"]
+  log_probs = lelp_jax.class_log_probs(
+    teacher.logits, num_classes=where.shape[0], temperature=temperature
+  )
+  soft = clustering.log_soft_targets(
+    log_probs,
+    targets["memberships"][batch["rows"]],
+    num_clusters=where.shape[1],
+  )
+  class_term, subclass_term = lelp_jax.lelp_loss_terms(
+    student.logits, soft, temperature=temperature, where=where
+  )
+  return {"class_term": class_term, "subclass_term": subclass_term}
+
+
+def _num_clusters(config: ConfigDict, task: Task, width: int) -> int:
+  del task, width
+  num_clusters = config.clustering.num_clusters
+  if num_clusters < 1:
+    raise ValueError(
+      f"config.clustering.num_clusters must be at least 1, got {num_clusters}."
+    )
+  return num_clusters
+
+
+def _targets(
+  algorithm: str,
+  form: str,
+  config: ConfigDict,
+  task: Task,
+  teacher: TeacherStatistics,
+  key: jax.Array,
+  size: int,
+) -> dict[str, Any]:
+  """Clusters of the cell's own number, padded to the largest of the stack.
+
+  Trials share them, as they share the teacher.
+  """
+  del key
+  scope = config.clustering.scope
+  clusterer = teacher.once(
+    f"{algorithm} {scope}",
+    lambda: clustering.Clusterer(
+      teacher.transfer_outputs.embeddings,
+      np.asarray(teacher.transfer_labels),
+      num_classes=task.num_classes,
+      method=algorithm,
+      scope=scope,
+    ),
+  )
+  num_clusters = config.clustering.num_clusters
+  found = teacher.once(
+    f"{algorithm} {scope} {num_clusters} {form}",
+    lambda: clusterer.cluster(num_clusters, targets=form),
+  )
+  where = np.pad(found.where, ((0, 0), (0, size - num_clusters)))
+  if form == "soft":
+    return {"where": where, "memberships": found.memberships}
+  return {"where": where, "assignments": found.assignments}
+
+
+def _make(title: str, algorithm: str, form: str) -> Method:
+  hyperparameters: tuple[str, ...] = ("clustering.num_clusters",)
+  if form == "soft":
+    title, hyperparameters = (
+      f"{title}, soft",
+      (
+        "loss.temperature",
+        *hyperparameters,
+      ),
+    )
+  return Method(
+    title,
+    hyperparameters,
+    with_hard_labels(_soft_terms if form == "soft" else _hard_terms),
+    num_subclasses=_num_clusters,
+    targets=functools.partial(_targets, algorithm, form),
+    uses_teacher=form == "soft",
+  )
+
+
+_TITLES = {
+  "agglomerative": "Agglomerative clustering",
+  "kmeans": "K-means clustering",
+  "tsne_kmeans": "t-SNE & K-means clustering",
+}
+HARD = {name: _make(title, name, "hard") for name, title in _TITLES.items()}
+SOFT = {
+  f"{name}_soft": _make(title, name, "soft") for name, title in _TITLES.items()
+}

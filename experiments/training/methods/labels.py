@@ -1,0 +1,201 @@
+"""Methods that learn from labels and from the teacher's class probabilities."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.data.types import Task
+from experiments.training.fitting import TeacherStatistics
+from experiments.training.methods.method import class_nll
+from experiments.training.methods.method import Hyperparameters
+from experiments.training.methods.method import Method
+from experiments.training.methods.method import with_hard_labels
+from lelp_jax import baselines
+from lelp_jax.models import Outputs
+from lelp_jax.subsplit import masked_log_softmax
+
+Terms = dict[str, jax.Array]
+
+
+def _standard(
+  student: Outputs,
+  teacher: Outputs | None,
+  targets: Mapping[str, Any],
+  batch: Mapping[str, Any],
+  scalars: Hyperparameters,
+) -> Terms:
+  """Cross entropy with the true labels: no teacher, no temperature."""
+  del teacher, targets, scalars
+  nll = class_nll(student.logits, batch["labels"], student.logits.shape[-1])
+  return {"class_term": nll}
+
+
+def kd_term(
+  student: Outputs, teacher: Outputs, scalars: Hyperparameters
+) -> jax.Array:
+  """Computes the tempered divergence from the teacher's probabilities, [B]."""
+  return baselines.kd_loss(
+    student.logits, teacher.logits, temperature=scalars["temperature"]
+  )
+
+
+def _vanilla(
+  student: Outputs,
+  teacher: Outputs,
+  targets: Mapping[str, Any],
+  batch: Mapping[str, Any],
+  scalars: Hyperparameters,
+) -> Terms:
+  del targets, batch
+  return {"class_term": kd_term(student, teacher, scalars)}
+
+
+def _dkd(
+  student: Outputs,
+  teacher: Outputs,
+  targets: Mapping[str, Any],
+  batch: Mapping[str, Any],
+  scalars: Hyperparameters,
+) -> Terms:
+  """Target and non-target divergence apart, by the true label."""
+  del targets
+  loss = baselines.dkd_loss(
+    student.logits,
+    teacher.logits,
+    batch["labels"],
+    temperature=scalars["temperature"],
+    nontarget_weight=scalars["nontarget_weight"],
+  )
+  return {"class_term": loss}
+
+
+def _dist(
+  student: Outputs,
+  teacher: Outputs,
+  targets: Mapping[str, Any],
+  batch: Mapping[str, Any],
+  scalars: Hyperparameters,
+) -> Terms:
+  del targets, batch
+  temperature = scalars["temperature"]
+  loss = baselines.dist_loss(
+    student.logits, teacher.logits, temperature=temperature
+  )
+  return {"class_term": loss}
+
+
+def _standardized(
+  student: Outputs,
+  teacher: Outputs,
+  targets: Mapping[str, Any],
+  batch: Mapping[str, Any],
+  scalars: Hyperparameters,
+) -> Terms:
+  del targets, batch
+  loss = baselines.standardized_kd_loss(
+    student.logits, teacher.logits, temperature=scalars["temperature"]
+  )
+  return {"class_term": loss}
+
+
+def _oracle(
+  student: Outputs,
+  teacher: Outputs | None,
+  targets: Mapping[str, Any],
+  batch: Mapping[str, Any],
+  scalars: Hyperparameters,
+) -> Terms:
+  """Cross entropy with the true fine labels, of which classes are unions."""
+  del teacher, scalars
+  where = targets["where"]
+  outputs = targets["output_of_fine_label"][batch["fine_labels"]]
+  log_probs = masked_log_softmax(student.logits, where.ravel())
+  fine = -jnp.take_along_axis(log_probs, outputs[:, None], axis=-1)[:, 0]
+  coarse = class_nll(student.logits, batch["labels"], where.shape[0], where)
+  return {"class_term": coarse, "subclass_term": fine - coarse}
+
+
+def _oracle_num_subclasses(config: ConfigDict, task: Task, width: int) -> int:
+  del config, width
+  return int(np.bincount(_fine_to_class(task)).max())
+
+
+def _oracle_shared(
+  task: Task, teacher: TeacherStatistics, size: int
+) -> dict[str, Any]:
+  """Gives each fine label an output beside the others of its class."""
+  del teacher
+  classes = _fine_to_class(task)
+  rank = np.array([np.sum(classes[:i] == c) for i, c in enumerate(classes)])
+  members = np.bincount(classes, minlength=task.num_classes)
+  return {
+    "output_of_fine_label": (classes * size + rank).astype(np.int32),
+    "where": np.arange(size) < members[:, None],
+  }
+
+
+def _fine_to_class(task: Task) -> np.ndarray:
+  if task.fine_to_class is None:
+    raise ValueError(
+      f"method 'oracle' needs fine labels, and data set {task.name!r} has "
+      "none; leave it out of the sweep."
+    )
+  return np.asarray(task.fine_to_class)
+
+
+def _dkd_remark(config: ConfigDict, task: Task) -> str:
+  """With two classes there is no non-target divergence (kd_peers, DKD)."""
+  del config
+  return "= vanilla" if task.num_classes == 2 else ""
+
+
+def _dist_remark(config: ConfigDict, task: Task) -> str:
+  del config
+  if task.num_classes > 2:
+    return ""
+  return "of two classes only the part between examples has a gradient"
+
+
+def _standardized_remark(config: ConfigDict, task: Task) -> str:
+  del config
+  if task.num_classes > 2:
+    return ""
+  return "two standardized logits are a sign: nothing is learned"
+
+
+STANDARD = Method(
+  "Standard training", (), with_hard_labels(_standard), uses_teacher=False
+)
+VANILLA = Method(
+  "Vanilla distillation", ("loss.temperature",), with_hard_labels(_vanilla)
+)
+DKD = Method(
+  "Decoupled KD",
+  ("loss.temperature", "loss.nontarget_weight"),
+  with_hard_labels(_dkd),
+  remark=_dkd_remark,
+)
+DIST = Method(
+  "DIST",
+  ("loss.temperature",),
+  with_hard_labels(_dist),
+  remark=_dist_remark,
+)
+STANDARDIZED = Method(
+  "Logit standardization",
+  ("loss.temperature",),
+  with_hard_labels(_standardized),
+  remark=_standardized_remark,
+)
+ORACLE = Method(
+  "Oracle clustering",
+  (),
+  with_hard_labels(_oracle),
+  num_subclasses=_oracle_num_subclasses,
+  shared_targets=_oracle_shared,
+  uses_teacher=False,
+)

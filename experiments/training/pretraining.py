@@ -1,0 +1,94 @@
+"""Projections trained before the students: FitNet's and CRD's (A-24).
+
+With a student that is thrown away afterwards, by the feature loss alone; once
+for all cells and trials that share teacher, data and student.
+"""
+
+import functools
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from experiments.data.types import Splits
+from experiments.runtime import checkpoints
+from experiments.runtime import locks
+from experiments.runtime import metric_writer
+from experiments.runtime.interrupts import Interrupts
+from experiments.training import cells
+from experiments.training import jobs
+from experiments.training import loop
+from experiments.training.methods import method as method_named
+
+
+def load_or_train(
+  config: ConfigDict,
+  splits: Splits,
+  teacher: Any,
+  directory: pathlib.Path,
+  signals: Interrupts,
+) -> Any:
+  """Returns what a method learned beforehand, training it if nobody has.
+
+  Args:
+    config: A cell's config.
+    splits: The data.
+    teacher: The cell's `teacher.Teacher`.
+    directory: Folder of such trainings; this one's is named by its digest.
+    signals: What was asked of the process.
+
+  Returns:
+    The ``loss_params`` to start from, or None for a method without
+    pre-training.
+
+  Raises:
+    Interrupted: On SIGINT or SIGTERM, after saving.
+  """
+  name = method_named(config.method).pretraining
+  length = config.pretraining.num_steps or config.pretraining.num_epochs
+  if name is None or not length:
+    return None
+  own = _as_cell(config, name)
+  fields = {
+    "method": name,
+    "loss": cells.static_loss(config),
+    "contrast_temperature": config.loss.contrast_temperature,
+    "student": cells.plain(own.student),
+    "teacher": teacher.summary["digest"],
+  }
+  digest = cells.digest(fields)
+  folder = directory / digest
+  job = jobs.make_job(
+    [own], splits, train=splits.transfer, teacher=teacher, names=[digest]
+  )
+  parts = [folder / "parameters", folder / "config.json"]
+  with locks.exclusive(folder, wait=True):
+    if not all(part.exists() for part in parts):
+      trained = loop.train(
+        job,
+        checkpoint_directory=folder / "checkpoints",
+        metric_paths=[folder / "metrics.jsonl"],
+        label=f"{config.column} {name}",
+        signals=signals,
+      )
+      checkpoints.save_tree(folder / "parameters", trained.states.loss_params)
+      metric_writer.write_json(folder / "config.json", fields)
+      shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+  like = jax.eval_shape(
+    functools.partial(job.program.init, sizes=job.sizes), job.trials
+  )
+  saved = checkpoints.load_tree(folder / "parameters", like.loss_params)
+  return jax.tree.map(lambda x: x[0], saved)  # A stack of one.
+
+
+def _as_cell(config: ConfigDict, name: str) -> ConfigDict:
+  """The student of a projection: trained like any other, by another method."""
+  own = config.copy_and_resolve_references()
+  own.method = name
+  own.trial = 0
+  own.student.optimizer, own.student.schedule = "adam", "constant"
+  for field, value in config.pretraining.items():
+    own.student[field] = value
+  return own

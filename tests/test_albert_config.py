@@ -1,0 +1,168 @@
+import dataclasses
+
+import pytest
+
+from lelp_jax.models.albert import albert_config
+from lelp_jax.models.albert import ALBERT_SIZES
+from lelp_jax.models.albert import AlbertConfig
+from lelp_jax.models.albert import config_from_huggingface
+
+SMALL = AlbertConfig(8, 3, 2, 12)
+# config.json of albert/albert-base-v1, as the hub has it.
+BASE_V1 = {
+  "architectures": ["AlbertForMaskedLM"],
+  "attention_probs_dropout_prob": 0.1,
+  "bos_token_id": 2,
+  "classifier_dropout_prob": 0.1,
+  "down_scale_factor": 1,
+  "embedding_size": 128,
+  "eos_token_id": 3,
+  "gap_size": 0,
+  "hidden_act": "gelu",
+  "hidden_dropout_prob": 0.1,
+  "hidden_size": 768,
+  "initializer_range": 0.02,
+  "inner_group_num": 1,
+  "intermediate_size": 3072,
+  "layer_norm_eps": 1e-12,
+  "max_position_embeddings": 512,
+  "model_type": "albert",
+  "net_structure_type": 0,
+  "num_attention_heads": 12,
+  "num_hidden_groups": 1,
+  "num_hidden_layers": 12,
+  "num_memory_blocks": 0,
+  "pad_token_id": 0,
+  "type_vocab_size": 2,
+  "vocab_size": 30000,
+}
+
+
+def test_versions_differ_in_dropout_and_activation():
+  for size in ALBERT_SIZES:
+    v1, v2 = (albert_config(size, version=v) for v in ("v1", "v2"))
+    rate = 0.0 if size == "xxlarge" else 0.1
+    assert (v1.hidden_dropout, v1.attention_dropout) == (rate, rate)
+    assert (v2.hidden_dropout, v2.attention_dropout) == (0, 0)
+    assert (v1.activation, v2.activation) == ("gelu", "gelu_new")
+    assert v1.classifier_dropout == v2.classifier_dropout == 0.1
+    assert albert_config(size) == v2
+    changes = {"hidden_dropout": rate, "attention_dropout": rate}
+    assert dataclasses.replace(v2, activation="gelu", **changes) == v1
+
+
+def test_changes_replace_the_published():
+  config = albert_config("large", version="v1", num_layers=2, pooling="cls")
+  assert config.num_layers == 2
+  assert config.pooling == "cls"
+  assert config.hidden_size == 1024
+  with pytest.raises(TypeError, match="depth"):
+    albert_config("large", depth=2)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"num_layers": 0}, "num_layers must be at least 1, got 0"),
+    ({"hidden_size": 9}, "hidden_size must be a multiple of num_heads, got 9"),
+    ({"hidden_dropout": 1.0}, r"hidden_dropout must lie in \[0, 1\), got 1.0"),
+    ({"attention_dropout": -1}, r"attention_dropout must lie in .*got -1"),
+    ({"activation": "silu"}, r"activation must be one of \('gelu', 'gelu_new'"),
+    ({"pooling": "mean"}, r"pooling must be one of \('pooled', 'cls'\), got"),
+    ({"layer_norm_epsilon": 0.0}, "layer_norm_epsilon must be positive"),
+    ({"initializer_range": -0.1}, "initializer_range must be positive"),
+  ],
+)
+def test_configs_refuse_bad_values(changes, message):
+  with pytest.raises(ValueError, match=message):
+    dataclasses.replace(SMALL, **changes)
+
+
+def test_configs_refuse_sizes_that_are_no_integers():
+  with pytest.raises(TypeError, match=r"num_heads must be an int, got 2\.0"):
+    dataclasses.replace(SMALL, num_heads=2.0)
+
+
+def test_config_of_the_hub_is_the_published():
+  assert config_from_huggingface(BASE_V1) == albert_config("base", version="v1")
+
+
+def test_every_value_of_a_file_counts():
+  changes = {
+    "attention_probs_dropout_prob": 0.25,
+    "classifier_dropout_prob": 0.5,
+    "embedding_size": 64,
+    "hidden_act": "relu",
+    "hidden_dropout_prob": 0.3,
+    "hidden_size": 1536,
+    "initializer_range": 0.01,
+    "intermediate_size": 48,
+    "layer_norm_eps": 1e-5,
+    "max_position_embeddings": 256,
+    "num_attention_heads": 6,
+    "num_hidden_layers": 7,
+    "type_vocab_size": 3,
+    "vocab_size": 21_128,
+  }
+  assert config_from_huggingface({**BASE_V1, **changes}) == AlbertConfig(
+    hidden_size=1536,
+    num_layers=7,
+    num_heads=6,
+    intermediate_size=48,
+    vocab_size=21_128,
+    embedding_size=64,
+    max_positions=256,
+    type_vocab_size=3,
+    activation="relu",
+    hidden_dropout=0.3,
+    attention_dropout=0.25,
+    classifier_dropout=0.5,
+    layer_norm_epsilon=1e-5,
+    initializer_range=0.01,
+  )
+
+
+def test_old_files_may_lack_what_has_a_default():
+  names = (
+    "embedding_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "vocab_size",
+  )
+  config = config_from_huggingface({name: BASE_V1[name] for name in names})
+  assert config == albert_config("base")
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"model_type": "bert"}, "^model_type must be 'albert', got 'bert'.$"),
+    ({"num_hidden_groups": 4}, "^num_hidden_groups must be 1, got 4.$"),
+    ({"inner_group_num": 2}, "^inner_group_num must be 1, got 2.$"),
+    (
+      {"position_embedding_type": "relative_key"},
+      "^position_embedding_type must be 'absolute', got 'relative_key'.$",
+    ),
+    ({"hidden_act": "silu"}, r"^hidden_act must be one of \(.*, got 'silu'.$"),
+    ({"hidden_size": 770}, "^hidden_size must be a multiple of num_heads"),
+  ],
+)
+def test_files_of_other_models_are_refused(changes, message):
+  with pytest.raises(ValueError, match=message):
+    config_from_huggingface({**BASE_V1, **changes})
+
+
+def test_missing_sizes_are_named():
+  with pytest.raises(
+    ValueError,
+    match=r"config.json must hold \['num_hidden_layers', 'vocab_size'\].$",
+  ):
+    config_from_huggingface(
+      {
+        name: value
+        for name, value in BASE_V1.items()
+        if name not in ("vocab_size", "num_hidden_layers")
+      }
+    )

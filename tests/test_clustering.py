@@ -1,0 +1,463 @@
+"""Clusters of embeddings: scikit-learn's and SciPy's, within their memory."""
+
+import pathlib
+import subprocess
+import sys
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.cluster import hierarchy
+from sklearn import cluster as sklearn_cluster
+from sklearn import datasets
+from sklearn import manifold
+from threadpoolctl import threadpool_limits
+
+import lelp_jax
+from experiments.training import clustering
+from experiments.training.clustering import cluster
+from experiments.training.clustering import Clusterer
+
+METHODS = tuple(clustering.MAX_POINTS)
+
+
+def blobs(sizes=((12, 18), (15, 9, 11)), width=5, seed=0):
+  """Well separated blobs, shuffled: embeddings, labels, blob in the class."""
+  rng = np.random.default_rng(seed)
+  parts = []
+  for label, counts in enumerate(sizes):
+    for blob, count in enumerate(counts):
+      center = rng.normal(size=width) * 100
+      points = center[None] + rng.normal(size=(count, width))
+      parts += [(point, label, blob) for point in points]
+  order = rng.permutation(len(parts))
+  points, labels, blob = zip(*(parts[i] for i in order), strict=True)
+  return np.array(points, np.float32), np.array(labels), np.array(blob)
+
+
+def same_partition(a, b):
+  """Whether two labelings differ in their names alone."""
+  pairs = set(zip(np.ravel(a), np.ravel(b), strict=True))
+  return len(pairs) == len(np.unique(a)) == len(np.unique(b))
+
+
+def pairs(labels, clusters):
+  return labels * 1000 + clusters
+
+
+@pytest.fixture(scope="module")
+def digits():
+  images, digit = datasets.load_digits(return_X_y=True)
+  return np.float32(images), digit % 2, digit
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("max_points", [None, 20])
+def test_separated_blobs_are_found(method, max_points):
+  embeddings, labels, blob = blobs()
+  # As many clusters as each class has blobs, so one class at a time.
+  for label, count in enumerate((2, 3)):
+    own = labels == label
+    found = cluster(
+      embeddings[own],
+      np.zeros(own.sum(), int),
+      num_classes=1,
+      num_clusters=count,
+      method=method,
+      max_points=max_points,
+    )
+    assert same_partition(found.assignments, blob[own])
+    assert found.assignments.dtype == np.int32
+    assert found.where.tolist() == [[True] * count]
+    clustered = min(own.sum(), max_points or 1000)
+    assert found.summary["num_clustered"] == clustered
+    assert found.summary["num_placed"] == own.sum() - clustered
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_global_scope_clusters_classes_together(method):
+  embeddings, labels, blob = blobs(((12, 18), (15,)))
+  # Two examples of class 1 among those of class 0's first blob.
+  moved = np.flatnonzero((labels == 0) & (blob == 0))[:2]
+  labels[moved] = 1
+  found = cluster(
+    embeddings,
+    labels,
+    num_classes=3,
+    num_clusters=3,
+    method=method,
+    scope="global",
+  )
+  original = np.where(labels == 1, 2, blob)
+  original[moved] = 0
+  assert same_partition(found.assignments, original)
+  # Class 0 has two of the three clusters, class 1 two, class 2 no example.
+  assert found.summary["num_subclasses"] == [2, 2, 1]
+  assert found.where[2].tolist() == [True, False, False]
+  sizes = np.array(found.summary["sizes"])
+  assert sorted(sizes[0]) == [0, 10, 18]
+  assert sorted(sizes[1]) == [0, 2, 15]
+  np.testing.assert_array_equal(found.where[:2], sizes[:2] > 0)
+
+
+@pytest.mark.parametrize("num_clusters", [2, 7, 40])
+def test_agglomerative_equals_scikit_learn_and_scipy(digits, num_clusters):
+  embeddings, labels, _ = (array[:500] for array in digits)
+  found = cluster(embeddings, labels, num_classes=2, num_clusters=num_clusters)
+  for label in range(2):
+    own = embeddings[labels == label]
+    model = sklearn_cluster.AgglomerativeClustering(
+      num_clusters, linkage="complete"
+    )
+    assignments = found.assignments[labels == label]
+    assert same_partition(assignments, model.fit_predict(own))
+    tree = hierarchy.linkage(own, "complete")
+    scipys = hierarchy.cut_tree(tree, num_clusters)
+    assert same_partition(assignments, scipys)
+
+
+def test_kmeans_equals_scikit_learn(digits):
+  embeddings, labels, _ = (array[:500] for array in digits)
+  found = cluster(
+    embeddings, labels, num_classes=2, num_clusters=5, method="kmeans", seed=3
+  )
+  for label in range(2):
+    model = sklearn_cluster.KMeans(5, n_init=10, random_state=3)
+    with threadpool_limits(1):
+      expected = model.fit_predict(embeddings[labels == label])
+    np.testing.assert_array_equal(found.assignments[labels == label], expected)
+
+
+def test_tsne_kmeans_equals_scikit_learn(digits):
+  embeddings = digits[0][:100]
+  found = cluster(
+    embeddings,
+    np.zeros(100, int),
+    num_classes=1,
+    num_clusters=6,
+    method="tsne_kmeans",
+    seed=1,
+  )
+  with threadpool_limits(1):
+    tsne = manifold.TSNE(init="pca", perplexity=30, random_state=1)
+    plane = tsne.fit_transform(embeddings)
+    model = sklearn_cluster.KMeans(6, n_init=10, random_state=1)
+    expected = model.fit_predict(plane)
+  np.testing.assert_array_equal(found.assignments, expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_seed_gives_one_result_and_counts_share_a_fit(
+  digits, method, monkeypatch
+):
+  embeddings, labels, _ = (array[:100] for array in digits)
+  options = {"num_classes": 2, "method": method, "max_points": 30}
+  calls = []
+  for name in ("_tree", "_map"):
+    fit = getattr(clustering, name)
+    monkeypatch.setattr(
+      clustering, name, lambda *a, fit=fit: calls.append(1) or fit(*a)
+    )
+  clusterer = Clusterer(embeddings, labels, seed=5, **options)
+  first = clusterer.cluster(9)
+  clusterer.cluster(4)
+  assert len(calls) == (0 if method == "kmeans" else 2)
+  again = cluster(embeddings, labels, num_clusters=9, seed=5, **options)
+  np.testing.assert_array_equal(first.assignments, again.assignments)
+  assert first.summary == again.summary
+  other = cluster(embeddings, labels, num_clusters=9, seed=6, **options)
+  assert not same_partition(
+    pairs(labels, first.assignments), pairs(labels, other.assignments)
+  )
+
+
+@pytest.mark.parametrize("scope", ["per_class", "global"])
+@pytest.mark.parametrize("method", METHODS)
+def test_placed_examples_join_the_nearest(digits, method, scope):
+  embeddings, labels, _ = (array[:200] for array in digits)
+  clusterer = Clusterer(
+    embeddings, labels, num_classes=2, method=method, scope=scope, max_points=50
+  )
+  found = clusterer.cluster(4)
+  for group, sample in zip(clusterer._groups, clusterer._samples, strict=True):
+    assert len(sample) == 50
+    share = np.bincount(labels[group], minlength=2) / len(group)
+    drawn = np.bincount(labels[sample], minlength=2)
+    assert np.abs(drawn - 50 * share).max() <= 1
+    names = found.assignments[sample]
+    anchors, owners = embeddings[sample], names
+    if method != "tsne_kmeans":
+      owners = np.arange(4)
+      anchors = np.stack([anchors[names == k].mean(axis=0) for k in owners])
+    for example in np.setdiff1d(group, sample):
+      distances = np.linalg.norm(embeddings[example][None] - anchors, axis=1)
+      assert found.assignments[example] == owners[distances.argmin()]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_soft_targets_are_weighted_by_the_teacher(method):
+  # Class 1 has a point in each blob of class 0, and the other way around.
+  centers = np.array([[0, 0], [50, 0], [0, 50]], np.float32)
+  noise = np.random.default_rng(0).normal(size=(60, 2))
+  embeddings = np.float32(np.tile(centers, (20, 1)) + noise)
+  labels = np.repeat([0, 1], 30)
+  options = {"num_classes": 2, "num_clusters": 3, "method": method}
+  hard = cluster(embeddings, labels, **options)
+  soft = cluster(embeddings, labels, targets="soft", **options)
+  assert hard.memberships is None
+  np.testing.assert_array_equal(hard.assignments, soft.assignments)
+  np.testing.assert_array_equal(hard.where, soft.where)
+  own = soft.memberships[np.arange(60), labels]
+  np.testing.assert_array_equal(own, soft.assignments)
+  for label in range(2):
+    assert same_partition(soft.memberships[:, label], np.arange(60) % 3)
+
+  probs = np.random.default_rng(1).dirichlet([1, 1], size=60)
+  targets = clustering.log_soft_targets(
+    jnp.log(probs), jnp.asarray(soft.memberships), num_clusters=3
+  )
+  expected = np.zeros((60, 2, 3))
+  for i in range(60):
+    for label in range(2):
+      expected[i, label, soft.memberships[i, label]] = probs[i, label]
+  np.testing.assert_allclose(np.exp(targets), expected, rtol=1e-6)
+
+
+def test_soft_targets_go_into_the_loss(rng):
+  student = jnp.asarray(rng.normal(size=(4, 6)), jnp.float32)
+  log_probs = jnp.log(jnp.asarray(rng.dirichlet([1, 1], 4), jnp.float32))
+  memberships = jnp.array([[0, 2], [1, 1], [2, 0], [0, 0]])
+  targets = clustering.log_soft_targets(log_probs, memberships, num_clusters=3)
+
+  def loss(student):
+    return lelp_jax.lelp_loss(student, targets, temperature=1.0).sum()
+
+  value, gradient = jax.jit(jax.value_and_grad(loss))(student)
+  probs = np.exp(np.asarray(student, np.float64))
+  probs /= probs.sum(axis=1, keepdims=True)
+  expected = 0.0
+  for i in range(4):
+    for label in range(2):
+      p = np.exp(np.float64(log_probs[i, label]))
+      q = probs[i, 3 * label + int(memberships[i, label])]
+      expected += p * np.log(p / q)
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  assert np.isfinite(gradient).all()
+
+
+def test_soft_targets_in_the_global_scope_use_one_cluster():
+  embeddings, labels, _ = blobs()
+  found = cluster(
+    embeddings,
+    labels,
+    num_classes=3,
+    num_clusters=5,
+    scope="global",
+    targets="soft",
+    method="kmeans",
+  )
+  assert found.where.all()
+  np.testing.assert_array_equal(
+    found.memberships, np.stack([found.assignments] * 3, axis=1)
+  )
+
+
+@pytest.mark.parametrize("scope", ["per_class", "global"])
+@pytest.mark.parametrize("method", METHODS)
+@hypothesis.settings(max_examples=10, deadline=None, derandomize=True)
+@hypothesis.given(data=st.data())
+def test_every_target_exists_and_is_counted(method, scope, data):
+  """Few points, many of them equal, classes that may be empty."""
+  targets = data.draw(st.sampled_from(["hard", "soft"]))
+  num_points = data.draw(st.integers(1, 12))
+  num_clusters = data.draw(st.integers(1, 6))
+  coordinate = st.sampled_from([-0.0, 0.0, 1.0, 1e-3, 1e4])
+  row = st.tuples(coordinate, coordinate)
+  points = st.lists(row, min_size=num_points, max_size=num_points)
+  embeddings = np.array(data.draw(points), np.float32)
+  label = st.integers(0, 2)
+  labels = np.array(
+    data.draw(st.lists(label, min_size=num_points, max_size=num_points))
+  )
+  found = cluster(
+    embeddings,
+    labels,
+    num_classes=3,
+    num_clusters=num_clusters,
+    method=method,
+    scope=scope,
+    targets=targets,
+    max_points=data.draw(st.sampled_from([None, 5])),
+  )
+  assert found.where.shape == (3, num_clusters)
+  assert found.where.any(axis=1).all()
+  assert found.where[labels, found.assignments].all()
+  sizes = np.zeros((3, num_clusters), int)
+  for label, assignment in zip(labels, found.assignments, strict=True):
+    sizes[label, assignment] += 1
+  assert found.summary["sizes"] == sizes.tolist()
+  assert found.summary["num_subclasses"] == found.where.sum(axis=1).tolist()
+  if targets == "soft":
+    assert found.where[np.arange(3)[None], found.memberships].all()
+  # Equal embeddings share a cluster; a t-SNE map may tear them apart.
+  if method != "tsne_kmeans":
+    groups = labels if scope == "per_class" else np.zeros_like(labels)
+    clusters = {}
+    for group, row, own in zip(
+      groups, embeddings + 0, found.assignments, strict=True
+    ):
+      assert clusters.setdefault((group, row.tobytes()), own) == own
+
+
+def test_the_data_may_be_mapped_from_a_file(tmp_path, digits):
+  embeddings, labels, _ = (array[:300] for array in digits)
+  np.save(tmp_path / "embeddings.npy", embeddings)
+  mapped = np.load(tmp_path / "embeddings.npy", mmap_mode="r")
+  options = {"num_classes": 2, "num_clusters": 4, "method": "kmeans"}
+  np.testing.assert_array_equal(
+    cluster(mapped, labels, **options).assignments,
+    cluster(embeddings, labels, **options).assignments,
+  )
+
+
+def test_information_about_fine_labels(digits):
+  embeddings, labels, fine = (array[:400] for array in digits)
+  options = {"num_classes": 2, "method": "kmeans"}
+  clusterer = Clusterer(embeddings, labels, **options)
+  one, five = (
+    clustering.normalized_mutual_information(
+      clusterer.cluster(size), labels, fine
+    )
+    for size in (1, 5)
+  )
+  # Knowing parity alone: I = ln 2, and the entropies ln 2 and about ln 10.
+  np.testing.assert_allclose(one, 2 * np.log(2) / np.log(20), atol=5e-3)
+  assert 0.7 < five < 1
+  perfect = clustering.Clustering(fine // 2, None, np.ones((2, 5), bool), {})
+  np.testing.assert_allclose(
+    clustering.normalized_mutual_information(perfect, labels, fine), 1
+  )
+
+
+def test_default_sizes_fit_in_memory():
+  """Bytes of all distances, twice, and of the points, at the widest teacher."""
+  for width in (256, 1024, 4096):
+    size = clustering.MAX_POINTS["agglomerative"]
+    distances = size * (size - 1) // 2 * 8
+    assert 2 * distances + size * width * (4 + 8) < 1.75 * 2**30
+    size = clustering.MAX_POINTS["kmeans"]
+    assert size * width * (4 + 4) < 1.75 * 2**30
+
+
+def test_the_default_is_what_is_drawn():
+  size = clustering.MAX_POINTS["tsne_kmeans"] + 7
+  clusterer = Clusterer(
+    np.zeros((size + 5, 2), np.float32),
+    np.repeat([0, 1], [size, 5]),
+    num_classes=2,
+    method="tsne_kmeans",
+  )
+  summary = clusterer.cluster(3).summary
+  assert summary["num_clustered"] == size - 7 + 5
+  assert summary["num_placed"] == 7
+  assert summary["num_subclasses"] == [1, 1]
+
+
+@pytest.mark.parametrize(
+  ("changes", "error", "message"),
+  [
+    ({"method": "ward"}, ValueError, r"method must be one of .*, got 'ward'"),
+    ({"scope": "class"}, ValueError, "scope must be one of .*, got 'class'"),
+    ({"targets": "one"}, ValueError, "targets must be one of .*, got 'one'"),
+    ({"num_clusters": 0}, ValueError, "num_clusters must be at least 1, got 0"),
+    ({"num_clusters": 2.0}, TypeError, "num_clusters must be an int, got 2.0"),
+    ({"num_classes": 1}, ValueError, r"labels must lie in \[0, 1\), got"),
+    ({"max_points": 0}, ValueError, "max_points must be at least 1, got 0"),
+    ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+    (
+      {"labels": np.zeros(3, int)},
+      ValueError,
+      r"labels must have shape \(4,\), one for each .*, got shape \(3,\)",
+    ),
+    (
+      {"labels": np.zeros(4)},
+      TypeError,
+      "labels must hold integers, got dtype",
+    ),
+    (
+      {"embeddings": np.zeros((4, 2), int)},
+      TypeError,
+      "embeddings must be floating point, got dtype int",
+    ),
+    (
+      {"embeddings": np.zeros(4)},
+      ValueError,
+      r"embeddings must have shape \[N, D\] .* got shape \(4,\)",
+    ),
+    (
+      {"embeddings": np.zeros((0, 2)), "labels": np.zeros(0, int)},
+      ValueError,
+      r"N >= 1 .* got shape \(0, 2\)",
+    ),
+    (
+      {"embeddings": np.zeros((4, 1)), "method": "tsne_kmeans"},
+      ValueError,
+      r"for tsne_kmeans, D >= 2, got shape \(4, 1\)",
+    ),
+    (
+      {"embeddings": np.float32([[0, 0], [1, 1], [np.nan, 0], [np.inf, 0]])},
+      ValueError,
+      "embeddings must be finite in float32, and row 2 is not",
+    ),
+    (
+      {"embeddings": np.float64([[0, 0], [1, 1e39], [0, 0], [0, 0]])},
+      ValueError,
+      "and row 1 is not",
+    ),
+  ],
+)
+def test_errors_are_one_line(changes, error, message):
+  arguments = {
+    "embeddings": np.zeros((4, 2), np.float32),
+    "labels": np.array([0, 1, 0, 1]),
+    "num_classes": 2,
+    "num_clusters": 2,
+  } | changes
+  with pytest.raises(error, match=message) as raised:
+    cluster(**arguments)
+  assert "\n" not in str(raised.value)
+
+
+_PEAK = """
+import pathlib, sys
+import numpy as np
+from experiments.training.clustering import cluster
+embeddings = np.random.default_rng(0).normal(size=(30_000, 256))
+found = cluster(embeddings.astype(np.float32), np.zeros(30_000, int),
+                num_classes=1, num_clusters=20, method=sys.argv[1])
+assert found.summary["num_clustered"] + found.summary["num_placed"] == 30_000
+(peak,) = [line.split()[1] for line in open("/proc/self/status")
+           if line.startswith("VmHWM")]
+print(found.summary["num_clustered"], peak)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+  not pathlib.Path("/proc/self/status").exists(), reason="needs Linux's /proc"
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_thirty_thousand_examples_stay_below_two_gibibytes(method):
+  # Not ru_maxrss: that of a child starts at its parent's.
+  out = subprocess.run(
+    [sys.executable, "-c", _PEAK, method],
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout
+  clustered, kibibytes = map(int, out.split())
+  assert clustered == min(30_000, clustering.MAX_POINTS[method])
+  assert kibibytes * 2**10 < 2 * 2**30

@@ -1,0 +1,308 @@
+"""Pretrained weights: every place they can be in, and every way to be wrong."""
+
+import hashlib
+import json
+import pathlib
+import shutil
+
+import huggingface_hub
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+from safetensors import numpy as safetensors
+
+from experiments.training.pretrained import load_pretrained
+from experiments.training.pretrained import weights_digest
+from lelp_jax.models import albert
+from lelp_jax.models import grafting
+
+_CONFIG = {
+  "model_type": "albert",
+  "vocab_size": 11,
+  "embedding_size": 4,
+  "hidden_size": 8,
+  "num_hidden_layers": 3,
+  "num_attention_heads": 2,
+  "intermediate_size": 16,
+  "max_position_embeddings": 10,
+  "type_vocab_size": 2,
+  "hidden_act": "gelu_new",
+  "hidden_dropout_prob": 0.1,
+}
+_OPTIONS = {
+  "vocab_size": 11,
+  "embedding_size": 4,
+  "hidden_size": 8,
+  "num_layers": 3,
+  "num_heads": 2,
+  "intermediate_size": 16,
+  "max_positions": 10,
+}
+_FIELDS = {"model": "albert_base", "options": _OPTIONS, "learning_rate": 1.0}
+_MLP = {"model": "mlp", "options": {"features": [4]}}
+
+
+def _weights(rng, prefix="albert.", classes=3) -> dict[str, np.ndarray]:
+  """The arrays of a Hugging Face ALBERT, transposed linear weights and all."""
+  layer = "encoder.albert_layer_groups.0.albert_layers.0."
+  shapes = {
+    "embeddings.word_embeddings.weight": (11, 4),
+    "embeddings.position_embeddings.weight": (10, 4),
+    "embeddings.token_type_embeddings.weight": (2, 4),
+  }
+  for name, shape in {
+    "encoder.embedding_hidden_mapping_in": (8, 4),
+    f"{layer}attention.query": (8, 8),
+    f"{layer}attention.key": (8, 8),
+    f"{layer}attention.value": (8, 8),
+    f"{layer}attention.dense": (8, 8),
+    f"{layer}ffn": (16, 8),
+    f"{layer}ffn_output": (8, 16),
+    "pooler": (8, 8),
+    "embeddings.LayerNorm": (4,),
+    f"{layer}attention.LayerNorm": (8,),
+    f"{layer}full_layer_layer_norm": (8,),
+  }.items():
+    shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+  shapes = {prefix + name: shape for name, shape in shapes.items()}
+  if classes:
+    shapes |= {"classifier.weight": (classes, 8), "classifier.bias": (classes,)}
+  return {
+    name: rng.standard_normal(shape).astype(np.float32)
+    for name, shape in shapes.items()
+  }
+
+
+def _write(folder: pathlib.Path, weights, config=_CONFIG) -> pathlib.Path:
+  folder.mkdir(exist_ok=True)
+  safetensors.save_file(weights, folder / "model.safetensors")
+  (folder / "config.json").write_text(json.dumps(config))
+  return folder
+
+
+def _shard(folder: pathlib.Path, weights) -> pathlib.Path:
+  """As `_write`, in two shards."""
+  _write(folder, weights)
+  (folder / "model.safetensors").unlink()
+  names = sorted(weights)
+  places = {}
+  for number, part in enumerate((names[::2], names[1::2]), start=1):
+    file = f"model-0000{number}-of-00002.safetensors"
+    safetensors.save_file({n: weights[n] for n in part}, folder / file)
+    places |= dict.fromkeys(part, file)
+  index = {"metadata": {"total_size": 1}, "weight_map": places}
+  (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+  return folder
+
+
+def _assert_equal(found, expected) -> None:
+  assert jax.tree.structure(found) == jax.tree.structure(expected)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.fixture
+def weights(rng) -> dict[str, np.ndarray]:
+  return _weights(rng)
+
+
+def test_params_are_those_of_the_file(tmp_path, weights):
+  folder = _write(tmp_path / "albert", weights)
+  found = load_pretrained(str(folder), _FIELDS)
+  query = found.params["encoder"]["layer"]["query"]["kernel"]
+  name = "albert.encoder.albert_layer_groups.0.albert_layers.0.attention.query"
+  np.testing.assert_array_equal(query, weights[f"{name}.weight"].T)
+  head = found.params["head"]
+  np.testing.assert_array_equal(head["kernel"], weights["classifier.weight"].T)
+  assert found.model_state == {}
+  data = (folder / "model.safetensors").read_bytes()
+  assert found.digest == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("prefix", ["", "albert.", "model.albert."])
+def test_any_prefix_with_or_without_a_classifier(tmp_path, rng, prefix):
+  weights = _weights(rng, prefix, classes=0)
+  weights["predictions.bias"] = np.zeros(11, np.float32)
+  if prefix == "model.albert.":
+    weights["model.predictions.bias"] = weights.pop("predictions.bias")
+  found = load_pretrained(str(_write(tmp_path / "a", weights)), _FIELDS)
+  assert sorted(found.params) == ["encoder", "pooler"]
+
+
+def test_shards_are_one_model(tmp_path, weights):
+  whole = load_pretrained(str(_write(tmp_path / "whole", weights)), _FIELDS)
+  folder = _shard(tmp_path / "shards", weights)
+  shards = load_pretrained(str(folder), _FIELDS)
+  _assert_equal(shards.params, whole.params)
+  lines = [
+    f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n"
+    for file in sorted(folder.glob("*.safetensors"))
+  ]
+  assert len(lines) == 2
+  assert shards.digest == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_half_precision_becomes_float32(tmp_path, weights, dtype):
+  weights = {name: array.astype(dtype) for name, array in weights.items()}
+  found = load_pretrained(str(_write(tmp_path / "a", weights)), _FIELDS)
+  leaves = jax.tree.leaves(found.params)
+  assert {leaf.dtype for leaf in leaves} == {np.dtype(np.float32)}
+  expected = weights["classifier.bias"].astype(np.float32)
+  np.testing.assert_array_equal(found.params["head"]["bias"], expected)
+
+
+def test_weights_are_read_once(tmp_path, weights):
+  folder = str(_write(tmp_path / "a", weights))
+  fields = {**_FIELDS, "learning_rate": 0.5}
+  assert load_pretrained(folder, _FIELDS) is load_pretrained(folder, fields)
+  assert load_pretrained(folder, _FIELDS).digest == weights_digest(folder)
+
+
+def test_dropout_and_pooling_are_the_users_choice(tmp_path, weights):
+  options = _OPTIONS | {"hidden_dropout": 0.3, "pooling": "cls", "remat": True}
+  fields = {"model": "albert_large", "options": options}
+  found = load_pretrained(str(_write(tmp_path / "a", weights)), fields)
+  assert sorted(found.params) == ["encoder", "head"]
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"num_layers": 2}, "num_layers is 3 there and 2 here"),
+    ({"num_heads": 4}, "num_heads is 2 there and 4 here"),
+    ({"version": "v1"}, "activation is 'gelu_new' there and 'gelu' here"),
+    ({"hidden_size": 16}, "hidden_size is 8 there and 16 here"),
+  ],
+)
+def test_an_albert_of_another_shape_is_refused(
+  tmp_path, weights, change, message
+):
+  folder = _write(tmp_path / "a", weights)
+  fields = {"model": "albert_base", "options": _OPTIONS | change}
+  with pytest.raises(ValueError, match=message) as error:
+    load_pretrained(str(folder), fields)
+  start = f"{folder} holds an ALBERT of 3 layers of width 8, and the config "
+  assert str(error.value).startswith(start + "names 'albert_base': ")
+
+
+def test_the_published_size_is_named(tmp_path, weights):
+  sizes = {"hidden_size": 1024, "num_hidden_layers": 24}
+  sizes |= {"num_attention_heads": 16, "intermediate_size": 4096}
+  folder = _write(tmp_path / "a", weights, _CONFIG | sizes)
+  message = "holds an ALBERT large, and the config names 'albert_base'"
+  with pytest.raises(ValueError, match=message):
+    load_pretrained(str(folder), {"model": "albert_base", "options": {}})
+
+
+def test_other_models_do_not_take_an_albert(tmp_path, weights):
+  folder = _write(tmp_path / "a", weights)
+  with pytest.raises(ValueError, match=r"into ALBERT alone, .* names 'mlp'"):
+    load_pretrained(str(folder), _MLP)
+
+
+def test_arrays_that_do_not_fit_their_config_are_named(tmp_path, weights):
+  del weights["albert.pooler.bias"]
+  folder = _write(tmp_path / "a", weights)
+  with pytest.raises(ValueError, match=r"missing \['pooler.bias'\]") as error:
+    load_pretrained(str(folder), _FIELDS)
+  assert str(error.value).startswith(f"{folder}: ")
+
+
+def test_a_damaged_folder_is_named(tmp_path, weights):
+  """Each in a folder of its own: what was read is kept."""
+
+  def refused(name, message, error=ValueError):
+    with pytest.raises(error, match=message) as raised:
+      load_pretrained(str(tmp_path / name), _FIELDS)
+    assert str(tmp_path / name) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+  file = _write(tmp_path / "cut", weights) / "model.safetensors"
+  file.write_bytes(file.read_bytes()[:-9])
+  refused("cut", r"model\.safetensors cannot be read .*: download it again")
+  (_write(tmp_path / "lone", weights) / "config.json").unlink()
+  refused("lone", r"weights and no config\.json", FileNotFoundError)
+  _write(tmp_path / "list", weights, [])
+  refused("list", r"config\.json must hold an object")
+  _write(tmp_path / "bert", weights, {"model_type": "bert"})
+  refused("bert", r"bert/config\.json: .* must hold \['hidden_size'")
+  _write(tmp_path / "groups", weights, _CONFIG | {"num_hidden_groups": 2})
+  refused("groups", r"groups/config\.json: num_hidden_groups must be 1")
+  (tmp_path / "empty").mkdir()
+  refused("empty", r"holds no weights: expected model\.safetensors")
+  (tmp_path / "old").mkdir()
+  (tmp_path / "old" / "pytorch_model.bin").touch()
+  refused("old", r"run in that folder: python -c .*save_file")
+
+
+def test_damaged_shards_are_named(tmp_path, weights):
+  def refused(name, message, error=ValueError):
+    with pytest.raises(error, match=message):
+      load_pretrained(str(tmp_path / name), _FIELDS)
+
+  part = "model-00002-of-00002.safetensors"
+  (_shard(tmp_path / "one", weights) / part).unlink()
+  refused("one", f"lacks {part}, which", FileNotFoundError)
+  folder = _shard(tmp_path / "other", weights)
+  shutil.copy(folder / "model-00001-of-00002.safetensors", folder / part)
+  refused("other", rf"{part} lacks \['albert\..*says it holds")
+  for number, index in enumerate(
+    ({}, [], {"weight_map": {}}, {"weight_map": {"a": "../b"}})
+  ):
+    folder = _shard(tmp_path / f"index{number}", weights)
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps(index))
+    refused(folder.name, r"index\.json is no index of weights")
+
+
+def test_the_hub_is_asked_for_weights_and_config_alone(
+  tmp_path, monkeypatch, weights
+):
+  _write(tmp_path / "a", weights)
+  asked = []
+
+  def download(repository, **arguments):
+    asked.append((repository, arguments))
+    return str(tmp_path / "a")
+
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+  name = f"someone/{tmp_path.name}"  # Results are kept by name.
+  found = load_pretrained(f"{name}@main", _FIELDS)
+  expected = load_pretrained(str(tmp_path / "a"), _FIELDS)
+  _assert_equal(found.params, expected.params)
+  patterns = ["config.json", "model.safetensors"]
+  patterns += ["model.safetensors.index.json", "model-*.safetensors"]
+  arguments = {"revision": "main", "allow_patterns": patterns}
+  assert set(map(repr, asked)) == {repr((name, arguments))}
+
+
+def test_what_is_neither_a_folder_nor_on_the_hub_is_named(
+  tmp_path, monkeypatch
+):
+  def offline(repository, **_):
+    raise OSError("no network")
+
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+  with pytest.raises(FileNotFoundError, match=r"'no/model' .*no network"):
+    load_pretrained("no/model", _FIELDS)
+  (tmp_path / "file").touch()
+  with pytest.raises(ValueError, match="must name a folder, got the file"):
+    load_pretrained(str(tmp_path / "file"), _FIELDS)
+
+
+def test_what_is_read_can_be_grafted(tmp_path, weights):
+  found = load_pretrained(str(_write(tmp_path / "a", weights)), _FIELDS)
+  model = albert.albert_of_size("base", 6, **_OPTIONS)
+  inputs = {"input_ids": jnp.ones([1, 4], jnp.int32)}
+  shapes, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
+  initial = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+  params = grafting.graft_pretrained(initial, found.params)
+  assert params["head"]["kernel"].shape == (8, 6)
+  assert not params["head"]["kernel"].any()
+  flat = traverse_util.flatten_dict(found.params["encoder"])
+  assert all(
+    (traverse_util.flatten_dict(params["encoder"])[name] == array).all()
+    for name, array in flat.items()
+  )
