@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-
 from experiments.data import digits
 from experiments.data import loading
 from experiments.data import types

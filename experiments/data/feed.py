@@ -122,7 +122,7 @@ def collate(
     rows: Positions of a batch, int ``[B]``.
     local: Which of them to read; the width is that of the whole batch.
   """
-  batch = {}
+  batch: dict[str, Any] = {}
   for name, array in arrays.items():
     if isinstance(array, Ragged):
       longest = int(array.lengths[rows].max(initial=1))

@@ -118,9 +118,12 @@ class MobileNet(nn.Module):
           f"{block}, which has stride {stride}: stem_stride or strides must "
           "be smaller, or the images larger."
         )
+      # One output of each channel's copies instead of several of each channel:
+      # of that, XLA gathers the whole batch on every device for the gradient.
+      x = jnp.repeat(x, self.depth_multiplier, axis=-1)
       x = layer(
         x,
-        x.shape[-1] * self.depth_multiplier,
+        x.shape[-1],
         3,
         f"conv_dw_{block}",
         depthwise_init,

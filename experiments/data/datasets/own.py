@@ -44,10 +44,9 @@ def read(
       dtype, examples have no label, there are fewer than two classes, or
       another split has a label that train lacks.
   """
-  try:
-    sources = {k: open_source(path, **columns) for k, path in paths.items()}
-  except TypeError as error:  # Of arrays: a user's doing, as all else here.
-    raise ValueError(str(error)) from error
+  sources = {
+    split: open_source(path, **columns) for split, path in paths.items()
+  }
   classes = class_indices(sources["train"])
   if len(classes) < 2:
     raise ValueError(

@@ -16,7 +16,6 @@ from ml_collections import ConfigDict
 
 import lelp_jax
 from experiments.data.types import Task
-from experiments.training import clustering
 from experiments.training.fitting import TeacherStatistics
 from experiments.training.methods.method import class_nll
 from experiments.training.methods.method import Hyperparameters
@@ -51,6 +50,8 @@ def _soft_terms(
   scalars: Hyperparameters,
 ) -> dict[str, jax.Array]:
   """Tempered divergence from class probabilities put on one cluster each."""
+  from experiments.training import clustering
+
   where, temperature = targets["where"], scalars["temperature"]
   log_probs = lelp_jax.class_log_probs(
     teacher.logits, num_classes=where.shape[0], temperature=temperature
@@ -91,10 +92,13 @@ def _targets(
   """
   del key
   scope = config.clustering.scope
+  # Here because scikit-learn takes a second, and other methods do without it.
+  from experiments.training import clustering
+
   clusterer = teacher.once(
     f"{algorithm} {scope}",
     lambda: clustering.Clusterer(
-      teacher.transfer_outputs.embeddings,
+      np.asarray(teacher.transfer_outputs.embeddings),
       np.asarray(teacher.transfer_labels),
       num_classes=task.num_classes,
       method=algorithm,
