@@ -23,6 +23,7 @@ def rng() -> np.random.Generator:
 # the time. The mathematics is tested as it is compiled for users.
 _FAST_COMPILATION = (
   "test_interface",
+  "test_kinds_of_data",
   "test_models",
   "test_train_step",
   "test_training",

@@ -1,6 +1,7 @@
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from lelp_jax.models import MODELS
@@ -9,9 +10,13 @@ from tests import tiny_albert
 
 
 def made(name, num_outputs, seed, **options):
+  """Random params of a model."""
+  model, rng = MODELS[name](num_outputs, **options), np.random.default_rng(seed)
   images = jnp.ones([2, 4, 4, 1])
-  model = MODELS[name](num_outputs, **options)
-  return jax.jit(model.init)(jax.random.key(seed), images)[0]
+  shapes, _ = jax.eval_shape(model.init, jax.random.key(0), images)
+  return jax.tree.map(
+    lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes
+  )
 
 
 @pytest.fixture(name="tuned", scope="module")

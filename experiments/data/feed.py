@@ -127,6 +127,7 @@ def collate(
     if isinstance(array, Ragged):
       longest = int(array.lengths[rows].max(initial=1))
       width = next((w for w in WIDTHS if w >= longest), longest)
+      width = min(width, array.longest)
       batch[name] = tokens(array[rows[local]], width)
     else:
       batch[name] = np.asarray(array[rows[local]])

@@ -54,6 +54,11 @@ class Ragged:
     """The length of each row, int64, ``[N]``."""
     return np.diff(self.offsets)
 
+  @functools.cached_property
+  def longest(self) -> int:
+    """The length of the longest row, 0 if there is none."""
+    return int(self.lengths.max(initial=0))
+
   @classmethod
   def concatenate(cls, rows: Sequence[Any], dtype: Any) -> "Ragged":
     """Makes one from its rows."""
