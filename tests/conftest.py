@@ -22,6 +22,11 @@ def rng() -> np.random.Generator:
 # What these compile is large and run a few times: compiling it fast takes half
 # the time. The mathematics is tested as it is compiled for users.
 _FAST_COMPILATION = (
+  "test_albert",
+  "test_albert_training",
+  "test_albert_weights",
+  "test_feature_methods",
+  "test_grafting",
   "test_interface",
   "test_kinds_of_data",
   "test_models",

@@ -24,8 +24,8 @@ from experiments.training import loop
 from experiments.training.fitting import TeacherStatistics
 from experiments.training.initial import ROTATION
 from experiments.training.initial import Spec
+from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import method as method_named
-from experiments.training.methods.method import hyperparameter_arrays
 from experiments.training.pretrained import load_pretrained
 from experiments.training.pretrained import Pretrained
 from experiments.training.program import build
@@ -87,7 +87,7 @@ def make_job(
   )
   start = _pretrained(spec.recipe)
   statistics = teacher.statistics if teacher else None
-  scalars = [hyperparameter_arrays(config, method) for config in configs]
+  scalars = [hyperparameter_arrays(config) for config in configs]
   return loop.Job(
     spec=spec,
     program=build(spec),

@@ -29,8 +29,8 @@ from experiments.training import pretraining
 from experiments.training import recipe
 from experiments.training import teacher as teacher_lib
 from experiments.training.fitting import check_subspace
+from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import METHODS
-from experiments.training.methods.method import hyperparameter_arrays
 from experiments.training.recipe import model_fns
 from experiments.training.recipe import model_inputs
 
@@ -99,7 +99,7 @@ def check(configs: Sequence[ConfigDict]) -> None:
         f"unknown method {config.method!r}; there are {sorted(METHODS)}."
       )
     loading.check(config.data.to_dict(), config.selection)
-    hyperparameter_arrays(config, METHODS[config.method])
+    hyperparameter_arrays(config)
     check_subspace(config.subspace)
     folders.add(cells.cell_directory(pathlib.Path(), config))
   if len(folders) < len(configs):

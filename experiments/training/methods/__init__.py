@@ -3,6 +3,9 @@
 To add one, put its `Method` into `METHODS`: see CONTRIBUTING.md.
 """
 
+import numpy as np
+from ml_collections import ConfigDict
+
 from experiments.training.methods import clusters
 from experiments.training.methods import contrast
 from experiments.training.methods import features
@@ -10,6 +13,7 @@ from experiments.training.methods import labels
 from experiments.training.methods import lelp
 from experiments.training.methods import subclass
 from experiments.training.methods.method import Method
+from experiments.training.methods.method import scalars
 
 # In the order of the paper's tables.
 METHODS: dict[str, Method] = {
@@ -53,3 +57,15 @@ def method(name: str) -> Method:
   if name not in known:
     raise ValueError(f"unknown method {name!r}; there are {sorted(METHODS)}.")
   return known[name]
+
+
+def hyperparameter_arrays(config: ConfigDict) -> dict[str, np.float32]:
+  """Returns the scalars of a cell that its compiled program takes.
+
+  Args:
+    config: The cell's config.
+
+  Raises:
+    ValueError: If its method is unknown or a value out of range.
+  """
+  return scalars(config, method(config.method))

@@ -164,10 +164,8 @@ def weighed(
   return loss, {**means, "hard_label_term": hard}
 
 
-def hyperparameter_arrays(
-  config: ConfigDict, method: Method
-) -> dict[str, np.float32]:
-  """Returns the scalars of a cell that its compiled program takes.
+def scalars(config: ConfigDict, method: Method) -> dict[str, np.float32]:
+  """Returns the hyperparameters of a cell that its compiled program takes.
 
   Args:
     config: The cell's config.
