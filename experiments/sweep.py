@@ -27,7 +27,11 @@ def main(argv: list[str]) -> None:
     workdir = commands.folder(_WORKDIR.value)
     configs = list(cells.expand(_CONFIG.value))
     runs.check(configs)
-    description = table.describe(_CONFIG.value, configs)
+    said = table.remarks(
+      configs, lambda config: runs.load_splits(config, workdir).task
+    )
+    description = table.describe(_CONFIG.value, configs, said)
+    configs = table.needed(configs, said)
     metric_writer.write_json(workdir / "sweep.json", description)
     print(table.announcement(description, workdir), flush=True)
     runs.run_cells(

@@ -32,6 +32,7 @@ _FAST_COMPILATION = (
   "test_models",
   "test_train_step",
   "test_training",
+  "test_training_real_data",
 )
 
 

@@ -277,7 +277,7 @@ def test_subclass_teachers_learn_classes_and_to_spread(statistics, rng):
 def test_degenerate_cases_are_said():
   config = tiny.config("standard")
   many = Task("many", 3)
-  assert METHODS["dkd"].remark(config, _TASK) == "= vanilla"
+  assert METHODS["dkd"].remark(config, _TASK) == "= vanilla KD"
   assert METHODS["standardized_kd"].remark(config, _TASK)
   assert METHODS["dist"].remark(config, _TASK)
   for name in ("dkd", "dist", "standardized_kd", "fitnet"):

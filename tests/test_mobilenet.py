@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -58,7 +60,7 @@ def test_training_on_eight_devices_equals_keras():
     images = vision.golden_images(np.float64)
     module = MobileNet(10, 0.5, 2, dropout_rate=0.0, compute_dtype=np.float64)
     variables = vision.random_variables(module, images)
-    arrays = vision.training_pass(module, variables, images)
+    arrays = vision.training_pass_on_all_devices(module, variables, images)
   expected = vision.golden("mobilenet")
   del expected["embeddings"], expected["logits"]
   assert len(expected) == 11
@@ -176,7 +178,7 @@ def test_bfloat16_is_near_float32(images):
   module = TINY.clone(compute_dtype="bfloat16")
   variables = vision.random_variables(module, images)
   types = jax.eval_shape(
-    lambda: vision.training_pass(module, variables, images)
+    functools.partial(vision.training_pass, module), variables, images
   )
   assert types.pop("train/embeddings").dtype == jnp.bfloat16
   assert {leaf.dtype for leaf in types.values()} == {jnp.dtype("float32")}
@@ -193,7 +195,11 @@ def test_bfloat16_is_near_float32(images):
   ("options", "shape", "message"),
   [
     ({}, (2, 32, 32), r"images must have shape \[B, H, W, channels\], got"),
-    ({}, (2, 64, 30, 3), "one pixel left before block 12, which has stride 2"),
+    (
+      {},
+      (2, 64, 30, 3),
+      "one pixel a side before block 12, which has stride 2",
+    ),
     ({"width_multiplier": 0.03}, (2, 32, 32, 3), "at least 1/32, .* got 0.03"),
     (
       {"depth_multiplier": 0},

@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -63,7 +65,7 @@ def test_training_on_eight_devices_equals_keras():
     images = vision.golden_images(np.float64)
     module = ResNet(10, 20, compute_dtype=np.float64)
     variables = vision.random_variables(module, images)
-    arrays = vision.training_pass(module, variables, images)
+    arrays = vision.training_pass_on_all_devices(module, variables, images)
   expected = vision.golden("resnet20")
   del expected["embeddings"], expected["logits"]
   assert len(expected) == 12
@@ -182,7 +184,7 @@ def test_bfloat16_is_near_float32(images):
   module = exact_module.clone(compute_dtype="bfloat16")
   variables = vision.random_variables(module, images)
   types = jax.eval_shape(
-    lambda: vision.training_pass(module, variables, images)
+    functools.partial(vision.training_pass, module), variables, images
   )
   assert types.pop("train/embeddings").dtype == jnp.bfloat16
   assert {leaf.dtype for leaf in types.values()} == {jnp.dtype("float32")}

@@ -158,7 +158,7 @@ def test_rows_of_one_method_stay_apart(tmp_path):
   }
   assert weights == {0.3, 0.6}
   titles = {
-    m["id"]: m["title"] for m in table.describe(config, configs)["methods"]
+    m["id"]: m["title"] for m in table.describe(config, configs, {})["methods"]
   }
   assert titles["lelp_norot"] == "LELP: lelp_norot"
 

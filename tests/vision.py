@@ -1,5 +1,6 @@
 """What the tests of both image models do with a Linen module."""
 
+import functools
 import os
 import pathlib
 
@@ -91,35 +92,42 @@ def training(module, variables, images, key=None):
 def training_pass(module, variables, images):
   """Outputs, new running statistics and gradients, by name.
 
-  The gradients are of the goldens' cross entropy. The images are laid out over
-  all devices, as many for each.
+  The gradients are of the goldens' cross entropy.
   """
-  mesh = jax.make_mesh(
-    (jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
+
+  def loss(params):
+    outputs, state = module.apply(
+      {**variables, "params": params},
+      images,
+      train=True,
+      mutable=["batch_stats"],
+    )
+    return keras_models.cross_entropy(outputs[1]), (outputs, state)
+
+  gradients, (outputs, state) = jax.grad(loss, has_aux=True)(
+    variables["params"]
   )
-  variables = jax.device_put(variables, jax.NamedSharding(mesh, jax.P()))
-  images = jax.device_put(images, jax.NamedSharding(mesh, jax.P("data")))
-
-  @jax.jit
-  def run(variables, images):
-    def loss(params):
-      outputs, state = module.apply(
-        {**variables, "params": params},
-        images,
-        train=True,
-        mutable=["batch_stats"],
-      )
-      return keras_models.cross_entropy(outputs[1]), (outputs, state)
-
-    return jax.grad(loss, has_aux=True)(variables["params"])
-
-  gradients, (outputs, state) = run(variables, images)
   return {
     "train/embeddings": outputs[0],
     "train/logits": outputs[1],
     **traverse_util.flatten_dict(state["batch_stats"], sep="/"),
     **traverse_util.flatten_dict(gradients, sep="/"),
   }
+
+
+def training_pass_on_all_devices(module, variables, images):
+  """`training_pass` of a batch laid out over devices, and gathered nowhere."""
+  mesh = jax.make_mesh(
+    (jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  arguments = (
+    jax.device_put(variables, jax.NamedSharding(mesh, jax.P())),
+    jax.device_put(images, jax.NamedSharding(mesh, jax.P("data"))),
+  )
+  run = jax.jit(functools.partial(training_pass, module))
+  compiled = run.lower(*arguments).compile()
+  assert "all-gather" not in compiled.as_text()
+  return compiled(*arguments)
 
 
 def overfit(module, stride, max_steps):

@@ -101,6 +101,8 @@ class Results:
     num_expected: Number of runs asked for, None where nothing says.
     cells: The runs that are there.
     notes: What a reader has to know, one sentence each.
+    same_as: Text in place of a number, such as "= vanilla KD", by column and
+      method: cells that were not trained since they would repeat another's.
   """
 
   name: str
@@ -113,6 +115,9 @@ class Results:
   num_expected: int | None
   cells: tuple[Cell, ...]
   notes: tuple[str, ...] = ()
+  same_as: Mapping[tuple[str, str], str] = dataclasses.field(
+    default_factory=dict
+  )
 
   @property
   def num_missing(self) -> int:

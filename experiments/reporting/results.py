@@ -98,6 +98,10 @@ def _read_sweep(path: pathlib.Path, cells: tuple[Cell, ...]) -> Results:
     num_expected=num_expected,
     cells=asked,
     notes=tuple(notes),
+    same_as={
+      (item["column"], item["method"]): item["text"]
+      for item in record.get("same_as", [])
+    },
   )
 
 

@@ -98,7 +98,9 @@ def _accuracy_cells(
   cells = []
   for column in results.columns:
     summary = summaries.get((column.id, method))
-    text = _number(summary.test, results.num_trials) if summary else ""
+    text = results.same_as.get((column.id, method), "")
+    if summary:
+      text = _number(summary.test, results.num_trials)
     cells.append(TableCell(text))
   if _has_overall(results):
     whole = comparisons.over_columns(results, summaries, method)

@@ -96,6 +96,7 @@ def make_job(
     shared_targets=method.shared_targets(task, statistics, max(sizes)),
     pretrained=(start.params, start.model_state) if start else (),
     loss_params=loss_params,
+    details=tuple(method.details(c, statistics) for c in configs),
     targets=_stacked_targets(configs, splits, statistics, max(sizes)),
     hyperparameters={k: np.stack([s[k] for s in scalars]) for k in scalars[0]},
     teacher=(teacher.params, teacher.model_state) if teacher else (),
@@ -162,6 +163,7 @@ def results(
       "num_train_examples": job.spec.num_examples,
       "versions": _versions(),
     }
+    | job.details[cell]
     for cell in range(job.spec.num_cells)
   ]
 

@@ -46,6 +46,7 @@ class Job:
     sizes: S of each cell.
     pretrained: Parameters and model state to start from, or ().
     loss_params: What the method learns, where it was trained before, or None.
+    details: What else results record, plain data of each cell.
     shared_targets: What the method prepared for all cells alike.
     targets: What it prepared for each, a leading cell axis on each array.
     hyperparameters: Scalars, ``[cells]`` each.
@@ -62,6 +63,7 @@ class Job:
   sizes: tuple[int, ...]
   pretrained: tuple[Any, ...]
   loss_params: Any
+  details: tuple[dict[str, Any], ...]
   shared_targets: dict[str, Any]
   targets: dict[str, Any]
   hyperparameters: Mapping[str, np.ndarray]

@@ -1,11 +1,14 @@
 """What a sweep is about, for the reports that read its folder."""
 
 import pathlib
+from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.data.types import Task
 from experiments.training import cells
 from experiments.training.methods import METHODS
 
@@ -16,20 +19,47 @@ _ABLATIONS = {
 }
 
 
+def remarks(
+  configs: Sequence[ConfigDict], task_of: Callable[[ConfigDict], Task]
+) -> dict[tuple[str, str], str]:
+  """Says what methods come down to where they degenerate.
+
+  Args:
+    configs: Configs of single cells.
+    task_of: What there is to learn in a cell.
+
+  Returns:
+    The text by column and row; those that start with "=" need no training.
+  """
+  found = {}
+  for config in configs:
+    place = config.column, cells.row_name(config)
+    if place not in found:
+      method = METHODS[config.method]
+      found[place] = method.remark(config, task_of(config))
+  return {place: text for place, text in found.items() if text}
+
+
 def describe(
-  config: ConfigDict, configs: Sequence[ConfigDict]
+  config: ConfigDict,
+  configs: Sequence[ConfigDict],
+  said: Mapping[tuple[str, str], str],
 ) -> dict[str, Any]:
   """Describes a sweep as plain data.
 
   Args:
     config: The config with the sweep.
-    configs: Its cells.
+    configs: Its cells, with those that need no training.
+    said: What `remarks` returned for them.
 
   Returns:
     Name, title, columns, methods (in the order of `METHODS`), trials, and
     the digests of its cells: a workdir may hold those of an earlier sweep.
   """
   rows = {cells.row_name(c): c.method for c in configs}
+  columns = dict.fromkeys(c.column for c in configs)
+  same_as = {place: text for place, text in said.items() if text[0] == "="}
+  configs = needed(configs, said)
   order = list(METHODS)
 
   def title(row: str) -> str:
@@ -38,12 +68,17 @@ def describe(
       row, method if row == rows[row] else f"{method}: {row}"
     )
 
+  notes = dict.fromkeys(
+    f"{title(row)}: {text}."
+    for (_, row), text in said.items()
+    if text[0] != "="
+  )
   return {
     "name": config.name,
     "title": config.title,
     "columns": [
       {"id": column, "title": column.replace("split", "split ")}
-      for column in dict.fromkeys(c.column for c in configs)
+      for column in columns
     ],
     "methods": [
       {"id": row, "title": title(row)}
@@ -56,8 +91,28 @@ def describe(
     "columns_are": config.sweep.columns_are,
     "num_cells": len(configs),
     "digests": sorted({cells.cell_digest(config) for config in configs}),
-    "notes": list(config.sweep.notes),
+    "notes": [*config.sweep.notes, *notes],
+    "same_as": [
+      {"column": column, "method": row, "text": text}
+      for (column, row), text in same_as.items()
+    ],
   }
+
+
+def needed(
+  configs: Sequence[ConfigDict], said: Mapping[tuple[str, str], str]
+) -> list[ConfigDict]:
+  """Returns the cells that have to be trained.
+
+  Args:
+    configs: Configs of single cells.
+    said: What `remarks` returned for them.
+  """
+  return [
+    config
+    for config in configs
+    if not said.get((config.column, cells.row_name(config)), "").startswith("=")
+  ]
 
 
 def announcement(description: dict[str, Any], workdir: pathlib.Path) -> str:

@@ -114,12 +114,13 @@ class MobileNet(nn.Module):
     for block, (channels, stride) in enumerate(blocks, start=1):
       if stride > 1 and min(x.shape[1:3]) < 2:
         raise ValueError(
-          f"images of shape {images.shape} have one pixel left before block "
-          f"{block}, which has stride {stride}: stem_stride or strides must "
-          "be smaller, or the images larger."
+          f"images of shape {images.shape} are down to one pixel a side before "
+          f"block {block}, which has stride {stride}: stem_stride or strides "
+          "must be smaller, or the images larger."
         )
-      # One output of each channel's copies instead of several of each channel:
-      # of that, XLA gathers the whole batch on every device for the gradient.
+      # A kernel for each copy of a channel, not several for each channel: those
+      # XLA differentiates tens of times slower on CPUs, and for it gathers on
+      # each the batch of all.
       x = jnp.repeat(x, self.depth_multiplier, axis=-1)
       x = layer(
         x,

@@ -77,6 +77,37 @@ def _num_clusters(config: ConfigDict, task: Task, width: int) -> int:
   return num_clusters
 
 
+def _found(
+  algorithm: str, form: str, config: ConfigDict, teacher: TeacherStatistics
+) -> Any:
+  """A `clustering.Clustering`; trials share it, as they share the teacher."""
+  # Here because scikit-learn takes a second, and other methods do without it.
+  from experiments.training import clustering
+
+  scope, num_clusters = config.clustering.scope, config.clustering.num_clusters
+  clusterer = teacher.once(
+    f"{algorithm} {scope}",
+    lambda: clustering.Clusterer(
+      np.asarray(teacher.transfer_outputs.embeddings),
+      np.asarray(teacher.transfer_labels),
+      num_classes=teacher.moments.mean.shape[0],
+      method=algorithm,
+      scope=scope,
+    ),
+  )
+  return teacher.once(
+    f"{algorithm} {scope} {num_clusters} {form}",
+    lambda: clusterer.cluster(num_clusters, targets=form),
+  )
+
+
+def _details(
+  algorithm: str, form: str, config: ConfigDict, teacher: TeacherStatistics
+) -> dict[str, Any]:
+  """How many examples were clustered, how many placed, and where."""
+  return {"clustering": _found(algorithm, form, config, teacher).summary}
+
+
 def _targets(
   algorithm: str,
   form: str,
@@ -86,31 +117,11 @@ def _targets(
   key: jax.Array,
   size: int,
 ) -> dict[str, Any]:
-  """Clusters of the cell's own number, padded to the largest of the stack.
-
-  Trials share them, as they share the teacher.
-  """
-  del key
-  scope = config.clustering.scope
-  # Here because scikit-learn takes a second, and other methods do without it.
-  from experiments.training import clustering
-
-  clusterer = teacher.once(
-    f"{algorithm} {scope}",
-    lambda: clustering.Clusterer(
-      np.asarray(teacher.transfer_outputs.embeddings),
-      np.asarray(teacher.transfer_labels),
-      num_classes=task.num_classes,
-      method=algorithm,
-      scope=scope,
-    ),
-  )
-  num_clusters = config.clustering.num_clusters
-  found = teacher.once(
-    f"{algorithm} {scope} {num_clusters} {form}",
-    lambda: clusterer.cluster(num_clusters, targets=form),
-  )
-  where = np.pad(found.where, ((0, 0), (0, size - num_clusters)))
+  """Clusters of the cell's own number, padded to the largest of the stack."""
+  del task, key
+  found = _found(algorithm, form, config, teacher)
+  padding = size - config.clustering.num_clusters
+  where = np.pad(found.where, ((0, 0), (0, padding)))
   if form == "soft":
     return {"where": where, "memberships": found.memberships}
   return {"where": where, "assignments": found.assignments}
@@ -132,6 +143,7 @@ def _make(title: str, algorithm: str, form: str) -> Method:
     with_hard_labels(_soft_terms if form == "soft" else _hard_terms),
     num_subclasses=_num_clusters,
     targets=functools.partial(_targets, algorithm, form),
+    details=functools.partial(_details, algorithm, form),
     uses_teacher=form == "soft",
   )
 

@@ -150,7 +150,7 @@ def _fine_to_class(task: Task) -> np.ndarray:
 def _dkd_remark(config: ConfigDict, task: Task) -> str:
   """With two classes there is no non-target divergence (kd_peers, DKD)."""
   del config
-  return "= vanilla" if task.num_classes == 2 else ""
+  return "= vanilla KD" if task.num_classes == 2 else ""
 
 
 def _dist_remark(config: ConfigDict, task: Task) -> str:

@@ -72,6 +72,10 @@ class Method:
       loss_state)``: what is trained, and carried along, beside the student.
     pretraining: The method that makes the ``loss_params`` this one starts
       from, or None.
+    details: ``(config, teacher statistics) -> dict`` of plain data on the
+      targets, for the result.
+    details: ``(config, teacher statistics) -> dict`` of plain data on the
+      targets, for the result.
     uses_teacher: Whether the loss reads the teacher's outputs.
     remark: ``(config, task) -> text`` on what the method comes down to here,
       or "". Text that starts with "=" names a method whose training it would
@@ -86,6 +90,8 @@ class Method:
   targets: Callable[..., dict[str, Any]] = nothing
   learned: Callable[..., tuple[Any, Any]] = nothing_learned
   pretraining: str | None = None
+  details: Callable[..., dict[str, Any]] = nothing
+  details: Callable[..., dict[str, Any]] = nothing
   uses_teacher: bool = True
   remark: Callable[[ConfigDict, Task], str] = lambda config, task: ""
 
