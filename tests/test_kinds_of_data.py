@@ -102,7 +102,7 @@ def fixture_texts(tmp_path, rng):
   config.data.tokenizer = str(tokenizer(tmp_path / "tokenizer.json"))
   config.teacher.model = "albert_base"
   config.teacher.init = str(fine_tuned(tmp_path / "tuned", rng))
-  config.teacher.num_epochs, config.teacher.num_steps = 0.0, 0
+  config.teacher.num_epochs = 0.0
   config.subspace.num_subclasses = 2
   for fields in (config.teacher, config.student):
     fields.options.update(OPTIONS)

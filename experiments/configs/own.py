@@ -19,7 +19,7 @@ Without test examples a fifth of the training examples is set aside for them,
 without validation examples a tenth. The data are brought into their training
 form in the workdir, once; its manifest.json tells which label is which class.
 A teacher that you have fine-tuned already is taken as it is with
-`--config.teacher.init=FOLDER --config.teacher.num_steps=0`.
+`--config.teacher.init=FOLDER --config.teacher.num_epochs=0`.
 """
 
 from ml_collections import ConfigDict
@@ -69,7 +69,8 @@ def _texts(config: ConfigDict) -> None:
   ):
     fields.model = f"albert_{size}"
     fields.init = _WEIGHTS.format(size)
-    fields.num_epochs, fields.learning_rate = epochs, rate
+    fields.num_steps, fields.num_epochs = 0, epochs
+    fields.learning_rate = rate
     fields.batch_size, fields.eval_batch_size = 32, 64
 
 
@@ -80,7 +81,7 @@ def _images(config: ConfigDict) -> None:
     (config.student, "resnet20"),
   ):
     fields.model = model
-    fields.num_epochs, fields.steps_per_chunk = 100.0, 0
+    fields.num_steps, fields.num_epochs, fields.steps_per_chunk = 0, 100.0, 0
     fields.batch_size = 128
     fields.optimizer, fields.nesterov = "sgd", True
     fields.learning_rate, fields.schedule = 5e-2, "cosine"

@@ -90,7 +90,7 @@ def _fill(fields: ConfigDict, given: ConfigDict, role: str) -> None:
     role,
     resnet92_rate=given.resnet92_rate,
   )
-  fields.num_epochs = float(recipe.pop("epochs"))
+  fields.num_steps, fields.num_epochs = 0, float(recipe.pop("epochs"))
   fields.schedule_boundaries = recipe.pop("schedule_epochs")
   fields.steps_per_chunk = 0  # Evaluated after each epoch, as Figure 6 is.
   fields.update(recipe)
