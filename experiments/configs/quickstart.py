@@ -7,11 +7,14 @@ into small students that see 100 of them.
 Expected: LELP above standard training by about a point, and at or a little
 above vanilla distillation. Some two minutes on two CPU cores.
 
-All:   python -m experiments.sweep --config=experiments/configs/quickstart.py \
+Table: python -m experiments.sweep --config=experiments/configs/quickstart.py \
          --workdir=runs/quickstart
 One:   python -m experiments.main --workdir=runs/one \
          --config=experiments/configs/quickstart.py:method=lelp
-Table: python -m experiments.report --workdir=runs/quickstart
+Again: python -m experiments.report --workdir=runs/quickstart
+
+With `:methods=all` it is the layout of Tables 1 and 3, every method that there
+is, three trials.
 """
 
 from ml_collections import ConfigDict
@@ -23,10 +26,16 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of one cell, with the sweep in `config.sweep`.
 
   Args:
-    arg: ``method=``, ``split=``, ``trial=``, and ``smoke=True`` for a sweep
-      of seconds.
+    arg: ``method=``, ``split=``, ``trial=``, ``methods=all`` for a sweep of
+      every method, and ``smoke=True`` for a sweep of seconds.
   """
-  given = common.parse_arg(arg, method="lelp", split=0, trial=0, smoke=False)
+  given = common.parse_arg(
+    arg, method="lelp", split=0, trial=0, methods="main", smoke=False
+  )
+  if given.methods not in ("main", "all"):
+    raise ValueError(
+      f'config argument methods must be "main" or "all", got {given.methods!r}.'
+    )
   config = common.base_config()
   config.name = "quickstart"
   config.title = "scikit-learn's digits, odd or even"
@@ -78,6 +87,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
     }
   )
   config.sweep.methods.oracle = ConfigDict()
+  if given.methods == "all":
+    config.sweep.num_trials = 3
+    config.sweep.methods.update(_others())
   config.sweep.notes = (
     "The trials of one split share the teacher and the order of the batches.",
     "LELP's directions come from the teacher's embeddings of all its training "
@@ -86,6 +98,31 @@ def get_config(arg: str | None = None) -> ConfigDict:
     "images.",
   )
   return _smoke(config) if given.smoke else config
+
+
+def _others() -> ConfigDict:
+  """Returns the grids of the methods that LELP is compared with."""
+  tempered = {"loss": {"temperature": (1.0, 2.0)}}
+  compared = {"loss": {"feature_weight": (0.1, 1.0, 10.0)}}
+  contrasted = {"loss": {"feature_weight": (0.1, 1.0)}}
+  clustered = {"clustering": {"num_clusters": (2, 5, 10)}}
+  names = {
+    ("embedding", "fitnet", "vid", "rkd", "rkd_distance"): compared,
+    ("crd", "crd_bank", "info_nce"): contrasted,
+    ("dkd", "dist", "standardized_kd"): tempered,
+    ("agglomerative", "kmeans", "tsne_kmeans"): clustered,
+    tuple(f"{n}_soft" for n in ("agglomerative", "kmeans", "tsne_kmeans")): {
+      **clustered,
+      **tempered,
+    },
+    ("subclass",): {
+      **tempered,
+      "teacher": {"subclass": {"num_subclasses": 5}},
+    },
+  }
+  return ConfigDict(
+    {name: grid for group, grid in names.items() for name in group}
+  )
 
 
 def _smoke(config: ConfigDict) -> ConfigDict:

@@ -96,8 +96,8 @@ def check(recipe: Mapping[str, Any]) -> None:
   steps = recipe["num_steps"]
   if not steps and not recipe["num_epochs"] and recipe["init"] == "random":
     raise ValueError(
-      'num_steps=0 and num_epochs=0 leave a model as random as it starts: set "init" to a '
-      "folder or a hub id, or train it."
+      "num_steps=0 and num_epochs=0 leave a model as random as it starts: set "
+      '"init" to a folder or a hub id, or train it.'
     )
   for name, options in _OPTIONS.items():
     if recipe[name] not in options:
