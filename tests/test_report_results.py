@@ -4,6 +4,7 @@ import pytest
 
 from experiments.reporting import results
 from experiments.reporting import tables
+from tests.reporting_workdirs import BY_HAND
 from tests.reporting_workdirs import make_results
 from tests.reporting_workdirs import record
 from tests.reporting_workdirs import write_record
@@ -183,3 +184,27 @@ def test_load_says_what_to_do_without_results(tmp_path):
     results.load(tmp_path)
   with pytest.raises(FileNotFoundError, match="is no folder"):
     results.load(tmp_path / "nowhere")
+
+
+def test_cells_that_repeat_another_method_say_so(tmp_path):
+  accuracies = {
+    column: {m: t for m, t in methods.items() if m != "standard"}
+    for column, methods in BY_HAND.items()
+  }
+  write_workdir(
+    tmp_path,
+    accuracies,
+    methods=[
+      {"id": m, "title": m} for m in ("dkd", "vanilla", "oracle", "lelp")
+    ],
+    same_as=[
+      {"column": "split0", "method": "dkd", "text": "= vanilla KD"},
+      {"column": "split1", "method": "dkd", "text": "= vanilla KD"},
+    ],
+  )
+  found = results.load(tmp_path)
+  assert found.num_missing == 0
+  (row,) = [
+    row for row in tables.accuracy_table(found).rows if row.label == "dkd"
+  ]
+  assert [cell.text for cell in row.cells] == ["= vanilla KD"] * 2 + [""]

@@ -185,3 +185,27 @@ def test_convolutional_models_train_from_a_config(tmp_path, role):
   result = read_json(folder / "result.json")
   assert np.isfinite(result["train"]["loss"])
   assert jax.default_backend() == "cpu"
+
+
+def test_what_repeats_another_method_is_not_trained():
+  config = tiny.config()
+  config.sweep.methods = ConfigDict(
+    {"vanilla": {}, "dkd": {}, "standardized_kd": {}}
+  )
+  configs = list(cells.expand(config))
+  task = runs.load_splits(config).task
+  said = table.remarks(configs, lambda config: task)
+  assert said["split0", "dkd"] == "= vanilla KD"
+  assert {c.method for c in table.needed(configs, said)} == {
+    "vanilla",
+    "standardized_kd",
+  }
+  described = table.describe(config, configs, said)
+  assert described["num_cells"] == 2 * 2 * 2
+  assert [m["id"] for m in described["methods"]] == [
+    "vanilla",
+    "dkd",
+    "standardized_kd",
+  ]
+  assert len(described["same_as"]) == 2
+  assert any("a sign" in note for note in described["notes"])

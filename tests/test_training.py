@@ -23,6 +23,7 @@ from experiments.training import loop
 from experiments.training import program
 from experiments.training import runs
 from experiments.training import teacher as teacher_lib
+from experiments.training.methods import METHODS
 from tests import tiny
 
 
@@ -72,10 +73,24 @@ def _one_step(config):
   return config
 
 
+_OTHERS = sorted(set(METHODS) - {"lelp", "vanilla", "oracle", "subclass"})
+
+
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-@pytest.mark.parametrize("method", ["lelp", "vanilla", "oracle"])
+@pytest.mark.parametrize(
+  "method",
+  [
+    "lelp",
+    "vanilla",
+    "oracle",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in _OTHERS),
+  ],
+)
 def test_8_devices_equal_1(teacher, monkeypatch, method, model):
-  config = _one_step(tiny.config(method))
+  config = _one_step(tiny.config("standard"))
+  config.method = method
+  config.loss.num_negatives = 16
+  config.clustering.num_clusters = 3
   config.student.batch_size = 48
   if model == "cnn":
     config.student.model = "cnn"
