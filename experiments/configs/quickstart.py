@@ -89,6 +89,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.sweep.methods.oracle = ConfigDict()
   if given.methods == "all":
     config.sweep.num_trials = 3
+    config.loss.num_negatives = 64  # Of the 50 examples of the other class.
     config.sweep.methods.update(_others())
   config.sweep.notes = (
     "The trials of one split share the teacher and the order of the batches.",

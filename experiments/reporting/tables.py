@@ -142,9 +142,12 @@ def _mark(rows: list[Row]) -> list[Row]:
 
 def _mark_column(cells: Sequence[TableCell]) -> list[TableCell]:
   # Two that print alike share a rank: the digits shown decide. A mean over
-  # fewer runs than the others' is not ranked beside them.
+  # fewer runs than the others' is not ranked beside them, nor is "= vanilla".
   printed = [
-    "" if "(n=" in cell.text else cell.text.split(" ")[0] for cell in cells
+    ""
+    if "(n=" in cell.text or cell.text.startswith("=")
+    else cell.text.split(" ")[0]
+    for cell in cells
   ]
   order = sorted({text for text in printed if text}, key=float, reverse=True)
   marks = dict(zip(order, (BEST, SECOND), strict=False))

@@ -107,8 +107,7 @@ class MobileNet(nn.Module):
       return nn.relu6(norm(conv(x)))
 
     width = self.width_multiplier
-    x = images.astype(dtype)
-    x = layer(x, int(32 * width), 3, "conv1", strides=self.stem_stride)
+    x = layer(images, int(32 * width), 3, "conv1", strides=self.stem_stride)
     depthwise_init = _depthwise_init(self.depth_multiplier)
     blocks = zip(_CHANNELS, self.strides, strict=True)
     for block, (channels, stride) in enumerate(blocks, start=1):

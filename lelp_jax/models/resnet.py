@@ -180,7 +180,7 @@ class ResNet(nn.Module):
     norm = functools.partial(
       nn.BatchNorm, not train, dtype=dtype, **variant.norm
     )
-    x = conv(16, name="stem")(images.astype(dtype))
+    x = conv(16, name="stem")(images)
     if variant.stem_norm:
       x = nn.relu(norm(name="stem_norm")(x))
     for stage, features in enumerate(_FEATURES):
