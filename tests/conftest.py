@@ -25,6 +25,7 @@ _FAST_COMPILATION = (
   "test_albert",
   "test_albert_training",
   "test_albert_weights",
+  "test_contributing",
   "test_feature_methods",
   "test_grafting",
   "test_interface",
