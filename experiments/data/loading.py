@@ -83,6 +83,9 @@ def check(fields: Mapping[str, Any], selection: str) -> None:
       f"unknown data set {name!r}; there are {known}, and your own files with "
       "config.data.source=files."
     )
+  for field in ("num_labelled", "embeddings"):
+    if name in READY and fields[field]:
+      raise ValueError(f"data set {name!r} takes no config.data.{field}.")
   if name in READY and selection != "heldout":
     raise ValueError(
       f"data set {name!r} has validation examples of its own: "

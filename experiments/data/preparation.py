@@ -197,14 +197,14 @@ def _check_same(folder: pathlib.Path, wanted: Mapping[str, Any]) -> None:
   """
   if not (folder / prepared.MANIFEST).is_file():
     raise ValueError(
-      f"{folder} is there and is no prepared dataset: give another --data_dir."
+      f"{folder} is there and is no prepared dataset: use another folder."
     )
   manifest = prepared.read_manifest(folder)
   for key, value in json.loads(json.dumps(wanted)).items():
     if not _agree(manifest[key], value):
       raise ValueError(
         f"{folder} was prepared with the {key} {_plain(manifest[key])}, not "
-        f"{_plain(value)}: delete it, or give another --data_dir."
+        f"{_plain(value)}: delete it, or use another folder."
       )
 
 

@@ -22,7 +22,6 @@ from ml_collections import ConfigDict
 # Hyperparameters that the compiled program takes as arrays.
 _STACKED = (
   "clustering.num_clusters",
-  "loss.contrast_temperature",
   "loss.feature_weight",
   "loss.nontarget_weight",
   "loss.temperature",
@@ -158,6 +157,7 @@ def teacher_digest(config: ConfigDict) -> str:
 def teacher_fields(config: ConfigDict) -> dict[str, Any]:
   """The part of a config that a teacher depends on, plain data."""
   fields = _identity(config)
+  fields["data"].pop("shared_batch_order")  # A teacher has its own.
   return {k: fields[k] for k in ("data", "teacher", "selection")}
 
 

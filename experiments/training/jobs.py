@@ -86,6 +86,8 @@ def make_job(
     on_device=_on_device(first.data.placement, train),
   )
   start = _pretrained(spec.recipe)
+  if not spec.recipe["num_steps"]:
+    _check_head(start, spec)
   statistics = teacher.statistics if teacher else None
   scalars = [hyperparameter_arrays(config) for config in configs]
   return loop.Job(
@@ -210,6 +212,20 @@ def _pretrained(recipe: Mapping[str, Any]) -> Pretrained | None:
     return start
   body = {name: part for name, part in start.params.items() if name != "head"}
   return dataclasses.replace(start, params=body)
+
+
+def _check_head(start: Pretrained | None, spec: Spec) -> None:
+  """Raises ValueError if a model that is not trained would have a new head."""
+  outputs = spec.num_classes * spec.num_subclasses
+  head = start.params.get("head", {}) if start else {}
+  found = head["kernel"].shape[-1] if head else 0
+  if found != outputs:
+    raise ValueError(
+      f"{spec.recipe['init']} has {f'a head of {found}' if found else 'no'} "
+      f"outputs to take as they are, {outputs} are needed: train the model "
+      '(num_epochs or num_steps above 0), and set init_head="pretrained" to '
+      "keep a head."
+    )
 
 
 def _shapes(

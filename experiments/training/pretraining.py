@@ -21,6 +21,7 @@ from experiments.training import cells
 from experiments.training import jobs
 from experiments.training import loop
 from experiments.training.methods import method as method_named
+from experiments.training.pretrained import weights_digest
 
 
 def load_or_train(
@@ -54,15 +55,20 @@ def load_or_train(
   fields = {
     "method": name,
     "loss": cells.static_loss(config),
-    "contrast_temperature": config.loss.contrast_temperature,
     "student": cells.plain(own.student),
-    "teacher": teacher.summary["digest"],
+    "teacher": [teacher.summary["digest"], teacher.summary["origin"]],
+    "origin": [splits.digest, weights_digest(config.student.init)],
   }
   digest = cells.digest(fields)
   folder = directory / digest
   job = jobs.make_job(
     [own], splits, train=splits.transfer, teacher=teacher, names=[digest]
   )
+  like = jax.eval_shape(
+    functools.partial(job.program.init, sizes=job.sizes), job.trials
+  )
+  if not jax.tree.leaves(like.loss_params):
+    return None  # Without a projection there is nothing to train.
   parts = [folder / "parameters", folder / "config.json"]
   with locks.exclusive(folder, wait=True):
     if not all(part.exists() for part in parts):
@@ -76,9 +82,6 @@ def load_or_train(
       checkpoints.save_tree(folder / "parameters", trained.states.loss_params)
       metric_writer.write_json(folder / "config.json", fields)
       shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-  like = jax.eval_shape(
-    functools.partial(job.program.init, sizes=job.sizes), job.trials
-  )
   saved = checkpoints.load_tree(folder / "parameters", like.loss_params)
   return jax.tree.map(lambda x: x[0], saved)  # A stack of one.
 

@@ -253,7 +253,7 @@ def _augmented(
   spec: Spec, batch: Mapping[str, Any], seed: jax.Array, step: jax.Array
 ) -> dict[str, Any]:
   """A training batch with its images shifted and mirrored at random."""
-  recipe, shape = spec.recipe, dict(spec.shapes)["inputs"]
+  recipe, shape = spec.recipe, dict(spec.shapes).get("inputs")
   shift = augment.shift_pixels(recipe["max_shift"], shape[0] if shape else 1)
   if not shift and not recipe["flip"]:
     return dict(batch)

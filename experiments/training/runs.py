@@ -1,5 +1,6 @@
 """Runs cells: data, teacher, stacks, results, each kept once it is there."""
 
+import collections
 import functools
 import json
 import pathlib
@@ -23,6 +24,7 @@ from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
 from experiments.runtime.interrupts import interrupts
 from experiments.training import cells
+from experiments.training import checks
 from experiments.training import jobs
 from experiments.training import loop
 from experiments.training import pretraining
@@ -68,6 +70,9 @@ def run_cells(
     def load_teacher(digest: str) -> teacher_lib.Teacher:
       config = by_teacher[digest]
       splits = load_splits(config, workdir)
+      for stack in stacks:
+        if cells.teacher_digest(stack.configs[0]) == digest:
+          checks.check(stack.configs, splits)
       return teacher_lib.load_or_train(config, splits, teachers, signals)
 
     for number, stack in enumerate(stacks, start=1):
@@ -99,6 +104,7 @@ def check(configs: Sequence[ConfigDict]) -> None:
         f"unknown method {config.method!r}; there are {sorted(METHODS)}."
       )
     loading.check(config.data.to_dict(), config.selection)
+    _check_roles(config)
     hyperparameter_arrays(config)
     check_subspace(config.subspace)
     folders.add(cells.cell_directory(pathlib.Path(), config))
@@ -110,6 +116,28 @@ def check(configs: Sequence[ConfigDict]) -> None:
   for stack in cells.stacks(configs):
     for fields in (stack.configs[0].teacher, stack.configs[0].student):
       recipe.check(cells.plain(fields))
+
+
+def _check_roles(config: ConfigDict) -> None:
+  """Raises ValueError for a teacher or student that the method cannot use."""
+  if config.method != "subclass" and config.teacher.subclass.num_subclasses > 1:
+    raise ValueError(
+      f"method {config.method!r} needs a plain teacher: "
+      "config.teacher.subclass.num_subclasses must be 1."
+    )
+  for role in ("teacher", "student"):
+    if config[role].reads == "embeddings" and not config.data.embeddings:
+      raise ValueError(
+        f'config.{role}.reads="embeddings" needs config.data.embeddings, a '
+        "folder that experiments.embed_sentence_t5 wrote."
+      )
+  if min(config.pretraining.num_steps, config.pretraining.num_epochs) < 0:
+    raise ValueError("config.pretraining.num_steps must be at least 0.")
+  if config.clustering.scope not in ("per_class", "global"):
+    raise ValueError(
+      'config.clustering.scope must be "per_class" or "global", got '
+      f"{config.clustering.scope!r}."
+    )
 
 
 def _label(stack: cells.Stack) -> str:
@@ -254,11 +282,15 @@ def _identity(config: ConfigDict) -> dict[str, Any]:
   row = config.sweep.methods.get(cells.row_name(config), ConfigDict())
   names |= dict.fromkeys(n for n in cells.flatten(row) if "." in n)
   values = cells.flatten(config)
+  short = collections.Counter(n.split(".")[-1] for n in names)
   return {
     "column": config.column,
     "method": cells.row_name(config),
     "digest": cells.cell_digest(config),
     "trial": config.trial,
     "selection": config.selection,
-    "hyperparameters": {n.split(".")[-1]: values[n] for n in names},
+    "hyperparameters": {
+      (n if short[n.split(".")[-1]] > 1 else n.split(".")[-1]): values[n]
+      for n in names
+    },
   }

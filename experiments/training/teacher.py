@@ -26,6 +26,9 @@ from experiments.training.fitting import TeacherStatistics
 from experiments.training.recipe import model_fns
 from lelp_jax.models import Outputs
 
+# Of a teacher's result, in that of each cell.
+_RECORDED = ("validation", "test", "num_parameters", "origin")
+
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
@@ -87,7 +90,7 @@ def load_or_train(
   summary = {"digest": digest}
   result = metric_writer.read_json(folder / "result.json")
   _check_origin(result, splits, job.fingerprint["pretrained"], folder)
-  summary |= {k: result[k] for k in ("validation", "test", "num_parameters")}
+  summary |= {k: result[k] for k in _RECORDED}
   moments = _moments(job, params, model_state, splits)
   fns = model_fns(job.spec.recipe, splits.task.num_classes)
   statistics = TeacherStatistics(

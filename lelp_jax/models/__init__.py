@@ -50,10 +50,12 @@ __all__ = [
 ]
 
 
-def _bundled(module: Callable[..., nn.Module]) -> Callable[..., ModelFns]:
+def _bundled(
+  module: Callable[..., nn.Module], **fixed: Any
+) -> Callable[..., ModelFns]:
   def make(num_outputs: int, **options: Any) -> ModelFns:
     _checks.check_at_least("num_outputs", num_outputs, 1)
-    return from_linen(module(num_outputs, **options), head="head")
+    return from_linen(module(num_outputs, **fixed, **options), head="head")
 
   return make
 
@@ -61,13 +63,11 @@ def _bundled(module: Callable[..., nn.Module]) -> Callable[..., ModelFns]:
 MODELS: dict[str, Callable[..., ModelFns]] = {
   "mlp": _bundled(Mlp),
   "cnn": _bundled(Cnn),
-  "resnet20": _bundled(functools.partial(ResNet, depth=20)),
-  "resnet56": _bundled(functools.partial(ResNet, depth=56)),
-  "resnet92": _bundled(functools.partial(ResNet, depth=92)),
+  "resnet20": _bundled(ResNet, depth=20),
+  "resnet56": _bundled(ResNet, depth=56),
+  "resnet92": _bundled(ResNet, depth=92),
   "mobilenet": _bundled(MobileNet),
-  "mobilenet_wd2": _bundled(
-    functools.partial(MobileNet, width_multiplier=2, depth_multiplier=2)
-  ),
+  "mobilenet_wd2": _bundled(MobileNet, width_multiplier=2, depth_multiplier=2),
   **{
     f"albert_{size}": functools.partial(albert_of_size, size)
     for size in ALBERT_SIZES

@@ -74,8 +74,6 @@ class Method:
       from, or None.
     details: ``(config, teacher statistics) -> dict`` of plain data on the
       targets, for the result.
-    details: ``(config, teacher statistics) -> dict`` of plain data on the
-      targets, for the result.
     uses_teacher: Whether the loss reads the teacher's outputs.
     remark: ``(config, task) -> text`` on what the method comes down to here,
       or "". Text that starts with "=" names a method whose training it would
@@ -90,7 +88,6 @@ class Method:
   targets: Callable[..., dict[str, Any]] = nothing
   learned: Callable[..., tuple[Any, Any]] = nothing_learned
   pretraining: str | None = None
-  details: Callable[..., dict[str, Any]] = nothing
   details: Callable[..., dict[str, Any]] = nothing
   uses_teacher: bool = True
   remark: Callable[[ConfigDict, Task], str] = lambda config, task: ""
@@ -186,6 +183,11 @@ def scalars(config: ConfigDict, method: Method) -> dict[str, np.float32]:
       'config.loss.prediction_temperature must be "train" or "one", got '
       f"{loss.prediction_temperature!r}."
     )
+  if loss.projection not in ("auto", "always", "never"):
+    raise ValueError(
+      'config.loss.projection must be "auto", "always" or "never", got '
+      f"{loss.projection!r}."
+    )
   # Methods that soften nothing have temperature one, and as they learn from
   # hard labels alone there is nothing for alpha to weigh.
   softened = "loss.temperature" in method.hyperparameters
@@ -200,7 +202,7 @@ def scalars(config: ConfigDict, method: Method) -> dict[str, np.float32]:
   }
   for name, value in values.items():
     if not value > 0:
-      raise ValueError(f"config.loss.{name} must be positive, got {value}.")
+      raise ValueError(f"{_field(name)} must be positive, got {value}.")
   weights = {
     "hard_label_weight": loss.hard_label_weight if softened else 0.0,
     "feature_weight": loss.feature_weight,
@@ -209,10 +211,17 @@ def scalars(config: ConfigDict, method: Method) -> dict[str, np.float32]:
   }
   for name, value in weights.items():
     if not value >= 0:
-      raise ValueError(f"config.loss.{name} must not be negative, got {value}.")
+      raise ValueError(f"{_field(name)} must not be negative, got {value}.")
   if not 0 <= loss.hard_label_weight <= 1:
     raise ValueError(
       "config.loss.hard_label_weight, alpha of eq. (1), must lie in [0, 1], "
       f"got {loss.hard_label_weight}."
     )
   return {k: np.float32(v) for k, v in (values | weights).items()}
+
+
+def _field(name: str) -> str:
+  """Where a config has a hyperparameter."""
+  if name.startswith("auxiliary"):
+    return f"config.teacher.subclass.{name}"
+  return f"config.loss.{name}"

@@ -1,0 +1,176 @@
+"""Each loss beside the student's step, and beside its formula in torch.
+
+  pip install '.[bench]'
+  python -m benchmarks.losses
+
+Value and gradient, on batches of the paper's size and embeddings of ResNet's
+width. The step is one of ResNet-20 with cross entropy. The torch versions are
+the formulas as published, written plainly (`torch_losses.py`); LELP has none.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import lelp_jax
+from benchmarks import timing
+from benchmarks.models import ours
+from lelp_jax import baselines
+
+_B, _D, _C, _S, _T = 64, 256, 10, 10, 4.0
+
+
+def arrays() -> dict[str, np.ndarray]:
+  rng = np.random.default_rng(0)
+
+  def normal(*shape: int) -> np.ndarray:
+    return rng.normal(size=shape).astype(np.float32)
+
+  return {
+    "student": normal(_B, _D),
+    "teacher": normal(_B, _D),
+    "student_logits": normal(_B, _C),
+    "teacher_logits": normal(_B, _C),
+    "subclass_logits": normal(_B, _C * _S),
+    "directions": normal(_C, _S, _D) / 16,
+    "means": normal(_C, _D),
+    "variance_logits": normal(_D),
+    "labels": rng.integers(0, _C, _B).astype(np.int32),
+  }
+
+
+def _units(x: jax.Array) -> jax.Array:
+  return baselines.unit_rows(x)
+
+
+# Name -> what is differentiated, and the loss of it and all arrays.
+LOSSES: dict[str, tuple[str, Callable[..., jax.Array]]] = {
+  "lelp": (
+    "subclass_logits",
+    lambda x, a: lelp_jax.lelp_loss(
+      x,
+      lelp_jax.log_subsplit(
+        a["teacher"],
+        a["teacher_logits"],
+        lelp_jax.Subspaces(a["directions"], a["means"]),
+        temperature=_T,
+        subclass_temperature=0.5,
+      ),
+      temperature=_T,
+    ),
+  ),
+  "kd": (
+    "student_logits",
+    lambda x, a: baselines.kd_loss(x, a["teacher_logits"], temperature=_T),
+  ),
+  "embedding": (
+    "student",
+    lambda x, a: baselines.embedding_loss(x, a["teacher"]),
+  ),
+  "fitnet": ("student", lambda x, a: baselines.hint_loss(x, a["teacher"])),
+  "vid": (
+    "student",
+    lambda x, a: baselines.vid_loss(x, a["teacher"], a["variance_logits"]),
+  ),
+  "rkd_distance": (
+    "student",
+    lambda x, a: baselines.rkd_distance_loss(x, a["teacher"]),
+  ),
+  "rkd_angle": (
+    "student",
+    lambda x, a: baselines.rkd_angle_loss(x, a["teacher"]),
+  ),
+  "crd": (
+    "student",
+    lambda x, a: baselines.crd_loss(
+      _units(x), _units(a["teacher"]), temperature=0.07, dataset_size=50_000
+    ),
+  ),
+  "info_nce": (
+    "student",
+    lambda x, a: baselines.info_nce_loss(
+      _units(x), _units(a["teacher"]), temperature=0.07
+    ),
+  ),
+  "dkd": (
+    "student_logits",
+    lambda x, a: baselines.dkd_loss(
+      x, a["teacher_logits"], a["labels"], temperature=_T, nontarget_weight=8.0
+    ),
+  ),
+  "dist": (
+    "student_logits",
+    lambda x, a: baselines.dist_loss(x, a["teacher_logits"], temperature=_T),
+  ),
+  "standardized_kd": (
+    "student_logits",
+    lambda x, a: baselines.standardized_kd_loss(
+      x, a["teacher_logits"], temperature=_T
+    ),
+  ),
+  "subclass_auxiliary": (
+    "subclass_logits",
+    lambda x, a: baselines.subclass_auxiliary_loss(x, temperature=1.0),
+  ),
+}
+
+
+def our_loss(name: str) -> Callable[[], Any]:
+  argument, function = LOSSES[name]
+  given = {k: jnp.asarray(v) for k, v in arrays().items()}
+  run = jax.jit(jax.value_and_grad(lambda x, a: jnp.mean(function(x, a))))
+  return lambda: run(given[argument], given)
+
+
+def torch_loss(name: str) -> Callable[[], Any] | None:
+  import torch
+
+  from benchmarks import torch_losses
+
+  function = getattr(torch_losses, name, None)
+  if function is None:
+    return None
+  given = {k: torch.as_tensor(v) for k, v in arrays().items()}
+  given["labels"] = given["labels"].long()
+  x = given[LOSSES[name][0]].requires_grad_()
+
+  def run() -> None:
+    x.grad = None
+    function(x, given).backward()
+
+  return run
+
+
+def main() -> None:
+  try:
+    import torch
+  except ImportError as error:
+    sys.exit(f"error: {error}: pip install '.[bench]' for the peers.")
+  print(f"B = {_B}, D = {_D}, C = {_C}; {timing.machine()}")
+  print(f"torch {torch.__version__}; value and gradient, milliseconds")
+  step = timing.milliseconds(
+    {"step": ours("resnet20")["forward+backward"]}, repeats=5
+  )["step"]
+  print(f"the student's step, resnet20: {step:.0f}")
+  print(
+    f"{'loss':<19} {'ours':>7} {'/ step':>7} {'torch':>7} {'ours / torch':>13}"
+  )
+  for name in LOSSES:
+    functions = {"ours": our_loss(name)}
+    peer = torch_loss(name)
+    if peer is not None:
+      functions["torch"] = peer
+    times = timing.milliseconds(functions)
+    line = f"{name:<19} {times['ours']:>7.2f} {times['ours'] / step:>7.4f}"
+    if peer is not None:
+      ratio = times["ours"] / times["torch"]
+      line += f" {times['torch']:>7.2f} {ratio:>13.2f}"
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,72 @@
+"""What a stack needs of its data, looked at before its teacher is trained."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from experiments.data.types import Ragged
+from experiments.data.types import Splits
+from experiments.training import cells
+from experiments.training.methods import method as method_named
+from experiments.training.recipe import model_fns
+
+_VOCABULARY = 30_000  # ALBERT's.
+
+
+def check(configs: Sequence[ConfigDict], splits: Splits) -> None:
+  """Raises for what would otherwise fail after the teacher is trained.
+
+  Args:
+    configs: The cells of a stack.
+    splits: The data.
+
+  Raises:
+    ValueError: If a model cannot read the data, or a method has too many
+      subclasses, or none, for them.
+  """
+  widths = [
+    _embedding_width(configs[0][role], splits)
+    for role in ("teacher", "student")
+  ]
+  for config in configs:
+    method = method_named(config.method)
+    method.num_subclasses(config, splits.task, widths[0])
+
+
+def _embedding_width(fields: ConfigDict, splits: Splits) -> int:
+  """The width of a model's embeddings of the data, by shapes alone."""
+  name, reads = fields.model, fields.reads
+  model = model_fns(cells.plain(fields), 1)
+  parts = [
+    part[reads]
+    for part in (splits.train, splits.validation, splits.test)
+    if reads in part
+  ]
+  if not parts:
+    raise ValueError(f"model {name!r} reads {reads!r}, and the data have none.")
+  inputs: Any = None
+  kind = "texts"
+  if isinstance(parts[0], Ragged):
+    longest = max(part.longest for part in parts)
+    inputs = {"input_ids": jax.ShapeDtypeStruct((1, longest), jnp.int32)}
+    most = max(int(part.values.max(initial=0)) for part in parts)
+    known = fields.options.get("vocab_size", _VOCABULARY)
+    if most >= known:
+      raise ValueError(
+        f"the texts have token {most} and model {name!r} knows {known}: give "
+        "the model's own tokenizer, or set its option vocab_size."
+      )
+  else:
+    shape = (1, *parts[0].shape[1:])
+    inputs = jax.ShapeDtypeStruct(shape, jnp.float32)
+    kind = f"{shape[1:]}"
+  try:
+    params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+      f"model {name!r} cannot read these data ({kind}): {error}"
+    ) from error
+  return model.head(params).kernel.shape[0]
