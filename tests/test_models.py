@@ -9,6 +9,7 @@ from lelp_jax.models import Cnn
 from lelp_jax.models import from_linen
 from lelp_jax.models import Mlp
 from lelp_jax.models import MODELS
+from tests import vision
 
 OPTIONS = {
   "mlp": {"features": (16, 8), "dropout_rate": 0.5},
@@ -144,3 +145,9 @@ def test_models_refuse_bad_arguments():
     MODELS["mlp"](2.0)
   with pytest.raises(TypeError, match="depth"):
     MODELS["mlp"](2, depth=3)
+
+
+def test_mlp_overfits_64_images():
+  accuracies = vision.overfit(Mlp(10, (64, 64)), stride=2, max_steps=200)
+  assert accuracies[0] < 0.5
+  assert accuracies[-1] == 1
