@@ -73,7 +73,12 @@ def _one_step(config):
   return config
 
 
-_OTHERS = sorted(set(METHODS) - {"lelp", "vanilla", "oracle", "subclass"})
+# With two classes the gradients of DIST and of standardized logits are, in part
+# or whole, rounding: test_baseline_losses.py has them on 8 devices with more.
+_DEGENERATE = {"dist", "standardized_kd"}
+_OTHERS = sorted(
+  set(METHODS) - {"lelp", "vanilla", "oracle", "subclass"} - _DEGENERATE
+)
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
