@@ -144,7 +144,6 @@ def _make(title: str, algorithm: str, form: str) -> Method:
     num_subclasses=_num_clusters,
     targets=functools.partial(_targets, algorithm, form),
     details=functools.partial(_details, algorithm, form),
-    uses_teacher=form == "soft",
   )
 
 

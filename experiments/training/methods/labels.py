@@ -1,5 +1,6 @@
 """Methods that learn from labels and from the teacher's class probabilities."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from experiments.training.methods.method import with_hard_labels
 from lelp_jax import baselines
 from lelp_jax.models import Outputs
 from lelp_jax.subsplit import masked_log_softmax
+from lelp_jax.train_step import LossFn
 
 Terms = dict[str, jax.Array]
 
@@ -43,15 +45,16 @@ def kd_term(
   )
 
 
-def _vanilla(
-  student: Outputs,
-  teacher: Outputs,
-  targets: Mapping[str, Any],
-  batch: Mapping[str, Any],
-  scalars: Hyperparameters,
-) -> Terms:
-  del targets, batch
-  return {"class_term": kd_term(student, teacher, scalars)}
+def _compared(loss_fn: Callable[..., jax.Array]) -> LossFn:
+  """Makes the loss that compares tempered probabilities in some way."""
+
+  def terms(student, teacher, targets, batch, scalars):
+    del targets, batch
+    temperature = scalars["temperature"]
+    loss = loss_fn(student.logits, teacher.logits, temperature=temperature)
+    return {"class_term": loss}
+
+  return with_hard_labels(terms)
 
 
 def _dkd(
@@ -69,35 +72,6 @@ def _dkd(
     batch["labels"],
     temperature=scalars["temperature"],
     nontarget_weight=scalars["nontarget_weight"],
-  )
-  return {"class_term": loss}
-
-
-def _dist(
-  student: Outputs,
-  teacher: Outputs,
-  targets: Mapping[str, Any],
-  batch: Mapping[str, Any],
-  scalars: Hyperparameters,
-) -> Terms:
-  del targets, batch
-  temperature = scalars["temperature"]
-  loss = baselines.dist_loss(
-    student.logits, teacher.logits, temperature=temperature
-  )
-  return {"class_term": loss}
-
-
-def _standardized(
-  student: Outputs,
-  teacher: Outputs,
-  targets: Mapping[str, Any],
-  batch: Mapping[str, Any],
-  scalars: Hyperparameters,
-) -> Terms:
-  del targets, batch
-  loss = baselines.standardized_kd_loss(
-    student.logits, teacher.logits, temperature=scalars["temperature"]
   )
   return {"class_term": loss}
 
@@ -168,10 +142,12 @@ def _standardized_remark(config: ConfigDict, task: Task) -> str:
 
 
 STANDARD = Method(
-  "Standard training", (), with_hard_labels(_standard), uses_teacher=False
+  "Standard training",
+  (),
+  with_hard_labels(_standard),
 )
 VANILLA = Method(
-  "Vanilla distillation", ("loss.temperature",), with_hard_labels(_vanilla)
+  "Vanilla distillation", ("loss.temperature",), _compared(baselines.kd_loss)
 )
 DKD = Method(
   "Decoupled KD",
@@ -182,13 +158,13 @@ DKD = Method(
 DIST = Method(
   "DIST",
   ("loss.temperature",),
-  with_hard_labels(_dist),
+  _compared(baselines.dist_loss),
   remark=_dist_remark,
 )
 STANDARDIZED = Method(
   "Logit standardization",
   ("loss.temperature",),
-  with_hard_labels(_standardized),
+  _compared(baselines.standardized_kd_loss),
   remark=_standardized_remark,
 )
 ORACLE = Method(
@@ -197,5 +173,4 @@ ORACLE = Method(
   with_hard_labels(_oracle),
   num_subclasses=_oracle_num_subclasses,
   shared_targets=_oracle_shared,
-  uses_teacher=False,
 )

@@ -74,7 +74,6 @@ class Method:
       from, or None.
     details: ``(config, teacher statistics) -> dict`` of plain data on the
       targets, for the result.
-    uses_teacher: Whether the loss reads the teacher's outputs.
     remark: ``(config, task) -> text`` on what the method comes down to here,
       or "". Text that starts with "=" names a method whose training it would
       repeat: then it is not run.
@@ -89,7 +88,6 @@ class Method:
   learned: Callable[..., tuple[Any, Any]] = nothing_learned
   pretraining: str | None = None
   details: Callable[..., dict[str, Any]] = nothing
-  uses_teacher: bool = True
   remark: Callable[[ConfigDict, Task], str] = lambda config, task: ""
 
 

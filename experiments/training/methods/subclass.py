@@ -84,5 +84,4 @@ SUBCLASS_TEACHER = Method(
   _teacher_loss,
   num_subclasses=_num_subclasses,
   shared_targets=_shared,
-  uses_teacher=False,
 )
