@@ -52,12 +52,16 @@ def load_or_train(
   if name is None or not length:
     return None
   own = _as_cell(config, name)
+  init = config.student.init
   fields = {
     "method": name,
     "loss": cells.static_loss(config),
     "student": cells.plain(own.student),
     "teacher": [teacher.summary["digest"], teacher.summary["origin"]],
-    "origin": [splits.digest, weights_digest(config.student.init)],
+    "origin": [
+      splits.digest,
+      None if init == "random" else weights_digest(init),
+    ],
   }
   digest = cells.digest(fields)
   folder = directory / digest
