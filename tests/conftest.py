@@ -32,6 +32,7 @@ _FAST_COMPILATION = (
   "test_interface",
   "test_kinds_of_data",
   "test_mobilenet",
+  "test_methods_models",
   "test_models",
   "test_resnet",
   "test_train_step",

@@ -4,6 +4,8 @@ import pytest
 
 from experiments.reporting import results
 from experiments.reporting import tables
+from experiments.reporting.records import METHOD_TITLES
+from experiments.training.methods import METHODS
 from tests.reporting_workdirs import BY_HAND
 from tests.reporting_workdirs import make_results
 from tests.reporting_workdirs import record
@@ -208,3 +210,8 @@ def test_cells_that_repeat_another_method_say_so(tmp_path):
     row for row in tables.accuracy_table(found).rows if row.label == "dkd"
   ]
   assert [cell.text for cell in row.cells] == ["= vanilla KD"] * 2 + [""]
+
+
+def test_a_report_knows_the_title_of_every_method():
+  titles = {name: method.title for name, method in METHODS.items()}
+  assert {n: METHOD_TITLES.get(n) for n in titles} == titles

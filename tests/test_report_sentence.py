@@ -56,6 +56,13 @@ def test_what_to_read_off_compares_with_the_best_baseline_too():
   )
 
 
+def test_what_to_read_off_tells_of_a_clustering_that_is_better():
+  accuracies = {"a": {"vanilla": (0.8,), "lelp": (0.9,), "kmeans": (0.95,)}}
+  assert "5.00 points below K-means clustering, the best clustering" in (
+    tables.what_to_read_off(make_results(accuracies))
+  )
+
+
 def test_what_to_read_off_counts_settings():
   accuracies = {
     "a": {"vanilla": (0.80, 0.81, 0.80), "lelp": (0.90, 0.91, 0.91)},

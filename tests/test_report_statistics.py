@@ -181,6 +181,7 @@ def test_differences_use_what_both_have():
     ("subclass", True),
     ("oracle", False),
     ("kmeans", False),
+    ("kmeans_soft", False),
     ("lelp", False),
     ("lelp_pca", False),
   ],
@@ -197,6 +198,6 @@ def test_best_baseline_is_the_highest_of_the_column():
     }
   )
   summaries = statistics.summarize(results)
-  assert comparisons.best_baseline(results, summaries, "a") == "standard"
-  assert comparisons.best_baseline(results, summaries, "b") == "vanilla"
-  assert comparisons.best_baseline(results, summaries) == "vanilla"
+  assert comparisons.best(results, summaries, "a") == "standard"
+  assert comparisons.best(results, summaries, "b") == "vanilla"
+  assert comparisons.best(results, summaries) == "vanilla"

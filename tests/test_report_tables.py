@@ -144,6 +144,21 @@ def test_accuracy_table_names_the_best_baseline_of_each_column():
   )
 
 
+def test_accuracy_table_compares_with_clusterings_and_without_subclass():
+  column = {
+    "standard": (0.5,),
+    "subclass": (0.8,),
+    "lelp": (0.7,),
+    "kmeans": (0.75,),
+    "kmeans_soft": (0.9,),
+  }
+  found = texts(tables.accuracy_table(make_results({"a": column})))
+  assert found["LELP - best baseline"] == ["-10.00"]
+  name = "LELP - best baseline without subclass distillation"
+  assert found[name] == ["+20.00"]
+  assert found["LELP - best clustering"] == ["-20.00"]
+
+
 def test_accuracy_table_shows_the_teacher_of_subclass_distillation():
   own = Teacher("own", Scores(0.5))
   cells = (

@@ -36,6 +36,7 @@ _MARGIN = 1.2
 _LEAST_PER_BAR = 0.6
 _MOST_PER_BAR = 1.15
 _PER_UPRIGHT_LABEL = 1.0
+_PER_TWO_LINES = 0.55
 
 
 def accuracy_bars(results: Results, path: str | os.PathLike[str]) -> None:
@@ -66,7 +67,10 @@ def accuracy_bars(results: Results, path: str | os.PathLike[str]) -> None:
   )
   axes = figure.subplots(rows, in_row, squeeze=False)
   for ax, panel in zip(axes.flat, panels, strict=False):
-    _draw_panel(ax, results, *panel)
+    # Upright, a label has as many lines as fit the width of a bar.
+    _draw_panel(
+      ax, results, *panel, letters=13 if per_bar > _PER_TWO_LINES else 20
+    )
     if per_bar < _PER_UPRIGHT_LABEL:
       ax.tick_params(axis="x", labelrotation=90)
   for ax in axes.flat[len(panels) :]:
@@ -126,6 +130,7 @@ def _draw_panel(
   title: str,
   values: dict[str, list[float]],
   teacher: float | None,
+  letters: int,
 ) -> None:
   # The upper bound stands apart, at the left.
   order = sorted(values, key=lambda method: method != comparisons.ORACLE)
@@ -148,7 +153,9 @@ def _draw_panel(
   ax.set_title(title, fontsize=10)
   ax.set_ylim(bottom, top)
   ax.set_xlim(-0.6, len(order) - 0.4)
-  ax.set_xticks(range(len(order)), [_bar_label(results, m) for m in order])
+  ax.set_xticks(
+    range(len(order)), [_bar_label(results, m, letters) for m in order]
+  )
   ax.tick_params(axis="x", labelsize=8.5, length=0)
   cut = f"\n(axis starts at {bottom:g})" if bottom > 0 else ""
   ax.set_ylabel(f"Test accuracy (%){cut}", fontsize=9)
@@ -221,11 +228,11 @@ def _color(method: str) -> str:
   return _BASELINE_COLOR if comparisons.is_baseline(method) else _OTHER_COLOR
 
 
-def _bar_label(results: Results, method: str) -> str:
+def _bar_label(results: Results, method: str, letters: int) -> str:
   title = results.method_title(method)
   if method == comparisons.ORACLE:
     title += " (upper bound)"
-  return textwrap.fill(title, 13, break_long_words=False)
+  return textwrap.fill(title, letters, break_long_words=False)
 
 
 def _legend(results: Results) -> str:

@@ -63,10 +63,14 @@ def _rivals(results: Results, summaries: Summaries) -> dict[str, str]:
   }
   # Among several settings each has its own best: the table says which.
   if results.columns_are == "replicates" or len(results.columns) == 1:
-    best = comparisons.best_baseline(results, summaries)
-    if best is not None and best not in rivals:
-      title = in_sentence(results.method_title(best))
-      rivals[best] = f"{title}, the best baseline"
+    for kind, among in (
+      ("baseline", comparisons.is_baseline),
+      ("clustering", comparisons.is_clustering),
+    ):
+      best = comparisons.best(results, summaries, among=among)
+      if best is not None and best not in rivals:
+        title = in_sentence(results.method_title(best))
+        rivals[best] = f"{title}, the best {kind}"
   return rivals
 
 

@@ -1,6 +1,7 @@
 """The tables of a report, laid out as Tables 1 and 3 of the paper."""
 
 import dataclasses
+from collections.abc import Callable
 from collections.abc import Sequence
 
 from experiments.reporting import comparisons
@@ -158,36 +159,42 @@ def _mark_column(cells: Sequence[TableCell]) -> list[TableCell]:
 
 
 def _gain_rows(results: Results, summaries: Summaries) -> list[Row]:
-  """LELP minus the best baseline, vanilla distillation, standard training."""
+  """LELP minus the best of its rivals, vanilla distillation and standard."""
   ids = [method.id for method in results.methods]
   if comparisons.LELP not in ids:
     return []
   lelp = results.method_title(comparisons.LELP)
-  others: list[tuple[str, str | None]] = []
+  rivals: dict[str, Callable[[str], bool]] = {}
   # With one baseline alone its own row says it already.
   if sum(comparisons.is_baseline(method) for method in ids) > 1:
-    others.append(("best baseline", None))
-  others += [
-    (in_sentence(results.method_title(other)), other)
-    for other in ("vanilla", "standard")
-    if other in ids
-  ]
+    rivals["best baseline"] = comparisons.is_baseline
+  if comparisons.SUBCLASS in ids:
+    # Its teacher is trained for it alone: the paper has both rows.
+    subclass = in_sentence(results.method_title(comparisons.SUBCLASS))
+    rivals[f"best baseline without {subclass}"] = lambda method: (
+      comparisons.is_baseline(method) and method != comparisons.SUBCLASS
+    )
+  if any(map(comparisons.is_clustering, ids)):
+    rivals["best clustering"] = comparisons.is_clustering
+  for other in ("vanilla", "standard"):
+    if other in ids:
+      rivals[in_sentence(results.method_title(other))] = other.__eq__
   return [
-    Row(f"{lelp} - {name}", _gain_cells(results, summaries, other), "gains")
-    for name, other in others
+    Row(f"{lelp} - {name}", _gain_cells(results, summaries, among), "gains")
+    for name, among in rivals.items()
   ]
 
 
 def _gain_cells(
-  results: Results, summaries: Summaries, other: str | None
+  results: Results, summaries: Summaries, among: Callable[[str], bool]
 ) -> tuple[TableCell, ...]:
   cells = []
   for column in results.columns:
-    gain = _gain(results, summaries, column.id, other)
+    gain = _gain(results, summaries, column.id, among)
     text = _number(gain, results.num_trials, sign=True) if gain else ""
     cells.append(TableCell(text))
   if _has_overall(results):
-    gain = _gain(results, summaries, None, other)
+    gain = _gain(results, summaries, None, among)
     text = _number(gain, len(results.columns), sign=True) if gain else ""
     if gain and gain.interval:
       low, high = gain.interval
@@ -200,10 +207,10 @@ def _gain(
   results: Results,
   summaries: Summaries,
   column: str | None,
-  other: str | None,
+  among: Callable[[str], bool],
 ) -> Estimate | None:
-  """LELP minus a baseline (None: the best) in a column (None: over all)."""
-  rival = other or comparisons.best_baseline(results, summaries, column)
+  """LELP minus the best of some methods in a column (None: over all)."""
+  rival = comparisons.best(results, summaries, column, among)
   if rival is None:
     return None
   if column is None:
@@ -219,11 +226,11 @@ def _best_baseline_notes(results: Results, summaries: Summaries) -> list[str]:
   """Says which baseline is the best one, for each column."""
   titles = {column.id: column.title for column in results.columns}
   best = {
-    title: comparisons.best_baseline(results, summaries, column)
+    title: comparisons.best(results, summaries, column)
     for column, title in titles.items()
   }
   if _has_overall(results):
-    whole = comparisons.best_baseline(results, summaries)
+    whole = comparisons.best(results, summaries)
     best[_overall_title(results)] = whole
   where: dict[str, list[str]] = {}
   for title, method in best.items():

@@ -1,0 +1,54 @@
+"""Every method on real images: ResNet-20 on CIFAR-10-bin, 200 steps each.
+
+Reads the folder that LELP_DATA names.
+"""
+
+import os
+
+import pytest
+
+from experiments.configs import pair
+from experiments.data.preparation import prepare
+from experiments.runtime.metric_writer import read_json
+from experiments.training import runs
+from experiments.training.methods import METHODS
+
+DATA = os.environ.get("LELP_DATA")
+pytestmark = [
+  pytest.mark.slow,  # Half a minute to a minute each.
+  pytest.mark.skipif(DATA is None, reason="LELP_DATA is not set"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("cifar")
+  source = f"{DATA}/cifar10/cifar10_exact_subset.npz"
+  prepare("cifar10_bin", data_dir=folder / "data", source=source, partial=True)
+  return folder
+
+
+def _config(method, folder):
+  config = pair.get_config("teacher=resnet20,student=resnet20")
+  config.method = method
+  config.data.data_dir = str(folder / "data")
+  for fields, steps in ((config.teacher, 400), (config.student, 200)):
+    fields.num_epochs, fields.num_steps, fields.steps_per_chunk = 0.0, steps, 0
+    fields.schedule, fields.batch_size = "constant", 32
+    fields.schedule_boundaries = fields.schedule_factors = ()
+    fields.learning_rate = 1e-3
+  config.pretraining.num_epochs, config.pretraining.num_steps = 0.0, 50
+  config.loss.num_negatives = 256
+  if method == "subclass":
+    config.teacher.subclass.num_subclasses = 5
+  return config
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_student_learns_and_follows_its_teacher(folder, method):
+  (cell,) = runs.run_cells([_config(method, folder)], folder / "run")
+  result = read_json(cell / "result.json")
+  assert result["teacher"]["test"]["accuracy"] > 0.7
+  # 1,017 images: chance is 50 % with a standard error of 1.6.
+  assert result["test"]["accuracy"] > 0.6
+  assert result["test"]["agreement"] > 0.6
