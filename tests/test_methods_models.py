@@ -39,8 +39,8 @@ _FAMILIES = {
   "resnet": ("resnet20", {}, ("mlp", {"features": (12,)})),
   "mobilenet": (
     "mobilenet",
-    {"width_multiplier": 0.125},
-    ("mobilenet", {"width_multiplier": 0.25}),
+    {"width_multiplier": 0.125, "stem_stride": 1},
+    ("mobilenet", {"width_multiplier": 0.25, "stem_stride": 1}),
   ),
   "albert": (
     "albert_base",
@@ -59,14 +59,14 @@ def _splits(family: str) -> Splits:
       [rng.integers(2, 20, n) for n in lengths], np.int32
     )
   else:
-    inputs = rng.integers(0, 256, (_NUM_EXAMPLES, 8, 8, 3)).astype(np.uint8)
+    inputs = rng.integers(0, 256, (_NUM_EXAMPLES, 16, 16, 3)).astype(np.uint8)
   arrays = {
     "inputs": inputs,
     "labels": fine % 2,
     "fine_labels": fine,
     "ids": np.arange(_NUM_EXAMPLES, dtype=np.int32),
   }
-  shape = None if family == "albert" else (8, 8, 3)
+  shape = None if family == "albert" else (16, 16, 3)
   task = Task("toy", 2, (0, 1, 0, 1), image_shape=shape, scale=255.0)
   return Splits(task, arrays, arrays, arrays, arrays, "toy")
 
