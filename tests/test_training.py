@@ -285,7 +285,7 @@ def test_a_loss_that_diverges_stops_the_run_by_name(tmp_path):
   config = tiny.config("standard")
   config.student.optimizer = "sgd"
   config.student.learning_rate = 1e30
-  with pytest.raises(FloatingPointError, match="steps 0 and 4"):
+  with pytest.raises(FloatingPointError, match=r"not finite at step [1-4] "):
     runs.run_cells([config], tmp_path)
   assert not list(tmp_path.glob("cells/**/result.json"))
 

@@ -84,6 +84,16 @@ def root_key(spec: Spec, seed: jax.Array) -> jax.Array:
   return jax.random.fold_in(jax.random.key(seed), use)
 
 
+def data_keys(spec: Spec, seed: jax.Array) -> jax.Array:
+  """Makes the keys of batch order and of augmentation, ``[2]``.
+
+  Args:
+    spec: As for `root_key`.
+    seed: Likewise.
+  """
+  return jax.random.split(jax.random.fold_in(root_key(spec, seed), DATA))
+
+
 def initial_states(
   spec: Spec,
   tx: optax.GradientTransformation,
