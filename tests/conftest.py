@@ -33,6 +33,8 @@ _FAST_COMPILATION = (
   "test_kinds_of_data",
   "test_mobilenet",
   "test_models",
+  "test_processes_agree",
+  "test_processes_runs",
   "test_resnet",
   "test_train_step",
   "test_training",

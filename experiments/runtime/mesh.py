@@ -157,7 +157,7 @@ def place_split(tree: Tree, mesh: Mesh) -> Tree:
 
   def put(leaf: Any) -> Any:
     fitting = [i for i, n in enumerate(leaf.shape) if n and n % size == 0]
-    spec = [None] * len(leaf.shape)
+    spec: list[str | None] = [None] * len(leaf.shape)
     if fitting:
       spec[max(fitting, key=lambda i: leaf.shape[i])] = "data"
     return place(leaf, NamedSharding(mesh, PartitionSpec(*spec)))
@@ -165,7 +165,7 @@ def place_split(tree: Tree, mesh: Mesh) -> Tree:
   return jax.tree.map(put, tree)
 
 
-def fetch(tree: Tree, mesh: Mesh) -> Tree:
+def fetch(tree: Any, mesh: Mesh) -> Any:
   """Returns a tree of arrays in the memory of each process, of NumPy.
 
   With several processes all call it together: what lies on the devices of one

@@ -70,7 +70,7 @@ class Spec:
     return jnp.zeros((1, *shape), jnp.float32)
 
 
-def root_key(spec: Spec, seed: jax.Array) -> jax.Array:
+def root_key(spec: Spec, seed: jax.typing.ArrayLike) -> jax.Array:
   """Makes the key of a seed; a teacher's is not that of a student.
 
   Args:
@@ -84,7 +84,7 @@ def root_key(spec: Spec, seed: jax.Array) -> jax.Array:
   return jax.random.fold_in(jax.random.key(seed), use)
 
 
-def data_keys(spec: Spec, seed: jax.Array) -> jax.Array:
+def data_keys(spec: Spec, seed: jax.typing.ArrayLike) -> jax.Array:
   """Makes the keys of batch order and of augmentation, ``[2]``.
 
   Args:

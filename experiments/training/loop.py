@@ -205,7 +205,7 @@ def train(
       stop = mesh_lib.any_process(signals.requested is not None)
       if stop and step < num_steps:
         checkpoints.close()
-        name = signals.requested or "another process was interrupted"
+        name = signals.requested or "a signal to another process"
         raise Interrupted(
           name, f"step {step} is saved in {checkpoint_directory}"
         )

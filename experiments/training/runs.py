@@ -154,7 +154,7 @@ def _label(stack: cells.Stack) -> str:
 
 def _stop_if_asked(signals: Interrupts, saved: str) -> None:
   if mesh_lib.any_process(signals.requested is not None):
-    name = signals.requested or "another process was interrupted"
+    name = signals.requested or "a signal to another process"
     raise Interrupted(name, saved)
 
 
