@@ -1,8 +1,10 @@
 """What the commands share: flags, and errors as one line and an exit code."""
 
 import contextlib
+import os
 import pathlib
 import sys
+import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -12,12 +14,15 @@ from absl import flags
 from absl import logging
 from ml_collections import config_flags
 
+from experiments.runtime import distributed
 from experiments.runtime import metric_writer
 from experiments.runtime.interrupts import EXIT_INTERRUPTED
 from experiments.runtime.interrupts import Interrupted
 
 # What users can cause; anything else is a defect and keeps its traceback.
 _USER_ERRORS = (ValueError, FileNotFoundError, FloatingPointError, OSError)
+# Seconds to wait for the other processes: they may still write, or never come.
+_PATIENCE, _PATIENCE_AFTER_ERRORS = 600.0, 5.0
 
 
 def config_flag() -> Any:
@@ -50,6 +55,36 @@ def teachers_flag() -> flags.FlagHolder[str | None]:
   )
 
 
+def processes_flags() -> Callable[[], None]:
+  """Defines --coordinator_address and what goes with it.
+
+  Returns:
+    What makes this process one of those that the flags speak of.
+  """
+  address = flags.DEFINE_string(
+    "coordinator_address",
+    None,
+    "Host and port of process 0, of several that work together; by default "
+    "they are detected on Cloud TPU, GKE, SLURM and the like.",
+  )
+  number = flags.DEFINE_integer(
+    "num_processes", None, "How many they are; 1 detects nothing."
+  )
+  index = flags.DEFINE_integer(
+    "process_id", None, "Which of them this one is, from 0."
+  )
+  timeout = flags.DEFINE_integer(
+    "initialization_timeout", 300, "Seconds to wait for all to be there."
+  )
+
+  def connect() -> None:
+    distributed.connect(
+      address.value, number.value, index.value, timeout=timeout.value
+    )
+
+  return connect
+
+
 def folder(path: str | None) -> Any:
   """A flag's folder as a path, None where it was not given."""
   return None if path is None else pathlib.Path(path).expanduser()
@@ -78,19 +113,37 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 
 @contextlib.contextmanager
-def reported() -> Iterator[None]:
-  """Turns what a user can cause into one line and an exit code."""
+def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
+  """Turns what a user can cause into one line and an exit code.
+
+  Args:
+    connect: Makes this process one of several. They part at the end, also
+      after an error: without waiting for ever for those that had none.
+  """
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every step it takes.
+  code, patience = 1, _PATIENCE_AFTER_ERRORS
   try:
+    connect()
     yield
+    code, patience = 0, _PATIENCE
   except Interrupted as stop:
     print(stop, file=sys.stderr)
-    sys.exit(EXIT_INTERRUPTED)
+    code, patience = EXIT_INTERRUPTED, _PATIENCE
   except KeyboardInterrupt:
     print("stopped at once; the last checkpoint is kept.", file=sys.stderr)
-    sys.exit(EXIT_INTERRUPTED)
-  except _USER_ERRORS as error:
-    sys.exit(f"error: {error}")
+    code = EXIT_INTERRUPTED
+  except Exception as error:
+    if distributed.is_lost(error):
+      print(f"error: {distributed.LOST}", file=sys.stderr)
+    elif isinstance(error, _USER_ERRORS):
+      print(f"error: {error}", file=sys.stderr)
+    else:
+      traceback.print_exc()
+  if not distributed.leave(patience):
+    sys.stderr.flush()
+    os._exit(code)
+  if code:
+    sys.exit(code)
 
 
 def print_result(directory: pathlib.Path) -> None:

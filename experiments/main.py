@@ -9,24 +9,27 @@ Interrupted and started again it continues from its last checkpoint.
 from absl import flags
 
 from experiments import commands
+from experiments.runtime import mesh
 from experiments.training import runs
 
 _CONFIG = commands.config_flag()
 _WORKDIR = commands.workdir_flag()
 _TEACHERS = commands.teachers_flag()
+_CONNECT = commands.processes_flags()
 flags.adopt_module_key_flags(commands)  # So that --help shows them.
 
 
 def main(argv: list[str]) -> None:
   """Trains the cell that the flags describe."""
   commands.no_arguments(argv)
-  with commands.reported():
+  with commands.reported(_CONNECT):
     (folder,) = runs.run_cells(
       [_CONFIG.value],
       commands.folder(_WORKDIR.value),
       teacher_directory=commands.folder(_TEACHERS.value),
     )
-    commands.print_result(folder)
+    if mesh.is_main_process():
+      commands.print_result(folder)
 
 
 if __name__ == "__main__":

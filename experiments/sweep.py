@@ -9,6 +9,7 @@ Finished cells are kept: started again it continues where it was interrupted.
 from absl import flags
 
 from experiments import commands
+from experiments.runtime import mesh
 from experiments.runtime import metric_writer
 from experiments.training import cells
 from experiments.training import runs
@@ -17,13 +18,14 @@ from experiments.training import table
 _CONFIG = commands.config_flag()
 _WORKDIR = commands.workdir_flag()
 _TEACHERS = commands.teachers_flag()
+_CONNECT = commands.processes_flags()
 flags.adopt_module_key_flags(commands)  # So that --help shows them.
 
 
 def main(argv: list[str]) -> None:
   """Trains the sweep that the config describes."""
   commands.no_arguments(argv)
-  with commands.reported():
+  with commands.reported(_CONNECT):
     workdir = commands.folder(_WORKDIR.value)
     configs = list(cells.expand(_CONFIG.value))
     runs.check(configs)
@@ -32,14 +34,18 @@ def main(argv: list[str]) -> None:
     )
     description = table.describe(_CONFIG.value, configs, said)
     configs = table.needed(configs, said)
-    metric_writer.write_json(workdir / "sweep.json", description)
-    print(table.announcement(description, workdir), flush=True)
+    mesh.from_main(
+      lambda: metric_writer.write_json(workdir / "sweep.json", description)
+    )
+    if mesh.is_main_process():
+      print(table.announcement(description, workdir), flush=True)
     runs.run_cells(
       configs,
       workdir,
       teacher_directory=commands.folder(_TEACHERS.value),
     )
-    print(f"All {len(configs)} cells are in {workdir}.")
+    if mesh.is_main_process():
+      print(f"All {len(configs)} cells are in {workdir}.")
 
 
 if __name__ == "__main__":

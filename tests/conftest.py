@@ -34,6 +34,8 @@ _FAST_COMPILATION = (
   "test_mobilenet",
   "test_methods_models",
   "test_models",
+  "test_processes_agree",
+  "test_processes_runs",
   "test_resnet",
   "test_train_step",
   "test_training",

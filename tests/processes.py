@@ -18,13 +18,16 @@ jax.distributed.shutdown()
 """
 
 
-def run_together(body: str, *, count: int, devices: int) -> list[str]:
+def run_together(
+  body: str, *, count: int, devices: int, timeout: float = 240
+) -> list[str]:
   """Runs a program in several processes that know each other.
 
   Args:
     body: The program, after JAX has been started.
     count: Number of processes.
     devices: Number of virtual devices of each.
+    timeout: Seconds after which they are killed.
 
   Returns:
     What each printed.
@@ -42,7 +45,8 @@ def run_together(body: str, *, count: int, devices: int) -> list[str]:
         ),
       ],
       cwd=ROOT,
-      env=os.environ | {"JAX_PLATFORMS": "cpu"},
+      env=os.environ
+      | {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
@@ -52,7 +56,7 @@ def run_together(body: str, *, count: int, devices: int) -> list[str]:
   printed = []
   try:
     for process in processes:
-      output, errors = process.communicate(timeout=120)
+      output, errors = process.communicate(timeout=timeout)
       assert process.returncode == 0, errors
       printed.append(output)
   finally:

@@ -144,6 +144,11 @@ def base_config() -> ConfigDict:
   config.pretraining.steps_per_chunk = 250
   config.pretraining.learning_rate = 1e-3  # Of Adam.
 
+  # Where a teacher does not fit on one device, "fsdp" cuts its arrays over the
+  # devices that share a batch. Numbers are the same up to rounding.
+  config.mesh = ConfigDict()
+  config.mesh.teacher = "replicated"
+
   config.stack = ConfigDict()
   config.stack.cells = "auto"  # Or "vmap", "map": how stacked cells run.
   config.stack.max_cells = 256  # Larger stacks are cut.

@@ -8,6 +8,7 @@ each process reads the rows of its own devices only.
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -66,12 +67,9 @@ class Feed:
       The arrays' rows; `Ragged` rows as `tokens`, as wide as the longest.
     """
     order = functools.lru_cache(maxsize=2)(functools.partial(self._order, key))
-    per_epoch = batches.steps_per_epoch(self._num_examples, self.batch_size)
 
     def read(step: int) -> dict[str, Any]:
-      epoch, place = divmod(int(step), per_epoch)
-      start = place * self.batch_size
-      rows = order(epoch)[start : start + self.batch_size]
+      rows = self._of_step(order, int(step))
       return collate(self.arrays, rows, _local(sharding, self.batch_size))
 
     place = functools.partial(_place, sharding=sharding, size=self.batch_size)
@@ -87,6 +85,18 @@ class Feed:
     with contextlib.closing(iter(ahead)) as iterator:
       yield from iterator
 
+  def rows(self, key: jax.Array, step: int) -> np.ndarray:
+    """Returns the positions of the examples in the batch of a step.
+
+    Args:
+      key: The run's key for its data order.
+      step: The step.
+
+    Returns:
+      Positions, int ``[B]``.
+    """
+    return self._of_step(functools.partial(self._order, key), step)
+
   def example(self) -> dict[str, Any]:
     """Returns a batch on the host, to know its arrays by."""
     return collate(self.arrays, np.arange(self.batch_size))
@@ -94,6 +104,14 @@ class Feed:
   @property
   def _num_examples(self) -> int:
     return len(next(iter(self.arrays.values())))
+
+  def _of_step(
+    self, order: Callable[[int], np.ndarray], step: int
+  ) -> np.ndarray:
+    per_epoch = batches.steps_per_epoch(self._num_examples, self.batch_size)
+    epoch, place = divmod(step, per_epoch)
+    start = place * self.batch_size
+    return order(epoch)[start : start + self.batch_size]
 
   def _order(self, key: jax.Array, epoch: int) -> np.ndarray:
     """All batches of an epoch, one after another, int [steps * B]."""

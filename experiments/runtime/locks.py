@@ -4,6 +4,8 @@ import contextlib
 import pathlib
 from collections.abc import Iterator
 
+from experiments.runtime import mesh as mesh_lib
+
 try:
   import fcntl
 except ImportError:  # Windows has no such lock, and goes without.
@@ -32,4 +34,22 @@ def exclusive(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
           f"another process works in {folder}: wait for it, or use another "
           "--workdir."
         ) from None
+    yield
+
+
+@contextlib.contextmanager
+def exclusive_run(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
+  """Holds a folder against other runs, for all processes of this one.
+
+  Args:
+    folder: As for `exclusive`, and called by every process together.
+    wait: Likewise.
+
+  Raises:
+    ValueError: As for `exclusive`; OtherProcessError in the other processes.
+  """
+  with contextlib.ExitStack() as stack:
+    mesh_lib.from_main(
+      lambda: stack.enter_context(exclusive(folder, wait=wait))
+    )
     yield

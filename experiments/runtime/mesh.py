@@ -1,6 +1,8 @@
-"""Devices: how a stack of cells and its batches are laid over them."""
+"""Devices and processes: what lies where, and who decides."""
 
+import json
 import math
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 from typing import TypeVar
@@ -15,6 +17,7 @@ from jax.sharding import PartitionSpec
 from jax.sharding import Sharding
 
 Tree = TypeVar("Tree")
+Made = TypeVar("Made")
 
 # Auto and not jax.make_mesh's default, Explicit: with sharding in the types, a
 # Gram matrix over the batch (the relational losses), Linen's Dropout and its
@@ -137,6 +140,63 @@ def _place_everywhere(leaf: Any, sharding: Sharding) -> jax.Array:
   )
 
 
+def place_split(tree: Tree, mesh: Mesh) -> Tree:
+  """Returns a tree of arrays, each split over `data` (fully sharded, "fsdp").
+
+  Every array is cut along its largest axis that the size of `data` divides,
+  and lies whole on every device if there is none.
+
+  Args:
+    tree: Arrays, as for `place`.
+    mesh: One of this file's.
+
+  Returns:
+    The same tree of `jax.Array`.
+  """
+  size = mesh.shape["data"]
+
+  def put(leaf: Any) -> Any:
+    fitting = [i for i, n in enumerate(leaf.shape) if n and n % size == 0]
+    spec: list[str | None] = [None] * len(leaf.shape)
+    if fitting:
+      spec[max(fitting, key=lambda i: leaf.shape[i])] = "data"
+    return place(leaf, NamedSharding(mesh, PartitionSpec(*spec)))
+
+  return jax.tree.map(put, tree)
+
+
+def fetch(tree: Any, mesh: Mesh) -> Any:
+  """Returns a tree of arrays in the memory of each process, of NumPy.
+
+  With several processes all call it together: what lies on the devices of one
+  comes to the others.
+
+  Args:
+    tree: Arrays on the devices of a mesh.
+    mesh: The mesh.
+  """
+  if not all(
+    leaf.is_fully_addressable or leaf.is_fully_replicated
+    for leaf in jax.tree.leaves(tree)
+    if isinstance(leaf, jax.Array)
+  ):
+    tree = jax.jit(_same, out_shardings=replicated(mesh))(tree)
+  return jax.device_get(tree)
+
+
+def _same(tree: Tree) -> Tree:
+  return tree
+
+
+def on_host(shapes: Any) -> Any:
+  """Returns arrays of NumPy of the shapes given: where to read files to.
+
+  Args:
+    shapes: A tree of `jax.ShapeDtypeStruct`.
+  """
+  return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
+
+
 def is_main_process() -> bool:
   """Whether this process writes what is written once: logs, results."""
   return jax.process_index() == 0
@@ -157,3 +217,69 @@ def any_process(flag: bool) -> bool:
   if jax.process_count() == 1:
     return flag
   return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+class OtherProcessError(OSError):
+  """Something failed in another process, and what it was doing is over."""
+
+
+def from_main(make: Callable[[], Any]) -> Any:
+  """Returns what the main process makes, in every process.
+
+  What is finished, which lock is held, what is written once: the main process
+  looks or writes, and all hear how it went. Processes that looked each for
+  themselves could see different files, and wait for each other for ever.
+
+  Args:
+    make: Called in the main process alone; returns what JSON holds.
+
+  Raises:
+    OtherProcessError: In the other processes, if `make` raises an error; in
+      the main process that error.
+  """
+  if jax.process_count() == 1:
+    return make()
+  made, error = None, None
+  if is_main_process():
+    try:
+      made = make()
+    except Exception as caught:
+      error = caught
+  failure = None if error is None else str(error) or type(error).__name__
+  made, failure = json.loads(_broadcast(json.dumps([made, failure])))
+  if error is not None:
+    raise error
+  if failure is not None:
+    raise OtherProcessError(f"in the main process: {failure}")
+  return made
+
+
+def main_first(make: Callable[[], Made]) -> Made:
+  """Calls a function in every process, in the main one before the others.
+
+  For what the first call writes and later ones find: prepared data.
+
+  Args:
+    make: The function.
+
+  Returns:
+    What it returned in this process.
+
+  Raises:
+    OtherProcessError: As for `from_main`.
+  """
+  first = []
+  from_main(lambda: first.append(make()))
+  return first[0] if first else make()
+
+
+def _broadcast(text: str) -> str:
+  """Sends the main process's text to all."""
+  data = np.frombuffer(text.encode(), np.uint8)
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+  # Lengths are rounded up: each is a compilation of its own.
+  buffer = np.zeros(1 << max(10, (size - 1).bit_length()), np.uint8)
+  if is_main_process():
+    buffer[:size] = data
+  buffer = multihost_utils.broadcast_one_to_all(buffer)
+  return buffer[:size].tobytes().decode()

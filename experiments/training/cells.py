@@ -34,7 +34,7 @@ _STACKED = (
   "subspace.normalization",
 )
 # Fields that describe the table or the machine, not the numbers of a cell.
-_NOT_IN_DIGEST = ("name", "title", "row", "trial", "stack", "sweep")
+_NOT_IN_DIGEST = ("name", "title", "row", "trial", "stack", "sweep", "mesh")
 
 
 @dataclasses.dataclass(frozen=True)

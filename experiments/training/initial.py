@@ -70,7 +70,7 @@ class Spec:
     return jnp.zeros((1, *shape), jnp.float32)
 
 
-def root_key(spec: Spec, seed: jax.Array) -> jax.Array:
+def root_key(spec: Spec, seed: jax.typing.ArrayLike) -> jax.Array:
   """Makes the key of a seed; a teacher's is not that of a student.
 
   Args:
@@ -82,6 +82,16 @@ def root_key(spec: Spec, seed: jax.Array) -> jax.Array:
   """
   use = TEACHER if spec.teacher is None else STUDENT
   return jax.random.fold_in(jax.random.key(seed), use)
+
+
+def data_keys(spec: Spec, seed: jax.typing.ArrayLike) -> jax.Array:
+  """Makes the keys of batch order and of augmentation, ``[2]``.
+
+  Args:
+    spec: As for `root_key`.
+    seed: Likewise.
+  """
+  return jax.random.split(jax.random.fold_in(root_key(spec, seed), DATA))
 
 
 def initial_states(

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from experiments.data.feed import Feed
 from experiments.data.types import Ragged
 from experiments.data.types import Splits
+from experiments.runtime import mesh as mesh_lib
 from experiments.training import cells
 from experiments.training import loop
 from experiments.training.fitting import TeacherStatistics
@@ -66,6 +67,7 @@ def make_job(
   """
   first = configs[0]
   method, task = method_named(first.method), splits.task
+  example_ids = train.get("ids")
   train = {k: train[k] for k in loop.READ if k in train}
   train["rows"] = np.arange(len(train["labels"]), dtype=np.int32)
   width = teacher.statistics.width if teacher else 0
@@ -115,6 +117,8 @@ def make_job(
       "pretrained": start.digest if start else None,
       "data": splits.digest,
     },
+    example_ids=example_ids,
+    split_teacher=first.mesh.teacher == "fsdp",
   )
 
 
@@ -181,7 +185,9 @@ def students(job: loop.Job, states: TrainState) -> Iterator[tuple[Any, Any]]:
     The parameters and the model state of each cell, NumPy arrays.
   """
   # Once for all: a slice of a device array is a program of its own.
-  stacked = jax.device_get((states.params, states.model_state))
+  stacked = mesh_lib.fetch(
+    (states.params, states.model_state), job.program.mesh
+  )
   classes, most = job.spec.num_classes, job.spec.num_subclasses
   model = model_fns(job.spec.recipe, classes * most)
   for cell, size in enumerate(job.sizes):

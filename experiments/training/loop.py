@@ -8,13 +8,15 @@ not interrupted.
 
 import contextlib
 import dataclasses
+import functools
+import os
 import pathlib
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.data import feed
@@ -24,7 +26,9 @@ from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
 from experiments.runtime.metric_writer import MetricWriter
 from experiments.runtime.progress import Progress
+from experiments.training import nonfinite
 from experiments.training.initial import Spec
+from experiments.training.program import FIRST_NONFINITE
 from experiments.training.program import Program
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.train_step import TrainState
@@ -55,6 +59,10 @@ class Job:
     train: Examples to train on, arrays for the devices or a `Feed`.
     validation: Held-out examples, evaluated after each chunk.
     fingerprint: What must be the same for a checkpoint to be continued.
+    example_ids: Ids of the training examples in their data set, int ``[N]``, or
+      None where these have none.
+    split_teacher: Whether each of the teacher's arrays is cut over the devices
+      that share batches, where it does not fit on one.
   """
 
   spec: Spec
@@ -72,6 +80,25 @@ class Job:
   train: Arrays | feed.Feed
   validation: Arrays
   fingerprint: Mapping[str, Any]
+  example_ids: Any = None
+  split_teacher: bool = False
+
+  @functools.cached_property
+  def arguments(self) -> tuple[Any, ...]:
+    """What its programs take beside states and examples, on the devices.
+
+    Teacher, shared targets, targets, hyperparameters.
+    """
+    mesh = self.program.mesh
+    cells, everywhere = mesh_lib.cell_sharding(mesh), mesh_lib.replicated(mesh)
+    return (
+      mesh_lib.place_split(self.teacher, mesh)
+      if self.split_teacher
+      else mesh_lib.place(self.teacher, everywhere),
+      mesh_lib.place(self.shared_targets, everywhere),
+      mesh_lib.place(self.targets, cells),
+      mesh_lib.place(dict(self.hyperparameters), cells),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +137,8 @@ def train(
 
   Raises:
     Interrupted: On SIGINT or SIGTERM, after saving.
-    FloatingPointError: If a loss is not finite.
+    FloatingPointError: If a loss or a state is not finite; what is not finite
+      is never saved.
     ValueError: If the checkpoint belongs to another configuration.
   """
   recipe = job.spec.recipe
@@ -133,9 +161,13 @@ def train(
     if restored is not None:
       step, saved = restored
       states, metrics = saved["states"], saved["metrics"]
-      train_metrics = jax.device_get(metrics)
+      train_metrics = mesh_lib.fetch(metrics, mesh)
+    main = mesh_lib.is_main_process()
+    mesh_lib.from_main(lambda: nonfinite.clear(metric_paths))
     writers = [
-      stack.enter_context(MetricWriter(path, resume_step=step))
+      stack.enter_context(
+        MetricWriter(path if main else None, resume_step=step)
+      )
       for path in metric_paths
     ]
     progress = stack.enter_context(
@@ -144,15 +176,26 @@ def train(
         label=label,
         initial=step,
         examples_per_unit=recipe["batch_size"] * job.spec.num_cells,
+        stream=None if main else stack.enter_context(open(os.devnull, "w")),
       )
     )
     while step < num_steps:
       length = min(chunk, num_steps - step)
       states, metrics = job.program.train_chunk(
-        states, *fixed, jnp.int32(step), length=length
+        states, *fixed, np.int32(step), length=length
       )
-      train_metrics = jax.device_get(metrics)
-      _check_finite(train_metrics, step, step + length, label)
+      metrics = dict(metrics)
+      first_bad = mesh_lib.fetch(metrics.pop(FIRST_NONFINITE), mesh)
+      if first_bad.any():
+        checkpoints.close()
+        raise nonfinite.error(
+          job,
+          first_bad,
+          label=label,
+          saved=checkpoint_directory / f"{step}" if step else None,
+          metric_paths=metric_paths,
+        )
+      train_metrics = mesh_lib.fetch(metrics, mesh)
       step += length
       held_out = evaluate(job, states, job.validation)
       _write(writers, step, train_metrics, held_out)
@@ -161,7 +204,8 @@ def train(
       progress.update(length, accuracy=accuracy)
       stop = mesh_lib.any_process(signals.requested is not None)
       if stop and step < num_steps:
-        name = signals.requested or "another process was interrupted"
+        checkpoints.close()
+        name = signals.requested or "a signal to another process"
         raise Interrupted(
           name, f"step {step} is saved in {checkpoint_directory}"
         )
@@ -181,23 +225,47 @@ def evaluate(
   Returns:
     Accuracy, loss and, with a teacher, agreement with it: ``[cells]`` each.
   """
-  teacher, shared, targets, scalars, *_ = placed(job)
-  size = min(job.spec.recipe["eval_batch_size"], len(arrays["labels"]))
   means: dict[str, metrics_lib.Mean] = {}
+  for _, batch in clean_batches(job, arrays):
+    part = job.program.eval_batch(states, *job.arguments, batch)
+    means = metrics_lib.merge(means, part)
+  return mesh_lib.fetch(metrics_lib.compute(means), job.program.mesh)
+
+
+def clean_batches(
+  job: Job, arrays: Arrays
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+  """Yields all examples once, without augmentation.
+
+  Args:
+    job: The stack.
+    arrays: The examples.
+
+  Yields:
+    A batch on the host, as `feed.eval_batches` has it, and on the devices:
+    laid over those that share batches, if their number divides it.
+  """
+  mesh = job.program.mesh
+  size = min(job.spec.recipe["eval_batch_size"], len(arrays["labels"]))
+  fits = size % mesh.shape["data"] == 0
+  sharding = (
+    mesh_lib.batch_sharding(mesh) if fits else mesh_lib.replicated(mesh)
+  )
   kept = {name: arrays[name] for name in READ if name in arrays}
   for batch in feed.eval_batches(kept, size):
-    part = job.program.eval_batch(
-      states, teacher, shared, targets, scalars, batch
-    )
-    means = metrics_lib.merge(means, part)
-  return jax.device_get(metrics_lib.compute(means))
+    yield batch, mesh_lib.place(batch, sharding)
 
 
 def _like(
   job: Job, states: TrainState, fixed: tuple[Any, ...]
 ) -> dict[str, Any]:
   """What a checkpoint holds, as shapes where there are no arrays yet."""
-  metrics = job.program.metric_shapes(states, *fixed, jnp.int32(0))
+  metrics = job.program.metric_shapes(states, *fixed, np.int32(0))
+  cells = mesh_lib.cell_sharding(job.program.mesh)
+  metrics = {
+    name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=cells)
+    for name, x in metrics.items()
+  }
   return {"states": states, "metrics": metrics}
 
 
@@ -210,13 +278,9 @@ def placed(job: Job) -> tuple[Any, ...]:
   Returns:
     Teacher, shared targets, targets, hyperparameters, examples, data seed.
   """
-  mesh = job.program.mesh
-  cells, everywhere = mesh_lib.cell_sharding(mesh), mesh_lib.replicated(mesh)
+  everywhere = mesh_lib.replicated(job.program.mesh)
   return (
-    mesh_lib.place(job.teacher, everywhere),
-    mesh_lib.place(job.shared_targets, everywhere),
-    mesh_lib.place(job.targets, cells),
-    mesh_lib.place(dict(job.hyperparameters), cells),
+    *job.arguments,
     job.train
     if isinstance(job.train, feed.Feed)
     else mesh_lib.place(dict(job.train), everywhere),
@@ -235,20 +299,3 @@ def _write(
     scalars = {f"train/{k}": v[cell] for k, v in train_metrics.items()}
     scalars |= {f"validation/{k}": v[cell] for k, v in held_out.items()}
     writer.write(step, scalars)
-
-
-def _check_finite(
-  metrics: Mapping[str, np.ndarray],
-  first: int,
-  last: int,
-  label: str,
-) -> None:
-  """Raises FloatingPointError if the loss of a cell is not finite."""
-  bad = np.flatnonzero(~np.isfinite(metrics["loss"]))
-  if bad.size:
-    raise FloatingPointError(
-      f"{label}: the loss is not finite between steps {first} and {last} in "
-      f"{bad.size} of {len(metrics['loss'])} cells, the first being number "
-      f"{bad[0]}; what was saved at step {first} is kept. Try a smaller "
-      "learning rate."
-    )

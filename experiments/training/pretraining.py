@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from experiments.data.types import Splits
 from experiments.runtime import checkpoints
 from experiments.runtime import locks
+from experiments.runtime import mesh as mesh_lib
 from experiments.runtime import metric_writer
 from experiments.runtime.interrupts import Interrupts
 from experiments.training import cells
@@ -74,8 +75,8 @@ def load_or_train(
   if not jax.tree.leaves(like.loss_params):
     return None  # Without a projection there is nothing to train.
   parts = [folder / "parameters", folder / "config.json"]
-  with locks.exclusive(folder, wait=True):
-    if not all(part.exists() for part in parts):
+  with locks.exclusive_run(folder, wait=True):
+    if not mesh_lib.from_main(lambda: all(part.exists() for part in parts)):
       trained = loop.train(
         job,
         checkpoint_directory=folder / "checkpoints",
@@ -84,10 +85,16 @@ def load_or_train(
         signals=signals,
       )
       checkpoints.save_tree(folder / "parameters", trained.states.loss_params)
-      metric_writer.write_json(folder / "config.json", fields)
-      shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-  saved = checkpoints.load_tree(folder / "parameters", like.loss_params)
+      mesh_lib.from_main(lambda: _end(folder, fields))
+  like = mesh_lib.on_host(like.loss_params)
+  saved = checkpoints.load_tree(folder / "parameters", like)
   return jax.tree.map(lambda x: x[0], saved)  # A stack of one.
+
+
+def _end(folder: pathlib.Path, fields: dict[str, Any]) -> None:
+  """Writes what the projections are of; that they are finished, too."""
+  metric_writer.write_json(folder / "config.json", fields)
+  shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def _as_cell(config: ConfigDict, name: str) -> ConfigDict:

@@ -10,7 +10,6 @@ import functools
 import json
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,9 +21,8 @@ from experiments.data import augment
 from experiments.data import batches
 from experiments.data.feed import Feed
 from experiments.runtime import mesh as mesh_lib
-from experiments.training.initial import DATA
+from experiments.training.initial import data_keys
 from experiments.training.initial import initial_states
-from experiments.training.initial import root_key
 from experiments.training.initial import Spec
 from experiments.training.methods import method
 from experiments.training.recipe import model_fns
@@ -42,6 +40,9 @@ from lelp_jax.train_step import TrainState
 # inside a loop than outside one.
 _WITHOUT_CONVOLUTIONS = ("mlp",)
 
+# Among the metrics of a chunk: see `_summary`.
+FIRST_NONFINITE = "first_nonfinite"
+
 
 @dataclasses.dataclass(frozen=True)
 class Program:
@@ -53,8 +54,9 @@ class Program:
       states``, each cell at its own S.
     train_chunk: ``(states, teacher, shared targets, targets, hyperparameters,
       examples, data_seed, first_step, length=) -> (states, metrics)``, of
-      `length` steps; metrics are means over them, ``[cells]``. The examples
-      are arrays on the devices or a `Feed`, as the spec says.
+      `length` steps; metrics are means over them, ``[cells]``, but for
+      `FIRST_NONFINITE`. The examples are arrays on the devices or a `Feed`, as
+      the spec says.
     eval_batch: ``(states, teacher, shared targets, targets, hyperparameters,
       batch) -> dict of Mean`` with a leading cell axis.
     embed: ``(params, model_state, batch) -> Outputs`` of one cell.
@@ -174,7 +176,7 @@ def _chunk(spec: Spec, mesh: jax.sharding.Mesh, step: Callable) -> Callable:
   def places(seed, first, length):
     """The number and the examples of each step of the chunk."""
     rows = batches.chunk_indices(
-      _data_keys(spec, seed)[0],
+      data_keys(spec, seed)[0],
       first,
       num_steps=length,
       num_examples=spec.num_examples,
@@ -196,10 +198,15 @@ def _chunk(spec: Spec, mesh: jax.sharding.Mesh, step: Callable) -> Callable:
       states,
       places(seed, first, length),
     )
-    return states, {name: x.mean(axis=0) for name, x in metrics.items()}
+    return states, _summary(states, metrics, first)
 
   jitted_gathered = jax.jit(gathered_step, donate_argnums=0)
   jitted_places = jax.jit(places, static_argnames="length")
+
+  @jax.jit
+  def summary(states, taken, first):
+    stacked = jax.tree.map(lambda *values: jnp.stack(values), *taken)
+    return _summary(states, stacked, first)
 
   def stepped(states, *arguments, length):
     *fixed, seed, first = arguments
@@ -207,28 +214,52 @@ def _chunk(spec: Spec, mesh: jax.sharding.Mesh, step: Callable) -> Callable:
     for place in zip(*jitted_places(seed, first, length=length), strict=True):
       states, metrics = jitted_gathered(states, *fixed, seed, place)
       taken.append(metrics)
-    return states, _mean(taken)
+    return states, summary(states, taken, first)
 
   def fed(states, *arguments, length):
     *fixed, feed, seed, first = arguments
-    key = _data_keys(spec, seed)[0]
+    # The order is made by threads: a program of each process's own.
+    key = data_keys(spec, np.asarray(seed))[0]
     taken = []
     batches_ahead = feed.batches(key, int(first), length, sharding)
     for number, batch in enumerate(batches_ahead, start=int(first)):
-      number = jnp.int32(number)
+      number = np.int32(number)
       states, metrics = jitted(states, *fixed, seed, number, batch)
       taken.append(metrics)
-    return states, _mean(taken)
+    return states, summary(states, taken, first)
 
   if not spec.on_device:
     return fed
   return scanned if _scanned(spec) else stepped
 
 
-def _mean(taken: Sequence[dict[str, jax.Array]]) -> dict[str, jax.Array]:
-  """The mean of each metric over the steps of a chunk."""
-  stacked = jax.tree.map(lambda *values: jnp.stack(values), *taken)
-  return {name: values.mean(axis=0) for name, values in stacked.items()}
+def _summary(
+  states: TrainState, taken: Mapping[str, jax.Array], first: jax.Array
+) -> dict[str, jax.Array]:
+  """The mean of each metric over the steps, ``[steps, cells]``, of a chunk.
+
+  And the first of them, by its number counted from 1, with a loss, gradient or
+  state that is not finite; 0 if there is none.
+  """
+  bad = ~(jnp.isfinite(taken["loss"]) & jnp.isfinite(taken["gradient_norm"]))
+  # A state that only the last update spoiled.
+  bad = bad.at[-1].set(bad[-1] | ~_finite(states))
+  number = first + 1 + jnp.argmax(bad, axis=0).astype(jnp.int32)
+  means = {name: values.mean(axis=0) for name, values in taken.items()}
+  return means | {FIRST_NONFINITE: jnp.where(bad.any(axis=0), number, 0)}
+
+
+def _finite(states: TrainState) -> jax.Array:
+  """Whether the state of each cell is finite, bool ``[cells]``."""
+  trained = (states.params, states.model_state, states.loss_params)
+  leaves = jax.tree.leaves((trained, states.opt_state))
+  checks = [jnp.isfinite(x) for x in leaves]
+  # What a loss carries along may start at infinity (CRD's normalisers).
+  carried = jax.tree.leaves(states.loss_state)
+  checks += [~jnp.isnan(x) for x in carried]
+  axes = [tuple(range(1, check.ndim)) for check in checks]
+  results = [c.all(axis=a) for c, a in zip(checks, axes, strict=True)]
+  return functools.reduce(jnp.logical_and, results)
 
 
 def _metric_shapes(
@@ -244,11 +275,6 @@ def _metric_shapes(
   return jax.eval_shape(step, states, *fixed, seed, first, batch)[1]
 
 
-def _data_keys(spec: Spec, seed: jax.Array) -> jax.Array:
-  """The keys of batch order and of augmentation."""
-  return jax.random.split(jax.random.fold_in(root_key(spec, seed), DATA))
-
-
 def _augmented(
   spec: Spec, batch: Mapping[str, Any], seed: jax.Array, step: jax.Array
 ) -> dict[str, Any]:
@@ -258,7 +284,7 @@ def _augmented(
   if not shift and not recipe["flip"]:
     return dict(batch)
   images = augment.random_flip_and_shift(
-    jax.random.fold_in(_data_keys(spec, seed)[1], step),
+    jax.random.fold_in(data_keys(spec, seed)[1], step),
     batch["inputs"],
     max_shift=shift,
     flip=recipe["flip"],

@@ -76,13 +76,13 @@ def run_cells(
       return teacher_lib.load_or_train(config, splits, teachers, signals)
 
     for number, stack in enumerate(stacks, start=1):
-      if not _unfinished(stack, workdir):
+      if not _unfinished([stack], workdir):
         continue
       teacher = load_teacher(cells.teacher_digest(stack.configs[0]))
       _stop_if_asked(signals, "the teacher is finished")
       label = f"[{number}/{len(stacks)}] {_label(stack)}"
       _run_stack(stack, teacher, workdir, label, signals)
-      if any(_unfinished(rest, workdir) for rest in stacks[number:]):
+      if _unfinished(stacks[number:], workdir):
         _stop_if_asked(signals, f"{label} is finished")
   return [cells.cell_directory(workdir, config) for config in configs]
 
@@ -131,6 +131,11 @@ def _check_roles(config: ConfigDict) -> None:
         f'config.{role}.reads="embeddings" needs config.data.embeddings, a '
         "folder that experiments.embed_sentence_t5 wrote."
       )
+  if config.mesh.teacher not in ("replicated", "fsdp"):
+    raise ValueError(
+      'config.mesh.teacher must be "replicated" or "fsdp", got '
+      f"{config.mesh.teacher!r}."
+    )
   if min(config.pretraining.num_steps, config.pretraining.num_epochs) < 0:
     raise ValueError("config.pretraining.num_steps must be at least 0.")
   if config.clustering.scope not in ("per_class", "global"):
@@ -149,7 +154,7 @@ def _label(stack: cells.Stack) -> str:
 
 def _stop_if_asked(signals: Interrupts, saved: str) -> None:
   if mesh_lib.any_process(signals.requested is not None):
-    name = signals.requested or "another process was interrupted"
+    name = signals.requested or "a signal to another process"
     raise Interrupted(name, saved)
 
 
@@ -175,7 +180,10 @@ def load_splits(
 
 @functools.lru_cache(maxsize=2)
 def _load(fields: str, selection: str, workdir: pathlib.Path | None) -> Splits:
-  return loading.load(json.loads(fields), selection, workdir)
+  # A user's own files are brought into their training form by one process.
+  return mesh_lib.main_first(
+    lambda: loading.load(json.loads(fields), selection, workdir)
+  )
 
 
 def student_embeddings(config: ConfigDict, workdir: pathlib.Path) -> np.ndarray:
@@ -211,8 +219,10 @@ def _result_path(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path:
   return cells.cell_directory(workdir, config) / "result.json"
 
 
-def _unfinished(stack: cells.Stack, workdir: pathlib.Path) -> bool:
-  return not all(_result_path(workdir, c).exists() for c in stack.configs)
+def _unfinished(stacks: Sequence[cells.Stack], workdir: pathlib.Path) -> bool:
+  """Whether a cell of some stacks has no result yet."""
+  paths = [_result_path(workdir, c) for s in stacks for c in s.configs]
+  return mesh_lib.from_main(lambda: not all(p.exists() for p in paths))
 
 
 def _run_stack(
@@ -237,11 +247,9 @@ def _run_stack(
     loss_params=loss_params,
   )
   checkpoint_directory = workdir / "checkpoints" / stack.digest
-  with locks.exclusive(checkpoint_directory, wait=False):
+  with locks.exclusive_run(checkpoint_directory, wait=False):
     folders = [cells.cell_directory(workdir, c) for c in stack.configs]
-    done = [(folder / "result.json").exists() for folder in folders]
-    for folder, config in zip(folders, stack.configs, strict=True):
-      metric_writer.write_json(folder / "config.json", cells.plain(config))
+    done = mesh_lib.from_main(lambda: _begin(folders, stack.configs))
     trained = loop.train(
       job,
       checkpoint_directory=checkpoint_directory,
@@ -252,10 +260,13 @@ def _run_stack(
       label=label,
       signals=signals,
     )
-    stack_summary = {
-      "digest": stack.digest,
-      "num_cells": len(folders),
-      "seconds": round(time.monotonic() - start, 3),
+    shared = {
+      "teacher": teacher.summary,
+      "stack": {
+        "digest": stack.digest,
+        "num_cells": len(folders),
+        "seconds": round(time.monotonic() - start, 3),
+      },
     }
     finished = zip(
       folders,
@@ -265,14 +276,32 @@ def _run_stack(
       jobs.results(job, trained, splits),
       strict=True,
     )
-    for folder, kept, config, student, result in finished:
-      if kept:
-        continue
-      students.save_student(folder / "student.msgpack", *student)
-      result = _identity(config) | result
-      result |= {"teacher": teacher.summary, "stack": stack_summary}
-      metric_writer.write_json(folder / "result.json", result)
-    shutil.rmtree(checkpoint_directory, ignore_errors=True)
+    written = [
+      (folder, student, _identity(config) | result | shared)
+      for folder, kept, config, student, result in finished
+      if not kept
+    ]
+    mesh_lib.from_main(lambda: _end(written, checkpoint_directory))
+
+
+def _begin(
+  folders: Sequence[pathlib.Path], configs: Sequence[ConfigDict]
+) -> list[bool]:
+  """Writes what cells are; returns which of them have their results."""
+  for folder, config in zip(folders, configs, strict=True):
+    metric_writer.write_json(folder / "config.json", cells.plain(config))
+  return [(folder / "result.json").exists() for folder in folders]
+
+
+def _end(
+  cells_written: Sequence[tuple[pathlib.Path, Any, dict[str, Any]]],
+  checkpoint_directory: pathlib.Path,
+) -> None:
+  """Writes students and results, and deletes what they came from."""
+  for folder, student, result in cells_written:
+    students.save_student(folder / "student.msgpack", *student)
+    metric_writer.write_json(folder / "result.json", result)
+  shutil.rmtree(checkpoint_directory, ignore_errors=True)
 
 
 def _identity(config: ConfigDict) -> dict[str, Any]:

@@ -13,10 +13,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import lelp_jax
-from experiments.data import feed
 from experiments.data.types import Splits
 from experiments.runtime import checkpoints
 from experiments.runtime import locks
+from experiments.runtime import mesh as mesh_lib
 from experiments.runtime import metric_writer
 from experiments.runtime.interrupts import Interrupts
 from experiments.training import cells
@@ -75,14 +75,16 @@ def load_or_train(
   )
   parts = [folder / "parameters", folder / "result.json"]
   # Another process that shares the folder may be training it: wait for that.
-  with locks.exclusive(folder, wait=True):
-    if not all(part.exists() for part in parts):
+  with locks.exclusive_run(folder, wait=True):
+    if not mesh_lib.from_main(lambda: all(part.exists() for part in parts)):
       label = f"teacher of {config.column}"
       _train(own, job, splits, folder, label, signals or Interrupts())
   states = jax.eval_shape(
     functools.partial(job.program.init, sizes=job.sizes), job.trials
   )
-  like = {"params": states.params, "model_state": states.model_state}
+  like = mesh_lib.on_host(
+    {"params": states.params, "model_state": states.model_state}
+  )
   # Training keeps a leading cell axis, of one.
   saved = checkpoints.load_tree(folder / "parameters", like)
   saved = jax.tree.map(lambda x: x[0], saved)
@@ -91,13 +93,14 @@ def load_or_train(
   result = metric_writer.read_json(folder / "result.json")
   _check_origin(result, splits, job.fingerprint["pretrained"], folder)
   summary |= {k: result[k] for k in _RECORDED}
-  moments = _moments(job, params, model_state, splits)
+  job = dataclasses.replace(job, teacher=(params, model_state))
+  moments = _moments(job, splits)
   fns = model_fns(job.spec.recipe, splits.task.num_classes)
   statistics = TeacherStatistics(
     moments,
-    fns.head(params).kernel,
+    jnp.asarray(fns.head(params).kernel),
     splits.transfer["labels"],
-    functools.partial(_outputs, job, params, model_state, splits.transfer),
+    functools.partial(_outputs, job, splits.transfer),
   )
   return Teacher(params, model_state, statistics, summary)
 
@@ -138,7 +141,9 @@ def _train(
 ) -> None:
   """Trains a teacher and writes its folder; result.json comes last."""
   fields = cells.teacher_fields(config)
-  metric_writer.write_json(folder / "config.json", fields)
+  mesh_lib.from_main(
+    lambda: metric_writer.write_json(folder / "config.json", fields)
+  )
   trained = loop.train(
     job,
     checkpoint_directory=folder / "checkpoints",
@@ -156,40 +161,36 @@ def _train(
     "data": splits.digest,
     "pretrained weights": job.fingerprint["pretrained"],
   }
+  mesh_lib.from_main(lambda: _end(folder, result))
+
+
+def _end(folder: pathlib.Path, result: dict[str, Any]) -> None:
   metric_writer.write_json(folder / "result.json", result)
   shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def _outputs(
-  job: loop.Job, params: Any, model_state: Any, arrays: loop.Arrays
-) -> Outputs:
+def _outputs(job: loop.Job, arrays: loop.Arrays) -> Outputs:
   """Outputs on clean examples, in their order, NumPy arrays."""
-  kept = {k: arrays[k] for k in loop.READ if k in arrays}
-  size = min(job.spec.recipe["eval_batch_size"], len(kept["labels"]))
   parts, rows = [], []
-  for batch in feed.eval_batches(kept, size):
-    outputs = jax.device_get(job.program.embed(params, model_state, batch))
+  for batch, placed in loop.clean_batches(job, arrays):
+    outputs = job.program.embed(*job.arguments[0], placed)
+    outputs = mesh_lib.fetch(outputs, job.program.mesh)
     parts.append(jax.tree.map(operator.itemgetter(batch["mask"]), outputs))
     rows.append(batch["rows"][batch["mask"]])
   back = np.argsort(np.concatenate(rows))
   return jax.tree.map(lambda *x: np.concatenate(x)[back], *parts)
 
 
-def _moments(
-  job: loop.Job, params: Any, model_state: Any, splits: Splits
-) -> lelp_jax.ClassMoments:
+def _moments(job: loop.Job, splits: Splits) -> lelp_jax.ClassMoments:
   """Moments of the embeddings: one clean pass over the training set (A-12)."""
   moments = None
-  size = min(job.spec.recipe["eval_batch_size"], len(splits.train["labels"]))
-  kept = {k: splits.train[k] for k in loop.READ if k in splits.train}
-  for batch in feed.eval_batches(kept, size):
-    outputs = job.program.embed(params, model_state, batch)
+  for _, placed in loop.clean_batches(job, splits.train):
     part = lelp_jax.class_moments(
-      outputs.embeddings,
-      jnp.asarray(batch["labels"]),
+      job.program.embed(*job.arguments[0], placed).embeddings,
+      placed["labels"],
       num_classes=splits.task.num_classes,
-      where=jnp.asarray(batch["mask"]),
+      where=placed["mask"],
     )
     moments = part if moments is None else lelp_jax.merge_moments(moments, part)
-  assert moments is not None
-  return moments
+  moments = mesh_lib.fetch(moments, job.program.mesh)
+  return jax.tree.map(jnp.asarray, moments)

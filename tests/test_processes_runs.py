@@ -1,0 +1,245 @@
+"""Whole runs that are killed, interrupted, and moved between processes."""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from experiments.runtime import checkpoints
+from experiments.runtime import mesh as mesh_lib
+from experiments.runtime.interrupts import Interrupted
+from experiments.runtime.metric_writer import read_json
+from experiments.runtime.metric_writer import read_metrics
+from experiments.training import runs
+from tests import test_processes_agree
+from tests import tiny
+from tests.processes import ROOT
+from tests.processes import run_together
+
+STEPS, CHUNK = 60, 3
+
+
+def config(placement="auto"):
+  made = tiny.config("lelp")
+  made.data.placement = placement
+  made.teacher.batch_size, made.student.batch_size = 40, 24
+  made.student.num_steps, made.student.steps_per_chunk = STEPS, CHUNK
+  return made
+
+
+def run(workdir, placement="auto"):
+  (folder,) = runs.run_cells(
+    [config(placement)],
+    pathlib.Path(workdir),
+    teacher_directory=pathlib.Path(workdir).parent / "teachers",
+  )
+  return folder
+
+
+def serve():
+  """Runs, each in a process of its own, that start with all that is imported.
+
+  Reads a line for each, [workdir, lines of metrics, seconds]: after so many
+  lines and seconds it is killed, with null it ends by itself. Prints its exit
+  code. Nothing here may start JAX's backend, or there is no forking it.
+  """
+  for line in sys.stdin:
+    workdir, lines, seconds = json.loads(line)
+    child = os.fork()
+    if not child:
+      run(workdir)
+      os._exit(0)
+    if lines is not None:
+      while _num_lines(workdir) < lines:
+        time.sleep(0.002)
+      time.sleep(seconds)
+      os.kill(child, signal.SIGKILL)
+    print(
+      "exit", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True
+    )
+
+
+def _num_lines(workdir):
+  paths = pathlib.Path(workdir).glob("cells/**/metrics.jsonl")
+  return sum(path.read_bytes().count(b"\n") for path in paths)
+
+
+class Server:
+  def __init__(self, cache):
+    # What is compiled once is not compiled again after each kill.
+    environment = {
+      "JAX_PLATFORMS": "cpu",
+      "JAX_COMPILATION_CACHE_DIR": str(cache),
+      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+      "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+    self._process = subprocess.Popen(
+      [
+        sys.executable,
+        "-c",
+        "from tests import test_processes_runs as here; here.serve()",
+      ],
+      cwd=ROOT,
+      env=os.environ | environment,
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL,
+      text=True,
+    )
+
+  def run(self, workdir, lines=None, seconds=0.0):
+    self._process.stdin.write(json.dumps([str(workdir), lines, seconds]) + "\n")
+    self._process.stdin.flush()
+    for line in self._process.stdout:
+      if line.startswith("exit"):
+        return int(line.split()[1])
+    raise AssertionError("the server is gone")
+
+  def close(self):
+    self._process.kill()
+    self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+  started = Server(folder / "cache")
+  yield started
+  started.close()
+
+
+@pytest.fixture(scope="module")
+def whole(server, folder):
+  """A run that nothing disturbed."""
+  assert server.run(folder / "whole") == 0
+  return folder / "whole"
+
+
+def left(workdir):
+  """What a run leaves, without times."""
+  (result,) = workdir.glob("cells/**/result.json")
+  result = read_json(result)
+  del result["stack"]["seconds"]
+  (student,) = workdir.glob("cells/**/student.msgpack")
+  (metrics,) = workdir.glob("cells/**/metrics.jsonl")
+  lines = read_metrics(metrics)
+  for line in lines:
+    del line["wall_time"]
+  return result, student.read_bytes(), lines
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_killed_run_ends_with_the_same_bits(server, whole, folder, kills):
+  draw = random.Random(kills)
+  workdir = folder / f"killed{kills}"
+  lines = 0
+  for kill in range(kills):
+    # What was lost is at most the last line's chunk: each kill comes later.
+    most = STEPS // CHUNK - 2 - (kills - kill)
+    lines = draw.randint(lines + 1, max(lines + 1, min(most, lines + 5)))
+    code = server.run(workdir, lines, draw.uniform(0, 0.03))
+    assert code == -signal.SIGKILL
+    assert not list(workdir.glob("cells/**/result.json"))
+    assert list(workdir.glob("checkpoints/*/*"))
+  assert server.run(workdir) == 0
+  assert left(workdir) == left(whole)
+
+
+def interrupted(folder):
+  """On two processes: stopped at step 9, continued; the other left there."""
+  save = checkpoints.Checkpoints.save
+  count = mesh_lib.jax.process_count()
+
+  def save_and_interrupt(self, step, state):
+    save(self, step, state)
+    if step == 9 and mesh_lib.jax.process_index() == count - 1:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  checkpoints.Checkpoints.save = save_and_interrupt
+  try:
+    for workdir in ("together", "moved"):
+      try:
+        run(pathlib.Path(folder) / workdir)
+      except Interrupted as stop:
+        print("stopped", stop)
+  finally:
+    checkpoints.Checkpoints.save = save
+  run(pathlib.Path(folder) / "together")
+
+
+BODY = """
+import pathlib
+import numpy as np
+from experiments.runtime import mesh as mesh_lib
+from tests import test_processes_agree
+from tests import test_processes_runs as here
+
+here.interrupted({folder!r})
+loss, gradient = test_processes_agree.deep("mlp")
+if mesh_lib.is_main_process():
+  np.savez({folder!r} + "/deep.npz", loss=loss, gradient=gradient)
+"""
+
+
+@pytest.fixture(scope="module")
+def together(whole, folder):
+  """What 2 processes x 4 devices printed; one start for the tests below."""
+  del whole  # Its teacher is theirs.
+  return run_together(BODY.format(folder=str(folder)), count=2, devices=4)
+
+
+def assert_close(found, expected):
+  (result, _, lines), (wanted, _, wanted_lines) = found, expected
+  for part in ("validation", "test"):
+    assert result[part]["accuracy"] == wanted[part]["accuracy"]
+    assert result[part]["loss"] == pytest.approx(wanted[part]["loss"], rel=1e-5)
+  assert [line["step"] for line in lines] == list(range(3, 61, 3))
+  for line, wanted in zip(lines, wanted_lines, strict=True):
+    assert line == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+
+
+def test_sigterm_to_one_process_stops_all_at_one_step(together):
+  for printed, signal_name in zip(
+    together, ("a signal to another process", "SIGTERM"), strict=True
+  ):
+    lines = [x for x in printed.splitlines() if x.startswith("stopped")]
+    assert len(lines) == 2
+    for line in lines:
+      assert line.startswith(
+        f"stopped stopped by {signal_name}; step 9 is saved"
+      )
+
+
+def test_two_processes_leave_what_one_leaves(together, whole, folder):
+  assert_close(left(folder / "together"), left(whole))
+  assert not list((folder / "together" / "checkpoints").glob("*"))
+
+
+def test_a_checkpoint_of_two_processes_is_continued_by_one(
+  together, server, whole, folder
+):
+  (saved,) = (folder / "moved").glob("checkpoints/*/9")
+  assert read_json(saved / "seal.json")
+  kept = folder / "moved_kept"
+  shutil.copytree(folder / "moved", kept)
+  assert server.run(folder / "moved") == 0
+  assert_close(left(folder / "moved"), left(whole))
+
+
+def test_deep_networks_on_two_processes_equal_one_device(together, folder):
+  with np.load(folder / "deep.npz") as found:
+    test_processes_agree.assert_equal_deep(
+      (found["loss"], found["gradient"]), test_processes_agree.deep("mlp", 1)
+    )
