@@ -75,7 +75,7 @@ def load_or_train(
   )
   parts = [folder / "parameters", folder / "result.json"]
   # Another process that shares the folder may be training it: wait for that.
-  with locks.exclusive_run(folder, wait=True):
+  with locks.exclusive_run(folder):
     if not mesh_lib.from_main(lambda: all(part.exists() for part in parts)):
       label = f"teacher of {config.column}"
       _train(own, job, splits, folder, label, signals or Interrupts())
