@@ -23,6 +23,7 @@ from experiments.training import jobs
 from experiments.training import loop
 from experiments.training.methods import method as method_named
 from experiments.training.pretrained import weights_digest
+from experiments.training.watch import Wanted
 
 
 def load_or_train(
@@ -80,8 +81,9 @@ def load_or_train(
       trained = loop.train(
         job,
         checkpoint_directory=folder / "checkpoints",
-        metric_paths=[folder / "metrics.jsonl"],
-        label=f"{config.column} {name}",
+        wanted=Wanted(
+          [own], [folder / "metrics.jsonl"], f"{config.column} {name}"
+        ),
         signals=signals,
       )
       checkpoints.save_tree(folder / "parameters", trained.states.loss_params)

@@ -30,11 +30,13 @@ from experiments.training import pretraining
 from experiments.training import recipe
 from experiments.training import sweeping
 from experiments.training import teacher as teacher_lib
+from experiments.training import watch
 from experiments.training.fitting import check_subspace
 from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import METHODS
 from experiments.training.recipe import model_fns
 from experiments.training.recipe import model_inputs
+from experiments.training.watch import Wanted
 
 
 def run_cells(
@@ -107,6 +109,7 @@ def check(configs: Sequence[ConfigDict]) -> None:
     _check_roles(config)
     hyperparameter_arrays(config)
     check_subspace(config.subspace)
+    watch.check(config)
     folders.add(cells.cell_directory(pathlib.Path(), config))
   if len(folders) < len(configs):
     raise ValueError(
@@ -232,14 +235,14 @@ def _run_stack(
   checkpoint_directory = sweeping.checkpoint_directory(workdir, stack)
   folders = [cells.cell_directory(workdir, c) for c in stack.configs]
   done = mesh_lib.from_main(lambda: _begin(folders, stack.configs))
+  metric_paths = [
+    None if kept else folder / "metrics.jsonl"
+    for folder, kept in zip(folders, done, strict=True)
+  ]
   trained = loop.train(
     job,
     checkpoint_directory=checkpoint_directory,
-    metric_paths=[
-      None if kept else folder / "metrics.jsonl"
-      for folder, kept in zip(folders, done, strict=True)
-    ],
-    label=label,
+    wanted=Wanted(stack.configs, metric_paths, label),
     signals=signals,
   )
   shared = {
