@@ -4,6 +4,8 @@ r"""Trains every cell of a table: columns x methods x grid x trials.
     --config=experiments/configs/quickstart.py --workdir=runs/quickstart
 
 Finished cells are kept: started again it continues where it was interrupted.
+Started more than once in one workdir, on one machine or on several that share
+its file system, the commands divide the stacks among them.
 """
 
 from absl import flags
@@ -12,13 +14,30 @@ from experiments import commands
 from experiments.runtime import mesh
 from experiments.runtime import metric_writer
 from experiments.training import cells
+from experiments.training import dry_run
 from experiments.training import runs
+from experiments.training import sweeping
 from experiments.training import table
 
 _CONFIG = commands.config_flag()
 _WORKDIR = commands.workdir_flag()
 _TEACHERS = commands.teachers_flag()
 _CONNECT = commands.processes_flags()
+_ONLY = flags.DEFINE_list(
+  "only",
+  [],
+  "Patterns of COLUMN/ROW, or of either, such as '*-mobilenet/lelp,vanilla': "
+  "what to train.",
+)
+_SKIP = flags.DEFINE_list("skip", [], "Patterns of what not to train.")
+_SHARD = flags.DEFINE_string(
+  "shard",
+  "",
+  "i/n: every n-th stack from the i-th on, for machines that share nothing.",
+)
+_DRY_RUN = flags.DEFINE_bool(
+  "dry_run", False, "Lists the stacks and what they cost, and trains nothing."
+)
 flags.adopt_module_key_flags(commands)  # So that --help shows them.
 
 
@@ -33,12 +52,21 @@ def main(argv: list[str]) -> None:
       configs, lambda config: runs.load_splits(config, workdir).task
     )
     description = table.describe(_CONFIG.value, configs, said)
-    configs = table.needed(configs, said)
+    configs = sweeping.selected(
+      table.needed(configs, said),
+      only=_ONLY.value,
+      skip=_SKIP.value,
+      shard=_SHARD.value,
+    )
+    if _DRY_RUN.value:
+      teachers = commands.folder(_TEACHERS.value)
+      print(dry_run.listing(configs, workdir, runs.load_splits, teachers))
+      return
     mesh.from_main(
       lambda: metric_writer.write_json(workdir / "sweep.json", description)
     )
     if mesh.is_main_process():
-      print(table.announcement(description, workdir), flush=True)
+      print(table.announcement(description, len(configs), workdir), flush=True)
     runs.run_cells(
       configs,
       workdir,

@@ -11,7 +11,6 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments.runtime import checkpoints
-from experiments.runtime import locks
 from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.metric_writer import read_json
 from experiments.training import cells
@@ -75,16 +74,6 @@ def test_a_damaged_teacher_is_trained_again_once_deleted(tmp_path):
   shutil.rmtree(parameters)
   teacher_lib.load_or_train(config, splits, tmp_path)
   assert parameters.exists()
-
-
-def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
-  config = tiny.config("standard")
-  (stack,) = cells.stacks([config])
-  with (
-    locks.exclusive(tmp_path / "checkpoints" / stack.digest, wait=False),
-    pytest.raises(ValueError, match="another process works in"),
-  ):
-    runs.run_cells([config], tmp_path)
 
 
 def test_data_without_fine_labels_can_be_trained_on(tmp_path, monkeypatch):

@@ -210,7 +210,8 @@ def _finished(workdir: pathlib.Path) -> dict[str, object]:
   for path in sorted(workdir.glob("**/metrics.jsonl")):
     lines = read_metrics(path)
     for line in lines:
-      del line["wall_time"]
+      for name in [n for n in line if n == "wall_time" or n[:5] == "time/"]:
+        del line[name]
     found[str(path.relative_to(workdir))] = lines
   for path in sorted(workdir.glob("cells/**/student.msgpack")):
     found[str(path.relative_to(workdir))] = path.read_bytes()

@@ -153,6 +153,13 @@ def base_config() -> ConfigDict:
   config.stack.cells = "auto"  # Or "vmap", "map": how stacked cells run.
   config.stack.max_cells = 256  # Larger stacks are cut.
 
+  # Where metrics go beside metrics.jsonl: "tensorboard", "wandb" (extras of
+  # these names), or both, with a comma.
+  config.loggers = ""
+  # "FIRST_STEP:LAST_STEP": the chunks that hold these steps are traced by JAX's
+  # profiler, into `profile/` beside the metrics.
+  config.profile = ""
+
   config.sweep = ConfigDict()
   config.sweep.num_trials = 3
   config.sweep.columns_are = "settings"  # Or "replicates" of one setting.

@@ -8,6 +8,7 @@ each process reads the rows of its own devices only.
 import contextlib
 import dataclasses
 import functools
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -45,6 +46,9 @@ class Feed:
   arrays: Mapping[str, Any]
   batch_size: int
   length_window: int = 1
+  _waits: list[float] = dataclasses.field(
+    default_factory=lambda: [0.0], init=False, repr=False, compare=False
+  )
 
   def __post_init__(self):
     if self.length_window < 1:
@@ -83,7 +87,16 @@ class Feed:
       dataset, prefetch_buffer_size=_PLACED_AHEAD
     )
     with contextlib.closing(iter(ahead)) as iterator:
-      yield from iterator
+      for _ in range(num_steps):
+        start = time.monotonic()
+        batch = next(iterator)
+        self._waits[0] += time.monotonic() - start
+        yield batch
+
+  @property
+  def seconds_waited(self) -> float:
+    """How long whoever took batches had to wait for them, in all."""
+    return self._waits[0]
 
   def rows(self, key: jax.Array, step: int) -> np.ndarray:
     """Returns the positions of the examples in the batch of a step.

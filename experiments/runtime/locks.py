@@ -12,6 +12,10 @@ except ImportError:  # Windows has no such lock, and goes without.
   fcntl = None
 
 
+class Held(ValueError):
+  """Another process holds a folder."""
+
+
 @contextlib.contextmanager
 def exclusive(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
   """Holds a folder against the other processes of this machine.
@@ -22,7 +26,7 @@ def exclusive(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
     wait: Whether to wait for another process that holds it.
 
   Raises:
-    ValueError: If another process holds it and there is no waiting.
+    Held: If another process holds it and there is no waiting.
   """
   folder.mkdir(parents=True, exist_ok=True)
   with (folder / ".lock").open("w") as file:
@@ -30,7 +34,7 @@ def exclusive(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
       try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
       except BlockingIOError:
-        raise ValueError(
+        raise Held(
           f"another process works in {folder}: wait for it, or use another "
           "--workdir."
         ) from None
@@ -38,18 +42,40 @@ def exclusive(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def exclusive_run(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
+def exclusive_run(folder: pathlib.Path) -> Iterator[None]:
   """Holds a folder against other runs, for all processes of this one.
+
+  Waits for another run that holds it.
 
   Args:
     folder: As for `exclusive`, and called by every process together.
-    wait: Likewise.
-
-  Raises:
-    ValueError: As for `exclusive`; OtherProcessError in the other processes.
   """
   with contextlib.ExitStack() as stack:
     mesh_lib.from_main(
-      lambda: stack.enter_context(exclusive(folder, wait=wait))
+      lambda: stack.enter_context(exclusive(folder, wait=True))
     )
     yield
+
+
+@contextlib.contextmanager
+def claim(folder: pathlib.Path) -> Iterator[bool]:
+  """Holds a folder against other runs unless one of them holds it.
+
+  A claim goes with the process that made it, however that ends.
+
+  Args:
+    folder: As for `exclusive`, and called by every process together.
+
+  Yields:
+    Whether it is held now.
+  """
+  with contextlib.ExitStack() as stack:
+
+    def enter() -> bool:
+      try:
+        stack.enter_context(exclusive(folder, wait=False))
+      except Held:
+        return False
+      return True
+
+    yield mesh_lib.from_main(enter)

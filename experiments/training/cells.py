@@ -34,7 +34,17 @@ _STACKED = (
   "subspace.normalization",
 )
 # Fields that describe the table or the machine, not the numbers of a cell.
-_NOT_IN_DIGEST = ("name", "title", "row", "trial", "stack", "sweep", "mesh")
+_NOT_IN_DIGEST = (
+  "name",
+  "loggers",
+  "profile",
+  "title",
+  "row",
+  "trial",
+  "stack",
+  "sweep",
+  "mesh",
+)
 
 
 @dataclasses.dataclass(frozen=True)

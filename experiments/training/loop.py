@@ -9,11 +9,9 @@ not interrupted.
 import contextlib
 import dataclasses
 import functools
-import os
 import pathlib
 from collections.abc import Iterator
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,12 +22,12 @@ from experiments.runtime import mesh as mesh_lib
 from experiments.runtime.checkpoints import Checkpoints
 from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
-from experiments.runtime.metric_writer import MetricWriter
-from experiments.runtime.progress import Progress
 from experiments.training import nonfinite
 from experiments.training.initial import Spec
 from experiments.training.program import FIRST_NONFINITE
 from experiments.training.program import Program
+from experiments.training.watch import Wanted
+from experiments.training.watch import Watch
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.train_step import TrainState
 
@@ -108,18 +106,19 @@ class Trained:
   Attributes:
     states: The last states, a leading cell axis on each array.
     train_metrics: Means over the last chunk, ``[cells]`` each.
+    step_seconds: How long a step of the stack took, see `Watch`.
   """
 
   states: TrainState
   train_metrics: dict[str, np.ndarray]
+  step_seconds: float | None
 
 
 def train(
   job: Job,
   *,
   checkpoint_directory: pathlib.Path,
-  metric_paths: Sequence[pathlib.Path | None],
-  label: str,
+  wanted: Wanted,
   signals: Interrupts,
 ) -> Trained:
   """Trains a stack to its last step, from its last checkpoint if there is one.
@@ -127,8 +126,7 @@ def train(
   Args:
     job: The stack.
     checkpoint_directory: Where checkpoints are and go.
-    metric_paths: One file of metrics a cell, None for one that has its own.
-    label: What the progress display calls it.
+    wanted: What is to be seen of it.
     signals: What was asked of the process, looked at after each chunk. After
       the last one it is left to the caller, who can write the results first.
 
@@ -162,46 +160,39 @@ def train(
       step, saved = restored
       states, metrics = saved["states"], saved["metrics"]
       train_metrics = mesh_lib.fetch(metrics, mesh)
-    main = mesh_lib.is_main_process()
-    mesh_lib.from_main(lambda: nonfinite.clear(metric_paths))
-    writers = [
-      stack.enter_context(
-        MetricWriter(path if main else None, resume_step=step)
-      )
-      for path in metric_paths
-    ]
-    progress = stack.enter_context(
-      Progress(
-        num_steps,
-        label=label,
-        initial=step,
-        examples_per_unit=recipe["batch_size"] * job.spec.num_cells,
-        stream=None if main else stack.enter_context(open(os.devnull, "w")),
+    mesh_lib.from_main(lambda: nonfinite.clear(wanted.metric_paths))
+    watch = stack.enter_context(
+      Watch(
+        wanted,
+        step=step,
+        num_steps=num_steps,
+        batch_size=recipe["batch_size"],
+        feed=job.train if isinstance(job.train, feed.Feed) else None,
       )
     )
     while step < num_steps:
       length = min(chunk, num_steps - step)
-      states, metrics = job.program.train_chunk(
-        states, *fixed, np.int32(step), length=length
-      )
-      metrics = dict(metrics)
-      first_bad = mesh_lib.fetch(metrics.pop(FIRST_NONFINITE), mesh)
+      with watch.chunk(step, length):
+        states, metrics = job.program.train_chunk(
+          states, *fixed, np.int32(step), length=length
+        )
+        metrics = dict(metrics)
+        # Waits for the chunk's end.
+        first_bad = mesh_lib.fetch(metrics.pop(FIRST_NONFINITE), mesh)
       if first_bad.any():
         checkpoints.close()
         raise nonfinite.error(
           job,
           first_bad,
-          label=label,
+          label=wanted.label,
           saved=checkpoint_directory / f"{step}" if step else None,
-          metric_paths=metric_paths,
+          metric_paths=wanted.metric_paths,
         )
       train_metrics = mesh_lib.fetch(metrics, mesh)
       step += length
       held_out = evaluate(job, states, job.validation)
-      _write(writers, step, train_metrics, held_out)
+      watch.write(step, train_metrics, held_out)
       checkpoints.save(step, {"states": states, "metrics": metrics})
-      accuracy = 100 * held_out["accuracy"].mean()
-      progress.update(length, accuracy=accuracy)
       stop = mesh_lib.any_process(signals.requested is not None)
       if stop and step < num_steps:
         checkpoints.close()
@@ -209,7 +200,7 @@ def train(
         raise Interrupted(
           name, f"step {step} is saved in {checkpoint_directory}"
         )
-  return Trained(states, train_metrics)
+  return Trained(states, train_metrics, watch.step_seconds)
 
 
 def evaluate(
@@ -286,16 +277,3 @@ def placed(job: Job) -> tuple[Any, ...]:
     else mesh_lib.place(dict(job.train), everywhere),
     mesh_lib.place(job.data_seed, everywhere),
   )
-
-
-def _write(
-  writers: Sequence[MetricWriter],
-  step: int,
-  train_metrics: Mapping[str, np.ndarray],
-  held_out: Mapping[str, np.ndarray],
-) -> None:
-  """One line a cell."""
-  for cell, writer in enumerate(writers):
-    scalars = {f"train/{k}": v[cell] for k, v in train_metrics.items()}
-    scalars |= {f"validation/{k}": v[cell] for k, v in held_out.items()}
-    writer.write(step, scalars)

@@ -23,6 +23,7 @@ from experiments.training import jobs
 from experiments.training import loop
 from experiments.training.methods import method as method_named
 from experiments.training.pretrained import weights_digest
+from experiments.training.watch import Wanted
 
 
 def load_or_train(
@@ -75,13 +76,14 @@ def load_or_train(
   if not jax.tree.leaves(like.loss_params):
     return None  # Without a projection there is nothing to train.
   parts = [folder / "parameters", folder / "config.json"]
-  with locks.exclusive_run(folder, wait=True):
+  with locks.exclusive_run(folder):
     if not mesh_lib.from_main(lambda: all(part.exists() for part in parts)):
       trained = loop.train(
         job,
         checkpoint_directory=folder / "checkpoints",
-        metric_paths=[folder / "metrics.jsonl"],
-        label=f"{config.column} {name}",
+        wanted=Wanted(
+          [own], [folder / "metrics.jsonl"], f"{config.column} {name}"
+        ),
         signals=signals,
       )
       checkpoints.save_tree(folder / "parameters", trained.states.loss_params)

@@ -16,7 +16,6 @@ from ml_collections import ConfigDict
 from experiments.data import feed
 from experiments.data import loading
 from experiments.data.types import Splits
-from experiments.runtime import locks
 from experiments.runtime import mesh as mesh_lib
 from experiments.runtime import metric_writer
 from experiments.runtime import students
@@ -29,12 +28,15 @@ from experiments.training import jobs
 from experiments.training import loop
 from experiments.training import pretraining
 from experiments.training import recipe
+from experiments.training import sweeping
 from experiments.training import teacher as teacher_lib
+from experiments.training import watch
 from experiments.training.fitting import check_subspace
 from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import METHODS
 from experiments.training.recipe import model_fns
 from experiments.training.recipe import model_inputs
+from experiments.training.watch import Wanted
 
 
 def run_cells(
@@ -47,6 +49,7 @@ def run_cells(
 
   Stacks follow from the configs alone: one in which a cell lacks its result
   is trained whole, from its last checkpoint, and results that exist are kept.
+  What another command trains in the same workdir is waited for.
 
   Args:
     configs: Configs of single cells.
@@ -75,15 +78,14 @@ def run_cells(
           checks.check(stack.configs, splits)
       return teacher_lib.load_or_train(config, splits, teachers, signals)
 
-    for number, stack in enumerate(stacks, start=1):
-      if not _unfinished([stack], workdir):
-        continue
+    def run(stack: cells.Stack, label: str) -> None:
       teacher = load_teacher(cells.teacher_digest(stack.configs[0]))
       _stop_if_asked(signals, "the teacher is finished")
-      label = f"[{number}/{len(stacks)}] {_label(stack)}"
       _run_stack(stack, teacher, workdir, label, signals)
-      if _unfinished(stacks[number:], workdir):
-        _stop_if_asked(signals, f"{label} is finished")
+
+    sweeping.run_unfinished(
+      stacks, workdir, run, functools.partial(_stop_if_asked, signals)
+    )
   return [cells.cell_directory(workdir, config) for config in configs]
 
 
@@ -107,6 +109,7 @@ def check(configs: Sequence[ConfigDict]) -> None:
     _check_roles(config)
     hyperparameter_arrays(config)
     check_subspace(config.subspace)
+    watch.check(config)
     folders.add(cells.cell_directory(pathlib.Path(), config))
   if len(folders) < len(configs):
     raise ValueError(
@@ -143,13 +146,6 @@ def _check_roles(config: ConfigDict) -> None:
       'config.clustering.scope must be "per_class" or "global", got '
       f"{config.clustering.scope!r}."
     )
-
-
-def _label(stack: cells.Stack) -> str:
-  """What the progress display calls a stack."""
-  first, size = stack.configs[0], len(stack.configs)
-  many = f", {size} cells" if size > 1 else ""
-  return f"{first.column} {cells.row_name(first)}{many}"
 
 
 def _stop_if_asked(signals: Interrupts, saved: str) -> None:
@@ -215,16 +211,6 @@ def student_embeddings(config: ConfigDict, workdir: pathlib.Path) -> np.ndarray:
   return np.concatenate(parts)[np.argsort(np.concatenate(rows))]
 
 
-def _result_path(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path:
-  return cells.cell_directory(workdir, config) / "result.json"
-
-
-def _unfinished(stacks: Sequence[cells.Stack], workdir: pathlib.Path) -> bool:
-  """Whether a cell of some stacks has no result yet."""
-  paths = [_result_path(workdir, c) for s in stacks for c in s.configs]
-  return mesh_lib.from_main(lambda: not all(p.exists() for p in paths))
-
-
 def _run_stack(
   stack: cells.Stack,
   teacher: teacher_lib.Teacher,
@@ -246,42 +232,41 @@ def _run_stack(
     names=stack.names,
     loss_params=loss_params,
   )
-  checkpoint_directory = workdir / "checkpoints" / stack.digest
-  with locks.exclusive_run(checkpoint_directory, wait=False):
-    folders = [cells.cell_directory(workdir, c) for c in stack.configs]
-    done = mesh_lib.from_main(lambda: _begin(folders, stack.configs))
-    trained = loop.train(
-      job,
-      checkpoint_directory=checkpoint_directory,
-      metric_paths=[
-        None if kept else folder / "metrics.jsonl"
-        for folder, kept in zip(folders, done, strict=True)
-      ],
-      label=label,
-      signals=signals,
-    )
-    shared = {
-      "teacher": teacher.summary,
-      "stack": {
-        "digest": stack.digest,
-        "num_cells": len(folders),
-        "seconds": round(time.monotonic() - start, 3),
-      },
-    }
-    finished = zip(
-      folders,
-      done,
-      stack.configs,
-      jobs.students(job, trained.states),
-      jobs.results(job, trained, splits),
-      strict=True,
-    )
-    written = [
-      (folder, student, _identity(config) | result | shared)
-      for folder, kept, config, student, result in finished
-      if not kept
-    ]
-    mesh_lib.from_main(lambda: _end(written, checkpoint_directory))
+  checkpoint_directory = sweeping.checkpoint_directory(workdir, stack)
+  folders = [cells.cell_directory(workdir, c) for c in stack.configs]
+  done = mesh_lib.from_main(lambda: _begin(folders, stack.configs))
+  metric_paths = [
+    None if kept else folder / "metrics.jsonl"
+    for folder, kept in zip(folders, done, strict=True)
+  ]
+  trained = loop.train(
+    job,
+    checkpoint_directory=checkpoint_directory,
+    wanted=Wanted(stack.configs, metric_paths, label),
+    signals=signals,
+  )
+  shared = {
+    "teacher": teacher.summary,
+    "stack": {
+      "digest": stack.digest,
+      "num_cells": len(folders),
+      "seconds": round(time.monotonic() - start, 3),
+    },
+  }
+  finished = zip(
+    folders,
+    done,
+    stack.configs,
+    jobs.students(job, trained.states),
+    jobs.results(job, trained, splits),
+    strict=True,
+  )
+  written = [
+    (folder, student, _identity(config) | result | shared)
+    for folder, kept, config, student, result in finished
+    if not kept
+  ]
+  mesh_lib.from_main(lambda: _end(written, checkpoint_directory))
 
 
 def _begin(

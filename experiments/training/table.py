@@ -115,11 +115,20 @@ def needed(
   ]
 
 
-def announcement(description: dict[str, Any], workdir: pathlib.Path) -> str:
-  """One paragraph for whoever started a sweep."""
+def announcement(
+  description: dict[str, Any], num_here: int, workdir: pathlib.Path
+) -> str:
+  """One paragraph for whoever started a sweep.
+
+  Args:
+    description: What `describe` returned.
+    num_here: How many of its cells this command is to see to.
+    workdir: Where they go.
+  """
+  part = f"{num_here} of " * (num_here < description["num_cells"])
   methods = ", ".join(method["id"] for method in description["methods"])
   return (
-    f"{description['title']}: {description['num_cells']} cells "
+    f"{description['title']}: {part}{description['num_cells']} cells "
     f"({len(description['columns'])} columns; {methods}; "
     f"{description['num_trials']} trials) into {workdir}. Interrupt it when "
     "you like: the same command continues."

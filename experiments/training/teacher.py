@@ -24,6 +24,7 @@ from experiments.training import jobs
 from experiments.training import loop
 from experiments.training.fitting import TeacherStatistics
 from experiments.training.recipe import model_fns
+from experiments.training.watch import Wanted
 from lelp_jax.models import Outputs
 
 # Of a teacher's result, in that of each cell.
@@ -75,7 +76,7 @@ def load_or_train(
   )
   parts = [folder / "parameters", folder / "result.json"]
   # Another process that shares the folder may be training it: wait for that.
-  with locks.exclusive_run(folder, wait=True):
+  with locks.exclusive_run(folder):
     if not mesh_lib.from_main(lambda: all(part.exists() for part in parts)):
       label = f"teacher of {config.column}"
       _train(own, job, splits, folder, label, signals or Interrupts())
@@ -147,8 +148,7 @@ def _train(
   trained = loop.train(
     job,
     checkpoint_directory=folder / "checkpoints",
-    metric_paths=[folder / "metrics.jsonl"],
-    label=label,
+    wanted=Wanted([config], [folder / "metrics.jsonl"], label),
     signals=signals,
   )
   states = trained.states
