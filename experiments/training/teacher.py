@@ -69,6 +69,8 @@ def load_or_train(
   """
   digest = cells.teacher_digest(config)
   folder = directory / digest
+  if config.teacher.reads != "embeddings":
+    splits = splits.without_embeddings()  # For students that read them.
   own = _as_cell(config)
   job = jobs.make_job(
     [own], splits, train=splits.train, teacher=None, names=[digest]

@@ -1,0 +1,51 @@
+"""DOC figure5."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.configs import paper_table
+
+_COLUMN = "cifar100_bin-resnet92-resnet56"
+_NUM_SUBCLASSES = tuple(2**i for i in range(1, 9))  # To D = 256.
+_SUBCLASS_TEMPERATURES = tuple(2.0**i for i in range(-5, 1))
+_TEMPERATURE = 2.0  # Not stated; Table 12's for this column.
+_KINDS = {
+  "lelp": "lelp",
+  "lelp_pca": "pca",
+  "lelp_random": "random",
+  "lelp_identity": "identity",
+}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """Returns the config of one cell, with the sweep in `config.sweep`.
+
+  Args:
+    arg: See `experiments.configs.paper_table.parse`.
+  """
+  given = paper_table.parse(arg)
+  fixed = {"method": "lelp", "loss.temperature": _TEMPERATURE}
+  return paper_table.make_config(
+    given,
+    name="figure5",
+    title="Figure 5: projection, S and subclass temperature on CIFAR-100-bin",
+    columns={_COLUMN: paper_table.column(_COLUMN, given)},
+    rows={k: {**fixed, "subspace.kind": v} for k, v in _KINDS.items()},
+    grid=_axes,
+    smoke_values=2,
+  )
+
+
+def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
+  """The surface; of one cell, S = 32 and beta = 1/2."""
+  del column
+  axes: dict[str, tuple[Any, ...]] = {
+    "loss.subclass_temperature": _SUBCLASS_TEMPERATURES,
+    "subspace.num_subclasses": _NUM_SUBCLASSES,
+  }
+  if which == "one":
+    axes = {name: (values[4],) for name, values in axes.items()}
+  if row == "lelp_identity":  # S = D.
+    del axes["subspace.num_subclasses"]
+  return axes

@@ -1,0 +1,53 @@
+"""DOC sensitivity."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.configs import paper_table
+
+_COLUMNS = (
+  "cifar100_bin-resnet92-resnet56",
+  "cifar100_bin-resnet92-mobilenet",
+  "glue_sst2-albert_large-albert_base",
+)
+_AXES = {
+  "lelp_num_subclasses": "subspace.num_subclasses",
+  "lelp_subclass_temperature": "loss.subclass_temperature",
+  "lelp_temperature": "loss.temperature",
+  "lelp_rotation": "subspace.seed",
+  "lelp_subclass_weight": "loss.subclass_weight",
+}
+_OWN: dict[str, tuple[Any, ...]] = {
+  "subspace.seed": tuple(range(10)),
+  "loss.subclass_weight": (0.0, 0.25, 0.5, 1.0, 2.0, 4.0),
+}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """Returns the config of one cell, with the sweep in `config.sweep`.
+
+  Args:
+    arg: See `experiments.configs.paper_table.parse`; any ``column=`` of
+      the paper will do.
+  """
+  given = paper_table.parse(arg)
+  columns = (given.column,) if given.column else _COLUMNS
+  return paper_table.make_config(
+    given,
+    name="sensitivity",
+    title="How LELP depends on S, temperatures, rotation and the inner weight",
+    columns={name: paper_table.column(name, given) for name in columns},
+    rows={row: {"method": "lelp"} for row in _AXES},
+    grid=_axes,
+    smoke_values=2,
+  )
+
+
+def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
+  """One axis whole, the others at one value."""
+  found = paper_table.axes("lelp", column, "one")
+  if which != "one":
+    whole = _OWN | paper_table.axes("lelp", column, "paper")
+    found[_AXES[row]] = whole[_AXES[row]]
+  return found
