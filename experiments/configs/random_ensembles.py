@@ -1,4 +1,16 @@
-"""DOC random_ensembles."""
+r"""Do several random projections make up for principal directions?
+
+LELP, S random directions, and an ensemble: the S directions are M sets drawn
+apart, each softened on its own, with 1/M of the class's probability. As Figure
+5: CIFAR-100-bin, ResNet-92 to ResNet-56, tau = 2.
+
+Cost: 90 trainings of a student, 1 of a teacher; 8e8 examples or 2e18 FLOP.
+
+  python -m experiments.sweep --workdir=runs/random_ensembles \
+    --config=experiments/configs/random_ensembles.py
+
+With `:smoke=True` it runs on made-up data in minutes.
+"""
 
 from typing import Any
 

@@ -13,6 +13,7 @@ import itertools
 import json
 import pathlib
 import re
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -58,11 +59,15 @@ class Stack:
   digest: str
 
 
-def expand(config: ConfigDict) -> Iterator[ConfigDict]:
+def expand(
+  config: ConfigDict, given: Container[str] = ()
+) -> Iterator[ConfigDict]:
   """Yields the config of every cell of `config.sweep`.
 
   Args:
     config: A config whose `sweep` names columns, methods and trials.
+    given: Fields by dotted name that keep the config's own value, whatever
+      columns, rows and grids say.
 
   Yields:
     One config for each column, method, grid point and trial, in that order.
@@ -81,15 +86,21 @@ def expand(config: ConfigDict) -> Iterator[ConfigDict]:
   _check_grids(sweep)
   columns = sorted(sweep.columns, key=_natural)
   for column, row in itertools.product(columns, sweep.methods):
-    first = _first_cell(config, column, row)
-    axes = flatten(first.sweep.methods[row])
+    first = _first_cell(config, column, row, given)
+    axes = _without(flatten(first.sweep.methods[row]), given)
     axes["trial"] = tuple(range(sweep.num_trials))
     grid = {k: v if isinstance(v, tuple) else (v,) for k, v in axes.items()}
     for values in itertools.product(*grid.values()):
       yield _varied(first, dict(zip(grid, values, strict=True)))
 
 
-def _first_cell(config: ConfigDict, column: str, row: str) -> ConfigDict:
+def _without(values: dict[str, Any], names: Container[str]) -> dict[str, Any]:
+  return {k: v for k, v in values.items() if k not in names}
+
+
+def _first_cell(
+  config: ConfigDict, column: str, row: str, given: Container[str]
+) -> ConfigDict:
   """What the cells of a column and a row have in common.
 
   Of the sweep they keep their own row, with the column's grid for it.
@@ -102,7 +113,8 @@ def _first_cell(config: ConfigDict, column: str, row: str) -> ConfigDict:
   first = ConfigDict(dict(config.items()) | {"sweep": sweep})
   first = first.copy_and_resolve_references().unlock()
   names = {"column": column, "row": row, "method": row}
-  override(first, names | flatten(config.sweep.columns[column]))
+  own = _without(flatten(config.sweep.columns[column]), given)
+  override(first, names | own)
   return first
 
 

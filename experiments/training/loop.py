@@ -9,6 +9,8 @@ not interrupted.
 import contextlib
 import dataclasses
 import pathlib
+import statistics
+import time
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -81,10 +83,14 @@ class Trained:
   Attributes:
     states: The last states, a leading cell axis on each array.
     train_metrics: Means over the last chunk, ``[cells]`` each.
+    step_seconds: How long a step of the stack takes: the median over the
+      chunks of this process but the first, which compiles. None where there
+      are no others.
   """
 
   states: TrainState
   train_metrics: dict[str, np.ndarray]
+  step_seconds: float | None
 
 
 def train(
@@ -146,12 +152,15 @@ def train(
         examples_per_unit=recipe["batch_size"] * job.spec.num_cells,
       )
     )
+    step_seconds: list[float] = []
     while step < num_steps:
       length = min(chunk, num_steps - step)
+      start = time.monotonic()
       states, metrics = job.program.train_chunk(
         states, *fixed, jnp.int32(step), length=length
       )
       train_metrics = jax.device_get(metrics)
+      step_seconds.append((time.monotonic() - start) / length)
       _check_finite(train_metrics, step, step + length, label)
       step += length
       held_out = evaluate(job, states, job.validation)
@@ -165,7 +174,9 @@ def train(
         raise Interrupted(
           name, f"step {step} is saved in {checkpoint_directory}"
         )
-  return Trained(states, train_metrics)
+  timed = step_seconds[1:]
+  median = statistics.median(timed) if timed else None
+  return Trained(states, train_metrics, median)
 
 
 def evaluate(

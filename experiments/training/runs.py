@@ -239,6 +239,7 @@ def _run_stack(
     names=stack.names,
     loss_params=loss_params,
   )
+  prepared = time.monotonic()
   checkpoint_directory = workdir / "checkpoints" / stack.digest
   with locks.exclusive(checkpoint_directory, wait=False):
     folders = [cells.cell_directory(workdir, c) for c in stack.configs]
@@ -259,6 +260,9 @@ def _run_stack(
       "digest": stack.digest,
       "num_cells": len(folders),
       "seconds": round(time.monotonic() - start, 3),
+      # Of that, before the first step: projections, clusters, subspaces.
+      "preparation_seconds": round(prepared - start, 3),
+      "step_seconds": trained.step_seconds,
     }
     finished = zip(
       folders,

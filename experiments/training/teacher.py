@@ -5,6 +5,7 @@ import functools
 import operator
 import pathlib
 import shutil
+import time
 from typing import Any
 
 import jax
@@ -27,7 +28,7 @@ from experiments.training.recipe import model_fns
 from lelp_jax.models import Outputs
 
 # Of a teacher's result, in that of each cell.
-_RECORDED = ("validation", "test", "num_parameters", "origin")
+_RECORDED = ("validation", "test", "num_parameters", "origin", "seconds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,9 @@ def load_or_train(
   result = metric_writer.read_json(folder / "result.json")
   _check_origin(result, splits, job.fingerprint["pretrained"], folder)
   summary |= {k: result[k] for k in _RECORDED}
-  moments = _moments(job, params, model_state, splits)
+  start = time.monotonic()
+  moments = jax.block_until_ready(_moments(job, params, model_state, splits))
+  summary["moments_seconds"] = round(time.monotonic() - start, 3)
   fns = model_fns(job.spec.recipe, splits.task.num_classes)
   statistics = TeacherStatistics(
     moments,
@@ -141,6 +144,7 @@ def _train(
   """Trains a teacher and writes its folder; result.json comes last."""
   fields = cells.teacher_fields(config)
   metric_writer.write_json(folder / "config.json", fields)
+  start = time.monotonic()
   trained = loop.train(
     job,
     checkpoint_directory=folder / "checkpoints",
@@ -158,6 +162,7 @@ def _train(
     "data": splits.digest,
     "pretrained weights": job.fingerprint["pretrained"],
   }
+  result["seconds"] = round(time.monotonic() - start, 3)
   metric_writer.write_json(folder / "result.json", result)
   shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
