@@ -38,6 +38,15 @@ def config_flag() -> Any:
   return holder
 
 
+def set_fields(config: Any) -> set[str]:
+  """Returns the fields that flags set, such as --config.student.batch_size.
+
+  Args:
+    config: What `config_flag` returned.
+  """
+  return set(config_flags.get_override_values(flags.FLAGS[config.name]))
+
+
 def workdir_flag() -> flags.FlagHolder[str | None]:
   """Defines --workdir."""
   return flags.DEFINE_string(

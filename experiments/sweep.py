@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
   commands.no_arguments(argv)
   with commands.reported(_CONNECT):
     workdir = commands.folder(_WORKDIR.value)
-    configs = list(cells.expand(_CONFIG.value))
+    configs = list(cells.expand(_CONFIG.value, commands.set_fields(_CONFIG)))
     runs.check(configs)
     said = table.remarks(
       configs, lambda config: runs.load_splits(config, workdir).task

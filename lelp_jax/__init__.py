@@ -13,6 +13,7 @@ from lelp_jax.distill import lelp_loss_terms
 from lelp_jax.moments import class_moments
 from lelp_jax.moments import ClassMoments
 from lelp_jax.moments import merge_moments
+from lelp_jax.principal import null_space_share
 from lelp_jax.principal import principal_directions
 from lelp_jax.principal import PrincipalDirections
 from lelp_jax.subspaces import fit_subspaces
@@ -39,6 +40,7 @@ __all__ = [
   "random_subspaces",
   "identity_subspaces",
   "variance_share",
+  "null_space_share",
   # Step 2: pseudo-subclasses (Algorithm 2).
   "subsplit",
   "log_subsplit",

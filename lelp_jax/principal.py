@@ -108,6 +108,47 @@ def principal_directions(
   return _principal_directions(moments, basis, num_directions=num_directions)
 
 
+def null_space_share(
+  moments: ClassMoments, head_kernel: jax.Array, *, rtol: float = 5e-3
+) -> jax.Array:
+  r"""Computes the share of each class's variance in the head's null space.
+
+  What is left for pseudo-subclasses when the span of the head's weights is
+  projected off: :math:`\mathrm{tr}(P \Sigma_c P) / \mathrm{tr} \, \Sigma_c`,
+  with :math:`P` as in `principal_directions`.
+
+  Args:
+    moments: Moments of the embeddings of each class, from `class_moments`.
+    head_kernel: Weights of the teacher's last layer, float, ``[D, C]``.
+    rtol: See `principal_directions`.
+
+  Returns:
+    The shares, in ``[0, 1]``, float, ``[C]``; zero for a class without
+    variance.
+
+  Raises:
+    TypeError: If the head is not floating point.
+    ValueError: If shapes do not fit together.
+
+  Examples:
+    >>> from lelp_jax import class_moments
+    >>> h = jnp.array([[3., 1.], [-3., 1.], [3., -1.], [-3., -1.]])
+    >>> moments = class_moments(h, jnp.zeros(4, int), num_classes=1)
+    >>> share = null_space_share(moments, jnp.array([[2.], [0.]]))
+    >>> round(float(share[0]), 4)
+    0.1
+  """
+  num_classes, width = moments.mean.shape
+  check_head_kernel(head_kernel, width, num_classes)
+  basis = _span(jnp.asarray(head_kernel), rtol, True)
+  basis = basis.astype(moments.mean.dtype)
+  products = jnp.matmul(moments.scatter, basis[None], precision=_HIGHEST)
+  inside = jnp.sum(products * basis[None], axis=(-2, -1))
+  total = jnp.trace(moments.scatter, axis1=-2, axis2=-1)
+  share = 1 - inside / jnp.where(total > 0, total, 1)
+  return jnp.where(total > 0, jnp.clip(share, 0, 1), 0)
+
+
 def check_num_directions(name: str, value: int, most: int) -> None:
   """Raises unless a number of directions lies in [1, most]."""
   _checks.check_at_least(name, value, 1)

@@ -2,8 +2,8 @@
 
 A config describes one cell: a column of a table (data, teacher, student), a
 method, its hyperparameters and a trial. `config.sweep` describes the table:
-the columns, the methods and the grid of each. It is plain data, nested like
-the config itself; a tuple in it is an axis of a grid.
+the columns, the rows and the grid of each. It is plain data, nested like the
+config itself; a tuple in a row or a grid is an axis.
 """
 
 from typing import Any
@@ -63,12 +63,20 @@ def base_config() -> ConfigDict:
   config.selection = "heldout"
 
   config.data = ConfigDict()
-  config.data.dataset = ""  # "digits", or what experiments.prepare made.
-  config.data.options = ConfigDict()  # Arguments of the digits' loader.
+  # "digits", "stand_in" (made up, for smoke tests), or what
+  # experiments.prepare made.
+  config.data.dataset = ""
+  config.data.options = ConfigDict()  # Arguments of the first two.
   config.data.data_dir = "data"  # Where experiments.prepare wrote.
+  # The classes of CIFAR-100, merged into so many; 0 for as they are.
+  config.data.merge_classes = 0
   # Semi-supervised: the teacher sees so many labels, 0 for all (A-31).
   config.data.num_labelled = 0
-  config.data.split_seed = 0  # Which they are.
+  # Students train on "all" training examples, or on the "labelled" ones that
+  # the teacher saw (A-36); and on this share of them, stratified (Figure 6).
+  config.data.transfer = "all"
+  config.data.transfer_fraction = 1.0
+  config.data.split_seed = 0  # Which are labelled, and which in the share.
 
   # Your own files, instead of a data set: "files". Tables (.tsv, .csv,
   # .jsonl, .parquet), folders of images, .npz; brought into their training
@@ -114,6 +122,8 @@ def base_config() -> ConfigDict:
   config.loss.hard_label_weight = 0.0  # alpha of eq. (1).
   config.loss.feature_weight = 1.0  # lambda of methods that compare embeddings.
   config.loss.nontarget_weight = 1.0  # beta of DKD.
+  # Times LELP's second term, that within the classes; 1 is the paper's (A-14).
+  config.loss.subclass_weight = 1.0
   config.loss.contrast_temperature = 0.07  # rho of CRD and InfoNCE.
   config.loss.contrast_width = 128  # Of the rows they compare.
   config.loss.num_negatives = 4096  # Of CRD with a memory bank.
@@ -127,8 +137,13 @@ def base_config() -> ConfigDict:
   config.subspace = ConfigDict()
   config.subspace.kind = "lelp"  # Or "pca", "random", "identity" (App. C).
   config.subspace.num_subclasses = 10  # S, of each class.
+  # Of "random": the S directions are so many independent sets, each softened
+  # on its own and of equal weight.
+  config.subspace.num_projections = 1
   config.subspace.null_space = "weights"  # A-3.
+  config.subspace.rtol = 5e-3  # Of the head's rank (A-2).
   config.subspace.rotation = "haar"  # A-9.
+  config.subspace.seed = -1  # Of rotation or directions; -1: the trial (A-9).
   config.subspace.normalization = "max"  # A-6.
   config.subspace.rank_deficient = "complete"  # A-10.
 
@@ -163,10 +178,13 @@ def base_config() -> ConfigDict:
   config.sweep = ConfigDict()
   config.sweep.num_trials = 3
   config.sweep.columns_are = "settings"  # Or "replicates" of one setting.
-  config.sweep.columns = ConfigDict()  # column -> overrides.
+  config.sweep.columns = ConfigDict()  # column -> overrides, as they are.
   # row -> overrides; tuples are axes. A row that is no method says which it
   # is of, for example {"method": "lelp", "subspace": {"kind": "pca"}}.
   config.sweep.methods = ConfigDict()
+  # column -> row -> overrides and axes of that row in that column, beside or
+  # instead of its own.
+  config.sweep.grids = ConfigDict()
   config.sweep.notes = ()
   return config
 

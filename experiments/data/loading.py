@@ -9,7 +9,9 @@ import numpy as np
 
 from experiments.data import digits
 from experiments.data import embeddings as embeddings_lib
+from experiments.data import merging
 from experiments.data import splits as splits_lib
+from experiments.data import stand_in
 from experiments.data.datasets import DATASETS as PREPARED
 from experiments.data.preparation import prepare_own
 from experiments.data.preparation import Tokenization
@@ -19,8 +21,19 @@ from experiments.data.tokenizer import load_tokenizer
 from experiments.data.types import Arrays
 from experiments.data.types import Splits
 
-# Data sets that need no preparation, by the name that a config uses.
+# Data sets that need no preparation, by the name that a config uses: those that
+# come divided, and those that are divided like a prepared one.
 READY = {"digits": digits.load}
+MADE_UP = {"stand_in": stand_in.make}
+# Fields of a config that only concern what is divided here, with the values
+# that do nothing.
+_DIVIDING = {
+  "num_labelled": 0,
+  "embeddings": "",
+  "merge_classes": 0,
+  "transfer": "all",
+  "transfer_fraction": 1.0,
+}
 _TEST_FRACTION = 0.2
 
 
@@ -43,7 +56,9 @@ def load(
   """
   check(fields, selection)
   if fields["dataset"] in READY and not fields["source"]:
-    return _ready(fields)
+    return _called(READY, fields)
+  if fields["dataset"] in MADE_UP and not fields["source"]:
+    return divided(_called(MADE_UP, fields), fields, selection)
   if fields["source"]:
     if workdir is None:
       raise ValueError("config.data.source needs a workdir to prepare in.")
@@ -75,16 +90,26 @@ def check(fields: Mapping[str, Any], selection: str) -> None:
     raise ValueError(
       f'config.data.source must be "" or "files", got {source!r}.'
     )
+  if fields["transfer"] not in ("all", "labelled"):
+    raise ValueError(
+      'config.data.transfer must be "all" or "labelled", got '
+      f"{fields['transfer']!r}."
+    )
+  if not 0 < fields["transfer_fraction"] <= 1:
+    raise ValueError(
+      "config.data.transfer_fraction must lie in (0, 1], got "
+      f"{fields['transfer_fraction']}."
+    )
   if source == "files":
     return
-  known = sorted([*READY, *PREPARED])
+  known = sorted([*READY, *MADE_UP, *PREPARED])
   if name not in known:
     raise ValueError(
       f"unknown data set {name!r}; there are {known}, and your own files with "
       "config.data.source=files."
     )
-  for field in ("num_labelled", "embeddings"):
-    if name in READY and fields[field]:
+  for field, nothing in _DIVIDING.items():
+    if name in READY and fields[field] != nothing:
       raise ValueError(f"data set {name!r} takes no config.data.{field}.")
   if name in READY and selection != "heldout":
     raise ValueError(
@@ -102,11 +127,13 @@ def divided(
   of the training set, at most 5,000, stratified (A-37). A user's own data
   without test examples lose a fifth of the training set to them. With
   `num_labelled` the teacher trains on that many of the rest, students on all
-  (A-31).
+  or, with `transfer` "labelled", on the same (A-31, A-36); and on a share of
+  them, `transfer_fraction`, with every class in its proportion. Before all
+  that, `merge_classes` merges classes.
 
   Args:
     prepared: The dataset.
-    fields: `config.data`, plain data: `num_labelled`, `split_seed`.
+    fields: `config.data`, plain data: those fields, and `split_seed`.
     selection: "heldout", or "test": then nothing is held out, and settings
       are chosen on the test examples as the paper did.
 
@@ -114,9 +141,12 @@ def divided(
     The splits.
 
   Raises:
-    ValueError: If texts were not tokenized, or `num_labelled` is too large.
+    ValueError: If texts were not tokenized, `num_labelled` is too large, or
+      the classes cannot be merged.
   """
-  parts = prepared.splits
+  task, parts = prepared.task, prepared.splits
+  if fields["merge_classes"]:
+    task, parts = merging.merged(task, parts, fields["merge_classes"])
   train = parts["train"]
   if "inputs" not in train and not fields["embeddings"]:
     raise ValueError(
@@ -143,19 +173,25 @@ def divided(
       train["labels"], size=fields["num_labelled"], seed=fields["split_seed"]
     )
     train = _rows(train, rows)
-  return Splits(
-    prepared.task, train, transfer, validation, test, prepared.digest
-  )
+  if fields["transfer"] == "labelled":
+    transfer = train
+  if fields["transfer_fraction"] < 1:
+    size = round(fields["transfer_fraction"] * len(transfer["labels"]))
+    rows = splits_lib.labelled_subset(
+      transfer["labels"], size=size, seed=fields["split_seed"]
+    )
+    transfer = _rows(transfer, rows)
+  return Splits(task, train, transfer, validation, test, prepared.digest)
 
 
 def _rows(arrays: Arrays, rows: np.ndarray) -> Arrays:
   return {name: array[rows] for name, array in arrays.items()}
 
 
-def _ready(fields: Mapping[str, Any]) -> Splits:
+def _called(makers: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
   name, options = fields["dataset"], fields["options"]
   try:
-    return READY[name](**options)
+    return makers[name](**options)
   except TypeError as error:
     raise ValueError(
       f"config.data.options {options} do not fit data set {name!r}: {error}"

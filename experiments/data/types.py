@@ -116,7 +116,8 @@ class Splits:
     transfer: The part of `train` that students train on.
     validation: What settings are chosen on; nothing trains on it.
     test: What the reported numbers are measured on.
-    digest: Names the contents where they could change under the same name.
+    digest: Names the contents where they could change under the same name;
+      that of precomputed embeddings follows after a space.
   """
 
   task: Task
@@ -125,3 +126,18 @@ class Splits:
   validation: Arrays
   test: Arrays
   digest: str = ""
+
+  def without_embeddings(self) -> "Splits":
+    """Returns the same without precomputed embeddings."""
+
+    def rest(arrays: Arrays) -> Arrays:
+      return {k: v for k, v in arrays.items() if k != "embeddings"}
+
+    return Splits(
+      self.task,
+      rest(self.train),
+      rest(self.transfer),
+      rest(self.validation),
+      rest(self.test),
+      self.digest.split(" ")[0],
+    )

@@ -13,8 +13,10 @@ import itertools
 import json
 import pathlib
 import re
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -28,11 +30,16 @@ _STACKED = (
   "loss.subclass_temperature",
   "loss.hard_label_weight",
   "loss.prediction_temperature",
+  "loss.subclass_weight",
   "subspace.num_subclasses",
   "subspace.null_space",
   "subspace.rotation",
   "subspace.normalization",
+  "subspace.seed",
 )
+# Fields of the data that do not concern a teacher: it has its own order, and
+# what students are trained on is no part of it.
+_NOT_A_TEACHERS = ("shared_batch_order", "transfer", "transfer_fraction")
 # Fields that describe the table or the machine, not the numbers of a cell.
 _NOT_IN_DIGEST = (
   "name",
@@ -62,14 +69,19 @@ class Stack:
   digest: str
 
 
-def expand(config: ConfigDict) -> Iterator[ConfigDict]:
+def expand(
+  config: ConfigDict, given: Container[str] = ()
+) -> Iterator[ConfigDict]:
   """Yields the config of every cell of `config.sweep`.
 
   Args:
     config: A config whose `sweep` names columns, methods and trials.
+    given: Fields by dotted name that keep the config's own value, whatever
+      columns, rows and grids say.
 
   Yields:
     One config for each column, method, grid point and trial, in that order.
+    Sections that are alike are shared: copy a config before changing it.
 
   Raises:
     ValueError: If the sweep is empty or names a field that does not exist.
@@ -81,17 +93,60 @@ def expand(config: ConfigDict) -> Iterator[ConfigDict]:
       "config.sweep.methods and a positive config.sweep.num_trials, or run a "
       "single cell with experiments.main."
     )
+  _check_grids(sweep)
   columns = sorted(sweep.columns, key=_natural)
   for column, row in itertools.product(columns, sweep.methods):
-    axes: dict[str, Any] = {"column": column, "row": row, "method": row}
-    axes |= flatten(sweep.columns[column])
-    axes |= flatten(sweep.methods[row])
+    first = _first_cell(config, column, row, given)
+    axes = _without(flatten(first.sweep.methods[row]), given)
     axes["trial"] = tuple(range(sweep.num_trials))
     grid = {k: v if isinstance(v, tuple) else (v,) for k, v in axes.items()}
     for values in itertools.product(*grid.values()):
-      cell = config.copy_and_resolve_references().unlock()
-      _override(cell, dict(zip(grid, values, strict=True)))
-      yield cell
+      yield _varied(first, dict(zip(grid, values, strict=True)))
+
+
+def _without(values: dict[str, Any], names: Container[str]) -> dict[str, Any]:
+  return {k: v for k, v in values.items() if k not in names}
+
+
+def _first_cell(
+  config: ConfigDict, column: str, row: str, given: Container[str]
+) -> ConfigDict:
+  """What the cells of a column and a row have in common.
+
+  Of the sweep they keep their own row, with the column's grid for it.
+  """
+  axes = config.sweep.methods[row].copy_and_resolve_references().unlock()
+  with axes.ignore_type():
+    axes.update(config.sweep.grids.get(column, {}).get(row, {}))
+  own = {"columns": {}, "grids": {}, "methods": {row: axes}}
+  sweep = ConfigDict(dict(config.sweep.items()) | own)
+  first = ConfigDict(dict(config.items()) | {"sweep": sweep})
+  first = first.copy_and_resolve_references().unlock()
+  names = {"column": column, "row": row, "method": row}
+  own = _without(flatten(config.sweep.columns[column]), given)
+  override(first, names | own)
+  return first
+
+
+def _varied(first: ConfigDict, values: dict[str, Any]) -> ConfigDict:
+  """Another cell, which shares the sections in which it does not differ."""
+  cell = ConfigDict(dict(first.items()))
+  for section in {name.split(".")[0] for name in values if "." in name}:
+    if isinstance(first.get(section), ConfigDict):
+      cell[section] = first[section].copy_and_resolve_references()
+  override(cell, values)
+  return cell
+
+
+def _check_grids(sweep: ConfigDict) -> None:
+  """Raises ValueError for a grid of no column or no row of the sweep."""
+  for column, grids in sweep.grids.items():
+    for row in grids:
+      if column not in sweep.columns or row not in sweep.methods:
+        raise ValueError(
+          f"config.sweep.grids has {row!r} in {column!r}: the sweep has no "
+          "such row or column."
+        )
 
 
 def _natural(name: str) -> list[Any]:
@@ -110,8 +165,17 @@ def flatten(tree: ConfigDict, prefix: str = "") -> dict[str, Any]:
   return flat
 
 
-def _override(config: ConfigDict, values: dict[str, Any]) -> None:
-  """Sets fields by dotted name; only `options` may gain new ones."""
+def override(config: ConfigDict, values: Mapping[str, Any]) -> None:
+  """Sets fields of a config by dotted name.
+
+  Args:
+    config: The config to change.
+    values: By name, such as "loss.temperature".
+
+  Raises:
+    ValueError: If there is no such field, unless it is one of `options`, or
+      the value is of another type.
+  """
   for name, value in values.items():
     *path, field = name.split(".")
     section = config
@@ -167,16 +231,29 @@ def teacher_digest(config: ConfigDict) -> str:
 def teacher_fields(config: ConfigDict) -> dict[str, Any]:
   """The part of a config that a teacher depends on, plain data."""
   fields = _identity(config)
-  fields["data"].pop("shared_batch_order")  # A teacher has its own.
+  names = _NOT_A_TEACHERS
+  if config.teacher.reads != "embeddings":
+    names = (*names, "embeddings")
+  for name in names:
+    fields["data"].pop(name)
   return {k: fields[k] for k in ("data", "teacher", "selection")}
 
 
 def _identity(config: ConfigDict) -> dict[str, Any]:
   """A config without the fields that only say where things are."""
-  fields = config.to_dict()
+  fields = _tree(config)
+  del fields["sweep"]
   for name in ("data_dir", "placement"):
     fields["data"].pop(name, None)
   return fields
+
+
+def _tree(config: ConfigDict) -> dict[str, Any]:
+  """`ConfigDict.to_dict`, which takes three times as long."""
+  return {
+    name: _tree(value) if isinstance(value, ConfigDict) else value
+    for name, value in config.items()
+  }
 
 
 def cell_directory(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path:
@@ -218,7 +295,8 @@ def stacks(configs: Iterable[ConfigDict]) -> list[Stack]:
 
 def _stack_key(config: ConfigDict) -> str:
   """The same for cells with equal programs, batches and teacher."""
-  fields = config.to_dict()
+  fields = _tree(config)
+  del fields["sweep"]
   for name in _STACKED:
     section, field = name.split(".")
     del fields[section][field]

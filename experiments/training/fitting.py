@@ -46,16 +46,17 @@ class TeacherStatistics:
     return self._transfer_outputs()
 
   def principal(
-    self, null_space: str, num_directions: int
+    self, null_space: str, num_directions: int, rtol: float
   ) -> lelp_jax.PrincipalDirections:
     """Principal directions, decomposed once for all cells of a stack."""
     return self.once(
-      (null_space, num_directions),
+      (null_space, num_directions, rtol),
       lambda: lelp_jax.principal_directions(
         self.moments,
         self.head_kernel,
         num_directions=num_directions,
         null_space=null_space,
+        rtol=rtol,
       ),
     )
 
@@ -84,12 +85,7 @@ def fitted_subspaces(
     ValueError: If an option is unknown.
   """
   if config.kind == "random":
-    return lelp_jax.random_subspaces(
-      teacher.moments,
-      num_subclasses=config.num_subclasses,
-      key=key,
-      normalization=config.normalization,
-    )
+    return _random_subspaces(config, teacher, key)
   if config.kind == "identity":
     return lelp_jax.identity_subspaces(
       teacher.moments, normalization=config.normalization
@@ -101,13 +97,42 @@ def fitted_subspaces(
     )
   plain = config.kind == "pca"
   return lelp_jax.subspaces_from_principal(
-    teacher.principal("none" if plain else config.null_space, size),
+    teacher.principal(
+      "none" if plain else config.null_space, size, config.rtol
+    ),
     num_subclasses=config.num_subclasses,
     key=key,
     rotation="none" if plain else config.rotation,
     normalization=config.normalization,
     rank_deficient=config.rank_deficient,
   )
+
+
+def _random_subspaces(
+  config: ConfigDict, teacher: TeacherStatistics, key: jax.Array
+) -> lelp_jax.Subspaces:
+  """Random directions, those of several projections one after another.
+
+  Direction ``s * M + m`` is number s of projection m, of M.
+  """
+  number = config.num_projections
+  if number == 1:
+    keys = [key]
+  else:
+    keys = list(jax.random.split(key, number))
+  parts = [
+    lelp_jax.random_subspaces(
+      teacher.moments,
+      num_subclasses=config.num_subclasses // number,
+      key=one,
+      normalization=config.normalization,
+    )
+    for one in keys
+  ]
+  directions = jnp.stack([part.directions for part in parts], axis=2)
+  num_classes, _, _, width = directions.shape
+  directions = directions.reshape(num_classes, -1, width)
+  return lelp_jax.Subspaces(directions, parts[0].means)
 
 
 def check_subspace(config: ConfigDict) -> None:
@@ -118,12 +143,24 @@ def check_subspace(config: ConfigDict) -> None:
   """
   fields = ("kind", "null_space", "rotation", "normalization", "rank_deficient")
   _check_subspace(tuple((name, config[name]) for name in fields))
+  number = config.num_projections
+  if number != 1 and config.kind != "random":
+    raise ValueError(
+      'config.subspace.num_projections above 1 needs config.subspace.kind="'
+      f'random", got {config.kind!r}.'
+    )
+  if number < 1 or config.num_subclasses % number:
+    raise ValueError(
+      f"config.subspace.num_projections={number} must divide "
+      f"config.subspace.num_subclasses={config.num_subclasses}."
+    )
 
 
 @functools.cache
 def _check_subspace(fields: tuple[tuple[str, str], ...]) -> None:
   """Goes through the motions on shapes alone."""
-  config = ConfigDict(dict(fields) | {"num_subclasses": 1})
+  sizes = {"num_subclasses": 1, "num_projections": 1, "rtol": 1e-2}
+  config = ConfigDict(dict(fields) | sizes)
 
   def fit(moments, head_kernel, key):
     statistics = TeacherStatistics(moments, head_kernel)

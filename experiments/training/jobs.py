@@ -267,7 +267,9 @@ def _on_device(placement: str, arrays: Mapping[str, Any]) -> bool:
 
 
 def _rotation_key(config: ConfigDict) -> jax.Array:
-  return jax.random.fold_in(jax.random.key(config.trial), ROTATION)
+  seed = config.subspace.seed
+  seed = config.trial if seed < 0 else seed
+  return jax.random.fold_in(jax.random.key(seed), ROTATION)
 
 
 def _stacked_targets(

@@ -105,7 +105,6 @@ def check(configs: Sequence[ConfigDict]) -> None:
       raise ValueError(
         f"unknown method {config.method!r}; there are {sorted(METHODS)}."
       )
-    loading.check(config.data.to_dict(), config.selection)
     _check_roles(config)
     hyperparameter_arrays(config)
     check_subspace(config.subspace)
@@ -116,9 +115,12 @@ def check(configs: Sequence[ConfigDict]) -> None:
       f"{len(configs)} cells have {len(folders)} folders: a grid names a value "
       "twice, or two rows are alike."
     )
-  for stack in cells.stacks(configs):
-    for fields in (stack.configs[0].teacher, stack.configs[0].student):
-      recipe.check(cells.plain(fields))
+  # Cells of a sweep share these sections: thousands of cells have a few.
+  for config in {(id(c.data), c.selection): c for c in configs}.values():
+    loading.check(config.data.to_dict(), config.selection)
+  models = [fields for c in configs for fields in (c.teacher, c.student)]
+  for fields in {id(fields): fields for fields in models}.values():
+    recipe.check(cells.plain(fields))
 
 
 def _check_roles(config: ConfigDict) -> None:
@@ -129,7 +131,8 @@ def _check_roles(config: ConfigDict) -> None:
       "config.teacher.subclass.num_subclasses must be 1."
     )
   for role in ("teacher", "student"):
-    if config[role].reads == "embeddings" and not config.data.embeddings:
+    given = config.data.embeddings or config.data.dataset in loading.MADE_UP
+    if config[role].reads == "embeddings" and not given:
       raise ValueError(
         f'config.{role}.reads="embeddings" needs config.data.embeddings, a '
         "folder that experiments.embed_sentence_t5 wrote."
@@ -232,6 +235,7 @@ def _run_stack(
     names=stack.names,
     loss_params=loss_params,
   )
+  prepared = time.monotonic()
   checkpoint_directory = sweeping.checkpoint_directory(workdir, stack)
   folders = [cells.cell_directory(workdir, c) for c in stack.configs]
   done = mesh_lib.from_main(lambda: _begin(folders, stack.configs))
@@ -251,6 +255,9 @@ def _run_stack(
       "digest": stack.digest,
       "num_cells": len(folders),
       "seconds": round(time.monotonic() - start, 3),
+      # Of that, before the first step: projections, clusters, subspaces.
+      "preparation_seconds": round(prepared - start, 3),
+      "step_seconds": trained.step_seconds,
     },
   }
   finished = zip(

@@ -5,6 +5,7 @@ import functools
 import operator
 import pathlib
 import shutil
+import time
 from typing import Any
 
 import jax
@@ -28,7 +29,7 @@ from experiments.training.watch import Wanted
 from lelp_jax.models import Outputs
 
 # Of a teacher's result, in that of each cell.
-_RECORDED = ("validation", "test", "num_parameters", "origin")
+_RECORDED = ("validation", "test", "num_parameters", "origin", "seconds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,8 @@ def load_or_train(
   """
   digest = cells.teacher_digest(config)
   folder = directory / digest
+  if config.teacher.reads != "embeddings":
+    splits = splits.without_embeddings()  # For students that read them.
   own = _as_cell(config)
   job = jobs.make_job(
     [own], splits, train=splits.train, teacher=None, names=[digest]
@@ -95,7 +98,9 @@ def load_or_train(
   _check_origin(result, splits, job.fingerprint["pretrained"], folder)
   summary |= {k: result[k] for k in _RECORDED}
   job = dataclasses.replace(job, teacher=(params, model_state))
-  moments = _moments(job, splits)
+  start = time.monotonic()
+  moments = jax.block_until_ready(_moments(job, splits))
+  summary["moments_seconds"] = round(time.monotonic() - start, 3)
   fns = model_fns(job.spec.recipe, splits.task.num_classes)
   statistics = TeacherStatistics(
     moments,
@@ -145,6 +150,7 @@ def _train(
   mesh_lib.from_main(
     lambda: metric_writer.write_json(folder / "config.json", fields)
   )
+  start = time.monotonic()
   trained = loop.train(
     job,
     checkpoint_directory=folder / "checkpoints",
@@ -161,6 +167,7 @@ def _train(
     "data": splits.digest,
     "pretrained weights": job.fingerprint["pretrained"],
   }
+  result["seconds"] = round(time.monotonic() - start, 3)
   mesh_lib.from_main(lambda: _end(folder, result))
 
 

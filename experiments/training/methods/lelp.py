@@ -27,21 +27,40 @@ def _terms(
 ) -> dict[str, jax.Array]:
   """The paper's loss (Algorithms 2 and 3), by the chain rule in two terms."""
   del batch
-  teacher_log_probs = lelp_jax.log_subsplit(
-    teacher.embeddings,
-    teacher.logits,
-    lelp_jax.Subspaces(targets["directions"], targets["means"]),
-    temperature=scalars["temperature"],
-    subclass_temperature=scalars["subclass_temperature"],
-    where=targets["where"],
-  )
   class_term, subclass_term = lelp_jax.lelp_loss_terms(
     student.logits,
-    teacher_log_probs,
+    _teacher_log_probs(teacher, targets, scalars),
     temperature=scalars["temperature"],
     where=targets["where"],
   )
-  return {"class_term": class_term, "subclass_term": subclass_term}
+  return {
+    "class_term": class_term,
+    "subclass_term": scalars["subclass_weight"] * subclass_term,
+  }
+
+
+def _teacher_log_probs(
+  teacher: Outputs, targets: Mapping[str, Any], scalars: Hyperparameters
+) -> jax.Array:
+  """The mean over projections of the pseudo-subclasses of each, ``[B, C, S]``.
+
+  LELP has one projection; of M projections, direction ``s * M + m`` belongs to
+  projection m, which has a share 1/M of each class's probability.
+  """
+  number = targets["projections"].shape[0]
+  parts = [
+    lelp_jax.log_subsplit(
+      teacher.embeddings,
+      teacher.logits,
+      lelp_jax.Subspaces(targets["directions"][:, m::number], targets["means"]),
+      temperature=scalars["temperature"],
+      subclass_temperature=scalars["subclass_temperature"],
+      where=targets["where"][:, m::number],
+    )
+    for m in range(number)
+  ]
+  stacked = jnp.stack(parts, axis=-1) - np.log(number).astype(np.float32)
+  return stacked.reshape(*stacked.shape[:-2], -1)
 
 
 def _num_subclasses(config: ConfigDict, task: Task, width: int) -> int:
@@ -81,7 +100,20 @@ def _targets(
     "directions": jnp.pad(subspaces.directions, padding),
     "where": np.broadcast_to(where, (task.num_classes, size)),
     "variance_share": share,
+    # Its length says how many; shapes are what a program is compiled for.
+    "projections": np.zeros(config.subspace.num_projections, np.bool_),
   }
+
+
+def _details(config: ConfigDict, teacher: TeacherStatistics) -> dict[str, Any]:
+  """How much of each class's variance the head's null space leaves (A-3)."""
+  share = teacher.once(
+    ("null space share", config.subspace.rtol),
+    lambda: lelp_jax.null_space_share(
+      teacher.moments, teacher.head_kernel, rtol=config.subspace.rtol
+    ),
+  )
+  return {"null_space_share": [float(x) for x in share]}
 
 
 LELP = Method(
@@ -95,4 +127,5 @@ LELP = Method(
   num_subclasses=_num_subclasses,
   shared_targets=_shared,
   targets=_targets,
+  details=_details,
 )

@@ -205,6 +205,7 @@ def scalars(config: ConfigDict, method: Method) -> dict[str, np.float32]:
     "hard_label_weight": loss.hard_label_weight if softened else 0.0,
     "feature_weight": loss.feature_weight,
     "nontarget_weight": loss.nontarget_weight,
+    "subclass_weight": loss.subclass_weight,
     "auxiliary_weight": config.teacher.subclass.auxiliary_weight,
   }
   for name, value in weights.items():

@@ -1,0 +1,42 @@
+r"""What each method costs, beside its accuracy.
+
+One cell of each method of Table 3, each on its own. Results have the time
+before the first step (clusters, subspaces, the training of projections) and
+that of a step (`stack`), parameters of student and loss, and the teacher's
+training and moments (`teacher`). How many teachers a grid needs follows from
+it: one, but for Subclass Distillation.
+
+Cost: 14 trainings of a student, 2 of a teacher; 1e8 examples or 2e17 FLOP.
+
+  python -m experiments.sweep --workdir=runs/cost \
+    --config=experiments/configs/cost.py
+
+With `:smoke=True` it runs on made-up data in minutes.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import paper_table
+
+_COLUMN = "cifar100_bin-resnet92-resnet56"
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """Returns the config of one cell, with the sweep in `config.sweep`.
+
+  Args:
+    arg: See `experiments.configs.paper_table.parse`; by default
+      ``grid=one`` and ``trials=1``; any ``column=`` of the paper will do.
+  """
+  given = paper_table.parse(arg, grid="one", trials=1)
+  name = given.column or _COLUMN
+  config = paper_table.make_config(
+    given,
+    name="cost",
+    title="What each method costs",
+    columns={name: paper_table.column(name, given)},
+    rows=paper_table.paper_rows(3),
+    grid=paper_table.axes,
+  )
+  config.stack.max_cells = 1  # Each is measured on its own.
+  return config

@@ -1,0 +1,72 @@
+r"""Figure 6: data efficiency, convergence and few labels (appendix F).
+
+Left: accuracy over the size of the distillation set, CIFAR-100-bin, ResNet-92
+to ResNet-56; the teacher has seen all. In the paper LELP on 25 % is as good as
+standard training on 100 %. Middle: validation accuracy after each epoch on all
+of it, in each cell's metrics.jsonl. Right: Table 5 as curves over the number
+of labels. The paper prints none of the first two's numbers, sizes or settings
+(A-31): settings are its choices for this pair where legible, else the grid.
+
+Cost of the left: 120 trainings of a student, 1 of a teacher; 6e8 examples or
+1e18 FLOP. The middle is its last column; the right costs what Table 5 does.
+
+  python -m experiments.sweep --workdir=runs/figure6 \
+    --config=experiments/configs/figure6.py:panel=left
+
+With `:smoke=True` it runs on made-up data in minutes.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.configs import paper_table
+from experiments.configs import table5
+
+_BINARY = "cifar100_bin-resnet92-resnet56"
+_SHARES = (10, 25, 50, 75, 100)  # Percent; the paper does not list its own.
+_PANELS = ("left", "middle", "right")
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """Returns the config of one cell, with the sweep in `config.sweep`.
+
+  Args:
+    arg: See `experiments.configs.paper_table.parse`; and
+      ``panel=left``, ``middle`` or ``right``; by default ``grid=chosen`` in
+      the first two.
+  """
+  given = paper_table.parse(arg, panel="left", grid="chosen")
+  if given.panel not in _PANELS:
+    raise ValueError(
+      f"config argument panel must be one of {_PANELS}, got {given.panel!r}."
+    )
+  if given.panel == "right":
+    config = table5.get_config(_without_panel(arg))
+    config.name = "figure6_right"
+    config.title = config.title.replace("Table 5", "Figure 6, right")
+    return config
+  shares = _SHARES if given.panel == "left" else (100,)
+  columns = {
+    f"{_BINARY}-transfer{share}": {"data.transfer_fraction": share / 100}
+    for share in shares
+  }
+  common = paper_table.column(_BINARY, given)
+  return paper_table.make_config(
+    given,
+    name=f"figure6_{given.panel}",
+    title=f"Figure 6, {given.panel}: CIFAR-100-bin",
+    columns={name: common | own for name, own in columns.items()},
+    rows={"standard": {}, "vanilla": {}, "lelp": {}},
+    grid=_axes,
+  )
+
+
+def _without_panel(arg: str | None) -> str:
+  items = (arg or "").split(",")
+  return ",".join(item for item in items if not item.startswith("panel="))
+
+
+def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
+  del column
+  return paper_table.axes(row, _BINARY, which)

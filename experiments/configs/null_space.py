@@ -1,0 +1,53 @@
+r"""Why project off the span of the head before the principal directions?
+
+LELP with the projection off all weights (the paper), off their differences,
+which is all that a softmax sees (A-3), and without. `null_space_share` in each
+result is the share of each class's variance that the projection leaves,
+`variance_share` that of the directions.
+
+Cost: 54 trainings of a student, 4 of a teacher; 5e8 examples or 5e17 FLOP.
+
+  python -m experiments.sweep --workdir=runs/null_space \
+    --config=experiments/configs/null_space.py
+
+With `:smoke=True` it runs on made-up data in minutes.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.configs import paper_table
+from experiments.paper import tables
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """Returns the config of one cell, with the sweep in `config.sweep`.
+
+  Args:
+    arg: See `experiments.configs.paper_table.parse`; by default
+      ``grid=one``; any ``column=`` of the paper will do.
+  """
+  given = paper_table.parse(arg, grid="one")
+  table = tables.paper_table(3).columns
+  columns = (given.column,) if given.column else [c.id for c in table]
+  return paper_table.make_config(
+    given,
+    name="null_space",
+    title="LELP with and without the projection off the head's span",
+    columns={name: paper_table.column(name, given) for name in columns},
+    rows={
+      "lelp": {},
+      "lelp_differences": {
+        "method": "lelp",
+        "subspace.null_space": "weight_differences",
+      },
+      "lelp_unprojected": {"method": "lelp", "subspace.null_space": "none"},
+    },
+    grid=_axes,
+  )
+
+
+def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
+  del row
+  return paper_table.axes("lelp", column, which)

@@ -1,0 +1,63 @@
+r"""From few classes to many: CIFAR-100 merged into 2, 5, 10, 20 and 100.
+
+Standard training, vanilla KD and LELP, ResNet-92 to ResNet-56. Twenty classes
+are the published superclasses, fewer are unions of these
+(`experiments.data.merging`); LELP's head has 100 or 200 outputs whatever the
+number of classes.
+
+Cost: 330 trainings of a student, 5 of a teacher; 3e9 examples or 5e18 FLOP.
+
+  python -m experiments.sweep --workdir=runs/num_classes \
+    --config=experiments/configs/num_classes.py
+
+With `:smoke=True` it runs on made-up data in minutes.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.configs import paper_table
+
+_COLUMN = "cifar100-resnet92-resnet56"
+_NUM_CLASSES = (2, 5, 10, 20, 100)
+_OUTPUTS = (100, 200)  # S * C of LELP.
+_TEMPERATURES = (1.0, 2.0, 4.0)
+_SUBCLASS_TEMPERATURES = (0.25, 0.5, 1.0)
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """Returns the config of one cell, with the sweep in `config.sweep`.
+
+  Args:
+    arg: See `experiments.configs.paper_table.parse`.
+  """
+  given = paper_table.parse(arg)
+  columns = {
+    f"{_COLUMN}-merged{number}": {"data.merge_classes": number}
+    for number in _NUM_CLASSES
+  }
+  common = paper_table.column(_COLUMN, given)
+  return paper_table.make_config(
+    given,
+    name="num_classes",
+    title="CIFAR-100 merged into fewer classes",
+    columns={name: common | own for name, own in columns.items()},
+    rows={"standard": {}, "vanilla": {}, "lelp": {}},
+    grid=_axes,
+  )
+
+
+def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
+  """Temperatures, and an S that makes the head equally wide for all C."""
+  number = int(column.rpartition("merged")[2])
+  axes: dict[str, tuple[Any, ...]] = {}
+  if row != "standard":
+    axes["loss.temperature"] = _TEMPERATURES
+  if row == "lelp":
+    axes["loss.subclass_temperature"] = _SUBCLASS_TEMPERATURES
+    sizes = tuple(outputs // number for outputs in _OUTPUTS)
+    axes["subspace.num_subclasses"] = sizes
+  if which == "one":
+    axes = {name: values[-1:] for name, values in axes.items()}
+  return axes

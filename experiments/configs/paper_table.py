@@ -1,0 +1,294 @@
+"""What the configs of the paper's tables and figures are made of.
+
+A config file names its columns, its rows and the grid of each row in each
+column; here they become a config and its sweep. Overrides and axes are flat:
+config fields by dotted name.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.configs import common
+from experiments.configs import smoke
+from experiments.paper import grids
+from experiments.paper import recipes
+from experiments.paper import tables
+from experiments.paper.columns import parse_column
+from experiments.training import cells
+from experiments.training.methods import METHODS
+
+Fields = Mapping[str, Any]
+Axes = Mapping[str, tuple[Any, ...]]
+
+# Version 2 of the published weights (A-32).
+_WEIGHTS = "albert/albert-{}-v2"
+# Models that the paper does not train have the recipe of a relative.
+_RELATIVES = {"resnet20": "resnet56", "cnn": "mobilenet"}
+# Tables 13 and 14 count the clusters of both classes together (A-17).
+_COUNTED_IN_TOTAL = ("agglomerative", "kmeans")
+
+
+def parse(arg: str | None, **more: Any) -> ConfigDict:
+  """Parses the arguments that all tables and figures have.
+
+  * ``column=``: one of the columns; by default all.
+  * ``method=``: one row, with the paper's hyperparameters where these are
+    legible (A-38), for `experiments.main`; in a sweep, its grid.
+  * ``methods=``: the rows of a sweep, joined by ``+``: ``paper`` for those of
+    the table, ``all`` for every method that there is, or names.
+  * ``trial=``, ``trials=``: which one, and how many in a sweep; by default 3,
+    in a smoke test 1.
+  * ``grid=paper`` for every value that the paper tried (Tables 6 to 15),
+    ``grid=chosen`` for what it chose, where that is legible, ``grid=one`` for
+    one value of each axis.
+  * ``selection=heldout`` or ``test``, as the paper did (A-37).
+  * ``init=pretrained`` or ``random`` for texts.
+  * ``resnet92_rate=printed``, ``as_resnet56`` or ``usual`` (A-21).
+  * ``resnet_variant=``: of `lelp_jax.models.ResNet` (A-20).
+  * ``smoke=True``: tiny models on made-up data, to see that all runs.
+
+  Args:
+    arg: The text after the colon of ``--config=file.py:key=value,...``.
+    **more: Further arguments, or other defaults.
+
+  Returns:
+    The arguments.
+
+  Raises:
+    ValueError: If one is unknown or its value cannot be.
+  """
+  defaults = {
+    "column": "",
+    "method": "",
+    "methods": "",
+    "trial": 0,
+    "trials": 0,
+    "grid": "paper",
+    "selection": "heldout",
+    "init": "pretrained",
+    "resnet92_rate": "printed",
+    "resnet_variant": "keras_v2",
+    "smoke": False,
+  }
+  given = common.parse_arg(arg, **(defaults | more))
+  for name, options in (
+    ("grid", ("paper", "chosen", "one")),
+    ("init", ("pretrained", "random")),
+  ):
+    if given[name] not in options:
+      raise ValueError(
+        f"config argument {name} must be one of {options}, got {given[name]!r}."
+      )
+  given.trials = given.trials or (1 if given.smoke else 3)
+  return given
+
+
+def paper_config(
+  number: int, arg: str | None, own: Mapping[str, Fields] | None = None
+) -> ConfigDict:
+  """Returns the config of one of Tables 1 to 5.
+
+  Args:
+    number: Of the table.
+    arg: See `parse`.
+    own: Overrides of some of its rows.
+  """
+  table, given = tables.paper_table(number), parse(arg)
+  return make_config(
+    given,
+    name=f"table{number}",
+    title=f"Table {number}: {table.title}",
+    columns={c.id: column(c.id, given) for c in table.columns},
+    rows=paper_rows(number) | dict(own or {}),
+    grid=axes,
+  )
+
+
+def paper_rows(number: int) -> dict[str, Fields]:
+  """Returns the rows of one of Tables 1 to 5 that are trained."""
+  rows = tables.paper_table(number).rows
+  return {row.method: {} for row in rows if row.method in METHODS}
+
+
+def make_config(
+  given: ConfigDict,
+  *,
+  name: str,
+  title: str,
+  columns: Mapping[str, Fields],
+  rows: Mapping[str, Fields],
+  grid: Callable[[str, str, str], Axes],
+  notes: Iterable[str] = (),
+  smoke_values: int = 1,
+) -> ConfigDict:
+  """Makes the config of a table or figure.
+
+  Args:
+    given: What `parse` returned.
+    name: Of the table or figure.
+    title: What stands above it.
+    columns: Overrides of each column, from `column`.
+    rows: Overrides of each row; a row that is no method says which it is of.
+    grid: ``(row, column, which) -> axes``, see `axes`.
+    notes: What a reader has to know.
+    smoke_values: How many values of each axis a smoke test tries.
+
+  Returns:
+    The config of one cell where column and method are given, and the sweep.
+
+  Raises:
+    ValueError: If there is no such column or row.
+  """
+  if given.smoke:
+    title, notes = f"{smoke.TITLE}: {title}", (*notes, smoke.NOTE)
+    columns = {k: smoke.column(fields) for k, fields in columns.items()}
+  config = common.base_config()
+  config.name, config.title = name, title
+  config.selection, config.trial = given.selection, given.trial
+  config.sweep.num_trials, config.sweep.notes = given.trials, tuple(notes)
+  chosen = [_known("column", given.column, columns)] if given.column else []
+  known = {**{name: {} for name in METHODS}, **rows}
+  asked = [_known("method", name, known) for name in _rows(given, rows)]
+  for row in asked:
+    config.sweep.methods[row] = nested(known[row])
+  for place in chosen or columns:
+    config.sweep.columns[place] = nested({} if chosen else columns[place])
+    config.sweep.grids[place] = ConfigDict()
+    for row in asked:
+      values = grid(row, place, given.grid)
+      if given.smoke:
+        values = smoke.axes(values, smoke_values)
+      if values:
+        config.sweep.grids[place][row] = nested(values)
+  if chosen:  # In the config itself, so that flags can change it.
+    (config.column,) = chosen
+    cells.override(config, columns[config.column])
+  if given.method:
+    row = config.row = _known("method", given.method, known)
+    cells.override(config, {"method": row, **known[row]})
+  if given.method and chosen:
+    values = grid(given.method, config.column, "one")
+    if given.smoke:
+      values = smoke.axes(values, 1)
+    cells.override(config, {name: v[0] for name, v in values.items()})
+  return config
+
+
+def _rows(given: ConfigDict, rows: Iterable[str]) -> list[str]:
+  """Names of the rows that are asked for, by default the table's."""
+  names = (given.methods or given.method or "paper").split("+")
+  groups = {"paper": rows, "all": METHODS}
+  return [row for name in names for row in groups.get(name, [name])]
+
+
+def _known(what: str, name: str, known: Iterable[str]) -> str:
+  if name not in known:
+    raise ValueError(
+      f"config argument {what} must be one of {sorted(known)}, got {name!r}."
+    )
+  return name
+
+
+def column(name: str, given: ConfigDict) -> dict[str, Any]:
+  """Returns data, models and recipes of a column: appendix H (spec 5).
+
+  Args:
+    name: ``dataset-teacher-student``, and ``-n`` for ``n`` labels. What the
+      paper does not train has the recipe of its architecture.
+    given: What `parse` returned.
+
+  Raises:
+    ValueError: If there is no recipe for it.
+  """
+  place = parse_column(name)
+  pretraining = recipes.pretraining(place.dataset)
+  fields = {
+    "data.dataset": place.dataset,
+    "data.num_labelled": place.num_labelled,
+    "data.embeddings": "",
+    "pretraining.num_steps": 0,
+    "pretraining.num_epochs": float(pretraining["epochs"]),
+    "pretraining.learning_rate": pretraining["learning_rate"],
+  }
+  for role, model in (("teacher", place.teacher), ("student", place.student)):
+    trained = _training(model, place.dataset, role, given)
+    fields |= {f"{role}.{k}": v for k, v in trained.items()}
+    if model == "mlp":  # Over Sentence-T5.
+      fields["data.embeddings"] = f"data/{place.dataset}_sentence_t5"
+  return fields
+
+
+def _training(
+  model: str, dataset: str, role: str, given: ConfigDict
+) -> dict[str, Any]:
+  """Model and training of a teacher or student."""
+  fields = recipes.recipe(
+    _RELATIVES.get(model, model),
+    dataset,
+    role,
+    resnet92_rate=given.resnet92_rate,
+  )
+  fields |= {
+    "model": model,
+    "init": "random",
+    "reads": "inputs",
+    "num_steps": 0,
+    "num_epochs": float(fields.pop("epochs")),
+    "schedule_boundaries": fields.pop("schedule_epochs"),
+    "steps_per_chunk": 0,  # Evaluated after each epoch, as Figure 6 is.
+    "eval_batch_size": 512,
+  }
+  if model.startswith("resnet") and given.resnet_variant != "keras_v2":
+    fields["options.variant"] = given.resnet_variant
+  if model.startswith("albert"):
+    fields |= {"steps_per_chunk": 500, "eval_batch_size": 64}
+    if given.init == "pretrained":
+      fields["init"] = _WEIGHTS.format(model.removeprefix("albert_"))
+  if model == "mlp":
+    fields |= {"reads": "embeddings", "options.features": (4096, 4096)}
+  return fields
+
+
+def axes(method: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
+  """Returns the paper's grid of a method, nothing where it has none.
+
+  Args:
+    method: Name of the method.
+    column: Id of a column; its dataset decides.
+    which: "paper" for all values, "chosen" for the one that the paper chose,
+      where it is legible (A-38), or "one" for a single value: that, else one
+      of those that it may be, else the middle of the grid.
+  """
+  try:
+    grid = grids.grid(method, column)
+  except ValueError:
+    return {}
+  choices = grids.choices(method, column)
+  found: dict[str, tuple[Any, ...]] = {}
+  for name, values in grid.items():
+    choice = choices[name]
+    if which != "paper" and choice.value is not None:
+      values = (choice.value,)
+    elif which == "one":
+      candidates = choice.candidates or values
+      values = (candidates[len(candidates) // 2],)
+    if method in _COUNTED_IN_TOTAL:
+      values = tuple(int(n) // 2 for n in values)
+    found[name] = tuple(values)
+  return found
+
+
+def nested(fields: Fields) -> ConfigDict:
+  """Returns fields by dotted name as the sweep has them."""
+  tree: dict[str, Any] = {}
+  for name, value in fields.items():
+    *path, field = name.split(".")
+    section = tree
+    for part in path:
+      section = section.setdefault(part, {})
+    section[field] = value
+  return ConfigDict(tree)

@@ -1,0 +1,67 @@
+r"""How much LELP depends on what it has to be given.
+
+Each row varies one thing and keeps the rest at the paper's choice: S, beta and
+tau over Table 12's grid; the seed of the rotation apart from the trial's
+(A-9), which tells its share of the spread; and the weight of the inner term of
+the loss (A-14), which with many classes would be what weakens the known ones.
+
+Cost: 330 trainings of a student, 2 of a teacher; 2e9 examples or 4e19 FLOP,
+most of it SST-2's.
+
+  python -m experiments.sweep --workdir=runs/sensitivity --config=experiments/\
+configs/sensitivity.py:column=cifar100_bin-resnet92-mobilenet
+
+With `:smoke=True` it runs on made-up data in minutes.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.configs import paper_table
+
+_COLUMNS = (
+  "cifar100_bin-resnet92-resnet56",
+  "cifar100_bin-resnet92-mobilenet",
+  "glue_sst2-albert_large-albert_base",
+)
+_AXES = {
+  "lelp_num_subclasses": "subspace.num_subclasses",
+  "lelp_subclass_temperature": "loss.subclass_temperature",
+  "lelp_temperature": "loss.temperature",
+  "lelp_rotation": "subspace.seed",
+  "lelp_subclass_weight": "loss.subclass_weight",
+}
+_OWN: dict[str, tuple[Any, ...]] = {
+  "subspace.seed": tuple(range(10)),
+  "loss.subclass_weight": (0.0, 0.25, 0.5, 1.0, 2.0, 4.0),
+}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """Returns the config of one cell, with the sweep in `config.sweep`.
+
+  Args:
+    arg: See `experiments.configs.paper_table.parse`; any ``column=`` of
+      the paper will do.
+  """
+  given = paper_table.parse(arg)
+  columns = (given.column,) if given.column else _COLUMNS
+  return paper_table.make_config(
+    given,
+    name="sensitivity",
+    title="How LELP depends on S, temperatures, rotation and the inner weight",
+    columns={name: paper_table.column(name, given) for name in columns},
+    rows={row: {"method": "lelp"} for row in _AXES},
+    grid=_axes,
+    smoke_values=2,
+  )
+
+
+def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
+  """One axis whole, the others at one value."""
+  found = paper_table.axes("lelp", column, "one")
+  if which != "one":
+    whole = _OWN | paper_table.axes("lelp", column, "paper")
+    found[_AXES[row]] = whole[_AXES[row]]
+  return found

@@ -1,0 +1,95 @@
+"""What a smoke test makes of a column and of a grid: tiny, and made up.
+
+The data are `experiments.data.stand_in`'s, so that it runs where nothing has
+been prepared; models are the smallest of their kind, texts have an ALBERT of
+one layer and images a perceptron. All steps of a sweep are taken, and none of
+its numbers mean anything.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+TITLE = "SMOKE TEST"
+NOTE = (
+  "SMOKE TEST: tiny models, made-up data and a few steps. These numbers say "
+  "nothing about any method."
+)
+_ALBERT = {
+  "embedding_size": 8,
+  "hidden_size": 16,
+  "num_layers": 1,
+  "num_heads": 2,
+  "intermediate_size": 16,
+}
+# Widths of embeddings: the larger of a pair is the teacher's.
+_WIDTHS = {"teacher": 16, "student": 12}
+# One training for all, so that columns share their compiled programs.
+_TRAINING = {
+  "reads": "inputs",
+  "num_steps": 4,
+  "num_epochs": 0.0,
+  "steps_per_chunk": 2,
+  "batch_size": 8,
+  "optimizer": "adam",
+  "nesterov": False,
+  "learning_rate": 1e-3,
+  "schedule": "constant",
+  "schedule_boundaries": (),
+  "schedule_factors": (),
+  "weight_decay": 1e-4,
+}
+_COUNTS = (
+  "clustering.num_clusters",
+  "subspace.num_subclasses",
+  "teacher.subclass.num_subclasses",
+)
+_LABELS_PER_STAND_IN = 100
+
+
+def column(fields: Mapping[str, Any]) -> dict[str, Any]:
+  """Shrinks the overrides of a column.
+
+  Args:
+    fields: By dotted name, as `paper_table.column` returns them.
+  """
+  small = {
+    name: value
+    for name, value in fields.items()
+    if ".options." not in name and not name.endswith(".init")
+  }
+  small |= {
+    "data.dataset": "stand_in",
+    "data.options.like": fields["data.dataset"],
+    "data.num_labelled": fields["data.num_labelled"] // _LABELS_PER_STAND_IN,
+    "data.embeddings": "",
+    "loss.num_negatives": 16,
+    "pretraining.num_steps": 2,
+    "pretraining.num_epochs": 0.0,
+  }
+  for role, width in _WIDTHS.items():
+    model, options = "mlp", {"features": (width,)}
+    if fields[f"{role}.model"].startswith("albert"):
+      model = "albert_base"
+      options = _ALBERT | {"hidden_size": width}
+    reads = {"reads": fields[f"{role}.reads"]}
+    training = _TRAINING | reads | {"model": model}
+    training |= {f"options.{name}": value for name, value in options.items()}
+    small |= {f"{role}.{name}": value for name, value in training.items()}
+  return small
+
+
+def axes(
+  values: Mapping[str, tuple[Any, ...]], most: int
+) -> dict[str, tuple[Any, ...]]:
+  """Keeps the first values of each axis, and two subclasses for each.
+
+  Args:
+    values: By dotted name.
+    most: How many of each axis to keep.
+  """
+  small = {name: axis[:most] for name, axis in values.items()}
+  for name in _COUNTS:
+    if name in small:
+      capped = (min(value, 2 * most) for value in small[name])
+      small[name] = tuple(dict.fromkeys(capped))
+  return small
