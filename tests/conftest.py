@@ -33,6 +33,7 @@ _FAST_COMPILATION = (
   "test_kinds_of_data",
   "test_mobilenet",
   "test_models",
+  "test_paper_smoke",
   "test_resnet",
   "test_train_step",
   "test_training",
