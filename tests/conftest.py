@@ -36,6 +36,7 @@ _FAST_COMPILATION = (
   "test_models",
   "test_processes_agree",
   "test_processes_runs",
+  "test_paper_smoke",
   "test_resnet",
   "test_train_step",
   "test_training",

@@ -49,6 +49,88 @@ def test_expand_names_a_field_that_does_not_exist(config):
     list(cells.expand(config))
 
 
+def test_a_column_has_its_own_grid_of_a_row(config):
+  config.sweep.columns.b = ConfigDict({"student": {"num_steps": 7}})
+  config.sweep.grids.b = ConfigDict(
+    {"lelp": {"loss": {"temperature": (3.0,), "feature_weight": (1.0, 5.0)}}}
+  )
+  expanded = list(cells.expand(config))
+  found = {
+    column: {
+      (c.loss.temperature, c.loss.feature_weight, c.subspace.num_subclasses)
+      for c in expanded
+      if (c.column, c.row) == (column, "lelp")
+    }
+    for column in "ab"
+  }
+  weight = config.loss.feature_weight
+  assert found["a"] == {(t, weight, s) for t in (1.0, 2.0) for s in (2, 5)}
+  assert found["b"] == {(3.0, w, s) for w in (1.0, 5.0) for s in (2, 5)}
+  vanilla = {
+    c.loss.temperature
+    for c in expanded
+    if (c.column, c.row) == ("b", "vanilla")
+  }
+  assert vanilla == {1.0, 4.0}
+  assert {c.student.num_steps for c in expanded if c.column == "b"} == {7}
+  assert config.sweep.grids.b.lelp.loss.temperature == (3.0,)
+  # What a cell keeps of the sweep is its own row.
+  (axes,) = {
+    tuple(cells.flatten(c.sweep.methods))
+    for c in expanded
+    if (c.column, c.row) == ("b", "lelp")
+  }
+  assert axes == (
+    "lelp.loss.feature_weight",
+    "lelp.loss.temperature",
+    "lelp.subspace.num_subclasses",
+  )
+
+
+@pytest.mark.parametrize(("column", "row"), [("c", "lelp"), ("a", "lepl")])
+def test_a_grid_of_nothing_is_named(config, column, row):
+  config.sweep.grids[column] = ConfigDict({row: {"loss": {"temperature": 1.0}}})
+  with pytest.raises(ValueError, match=f"'{row}' in '{column}': the sweep has"):
+    list(cells.expand(config))
+
+
+def test_a_tuple_in_a_column_is_a_value(config):
+  fields = {"student": {"schedule_boundaries": (3, 5)}}
+  config.sweep.columns.a = ConfigDict(fields)
+  found = {c.student.schedule_boundaries for c in cells.expand(config)}
+  assert found == {(3, 5)}
+
+
+def test_what_flags_set_wins_over_columns_and_grids(config):
+  config.sweep.columns.a = ConfigDict({"student": {"num_steps": 7}})
+  config.student.num_steps, config.loss.temperature = 3, 9.0
+  given = {"student.num_steps", "loss.temperature"}
+  expanded = list(cells.expand(config, given))
+  assert {c.student.num_steps for c in expanded} == {3}
+  assert {c.loss.temperature for c in expanded} == {9.0}
+  assert len(expanded) == 2 * (1 + 2)
+
+
+def test_cells_of_a_grid_do_not_touch_each_other_or_the_config(config):
+  first, second, *_ = cells.expand(config)
+  before = cells.plain(config)
+  assert first.loss is not second.loss
+  assert cells.plain(config) == before
+
+
+def test_a_teacher_does_not_depend_on_what_students_see(config):
+  digest = cells.teacher_digest(config)
+  config.data.transfer, config.data.transfer_fraction = "labelled", 0.5
+  config.data.embeddings = "vectors"
+  assert cells.teacher_digest(config) == digest
+  config.teacher.reads = "embeddings"
+  vectors = cells.teacher_digest(config)
+  config.data.embeddings = "others"
+  assert cells.teacher_digest(config) != vectors
+  config.data.merge_classes = 5
+  assert cells.teacher_digest(config) not in (digest, vectors)
+
+
 def test_expand_needs_a_sweep():
   with pytest.raises(ValueError, match=r"config\.sweep"):
     list(cells.expand(common.base_config()))

@@ -82,6 +82,84 @@ def test_loss_is_equation_1(statistics, rng, method, weight):
   np.testing.assert_allclose(terms, np.mean(distill), rtol=2e-6)
 
 
+def test_the_weight_of_the_subclass_term_leaves_the_class_term(statistics, rng):
+  config = tiny.config("lelp")
+  whole = _loss(config, statistics, rng, 3, 6)[1]
+  config.loss.subclass_weight = 0.25
+  rng = np.random.default_rng(0)
+  rng.normal(size=(80, 6)), rng.normal(size=(6, 2))  # As the fixture drew.
+  loss, part, *_ = _loss(config, statistics, rng, 3, 6)
+  np.testing.assert_allclose(part["class_term"], whole["class_term"])
+  quarter = 0.25 * whole["subclass_term"]
+  np.testing.assert_allclose(part["subclass_term"], quarter, rtol=1e-6)
+  np.testing.assert_allclose(loss, whole["class_term"] + quarter, rtol=1e-6)
+  config.loss.subclass_weight = -1.0
+  with pytest.raises(ValueError, match=r"loss\.subclass_weight must not"):
+    methods.hyperparameter_arrays(config)
+
+
+@pytest.mark.parametrize("size", [4, 6])
+def test_an_ensemble_is_the_mean_of_its_projections(statistics, rng, size):
+  config = tiny.config("lelp")
+  config.subspace.kind, config.subspace.num_subclasses = "random", 4
+  config.subspace.num_projections = 2
+  loss, _, targets, student, teacher, _ = _loss(
+    config, statistics, rng, size, 2 * size
+  )
+  directions, means = targets["directions"], targets["means"]
+  expected = np.full((7, 2, size), -np.inf)
+  for m in range(2):
+    rows = directions[:, m:4:2]
+    gram = np.einsum("csd,ctd->cst", rows, rows)
+    off = gram * (1 - np.eye(2))
+    np.testing.assert_allclose(off, 0, atol=1e-6)  # Each is orthogonal.
+    expected[..., m:4:2] = np.log(0.5) + lelp_jax.log_subsplit(
+      *teacher,
+      lelp_jax.Subspaces(rows, means),
+      temperature=config.loss.temperature,
+      subclass_temperature=config.loss.subclass_temperature,
+    )
+  assert np.abs(
+    np.einsum("cd,cd->c", directions[:, 0], directions[:, 1])
+  ).max() > (1e-3)
+  np.testing.assert_allclose(
+    np.exp(expected).sum(-1),
+    jax.nn.softmax(teacher.logits / config.loss.temperature),
+    rtol=1e-5,
+  )
+  distill = lelp_jax.lelp_loss(
+    student.logits,
+    jnp.asarray(expected, jnp.float32),
+    temperature=config.loss.temperature,
+    where=targets["where"],
+  )
+  np.testing.assert_allclose(loss, np.mean(distill), rtol=1e-5)
+  assert (np.asarray(targets["variance_share"]) < 1).all()
+
+
+def test_projections_that_cannot_be_are_named():
+  config = tiny.config("lelp")
+  config.subspace.num_projections = 3
+  with pytest.raises(ValueError, match=r"needs config\.subspace\.kind"):
+    fitting.check_subspace(config.subspace)
+  config.subspace.kind, config.subspace.num_subclasses = "random", 4
+  with pytest.raises(ValueError, match="must divide"):
+    fitting.check_subspace(config.subspace)
+
+
+def test_null_space_share_is_what_the_projection_leaves(statistics):
+  config = tiny.config("lelp")
+  found = methods.METHODS["lelp"].details(config, statistics)
+  head = np.asarray(statistics.head_kernel, np.float64)
+  basis, _ = np.linalg.qr(head)
+  projector = np.eye(6) - basis @ basis.T
+  scatter = np.asarray(statistics.moments.scatter, np.float64)
+  left = np.trace(projector @ scatter @ projector, axis1=1, axis2=2)
+  expected = left / np.trace(scatter, axis1=1, axis2=2)
+  np.testing.assert_allclose(found["null_space_share"], expected, rtol=1e-5)
+  assert ((expected > 0) & (expected < 1)).all()
+
+
 def test_oracle_loss_is_cross_entropy_over_fine_labels(statistics, rng):
   config = tiny.config("oracle")
   loss, metrics, targets, student, _, batch = _loss(

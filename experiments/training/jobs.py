@@ -266,7 +266,12 @@ def _on_device(placement: str, arrays: Mapping[str, Any]) -> bool:
   return sum(array.nbytes for array in arrays.values()) <= _MOST_ON_DEVICE
 
 
-def _rotation_key(config: ConfigDict) -> jax.Array:
+def rotation_key(config: ConfigDict) -> jax.Array:
+  """Returns the key of a cell's rotation, or of its random directions (A-9).
+
+  Args:
+    config: The cell's config.
+  """
   seed = config.subspace.seed
   seed = config.trial if seed < 0 else seed
   return jax.random.fold_in(jax.random.key(seed), ROTATION)
@@ -281,7 +286,7 @@ def _stacked_targets(
   """What the method prepares for each cell, stacked on a leading axis."""
   prepare = method_named(configs[0].method).targets
   parts = [
-    prepare(config, splits.task, statistics, _rotation_key(config), size)
+    prepare(config, splits.task, statistics, rotation_key(config), size)
     for config in configs
   ]
   return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)

@@ -44,8 +44,7 @@ def _teacher_log_probs(
 ) -> jax.Array:
   """The mean over projections of the pseudo-subclasses of each, ``[B, C, S]``.
 
-  LELP has one projection; of M projections, direction ``s * M + m`` belongs to
-  projection m, which has a share 1/M of each class's probability.
+  LELP has one projection; of M, each has 1/M of each class's probability.
   """
   number = targets["projections"].shape[0]
   parts = [
@@ -61,6 +60,13 @@ def _teacher_log_probs(
   ]
   stacked = jnp.stack(parts, axis=-1) - np.log(number).astype(np.float32)
   return stacked.reshape(*stacked.shape[:-2], -1)
+
+
+def _projection(
+  subspaces: lelp_jax.Subspaces, m: int, number: int
+) -> lelp_jax.Subspaces:
+  """One of several projections whose directions take turns."""
+  return lelp_jax.Subspaces(subspaces.directions[:, m::number], subspaces.means)
 
 
 def _num_subclasses(config: ConfigDict, task: Task, width: int) -> int:
@@ -92,16 +98,20 @@ def _targets(
 ) -> dict[str, Any]:
   """Subspaces of the cell's own S, padded to the largest of the stack."""
   subspaces = fitted_subspaces(config.subspace, teacher, key, size)
-  share = lelp_jax.variance_share(subspaces, teacher.moments)
+  number = config.subspace.num_projections
+  share = sum(  # Directions of different projections are not orthogonal.
+    lelp_jax.variance_share(_projection(subspaces, m, number), teacher.moments)
+    for m in range(number)
+  )
   num_subclasses = subspaces.directions.shape[1]
   padding = ((0, 0), (0, size - num_subclasses), (0, 0))
   where = np.arange(size) < num_subclasses
   return {
     "directions": jnp.pad(subspaces.directions, padding),
     "where": np.broadcast_to(where, (task.num_classes, size)),
-    "variance_share": share,
+    "variance_share": share / number,
     # Its length says how many; shapes are what a program is compiled for.
-    "projections": np.zeros(config.subspace.num_projections, np.bool_),
+    "projections": np.zeros(number, np.bool_),
   }
 
 
