@@ -33,6 +33,7 @@ _FAST_COMPILATION = (
   "test_kinds_of_data",
   "test_mobilenet",
   "test_models",
+  "test_nonfinite",
   "test_processes_agree",
   "test_processes_runs",
   "test_resnet",
