@@ -34,6 +34,7 @@ _FAST_COMPILATION = (
   "test_mobilenet",
   "test_methods_models",
   "test_models",
+  "test_nonfinite",
   "test_processes_agree",
   "test_processes_runs",
   "test_paper_smoke",

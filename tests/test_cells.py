@@ -141,6 +141,7 @@ def test_digest_is_of_the_settings_alone(config):
   other = config.copy_and_resolve_references()
   other.trial = 7
   other.sweep.num_trials = 9
+  other.mesh.teacher = "fsdp"
   assert cells.cell_digest(other) == first
   other.loss.temperature = 3.0
   assert cells.cell_digest(other) != first

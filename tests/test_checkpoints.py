@@ -172,7 +172,8 @@ def test_steps_go_forward(tmp_path):
 def test_a_failed_write_is_reported(tmp_path, monkeypatch):
   class Failed:
     def result(self):
-      raise OSError("disk full")
+      # What Orbax raises on a full disk, in many lines.
+      raise ValueError("RESOURCE_EXHAUSTED: No space left on device\nmore")
 
   saved = open_at(tmp_path)
   saved.save(1, state_at(1))
@@ -182,8 +183,12 @@ def test_a_failed_write_is_reported(tmp_path, monkeypatch):
   )
   saved.save(2, state_at(2))
   # Whatever comes next hears of it.
-  with pytest.raises(OSError, match="disk full"):
+  with pytest.raises(
+    OSError, match=r"/2 could not be written \(RESOURCE_EXHAUSTED: No space "
+  ) as caught:
     saved.save(3, state_at(3))
+  assert "step 1 is kept" in str(caught.value)
+  assert "\n" not in str(caught.value)
   assert saved.steps() == [1]
   monkeypatch.undo()
   saved.save(2, state_at(2))

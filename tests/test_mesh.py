@@ -69,6 +69,31 @@ def test_shardings_lay_out_the_first_axis():
     np.testing.assert_array_equal(placed, array)
 
 
+def test_split_arrays_are_cut_along_their_largest_axis_that_divides():
+  mesh = mesh_lib.make_mesh(2, 8)  # 4 devices along `data`.
+  tree = {
+    "tall": np.arange(96, dtype=np.float32).reshape(16, 6),
+    "wide": np.zeros((8, 12)),
+    "odd": np.zeros((7, 9)),
+    "bias": np.zeros(4),
+    "scalar": np.float32(3),
+    "empty": np.zeros((0, 4)),
+  }
+  placed = mesh_lib.place_split(tree, mesh)
+  shards = {k: v.addressable_shards[0].data.shape for k, v in placed.items()}
+  assert shards == {
+    "tall": (4, 6),
+    "wide": (8, 3),
+    "odd": (7, 9),
+    "bias": (1,),
+    "scalar": (),
+    "empty": (0, 1),
+  }
+  np.testing.assert_array_equal(
+    mesh_lib.fetch(placed, mesh)["tall"], tree["tall"]
+  )
+
+
 @pytest.mark.parametrize("num_devices", [1, 8])
 def test_place_takes_numpy_keys_and_empty_containers(num_devices):
   mesh = mesh_lib.make_mesh(8, 8, jax.devices()[:num_devices])

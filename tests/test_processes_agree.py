@@ -17,8 +17,8 @@ from lelp_jax.models import MODELS
 from lelp_jax.models import Outputs
 from lelp_jax.train_step import make_train_step
 from lelp_jax.train_step import TrainState
-from tests import test_training
 from tests import tiny
+from tests import training_jobs
 from tests.processes import run_together
 
 # With two classes these losses' gradients are, in part or whole, rounding.
@@ -28,7 +28,7 @@ TRAINED = [*sorted(set(METHODS) - {"subclass"}), "subclass_teacher"]
 
 def step_of(method, teachers, placement="auto"):
   """Loss and gradient of the first step, on all devices there are."""
-  config = test_training.one_step_config(method)
+  config = training_jobs.one_step_config(method)
   config.data.placement = placement
   splits = runs.load_splits(config)
   if method == "subclass_teacher":
@@ -38,14 +38,14 @@ def step_of(method, teachers, placement="auto"):
     config.teacher.subclass.auxiliary_weight = 1.0
     config.teacher.subclass.auxiliary_temperature = 1.0
     config = teacher_lib._as_cell(config)
-    return test_training.loss_and_gradient(
-      test_training.make_job([config], None)
+    return training_jobs.loss_and_gradient(
+      training_jobs.make_job([config], None)
     )
   teacher = teacher_lib.load_or_train(
     tiny.config(), splits, pathlib.Path(teachers)
   )
-  job = test_training.make_job([config], teacher)
-  return test_training.loss_and_gradient(job)
+  job = training_jobs.make_job([config], teacher)
+  return training_jobs.loss_and_gradient(job)
 
 
 BODY = """
@@ -93,7 +93,7 @@ def test_every_method_on_two_processes_equals_one(tmp_path, teachers):
     if arguments[0] in DEGENERATE:
       np.testing.assert_allclose(step[0], expected[0], rtol=1e-6)
     else:
-      test_training.assert_equal_steps(step, expected)
+      training_jobs.assert_equal_steps(step, expected)
   assert_equal_deep(deep_found, deep("resnet20", 1))
 
 
@@ -118,9 +118,8 @@ def deep(name, num_devices=8):
       )
       # Bundled heads are float32.
       kernel, bias = model.head(params)
-      return Outputs(
-        outputs.embeddings, outputs.embeddings @ kernel + bias[None]
-      ), (state)
+      logits = outputs.embeddings @ kernel + bias[None]
+      return Outputs(outputs.embeddings, logits), state
 
     def loss_fn(loss_params, bank, student, teacher, targets, *rest):
       lelp = lelp_jax.lelp_loss(student.logits, targets[0], temperature=2.0)
@@ -161,3 +160,22 @@ def assert_equal_deep(found, expected):
   error = np.linalg.norm(found[1] - expected[1])
   assert error <= 1e-9 * np.linalg.norm(expected[1])
   assert np.linalg.norm(expected[1]) > 1e-3
+
+
+def test_a_teacher_cut_over_the_devices_gives_the_same(teachers):
+  config = training_jobs.one_step_config("lelp")
+  teacher = teacher_lib.load_or_train(
+    tiny.config(), runs.load_splits(config), pathlib.Path(teachers)
+  )
+  whole = training_jobs.make_job([config], teacher)
+  config.mesh.teacher = "fsdp"
+  split = training_jobs.make_job([config], teacher)
+  assert split.fingerprint == whole.fingerprint
+  for job, share in ((whole, 1), (split, 8)):
+    (params, _), *_ = job.arguments
+    kernel = params["Dense_0"]["kernel"]
+    assert kernel.addressable_shards[0].data.size * share == kernel.size
+  training_jobs.assert_equal_steps(
+    training_jobs.loss_and_gradient(split),
+    training_jobs.loss_and_gradient(whole),
+  )

@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -62,9 +61,8 @@ def serve():
         time.sleep(0.002)
       time.sleep(seconds)
       os.kill(child, signal.SIGKILL)
-    print(
-      "exit", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True
-    )
+    status = os.waitpid(child, 0)[1]
+    print("exit", os.waitstatus_to_exitcode(status), flush=True)
 
 
 def _num_lines(workdir):
@@ -211,15 +209,12 @@ def assert_close(found, expected):
 
 
 def test_sigterm_to_one_process_stops_all_at_one_step(together):
-  for printed, signal_name in zip(
-    together, ("a signal to another process", "SIGTERM"), strict=True
-  ):
+  names = ("a signal to another process", "SIGTERM")
+  for printed, name in zip(together, names, strict=True):
     lines = [x for x in printed.splitlines() if x.startswith("stopped")]
     assert len(lines) == 2
     for line in lines:
-      assert line.startswith(
-        f"stopped stopped by {signal_name}; step 9 is saved"
-      )
+      assert line.startswith(f"stopped stopped by {name}; step 9 is saved")
 
 
 def test_two_processes_leave_what_one_leaves(together, whole, folder):
@@ -232,8 +227,6 @@ def test_a_checkpoint_of_two_processes_is_continued_by_one(
 ):
   (saved,) = (folder / "moved").glob("checkpoints/*/9")
   assert read_json(saved / "seal.json")
-  kept = folder / "moved_kept"
-  shutil.copytree(folder / "moved", kept)
   assert server.run(folder / "moved") == 0
   assert_close(left(folder / "moved"), left(whole))
 

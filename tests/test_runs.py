@@ -198,3 +198,36 @@ def test_what_repeats_another_method_is_not_trained():
   ]
   assert len(described["same_as"]) == 2
   assert any("a sign" in note for note in described["notes"])
+
+
+def test_another_batch_size_seed_or_data_refuses_to_resume(tmp_path):
+  config = tiny.config("standard")
+  splits = runs.load_splits(config)
+
+  def saved_by(config, splits):
+    (stack,) = cells.stacks([config])
+    job = jobs.make_job(
+      [config],
+      splits,
+      train=splits.transfer,
+      teacher=None,
+      names=stack.names,
+    )
+    return checkpoints.Checkpoints(tmp_path, fingerprint=job.fingerprint)
+
+  state = {"a": np.zeros(3)}
+  with saved_by(config, splits) as saved:
+    saved.save(1, state)
+  changed = dataclasses.replace(splits, digest="other")
+  with pytest.raises(ValueError, match="data is '' there and 'other' here"):
+    saved_by(config, changed).restore(state)
+  for section, field, value in (
+    ("student", "batch_size", 24),
+    ("student", "learning_rate", 0.5),
+    (None, "trial", 1),
+  ):
+    other = config.copy_and_resolve_references()
+    (other[section] if section else other)[field] = value
+    with pytest.raises(ValueError, match="belongs to another run"):
+      saved_by(other, splits).restore(state)
+  assert saved_by(config, splits).restore(state)[0] == 1

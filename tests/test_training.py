@@ -25,6 +25,13 @@ from experiments.training import runs
 from experiments.training import teacher as teacher_lib
 from experiments.training.methods import METHODS
 from tests import tiny
+from tests.training_jobs import assert_equal_steps
+from tests.training_jobs import chunk
+from tests.training_jobs import loss_and_gradient
+from tests.training_jobs import make_job
+from tests.training_jobs import one_step
+from tests.training_jobs import one_step_config
+from tests.training_jobs import vector
 
 
 @pytest.fixture(scope="module")
@@ -34,74 +41,6 @@ def teacher(tmp_path_factory) -> teacher_lib.Teacher:
   config.teacher.num_steps = config.teacher.steps_per_chunk = 200
   folder = tmp_path_factory.mktemp("teachers")
   return teacher_lib.load_or_train(config, runs.load_splits(config), folder)
-
-
-def make_job(configs, teacher):
-  splits = runs.load_splits(configs[0])
-  return jobs.make_job(
-    configs,
-    splits,
-    train=splits.transfer,
-    teacher=teacher,
-    names=[str(c.trial) for c in configs],
-  )
-
-
-def _chunk(job):
-  """States and metrics after one chunk from the start."""
-  states = job.program.init(job.trials, sizes=job.sizes)
-  mesh = job.program.mesh
-  states = mesh_lib.place(states, mesh_lib.cell_sharding(mesh))
-  return job.program.train_chunk(
-    states,
-    *loop.placed(job),
-    np.int32(0),
-    length=job.spec.recipe["steps_per_chunk"],
-  )
-
-
-def _vector(tree) -> np.ndarray:
-  return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
-
-
-def loss_and_gradient(job):
-  """Of the first step, on any devices: a config of `_one_step`."""
-  mesh = job.program.mesh
-  states = job.program.init(job.trials, sizes=job.sizes)
-  trained = states.params, states.loss_params
-  start = _vector(trained)
-  states, metrics = _chunk(job)
-  trained = states.params, states.loss_params
-  # A step of gradient descent of rate one is the gradient.
-  gradient = start - _vector(mesh_lib.fetch(trained, mesh))
-  return mesh_lib.fetch(metrics["loss"], mesh), gradient
-
-
-def assert_equal_steps(found, expected):
-  (loss, gradient), (expected_loss, expected_gradient) = found, expected
-  np.testing.assert_allclose(loss, expected_loss, rtol=1e-6)
-  error = np.linalg.norm(gradient - expected_gradient)
-  assert error <= 1e-5 * np.linalg.norm(expected_gradient)
-  assert np.linalg.norm(expected_gradient) > 1e-3
-
-
-def _one_step(config):
-  """A config of a single step of plain gradient descent."""
-  for fields in (config.student,):
-    fields.num_steps = fields.steps_per_chunk = 1
-    fields.optimizer, fields.momentum = "sgd", 0.0
-    fields.learning_rate = 1.0
-  return config
-
-
-def one_step_config(method):
-  """A config for `loss_and_gradient`; batches for 1 to 8 devices."""
-  config = _one_step(tiny.config("standard"))
-  config.method = method
-  config.loss.num_negatives = 16
-  config.clustering.num_clusters = 3
-  config.student.batch_size = 48
-  return config
 
 
 # With two classes the gradients of DIST and of standardized logits are, in part
@@ -148,7 +87,7 @@ def _lelp_stack():
   configs = []
   for trial in range(2):
     for size, temperature in ((2, 1.0), (3, 4.0)):
-      config = _one_step(tiny.config("lelp", trial))
+      config = one_step(tiny.config("lelp", trial))
       config.subspace.num_subclasses = size
       config.loss.temperature = temperature
       configs.append(config)
@@ -161,29 +100,29 @@ def test_stacked_cells_equal_single_runs(teacher, mode):
   for config in configs:
     config.stack.cells = mode
   stack = make_job(configs, teacher)
-  states, metrics = _chunk(stack)
+  states, metrics = chunk(stack)
   students = jobs.students(stack, states)
   for cell, (config, student) in enumerate(zip(configs, students, strict=True)):
     single = make_job([config], teacher)
-    own_states, own_metrics = _chunk(single)
+    own_states, own_metrics = chunk(single)
     np.testing.assert_allclose(
       metrics["loss"][cell], own_metrics["loss"][0], rtol=1e-5
     )
-    got = _vector(student[0])
-    expected = _vector(next(jobs.students(single, own_states))[0])
+    got = vector(student[0])
+    expected = vector(next(jobs.students(single, own_states))[0])
     error = np.linalg.norm(got - expected)
     assert error <= 1e-5 * np.linalg.norm(expected)
 
 
 def test_mapped_cells_equal_single_padded_runs_to_the_bit(teacher):
-  configs = [_one_step(tiny.config("lelp", trial)) for trial in range(3)]
+  configs = [one_step(tiny.config("lelp", trial)) for trial in range(3)]
   for config in configs:
     config.stack.cells = "map"
-  states, _ = _chunk(make_job(configs, teacher))
+  states, _ = chunk(make_job(configs, teacher))
   for cell, config in enumerate(configs):
-    own, _ = _chunk(make_job([config], teacher))
+    own, _ = chunk(make_job([config], teacher))
     row = [np.asarray(leaf)[cell] for leaf in jax.tree.leaves(states.params)]
-    np.testing.assert_array_equal(_vector(own.params), _vector(row))
+    np.testing.assert_array_equal(vector(own.params), vector(row))
 
 
 def test_the_teacher_runs_once_for_the_whole_stack(teacher):
@@ -296,7 +235,7 @@ def test_teacher_is_trained_once_and_read_back(tmp_path):
   first = teacher_lib.load_or_train(config, splits, tmp_path)
   again = teacher_lib.load_or_train(config, splits, tmp_path)
   assert len(list(tmp_path.iterdir())) == 1
-  np.testing.assert_array_equal(_vector(first.params), _vector(again.params))
+  np.testing.assert_array_equal(vector(first.params), vector(again.params))
   moments = first.statistics.moments
   assert moments.count.sum() == len(splits.train["labels"])
 
@@ -354,11 +293,11 @@ def test_convolutions_on_cpu_are_stepped_and_equal_the_scan(
   stepped_job = make_job([config], teacher)
   monkeypatch.setattr(program, "_scanned", lambda spec: False)
   program.build.cache_clear()
-  scanned, _ = _chunk(stepped_job)
-  stepped, _ = _chunk(make_job([config], teacher))
+  scanned, _ = chunk(stepped_job)
+  stepped, _ = chunk(make_job([config], teacher))
   program.build.cache_clear()
   np.testing.assert_allclose(
-    _vector(scanned.params), _vector(stepped.params), atol=1e-6
+    vector(scanned.params), vector(stepped.params), atol=1e-6
   )
 
 

@@ -179,9 +179,13 @@ class Checkpoints:
     if mesh_lib.any_process(error is not None):
       failed = self._path(self._steps.pop())
       self._current = None
-      raise error or mesh_lib.OtherProcessError(
-        f"another process could not write its part of {failed}"
-      )
+      before = f"step {self._steps[-1]}" if self._steps else "nothing"
+      reason = str(error or "in another process").strip().partition("\n")[0]
+      raise OSError(
+        f"checkpoint {failed} could not be written ({reason}); {before} is "
+        "kept from before. Make room if the disk is full; the same command "
+        "then continues."
+      ) from error
     while len(self._steps) > self._keep:
       old = self._path(self._steps.pop(0))
       mesh_lib.from_main(functools.partial(_delete, old))

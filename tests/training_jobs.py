@@ -1,0 +1,78 @@
+"""Stacks of cells, one step or chunk of them, and how two steps compare."""
+
+import jax
+import numpy as np
+
+from experiments.runtime import mesh as mesh_lib
+from experiments.training import jobs
+from experiments.training import loop
+from experiments.training import runs
+from tests import tiny
+
+
+def make_job(configs, teacher):
+  splits = runs.load_splits(configs[0])
+  return jobs.make_job(
+    configs,
+    splits,
+    train=splits.transfer,
+    teacher=teacher,
+    names=[str(c.trial) for c in configs],
+  )
+
+
+def chunk(job):
+  """States and metrics after one chunk from the start."""
+  states = job.program.init(job.trials, sizes=job.sizes)
+  mesh = job.program.mesh
+  states = mesh_lib.place(states, mesh_lib.cell_sharding(mesh))
+  return job.program.train_chunk(
+    states,
+    *loop.placed(job),
+    np.int32(0),
+    length=job.spec.recipe["steps_per_chunk"],
+  )
+
+
+def vector(tree) -> np.ndarray:
+  return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
+
+
+def loss_and_gradient(job):
+  """Of the first step, on any devices: a config of `_one_step`."""
+  mesh = job.program.mesh
+  states = job.program.init(job.trials, sizes=job.sizes)
+  trained = states.params, states.loss_params
+  start = vector(trained)
+  states, metrics = chunk(job)
+  trained = states.params, states.loss_params
+  # A step of gradient descent of rate one is the gradient.
+  gradient = start - vector(mesh_lib.fetch(trained, mesh))
+  return mesh_lib.fetch(metrics["loss"], mesh), gradient
+
+
+def assert_equal_steps(found, expected):
+  (loss, gradient), (expected_loss, expected_gradient) = found, expected
+  np.testing.assert_allclose(loss, expected_loss, rtol=1e-6)
+  error = np.linalg.norm(gradient - expected_gradient)
+  assert error <= 1e-5 * np.linalg.norm(expected_gradient)
+  assert np.linalg.norm(expected_gradient) > 1e-3
+
+
+def one_step(config):
+  """A config of a single step of plain gradient descent."""
+  for fields in (config.student,):
+    fields.num_steps = fields.steps_per_chunk = 1
+    fields.optimizer, fields.momentum = "sgd", 0.0
+    fields.learning_rate = 1.0
+  return config
+
+
+def one_step_config(method):
+  """A config for `loss_and_gradient`; batches for 1 to 8 devices."""
+  config = one_step(tiny.config("standard"))
+  config.method = method
+  config.loss.num_negatives = 16
+  config.clustering.num_clusters = 3
+  config.student.batch_size = 48
+  return config
