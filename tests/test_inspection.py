@@ -122,6 +122,7 @@ def test_clusters_of_a_class_are_those_of_its_details(finished, method):
     np.testing.assert_array_equal(np.bincount(own, minlength=3), sizes)
 
 
+@pytest.mark.slow
 def test_the_outputs_of_a_teacher_with_subclasses(tmp_path):
   config = tiny.config("subclass")
   config.teacher.subclass.num_subclasses = 2

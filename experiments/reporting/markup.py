@@ -38,9 +38,11 @@ section { background: var(--card); border: 1px solid var(--line);
   border-radius: .5rem; padding: .2rem 1rem 1rem; margin: 1rem 0; }
 .ends { display: grid; gap: 0 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)); }
-.examples { display: flex; flex-wrap: wrap; gap: .5rem; }
+.examples { display: grid; gap: .5rem;
+  grid-template-columns: repeat(auto-fill, minmax(4.6rem, 1fr)); }
 figure { margin: 0; text-align: center; line-height: 1.25; }
-img { display: block; margin: 0 auto; border: 1px solid var(--line); }
+img { display: block; margin: 0 auto; border: 1px solid var(--line);
+  max-width: 100%; height: auto; }
 img.small { image-rendering: pixelated; }
 ul.texts { margin: .2rem 0; padding: 0; list-style: none; font-size: .9rem; }
 ul.texts li { padding: .25rem 0; border-bottom: 1px solid var(--line); }

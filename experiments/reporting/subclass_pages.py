@@ -18,6 +18,8 @@ from experiments.reporting.subclass_information import subclass_information
 
 INDEX = "index.html"
 _NUM_BINS = 32
+# More fine labels stand in the order of the subclasses they mostly fall to.
+_MOST_IN_ORDER = 12
 _COORDINATES = {
   "direction": (
     "A direction is drawn by its coordinates of the class's examples, in units"
@@ -188,6 +190,8 @@ def _subclass_table(
   fine: Sequence[int] = ()
   if told is not None:
     fine = np.flatnonzero(told.counts.any(axis=0)).tolist()
+    if len(fine) > _MOST_IN_ORDER:
+      fine.sort(key=lambda f: told.counts[:, f].argmax())
     header += [html.escape(_fine_name(task, f)) for f in fine]
   lines = []
   for s in np.flatnonzero(found.where[c]):
@@ -263,9 +267,9 @@ def _examples(
     said = [] if along is None else [f"{along[row]:+.2f}"]
     if "fine_labels" in examples:
       said.append(html.escape(_fine_name(task, examples["fine_labels"][row])))
-    caption = " · ".join(said)
     if task.image_shape is not None:
       shown = markup.image(examples["inputs"][row], task.scale)
+      caption = "<br>".join(said)
       items.append(
         f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
       )
@@ -274,7 +278,7 @@ def _examples(
     text = f"example {example}"
     if subject.text_of is not None:
       text = subject.text_of(example)
-    items.append(f"<li><b>{caption}</b> {markup.text(text)}</li>")
+    items.append(f"<li><b>{' · '.join(said)}</b> {markup.text(text)}</li>")
   if task.image_shape is not None:
     return f'<div class="examples">{"".join(items)}</div>'
   return f'<ul class="texts">{"".join(items)}</ul>'
