@@ -22,6 +22,7 @@ from lelp_jax.subspaces import Subspaces
 from lelp_jax.subspaces import subspaces_from_principal
 from lelp_jax.subspaces import variance_share
 from lelp_jax.subsplit import log_subsplit
+from lelp_jax.subsplit import subspace_coordinates
 from lelp_jax.subsplit import subsplit
 from lelp_jax.version import __version__
 
@@ -44,6 +45,7 @@ __all__ = [
   # Step 2: pseudo-subclasses (Algorithm 2).
   "subsplit",
   "log_subsplit",
+  "subspace_coordinates",
   # Step 3: loss and prediction (Algorithm 3).
   "lelp_loss",
   "lelp_loss_terms",

@@ -167,6 +167,42 @@ def masked_log_softmax(logits: jax.Array, where: jax.Array | None) -> jax.Array:
   return jnp.where(where, shifted - normalizer, -jnp.inf)
 
 
+def subspace_coordinates(
+  embeddings: jax.Array, subspaces: Subspaces
+) -> jax.Array:
+  r"""Computes the coordinates of embeddings in the subspace of every class.
+
+  .. math::
+    z_{c,s} = \tilde v_{c,s}^T (h - \mu_c)
+
+  (paper, Algorithm 2). The subclass of the largest coordinate is the most
+  probable one of its class, at any temperature.
+
+  Args:
+    embeddings: Teacher embeddings, float, ``[..., D]``.
+    subspaces: Directions ``[C, S, D]`` and means ``[C, D]``.
+
+  Returns:
+    The coordinates, float32 at least, ``[..., C, S]``.
+
+  Raises:
+    TypeError: If the embeddings are not floating point.
+    ValueError: If shapes do not fit.
+
+  Examples:
+    >>> from lelp_jax import Subspaces
+    >>> subspaces = Subspaces(
+    ...   directions=jnp.array([[[1., 0.], [0., 2.]]]),
+    ...   means=jnp.array([[1., 1.]]))
+    >>> subspace_coordinates(jnp.array([4., 5.]), subspaces).tolist()
+    [[3.0, 8.0]]
+  """
+  _checks.check_floating("embeddings", embeddings)
+  _check_subspaces(embeddings, subspaces)
+  dtype = jnp.promote_types(jnp.result_type(embeddings), jnp.float32)
+  return _coordinates(jnp.asarray(embeddings, dtype), subspaces)
+
+
 def _coordinates(embeddings: jax.Array, subspaces: Subspaces) -> jax.Array:
   """The coordinates v_{c,s} . (h - mu_c), [..., C, S], in one product."""
   num_classes, num_subclasses, width = subspaces.directions.shape
@@ -201,6 +237,20 @@ def _check_arguments(
   """Checks shapes and dtypes against the subspaces."""
   _checks.check_floating("embeddings", embeddings)
   _checks.check_floating("class_logits", class_logits)
+  num_classes, num_subclasses = _check_subspaces(embeddings, subspaces)
+  if np.shape(class_logits) != (*np.shape(embeddings)[:-1], num_classes):
+    raise ValueError(
+      f"class_logits must have shape [..., {num_classes}] with the leading "
+      f"axes of embeddings {np.shape(embeddings)}, got shape "
+      f"{np.shape(class_logits)}."
+    )
+  check_subclass_mask(where, (num_classes, num_subclasses))
+
+
+def _check_subspaces(
+  embeddings: jax.Array, subspaces: Subspaces
+) -> tuple[int, int]:
+  """Checks that embeddings and subspaces fit; returns C and S."""
   _checks.check_rank(
     "subspaces.directions", subspaces.directions, 3, "[C, S, D]"
   )
@@ -217,13 +267,7 @@ def _check_arguments(
       f"directions {np.shape(subspaces.directions)}, got shape "
       f"{np.shape(embeddings)}."
     )
-  if np.shape(class_logits) != (*np.shape(embeddings)[:-1], num_classes):
-    raise ValueError(
-      f"class_logits must have shape [..., {num_classes}] with the leading "
-      f"axes of embeddings {np.shape(embeddings)}, got shape "
-      f"{np.shape(class_logits)}."
-    )
-  check_subclass_mask(where, (num_classes, num_subclasses))
+  return num_classes, num_subclasses
 
 
 def check_subclass_mask(

@@ -8,6 +8,7 @@ import pytest
 
 import lelp_jax
 from lelp_jax import baselines
+from lelp_jax import information
 from lelp_jax import metrics
 from lelp_jax import models
 from lelp_jax import train_step
@@ -65,7 +66,7 @@ def test_all_names_exist_and_are_documented(module):
   "function",
   [
     getattr(module, name)
-    for module in (lelp_jax, baselines, train_step, metrics)
+    for module in (lelp_jax, baselines, train_step, metrics, information)
     for name in dir(module)
     if inspect.isfunction(getattr(module, name))
     and getattr(module, name).__module__.startswith("lelp_jax")
@@ -102,6 +103,7 @@ def test_signatures_are_those_of_the_design():
     " subclass_temperature where=None",
     "log_subsplit": "embeddings class_logits subspaces * temperature"
     " subclass_temperature where=None",
+    "subspace_coordinates": "embeddings subspaces",
     "lelp_loss": "student_logits teacher_log_probs * temperature where=None",
     "lelp_loss_terms": "student_logits teacher_log_probs * temperature"
     " where=None",

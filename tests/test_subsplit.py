@@ -54,6 +54,26 @@ def expected_log_subsplit(embeddings, class_logits, subspaces, *args, **kwargs):
   return np.array(rows).reshape(*lead, *subspaces.directions.shape[:2])
 
 
+def test_coordinates_are_those_of_every_class(rng):
+  embeddings, _, subspaces = make_inputs(rng)
+  found = jax.jit(lelp_jax.subspace_coordinates)(embeddings, subspaces)
+  for h, coordinates in zip(embeddings, found, strict=True):
+    expected = reference.subclass_logits(
+      h, subspaces.directions, subspaces.means
+    )
+    np.testing.assert_allclose(coordinates, expected, rtol=1e-5, atol=1e-5)
+  assert (
+    lelp_jax.subspace_coordinates(
+      embeddings[0].astype(jnp.bfloat16), subspaces
+    ).dtype
+    == jnp.float32
+  )
+  with pytest.raises(
+    ValueError, match=rf"embeddings must have shape \[..., {WIDTH}\]"
+  ):
+    lelp_jax.subspace_coordinates(embeddings[:, 1:], subspaces)
+
+
 def error_over_bound(
   log_probs, embeddings, class_logits, subspaces, temperature, beta
 ):

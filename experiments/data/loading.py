@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,13 +60,7 @@ def load(
     return _called(READY, fields)
   if fields["dataset"] in MADE_UP and not fields["source"]:
     return divided(_called(MADE_UP, fields), fields, selection)
-  if fields["source"]:
-    if workdir is None:
-      raise ValueError("config.data.source needs a workdir to prepare in.")
-    prepared = _own(fields, workdir / "data" / (fields["dataset"] or "own"))
-  else:
-    folder = pathlib.Path(fields["data_dir"]).expanduser() / fields["dataset"]
-    prepared = open_prepared(folder)
+  prepared = _prepared(fields, workdir)
   splits = divided(prepared, fields, selection)
   if not fields["embeddings"]:
     return splits
@@ -116,6 +111,27 @@ def check(fields: Mapping[str, Any], selection: str) -> None:
       f"data set {name!r} has validation examples of its own: "
       f'config.selection must be "heldout", got {selection!r}.'
     )
+
+
+def text_of(
+  fields: Mapping[str, Any], workdir: pathlib.Path | None
+) -> Callable[[int], str] | None:
+  """Returns what gives the raw text of an example by its id.
+
+  Args:
+    fields: `config.data`, plain data.
+    workdir: Where a user's own files were prepared.
+
+  Returns:
+    The function, None where the examples are no prepared texts.
+
+  Raises:
+    FileNotFoundError: If they are not there any more.
+  """
+  if not fields["source"] and fields["dataset"] not in PREPARED:
+    return None
+  prepared = _prepared(fields, workdir)
+  return None if prepared.task.image_shape else prepared.text_of
 
 
 def divided(
@@ -196,6 +212,18 @@ def _called(makers: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
     raise ValueError(
       f"config.data.options {options} do not fit data set {name!r}: {error}"
     ) from error
+
+
+def _prepared(
+  fields: Mapping[str, Any], workdir: pathlib.Path | None
+) -> Prepared:
+  """Opens what `prepare` wrote, or a user's own files."""
+  if not fields["source"]:
+    folder = pathlib.Path(fields["data_dir"]).expanduser() / fields["dataset"]
+    return open_prepared(folder)
+  if workdir is None:
+    raise ValueError("config.data.source needs a workdir to prepare in.")
+  return _own(fields, workdir / "data" / (fields["dataset"] or "own"))
 
 
 def _own(fields: Mapping[str, Any], folder: pathlib.Path) -> Prepared:

@@ -87,6 +87,18 @@ class Prepared:
       )
     return Texts(_ragged(self.folder / split, "text"))
 
+  def text_of(self, example: int) -> str:
+    """Returns the raw text of an example by its id.
+
+    Raises:
+      ValueError: If there is no such example, or it is an image.
+    """
+    for split, arrays in self.splits.items():
+      ids = arrays["ids"]  # On end, and on from the last split's.
+      if len(ids) and ids[0] <= example <= ids[-1]:
+        return self.texts(split)[int(example - ids[0])]
+    raise ValueError(f"{self.folder} has no example of id {example}.")
+
   @property
   def digest(self) -> str:
     """SHA-256 of the contents: other examples or tokens, another digest."""

@@ -9,11 +9,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.data import feed
 from experiments.data import loading
 from experiments.data.types import Splits
 from experiments.runtime import mesh as mesh_lib
@@ -26,6 +24,7 @@ from experiments.training import cells
 from experiments.training import checks
 from experiments.training import jobs
 from experiments.training import loop
+from experiments.training import passes
 from experiments.training import pretraining
 from experiments.training import recipe
 from experiments.training import sweeping
@@ -34,8 +33,6 @@ from experiments.training import watch
 from experiments.training.fitting import check_subspace
 from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import METHODS
-from experiments.training.recipe import model_fns
-from experiments.training.recipe import model_inputs
 from experiments.training.watch import Wanted
 
 
@@ -201,16 +198,13 @@ def student_embeddings(config: ConfigDict, workdir: pathlib.Path) -> np.ndarray:
   folder = cells.cell_directory(workdir, config)
   params, model_state = students.load_student(folder / "student.msgpack")
   splits = load_splits(config, workdir)
-  fields = cells.plain(config.student)
-  num_outputs = model_fns(fields, 1).head(params).kernel.shape[-1]
-  apply = jax.jit(model_fns(fields, num_outputs).apply)
-  kept = {k: splits.test[k] for k in loop.READ if k in splits.test}
+  fields, scale = cells.plain(config.student), splits.task.scale
   parts, rows = [], []
-  for batch in feed.eval_batches(kept, config.student.eval_batch_size):
-    inputs = model_inputs(fields, batch, splits.task.scale)
-    outputs, _ = apply(params, model_state, inputs)
-    parts.append(np.asarray(outputs.embeddings)[batch["mask"]])
-    rows.append(batch["rows"][batch["mask"]])
+  for places, outputs in passes.outputs(
+    fields, params, model_state, splits.test, scale
+  ):
+    parts.append(outputs.embeddings)
+    rows.append(places)
   return np.concatenate(parts)[np.argsort(np.concatenate(rows))]
 
 
