@@ -1,6 +1,8 @@
 """Devices: how a stack of cells and its batches are laid over them."""
 
+import functools
 import math
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 from typing import TypeVar
@@ -110,12 +112,14 @@ def place(tree: Tree, sharding: Sharding) -> Tree:
   compute them from the same seed.
 
   Args:
-    tree: Arrays, of NumPy or JAX, typed keys included.
+    tree: Arrays, of NumPy or JAX, typed keys included; or their shapes.
     sharding: Where they go: one of this file's, on a mesh of any size.
 
   Returns:
-    The same tree of `jax.Array`.
+    The same tree of `jax.Array`; shapes get the sharding.
   """
+  if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(tree)):
+    return jax.tree.map(lambda shape: shape.update(sharding=sharding), tree)
   if sharding.is_fully_addressable:
     return jax.device_put(tree, sharding)
   return jax.tree.map(lambda leaf: _place_everywhere(leaf, sharding), tree)
@@ -135,6 +139,49 @@ def _place_everywhere(leaf: Any, sharding: Sharding) -> jax.Array:
   return jax.make_array_from_callback(
     values.shape, sharding, lambda index: values[index]
   )
+
+
+def over_cells(
+  mesh: Mesh,
+  mapped: bool,
+  function: Callable[..., Any],
+  common: Any,
+  *cells: Any,
+) -> Any:
+  """Applies a function to what cells have in common and to each of a stack.
+
+  Args:
+    mesh: Where the cells lie, along its axis `cell`.
+    mapped: Whether the cells of a device run one by one, not as one batch.
+    function: ``(common, *arrays of one cell)`` to a tree of arrays.
+    common: A tree of arrays.
+    *cells: Trees of arrays with a leading cell axis.
+
+  Returns:
+    The function's results, with a leading cell axis.
+  """
+  (num_cells,) = {leaf.shape[0] for leaf in jax.tree.leaves(cells)}
+  if num_cells == 1:
+    first = jax.tree.map(lambda x: x[0], cells)
+    return jax.tree.map(lambda x: x[None], function(common, *first))
+  if not mapped:
+    return jax.vmap(functools.partial(function, common))(*cells)
+
+  def one_by_one(common, *cells):
+    return jax.lax.map(lambda cell: function(common, *cell), cells)
+
+  if mesh.shape["cell"] == 1:
+    return one_by_one(common, *cells)
+  # The devices of each group go through the cells of their own.
+  along = PartitionSpec("cell")
+  return jax.shard_map(
+    one_by_one,
+    mesh=mesh,
+    in_specs=(PartitionSpec(), *(along for _ in cells)),
+    out_specs=along,
+    axis_names={"cell"},
+    check_vma=False,
+  )(common, *cells)
 
 
 def is_main_process() -> bool:
