@@ -20,6 +20,15 @@ COLLECTIVES = (
   "collective-broadcast",
 )
 
+# mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'b'}: along axes of a mesh of
+# the compiler's own.
+_MESH = re.compile(
+  r"replica_groups=@?mesh\[(?P<sides>[^\]]*)\]"
+  r"(?:, device_ids=\((?P<order>[\d,\[\]]+(?:T\([\d,]+\))?)\))?"
+  r" \{(?P<along>[\w',]*)\}"
+)
+_AXIS = re.compile(r"'(\w+)'=(\d+)")
+
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
@@ -104,23 +113,27 @@ def _groups(
     order = np.arange(math.prod(sides)).reshape(sides)
     order = order.transpose(_numbers(iota[3])) if iota[3] else order
     return _rows(order.reshape(_numbers(iota[1])))
-  # mesh['a'=2,'b'=4] {'b'}: along some axes of a mesh of its own.
-  if mesh := re.search(
-    r"replica_groups=@?mesh\[([^\]]*)\]\s*\{([^}]*)\}", text
-  ):
-    sides = dict(re.findall(r"'(\w+)'=(\d+)", mesh[1]))
-    along = re.findall(r"'(\w+)'(?!:)", mesh[2])
-    if ":" not in mesh[2] and "device_ids" not in mesh[0]:
-      rest = [axis for axis in sides if axis not in along]
-      order = np.arange(num_devices).reshape([int(n) for n in sides.values()])
-      names = list(sides)
-      order = order.transpose([names.index(axis) for axis in [*rest, *along]])
-      size = math.prod(int(sides[axis]) for axis in along)
-      return _rows(order.reshape(-1, size))
+  if mesh := _MESH.search(text):
+    sides = {name: int(size) for name, size in _AXIS.findall(mesh["sides"])}
+    along = re.findall(r"'(\w+)'", mesh["along"])
+    order = _order(mesh["order"] or "", math.prod(sides.values()))
+    order = order.reshape(list(sides.values()))
+    rest = [axis for axis in sides if axis not in along]
+    names = list(sides)
+    order = order.transpose([names.index(axis) for axis in [*rest, *along]])
+    return _rows(order.reshape(-1, math.prod(sides[axis] for axis in along)))
   raise ValueError(
     f"the groups of {instruction.name} are written in an unknown form: "
     f"{instruction.rest[:300]}"
   )
+
+
+def _order(text: str, size: int) -> np.ndarray:
+  """The devices in the order of their mesh: "[4,2]T(1,0)", "0,2,1,3", ""."""
+  if iota := re.fullmatch(r"\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
+    order = np.arange(size).reshape(_numbers(iota[1]))
+    return order.transpose(_numbers(iota[2])) if iota[2] else order
+  return np.array(_numbers(text)) if text else np.arange(size)
 
 
 def _listed(text: str) -> tuple[tuple[int, ...], ...]:

@@ -60,12 +60,11 @@ def compiled(request: Request) -> dict[str, Any]:
 
   Raises:
     ValueError: If the configs do not fit together, the topology is unknown,
-      or the compiler fails.
-    ImportError: If it is not installed.
+      or the compiler is not installed or fails.
   """
   chips.parse_topology(request.topology)
   if not is_installed():
-    raise ImportError(_MISSING)
+    raise ValueError(_MISSING)
   with tempfile.TemporaryDirectory() as folder:
     question = pathlib.Path(folder) / "request"
     question.write_bytes(pickle.dumps(request))

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -143,41 +142,78 @@ def _traffic(
   opcode = instruction.opcode
   if opcode in (*_FREE, *_CALLS) or opcode.endswith("-done"):
     return 0
-  inside: Sequence[Instruction] = ()
-  if opcode == "fusion":
-    inside = tuple(module.computations[instruction.called[0]].values())
-  parameters = {
-    int(i.rest.split(")")[0]): i for i in inside if i.opcode == "parameter"
-  }
+  sources = [computation.get(name) for name in instruction.operands]
+  if opcode.endswith("-start"):
+    # (result, operand, ...) or (operands, result, ...): what is moved is the
+    # smaller of both, once out of the memory and once into it.
+    made = [a for a in instruction.arrays if a.dims]
+    size = min((a.size for a in made), default=0)
+    return size * sum(a.in_memory for a in made[:2])
+  fused = opcode == "fusion"
+  inside = module.computations[instruction.called[0]] if fused else {}
   total = 0
-  for number, operand in enumerate(instruction.operands):
-    source = computation.get(operand)
-    if (
-      source is None
-      or len(source.arrays) != 1
-      or not source.arrays[0].in_memory
-    ):
+  for number, source in enumerate(sources):
+    if source is None or len(source.arrays) != 1:
       continue
-    total += _read(source.arrays[0].size, parameters.get(number), inside)
-  updates = [i for i in inside if i.opcode == "dynamic-update-slice"]
-  if updates and updates[-1].is_root:
-    names = {i.name: i for i in inside}
-    return total + names[updates[-1].operands[1]].arrays[0].size
-  return total + sum(a.size for a in instruction.arrays if a.in_memory)
+    (array,) = source.arrays
+    if array.in_memory:
+      total += (
+        _read(module, inside, number, array.size) if fused else array.size
+      )
+  written = _written(module, inside) if fused else []
+  for number, array in enumerate(instruction.arrays):
+    if array.in_memory:
+      update = written[number] if number < len(written) else None
+      total += array.size if update is None else update
+  return total
 
 
-def _read(
-  size: int, parameter: Instruction | None, inside: Sequence[Instruction]
-) -> int:
-  """What a fusion reads of an operand."""
-  if parameter is None:
-    return size
-  users = [i for i in inside if parameter.name in i.operands]
-  if users and all(i.opcode in ("dynamic-slice", "slice") for i in users):
-    return sum(i.arrays[0].size for i in users)
-  if users and all(
-    i.opcode == "dynamic-update-slice" and i.operands[0] == parameter.name
-    for i in users
-  ):
-    return 0
-  return size
+def _read(module: Module, inside: Computation, number: int, size: int) -> int:
+  """What a fusion reads of its operand of a number."""
+  (parameter,) = (
+    i
+    for i in inside.values()
+    if i.opcode == "parameter" and i.rest.startswith(f"{number})")
+  )
+  return min(size, _used(module, inside, parameter.name, size))
+
+
+def _used(module: Module, inside: Computation, name: str, size: int) -> int:
+  """What is read of a value: slices of it, or all."""
+  total = 0
+  for user in inside.values():
+    if name not in user.operands:
+      continue
+    if user.opcode == "bitcast":
+      total += _used(module, inside, user.name, size)
+    elif user.opcode in ("dynamic-slice", "slice"):
+      total += user.arrays[0].size
+    elif user.opcode == "fusion":
+      called = module.computations[user.called[0]]
+      number = user.operands.index(name)
+      total += _read(module, called, number, size)
+    elif user.opcode != "dynamic-update-slice" or user.operands[0] != name:
+      return size
+  return total
+
+
+def _written(module: Module, inside: Computation) -> list[int | None]:
+  """What a fusion writes of each result, None for all of it."""
+  (root,) = (i for i in inside.values() if i.is_root)
+  parts = [root]
+  if root.opcode == "tuple":
+    parts = [inside[name] for name in root.operands]
+  return [_update(module, inside, part) for part in parts]
+
+
+def _update(
+  module: Module, inside: Computation, part: Instruction
+) -> int | None:
+  """The size of what is put into an array, None if all of it is new."""
+  if part.opcode == "bitcast":
+    return _update(module, inside, inside[part.operands[0]])
+  if part.opcode == "dynamic-update-slice":
+    return inside[part.operands[1]].arrays[0].size
+  if part.opcode == "fusion" and len(part.arrays) == 1:
+    return _written(module, module.computations[part.called[0]])[0]
+  return None

@@ -54,6 +54,11 @@ def measured(request: Request) -> dict[str, Any]:
   except jax.errors.JaxRuntimeError as error:
     return {**described, "needed": _needed(str(error))}
   seconds = time.monotonic() - start
+  import os
+
+  os.environ.get("PLAN_TEXT") and open(os.environ["PLAN_TEXT"], "w").write(
+    compiled.as_text()
+  )
   module = hlo.parse(compiled.as_text())
   cycles = costs.cycles(module)
   own = compiled.cost_analysis() or {}
@@ -165,7 +170,9 @@ def _exchanged(
 
 def _needed(message: str) -> int:
   """The memory that a compiler asks for when there is too little."""
-  used = re.search(r"Used ([\d.]+)([KMGT]?) of", message)
+  # "Used 45.1G of 31.25G hbm", "total memory required for HLO temporaries
+  # (45.1G) exceeds available HBM (31.25G)".
+  used = re.search(r"(?:Used |temporaries \()([\d.]+)([KMGT]?)", message)
   if "RESOURCE_EXHAUSTED" not in message or not used:
     raise ValueError(f"the compiler says: {message.splitlines()[0][:300]}")
   return round(float(used[1]) * _UNITS[used[2]])

@@ -164,24 +164,27 @@ def over_cells(
   if num_cells == 1:
     first = jax.tree.map(lambda x: x[0], cells)
     return jax.tree.map(lambda x: x[None], function(common, *first))
-  if not mapped:
-    return jax.vmap(functools.partial(function, common))(*cells)
-
-  def one_by_one(common, *cells):
+  groups = mesh.shape["cell"]
+  together = jax.vmap(functools.partial(function, common))
+  if not mapped or groups == num_cells:
+    return together(*cells)
+  if groups == 1:
     return jax.lax.map(lambda cell: function(common, *cell), cells)
 
-  if mesh.shape["cell"] == 1:
-    return one_by_one(common, *cells)
-  # The devices of each group go through the cells of their own.
-  along = PartitionSpec("cell")
-  return jax.shard_map(
-    one_by_one,
-    mesh=mesh,
-    in_specs=(PartitionSpec(), *(along for _ in cells)),
-    out_specs=along,
-    axis_names={"cell"},
-    check_vma=False,
-  )(common, *cells)
+  # One cell of each group of devices at a time: what is one batch of cells to
+  # the program is a single one to a device.
+  def dealt(leaf: jax.Array) -> jax.Array:
+    leaf = leaf.reshape(groups, -1, *leaf.shape[1:]).swapaxes(0, 1)
+    sharding = NamedSharding(mesh, PartitionSpec(None, "cell"))
+    return jax.lax.with_sharding_constraint(leaf, sharding)
+
+  def gathered(leaf: jax.Array) -> jax.Array:
+    return leaf.swapaxes(0, 1).reshape(num_cells, *leaf.shape[2:])
+
+  results = jax.lax.map(
+    lambda cell: together(*cell), jax.tree.map(dealt, cells)
+  )
+  return jax.tree.map(gathered, results)
 
 
 def is_main_process() -> bool:
