@@ -3,8 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python
 WORKDIR ?= runs/quickstart
+TOPOLOGIES ?= v4:2x2x1,v4:4x4x4
+TEXTS := dataset=amazon,teacher=albert_xxlarge,student=albert_base
+IMAGES := dataset=cifar10_bin,teacher=resnet92,student=resnet56
 
-.PHONY: help venv quickstart test test-slow lint format bench clean
+.PHONY: help venv tpu quickstart plan test test-slow lint format bench clean
 
 help:  ## Shows the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -22,10 +25,24 @@ venv: .venv/installed  ## Creates .venv with everything the other targets need.
 	  --constraint constraints.txt --editable '.[experiments,text,test]'
 	@touch $@
 
+tpu: .venv/installed-tpu  ## Adds the compiler for TPUs to it, 200 MB.
+
+.venv/installed-tpu: .venv/installed
+	@echo "Installing the compiler for TPUs (once, 200 MB) ..."
+	@$(BIN)/pip install -qq --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[tpu]'
+	@touch $@
+
 quickstart: venv  ## Distils on scikit-learn's digits and prints the table.
 	@$(RUN) -m experiments.sweep \
 	  --config=experiments/configs/quickstart.py --workdir=$(WORKDIR)
 	@$(RUN) -m experiments.report --workdir=$(WORKDIR)
+
+plan: tpu  ## Says what training costs on TPUs; needs none, takes minutes.
+	@$(RUN) -m experiments.plan --topologies=$(TOPOLOGIES) --cells=16 \
+	  --config=experiments/configs/pair.py:$(TEXTS)
+	@$(RUN) -m experiments.plan --topologies=$(TOPOLOGIES) --cells=16 \
+	  --config=experiments/configs/pair.py:$(IMAGES)
 
 test: venv  ## Runs the suite, doctests included.
 	@$(RUN) -m pytest -q -n 2 -m 'not slow'

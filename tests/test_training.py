@@ -74,7 +74,7 @@ def test_8_devices_equal_1(teacher, monkeypatch, method, model):
   program.build.cache_clear()
   alone = mesh_lib.make_mesh
   monkeypatch.setattr(
-    mesh_lib, "make_mesh", lambda n, b: alone(n, b, jax.devices()[:1])
+    mesh_lib, "make_mesh", lambda n, b, _: alone(n, b, jax.devices()[:1])
   )
   single = make_job([config], teacher)
   program.build.cache_clear()
@@ -291,7 +291,7 @@ def test_convolutions_on_cpu_are_stepped_and_equal_the_scan(
   config = tiny.config()
   config.student.num_steps = config.student.steps_per_chunk = 3
   stepped_job = make_job([config], teacher)
-  monkeypatch.setattr(program, "_scanned", lambda spec: False)
+  monkeypatch.setattr(program, "_scanned", lambda spec, mesh: False)
   program.build.cache_clear()
   scanned, _ = chunk(stepped_job)
   stepped, _ = chunk(make_job([config], teacher))

@@ -1,5 +1,6 @@
 """Devices and processes: what lies where, and who decides."""
 
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -113,12 +114,14 @@ def place(tree: Tree, sharding: Sharding) -> Tree:
   compute them from the same seed.
 
   Args:
-    tree: Arrays, of NumPy or JAX, typed keys included.
+    tree: Arrays, of NumPy or JAX, typed keys included; or their shapes.
     sharding: Where they go: one of this file's, on a mesh of any size.
 
   Returns:
-    The same tree of `jax.Array`.
+    The same tree of `jax.Array`; shapes get the sharding.
   """
+  if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(tree)):
+    return jax.tree.map(lambda shape: shape.update(sharding=sharding), tree)
   if sharding.is_fully_addressable:
     return jax.device_put(tree, sharding)
   return jax.tree.map(lambda leaf: _place_everywhere(leaf, sharding), tree)
@@ -195,6 +198,52 @@ def on_host(shapes: Any) -> Any:
     shapes: A tree of `jax.ShapeDtypeStruct`.
   """
   return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
+
+
+def over_cells(
+  mesh: Mesh,
+  mapped: bool,
+  function: Callable[..., Any],
+  common: Any,
+  *cells: Any,
+) -> Any:
+  """Applies a function to what cells have in common and to each of a stack.
+
+  Args:
+    mesh: Where the cells lie, along its axis `cell`.
+    mapped: Whether the cells of a device run one by one, not as one batch.
+    function: ``(common, *arrays of one cell)`` to a tree of arrays.
+    common: A tree of arrays.
+    *cells: Trees of arrays with a leading cell axis.
+
+  Returns:
+    The function's results, with a leading cell axis.
+  """
+  (num_cells,) = {leaf.shape[0] for leaf in jax.tree.leaves(cells)}
+  if num_cells == 1:
+    first = jax.tree.map(lambda x: x[0], cells)
+    return jax.tree.map(lambda x: x[None], function(common, *first))
+  groups = mesh.shape["cell"]
+  together = jax.vmap(functools.partial(function, common))
+  if not mapped or groups == num_cells:
+    return together(*cells)
+  if groups == 1:
+    return jax.lax.map(lambda cell: function(common, *cell), cells)
+
+  # One cell of each group of devices at a time: what is one batch of cells to
+  # the program is a single one to a device.
+  def dealt(leaf: jax.Array) -> jax.Array:
+    leaf = leaf.reshape(groups, -1, *leaf.shape[1:]).swapaxes(0, 1)
+    sharding = NamedSharding(mesh, PartitionSpec(None, "cell"))
+    return jax.lax.with_sharding_constraint(leaf, sharding)
+
+  def gathered(leaf: jax.Array) -> jax.Array:
+    return leaf.swapaxes(0, 1).reshape(num_cells, *leaf.shape[2:])
+
+  results = jax.lax.map(
+    lambda cell: together(*cell), jax.tree.map(dealt, cells)
+  )
+  return jax.tree.map(gathered, results)
 
 
 def is_main_process() -> bool:

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from experiments.data.feed import Feed
 from experiments.data.types import Ragged
 from experiments.data.types import Splits
+from experiments.data.types import Task
 from experiments.runtime import mesh as mesh_lib
 from experiments.training import cells
 from experiments.training import loop
@@ -71,37 +72,23 @@ def make_job(
   train = {k: train[k] for k in loop.READ if k in train}
   train["rows"] = np.arange(len(train["labels"]), dtype=np.int32)
   width = teacher.statistics.width if teacher else 0
-  sizes = tuple(method.num_subclasses(c, task, width) for c in configs)
-  spec = Spec(
-    method=first.method,
-    loss=json.dumps(cells.static_loss(first), sort_keys=True),
-    teacher_width=width,
-    student=_model_json(first.student, len(train["labels"])),
-    teacher=_model_json(first.teacher, 0) if teacher else None,
-    num_classes=task.num_classes,
-    num_subclasses=max(sizes),
-    num_cells=len(configs),
-    num_examples=len(train["labels"]),
-    shapes=_shapes(train),
-    input_scale=task.scale,
-    cells=first.stack.cells,
-    on_device=_on_device(first.data.placement, train),
-  )
+  spec, sizes = stack_spec(configs, task, train, width)
   start = _pretrained(spec.recipe)
   if not spec.recipe["num_steps"]:
     _check_head(start, spec)
   statistics = teacher.statistics if teacher else None
+  shared_targets, targets = stack_targets(configs, task, statistics, max(sizes))
   scalars = [hyperparameter_arrays(config) for config in configs]
   return loop.Job(
     spec=spec,
     program=build(spec),
     trials=np.array([config.trial for config in configs], np.int32),
     sizes=sizes,
-    shared_targets=method.shared_targets(task, statistics, max(sizes)),
+    shared_targets=shared_targets,
     pretrained=(start.params, start.model_state) if start else (),
     loss_params=loss_params,
     details=tuple(method.details(c, statistics) for c in configs),
-    targets=_stacked_targets(configs, splits, statistics, max(sizes)),
+    targets=targets,
     hyperparameters={k: np.stack([s[k] for s in scalars]) for k in scalars[0]},
     teacher=(teacher.params, teacher.model_state) if teacher else (),
     # Trials that share the order of their batches have it from one seed.
@@ -119,6 +106,76 @@ def make_job(
     },
     example_ids=example_ids,
     split_teacher=first.mesh.teacher == "fsdp",
+  )
+
+
+def stack_spec(
+  configs: Sequence[ConfigDict],
+  task: Task,
+  train: Mapping[str, Any],
+  teacher_width: int,
+) -> tuple[Spec, tuple[int, ...]]:
+  """Returns what the program of a stack is compiled for.
+
+  Args:
+    configs: The cells; `cells.stacks` grouped them.
+    task: What there is to learn.
+    train: The arrays that the stack trains on.
+    teacher_width: Width of the teacher's embeddings, 0 without a teacher.
+
+  Returns:
+    The spec, and S of each cell.
+
+  Raises:
+    ValueError: If a config names something that does not exist.
+  """
+  first = configs[0]
+  count = method_named(first.method).num_subclasses
+  sizes = tuple(count(config, task, teacher_width) for config in configs)
+  spec = Spec(
+    method=first.method,
+    loss=json.dumps(cells.static_loss(first), sort_keys=True),
+    teacher_width=teacher_width,
+    student=_model_json(first.student, len(train["labels"])),
+    teacher=_model_json(first.teacher, 0) if teacher_width else None,
+    num_classes=task.num_classes,
+    num_subclasses=max(sizes),
+    num_cells=len(configs),
+    num_examples=len(train["labels"]),
+    shapes=_shapes(train),
+    input_scale=task.scale,
+    cells=first.stack.cells,
+    on_device=_on_device(first.data.placement, train),
+  )
+  return spec, sizes
+
+
+def stack_targets(
+  configs: Sequence[ConfigDict],
+  task: Task,
+  statistics: TeacherStatistics | None,
+  size: int,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Returns what a method prepares for the cells of a stack.
+
+  Args:
+    configs: The cells.
+    task: What there is to learn.
+    statistics: What is known of the teacher, None without one.
+    size: The largest S of the stack.
+
+  Returns:
+    The targets that all cells share, and those of each cell, stacked on a
+    leading axis.
+  """
+  method = method_named(configs[0].method)
+  parts = [
+    method.targets(config, task, statistics, rotation_key(config), size)
+    for config in configs
+  ]
+  return (
+    method.shared_targets(task, statistics, size),
+    jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts),
   )
 
 
@@ -275,21 +332,6 @@ def rotation_key(config: ConfigDict) -> jax.Array:
   seed = config.subspace.seed
   seed = config.trial if seed < 0 else seed
   return jax.random.fold_in(jax.random.key(seed), ROTATION)
-
-
-def _stacked_targets(
-  configs: Sequence[ConfigDict],
-  splits: Splits,
-  statistics: TeacherStatistics | None,
-  size: int,
-) -> dict[str, Any]:
-  """What the method prepares for each cell, stacked on a leading axis."""
-  prepare = method_named(configs[0].method).targets
-  parts = [
-    prepare(config, splits.task, statistics, rotation_key(config), size)
-    for config in configs
-  ]
-  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
 
 
 def _num_parameters(spec: Spec, num_subclasses: int) -> int:

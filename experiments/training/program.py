@@ -61,6 +61,8 @@ class Program:
       batch) -> dict of Mean`` with a leading cell axis.
     embed: ``(params, model_state, batch) -> Outputs`` of one cell.
     metric_shapes: ``train_chunk``'s arguments to the shapes of its metrics.
+    lower: ``train_chunk``'s arguments, which may be shapes with shardings, to
+      what an accelerator compiles: the chunk, or a step if a `Feed` feeds it.
   """
 
   mesh: jax.sharding.Mesh
@@ -69,11 +71,16 @@ class Program:
   eval_batch: Callable[..., dict[str, metrics_lib.Mean]]
   embed: Callable[..., Outputs]
   metric_shapes: Callable[..., dict[str, jax.ShapeDtypeStruct]]
+  lower: Callable[..., jax.stages.Lowered]
 
 
 @functools.lru_cache(maxsize=64)
-def build(spec: Spec) -> Program:
+def build(spec: Spec, devices: tuple[jax.Device, ...] | None = None) -> Program:
   """Builds the program of a spec, once.
+
+  Args:
+    spec: What it is compiled for.
+    devices: The devices it runs on, or would; all that JAX sees if None.
 
   Raises:
     ValueError: If a field of the recipe is out of range.
@@ -85,49 +92,50 @@ def build(spec: Spec) -> Program:
       f"{spec.num_examples}], the number of examples to train on."
     )
   mapped = _mapped(spec)
-  mesh = mesh_lib.make_mesh(
-    1 if mapped else spec.num_cells, recipe["batch_size"]
-  )
+  mesh = mesh_lib.make_mesh(spec.num_cells, recipe["batch_size"], devices)
   student = model_fns(recipe, spec.num_classes * spec.num_subclasses)
   tx = optimizer(recipe)
   with_outputs = functools.partial(_with_outputs, spec, _teacher_apply(spec))
   train_step = make_train_step(student.apply, method(spec.method).loss, tx)
   eval_step = make_eval_step(student.apply, _eval_metrics(spec.num_classes))
 
-  def on_cells(function):
-    return _over_cells(function, spec.num_cells, mapped)
+  on_cells = functools.partial(mesh_lib.over_cells, mesh, mapped)
 
   def step(states, teacher, shared, targets, scalars, seed, number, batch):
     batch = _augmented(spec, batch, seed, number)
     batch = with_outputs(teacher, batch)
 
-    def one_cell(state, scalars, targets):
+    def one_cell(common, state, scalars, targets):
+      batch, shared = common
       return train_step(state, batch, scalars, shared | targets)
 
-    return on_cells(one_cell)(states, scalars, targets)
+    return on_cells(one_cell, (batch, shared), states, scalars, targets)
 
   def eval_batch(states, teacher, shared, targets, scalars, batch):
     batch = with_outputs(teacher, batch)
 
-    def one_cell(state, scalars, targets):
+    def one_cell(common, state, scalars, targets):
+      batch, shared = common
       params, model_state = state.params, state.model_state
       return eval_step(params, model_state, batch, scalars, shared | targets)
 
-    return on_cells(one_cell)(states, scalars, targets)
+    return on_cells(one_cell, (batch, shared), states, scalars, targets)
 
   def embed(params, model_state, batch):
     inputs = model_inputs(recipe, batch, spec.input_scale)
     return student.apply(params, model_state, inputs, train=False)[0]
 
+  train_chunk, lower = _chunk(spec, mesh, step)
   return Program(
     mesh=mesh,
     init=jax.jit(
       functools.partial(initial_states, spec, tx), static_argnames="sizes"
     ),
-    train_chunk=_chunk(spec, mesh, step),
+    train_chunk=train_chunk,
     eval_batch=jax.jit(eval_batch),
     embed=jax.jit(embed),
     metric_shapes=functools.partial(_metric_shapes, spec, step),
+    lower=lower,
   )
 
 
@@ -147,29 +155,17 @@ def _mapped(spec: Spec) -> bool:
   return spec.cells == "map"
 
 
-def _scanned(spec: Spec) -> bool:
+def _scanned(spec: Spec, mesh: jax.sharding.Mesh) -> bool:
   """Whether the steps of a chunk are one program, not one each."""
-  if jax.default_backend() != "cpu":
+  if mesh.devices.flat[0].platform != "cpu":
     return True
   return all(model in _WITHOUT_CONVOLUTIONS for model in _models(spec))
 
 
-def _over_cells(function: Callable, num_cells: int, mapped: bool) -> Callable:
-  """Applies a function of one cell to a stack."""
-  if num_cells == 1:
-
-    def single(*cells):
-      first = jax.tree.map(lambda x: x[0], cells)
-      return jax.tree.map(lambda x: x[None], function(*first))
-
-    return single
-  if mapped:
-    return lambda *cells: jax.lax.map(lambda cell: function(*cell), cells)
-  return jax.vmap(function)
-
-
-def _chunk(spec: Spec, mesh: jax.sharding.Mesh, step: Callable) -> Callable:
-  """Takes a chunk of steps; returns the states and each metric's mean."""
+def _chunk(
+  spec: Spec, mesh: jax.sharding.Mesh, step: Callable
+) -> tuple[Callable, Callable]:
+  """Makes `train_chunk` and `lower` of a `Program`."""
   sharding = mesh_lib.batch_sharding(mesh)
   jitted = jax.jit(step, donate_argnums=0)
 
@@ -228,9 +224,15 @@ def _chunk(spec: Spec, mesh: jax.sharding.Mesh, step: Callable) -> Callable:
       taken.append(metrics)
     return states, summary(states, taken, first)
 
+  def lower_fed(states, *arguments, length):
+    del length
+    *fixed, feed, seed, first = arguments
+    batch = mesh_lib.place(jax.eval_shape(feed.example), sharding)
+    return jitted.lower(states, *fixed, seed, first, batch)
+
   if not spec.on_device:
-    return fed
-  return scanned if _scanned(spec) else stepped
+    return fed, lower_fed
+  return scanned if _scanned(spec, mesh) else stepped, scanned.lower
 
 
 def _summary(

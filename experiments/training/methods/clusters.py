@@ -85,20 +85,21 @@ def _found(
   from experiments.training import clustering
 
   scope, num_clusters = config.clustering.scope, config.clustering.num_clusters
-  clusterer = teacher.once(
-    f"{algorithm} {scope}",
-    lambda: clustering.Clusterer(
+
+  def clusterer():
+    return clustering.Clusterer(
       np.asarray(teacher.transfer_outputs.embeddings),
       np.asarray(teacher.transfer_labels),
       num_classes=teacher.moments.mean.shape[0],
       method=algorithm,
       scope=scope,
-    ),
-  )
-  return teacher.once(
-    f"{algorithm} {scope} {num_clusters} {form}",
-    lambda: clusterer.cluster(num_clusters, targets=form),
-  )
+    )
+
+  def clusters():
+    found = teacher.once((algorithm, scope), clusterer)
+    return found.cluster(num_clusters, targets=form)
+
+  return teacher.once((algorithm, scope, num_clusters, form), clusters)
 
 
 def _details(

@@ -1,0 +1,183 @@
+"""Stand-ins of the right shape for data and teachers that are not there."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+import lelp_jax
+from experiments.data import loading
+from experiments.data.datasets import DATASETS
+from experiments.data.prepared import Prepared
+from experiments.data.types import Ragged
+from experiments.data.types import Splits
+from experiments.data.types import Task
+from experiments.training import cells
+from experiments.training.clustering import Clustering
+from experiments.training.fitting import TeacherStatistics
+
+_EMBEDDING_WIDTH = 768  # Sentence-T5's.
+_OWN_IMAGE_SIZE = 32  # Where config.data.image_size does not say.
+
+
+@dataclasses.dataclass(frozen=True)
+class Assumed:
+  """What nobody knows before the data are there.
+
+  Attributes:
+    length: Tokens of every text; None for the longest that the data allow.
+    num_examples: Of a user's own training data.
+    num_classes: Of a user's own data.
+  """
+
+  length: int | None = None
+  num_examples: int = 10_000
+  num_classes: int = 2
+
+
+def splits(config: ConfigDict, assumed: Assumed) -> Splits:
+  """Returns data as a config describes them, every value zero.
+
+  The number of examples is the published one, divided as real data are; texts
+  all have the same length. No file is read.
+
+  Args:
+    config: Its `data` and `selection` matter.
+    assumed: What they leave open.
+
+  Returns:
+    The splits. What they hold takes next to no memory.
+
+  Raises:
+    ValueError: If the config names data that there cannot be.
+  """
+  fields = config.data.to_dict()
+  loading.check(fields, config.selection)
+  if fields["dataset"] in loading.READY and not fields["source"]:
+    return loading.load(fields, config.selection, None)
+  task, counts, longest = _described(config, assumed)
+  # Labels are real, as what is held out depends on them.
+  arrays = {}
+  for split, count in counts.items():
+    labels = np.repeat(np.arange(len(count), dtype=np.int32), count)
+    arrays[split] = {"labels": labels, "inputs": labels}
+  manifest = dict.fromkeys(("task", "tokenizer", "splits"))
+  prepared = Prepared(pathlib.Path(task.name), manifest, task, arrays)
+  divided = loading.divided(prepared, fields, config.selection)
+  reads = {config.teacher.reads, config.student.reads}
+
+  def filled(given: dict[str, Any]) -> dict[str, Any]:
+    size = len(given["labels"])
+    made = {"inputs": _inputs(task, size, longest), "labels": given["labels"]}
+    if "embeddings" in reads:
+      vectors = (size, _EMBEDDING_WIDTH)
+      made["embeddings"] = np.broadcast_to(np.float32(0), vectors)
+    if task.fine_to_class:
+      made["fine_labels"] = given["labels"]
+    return made
+
+  parts = ("train", "transfer", "validation", "test")
+  return dataclasses.replace(
+    divided, **{part: filled(getattr(divided, part)) for part in parts}
+  )
+
+
+def _described(
+  config: ConfigDict, assumed: Assumed
+) -> tuple[Task, dict[str, tuple[int, ...]], int]:
+  """Task, examples of each class by split, longest text."""
+  if config.data.source:
+    length = assumed.length or config.data.max_length
+    return *_own(config, assumed), length
+  dataset = DATASETS[config.data.dataset]
+  length = assumed.length or dataset.max_length or 0
+  return dataset.task, dict(dataset.published), length
+
+
+def _own(
+  config: ConfigDict, assumed: Assumed
+) -> tuple[Task, dict[str, tuple[int, ...]]]:
+  """A user's own data, as many of each class."""
+  text = config.student.model.startswith("albert")
+  side = config.data.image_size or _OWN_IMAGE_SIZE
+  task = Task(
+    name=config.data.dataset,
+    num_classes=assumed.num_classes,
+    image_shape=None if text else (side, side, 3),
+    scale=1.0 if text else 255.0,
+  )
+  each = max(1, assumed.num_examples // assumed.num_classes)
+  return task, {"train": (each,) * assumed.num_classes}
+
+
+def _inputs(task: Task, size: int, length: int) -> Any:
+  if task.image_shape is not None:
+    return np.broadcast_to(np.uint8(0), (size, *task.image_shape))
+  values = np.broadcast_to(np.uint16(0), (size * length,))
+  return Ragged(values, np.arange(size + 1, dtype=np.int64) * length)
+
+
+class _Statistics(TeacherStatistics):
+  """Of a teacher without values, whose embeddings nobody can cluster."""
+
+  def once(self, name: Any, make: Callable[[], Any]) -> Any:
+    if len(name) != 4:
+      return super().once(name, make)
+    *_, num_clusters, form = name
+    classes, size = self.moments.mean.shape[0], len(self.transfer_labels)
+    memberships = np.zeros((size, classes), np.int32)
+    return Clustering(
+      assignments=np.zeros(size, np.int32),
+      memberships=memberships if form == "soft" else None,
+      where=np.ones((classes, num_clusters), np.bool_),
+      summary={},
+    )
+
+
+def with_statistics(
+  function: Callable[[TeacherStatistics], Any],
+  num_classes: int,
+  head_kernel: Any,
+  transfer_labels: np.ndarray,
+) -> Any:
+  """Returns the shapes of what a function makes from a teacher's statistics.
+
+  Args:
+    function: Takes `TeacherStatistics`.
+    num_classes: C.
+    head_kernel: Shape of the weights of the teacher's head, ``[D, n]``.
+    transfer_labels: Classes of the students' training examples.
+  """
+  width = head_kernel.shape[0]
+  moments = lelp_jax.ClassMoments(
+    *(
+      jax.ShapeDtypeStruct((num_classes, *shape), jnp.float32)
+      for shape in ((), (width,), (width, width))
+    )
+  )
+
+  def on(moments, kernel):
+    return function(_Statistics(moments, kernel, transfer_labels))
+
+  return jax.eval_shape(on, moments, head_kernel)
+
+
+def teacher_like(model: Any, fields: ConfigDict, splits: Splits) -> Any:
+  """Returns the shapes of a teacher's parameters and state.
+
+  Args:
+    model: Its `ModelFns`.
+    fields: `config.teacher`.
+    splits: The data.
+  """
+  part = splits.train[cells.plain(fields)["reads"]]
+  if isinstance(part, Ragged):
+    example: Any = {"input_ids": jax.ShapeDtypeStruct((1, 8), jnp.int32)}
+  else:
+    example = jax.ShapeDtypeStruct((1, *part.shape[1:]), jnp.float32)
+  return jax.eval_shape(model.init, jax.random.key(0), example)
