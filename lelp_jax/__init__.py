@@ -7,6 +7,8 @@ distils them. See https://arxiv.org/abs/2409.20449.
 
 from lelp_jax.ablations import identity_subspaces
 from lelp_jax.ablations import random_subspaces
+from lelp_jax.coordinates import coordinate_directions
+from lelp_jax.coordinates import principal_coordinates
 from lelp_jax.distill import class_log_probs
 from lelp_jax.distill import lelp_loss
 from lelp_jax.distill import lelp_loss_terms
@@ -42,6 +44,9 @@ __all__ = [
   # Step 2: pseudo-subclasses (Algorithm 2).
   "subsplit",
   "log_subsplit",
+  # What step 2 sees of an embedding, for caches.
+  "principal_coordinates",
+  "coordinate_directions",
   # Step 3: loss and prediction (Algorithm 3).
   "lelp_loss",
   "lelp_loss_terms",

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax import _checks
+from lelp_jax.coordinates import subspace_coordinates
 from lelp_jax.subspaces import Subspaces
-
-_HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def subsplit(
@@ -132,7 +131,7 @@ def log_subsplit(
     kept = jnp.asarray(where)[..., None]
     directions = jnp.where(kept, subspaces.directions, 0)
     subspaces = dataclasses.replace(subspaces, directions=directions)
-  coordinates = _coordinates(jnp.asarray(embeddings, dtype), subspaces)
+  coordinates = subspace_coordinates(jnp.asarray(embeddings, dtype), subspaces)
   class_logits = jnp.asarray(class_logits, dtype)
   class_part = jax.nn.log_softmax(class_logits / temperature, axis=-1)
   return class_part[..., None] + masked_log_softmax(
@@ -165,31 +164,6 @@ def masked_log_softmax(logits: jax.Array, where: jax.Array | None) -> jax.Array:
   # A row without any entry has no normalizer: all of it is -inf.
   normalizer = jnp.log(jnp.where(total > 0, total, 1))
   return jnp.where(where, shifted - normalizer, -jnp.inf)
-
-
-def _coordinates(embeddings: jax.Array, subspaces: Subspaces) -> jax.Array:
-  """The coordinates v_{c,s} . (h - mu_c), [..., C, S], in one product."""
-  num_classes, num_subclasses, width = subspaces.directions.shape
-  directions = subspaces.directions.astype(embeddings.dtype)
-  means = subspaces.means.astype(embeddings.dtype)
-  # The mean of an empty class is a placeholder of zeros: left out. From the
-  # means alone, so that stacked cells of one teacher share this difference.
-  counts = jnp.any(means != 0, axis=1).astype(embeddings.dtype)
-  centre = jnp.dot(counts, means, precision=_HIGHEST) / jnp.maximum(
-    counts.sum(), 1
-  )
-  offsets = jnp.einsum(
-    "cd,csd->cs", means - centre[None], directions, precision=_HIGHEST
-  )
-  folded = directions.reshape(num_classes * num_subclasses, width)
-  products = jnp.matmul(
-    embeddings - centre[(None,) * (embeddings.ndim - 1)],
-    folded.T,
-    precision=_HIGHEST,
-  )
-  shape = (*embeddings.shape[:-1], num_classes, num_subclasses)
-  lead = (None,) * (embeddings.ndim - 1)
-  return products.reshape(shape) - offsets[lead]
 
 
 def _check_arguments(

@@ -102,6 +102,8 @@ def test_signatures_are_those_of_the_design():
     " subclass_temperature where=None",
     "log_subsplit": "embeddings class_logits subspaces * temperature"
     " subclass_temperature where=None",
+    "principal_coordinates": "embeddings principal",
+    "coordinate_directions": "principal",
     "lelp_loss": "student_logits teacher_log_probs * temperature where=None",
     "lelp_loss_terms": "student_logits teacher_log_probs * temperature"
     " where=None",

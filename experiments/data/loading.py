@@ -144,7 +144,13 @@ def divided(
     )
     train = _rows(train, rows)
   return Splits(
-    prepared.task, train, transfer, validation, test, prepared.digest
+    prepared.task,
+    train,
+    transfer,
+    validation,
+    test,
+    prepared.digest,
+    (prepared.manifest["tokenizer"] or {}).get("sha256", ""),
   )
 
 

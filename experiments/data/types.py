@@ -117,6 +117,7 @@ class Splits:
     validation: What settings are chosen on; nothing trains on it.
     test: What the reported numbers are measured on.
     digest: Names the contents where they could change under the same name.
+    tokenizer: Names what made the tokens of texts, likewise.
   """
 
   task: Task
@@ -125,3 +126,4 @@ class Splits:
   validation: Arrays
   test: Arrays
   digest: str = ""
+  tokenizer: str = ""

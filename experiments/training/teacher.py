@@ -5,6 +5,8 @@ import functools
 import operator
 import pathlib
 import shutil
+from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -22,6 +24,7 @@ from experiments.runtime.interrupts import Interrupts
 from experiments.training import cells
 from experiments.training import jobs
 from experiments.training import loop
+from experiments.training.cached_outputs import CachedOutputs
 from experiments.training.fitting import TeacherStatistics
 from experiments.training.recipe import model_fns
 from lelp_jax.models import Outputs
@@ -39,12 +42,14 @@ class Teacher:
     model_state: Its state.
     statistics: What methods prepare their targets from.
     summary: What results record of it, plain data.
+    outputs: Its outputs on clean examples, from a cache.
   """
 
   params: Any
   model_state: Any
   statistics: TeacherStatistics
   summary: dict[str, Any]
+  outputs: CachedOutputs
 
 
 def load_or_train(
@@ -62,7 +67,8 @@ def load_or_train(
     signals: What was asked of the process.
 
   Returns:
-    The teacher, with the moments of its embeddings of the training set.
+    The teacher. Its embeddings are computed when something asks for them, or
+    come from its cache if `config.teacher.outputs` says "cached".
 
   Raises:
     Interrupted: On SIGINT or SIGTERM, after saving.
@@ -87,19 +93,33 @@ def load_or_train(
   saved = checkpoints.load_tree(folder / "parameters", like)
   saved = jax.tree.map(lambda x: x[0], saved)
   params, model_state = saved["params"], saved["model_state"]
-  summary = {"digest": digest}
+  summary = {"digest": digest, "outputs": config.teacher.outputs}
   result = metric_writer.read_json(folder / "result.json")
   _check_origin(result, splits, job.fingerprint["pretrained"], folder)
   summary |= {k: result[k] for k in _RECORDED}
-  moments = _moments(job, params, model_state, splits)
-  fns = model_fns(job.spec.recipe, splits.task.num_classes)
-  statistics = TeacherStatistics(
-    moments,
-    fns.head(params).kernel,
-    splits.transfer["labels"],
-    functools.partial(_outputs, job, params, model_state, splits.transfer),
+  head = model_fns(job.spec.recipe, splits.task.num_classes).head(params)
+  outputs = CachedOutputs(
+    config.teacher.outputs,
+    folder / "outputs",
+    splits,
+    functools.partial(_outputs, job, params, model_state),
+    teacher=(params, model_state),
+    sizes=head.kernel.shape,
+    batch_size=job.spec.recipe["eval_batch_size"],
+    label=f"outputs of the teacher of {config.column}",
+    signals=signals,
   )
-  return Teacher(params, model_state, statistics, summary)
+
+  def embed(batch: Mapping[str, Any]) -> jax.Array:
+    return job.program.embed(params, model_state, batch).embeddings
+
+  statistics = TeacherStatistics(
+    lambda: _moments(embed, splits, outputs),
+    head.kernel,
+    splits.transfer["labels"],
+    lambda: outputs.on(splits.transfer),
+  )
+  return Teacher(params, model_state, statistics, summary, outputs)
 
 
 def _as_cell(config: ConfigDict) -> ConfigDict:
@@ -109,7 +129,8 @@ def _as_cell(config: ConfigDict) -> ConfigDict:
   own.method = "standard" if plain else "subclass_teacher"
   own.trial = config.teacher.seed
   own.data.shared_batch_order = False
-  own.student = config.teacher
+  own.teacher.outputs, own.teacher.num_coordinates = "inline", 0
+  own.student = own.teacher
   return own
 
 
@@ -176,16 +197,21 @@ def _outputs(
 
 
 def _moments(
-  job: loop.Job, params: Any, model_state: Any, splits: Splits
+  embed: Callable[[Mapping[str, Any]], jax.Array],
+  splits: Splits,
+  cache: CachedOutputs,
 ) -> lelp_jax.ClassMoments:
   """Moments of the embeddings: one clean pass over the training set (A-12)."""
-  moments = None
-  size = min(job.spec.recipe["eval_batch_size"], len(splits.train["labels"]))
   kept = {k: splits.train[k] for k in loop.READ if k in splits.train}
+  if cache.has_embeddings():
+    found = cache.of(cache.whole["embeddings"], splits.train)
+    kept = {"labels": kept["labels"], "teacher_embeddings": found}
+    embed = operator.itemgetter("teacher_embeddings")
+  moments = None
+  size = min(cache.batch_size, len(kept["labels"]))
   for batch in feed.eval_batches(kept, size):
-    outputs = job.program.embed(params, model_state, batch)
     part = lelp_jax.class_moments(
-      outputs.embeddings,
+      jnp.asarray(embed(batch)),
       jnp.asarray(batch["labels"]),
       num_classes=splits.task.num_classes,
       where=jnp.asarray(batch["mask"]),

@@ -12,6 +12,7 @@ import lelp_jax
 from experiments.data.types import Task
 from experiments.training.fitting import fitted_subspaces
 from experiments.training.fitting import TeacherStatistics
+from experiments.training.fitting import variance_share
 from experiments.training.methods.method import Hyperparameters
 from experiments.training.methods.method import Method
 from experiments.training.methods.method import with_hard_labels
@@ -44,6 +45,12 @@ def _terms(
   return {"class_term": class_term, "subclass_term": subclass_term}
 
 
+def _reads(config: ConfigDict) -> str:
+  """Directions of the ablations are no principal ones."""
+  principal = config.subspace.kind in ("lelp", "pca")
+  return "coordinates" if principal else "embeddings"
+
+
 def _num_subclasses(config: ConfigDict, task: Task, width: int) -> int:
   del task
   if config.subspace.kind == "identity":
@@ -61,7 +68,7 @@ def _shared(
   task: Task, teacher: TeacherStatistics, size: int
 ) -> dict[str, Any]:
   del task, size
-  return {"means": teacher.moments.mean}
+  return {"means": teacher.means}
 
 
 def _targets(
@@ -73,7 +80,7 @@ def _targets(
 ) -> dict[str, Any]:
   """Subspaces of the cell's own S, padded to the largest of the stack."""
   subspaces = fitted_subspaces(config.subspace, teacher, key, size)
-  share = lelp_jax.variance_share(subspaces, teacher.moments)
+  share = variance_share(subspaces, teacher)
   num_subclasses = subspaces.directions.shape[1]
   padding = ((0, 0), (0, size - num_subclasses), (0, 0))
   where = np.arange(size) < num_subclasses
@@ -92,6 +99,7 @@ LELP = Method(
     "subspace.num_subclasses",
   ),
   with_hard_labels(_terms),
+  reads=_reads,
   num_subclasses=_num_subclasses,
   shared_targets=_shared,
   targets=_targets,
