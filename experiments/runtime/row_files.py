@@ -14,6 +14,7 @@ on a disk that all of them see. How many wrote a folder does not show in it.
 import contextlib
 import dataclasses
 import hashlib
+import io
 import os
 import pathlib
 import shutil
@@ -109,14 +110,17 @@ def load_or_compute(
       with _together():
         stopped = _compute(folder, content, compute, label, signals)
       if mesh_lib.any_process(stopped):
-        requested = (signals and signals.requested) or "another process"
-        raise Interrupted(requested, f"what is computed is kept in {folder}")
+        name = signals.requested if signals else None
+        raise Interrupted(
+          name or "another process was interrupted",
+          f"what is computed is kept in {folder}",
+        )
       with _together():
         if main:
           _finish(folder, content)
     with _together():
       _verify(folder, content)
-  arrays = {name: _mapped(folder, name) for name in content.arrays}
+  arrays = {n: _mapped(folder, n, array) for n, array in content.arrays.items()}
   return arrays, _fixed(folder)
 
 
@@ -148,14 +152,14 @@ def _begin(
       )
       return name == _MANIFEST
   shutil.rmtree(folder / _PARTS, ignore_errors=True)
-  made = fixed()
+  made: dict[str, Any] = dict(fixed())
   if made:
     np.savez(folder / _FIXED, **made)
   for name, array in content.arrays.items():
-    shape, dtype = array.shape, np.dtype(array.dtype)
-    np.lib.format.open_memmap(
-      folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape
-    )
+    with (folder / f"{name}.npy").open("wb") as file:
+      header = _header(array)
+      file.write(header)
+      file.truncate(len(header) + array.size * np.dtype(array.dtype).itemsize)
   metric_writer.write_json(folder / _REQUEST, content.described())
   return False
 
@@ -218,7 +222,7 @@ def _compute(
       for name, file in files.items():
         rows = _checked(content, name, values[name], start, stop)
         # Plain writes: on a full disk a memory map ends the process.
-        offset = _mapped(folder, name).offset
+        offset = len(_header(content.arrays[name]))
         file.seek(offset + start * (rows.nbytes // len(rows)))
         file.write(rows.tobytes())
         file.flush()
@@ -267,26 +271,25 @@ def _finish(folder: pathlib.Path, content: Content) -> None:
 def _verify(folder: pathlib.Path, content: Content) -> None:
   """Raises ValueError if a byte is not what was written; each its share."""
   manifest = metric_writer.read_json(folder / _MANIFEST)
-  for name, expected in content.arrays.items():
-    mapped = _mapped(folder, name)
-    if mapped.shape != expected.shape or mapped.dtype != expected.dtype:
-      raise _damage(folder, f"{name}.npy has another shape or dtype")
-    for part in _share(content):
-      start, stop = content.bounds[part : part + 2]
-      if _sha256(mapped[start:stop]) != manifest["parts"][part][name]:
-        raise _damage(
-          folder,
-          f"rows {start} to {stop} of {name}.npy are not what was written",
-        )
-  if manifest["fixed"] is not None and (
-    _sha256((folder / _FIXED).read_bytes()) != manifest["fixed"]
-  ):
-    raise _damage(folder, f"{_FIXED} is not what was written")
+  try:
+    for name, expected in content.arrays.items():
+      mapped = _mapped(folder, name, expected)
+      for part in _share(content):
+        start, stop = content.bounds[part : part + 2]
+        if _sha256(mapped[start:stop]) != manifest["parts"][part][name]:
+          raise _damage(folder, f"rows {start} to {stop} of {name}.npy")
+    if manifest["fixed"] is not None and (
+      _sha256((folder / _FIXED).read_bytes()) != manifest["fixed"]
+    ):
+      raise _damage(folder, _FIXED)
+  except (KeyError, OSError) as error:
+    raise _damage(folder, f"{error}") from None
 
 
 def _damage(folder: pathlib.Path, what: str) -> ValueError:
   return ValueError(
-    f"{folder} is damaged, {what}: delete it to compute it again."
+    f"{folder} is damaged: {what} is missing or not what was written. Delete "
+    "that folder to compute it again."
   )
 
 
@@ -301,9 +304,25 @@ def _fixed(folder: pathlib.Path) -> dict[str, np.ndarray]:
     return dict(file)
 
 
-def _mapped(folder: pathlib.Path, name: str) -> Any:
-  path = folder / f"{name}.npy"
-  try:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
-  except (EOFError, OSError, ValueError) as error:
-    raise _damage(folder, f"{path.name} cannot be read ({error})") from None
+def _header(array: jax.ShapeDtypeStruct) -> bytes:
+  """The start of the .npy file of an array."""
+  buffer = io.BytesIO()
+  header = {
+    "descr": np.lib.format.dtype_to_descr(np.dtype(array.dtype)),
+    "fortran_order": False,
+    "shape": array.shape,
+  }
+  np.lib.format.write_array_header_1_0(buffer, header)
+  return buffer.getvalue()
+
+
+def _mapped(
+  folder: pathlib.Path, name: str, array: jax.ShapeDtypeStruct
+) -> np.ndarray:
+  """Maps an array whose file is as long, and begins, as it should."""
+  path, header = folder / f"{name}.npy", _header(array)
+  size = len(header) + array.size * np.dtype(array.dtype).itemsize
+  with path.open("rb") as file:
+    if file.read(len(header)) != header or path.stat().st_size != size:
+      raise _damage(folder, path.name)
+  return np.memmap(path, array.dtype, "r", len(header), array.shape)

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -58,7 +59,7 @@ class CachedOutputs:
     outputs: Callable[[Arrays], Outputs],
     *,
     teacher: Any,
-    sizes: tuple[int, int],
+    sizes: tuple[int, ...],
     batch_size: int,
     label: str,
     signals: Interrupts | None = None,
@@ -94,7 +95,8 @@ class CachedOutputs:
     """
     if not self.has_embeddings():
       return self._outputs(part)
-    return Outputs(*(self.of(self.whole[k], part) for k in Outputs._fields))
+    rows: Any = (self.of(self.whole[name], part) for name in Outputs._fields)
+    return Outputs(*rows)
 
   def has_embeddings(self) -> bool:
     """Whether the embeddings are to come from the cache."""
@@ -135,6 +137,17 @@ class CachedOutputs:
       "logits".
     """
     name = f"coordinates-{null_space}-{size}"
+    return statistics.once(
+      name, lambda: self._load_coordinates(name, statistics, null_space, size)
+    )
+
+  def _load_coordinates(
+    self,
+    name: str,
+    statistics: fitting.TeacherStatistics,
+    null_space: str,
+    size: int,
+  ) -> tuple[lelp_jax.PrincipalDirections, dict[str, np.ndarray]]:
     rows, made = self._computed, {}
     # Other processes take part in what follows: all go the same way.
     if not self._is_finished(name):
@@ -145,14 +158,13 @@ class CachedOutputs:
 
     def compute(start: int, stop: int, fixed: _Rows) -> dict[str, Any]:
       found = rows(start, stop, fixed)
-      directions = lelp_jax.PrincipalDirections(**fixed)
-      values = _coordinates(found["embeddings"], directions)
+      values = _coordinates(found["embeddings"], _principal(fixed))
       return {"coordinates": values, "logits": found["logits"]}
 
     origin = {"null_space": null_space, "num_coordinates": size}
     widths = {"coordinates": self._splits.task.num_classes * size}
     arrays, fixed = self._load(name, origin, widths, compute, lambda: made)
-    return lelp_jax.PrincipalDirections(**fixed), arrays
+    return _principal(fixed), arrays
 
   def _is_finished(self, name: str) -> bool:
     return mesh_lib.any_process(row_files.is_finished(self._folder / name))
@@ -160,7 +172,7 @@ class CachedOutputs:
   def _load(
     self,
     name: str,
-    origin: Mapping[str, Any],
+    origin: dict[str, Any],
     widths: Mapping[str, int],
     compute: Callable[[int, int, _Rows], Mapping[str, Any]],
     fixed: Callable[[], _Rows] = dict,
@@ -311,6 +323,11 @@ def _segments(splits: Splits) -> list[_Segment]:
       seen = np.concatenate([seen, part["ids"][rows]])
       first += rows.size
   return segments
+
+
+def _principal(arrays: _Rows) -> lelp_jax.PrincipalDirections:
+  fields = {name: jnp.asarray(array) for name, array in arrays.items()}
+  return lelp_jax.PrincipalDirections(**fields)
 
 
 def _rows_of(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -295,7 +296,7 @@ def _with_outputs(
       )
     else:  # Embeddings only where the loss reads them.
       outputs["teacher"] = Outputs(
-        batch.get("teacher_embeddings"), batch["teacher_logits"]
+        cast(Any, batch.get("teacher_embeddings")), batch["teacher_logits"]
       )
   return {**batch, "inputs": model_inputs(spec.recipe, batch, scale)} | outputs
 
