@@ -1,7 +1,9 @@
 """A teacher's outputs computed once: the same targets, and no other pass."""
 
 import dataclasses
+import shutil
 import types
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,60 +34,60 @@ from tests import tiny
 def config(outputs, method="lelp"):
   cell = tiny.config(method)
   cell.teacher.outputs = outputs
+  cell.teacher.options.features = (48,)
   cell.student.num_steps, cell.student.steps_per_chunk = 2, 1
+  # The last point of the grid of Table 12 for CIFAR-10-bin.
+  cell.subspace.num_subclasses = 20
+  cell.loss.temperature, cell.loss.subclass_temperature = 10.0, 1.0
   return cell
 
 
-def test_runs_from_a_cache_repeat_the_one_inline(tmp_path):
-  found = {}
-  for mode in cached_outputs.MODES:
-    (folder,) = runs.run_cells(
-      [config(mode)], tmp_path / mode, teacher_directory=tmp_path / "teachers"
-    )
-    result = read_json(folder / "result.json")
-    assert result["teacher"]["outputs"] == mode
-    first, _ = read_metrics(folder / "metrics.jsonl")
-    found[mode] = (
-      result,
-      first["train/loss"],
-      folder.relative_to(tmp_path / mode),
-    )
-  (teacher,) = (tmp_path / "teachers").iterdir()
-  kept = {path.name for path in (teacher / "outputs").iterdir()}
-  assert kept == {"embeddings", "coordinates-weights-3"}
-  inline, loss, folder = found["inline"]
-  for mode in ("cached", "coordinates"):
-    result, own_loss, own_folder = found[mode]
-    assert own_loss == pytest.approx(loss, rel=1e-6)
-    assert own_folder == folder
-    for split in ("validation", "test"):
-      for name in ("accuracy", "agreement", "num_examples"):
-        assert result[split][name] == inline[split][name], (split, name)
-      assert result[split]["loss"] == pytest.approx(inline[split]["loss"], 1e-5)
-    np.testing.assert_allclose(
-      result["variance_share"], inline["variance_share"], rtol=1e-5
-    )
+def taken(folder):
+  """The first line of metrics and the result of a cell, which is removed."""
+  first, _ = read_metrics(folder / "metrics.jsonl")
+  result = read_json(folder / "result.json")
+  shutil.rmtree(folder)
+  return first["train/loss"], result
+
+
+@pytest.fixture(name="inline", scope="module")
+def fixture_inline(tmp_path_factory):
+  """A workdir with a teacher, and a cell that was trained inline."""
+  workdir = tmp_path_factory.mktemp("inline")
+  (folder,) = runs.run_cells([config("inline")], workdir)
+  (teacher,) = (workdir / "teachers").iterdir()
+  assert not (teacher / "outputs").exists()
+  return workdir, folder, *taken(folder)
+
+
+def assert_as_inline(inline, folder, mode):
+  """One step's loss to rounding, and what it came to."""
+  _, expected_folder, expected_loss, expected = inline
+  loss, result = taken(folder)
+  assert folder == expected_folder
+  assert loss == pytest.approx(expected_loss, rel=1e-6)
+  assert expected["teacher"]["outputs"] == "inline"
+  assert result["teacher"]["outputs"] == mode
+  for split in ("validation", "test"):
+    for name in ("accuracy", "agreement", "num_examples"):
+      assert result[split][name] == expected[split][name], (split, name)
+    assert result[split]["loss"] == pytest.approx(expected[split]["loss"], 1e-5)
+  np.testing.assert_allclose(
+    result["variance_share"], expected["variance_share"], rtol=1e-5
+  )
+
+
+def test_a_run_on_coordinates_repeats_the_one_inline(inline):
+  workdir = inline[0]
+  (folder,) = runs.run_cells([config("coordinates")], workdir)
+  assert_as_inline(inline, folder, "coordinates")
+  kept = {path.name for path in workdir.glob("teachers/*/outputs/*")}
+  assert kept == {"coordinates-weights-20"}
 
 
 def test_the_grid_of_table_12_needs_one_pass_of_the_teacher(
-  tmp_path, monkeypatch
+  inline, monkeypatch
 ):
-  base = config("cached")
-  base.teacher.options.features = (48,)
-  axes = {}
-  for name, values in grids.grid(
-    "lelp", "cifar10_bin-resnet92-mobilenet"
-  ).items():
-    section, field = name.split(".")
-    axes.setdefault(section, {})[field] = values
-  base.sweep.methods = ConfigDict({"lelp": axes})
-  base.sweep.num_trials = 1
-  del base.sweep.columns["split1"]
-  configs = list(cells.expand(base))
-  assert len(configs) == 90
-  splits = runs.load_splits(base)
-  teacher_lib.load_or_train(base, splits, tmp_path / "teachers")
-
   sizes = []
   make = models.MODELS["mlp"]
 
@@ -102,12 +104,30 @@ def test_the_grid_of_table_12_needs_one_pass_of_the_teacher(
 
   monkeypatch.setitem(models.MODELS, "mlp", counting)
   program.build.cache_clear()
-  runs.run_cells(configs, tmp_path)
+  configs = _table_12()
+  assert len(configs) == 90
+  folders = runs.run_cells(configs, inline[0])
   jax.effects_barrier()
   program.build.cache_clear()
   # 1,000 to train on, 297 to choose on and 500 to measure on, by 250.
   assert [int(size) for size in sizes] == [250] * (4 + 2 + 2)
-  assert len(list(tmp_path.glob("cells/**/result.json"))) == 90
+  assert all((folder / "result.json").exists() for folder in folders)
+  assert_as_inline(inline, folders[-1], "cached")
+
+
+def _table_12():
+  """LELP's grid for CIFAR-10-bin, on the digits."""
+  axes: dict[str, Any] = {}
+  grid = grids.grid("lelp", "cifar10_bin-resnet92-mobilenet")
+  for name, values in grid.items():
+    section, field = name.split(".")
+    axes.setdefault(section, {})[field] = values
+  base = config("cached")
+  base.stack.cells = "map"  # To the bit what they are alone.
+  base.sweep.methods = ConfigDict({"lelp": axes})
+  base.sweep.num_trials = 1
+  del base.sweep.columns["split1"]
+  return list(cells.expand(base))
 
 
 # --- What is refused before any training --------------------------------------
@@ -133,10 +153,10 @@ def test_the_grid_of_table_12_needs_one_pass_of_the_teacher(
     ),
     (
       {"teacher.outputs": "coordinates", "teacher.num_coordinates": 2},
-      "num_subclasses=3 is more than config.teacher.num_coordinates=2",
+      "num_subclasses=20 is more than config.teacher.num_coordinates=2",
     ),
     ({"teacher.num_coordinates": -1}, "num_coordinates must be at least 0"),
-    ({"teacher.num_coordinates": 17}, "num_coordinates must be at most 16"),
+    ({"teacher.num_coordinates": 49}, "num_coordinates must be at most 48"),
   ],
 )
 def test_what_a_cache_cannot_serve_is_refused(tmp_path, changes, message):
