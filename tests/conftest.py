@@ -36,6 +36,7 @@ _FAST_COMPILATION = (
   "test_mobilenet",
   "test_models",
   "test_resnet",
+  "test_stacked_sweep",
   "test_train_step",
   "test_training",
   "test_training_real_data",
