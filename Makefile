@@ -62,6 +62,7 @@ format: venv  ## Formats the code.
 bench: venv  ## Measures the kernels, each beside a named reference.
 	@$(RUN) -m benchmarks.moments
 	@$(RUN) -m benchmarks.subsplit
+	@$(RUN) -m benchmarks.sweep
 
 clean:  ## Removes .venv, caches and runs.
 	rm -rf .venv runs build dist *.egg-info .ruff_cache .hypothesis

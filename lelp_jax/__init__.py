@@ -7,6 +7,9 @@ distils them. See https://arxiv.org/abs/2409.20449.
 
 from lelp_jax.ablations import identity_subspaces
 from lelp_jax.ablations import random_subspaces
+from lelp_jax.coordinates import coordinate_directions
+from lelp_jax.coordinates import principal_coordinates
+from lelp_jax.coordinates import subspace_coordinates
 from lelp_jax.distill import class_log_probs
 from lelp_jax.distill import lelp_loss
 from lelp_jax.distill import lelp_loss_terms
@@ -22,7 +25,6 @@ from lelp_jax.subspaces import Subspaces
 from lelp_jax.subspaces import subspaces_from_principal
 from lelp_jax.subspaces import variance_share
 from lelp_jax.subsplit import log_subsplit
-from lelp_jax.subsplit import subspace_coordinates
 from lelp_jax.subsplit import subsplit
 from lelp_jax.version import __version__
 
@@ -46,6 +48,9 @@ __all__ = [
   "subsplit",
   "log_subsplit",
   "subspace_coordinates",
+  # What step 2 sees of an embedding, for caches.
+  "principal_coordinates",
+  "coordinate_directions",
   # Step 3: loss and prediction (Algorithm 3).
   "lelp_loss",
   "lelp_loss_terms",

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax import _checks
+from lelp_jax.coordinates import check_subspaces
+from lelp_jax.coordinates import subspace_coordinates
 from lelp_jax.subspaces import Subspaces
-
-_HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def subsplit(
@@ -132,7 +132,7 @@ def log_subsplit(
     kept = jnp.asarray(where)[..., None]
     directions = jnp.where(kept, subspaces.directions, 0)
     subspaces = dataclasses.replace(subspaces, directions=directions)
-  coordinates = _coordinates(jnp.asarray(embeddings, dtype), subspaces)
+  coordinates = subspace_coordinates(jnp.asarray(embeddings, dtype), subspaces)
   class_logits = jnp.asarray(class_logits, dtype)
   class_part = jax.nn.log_softmax(class_logits / temperature, axis=-1)
   return class_part[..., None] + masked_log_softmax(
@@ -167,67 +167,6 @@ def masked_log_softmax(logits: jax.Array, where: jax.Array | None) -> jax.Array:
   return jnp.where(where, shifted - normalizer, -jnp.inf)
 
 
-def subspace_coordinates(
-  embeddings: jax.Array, subspaces: Subspaces
-) -> jax.Array:
-  r"""Computes the coordinates of embeddings in the subspace of every class.
-
-  .. math::
-    z_{c,s} = \tilde v_{c,s}^T (h - \mu_c)
-
-  (paper, Algorithm 2). The subclass of the largest coordinate is the most
-  probable one of its class, at any temperature.
-
-  Args:
-    embeddings: Teacher embeddings, float, ``[..., D]``.
-    subspaces: Directions ``[C, S, D]`` and means ``[C, D]``.
-
-  Returns:
-    The coordinates, float32 at least, ``[..., C, S]``.
-
-  Raises:
-    TypeError: If the embeddings are not floating point.
-    ValueError: If shapes do not fit.
-
-  Examples:
-    >>> from lelp_jax import Subspaces
-    >>> subspaces = Subspaces(
-    ...   directions=jnp.array([[[1., 0.], [0., 2.]]]),
-    ...   means=jnp.array([[1., 1.]]))
-    >>> subspace_coordinates(jnp.array([4., 5.]), subspaces).tolist()
-    [[3.0, 8.0]]
-  """
-  _checks.check_floating("embeddings", embeddings)
-  _check_subspaces(embeddings, subspaces)
-  dtype = jnp.promote_types(jnp.result_type(embeddings), jnp.float32)
-  return _coordinates(jnp.asarray(embeddings, dtype), subspaces)
-
-
-def _coordinates(embeddings: jax.Array, subspaces: Subspaces) -> jax.Array:
-  """The coordinates v_{c,s} . (h - mu_c), [..., C, S], in one product."""
-  num_classes, num_subclasses, width = subspaces.directions.shape
-  directions = subspaces.directions.astype(embeddings.dtype)
-  means = subspaces.means.astype(embeddings.dtype)
-  # The mean of an empty class is a placeholder of zeros: left out. From the
-  # means alone, so that stacked cells of one teacher share this difference.
-  counts = jnp.any(means != 0, axis=1).astype(embeddings.dtype)
-  centre = jnp.dot(counts, means, precision=_HIGHEST) / jnp.maximum(
-    counts.sum(), 1
-  )
-  offsets = jnp.einsum(
-    "cd,csd->cs", means - centre[None], directions, precision=_HIGHEST
-  )
-  folded = directions.reshape(num_classes * num_subclasses, width)
-  products = jnp.matmul(
-    embeddings - centre[(None,) * (embeddings.ndim - 1)],
-    folded.T,
-    precision=_HIGHEST,
-  )
-  shape = (*embeddings.shape[:-1], num_classes, num_subclasses)
-  lead = (None,) * (embeddings.ndim - 1)
-  return products.reshape(shape) - offsets[lead]
-
-
 def _check_arguments(
   embeddings: jax.Array,
   class_logits: jax.Array,
@@ -237,7 +176,7 @@ def _check_arguments(
   """Checks shapes and dtypes against the subspaces."""
   _checks.check_floating("embeddings", embeddings)
   _checks.check_floating("class_logits", class_logits)
-  num_classes, num_subclasses = _check_subspaces(embeddings, subspaces)
+  num_classes, num_subclasses = check_subspaces(embeddings, subspaces)
   if np.shape(class_logits) != (*np.shape(embeddings)[:-1], num_classes):
     raise ValueError(
       f"class_logits must have shape [..., {num_classes}] with the leading "
@@ -245,29 +184,6 @@ def _check_arguments(
       f"{np.shape(class_logits)}."
     )
   check_subclass_mask(where, (num_classes, num_subclasses))
-
-
-def _check_subspaces(
-  embeddings: jax.Array, subspaces: Subspaces
-) -> tuple[int, int]:
-  """Checks that embeddings and subspaces fit; returns C and S."""
-  _checks.check_rank(
-    "subspaces.directions", subspaces.directions, 3, "[C, S, D]"
-  )
-  num_classes, num_subclasses, width = np.shape(subspaces.directions)
-  if np.shape(subspaces.means) != (num_classes, width):
-    raise ValueError(
-      f"subspaces.means must have shape {(num_classes, width)} to fit "
-      f"directions {np.shape(subspaces.directions)}, got shape "
-      f"{np.shape(subspaces.means)}."
-    )
-  if np.shape(embeddings)[-1:] != (width,):
-    raise ValueError(
-      f"embeddings must have shape [..., {width}] to fit subspaces of "
-      f"directions {np.shape(subspaces.directions)}, got shape "
-      f"{np.shape(embeddings)}."
-    )
-  return num_classes, num_subclasses
 
 
 def check_subclass_mask(

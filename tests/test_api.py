@@ -104,6 +104,8 @@ def test_signatures_are_those_of_the_design():
     "log_subsplit": "embeddings class_logits subspaces * temperature"
     " subclass_temperature where=None",
     "subspace_coordinates": "embeddings subspaces",
+    "principal_coordinates": "embeddings principal",
+    "coordinate_directions": "principal",
     "lelp_loss": "student_logits teacher_log_probs * temperature where=None",
     "lelp_loss_terms": "student_logits teacher_log_probs * temperature"
     " where=None",

@@ -108,6 +108,12 @@ def base_config() -> ConfigDict:
   config.teacher = model()
   config.teacher.seed = 0
   config.teacher.init_head = "pretrained"
+  # What students learn from: the teacher run on each batch ("inline"), or its
+  # outputs on the clean examples, computed once and kept beside the teacher:
+  # all of them ("cached"), or as coordinates on principal directions.
+  config.teacher.outputs = "inline"
+  # Directions a class of "coordinates", 0 for the largest S of the cells.
+  config.teacher.num_coordinates = 0
   # Subclass Distillation's teacher, trained anew for it: its head has so many
   # outputs a class, 1 for a plain teacher.
   config.teacher.subclass = ConfigDict()

@@ -197,7 +197,15 @@ def divided(
       transfer["labels"], size=size, seed=fields["split_seed"]
     )
     transfer = _rows(transfer, rows)
-  return Splits(task, train, transfer, validation, test, prepared.digest)
+  return Splits(
+    task,
+    train,
+    transfer,
+    validation,
+    test,
+    prepared.digest,
+    (prepared.manifest["tokenizer"] or {}).get("sha256", ""),
+  )
 
 
 def _rows(arrays: Arrays, rows: np.ndarray) -> Arrays:

@@ -118,6 +118,7 @@ class Splits:
     test: What the reported numbers are measured on.
     digest: Names the contents where they could change under the same name;
       that of precomputed embeddings follows after a space.
+    tokenizer: Names what made the tokens of texts, likewise.
   """
 
   task: Task
@@ -126,6 +127,7 @@ class Splits:
   validation: Arrays
   test: Arrays
   digest: str = ""
+  tokenizer: str = ""
 
   def without_embeddings(self) -> "Splits":
     """Returns the same without precomputed embeddings."""
@@ -133,11 +135,11 @@ class Splits:
     def rest(arrays: Arrays) -> Arrays:
       return {k: v for k, v in arrays.items() if k != "embeddings"}
 
-    return Splits(
-      self.task,
-      rest(self.train),
-      rest(self.transfer),
-      rest(self.validation),
-      rest(self.test),
-      self.digest.split(" ")[0],
+    return dataclasses.replace(
+      self,
+      train=rest(self.train),
+      transfer=rest(self.transfer),
+      validation=rest(self.validation),
+      test=rest(self.test),
+      digest=self.digest.split(" ")[0],
     )

@@ -240,11 +240,14 @@ def teacher_fields(config: ConfigDict) -> dict[str, Any]:
 
 
 def _identity(config: ConfigDict) -> dict[str, Any]:
-  """A config without the fields that only say where things are."""
+  """A config without the fields that only say where things come from."""
   fields = _tree(config)
   del fields["sweep"]
   for name in ("data_dir", "placement"):
     fields["data"].pop(name, None)
+  # Outputs from a cache are, up to rounding, those of the teacher run inline.
+  for name in ("outputs", "num_coordinates"):
+    fields["teacher"].pop(name, None)
   return fields
 
 
@@ -302,4 +305,6 @@ def _stack_key(config: ConfigDict) -> str:
     del fields[section][field]
   if config.data.shared_batch_order:
     del fields["trial"]
+  if config.teacher.outputs == "coordinates":  # They are of one null space.
+    fields["null_space"] = config.subspace.null_space
   return json.dumps(fields, sort_keys=True)

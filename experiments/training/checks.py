@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from experiments.data.types import Ragged
 from experiments.data.types import Splits
 from experiments.training import cells
+from experiments.training.cached_outputs import MODES
 from experiments.training.methods import method as method_named
 from experiments.training.recipe import model_fns
 
@@ -34,6 +35,53 @@ def check(configs: Sequence[ConfigDict], splits: Splits) -> None:
   for config in configs:
     method = method_named(config.method)
     method.num_subclasses(config, splits.task, widths[0])
+    if config.teacher.num_coordinates > widths[0]:
+      raise ValueError(
+        f"config.teacher.num_coordinates must be at most {widths[0]}, the "
+        "width of the teacher's embeddings, got "
+        f"{config.teacher.num_coordinates}."
+      )
+
+
+def check_outputs(config: ConfigDict) -> None:
+  """Raises ValueError if a cell cannot learn from a cache of outputs.
+
+  Args:
+    config: The cell's config.
+  """
+  mode, most = config.teacher.outputs, config.teacher.num_coordinates
+  name = f'config.teacher.outputs="{mode}"'
+  if mode not in MODES:
+    raise ValueError(
+      f"config.teacher.outputs must be one of {MODES}, got {mode!r}."
+    )
+  if most < 0:
+    raise ValueError(
+      f"config.teacher.num_coordinates must be at least 0, got {most}."
+    )
+  if mode != "inline" and (config.student.max_shift or config.student.flip):
+    raise ValueError(
+      f"{name} is of clean examples, and the students' are augmented: "
+      '"inline" is the only right way with augmentation; or set '
+      "config.student.max_shift=0 and config.student.flip=False."
+    )
+  if mode != "coordinates":
+    return
+  reads = method_named(config.method).reads(config)
+  if reads == "embeddings":
+    kind = config.subspace.kind
+    which = f" with subspace.kind={kind!r}" if config.method == "lelp" else ""
+    raise ValueError(
+      f"method {config.method!r}{which} needs the teacher's embeddings, which "
+      f'{name} lacks: use "cached" or "inline".'
+    )
+  size = config.subspace.num_subclasses
+  if reads == "coordinates" and most and size > most:
+    raise ValueError(
+      f"config.subspace.num_subclasses={size} is more than "
+      f"config.teacher.num_coordinates={most}: raise that, or set it to 0 for "
+      "the largest number of the cells."
+    )
 
 
 def _embedding_width(fields: ConfigDict, splits: Splits) -> int:

@@ -1,5 +1,6 @@
 """What is fitted to a teacher once: moments, directions, subspaces."""
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -16,28 +17,52 @@ class TeacherStatistics:
   """What methods prepare their targets from, each part computed once.
 
   Attributes:
-    moments: Moments of the teacher's embeddings of its training examples.
     head_kernel: Weights of the teacher's last layer, ``[D, C]``.
     transfer_labels: Classes of the students' training examples, int ``[N]``.
+    coordinates: The principal directions that students get coordinates on in
+      place of embeddings, or None where they get embeddings.
   """
 
   def __init__(
     self,
-    moments: lelp_jax.ClassMoments,
+    moments: lelp_jax.ClassMoments | Callable[[], lelp_jax.ClassMoments],
     head_kernel: jax.Array,
     transfer_labels: Any = (),
     transfer_outputs: Callable[[], Outputs] | None = None,
   ):
-    self.moments = moments
+    self._moments = moments
     self.head_kernel = head_kernel
     self.transfer_labels = transfer_labels
     self._transfer_outputs = transfer_outputs
+    self.coordinates: lelp_jax.PrincipalDirections | None = None
     self._made: dict[Any, Any] = {}
+
+  def in_coordinates(
+    self, principal: lelp_jax.PrincipalDirections
+  ) -> "TeacherStatistics":
+    """Returns these statistics for students that get coordinates."""
+    other = copy.copy(self)
+    other.coordinates = principal
+    return other
 
   @property
   def width(self) -> int:
     """Width of the teacher's embeddings, D."""
-    return self.moments.mean.shape[-1]
+    return self.head_kernel.shape[0]
+
+  @property
+  def moments(self) -> lelp_jax.ClassMoments:
+    """Moments of the teacher's embeddings of its training examples."""
+    if isinstance(self._moments, lelp_jax.ClassMoments):
+      return self._moments
+    return self.once("moments", self._moments)
+
+  @property
+  def means(self) -> jax.Array:
+    """Class means of what students get, embeddings or coordinates."""
+    if self.coordinates is None:
+      return self.moments.mean
+    return lelp_jax.coordinate_directions(self.coordinates).means
 
   @functools.cached_property
   def transfer_outputs(self) -> Outputs:
@@ -95,14 +120,15 @@ def fitted_subspaces(
       'config.subspace.kind must be "lelp", "pca", "random" or "identity", '
       f"got {config.kind!r}."
     )
-  plain = config.kind == "pca"
+  if teacher.coordinates is None:
+    principal = teacher.principal(null_space(config), size, config.rtol)
+  else:
+    principal = lelp_jax.coordinate_directions(teacher.coordinates)
   return lelp_jax.subspaces_from_principal(
-    teacher.principal(
-      "none" if plain else config.null_space, size, config.rtol
-    ),
+    principal,
     num_subclasses=config.num_subclasses,
     key=key,
-    rotation="none" if plain else config.rotation,
+    rotation="none" if config.kind == "pca" else config.rotation,
     normalization=config.normalization,
     rank_deficient=config.rank_deficient,
   )
@@ -133,6 +159,33 @@ def _random_subspaces(
   num_classes, _, _, width = directions.shape
   directions = directions.reshape(num_classes, -1, width)
   return lelp_jax.Subspaces(directions, parts[0].means)
+
+
+def null_space(config: ConfigDict) -> str:
+  """Names what the directions of a subspace are kept off (A-3).
+
+  Args:
+    config: `config.subspace` of a cell.
+  """
+  return "none" if config.kind == "pca" else config.null_space
+
+
+def variance_share(
+  subspaces: lelp_jax.Subspaces, teacher: TeacherStatistics
+) -> jax.Array:
+  """Computes the share of each class's variance inside its subspace, ``[C]``.
+
+  Args:
+    subspaces: What `fitted_subspaces` returned for the same teacher.
+    teacher: What is known of the teacher.
+  """
+  if teacher.coordinates is None:
+    return lelp_jax.variance_share(subspaces, teacher.moments)
+  # A rotation keeps the sum of the variances of what it rotates.
+  size = subspaces.directions.shape[1]
+  inside = teacher.coordinates.variances[:, :size].sum(axis=-1)
+  total = teacher.coordinates.total_variance
+  return jnp.where(total > 0, inside / jnp.where(total > 0, total, 1), 0)
 
 
 def check_subspace(config: ConfigDict) -> None:

@@ -35,6 +35,8 @@ Arrays = Mapping[str, Any]
 
 # What models and losses read of an example; not every data set has all.
 READ = ("inputs", "embeddings", "labels", "fine_labels")
+# And where the teacher's outputs are cached.
+READ += ("teacher_embeddings", "teacher_logits")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -310,16 +311,21 @@ def _with_outputs(
 ) -> dict[str, Any]:
   """The batch as the student reads it, and the teacher's outputs on it.
 
-  These are computed once for all cells.
+  These are computed, or come from a cache, once for all cells.
   """
   scale = spec.input_scale
   outputs = {}
   if spec.teacher is not None and teacher_apply is not None:
-    params, model_state = teacher
-    inputs = model_inputs(json.loads(spec.teacher), batch, scale)
-    outputs["teacher"] = teacher_outputs(
-      teacher_apply, params, model_state, inputs
-    )
+    fields = json.loads(spec.teacher)
+    if fields["outputs"] == "inline":
+      params, model_state = teacher
+      outputs["teacher"] = teacher_outputs(
+        teacher_apply, params, model_state, model_inputs(fields, batch, scale)
+      )
+    else:  # Embeddings only where the loss reads them.
+      outputs["teacher"] = Outputs(
+        cast(Any, batch.get("teacher_embeddings")), batch["teacher_logits"]
+      )
   return {**batch, "inputs": model_inputs(spec.recipe, batch, scale)} | outputs
 
 

@@ -20,6 +20,7 @@ from experiments.runtime import students
 from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
 from experiments.runtime.interrupts import interrupts
+from experiments.training import cached_outputs
 from experiments.training import cells
 from experiments.training import checks
 from experiments.training import jobs
@@ -61,22 +62,23 @@ def run_cells(
     ValueError: If a config names something that does not exist.
   """
   check(configs)
+  configs = cached_outputs.resolved(configs)
   teachers = teacher_directory or workdir / "teachers"
   stacks = cells.stacks(configs)
-  by_teacher = {cells.teacher_digest(config): config for config in configs}
+  by_teacher = {_teacher_key(config): config for config in configs}
   with interrupts() as signals:
 
     @functools.lru_cache(maxsize=1)
-    def load_teacher(digest: str) -> teacher_lib.Teacher:
-      config = by_teacher[digest]
+    def load_teacher(key: tuple[str, str]) -> teacher_lib.Teacher:
+      config = by_teacher[key]
       splits = load_splits(config, workdir)
       for stack in stacks:
-        if cells.teacher_digest(stack.configs[0]) == digest:
+        if _teacher_key(stack.configs[0]) == key:
           checks.check(stack.configs, splits)
       return teacher_lib.load_or_train(config, splits, teachers, signals)
 
     def run(stack: cells.Stack, label: str) -> None:
-      teacher = load_teacher(cells.teacher_digest(stack.configs[0]))
+      teacher = load_teacher(_teacher_key(stack.configs[0]))
       _stop_if_asked(signals, "the teacher is finished")
       _run_stack(stack, teacher, workdir, label, signals)
 
@@ -84,6 +86,11 @@ def run_cells(
       stacks, workdir, run, functools.partial(_stop_if_asked, signals)
     )
   return [cells.cell_directory(workdir, config) for config in configs]
+
+
+def _teacher_key(config: ConfigDict) -> tuple[str, str]:
+  """Which teacher, and where its outputs come from."""
+  return cells.teacher_digest(config), config.teacher.outputs
 
 
 def check(configs: Sequence[ConfigDict]) -> None:
@@ -106,6 +113,7 @@ def check(configs: Sequence[ConfigDict]) -> None:
     hyperparameter_arrays(config)
     check_subspace(config.subspace)
     watch.check(config)
+    checks.check_outputs(config)
     folders.add(cells.cell_directory(pathlib.Path(), config))
   if len(folders) < len(configs):
     raise ValueError(
@@ -218,6 +226,9 @@ def _run_stack(
   """Trains a stack and writes the folder of each cell, result.json last."""
   splits = load_splits(stack.configs[0], workdir)
   start = time.monotonic()
+  splits, teacher = cached_outputs.with_outputs(
+    stack.configs[0], splits, teacher
+  )
   loss_params = pretraining.load_or_train(
     stack.configs[0], splits, teacher, workdir / "pretraining", signals
   )

@@ -23,6 +23,7 @@ from experiments.runtime.interrupts import Interrupts
 from experiments.training import cells
 from experiments.training import jobs
 from experiments.training import loop
+from experiments.training.cached_outputs import CachedOutputs
 from experiments.training.fitting import TeacherStatistics
 from experiments.training.recipe import model_fns
 from experiments.training.watch import Wanted
@@ -41,12 +42,14 @@ class Teacher:
     model_state: Its state.
     statistics: What methods prepare their targets from.
     summary: What results record of it, plain data.
+    outputs: Its outputs on clean examples, from a cache.
   """
 
   params: Any
   model_state: Any
   statistics: TeacherStatistics
   summary: dict[str, Any]
+  outputs: CachedOutputs
 
 
 def load_or_train(
@@ -64,7 +67,8 @@ def load_or_train(
     signals: What was asked of the process.
 
   Returns:
-    The teacher, with the moments of its embeddings of the training set.
+    The teacher. Its embeddings are computed when something asks for them, or
+    come from its cache if `config.teacher.outputs` says "cached".
 
   Raises:
     Interrupted: On SIGINT or SIGTERM, after saving.
@@ -93,22 +97,40 @@ def load_or_train(
   saved = checkpoints.load_tree(folder / "parameters", like)
   saved = jax.tree.map(lambda x: x[0], saved)
   params, model_state = saved["params"], saved["model_state"]
-  summary: dict[str, Any] = {"digest": digest}
+  summary: dict[str, Any] = {
+    "digest": digest,
+    "outputs": config.teacher.outputs,
+  }
   result = metric_writer.read_json(folder / "result.json")
   _check_origin(result, splits, job.fingerprint["pretrained"], folder)
   summary |= {k: result[k] for k in _RECORDED}
   job = dataclasses.replace(job, teacher=(params, model_state))
-  start = time.monotonic()
-  moments = jax.block_until_ready(_moments(job, splits))
-  summary["moments_seconds"] = round(time.monotonic() - start, 3)
-  fns = model_fns(job.spec.recipe, splits.task.num_classes)
+  head = model_fns(job.spec.recipe, splits.task.num_classes).head(params)
+  outputs = CachedOutputs(
+    config.teacher.outputs,
+    folder / "outputs",
+    splits,
+    functools.partial(_outputs, job),
+    teacher=(params, model_state),
+    sizes=head.kernel.shape,
+    batch_size=job.spec.recipe["eval_batch_size"],
+    label=f"outputs of the teacher of {config.column}",
+    signals=signals,
+  )
+
+  def moments() -> lelp_jax.ClassMoments:
+    start = time.monotonic()
+    found = jax.block_until_ready(_moments(job, splits, outputs))
+    summary["moments_seconds"] = round(time.monotonic() - start, 3)
+    return found
+
   statistics = TeacherStatistics(
     moments,
-    jnp.asarray(fns.head(params).kernel),
+    jnp.asarray(head.kernel),
     splits.transfer["labels"],
-    functools.partial(_outputs, job, splits.transfer),
+    lambda: outputs.on(splits.transfer),
   )
-  return Teacher(params, model_state, statistics, summary)
+  return Teacher(params, model_state, statistics, summary, outputs)
 
 
 def _as_cell(config: ConfigDict) -> ConfigDict:
@@ -118,7 +140,8 @@ def _as_cell(config: ConfigDict) -> ConfigDict:
   own.method = "standard" if plain else "subclass_teacher"
   own.trial = config.teacher.seed
   own.data.shared_batch_order = False
-  own.student = config.teacher
+  own.teacher.outputs, own.teacher.num_coordinates = "inline", 0
+  own.student = own.teacher
   return own
 
 
@@ -188,12 +211,20 @@ def _outputs(job: loop.Job, arrays: loop.Arrays) -> Outputs:
   return jax.tree.map(lambda *x: np.concatenate(x)[back], *parts)
 
 
-def _moments(job: loop.Job, splits: Splits) -> lelp_jax.ClassMoments:
+def _moments(
+  job: loop.Job, splits: Splits, cache: CachedOutputs
+) -> lelp_jax.ClassMoments:
   """Moments of the embeddings: one clean pass over the training set (A-12)."""
+  arrays, cached = splits.train, cache.has_embeddings()
+  if cached:
+    found = cache.of(cache.whole["embeddings"], arrays)
+    arrays = {"labels": arrays["labels"], "teacher_embeddings": found}
   moments = None
-  for _, placed in loop.clean_batches(job, splits.train):
+  for _, placed in loop.clean_batches(job, arrays):
     part = lelp_jax.class_moments(
-      job.program.embed(*job.arguments[0], placed).embeddings,
+      placed["teacher_embeddings"]
+      if cached
+      else job.program.embed(*job.arguments[0], placed).embeddings,
       placed["labels"],
       num_classes=splits.task.num_classes,
       where=placed["mask"],

@@ -14,6 +14,7 @@ from experiments.training.fitting import TeacherStatistics
 from experiments.training.methods.method import class_nll
 from experiments.training.methods.method import Hyperparameters
 from experiments.training.methods.method import Method
+from experiments.training.methods.method import reads_logits
 from experiments.training.methods.method import with_hard_labels
 from lelp_jax import baselines
 from lelp_jax.models import Outputs
@@ -145,32 +146,40 @@ STANDARD = Method(
   "Standard training",
   (),
   with_hard_labels(_standard),
+  reads=reads_logits,
 )
 VANILLA = Method(
-  "Vanilla distillation", ("loss.temperature",), _compared(baselines.kd_loss)
+  "Vanilla distillation",
+  ("loss.temperature",),
+  _compared(baselines.kd_loss),
+  reads=reads_logits,
 )
 DKD = Method(
   "Decoupled KD",
   ("loss.temperature", "loss.nontarget_weight"),
   with_hard_labels(_dkd),
+  reads=reads_logits,
   remark=_dkd_remark,
 )
 DIST = Method(
   "DIST",
   ("loss.temperature",),
   _compared(baselines.dist_loss),
+  reads=reads_logits,
   remark=_dist_remark,
 )
 STANDARDIZED = Method(
   "Logit standardization",
   ("loss.temperature",),
   _compared(baselines.standardized_kd_loss),
+  reads=reads_logits,
   remark=_standardized_remark,
 )
 ORACLE = Method(
   "Oracle clustering",
   (),
   with_hard_labels(_oracle),
+  reads=reads_logits,
   num_subclasses=_oracle_num_subclasses,
   shared_targets=_oracle_shared,
 )

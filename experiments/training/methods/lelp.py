@@ -12,6 +12,7 @@ import lelp_jax
 from experiments.data.types import Task
 from experiments.training.fitting import fitted_subspaces
 from experiments.training.fitting import TeacherStatistics
+from experiments.training.fitting import variance_share
 from experiments.training.methods.method import Hyperparameters
 from experiments.training.methods.method import Method
 from experiments.training.methods.method import with_hard_labels
@@ -69,6 +70,12 @@ def _projection(
   return lelp_jax.Subspaces(subspaces.directions[:, m::number], subspaces.means)
 
 
+def _reads(config: ConfigDict) -> str:
+  """Directions of the ablations are no principal ones."""
+  principal = config.subspace.kind in ("lelp", "pca")
+  return "coordinates" if principal else "embeddings"
+
+
 def _num_subclasses(config: ConfigDict, task: Task, width: int) -> int:
   del task
   if config.subspace.kind == "identity":
@@ -86,7 +93,7 @@ def _shared(
   task: Task, teacher: TeacherStatistics, size: int
 ) -> dict[str, Any]:
   del task, size
-  return {"means": teacher.moments.mean}
+  return {"means": teacher.means}
 
 
 def _targets(
@@ -100,7 +107,7 @@ def _targets(
   subspaces = fitted_subspaces(config.subspace, teacher, key, size)
   number = config.subspace.num_projections
   share = sum(  # Directions of different projections are not orthogonal.
-    lelp_jax.variance_share(_projection(subspaces, m, number), teacher.moments)
+    variance_share(_projection(subspaces, m, number), teacher)
     for m in range(number)
   )
   num_subclasses = subspaces.directions.shape[1]
@@ -134,6 +141,7 @@ LELP = Method(
     "subspace.num_subclasses",
   ),
   with_hard_labels(_terms),
+  reads=_reads,
   num_subclasses=_num_subclasses,
   shared_targets=_shared,
   targets=_targets,

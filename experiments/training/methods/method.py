@@ -38,6 +38,18 @@ def one_subclass(config: ConfigDict, task: Task, width: int) -> int:
   return 1
 
 
+def reads_embeddings(config: ConfigDict) -> str:
+  """Returns "embeddings": the teacher's whole outputs."""
+  del config
+  return "embeddings"
+
+
+def reads_logits(config: ConfigDict) -> str:
+  """Returns "logits": nothing else of the teacher's outputs."""
+  del config
+  return "logits"
+
+
 def nothing(*arguments: Any) -> dict[str, Any]:
   """Returns no targets."""
   del arguments
@@ -61,6 +73,9 @@ class Method:
     title: Its name in tables.
     hyperparameters: The config fields it reads, which its grid may vary.
     loss: See `lelp_jax.train_step.LossFn`.
+    reads: ``config -> text``: what of the teacher's outputs it needs, in
+      training or before: "logits", also "coordinates" on principal
+      directions, or also "embeddings".
     num_subclasses: ``(config, task, embedding width) -> S``.
     shared_targets: ``(task, teacher statistics, largest S) -> dict`` of the
       arrays that all cells of a stack have in common.
@@ -82,6 +97,7 @@ class Method:
   title: str
   hyperparameters: tuple[str, ...]
   loss: LossFn
+  reads: Callable[[ConfigDict], str] = reads_embeddings
   num_subclasses: Callable[[ConfigDict, Task, int], int] = one_subclass
   shared_targets: Callable[..., dict[str, Any]] = nothing
   targets: Callable[..., dict[str, Any]] = nothing

@@ -17,6 +17,7 @@ from experiments.training.methods.labels import kd_term
 from experiments.training.methods.method import class_nll
 from experiments.training.methods.method import Hyperparameters
 from experiments.training.methods.method import Method
+from experiments.training.methods.method import reads_logits
 from experiments.training.methods.method import with_hard_labels
 from lelp_jax import baselines
 from lelp_jax.models import Outputs
@@ -75,6 +76,7 @@ SUBCLASS = Method(
   "Subclass distillation",
   ("loss.temperature", *_TEACHER),
   with_hard_labels(_student_terms),
+  reads=reads_logits,
   num_subclasses=_num_subclasses,
   shared_targets=_shared,
 )

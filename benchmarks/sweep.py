@@ -1,0 +1,146 @@
+r"""A stack of 24 cells beside 24 runs of one cell.
+
+  python -m benchmarks.sweep [--runs=24]
+
+The first rows are commands from start to end, compilation included: one
+`experiments.sweep` beside `experiments.main` for every cell; the teacher is
+there before. With fewer `--runs` that many are timed and scaled to 24. The
+others are the training alone, in programs that are compiled: the stack beside
+its cells one after another. Students of width 128 on scikit-learn's digits.
+"""
+
+import argparse
+import functools
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from benchmarks import timing
+from experiments.configs import common
+from experiments.configs import quickstart
+from experiments.training import cells
+from experiments.training import jobs
+from experiments.training import loop
+from experiments.training import runs
+from experiments.training import teacher as teacher_lib
+
+_STEPS = 1000
+_TARGETS = {"commands": 0.25, "warm": 0.5}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """Returns the sweep of 24 cells, or with ``cell=`` one of them."""
+  given = common.parse_arg(arg, cell=-1)
+  config = quickstart.get_config()
+  config.student.options.features = (128,)
+  config.student.num_steps, config.student.steps_per_chunk = _STEPS, 250
+  config.sweep.num_trials = 2
+  config.sweep.columns = ConfigDict({"split0": {}})
+  config.sweep.methods = ConfigDict(
+    {
+      "lelp": {
+        "loss": {"temperature": (1.0, 2.0), "subclass_temperature": (1.0, 4.0)},
+        "subspace": {"num_subclasses": (2, 5, 10)},
+      }
+    }
+  )
+  return config if given.cell < 0 else list(cells.expand(config))[given.cell]
+
+
+def commands(count: int) -> dict[str, float]:
+  """Seconds of the sweep and of its cells by themselves."""
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    config = get_config()
+    teachers = folder / "teachers"
+    teacher_lib.load_or_train(config, runs.load_splits(config), teachers)
+
+    def seconds(command: str, arg: str = "") -> float:
+      start = time.perf_counter()
+      subprocess.run(
+        [
+          sys.executable,
+          *("-m", f"experiments.{command}"),
+          f"--config={__file__}{arg}",
+          f"--workdir={folder / command}",
+          f"--teacher_dir={teachers}",
+        ],
+        check=True,
+        capture_output=True,
+      )
+      return time.perf_counter() - start
+
+    stacked = seconds("sweep")
+    chosen = [i * 24 // count for i in range(count)]
+    alone = sum(seconds("main", f":cell={cell}") for cell in chosen)
+    found = len(list(folder.glob("main/cells/**/result.json")))
+    assert found == count, found
+    assert len(list(folder.glob("sweep/cells/**/result.json"))) == 24
+  return {"stack": stacked, "alone": alone * 24 / count}
+
+
+def warm() -> dict[str, float]:
+  """Seconds of training alone, compiled before."""
+  configs = list(cells.expand(get_config()))
+  splits = runs.load_splits(configs[0])
+  with tempfile.TemporaryDirectory() as name:
+    teacher = teacher_lib.load_or_train(
+      configs[0], splits, pathlib.Path(name) / "teachers"
+    )
+
+  def chunk(configs: Sequence[ConfigDict]) -> Callable[[], Any]:
+    job = jobs.make_job(
+      configs, splits, train=splits.transfer, teacher=teacher, names=[]
+    )
+    states = job.program.init(job.trials, sizes=job.sizes)
+    fixed = loop.placed(job)
+    # A copy, as the states are donated.
+    return lambda: job.program.train_chunk(
+      jax.tree.map(jnp.copy, states), *fixed, jnp.int32(0), length=_STEPS
+    )
+
+  singles = [chunk([config]) for config in configs]
+  functions = {
+    "stack": chunk(configs),
+    "alone": functools.partial(_all, singles),
+  }
+  times = timing.milliseconds(functions, repeats=3)
+  return {name: value / 1e3 for name, value in times.items()}
+
+
+def _all(functions: Sequence[Callable[[], Any]]) -> list[Any]:
+  return [jax.block_until_ready(function()) for function in functions]
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser()
+  parser.add_argument("--runs", type=int, default=24)
+  count = parser.parse_args().runs
+  if not 1 <= count <= 24:
+    sys.exit(f"error: --runs must lie in [1, 24], got {count}.")
+  print(f"24 cells of {_STEPS} steps, width 128; {timing.machine()}")
+  print(f"{'':<10} {'stack':>9} {'24 alone':>9} {'ratio':>6} {'target':>7}")
+  for name, measure in (
+    ("warm", warm),
+    ("commands", functools.partial(commands, count)),
+  ):
+    took = measure()
+    ratio = took["stack"] / took["alone"]
+    print(
+      f"{name:<10} {took['stack']:>7.2f} s {took['alone']:>7.2f} s "
+      f"{ratio:>6.2f} {_TARGETS[name]:>7.2f}",
+      flush=True,
+    )
+
+
+if __name__ == "__main__":
+  main()

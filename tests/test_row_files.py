@@ -1,0 +1,225 @@
+"""Arrays computed in parts: continued, checked to the byte, by any number."""
+
+import itertools
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.runtime import row_files
+from experiments.runtime.interrupts import Interrupted
+from experiments.runtime.interrupts import Interrupts
+from tests import processes
+
+ORIGIN = {"teacher": {"parameters": "abc"}, "jax": "0.10"}
+BOUNDS = (0, 4, 8, 10, 13)
+SCALE = {"scale": np.float32([2.0, 3.0])}
+
+
+def content(origin=ORIGIN, bounds=BOUNDS):
+  shapes = {"embeddings": (bounds[-1], 2), "logits": (bounds[-1],)}
+  arrays = {
+    name: jax.ShapeDtypeStruct(shape, np.float32)
+    for name, shape in shapes.items()
+  }
+  return row_files.Content(origin, arrays, bounds)
+
+
+class Counted:
+  """Rows that tell their number, and which of them were asked for."""
+
+  def __init__(self):
+    self.asked = []
+
+  def __call__(self, start, stop, fixed):
+    self.asked.append((start, stop))
+    rows = np.arange(start, stop, dtype=np.float32)
+    return {"embeddings": rows[:, None] * fixed["scale"][None], "logits": -rows}
+
+
+def load(folder, compute, what=None, **options):
+  return row_files.load_or_compute(
+    folder, what or content(), compute, fixed=lambda: SCALE, **options
+  )
+
+
+def assert_whole(folder):
+  compute = Counted()
+  arrays, fixed = load(folder, compute)
+  assert compute.asked == []
+  rows = np.arange(13, dtype=np.float32)
+  np.testing.assert_array_equal(arrays["embeddings"][:, 1], 3 * rows)
+  np.testing.assert_array_equal(arrays["logits"], -rows)
+  np.testing.assert_array_equal(fixed["scale"], SCALE["scale"])
+  assert isinstance(arrays["embeddings"], np.memmap)
+
+
+def test_parts_are_computed_once_and_read_back(tmp_path):
+  compute = Counted()
+  load(tmp_path / "new", compute)
+  assert compute.asked == [(0, 4), (4, 8), (8, 10), (10, 13)]
+  assert_whole(tmp_path / "new")
+  names = {path.name for path in (tmp_path / "new").iterdir()}
+  arrays = {"embeddings.npy", "logits.npy"}
+  assert names == {".lock", "fixed.npz", "manifest.json"} | arrays
+
+
+class Killed(BaseException):
+  """Nobody catches it, as nobody catches SIGKILL."""
+
+
+@pytest.mark.parametrize("finished", range(len(BOUNDS) - 1))
+def test_a_killed_computation_goes_on_after_its_last_part(tmp_path, finished):
+  compute = Counted()
+
+  def killed(start, stop, fixed):
+    if start == BOUNDS[finished]:
+      raise Killed
+    return compute(start, stop, fixed)
+
+  with pytest.raises(Killed):
+    load(tmp_path, killed)
+  # It may have written some of the part that it was at.
+  with (tmp_path / "logits.npy").open("r+b") as file:
+    file.seek(-4 * (13 - BOUNDS[finished]), 2)
+    file.write(b"rub")
+  load(tmp_path, compute)
+  assert compute.asked == list(itertools.pairwise(BOUNDS))
+  assert_whole(tmp_path)
+
+
+def test_an_interrupt_is_answered_after_a_whole_part(tmp_path):
+  signals = Interrupts()
+  compute = Counted()
+
+  def interrupted(start, stop, fixed):
+    signals.requested = "SIGTERM"
+    return compute(start, stop, fixed)
+
+  with pytest.raises(Interrupted, match=r"SIGTERM.*is kept in"):
+    load(tmp_path, interrupted, signals=signals)
+  load(tmp_path, compute)
+  assert compute.asked == list(itertools.pairwise(BOUNDS))
+
+
+def test_a_full_disk_keeps_what_is_finished(tmp_path):
+  def full(start, stop, fixed):
+    if start == 8:
+      raise OSError(28, "No space left on device")
+    return compute(start, stop, fixed)
+
+  compute = Counted()
+  with pytest.raises(OSError, match="No space left"):
+    load(tmp_path, full)
+  load(tmp_path, compute)
+  assert len(compute.asked) == 4
+  assert_whole(tmp_path)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(
+  ("other", "message"),
+  [
+    (
+      {"teacher": {"parameters": "abd"}, "jax": "0.10"},
+      r"origin\.teacher\.parameters is 'abc' there and 'abd' here",
+    ),
+    ({**ORIGIN, "jax": "0.11"}, r"origin\.jax is '0\.10' there and '0\.11'"),
+    ({**ORIGIN, "tokenizer": "t"}, r"origin\.tokenizer is absent there"),
+  ],
+)
+def test_another_origin_is_refused_by_name(tmp_path, half, other, message):
+  def compute(start, stop, fixed):
+    if half and start:
+      raise Killed
+    return Counted()(start, stop, fixed)
+
+  with pytest.raises(Killed) if half else np.errstate():
+    load(tmp_path, compute)
+  with pytest.raises(ValueError, match=message) as caught:
+    load(tmp_path, Counted(), content(other))
+  assert "\n" not in str(caught.value)
+  assert str(caught.value).count(" there and ") == 1
+
+
+def test_another_number_of_rows_is_refused(tmp_path):
+  load(tmp_path, Counted())
+  with pytest.raises(ValueError, match=r"arrays\.logits\.shape is \[13\]"):
+    load(tmp_path, Counted(), content(bounds=(0, 4, 8, 10, 12)))
+
+
+def _complaint(folder):
+  try:
+    assert_whole(folder)
+  except ValueError as error:
+    return str(error)
+  return None
+
+
+def test_every_flipped_byte_is_found(tmp_path):
+  load(tmp_path, Counted())
+  for path in sorted(tmp_path.iterdir()):
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+      damaged = bytearray(whole)
+      damaged[place] ^= 0x10
+      path.write_bytes(damaged)
+      said = _complaint(tmp_path)
+      if said is None:  # Such as a blank.
+        assert path.suffix == ".json", (path.name, place)
+      else:
+        assert str(tmp_path) in said, (path.name, place)
+        assert "\n" not in said, (path.name, place)
+    path.write_bytes(whole)
+
+
+def test_damage_is_named_with_what_to_do(tmp_path):
+  load(tmp_path, Counted())
+  path = tmp_path / "logits.npy"
+  path.write_bytes(path.read_bytes()[:-1] + b"!")
+  message = r"damaged: rows 10 to 13 of logits\.npy.*\. Delete that folder"
+  with pytest.raises(ValueError, match=message):
+    load(tmp_path, Counted())
+  path.unlink()
+  with pytest.raises(ValueError, match=r"damaged: .*logits\.npy"):
+    load(tmp_path, Counted())
+
+
+def test_rows_that_are_not_finite_or_of_another_shape_are_named(tmp_path):
+  def not_finite(start, stop, fixed):
+    rows = Counted()(start, stop, fixed)
+    rows["embeddings"][-1] = np.nan
+    return rows
+
+  with pytest.raises(ValueError, match="row 3 of embeddings holds NaN"):
+    load(tmp_path / "nan", not_finite)
+  short = content(bounds=(0, 4, 8, 10, 13))
+  with pytest.raises(ValueError, match=r"rows 0 to 4 of embeddings must have"):
+    load(tmp_path, lambda *a: Counted()(0, 3, a[2]), short)
+
+
+_SHARE = """
+import pathlib
+from tests.test_row_files import Counted, load
+folder = pathlib.Path({folder!r})
+compute = Counted()
+arrays, _ = load(folder, compute)
+print(compute.asked, float(arrays["logits"].sum()))
+"""
+
+
+def test_two_processes_share_the_work_and_one_reads_it(tmp_path):
+  # Named on one line: a process's shares are contiguous.
+  body = _SHARE.format(folder=str(tmp_path))
+  first, second = processes.run_together(body, count=2, devices=1)
+  assert first.splitlines()[-1] == "[(0, 4), (4, 8)] -78.0"
+  assert second.splitlines()[-1] == "[(8, 10), (10, 13)] -78.0"
+  assert_whole(tmp_path)
+  manifest = json.loads((tmp_path / "manifest.json").read_text())
+  load(tmp_path.with_name("alone"), Counted())
+  alone = pathlib.Path(tmp_path.with_name("alone")) / "manifest.json"
+  assert {**json.loads(alone.read_text()), "fixed": 0} == manifest | {
+    "fixed": 0
+  }
