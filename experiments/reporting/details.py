@@ -9,9 +9,13 @@ from experiments.reporting import comparisons
 from experiments.reporting.layout import Row
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
+from experiments.reporting.names import column_header
+from experiments.reporting.names import column_name
+from experiments.reporting.names import corner
 from experiments.reporting.records import Cell
 from experiments.reporting.records import Named
 from experiments.reporting.records import Results
+from experiments.reporting.statistics import chosen_on
 from experiments.reporting.statistics import estimate
 from experiments.reporting.statistics import Summaries
 from experiments.reporting.statistics import summarize
@@ -32,10 +36,12 @@ def hyperparameter_table(results: Results) -> Table:
   rows = []
   for method in results.methods:
     rows += _method_rows(results, summaries, method)
+  header = tuple(column_header(column) for column in results.columns)
   where = "held-out validation" if results.selection == "heldout" else "TEST"
   return Table(
-    title=f"{results.title}: chosen hyperparameters",
-    header=tuple(column.title for column in results.columns),
+    title=(f"{results.title}: hyperparameters{chosen_on(results, summaries)}"),
+    header=header,
+    corner=corner(header),
     rows=tuple(rows),
     caption=(
       f"Of all settings tried, the one of the highest mean {where} accuracy"
@@ -91,7 +97,7 @@ def diagnostics_table(results: Results) -> Table:
   summaries = summarize(results)
   groups = [("", [column.id for column in results.columns])]
   if results.columns_are == "settings" and len(results.columns) > 1:
-    groups = [(f"{c.title}: ", [c.id]) for c in results.columns]
+    groups = [(f"{column_name(c)}: ", [c.id]) for c in results.columns]
   rows = []
   for prefix, columns in groups:
     rows += _diagnostic_rows(results, summaries, prefix, columns)

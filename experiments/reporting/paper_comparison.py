@@ -14,6 +14,7 @@ from experiments.paper.tables import Note
 from experiments.paper.tables import paper_table
 from experiments.paper.tables import PaperTable
 from experiments.reporting import comparisons
+from experiments.reporting.records import Named
 from experiments.reporting.records import Results
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.statistics import estimate
@@ -130,6 +131,18 @@ def table_of(results: Results) -> PaperTable | None:
   )
 
 
+def in_paper_order(results: Results) -> Results:
+  """Orders columns as the paper's table has them; others follow."""
+  table = table_of(results)
+  order = [column.id for column in table.columns] if table else []
+
+  def rank(column: Named) -> int:
+    return order.index(column.id) if column.id in order else len(order)
+
+  columns = tuple(sorted(results.columns, key=rank))
+  return dataclasses.replace(results, columns=columns)
+
+
 def compare(
   results: Results, table: PaperTable | None
 ) -> dict[tuple[str, str], Comparison]:
@@ -160,13 +173,15 @@ def compare(
         paper=paper,
         comparable=not wrong and of_paper_data(results, column),
       )
-  for gain in table.gains if table else ():
+  if table is None:
+    return found
+  for gain in (row.method for row in table.gains):
     for column in columns:
-      found[gain.method, column] = Comparison(
+      found[gain, column] = Comparison(
         column,
-        gain.method,
-        ours=_our_gain(results, summaries, table, column, gain.method),
-        paper=_printed_gain(table, column, gain.method),
+        gain,
+        ours=_our_gain(results, summaries, table, column, gain),
+        paper=_printed_gain(table, column, gain),
         comparable=of_paper_data(results, column),
       )
   return found

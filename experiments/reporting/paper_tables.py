@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-from experiments.paper.columns import Column
-from experiments.paper.columns import parse_column
-from experiments.paper.columns import printed_name
 from experiments.paper.tables import PaperTable
 from experiments.reporting import comparisons
 from experiments.reporting.formats import mark_rows
@@ -13,12 +10,16 @@ from experiments.reporting.formats import signed
 from experiments.reporting.layout import Row
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
+from experiments.reporting.names import column_header
+from experiments.reporting.names import column_name
+from experiments.reporting.names import corner
 from experiments.reporting.paper_comparison import compare
 from experiments.reporting.paper_comparison import Comparison
 from experiments.reporting.paper_comparison import GAINS
 from experiments.reporting.paper_comparison import of_paper_data
 from experiments.reporting.paper_comparison import SUBCLASS_TEACHER
 from experiments.reporting.paper_comparison import TEACHER
+from experiments.reporting.records import Named
 from experiments.reporting.records import Results
 from experiments.reporting.statistics import chosen_on
 from experiments.reporting.statistics import summarize
@@ -73,12 +74,13 @@ def paper_layout(results: Results, paper: PaperTable) -> Table:
     marked = mark_rows([rows[m] for m in students])
     rows |= dict(zip(students, marked, strict=True))
   caption = _CAPTION.format(trials=results.num_trials)
+  header = tuple(column_header(Named(c, c)) for c in columns)
   return Table(
     title=(
       f"Table {paper.number} of the paper beside ours"
       f"{chosen_on(results, summarize(results))}"
     ),
-    header=tuple(_header(column) for column in columns),
+    header=header,
     rows=tuple(
       rows[method]
       for method in methods
@@ -89,7 +91,7 @@ def paper_layout(results: Results, paper: PaperTable) -> Table:
     caption=caption + (_GAINS if paper.gains else ""),
     notes=(*_notes(results, paper, columns), *results.notes),
     footnotes=tuple(footnotes),
-    corner=_corner(paper),
+    corner=corner(header),
   )
 
 
@@ -167,27 +169,6 @@ def _difference_cell(cell: Comparison) -> TableCell:
   return TableCell(text)
 
 
-def _header(column: str) -> str:
-  try:
-    place = parse_column(column)
-  except ValueError:
-    return column
-  names = (place.teacher, place.student, place.dataset)
-  lines = [printed_name(name) for name in names]
-  return "\n".join([*lines, *_labelled(place)])
-
-
-def _labelled(place: Column) -> list[str]:
-  return [str(place.num_labelled)] if place.num_labelled else []
-
-
-def _corner(paper: PaperTable) -> str:
-  lines = ["Teacher architecture", "Student architecture", "Dataset"]
-  if any(column.num_labelled for column in paper.columns):
-    lines.append("Labelled examples")
-  return "\n".join(lines)
-
-
 def _notes(
   results: Results, paper: PaperTable, columns: Sequence[str]
 ) -> list[str]:
@@ -216,5 +197,5 @@ def _notes(
 def _where(concerned: Sequence[str], columns: Sequence[str]) -> str:
   if not concerned or set(columns) <= set(concerned):
     return ""
-  names = [_header(column).replace("\n", " ") for column in concerned]
+  names = [column_name(Named(column, column)) for column in concerned]
   return f" ({'; '.join(names)})"

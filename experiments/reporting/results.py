@@ -105,7 +105,7 @@ def _read_sweep(path: pathlib.Path, cells: tuple[Cell, ...]) -> Results:
   notes += _counted_notes(len(asked), len(cells), num_expected)
   return Results(
     name=_field(record, "name", str, path),
-    title=_field(record, "title", str, path),
+    title=_field(record, "title", str, path).rstrip("."),
     columns=columns,
     methods=methods,
     num_trials=num_trials,

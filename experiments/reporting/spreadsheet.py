@@ -55,9 +55,9 @@ def _fields(cell: Comparison) -> list[str]:
   return [
     cell.column,
     cell.method,
-    _digits(ours and ours.mean),
-    _digits(ours and ours.std),
-    _digits(ours and ours.standard_error),
+    _digits(ours.mean if ours else None),
+    _digits(ours.std if ours else None),
+    _digits(ours.standard_error if ours else None),
     str(ours.n) if ours else "",
     paper.text if paper else "",
     f"{paper.mean:.2f}" if paper else "",

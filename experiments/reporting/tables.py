@@ -13,6 +13,9 @@ from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
 from experiments.reporting.layout import to_markdown
 from experiments.reporting.layout import to_text
+from experiments.reporting.names import column_header
+from experiments.reporting.names import column_name
+from experiments.reporting.names import corner
 from experiments.reporting.records import Results
 from experiments.reporting.sentence import in_sentence
 from experiments.reporting.sentence import what_to_read_off
@@ -57,7 +60,8 @@ def accuracy_table(results: Results) -> Table:
   ]
   rows += mark_rows(ranked)
   rows += _gain_rows(results, summaries)
-  header = [column.title for column in results.columns]
+  header = [column_header(column) for column in results.columns]
+  corner_text = corner(tuple(header))
   if _has_overall(results):
     header.append(_overall_title(results))
   return Table(
@@ -70,6 +74,7 @@ def accuracy_table(results: Results) -> Table:
       *_replicate_notes(results),
       *results.notes,
     ),
+    corner=corner_text,
   )
 
 
@@ -186,7 +191,7 @@ def _gain(
 
 def _best_baseline_notes(results: Results, summaries: Summaries) -> list[str]:
   """Says which baseline is the best one, for each column."""
-  titles = {column.id: column.title for column in results.columns}
+  titles = {column.id: column_name(column) for column in results.columns}
   best = {
     title: comparisons.best(results, summaries, column)
     for column, title in titles.items()
@@ -199,7 +204,7 @@ def _best_baseline_notes(results: Results, summaries: Summaries) -> list[str]:
     if method is not None:
       where.setdefault(results.method_title(method), []).append(title)
   named = "; ".join(
-    f"{method} ({', '.join(at) if len(where) > 1 else 'every column'})"
+    f"{method} ({'; '.join(at) if len(where) > 1 else 'every column'})"
     for method, at in where.items()
   )
   return [f"Best baseline by test accuracy: {named}."] if where else []

@@ -178,15 +178,18 @@ def _load(fields: str, selection: str, workdir: pathlib.Path | None) -> Splits:
   return loading.load(json.loads(fields), selection, workdir)
 
 
-def student_embeddings(config: ConfigDict, workdir: pathlib.Path) -> np.ndarray:
+def student_embeddings(
+  config: ConfigDict, workdir: pathlib.Path, rows: np.ndarray | None = None
+) -> np.ndarray:
   """Computes the embeddings of the test examples by a finished cell's student.
 
   Args:
     config: The cell's config.
     workdir: Where it was trained.
+    rows: Positions of the test examples, int ``[N]``; all of them for None.
 
   Returns:
-    The embeddings, in the order of the test examples, float32, ``[N, D]``.
+    The embeddings, in the order of these examples, float32, ``[N, D]``.
 
   Raises:
     FileNotFoundError: If the cell is not finished.
@@ -198,13 +201,15 @@ def student_embeddings(config: ConfigDict, workdir: pathlib.Path) -> np.ndarray:
   num_outputs = model_fns(fields, 1).head(params).kernel.shape[-1]
   apply = jax.jit(model_fns(fields, num_outputs).apply)
   kept = {k: splits.test[k] for k in loop.READ if k in splits.test}
-  parts, rows = [], []
+  if rows is not None:
+    kept = {name: array[rows] for name, array in kept.items()}
+  parts, order = [], []
   for batch in feed.eval_batches(kept, config.student.eval_batch_size):
     inputs = model_inputs(fields, batch, splits.task.scale)
     outputs, _ = apply(params, model_state, inputs)
     parts.append(np.asarray(outputs.embeddings)[batch["mask"]])
-    rows.append(batch["rows"][batch["mask"]])
-  return np.concatenate(parts)[np.argsort(np.concatenate(rows))]
+    order.append(batch["rows"][batch["mask"]])
+  return np.concatenate(parts)[np.argsort(np.concatenate(order))]
 
 
 def _result_path(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path:
