@@ -88,7 +88,7 @@ def report(
   folder = workdir / "report"
   folder.mkdir(exist_ok=True)
   maps = _embeddings(results, workdir, folder)
-  document = sections.make_document(results, folder, *maps)
+  document = sections.make_document(results, workdir, *maps)
   writers = {
     "md": lambda: document_lib.to_markdown(document),
     "tex": lambda: latex.to_latex(document.tables),

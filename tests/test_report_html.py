@@ -70,8 +70,7 @@ def workdir(tmp_path_factory):
   for path in root.glob("cells/*/*/*/*/result.json"):
     path.with_name("config.json").write_text("{}")
   report = root / "report"
-  report.mkdir()
-  made = sections.make_document(results.load(root), report)
+  made = sections.make_document(results.load(root), root)
   text = html_lib.to_html(made, report)
   (report / "report.html").write_text(text, encoding="utf-8")
   (report / "table.tex").write_text(latex.to_latex(made.tables))
@@ -158,7 +157,7 @@ def test_html_opens_in_a_browser(text, tmp_path, width):
 
 def test_markdown_shows_the_pictures(workdir):
   report = workdir / "report"
-  made = sections.make_document(results.load(workdir), report)
+  made = sections.make_document(results.load(workdir), workdir)
   names = re.findall(r"!\[.*?\]\((.*?)\)", document.to_markdown(made))
   assert names
   for name in names:
@@ -170,7 +169,7 @@ def test_pictures_are_the_same_every_time(workdir):
   report = workdir / "report"
   before = {p.name: p.read_bytes() for p in report.glob("*.[sp]*g")}
   assert len(before) >= 2
-  sections.make_document(results.load(workdir), report)
+  sections.make_document(results.load(workdir), workdir)
   for name, contents in before.items():
     assert (report / name).read_bytes() == contents
 
@@ -228,9 +227,7 @@ def test_latex_is_balanced(workdir):
 def test_paper_layout_has_a_heading_of_its_own(workdir):
   titles = [
     table.title
-    for table in sections.make_document(
-      results.load(workdir), workdir / "report"
-    ).tables
+    for table in sections.make_document(results.load(workdir), workdir).tables
   ]
   assert titles[0] == "Table 5 of the paper beside ours"
   assert len(set(titles)) == len(titles)

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from experiments.reporting import cost
 from experiments.reporting import details
 from experiments.reporting import drawing
 from experiments.reporting import figures
@@ -18,18 +19,20 @@ from experiments.reporting.statistics import selections
 
 
 def make_document(
-  results: Results, folder: pathlib.Path, *maps: Picture
+  results: Results, workdir: pathlib.Path, *maps: Picture
 ) -> Document:
   """Makes the report of a workdir, and draws its pictures.
 
   Args:
     results: What `results.load` returns.
-    folder: Where pictures go.
+    workdir: Where it was loaded from; pictures go to `report` in it.
     *maps: Pictures that are there already.
 
   Returns:
     The report; nothing in it depends on when it was made.
   """
+  folder = workdir / "report"
+  folder.mkdir(exist_ok=True)
   parts = [
     _accuracy(results, folder),
     Section("Embeddings of the students", maps),
@@ -37,6 +40,7 @@ def make_document(
       "Chosen hyperparameters",
       tuple(map(details.hyperparameter_table, selections(results))),
     ),
+    Section("Cost", (cost.cost_table(results, workdir),)),
     Section("Diagnostics", (details.diagnostics_table(results),)),
   ]
   return Document(results.title, tuple(part for part in parts if part.parts))
