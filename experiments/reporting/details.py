@@ -108,6 +108,7 @@ def diagnostics_table(results: Results) -> Table:
       "class term",
       "subclass term",
       "variance share",
+      "null space",
       "parameters",
     ),
     rows=tuple(rows),
@@ -117,7 +118,8 @@ def diagnostics_table(results: Results) -> Table:
       " Class and subclass term: the two parts of the training loss at the last"
       " step, not comparable between methods or temperatures. Variance share: %"
       " of the teacher's variance within a class that the chosen directions"
-      " carry, mean over classes."
+      " carry, mean over classes; null space: % of it that the head does not"
+      " see (A-3)."
     ),
   )
 
@@ -132,7 +134,7 @@ def _diagnostic_rows(
       for column in columns
       for teacher in comparisons.teachers(summaries, column, methods)
     ]
-    texts = ("", "", "", "", _count(t.num_parameters for t in found))
+    texts = ("", "", "", "", "", _count(t.num_parameters for t in found))
     if found:
       rows.append(_row(prefix + label, texts, f"{prefix}teacher"))
   for method in results.methods:
@@ -156,10 +158,8 @@ def _diagnostics(cells: Sequence[Cell]) -> tuple[str, ...]:
     _mean((c.test.agreement for c in cells), lambda x: f"{100 * x:.2f}"),
     _mean((c.train.get("class_term") for c in cells), lambda x: f"{x:.3g}"),
     _mean((c.train.get("subclass_term") for c in cells), lambda x: f"{x:.3g}"),
-    _mean(
-      (share for c in cells for share in c.variance_share),
-      lambda x: f"{100 * x:.1f}",
-    ),
+    _mean((x for c in cells for x in c.variance_share), _percent),
+    _mean((x for c in cells for x in c.null_space_share), _percent),
     _count(c.num_parameters for c in cells),
   )
 
@@ -167,6 +167,10 @@ def _diagnostics(cells: Sequence[Cell]) -> tuple[str, ...]:
 def _mean(values: Iterable[float | None], form: Callable[[float], str]) -> str:
   known = [value for value in values if value is not None]
   return form(estimate(known).mean) if known else ""
+
+
+def _percent(share: float) -> str:
+  return f"{100 * share:.1f}"
 
 
 def _count(values: Iterable[int | None]) -> str:

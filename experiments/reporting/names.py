@@ -1,11 +1,19 @@
 """What columns are called above a table and a picture."""
 
+import re
+
 from experiments.paper.columns import parse_column
 from experiments.paper.columns import printed_name
 from experiments.reporting.records import Named
 
 CORNER = "Teacher architecture\nStudent architecture\nDataset"
 LABELLED_CORNER = f"{CORNER}\nLabelled examples"
+
+# Columns that differ from another in one thing say so at their end.
+_SPECIAL = {
+  r"transfer(\d+)": ", {} % of it",
+  r"merged(\d+)": " in {} classes",
+}
 
 
 def column_header(column: Named) -> str:
@@ -18,13 +26,21 @@ def column_header(column: Named) -> str:
   Examples:
     >>> column_header(Named("amazon-albert_xxlarge-mlp", ""))
     'ALBERT-XXL\nMLP/T5(11B)\nAmazon Reviews'
+    >>> column_header(Named("cifar100-resnet92-resnet56-merged20", ""))
+    'ResNet92\nResNet56\nCIFAR-100 in 20 classes'
   """
+  name, special = column.id, ""
+  for pattern, text in _SPECIAL.items():
+    match = re.fullmatch(f"(.*)-{pattern}", column.id)
+    if match:
+      name, special = match[1], text.format(match[2])
   try:
-    place = parse_column(column.id)
+    place = parse_column(name)
   except ValueError:
     return column.title
   names = (place.teacher, place.student, place.dataset)
   lines = [printed_name(name) for name in names]
+  lines[-1] += special
   lines += [str(place.num_labelled)] if place.num_labelled else []
   return "\n".join(lines)
 
