@@ -128,6 +128,20 @@ def test_accuracy_table_leaves_missing_cells_empty():
   assert "(n=: over that many)" in table.caption
 
 
+def test_accuracy_table_names_what_nothing_is_there_of():
+  whole = make_results(num_expected=24)
+  cells = tuple(
+    c
+    for c in whole.cells
+    if c.method != "standard" and (c.column, c.method) != ("split1", "lelp")
+  )
+  table = tables.accuracy_table(dataclasses.replace(whole, cells=cells))
+  assert table.notes[1] == (
+    "Nothing is there yet of Standard training (every column), LELP (split1)."
+  )
+  assert not any("yet of" in n for n in tables.accuracy_table(whole).notes)
+
+
 def test_accuracy_table_names_the_best_baseline_of_each_column():
   results = make_results(
     {

@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter
 from matplotlib.ticker import NullLocator
 
 from experiments.reporting import drawing
+from experiments.reporting.formats import short
 from experiments.reporting.statistics import Estimate
 
 # More points than this have no marker each, and a band instead of whiskers.
@@ -180,22 +181,7 @@ def _has_room(places: Sequence[float], logarithmic: bool) -> bool:
 
 
 def _form(logarithmic: bool) -> Callable[[float, int], str]:
-  return lambda x, _: tick(x) if logarithmic else f"{x:,.6g}"
-
-
-def tick(value: float) -> str:
-  """A tick as people write it: fractions for powers of a half.
-
-  Examples:
-    >>> tick(0.03125), tick(4.0), tick(50000), tick(0.1)
-    ('1/32', '4', '50,000', '0.1')
-  """
-  if 0 < value < 1 and (1 / value).is_integer() and 1 / value in _POWERS:
-    return f"1/{1 / value:.0f}"
-  return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
-
-
-_POWERS = {2.0**i for i in range(1, 11)}
+  return lambda x, _: short(x) if logarithmic else f"{x:,.6g}"
 
 
 def _handles(plots: Sequence[Plot], styles: Mapping[str, Any]) -> list[Line2D]:

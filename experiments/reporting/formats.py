@@ -9,6 +9,8 @@ from experiments.reporting.layout import SECOND
 from experiments.reporting.layout import TableCell
 from experiments.reporting.statistics import Estimate
 
+_POWERS = tuple(2.0**i for i in range(1, 11))
+
 
 def number(value: Estimate, expected: int, *, sign: bool = False) -> str:
   """Mean ± standard error, and the count where it is not the expected one.
@@ -35,6 +37,18 @@ def signed(value: float, digits: int = 2) -> str:
   """
   # Adding 0.0 turns the -0.0 that rounding leaves into 0.0.
   return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def short(value: float) -> str:
+  """A setting as the paper writes it: fractions for powers of a half.
+
+  Examples:
+    >>> short(0.03125), short(4.0), short(50000), short(0.1)
+    ('1/32', '4', '50,000', '0.1')
+  """
+  if 0 < value < 1 and 1 / value in _POWERS:
+    return f"1/{1 / value:.0f}"
+  return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
 
 def mark_rows(rows: Sequence[Row]) -> list[Row]:

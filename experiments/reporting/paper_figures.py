@@ -13,6 +13,7 @@ from experiments.reporting import comparisons
 from experiments.reporting import curves
 from experiments.reporting import drawing
 from experiments.reporting import settings
+from experiments.reporting.formats import short
 from experiments.reporting.records import Results
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.statistics import estimate
@@ -62,7 +63,7 @@ def projections(
       over = _differences(own, runs.get(RANDOM, {}))
       if over and method.id != RANDOM:
         advantages[method.id] = curves.Line(label, over)
-    title = f"β = {curves.tick(beta)}"
+    title = f"β = {short(beta)}"
     across = "Number of subclasses S"
     accuracies.append(
       curves.Plot(title, across, _ACCURACY, lines, logarithmic=True)

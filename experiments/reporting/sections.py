@@ -7,6 +7,7 @@ from experiments.reporting import details
 from experiments.reporting import drawing
 from experiments.reporting import figures
 from experiments.reporting import paper_figures
+from experiments.reporting import paper_grids
 from experiments.reporting import sensitivity
 from experiments.reporting import sentence
 from experiments.reporting import tables
@@ -70,6 +71,7 @@ def make_document(
       "Chosen hyperparameters",
       tuple(map(details.hyperparameter_table, selections(results))),
     ),
+    Section("The paper's grids", paper_grids.grid_tables(results)),
     Section("Cost", (cost.cost_table(results, workdir),)),
     Section("Diagnostics", (details.diagnostics_table(results),)),
   ]

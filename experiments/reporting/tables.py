@@ -71,6 +71,7 @@ def accuracy_table(results: Results) -> Table:
     caption=_caption(results, summaries),
     notes=(
       *_best_baseline_notes(results, summaries),
+      *_missing_notes(results, summaries),
       *_replicate_notes(results),
       *results.notes,
     ),
@@ -208,6 +209,26 @@ def _best_baseline_notes(results: Results, summaries: Summaries) -> list[str]:
     for method, at in where.items()
   )
   return [f"Best baseline by test accuracy: {named}."] if where else []
+
+
+def _missing_notes(results: Results, summaries: Summaries) -> list[str]:
+  """Names what nothing is there of, where something is missing at all."""
+  if not results.num_missing:
+    return []
+  absent = {}
+  for method in results.methods:
+    missing = [
+      column_name(column)
+      for column in results.columns
+      if (column.id, method.id) not in summaries
+      and (column.id, method.id) not in results.same_as
+    ]
+    if missing:
+      everywhere = len(missing) == len(results.columns)
+      where = "every column" if everywhere else "; ".join(missing)
+      absent[method.title] = where
+  named = ", ".join(f"{method} ({where})" for method, where in absent.items())
+  return [f"Nothing is there yet of {named}."] if absent else []
 
 
 def _replicate_notes(results: Results) -> list[str]:
