@@ -114,6 +114,9 @@ def make_cell(column, method, trial, accuracy, **changes) -> Cell:
     "num_parameters": 99,
     **changes,
   }
+  fields.setdefault(
+    "folder", f"cells/{column}/{method}/{fields['digest']}/trial{trial}"
+  )
   return Cell(column=column, method=method, trial=trial, **fields)
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from experiments.reporting import tables
@@ -86,7 +88,7 @@ def test_what_to_read_off_says_when_cells_are_missing():
 @pytest.mark.parametrize(
   ("accuracies", "words"),
   [
-    ({"a": {"vanilla": (0.5,)}}, "no cell of LELP"),
+    ({"a": {"vanilla": (0.5,)}}, "LELP is no row of this sweep"),
     ({"a": {"lelp": (0.5,), "oracle": (0.5,)}}, "no cell of a baseline"),
     ({"a": {"lelp": (0.5,)}, "b": {"vanilla": (0.5,)}}, "share a column"),
   ],
@@ -95,3 +97,10 @@ def test_what_to_read_off_without_both_sides(accuracies, words):
   sentence = tables.what_to_read_off(make_results(accuracies))
   assert sentence.startswith("Nothing to read off")
   assert words in sentence
+
+
+def test_what_to_read_off_before_lelp_is_there():
+  results = make_results({"a": {"vanilla": (0.5,), "lelp": (0.5,)}})
+  cells = tuple(c for c in results.cells if c.method != "lelp")
+  sentence = tables.what_to_read_off(dataclasses.replace(results, cells=cells))
+  assert sentence == "Nothing to read off: no cell of LELP is there yet."

@@ -128,6 +128,20 @@ def test_accuracy_table_leaves_missing_cells_empty():
   assert "(n=: over that many)" in table.caption
 
 
+def test_accuracy_table_names_what_nothing_is_there_of():
+  whole = make_results(num_expected=24)
+  cells = tuple(
+    c
+    for c in whole.cells
+    if c.method != "standard" and (c.column, c.method) != ("split1", "lelp")
+  )
+  table = tables.accuracy_table(dataclasses.replace(whole, cells=cells))
+  assert table.notes[1] == (
+    "Nothing is there yet of Standard training (every column), LELP (split1)."
+  )
+  assert not any("yet of" in n for n in tables.accuracy_table(whole).notes)
+
+
 def test_accuracy_table_names_the_best_baseline_of_each_column():
   results = make_results(
     {
@@ -218,6 +232,7 @@ def test_diagnostics_table_by_hand():
       0.9,
       train={"class_term": 0.1, "subclass_term": 0.2},
       variance_share=(0.8, 0.6),
+      null_space_share=(0.95, 0.85),
     ),
     make_cell(
       "b",
@@ -233,9 +248,9 @@ def test_diagnostics_table_by_hand():
   accuracies = {"a": {"lelp": (0,), "standard": (0,)}, "b": {"lelp": (0,)}}
   results = make_results(accuracies, cells=cells)
   assert texts(tables.diagnostics_table(results)) == {
-    "Teacher": ["", "", "", "", "1,234"],
-    "Standard training": ["", "", "", "", "99"],
-    "LELP": ["90.00", "0.2", "0.3", "70.0", "99 to 1,000"],
+    "Teacher": ["", "", "", "", "", "1,234"],
+    "Standard training": ["", "", "", "", "", "99"],
+    "LELP": ["90.00", "0.2", "0.3", "70.0", "90.0", "99 to 1,000"],
   }
   by_setting = dataclasses.replace(results, columns_are="settings")
   assert texts(tables.diagnostics_table(by_setting))["b: LELP"] == [
@@ -243,6 +258,7 @@ def test_diagnostics_table_by_hand():
     "0.3",
     "0.4",
     "70.0",
+    "",
     "1,000",
   ]
 

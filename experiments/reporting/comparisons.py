@@ -61,17 +61,26 @@ def difference_in_column(
   summaries: Summaries, column: str, method: str, other: str
 ) -> Estimate | None:
   """`method` minus `other` in one column, paired by the trial's number."""
-  a = _by_trial(summaries.get((column, method)))
-  b = _by_trial(summaries.get((column, other)))
+  return difference(
+    summaries.get((column, method)), summaries.get((column, other))
+  )
+
+
+def difference(
+  summary: Summary | None, other: Summary | None
+) -> Estimate | None:
+  """Difference of two settings, paired by trial; None if they share none."""
+  if summary is None or other is None:
+    return None
+  a, b = _by_trial(summary), _by_trial(other)
   trials = sorted(a.keys() & b.keys())
   if not trials:
     return None
   return paired_difference([a[t] for t in trials], [b[t] for t in trials])
 
 
-def _by_trial(summary: Summary | None) -> dict[int, float]:
-  cells = summary.cells if summary else ()
-  return {cell.trial: 100 * cell.test.accuracy for cell in cells}
+def _by_trial(summary: Summary) -> dict[int, float]:
+  return {cell.trial: 100 * cell.test.accuracy for cell in summary.cells}
 
 
 def difference_over_columns(

@@ -9,9 +9,13 @@ from experiments.reporting import comparisons
 from experiments.reporting.layout import Row
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
+from experiments.reporting.names import column_header
+from experiments.reporting.names import column_name
+from experiments.reporting.names import corner
 from experiments.reporting.records import Cell
 from experiments.reporting.records import Named
 from experiments.reporting.records import Results
+from experiments.reporting.statistics import chosen_on
 from experiments.reporting.statistics import estimate
 from experiments.reporting.statistics import Summaries
 from experiments.reporting.statistics import summarize
@@ -32,10 +36,12 @@ def hyperparameter_table(results: Results) -> Table:
   rows = []
   for method in results.methods:
     rows += _method_rows(results, summaries, method)
+  header = tuple(column_header(column) for column in results.columns)
   where = "held-out validation" if results.selection == "heldout" else "TEST"
   return Table(
-    title=f"{results.title}: chosen hyperparameters",
-    header=tuple(column.title for column in results.columns),
+    title=(f"{results.title}: hyperparameters{chosen_on(results, summaries)}"),
+    header=header,
+    corner=corner(header),
     rows=tuple(rows),
     caption=(
       f"Of all settings tried, the one of the highest mean {where} accuracy"
@@ -91,7 +97,7 @@ def diagnostics_table(results: Results) -> Table:
   summaries = summarize(results)
   groups = [("", [column.id for column in results.columns])]
   if results.columns_are == "settings" and len(results.columns) > 1:
-    groups = [(f"{c.title}: ", [c.id]) for c in results.columns]
+    groups = [(f"{column_name(c)}: ", [c.id]) for c in results.columns]
   rows = []
   for prefix, columns in groups:
     rows += _diagnostic_rows(results, summaries, prefix, columns)
@@ -102,6 +108,7 @@ def diagnostics_table(results: Results) -> Table:
       "class term",
       "subclass term",
       "variance share",
+      "null space",
       "parameters",
     ),
     rows=tuple(rows),
@@ -111,7 +118,8 @@ def diagnostics_table(results: Results) -> Table:
       " Class and subclass term: the two parts of the training loss at the last"
       " step, not comparable between methods or temperatures. Variance share: %"
       " of the teacher's variance within a class that the chosen directions"
-      " carry, mean over classes."
+      " carry, mean over classes; null space: % of it that the head does not"
+      " see (A-3)."
     ),
   )
 
@@ -126,7 +134,7 @@ def _diagnostic_rows(
       for column in columns
       for teacher in comparisons.teachers(summaries, column, methods)
     ]
-    texts = ("", "", "", "", _count(t.num_parameters for t in found))
+    texts = ("", "", "", "", "", _count(t.num_parameters for t in found))
     if found:
       rows.append(_row(prefix + label, texts, f"{prefix}teacher"))
   for method in results.methods:
@@ -150,10 +158,8 @@ def _diagnostics(cells: Sequence[Cell]) -> tuple[str, ...]:
     _mean((c.test.agreement for c in cells), lambda x: f"{100 * x:.2f}"),
     _mean((c.train.get("class_term") for c in cells), lambda x: f"{x:.3g}"),
     _mean((c.train.get("subclass_term") for c in cells), lambda x: f"{x:.3g}"),
-    _mean(
-      (share for c in cells for share in c.variance_share),
-      lambda x: f"{100 * x:.1f}",
-    ),
+    _mean((x for c in cells for x in c.variance_share), _percent),
+    _mean((x for c in cells for x in c.null_space_share), _percent),
     _count(c.num_parameters for c in cells),
   )
 
@@ -161,6 +167,10 @@ def _diagnostics(cells: Sequence[Cell]) -> tuple[str, ...]:
 def _mean(values: Iterable[float | None], form: Callable[[float], str]) -> str:
   known = [value for value in values if value is not None]
   return form(estimate(known).mean) if known else ""
+
+
+def _percent(share: float) -> str:
+  return f"{100 * share:.1f}"
 
 
 def _count(values: Iterable[int | None]) -> str:

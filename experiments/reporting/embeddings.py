@@ -14,6 +14,8 @@ from matplotlib.lines import Line2D
 from sklearn import manifold
 from threadpoolctl import threadpool_limits
 
+from experiments.reporting import drawing
+
 # Okabe and Ito for the classes.
 _CLASS_COLORS = (
   "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
@@ -22,7 +24,6 @@ _CLASS_COLORS = (
 _FINE_COLORS = tuple(color_sequences["tab10"])
 _MARKERS = ("o", "^", "s", "D", "v", "P")
 _MAX_LEGEND = 20
-_DPI = 150
 
 Panel = tuple[str, np.ndarray, np.ndarray, np.ndarray]
 
@@ -75,7 +76,7 @@ def embedding_maps(
     fontsize=8,
     color="#555555",
   )
-  figure.savefig(path, dpi=_DPI)
+  drawing.save(figure, path)
 
 
 def _check_panel(
@@ -165,6 +166,7 @@ def _scatter(
       marker=_marker(int(label)),
       lw=0,
       alpha=0.85,
+      rasterized=True,  # In an SVG they would be megabytes of paths.
     )
   ax.set_xticks([])
   ax.set_yticks([])

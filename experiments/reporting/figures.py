@@ -1,5 +1,6 @@
 """The pictures of a report, laid out as Figures 3 and 4 of the paper."""
 
+import dataclasses
 import math
 import os
 import textwrap
@@ -9,7 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.reporting import comparisons
+from experiments.reporting import drawing
 from experiments.reporting.embeddings import embedding_maps
+from experiments.reporting.names import column_name
+from experiments.reporting.paper_comparison import TEACHER
 from experiments.reporting.records import Results
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.statistics import estimate
@@ -18,17 +22,7 @@ from experiments.reporting.statistics import summarize
 
 __all__ = ["accuracy_bars", "embedding_maps"]
 
-# Okabe and Ito: told apart with every common colour vision deficiency.
-_COLORS = {
-  comparisons.LELP: "#D55E00",
-  "vanilla": "#0072B2",
-  "standard": "#56B4E9",
-  comparisons.ORACLE: "#BBBBBB",
-}
-_BASELINE_COLOR = "#009E73"
-_OTHER_COLOR = "#E69F00"
 _TEACHER_COLOR = "#333333"
-_DPI = 150
 # Inches: a page, what surrounds the bars of a panel, and a bar with the number
 # above it and the label below it.
 _PAGE = 11.0
@@ -39,7 +33,11 @@ _PER_UPRIGHT_LABEL = 1.0
 _PER_TWO_LINES = 0.55
 
 
-def accuracy_bars(results: Results, path: str | os.PathLike[str]) -> None:
+def accuracy_bars(
+  results: Results,
+  path: str | os.PathLike[str],
+  references: drawing.References | None = None,
+) -> None:
   """Draws the test accuracy of every method as bars, as the paper's Figure 3.
 
   Replicates give one panel: bars over the splits with a dot for each split.
@@ -47,16 +45,16 @@ def accuracy_bars(results: Results, path: str | os.PathLike[str]) -> None:
 
   Args:
     results: What `results.load` returns.
-    path: Where the PNG goes.
+    path: Where the PNG goes, and the SVG beside it.
+    references: The paper's accuracies by column and method, drawn as lines.
 
   Raises:
     ValueError: If there is no run to draw.
   """
-  summaries = summarize(results)
-  panels = _panels(results, summaries)
+  panels = _panels(results, summarize(results), references or {})
   if not panels:
     raise ValueError(f"{results.name} holds no run to draw: run the sweep.")
-  num_bars = max(len(values) for _, values, _ in panels)
+  num_bars = max(len(panel.values) for panel in panels)
   room = math.floor(_PAGE / (_MARGIN + _LEAST_PER_BAR * num_bars))
   rows = math.ceil(len(panels) / max(1, room))
   in_row = math.ceil(len(panels) / rows)
@@ -69,47 +67,71 @@ def accuracy_bars(results: Results, path: str | os.PathLike[str]) -> None:
   for ax, panel in zip(axes.flat, panels, strict=False):
     # Upright, a label has as many lines as fit the width of a bar.
     _draw_panel(
-      ax, results, *panel, letters=13 if per_bar > _PER_TWO_LINES else 20
+      ax, results, panel, letters=13 if per_bar > _PER_TWO_LINES else 20
     )
     if per_bar < _PER_UPRIGHT_LABEL:
       ax.tick_params(axis="x", labelrotation=90)
   for ax in axes.flat[len(panels) :]:
     ax.set_axis_off()
   figure.suptitle(f"{results.title}: test accuracy", fontsize=12)
-  figure.supxlabel(_legend(results), fontsize=8, color="#555555")
-  figure.savefig(path, dpi=_DPI)
+  legend = _legend(results)
+  if any(panel.paper for panel in panels):
+    legend += " Pink lines: the paper's."
+  figure.supxlabel(legend, fontsize=8, color=drawing.FAINT)
+  drawing.save(figure, path)
 
 
-Panel = tuple[str, dict[str, list[float]], float | None]
+@dataclasses.dataclass(frozen=True)
+class _Panel:
+  """What stands in one panel, percent.
+
+  Attributes:
+    title: What stands above it.
+    values: Those of each method's bar.
+    teacher: The teacher, None where there is none.
+    paper: The paper's numbers by method, and its "teacher".
+  """
+
+  title: str
+  values: dict[str, list[float]]
+  teacher: float | None
+  paper: dict[str, float]
 
 
-def _panels(results: Results, summaries: Summaries) -> list[Panel]:
-  """Title, values of each method, and the teacher, of each panel."""
+def _panels(
+  results: Results, summaries: Summaries, references: drawing.References
+) -> list[_Panel]:
   if results.columns_are == "replicates" and len(results.columns) > 1:
     groups = [("", [column.id for column in results.columns])]
   else:
     titled = len(results.columns) > 1
-    groups = [(c.title if titled else "", [c.id]) for c in results.columns]
+    groups = [
+      (column_name(c) if titled else "", [c.id]) for c in results.columns
+    ]
   panels = []
   for title, columns in groups:
-    values = {}
-    for method in results.methods:
-      found = [
-        summaries[column, method.id]
-        for column in columns
-        if (column, method.id) in summaries
-      ]
-      if len(columns) > 1:
-        values[method.id] = [summary.test.mean for summary in found]
-      else:
-        values[method.id] = [
-          100 * cell.test.accuracy for s in found for cell in s.cells
-        ]
-    values = {method: x for method, x in values.items() if x}
-    if values:
-      teacher = _teacher(results, summaries, columns)
-      panels.append((title, values, teacher))
+    values = {m.id: _values(summaries, columns, m.id) for m in results.methods}
+    if not any(values.values()):
+      continue
+    paper = {
+      method: references[columns[0], method]
+      for method in (*values, TEACHER)
+      if len(columns) == 1 and (columns[0], method) in references
+    }
+    values = {m: x for m, x in values.items() if x or m in paper}
+    teacher = _teacher(results, summaries, columns)
+    panels.append(_Panel(title, values, teacher, paper))
   return panels
+
+
+def _values(
+  summaries: Summaries, columns: Sequence[str], method: str
+) -> list[float]:
+  """Means of the columns, or the trials of a single one."""
+  found = [summaries[c, method] for c in columns if (c, method) in summaries]
+  if len(columns) > 1:
+    return [summary.test.mean for summary in found]
+  return [100 * cell.test.accuracy for s in found for cell in s.cells]
 
 
 def _teacher(
@@ -125,32 +147,24 @@ def _teacher(
 
 
 def _draw_panel(
-  ax: Axes,
-  results: Results,
-  title: str,
-  values: dict[str, list[float]],
-  teacher: float | None,
-  letters: int,
+  ax: Axes, results: Results, panel: _Panel, letters: int
 ) -> None:
   # The upper bound stands apart, at the left.
-  order = sorted(values, key=lambda method: method != comparisons.ORACLE)
-  bottom, top = _limits(values, teacher)
+  order = sorted(panel.values, key=lambda method: method != comparisons.ORACLE)
+  bottom, top = _limits(panel)
   for x, method in enumerate(order):
-    _draw_bar(ax, x, method, values[method])
-  if teacher is not None:
-    ax.axhline(teacher, color=_TEACHER_COLOR, lw=1.2, ls="--", zorder=1)
-    ax.annotate(
-      f"Teacher\n{teacher:.2f}",
-      xy=(1, teacher),
-      xycoords=("axes fraction", "data"),
-      xytext=(4, 0),
-      textcoords="offset points",
-      va="center",
-      fontsize=8,
-      color=_TEACHER_COLOR,
-      annotation_clip=False,
-    )
-  ax.set_title(title, fontsize=10)
+    if panel.values[method]:
+      _draw_bar(ax, x, method, panel.values[method])
+    if method in panel.paper:
+      _draw_reference(ax, x, panel.paper[method])
+  if panel.teacher is not None:
+    _draw_teacher(ax, panel.teacher, f"Teacher\n{panel.teacher:.2f}")
+  elif TEACHER in panel.paper:
+    number = panel.paper[TEACHER]
+    _draw_teacher(ax, number, f"Teacher\n{number:.2f}\n(paper)")
+  if panel.teacher is not None and TEACHER in panel.paper:
+    _draw_reference(ax, len(order) - 0.46, panel.paper[TEACHER], half=0.06)
+  ax.set_title(panel.title, fontsize=10)
   ax.set_ylim(bottom, top)
   ax.set_xlim(-0.6, len(order) - 0.4)
   ax.set_xticks(
@@ -162,14 +176,36 @@ def _draw_panel(
   ax.spines[["top", "right"]].set_visible(False)
 
 
-def _limits(
-  values: dict[str, list[float]], teacher: float | None
-) -> tuple[float, float]:
+def _draw_teacher(ax: Axes, accuracy: float, text: str) -> None:
+  ax.axhline(accuracy, color=_TEACHER_COLOR, lw=1.2, ls="--", zorder=1)
+  ax.annotate(
+    text,
+    xy=(1, accuracy),
+    xycoords=("axes fraction", "data"),
+    xytext=(4, 0),
+    textcoords="offset points",
+    va="center",
+    fontsize=8,
+    color=_TEACHER_COLOR,
+    annotation_clip=False,
+  )
+
+
+def _draw_reference(
+  ax: Axes, x: float, accuracy: float, half: float = 0.42
+) -> None:
+  """The paper's number: a line as wide as the bar and a little wider."""
+  for color, width in (("white", 3.4), (drawing.PAPER_COLOR, 2.0)):
+    ax.hlines(accuracy, x - half, x + half, color=color, lw=width, zorder=2.5)
+
+
+def _limits(panel: _Panel) -> tuple[float, float]:
   """A range that shows the differences and leaves room for the numbers."""
-  shown = [x for group in values.values() for x in group]
-  shown += [teacher] if teacher is not None else []
+  shown = [x for group in panel.values.values() for x in group]
+  shown += panel.paper.values()
+  shown += [panel.teacher] if panel.teacher is not None else []
   low, high = min(shown), max(shown)
-  for group in values.values():
+  for group in filter(None, panel.values.values()):
     whole = estimate(group)
     low = min(low, whole.mean - (whole.standard_error or 0.0))
     high = max(high, whole.mean + (whole.standard_error or 0.0))
@@ -186,7 +222,7 @@ def _draw_bar(ax: Axes, x: int, method: str, values: Sequence[float]) -> None:
     x,
     whole.mean,
     width=0.68,
-    color="#EEEEEE" if oracle else _color(method),
+    color="#EEEEEE" if oracle else drawing.method_color(method),
     edgecolor="#888888" if oracle else "white",
     hatch="///" if oracle else None,
     zorder=2,
@@ -220,12 +256,6 @@ def _write_number(ax: Axes, x: int, whole: Estimate, highest: float) -> None:
     # The teacher's line must not run through the digits.
     bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
   )
-
-
-def _color(method: str) -> str:
-  if method in _COLORS:
-    return _COLORS[method]
-  return _BASELINE_COLOR if comparisons.is_baseline(method) else _OTHER_COLOR
 
 
 def _bar_label(results: Results, method: str, letters: int) -> str:

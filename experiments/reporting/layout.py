@@ -1,4 +1,4 @@
-"""A table of texts, and its two forms: a terminal's and Markdown's."""
+"""A table of texts, and two of its forms: a terminal's and Markdown's."""
 
 import dataclasses
 import textwrap
@@ -14,11 +14,15 @@ class TableCell:
 
   Attributes:
     text: What stands in the cell; empty where there is nothing to say.
-    mark: "best", "second" or empty. Only Markdown shows it.
+    mark: "best", "second" or empty. A terminal does not show it.
+    footnotes: Numbers of the table's footnotes, from 1.
+    link: What the number is of: a path relative to the workdir, or empty.
   """
 
   text: str = ""
   mark: str = ""
+  footnotes: tuple[int, ...] = ()
+  link: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +33,13 @@ class Row:
     label: What stands at the left.
     cells: One cell for each column.
     group: Rows of one group stand together, set apart from the next group's.
+    detail: Whether it says more of the row above it, and is set back.
   """
 
   label: str
   cells: tuple[TableCell, ...]
   group: str = ""
+  detail: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +48,13 @@ class Table:
 
   Attributes:
     title: One line.
-    header: One text for each column, without the labels' column.
+    header: One text for each column, without the labels' column; of several
+      lines if need be, the same number for all.
     rows: The rows.
     caption: What the numbers are.
     notes: What else a reader has to know, one sentence each.
+    footnotes: What cells refer to.
+    corner: What stands above the labels, a line for each of the header's.
   """
 
   title: str
@@ -53,20 +62,41 @@ class Table:
   rows: tuple[Row, ...]
   caption: str
   notes: tuple[str, ...] = ()
+  footnotes: tuple[str, ...] = ()
+  corner: str = ""
+
+  @property
+  def is_marked(self) -> bool:
+    """Whether a cell is marked as the best or the second."""
+    return any(cell.mark for row in self.rows for cell in row.cells)
+
+
+def header_lines(table: Table) -> list[list[str]]:
+  """The lines of the header, each with the labels' column first."""
+  columns = [text.split("\n") for text in (table.corner, *table.header)]
+  height = max(map(len, columns))
+  padded = [[""] * (height - len(lines)) + lines for lines in columns]
+  return [list(line) for line in zip(*padded, strict=True)]
+
+
+def reference(cell: TableCell) -> str:
+  """A cell's footnotes as "[1, 2]", or nothing."""
+  if not cell.footnotes:
+    return ""
+  return f"[{', '.join(map(str, cell.footnotes))}]"
 
 
 def to_markdown(table: Table) -> str:
   """Writes a table as Markdown: the best cell bold, the second underlined."""
   width = len(table.header) + 1
   lines = [f"### {table.title}", ""]
-  lines.append(_markdown_line(["", *table.header]))
+  lines.append(_markdown_line([table.corner, *table.header]))
   lines.append(_markdown_line(["---"] * width))
   for row in table.rows:
-    lines.append(
-      _markdown_line([row.label, *(_marked(cell) for cell in row.cells)])
-    )
+    label = f"&emsp;{row.label}" if row.detail else row.label
+    lines.append(_markdown_line([label, *map(_marked, row.cells)]))
   caption = table.caption
-  if any(cell.mark for row in table.rows for cell in row.cells):
+  if table.is_marked:
     caption += (
       " **Bold**: the best student, <u>underlined</u>: the second"
       " (the oracle is not ranked)."
@@ -74,6 +104,9 @@ def to_markdown(table: Table) -> str:
   lines += ["", caption]
   if table.notes:
     lines += ["", *(f"* {note}" for note in table.notes)]
+  if table.footnotes:
+    numbered = enumerate(table.footnotes, start=1)
+    lines += ["", *(f"* [{i}] {note}" for i, note in numbered)]
   return "\n".join(lines) + "\n"
 
 
@@ -87,7 +120,7 @@ def _marked(cell: TableCell) -> str:
     BEST: ("**", "**"),
     SECOND: ("<u>", "</u>"),
   }.get(cell.mark, ("", ""))
-  return f"{left}{cell.text}{right}"
+  return f"{left}{cell.text}{right} {reference(cell)}".strip()
 
 
 def to_text(table: Table, *, width: int | None = None) -> str:
@@ -106,25 +139,34 @@ def to_text(table: Table, *, width: int | None = None) -> str:
     lines += [*_block_lines(table, block), ""]
   wrap = min(width or 80, 80)
   lines += textwrap.wrap(table.caption, wrap)
-  for note in table.notes:
-    lines += textwrap.wrap(
-      note, wrap, initial_indent="* ", subsequent_indent="  "
-    )
+  notes = [f"* {note}" for note in table.notes]
+  notes += [f"[{i}] {n}" for i, n in enumerate(table.footnotes, start=1)]
+  for note in notes:
+    lines += textwrap.wrap(note, wrap, subsequent_indent="  ")
   return "\n".join(lines) + "\n"
 
 
 _GAP = "  "
 
 
+def _label(row: Row) -> str:
+  return f"{_GAP}{row.label}" if row.detail else row.label
+
+
+def _text(cell: TableCell) -> str:
+  return f"{cell.text} {reference(cell)}".strip()
+
+
 def _label_width(table: Table) -> int:
-  return max((len(row.label) for row in table.rows), default=0)
+  labels = [*table.corner.split("\n"), *map(_label, table.rows)]
+  return max(map(len, labels))
 
 
 def _column_width(table: Table, column: int) -> int:
-  texts = [table.header[column]]
+  texts = table.header[column].split("\n")
   for row in table.rows:
-    texts += row.cells[column].text.split("\n")
-  return max(len(text) for text in texts)
+    texts += _text(row.cells[column]).split("\n")
+  return max(map(len, texts))
 
 
 def _blocks(table: Table, width: int | None) -> list[list[int]]:
@@ -149,18 +191,21 @@ def _block_lines(table: Table, columns: Sequence[int]) -> list[str]:
     return _GAP.join(padded).rstrip()
 
   rule = "-" * (sum(widths) + len(_GAP) * (len(widths) - 1))
-  lines = [line(["", *(table.header[c] for c in columns)])]
+  lines = [
+    line([texts[0], *(texts[c + 1] for c in columns)])
+    for texts in header_lines(table)
+  ]
   group = None
   for row in table.rows:
     if row.group != group:
       lines.append(rule)
       group = row.group
-    cells = [row.cells[c].text.split("\n") for c in columns]
+    cells = [_text(row.cells[c]).split("\n") for c in columns]
     for i in range(max((len(cell) for cell in cells), default=1)):
       lines.append(
         line(
           [
-            row.label if i == 0 else "",
+            _label(row) if i == 0 else "",
             *(cell[i] if i < len(cell) else "" for cell in cells),
           ]
         )

@@ -54,11 +54,24 @@ class Scores:
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-  """The teacher of a run."""
+  """The teacher of a run.
+
+  Attributes:
+    digest: Names it.
+    test: Its scores on the test examples.
+    num_parameters: Number of its parameters.
+    folder: Where it is, relative to the workdir; empty where it is elsewhere.
+  """
 
   digest: str
   test: Scores
   num_parameters: int | None = None
+  folder: str = ""
+
+  @property
+  def config(self) -> str:
+    """Path of its config, relative to the workdir; empty where unknown."""
+    return f"{self.folder}/config.json" if self.folder else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +91,11 @@ class Cell:
       chosen directions carry; empty where the method has no directions.
     teacher: The teacher, None for a method without one.
     num_parameters: Number of parameters of the student.
+    null_space_share: For each class the share of the teacher's variance that
+      lies in the null space of its head; empty where it was not recorded.
+    folder: Where it is, relative to the workdir.
+    numbers: The single numbers of its result.json, by dotted name; not
+      compared.
   """
 
   column: str
@@ -91,6 +109,16 @@ class Cell:
   variance_share: tuple[float, ...] = ()
   teacher: Teacher | None = None
   num_parameters: int | None = None
+  null_space_share: tuple[float, ...] = ()
+  folder: str = ""
+  numbers: Mapping[str, float] = dataclasses.field(
+    default_factory=dict, compare=False
+  )
+
+  @property
+  def config(self) -> str:
+    """Path of its config, relative to the workdir; empty where unknown."""
+    return f"{self.folder}/config.json" if self.folder else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +139,7 @@ class Results:
     notes: What a reader has to know, one sentence each.
     same_as: Text in place of a number, such as "= vanilla KD", by column and
       method: cells that were not trained since they would repeat another's.
+    datasets: What each column was run on, where a config says it.
   """
 
   name: str
@@ -125,6 +154,9 @@ class Results:
   notes: tuple[str, ...] = ()
   same_as: Mapping[tuple[str, str], str] = dataclasses.field(
     default_factory=dict
+  )
+  datasets: Mapping[str, str] = dataclasses.field(
+    default_factory=dict, compare=False
   )
 
   @property

@@ -6,6 +6,7 @@ finished. Here both become plain dataclasses. Nothing is filled in: a run that
 is not there is counted and said, and a file that cannot be trusted is an error.
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -53,12 +54,27 @@ def load(workdir: str | os.PathLike[str]) -> Results:
       f"workdir {root} holds no cells/*/*/*/trial*/result.json:"
       " run experiments.sweep or experiments.main with this --workdir first."
     )
-  cells = tuple(_read_cell(path) for path in paths)
+  cells = tuple(_read_cell(path, root) for path in paths)
   _check_unique(cells, root)
   sweep = root / "sweep.json"
   if sweep.is_file():
-    return _read_sweep(sweep, cells)
-  return _results_from_folders(root, cells)
+    results = _read_sweep(sweep, cells)
+  else:
+    results = _results_from_folders(root, cells)
+  return dataclasses.replace(results, datasets=_datasets(root, results.cells))
+
+
+def _datasets(root: pathlib.Path, cells: Sequence[Cell]) -> dict[str, str]:
+  """The dataset of each column, from the config of a run in it."""
+  first: dict[str, Cell] = {}
+  for cell in cells:
+    first.setdefault(cell.column, cell)
+  configs = {column: root / cell.config for column, cell in first.items()}
+  return {
+    column: _read_json(path).get("data", {}).get("dataset", "")
+    for column, path in configs.items()
+    if path.is_file()
+  }
 
 
 def _read_sweep(path: pathlib.Path, cells: tuple[Cell, ...]) -> Results:
@@ -89,7 +105,7 @@ def _read_sweep(path: pathlib.Path, cells: tuple[Cell, ...]) -> Results:
   notes += _counted_notes(len(asked), len(cells), num_expected)
   return Results(
     name=_field(record, "name", str, path),
-    title=_field(record, "title", str, path),
+    title=_field(record, "title", str, path).rstrip("."),
     columns=columns,
     methods=methods,
     num_trials=num_trials,
@@ -145,7 +161,7 @@ def _results_from_folders(
   )
 
 
-def _read_cell(path: pathlib.Path) -> Cell:
+def _read_cell(path: pathlib.Path, root: pathlib.Path) -> Cell:
   """Reads one result.json and checks it against the folder it lies in."""
   record = _read_json(path)
   column, method, _, trial = path.parts[-5:-1]
@@ -164,8 +180,11 @@ def _read_cell(path: pathlib.Path) -> Cell:
     ),
     train=_numbers(record.get("train") or {}),
     variance_share=_shares(record.get("variance_share")),
-    teacher=_read_teacher(record.get("teacher"), path),
+    teacher=_read_teacher(record.get("teacher"), path, root),
     num_parameters=record.get("num_parameters"),
+    folder=path.parent.relative_to(root).as_posix(),
+    null_space_share=_shares(record.get("null_space_share")),
+    numbers=_flat_numbers(record),
   )
   if (column, method, trial) != (
     cell.column,
@@ -180,14 +199,18 @@ def _read_cell(path: pathlib.Path) -> Cell:
 
 
 def _read_teacher(
-  record: Mapping[str, Any] | None, path: pathlib.Path
+  record: Mapping[str, Any] | None, path: pathlib.Path, root: pathlib.Path
 ) -> Teacher | None:
   if not record:
     return None
+  digest = _field(record, "digest", str, path)
+  folder = f"teachers/{digest}"
   return Teacher(
-    digest=_field(record, "digest", str, path),
+    digest=digest,
     test=_read_scores(_field(record, "test", dict, path), "teacher test", path),
     num_parameters=record.get("num_parameters"),
+    # With --teacher_dir it is elsewhere.
+    folder=folder if (root / folder).is_dir() else "",
   )
 
 
@@ -216,6 +239,17 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
     for name, value in record.items()
     if isinstance(value, int | float) and math.isfinite(value)
   }
+
+
+def _flat_numbers(
+  record: Mapping[str, Any], prefix: str = ""
+) -> dict[str, float]:
+  """The finite numbers of a record and of the records in it."""
+  found = {prefix + k: v for k, v in _numbers(record).items()}
+  for name, value in record.items():
+    if isinstance(value, dict):
+      found |= _flat_numbers(value, f"{prefix}{name}.")
+  return found
 
 
 def _shares(values: Sequence[Any] | None) -> tuple[float, ...]:

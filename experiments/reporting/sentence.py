@@ -32,6 +32,8 @@ def what_to_read_off(results: Results) -> str:
   """
   summaries = summarize(results)
   title = dict((m.id, m.title) for m in results.methods).get(comparisons.LELP)
+  if title is None:
+    return "Nothing to read off: LELP is no row of this sweep."
   if not any(method == comparisons.LELP for _, method in summaries):
     return "Nothing to read off: no cell of LELP is there yet."
   rivals = _rivals(results, summaries)

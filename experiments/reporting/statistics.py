@@ -155,7 +155,19 @@ def select(
   Raises:
     ValueError: If there is a choice and a run has no held-out accuracy.
   """
-  groups = _by_digest(cells, method, column)
+  chosen = [c for c in cells if (c.column, c.method) == (column, method)]
+  return best_setting(by_digest(chosen), selection)
+
+
+def best_setting(
+  groups: Mapping[str, Sequence[Cell]], selection: str
+) -> str | None:
+  """Chooses among settings, as `select` does.
+
+  Args:
+    groups: The runs of each setting by digest.
+    selection: "heldout" or "test".
+  """
   if len(groups) < 2:
     return next(iter(groups), None)
 
@@ -184,39 +196,80 @@ def _rank_scores(cells: Sequence[Cell], selection: str) -> tuple[float, float]:
   return -accuracy, loss
 
 
-def _by_digest(
-  cells: Iterable[Cell], method: str, column: str
-) -> dict[str, list[Cell]]:
+def by_digest(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+  """Runs of one method in one column by their settings, in order."""
   groups: dict[str, list[Cell]] = {}
   for cell in sorted(cells, key=lambda cell: (cell.digest, cell.trial)):
-    if (cell.column, cell.method) == (column, method):
-      groups.setdefault(cell.digest, []).append(cell)
+    groups.setdefault(cell.digest, []).append(cell)
   return groups
 
 
 def summarize(results: Results) -> Summaries:
   """Chooses and summarizes every method in every column that has runs."""
-  summaries = {}
-  for column in results.columns:
-    for method in results.methods:
-      digest = select(
-        results.cells, method.id, column.id, selection=results.selection
-      )
-      if digest is None:
-        continue
-      groups = _by_digest(results.cells, method.id, column.id)
-      summaries[column.id, method.id] = _summary(digest, groups)
-  return summaries
+  runs: dict[tuple[str, str], list[Cell]] = {}
+  for cell in results.cells:
+    runs.setdefault((cell.column, cell.method), []).append(cell)
+  places = [(c.id, m.id) for c in results.columns for m in results.methods]
+  return {
+    place: summarize_cells(runs[place], results.selection)
+    for place in places
+    if place in runs
+  }
 
 
-def _summary(digest: str, groups: Mapping[str, Sequence[Cell]]) -> Summary:
-  cells = groups[digest]
-  held_out = [c.validation.accuracy for c in cells if c.validation is not None]
+def was_chosen(summaries: Summaries) -> bool:
+  """Whether a method had more than one setting to choose among."""
+  return any(summary.num_settings > 1 for summary in summaries.values())
+
+
+def chosen_on(results: Results, summaries: Summaries) -> str:
+  """Says in a title where was chosen; nothing where nothing was."""
+  if not was_chosen(summaries):
+    return ""
+  return {
+    "heldout": ", chosen on held-out data",
+    "test": ", chosen on TEST data",
+  }[results.selection]
+
+
+def selections(results: Results) -> tuple[Results, ...]:
+  """Results with every selection that their runs allow, their own first.
+
+  Runs that held data out were measured on both, so that one can also choose
+  as the paper did (A-37). Students of the paper's own protocol saw all data.
+  """
+  if results.selection == "test" or not was_chosen(summarize(results)):
+    return (results,)
+  note = (
+    "Chosen on the test set as in the paper, but from students that were"
+    " trained without the held-out examples."
+  )
+  other = dataclasses.replace(
+    results, selection="test", notes=(*results.notes, note)
+  )
+  return results, other
+
+
+def summarize_cells(cells: Iterable[Cell], selection: str) -> Summary:
+  """Chooses a setting among runs of one method in one column.
+
+  Args:
+    cells: At least one run.
+    selection: "heldout" or "test".
+
+  Returns:
+    The runs of the chosen setting, summarized.
+  """
+  groups = by_digest(cells)
+  digest = best_setting(groups, selection)
+  assert digest is not None
+  chosen = groups[digest]
+  held_out = [c.validation.accuracy for c in chosen if c.validation is not None]
   return Summary(
     digest=digest,
-    hyperparameters=cells[0].hyperparameters,
-    cells=tuple(cells),
-    test=estimate(100 * cell.test.accuracy for cell in cells),
+    hyperparameters=chosen[0].hyperparameters,
+    cells=tuple(chosen),
+    test=estimate(100 * cell.test.accuracy for cell in chosen),
     validation=estimate(100 * a for a in held_out) if held_out else None,
     num_settings=len(groups),
   )

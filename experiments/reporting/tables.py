@@ -1,26 +1,30 @@
 """The tables of a report, laid out as Tables 1 and 3 of the paper."""
 
-import dataclasses
 from collections.abc import Callable
-from collections.abc import Sequence
 
 from experiments.reporting import comparisons
 from experiments.reporting.details import diagnostics_table
 from experiments.reporting.details import hyperparameter_table
-from experiments.reporting.layout import BEST
+from experiments.reporting.formats import mark_rows
+from experiments.reporting.formats import number
+from experiments.reporting.formats import signed
 from experiments.reporting.layout import Row
-from experiments.reporting.layout import SECOND
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
 from experiments.reporting.layout import to_markdown
 from experiments.reporting.layout import to_text
+from experiments.reporting.names import column_header
+from experiments.reporting.names import column_name
+from experiments.reporting.names import corner
 from experiments.reporting.records import Results
 from experiments.reporting.sentence import in_sentence
 from experiments.reporting.sentence import what_to_read_off
+from experiments.reporting.statistics import chosen_on
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.statistics import estimate
 from experiments.reporting.statistics import Summaries
 from experiments.reporting.statistics import summarize
+from experiments.reporting.statistics import was_chosen
 
 __all__ = [
   "accuracy_table",
@@ -54,21 +58,24 @@ def accuracy_table(results: Results) -> Table:
     Row(m.title, _accuracy_cells(results, summaries, m.id), "students")
     for m in students
   ]
-  rows += _mark(ranked)
+  rows += mark_rows(ranked)
   rows += _gain_rows(results, summaries)
-  header = [column.title for column in results.columns]
+  header = [column_header(column) for column in results.columns]
+  corner_text = corner(tuple(header))
   if _has_overall(results):
     header.append(_overall_title(results))
   return Table(
-    title=f"{results.title}: test accuracy",
+    title=f"{results.title}: test accuracy{chosen_on(results, summaries)}",
     header=tuple(header),
     rows=tuple(rows),
     caption=_caption(results, summaries),
     notes=(
       *_best_baseline_notes(results, summaries),
+      *_missing_notes(results, summaries),
       *_replicate_notes(results),
       *results.notes,
     ),
+    corner=corner_text,
   )
 
 
@@ -80,32 +87,20 @@ def _overall_title(results: Results) -> str:
   return f"all {len(results.columns)} splits"
 
 
-def _number(value: Estimate, expected: int, *, sign: bool = False) -> str:
-  """Mean ± standard error, and the count where it is not the expected one."""
-  text = _signed(value.mean) if sign else f"{value.mean:.2f}"
-  if value.standard_error is not None:
-    text += f" ± {value.standard_error:.2f}"
-  return text if value.n == expected else f"{text} (n={value.n})"
-
-
-def _signed(value: float) -> str:
-  # Adding 0.0 turns the -0.0 that rounding leaves into 0.0.
-  return f"{round(value, 2) + 0.0:+.2f}"
-
-
 def _accuracy_cells(
   results: Results, summaries: Summaries, method: str
 ) -> tuple[TableCell, ...]:
   cells = []
   for column in results.columns:
     summary = summaries.get((column.id, method))
-    text = results.same_as.get((column.id, method), "")
+    text, link = results.same_as.get((column.id, method), ""), ""
     if summary:
-      text = _number(summary.test, results.num_trials)
-    cells.append(TableCell(text))
+      text = number(summary.test, results.num_trials)
+      link = summary.cells[0].config
+    cells.append(TableCell(text, link=link))
   if _has_overall(results):
     whole = comparisons.over_columns(results, summaries, method)
-    text = _number(whole, len(results.columns)) if whole else ""
+    text = number(whole, len(results.columns)) if whole else ""
     cells.append(TableCell(text))
   return tuple(cells)
 
@@ -117,45 +112,18 @@ def _teacher_rows(results: Results, summaries: Summaries) -> list[Row]:
     cells, means = [], []
     for column in results.columns:
       found = comparisons.teachers(summaries, column.id, methods)
-      text = ""
+      text, link = "", ""
       if found:
         whole = estimate(100 * teacher.test.accuracy for teacher in found)
         means.append(whole.mean)
-        text = _number(whole, whole.n)
-      cells.append(TableCell(text))
+        text, link = number(whole, whole.n), found[0].config
+      cells.append(TableCell(text, link=link))
     if _has_overall(results):
-      text = _number(estimate(means), len(results.columns)) if means else ""
+      text = number(estimate(means), len(results.columns)) if means else ""
       cells.append(TableCell(text))
     if means:
       rows.append(Row(label, tuple(cells), "references"))
   return rows
-
-
-def _mark(rows: list[Row]) -> list[Row]:
-  """Marks the best and the second best of each column, as printed."""
-  columns = list(zip(*(row.cells for row in rows), strict=True))
-  marked = [_mark_column(cells) for cells in columns]
-  return [
-    dataclasses.replace(row, cells=tuple(column[i] for column in marked))
-    for i, row in enumerate(rows)
-  ]
-
-
-def _mark_column(cells: Sequence[TableCell]) -> list[TableCell]:
-  # Two that print alike share a rank: the digits shown decide. A mean over
-  # fewer runs than the others' is not ranked beside them, nor is "= vanilla".
-  printed = [
-    ""
-    if "(n=" in cell.text or cell.text.startswith("=")
-    else cell.text.split(" ")[0]
-    for cell in cells
-  ]
-  order = sorted({text for text in printed if text}, key=float, reverse=True)
-  marks = dict(zip(order, (BEST, SECOND), strict=False))
-  return [
-    dataclasses.replace(cell, mark=marks.get(text, ""))
-    for cell, text in zip(cells, printed, strict=True)
-  ]
 
 
 def _gain_rows(results: Results, summaries: Summaries) -> list[Row]:
@@ -191,14 +159,14 @@ def _gain_cells(
   cells = []
   for column in results.columns:
     gain = _gain(results, summaries, column.id, among)
-    text = _number(gain, results.num_trials, sign=True) if gain else ""
+    text = number(gain, results.num_trials, sign=True) if gain else ""
     cells.append(TableCell(text))
   if _has_overall(results):
     gain = _gain(results, summaries, None, among)
-    text = _number(gain, len(results.columns), sign=True) if gain else ""
+    text = number(gain, len(results.columns), sign=True) if gain else ""
     if gain and gain.interval:
       low, high = gain.interval
-      text += f"\n[{_signed(low)}, {_signed(high)}]"
+      text += f"\n[{signed(low)}, {signed(high)}]"
     cells.append(TableCell(text))
   return tuple(cells)
 
@@ -224,7 +192,7 @@ def _gain(
 
 def _best_baseline_notes(results: Results, summaries: Summaries) -> list[str]:
   """Says which baseline is the best one, for each column."""
-  titles = {column.id: column.title for column in results.columns}
+  titles = {column.id: column_name(column) for column in results.columns}
   best = {
     title: comparisons.best(results, summaries, column)
     for column, title in titles.items()
@@ -237,10 +205,30 @@ def _best_baseline_notes(results: Results, summaries: Summaries) -> list[str]:
     if method is not None:
       where.setdefault(results.method_title(method), []).append(title)
   named = "; ".join(
-    f"{method} ({', '.join(at) if len(where) > 1 else 'every column'})"
+    f"{method} ({'; '.join(at) if len(where) > 1 else 'every column'})"
     for method, at in where.items()
   )
   return [f"Best baseline by test accuracy: {named}."] if where else []
+
+
+def _missing_notes(results: Results, summaries: Summaries) -> list[str]:
+  """Names what nothing is there of, where something is missing at all."""
+  if not results.num_missing:
+    return []
+  absent = {}
+  for method in results.methods:
+    missing = [
+      column_name(column)
+      for column in results.columns
+      if (column.id, method.id) not in summaries
+      and (column.id, method.id) not in results.same_as
+    ]
+    if missing:
+      everywhere = len(missing) == len(results.columns)
+      where = "every column" if everywhere else "; ".join(missing)
+      absent[method.title] = where
+  named = ", ".join(f"{method} ({where})" for method, where in absent.items())
+  return [f"Nothing is there yet of {named}."] if absent else []
 
 
 def _replicate_notes(results: Results) -> list[str]:
@@ -274,7 +262,7 @@ def _caption(results: Results, summaries: Summaries) -> str:
 
 
 def _selection(results: Results, summaries: Summaries) -> str:
-  if all(summary.num_settings == 1 for summary in summaries.values()):
+  if not was_chosen(summaries):
     return "One setting of each method: nothing was chosen."
   if results.selection == "test":
     return (

@@ -135,7 +135,7 @@ class CachedOutputs:
       statistics: What the directions follow from, the first time.
       null_space: What the directions are kept off.
       size: Number of directions a class, K.
-      rtol: What counts as no direction of the head (A-10).
+      rtol: What counts as no direction of the head (A-2).
 
     Returns:
       The directions, and of all examples "coordinates" ``[N, C * K]`` and

@@ -190,15 +190,18 @@ def _load(fields: str, selection: str, workdir: pathlib.Path | None) -> Splits:
   )
 
 
-def student_embeddings(config: ConfigDict, workdir: pathlib.Path) -> np.ndarray:
+def student_embeddings(
+  config: ConfigDict, workdir: pathlib.Path, rows: np.ndarray | None = None
+) -> np.ndarray:
   """Computes the embeddings of the test examples by a finished cell's student.
 
   Args:
     config: The cell's config.
     workdir: Where it was trained.
+    rows: Positions of the test examples, int ``[N]``; all of them for None.
 
   Returns:
-    The embeddings, in the order of the test examples, float32, ``[N, D]``.
+    The embeddings, in the order of these examples, float32, ``[N, D]``.
 
   Raises:
     FileNotFoundError: If the cell is not finished.
@@ -206,14 +209,18 @@ def student_embeddings(config: ConfigDict, workdir: pathlib.Path) -> np.ndarray:
   folder = cells.cell_directory(workdir, config)
   params, model_state = students.load_student(folder / "student.msgpack")
   splits = load_splits(config, workdir)
+  arrays = splits.test
+  if rows is not None:
+    kept = [name for name in loop.READ if name in arrays]
+    arrays = {name: arrays[name][rows] for name in kept}
   fields, scale = cells.plain(config.student), splits.task.scale
-  parts, rows = [], []
+  parts, order = [], []
   for places, outputs in passes.outputs(
-    fields, params, model_state, splits.test, scale
+    fields, params, model_state, arrays, scale
   ):
     parts.append(outputs.embeddings)
-    rows.append(places)
-  return np.concatenate(parts)[np.argsort(np.concatenate(rows))]
+    order.append(places)
+  return np.concatenate(parts)[np.argsort(np.concatenate(order))]
 
 
 def _run_stack(

@@ -1,0 +1,233 @@
+"""The report as one HTML file, in a browser where there is one; and LaTeX."""
+
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from experiments.paper.tables import paper_table
+from experiments.reporting import document
+from experiments.reporting import html as html_lib
+from experiments.reporting import latex
+from experiments.reporting import results
+from experiments.reporting import sections
+from experiments.reporting.layout import Row
+from experiments.reporting.layout import Table
+from experiments.reporting.layout import TableCell
+from tests.reporting_workdirs import write_workdir
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# In the test's copy alone: what the page shows, where a process can read it.
+_PROBE = """<script>
+addEventListener("load", () => {
+  const pictures = [...document.images].map((image) => image.naturalWidth);
+  const wide = document.documentElement.scrollWidth > innerWidth;
+  const probe = document.createElement("pre");
+  probe.textContent = "PROBE" + JSON.stringify({pictures, wide}) + "PROBE";
+  document.body.append(probe);
+});
+</script></body>"""
+
+
+class Page(html.parser.HTMLParser):
+  """What a page refers to, and whether its elements are closed in order."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.open, self.addresses, self.ids, self.tags = [], [], [], []
+    self.feed(text)
+    assert not self.open
+
+  def handle_starttag(self, tag, attrs):
+    attributes = dict(attrs)
+    self.tags.append(tag)
+    self.ids += [attributes["id"]] if "id" in attributes else []
+    for name in ("href", "src"):
+      self.addresses += [attributes[name]] if name in attributes else []
+    if tag not in ("meta", "link", "img", "br"):
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+  """A workdir of Table 5 with one of its columns run, and its report."""
+  root = tmp_path_factory.mktemp("runs")
+  column = "cifar100-resnet92-mobilenet-10000"
+  accuracies = {
+    method: tuple(cell.mean / 100 + k / 1000 for k in range(3))
+    for method in ("vanilla", "rkd", "lelp")
+    if (cell := paper_table(5).cell(method, column))
+  }
+  write_workdir(
+    root, {column: accuracies}, name="table5", title="A <b>title</b> & more."
+  )
+  for path in root.glob("cells/*/*/*/*/result.json"):
+    path.with_name("config.json").write_text("{}")
+  report = root / "report"
+  made = sections.make_document(results.load(root), root)
+  text = html_lib.to_html(made, report)
+  (report / "report.html").write_text(text, encoding="utf-8")
+  (report / "table.tex").write_text(latex.to_latex(made.tables))
+  return root
+
+
+@pytest.fixture(scope="module")
+def text(workdir):
+  return (workdir / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_html_needs_nothing_else(text):
+  page = Page(text)
+  for address in page.addresses:
+    assert address.startswith(("#", "data:", "../"))
+  assert "script" not in page.tags
+  assert "@import" not in text
+  assert "url(" not in text
+  assert page.tags.count("img") >= 1
+  assert 'name="viewport"' in text
+  assert "prefers-color-scheme: dark" in text
+
+
+def test_html_links_lead_somewhere(text, workdir):
+  page = Page(text)
+  assert len(set(page.ids)) == len(page.ids)
+  configs = set()
+  for address in page.addresses:
+    if address.startswith("#"):
+      assert address[1:] in page.ids
+    elif address.startswith("../"):
+      assert (workdir / "report" / address).resolve().is_file()
+      configs.add(address)
+  # The first trial of each of the three methods.
+  assert len(configs) == 3
+
+
+def test_html_says_text_as_it_is(text):
+  assert "<title>A &lt;b&gt;title&lt;/b&gt; &amp; more</title>" in text
+  assert "<b>" not in text
+
+
+def test_html_has_contents_and_every_section(text):
+  contents = text[text.index("<nav") : text.index("</nav>")]
+  for title in re.findall(r"<h2 [^>]*>(.*?)</h2>", text):
+    assert title in contents
+
+
+@pytest.mark.parametrize("width", [1200, 500])
+def test_html_opens_in_a_browser(text, tmp_path, width):
+  browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+  if browser is None:
+    pytest.skip(f"needs a browser: one of {', '.join(_BROWSERS)}.")
+  path = tmp_path / "report.html"
+  path.write_text(text.replace("</body>", _PROBE), encoding="utf-8")
+  done = subprocess.run(
+    [
+      browser,
+      "--headless",
+      "--no-sandbox",  # As root, in a container, there is none.
+      "--disable-gpu",
+      "--disable-dev-shm-usage",
+      "--no-first-run",
+      f"--user-data-dir={tmp_path / 'profile'}",
+      f"--window-size={width},900",
+      "--enable-logging=stderr",
+      "--virtual-time-budget=5000",
+      "--dump-dom",
+      path.as_uri(),
+    ],
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=True,
+  )
+  # Errors of the page: the browser's own have no such word.
+  assert "CONSOLE" not in done.stderr, done.stderr
+  seen = json.loads(done.stdout.split("PROBE")[-2])
+  assert len(seen["pictures"]) == text.count("<img")
+  assert min(seen["pictures"]) > 100
+  # Wide tables scroll by themselves; the page does not.
+  assert not seen["wide"]
+
+
+def test_markdown_shows_the_pictures(workdir):
+  report = workdir / "report"
+  made = sections.make_document(results.load(workdir), workdir)
+  names = re.findall(r"!\[.*?\]\((.*?)\)", document.to_markdown(made))
+  assert names
+  for name in names:
+    assert (report / name).is_file()
+    assert (report / name).with_suffix(".svg").is_file()
+
+
+def test_pictures_are_the_same_every_time(workdir):
+  report = workdir / "report"
+  before = {p.name: p.read_bytes() for p in report.glob("*.[sp]*g")}
+  assert len(before) >= 2
+  sections.make_document(results.load(workdir), workdir)
+  for name, contents in before.items():
+    assert (report / name).read_bytes() == contents
+
+
+def test_latex_of_a_table_by_hand():
+  table = Table(
+    title="T_1",
+    header=("A\nx", "A\ny"),
+    rows=(
+      Row("m", (TableCell("1.0 ± 0.1", "best", (1,)), TableCell("-2.0"))),
+      Row("d", (TableCell("+1\n[0, 4]"), TableCell("3", "second")), "g", True),
+    ),
+    caption="In %.",
+    notes=("A & B.",),
+    footnotes=("Why.",),
+    corner="C\nD",
+  )
+  assert latex.to_latex([table]) == (
+    r"""% Needs \usepackage{booktabs}.
+\begin{table}
+  \centering\footnotesize
+  \caption{\textbf{T\_1.} In \%. Bold: best student, underlined: second.}
+  \begin{tabular}{lrr}
+    \toprule
+    C & \multicolumn{2}{c}{A} \\
+    D & \multicolumn{1}{c}{x} & \multicolumn{1}{c}{y} \\
+    \midrule
+    m & \textbf{1.0 $\pm$ 0.1}\textsuperscript{1} & $-$2.0 \\
+    \midrule
+    \quad d & \shortstack[r]{+1 \\ {[}0, 4]} & \underline{3} \\
+    \bottomrule
+  \end{tabular}
+  \par\smallskip\raggedright A \& B.
+  \par\smallskip\raggedright \textsuperscript{1}\,Why.
+\end{table}
+"""
+  )
+
+
+def test_latex_is_balanced(workdir):
+  text = (workdir / "report" / "table.tex").read_text()
+  assert text.isascii()
+  plain = re.sub(r"\\[{}\\]", "", text)
+  assert plain.count("{") == plain.count("}")
+  assert text.count(r"\begin{") == text.count(r"\end{")
+  for columns, body in re.findall(
+    r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL
+  ):
+    for line in re.findall(r"^    (.*&.*) \\\\$", body, re.MULTILINE):
+      spans = [int(n) for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
+      cells = len(re.findall(r"(?<!\\)&", line)) + 1
+      assert cells + sum(spans) - len(spans) == len(columns)
+
+
+def test_paper_layout_has_a_heading_of_its_own(workdir):
+  titles = [
+    table.title
+    for table in sections.make_document(results.load(workdir), workdir).tables
+  ]
+  assert titles[0] == "Table 5 of the paper beside ours"
+  assert len(set(titles)) == len(titles)
