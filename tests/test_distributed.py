@@ -162,3 +162,41 @@ os._exit(0)
 def test_processes_agree_and_notice_that_one_is_gone():
   printed = run_together("import numpy as np\n" + AGREED, count=2, devices=2)
   assert "lost" in printed[0]
+
+
+@pytest.mark.slow
+def test_a_sweep_on_two_processes_is_written_and_told_once(tmp_path):
+  """Stacks of 2 to 8 cells, which use 8 to 2 of the 8 devices."""
+  port = free_port()
+  processes = [
+    subprocess.Popen(
+      [
+        sys.executable,
+        "-m",
+        "experiments.sweep",
+        "--config=experiments/configs/quickstart.py:smoke=True",
+        f"--workdir={tmp_path}",
+        f"--coordinator_address=127.0.0.1:{port}",
+        "--num_processes=2",
+        f"--process_id={index}",
+      ],
+      cwd=ROOT,
+      env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "4"},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index in range(2)
+  ]
+  try:
+    printed = [process.communicate(timeout=900) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  assert [process.returncode for process in processes] == [0, 0]
+  assert len(list(tmp_path.glob("cells/**/result.json"))) == 32
+  (main_out, main_err), (other_out, other_err) = printed
+  assert "All 32 cells are in" in main_out
+  assert "[8/8]" in main_err
+  assert "32 cells" not in other_out
+  assert "steps" not in other_err

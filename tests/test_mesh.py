@@ -36,6 +36,21 @@ def test_cells_first_then_data(num_devices, num_cells, batch_size, expected):
   assert set(used) <= set(devices)
 
 
+def test_idle_devices_leave_no_process_without_one():
+  class Device:
+    def __init__(self, number):
+      self.number, self.process_index = number, number // 4
+
+  devices = [Device(number) for number in range(8)]
+  for count, expected in (
+    (2, [0, 4]),
+    (5, [0, 1, 2, 4, 5]),
+    (6, [0, 1, 2, 4, 5, 6]),
+  ):
+    used = mesh_lib._spread(devices, count)
+    assert [device.number for device in used] == expected
+
+
 def test_all_devices_by_default():
   mesh = mesh_lib.make_mesh(2, 8)
   assert set(mesh.devices.flat) == set(jax.devices())

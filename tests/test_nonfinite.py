@@ -60,7 +60,9 @@ def order_of_batches():
   return np.asarray(order)
 
 
-@pytest.mark.parametrize("way", ["scanned", "fed", "stepped"])
+@pytest.mark.parametrize(
+  "way", ["scanned", "fed", pytest.param("stepped", marks=pytest.mark.slow)]
+)
 def test_the_step_and_the_rows_of_its_batch_are_named(
   tmp_path, teachers, poisoned, request, way
 ):

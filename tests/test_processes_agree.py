@@ -160,22 +160,3 @@ def assert_equal_deep(found, expected):
   error = np.linalg.norm(found[1] - expected[1])
   assert error <= 1e-9 * np.linalg.norm(expected[1])
   assert np.linalg.norm(expected[1]) > 1e-3
-
-
-def test_a_teacher_cut_over_the_devices_gives_the_same(teachers):
-  config = training_jobs.one_step_config("lelp")
-  teacher = teacher_lib.load_or_train(
-    tiny.config(), runs.load_splits(config), pathlib.Path(teachers)
-  )
-  whole = training_jobs.make_job([config], teacher)
-  config.mesh.teacher = "fsdp"
-  split = training_jobs.make_job([config], teacher)
-  assert split.fingerprint == whole.fingerprint
-  for job, share in ((whole, 1), (split, 8)):
-    (params, _), *_ = job.arguments
-    kernel = params["Dense_0"]["kernel"]
-    assert kernel.addressable_shards[0].data.size * share == kernel.size
-  training_jobs.assert_equal_steps(
-    training_jobs.loss_and_gradient(split),
-    training_jobs.loss_and_gradient(whole),
-  )

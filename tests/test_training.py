@@ -82,6 +82,22 @@ def test_8_devices_equal_1(teacher, monkeypatch, method, model):
   assert_equal_steps(found, loss_and_gradient(single))
 
 
+def test_a_teacher_cut_over_the_devices_gives_the_same(teacher):
+  config = one_step_config("lelp")
+  whole = make_job([config], teacher)
+  config.mesh.teacher = "fsdp"
+  split = make_job([config], teacher)
+  assert split.fingerprint == whole.fingerprint
+  for job, share in ((whole, 1), (split, 8)):
+    (params, _), *_ = job.arguments
+    kernel = params["Dense_0"]["kernel"]
+    assert kernel.addressable_shards[0].data.size * share == kernel.size
+  assert_equal_steps(
+    loss_and_gradient(split),
+    loss_and_gradient(whole),
+  )
+
+
 def _lelp_stack():
   """Cells of different S, temperatures and trials."""
   configs = []

@@ -66,13 +66,26 @@ def make_mesh(
     return jax.make_mesh(
       (cell, data), ("cell", "data"), axis_types=_AXIS_TYPES, devices=devices
     )
-  used = devices[: cell * data]
+  used = _spread(devices, cell * data)
   _check_every_process_has_one(devices, used, num_cells, batch_size)
   return Mesh(
     np.array(used).reshape(cell, data),
     ("cell", "data"),
     axis_types=_AXIS_TYPES,
   )
+
+
+def _spread(devices: list[jax.Device], count: int) -> list[jax.Device]:
+  """Returns so many of the devices, of as many processes as can be."""
+  seen: dict[int, int] = {}
+  places = []
+  for number, device in enumerate(devices):
+    turn = seen.setdefault(device.process_index, 0)
+    seen[device.process_index] += 1
+    places.append((turn, number))
+  return [
+    devices[number] for number in sorted(n for _, n in sorted(places)[:count])
+  ]
 
 
 def _check_every_process_has_one(
