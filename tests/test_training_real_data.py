@@ -40,6 +40,7 @@ def _config(dataset, data_dir):
   if dataset.startswith("cifar"):
     models = "teacher=resnet92,student=mobilenet"
   config = pair.get_config(f"dataset={dataset},{models},smoke=True")
+  config.data.dataset, config.data.options = dataset, {}
   config.data.data_dir = str(data_dir)
   for fields in (config.teacher, config.student):
     if dataset.startswith("cifar"):

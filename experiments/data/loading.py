@@ -98,6 +98,11 @@ def check(fields: Mapping[str, Any], selection: str) -> None:
   if source == "files":
     return
   known = sorted([*READY, *MADE_UP, *PREPARED])
+  if not name:
+    raise ValueError(
+      "config.data.dataset is empty: a table has many columns, and one cell is "
+      "of one. Add :column=... to the config, or set config.data.dataset."
+    )
   if name not in known:
     raise ValueError(
       f"unknown data set {name!r}; there are {known}, and your own files with "

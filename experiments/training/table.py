@@ -16,6 +16,9 @@ _ABLATIONS = {
   "lelp_pca": "LELP, plain principal directions",
   "lelp_random": "LELP, random directions",
   "lelp_identity": "LELP, all coordinates",
+  "lelp_random_ensemble": "LELP, ensembles of random directions",
+  "lelp_differences": "LELP, off the differences of weights",
+  "lelp_unprojected": "LELP, without the projection",
 }
 
 
