@@ -17,16 +17,14 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import commands
-from experiments.reporting import document as document_lib
-from experiments.reporting import html
-from experiments.reporting import latex
+from experiments.reporting import files
 from experiments.reporting import layout
 from experiments.reporting import results as results_lib
 from experiments.reporting import sections
 from experiments.reporting import sentence
-from experiments.reporting import spreadsheet
 from experiments.reporting import statistics
 from experiments.reporting import tables
+from experiments.reporting.document import Picture
 from experiments.reporting.embeddings import embedding_maps
 from experiments.reporting.names import column_name
 from experiments.reporting.paper_comparison import in_paper_order
@@ -36,15 +34,9 @@ from experiments.training import runs
 
 _WORKDIR = commands.workdir_flag()
 _FORMATS = flags.DEFINE_list(
-  "formats", ["md", "tex", "csv", "html"], "Which of these to write."
+  "formats", list(files.FORMATS), "Which of these to write."
 )
 flags.adopt_module_key_flags(commands)  # So that --help shows them.
-FILES = {
-  "md": "table.md",
-  "tex": "table.tex",
-  "csv": "table.csv",
-  "html": "report.html",
-}
 # The students of the paper's Figure 4, and how many test examples of it: t-SNE
 # takes time that grows with their square.
 _PICTURED = ("vanilla", "lelp", "oracle")
@@ -63,24 +55,18 @@ def main(argv: list[str]) -> None:
     report(commands.folder(_WORKDIR.value), _FORMATS.value)
 
 
-def report(
-  workdir: pathlib.Path, formats: Sequence[str] = tuple(FILES)
-) -> None:
+def report(workdir: pathlib.Path, formats: Sequence[str]) -> None:
   """Prints and writes the report of a workdir.
 
   Args:
     workdir: Where cells were trained.
-    formats: Keys of `FILES`.
+    formats: Of `files.FORMATS`.
 
   Raises:
     FileNotFoundError: If there is nothing to report.
     ValueError: If there is no such format, or a file is damaged.
   """
-  unknown = sorted(set(formats) - set(FILES))
-  if unknown:
-    raise ValueError(
-      f"--formats must be among {','.join(FILES)}, got {','.join(unknown)}."
-    )
+  files.check_formats(formats)
   results = in_paper_order(results_lib.load(workdir))
   if not results.cells:
     raise FileNotFoundError(
@@ -94,24 +80,13 @@ def report(
   folder.mkdir(exist_ok=True)
   maps = _embeddings(results, workdir, folder)
   document = sections.make_document(results, workdir, *maps)
-  writers = {
-    "md": lambda: document_lib.to_markdown(document),
-    "tex": lambda: latex.to_latex(document.tables),
-    "csv": lambda: spreadsheet.to_csv(statistics.selections(results)),
-    "html": lambda: html.to_html(document, folder),
-  }
-  for name in formats:
-    (folder / FILES[name]).write_text(writers[name](), encoding="utf-8")
-  written = [FILES[name] for name in formats]
-  written += [
-    f"{p.name}.{kind}" for p in document.pictures for kind in ("png", "svg")
-  ]
+  written = files.write(document, results, folder, formats)
   print(f"Report in {folder}: {', '.join(written)}")
 
 
 def _embeddings(
   results: Results, workdir: pathlib.Path, folder: pathlib.Path
-) -> list[document_lib.Picture]:
+) -> list[Picture]:
   """Maps the test embeddings of the chosen students of the first column."""
   if results.name.startswith(_NOT_MAPPED) and results.name != "figure4":
     return []
@@ -124,8 +99,8 @@ def _embeddings(
   ]
   panels, splits = [], None
   for title, cell in found:
-    config = ConfigDict(metric_writer.read_json(workdir / cell.config))
     try:
+      config = ConfigDict(metric_writer.read_json(workdir / cell.config))
       splits = runs.load_splits(config, workdir)
     except FileNotFoundError as error:
       print(f"No embeddings are drawn: {error}")
@@ -146,7 +121,7 @@ def _embeddings(
     f" ({column_name(results.columns[0])}, first trial): by class in the upper"
     " row, by fine class in the lower."
   )
-  return [document_lib.Picture("embeddings", caption)]
+  return [Picture("embeddings", caption)]
 
 
 def _some_rows(size: int) -> np.ndarray:

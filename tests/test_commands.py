@@ -73,6 +73,12 @@ def test_report_prints_the_table_and_writes_the_pictures(workdir):
   assert "Vanilla distillation" in (report / "table.md").read_text()
   for picture in ("accuracy.png", "embeddings.png"):
     assert (report / picture).read_bytes().startswith(b"\x89PNG")
+  # Accuracy, LELP's hyperparameters, embeddings.
+  assert (report / "report.html").read_text().count("<img") == 3
+  assert r"\toprule" in (report / "table.tex").read_text()
+  # A teacher and four methods on two splits, by either selection.
+  assert len((report / "table.csv").read_text().splitlines()) == 1 + 2 * 5 * 2
+  assert "report.html" in done.stdout
 
 
 def test_main_resumes_after_sigterm_and_says_where_it_was(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from experiments.paper.tables import paper_table
 from experiments.reporting import document
-from experiments.reporting import html as html_lib
+from experiments.reporting import files
 from experiments.reporting import latex
 from experiments.reporting import results
 from experiments.reporting import sections
@@ -69,17 +69,25 @@ def workdir(tmp_path_factory):
   )
   for path in root.glob("cells/*/*/*/*/result.json"):
     path.with_name("config.json").write_text("{}")
-  report = root / "report"
-  made = sections.make_document(results.load(root), root)
-  text = html_lib.to_html(made, report)
-  (report / "report.html").write_text(text, encoding="utf-8")
-  (report / "table.tex").write_text(latex.to_latex(made.tables))
+  loaded = results.load(root)
+  made = sections.make_document(loaded, root)
+  files.write(made, loaded, root / "report", tuple(files.FORMATS))
   return root
 
 
 @pytest.fixture(scope="module")
 def text(workdir):
   return (workdir / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_files_are_those_asked_for(workdir, tmp_path):
+  loaded = results.load(workdir)
+  made = document.Document("T", (document.Section("S", ("P",)),))
+  assert files.write(made, loaded, tmp_path, ["csv"]) == ["table.csv"]
+  assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+  with pytest.raises(ValueError, match="among md,tex,csv,html, got pdf"):
+    files.write(made, loaded, tmp_path, ["md", "pdf"])
+  assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_html_needs_nothing_else(text):

@@ -204,8 +204,10 @@ def _best_baseline_notes(results: Results, summaries: Summaries) -> list[str]:
   for title, method in best.items():
     if method is not None:
       where.setdefault(results.method_title(method), []).append(title)
+  # Names of the paper's columns have commas in them.
+  comma = "; " if any("," in title for title in titles.values()) else ", "
   named = "; ".join(
-    f"{method} ({'; '.join(at) if len(where) > 1 else 'every column'})"
+    f"{method} ({comma.join(at) if len(where) > 1 else 'every column'})"
     for method, at in where.items()
   )
   return [f"Best baseline by test accuracy: {named}."] if where else []
