@@ -15,7 +15,10 @@ from experiments.configs import own
 from experiments.data import embeddings as embeddings_lib
 from experiments.data.prepared import open_prepared
 from experiments.runtime.metric_writer import read_json
+from experiments.training import cells
+from experiments.training import pretrained
 from experiments.training import runs
+from experiments.training import starting
 
 # A text is of the class whose words it has.
 WORDS = {"bad": ("dull", "grim", "poor"), "good": ("fine", "warm", "wise")}
@@ -133,13 +136,35 @@ def test_texts_of_a_user(texts, tmp_path):
   weights = safetensors.load_file(tmp_path / "tuned/model.safetensors")
   weights["classifier.bias"] = weights["classifier.bias"] + 1
   safetensors.save_file(weights, tmp_path / "tuned/model.safetensors")
-  from experiments.training import pretrained
-
   for cached in vars(pretrained).values():
     getattr(cached, "cache_clear", lambda: None)()
   texts.loss.temperature = 3.0
   with pytest.raises(ValueError, match="other pretrained weights"):
     runs.run_cells([texts], tmp_path / "runs")
+
+
+def test_a_fine_tuned_head_is_put_in_the_order_of_the_classes(texts, tmp_path):
+  folder = tmp_path / "tuned"
+  path = folder / "config.json"
+  splits = runs.load_splits(texts, tmp_path / "runs")
+  assert splits.task.class_names == ("bad", "good")
+
+  def head(**names):
+    path.write_text(json.dumps(CONFIG | names))
+    pretrained._load.cache_clear()
+    recipe = cells.plain(texts.teacher)
+    start = starting.starting_weights(recipe, splits.task)
+    assert start is not None
+    return start.params["head"]
+
+  as_stored = head()
+  for names in ({"0": "BAD", "1": "GOOD"}, {"0": "LABEL_0", "1": "LABEL_1"}):
+    np.testing.assert_array_equal(
+      head(id2label=names)["kernel"], as_stored["kernel"]
+    )
+  turned = head(id2label={"0": "GOOD", "1": "BAD"})
+  np.testing.assert_array_equal(turned["kernel"], as_stored["kernel"][:, ::-1])
+  np.testing.assert_array_equal(turned["bias"], as_stored["bias"][::-1])
 
 
 def test_a_student_of_vectors_learns_from_a_teacher_of_texts(texts, tmp_path):

@@ -28,11 +28,11 @@ from experiments.training.initial import ROTATION
 from experiments.training.initial import Spec
 from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import method as method_named
-from experiments.training.pretrained import load_pretrained
-from experiments.training.pretrained import Pretrained
 from experiments.training.program import build
 from experiments.training.recipe import model_fns
 from experiments.training.recipe import resolved
+from experiments.training.starting import check_head
+from experiments.training.starting import starting_weights
 from lelp_jax.models import Head
 from lelp_jax.train_step import TrainState
 
@@ -73,9 +73,9 @@ def make_job(
   train["rows"] = np.arange(len(train["labels"]), dtype=np.int32)
   width = teacher.statistics.width if teacher else 0
   spec, sizes = stack_spec(configs, task, train, width)
-  start = _pretrained(spec.recipe)
+  start = starting_weights(spec.recipe, task)
   if not spec.recipe["num_steps"]:
-    _check_head(start, spec)
+    check_head(start, spec)
   statistics = teacher.statistics if teacher else None
   shared_targets, targets = stack_targets(configs, task, statistics, max(sizes))
   scalars = [hyperparameter_arrays(config) for config in configs]
@@ -264,31 +264,6 @@ def _model_json(fields: ConfigDict, num_examples: int) -> str:
   plain = resolved(cells.plain(fields), num_examples)
   plain.pop("seed", None)  # Seeds are arguments.
   return json.dumps(plain, sort_keys=True)
-
-
-def _pretrained(recipe: Mapping[str, Any]) -> Pretrained | None:
-  """The weights that training starts from, without a head if that is fresh."""
-  if recipe["init"] == "random":
-    return None
-  start = load_pretrained(recipe["init"], recipe)
-  if recipe["init_head"] == "pretrained":
-    return start
-  body = {name: part for name, part in start.params.items() if name != "head"}
-  return dataclasses.replace(start, params=body)
-
-
-def _check_head(start: Pretrained | None, spec: Spec) -> None:
-  """Raises ValueError if a model that is not trained would have a new head."""
-  outputs = spec.num_classes * spec.num_subclasses
-  head = start.params.get("head", {}) if start else {}
-  found = head["kernel"].shape[-1] if head else 0
-  if found != outputs:
-    raise ValueError(
-      f"{spec.recipe['init']} has {f'a head of {found}' if found else 'no'} "
-      f"outputs to take as they are, {outputs} are needed: train the model "
-      '(num_epochs or num_steps above 0), and set init_head="pretrained" to '
-      "keep a head."
-    )
 
 
 def _shapes(

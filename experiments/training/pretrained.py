@@ -59,11 +59,13 @@ class Pretrained:
     model_state: State such as BatchNorm's statistics, likewise.
     digest: SHA-256 of the weight file; of several, that of the lines
       "digest  name" that sha256sum prints.
+    class_names: Of the head's outputs, where the source names them.
   """
 
   params: Any
   model_state: Any
   digest: str
+  class_names: tuple[str, ...] = ()
 
 
 def load_pretrained(init: str, fields: Mapping[str, Any]) -> Pretrained:
@@ -89,8 +91,10 @@ def _load(init: str, model: str) -> Pretrained:
   fields = json.loads(model)
   folder = _folder(init)
   read = {"cell": _cell, "teacher": _teacher, "huggingface": _huggingface}
-  params, model_state = read[_kind(folder)](folder, fields)
-  return Pretrained(params, model_state, weights_digest(init))
+  kind = _kind(folder)
+  params, model_state = read[kind](folder, fields)
+  names = _class_names(_config(folder)) if kind == "huggingface" else ()
+  return Pretrained(params, model_state, weights_digest(init), names)
 
 
 @functools.lru_cache(maxsize=8)
@@ -267,6 +271,13 @@ def _huggingface(
     return albert.params_from_huggingface(arrays, config), {}
   except ValueError as error:
     raise ValueError(f"{folder}: {error}") from error
+
+
+def _class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+  """Names of outputs, if they are more than transformers' "LABEL_0"."""
+  names = config.get("id2label") or {}
+  ordered = tuple(str(names[i]) for i in sorted(names, key=int))
+  return () if any(name.startswith("LABEL_") for name in ordered) else ordered
 
 
 def _is_albert(fields: Mapping[str, Any]) -> bool:
