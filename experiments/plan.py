@@ -12,6 +12,7 @@ config's sweep.
 import importlib
 import itertools
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import config_flags
@@ -62,16 +63,37 @@ def main(argv: list[str]) -> None:
       raise ValueError("give --topology=v4:2x2x1, or --topologies=A,B.")
     if bool(_CONFIG.value) == _ALL.value:
       raise ValueError("give --config=FILE or --all.")
-    plans = _every(names) if _ALL.value else _scaled(_CONFIG.value, names)
+    assumed = blank.Assumed(_LENGTH.value, _EXAMPLES.value, _CLASSES.value)
+    if _ALL.value:
+      plans = [
+        p for p in every(names, _CELLS.value, assumed) if "topology" in p
+      ]
+    else:
+      plans = scaled(_CONFIG.value, names, _CELLS.value, assumed)
     if _JSON.value:
       metric_writer.write_json(_JSON.value, plans)
 
 
-def _scaled(config: ConfigDict, topologies: list[str]) -> list[report.Plan]:
-  """One config on every topology."""
+def scaled(
+  config: ConfigDict,
+  topologies: Sequence[str],
+  num_cells: int | None = None,
+  assumed: blank.Assumed | None = None,
+) -> list[report.Plan]:
+  """Plans one config on every topology, and prints what comes out.
+
+  Args:
+    config: The config.
+    topologies: Such as "v4:2x2x1".
+    num_cells: Of the stack; None for the largest of the sweep.
+    assumed: What the config leaves open.
+
+  Returns:
+    The plans.
+  """
   plans = []
   for topology in topologies:
-    plans.append(_plan(config, topology))
+    plans.append(_plan(config, topology, num_cells, assumed))
     print(report.text(plans[-1]), flush=True)
     print()
   if len(plans) > 1:
@@ -79,32 +101,50 @@ def _scaled(config: ConfigDict, topologies: list[str]) -> list[report.Plan]:
   return plans
 
 
-def _every(topologies: list[str]) -> list[report.Plan]:
-  """Every config, one row each."""
-  rows = []
+def every(
+  topologies: Sequence[str],
+  num_cells: int | None = None,
+  assumed: blank.Assumed | None = None,
+) -> list[report.Plan | tuple[str, str]]:
+  """Plans every config of experiments/configs, and prints a row each.
+
+  Args:
+    topologies: As those of `scaled`, and so the rest.
+    num_cells: Of the stack.
+    assumed: What the configs leave open.
+
+  Returns:
+    The plans, and name and error of those that there are none of.
+  """
+  rows: list[report.Plan | tuple[str, str]] = []
   for path in sorted(_CONFIGS.glob("*.py")):
     module = importlib.import_module(f"experiments.configs.{path.stem}")
-    if hasattr(module, "get_config"):
-      for topology in topologies:
-        try:
-          rows.append(_plan(module.get_config(), topology))
-        except ValueError as error:
-          rows.append((f"{path.stem} {topology}", f"error: {error}"))
+    if not hasattr(module, "get_config"):
+      continue
+    for topology in topologies:
+      try:
+        rows.append(_plan(module.get_config(), topology, num_cells, assumed))
+      except ValueError as error:
+        rows.append((f"{path.stem} {topology}", f"error: {error}"))
   print(report.table(rows))
-  return [row for row in rows if not isinstance(row, tuple)]
+  return rows
 
 
-def _plan(config: ConfigDict, topology: str) -> report.Plan:
+def _plan(
+  config: ConfigDict,
+  topology: str,
+  num_cells: int | None,
+  assumed: blank.Assumed | None,
+) -> report.Plan:
   """The plan of a config's largest stack."""
   configs = list(cells.expand(config)) if config.sweep.methods else [config]
   stack = max(cells.stacks(configs), key=lambda stack: len(stack.configs))
-  count = _CELLS.value or len(stack.configs)
+  count = len(stack.configs) if num_cells is None else num_cells
   if count < 1:
     raise ValueError(f"--cells must be at least 1, got {count}.")
-  repeated = itertools.islice(itertools.cycle(stack.configs), count)
-  assumed = blank.Assumed(_LENGTH.value, _EXAMPLES.value, _CLASSES.value)
+  repeated = tuple(itertools.islice(itertools.cycle(stack.configs), count))
   return compiling.compiled(
-    compiling.Request(tuple(repeated), topology, assumed)
+    compiling.Request(repeated, topology, assumed or blank.Assumed())
   )
 
 

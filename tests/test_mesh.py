@@ -150,3 +150,41 @@ def test_one_process_agrees_with_itself():
   assert mesh_lib.is_main_process()
   assert mesh_lib.any_process(True) is True
   assert mesh_lib.any_process(False) is False
+
+
+@pytest.mark.parametrize("num_cells", [1, 2, 4, 12])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_over_cells_is_a_loop_over_them(num_cells, mapped, rng):
+  mesh = mesh_lib.make_mesh(num_cells, 6)
+  batch = rng.normal(size=(6, 3)).astype(np.float32)
+  weights = rng.normal(size=(num_cells, 3)).astype(np.float32)
+  keys = mesh_lib.place(
+    jax.vmap(jax.random.key)(np.arange(num_cells)), mesh_lib.cell_sharding(mesh)
+  )
+
+  def one_cell(common, weight, key):
+    product = common @ weight
+    return {"sum": product.sum(), "key": key, "product": product}
+
+  found = jax.jit(
+    lambda *cells: mesh_lib.over_cells(mesh, mapped, one_cell, *cells)
+  )(
+    mesh_lib.place(batch, mesh_lib.batch_sharding(mesh)),
+    mesh_lib.place(weights, mesh_lib.cell_sharding(mesh)),
+    keys,
+  )
+  product = weights @ batch.T
+  np.testing.assert_allclose(found["product"], product, rtol=1e-5)
+  np.testing.assert_allclose(found["sum"], product.sum(axis=1), rtol=1e-5)
+  assert (found["key"] == keys).all()
+  assert found["key"].shape == (num_cells,)
+  if mesh.shape["cell"] > 1:
+    assert not found["sum"].sharding.is_fully_replicated
+
+
+def test_shapes_get_the_sharding_of_arrays():
+  sharding = mesh_lib.cell_sharding(mesh_lib.make_mesh(8, 8))
+  tree = {"a": jax.ShapeDtypeStruct((8, 2), jnp.float32)}
+  placed = mesh_lib.place(tree, sharding)
+  assert placed["a"].sharding == sharding
+  assert placed["a"].shape == (8, 2)

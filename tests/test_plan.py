@@ -1,6 +1,5 @@
 """Plans: the real stack's shapes, what is compiled for TPUs, what is said."""
 
-import json
 import pathlib
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import plan
 from experiments.configs import own
 from experiments.configs import pair
 from experiments.configs import quickstart
@@ -124,11 +124,11 @@ def _small(family: str):
   return config
 
 
-def _check_exchange(plan):
+def _check_exchange(made):
   """Nothing crosses cells; along the batch there are sums and nothing else."""
-  assert plan["unknown_loops"] == 0
-  assert plan["collectives"]
-  for found in plan["collectives"]:
+  assert made["unknown_loops"] == 0
+  assert made["collectives"]
+  for found in made["collectives"]:
     assert found["kind"] == "all-reduce", found
     assert found["axes"] == ["data"], found
 
@@ -140,17 +140,17 @@ def _check_exchange(plan):
 def test_cells_exchange_nothing_and_their_batches_sums(family):
   configs = (_small(family),) * 12
   request = compiling.Request(configs, "v4:2x2x2", blank.Assumed(length=8))
-  plan = compiling.compiled(request)
-  assert plan["mesh"] == {"cell": 4, "data": 2}
-  _check_exchange(plan)
-  assert report.fits(plan)
-  assert plan["cycles"] > 0
-  assert plan["flops"] > 0
+  made = compiling.compiled(request)
+  assert made["mesh"] == {"cell": 4, "data": 2}
+  _check_exchange(made)
+  assert report.fits(made)
+  assert made["cycles"] > 0
+  assert made["flops"] > 0
   # At least the gradient of each of a device's three cells.
-  (exchanged,) = plan["collectives"]
+  (exchanged,) = made["collectives"]
   assert exchanged["count"] >= 3
-  assert f"x{len(configs)}" in report.table([plan])
-  assert "all-reduce along data" in report.text(plan)
+  assert f"x{len(configs)}" in report.table([made])
+  assert "all-reduce along data" in report.text(made)
 
 
 @pytest.mark.slow
@@ -162,25 +162,26 @@ def test_the_paper_s_largest_pairs_fit(arg, topology):
     cells.stacks(cells.expand(pair.get_config(arg))),
     key=lambda stack: len(stack.configs),
   )
-  plan = compiling.compiled(
+  made = compiling.compiled(
     compiling.Request(stack.configs[:16], topology, blank.Assumed())
   )
-  assert report.fits(plan)
+  assert report.fits(made)
   data = {"v4:2x2x1": 1, "v4:4x4x4": 4}[topology]
-  assert plan["mesh"]["data"] == data
+  assert made["mesh"]["data"] == data
   if data > 1:
-    _check_exchange(plan)
+    _check_exchange(made)
   else:
-    assert not plan["collectives"]
+    assert not made["collectives"]
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_what_does_not_fit_says_what_would_do():
   config = quickstart.get_config()
   config.student.options.features = (200_000, 200_000)
-  plan = compiling.compiled(compiling.Request((config,), "v5e:2x2"))
-  assert not report.fits(plan)
-  assert report.text(plan).splitlines()[-1].startswith("does not fit: ")
+  made = compiling.compiled(compiling.Request((config,), "v5e:2x2"))
+  assert not report.fits(made)
+  assert report.text(made).splitlines()[-1].startswith("does not fit: ")
 
 
 # --- What is said ------------------------------------------------------------
@@ -316,17 +317,34 @@ def test_errors_of_the_compiler_s_process_are_raised_here():
     compiling.compiled(request)
 
 
-@needs_compiler
-def test_the_command_prints_a_plan_and_writes_it(tmp_path):
-  path = tmp_path / "plan.json"
-  done = _run(
-    "--config=experiments/configs/quickstart.py:smoke=True",
-    "--topologies=v4:2x2x1",
-    "--cells=4",
-    f"--json={path}",
-  )
-  assert done.returncode == 0, done.stderr
-  assert "4 chips as cell=4 x data=1" in done.stdout
-  (plan,) = json.loads(path.read_text())
-  assert plan["memory"]["total"] > 0
-  assert report.text(plan) in done.stdout
+def test_the_command_prints_a_plan_of_the_largest_stack(monkeypatch, capsys):
+  asked = []
+
+  def compiled(request):
+    asked.append(request)
+    return {**_PLAN, "topology": request.topology}
+
+  monkeypatch.setattr(compiling, "compiled", compiled)
+  plans = plan.scaled(quickstart.get_config(), ["v4:2x2x1", "v4:2x2x2"], 5)
+  printed = capsys.readouterr().out
+  assert report.text(plans[0]) in printed
+  assert printed.endswith(f"{report.table(plans)}\n")
+  assert [request.topology for request in asked] == ["v4:2x2x1", "v4:2x2x2"]
+  # Of the quickstart, LELP has the most cells.
+  (largest,) = {(len(r.configs), r.configs[0].method) for r in asked}
+  assert largest == (5, "lelp")
+  plan.scaled(quickstart.get_config(), ["v4:2x2x1"])
+  assert len(asked[-1].configs) == 160
+
+
+def test_every_config_has_a_row(monkeypatch):
+  def compiled(request):
+    if request.configs[0].name == "own":
+      raise ValueError("no")
+    return _PLAN
+
+  monkeypatch.setattr(compiling, "compiled", compiled)
+  rows = plan.every(["v4:2x2x2"])
+  assert ("own v4:2x2x2", "error: no") in rows
+  names = {path.stem for path in (_ROOT / "experiments/configs").glob("*.py")}
+  assert len(rows) == len(names - {"__init__", "common"})

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -68,7 +67,7 @@ def abstract_job(
     details=(),
     targets=targets,
     hyperparameters={
-      name: jax.ShapeDtypeStruct((len(configs),), jnp.float32)
+      name: _shape(np.zeros(len(configs), np.float32))
       for name in hyperparameter_arrays(first)
     },
     teacher=teacher,
@@ -114,5 +113,6 @@ def lower(job: loop.Job, given: tuple[Any, ...]) -> tuple[Lowered, int]:
   return job.program.lower(*given, length=length), length
 
 
-def _shape(array: Any) -> jax.ShapeDtypeStruct:
+def _shape(array: Any) -> Any:
+  """What stands for an array in a job without any."""
   return jax.ShapeDtypeStruct(np.shape(array), array.dtype)

@@ -81,9 +81,12 @@ def splits(config: ConfigDict, assumed: Assumed) -> Splits:
       made["fine_labels"] = given["labels"]
     return made
 
-  parts = ("train", "transfer", "validation", "test")
-  return dataclasses.replace(
-    divided, **{part: filled(getattr(divided, part)) for part in parts}
+  return Splits(
+    task,
+    train=filled(divided.train),
+    transfer=filled(divided.transfer),
+    validation=filled(divided.validation),
+    test=filled(divided.test),
   )
 
 
@@ -154,12 +157,11 @@ def with_statistics(
     transfer_labels: Classes of the students' training examples.
   """
   width = head_kernel.shape[0]
-  moments = lelp_jax.ClassMoments(
-    *(
-      jax.ShapeDtypeStruct((num_classes, *shape), jnp.float32)
-      for shape in ((), (width,), (width, width))
-    )
-  )
+  sides: list[Any] = [
+    jax.ShapeDtypeStruct((num_classes, *shape), jnp.float32)
+    for shape in ((), (width,), (width, width))
+  ]
+  moments = lelp_jax.ClassMoments(*sides)
 
   def on(moments, kernel):
     return function(_Statistics(moments, kernel, transfer_labels))

@@ -84,7 +84,7 @@ class Module:
     """How often each computation runs; once, a loop of unknown length."""
     times = {self.entry: 1}
     # The text has callees before their callers.
-    for name in reversed(self.computations):
+    for name in reversed(list(self.computations)):
       for instruction in self.computations[name].values():
         trips = self.trips(instruction) or 1
         for called in instruction.called:

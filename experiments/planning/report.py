@@ -99,7 +99,7 @@ def table(plans: Sequence[Plan | tuple[str, str]]) -> str:
     "plan", "topology", "cell x data", "memory", "FLOP", "step", "examples/s",
     "exchanged", "",
   )  # fmt: skip
-  rows = [header]
+  rows: list[tuple[str, ...]] = [header]
   for plan in plans:
     if isinstance(plan, tuple):
       rows.append((plan[0], *[""] * 7, plan[1]))

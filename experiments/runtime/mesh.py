@@ -9,6 +9,7 @@ from typing import Any
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType
@@ -245,17 +246,23 @@ def over_cells(
 
   # One cell of each group of devices at a time: what is one batch of cells to
   # the program is a single one to a device.
+  along = cell_sharding(mesh)
+
   def dealt(leaf: jax.Array) -> jax.Array:
-    leaf = leaf.reshape(groups, -1, *leaf.shape[1:]).swapaxes(0, 1)
-    sharding = NamedSharding(mesh, PartitionSpec(None, "cell"))
-    return jax.lax.with_sharding_constraint(leaf, sharding)
+    leaf = leaf.reshape(groups, -1, *leaf.shape[1:])
+    return jax.lax.with_sharding_constraint(leaf, along)
 
   def gathered(leaf: jax.Array) -> jax.Array:
-    return leaf.swapaxes(0, 1).reshape(num_cells, *leaf.shape[2:])
+    leaf = leaf.swapaxes(0, 1).reshape(num_cells, *leaf.shape[2:])
+    return jax.lax.with_sharding_constraint(leaf, along)
 
-  results = jax.lax.map(
-    lambda cell: together(*cell), jax.tree.map(dealt, cells)
-  )
+  hands = jax.tree.map(dealt, cells)
+
+  def one_of_each(number: jax.Array) -> Any:
+    # An index and no transpose, twice of which the check of keys takes amiss.
+    return together(*jax.tree.map(lambda leaf: leaf[:, number], hands))
+
+  results = jax.lax.map(one_of_each, jnp.arange(num_cells // groups))
   return jax.tree.map(gathered, results)
 
 
