@@ -78,6 +78,9 @@ def report(workdir: pathlib.Path, formats: Sequence[str]) -> None:
   print(f"\n{sentence.what_to_read_off(results)}\n", flush=True)
   folder = workdir / "report"
   folder.mkdir(exist_ok=True)
+  for name in sections.PICTURES:  # Those of an earlier report may be wrong.
+    for kind in ("png", "svg"):
+      (folder / f"{name}.{kind}").unlink(missing_ok=True)
   maps = _embeddings(results, workdir, folder)
   document = sections.make_document(results, workdir, *maps)
   written = files.write(document, results, folder, formats)
@@ -102,11 +105,11 @@ def _embeddings(
     try:
       config = ConfigDict(metric_writer.read_json(workdir / cell.config))
       splits = runs.load_splits(config, workdir)
+      rows = _some_rows(len(splits.test["labels"]))
+      embeddings = runs.student_embeddings(config, workdir, rows)
     except FileNotFoundError as error:
       print(f"No embeddings are drawn: {error}")
       return []
-    rows = _some_rows(len(splits.test["labels"]))
-    embeddings = runs.student_embeddings(config, workdir, rows)
     labels = splits.test["labels"]
     fine = splits.test.get("fine_labels", labels)
     panels.append((title, embeddings, labels[rows], fine[rows]))

@@ -99,8 +99,13 @@ def test_cost_leaves_what_was_not_recorded_empty(root):
 
 def test_cost_of_settings_is_of_each_column(root):
   write_record(root, record("b", "vanilla", 0, 0.9))
-  found = rows(root)
-  assert found["a: Vanilla distillation"][0] == "1"
-  assert found["b: Vanilla distillation"][0] == "1"
+  table = cost.cost_table(results.load(root), root)
+  labels = [row.label for row in table.rows]
+  at = labels.index("b")
+  assert labels[0] == "a"
+  assert labels[at:] == ["b", "Teacher", "Vanilla distillation"]
+  assert not any(cell.text for cell in table.rows[at].cells)
   # It is in another folder, of --teacher_dir.
-  assert found["b: Teacher"][1:5] == ["1", "1,234", "", ""]
+  texts = [cell.text for cell in table.rows[at + 1].cells]
+  assert texts[1:5] == ["1", "1,234", "", ""]
+  assert table.rows[at + 2].cells[0].text == "1"

@@ -253,7 +253,18 @@ def test_diagnostics_table_by_hand():
     "LELP": ["90.00", "0.2", "0.3", "70.0", "90.0", "99 to 1,000"],
   }
   by_setting = dataclasses.replace(results, columns_are="settings")
-  assert texts(tables.diagnostics_table(by_setting))["b: LELP"] == [
+  table = tables.diagnostics_table(by_setting)
+  labels = [(row.label, row.detail) for row in table.rows]
+  assert labels == [
+    ("a", False),
+    ("Teacher", True),
+    ("Standard training", True),
+    ("LELP", True),
+    ("b", False),
+    ("Teacher", True),
+    ("LELP", True),
+  ]
+  assert [cell.text for cell in table.rows[-1].cells] == [
     "90.00",
     "0.3",
     "0.4",

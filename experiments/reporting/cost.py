@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 
 from experiments.reporting import comparisons
+from experiments.reporting.layout import heading
 from experiments.reporting.layout import Row
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
@@ -67,21 +68,22 @@ def cost_table(results: Results, workdir: pathlib.Path) -> Table:
   """
   groups = [("", {column.id for column in results.columns})]
   if results.columns_are == "settings" and len(results.columns) > 1:
-    groups = [(f"{column_name(c)}: ", {c.id}) for c in results.columns]
+    groups = [(column_name(c), {c.id}) for c in results.columns]
   teachers = _read_teachers(results.cells, workdir)
   pretrainings = _read_pretrainings(workdir)
   rows = []
-  for prefix, columns in groups:
+  for name, columns in groups:
     cells = [cell for cell in results.cells if cell.column in columns]
+    rows += [heading(name, len(HEADER))] if name and cells else []
     shared = [c for c in cells if c.method != comparisons.SUBCLASS]
     if any(cell.teacher for cell in shared):
       texts = ["", *_teacher_texts(shared, teachers), "", "", "", ""]
-      rows.append(_row(f"{prefix}Teacher", texts, prefix))
+      rows.append(_row("Teacher", texts, name))
     for method in results.methods:
       mine = [cell for cell in cells if cell.method == method.id]
       if mine:
         texts = _method_texts(mine, teachers, pretrainings)
-        rows.append(_row(f"{prefix}{method.title}", texts, prefix))
+        rows.append(_row(method.title, texts, name))
   return Table(
     title=f"{results.title}: what each method costs",
     header=HEADER,
@@ -91,7 +93,8 @@ def cost_table(results: Results, workdir: pathlib.Path) -> Table:
 
 
 def _row(label: str, texts: Iterable[str], group: str) -> Row:
-  return Row(label, tuple(TableCell(text) for text in texts), group)
+  cells = tuple(TableCell(text) for text in texts)
+  return Row(label, cells, group, detail=bool(group))
 
 
 def _method_texts(

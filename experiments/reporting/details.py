@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.reporting import comparisons
+from experiments.reporting.layout import heading
 from experiments.reporting.layout import Row
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
@@ -20,6 +21,15 @@ from experiments.reporting.statistics import estimate
 from experiments.reporting.statistics import Summaries
 from experiments.reporting.statistics import summarize
 from experiments.reporting.statistics import Summary
+
+_DIAGNOSTICS = (
+  "agreement",
+  "class term",
+  "subclass term",
+  "variance share",
+  "null space",
+  "parameters",
+)
 
 
 def hyperparameter_table(results: Results) -> Table:
@@ -97,20 +107,15 @@ def diagnostics_table(results: Results) -> Table:
   summaries = summarize(results)
   groups = [("", [column.id for column in results.columns])]
   if results.columns_are == "settings" and len(results.columns) > 1:
-    groups = [(f"{column_name(c)}: ", [c.id]) for c in results.columns]
+    groups = [(column_name(c), [c.id]) for c in results.columns]
   rows = []
-  for prefix, columns in groups:
-    rows += _diagnostic_rows(results, summaries, prefix, columns)
+  for name, columns in groups:
+    found = _diagnostic_rows(results, summaries, name, columns)
+    rows += [heading(name, len(_DIAGNOSTICS))] if name and found else []
+    rows += found
   return Table(
     title=f"{results.title}: diagnostics",
-    header=(
-      "agreement",
-      "class term",
-      "subclass term",
-      "variance share",
-      "null space",
-      "parameters",
-    ),
+    header=_DIAGNOSTICS,
     rows=tuple(rows),
     caption=(
       "Means over the runs with the chosen hyperparameters. Agreement: test"
@@ -125,8 +130,9 @@ def diagnostics_table(results: Results) -> Table:
 
 
 def _diagnostic_rows(
-  results: Results, summaries: Summaries, prefix: str, columns: Sequence[str]
+  results: Results, summaries: Summaries, name: str, columns: Sequence[str]
 ) -> list[Row]:
+  """Those of some columns: details of their name where they have one."""
   rows = []
   for label, methods in comparisons.teacher_groups(results).items():
     found = [
@@ -136,7 +142,7 @@ def _diagnostic_rows(
     ]
     texts = ("", "", "", "", "", _count(t.num_parameters for t in found))
     if found:
-      rows.append(_row(prefix + label, texts, f"{prefix}teacher"))
+      rows.append(_row(label, texts, name or "teacher", detail=bool(name)))
   for method in results.methods:
     cells = [
       cell
@@ -145,12 +151,15 @@ def _diagnostic_rows(
       for cell in summaries[column, method.id].cells
     ]
     if cells:
-      rows.append(_row(prefix + method.title, _diagnostics(cells), prefix))
+      texts = _diagnostics(cells)
+      rows.append(_row(method.title, texts, name, detail=bool(name)))
   return rows
 
 
-def _row(label: str, texts: Iterable[str], group: str) -> Row:
-  return Row(label, tuple(TableCell(text) for text in texts), group)
+def _row(
+  label: str, texts: Iterable[str], group: str, *, detail: bool = False
+) -> Row:
+  return Row(label, tuple(TableCell(text) for text in texts), group, detail)
 
 
 def _diagnostics(cells: Sequence[Cell]) -> tuple[str, ...]:

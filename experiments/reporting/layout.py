@@ -42,6 +42,11 @@ class Row:
   detail: bool = False
 
 
+def heading(label: str, width: int) -> Row:
+  """A row without contents above others, which are its details and group."""
+  return Row(label, (TableCell(),) * width, label)
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
   """A table with all that is needed to understand it alone.

@@ -4,6 +4,7 @@ from experiments.paper import grids
 from experiments.paper.columns import Column
 from experiments.paper.columns import parse_column
 from experiments.reporting.formats import short
+from experiments.reporting.layout import heading
 from experiments.reporting.layout import Row
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
@@ -58,6 +59,8 @@ def _grid_table(
     axes = {}
     if place is not None:
       axes = grid.rows.get(place.dataset) or grid.rows.get("*", {})
+    name = column_name(column)
+    rows += [heading(name, len(HEADER))] if axes else []
     for field, axis in axes.items():
       assert place is not None
       if axis.note and axis.note not in footnotes:
@@ -70,8 +73,7 @@ def _grid_table(
         TableCell(_choice(axis.choices.get(place.pair))),
         TableCell(ours, link=summary.cells[0].config if summary else ""),
       )
-      label = f"{column_name(column)}: {grid.axes[field]}"
-      rows.append(Row(label, cells, column.id))
+      rows.append(Row(grid.axes[field], cells, name, detail=True))
   where = {"heldout": "held-out", "test": "TEST"}[results.selection]
   number = f"Table {grid.number} of the paper" if grid.number else "The paper"
   return Table(

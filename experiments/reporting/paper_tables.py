@@ -27,7 +27,7 @@ from experiments.reporting.statistics import summarize
 _REFERENCES = (TEACHER, SUBCLASS_TEACHER, comparisons.ORACLE)
 _CAPTION = (
   "Test accuracy in % after the last step. First line of a row: ours, mean ±"
-  " standard error over {trials} trials. Second: the paper's, to the letter."
+  " standard error over {trials}. Second: the paper's, to the letter."
   " Third: ours minus the paper's in points and, in brackets, in standard"
   " errors (SE): both sides' in quadrature, the paper's ± taken for one (A-28)."
   " A teacher is a single model and has no error."
@@ -73,11 +73,15 @@ def paper_layout(results: Results, paper: PaperTable) -> Table:
     students = [m for m in methods if _group(m) == "students"]
     marked = mark_rows([rows[m] for m in students])
     rows |= dict(zip(students, marked, strict=True))
-  caption = _CAPTION.format(trials=results.num_trials)
+  several = results.num_trials > 1
+  trials = f"{results.num_trials} trials" if several else "one trial, so none"
+  caption = _CAPTION.format(trials=trials)
+  other = any(not of_paper_data(results, column) for column in columns)
   header = tuple(column_header(Named(c, c)) for c in columns)
   return Table(
     title=(
       f"Table {paper.number} of the paper beside ours"
+      f"{', NOT on its data' if other else ''}"
       f"{chosen_on(results, summarize(results))}"
     ),
     header=header,

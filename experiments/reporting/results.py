@@ -70,11 +70,12 @@ def _datasets(root: pathlib.Path, cells: Sequence[Cell]) -> dict[str, str]:
   for cell in cells:
     first.setdefault(cell.column, cell)
   configs = {column: root / cell.config for column, cell in first.items()}
-  return {
-    column: _read_json(path).get("data", {}).get("dataset", "")
+  found = {
+    column: _read_json(path).get("data", {}).get("dataset")
     for column, path in configs.items()
     if path.is_file()
   }
+  return {column: name for column, name in found.items() if name}
 
 
 def _read_sweep(path: pathlib.Path, cells: tuple[Cell, ...]) -> Results:

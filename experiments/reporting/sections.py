@@ -47,6 +47,8 @@ _FIGURES = {
     "Test accuracy with CIFAR-100's classes merged into fewer.",
   ),
 }
+# Every picture that a report may have.
+PICTURES = ("accuracy", "embeddings", "sensitivity", *_FIGURES)
 
 
 def make_document(
