@@ -88,7 +88,7 @@ def normalized_mutual_information(counts: jax.Array) -> jax.Array:
 
   Returns:
     Fractions in ``[0, 1]``, float32, ``[...]``: one where each label tells the
-    other; zero where neither varies.
+    other; zero where one of them does not vary.
 
   Raises:
     ValueError: If there are less than two axes.
@@ -102,7 +102,7 @@ def normalized_mutual_information(counts: jax.Array) -> jax.Array:
   entropies = _entropy(rows) + _entropy(columns)
   # Not by the entropies, which rounding can leave above zero.
   varies = jnp.sum(rows > 0, axis=(-2, -1)) > 1
-  varies |= jnp.sum(columns > 0, axis=(-2, -1)) > 1
+  varies &= jnp.sum(columns > 0, axis=(-2, -1)) > 1
   fraction = 2 * mutual_information(counts) / jnp.where(varies, entropies, 1)
   return jnp.where(varies, jnp.minimum(fraction, 1), 0)
 
