@@ -9,7 +9,7 @@ Interrupted and started again it continues from its last checkpoint.
 from absl import flags
 
 from experiments import commands
-from experiments.runtime import mesh
+from experiments.runtime import processes
 from experiments.training import runs
 
 _CONFIG = commands.config_flag()
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
       commands.folder(_WORKDIR.value),
       teacher_directory=commands.folder(_TEACHERS.value),
     )
-    if mesh.is_main_process():
+    if processes.is_main_process():
       commands.print_result(folder)
 
 

@@ -11,8 +11,8 @@ its file system, the commands divide the stacks among them.
 from absl import flags
 
 from experiments import commands
-from experiments.runtime import mesh
 from experiments.runtime import metric_writer
+from experiments.runtime import processes
 from experiments.training import cells
 from experiments.training import dry_run
 from experiments.training import runs
@@ -62,17 +62,17 @@ def main(argv: list[str]) -> None:
       teachers = commands.folder(_TEACHERS.value)
       print(dry_run.listing(configs, workdir, runs.load_splits, teachers))
       return
-    mesh.from_main(
+    processes.from_main(
       lambda: metric_writer.write_json(workdir / "sweep.json", description)
     )
-    if mesh.is_main_process():
+    if processes.is_main_process():
       print(table.announcement(description, len(configs), workdir), flush=True)
     runs.run_cells(
       configs,
       workdir,
       teacher_directory=commands.folder(_TEACHERS.value),
     )
-    if mesh.is_main_process():
+    if processes.is_main_process():
       print(f"All {len(configs)} cells are in {workdir}.")
 
 

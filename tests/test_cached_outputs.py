@@ -18,6 +18,7 @@ from experiments.data.types import Task
 from experiments.paper import grids
 from experiments.runtime.metric_writer import read_json
 from experiments.runtime.metric_writer import read_metrics
+from experiments.training import cached_examples
 from experiments.training import cached_outputs
 from experiments.training import cells
 from experiments.training import fitting
@@ -184,7 +185,7 @@ def test_coordinates_are_those_of_the_largest_s():
     cell.subspace.num_subclasses = size
   grid[2].subspace.kind = "pca"
   grid[3].teacher.num_coordinates = 3
-  found = [c.teacher.num_coordinates for c in cached_outputs.resolved(grid)]
+  found = [c.teacher.num_coordinates for c in cached_examples.resolved(grid)]
   assert found == [5, 5, 4, 3]
   assert [c.teacher.num_coordinates for c in grid] == [0, 0, 0, 3]
 

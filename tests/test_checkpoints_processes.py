@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 from experiments.runtime import checkpoints
 from experiments.runtime import mesh as mesh_lib
+from experiments.runtime import processes
 
 def state_at(step):
   return {{"a": jnp.full((500, 400), step), "step": jnp.int32(step)}}
@@ -80,9 +81,9 @@ def test_two_processes(tmp_path):
     import pathlib
     path = pathlib.Path({str(tmp_path)!r})
     me = jax.process_index()
-    assert mesh_lib.is_main_process() == (me == 0)
-    assert mesh_lib.any_process(me == 1) and not mesh_lib.any_process(False)
-    assert mesh_lib.any_process(me == 0)
+    assert processes.is_main_process() == (me == 0)
+    assert processes.any_process(me == 1) and not processes.any_process(False)
+    assert processes.any_process(me == 0)
     try:
       mesh_lib.make_mesh(1, 1)
       raise SystemExit("no error")
@@ -102,7 +103,7 @@ def test_two_processes(tmp_path):
         saved.save(step, state_at(step))
     if me == 0:
       (path / "3" / "state" / "_METADATA").unlink()
-    mesh_lib.any_process(False)  # A barrier.
+    processes.any_process(False)  # A barrier.
     with checkpoints.Checkpoints(path, fingerprint={{"a": 1}}) as saved:
       step, state = saved.restore(state_at(0))
       assert step == 2 and state["a"].sharding == cells

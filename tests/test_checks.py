@@ -36,6 +36,7 @@ def test_a_stack_that_fits_its_data_passes():
     ("student.reads", "embeddings", {}, "reads 'embeddings', and the data"),
     ("method", "subclass", {}, "num_subclasses must be at least 2"),
     ("method", "oracle", {}, "needs fine labels"),
+    ("student.flip", True, {}, "augment images"),
     ("teacher.model", "albert_base", {"longest": 600}, "1 to 512 tokens"),
     ("teacher.model", "albert_base", {"token": 30_000}, "knows 30000"),
   ],

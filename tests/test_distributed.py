@@ -122,24 +122,24 @@ def test_a_laptop_stays_alone_and_slurm_is_detected():
 
 AGREED = """
 import json, os
-from experiments.runtime import distributed, mesh as mesh_lib
+from experiments.runtime import distributed, mesh as mesh_lib, processes
 me = jax.process_index()
 calls = []
 def look():
   calls.append(me)
   return {"done": [True, False], "text": "x" * 3000}
-found = mesh_lib.from_main(look)
+found = processes.from_main(look)
 assert found == {"done": [True, False], "text": "x" * 3000}
 assert calls == ([0] if me == 0 else [])
 def fail():
   raise ValueError("the disk is full")
 try:
-  mesh_lib.from_main(fail)
+  processes.from_main(fail)
 except ValueError as error:
   assert me == 0 and str(error) == "the disk is full"
-except mesh_lib.OtherProcessError as error:
+except processes.OtherProcessError as error:
   assert me == 1 and str(error) == "in the main process: the disk is full"
-order = mesh_lib.main_first(lambda: calls.append("first") or me)
+order = processes.main_first(lambda: calls.append("first") or me)
 assert order == me
 sharded = mesh_lib.place(
   np.arange(4.0), mesh_lib.cell_sharding(mesh_lib.make_mesh(4, 1))
@@ -150,7 +150,7 @@ if me == 1:
   sys.stdout.flush()
   os._exit(0)
 try:
-  mesh_lib.any_process(True)
+  processes.any_process(True)
 except Exception as error:
   assert distributed.is_lost(error), error
   print("lost")

@@ -8,6 +8,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec
 
 from experiments.runtime import mesh as mesh_lib
+from experiments.runtime import processes
 
 
 @pytest.mark.parametrize(
@@ -147,9 +148,9 @@ def test_a_loss_over_the_batch_is_the_same_on_any_mesh(rng):
 
 
 def test_one_process_agrees_with_itself():
-  assert mesh_lib.is_main_process()
-  assert mesh_lib.any_process(True) is True
-  assert mesh_lib.any_process(False) is False
+  assert processes.is_main_process()
+  assert processes.any_process(True) is True
+  assert processes.any_process(False) is False
 
 
 @pytest.mark.parametrize("num_cells", [1, 2, 4, 12])

@@ -52,12 +52,13 @@ BODY = """
 import pathlib
 import numpy as np
 from experiments.runtime import mesh as mesh_lib
+from experiments.runtime import processes
 from tests import test_processes_agree as here
 
 folder = pathlib.Path({folder!r})
 for number, (function, arguments) in enumerate({calls!r}):
   loss, gradient = getattr(here, function)(*arguments)
-  if mesh_lib.is_main_process():
+  if processes.is_main_process():
     np.savez(folder / str(number), loss=loss, gradient=gradient)
 """
 

@@ -181,12 +181,13 @@ BODY = """
 import pathlib
 import numpy as np
 from experiments.runtime import mesh as mesh_lib
+from experiments.runtime import processes
 from tests import test_processes_agree
 from tests import test_processes_runs as here
 
 here.interrupted({folder!r})
 loss, gradient = test_processes_agree.deep("mlp")
-if mesh_lib.is_main_process():
+if processes.is_main_process():
   np.savez({folder!r} + "/deep.npz", loss=loss, gradient=gradient)
 """
 

@@ -17,9 +17,9 @@ from typing import TypeVar
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from experiments.runtime import mesh as mesh_lib
 from experiments.runtime import metric_writer
 from experiments.runtime import plain_trees
+from experiments.runtime import processes
 from experiments.runtime import seals
 
 Tree = TypeVar("Tree")
@@ -72,7 +72,7 @@ class Checkpoints:
     # As JSON gives it back: tuples are lists.
     self._fingerprint = json.loads(json.dumps(dict(fingerprint)))
     # One process looks, and all do what it says: here and below.
-    self._steps: list[int] = mesh_lib.from_main(
+    self._steps: list[int] = processes.from_main(
       lambda: sorted(
         int(p.name) for p in self._directory.glob("*") if p.name.isdigit()
       )
@@ -138,7 +138,7 @@ class Checkpoints:
     while self._steps:
       step = self._steps[-1]
       path = self._path(step)
-      damage = mesh_lib.from_main(functools.partial(seals.damage, path))
+      damage = processes.from_main(functools.partial(seals.damage, path))
       if damage is None:
         state = _load(path, like)
         self._current = step
@@ -176,7 +176,7 @@ class Checkpoints:
       return
     pending, self._pending = self._pending, None
     error = pending.exception()
-    if mesh_lib.any_process(error is not None):
+    if processes.any_process(error is not None):
       failed = self._path(self._steps.pop())
       self._current = None
       before = f"step {self._steps[-1]}" if self._steps else "nothing"
@@ -188,7 +188,7 @@ class Checkpoints:
       ) from error
     while len(self._steps) > self._keep:
       old = self._path(self._steps.pop(0))
-      mesh_lib.from_main(functools.partial(_delete, old))
+      processes.from_main(functools.partial(_delete, old))
 
   def _prepare(self) -> None:
     """Before the first write: writes the fingerprint, clears leftovers."""
@@ -196,7 +196,7 @@ class Checkpoints:
       return
     if self._steps:
       self._check_fingerprint()
-    mesh_lib.from_main(self._clear)
+    processes.from_main(self._clear)
     self._prepared = True
 
   def _clear(self) -> None:
@@ -207,7 +207,7 @@ class Checkpoints:
 
   def _check_fingerprint(self) -> None:
     """Raises ValueError unless the folder belongs to a run like this one."""
-    saved = mesh_lib.from_main(
+    saved = processes.from_main(
       lambda: metric_writer.read_json(self._directory / _FINGERPRINT)
     )
     differences = plain_trees.differences(
@@ -224,7 +224,7 @@ class Checkpoints:
     """Takes a damaged checkpoint out of the way."""
     self._steps.remove(step)
     path = self._path(step)
-    mesh_lib.from_main(lambda: _rename_unusable(path, damage))
+    processes.from_main(lambda: _rename_unusable(path, damage))
 
 
 def _delete(path: pathlib.Path) -> None:
@@ -260,7 +260,7 @@ def save_tree(directory: PathLike, tree: Any) -> None:
   plain = plain_trees.to_plain(tree)
   ocp.save_async(str(path), plain, overwrite=True).result()
   structure = plain_trees.described(plain)
-  mesh_lib.from_main(lambda: _seal(path, structure))
+  processes.from_main(lambda: _seal(path, structure))
 
 
 def load_tree(directory: PathLike, like: Tree) -> Tree:
@@ -278,11 +278,11 @@ def load_tree(directory: PathLike, like: Tree) -> Tree:
     ValueError: If it holds another tree, or is damaged.
   """
   path = _absolute(directory)
-  if not mesh_lib.from_main(path.exists):
+  if not processes.from_main(path.exists):
     raise FileNotFoundError(
       f"there is nothing saved in {path}: run the command that writes it first."
     )
-  damage = mesh_lib.from_main(lambda: seals.damage(path))
+  damage = processes.from_main(lambda: seals.damage(path))
   if damage is not None:
     raise ValueError(
       f"{path} cannot be used: {damage}. Delete it, and run the command that "
@@ -298,7 +298,7 @@ def _complete(
 ) -> None:
   """Waits for a write, and makes it count."""
   response.result()
-  if mesh_lib.is_main_process():
+  if processes.is_main_process():
     _seal(path, structure)
 
 

@@ -49,7 +49,7 @@ def connect(
   if num_processes == 1 and coordinator_address is None:
     return
   # It would take SIGTERM for itself; see `interrupts` for what is done about
-  # that, and `mesh.any_process`.
+  # that, and `processes.any_process`.
   jax.config.update("jax_enable_preemption_service", False)
   watch = threading.Timer(timeout, _give_up, (*given, timeout))
   watch.daemon = True

@@ -49,7 +49,7 @@ def interrupts() -> Iterator[Interrupts]:
   not want to wait for that: the second SIGINT raises KeyboardInterrupt at
   once. Only the main thread receives signals, so in another this does nothing.
 
-  With several processes, see `mesh.any_process` before acting on the flag.
+  With several processes, see `processes.any_process` before acting on the flag.
 
   Yields:
     The flag.

@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 from collections.abc import Iterator
 
-from experiments.runtime import mesh as mesh_lib
+from experiments.runtime import processes
 
 try:
   import fcntl
@@ -51,7 +51,7 @@ def exclusive_run(folder: pathlib.Path) -> Iterator[None]:
     folder: As for `exclusive`, and called by every process together.
   """
   with contextlib.ExitStack() as stack:
-    mesh_lib.from_main(
+    processes.from_main(
       lambda: stack.enter_context(exclusive(folder, wait=True))
     )
     yield
@@ -78,4 +78,4 @@ def claim(folder: pathlib.Path) -> Iterator[bool]:
         return False
       return True
 
-    yield mesh_lib.from_main(enter)
+    yield processes.from_main(enter)

@@ -1,7 +1,6 @@
-"""Devices and processes: what lies where, and who decides."""
+"""Devices: how a stack of cells and its batches are laid over them."""
 
 import functools
-import json
 import math
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -11,7 +10,6 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType
 from jax.sharding import Mesh
 from jax.sharding import NamedSharding
@@ -19,7 +17,6 @@ from jax.sharding import PartitionSpec
 from jax.sharding import Sharding
 
 Tree = TypeVar("Tree")
-Made = TypeVar("Made")
 
 # Auto and not jax.make_mesh's default, Explicit: with sharding in the types, a
 # Gram matrix over the batch (the relational losses), Linen's Dropout and its
@@ -264,91 +261,3 @@ def over_cells(
 
   results = jax.lax.map(one_of_each, jnp.arange(num_cells // groups))
   return jax.tree.map(gathered, results)
-
-
-def is_main_process() -> bool:
-  """Whether this process writes what is written once: logs, results."""
-  return jax.process_index() == 0
-
-
-def any_process(flag: bool) -> bool:
-  """Whether the flag is set in any process; every process calls it together.
-
-  A signal reaches processes at different steps. What they all do about it,
-  they have to agree on, or some wait for the others for ever.
-
-  Args:
-    flag: This process's flag.
-
-  Returns:
-    The same answer in every process.
-  """
-  if jax.process_count() == 1:
-    return flag
-  return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
-
-
-class OtherProcessError(OSError):
-  """Something failed in another process, and what it was doing is over."""
-
-
-def from_main(make: Callable[[], Any]) -> Any:
-  """Returns what the main process makes, in every process.
-
-  What is finished, which lock is held, what is written once: the main process
-  looks or writes, and all hear how it went. Processes that looked each for
-  themselves could see different files, and wait for each other for ever.
-
-  Args:
-    make: Called in the main process alone; returns what JSON holds.
-
-  Raises:
-    OtherProcessError: In the other processes, if `make` raises an error; in
-      the main process that error.
-  """
-  if jax.process_count() == 1:
-    return make()
-  made, error = None, None
-  if is_main_process():
-    try:
-      made = make()
-    except Exception as caught:
-      error = caught
-  failure = None if error is None else str(error) or type(error).__name__
-  made, failure = json.loads(_broadcast(json.dumps([made, failure])))
-  if error is not None:
-    raise error
-  if failure is not None:
-    raise OtherProcessError(f"in the main process: {failure}")
-  return made
-
-
-def main_first(make: Callable[[], Made]) -> Made:
-  """Calls a function in every process, in the main one before the others.
-
-  For what the first call writes and later ones find: prepared data.
-
-  Args:
-    make: The function.
-
-  Returns:
-    What it returned in this process.
-
-  Raises:
-    OtherProcessError: As for `from_main`.
-  """
-  first = []
-  from_main(lambda: first.append(make()))
-  return first[0] if first else make()
-
-
-def _broadcast(text: str) -> str:
-  """Sends the main process's text to all."""
-  data = np.frombuffer(text.encode(), np.uint8)
-  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-  # Lengths are rounded up: each is a compilation of its own.
-  buffer = np.zeros(1 << max(10, (size - 1).bit_length()), np.uint8)
-  if is_main_process():
-    buffer[:size] = data
-  buffer = multihost_utils.broadcast_one_to_all(buffer)
-  return buffer[:size].tobytes().decode()

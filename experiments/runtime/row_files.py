@@ -27,9 +27,9 @@ import jax
 import numpy as np
 
 from experiments.runtime import locks
-from experiments.runtime import mesh as mesh_lib
 from experiments.runtime import metric_writer
 from experiments.runtime import plain_trees
+from experiments.runtime import processes
 from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
 from experiments.runtime.progress import Progress
@@ -99,17 +99,17 @@ def load_or_compute(
     ValueError: If the folder holds something else, is damaged (every byte is
       checked, at about 1 GB a second), or a row is not finite.
   """
-  main = mesh_lib.is_main_process()
+  main = processes.is_main_process()
   finished = False
   with contextlib.ExitStack() as stack:
     with _together():
       if main:
         stack.enter_context(locks.exclusive(folder, wait=True))
         finished = _begin(folder, content, fixed)
-    if not mesh_lib.any_process(finished):
+    if not processes.any_process(finished):
       with _together():
         stopped = _compute(folder, content, compute, label, signals)
-      if mesh_lib.any_process(stopped):
+      if processes.any_process(stopped):
         name = signals.requested if signals else None
         raise Interrupted(
           name or "another process was interrupted",
@@ -137,7 +137,7 @@ def _together() -> Iterator[None]:
     yield
   except Exception as raised:
     error = raised
-  if mesh_lib.any_process(error is not None):
+  if processes.any_process(error is not None):
     raise error or ValueError("another process failed, and says why.")
 
 
@@ -209,7 +209,7 @@ def _compute(
       for name in content.arrays
     }
     progress = None
-    if mesh_lib.is_main_process():
+    if processes.is_main_process():
       progress = stack.enter_context(
         Progress(
           len(share), label=label, unit="part", initial=len(share) - len(todo)

@@ -19,6 +19,7 @@ import numpy as np
 
 from experiments.data import feed
 from experiments.runtime import mesh as mesh_lib
+from experiments.runtime import processes
 from experiments.runtime.checkpoints import Checkpoints
 from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
@@ -162,7 +163,7 @@ def train(
       step, saved = restored
       states, metrics = saved["states"], saved["metrics"]
       train_metrics = mesh_lib.fetch(metrics, mesh)
-    mesh_lib.from_main(lambda: nonfinite.clear(wanted.metric_paths))
+    processes.from_main(lambda: nonfinite.clear(wanted.metric_paths))
     watch = stack.enter_context(
       Watch(
         wanted,
@@ -195,7 +196,7 @@ def train(
       held_out = evaluate(job, states, job.validation)
       watch.write(step, train_metrics, held_out)
       checkpoints.save(step, {"states": states, "metrics": metrics})
-      stop = mesh_lib.any_process(signals.requested is not None)
+      stop = processes.any_process(signals.requested is not None)
       if stop and step < num_steps:
         checkpoints.close()
         name = signals.requested or "a signal to another process"

@@ -8,8 +8,8 @@ import numpy as np
 
 from experiments.data import batches
 from experiments.data.feed import Feed
-from experiments.runtime import mesh as mesh_lib
 from experiments.runtime import metric_writer
+from experiments.runtime import processes
 from experiments.training.initial import data_keys
 
 NAME = "nonfinite.json"
@@ -63,7 +63,7 @@ def error(
       if path is not None:
         metric_writer.write_json(path.with_name(NAME), report)
 
-  mesh_lib.from_main(write)
+  processes.from_main(write)
   worst = min(reports.values(), key=lambda report: report["step"])
   rows = ", ".join(map(str, worst["rows"][:_MOST_PRINTED]))
   more = len(worst["rows"]) - _MOST_PRINTED

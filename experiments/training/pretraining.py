@@ -17,6 +17,7 @@ from experiments.runtime import checkpoints
 from experiments.runtime import locks
 from experiments.runtime import mesh as mesh_lib
 from experiments.runtime import metric_writer
+from experiments.runtime import processes
 from experiments.runtime.interrupts import Interrupts
 from experiments.training import cells
 from experiments.training import jobs
@@ -77,7 +78,7 @@ def load_or_train(
     return None  # Without a projection there is nothing to train.
   parts = [folder / "parameters", folder / "config.json"]
   with locks.exclusive_run(folder):
-    if not mesh_lib.from_main(lambda: all(part.exists() for part in parts)):
+    if not processes.from_main(lambda: all(part.exists() for part in parts)):
       trained = loop.train(
         job,
         checkpoint_directory=folder / "checkpoints",
@@ -87,7 +88,7 @@ def load_or_train(
         signals=signals,
       )
       checkpoints.save_tree(folder / "parameters", trained.states.loss_params)
-      mesh_lib.from_main(lambda: _end(folder, fields))
+      processes.from_main(lambda: _end(folder, fields))
   like = mesh_lib.on_host(like.loss_params)
   saved = checkpoints.load_tree(folder / "parameters", like)
   return jax.tree.map(lambda x: x[0], saved)  # A stack of one.

@@ -11,14 +11,12 @@ import json
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
-from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import lelp_jax
-from experiments.data import augment
 from experiments.data import batches
 from experiments.data.feed import Feed
 from experiments.runtime import mesh as mesh_lib
@@ -29,11 +27,13 @@ from experiments.training.methods import method
 from experiments.training.recipe import model_fns
 from experiments.training.recipe import model_inputs
 from experiments.training.recipe import optimizer
+from experiments.training.views import augmented
+from experiments.training.views import teacher_apply
+from experiments.training.views import with_outputs
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.models import Outputs
 from lelp_jax.train_step import make_eval_step
 from lelp_jax.train_step import make_train_step
-from lelp_jax.train_step import teacher_outputs
 from lelp_jax.train_step import TrainState
 
 # Vmapped matrix products become one batched product; vmapped convolutions
@@ -96,15 +96,15 @@ def build(spec: Spec, devices: tuple[jax.Device, ...] | None = None) -> Program:
   mesh = mesh_lib.make_mesh(spec.num_cells, recipe["batch_size"], devices)
   student = model_fns(recipe, spec.num_classes * spec.num_subclasses)
   tx = optimizer(recipe)
-  with_outputs = functools.partial(_with_outputs, spec, _teacher_apply(spec))
+  seen = functools.partial(with_outputs, spec, teacher_apply(spec))
   train_step = make_train_step(student.apply, method(spec.method).loss, tx)
   eval_step = make_eval_step(student.apply, _eval_metrics(spec.num_classes))
 
   on_cells = functools.partial(mesh_lib.over_cells, mesh, mapped)
 
   def step(states, teacher, shared, targets, scalars, seed, number, batch):
-    batch = _augmented(spec, batch, seed, number)
-    batch = with_outputs(teacher, batch)
+    batch = augmented(spec, batch, seed, number)
+    batch = seen(teacher, batch)
 
     def one_cell(common, state, scalars, targets):
       batch, shared = common
@@ -113,7 +113,7 @@ def build(spec: Spec, devices: tuple[jax.Device, ...] | None = None) -> Program:
     return on_cells(one_cell, (batch, shared), states, scalars, targets)
 
   def eval_batch(states, teacher, shared, targets, scalars, batch):
-    batch = with_outputs(teacher, batch)
+    batch = seen(teacher, batch)
 
     def one_cell(common, state, scalars, targets):
       batch, shared = common
@@ -276,57 +276,6 @@ def _metric_shapes(
     rows = np.arange(spec.recipe["batch_size"])
     batch = jax.eval_shape(batches.gather, examples, rows)
   return jax.eval_shape(step, states, *fixed, seed, first, batch)[1]
-
-
-def _augmented(
-  spec: Spec, batch: Mapping[str, Any], seed: jax.Array, step: jax.Array
-) -> dict[str, Any]:
-  """A training batch with its images shifted and mirrored at random."""
-  recipe, shape = spec.recipe, dict(spec.shapes).get("inputs")
-  shift = augment.shift_pixels(recipe["max_shift"], shape[0] if shape else 1)
-  if not shift and not recipe["flip"]:
-    return dict(batch)
-  images = augment.random_flip_and_shift(
-    jax.random.fold_in(data_keys(spec, seed)[1], step),
-    batch["inputs"],
-    max_shift=shift,
-    flip=recipe["flip"],
-  )
-  return {**batch, "inputs": images}
-
-
-def _teacher_apply(spec: Spec) -> Callable[..., Any] | None:
-  if spec.teacher is None:
-    return None
-  fields = json.loads(spec.teacher)
-  num_outputs = spec.num_classes * fields["subclass"]["num_subclasses"]
-  return model_fns(fields, num_outputs).apply
-
-
-def _with_outputs(
-  spec: Spec,
-  teacher_apply: Callable[..., Any] | None,
-  teacher: Any,
-  batch: Mapping[str, Any],
-) -> dict[str, Any]:
-  """The batch as the student reads it, and the teacher's outputs on it.
-
-  These are computed, or come from a cache, once for all cells.
-  """
-  scale = spec.input_scale
-  outputs = {}
-  if spec.teacher is not None and teacher_apply is not None:
-    fields = json.loads(spec.teacher)
-    if fields["outputs"] == "inline":
-      params, model_state = teacher
-      outputs["teacher"] = teacher_outputs(
-        teacher_apply, params, model_state, model_inputs(fields, batch, scale)
-      )
-    else:  # Embeddings only where the loss reads them.
-      outputs["teacher"] = Outputs(
-        cast(Any, batch.get("teacher_embeddings")), batch["teacher_logits"]
-      )
-  return {**batch, "inputs": model_inputs(spec.recipe, batch, scale)} | outputs
 
 
 def _eval_metrics(num_classes: int) -> Callable[..., dict[str, jax.Array]]:

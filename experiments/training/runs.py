@@ -14,13 +14,13 @@ from ml_collections import ConfigDict
 
 from experiments.data import loading
 from experiments.data.types import Splits
-from experiments.runtime import mesh as mesh_lib
 from experiments.runtime import metric_writer
+from experiments.runtime import processes
 from experiments.runtime import students
 from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
 from experiments.runtime.interrupts import interrupts
-from experiments.training import cached_outputs
+from experiments.training import cached_examples
 from experiments.training import cells
 from experiments.training import checks
 from experiments.training import jobs
@@ -62,7 +62,7 @@ def run_cells(
     ValueError: If a config names something that does not exist.
   """
   check(configs)
-  configs = cached_outputs.resolved(configs)
+  configs = cached_examples.resolved(configs)
   teachers = teacher_directory or workdir / "teachers"
   stacks = cells.stacks(configs)
   by_teacher = {_teacher_key(config): config for config in configs}
@@ -157,7 +157,7 @@ def _check_roles(config: ConfigDict) -> None:
 
 
 def _stop_if_asked(signals: Interrupts, saved: str) -> None:
-  if mesh_lib.any_process(signals.requested is not None):
+  if processes.any_process(signals.requested is not None):
     name = signals.requested or "a signal to another process"
     raise Interrupted(name, saved)
 
@@ -185,7 +185,7 @@ def load_splits(
 @functools.lru_cache(maxsize=2)
 def _load(fields: str, selection: str, workdir: pathlib.Path | None) -> Splits:
   # A user's own files are brought into their training form by one process.
-  return mesh_lib.main_first(
+  return processes.main_first(
     lambda: loading.load(json.loads(fields), selection, workdir)
   )
 
@@ -233,7 +233,7 @@ def _run_stack(
   """Trains a stack and writes the folder of each cell, result.json last."""
   splits = load_splits(stack.configs[0], workdir)
   start = time.monotonic()
-  splits, teacher = cached_outputs.with_outputs(
+  splits, teacher = cached_examples.with_outputs(
     stack.configs[0], splits, teacher
   )
   loss_params = pretraining.load_or_train(
@@ -250,7 +250,7 @@ def _run_stack(
   prepared = time.monotonic()
   checkpoint_directory = sweeping.checkpoint_directory(workdir, stack)
   folders = [cells.cell_directory(workdir, c) for c in stack.configs]
-  done = mesh_lib.from_main(lambda: _begin(folders, stack.configs))
+  done = processes.from_main(lambda: _begin(folders, stack.configs))
   metric_paths = [
     None if kept else folder / "metrics.jsonl"
     for folder, kept in zip(folders, done, strict=True)
@@ -285,7 +285,7 @@ def _run_stack(
     for folder, kept, config, student, result in finished
     if not kept
   ]
-  mesh_lib.from_main(lambda: _end(written, checkpoint_directory))
+  processes.from_main(lambda: _end(written, checkpoint_directory))
 
 
 def _begin(

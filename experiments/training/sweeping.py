@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from experiments.runtime import locks
-from experiments.runtime import mesh as mesh_lib
+from experiments.runtime import processes
 from experiments.training import cells
 
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -111,7 +111,7 @@ def unfinished(stacks: Sequence[cells.Stack], workdir: pathlib.Path) -> bool:
     for stack in stacks
     for config in stack.configs
   ]
-  return mesh_lib.from_main(lambda: not all(path.exists() for path in paths))
+  return processes.from_main(lambda: not all(path.exists() for path in paths))
 
 
 def run_unfinished(
@@ -148,7 +148,7 @@ def run_unfinished(
         elif unfinished([stack], workdir):
           run(stack, label)
           num_run += 1
-        elif mesh_lib.is_main_process():
+        elif processes.is_main_process():
           # Finished by another between the two looks.
           shutil.rmtree(
             checkpoint_directory(workdir, stack), ignore_errors=True
@@ -157,7 +157,7 @@ def run_unfinished(
         stop_if_asked(f"{label} is finished")
     left = busy
     if busy:
-      if not told and mesh_lib.is_main_process():
+      if not told and processes.is_main_process():
         print(
           f"{len(busy)} stacks are in the hands of other commands: waiting.",
           file=sys.stderr,

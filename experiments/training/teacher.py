@@ -19,6 +19,7 @@ from experiments.runtime import checkpoints
 from experiments.runtime import locks
 from experiments.runtime import mesh as mesh_lib
 from experiments.runtime import metric_writer
+from experiments.runtime import processes
 from experiments.runtime.interrupts import Interrupts
 from experiments.training import cells
 from experiments.training import jobs
@@ -84,7 +85,7 @@ def load_or_train(
   parts = [folder / "parameters", folder / "result.json"]
   # Another process that shares the folder may be training it: wait for that.
   with locks.exclusive_run(folder):
-    if not mesh_lib.from_main(lambda: all(part.exists() for part in parts)):
+    if not processes.from_main(lambda: all(part.exists() for part in parts)):
       label = f"teacher of {config.column}"
       _train(own, job, splits, folder, label, signals or Interrupts())
   states = jax.eval_shape(
@@ -170,7 +171,7 @@ def _train(
 ) -> None:
   """Trains a teacher and writes its folder; result.json comes last."""
   fields = cells.teacher_fields(config)
-  mesh_lib.from_main(
+  processes.from_main(
     lambda: metric_writer.write_json(folder / "config.json", fields)
   )
   start = time.monotonic()
@@ -191,7 +192,7 @@ def _train(
     "pretrained weights": job.fingerprint["pretrained"],
   }
   result["seconds"] = round(time.monotonic() - start, 3)
-  mesh_lib.from_main(lambda: _end(folder, result))
+  processes.from_main(lambda: _end(folder, result))
 
 
 def _end(folder: pathlib.Path, result: dict[str, Any]) -> None:

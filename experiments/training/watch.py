@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.runtime import loggers
-from experiments.runtime import mesh as mesh_lib
+from experiments.runtime import processes
 from experiments.runtime.metric_writer import MetricWriter
 from experiments.runtime.progress import Progress
 from experiments.training import cells
@@ -106,7 +106,7 @@ class Watch:
     self._length = 0
     self._times: dict[str, float] = {}
     self._step_seconds: list[float] = []
-    main = mesh_lib.is_main_process()
+    main = processes.is_main_process()
     self._writers = []
     for path, config in zip(wanted.metric_paths, wanted.configs, strict=True):
       writer = MetricWriter(path if main else None, resume_step=step)
