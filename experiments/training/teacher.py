@@ -90,7 +90,7 @@ def load_or_train(
   saved = checkpoints.load_tree(folder / "parameters", like)
   saved = jax.tree.map(lambda x: x[0], saved)
   params, model_state = saved["params"], saved["model_state"]
-  summary = {"digest": digest}
+  summary: dict[str, Any] = {"digest": digest}
   result = metric_writer.read_json(folder / "result.json")
   _check_origin(result, splits, job.fingerprint["pretrained"], folder)
   summary |= {k: result[k] for k in _RECORDED}
