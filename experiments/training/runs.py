@@ -260,9 +260,13 @@ def _run_stack(
       "digest": stack.digest,
       "num_cells": len(folders),
       "seconds": round(time.monotonic() - start, 3),
-      # Of that, before the first step: projections, clusters, subspaces.
-      "preparation_seconds": round(prepared - start, 3),
-      "step_seconds": trained.step_seconds,
+    }
+    seconds = {
+      "teacher": teacher.seconds["training"],
+      "moments": teacher.seconds["moments"],
+      # Of the stack: projections, clusters and subspaces, then each step.
+      "preparation": round(prepared - start, 3),
+      "step": trained.step_seconds,
     }
     finished = zip(
       folders,
@@ -278,6 +282,7 @@ def _run_stack(
       students.save_student(folder / "student.msgpack", *student)
       result = _identity(config) | result
       result |= {"teacher": teacher.summary, "stack": stack_summary}
+      result["seconds"] = seconds
       metric_writer.write_json(folder / "result.json", result)
     shutil.rmtree(checkpoint_directory, ignore_errors=True)
 
