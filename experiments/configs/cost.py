@@ -1,10 +1,10 @@
 r"""What each method costs, beside its accuracy.
 
-One cell of each method of Table 3, each on its own. Results have the time
-before the first step (clusters, subspaces, the training of projections) and
-that of a step (`stack`), parameters of student and loss, and the teacher's
-training and moments (`teacher`). How many teachers a grid needs follows from
-it: one, but for Subclass Distillation.
+One cell of each method of Table 3, each on its own. `seconds` of a result has
+the teacher's training, the moments of its embeddings, the preparation before
+the first step (clusters, subspaces, the training of projections) and a step;
+beside it are the parameters of student and loss. How many teachers a grid
+needs follows from it: one, but for Subclass Distillation.
 
 Cost: 14 trainings of a student, 2 of a teacher; 1e8 examples or 2e17 FLOP.
 

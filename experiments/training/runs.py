@@ -267,9 +267,14 @@ def _run_stack(
       "digest": stack.digest,
       "num_cells": len(folders),
       "seconds": round(time.monotonic() - start, 3),
-      # Of that, before the first step: projections, clusters, subspaces.
-      "preparation_seconds": round(prepared - start, 3),
-      "step_seconds": trained.step_seconds,
+    },
+    "seconds": {
+      "teacher": teacher.seconds["training"],
+      # None where the method needs no moments.
+      "moments": teacher.seconds.get("moments"),
+      # Of the stack: projections, clusters and subspaces, then each step.
+      "preparation": round(prepared - start, 3),
+      "step": trained.step_seconds,
     },
   }
   finished = zip(

@@ -31,7 +31,7 @@ from experiments.training.watch import Wanted
 from lelp_jax.models import Outputs
 
 # Of a teacher's result, in that of each cell.
-_RECORDED = ("validation", "test", "num_parameters", "origin", "seconds")
+_RECORDED = ("validation", "test", "num_parameters", "origin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Teacher:
     statistics: What methods prepare their targets from.
     summary: What results record of it, plain data.
     outputs: Its outputs on clean examples, from a cache.
+    seconds: How long "training" and "moments" took.
   """
 
   params: Any
@@ -51,6 +52,7 @@ class Teacher:
   statistics: TeacherStatistics
   summary: dict[str, Any]
   outputs: CachedOutputs
+  seconds: dict[str, float]
 
 
 def load_or_train(
@@ -105,6 +107,7 @@ def load_or_train(
   result = metric_writer.read_json(folder / "result.json")
   _check_origin(result, splits, job.fingerprint["pretrained"], folder)
   summary |= {k: result[k] for k in _RECORDED}
+  seconds = dict(result["seconds"])
   job = dataclasses.replace(job, teacher=(params, model_state))
   head = model_fns(job.spec.recipe, splits.task.num_classes).head(params)
   outputs = CachedOutputs(
@@ -122,7 +125,7 @@ def load_or_train(
   def moments() -> lelp_jax.ClassMoments:
     start = time.monotonic()
     found = jax.block_until_ready(_moments(job, splits, outputs))
-    summary["moments_seconds"] = round(time.monotonic() - start, 3)
+    seconds["moments"] = round(time.monotonic() - start, 3)
     return found
 
   statistics = TeacherStatistics(
@@ -131,7 +134,7 @@ def load_or_train(
     splits.transfer["labels"],
     lambda: outputs.on(splits.transfer),
   )
-  return Teacher(params, model_state, statistics, summary, outputs)
+  return Teacher(params, model_state, statistics, summary, outputs, seconds)
 
 
 def _as_cell(config: ConfigDict) -> ConfigDict:
@@ -191,7 +194,7 @@ def _train(
     "data": splits.digest,
     "pretrained weights": job.fingerprint["pretrained"],
   }
-  result["seconds"] = round(time.monotonic() - start, 3)
+  result["seconds"] = {"training": round(time.monotonic() - start, 3)}
   processes.from_main(lambda: _end(folder, result))
 
 
