@@ -144,12 +144,12 @@ def test_layout_is_the_papers():
   assert lines(table, "FitNet", 0) == {
     "FitNet": "96.53 ± 0.05",
     "paper": "96.53 ± 0.05",
-    "difference": "+0.00 (+0.0 SE)",
+    "difference": "+0.00 (0.0 SE)",
   }
   assert lines(table, "Avg. gain over the best baseline", 0) == {
     "Avg. gain over the best baseline": "+0.18 ± 0.01",
     "paper, recomputed": "+0.18",
-    "difference": "+0.00 (+0.0 SE)",
+    "difference": "+0.00 (0.0 SE)",
   }
   assert [group for group in dict.fromkeys(r.group for r in table.rows)] == [
     "references",
