@@ -1,8 +1,10 @@
 """Small made-up sweeps for the tests of reports."""
 
+import dataclasses
 import json
 import pathlib
 
+from experiments.paper.tables import paper_table
 from experiments.reporting.records import Cell
 from experiments.reporting.records import METHOD_TITLES
 from experiments.reporting.records import Named
@@ -141,6 +143,42 @@ def make_results(accuracies=BY_HAND, **changes) -> Results:
     "columns_are": "replicates",
     "num_expected": len(cells),
     "cells": cells,
+    **changes,
+  }
+  return Results(**fields)
+
+
+def papers_own(number, **changes) -> Results:
+  """Three trials of each cell whose mean and error are the paper's."""
+  table = paper_table(number)
+  cells = []
+  for column in table.columns:
+    teachers = {
+      name: Teacher(f"{name}-{column.id}", Scores(cell.mean / 100))
+      for name in ("teacher", "subclass_teacher")
+      if (cell := table.cell(name, column.id))
+    }
+    for row in table.rows:
+      cell = table.cell(row.method, column.id)
+      if cell.spread is None:
+        continue
+      kind = "subclass_teacher" if row.method == "subclass" else "teacher"
+      for trial in range(3):
+        # The standard error of m - d, m, m + d is d / sqrt(3).
+        accuracy = cell.mean + (trial - 1) * 3**0.5 * cell.spread
+        made = make_cell(column.id, row.method, trial, accuracy / 100)
+        cells.append(dataclasses.replace(made, teacher=teachers[kind]))
+  methods = dict.fromkeys(cell.method for cell in cells)
+  fields = {
+    "name": f"table{number}",
+    "title": f"Table {number}",
+    "columns": tuple(Named(c.id, c.id) for c in table.columns),
+    "methods": tuple(Named(m, m) for m in methods),
+    "num_trials": 3,
+    "selection": "heldout",
+    "columns_are": "settings",
+    "num_expected": len(cells),
+    "cells": tuple(cells),
     **changes,
   }
   return Results(**fields)

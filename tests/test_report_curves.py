@@ -186,6 +186,19 @@ def test_sensitivity_takes_the_best_of_the_others(drawn, tmp_path):
   assert means(s.lines[R56]) == {5: 80, 10: 70}
 
 
+def test_sensitivity_leaves_out_columns_of_a_single_value(drawn, tmp_path):
+  columns = ("a", "b")
+  runs = [("a", "lelp", {"temperature": tau}, (0.5,)) for tau in (1.0, 2.0)]
+  # Another column has one value, and one run has none.
+  runs += [("b", "lelp", {"temperature": 1.0}, (0.5,))]
+  runs += [("a", "lelp", {"num_subclasses": 5}, (0.9,))]
+  results = results_of(runs, columns)
+  assert sensitivity.sensitivity(results, tmp_path / "x.png")
+  ((plot,),) = drawn
+  assert list(plot.lines) == ["a"]
+  assert means(plot.lines["a"]) == {1.0: 50, 2.0: 50}
+
+
 def test_sensitivity_averages_replicates(drawn, tmp_path):
   columns = ("split0", "split1")
   runs = [

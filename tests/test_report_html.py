@@ -11,6 +11,7 @@ import pytest
 from experiments.paper.tables import paper_table
 from experiments.reporting import document
 from experiments.reporting import files
+from experiments.reporting import html as html_lib
 from experiments.reporting import latex
 from experiments.reporting import results
 from experiments.reporting import sections
@@ -119,6 +120,17 @@ def test_html_links_lead_somewhere(text, workdir):
 def test_html_says_text_as_it_is(text):
   assert "<title>A &lt;b&gt;title&lt;/b&gt; &amp; more</title>" in text
   assert "<b>" not in text
+
+
+def test_html_of_a_table_says_its_text_as_it_is(tmp_path):
+  cells = (TableCell("1 < 2\n3", "best", link="a&b"), TableCell("", "second"))
+  table = Table("<T>", ("<x>", "y"), (Row("<m>", cells),), "<c>", ("<n>",))
+  made = document.Document("T", (document.Section("S", (table,)),))
+  text = html_lib.to_html(made, tmp_path)
+  Page(text)
+  assert '<strong><a href="../a&amp;b">1 &lt; 2<br>3</a></strong>' in text
+  for word in ("T", "x", "m", "c", "n"):
+    assert f"&lt;{word}&gt;" in text
 
 
 def test_html_has_contents_and_every_section(text):

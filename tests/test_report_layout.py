@@ -1,5 +1,6 @@
 import textwrap
 
+from experiments.reporting import formats
 from experiments.reporting import tables
 from experiments.reporting.layout import Row
 from experiments.reporting.layout import Table
@@ -40,6 +41,14 @@ def test_to_markdown_bolds_underlines_and_escapes():
   )
 
 
+def test_marks_go_by_the_number_and_not_by_its_digits():
+  texts = ("88.6 ± 0.1", "88.60 ± 0.2", "9.5", "88.59", "= vanilla KD", "")
+  texts += ("99.0 (n=1)",)
+  rows = [Row("", (TableCell(text),)) for text in texts]
+  marks = [row.cells[0].mark for row in formats.mark_rows(rows)]
+  assert marks == ["best", "best", "", "second", "", "", ""]
+
+
 def test_to_text_aligns_and_separates_groups():
   assert tables.to_text(small_table()) == textwrap.dedent(
     """\
@@ -59,6 +68,42 @@ def test_to_text_aligns_and_separates_groups():
     * Read me.
     """
   )
+
+
+def test_headers_of_several_lines_details_and_footnotes():
+  table = Table(
+    title="T",
+    header=("A\nx", "A\nyy"),
+    rows=(
+      Row("m", (TableCell("1", footnotes=(1, 2)), TableCell("2"))),
+      Row("more", (TableCell("3"), TableCell()), detail=True),
+    ),
+    caption="What.",
+    footnotes=("One.", "Two."),
+    corner="C\nD",
+  )
+  assert tables.to_text(table) == textwrap.dedent(
+    """\
+    T
+    =
+
+    C       A         A
+    D       x         yy
+    --------------------
+    m       1 [1, 2]  2
+      more  3
+    --------------------
+
+    What.
+    [1] One.
+    [2] Two.
+    """
+  )
+  markdown = tables.to_markdown(table)
+  assert "| C<br>D | A<br>x | A<br>yy |" in markdown
+  assert "| m | 1 [1, 2] | 2 |" in markdown
+  assert "| &emsp;more | 3 |  |" in markdown
+  assert "* [2] Two." in markdown
 
 
 def test_to_text_breaks_a_wide_table_into_blocks():

@@ -25,6 +25,9 @@ _MOST_TICKS = 9
 _PANEL_WIDTH = 3.9
 _PANEL_HEIGHT = 3.4
 _MOST_IN_ROW = 3
+# Of the legend.
+_LETTERS_PER_INCH = 14
+_LETTERS_PER_HANDLE = 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,10 +110,13 @@ def draw_plots(
   for ax in axes.flat[len(plots) :]:
     ax.set_axis_off()
   figure.suptitle(title, fontsize=12)
+  handles = _handles(plots, styles)
+  longest = max(len(str(handle.get_label())) for handle in handles)
+  room = _LETTERS_PER_INCH * figure.get_figwidth()
   figure.legend(
-    handles=_handles(plots, styles),
+    handles=handles,
     loc="outside lower center",
-    ncols=4 if columns > 1 else 2,
+    ncols=max(1, int(room / (longest + _LETTERS_PER_HANDLE))),
     frameon=False,
     fontsize=8.5,
     title=explanation,

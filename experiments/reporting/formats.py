@@ -28,15 +28,15 @@ def number(value: Estimate, expected: int, *, sign: bool = False) -> str:
   return text if value.n == expected else f"{text} (n={value.n})"
 
 
-def signed(value: float, digits: int = 2) -> str:
-  """A difference with its sign; what rounds to zero is +0.00.
+def signed(value: float) -> str:
+  """A difference with two digits and its sign; what rounds to zero is +0.00.
 
   Examples:
     >>> signed(-0.001), signed(-1.5)
     ('+0.00', '-1.50')
   """
   # Adding 0.0 turns the -0.0 that rounding leaves into 0.0.
-  return f"{round(value, digits) + 0.0:+.{digits}f}"
+  return f"{round(value, 2) + 0.0:+.2f}"
 
 
 def short(value: float) -> str:

@@ -169,7 +169,9 @@ def _difference_cell(cell: Comparison) -> TableCell:
     return TableCell()
   text = signed(cell.difference)
   if cell.standard_errors is not None:
-    text += f" ({signed(cell.standard_errors, 1)} SE)"
+    # Without a sign where it rounds to zero: the points may have another.
+    errors = round(cell.standard_errors, 1)
+    text += f" ({errors:+.1f} SE)" if errors else " (0.0 SE)"
   return TableCell(text)
 
 
