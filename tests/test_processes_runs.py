@@ -26,17 +26,16 @@ from tests.processes import run_together
 STEPS, CHUNK = 60, 3
 
 
-def config(placement="auto"):
+def config(num_steps=STEPS):
   made = tiny.config("lelp")
-  made.data.placement = placement
   made.teacher.batch_size, made.student.batch_size = 40, 24
-  made.student.num_steps, made.student.steps_per_chunk = STEPS, CHUNK
+  made.student.num_steps, made.student.steps_per_chunk = num_steps, CHUNK
   return made
 
 
-def run(workdir, placement="auto"):
+def run(workdir, num_steps=STEPS):
   (folder,) = runs.run_cells(
-    [config(placement)],
+    [config(num_steps)],
     pathlib.Path(workdir),
     teacher_directory=pathlib.Path(workdir).parent / "teachers",
   )
@@ -46,15 +45,15 @@ def run(workdir, placement="auto"):
 def serve():
   """Runs, each in a process of its own, that start with all that is imported.
 
-  Reads a line for each, [workdir, lines of metrics, seconds]: after so many
-  lines and seconds it is killed, with null it ends by itself. Prints its exit
-  code. Nothing here may start JAX's backend, or there is no forking it.
+  Reads a line for each, [workdir, steps, lines of metrics, seconds]: after so
+  many lines and seconds it is killed, with null it ends by itself. Prints its
+  exit code. Nothing here may start JAX's backend, or there is no forking it.
   """
   for line in sys.stdin:
-    workdir, lines, seconds = json.loads(line)
+    workdir, num_steps, lines, seconds = json.loads(line)
     child = os.fork()
     if not child:
-      run(workdir)
+      run(workdir, num_steps)
       os._exit(0)
     if lines is not None:
       while _num_lines(workdir) < lines:
@@ -72,6 +71,8 @@ def _num_lines(workdir):
 
 class Server:
   def __init__(self, cache):
+    cache.mkdir()
+    self._log = cache / "log"
     # What is compiled once is not compiled again after each kill.
     environment = {
       "JAX_PLATFORMS": "cpu",
@@ -79,27 +80,26 @@ class Server:
       "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
       "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
-    self._process = subprocess.Popen(
-      [
-        sys.executable,
-        "-c",
-        "from tests import test_processes_runs as here; here.serve()",
-      ],
-      cwd=ROOT,
-      env=os.environ | environment,
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.DEVNULL,
-      text=True,
-    )
+    program = "from tests import test_processes_runs as here; here.serve()"
+    with self._log.open("w") as log:
+      self._process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+      )
 
-  def run(self, workdir, lines=None, seconds=0.0):
-    self._process.stdin.write(json.dumps([str(workdir), lines, seconds]) + "\n")
+  def run(self, workdir, num_steps=STEPS, lines=None, seconds=0.0):
+    asked = [str(workdir), num_steps, lines, seconds]
+    self._process.stdin.write(json.dumps(asked) + "\n")
     self._process.stdin.flush()
     for line in self._process.stdout:
       if line.startswith("exit"):
         return int(line.split()[1])
-    raise AssertionError("the server is gone")
+    raise AssertionError(self._log.read_text()[-3000:])
 
   def close(self):
     self._process.kill()
@@ -138,21 +138,32 @@ def left(workdir):
   return result, student.read_bytes(), lines
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_killed_run_ends_with_the_same_bits(server, whole, folder, kills):
+def kill_and_compare(server, expected, workdir, num_steps, kills):
+  """At random points, a few lines of metrics further on each time."""
   draw = random.Random(kills)
-  workdir = folder / f"killed{kills}"
-  lines = 0
-  for kill in range(kills):
-    # What was lost is at most the last line's chunk: each kill comes later.
-    most = STEPS // CHUNK - 2 - (kills - kill)
-    lines = draw.randint(lines + 1, max(lines + 1, min(most, lines + 5)))
-    code = server.run(workdir, lines, draw.uniform(0, 0.03))
+  lines, step = 0, (num_steps // CHUNK - 4) // kills
+  for _ in range(kills):
+    lines += draw.randint(1, step)
+    code = server.run(workdir, num_steps, lines, draw.uniform(0, 0.03))
     assert code == -signal.SIGKILL
     assert not list(workdir.glob("cells/**/result.json"))
     assert list(workdir.glob("checkpoints/*/*"))
-  assert server.run(workdir) == 0
-  assert left(workdir) == left(whole)
+  assert server.run(workdir, num_steps) == 0
+  assert left(workdir) == left(expected)
+
+
+def test_a_run_killed_three_times_ends_with_the_same_bits(
+  server, whole, folder
+):
+  kill_and_compare(server, whole, folder / "killed", STEPS, 3)
+
+
+@pytest.mark.slow
+def test_a_run_killed_twenty_times_ends_with_the_same_bits(server, folder):
+  num_steps = 100 * CHUNK
+  assert server.run(folder / "long", num_steps) == 0
+  killed = folder / "long_killed"
+  kill_and_compare(server, folder / "long", killed, num_steps, 20)
 
 
 def interrupted(folder):
