@@ -1,6 +1,7 @@
 """A teacher's outputs computed once: the same targets, and no other pass."""
 
 import dataclasses
+import functools
 import shutil
 import types
 from typing import Any
@@ -16,6 +17,7 @@ from experiments.data.types import Ragged
 from experiments.data.types import Splits
 from experiments.data.types import Task
 from experiments.paper import grids
+from experiments.runtime import mesh as mesh_lib
 from experiments.runtime.metric_writer import read_json
 from experiments.runtime.metric_writer import read_metrics
 from experiments.training import cached_examples
@@ -232,14 +234,17 @@ class Encoder:
   def cache(self, folder, splits, mode="cached"):
     """The cache, and the statistics that `load_or_train` makes."""
     job = types.SimpleNamespace(
-      program=types.SimpleNamespace(embed=self.embed),
+      program=types.SimpleNamespace(
+        embed=self.embed, mesh=mesh_lib.make_mesh(1, 2)
+      ),
       spec=types.SimpleNamespace(recipe={"eval_batch_size": 2}),
+      arguments=((self.params, {}),),
     )
     return cached_outputs.CachedOutputs(
       mode,
       folder,
       splits,
-      lambda arrays: teacher_lib._outputs(job, self.params, {}, arrays),
+      functools.partial(teacher_lib._outputs, job),
       teacher=self.params,
       sizes=(self.width, 2),
       batch_size=2,
@@ -319,13 +324,14 @@ def test_coordinates_come_from_embeddings_where_those_are_cached(
     if mode == "cached":
       cache.on(splits.test)
     statistics = encoder.statistics(cache, splits)
-    found.append(cache.coordinates(statistics, "weights", 3))
+    found.append(cache.coordinates(statistics, "weights", 3, 5e-3))
     # Alone: once for the moments and once for the coordinates.
     assert encoder.seen == 53 + (11 if mode == "coordinates" else 0)
     # Read back, nothing runs, and the directions are those that were used.
     again = Encoder()
     cache = again.cache(tmp_path / name, splits, "coordinates")
-    read = cache.coordinates(again.statistics(cache, splits), "weights", 3)
+    statistics = again.statistics(cache, splits)
+    read = cache.coordinates(statistics, "weights", 3, 5e-3)
     assert again.seen == 0
     for one, other in zip(
       jax.tree.leaves(read), jax.tree.leaves(found[-1]), strict=True

@@ -129,12 +129,13 @@ def left(workdir):
   """What a run leaves, without times."""
   (result,) = workdir.glob("cells/**/result.json")
   result = read_json(result)
-  del result["stack"]["seconds"]
+  del result["stack"]["seconds"], result["seconds"]
   (student,) = workdir.glob("cells/**/student.msgpack")
   (metrics,) = workdir.glob("cells/**/metrics.jsonl")
   lines = read_metrics(metrics)
   for line in lines:
-    del line["wall_time"]
+    for name in [n for n in line if n == "wall_time" or n[:5] == "time/"]:
+      del line[name]
   return result, student.read_bytes(), lines
 
 

@@ -10,13 +10,8 @@ from tests.reporting_workdirs import record
 from tests.reporting_workdirs import write_record
 from tests.reporting_workdirs import write_workdir
 
-STACK = {
-  "digest": "s",
-  "num_cells": 4,
-  "seconds": 100.0,
-  "preparation_seconds": 3.0,
-  "step_seconds": 0.008,
-}
+STACK = {"digest": "s", "num_cells": 4, "seconds": 100.0}
+SECONDS = {"preparation": 3.0, "step": 0.008}
 
 
 def write_json(path, content):
@@ -26,7 +21,9 @@ def write_json(path, content):
 
 def write_teacher(root, digest, *, steps, seconds=None):
   folder = root / "teachers" / digest
-  result = {"num_steps": steps} | ({"seconds": seconds} if seconds else {})
+  result = {"num_steps": steps} | (
+    {"seconds": {"training": seconds}} if seconds else {}
+  )
   write_json(folder / "result.json", result)
   write_json(folder / "config.json", {"teacher": {"batch_size": 10}})
 
@@ -40,10 +37,12 @@ def root(tmp_path):
     ("vanilla", "d0", "plain", {}),
     ("fitnet", "d0", "plain", {"num_extra_parameters": 12}),
     ("subclass", "d0", "own0", {}),
-    ("subclass", "d1", "own1", {"stack": STACK | {"step_seconds": 0.016}}),
+    ("subclass", "d1", "own1", {"seconds": SECONDS | {"step": 0.016}}),
   ]
   for method, digest, taught_by, changes in runs:
-    content = record("a", method, 0, 0.9, digest=digest, stack=STACK)
+    content = record(
+      "a", method, 0, 0.9, digest=digest, stack=STACK, seconds=SECONDS
+    )
     content["teacher"] = teacher | {"digest": taught_by}
     write_record(tmp_path, content | changes)
   (tmp_path / "sweep.json").unlink()

@@ -154,7 +154,7 @@ def _left(workdir):
   found = {}
   for path in sorted(workdir.glob("cells/**/result.json")):
     result = json.loads(path.read_text())
-    result["stack"].pop("seconds")
+    del result["stack"]["seconds"], result["seconds"]
     found[path.relative_to(workdir)] = result
   return found
 

@@ -1,5 +1,6 @@
 """What a plan says, for people to read."""
 
+import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -78,12 +79,12 @@ def text(plan: Plan) -> str:
 
 
 def title(plan: Plan) -> str:
-  """Returns what is planned, in a line."""
+  """Returns what is planned, in two lines."""
   shape = "x".join(map(str, plan["example_shape"]))
   kind = f"{shape} tokens" if len(plan["example_shape"]) == 1 else shape
   return (
     f"{plan['dataset']}: {plan['teacher']} to {plan['student']}, method "
-    f"{plan['method']}, {plan['num_cells']} cells of up to "
+    f"{plan['method']}\n{plan['num_cells']} cells of up to "
     f"{plan['num_subclasses']} subclasses, batches of {plan['batch_size']} "
     f"({kind})"
   )
@@ -130,16 +131,13 @@ def table(plans: Sequence[Plan | tuple[str, str]]) -> str:
 
 def _layout(plan: Plan) -> str:
   mesh = " x ".join(f"{name}={size}" for name, size in plan["mesh"].items())
-  used = 1
-  for size in plan["mesh"].values():
-    used *= size
-  idle = plan["num_devices"] - used
+  idle = plan["num_devices"] - math.prod(plan["mesh"].values())
   without = f", {idle} chips idle" if idle else ""
   seconds = plan.get("compile_seconds")
   compiled = f"; compiled in {seconds:.0f} s" if seconds else ""
   return (
     f"{plan['topology']}: {plan['num_devices']} chips as {mesh}{without}"
-    f"{compiled}. Estimates: nothing was run."
+    f"{compiled}\nEstimates: nothing was run."
   )
 
 
@@ -178,20 +176,21 @@ def _time(plan: Plan) -> list[str]:
   chip = chips.CHIPS[plan["chip"]]
   seconds, roofline = step_seconds(plan), roofline_seconds(plan)
   by = (
-    "by the compiler's schedule (its estimated cycles at "
+    "by the compiler's schedule (estimated_cycles at "
     f"{chip.clock / 1e9:.2f} GHz)"
     if plan["cycles"]
-    else "by the roofline, as the compiler gives no cycles"
+    else "by the chip's peaks, as the compiler gives no cycles"
   )
   optimal = plan["optimal_seconds"]
   return [
     f"a step, per chip: {_count(plan['flops'])}FLOP in matrix products, "
-    f"{_bytes(plan['bytes'])} to and from memory, "
-    f"{plan['flops'] / max(1, plan['bytes']):.0f} FLOP/byte (the chip's peaks "
-    f"meet at {chip.peak / chip.bandwidth:.0f})",
-    f"time of a step, without waiting for other chips: {_seconds(seconds)} "
-    f"{by}; at least {_seconds(roofline)} by the peaks; the compiler's "
-    "optimal_seconds: "
+    f"{_bytes(plan['bytes'])} to and from memory",
+    f"  {plan['flops'] / max(1, plan['bytes']):.0f} FLOP/byte; the chip's "
+    f"peaks meet at {chip.peak / chip.bandwidth:.0f}",
+    "time of a step, without waiting for other chips:",
+    f"  {_seconds(seconds)} {by}",
+    f"  {_seconds(roofline)} at least, by the chip's peaks",
+    "  the compiler's optimal_seconds: "
     + (
       f"{_seconds(optimal)}, loops counted once"
       if optimal

@@ -33,7 +33,7 @@ HEADER = (
   "preparation (s)",
   "step (ms)",
 )
-_OF_STACK = ("num_cells", "seconds", "step_seconds")
+_OF_STACK = ("stack.num_cells", "stack.seconds", "seconds.step")
 _CAPTION = (
   "Settings: of one column. Teachers of its own: those that were trained for"
   " this method's settings alone; the first row has those that the other"
@@ -115,10 +115,9 @@ def _method_texts(
   )
   # Cells of one stack share its numbers: each stack counts once.
   stacks = {
-    tuple(cell.numbers.get(f"stack.{name}") for name in _OF_STACK): cell
-    for cell in cells
+    tuple(map(cell.numbers.get, _OF_STACK)): cell for cell in cells
   }.values()
-  preparations = (c.numbers.get("stack.preparation_seconds") for c in stacks)
+  preparations = (c.numbers.get("seconds.preparation") for c in stacks)
   return [
     str(max(settings.values())),
     *_teacher_texts(own, teachers),
@@ -149,7 +148,7 @@ def _teacher_texts(
 
 
 def _step_milliseconds(cell: Cell) -> float | None:
-  seconds = cell.numbers.get("stack.step_seconds")
+  seconds = cell.numbers.get("seconds.step")
   size = cell.numbers.get("stack.num_cells")
   return 1000 * seconds / size if seconds and size else None
 
@@ -177,7 +176,7 @@ def _read_teachers(
       config = metric_writer.read_json(path.with_name("config.json"))
       found[path.parent.name] = _Training(
         result["num_steps"] * config["teacher"]["batch_size"],
-        result.get("seconds"),
+        result.get("seconds", {}).get("training"),
       )
   return found
 

@@ -12,6 +12,9 @@ except ImportError:  # Windows has no such lock, and goes without.
   fcntl = None
 
 
+_LOCK = ".lock"
+
+
 class Held(ValueError):
   """Another process holds a folder."""
 
@@ -29,7 +32,7 @@ def exclusive(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
     Held: If another process holds it and there is no waiting.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  with (folder / ".lock").open("w") as file:
+  with (folder / _LOCK).open("w") as file:
     if fcntl is not None:
       try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -79,3 +82,18 @@ def claim(folder: pathlib.Path) -> Iterator[bool]:
       return True
 
     yield processes.from_main(enter)
+
+
+def remove_if_empty(folder: pathlib.Path) -> None:
+  """Removes a folder that is held and holds nothing, and an empty parent.
+
+  Args:
+    folder: As for `claim`.
+  """
+  if not processes.is_main_process():
+    return
+  with contextlib.suppress(OSError):
+    if [path.name for path in folder.iterdir()] == [_LOCK]:
+      (folder / _LOCK).unlink()
+    folder.rmdir()
+    folder.parent.rmdir()

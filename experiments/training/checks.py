@@ -32,13 +32,6 @@ def check(configs: Sequence[ConfigDict], splits: Splits) -> None:
     _embedding_width(configs[0][role], splits)
     for role in ("teacher", "student")
   ]
-  for role in ("teacher", "student"):
-    fields = configs[0][role]
-    if splits.task.image_shape is None and (fields.max_shift or fields.flip):
-      raise ValueError(
-        f"config.{role}.max_shift and config.{role}.flip augment images, and "
-        "these data have none: set max_shift=0 and flip=False."
-      )
   for config in configs:
     method = method_named(config.method)
     method.num_subclasses(config, splits.task, widths[0])
@@ -47,6 +40,13 @@ def check(configs: Sequence[ConfigDict], splits: Splits) -> None:
         f"config.teacher.num_coordinates must be at most {widths[0]}, the "
         "width of the teacher's embeddings, got "
         f"{config.teacher.num_coordinates}."
+      )
+  for role in ("teacher", "student"):
+    fields = configs[0][role]
+    if splits.task.image_shape is None and (fields.max_shift or fields.flip):
+      raise ValueError(
+        f"config.{role}.max_shift and config.{role}.flip augment images, and "
+        "these data have none: set max_shift=0 and flip=False."
       )
 
 

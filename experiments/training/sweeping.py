@@ -7,7 +7,6 @@ that a stack whose worker was killed is continued by another.
 
 import fnmatch
 import pathlib
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -142,17 +141,18 @@ def run_unfinished(
       rest = len(left) - place + 1 + len(busy)
       left_text = _time_left(num_run, seconds * rest)
       label = f"[{number}/{len(stacks)}{left_text}] {label_of(stack)}"
-      with locks.claim(checkpoint_directory(workdir, stack)) as held:
+      folder = checkpoint_directory(workdir, stack)
+      with locks.claim(folder) as held:
         if not held:
           busy.append((number, stack))
         elif unfinished([stack], workdir):
-          run(stack, label)
+          try:
+            run(stack, label)
+          finally:
+            locks.remove_if_empty(folder)
           num_run += 1
-        elif processes.is_main_process():
-          # Finished by another between the two looks.
-          shutil.rmtree(
-            checkpoint_directory(workdir, stack), ignore_errors=True
-          )
+        else:  # Finished by another between the two looks.
+          locks.remove_if_empty(folder)
       if held and any(unfinished([s], workdir) for _, s in left[place:] + busy):
         stop_if_asked(f"{label} is finished")
     left = busy
