@@ -26,6 +26,16 @@ DEGENERATE = {"dist", "standardized_kd"}
 TRAINED = [*sorted(set(METHODS) - {"subclass"}), "subclass_teacher"]
 
 
+def teacher_config():
+  """Of a teacher long enough in training to know something.
+
+  A loss near zero has no relative error.
+  """
+  config = tiny.config()
+  config.teacher.num_steps = config.teacher.steps_per_chunk = 200
+  return config
+
+
 def step_of(method, teachers, placement="auto"):
   """Loss and gradient of the first step, on all devices there are."""
   config = training_jobs.one_step_config(method)
@@ -35,14 +45,15 @@ def step_of(method, teachers, placement="auto"):
     config.teacher = config.student
     config.teacher.seed = 0
     config.teacher.subclass = {"num_subclasses": 3}
-    config.teacher.subclass.auxiliary_weight = 1.0
+    # With 1 the two terms nearly cancel: rounding has no relative error.
+    config.teacher.subclass.auxiliary_weight = 0.1
     config.teacher.subclass.auxiliary_temperature = 1.0
     config = teacher_lib._as_cell(config)
     return training_jobs.loss_and_gradient(
       training_jobs.make_job([config], None)
     )
   teacher = teacher_lib.load_or_train(
-    tiny.config(), splits, pathlib.Path(teachers)
+    teacher_config(), splits, pathlib.Path(teachers)
   )
   job = training_jobs.make_job([config], teacher)
   return training_jobs.loss_and_gradient(job)
@@ -79,7 +90,7 @@ def on_two_processes(folder, calls):
 def teachers(tmp_path_factory):
   """A folder with a teacher that one process trained."""
   folder = tmp_path_factory.mktemp("teachers")
-  config = tiny.config()
+  config = teacher_config()
   teacher_lib.load_or_train(config, runs.load_splits(config), folder)
   return str(folder)
 
@@ -89,12 +100,17 @@ def test_every_method_on_two_processes_equals_one(tmp_path, teachers):
   calls = [("step_of", (name, teachers)) for name in TRAINED]
   calls += [("step_of", ("rkd", teachers, "host")), ("deep", ("resnet20",))]
   *found, deep_found = on_two_processes(tmp_path, calls)
+  different = {}
   for (_, arguments), step in zip(calls[:-1], found, strict=True):
     expected = step_of(*arguments)
-    if arguments[0] in DEGENERATE:
-      np.testing.assert_allclose(step[0], expected[0], rtol=1e-6)
-    else:
-      training_jobs.assert_equal_steps(step, expected)
+    try:
+      if arguments[0] in DEGENERATE:
+        np.testing.assert_allclose(step[0], expected[0], rtol=1e-6)
+      else:
+        training_jobs.assert_equal_steps(step, expected)
+    except AssertionError as error:
+      different[arguments[0]] = str(error)
+  assert not different
   assert_equal_deep(deep_found, deep("resnet20", 1))
 
 
