@@ -8,11 +8,17 @@ Started more than once in one workdir, on one machine or on several that share
 its file system, the commands divide the stacks among them.
 """
 
+import pathlib
+
 from absl import flags
+from ml_collections import ConfigDict
 
 from experiments import commands
+from experiments.data.types import Splits
+from experiments.planning import blank
 from experiments.runtime import metric_writer
 from experiments.runtime import processes
+from experiments.training import cached_examples
 from experiments.training import cells
 from experiments.training import dry_run
 from experiments.training import runs
@@ -48,19 +54,19 @@ def main(argv: list[str]) -> None:
     workdir = commands.folder(_WORKDIR.value)
     configs = list(cells.expand(_CONFIG.value, commands.set_fields(_CONFIG)))
     runs.check(configs)
-    said = table.remarks(
-      configs, lambda config: runs.load_splits(config, workdir).task
-    )
+    said = table.remarks(configs, lambda config: _splits(config, workdir).task)
     description = table.describe(_CONFIG.value, configs, said)
     configs = sweeping.selected(
-      table.needed(configs, said),
+      cached_examples.resolved(table.needed(configs, said)),
       only=_ONLY.value,
       skip=_SKIP.value,
       shard=_SHARD.value,
     )
     if _DRY_RUN.value:
       teachers = commands.folder(_TEACHERS.value)
-      print(dry_run.listing(configs, workdir, runs.load_splits, teachers))
+      text = dry_run.listing(configs, workdir, _splits, teachers)
+      if processes.is_main_process():
+        print(text)
       return
     processes.from_main(
       lambda: metric_writer.write_json(workdir / "sweep.json", description)
@@ -74,6 +80,16 @@ def main(argv: list[str]) -> None:
     )
     if processes.is_main_process():
       print(f"All {len(configs)} cells are in {workdir}.")
+
+
+def _splits(config: ConfigDict, workdir: pathlib.Path) -> Splits:
+  """A config's data; for a dry run, of the published size if not prepared."""
+  try:
+    return runs.load_splits(config, workdir)
+  except FileNotFoundError:
+    if not _DRY_RUN.value:
+      raise
+    return blank.splits(config, blank.Assumed())
 
 
 if __name__ == "__main__":

@@ -49,6 +49,9 @@ def test_a_student_learns_and_follows_its_teacher(folder, method):
   (cell,) = runs.run_cells([_config(method, folder)], folder / "run")
   result = read_json(cell / "result.json")
   assert result["teacher"]["test"]["accuracy"] > 0.7
+  if method == "standardized_kd":  # Of two classes it learns nothing.
+    assert abs(result["test"]["accuracy"] - 0.5) < 0.1
+    return
   # 1,017 images: chance is 50 % with a standard error of 1.6.
   assert result["test"]["accuracy"] > 0.6
   assert result["test"]["agreement"] > 0.6

@@ -56,7 +56,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
   """The surface; of one cell, S = 32 and beta = 1/2."""
-  del column
+  if row not in _KINDS:
+    return paper_table.axes(row, column, which)
   axes: dict[str, tuple[Any, ...]] = {
     "loss.subclass_temperature": _SUBCLASS_TEMPERATURES,
     "subspace.num_subclasses": _NUM_SUBCLASSES,

@@ -49,5 +49,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
-  del row
-  return paper_table.axes("lelp", column, which)
+  own = row.startswith("lelp")
+  return paper_table.axes("lelp" if own else row, column, which)

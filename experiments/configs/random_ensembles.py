@@ -51,7 +51,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
-  del column
+  if not row.startswith("lelp"):
+    return paper_table.axes(row, column, which)
   axes = dict(_AXES)
   if row == "lelp_random_ensemble":
     axes["subspace.num_projections"] = _NUM_PROJECTIONS

@@ -60,6 +60,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
   """One axis whole, the others at one value."""
+  if row not in _AXES:
+    return paper_table.axes(row, column, which)
   found = paper_table.axes("lelp", column, "one")
   if which != "one":
     whole = _OWN | paper_table.axes("lelp", column, "paper")

@@ -41,6 +41,12 @@ def abstract_job(
     ValueError: If a config does not fit together.
   """
   first, task = configs[0], splits.task
+  if first.teacher.outputs != "inline":
+    raise ValueError(
+      "a plan is of the teacher run inline: set "
+      "--config.teacher.outputs=inline, got "
+      f"{first.teacher.outputs!r}."
+    )
   train = {k: splits.transfer[k] for k in loop.READ if k in splits.transfer}
   train["rows"] = np.arange(len(train["labels"]), dtype=np.int32)
   num_outputs = task.num_classes * first.teacher.subclass.num_subclasses
@@ -77,6 +83,7 @@ def abstract_job(
     else Feed(train, spec.recipe["batch_size"], first.data.length_window),
     validation={},
     fingerprint={},
+    split_teacher=first.mesh.teacher == "fsdp",
   )
 
 

@@ -174,9 +174,10 @@ def _read_cell(path: pathlib.Path, root: pathlib.Path) -> Cell:
     trial=_field(record, "trial", int, path),
     hyperparameters=_field(record, "hyperparameters", dict, path),
     test=_read_scores(_field(record, "test", dict, path), "test", path),
+    # With selection=test these are the test examples once more.
     validation=(
       _read_scores(record["validation"], "validation", path)
-      if record.get("validation")
+      if record.get("validation") and record.get("selection") != "test"
       else None
     ),
     train=_numbers(record.get("train") or {}),

@@ -1,8 +1,10 @@
 """One process at a time in a folder."""
 
 import contextlib
+import os
 import pathlib
 from collections.abc import Iterator
+from typing import IO
 
 from experiments.runtime import processes
 
@@ -21,7 +23,10 @@ class Held(ValueError):
 
 @contextlib.contextmanager
 def exclusive(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
-  """Holds a folder against the other processes of this machine.
+  """Holds a folder against other processes.
+
+  Those of this machine, and of others as far as the file system passes locks
+  on (flock): NFS does on Linux, Lustre if it is mounted so.
 
   Args:
     folder: The folder; it is made if need be. The lock is on a file in it,
@@ -31,17 +36,45 @@ def exclusive(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
   Raises:
     Held: If another process holds it and there is no waiting.
   """
-  folder.mkdir(parents=True, exist_ok=True)
-  with (folder / _LOCK).open("w") as file:
-    if fcntl is not None:
-      try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-      except BlockingIOError:
-        raise Held(
-          f"another process works in {folder}: wait for it, or use another "
-          "--workdir."
-        ) from None
-    yield
+  while True:
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      file = (folder / _LOCK).open("w")
+    except FileNotFoundError:
+      continue  # Whoever held it removed the folder between the two.
+    with file:
+      _lock(file, folder, wait)
+      # Whoever held it may have removed the file that this one waited for.
+      if _is_there(file, folder / _LOCK):
+        yield
+        return
+
+
+def _lock(file: IO[str], folder: pathlib.Path, wait: bool) -> None:
+  """Locks a file, for as long as it is open."""
+  if fcntl is None:
+    return
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+  except BlockingIOError:
+    raise Held(
+      f"another process works in {folder}: wait for it, or use another "
+      "--workdir."
+    ) from None
+  except OSError as error:
+    raise ValueError(
+      f"the file system of {folder} has no locks ({error.strerror}): give a "
+      "--workdir on one that has, and put the data where you like."
+    ) from error
+
+
+def _is_there(file: IO[str], path: pathlib.Path) -> bool:
+  try:
+    return fcntl is None or os.path.samestat(
+      os.fstat(file.fileno()), path.stat()
+    )
+  except FileNotFoundError:
+    return False
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What a sweep would train and what that takes, without training it."""
 
 import functools
+import json
 import pathlib
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -88,12 +89,13 @@ def _num_steps(
   fields = cells.plain(config.student)
   if not fields["num_epochs"]:
     return fields["num_steps"]
-  if config.column not in known:
+  data = json.dumps([config.data.to_dict(), config.selection], sort_keys=True)
+  if data not in known:
     try:
-      known[config.column] = len(load(config, workdir).transfer["labels"])
-    except (FileNotFoundError, ValueError):
-      known[config.column] = None
-  size = known[config.column]
+      known[data] = len(load(config, workdir).transfer["labels"])
+    except (OSError, ValueError):
+      known[data] = None
+  size = known[data]
   return None if size is None else recipe.resolved(fields, size)["num_steps"]
 
 
@@ -113,7 +115,7 @@ def _rates(
     result, steps = _result(workdir, stack.configs[0]), None
     if result:
       steps = num_steps(stack.configs[0])
-    if result and steps:
+    if result and steps and result["stack"]["seconds"]:
       rate = result["stack"]["seconds"] / steps
       found.setdefault(_row(stack.configs[0]), []).append(rate)
       found.setdefault(None, []).append(rate)

@@ -110,11 +110,13 @@ class Trained:
     states: The last states, a leading cell axis on each array.
     train_metrics: Means over the last chunk, ``[cells]`` each.
     step_seconds: How long a step of the stack took, see `Watch`.
+    continued: Whether another process began it.
   """
 
   states: TrainState
   train_metrics: dict[str, np.ndarray]
   step_seconds: float | None
+  continued: bool
 
 
 def train(
@@ -203,7 +205,9 @@ def train(
         raise Interrupted(
           name, f"step {step} is saved in {checkpoint_directory}"
         )
-  return Trained(states, train_metrics, watch.step_seconds)
+  return Trained(
+    states, train_metrics, watch.step_seconds, restored is not None
+  )
 
 
 def evaluate(

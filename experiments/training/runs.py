@@ -266,13 +266,17 @@ def _run_stack(
     "stack": {
       "digest": stack.digest,
       "num_cells": len(folders),
-      "seconds": round(time.monotonic() - start, 3),
+      # Of this process: not known of one that continued.
+      "seconds": None
+      if trained.continued
+      else round(time.monotonic() - start, 3),
     },
     "seconds": {
       "teacher": teacher.seconds["training"],
-      # None where the method needs no moments.
+      # Computed once, when the first stack asks for them; else None.
       "moments": teacher.seconds.get("moments"),
-      # Of the stack: projections, clusters and subspaces, then each step.
+      # Of the stack: projections, clusters and subspaces, and what of the
+      # teacher no stack before it needed; then each step.
       "preparation": round(prepared - start, 3),
       "step": trained.step_seconds,
     },
@@ -281,13 +285,14 @@ def _run_stack(
     folders,
     done,
     stack.configs,
+    job.sizes,
     jobs.students(job, trained.states),
     jobs.results(job, trained, splits),
     strict=True,
   )
   written = [
-    (folder, student, _identity(config) | result | shared)
-    for folder, kept, config, student, result in finished
+    (folder, student, _identity(config, size) | result | shared)
+    for folder, kept, config, size, student, result in finished
     if not kept
   ]
   processes.from_main(lambda: _end(written, checkpoint_directory))
@@ -297,9 +302,11 @@ def _begin(
   folders: Sequence[pathlib.Path], configs: Sequence[ConfigDict]
 ) -> list[bool]:
   """Writes what cells are; returns which of them have their results."""
-  for folder, config in zip(folders, configs, strict=True):
-    metric_writer.write_json(folder / "config.json", cells.plain(config))
-  return [(folder / "result.json").exists() for folder in folders]
+  done = [(folder / "result.json").exists() for folder in folders]
+  for folder, config, kept in zip(folders, configs, done, strict=True):
+    if not kept:
+      metric_writer.write_json(folder / "config.json", cells.plain(config))
+  return done
 
 
 def _end(
@@ -313,13 +320,13 @@ def _end(
   shutil.rmtree(checkpoint_directory, ignore_errors=True)
 
 
-def _identity(config: ConfigDict) -> dict[str, Any]:
-  """What a result is the result of."""
+def _identity(config: ConfigDict, size: int) -> dict[str, Any]:
+  """What a result is the result of; S of LELP is what it came to."""
   # What the method reads, and whatever else its row of the sweep varies.
   names = dict.fromkeys(METHODS[config.method].hyperparameters)
   row = config.sweep.methods.get(cells.row_name(config), ConfigDict())
   names |= dict.fromkeys(n for n in cells.flatten(row) if "." in n)
-  values = cells.flatten(config)
+  values = cells.flatten(config) | {"subspace.num_subclasses": size}
   short = collections.Counter(n.split(".")[-1] for n in names)
   return {
     "column": config.column,

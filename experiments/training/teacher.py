@@ -26,6 +26,7 @@ from experiments.training import jobs
 from experiments.training import loop
 from experiments.training.cached_outputs import CachedOutputs
 from experiments.training.fitting import TeacherStatistics
+from experiments.training.program import build
 from experiments.training.recipe import model_fns
 from experiments.training.watch import Wanted
 from lelp_jax.models import Outputs
@@ -52,7 +53,7 @@ class Teacher:
   statistics: TeacherStatistics
   summary: dict[str, Any]
   outputs: CachedOutputs
-  seconds: dict[str, float]
+  seconds: dict[str, float | None]
 
 
 def load_or_train(
@@ -114,7 +115,7 @@ def load_or_train(
     config.teacher.outputs,
     folder / "outputs",
     splits,
-    functools.partial(_outputs, job),
+    functools.partial(_outputs, _alone(job)),
     teacher=(params, model_state),
     sizes=head.kernel.shape,
     batch_size=job.spec.recipe["eval_batch_size"],
@@ -194,7 +195,8 @@ def _train(
     "data": splits.digest,
     "pretrained weights": job.fingerprint["pretrained"],
   }
-  result["seconds"] = {"training": round(time.monotonic() - start, 3)}
+  seconds = None if trained.continued else round(time.monotonic() - start, 3)
+  result["seconds"] = {"training": seconds}
   processes.from_main(lambda: _end(folder, result))
 
 
@@ -213,6 +215,14 @@ def _outputs(job: loop.Job, arrays: loop.Arrays) -> Outputs:
     rows.append(batch["rows"][batch["mask"]])
   back = np.argsort(np.concatenate(rows))
   return jax.tree.map(lambda *x: np.concatenate(x)[back], *parts)
+
+
+def _alone(job: loop.Job) -> loop.Job:
+  """The job on this process's own devices: each computes other rows."""
+  if jax.process_count() == 1:
+    return job
+  program = build(job.spec, tuple(jax.local_devices()))
+  return dataclasses.replace(job, program=program)
 
 
 def _moments(

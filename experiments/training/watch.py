@@ -98,6 +98,7 @@ class Watch:
     """
     self._stack = contextlib.ExitStack()
     self._batch_size = batch_size
+    self._num_cells = len(wanted.configs)
     self._feed = feed
     self._profiled = _profiled(wanted.configs[0].profile)
     self._folder = next(
@@ -162,7 +163,8 @@ class Watch:
     self._length = length
     self._times = {
       "time/step_seconds": seconds,
-      "time/examples_per_second": self._batch_size / seconds,
+      # Counted once for each cell, as the progress display does.
+      "time/examples_per_second": self._batch_size * self._num_cells / seconds,
     }
     if self._feed:
       waited = (self._feed.seconds_waited - waited) / length
