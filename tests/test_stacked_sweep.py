@@ -68,13 +68,14 @@ def fixture_job():
 
 def test_mapped_cells_of_any_size_equal_padded_runs_to_the_bit(job):
   """Of every S, each alone in a program with the largest head."""
-  stack = job("map", slice(0, 24, 7))
-  assert stack.sizes == (2, 2, 5, 10)
+  # Five cells: no number of devices divides them, and all share the batch.
+  stack = job("map", slice(0, 24, 5))
+  assert stack.sizes == (2, 2, 5, 5, 10)
   start = stack.program.init(stack.trials, sizes=stack.sizes)
   start = jax.tree.map(np.asarray, start_data(start))
   states, metrics = train(stack, stack.program, start, loop.placed(stack))
   alone = program.build(dataclasses.replace(stack.spec, num_cells=1))
-  for cell in range(4):
+  for cell in range(5):
     cut = functools.partial(jax.tree.map, lambda x, c=cell: x[c : c + 1])
     teacher, shared, targets, scalars, *rest = loop.placed(stack)
     fixed = teacher, shared, cut(targets), cut(scalars), *rest

@@ -58,7 +58,8 @@ def splits(config: ConfigDict, assumed: Assumed) -> Splits:
   """
   fields = config.data.to_dict()
   loading.check(fields, config.selection)
-  if fields["dataset"] in loading.READY and not fields["source"]:
+  ready = fields["dataset"] in (*loading.READY, *loading.MADE_UP)
+  if ready and not fields["source"]:
     return loading.load(fields, config.selection, None)
   task, counts, longest = _described(config, assumed)
   # Labels are real, as what is held out depends on them.
