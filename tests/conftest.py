@@ -9,6 +9,8 @@ import pytest
 os.environ.setdefault("MPLBACKEND", "agg")
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
+# Computations in flight at once starve each other's collectives of threads.
+jax.config.update("jax_cpu_enable_async_dispatch", False)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 

@@ -16,7 +16,7 @@ The parity of CIFAR's labels, all methods. The paper's accuracies in percent:
   cifar100_bin-mobilenet_wd2-mobilenet
     72.63    68.84 ± 0.97  71.45 ± 0.59  72.38 ± 0.24
 
-Cost: 25,254 trainings of a student (648 of DKD are left out: with two classes
+Cost: 25,254 trainings of a student (648 of DKD are not run: with two classes
 it is vanilla KD), 616 of a teacher (Subclass Distillation trains 612 of them),
 200 epochs of 45,000 images each; 2e11 examples or 2e20 FLOP.
 

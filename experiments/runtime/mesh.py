@@ -179,6 +179,20 @@ def place_split(tree: Tree, mesh: Mesh) -> Tree:
   return jax.tree.map(put, tree)
 
 
+def settled(tree: Tree, mesh: Mesh) -> Tree:
+  """Returns a tree of arrays, once they are computed if that has to be.
+
+  Virtual CPU devices share a few threads: computations in flight at once keep
+  each other's collectives from meeting, and XLA gives up after a while.
+
+  Args:
+    tree: Arrays on the devices of a mesh.
+    mesh: The mesh.
+  """
+  crowded = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
+  return jax.block_until_ready(tree) if crowded else tree
+
+
 def fetch(tree: Any, mesh: Mesh) -> Any:
   """Returns a tree of arrays in the memory of each process, of NumPy.
 

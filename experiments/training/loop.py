@@ -226,7 +226,7 @@ def evaluate(
   means: dict[str, metrics_lib.Mean] = {}
   for _, batch in clean_batches(job, arrays):
     part = job.program.eval_batch(states, *job.arguments, batch)
-    means = metrics_lib.merge(means, part)
+    means = metrics_lib.merge(means, mesh_lib.settled(part, job.program.mesh))
   return mesh_lib.fetch(metrics_lib.compute(means), job.program.mesh)
 
 

@@ -169,9 +169,6 @@ def _chunk(
   """Makes `train_chunk` and `lower` of a `Program`."""
   sharding = mesh_lib.batch_sharding(mesh)
   jitted = jax.jit(step, donate_argnums=0)
-  # Virtual devices have too few threads for the collectives of several steps.
-  crowded = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
-  finished = jax.block_until_ready if crowded else lambda metrics: metrics
 
   def places(seed, first, length):
     """The number and the examples of each step of the chunk."""
@@ -213,7 +210,7 @@ def _chunk(
     taken = []
     for place in zip(*jitted_places(seed, first, length=length), strict=True):
       states, metrics = jitted_gathered(states, *fixed, seed, place)
-      taken.append(finished(metrics))
+      taken.append(mesh_lib.settled(metrics, mesh))
     return states, summary(states, taken, first)
 
   def fed(states, *arguments, length):
@@ -225,7 +222,7 @@ def _chunk(
     for number, batch in enumerate(batches_ahead, start=int(first)):
       number = np.int32(number)
       states, metrics = jitted(states, *fixed, seed, number, batch)
-      taken.append(finished(metrics))
+      taken.append(mesh_lib.settled(metrics, mesh))
     return states, summary(states, taken, first)
 
   def lower_fed(states, *arguments, length):

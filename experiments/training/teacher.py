@@ -243,6 +243,8 @@ def _moments(
       num_classes=splits.task.num_classes,
       where=placed["mask"],
     )
+    part = mesh_lib.settled(part, job.program.mesh)
     moments = part if moments is None else lelp_jax.merge_moments(moments, part)
+    moments = mesh_lib.settled(moments, job.program.mesh)
   moments = mesh_lib.fetch(moments, job.program.mesh)
   return jax.tree.map(jnp.asarray, moments)
