@@ -15,7 +15,7 @@ from experiments.training.methods import METHODS
 
 DATA = os.environ.get("LELP_DATA")
 pytestmark = [
-  pytest.mark.slow,  # Half a minute to a minute each.
+  pytest.mark.slow,  # Minutes each on two cores.
   pytest.mark.skipif(DATA is None, reason="LELP_DATA is not set"),
 ]
 

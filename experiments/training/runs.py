@@ -261,26 +261,9 @@ def _run_stack(
     wanted=Wanted(stack.configs, metric_paths, label),
     signals=signals,
   )
-  shared = {
-    "teacher": teacher.summary,
-    "stack": {
-      "digest": stack.digest,
-      "num_cells": len(folders),
-      # Of this process: not known of one that continued.
-      "seconds": None
-      if trained.continued
-      else round(time.monotonic() - start, 3),
-    },
-    "seconds": {
-      "teacher": teacher.seconds["training"],
-      # Computed once, when the first stack asks for them; else None.
-      "moments": teacher.seconds.get("moments"),
-      # Of the stack: projections, clusters and subspaces, and what of the
-      # teacher no stack before it needed; then each step.
-      "preparation": round(prepared - start, 3),
-      "step": trained.step_seconds,
-    },
-  }
+  shared = {"teacher": teacher.summary} | _times(
+    stack, teacher, trained, start=start, prepared=prepared
+  )
   finished = zip(
     folders,
     done,
@@ -296,6 +279,32 @@ def _run_stack(
     if not kept
   ]
   processes.from_main(lambda: _end(written, checkpoint_directory))
+
+
+def _times(
+  stack: cells.Stack,
+  teacher: teacher_lib.Teacher,
+  trained: loop.Trained,
+  *,
+  start: float,
+  prepared: float,
+) -> dict[str, Any]:
+  """How long a stack took, for the results of its cells."""
+  # Of this process: not known of one that continued.
+  seconds = None if trained.continued else round(time.monotonic() - start, 3)
+  size = len(stack.configs)
+  return {
+    "stack": {"digest": stack.digest, "num_cells": size, "seconds": seconds},
+    "seconds": {
+      "teacher": teacher.seconds["training"],
+      # Computed once, when the first stack asks for them; else None.
+      "moments": teacher.seconds.get("moments"),
+      # Of the stack: projections, clusters and subspaces, and what of the
+      # teacher no stack before it needed; then each step.
+      "preparation": round(prepared - start, 3),
+      "step": trained.step_seconds,
+    },
+  }
 
 
 def _begin(
