@@ -121,15 +121,15 @@ def test_a_laptop_stays_alone_and_slurm_is_detected():
 
 
 AGREED = """
-import json, os
+import json, os, pathlib, time
 from experiments.runtime import distributed, mesh as mesh_lib, processes
 me = jax.process_index()
 calls = []
 def look():
   calls.append(me)
-  return {"done": [True, False], "text": "x" * 3000}
+  return {{"done": [True, False], "text": "x" * 3000}}
 found = processes.from_main(look)
-assert found == {"done": [True, False], "text": "x" * 3000}
+assert found == {{"done": [True, False], "text": "x" * 3000}}
 assert calls == ([0] if me == 0 else [])
 def fail():
   raise ValueError("the disk is full")
@@ -144,9 +144,15 @@ assert order == me
 sharded = mesh_lib.place(
   np.arange(4.0), mesh_lib.cell_sharding(mesh_lib.make_mesh(4, 1))
 )
-got = mesh_lib.fetch({"a": sharded, "b": 1}, sharded.sharding.mesh)
+got = mesh_lib.fetch({{"a": sharded, "b": 1}}, sharded.sharding.mesh)
 np.testing.assert_array_equal(got["a"], np.arange(4.0))
+# Who leaves a collective first must not take its connections along.
+arrived = pathlib.Path({arrived!r})
+if me == 0:
+  arrived.touch()
 if me == 1:
+  while not arrived.exists():
+    time.sleep(0.01)
   sys.stdout.flush()
   os._exit(0)
 try:
@@ -159,8 +165,9 @@ os._exit(0)
 """
 
 
-def test_processes_agree_and_notice_that_one_is_gone():
-  printed = run_together("import numpy as np\n" + AGREED, count=2, devices=2)
+def test_processes_agree_and_notice_that_one_is_gone(tmp_path):
+  body = AGREED.format(arrived=str(tmp_path / "arrived"))
+  printed = run_together("import numpy as np\n" + body, count=2, devices=2)
   assert "lost" in printed[0]
 
 

@@ -1,23 +1,44 @@
 """Every method on real images: ResNet-20 on CIFAR-10-bin, 200 steps each.
 
-Reads the folder that LELP_DATA names.
+Reads the folder that LELP_DATA names. Each method is a command of its own, on
+one device: eight virtual ones would take turns at two cores.
 """
 
 import os
+import subprocess
+import sys
 
 import pytest
 
+from experiments.configs import common
 from experiments.configs import pair
 from experiments.data.preparation import prepare
 from experiments.runtime.metric_writer import read_json
-from experiments.training import runs
 from experiments.training.methods import METHODS
 
 DATA = os.environ.get("LELP_DATA")
 pytestmark = [
-  pytest.mark.slow,  # Minutes each on two cores.
+  pytest.mark.slow,  # A minute or two each, on two cores.
   pytest.mark.skipif(DATA is None, reason="LELP_DATA is not set"),
 ]
+
+
+def get_config(arg):
+  """The config of one method, for the command."""
+  given = common.parse_arg(arg, method="", data_dir="")
+  config = pair.get_config("teacher=resnet20,student=resnet20")
+  config.method = given.method
+  config.data.data_dir = given.data_dir
+  for fields, steps in ((config.teacher, 400), (config.student, 200)):
+    fields.num_epochs, fields.num_steps, fields.steps_per_chunk = 0.0, steps, 0
+    fields.schedule, fields.batch_size = "constant", 32
+    fields.schedule_boundaries = fields.schedule_factors = ()
+    fields.learning_rate = 1e-3
+  config.pretraining.num_epochs, config.pretraining.num_steps = 0.0, 50
+  config.loss.num_negatives = 256
+  if given.method == "subclass":
+    config.teacher.subclass.num_subclasses = 5
+  return config
 
 
 @pytest.fixture(scope="module")
@@ -28,26 +49,24 @@ def folder(tmp_path_factory):
   return folder
 
 
-def _config(method, folder):
-  config = pair.get_config("teacher=resnet20,student=resnet20")
-  config.method = method
-  config.data.data_dir = str(folder / "data")
-  for fields, steps in ((config.teacher, 400), (config.student, 200)):
-    fields.num_epochs, fields.num_steps, fields.steps_per_chunk = 0.0, steps, 0
-    fields.schedule, fields.batch_size = "constant", 32
-    fields.schedule_boundaries = fields.schedule_factors = ()
-    fields.learning_rate = 1e-3
-  config.pretraining.num_epochs, config.pretraining.num_steps = 0.0, 50
-  config.loss.num_negatives = 256
-  if method == "subclass":
-    config.teacher.subclass.num_subclasses = 5
-  return config
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_a_student_learns_and_follows_its_teacher(folder, method):
-  (cell,) = runs.run_cells([_config(method, folder)], folder / "run")
-  result = read_json(cell / "result.json")
+  workdir = folder / method
+  found = subprocess.run(
+    [
+      sys.executable,
+      *("-m", "experiments.main"),
+      f"--config={__file__}:method={method},data_dir={folder / 'data'}",
+      f"--workdir={workdir}",
+      f"--teacher_dir={folder / 'teachers'}",
+    ],
+    env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
+    capture_output=True,
+    text=True,
+  )
+  assert found.returncode == 0, found.stderr
+  (path,) = workdir.glob("cells/**/result.json")
+  result = read_json(path)
   assert result["teacher"]["test"]["accuracy"] > 0.7
   if method == "standardized_kd":  # Of two classes it learns nothing.
     assert abs(result["test"]["accuracy"] - 0.5) < 0.1
