@@ -2,11 +2,13 @@ r"""A stack of 24 cells beside 24 runs of one cell.
 
   python -m benchmarks.sweep [--runs=24]
 
-The first rows are commands from start to end, compilation included: one
+`steps` is the compiled training steps alone: the stack beside its cells one
+after another. `warm` is that with all a run does: targets, initial states,
+evaluation, metrics and checkpoints, in one process in which everything is
+compiled. `commands` is from start to end, compilation included: one
 `experiments.sweep` beside `experiments.main` for every cell; the teacher is
-there before. With fewer `--runs` that many are timed and scaled to 24. The
-others are the training alone, in programs that are compiled: the stack beside
-its cells one after another. Students of width 128 on scikit-learn's digits.
+there before. With fewer `--runs` that many are timed and scaled to 24. Students
+of width 128 on scikit-learn's digits.
 """
 
 import argparse
@@ -27,14 +29,16 @@ from ml_collections import ConfigDict
 from benchmarks import timing
 from experiments.configs import common
 from experiments.configs import quickstart
+from experiments.runtime.interrupts import interrupts
 from experiments.training import cells
 from experiments.training import jobs
 from experiments.training import loop
 from experiments.training import runs
 from experiments.training import teacher as teacher_lib
+from experiments.training.watch import Wanted
 
 _STEPS = 1000
-_TARGETS = {"commands": 0.25, "warm": 0.5}
+_TARGETS = {"warm": 0.5, "commands": 0.25}
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -88,19 +92,10 @@ def commands(count: int) -> dict[str, float]:
   return {"stack": stacked, "alone": alone * 24 / count}
 
 
-def warm() -> dict[str, float]:
-  """Seconds of training alone, compiled before."""
-  configs = list(cells.expand(get_config()))
-  splits = runs.load_splits(configs[0])
-  with tempfile.TemporaryDirectory() as name:
-    teacher = teacher_lib.load_or_train(
-      configs[0], splits, pathlib.Path(name) / "teachers"
-    )
+def steps() -> dict[str, float]:
+  """Seconds of the compiled steps alone."""
 
-  def chunk(configs: Sequence[ConfigDict]) -> Callable[[], Any]:
-    job = jobs.make_job(
-      configs, splits, train=splits.transfer, teacher=teacher, names=[]
-    )
+  def chunk(job: loop.Job) -> Callable[[], Any]:
     states = job.program.init(job.trials, sizes=job.sizes)
     fixed = loop.placed(job)
     # A copy, as the states are donated.
@@ -108,12 +103,55 @@ def warm() -> dict[str, float]:
       jax.tree.map(jnp.copy, states), *fixed, jnp.int32(0), length=_STEPS
     )
 
-  singles = [chunk([config]) for config in configs]
-  functions = {
-    "stack": chunk(configs),
-    "alone": functools.partial(_all, singles),
-  }
-  times = timing.milliseconds(functions, repeats=3)
+  make_job, configs = _jobs()
+  singles = [chunk(make_job([config])) for config in configs]
+  return _seconds(chunk(make_job(configs)), functools.partial(_all, singles))
+
+
+def warm() -> dict[str, float]:
+  """Seconds of whole runs in a process that has compiled them before."""
+
+  def train(configs: Sequence[ConfigDict]) -> Any:
+    with tempfile.TemporaryDirectory() as name, interrupts() as signals:
+      folder = pathlib.Path(name)
+      paths = [folder / f"{i}.jsonl" for i, _ in enumerate(configs)]
+      trained = loop.train(
+        make_job(configs),
+        checkpoint_directory=folder / "checkpoints",
+        wanted=Wanted(configs, paths, ""),
+        signals=signals,
+      )
+    return trained.states
+
+  make_job, configs = _jobs()
+  singles = [functools.partial(train, [config]) for config in configs]
+  return _seconds(
+    functools.partial(train, configs), functools.partial(_all, singles)
+  )
+
+
+def _jobs() -> tuple[Callable[..., loop.Job], list[ConfigDict]]:
+  """What makes a job of some cells, and all of them."""
+  configs = list(cells.expand(get_config()))
+  splits = runs.load_splits(configs[0])
+  with tempfile.TemporaryDirectory() as name:
+    teacher = teacher_lib.load_or_train(
+      configs[0], splits, pathlib.Path(name) / "teachers"
+    )
+  make_job = functools.partial(
+    jobs.make_job,
+    splits=splits,
+    train=splits.transfer,
+    teacher=teacher,
+    names=[],
+  )
+  return make_job, configs
+
+
+def _seconds(
+  stack: Callable[[], Any], alone: Callable[[], Any]
+) -> dict[str, float]:
+  times = timing.milliseconds({"stack": stack, "alone": alone}, repeats=3)
   return {name: value / 1e3 for name, value in times.items()}
 
 
@@ -130,6 +168,7 @@ def main() -> None:
   print(f"24 cells of {_STEPS} steps, width 128; {timing.machine()}")
   print(f"{'':<10} {'stack':>9} {'24 alone':>9} {'ratio':>6} {'target':>7}")
   for name, measure in (
+    ("steps", steps),
     ("warm", warm),
     ("commands", functools.partial(commands, count)),
   ):
@@ -137,7 +176,7 @@ def main() -> None:
     ratio = took["stack"] / took["alone"]
     print(
       f"{name:<10} {took['stack']:>7.2f} s {took['alone']:>7.2f} s "
-      f"{ratio:>6.2f} {_TARGETS[name]:>7.2f}",
+      f"{ratio:>6.2f} {_TARGETS.get(name, ''):>7}",
       flush=True,
     )
 
