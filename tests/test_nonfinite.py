@@ -44,7 +44,7 @@ def poisoned(monkeypatch):
 
 @pytest.fixture
 def unscanned(monkeypatch):
-  monkeypatch.setattr(program, "_scanned", lambda spec: False)
+  monkeypatch.setattr(program, "_scanned", lambda *_: False)
   program.build.cache_clear()
   yield
   program.build.cache_clear()
@@ -89,7 +89,7 @@ def test_the_step_and_the_rows_of_its_batch_are_named(
   message = str(caught.value)
   for part in (
     f"not finite at step {before + 1} (in 1 of 1 cells: ",
-    f"rows {', '.join(map(str, order[before]))} of the training set",
+    f"ids {', '.join(map(str, order[before] + 1000))} of the training set",
     f"The last good checkpoint is step {good}, {saved}.",
   ):
     assert part in message

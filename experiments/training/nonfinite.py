@@ -65,13 +65,16 @@ def error(
 
   processes.from_main(write)
   worst = min(reports.values(), key=lambda report: report["step"])
-  rows = ", ".join(map(str, worst["rows"][:_MOST_PRINTED]))
-  more = len(worst["rows"]) - _MOST_PRINTED
+  known = worst["ids"] is not None  # Else a row is all that names an example.
+  examples = worst["ids"] if known else worst["rows"]
+  listed = ", ".join(map(str, examples[:_MOST_PRINTED]))
+  more = len(examples) - _MOST_PRINTED
   return FloatingPointError(
     f"{label}: loss, gradient or state is not finite at step {worst['step']} "
     f"({_named([names[cell] for cell in concerned], len(names))}). Its batch "
-    f"has rows {rows}{f' and {more} more' if more > 0 else ''} of the training "
-    f"set, all in {NAME} beside the metrics. "
+    f"has the {'ids' if known else 'rows'} {listed}"
+    f"{f' and {more} more' if more > 0 else ''} of the training set, all in "
+    f"{NAME} beside the metrics. "
     + (
       f"The last good checkpoint is step {saved.name}, {saved}."
       if saved
