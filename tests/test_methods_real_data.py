@@ -29,11 +29,10 @@ def get_config(arg):
   config = pair.get_config("teacher=resnet20,student=resnet20")
   config.method = given.method
   config.data.data_dir = given.data_dir
-  for fields, steps in ((config.teacher, 400), (config.student, 200)):
+  for fields, steps in ((config.teacher, 600), (config.student, 200)):
     fields.num_epochs, fields.num_steps, fields.steps_per_chunk = 0.0, steps, 0
-    fields.schedule, fields.batch_size = "constant", 32
-    fields.schedule_boundaries = fields.schedule_factors = ()
-    fields.learning_rate = 1e-3
+    # As large as so small batches bear: there are a few hundred steps.
+    fields.batch_size, fields.learning_rate = 32, 0.02
   config.pretraining.num_epochs, config.pretraining.num_steps = 0.0, 50
   config.loss.num_negatives = 256
   if given.method == "subclass":

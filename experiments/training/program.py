@@ -10,6 +10,7 @@ import functools
 import json
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -167,8 +168,15 @@ def _chunk(
   spec: Spec, mesh: jax.sharding.Mesh, step: Callable
 ) -> tuple[Callable, Callable]:
   """Makes `train_chunk` and `lower` of a `Program`."""
+  make = _gathered_chunk if spec.on_device else _fed_chunk
+  return make(spec, mesh, step)
+
+
+def _gathered_chunk(
+  spec: Spec, mesh: jax.sharding.Mesh, step: Callable
+) -> tuple[Callable, Callable]:
+  """Of examples on the devices, from which the step takes its batch."""
   sharding = mesh_lib.batch_sharding(mesh)
-  jitted = jax.jit(step, donate_argnums=0)
 
   def places(seed, first, length):
     """The number and the examples of each step of the chunk."""
@@ -197,21 +205,26 @@ def _chunk(
     )
     return states, _summary(states, metrics, first)
 
-  jitted_gathered = jax.jit(gathered_step, donate_argnums=0)
+  jitted = jax.jit(gathered_step, donate_argnums=0)
   jitted_places = jax.jit(places, static_argnames="length")
-
-  @jax.jit
-  def summary(states, taken, first):
-    stacked = jax.tree.map(lambda *values: jnp.stack(values), *taken)
-    return _summary(states, stacked, first)
 
   def stepped(states, *arguments, length):
     *fixed, seed, first = arguments
     taken = []
     for place in zip(*jitted_places(seed, first, length=length), strict=True):
-      states, metrics = jitted_gathered(states, *fixed, seed, place)
+      states, metrics = jitted(states, *fixed, seed, place)
       taken.append(mesh_lib.settled(metrics, mesh))
-    return states, summary(states, taken, first)
+    return states, _summary_of_steps(states, taken, first)
+
+  return scanned if _scanned(spec, mesh) else stepped, scanned.lower
+
+
+def _fed_chunk(
+  spec: Spec, mesh: jax.sharding.Mesh, step: Callable
+) -> tuple[Callable, Callable]:
+  """Of examples on the host, whose batches a `Feed` brings."""
+  sharding = mesh_lib.batch_sharding(mesh)
+  jitted = jax.jit(step, donate_argnums=0)
 
   def fed(states, *arguments, length):
     *fixed, feed, seed, first = arguments
@@ -223,17 +236,24 @@ def _chunk(
       number = np.int32(number)
       states, metrics = jitted(states, *fixed, seed, number, batch)
       taken.append(mesh_lib.settled(metrics, mesh))
-    return states, summary(states, taken, first)
+    return states, _summary_of_steps(states, taken, first)
 
-  def lower_fed(states, *arguments, length):
+  def lower(states, *arguments, length):
     del length
     *fixed, feed, seed, first = arguments
     batch = mesh_lib.place(jax.eval_shape(feed.example), sharding)
     return jitted.lower(states, *fixed, seed, first, batch)
 
-  if not spec.on_device:
-    return fed, lower_fed
-  return scanned if _scanned(spec, mesh) else stepped, scanned.lower
+  return fed, lower
+
+
+@jax.jit
+def _summary_of_steps(
+  states: TrainState, taken: Sequence[Mapping[str, jax.Array]], first: jax.Array
+) -> dict[str, jax.Array]:
+  """`_summary` of steps that were taken one by one."""
+  stacked = jax.tree.map(lambda *values: jnp.stack(values), *taken)
+  return _summary(states, stacked, first)
 
 
 def _summary(
