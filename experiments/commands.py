@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from experiments.runtime import distributed
 from experiments.runtime import metric_writer
+from experiments.runtime import storage
 from experiments.runtime.interrupts import EXIT_INTERRUPTED
 from experiments.runtime.interrupts import Interrupted
 
@@ -64,6 +65,16 @@ def teachers_flag() -> flags.FlagHolder[str | None]:
   )
 
 
+def checkpoints_flag() -> flags.FlagHolder[str | None]:
+  """Defines --checkpoint_dir."""
+  return flags.DEFINE_string(
+    "checkpoint_dir",
+    None,
+    "Where the states of unfinished stacks go: a folder, or gs://BUCKET/FOLDER "
+    "(extra `gcs`), for one workdir; by default `checkpoints` in the workdir.",
+  )
+
+
 def processes_flags() -> Callable[[], None]:
   """Defines --coordinator_address and what goes with it.
 
@@ -95,8 +106,32 @@ def processes_flags() -> Callable[[], None]:
 
 
 def folder(path: str | None) -> Any:
-  """A flag's folder as a path, None where it was not given."""
+  """A flag's folder as a path, None where it was not given.
+
+  Args:
+    path: The flag's value.
+
+  Raises:
+    ValueError: If it is a URL.
+  """
+  if path is not None and "://" in path:
+    raise ValueError(
+      f"{path} must be a folder of a file system, for its locks and for files "
+      "that grow; of a run only --checkpoint_dir may be in a bucket."
+    )
   return None if path is None else pathlib.Path(path).expanduser()
+
+
+def checkpoint_folder(path: str | None) -> Any:
+  """The value of --checkpoint_dir as a path, None where it was not given.
+
+  Args:
+    path: The flag's value.
+
+  Raises:
+    ValueError: If it is a URL of another kind, or what it needs is missing.
+  """
+  return None if path is None else storage.folder(os.path.expanduser(path))
 
 
 def no_arguments(argv: list[str]) -> None:

@@ -15,6 +15,7 @@ from experiments.training import runs
 _CONFIG = commands.config_flag()
 _WORKDIR = commands.workdir_flag()
 _TEACHERS = commands.teachers_flag()
+_CHECKPOINTS = commands.checkpoints_flag()
 _CONNECT = commands.processes_flags()
 flags.adopt_module_key_flags(commands)  # So that --help shows them.
 
@@ -27,6 +28,7 @@ def main(argv: list[str]) -> None:
       [_CONFIG.value],
       commands.folder(_WORKDIR.value),
       teacher_directory=commands.folder(_TEACHERS.value),
+      checkpoint_directory=commands.checkpoint_folder(_CHECKPOINTS.value),
     )
     if processes.is_main_process():
       commands.print_result(folder)

@@ -28,6 +28,7 @@ _FAST_COMPILATION = (
   "test_albert_training",
   "test_albert_weights",
   "test_cached_outputs",
+  "test_checkpoints_bucket",
   "test_checks",
   "test_contributing",
   "test_coordinates",

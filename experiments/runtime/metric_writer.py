@@ -10,6 +10,9 @@ from typing import Any
 from typing import Self
 
 import numpy as np
+from etils import epath
+
+from experiments.runtime import storage
 
 PathLike = str | os.PathLike[str]
 
@@ -112,7 +115,7 @@ def write_json(path: PathLike, obj: Any) -> None:
     TypeError: If there is something else in it. No file is written then.
   """
   text = json.dumps(_plain(obj), indent=2, allow_nan=False)
-  _replace(pathlib.Path(path), text + "\n")
+  _replace(_path(path), text + "\n")
 
 
 def read_json(path: PathLike) -> Any:
@@ -128,7 +131,7 @@ def read_json(path: PathLike) -> Any:
     FileNotFoundError: If there is no such file.
     ValueError: If it is not JSON.
   """
-  text = _read(pathlib.Path(path))
+  text = _read(_path(path))
   try:
     return json.loads(text)
   except json.JSONDecodeError as error:
@@ -153,7 +156,11 @@ def _parse(path: pathlib.Path) -> list[dict[str, Any]]:
   return metrics
 
 
-def _read(path: pathlib.Path) -> str:
+def _path(path: PathLike) -> pathlib.Path | epath.Path:
+  return epath.Path(path) if storage.in_bucket(path) else pathlib.Path(path)
+
+
+def _read(path: pathlib.Path | epath.Path) -> str:
   """Returns the text of a file."""
   try:
     return path.read_text(encoding="utf-8")
@@ -163,8 +170,11 @@ def _read(path: pathlib.Path) -> str:
     ) from None
 
 
-def _replace(path: pathlib.Path, text: str) -> None:
+def _replace(path: pathlib.Path | epath.Path, text: str) -> None:
   """Puts a file in the place of another, which is there until it is not."""
+  if isinstance(path, epath.Path):
+    path.write_text(text)  # In a bucket that is so of itself.
+    return
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
