@@ -15,6 +15,7 @@ from experiments.training import teacher as teacher_lib
 from tests import tiny
 from tests.bucket_server import refuse
 from tests.bucket_server import Server
+from tests.processes import run_together
 from tests.training_states import assert_same
 from tests.training_states import open_at
 from tests.training_states import state_at
@@ -37,6 +38,7 @@ def server():
     patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     yield running
   running.shutdown()
+  running.server_close()
 
 
 @pytest.fixture
@@ -213,3 +215,33 @@ def test_a_run_interrupted_and_continued_repeats_the_bits_of_another(
   assert students[0] == students[1]
   assert read_json(folder / "result.json")["stack"]["seconds"]  # In one go.
   assert not bucket
+
+
+@pytest.mark.slow
+def test_two_processes(bucket):
+  body = f"""
+import jax.numpy as jnp
+from experiments.runtime import checkpoints
+from experiments.runtime import mesh as mesh_lib
+
+me = jax.process_index()
+cells = mesh_lib.cell_sharding(mesh_lib.make_mesh(2, 64))
+state_at = lambda step: mesh_lib.place({{"a": jnp.arange(4) + step}}, cells)
+with checkpoints.Checkpoints({RUN!r}, fingerprint={{}}) as saved:
+  assert saved.restore(state_at(0)) is None
+  for step in (1, 2, 3):
+    saved.save(step, state_at(step))
+with checkpoints.Checkpoints({RUN!r}, fingerprint={{}}) as saved:
+  step, state = saved.restore(state_at(0))
+  mine = state["a"].addressable_shards[0].data.tolist()
+  assert (step, mine) == (3, [3 + 2 * me, 4 + 2 * me]), (step, mine)
+checkpoints.save_tree("gs://states/run/tree", state)
+tree = checkpoints.load_tree("gs://states/run/tree", state)
+assert tree["a"].sharding == cells
+"""
+  run_together(body, count=2, devices=2)
+  assert names(bucket) == ["2", "3", "fingerprint.json", "tree"]
+  assert {n.split("/")[3] for n in bucket if "ocdbt.process_" in n} == {
+    "ocdbt.process_0",
+    "ocdbt.process_1",
+  }
