@@ -106,14 +106,23 @@ def test_what_has_no_seal_is_no_state_and_makes_room(bucket, caplog):
 
 def test_a_deletion_that_is_cut_short_leaves_no_state(server, bucket):
   write(RUN, 1, 2)
-  forbid(server, "DELETE", part="run/1/state")
-  with pytest.raises(OSError, match="gs://states/run cannot be used: This acc"):
+  deleted = []
+
+  def refuse_all_but_the_first(method, name):
+    if method != "DELETE" or not name.startswith("run/1/"):
+      return None
+    deleted.append(name)
+    return refuse(403, "Not that.") if len(deleted) > 1 else None
+
+  server.refusal = refuse_all_but_the_first
+  with pytest.raises(OSError, match=r"states/run cannot be used: Not that\."):
     write_after(2, 3)
-  assert "run/1/state/_METADATA" in bucket
   server.refusal = lambda *_: None
-  for step in (2, 3):
-    for name in [n for n in bucket if n.startswith(f"run/{step}/")]:
-      del bucket[name]
+  assert deleted[0] == "run/1/seal.json"
+  left = [name for name in bucket if name.startswith("run/1/")]
+  assert len(left) > 5
+  for name in bucket.keys() - left - {"run/fingerprint.json"}:
+    del bucket[name]
   assert open_at(RUN).restore(state_at(0)) is None
 
 
@@ -125,16 +134,22 @@ def write_after(restored, step):
 
 def test_a_failed_write_is_one_line_and_keeps_what_was_before(server, bucket):
   write(RUN, 1)
+  saved = open_at(RUN)
+  saved.restore(state_at(0))
   forbid(server, "POST", part="/state/")
+  saved.save(2, state_at(2))
   with pytest.raises(OSError) as caught:
-    write_after(1, 2)
+    saved.close()
   message = str(caught.value)
   assert message.startswith("checkpoint gs://states/run/2 could not be written")
   assert "This account does not have the right to it); step 1 is" in message
   assert "[" not in message
   assert "\n" not in message
+  assert any(name.startswith("run/2/") for name in bucket)
   server.refusal = lambda *_: None
-  write_after(1, 2)
+  saved.save(2, state_at(2))
+  saved.close()
+  assert open_at(RUN).restore(state_at(0))[0] == 2
   assert names(bucket) == ["1", "2", "fingerprint.json"]
 
 
@@ -160,10 +175,23 @@ def test_a_missing_bucket_and_missing_credentials(server, bucket):
   server.refusal = lambda *_: None
   write(RUN, 1)
   forbid(server, "GET", part="seal.json")
-  saved = open_at
   with pytest.raises(OSError, match="right to it"):
-    saved(RUN).restore(state_at(0))
+    open_at(RUN).restore(state_at(0))
   assert names(bucket) == ["1", "fingerprint.json"]
+
+
+def test_states_that_cannot_be_deleted_are_left_with_a_warning(
+  server, bucket, caplog
+):
+  write(RUN, 1)
+  forbid(server, "DELETE")
+  storage.delete(storage.folder(RUN))
+  assert "states/run could not be deleted: This account does" in caplog.text
+  server.refusal = lambda *_: None
+  for _ in range(2):  # The second finds nothing.
+    storage.delete(storage.folder(RUN))
+  assert not bucket
+  assert len(caplog.records) == 1
 
 
 def test_trees(bucket):

@@ -176,7 +176,7 @@ def test_missing_config_is_one_line(tmp_path, command):
 
 def test_help_shows_the_flags():
   done = _run("main", "--help")
-  for flag in ("--config", "--workdir", "--teacher_dir"):
+  for flag in ("--config", "--workdir", "--teacher_dir", "--checkpoint_dir"):
     assert flag in done.stdout
 
 

@@ -106,7 +106,7 @@ def write_json(path: PathLike, obj: Any) -> None:
   """Writes a JSON file in one go: whole, or not at all.
 
   Args:
-    path: The file; its folder is made if need be.
+    path: The file, also of a bucket; its folder is made if need be.
     obj: Dicts, lists, tuples, strings, numbers, None and paths, and arrays and
       scalars of NumPy and JAX. Dicts keep their order; NaN and infinity become
       null, as JSON has neither.
@@ -122,7 +122,7 @@ def read_json(path: PathLike) -> Any:
   """Returns what a JSON file holds.
 
   Args:
-    path: The file.
+    path: The file, also of a bucket.
 
   Returns:
     Its contents, as `json.loads` returns them.

@@ -79,6 +79,7 @@ def checksums(directory: epath.Path) -> dict[str, str]:
   return {
     name.removeprefix(f"{path}/"): about.get("md5Hash") or about["crc32c"]
     for name, about in sorted(files.find(path, detail=True).items())
+    if about["type"] == "file"  # Some buckets do have folders.
   }
 
 
