@@ -23,11 +23,6 @@ from experiments.runtime import processes
 from experiments.runtime import seals
 from experiments.runtime import storage
 
-# What fails in Orbax's threads is raised as well: once is enough.
-logging.get_absl_logger().addFilter(
-  lambda record: not (record.exc_info and "orbax" in record.pathname)
-)
-
 Tree = TypeVar("Tree")
 PathLike = str | os.PathLike[str]
 
@@ -47,7 +42,7 @@ class Checkpoints:
   complete; the arrays may be donated as soon as `save` returns.
 
   With several processes each makes this object and calls its methods at the
-  same step, on a file system that all of them see.
+  same step, on a file system that all of them see or in a bucket.
 
     with Checkpoints(workdir / "checkpoints", fingerprint=config) as saved:
       restored = saved.restore(state)
@@ -78,7 +73,7 @@ class Checkpoints:
     # As JSON gives it back: tuples are lists.
     self._fingerprint = json.loads(json.dumps(dict(fingerprint)))
     # One process looks, and all do what it says: here and below.
-    self._steps: list[int] = self._on_main(self._finished)
+    self._steps: list[int] = self._on_main(lambda: _steps_in(self._directory))
     self._current: int | None = None
     self._pending: futures.Future[None] | None = None
     self._prepared = False
@@ -176,15 +171,6 @@ class Checkpoints:
   def _path(self, step: int) -> epath.Path:
     return self._directory / str(step)
 
-  def _finished(self) -> list[int]:
-    """The steps whose folders are there and not in the middle of a write."""
-    steps = sorted(
-      map(int, filter(str.isdigit, storage.names(self._directory)))
-    )
-    if storage.in_bucket(self._directory):
-      steps = [step for step in steps if seals.exists(self._path(step))]
-    return steps
-
   def _finish(self) -> None:
     """Waits for the write in progress, and deletes what it makes too many."""
     if self._pending is None:
@@ -242,6 +228,17 @@ class Checkpoints:
     self._steps.remove(step)
     path = self._path(step)
     self._on_main(lambda: _rename_unusable(path, damage))
+
+
+def _steps_in(directory: epath.Path) -> list[int]:
+  """Returns the steps whose folders are there and not in the middle of a write.
+
+  In order, damaged ones included.
+  """
+  steps = sorted(int(n) for n in storage.names(directory) if n.isdigit())
+  if storage.in_bucket(directory):
+    steps = [s for s in steps if seals.is_sealed(directory / f"{s}")]
+  return steps
 
 
 def _on_main(path: epath.Path, call: Callable[[], Any]) -> Any:

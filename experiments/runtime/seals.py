@@ -25,8 +25,8 @@ def write(directory: epath.Path) -> None:
   metric_writer.write_json(directory / _SEAL, _digests(directory))
 
 
-def exists(directory: epath.Path) -> bool:
-  """Whether a folder has a seal, broken or not."""
+def is_sealed(directory: epath.Path) -> bool:
+  """Whether `write` was called on a folder; its files are not looked at."""
   return (directory / _SEAL).exists()
 
 
