@@ -73,9 +73,7 @@ class Checkpoints:
     self._fingerprint = json.loads(json.dumps(dict(fingerprint)))
     # One process looks, and all do what it says: here and below.
     self._steps: list[int] = processes.from_main(
-      lambda: sorted(
-        int(p.name) for p in self._directory.glob("*") if p.name.isdigit()
-      )
+      lambda: _steps_in(self._directory)
     )
     self._current: int | None = None
     self._pending: futures.Future[None] | None = None
@@ -225,6 +223,21 @@ class Checkpoints:
     self._steps.remove(step)
     path = self._path(step)
     processes.from_main(lambda: _rename_unusable(path, damage))
+
+
+def last_step(directory: pathlib.Path) -> int | None:
+  """Returns the step that a run would continue from, or None.
+
+  Args:
+    directory: The folder of its `Checkpoints`, whose bytes are not looked at.
+  """
+  steps = _steps_in(directory)
+  sealed = [s for s in steps if seals.is_sealed(directory / f"{s}")]
+  return sealed[-1] if sealed else None
+
+
+def _steps_in(directory: pathlib.Path) -> list[int]:
+  return sorted(int(p.name) for p in directory.glob("*") if p.name.isdigit())
 
 
 def _delete(path: pathlib.Path) -> None:

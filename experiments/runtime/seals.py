@@ -19,6 +19,11 @@ def write(directory: pathlib.Path) -> None:
   metric_writer.write_json(directory / _SEAL, _digests(directory))
 
 
+def is_sealed(directory: pathlib.Path) -> bool:
+  """Whether `write` was called on a folder; its files are not looked at."""
+  return (directory / _SEAL).exists()
+
+
 def damage(directory: pathlib.Path) -> str | None:
   """Returns what is wrong with a sealed folder, or None.
 

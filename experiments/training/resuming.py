@@ -1,0 +1,91 @@
+"""Runs of one cell that were stopped: continued as they were, or not at all.
+
+A cell's folder is named by its settings. Started again with another batch size,
+data or seed, a run would begin anew in another folder, and what is saved would
+lie there unnoticed: so that is refused.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.runtime import checkpoints
+from experiments.runtime import locks
+from experiments.runtime import metric_writer
+from experiments.runtime import plain_trees
+from experiments.runtime import processes
+from experiments.training import cells
+
+
+def check(
+  config: ConfigDict, workdir: pathlib.Path, teachers: pathlib.Path
+) -> None:
+  """Raises ValueError if a run was stopped that this one would not continue.
+
+  It is one of the same column and row with other settings or another trial, of
+  which a state is saved: of its student, or of a teacher that is not finished.
+  Cells of a sweep do not count, nor does what another command works on.
+
+  Args:
+    config: A cell's config.
+    workdir: Where it is to be trained.
+    teachers: Folder of teachers.
+  """
+  message = processes.from_main(lambda: _refusal(config, workdir, teachers))
+  if message:
+    raise ValueError(message)
+
+
+def _refusal(
+  config: ConfigDict, workdir: pathlib.Path, teachers: pathlib.Path
+) -> str | None:
+  own = cells.cell_directory(workdir, config)
+  for path in sorted(own.parents[1].glob("*/trial*/config.json")):
+    digest, trial = path.parts[-3:-1]
+    if path.with_name("result.json").exists() or digest in _swept(workdir):
+      continue
+    other = ConfigDict(metric_writer.read_json(path))
+    student = workdir / "checkpoints" / cells.digest([f"{digest}/{trial}"])
+    teacher = teachers / cells.teacher_digest(other)
+    for held, saved, fields in (
+      (student, student, _cell_fields),
+      (teacher, teacher / "checkpoints", cells.teacher_fields),
+    ):
+      step = checkpoints.last_step(saved)
+      found = _differences(fields(other), fields(config))
+      if step is not None and found and not _in_work(held):
+        return (
+          f"{workdir} holds an unfinished run of {config.column}/"
+          f"{cells.row_name(config)} with other settings, saved at step {step}:"
+          f" {'; '.join(found)}. Give the old values to continue it, use "
+          f"another --workdir, or delete {saved} to start over."
+        )
+  return None
+
+
+def _swept(workdir: pathlib.Path) -> list[str]:
+  """Digests of the cells of the sweep in a workdir."""
+  path = workdir / "sweep.json"
+  return metric_writer.read_json(path)["digests"] if path.exists() else []
+
+
+def _cell_fields(config: ConfigDict) -> dict[str, Any]:
+  return cells.cell_fields(config) | {"trial": config.trial}
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+  """What differs in two sets of fields, as JSON has them."""
+  flat = [
+    plain_trees.flat(json.loads(json.dumps(fields))) for fields in (there, here)
+  ]
+  return plain_trees.differences(*flat)
+
+
+def _in_work(folder: pathlib.Path) -> bool:
+  try:
+    with locks.exclusive(folder):
+      return False
+  except locks.Held:
+    return True

@@ -1,0 +1,132 @@
+"""Runs that were stopped are continued as they were, or not at all."""
+
+import contextlib
+import os
+import signal
+
+import pytest
+
+from experiments.runtime import checkpoints
+from experiments.runtime import locks
+from experiments.runtime.interrupts import Interrupted
+from experiments.runtime.metric_writer import write_json
+from experiments.training import cells
+from experiments.training import resuming
+from experiments.training import runs
+from tests import tiny
+
+
+def stopped(workdir, what):
+  """Stops a run when step 4 of "teachers" or of its student is saved."""
+  save = checkpoints.Checkpoints.save
+
+  def save_and_interrupt(self, step, state):
+    save(self, step, state)
+    if step == 4 and self._directory.is_relative_to(workdir / what):
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(checkpoints.Checkpoints, "save", save_and_interrupt)
+    with pytest.raises(Interrupted, match="step 4 is saved"):
+      runs.run_cells([tiny.config()], workdir)
+  return workdir
+
+
+@pytest.fixture(scope="module")
+def of_student(tmp_path_factory):
+  return stopped(tmp_path_factory.mktemp("student"), "checkpoints")
+
+
+@pytest.fixture(scope="module")
+def of_teacher(tmp_path_factory):
+  return stopped(tmp_path_factory.mktemp("teacher"), "teachers")
+
+
+def check(workdir, changes=()):
+  config = tiny.config()
+  config.update_from_flattened_dict(dict(changes))
+  resuming.check(config, workdir, workdir / "teachers")
+
+
+def refusal(workdir, changes):
+  with pytest.raises(ValueError, match="unfinished run") as caught:
+    check(workdir, changes)
+  return str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("changes", "differences"),
+  [
+    ({"student.batch_size": 32}, "student.batch_size is 25 there and 32 here"),
+    ({"trial": 3}, "trial is 0 there and 3 here"),
+    (
+      {"data.num_labelled": 50, "loss.temperature": 2.5},
+      "data.num_labelled is 0 there and 50 here; "
+      "loss.temperature is 2.0 there and 2.5 here",
+    ),
+    ({"teacher.seed": 1}, "teacher.seed is 0 there and 1 here"),
+  ],
+)
+def test_other_settings_are_refused_by_name(of_student, changes, differences):
+  (saved,) = (of_student / "checkpoints").iterdir()
+  assert refusal(of_student, changes) == (
+    f"{of_student} holds an unfinished run of split0/lelp with other settings, "
+    f"saved at step 4: {differences}. Give the old values to continue it, use "
+    f"another --workdir, or delete {saved} to start over."
+  )
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {},
+    {
+      "profile": "1:2",
+      "loggers": "wandb",
+      "mesh.teacher": "fsdp",
+      "teacher.outputs": "cached",
+      "data.data_dir": "elsewhere",
+      "title": "Another",
+    },
+    {"method": "vanilla", "trial": 1},
+    {"column": "split1", "trial": 1},
+    {"row": "mine", "trial": 1},
+  ],
+)
+def test_the_same_run_and_other_rows_are_not(of_student, changes):
+  check(of_student, changes)
+
+
+def test_a_teacher_in_training_is_a_part_of_the_run(of_teacher):
+  check(of_teacher, {"student.batch_size": 32, "trial": 1})
+  message = refusal(of_teacher, {"teacher.batch_size": 32, "trial": 1})
+  (saved,) = of_teacher.glob("teachers/*/checkpoints")
+  assert "saved at step 4: teacher.batch_size is 100 there and 32 " in message
+  assert f"delete {saved} to start over" in message
+  assert "trial" not in message
+
+
+@contextlib.contextmanager
+def file(path, content):
+  write_json(path, content)
+  yield
+  path.unlink()
+
+
+def test_what_is_finished_swept_or_in_work_is_no_obstacle(of_student):
+  changes = {"trial": 1}
+  digest = cells.cell_digest(tiny.config())
+  (saved,) = (of_student / "checkpoints").iterdir()
+  (cell,) = of_student.glob(f"cells/split0/lelp/{digest}/trial0")
+  for there in (
+    file(cell / "result.json", {}),
+    file(of_student / "sweep.json", {"digests": [digest]}),
+    locks.exclusive(saved),
+  ):
+    with there:
+      check(of_student, changes)
+  with file(of_student / "sweep.json", {"digests": []}):
+    refusal(of_student, changes)
+  # A checkpoint that was not finished cannot be continued either.
+  (saved / "4" / "seal.json").unlink()
+  check(of_student, changes)
