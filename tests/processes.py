@@ -18,6 +18,13 @@ jax.distributed.shutdown()
 """
 
 
+def free_port() -> int:
+  """A port of this machine that nobody listens on."""
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    return free.getsockname()[1]
+
+
 def start_together(
   body: str, *, count: int, devices: int
 ) -> list[subprocess.Popen[str]]:
@@ -28,9 +35,7 @@ def start_together(
     count: Number of processes.
     devices: Number of virtual devices of each.
   """
-  with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
+  port = free_port()
   return [
     subprocess.Popen(
       [
