@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 
+import numpy as np
 import pytest
 
 from experiments.runtime import checkpoints
@@ -13,33 +14,40 @@ from experiments.runtime.metric_writer import write_json
 from experiments.training import cells
 from experiments.training import resuming
 from experiments.training import runs
+from experiments.training import sweeping
 from tests import tiny
 
 
-def stopped(workdir, what):
-  """Stops a run when step 4 of "teachers" or of its student is saved."""
+@pytest.fixture
+def of_student(tmp_path):
+  """What a run leaves that was stopped when step 4 was saved.
+
+  The tests of the commands stop one in earnest.
+  """
+  config = tiny.config()
+  (stack,) = cells.stacks([config])
+  cell = cells.cell_directory(tmp_path, config)
+  write_json(cell / "config.json", cells.plain(config))
+  folder = sweeping.checkpoint_directory(tmp_path, stack)
+  with checkpoints.Checkpoints(folder, fingerprint={}) as saved:
+    saved.save(4, {"step": np.int32(4)})
+  return tmp_path
+
+
+@pytest.fixture
+def of_teacher(tmp_path):
+  """A run that was stopped when step 4 of its teacher was saved."""
   save = checkpoints.Checkpoints.save
 
   def save_and_interrupt(self, step, state):
     save(self, step, state)
-    if step == 4 and self._directory.is_relative_to(workdir / what):
-      os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(checkpoints.Checkpoints, "save", save_and_interrupt)
-    with pytest.raises(Interrupted, match="step 4 is saved"):
-      runs.run_cells([tiny.config()], workdir)
-  return workdir
-
-
-@pytest.fixture(scope="module")
-def of_student(tmp_path_factory):
-  return stopped(tmp_path_factory.mktemp("student"), "checkpoints")
-
-
-@pytest.fixture(scope="module")
-def of_teacher(tmp_path_factory):
-  return stopped(tmp_path_factory.mktemp("teacher"), "teachers")
+    with pytest.raises(Interrupted, match="step 4 is saved in .*teachers"):
+      runs.run_cells([tiny.config()], tmp_path)
+  return tmp_path
 
 
 def check(workdir, changes=()):
