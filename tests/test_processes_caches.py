@@ -1,7 +1,6 @@
 """A teacher's outputs, cached by two processes and by one."""
 
 import os
-import pathlib
 import shutil
 import signal
 import subprocess

@@ -45,7 +45,7 @@ def of_teacher(tmp_path):
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(checkpoints.Checkpoints, "save", save_and_interrupt)
-    with pytest.raises(Interrupted, match="step 4 is saved in .*teachers"):
+    with pytest.raises(Interrupted, match=r"step 4 is saved in .*teachers"):
       runs.run_cells([tiny.config()], tmp_path)
   return tmp_path
 

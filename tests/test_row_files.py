@@ -14,6 +14,7 @@ from experiments.runtime import processes as processes_lib
 from experiments.runtime import row_files
 from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
+from tests import disks
 from tests import processes
 
 ORIGIN = {"teacher": {"parameters": "abc"}, "jax": "0.10"}
@@ -108,17 +109,31 @@ def test_an_interrupt_is_answered_after_a_whole_part(tmp_path):
 
 
 def test_a_full_disk_keeps_what_is_finished(tmp_path):
-  def full(start, stop, fixed):
+  # A page a row: on a disk, what is not written yet takes no room.
+  array = jax.ShapeDtypeStruct((13, 1024), np.float32)
+  wide = row_files.Content(ORIGIN, {"rows": array}, BOUNDS)
+  asked = []
+
+  def compute(start, stop, fixed):
+    asked.append(start)
+    return {"rows": np.full((stop - start, 1024), start)}
+
+  def filling(start, stop, fixed):
     if start == 8:
-      raise OSError(28, "No space left on device")
+      fillers.append(disks.fill(disk))
     return compute(start, stop, fixed)
 
-  compute = Counted()
-  with pytest.raises(OSError, match="No space left"):
-    load(tmp_path, full)
-  load(tmp_path, compute)
-  assert len(compute.asked) == 4
-  assert_whole(tmp_path)
+  fillers = []
+  with disks.small_disk(tmp_path / "disk", "200k") as disk:
+    with pytest.raises(OSError, match="No space left") as caught:
+      row_files.load_or_compute(disk / "rows", wide, filling)
+    assert caught.value.filename == str(disk / "rows" / "rows.npy")
+    fillers.pop().unlink()
+    found, _ = row_files.load_or_compute(disk / "rows", wide, compute)
+    assert asked == [0, 4, 8, 8, 10]
+    expected = np.repeat(BOUNDS[:-1], np.diff(BOUNDS))
+    np.testing.assert_array_equal(found["rows"][:, -1], expected)
+    del found  # Or the disk is in use.
 
 
 @pytest.mark.parametrize("half", [False, True])

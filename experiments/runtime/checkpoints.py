@@ -3,6 +3,7 @@
 The only file that imports Orbax. Importing it costs 0.25 s on top of JAX.
 """
 
+import errno
 import functools
 import json
 import os
@@ -179,6 +180,8 @@ class Checkpoints:
       self._current = None
       before = f"step {self._steps[-1]}" if self._steps else "nothing"
       reason = str(error or "in another process").strip().partition("\n")[0]
+      full = os.strerror(errno.ENOSPC)
+      reason = full if full in reason else reason
       raise OSError(
         f"checkpoint {failed} could not be written ({reason}); {before} is "
         "kept from before. Make room if the disk is full; the same command "

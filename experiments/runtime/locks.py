@@ -96,7 +96,7 @@ def _sign(file: IO[bytes], text: str) -> None:
     file.write(text.encode())
 
 
-def _is_there(file: IO[str], path: pathlib.Path) -> bool:
+def _is_there(file: IO[bytes], path: pathlib.Path) -> bool:
   try:
     return fcntl is None or os.path.samestat(
       os.fstat(file.fileno()), path.stat()

@@ -150,9 +150,7 @@ def _begin(
   return False
 
 
-def _check_same(
-  folder: pathlib.Path, content: Content, finished: bool
-) -> None:
+def _check_same(folder: pathlib.Path, content: Content, finished: bool) -> None:
   """Raises ValueError, naming each field, if a folder is of something else."""
   state, name = "holds a part of", _REQUEST
   if finished:
@@ -226,7 +224,11 @@ def _compute_part(
   for name, array in content.arrays.items():
     rows = _checked(content, name, values[name], start, stop)
     # Plain writes: on a full disk a memory map ends the process.
-    with open(folder / f"{name}.npy", "r+b", opener=_synchronous) as file:
+    path = folder / f"{name}.npy"
+    with (
+      metric_writer.named(path),
+      open(path, "r+b", opener=_synchronous) as file,
+    ):
       offset = len(_header(array))
       file.seek(offset + start * (rows.nbytes // len(rows)))
       file.write(rows.tobytes())

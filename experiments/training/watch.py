@@ -153,9 +153,7 @@ class Watch:
     waited = self._feed.seconds_waited if self._feed else 0.0
     start = time.monotonic()
     with (
-      jax.profiler.trace(str(folder))
-      if folder
-      else contextlib.nullcontext()
+      jax.profiler.trace(str(folder)) if folder else contextlib.nullcontext()
     ):
       yield
     seconds = (time.monotonic() - start) / length
