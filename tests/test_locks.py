@@ -43,21 +43,19 @@ def test_what_a_killed_holder_left_is_overwritten(tmp_path):
 def test_waiting_ends_when_the_folder_is_free(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(locks, "_SECONDS_OF_SILENCE", 0.0)
   monkeypatch.setattr(locks, "_SECONDS_BETWEEN_LOOKS", 0.01)
-  held, stack = threading.Event(), []
+  held, free = threading.Event(), threading.Event()
 
   def hold():
     with locks.exclusive(tmp_path):
       held.set()
-      while not stack:
-        pass
+      free.wait()
 
   other = threading.Thread(target=hold)
   other.start()
   held.wait()
-  timer = threading.Timer(0.1, stack.append, ["free"])
-  timer.start()
+  threading.Timer(0.1, free.set).start()
   with locks.exclusive_run(tmp_path, Interrupts()):
-    assert stack
+    assert free.is_set()
   other.join()
   said = f"waiting for {ME}, which works in {tmp_path}.\n"
   assert capsys.readouterr().err == said
@@ -94,6 +92,9 @@ def test_a_command_that_waits_says_for_whom_and_can_be_stopped(tmp_path):
       stderr=subprocess.PIPE,
       text=True,
     )
+    # Or a command that says nothing is waited for without end.
+    watch = threading.Timer(200, process.kill)
+    watch.start()
     try:
       lines = iter(process.stderr.readline, "")
       told = next((line for line in lines if "waiting" in line), None)
@@ -101,6 +102,7 @@ def test_a_command_that_waits_says_for_whom_and_can_be_stopped(tmp_path):
       process.send_signal(signal.SIGTERM)
       _, error = process.communicate(timeout=60)
     finally:
+      watch.cancel()
       process.kill()
       process.communicate()
   assert process.returncode == 75

@@ -18,20 +18,23 @@ from experiments.training import sweeping
 from tests import tiny
 
 
-@pytest.fixture
-def of_student(tmp_path):
+def stopped(workdir, config):
   """What a run leaves that was stopped when step 4 was saved.
 
   The tests of the commands stop one in earnest.
   """
-  config = tiny.config()
   (stack,) = cells.stacks([config])
-  cell = cells.cell_directory(tmp_path, config)
+  cell = cells.cell_directory(workdir, config)
   write_json(cell / "config.json", cells.plain(config))
-  folder = sweeping.checkpoint_directory(tmp_path, stack)
+  folder = sweeping.checkpoint_directory(workdir, stack)
   with checkpoints.Checkpoints(folder, fingerprint={}) as saved:
     saved.save(4, {"step": np.int32(4)})
-  return tmp_path
+  return workdir
+
+
+@pytest.fixture
+def of_student(tmp_path):
+  return stopped(tmp_path, tiny.config())
 
 
 @pytest.fixture
@@ -112,6 +115,13 @@ def test_a_teacher_in_training_is_a_part_of_the_run(of_teacher):
   assert "saved at step 4: teacher.batch_size is 100 there and 32 " in message
   assert f"delete {saved} to start over" in message
   assert "trial" not in message
+
+
+def test_of_two_stopped_runs_each_is_continued(of_student):
+  stopped(of_student, tiny.config(trial=1))
+  check(of_student)
+  check(of_student, {"trial": 1})
+  refusal(of_student, {"trial": 2})
 
 
 @contextlib.contextmanager

@@ -42,27 +42,44 @@ def _refusal(
   config: ConfigDict, workdir: pathlib.Path, teachers: pathlib.Path
 ) -> str | None:
   own = cells.cell_directory(workdir, config)
+  if (own / "config.json").exists() and _states(config, own, workdir, teachers):
+    return None  # It is continued itself, whatever else was stopped.
   for path in sorted(own.parents[1].glob("*/trial*/config.json")):
-    digest, trial = path.parts[-3:-1]
-    if path.with_name("result.json").exists() or digest in _swept(workdir):
+    cell = path.parent
+    if (cell / "result.json").exists() or cell.parent.name in _swept(workdir):
       continue
     other = ConfigDict(metric_writer.read_json(path))
-    student = workdir / "checkpoints" / cells.digest([f"{digest}/{trial}"])
-    teacher = teachers / cells.teacher_digest(other)
-    for held, saved, fields in (
-      (student, student, _cell_fields),
-      (teacher, teacher / "checkpoints", cells.teacher_fields),
-    ):
-      step = checkpoints.last_step(saved)
+    for held, saved, fields in _states(other, cell, workdir, teachers):
       found = _differences(fields(other), fields(config))
-      if step is not None and found and not _in_work(held):
+      if found and not _in_work(held):
         return (
           f"{workdir} holds an unfinished run of {config.column}/"
-          f"{cells.row_name(config)} with other settings, saved at step {step}:"
-          f" {'; '.join(found)}. Give the old values to continue it, use "
-          f"another --workdir, or delete {saved} to start over."
+          f"{cells.row_name(config)} with other settings, saved at step "
+          f"{checkpoints.last_step(saved)}: {'; '.join(found)}. Give the old "
+          "values to continue it, use another --workdir, or delete "
+          f"{saved} to start over."
         )
   return None
+
+
+def _states(
+  config: ConfigDict,
+  cell: pathlib.Path,
+  workdir: pathlib.Path,
+  teachers: pathlib.Path,
+) -> list[tuple[pathlib.Path, pathlib.Path, Any]]:
+  """What is saved of a run that is not finished.
+
+  The folder that is held in work, that of the states, and what these depend on.
+  """
+  digest, trial = cell.parts[-2:]
+  student = workdir / "checkpoints" / cells.digest([f"{digest}/{trial}"])
+  teacher = teachers / cells.teacher_digest(config)
+  states = (
+    (student, student, _cell_fields),
+    (teacher, teacher / "checkpoints", cells.teacher_fields),
+  )
+  return [x for x in states if checkpoints.last_step(x[1]) is not None]
 
 
 def _swept(workdir: pathlib.Path) -> list[str]:
