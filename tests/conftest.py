@@ -45,7 +45,6 @@ _FAST_COMPILATION = (
   "test_processes_runs",
   "test_paper_smoke",
   "test_resnet",
-  "test_resuming",
   "test_subclass_pages",
   "test_stacked_sweep",
   "test_train_step",

@@ -1,19 +1,15 @@
 """Runs that were stopped are continued as they were, or not at all."""
 
 import contextlib
-import os
-import signal
 
 import numpy as np
 import pytest
 
 from experiments.runtime import checkpoints
 from experiments.runtime import locks
-from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.metric_writer import write_json
 from experiments.training import cells
 from experiments.training import resuming
-from experiments.training import runs
 from experiments.training import sweeping
 from tests import tiny
 
@@ -35,22 +31,6 @@ def stopped(workdir, config):
 @pytest.fixture
 def of_student(tmp_path):
   return stopped(tmp_path, tiny.config())
-
-
-@pytest.fixture
-def of_teacher(tmp_path):
-  """A run that was stopped when step 4 of its teacher was saved."""
-  save = checkpoints.Checkpoints.save
-
-  def save_and_interrupt(self, step, state):
-    save(self, step, state)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(checkpoints.Checkpoints, "save", save_and_interrupt)
-    with pytest.raises(Interrupted, match=r"step 4 is saved in .*teachers"):
-      runs.run_cells([tiny.config()], tmp_path)
-  return tmp_path
 
 
 def check(workdir, changes=()):
@@ -106,15 +86,6 @@ def test_other_settings_are_refused_by_name(of_student, changes, differences):
 )
 def test_the_same_run_and_other_rows_are_not(of_student, changes):
   check(of_student, changes)
-
-
-def test_a_teacher_in_training_is_a_part_of_the_run(of_teacher):
-  check(of_teacher, {"student.batch_size": 32, "trial": 1})
-  message = refusal(of_teacher, {"teacher.batch_size": 32, "trial": 1})
-  (saved,) = of_teacher.glob("teachers/*/checkpoints")
-  assert "saved at step 4: teacher.batch_size is 100 there and 32 " in message
-  assert f"delete {saved} to start over" in message
-  assert "trial" not in message
 
 
 def test_of_two_stopped_runs_each_is_continued(of_student):
