@@ -1,6 +1,7 @@
 """What the commands share: flags, and errors as one line and an exit code."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import sys
@@ -19,6 +20,7 @@ from experiments.runtime import metric_writer
 from experiments.runtime import storage
 from experiments.runtime.interrupts import EXIT_INTERRUPTED
 from experiments.runtime.interrupts import Interrupted
+from experiments.runtime.quiet import quiet
 
 # What users can cause; anything else is a defect and keeps its traceback.
 _USER_ERRORS = (ValueError, FileNotFoundError, FloatingPointError, OSError)
@@ -167,8 +169,9 @@ def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every step it takes.
   code, patience = 1, _PATIENCE_AFTER_ERRORS
   try:
-    connect()
-    yield
+    with quiet():
+      connect()
+      yield
     code, patience = 0, _PATIENCE
   except Interrupted as stop:
     print(stop, file=sys.stderr)
@@ -180,7 +183,9 @@ def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
     if distributed.is_lost(error):
       print(f"error: {distributed.LOST}", file=sys.stderr)
     elif isinstance(error, _USER_ERRORS):
-      print(f"error: {error}", file=sys.stderr)
+      full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+      hint = ". Make room; the same command then continues." * full
+      print(f"error: {error}{hint}", file=sys.stderr)
     else:
       traceback.print_exc()
   if not distributed.leave(patience):

@@ -3,13 +3,15 @@ r"""Trains one cell: its teacher if there is none yet, then its student.
   python -m experiments.main \
     --config=experiments/configs/quickstart.py:method=lelp --workdir=runs/one
 
-Interrupted and started again it continues from its last checkpoint.
+Interrupted and started again it continues from its last checkpoint; with other
+settings it refuses to begin anew beside what is saved.
 """
 
 from absl import flags
 
 from experiments import commands
 from experiments.runtime import processes
+from experiments.training import resuming
 from experiments.training import runs
 
 _CONFIG = commands.config_flag()
@@ -24,11 +26,15 @@ def main(argv: list[str]) -> None:
   """Trains the cell that the flags describe."""
   commands.no_arguments(argv)
   with commands.reported(_CONNECT):
+    workdir = commands.folder(_WORKDIR.value)
+    teachers = commands.folder(_TEACHERS.value) or workdir / "teachers"
+    states = commands.checkpoint_folder(_CHECKPOINTS.value)
+    resuming.check(_CONFIG.value, workdir, teachers, states)
     (folder,) = runs.run_cells(
       [_CONFIG.value],
-      commands.folder(_WORKDIR.value),
-      teacher_directory=commands.folder(_TEACHERS.value),
-      checkpoint_directory=commands.checkpoint_folder(_CHECKPOINTS.value),
+      workdir,
+      teacher_directory=teachers,
+      checkpoint_directory=states,
     )
     if processes.is_main_process():
       commands.print_result(folder)

@@ -42,6 +42,7 @@ _FAST_COMPILATION = (
   "test_models",
   "test_nonfinite",
   "test_processes_agree",
+  "test_processes_caches",
   "test_processes_runs",
   "test_paper_smoke",
   "test_resnet",

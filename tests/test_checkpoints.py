@@ -185,7 +185,7 @@ def test_a_failed_write_is_reported(tmp_path, monkeypatch):
   saved.save(2, state_at(2))
   # Whatever comes next hears of it.
   with pytest.raises(
-    OSError, match=r"/2 could not be written \(RESOURCE_EXHAUSTED: No space "
+    OSError, match=r"/2 could not be written \(No space left on device\);"
   ) as caught:
     saved.save(3, state_at(3))
   assert "step 1 is kept" in str(caught.value)

@@ -90,7 +90,7 @@ def test_what_another_holds_is_left_to_it_and_then_looked_at_again(
   release, taken = threading.Event(), threading.Event()
 
   def hold():
-    with locks.exclusive(held, wait=False):
+    with locks.exclusive(held):
       taken.set()
       release.wait()
 

@@ -230,6 +230,18 @@ class Checkpoints:
     self._on_main(lambda: _rename_unusable(path, damage))
 
 
+def last_step(directory: PathLike) -> int | None:
+  """Returns the step that a run would continue from, or None.
+
+  Args:
+    directory: The folder of its `Checkpoints`, whose bytes are not looked at.
+  """
+  path = storage.folder(directory)
+  with storage.reached(path):
+    sealed = [s for s in _steps_in(path) if seals.is_sealed(path / f"{s}")]
+  return max(sealed, default=None)
+
+
 def _steps_in(directory: epath.Path) -> list[int]:
   """Returns the steps whose folders are there and not in the middle of a write.
 

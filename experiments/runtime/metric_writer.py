@@ -1,10 +1,12 @@
 """Numbers on disk: metrics as JSON lines, results as JSON files."""
 
+import contextlib
 import json
 import math
 import os
 import pathlib
 import time
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 from typing import Self
@@ -66,19 +68,36 @@ class MetricWriter:
       if name in metrics:
         raise ValueError(f"the metric {name!r} must be called something else.")
       metrics[name] = _number(name, value)
-    self._file.write(_line(metrics))
-    self._file.flush()
+    with named(self._file.name):
+      self._file.write(_line(metrics))
+      self._file.flush()
 
   def close(self) -> None:
     """Closes the file; twice does no harm."""
     if self._file is not None:
-      self._file.close()
+      with named(self._file.name):
+        self._file.close()
 
   def __enter__(self) -> Self:
     return self
 
   def __exit__(self, *_: object) -> None:
     self.close()
+
+
+@contextlib.contextmanager
+def named(path: PathLike) -> Iterator[None]:
+  """Names a file in the errors of writing to it, which do not by themselves.
+
+  Args:
+    path: The file.
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.errno is not None and error.filename is None:
+      error.filename = os.fspath(path)
+    raise
 
 
 def read_metrics(path: PathLike) -> list[dict[str, Any]]:
@@ -178,7 +197,10 @@ def _replace(path: pathlib.Path | epath.Path, text: str) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
-    with temporary.open("w", encoding="utf-8") as file:
+    with (
+      named(path),
+      temporary.open("w", encoding="utf-8") as file,
+    ):
       file.write(text)
       file.flush()
       # Else a crash of the machine can leave the new name and no contents.

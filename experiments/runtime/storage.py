@@ -6,6 +6,7 @@ all; several of them cannot be renamed or deleted in one go.
 """
 
 import contextlib
+import errno
 import importlib.util
 import logging
 import os
@@ -148,6 +149,9 @@ def reason(path: epath.Path, error: BaseException) -> str:
   lines = str(error).strip().splitlines() or [type(error).__name__]
   # Below its address are the bucket's own words, and codes after them.
   line = lines[len(lines) > 1 and lines[0].startswith("Forbidden")]
+  full = os.strerror(errno.ENOSPC)
+  if full in line:
+    return full
   return re.sub(r"( \[\w+(\[\d+\])?='.*|, \d{3})$", "", line).rstrip(".")
 
 

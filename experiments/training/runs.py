@@ -18,9 +18,9 @@ from experiments.runtime import metric_writer
 from experiments.runtime import processes
 from experiments.runtime import storage
 from experiments.runtime import students
-from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
 from experiments.runtime.interrupts import interrupts
+from experiments.runtime.interrupts import stop_if_asked
 from experiments.training import cached_examples
 from experiments.training import cells
 from experiments.training import checks
@@ -79,6 +79,9 @@ def run_cells(
       for stack in stacks:
         if _teacher_key(stack.configs[0]) == key:
           checks.check(stack.configs, splits)
+      if len(configs) == 1:  # The teacher's training is a part of its run.
+        folder = cells.cell_directory(workdir, config)
+        processes.from_main(lambda: _begin([folder], [config]))
       return teacher_lib.load_or_train(config, splits, teachers, signals)
 
     def run(stack: cells.Stack, label: str) -> None:
@@ -88,11 +91,11 @@ def run_cells(
         # Before hours of work, not after them.
         processes.from_main(lambda: storage.check(states))
       teacher = load_teacher(_teacher_key(stack.configs[0]))
-      _stop_if_asked(signals, "the teacher is finished")
+      stop_if_asked(signals, "the teacher is finished")
       _run_stack(stack, teacher, workdir, states, label, signals)
 
     sweeping.run_unfinished(
-      stacks, workdir, run, functools.partial(_stop_if_asked, signals)
+      stacks, workdir, run, functools.partial(stop_if_asked, signals)
     )
   return [cells.cell_directory(workdir, config) for config in configs]
 
@@ -135,12 +138,6 @@ def check(configs: Sequence[ConfigDict]) -> None:
   models = [fields for c in configs for fields in (c.teacher, c.student)]
   for fields in {id(fields): fields for fields in models}.values():
     recipe.check(cells.plain(fields))
-
-
-def _stop_if_asked(signals: Interrupts, saved: str) -> None:
-  if processes.any_process(signals.requested is not None):
-    name = signals.requested or "a signal to another process"
-    raise Interrupted(name, saved)
 
 
 def load_splits(

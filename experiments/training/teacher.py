@@ -77,6 +77,7 @@ def load_or_train(
   Raises:
     Interrupted: On SIGINT or SIGTERM, after saving.
   """
+  signals = signals or Interrupts()
   digest = cells.teacher_digest(config)
   folder = directory / digest
   if config.teacher.reads != "embeddings":
@@ -87,10 +88,10 @@ def load_or_train(
   )
   parts = [folder / "parameters", folder / "result.json"]
   # Another process that shares the folder may be training it: wait for that.
-  with locks.exclusive_run(folder):
+  with locks.exclusive_run(folder, signals):
     if not processes.from_main(lambda: all(part.exists() for part in parts)):
       label = f"teacher of {config.column}"
-      _train(own, job, splits, folder, label, signals or Interrupts())
+      _train(own, job, splits, folder, label, signals)
   states = jax.eval_shape(
     functools.partial(job.program.init, sizes=job.sizes), job.trials
   )
