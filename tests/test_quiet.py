@@ -41,5 +41,5 @@ def test_a_full_disk_is_one_line_with_what_to_do(capsys):
     raise OSError(errno.ENOSPC, "No space left on device", "/runs/a.json")
   assert capsys.readouterr().err == (
     "error: [Errno 28] No space left on device: '/runs/a.json'. Make room; the "
-    "same command then continues.\n"
+    "same command continues.\n"
   )

@@ -184,8 +184,7 @@ class Checkpoints:
       reason = full if full in reason else reason
       raise OSError(
         f"checkpoint {failed} could not be written ({reason}); {before} is "
-        "kept from before. Make room if the disk is full; the same command "
-        "then continues."
+        "kept from before."
       ) from error
     while len(self._steps) > self._keep:
       old = self._path(self._steps.pop(0))
