@@ -26,10 +26,11 @@ def main(argv: list[str]) -> None:
   commands.no_arguments(argv)
   with commands.reported(_CONNECT):
     workdir = commands.folder(_WORKDIR.value)
-    teachers = commands.folder(_TEACHERS.value) or workdir / "teachers"
-    resuming.check(_CONFIG.value, workdir, teachers)
+    resuming.check(_CONFIG.value, workdir)
     (folder,) = runs.run_cells(
-      [_CONFIG.value], workdir, teacher_directory=teachers
+      [_CONFIG.value],
+      workdir,
+      teacher_directory=commands.folder(_TEACHERS.value),
     )
     if processes.is_main_process():
       commands.print_result(folder)

@@ -36,7 +36,7 @@ def of_student(tmp_path):
 def check(workdir, changes=()):
   config = tiny.config()
   config.update_from_flattened_dict(dict(changes))
-  resuming.check(config, workdir, workdir / "teachers")
+  resuming.check(config, workdir)
 
 
 def refusal(workdir, changes):
