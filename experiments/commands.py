@@ -24,6 +24,7 @@ from experiments.runtime.quiet import quiet
 
 # What users can cause; anything else is a defect and keeps its traceback.
 _USER_ERRORS = (ValueError, FileNotFoundError, FloatingPointError, OSError)
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # Of a disk, or a user's part of it.
 # Seconds to wait for the other processes: they may still write, or never come.
 _PATIENCE, _PATIENCE_AFTER_ERRORS = 600.0, 5.0
 
@@ -183,9 +184,10 @@ def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
     if distributed.is_lost(error):
       print(f"error: {distributed.LOST}", file=sys.stderr)
     elif isinstance(error, _USER_ERRORS):
-      full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-      hint = ". Make room; the same command then continues." * full
-      print(f"error: {error}{hint}", file=sys.stderr)
+      text = str(error)
+      if any(os.strerror(number) in text for number in _FULL):
+        text = f"{text.rstrip('.')}. Make room; the same command continues."
+      print(f"error: {text}", file=sys.stderr)
     else:
       traceback.print_exc()
   if not distributed.leave(patience):

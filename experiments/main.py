@@ -27,13 +27,12 @@ def main(argv: list[str]) -> None:
   commands.no_arguments(argv)
   with commands.reported(_CONNECT):
     workdir = commands.folder(_WORKDIR.value)
-    teachers = commands.folder(_TEACHERS.value) or workdir / "teachers"
     states = commands.checkpoint_folder(_CHECKPOINTS.value)
-    resuming.check(_CONFIG.value, workdir, teachers, states)
+    resuming.check(_CONFIG.value, workdir, states)
     (folder,) = runs.run_cells(
       [_CONFIG.value],
       workdir,
-      teacher_directory=teachers,
+      teacher_directory=commands.folder(_TEACHERS.value),
       checkpoint_directory=states,
     )
     if processes.is_main_process():

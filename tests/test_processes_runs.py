@@ -191,7 +191,7 @@ def test_a_run_on_a_full_disk_ends_in_one_line_and_continues(
     *_, line = server.said().splitlines()
     assert line.startswith("error: ")
     assert "No space left on device" in line
-    assert "; the same command then continues." in line
+    assert line.endswith(". Make room; the same command continues.")
     assert not list(workdir.glob("cells/**/result.json"))
     saved = checkpoints.last_step(next(workdir.glob("checkpoints/*")))
     assert saved >= 3 * CHUNK

@@ -31,7 +31,7 @@ def test_what_is_raised_as_well_is_not_printed(caplog, monkeypatch):
     unraisable(RuntimeError("Event loop is closed"))
     unraisable(RuntimeError("another"))
   logged("/site-packages/orbax/checkpoint/futures.py", 40, "afterwards")
-  assert caplog.messages == ["a warning", "ours", "afterwards"]
+  assert caplog.messages == ["a warning", "ours"]
   assert [str(x.exc_value) for x in seen] == ["another"]
   assert sys.unraisablehook is hook
 
@@ -41,5 +41,5 @@ def test_a_full_disk_is_one_line_with_what_to_do(capsys):
     raise OSError(errno.ENOSPC, "No space left on device", "/runs/a.json")
   assert capsys.readouterr().err == (
     "error: [Errno 28] No space left on device: '/runs/a.json'. Make room; the "
-    "same command then continues.\n"
+    "same command continues.\n"
   )

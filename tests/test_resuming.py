@@ -36,7 +36,7 @@ def of_student(tmp_path):
 def check(workdir, changes=()):
   config = tiny.config()
   config.update_from_flattened_dict(dict(changes))
-  resuming.check(config, workdir, workdir / "teachers")
+  resuming.check(config, workdir)
 
 
 def refusal(workdir, changes):
@@ -101,9 +101,8 @@ def test_states_elsewhere_are_looked_at_there(of_student, tmp_path_factory):
   saved = saved.rename(far / saved.name)
   (of_student / "checkpoints").rmdir()
   config = tiny.config(trial=1)
-  teachers = of_student / "teachers"
   with pytest.raises(ValueError, match=f"at step 4: .* or delete {saved} to"):
-    resuming.check(config, of_student, teachers, far)
+    resuming.check(config, of_student, far)
   assert not (of_student / "checkpoints").exists()
 
 

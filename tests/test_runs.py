@@ -61,14 +61,14 @@ def test_a_half_trained_teacher_is_continued_by_another_cell(
     with pytest.raises(Interrupted, match="step 4"):
       runs.run_cells([config], tmp_path)
   # The teacher is a part of the run, and nothing of the student is saved yet.
-  teachers = tmp_path / "teachers"
   config.student.batch_size, config.trial = 32, 1
-  resuming.check(config, tmp_path, teachers)
+  resuming.check(config, tmp_path)
   config.teacher.batch_size = 32
-  with pytest.raises(
-    ValueError, match=r"step 4: teacher\.batch_size is 100 there and 32 here\. "
-  ):
-    resuming.check(config, tmp_path, teachers)
+  message = r"step 4: teacher\.batch_size is 100 there and 32 here\. "
+  with pytest.raises(ValueError, match=message):
+    resuming.check(config, tmp_path)
+  config.method = "lelp"
+  resuming.check(config, tmp_path)
   other = tiny.config("lelp")
   other.loss.temperature = 4.0
   (folder,) = runs.run_cells([other], tmp_path)

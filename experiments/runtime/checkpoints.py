@@ -184,8 +184,7 @@ class Checkpoints:
       reason = storage.reason(failed, error) if error else "in another process"
       raise OSError(
         f"checkpoint {failed} could not be written ({reason}); {before} is "
-        f"kept from before. {storage.advice(failed)}; the same command then "
-        "continues."
+        f"kept from before.{storage.advice(failed)}"
       ) from error
     while len(self._steps) > self._keep:
       old = self._path(self._steps.pop(0))

@@ -62,9 +62,9 @@ def stop_if_asked(signals: Interrupts, saved: str) -> None:
 def interrupts() -> Iterator[Interrupts]:
   """Turns SIGINT and SIGTERM into a flag for as long as it is entered.
 
-  What can be saved is, before somebody acts on the flag, see `stop_if_asked`.
-  Who presses Ctrl-C twice does not want to wait for that: the second SIGINT
-  raises KeyboardInterrupt at once. Only the main thread receives signals, so in
+  A run looks at the flag where it has saved, see `stop_if_asked`. Who presses
+  Ctrl-C twice does not want to wait for that: the second SIGINT raises
+  KeyboardInterrupt at once. Only the main thread receives signals, so in
   another this does nothing.
 
   Yields:

@@ -22,12 +22,12 @@ def quiet() -> Iterator[None]:
     if str(unraised.exc_value) != "Event loop is closed":
       hook(unraised)
 
+  # For good: threads go on after the error that ends the run is reported.
   logger.addFilter(_is_news)
   sys.unraisablehook = unraisable
   try:
     yield
   finally:
-    logger.removeFilter(_is_news)
     sys.unraisablehook = hook
 
 

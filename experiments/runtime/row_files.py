@@ -101,7 +101,7 @@ def load_or_compute(
       checked, at about 1 GB a second), or a row is not finite.
   """
   signals = signals or Interrupts()
-  with locks.exclusive_run(folder, signals):
+  with metric_writer.named(folder), locks.exclusive_run(folder, signals):
     finished = processes.from_main(lambda: _begin(folder, content, fixed))
     with _together():
       _check_same(folder, content, finished)
@@ -224,11 +224,7 @@ def _compute_part(
   for name, array in content.arrays.items():
     rows = _checked(content, name, values[name], start, stop)
     # Plain writes: on a full disk a memory map ends the process.
-    path = folder / f"{name}.npy"
-    with (
-      metric_writer.named(path),
-      open(path, "r+b", opener=_synchronous) as file,
-    ):
+    with open(folder / f"{name}.npy", "r+b", opener=_synchronous) as file:
       offset = len(_header(array))
       file.seek(offset + start * (rows.nbytes // len(rows)))
       file.write(rows.tobytes())

@@ -138,7 +138,7 @@ def reached(path: epath.Path) -> Iterator[None]:
     if not in_bucket(path):
       raise
     raise OSError(
-      f"{path} cannot be used: {reason(path, error)}. {advice(path)}."
+      f"{path} cannot be used: {reason(path, error)}.{advice(path)}"
     ) from error
 
 
@@ -156,12 +156,12 @@ def reason(path: epath.Path, error: BaseException) -> str:
 
 
 def advice(path: epath.Path) -> str:
-  """What to do about it, without a stop at its end."""
+  """Returns a sentence on what to look at, with a blank before it."""
   if not in_bucket(path):
-    return "Make room if the disk is full"
+    return ""
   return (
-    "Look at the bucket's name, your rights to its objects, the credentials "
-    "(gcloud auth application-default login) and the network"
+    " Look at the bucket's name, your rights to its objects, the credentials "
+    "(gcloud auth application-default login) and the network."
   )
 
 

@@ -7,6 +7,7 @@ lie there unnoticed: so that is refused.
 
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -18,84 +19,77 @@ from experiments.runtime import plain_trees
 from experiments.runtime import processes
 from experiments.training import cells
 
+_Saved = tuple[pathlib.Path, pathlib.PurePath, dict[str, Any], dict[str, Any]]
+
 
 def check(
   config: ConfigDict,
   workdir: pathlib.Path,
-  teachers: pathlib.Path,
   checkpoint_directory: pathlib.PurePath | None = None,
 ) -> None:
   """Raises ValueError if a run was stopped that this one would not continue.
 
   It is one of the same column and row with other settings or another trial, of
-  which a state is saved: of its student, or of a teacher that is not finished.
-  Cells of a sweep do not count, nor does what another command works on.
+  which a state is saved: of its student, or of its teacher in this workdir.
+  What a sweep began does not count, nor does what another command works on.
 
   Args:
     config: A cell's config.
     workdir: Where it is to be trained.
-    teachers: Folder of teachers.
     checkpoint_directory: Where states of students are, if not in the workdir.
   """
-  folders = (workdir, teachers, checkpoint_directory or workdir / "checkpoints")
-  message = processes.from_main(lambda: _refusal(config, *folders))
+  states = checkpoint_directory or workdir / "checkpoints"
+  message = processes.from_main(lambda: _refusal(config, workdir, states))
   if message:
     raise ValueError(message)
 
 
 def _refusal(
-  config: ConfigDict,
-  workdir: pathlib.Path,
-  teachers: pathlib.Path,
-  students: pathlib.PurePath,
+  config: ConfigDict, workdir: pathlib.Path, states: pathlib.PurePath
 ) -> str | None:
-  folders = (workdir, teachers, students)
-  own = cells.cell_directory(workdir, config)
-  if (own / "config.json").exists() and _states(config, own, *folders):
+  found = [
+    (held, saved, step, _differences(there, here))
+    for held, saved, there, here in _unfinished(config, workdir, states)
+    if (step := checkpoints.last_step(saved)) is not None
+  ]
+  if not all(differences for *_, differences in found):
     return None  # It is continued itself, whatever else was stopped.
-  for path in sorted(own.parents[1].glob("*/trial*/config.json")):
-    cell = path.parent
-    if (cell / "result.json").exists() or cell.parent.name in _swept(workdir):
-      continue
-    other = ConfigDict(metric_writer.read_json(path))
-    for held, saved, fields in _states(other, cell, *folders):
-      found = _differences(fields(other), fields(config))
-      if found and not _in_work(held):
-        return (
-          f"{workdir} holds an unfinished run of {config.column}/"
-          f"{cells.row_name(config)} with other settings, saved at step "
-          f"{checkpoints.last_step(saved)}: {'; '.join(found)}. Give the old "
-          "values to continue it, use another --workdir, or delete "
-          f"{saved} to start over."
-        )
+  for held, saved, step, differences in found:
+    if not _in_work(held):
+      return (
+        f"{workdir} holds an unfinished run of {config.column}/"
+        f"{cells.row_name(config)} with other settings, saved at step {step}: "
+        f"{'; '.join(differences)}. Give the old values to continue it, use "
+        f"another --workdir, or delete {saved} to start over."
+      )
   return None
 
 
-def _states(
-  config: ConfigDict,
-  cell: pathlib.Path,
-  workdir: pathlib.Path,
-  teachers: pathlib.Path,
-  students: pathlib.PurePath,
-) -> list[tuple[pathlib.Path, pathlib.PurePath, Any]]:
-  """What is saved of a run that is not finished.
+def _unfinished(
+  config: ConfigDict, workdir: pathlib.Path, states: pathlib.PurePath
+) -> Iterator[_Saved]:
+  """Yields the runs of a column and a row that have no result.
 
-  The folder that is held in work, that of the states, and what these depend on.
+  Of students and of teachers: the folder that is held in work, that of the
+  states, what these depend on, and what the config has in its place.
   """
-  digest, trial = cell.parts[-2:]
-  stack = cells.digest([f"{digest}/{trial}"])
-  teacher = teachers / cells.teacher_digest(config)
-  states = (
-    (workdir / "checkpoints" / stack, students / stack, _cell_fields),
-    (teacher, teacher / "checkpoints", cells.teacher_fields),
-  )
-  return [x for x in states if checkpoints.last_step(x[1]) is not None]
-
-
-def _swept(workdir: pathlib.Path) -> list[str]:
-  """Digests of the cells of the sweep in a workdir."""
-  path = workdir / "sweep.json"
-  return metric_writer.read_json(path)["digests"] if path.exists() else []
+  row = cells.cell_directory(workdir, config).parents[1]
+  sweep = workdir / "sweep.json"
+  swept = metric_writer.read_json(sweep)["digests"] if sweep.exists() else []
+  for path in sorted(row.glob("*/*/config.json")):
+    digest, trial = path.parts[-3:-1]
+    if path.with_name("result.json").exists() or digest in swept:
+      continue
+    stack = cells.digest([f"{digest}/{trial}"])
+    held = workdir / "checkpoints" / stack
+    other = ConfigDict(metric_writer.read_json(path))
+    yield held, states / stack, _cell_fields(other), _cell_fields(config)
+  for path in sorted(workdir.glob("teachers/*/config.json")):
+    there, folder = metric_writer.read_json(path), path.parent
+    run = [config.column, cells.row_name(config)]
+    if there.pop("run", None) == run and not sweep.exists():
+      saved = folder / "checkpoints"
+      yield folder, saved, there, cells.teacher_fields(config)
 
 
 def _cell_fields(config: ConfigDict) -> dict[str, Any]:

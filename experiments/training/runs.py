@@ -79,9 +79,6 @@ def run_cells(
       for stack in stacks:
         if _teacher_key(stack.configs[0]) == key:
           checks.check(stack.configs, splits)
-      if len(configs) == 1:  # The teacher's training is a part of its run.
-        folder = cells.cell_directory(workdir, config)
-        processes.from_main(lambda: _begin([folder], [config]))
       return teacher_lib.load_or_train(config, splits, teachers, signals)
 
     def run(stack: cells.Stack, label: str) -> None:

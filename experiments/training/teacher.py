@@ -142,6 +142,7 @@ def load_or_train(
 def _as_cell(config: ConfigDict) -> ConfigDict:
   """A teacher is trained as a student is: from labels, without a teacher."""
   own = config.copy_and_resolve_references()
+  own.row = cells.row_name(config)
   plain = config.teacher.subclass.num_subclasses == 1
   own.method = "standard" if plain else "subclass_teacher"
   own.trial = config.teacher.seed
@@ -176,6 +177,8 @@ def _train(
 ) -> None:
   """Trains a teacher and writes its folder; result.json comes last."""
   fields = cells.teacher_fields(config)
+  # Who trains it: see `resuming`.
+  fields["run"] = [config.column, cells.row_name(config)]
   processes.from_main(
     lambda: metric_writer.write_json(folder / "config.json", fields)
   )
