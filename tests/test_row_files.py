@@ -275,7 +275,7 @@ def test_two_processes_share_the_work_and_one_reads_it(tmp_path):
   assert second[0] == [[[8, 10], [10, 13]], "done"]
   # One fails or is stopped: the other ends after the part that it is at.
   assert first[1] == [[[0, 4]], "another process failed, and says why."]
-  assert second[1] == [[], "[Errno 28] No space left on device"]
+  assert second[1] == [[], "[Errno 28] No space left on device: '/half'"]
   kept = "what is computed is kept in /half: run the same command again"
   assert first[2][0] == [[4, 8]]
   assert f"stopped by a signal to another process; {kept}" in first[2][1]
