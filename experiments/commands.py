@@ -1,6 +1,7 @@
 """What the commands share: flags, and errors as one line and an exit code."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import sys
@@ -16,11 +17,14 @@ from ml_collections import config_flags
 
 from experiments.runtime import distributed
 from experiments.runtime import metric_writer
+from experiments.runtime import storage
 from experiments.runtime.interrupts import EXIT_INTERRUPTED
 from experiments.runtime.interrupts import Interrupted
+from experiments.runtime.quiet import quiet
 
 # What users can cause; anything else is a defect and keeps its traceback.
 _USER_ERRORS = (ValueError, FileNotFoundError, FloatingPointError, OSError)
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # Of a disk, or a user's part of it.
 # Seconds to wait for the other processes: they may still write, or never come.
 _PATIENCE, _PATIENCE_AFTER_ERRORS = 600.0, 5.0
 
@@ -64,6 +68,16 @@ def teachers_flag() -> flags.FlagHolder[str | None]:
   )
 
 
+def checkpoints_flag() -> flags.FlagHolder[str | None]:
+  """Defines --checkpoint_dir."""
+  return flags.DEFINE_string(
+    "checkpoint_dir",
+    None,
+    "Where the states of unfinished stacks go: a folder, or gs://BUCKET/FOLDER "
+    "(extra `gcs`), for one workdir; by default `checkpoints` in the workdir.",
+  )
+
+
 def processes_flags() -> Callable[[], None]:
   """Defines --coordinator_address and what goes with it.
 
@@ -95,8 +109,32 @@ def processes_flags() -> Callable[[], None]:
 
 
 def folder(path: str | None) -> Any:
-  """A flag's folder as a path, None where it was not given."""
+  """A flag's folder as a path, None where it was not given.
+
+  Args:
+    path: The flag's value.
+
+  Raises:
+    ValueError: If it is a URL.
+  """
+  if path is not None and "://" in path:
+    raise ValueError(
+      f"{path} must be a folder of a file system, for its locks and for files "
+      "that grow; of a run only --checkpoint_dir may be in a bucket."
+    )
   return None if path is None else pathlib.Path(path).expanduser()
+
+
+def checkpoint_folder(path: str | None) -> Any:
+  """The value of --checkpoint_dir as a path, None where it was not given.
+
+  Args:
+    path: The flag's value.
+
+  Raises:
+    ValueError: If it is a URL of another kind, or what it needs is missing.
+  """
+  return None if path is None else storage.folder(os.path.expanduser(path))
 
 
 def no_arguments(argv: list[str]) -> None:
@@ -132,8 +170,9 @@ def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every step it takes.
   code, patience = 1, _PATIENCE_AFTER_ERRORS
   try:
-    connect()
-    yield
+    with quiet():
+      connect()
+      yield
     code, patience = 0, _PATIENCE
   except Interrupted as stop:
     print(stop, file=sys.stderr)
@@ -145,7 +184,10 @@ def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
     if distributed.is_lost(error):
       print(f"error: {distributed.LOST}", file=sys.stderr)
     elif isinstance(error, _USER_ERRORS):
-      print(f"error: {error}", file=sys.stderr)
+      text = str(error)
+      if any(os.strerror(number) in text for number in _FULL):
+        text = f"{text.rstrip('.')}. Make room; the same command continues."
+      print(f"error: {text}", file=sys.stderr)
     else:
       traceback.print_exc()
   if not distributed.leave(patience):

@@ -28,6 +28,7 @@ from experiments.training import table
 _CONFIG = commands.config_flag()
 _WORKDIR = commands.workdir_flag()
 _TEACHERS = commands.teachers_flag()
+_CHECKPOINTS = commands.checkpoints_flag()
 _CONNECT = commands.processes_flags()
 _ONLY = flags.DEFINE_list(
   "only",
@@ -77,6 +78,7 @@ def main(argv: list[str]) -> None:
       configs,
       workdir,
       teacher_directory=commands.folder(_TEACHERS.value),
+      checkpoint_directory=commands.checkpoint_folder(_CHECKPOINTS.value),
     )
     if processes.is_main_process():
       print(f"All {len(configs)} cells are in {workdir}.")

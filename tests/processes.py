@@ -18,24 +18,25 @@ jax.distributed.shutdown()
 """
 
 
-def run_together(
-  body: str, *, count: int, devices: int, timeout: float = 240
-) -> list[str]:
-  """Runs a program in several processes that know each other.
+def free_port() -> int:
+  """A port of this machine that nobody listens on."""
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    return free.getsockname()[1]
+
+
+def start_together(
+  body: str, *, count: int, devices: int
+) -> list[subprocess.Popen[str]]:
+  """Starts a program in several processes that know each other.
 
   Args:
     body: The program, after JAX has been started.
     count: Number of processes.
     devices: Number of virtual devices of each.
-    timeout: Seconds after which they are killed.
-
-  Returns:
-    What each printed.
   """
-  with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
-  processes = [
+  port = free_port()
+  return [
     subprocess.Popen(
       [
         sys.executable,
@@ -53,6 +54,23 @@ def run_together(
     )
     for index in range(count)
   ]
+
+
+def run_together(
+  body: str, *, count: int, devices: int, timeout: float = 240
+) -> list[str]:
+  """Runs a program in several processes that know each other.
+
+  Args:
+    body: As for `start_together`, and so are the others.
+    count: Number of processes.
+    devices: Number of virtual devices of each.
+    timeout: Seconds after which they are killed.
+
+  Returns:
+    What each printed.
+  """
+  processes = start_together(body, count=count, devices=devices)
   printed = []
   try:
     for process in processes:

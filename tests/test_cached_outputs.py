@@ -302,6 +302,12 @@ def changed(splits, **fields):
       "lelp_jax",
       lambda e, s, patch: patch.setattr(lelp_jax, "__version__", "0.0"),
     ),
+    (
+      r"code\.experiments",
+      lambda e, s, patch: patch.setattr(
+        cached_outputs, "_CODE", ("experiments.data",)
+      ),
+    ),
   ],
 )
 def test_outputs_of_anything_else_are_refused(

@@ -12,6 +12,7 @@ import pytest
 from experiments.runtime import checkpoints
 from experiments.runtime import mesh as mesh_lib
 from experiments.runtime import plain_trees
+from experiments.runtime import storage
 from tests.training_states import abstract
 from tests.training_states import assert_same
 from tests.training_states import FINGERPRINT
@@ -184,7 +185,7 @@ def test_a_failed_write_is_reported(tmp_path, monkeypatch):
   saved.save(2, state_at(2))
   # Whatever comes next hears of it.
   with pytest.raises(
-    OSError, match=r"/2 could not be written \(RESOURCE_EXHAUSTED: No space "
+    OSError, match=r"/2 could not be written \(No space left on device\);"
   ) as caught:
     saved.save(3, state_at(3))
   assert "step 1 is kept" in str(caught.value)
@@ -208,5 +209,15 @@ def test_what_is_no_array_is_refused(tmp_path, leaf):
 def test_arguments_are_checked():
   with pytest.raises(ValueError, match="keep must be at least 1, got 0"):
     open_at("x", keep=0)
-  with pytest.raises(ValueError, match="gs://bucket/x must be a folder"):
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/x", "gs://", "file:///x"])
+def test_other_urls_are_refused(url):
+  with pytest.raises(ValueError, match=rf"{url} must be .* gs://BUCKET/FOLDER"):
+    open_at(url)
+
+
+def test_a_bucket_needs_its_extra(monkeypatch):
+  monkeypatch.setattr(storage.importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(ValueError, match=r"gs://bucket/x needs .*'\.\[gcs\]'"):
     open_at("gs://bucket/x")

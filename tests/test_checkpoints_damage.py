@@ -100,7 +100,8 @@ def test_all_checkpoints_damaged_starts_over(tmp_path):
 def test_half_written_folders_are_ignored_and_cleared(tmp_path):
   write(tmp_path, 10)
   shutil.copytree(tmp_path / "10", tmp_path / "20.orbax-checkpoint-tmp")
-  shutil.copytree(tmp_path / "10", tmp_path / "5.deleted")
+  shutil.copytree(tmp_path / "10", tmp_path / "5")
+  lose_the_seal(tmp_path / "5")  # As what is half deleted.
   with open_at(tmp_path) as saved:
     step, _ = saved.restore(state_at(0))
     assert step == 10

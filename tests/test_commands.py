@@ -129,6 +129,14 @@ def test_main_resumes_after_sigterm_and_says_where_it_was(tmp_path):
   process.communicate(timeout=100)
   steps = [line["step"] for line in read_metrics(path)]
   assert steps == list(range(500, steps[-1] + 1, 500))
+  # With another seed it does not begin anew beside what is saved.
+  other = _run("main", *flags, "--config.trial=1")
+  assert other.returncode == 1
+  (line,) = other.stderr.splitlines()
+  assert line.startswith(f"error: {tmp_path} holds an unfinished run of split0")
+  assert f"saved at step {steps[-1]}: trial is 0 there and 1 here. " in line
+  assert f"or delete {directory} to start over." in line
+  assert list(tmp_path.glob("cells/**/metrics.jsonl")) == [path]
 
 
 def test_main_prints_the_result_and_repeats_it_from_disk(tmp_path):
@@ -176,7 +184,7 @@ def test_missing_config_is_one_line(tmp_path, command):
 
 def test_help_shows_the_flags():
   done = _run("main", "--help")
-  for flag in ("--config", "--workdir", "--teacher_dir"):
+  for flag in ("--config", "--workdir", "--teacher_dir", "--checkpoint_dir"):
     assert flag in done.stdout
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ import time
 import pytest
 
 from experiments.runtime import distributed
+from tests.processes import free_port
 from tests.processes import ROOT
 from tests.processes import run_together
 
@@ -19,12 +19,6 @@ _MAIN = (
   "experiments.main",
   "--config=experiments/configs/quickstart.py",
 )
-
-
-def free_port():
-  with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    return free.getsockname()[1]
 
 
 @pytest.mark.parametrize("index", [0, 1])

@@ -9,8 +9,10 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 
 from experiments.runtime import metric_writer
+from tests import disks
 
 
 def steps(path):
@@ -136,6 +138,7 @@ def test_json_round_trip_of_what_results_hold(tmp_path):
     "array": np.arange(4).reshape(2, 2),
     "nan": float("nan"),
     "path": pathlib.Path("runs/x"),
+    "object": epath.Path("gs://bucket/x"),
     "flag": np.bool_(True),
     7: {},
   }
@@ -147,13 +150,38 @@ def test_json_round_trip_of_what_results_hold(tmp_path):
     "array": [[0, 1], [2, 3]],
     "nan": None,
     "path": "runs/x",
+    "object": "gs://bucket/x",
     "flag": True,
     "7": {},
   }
-  assert list(read) == ["zebra", "apple", "array", "nan", "path", "flag", "7"]
+  assert list(read) == [str(name) for name in result]
   text = path.read_text()
   assert text.startswith('{\n  "zebra": 0.5,')
   assert text.endswith("}\n")
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+  with disks.small_disk(tmp_path / "disk", "100k") as disk:
+    path = disk / "metrics.jsonl"
+
+    def write_much():
+      with metric_writer.MetricWriter(path) as writer:
+        writer.write(0, {"loss": 0.5})
+        disks.fill(disk)
+        for step in range(1, 200):
+          writer.write(step, {"loss": 0.5})
+
+    with pytest.raises(OSError, match="No space left") as caught:
+      write_much()
+    assert caught.value.filename == str(path)
+    # The line that did not fit is left out, and the rest is there.
+    lines = metric_writer.read_metrics(path)
+    assert [line["step"] for line in lines] == list(range(len(lines)))
+    assert lines
+    with pytest.raises(OSError, match="No space left") as caught:
+      metric_writer.write_json(disk / "result.json", {"text": "x" * 5000})
+    assert caught.value.filename == str(disk / "result.json")
+    assert not (disk / "result.json").exists()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

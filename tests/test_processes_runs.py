@@ -12,12 +12,14 @@ import time
 import numpy as np
 import pytest
 
+from experiments import commands
 from experiments.runtime import checkpoints
 from experiments.runtime import mesh as mesh_lib
 from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.metric_writer import read_json
 from experiments.runtime.metric_writer import read_metrics
 from experiments.training import runs
+from tests import disks
 from tests import test_processes_agree
 from tests import tiny
 from tests.processes import ROOT
@@ -53,8 +55,12 @@ def serve():
     workdir, num_steps, lines, seconds = json.loads(line)
     child = os.fork()
     if not child:
-      run(workdir, num_steps)
-      os._exit(0)
+      try:
+        with commands.reported():
+          run(workdir, num_steps)
+        os._exit(0)
+      except SystemExit as stop:
+        os._exit(stop.code)
     if lines is not None:
       while _num_lines(workdir) < lines:
         time.sleep(0.002)
@@ -92,14 +98,25 @@ class Server:
         text=True,
       )
 
-  def run(self, workdir, num_steps=STEPS, lines=None, seconds=0.0):
+  def run(self, *arguments, **options):
+    self.start(*arguments, **options)
+    return self.wait()
+
+  def start(self, workdir, num_steps=STEPS, lines=None, seconds=0.0):
+    self._before = self._log.stat().st_size
     asked = [str(workdir), num_steps, lines, seconds]
     self._process.stdin.write(json.dumps(asked) + "\n")
     self._process.stdin.flush()
+
+  def wait(self):
     for line in self._process.stdout:
       if line.startswith("exit"):
         return int(line.split()[1])
     raise AssertionError(self._log.read_text()[-3000:])
+
+  def said(self):
+    """What the last run wrote on standard error."""
+    return self._log.read_bytes()[self._before :].decode()
 
   def close(self):
     self._process.kill()
@@ -157,6 +174,30 @@ def test_a_run_killed_three_times_ends_with_the_same_bits(
   server, whole, folder
 ):
   kill_and_compare(server, whole, folder / "killed", STEPS, 3)
+
+
+def test_a_run_on_a_full_disk_ends_in_one_line_and_continues(
+  server, whole, folder
+):
+  with disks.small_disk(folder / "disk", "2m") as disk:
+    # The teacher is not on it.
+    workdir = disk / "full"
+    server.start(workdir)
+    while _num_lines(workdir) < 5:
+      time.sleep(0.002)
+    filler = disks.fill(disk)
+    assert server.wait() == 1
+    assert "Traceback" not in server.said()
+    *_, line = server.said().splitlines()
+    assert line.startswith("error: ")
+    assert "No space left on device" in line
+    assert line.endswith(". Make room; the same command continues.")
+    assert not list(workdir.glob("cells/**/result.json"))
+    saved = checkpoints.last_step(next(workdir.glob("checkpoints/*")))
+    assert saved >= 3 * CHUNK
+    filler.unlink()
+    assert server.run(workdir) == 0
+    assert left(workdir) == left(whole)
 
 
 @pytest.mark.slow

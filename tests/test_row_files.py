@@ -1,16 +1,20 @@
 """Arrays computed in parts: continued, checked to the byte, by any number."""
 
+import contextlib
 import itertools
 import json
-import pathlib
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
+from experiments.runtime import locks
+from experiments.runtime import processes as processes_lib
 from experiments.runtime import row_files
 from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
+from tests import disks
 from tests import processes
 
 ORIGIN = {"teacher": {"parameters": "abc"}, "jax": "0.10"}
@@ -105,17 +109,31 @@ def test_an_interrupt_is_answered_after_a_whole_part(tmp_path):
 
 
 def test_a_full_disk_keeps_what_is_finished(tmp_path):
-  def full(start, stop, fixed):
+  # A page a row: on a disk, what is not written yet takes no room.
+  array = jax.ShapeDtypeStruct((13, 1024), np.float32)
+  wide = row_files.Content(ORIGIN, {"rows": array}, BOUNDS)
+  asked = []
+
+  def compute(start, stop, fixed):
+    asked.append(start)
+    return {"rows": np.full((stop - start, 1024), start)}
+
+  def filling(start, stop, fixed):
     if start == 8:
-      raise OSError(28, "No space left on device")
+      fillers.append(disks.fill(disk))
     return compute(start, stop, fixed)
 
-  compute = Counted()
-  with pytest.raises(OSError, match="No space left"):
-    load(tmp_path, full)
-  load(tmp_path, compute)
-  assert len(compute.asked) == 4
-  assert_whole(tmp_path)
+  fillers = []
+  with disks.small_disk(tmp_path / "disk", "200k") as disk:
+    with pytest.raises(OSError, match="No space left") as caught:
+      row_files.load_or_compute(disk / "rows", wide, filling)
+    assert caught.value.filename == str(disk / "rows")
+    fillers.pop().unlink()
+    found, _ = row_files.load_or_compute(disk / "rows", wide, compute)
+    assert asked == [0, 4, 8, 8, 10]
+    expected = np.repeat(BOUNDS[:-1], np.diff(BOUNDS))
+    np.testing.assert_array_equal(found["rows"][:, -1], expected)
+    del found  # Or the disk is in use.
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -200,26 +218,86 @@ def test_rows_that_are_not_finite_or_of_another_shape_are_named(tmp_path):
     load(tmp_path, lambda *a: Counted()(0, 3, a[2]), short)
 
 
+def share(folder):
+  """On two processes: whole, failed, stopped, waiting, and continued."""
+  second = jax.process_index() == 1
+  signals = Interrupts()
+
+  def tried(name, fail=lambda: None, **options):
+    compute = Counted()
+
+    def failing(*arguments):
+      if second:
+        fail()
+      return compute(*arguments)
+
+    said = "done"
+    try:
+      load(folder / name, failing, signals=signals, **options)
+    except (Interrupted, OSError, ValueError) as error:
+      said = str(error).replace(str(folder), "")
+    print(json.dumps([compute.asked, said]))
+
+  def full():
+    raise OSError(28, "No space left on device")
+
+  tried("whole")
+  tried("half", full)
+  tried("half", lambda: setattr(signals, "requested", "SIGTERM"))
+  lock = locks.exclusive(folder / "half")
+  with contextlib.nullcontext() if second else lock:
+    tried("half")
+  signals.requested = None
+  processes_lib.main_first(lambda: second or copy(folder / "half"))
+  tried("half")
+  tried("half", what=content({"code": "of process 1"}) if second else None)
+
+
+def copy(folder):
+  shutil.copytree(folder, folder.with_name("moved"))
+
+
 _SHARE = """
 import pathlib
-from tests.test_row_files import Counted, load
-folder = pathlib.Path({folder!r})
-compute = Counted()
-arrays, _ = load(folder, compute)
-print(compute.asked, float(arrays["logits"].sum()))
+from tests import test_row_files
+test_row_files.share(pathlib.Path({folder!r}))
 """
 
 
 def test_two_processes_share_the_work_and_one_reads_it(tmp_path):
-  # Named on one line: a process's shares are contiguous.
   body = _SHARE.format(folder=str(tmp_path))
-  first, second = processes.run_together(body, count=2, devices=1)
-  assert first.splitlines()[-1] == "[(0, 4), (4, 8)] -78.0"
-  assert second.splitlines()[-1] == "[(8, 10), (10, 13)] -78.0"
-  assert_whole(tmp_path)
-  manifest = json.loads((tmp_path / "manifest.json").read_text())
-  load(tmp_path.with_name("alone"), Counted())
-  alone = pathlib.Path(tmp_path.with_name("alone")) / "manifest.json"
-  assert {**json.loads(alone.read_text()), "fixed": 0} == manifest | {
-    "fixed": 0
-  }
+  first, second = (
+    [json.loads(line) for line in printed.splitlines() if line[:2] == "[["]
+    for printed in processes.run_together(body, count=2, devices=1)
+  )
+  # A process's shares are contiguous.
+  assert first[0] == [[[0, 4], [4, 8]], "done"]
+  assert second[0] == [[[8, 10], [10, 13]], "done"]
+  # One fails or is stopped: the other ends after the part that it is at.
+  assert first[1] == [[[0, 4]], "another process failed, and says why."]
+  assert second[1] == [[], "[Errno 28] No space left on device: '/half'"]
+  kept = "what is computed is kept in /half: run the same command again"
+  assert first[2][0] == [[4, 8]]
+  assert f"stopped by a signal to another process; {kept}" in first[2][1]
+  assert second[2][0] == [[8, 10]]
+  assert f"stopped by SIGTERM; {kept}" in second[2][1]
+  # Likewise while they wait for another run.
+  for asked, said in (first[3], second[3]):
+    assert asked == []
+    assert "it was waiting for another command" in said
+  # They share what is missing, two or one.
+  assert (first[4], second[4]) == ([[], "done"], [[[10, 13]], "done"])
+  compute = Counted()
+  load(tmp_path / "moved", compute)
+  assert compute.asked == [(10, 13)]
+  # What one of them would compute otherwise is refused, too.
+  assert first[5] == [[], "another process failed, and says why."]
+  assert "origin.code is absent there and 'of process 1' here" in second[5][1]
+  load(tmp_path / "alone", Counted())
+  manifests = [
+    json.loads((tmp_path / name / "manifest.json").read_text()) | {"fixed": 0}
+    for name in ("whole", "half", "moved", "alone")
+  ]
+  assert manifests == [manifests[-1]] * 4
+  for name in ("whole", "half", "moved"):
+    assert_whole(tmp_path / name)

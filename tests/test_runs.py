@@ -15,6 +15,7 @@ from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.metric_writer import read_json
 from experiments.training import cells
 from experiments.training import jobs
+from experiments.training import resuming
 from experiments.training import runs
 from experiments.training import table
 from experiments.training import teacher as teacher_lib
@@ -59,6 +60,15 @@ def test_a_half_trained_teacher_is_continued_by_another_cell(
     _interrupted_at(patch, 4)
     with pytest.raises(Interrupted, match="step 4"):
       runs.run_cells([config], tmp_path)
+  # The teacher is a part of the run, and nothing of the student is saved yet.
+  config.student.batch_size, config.trial = 32, 1
+  resuming.check(config, tmp_path)
+  config.teacher.batch_size = 32
+  message = r"step 4: teacher\.batch_size is 100 there and 32 here\. "
+  with pytest.raises(ValueError, match=message):
+    resuming.check(config, tmp_path)
+  config.method = "lelp"
+  resuming.check(config, tmp_path)
   other = tiny.config("lelp")
   other.loss.temperature = 4.0
   (folder,) = runs.run_cells([other], tmp_path)

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from experiments import commands
 from experiments.runtime import locks
 from experiments.runtime.metric_writer import read_metrics
 from experiments.training import cells
@@ -89,7 +90,7 @@ def test_what_another_holds_is_left_to_it_and_then_looked_at_again(
   release, taken = threading.Event(), threading.Event()
 
   def hold():
-    with locks.exclusive(held, wait=False):
+    with locks.exclusive(held):
       taken.set()
       release.wait()
 
@@ -131,6 +132,13 @@ def test_a_dry_run_trains_nothing_and_knows_what_is_finished(tmp_path):
   assert "vanilla: 4,000,000 steps" in text  # 100 images, batches of 25.
   assert "1 of them to train; 1 teachers, 0 of them to train" in text
   assert " h on this machine" in text
+
+
+def test_only_states_may_be_in_a_bucket(tmp_path):
+  with pytest.raises(ValueError, match=r"gs://b/x must be .*--checkpoint_dir"):
+    commands.folder("gs://b/x")
+  assert commands.folder(str(tmp_path)) == tmp_path
+  assert str(commands.checkpoint_folder("~/x")) == os.path.expanduser("~/x")
 
 
 def _sweep(workdir, *flags):

@@ -63,7 +63,14 @@ def test_metrics_reach_tensorboard_as_they_reach_the_file(tmp_path, events):
   names = {name for name, _, _ in expected}
   assert {"time/step_seconds", "time/examples_per_second"} < names
   # The chunk of steps 4 to 8, and no other.
-  assert len(list(folder.glob("profile/plugins/profile/*"))) == 1
+  (trace,) = folder.glob("profile/plugins/profile/*/*.xplane.pb")
+  assert trace.stat().st_size > 1000
+
+
+def test_traces_of_several_processes_do_not_share_a_file(tmp_path, monkeypatch):
+  monkeypatch.setattr(watch.jax, "process_count", lambda: 2)
+  monkeypatch.setattr(watch.jax, "process_index", lambda: 1)
+  assert watch._traces(tmp_path) == tmp_path / "profile" / "process1"
 
 
 def test_steps_and_rates_belong_together(tmp_path):

@@ -178,7 +178,8 @@ def base_config() -> ConfigDict:
   # these names), or both, with a comma.
   config.loggers = ""
   # "FIRST_STEP:LAST_STEP": the chunks that hold these steps are traced by JAX's
-  # profiler, into `profile/` beside the metrics.
+  # profiler, into `profile/` beside the metrics; each of several processes
+  # into a folder of its own there.
   config.profile = ""
 
   config.sweep = ConfigDict()

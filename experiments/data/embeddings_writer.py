@@ -101,7 +101,7 @@ def write_embeddings(
     "dtype": np.dtype(dtype).name,
   }
   job["encoder"]["batch_size"] = encoder.batch_size
-  with locks.exclusive(folder, wait=False):
+  with locks.exclusive(folder):
     done = _resume(folder, job)
     if done is None:
       return

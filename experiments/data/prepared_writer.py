@@ -60,7 +60,7 @@ class Writer:
       ValueError: If another process works there.
     """
     self._new_parent = not self.folder.parent.exists()
-    self._stack.enter_context(locks.exclusive(self._aside, wait=False))
+    self._stack.enter_context(locks.exclusive(self._aside))
     if self._replaced.exists() and not self.folder.exists():
       self._replaced.rename(self.folder)  # Killed between two renames.
     shutil.rmtree(self.scratch, ignore_errors=True)

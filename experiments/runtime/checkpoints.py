@@ -6,8 +6,7 @@ The only file that imports Orbax. Importing it costs 0.25 s on top of JAX.
 import functools
 import json
 import os
-import pathlib
-import shutil
+from collections.abc import Callable
 from collections.abc import Mapping
 from concurrent import futures
 from typing import Any
@@ -15,33 +14,35 @@ from typing import Self
 from typing import TypeVar
 
 from absl import logging
+from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from experiments.runtime import metric_writer
 from experiments.runtime import plain_trees
 from experiments.runtime import processes
 from experiments.runtime import seals
+from experiments.runtime import storage
 
 Tree = TypeVar("Tree")
 PathLike = str | os.PathLike[str]
 
 _FINGERPRINT = "fingerprint.json"
 _STRUCTURE = "structure.json"
-# Orbax writes into a folder of this name, and then renames it.
+# Orbax writes into a folder of this name, and then renames it. In a bucket it
+# writes in place: there what has no seal is unfinished.
 _UNFINISHED = ".orbax-checkpoint-tmp"
-_DELETED = ".deleted"
 _UNUSABLE = ".unusable"
 
 
 class Checkpoints:
-  """The newest states of one run, in one folder.
+  """The newest states of one run, in one folder or bucket.
 
   A state is a tree of arrays: `jax.Array`, typed keys among them, or
-  `np.ndarray`. It is written in the background, under another name until it
-  is complete; the arrays may be donated as soon as `save` returns.
+  `np.ndarray`. It is written in the background, and counts once it is
+  complete; the arrays may be donated as soon as `save` returns.
 
   With several processes each makes this object and calls its methods at the
-  same step, on a file system that all of them see.
+  same step, on a file system that all of them see or in a bucket.
 
     with Checkpoints(workdir / "checkpoints", fingerprint=config) as saved:
       restored = saved.restore(state)
@@ -60,23 +61,19 @@ class Checkpoints:
     """Looks at what is there; writes nothing yet.
 
     Args:
-      directory: The folder, absolute or relative.
+      directory: The folder, absolute or relative, or `gs://BUCKET/FOLDER`.
       keep: How many complete checkpoints to keep, the newest.
       fingerprint: What has to be the same for a run to be continued: batch
         size, data, seed, configuration. Plain JSON.
     """
     if keep < 1:
       raise ValueError(f"keep must be at least 1, got {keep}.")
-    self._directory = _absolute(directory)
+    self._directory = storage.folder(directory)
     self._keep = keep
     # As JSON gives it back: tuples are lists.
     self._fingerprint = json.loads(json.dumps(dict(fingerprint)))
     # One process looks, and all do what it says: here and below.
-    self._steps: list[int] = processes.from_main(
-      lambda: sorted(
-        int(p.name) for p in self._directory.glob("*") if p.name.isdigit()
-      )
-    )
+    self._steps: list[int] = self._on_main(lambda: _steps_in(self._directory))
     self._current: int | None = None
     self._pending: futures.Future[None] | None = None
     self._prepared = False
@@ -100,12 +97,13 @@ class Checkpoints:
       raise ValueError(
         f"{self._directory} holds step {self._steps[-1]}, so step {step} "
         "cannot be saved after it: restore from there first, use another "
-        "--workdir, or delete the folder to start over."
+        "--workdir or --checkpoint_dir, or delete the folder to start over."
       )
     plain = plain_trees.to_plain(state)
     self._prepare()
     path = self._path(step)
-    response = ocp.save_async(str(path), plain)
+    with storage.reached(path):
+      response = ocp.save_async(str(path), plain)
     thread = futures.ThreadPoolExecutor(max_workers=1)
     structure = plain_trees.described(plain)
     self._pending = thread.submit(_complete, path, response, structure)
@@ -138,7 +136,7 @@ class Checkpoints:
     while self._steps:
       step = self._steps[-1]
       path = self._path(step)
-      damage = processes.from_main(functools.partial(seals.damage, path))
+      damage = self._on_main(functools.partial(seals.damage, path))
       if damage is None:
         state = _load(path, like)
         self._current = step
@@ -167,7 +165,10 @@ class Checkpoints:
     elif self._pending is not None:
       self._pending.exception()
 
-  def _path(self, step: int) -> pathlib.Path:
+  def _on_main(self, call: Callable[[], Any]) -> Any:
+    return _on_main(self._directory, call)
+
+  def _path(self, step: int) -> epath.Path:
     return self._directory / str(step)
 
   def _finish(self) -> None:
@@ -178,17 +179,16 @@ class Checkpoints:
     error = pending.exception()
     if processes.any_process(error is not None):
       failed = self._path(self._steps.pop())
-      self._current = None
+      self._current, self._prepared = None, False
       before = f"step {self._steps[-1]}" if self._steps else "nothing"
-      reason = str(error or "in another process").strip().partition("\n")[0]
+      reason = storage.reason(failed, error) if error else "in another process"
       raise OSError(
         f"checkpoint {failed} could not be written ({reason}); {before} is "
-        "kept from before. Make room if the disk is full; the same command "
-        "then continues."
+        f"kept from before.{storage.advice(failed)}"
       ) from error
     while len(self._steps) > self._keep:
       old = self._path(self._steps.pop(0))
-      processes.from_main(functools.partial(_delete, old))
+      self._on_main(functools.partial(seals.delete, old))
 
   def _prepare(self) -> None:
     """Before the first write: writes the fingerprint, clears leftovers."""
@@ -196,18 +196,19 @@ class Checkpoints:
       return
     if self._steps:
       self._check_fingerprint()
-    processes.from_main(self._clear)
+    self._on_main(self._clear)
     self._prepared = True
 
   def _clear(self) -> None:
     metric_writer.write_json(self._directory / _FINGERPRINT, self._fingerprint)
-    for suffix in (_UNFINISHED, _DELETED):
-      for leftover in self._directory.glob(f"*{suffix}"):
-        shutil.rmtree(leftover)
+    for name in storage.names(self._directory):
+      unknown = name.isdigit() and int(name) not in self._steps
+      if unknown or name.endswith(_UNFINISHED):
+        seals.delete(self._directory / name)
 
   def _check_fingerprint(self) -> None:
     """Raises ValueError unless the folder belongs to a run like this one."""
-    saved = processes.from_main(
+    saved = self._on_main(
       lambda: metric_writer.read_json(self._directory / _FINGERPRINT)
     )
     differences = plain_trees.differences(
@@ -217,23 +218,48 @@ class Checkpoints:
       raise ValueError(
         f"{self._directory} belongs to another run: "
         + "; ".join(differences)
-        + ". Use another --workdir, or delete the folder to start over."
+        + ". Use another --workdir or --checkpoint_dir, or delete the folder "
+        "to start over."
       )
 
   def _set_aside(self, step: int, damage: str) -> None:
     """Takes a damaged checkpoint out of the way."""
     self._steps.remove(step)
     path = self._path(step)
-    processes.from_main(lambda: _rename_unusable(path, damage))
+    self._on_main(lambda: _rename_unusable(path, damage))
 
 
-def _delete(path: pathlib.Path) -> None:
-  # Under its own name, half a checkpoint would look like a whole one.
-  shutil.rmtree(path.replace(path.with_suffix(_DELETED)))
+def last_step(directory: PathLike) -> int | None:
+  """Returns the step that a run would continue from, or None.
+
+  Args:
+    directory: The folder of its `Checkpoints`, whose bytes are not looked at.
+  """
+  path = storage.folder(directory)
+  with storage.reached(path):
+    sealed = [s for s in _steps_in(path) if seals.is_sealed(path / f"{s}")]
+  return max(sealed, default=None)
 
 
-def _rename_unusable(path: pathlib.Path, damage: str) -> None:
+def _steps_in(directory: epath.Path) -> list[int]:
+  """Returns the steps whose folders are there and not in the middle of a write.
+
+  In order, damaged ones included.
+  """
+  steps = sorted(int(n) for n in storage.names(directory) if n.isdigit())
+  if storage.in_bucket(directory):
+    steps = [s for s in steps if seals.is_sealed(directory / f"{s}")]
+  return steps
+
+
+def _on_main(path: epath.Path, call: Callable[[], Any]) -> Any:
+  """Returns what the main process reads or writes there, in every process."""
+  return processes.from_main(storage.reached(path)(call))
+
+
+def _rename_unusable(path: epath.Path, damage: str) -> None:
   """Moves a damaged checkpoint aside, with a warning."""
+  # In a bucket this copies: what a crash leaves of it stays damaged.
   aside = path.with_suffix(_UNUSABLE)
   logging.warning(
     "checkpoint %s cannot be used: %s. It is moved to %s, and the one "
@@ -242,7 +268,7 @@ def _rename_unusable(path: pathlib.Path, damage: str) -> None:
     damage,
     aside.name,
   )
-  shutil.rmtree(aside, ignore_errors=True)
+  aside.rmtree(missing_ok=True)
   path.replace(aside)
 
 
@@ -250,24 +276,28 @@ def save_tree(directory: PathLike, tree: Any) -> None:
   """Writes a tree of arrays that other commands read: final parameters.
 
   Args:
-    directory: The folder that is to hold it; another tree there is replaced.
+    directory: The folder that is to hold it, or `gs://BUCKET/FOLDER`; another
+      tree there is replaced.
     tree: Arrays, as in a state of `Checkpoints`.
 
   Raises:
     TypeError: If there is something else in it.
   """
-  path = _absolute(directory)
+  path = storage.folder(directory)
   plain = plain_trees.to_plain(tree)
-  ocp.save_async(str(path), plain, overwrite=True).result()
+  processes.from_main(lambda: storage.check(path))
+  _on_main(path, lambda: seals.delete(path))
+  with storage.reached(path):
+    ocp.save_async(str(path), plain).result()
   structure = plain_trees.described(plain)
-  processes.from_main(lambda: _seal(path, structure))
+  _on_main(path, lambda: _seal(path, structure))
 
 
 def load_tree(directory: PathLike, like: Tree) -> Tree:
   """Reads what `save_tree` wrote.
 
   Args:
-    directory: The folder.
+    directory: The folder, as for `save_tree`.
     like: The tree to expect, as in `Checkpoints.restore`.
 
   Returns:
@@ -277,12 +307,12 @@ def load_tree(directory: PathLike, like: Tree) -> Tree:
     FileNotFoundError: If there is no such folder.
     ValueError: If it holds another tree, or is damaged.
   """
-  path = _absolute(directory)
-  if not processes.from_main(path.exists):
+  path = storage.folder(directory)
+  if not _on_main(path, path.exists):
     raise FileNotFoundError(
       f"there is nothing saved in {path}: run the command that writes it first."
     )
-  damage = processes.from_main(lambda: seals.damage(path))
+  damage = _on_main(path, lambda: seals.damage(path))
   if damage is not None:
     raise ValueError(
       f"{path} cannot be used: {damage}. Delete it, and run the command that "
@@ -292,7 +322,7 @@ def load_tree(directory: PathLike, like: Tree) -> Tree:
 
 
 def _complete(
-  path: pathlib.Path,
+  path: epath.Path,
   response: ocp.AsyncResponse[None],
   structure: Mapping[str, str],
 ) -> None:
@@ -302,26 +332,18 @@ def _complete(
     _seal(path, structure)
 
 
-def _seal(path: pathlib.Path, structure: Mapping[str, str]) -> None:
+def _seal(path: epath.Path, structure: Mapping[str, str]) -> None:
   metric_writer.write_json(path / _STRUCTURE, structure)
   seals.write(path)
 
 
-def _load(path: pathlib.Path, like: Tree) -> Tree:
+def _load(path: epath.Path, like: Tree) -> Tree:
   """Reads one whole checkpoint into the types of `like`."""
   # Orbax would cast to the dtypes asked for, and say nothing. Its own account
   # of what it holds takes as long to read as the arrays.
-  structure = metric_writer.read_json(path / _STRUCTURE)
+  with storage.reached(path):
+    structure = metric_writer.read_json(path / _STRUCTURE)
   plain_trees.check_structure(path, structure, like)
-  plain = ocp.load(str(path), plain_trees.to_abstract(like))
+  with storage.reached(path):
+    plain = ocp.load(str(path), plain_trees.to_abstract(like))
   return plain_trees.from_plain(like, plain)
-
-
-def _absolute(directory: PathLike) -> pathlib.Path:
-  """Returns a folder's absolute path, which Orbax asks for."""
-  if "://" in os.fspath(directory):
-    raise ValueError(
-      f"{directory} must be a folder of a file system: mount the bucket, and "
-      "give the path it is mounted at."
-    )
-  return pathlib.Path(os.path.abspath(directory))

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from experiments.runtime import processes
+
 # EX_TEMPFAIL of sysexits.h: not finished, and worth starting again.
 EXIT_INTERRUPTED = 75
 
@@ -41,15 +43,29 @@ class Interrupts:
   requested: str | None = None
 
 
+def stop_if_asked(signals: Interrupts, saved: str) -> None:
+  """Stops all processes if one of them was asked to; all call it together.
+
+  Args:
+    signals: What was asked of this one.
+    saved: What is saved and where.
+
+  Raises:
+    Interrupted: In every process.
+  """
+  if processes.any_process(signals.requested is not None):
+    name = signals.requested or "a signal to another process"
+    raise Interrupted(name, saved)
+
+
 @contextlib.contextmanager
 def interrupts() -> Iterator[Interrupts]:
   """Turns SIGINT and SIGTERM into a flag for as long as it is entered.
 
-  The loop looks at the flag where it can save. Who presses Ctrl-C twice does
-  not want to wait for that: the second SIGINT raises KeyboardInterrupt at
-  once. Only the main thread receives signals, so in another this does nothing.
-
-  With several processes, see `processes.any_process` before acting on the flag.
+  A run looks at the flag where it has saved, see `stop_if_asked`. Who presses
+  Ctrl-C twice does not want to wait for that: the second SIGINT raises
+  KeyboardInterrupt at once. Only the main thread receives signals, so in
+  another this does nothing.
 
   Yields:
     The flag.

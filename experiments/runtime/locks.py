@@ -3,10 +3,15 @@
 import contextlib
 import os
 import pathlib
+import socket
+import sys
+import time
 from collections.abc import Iterator
 from typing import IO
 
 from experiments.runtime import processes
+from experiments.runtime.interrupts import Interrupts
+from experiments.runtime.interrupts import stop_if_asked
 
 try:
   import fcntl
@@ -15,14 +20,28 @@ except ImportError:  # Windows has no such lock, and goes without.
 
 
 _LOCK = ".lock"
+_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_OF_SILENCE = 3.0
 
 
 class Held(ValueError):
   """Another process holds a folder."""
 
+  def __init__(self, folder: pathlib.Path, holder: str):
+    """Says who works where.
+
+    Args:
+      folder: The folder.
+      holder: Who holds it.
+    """
+    super().__init__(
+      f"{holder} works in {folder}: wait for it, or use another --workdir."
+    )
+    self.holder = holder
+
 
 @contextlib.contextmanager
-def exclusive(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
+def exclusive(folder: pathlib.Path) -> Iterator[None]:
   """Holds a folder against other processes.
 
   Those of this machine, and of others as far as the file system passes locks
@@ -30,37 +49,39 @@ def exclusive(folder: pathlib.Path, *, wait: bool) -> Iterator[None]:
 
   Args:
     folder: The folder; it is made if need be. The lock is on a file in it,
-      and goes with the process however that ends.
-    wait: Whether to wait for another process that holds it.
+      which says whose it is, and goes with the process however that ends.
 
   Raises:
-    Held: If another process holds it and there is no waiting.
+    Held: If another process holds it. See `exclusive_run` for waiting.
   """
   while True:
     try:
       folder.mkdir(parents=True, exist_ok=True)
-      file = (folder / _LOCK).open("w")
+      file = (folder / _LOCK).open("a+b", buffering=0)
     except FileNotFoundError:
       continue  # Whoever held it removed the folder between the two.
     with file:
-      _lock(file, folder, wait)
-      # Whoever held it may have removed the file that this one waited for.
+      _lock(file, folder)
+      # Whoever held it may have removed the file that this one locked.
       if _is_there(file, folder / _LOCK):
-        yield
+        _sign(file, f"process {os.getpid()} on {socket.gethostname()}")
+        try:
+          yield
+        finally:
+          _sign(file, "")
         return
 
 
-def _lock(file: IO[str], folder: pathlib.Path, wait: bool) -> None:
+def _lock(file: IO[bytes], folder: pathlib.Path) -> None:
   """Locks a file, for as long as it is open."""
   if fcntl is None:
     return
   try:
-    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
-    raise Held(
-      f"another process works in {folder}: wait for it, or use another "
-      "--workdir."
-    ) from None
+    file.seek(0)
+    holder = file.read().decode(errors="replace")
+    raise Held(folder, holder or "another process") from None
   except OSError as error:
     raise ValueError(
       f"the file system of {folder} has no locks ({error.strerror}): give a "
@@ -68,7 +89,14 @@ def _lock(file: IO[str], folder: pathlib.Path, wait: bool) -> None:
     ) from error
 
 
-def _is_there(file: IO[str], path: pathlib.Path) -> bool:
+def _sign(file: IO[bytes], text: str) -> None:
+  """Says in a locked file who holds it, if the disk has room for that."""
+  with contextlib.suppress(OSError):
+    file.truncate(0)
+    file.write(text.encode())
+
+
+def _is_there(file: IO[bytes], path: pathlib.Path) -> bool:
   try:
     return fcntl is None or os.path.samestat(
       os.fstat(file.fileno()), path.stat()
@@ -78,18 +106,29 @@ def _is_there(file: IO[str], path: pathlib.Path) -> bool:
 
 
 @contextlib.contextmanager
-def exclusive_run(folder: pathlib.Path) -> Iterator[None]:
+def exclusive_run(folder: pathlib.Path, signals: Interrupts) -> Iterator[None]:
   """Holds a folder against other runs, for all processes of this one.
 
-  Waits for another run that holds it.
+  Waits for another run that holds it, and after a while says so.
 
   Args:
     folder: As for `exclusive`, and called by every process together.
+    signals: What was asked of the process, looked at while it waits.
+
+  Raises:
+    Interrupted: On SIGINT or SIGTERM to any of the processes.
   """
   with contextlib.ExitStack() as stack:
-    processes.from_main(
-      lambda: stack.enter_context(exclusive(folder, wait=True))
-    )
+    start, told = time.monotonic(), False
+    while holder := processes.from_main(lambda: _enter(stack, folder)):
+      waited = time.monotonic() - start
+      if not told and waited >= _SECONDS_OF_SILENCE:
+        if processes.is_main_process():
+          text = f"waiting for {holder}, which works in {folder}."
+          print(text, file=sys.stderr, flush=True)
+        told = True
+      stop_if_asked(signals, "it was waiting for another command")
+      time.sleep(_SECONDS_BETWEEN_LOOKS)
     yield
 
 
@@ -106,15 +145,16 @@ def claim(folder: pathlib.Path) -> Iterator[bool]:
     Whether it is held now.
   """
   with contextlib.ExitStack() as stack:
+    yield not processes.from_main(lambda: _enter(stack, folder))
 
-    def enter() -> bool:
-      try:
-        stack.enter_context(exclusive(folder, wait=False))
-      except Held:
-        return False
-      return True
 
-    yield processes.from_main(enter)
+def _enter(stack: contextlib.ExitStack, folder: pathlib.Path) -> str:
+  """Holds a folder until a stack is left, or returns who else does."""
+  try:
+    stack.enter_context(exclusive(folder))
+  except Held as error:
+    return error.holder
+  return ""
 
 
 def remove_if_empty(folder: pathlib.Path) -> None:

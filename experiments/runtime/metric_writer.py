@@ -1,15 +1,20 @@
 """Numbers on disk: metrics as JSON lines, results as JSON files."""
 
+import contextlib
 import json
 import math
 import os
 import pathlib
 import time
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 from typing import Self
 
 import numpy as np
+from etils import epath
+
+from experiments.runtime import storage
 
 PathLike = str | os.PathLike[str]
 
@@ -63,19 +68,36 @@ class MetricWriter:
       if name in metrics:
         raise ValueError(f"the metric {name!r} must be called something else.")
       metrics[name] = _number(name, value)
-    self._file.write(_line(metrics))
-    self._file.flush()
+    with named(self._file.name):
+      self._file.write(_line(metrics))
+      self._file.flush()
 
   def close(self) -> None:
     """Closes the file; twice does no harm."""
     if self._file is not None:
-      self._file.close()
+      with named(self._file.name):
+        self._file.close()
 
   def __enter__(self) -> Self:
     return self
 
   def __exit__(self, *_: object) -> None:
     self.close()
+
+
+@contextlib.contextmanager
+def named(path: PathLike) -> Iterator[None]:
+  """Names a file in the errors of writing to it, which do not by themselves.
+
+  Args:
+    path: The file.
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.errno is not None and error.filename is None:
+      error.filename = os.fspath(path)
+    raise
 
 
 def read_metrics(path: PathLike) -> list[dict[str, Any]]:
@@ -103,7 +125,7 @@ def write_json(path: PathLike, obj: Any) -> None:
   """Writes a JSON file in one go: whole, or not at all.
 
   Args:
-    path: The file; its folder is made if need be.
+    path: The file, also of a bucket; its folder is made if need be.
     obj: Dicts, lists, tuples, strings, numbers, None and paths, and arrays and
       scalars of NumPy and JAX. Dicts keep their order; NaN and infinity become
       null, as JSON has neither.
@@ -112,14 +134,14 @@ def write_json(path: PathLike, obj: Any) -> None:
     TypeError: If there is something else in it. No file is written then.
   """
   text = json.dumps(_plain(obj), indent=2, allow_nan=False)
-  _replace(pathlib.Path(path), text + "\n")
+  _replace(_path(path), text + "\n")
 
 
 def read_json(path: PathLike) -> Any:
   """Returns what a JSON file holds.
 
   Args:
-    path: The file.
+    path: The file, also of a bucket.
 
   Returns:
     Its contents, as `json.loads` returns them.
@@ -128,7 +150,7 @@ def read_json(path: PathLike) -> Any:
     FileNotFoundError: If there is no such file.
     ValueError: If it is not JSON.
   """
-  text = _read(pathlib.Path(path))
+  text = _read(_path(path))
   try:
     return json.loads(text)
   except json.JSONDecodeError as error:
@@ -153,7 +175,11 @@ def _parse(path: pathlib.Path) -> list[dict[str, Any]]:
   return metrics
 
 
-def _read(path: pathlib.Path) -> str:
+def _path(path: PathLike) -> pathlib.Path | epath.Path:
+  return epath.Path(path) if storage.in_bucket(path) else pathlib.Path(path)
+
+
+def _read(path: pathlib.Path | epath.Path) -> str:
   """Returns the text of a file."""
   try:
     return path.read_text(encoding="utf-8")
@@ -163,12 +189,18 @@ def _read(path: pathlib.Path) -> str:
     ) from None
 
 
-def _replace(path: pathlib.Path, text: str) -> None:
+def _replace(path: pathlib.Path | epath.Path, text: str) -> None:
   """Puts a file in the place of another, which is there until it is not."""
+  if isinstance(path, epath.Path):
+    path.write_text(text)  # In a bucket that is so of itself.
+    return
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
-    with temporary.open("w", encoding="utf-8") as file:
+    with (
+      named(path),
+      temporary.open("w", encoding="utf-8") as file,
+    ):
       file.write(text)
       file.flush()
       # Else a crash of the machine can leave the new name and no contents.

@@ -6,9 +6,9 @@
   <folder>/request.json, parts/   only of a computation that is not finished
 
 A part counts when its record is there, which is after its rows are on disk. So
-however a process ends, the next one goes on after the last whole part. Each of
-several processes computes a contiguous share of the parts; the folder has to be
-on a disk that all of them see. How many wrote a folder does not show in it.
+however a process ends, the next one computes what is missing. Each of several
+processes computes a contiguous share of it; the folder has to be on a disk that
+all of them see. How many wrote a folder does not show in it.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -30,8 +31,8 @@ from experiments.runtime import locks
 from experiments.runtime import metric_writer
 from experiments.runtime import plain_trees
 from experiments.runtime import processes
-from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
+from experiments.runtime.interrupts import stop_if_asked
 from experiments.runtime.progress import Progress
 
 _MANIFEST, _REQUEST, _FIXED, _PARTS = (
@@ -95,29 +96,18 @@ def load_or_compute(
     The arrays, memory-mapped, and the fixed ones.
 
   Raises:
-    Interrupted: On SIGINT or SIGTERM, after a whole part.
+    Interrupted: On SIGINT or SIGTERM to any process, after a whole part.
     ValueError: If the folder holds something else, is damaged (every byte is
       checked, at about 1 GB a second), or a row is not finite.
   """
-  main = processes.is_main_process()
-  finished = False
-  with contextlib.ExitStack() as stack:
+  signals = signals or Interrupts()
+  with metric_writer.named(folder), locks.exclusive_run(folder, signals):
+    finished = processes.from_main(lambda: _begin(folder, content, fixed))
     with _together():
-      if main:
-        stack.enter_context(locks.exclusive(folder, wait=True))
-        finished = _begin(folder, content, fixed)
-    if not processes.any_process(finished):
-      with _together():
-        stopped = _compute(folder, content, compute, label, signals)
-      if processes.any_process(stopped):
-        name = signals.requested if signals else None
-        raise Interrupted(
-          name or "another process was interrupted",
-          f"what is computed is kept in {folder}",
-        )
-      with _together():
-        if main:
-          _finish(folder, content)
+      _check_same(folder, content, finished)
+    if not finished:
+      _compute(folder, content, compute, label, signals)
+      processes.from_main(lambda: _finish(folder, content))
     with _together():
       _verify(folder, content)
   arrays = {n: _mapped(folder, n, array) for n, array in content.arrays.items()}
@@ -145,12 +135,8 @@ def _begin(
   folder: pathlib.Path, content: Content, fixed: Callable[[], Arrays]
 ) -> bool:
   """Makes a folder ready for its parts; whether it has all of them."""
-  for name, state in ((_MANIFEST, "holds"), (_REQUEST, "holds a part of")):
-    if (folder / name).exists():
-      _check_same(
-        folder, state, metric_writer.read_json(folder / name), content
-      )
-      return name == _MANIFEST
+  if is_finished(folder) or (folder / _REQUEST).exists():
+    return is_finished(folder)
   shutil.rmtree(folder / _PARTS, ignore_errors=True)
   made: dict[str, Any] = dict(fixed())
   if made:
@@ -164,11 +150,12 @@ def _begin(
   return False
 
 
-def _check_same(
-  folder: pathlib.Path, state: str, there: Any, content: Content
-) -> None:
+def _check_same(folder: pathlib.Path, content: Content, finished: bool) -> None:
   """Raises ValueError, naming each field, if a folder is of something else."""
-  here = content.described()
+  state, name = "holds a part of", _REQUEST
+  if finished:
+    state, name = "holds", _MANIFEST
+  there, here = metric_writer.read_json(folder / name), content.described()
   there = {name: there.get(name) for name in here}
   found = plain_trees.differences(
     plain_trees.flat(there), plain_trees.flat(here)
@@ -176,15 +163,14 @@ def _check_same(
   if found:
     raise ValueError(
       f"{folder} {state} what came from something else: {'; '.join(found)}. "
-      "Delete that folder to compute it again."
+      "Delete that folder to compute it again, or use what it came from."
     )
 
 
-def _share(content: Content) -> range:
-  """The parts of this process: a contiguous share of all."""
-  parts, count = len(content.bounds) - 1, jax.process_count()
-  index = jax.process_index()
-  return range(index * parts // count, (index + 1) * parts // count)
+def _share(parts: Sequence[int], index: int) -> Sequence[int]:
+  """What one of the processes does of some parts: a contiguous share."""
+  count = jax.process_count()
+  return parts[index * len(parts) // count : (index + 1) * len(parts) // count]
 
 
 def _record(folder: pathlib.Path, part: int) -> pathlib.Path:
@@ -196,44 +182,62 @@ def _compute(
   content: Content,
   compute: Callable[[int, int, Arrays], Arrays],
   label: str,
-  signals: Interrupts | None,
-) -> bool:
-  """Computes this process's missing parts; whether it was asked to stop."""
-  share, fixed = _share(content), _fixed(folder)
-  todo = [part for part in share if not _record(folder, part).exists()]
-  if not todo:
-    return False
+  signals: Interrupts,
+) -> None:
+  """Computes the missing parts, one in each process at a time.
+
+  So that all end after a part in which one failed or was asked to stop.
+  """
+  parts = range(len(content.bounds) - 1)
+  missing = processes.from_main(
+    lambda: [part for part in parts if not _record(folder, part).exists()]
+  )
+  shares = [_share(missing, index) for index in range(jax.process_count())]
+  mine, turns = shares[jax.process_index()], max(map(len, shares))
   with contextlib.ExitStack() as stack:
-    files = {
-      name: stack.enter_context((folder / f"{name}.npy").open("r+b"))
-      for name in content.arrays
-    }
     progress = None
-    if processes.is_main_process():
+    if missing and processes.is_main_process():
+      done = len(parts) - len(missing)
       progress = stack.enter_context(
-        Progress(
-          len(share), label=label, unit="part", initial=len(share) - len(todo)
-        )
+        Progress(len(parts), label=label, unit="part", initial=done)
       )
-    for part in todo:
-      start, stop = content.bounds[part : part + 2]
-      values = compute(start, stop, fixed)
-      digests = {}
-      for name, file in files.items():
-        rows = _checked(content, name, values[name], start, stop)
-        # Plain writes: on a full disk a memory map ends the process.
-        offset = len(_header(content.arrays[name]))
-        file.seek(offset + start * (rows.nbytes // len(rows)))
-        file.write(rows.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
-        digests[name] = _sha256(rows)
-      metric_writer.write_json(_record(folder, part), digests)
+    for turn in range(turns):
+      with _together():
+        if turn < len(mine):
+          _compute_part(folder, content, compute, mine[turn])
       if progress is not None:
-        progress.update()
-      if signals and signals.requested and part != todo[-1]:
-        return True
-  return False
+        progress.update(sum(turn < len(share) for share in shares))
+      if turn + 1 < turns:
+        stop_if_asked(signals, f"what is computed is kept in {folder}")
+
+
+def _compute_part(
+  folder: pathlib.Path,
+  content: Content,
+  compute: Callable[[int, int, Arrays], Arrays],
+  part: int,
+) -> None:
+  """Computes a part and writes it, its record last."""
+  start, stop = content.bounds[part : part + 2]
+  values = compute(start, stop, _fixed(folder))
+  digests = {}
+  for name, array in content.arrays.items():
+    rows = _checked(content, name, values[name], start, stop)
+    # Plain writes: on a full disk a memory map ends the process.
+    with open(folder / f"{name}.npy", "r+b", opener=_synchronous) as file:
+      offset = len(_header(array))
+      file.seek(offset + start * (rows.nbytes // len(rows)))
+      file.write(rows.tobytes())
+      file.flush()
+      os.fsync(file.fileno())
+    digests[name] = _sha256(rows)
+  metric_writer.write_json(_record(folder, part), digests)
+
+
+def _synchronous(path: str, flags: int) -> int:
+  # Else NFS writes back whole pages, with what it last saw of the rows that
+  # another machine writes beside these.
+  return os.open(path, flags | getattr(os, "O_DSYNC", 0))
 
 
 def _checked(
@@ -271,10 +275,11 @@ def _finish(folder: pathlib.Path, content: Content) -> None:
 def _verify(folder: pathlib.Path, content: Content) -> None:
   """Raises ValueError if a byte is not what was written; each its share."""
   manifest = metric_writer.read_json(folder / _MANIFEST)
+  mine = _share(range(len(content.bounds) - 1), jax.process_index())
   try:
     for name, expected in content.arrays.items():
       mapped = _mapped(folder, name, expected)
-      for part in _share(content):
+      for part in mine:
         start, stop = content.bounds[part : part + 2]
         if _sha256(mapped[start:stop]) != manifest["parts"][part][name]:
           raise _damage(folder, f"rows {start} to {stop} of {name}.npy")

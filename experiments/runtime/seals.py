@@ -4,22 +4,39 @@ A folder is renamed into place when it is complete, yet a crash of the machine,
 a full disk or a copy cut short can still leave it damaged. Orbax notices most
 of that while it reads, and then prints a page of tracebacks from its threads;
 it does not notice a bit that flipped in an array. A seal catches both first.
+
+In a bucket nothing is renamed: there a folder is complete if it has its seal,
+which is written last and deleted first.
 """
 
 import hashlib
 import pathlib
 
+from etils import epath
+
 from experiments.runtime import metric_writer
+from experiments.runtime import storage
 
 _SEAL = "seal.json"
 
 
-def write(directory: pathlib.Path) -> None:
+def write(directory: epath.Path) -> None:
   """Records every file in a folder, when all of them are complete."""
   metric_writer.write_json(directory / _SEAL, _digests(directory))
 
 
-def damage(directory: pathlib.Path) -> str | None:
+def is_sealed(directory: epath.Path) -> bool:
+  """Whether `write` was called on a folder; its files are not looked at."""
+  return (directory / _SEAL).exists()
+
+
+def delete(directory: epath.Path) -> None:
+  """Deletes a folder if there is one; half of it is never taken for whole."""
+  (directory / _SEAL).unlink(missing_ok=True)
+  directory.rmtree(missing_ok=True)
+
+
+def damage(directory: epath.Path) -> str | None:
   """Returns what is wrong with a sealed folder, or None.
 
   Args:
@@ -43,10 +60,14 @@ def damage(directory: pathlib.Path) -> str | None:
   return None
 
 
-def _digests(directory: pathlib.Path) -> dict[str, str]:
+def _digests(directory: epath.Path) -> dict[str, str]:
   """Returns the SHA-256 of each file, at about 1 GB a second."""
+  if storage.in_bucket(directory):
+    found = storage.checksums(directory)
+    found.pop(_SEAL, None)
+    return found
   digests = {}
-  for path in sorted(directory.rglob("*")):
+  for path in sorted(pathlib.Path(directory).rglob("*")):
     if path.is_file() and path.name != _SEAL:
       with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -29,11 +29,21 @@ from experiments.data.types import Splits
 from experiments.runtime import processes
 from experiments.runtime import row_files
 from experiments.runtime.interrupts import Interrupts
+from experiments.runtime.source_digest import source_digest
 from experiments.training import fitting
 from lelp_jax.models import Outputs
 
 MODES = ("inline", "cached", "coordinates")
 _BATCHES_A_PART = 16
+# What examples go through on their way to the outputs.
+_CODE = (
+  "experiments.data",
+  "experiments.training.cached_outputs",
+  "experiments.training.loop",
+  "experiments.training.program",
+  "experiments.training.recipe",
+  "experiments.training.teacher",
+)
 _Rows = Mapping[str, np.ndarray]
 _coordinates = jax.jit(lelp_jax.principal_coordinates)
 
@@ -175,7 +185,8 @@ class CachedOutputs:
     return _principal(fixed), arrays
 
   def _is_finished(self, name: str) -> bool:
-    return processes.any_process(row_files.is_finished(self._folder / name))
+    folder = self._folder / name
+    return processes.from_main(lambda: row_files.is_finished(folder))
 
   def _load(
     self,
@@ -232,6 +243,11 @@ class CachedOutputs:
       "tokenizer": self._splits.tokenizer,
       "lelp_jax": lelp_jax.__version__,
       "jax": jax.__version__,
+      # The version says nothing of a checkout that was edited.
+      "code": {
+        "lelp_jax": source_digest("lelp_jax"),
+        "experiments": source_digest(*_CODE),
+      },
     }
 
 

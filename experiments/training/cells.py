@@ -219,8 +219,13 @@ def static_loss(config: ConfigDict) -> dict[str, Any]:
 
 def cell_digest(config: ConfigDict) -> str:
   """Names the settings of a cell: the same for its trials."""
+  return digest(cell_fields(config))
+
+
+def cell_fields(config: ConfigDict) -> dict[str, Any]:
+  """The part of a config that a cell's numbers depend on, but its trial."""
   fields = _identity(config)
-  return digest({k: v for k, v in fields.items() if k not in _NOT_IN_DIGEST})
+  return {k: v for k, v in fields.items() if k not in _NOT_IN_DIGEST}
 
 
 def teacher_digest(config: ConfigDict) -> str:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from experiments.data import loading
 from experiments.data.types import Ragged
 from experiments.data.types import Splits
 from experiments.training import cells
@@ -48,6 +49,38 @@ def check(configs: Sequence[ConfigDict], splits: Splits) -> None:
         f"config.{role}.max_shift and config.{role}.flip augment images, and "
         "these data have none: set max_shift=0 and flip=False."
       )
+
+
+def check_roles(config: ConfigDict) -> None:
+  """Raises ValueError for a teacher or student that the method cannot use.
+
+  Args:
+    config: The cell's config.
+  """
+  if config.method != "subclass" and config.teacher.subclass.num_subclasses > 1:
+    raise ValueError(
+      f"method {config.method!r} needs a plain teacher: "
+      "config.teacher.subclass.num_subclasses must be 1."
+    )
+  for role in ("teacher", "student"):
+    given = config.data.embeddings or config.data.dataset in loading.MADE_UP
+    if config[role].reads == "embeddings" and not given:
+      raise ValueError(
+        f'config.{role}.reads="embeddings" needs config.data.embeddings, a '
+        "folder that experiments.embed_sentence_t5 wrote."
+      )
+  if config.mesh.teacher not in ("replicated", "fsdp"):
+    raise ValueError(
+      'config.mesh.teacher must be "replicated" or "fsdp", got '
+      f"{config.mesh.teacher!r}."
+    )
+  if min(config.pretraining.num_steps, config.pretraining.num_epochs) < 0:
+    raise ValueError("config.pretraining.num_steps must be at least 0.")
+  if config.clustering.scope not in ("per_class", "global"):
+    raise ValueError(
+      'config.clustering.scope must be "per_class" or "global", got '
+      f"{config.clustering.scope!r}."
+    )
 
 
 def check_outputs(config: ConfigDict) -> None:

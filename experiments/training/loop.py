@@ -122,7 +122,7 @@ class Trained:
 def train(
   job: Job,
   *,
-  checkpoint_directory: pathlib.Path,
+  checkpoint_directory: pathlib.PurePath,
   wanted: Wanted,
   signals: Interrupts,
 ) -> Trained:

@@ -31,7 +31,7 @@ def error(
   first: np.ndarray,
   *,
   label: str,
-  saved: pathlib.Path | None,
+  saved: pathlib.PurePath | None,
   metric_paths: Sequence[pathlib.Path | None],
 ) -> FloatingPointError:
   """Writes which examples it happened on, and makes the error that says so.
@@ -85,7 +85,7 @@ def error(
 
 
 def _report(
-  job: Any, step: int, name: str, saved: pathlib.Path | None
+  job: Any, step: int, name: str, saved: pathlib.PurePath | None
 ) -> dict[str, Any]:
   """What the file of one cell says."""
   rows = batch_rows(job, step - 1)

@@ -77,7 +77,7 @@ def load_or_train(
   if not jax.tree.leaves(like.loss_params):
     return None  # Without a projection there is nothing to train.
   parts = [folder / "parameters", folder / "config.json"]
-  with locks.exclusive_run(folder):
+  with locks.exclusive_run(folder, signals):
     if not processes.from_main(lambda: all(part.exists() for part in parts)):
       trained = loop.train(
         job,

@@ -4,22 +4,23 @@ import collections
 import functools
 import json
 import pathlib
-import shutil
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from experiments.data import loading
 from experiments.data.types import Splits
 from experiments.runtime import metric_writer
 from experiments.runtime import processes
+from experiments.runtime import storage
 from experiments.runtime import students
-from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
 from experiments.runtime.interrupts import interrupts
+from experiments.runtime.interrupts import stop_if_asked
 from experiments.training import cached_examples
 from experiments.training import cells
 from experiments.training import checks
@@ -42,6 +43,7 @@ def run_cells(
   workdir: pathlib.Path,
   *,
   teacher_directory: pathlib.Path | None = None,
+  checkpoint_directory: epath.Path | None = None,
 ) -> list[pathlib.Path]:
   """Trains every cell that has no result yet.
 
@@ -53,6 +55,8 @@ def run_cells(
     configs: Configs of single cells.
     workdir: Where teachers, cells and stacks are and go.
     teacher_directory: Folder of teachers, to share them between workdirs.
+    checkpoint_directory: Where the states of unfinished stacks go, also in a
+      bucket; `checkpoints` in the workdir if None.
 
   Returns:
     The folder of each cell.
@@ -78,12 +82,17 @@ def run_cells(
       return teacher_lib.load_or_train(config, splits, teachers, signals)
 
     def run(stack: cells.Stack, label: str) -> None:
+      states = sweeping.checkpoint_directory(workdir, stack)
+      if checkpoint_directory is not None:
+        states = checkpoint_directory / stack.digest
+        # Before hours of work, not after them.
+        processes.from_main(lambda: storage.check(states))
       teacher = load_teacher(_teacher_key(stack.configs[0]))
-      _stop_if_asked(signals, "the teacher is finished")
-      _run_stack(stack, teacher, workdir, label, signals)
+      stop_if_asked(signals, "the teacher is finished")
+      _run_stack(stack, teacher, workdir, states, label, signals)
 
     sweeping.run_unfinished(
-      stacks, workdir, run, functools.partial(_stop_if_asked, signals)
+      stacks, workdir, run, functools.partial(stop_if_asked, signals)
     )
   return [cells.cell_directory(workdir, config) for config in configs]
 
@@ -109,7 +118,7 @@ def check(configs: Sequence[ConfigDict]) -> None:
       raise ValueError(
         f"unknown method {config.method!r}; there are {sorted(METHODS)}."
       )
-    _check_roles(config)
+    checks.check_roles(config)
     hyperparameter_arrays(config)
     check_subspace(config.subspace)
     watch.check(config)
@@ -126,40 +135,6 @@ def check(configs: Sequence[ConfigDict]) -> None:
   models = [fields for c in configs for fields in (c.teacher, c.student)]
   for fields in {id(fields): fields for fields in models}.values():
     recipe.check(cells.plain(fields))
-
-
-def _check_roles(config: ConfigDict) -> None:
-  """Raises ValueError for a teacher or student that the method cannot use."""
-  if config.method != "subclass" and config.teacher.subclass.num_subclasses > 1:
-    raise ValueError(
-      f"method {config.method!r} needs a plain teacher: "
-      "config.teacher.subclass.num_subclasses must be 1."
-    )
-  for role in ("teacher", "student"):
-    given = config.data.embeddings or config.data.dataset in loading.MADE_UP
-    if config[role].reads == "embeddings" and not given:
-      raise ValueError(
-        f'config.{role}.reads="embeddings" needs config.data.embeddings, a '
-        "folder that experiments.embed_sentence_t5 wrote."
-      )
-  if config.mesh.teacher not in ("replicated", "fsdp"):
-    raise ValueError(
-      'config.mesh.teacher must be "replicated" or "fsdp", got '
-      f"{config.mesh.teacher!r}."
-    )
-  if min(config.pretraining.num_steps, config.pretraining.num_epochs) < 0:
-    raise ValueError("config.pretraining.num_steps must be at least 0.")
-  if config.clustering.scope not in ("per_class", "global"):
-    raise ValueError(
-      'config.clustering.scope must be "per_class" or "global", got '
-      f"{config.clustering.scope!r}."
-    )
-
-
-def _stop_if_asked(signals: Interrupts, saved: str) -> None:
-  if processes.any_process(signals.requested is not None):
-    name = signals.requested or "a signal to another process"
-    raise Interrupted(name, saved)
 
 
 def load_splits(
@@ -227,6 +202,7 @@ def _run_stack(
   stack: cells.Stack,
   teacher: teacher_lib.Teacher,
   workdir: pathlib.Path,
+  states: pathlib.PurePath,
   label: str,
   signals: Interrupts,
 ) -> None:
@@ -248,7 +224,6 @@ def _run_stack(
     loss_params=loss_params,
   )
   prepared = time.monotonic()
-  checkpoint_directory = sweeping.checkpoint_directory(workdir, stack)
   folders = [cells.cell_directory(workdir, c) for c in stack.configs]
   done = processes.from_main(lambda: _begin(folders, stack.configs))
   metric_paths = [
@@ -257,7 +232,7 @@ def _run_stack(
   ]
   trained = loop.train(
     job,
-    checkpoint_directory=checkpoint_directory,
+    checkpoint_directory=states,
     wanted=Wanted(stack.configs, metric_paths, label),
     signals=signals,
   )
@@ -278,7 +253,7 @@ def _run_stack(
     for folder, kept, config, size, student, result in finished
     if not kept
   ]
-  processes.from_main(lambda: _end(written, checkpoint_directory))
+  processes.from_main(lambda: _end(written, states))
 
 
 def _times(
@@ -320,13 +295,13 @@ def _begin(
 
 def _end(
   cells_written: Sequence[tuple[pathlib.Path, Any, dict[str, Any]]],
-  checkpoint_directory: pathlib.Path,
+  states: pathlib.PurePath,
 ) -> None:
   """Writes students and results, and deletes what they came from."""
   for folder, student, result in cells_written:
     students.save_student(folder / "student.msgpack", *student)
     metric_writer.write_json(folder / "result.json", result)
-  shutil.rmtree(checkpoint_directory, ignore_errors=True)
+  storage.delete(states)
 
 
 def _identity(config: ConfigDict, size: int) -> dict[str, Any]:

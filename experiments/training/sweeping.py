@@ -94,7 +94,7 @@ def label_of(stack: cells.Stack) -> str:
 def checkpoint_directory(
   workdir: pathlib.Path, stack: cells.Stack
 ) -> pathlib.Path:
-  """Where a stack's checkpoints are; whoever holds it trains the stack."""
+  """Whoever holds it trains the stack, whose states are in it by default."""
   return workdir / "checkpoints" / stack.digest
 
 

@@ -77,6 +77,7 @@ def load_or_train(
   Raises:
     Interrupted: On SIGINT or SIGTERM, after saving.
   """
+  signals = signals or Interrupts()
   digest = cells.teacher_digest(config)
   folder = directory / digest
   if config.teacher.reads != "embeddings":
@@ -87,10 +88,10 @@ def load_or_train(
   )
   parts = [folder / "parameters", folder / "result.json"]
   # Another process that shares the folder may be training it: wait for that.
-  with locks.exclusive_run(folder):
+  with locks.exclusive_run(folder, signals):
     if not processes.from_main(lambda: all(part.exists() for part in parts)):
       label = f"teacher of {config.column}"
-      _train(own, job, splits, folder, label, signals or Interrupts())
+      _train(own, job, splits, folder, label, signals)
   states = jax.eval_shape(
     functools.partial(job.program.init, sizes=job.sizes), job.trials
   )
@@ -141,6 +142,7 @@ def load_or_train(
 def _as_cell(config: ConfigDict) -> ConfigDict:
   """A teacher is trained as a student is: from labels, without a teacher."""
   own = config.copy_and_resolve_references()
+  own.row = cells.row_name(config)
   plain = config.teacher.subclass.num_subclasses == 1
   own.method = "standard" if plain else "subclass_teacher"
   own.trial = config.teacher.seed
@@ -175,6 +177,8 @@ def _train(
 ) -> None:
   """Trains a teacher and writes its folder; result.json comes last."""
   fields = cells.teacher_fields(config)
+  # Who trains it: see `resuming`.
+  fields["run"] = [config.column, cells.row_name(config)]
   processes.from_main(
     lambda: metric_writer.write_json(folder / "config.json", fields)
   )

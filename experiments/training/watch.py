@@ -101,8 +101,8 @@ class Watch:
     self._num_cells = len(wanted.configs)
     self._feed = feed
     self._profiled = _profiled(wanted.configs[0].profile)
-    self._folder = next(
-      (path.parent for path in wanted.metric_paths if path), None
+    self._traces = next(
+      (_traces(path.parent) for path in wanted.metric_paths if path), None
     )
     self._length = 0
     self._times: dict[str, float] = {}
@@ -149,13 +149,11 @@ class Watch:
       length: How many it takes.
     """
     first, last = self._profiled
-    folder = self._folder if step <= last and first < step + length else None
+    folder = self._traces if step <= last and first < step + length else None
     waited = self._feed.seconds_waited if self._feed else 0.0
     start = time.monotonic()
     with (
-      jax.profiler.trace(str(folder / "profile"))
-      if folder
-      else contextlib.nullcontext()
+      jax.profiler.trace(str(folder)) if folder else contextlib.nullcontext()
     ):
       yield
     seconds = (time.monotonic() - start) / length
@@ -196,6 +194,14 @@ class Watch:
 
   def __exit__(self, *_: object) -> None:
     self._stack.close()
+
+
+def _traces(folder: pathlib.Path) -> pathlib.Path:
+  """Where this process's traces go: files are named by the host alone."""
+  folder = folder / "profile"
+  if jax.process_count() == 1:
+    return folder
+  return folder / f"process{jax.process_index()}"
 
 
 def _nowhere() -> Any:

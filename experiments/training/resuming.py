@@ -1,0 +1,114 @@
+"""Runs of one cell that were stopped: continued as they were, or not at all.
+
+A cell's folder is named by its settings. Started again with another batch size,
+data or seed, a run would begin anew in another folder, and what is saved would
+lie there unnoticed: so that is refused.
+"""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.runtime import checkpoints
+from experiments.runtime import locks
+from experiments.runtime import metric_writer
+from experiments.runtime import plain_trees
+from experiments.runtime import processes
+from experiments.training import cells
+
+_Saved = tuple[pathlib.Path, pathlib.PurePath, dict[str, Any], dict[str, Any]]
+
+
+def check(
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  checkpoint_directory: pathlib.PurePath | None = None,
+) -> None:
+  """Raises ValueError if a run was stopped that this one would not continue.
+
+  It is one of the same column and row with other settings or another trial, of
+  which a state is saved: of its student, or of its teacher in this workdir.
+  What a sweep began does not count, nor does what another command works on.
+
+  Args:
+    config: A cell's config.
+    workdir: Where it is to be trained.
+    checkpoint_directory: Where states of students are, if not in the workdir.
+  """
+  states = checkpoint_directory or workdir / "checkpoints"
+  message = processes.from_main(lambda: _refusal(config, workdir, states))
+  if message:
+    raise ValueError(message)
+
+
+def _refusal(
+  config: ConfigDict, workdir: pathlib.Path, states: pathlib.PurePath
+) -> str | None:
+  found = [
+    (held, saved, step, _differences(there, here))
+    for held, saved, there, here in _unfinished(config, workdir, states)
+    if (step := checkpoints.last_step(saved)) is not None
+  ]
+  if not all(differences for *_, differences in found):
+    return None  # It is continued itself, whatever else was stopped.
+  for held, saved, step, differences in found:
+    if not _in_work(held):
+      return (
+        f"{workdir} holds an unfinished run of {config.column}/"
+        f"{cells.row_name(config)} with other settings, saved at step {step}: "
+        f"{'; '.join(differences)}. Give the old values to continue it, use "
+        f"another --workdir, or delete {saved} to start over."
+      )
+  return None
+
+
+def _unfinished(
+  config: ConfigDict, workdir: pathlib.Path, states: pathlib.PurePath
+) -> Iterator[_Saved]:
+  """Yields the runs of a column and a row that have no result.
+
+  Of students and of teachers: the folder that is held in work, that of the
+  states, what these depend on, and what the config has in its place.
+  """
+  row = cells.cell_directory(workdir, config).parents[1]
+  sweep = workdir / "sweep.json"
+  swept = metric_writer.read_json(sweep)["digests"] if sweep.exists() else []
+  for path in sorted(row.glob("*/*/config.json")):
+    digest, trial = path.parts[-3:-1]
+    if path.with_name("result.json").exists() or digest in swept:
+      continue
+    stack = cells.digest([f"{digest}/{trial}"])
+    held = workdir / "checkpoints" / stack
+    other = ConfigDict(metric_writer.read_json(path))
+    yield held, states / stack, _cell_fields(other), _cell_fields(config)
+  for path in sorted(workdir.glob("teachers/*/config.json")):
+    there, folder = metric_writer.read_json(path), path.parent
+    run = [config.column, cells.row_name(config)]
+    if there.pop("run", None) == run and not sweep.exists():
+      saved = folder / "checkpoints"
+      yield folder, saved, there, cells.teacher_fields(config)
+
+
+def _cell_fields(config: ConfigDict) -> dict[str, Any]:
+  return cells.cell_fields(config) | {"trial": config.trial}
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+  """What differs in two sets of fields, as JSON has them."""
+  flat = [
+    plain_trees.flat(json.loads(json.dumps(fields))) for fields in (there, here)
+  ]
+  return plain_trees.differences(*flat)
+
+
+def _in_work(folder: pathlib.Path) -> bool:
+  if not folder.exists():
+    return False  # Its states are elsewhere; the lock would make it.
+  try:
+    with locks.exclusive(folder):
+      return False
+  except locks.Held:
+    return True
