@@ -47,11 +47,15 @@ def set_fields(config: Any) -> set[str]:
   return set(config_flags.get_override_values(flags.FLAGS[config.name]))
 
 
-def workdir_flag() -> flags.FlagHolder[str | None]:
-  """Defines --workdir."""
-  return flags.DEFINE_string(
-    "workdir", None, "Folder of results.", required=True
-  )
+def workdir_flag(
+  meaning: str = "Folder of results.",
+) -> flags.FlagHolder[str | None]:
+  """Defines --workdir.
+
+  Args:
+    meaning: What --help says.
+  """
+  return flags.DEFINE_string("workdir", None, meaning, required=True)
 
 
 def teachers_flag() -> flags.FlagHolder[str | None]:

@@ -76,8 +76,8 @@ def test_report_prints_the_table_and_writes_the_pictures(workdir):
   # Accuracy, LELP's hyperparameters, embeddings.
   assert (report / "report.html").read_text().count("<img") == 3
   assert r"\toprule" in (report / "table.tex").read_text()
-  # A teacher and four methods on two splits, by either selection.
-  assert len((report / "table.csv").read_text().splitlines()) == 1 + 2 * 5 * 2
+  # A teacher, four methods and three gains on two splits, by either selection.
+  assert len((report / "table.csv").read_text().splitlines()) == 1 + 2 * 8 * 2
   assert "report.html" in done.stdout
 
 

@@ -126,6 +126,9 @@ def test_figure_6_left_by_hand(drawn, tmp_path):
 
 def test_figure_6_middle_reads_the_metrics(drawn, tmp_path):
   results = results_of([(R56, "lelp", {}, (0.6, 0.8))])
+  numbers = {"num_train_examples": 1090.0}
+  cells = (dataclasses.replace(c, numbers=numbers) for c in results.cells)
+  results = dataclasses.replace(results, cells=tuple(cells))
   for trial, cell in enumerate(results.cells):
     folder = tmp_path / cell.folder
     folder.mkdir(parents=True)
@@ -138,7 +141,7 @@ def test_figure_6_middle_reads_the_metrics(drawn, tmp_path):
   path = tmp_path / "x.png"
   assert paper_figures.training_curves(results, tmp_path, path)
   (((plot),),) = drawn
-  # 10 steps of 100 are an epoch of 1,000.
+  # 10 steps of 100 are an epoch of 1,090: what is left is no batch.
   assert means(plot.lines["lelp"]) == {1: 15, 2: 25}
   assert plot.y_label == "Held-out accuracy (%)"
   on_test = dataclasses.replace(results, selection="test")
@@ -305,6 +308,21 @@ def test_grids_beside_what_was_chosen():
   )
   found = grid_rows(dataclasses.replace(results, cells=cells))
   assert found["Num. Subclasses"][2] == "5 (edge)"
+
+
+def test_shares_of_the_data_have_the_grid_of_the_whole():
+  columns = (f"{R56}-transfer10", f"{R56}-merged2")
+  runs = [(columns[0], "lelp", {"num_subclasses": 5}, (0.5,))]
+  (table,) = paper_grids.grid_tables(results_of(runs, columns))
+  labels = [row.label for row in table.rows if not row.detail]
+  assert labels == ["CIFAR-100-bin, 10 % of it, ResNet92 to ResNet56"]
+  (row,) = [row for row in table.rows if row.label == "Num. Subclasses"]
+  assert [cell.text for cell in row.cells][1:] == ["20", "5"]
+
+
+def test_a_run_of_table_5_without_a_column_has_no_place(drawn, tmp_path):
+  results = results_of([("cell", "lelp", {}, (0.5,))], ("cell",))
+  assert not paper_figures.labelled(results, tmp_path, tmp_path / "x.png")
 
 
 def test_every_grid_of_the_paper_is_shown_and_empty_where_not_run():

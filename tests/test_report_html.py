@@ -55,6 +55,14 @@ class Page(html.parser.HTMLParser):
     assert self.open.pop() == tag
 
 
+def made_of(root):
+  report = root / "report"
+  report.mkdir(exist_ok=True)
+  return sections.make_document(
+    [sections.Sweep(results.load(root), root, report)]
+  )
+
+
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
   """A workdir of Table 5 with one of its columns run, and its report."""
@@ -70,9 +78,9 @@ def workdir(tmp_path_factory):
   )
   for path in root.glob("cells/*/*/*/*/result.json"):
     path.with_name("config.json").write_text("{}")
-  loaded = results.load(root)
-  made = sections.make_document(loaded, root)
-  files.write(made, loaded, root / "report", tuple(files.FORMATS))
+  files.write(
+    made_of(root), [results.load(root)], root / "report", tuple(files.FORMATS)
+  )
   return root
 
 
@@ -84,10 +92,10 @@ def text(workdir):
 def test_files_are_those_asked_for(workdir, tmp_path):
   loaded = results.load(workdir)
   made = document.Document("T", (document.Section("S", ("P",)),))
-  assert files.write(made, loaded, tmp_path, ["csv"]) == ["table.csv"]
+  assert files.write(made, [loaded], tmp_path, ["csv"]) == ["table.csv"]
   assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
   with pytest.raises(ValueError, match="among md,tex,csv,html, got pdf"):
-    files.write(made, loaded, tmp_path, ["md", "pdf"])
+    files.write(made, [loaded], tmp_path, ["md", "pdf"])
   assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -128,7 +136,7 @@ def test_html_of_a_table_says_its_text_as_it_is(tmp_path):
   made = document.Document("T", (document.Section("S", (table,)),))
   text = html_lib.to_html(made, tmp_path)
   Page(text)
-  assert '<strong><a href="../a&amp;b">1 &lt; 2<br>3</a></strong>' in text
+  assert '<strong><a href="../a%26b">1 &lt; 2<br>3</a></strong>' in text
   for word in ("T", "x", "m", "c", "n"):
     assert f"&lt;{word}&gt;" in text
 
@@ -177,7 +185,7 @@ def test_html_opens_in_a_browser(text, tmp_path, width):
 
 def test_markdown_shows_the_pictures(workdir):
   report = workdir / "report"
-  made = sections.make_document(results.load(workdir), workdir)
+  made = made_of(workdir)
   names = re.findall(r"!\[.*?\]\((.*?)\)", document.to_markdown(made))
   assert names
   for name in names:
@@ -189,7 +197,7 @@ def test_pictures_are_the_same_every_time(workdir):
   report = workdir / "report"
   before = {p.name: p.read_bytes() for p in report.glob("*.[sp]*g")}
   assert len(before) >= 2
-  sections.make_document(results.load(workdir), workdir)
+  made_of(workdir)
   for name, contents in before.items():
     assert (report / name).read_bytes() == contents
 
@@ -245,9 +253,6 @@ def test_latex_is_balanced(workdir):
 
 
 def test_paper_layout_has_a_heading_of_its_own(workdir):
-  titles = [
-    table.title
-    for table in sections.make_document(results.load(workdir), workdir).tables
-  ]
+  titles = [table.title for table in made_of(workdir).tables]
   assert titles[0] == "Table 5 of the paper beside ours"
   assert len(set(titles)) == len(titles)

@@ -56,6 +56,7 @@ class Plot:
     lines: Its lines by a name that gives them their style.
     logarithmic: Whether equal steps across are equal factors.
     zero: Whether a line marks zero.
+    joined: Whether lines join their points.
   """
 
   title: str
@@ -64,6 +65,7 @@ class Plot:
   lines: Mapping[str, Line]
   logarithmic: bool = False
   zero: bool = False
+  joined: bool = True
 
 
 def draw_plots(
@@ -130,7 +132,7 @@ def _draw(ax: Axes, plot: Plot, styles: Mapping[str, Any]) -> None:
     ax.axhline(0, color=drawing.FAINT, lw=1, zorder=1)
   for name, line in plot.lines.items():
     style = styles[name]
-    _draw_line(ax, line, style)
+    _draw_line(ax, line, style if plot.joined else style | {"ls": ""})
     ax.plot(
       list(line.paper),
       list(line.paper.values()),

@@ -88,7 +88,8 @@ def load_or_train(
         signals=signals,
       )
       checkpoints.save_tree(folder / "parameters", trained.states.loss_params)
-      processes.from_main(lambda: _end(folder, fields))
+      about = fields | {"data": cells.plain(own.data)}
+      processes.from_main(lambda: _end(folder, about))
   like = mesh_lib.on_host(like.loss_params)
   saved = checkpoints.load_tree(folder / "parameters", like)
   return jax.tree.map(lambda x: x[0], saved)  # A stack of one.
