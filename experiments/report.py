@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
   """Reports the workdirs."""
   commands.no_arguments(argv)
   with commands.reported():
-    given = _WORKDIR.value
+    given = str(_WORKDIR.value)
     # A name may have a comma in it.
     whole = commands.folder(given).is_dir()
     names = [given] if whole else filter(None, given.split(","))

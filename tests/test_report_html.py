@@ -1,4 +1,4 @@
-"""The report as one HTML file, in a browser where there is one; and LaTeX."""
+"""The report as one HTML file, in a browser where there is one."""
 
 import html.parser
 import json
@@ -12,7 +12,6 @@ from experiments.paper.tables import paper_table
 from experiments.reporting import document
 from experiments.reporting import files
 from experiments.reporting import html as html_lib
-from experiments.reporting import latex
 from experiments.reporting import results
 from experiments.reporting import sections
 from experiments.reporting.layout import Row
@@ -200,56 +199,6 @@ def test_pictures_are_the_same_every_time(workdir):
   made_of(workdir)
   for name, contents in before.items():
     assert (report / name).read_bytes() == contents
-
-
-def test_latex_of_a_table_by_hand():
-  table = Table(
-    title="T_1",
-    header=("A\nx", "A\ny"),
-    rows=(
-      Row("m", (TableCell("1.0 ± 0.1", "best", (1,)), TableCell("-2.0"))),
-      Row("d", (TableCell("+1\n[0, 4]"), TableCell("3", "second")), "g", True),
-    ),
-    caption="In %.",
-    notes=("A & B.",),
-    footnotes=("Why.",),
-    corner="C\nD",
-  )
-  assert latex.to_latex([table]) == (
-    r"""% Needs \usepackage{booktabs}.
-\begin{table}
-  \centering\footnotesize
-  \caption{\textbf{T\_1.} In \%. Bold: best student, underlined: second.}
-  \begin{tabular}{lrr}
-    \toprule
-    C & \multicolumn{2}{c}{A} \\
-    D & \multicolumn{1}{c}{x} & \multicolumn{1}{c}{y} \\
-    \midrule
-    m & \textbf{1.0 $\pm$ 0.1}\textsuperscript{1} & $-$2.0 \\
-    \midrule
-    \quad d & \shortstack[r]{+1 \\ {[}0, 4]} & \underline{3} \\
-    \bottomrule
-  \end{tabular}
-  \par\smallskip\raggedright A \& B.
-  \par\smallskip\raggedright \textsuperscript{1}\,Why.
-\end{table}
-"""
-  )
-
-
-def test_latex_is_balanced(workdir):
-  text = (workdir / "report" / "table.tex").read_text()
-  assert text.isascii()
-  plain = re.sub(r"\\[{}\\]", "", text)
-  assert plain.count("{") == plain.count("}")
-  assert text.count(r"\begin{") == text.count(r"\end{")
-  for columns, body in re.findall(
-    r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL
-  ):
-    for line in re.findall(r"^    (.*&.*) \\\\$", body, re.MULTILINE):
-      spans = [int(n) for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
-      cells = len(re.findall(r"(?<!\\)&", line)) + 1
-      assert cells + sum(spans) - len(spans) == len(columns)
 
 
 def test_paper_layout_has_a_heading_of_its_own(workdir):

@@ -149,7 +149,9 @@ def _gain_rows(results: Results, summaries: Summaries) -> list[Row]:
 def _gain_cells(
   results: Results, summaries: Summaries, among: Callable[[str], bool]
 ) -> tuple[TableCell, ...]:
-  places = [(column.id, results.num_trials) for column in results.columns]
+  places: list[tuple[str | None, int]] = [
+    (column.id, results.num_trials) for column in results.columns
+  ]
   if _has_overall(results):
     places.append((None, len(results.columns)))
   gains = [
