@@ -1,10 +1,7 @@
 """The report as one HTML file, in a browser where there is one."""
 
 import html.parser
-import json
 import re
-import shutil
-import subprocess
 
 import pytest
 
@@ -17,19 +14,8 @@ from experiments.reporting import sections
 from experiments.reporting.layout import Row
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
+from tests import browser
 from tests.reporting_workdirs import write_workdir
-
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# In the test's copy alone: what the page shows, where a process can read it.
-_PROBE = """<script>
-addEventListener("load", () => {
-  const pictures = [...document.images].map((image) => image.naturalWidth);
-  const wide = document.documentElement.scrollWidth > innerWidth;
-  const probe = document.createElement("pre");
-  probe.textContent = "PROBE" + JSON.stringify({pictures, wide}) + "PROBE";
-  document.body.append(probe);
-});
-</script></body>"""
 
 
 class Page(html.parser.HTMLParser):
@@ -148,34 +134,7 @@ def test_html_has_contents_and_every_section(text):
 
 @pytest.mark.parametrize("width", [1200, 500])
 def test_html_opens_in_a_browser(text, tmp_path, width):
-  browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
-  if browser is None:
-    pytest.skip(f"needs a browser: one of {', '.join(_BROWSERS)}.")
-  path = tmp_path / "report.html"
-  path.write_text(text.replace("</body>", _PROBE), encoding="utf-8")
-  done = subprocess.run(
-    [
-      browser,
-      "--headless",
-      "--no-sandbox",  # As root, in a container, there is none.
-      "--disable-gpu",
-      "--disable-dev-shm-usage",
-      "--no-first-run",
-      f"--user-data-dir={tmp_path / 'profile'}",
-      f"--window-size={width},900",
-      "--enable-logging=stderr",
-      "--virtual-time-budget=5000",
-      "--dump-dom",
-      path.as_uri(),
-    ],
-    capture_output=True,
-    text=True,
-    timeout=120,
-    check=True,
-  )
-  # Errors of the page: the browser's own have no such word.
-  assert "CONSOLE" not in done.stderr, done.stderr
-  seen = json.loads(done.stdout.split("PROBE")[-2])
+  seen = browser.opened(text, tmp_path, width)
   assert len(seen["pictures"]) == text.count("<img")
   assert min(seen["pictures"]) > 100
   # Wide tables scroll by themselves; the page does not.

@@ -22,8 +22,10 @@ def test_latex_of_a_table_by_hand():
     title="T_1",
     header=("A\nx", "A\ny"),
     rows=(
-      Row("m", (TableCell("1.0 ± 0.1", "best", (1,)), TableCell("-2.0"))),
-      Row("d", (TableCell("1\n[2]"), TableCell("3", "second")), "g", True),
+      Row(
+        "m", (TableCell("1.0 ± 0.1", "best", (1,)), TableCell("-2.0", "second"))
+      ),
+      Row("d", (TableCell("1\n[2]"), TableCell("3")), "g", True),
     ),
     caption="In %.",
     notes=("A & B.",),
@@ -39,9 +41,9 @@ def test_latex_of_a_table_by_hand():
     C & \multicolumn{2}{c}{A} \\
     D & \multicolumn{1}{c}{x} & \multicolumn{1}{c}{y} \\
     \midrule
-    m & \textbf{1.0 $\pm$ 0.1}\textsuperscript{1} & $-$2.0 \\
+    m & \textbf{1.0 $\pm$ 0.1}\textsuperscript{1} & \underline{$-$2.0} \\
     \midrule
-    \quad d & \begin{tabular}[t]{@{}r@{}}1 \\ {[}2]\end{tabular} & \underline{3} \\
+    \quad d & \begin{tabular}[t]{@{}r@{}}1 \\ {[}2]\end{tabular} & 3 \\
     \bottomrule
   \end{tabular}}
   \par\smallskip\scriptsize\raggedright A \& B.

@@ -47,9 +47,7 @@ _ENSEMBLE_HEADER = (
   "β",
   "settings tried",
 )
-_DIFFERENCES_ARE = (
-  "{}: points, paired by trial, in brackets their 95 % interval."
-)
+_PAIRED = "points, paired by trial, in brackets the 95 % interval."
 
 
 def null_space_table(results: Results) -> Table | None:
@@ -93,13 +91,12 @@ def null_space_table(results: Results) -> Table | None:
     header=_NULL_SPACE_HEADER,
     rows=tuple(rows),
     caption=(
-      "Test accuracy in %: mean ± standard error over"
-      f" {results.num_trials} trials. "
-      + _DIFFERENCES_ARE.format("Projection minus none")
-      + " Variance: % of that of the teacher's embeddings within a class, mean"
-      " over classes and in brackets the least and the greatest; the rest of"
-      " it lies in the span of the head's weights, which the projection takes"
-      " out. Directions: what the S of a class carry of it."
+      f"Test accuracy in %{_over_trials(results)}."
+      f" Projection minus none: {_PAIRED} Variance: % of that of the teacher's"
+      " embeddings within a class, mean over classes and in brackets the"
+      " least and the greatest; the rest of it lies in the span of the head's"
+      " weights, which the projection takes out. Directions: what the S of"
+      " a class carry of it."
     ),
   )
 
@@ -113,13 +110,12 @@ def null_space_sentence(results: Results) -> str:
   }
   if not means:
     return ""
-  low, high = (100 * f(means.values()) for f in (min, max))
-  where = f" ({len(means)} settings, mean over classes)"
-  amount = f"{low:.1f} %" if len(means) == 1 else f"{low:.1f} to {high:.1f} %"
+  low, high = (f"{100 * f(means.values()):.1f}" for f in (min, max))
+  amount = low if low == high else f"{low} to {high}"
+  settings_of = f"{len(means)} settings, " if len(means) > 1 else ""
   return (
-    f"Of the variance of the teacher's embeddings within a class {amount} lies"
-    " in the null space of its head"
-    f"{where if len(means) > 1 else ', mean over classes'}."
+    f"Of the variance of the teacher's embeddings within a class {amount} %"
+    f" lies in the null space of its head ({settings_of}mean over classes)."
   )
 
 
@@ -174,10 +170,9 @@ def ensemble_table(results: Results) -> Table | None:
     header=_ENSEMBLE_HEADER,
     rows=tuple(rows),
     caption=(
-      "Test accuracy in %: mean ± standard error over"
-      f" {results.num_trials} trials, with the best S and β of that row. "
-      + _DIFFERENCES_ARE.format("Differences")
-      + " An ensemble's S directions are divided among its projections."
+      f"Test accuracy in %{_over_trials(results)}. S and β: the best of that"
+      f" row. Differences: {_PAIRED} An ensemble's S directions are"
+      " divided among its projections."
     ),
   )
 
@@ -231,6 +226,12 @@ def _ensembles(
   found = {int(n): summary for (n,), summary in runs.items()}
   one = summaries.get((column.id, RANDOM))
   return ({1: one} if one and 1 not in found else {}) | found
+
+
+def _over_trials(results: Results) -> str:
+  if results.num_trials == 1:
+    return ", one trial, so no error"
+  return f": mean ± standard error over {results.num_trials} trials"
 
 
 def _ensemble_label(size: int) -> str:

@@ -111,7 +111,7 @@ def draw_plots(
       ax.set_ylabel(plot.y_label, fontsize=9)
   for ax in axes.flat[len(plots) :]:
     ax.set_axis_off()
-  figure.suptitle(title, fontsize=12)
+  drawing.write_title(figure, title)
   handles = _handles(plots, styles)
   longest = max(len(str(handle.get_label())) for handle in handles)
   room = _LETTERS_PER_INCH * figure.get_figwidth()

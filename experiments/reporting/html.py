@@ -33,6 +33,8 @@ body { margin: 0 auto; max-width: 76rem; padding: 1rem;
   background: var(--page); color: var(--text);
   font: 16px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.25; }
+h1[id] { margin-top: 4rem; padding-top: 1rem;
+  border-top: 3px solid var(--faint); }
 h2 { font-size: 1.25rem; margin-top: 2.5rem; padding-top: .5rem;
   border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.75rem 0 .5rem; }
@@ -47,7 +49,9 @@ th, td { padding: .2rem .6rem; text-align: right; vertical-align: top;
 th[scope=row] { text-align: left; font-weight: 500; white-space: normal;
   min-width: 8rem; max-width: 16rem; position: sticky; left: 0;
   background: var(--page); }
+th[scope=rowgroup] { text-align: left; font-weight: 500; }
 thead th { text-align: center; font-weight: 600; }
+thead tr:only-child th { white-space: normal; vertical-align: bottom; }
 thead th:first-child { text-align: left; position: sticky; left: 0;
   background: var(--page); }
 tbody { border-top: 1px solid var(--line); }
@@ -169,6 +173,10 @@ def _header(table: Table) -> str:
 
 def _row(row: Row, name: str, way: str) -> str:
   kind = ' class="detail"' if row.detail else ""
+  if row.is_heading:
+    width = len(row.cells) + 1
+    label = html.escape(row.label)
+    return f'<tr><th scope="rowgroup" colspan="{width}">{label}</th></tr>\n'
   cells = "".join(f"<td>{_cell(cell, name, way)}</td>" for cell in row.cells)
   label = html.escape(row.label)
   return f'<tr{kind}><th scope="row">{label}</th>{cells}</tr>\n'

@@ -41,6 +41,11 @@ class Row:
   group: str = ""
   detail: bool = False
 
+  @property
+  def is_heading(self) -> bool:
+    """Whether it is the label of those that follow, as `heading` makes it."""
+    return bool(self.group) and self.label == self.group
+
 
 def heading(label: str, width: int) -> Row:
   """A row without contents above others, which are its details and group."""

@@ -227,7 +227,7 @@ def _caption(results: Results, summaries: Summaries) -> str:
   else:
     text += ", one trial, so no error"
   text += f". {_selection(results, summaries)}"
-  if any(method.id == comparisons.LELP for method in results.methods):
+  if comparisons.rivals(results):
     text += " Gains in points, paired by trial"
     text += ", in brackets their 95 % interval." if trials > 1 else "."
   if _has_overall(results):
