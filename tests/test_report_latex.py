@@ -104,9 +104,10 @@ def test_latex_compiles(text, tmp_path):
   if compiler is None:
     pytest.skip("needs pdflatex.")
   (tmp_path / "table.tex").write_text(text)
+  # So many that they must not all wait for the end.
   (tmp_path / "all.tex").write_text(
     r"\documentclass{article}\usepackage{booktabs}\usepackage{graphicx}"
-    r"\begin{document}\input{table}\input{table}\end{document}"
+    r"\begin{document}" + 4 * r"\input{table}" + r"\end{document}"
   )
   done = subprocess.run(
     [compiler, "-interaction=nonstopmode", "-halt-on-error", "all.tex"],

@@ -62,6 +62,7 @@ tr.detail td, tr.detail th[scope=row] { color: var(--faint);
 tr.detail th[scope=row] { padding-left: 1.6rem; }
 td a { color: inherit; text-decoration: none; }
 td a:hover, td a:focus { color: var(--link); text-decoration: underline; }
+sup { line-height: 0; }
 td .second { text-decoration: underline; text-underline-offset: .2em; }
 .caption, figcaption, .notes { color: var(--faint); font-size: .875rem;
   max-width: 60rem; }

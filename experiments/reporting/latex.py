@@ -48,6 +48,7 @@ _HEAD = r"""% Needs \usepackage{booktabs} and \usepackage{graphicx}.
 """
 # Smaller than this many rows on a page nobody can read.
 _MOST_ROWS = 70
+_MOST_FLOATS = 16  # LaTeX gives up on many that wait for their page.
 
 
 def to_latex(tables: Iterable[Table]) -> str:
@@ -60,8 +61,10 @@ def to_latex(tables: Iterable[Table]) -> str:
   Args:
     tables: The tables.
   """
-  parts = [part for table in tables for part in _parts(table)]
-  return "\n".join([_HEAD, *map(_float, parts)])
+  parts = [_float(part) for table in tables for part in _parts(table)]
+  for place in range(_MOST_FLOATS, len(parts), _MOST_FLOATS):
+    parts[place] = f"\\clearpage\n{parts[place]}"
+  return "\n".join([_HEAD, *parts])
 
 
 def _parts(table: Table) -> list[Table]:
