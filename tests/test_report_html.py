@@ -11,6 +11,7 @@ from experiments.reporting import files
 from experiments.reporting import html as html_lib
 from experiments.reporting import results
 from experiments.reporting import sections
+from experiments.reporting.layout import heading
 from experiments.reporting.layout import Row
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
@@ -124,6 +125,16 @@ def test_html_of_a_table_says_its_text_as_it_is(tmp_path):
   assert '<strong><a href="../a%26b">1 &lt; 2<br>3</a></strong>' in text
   for word in ("T", "x", "m", "c", "n"):
     assert f"&lt;{word}&gt;" in text
+
+
+def test_html_of_a_heading_spans_the_table(tmp_path):
+  rows = (heading("A column", 2), Row("m", (TableCell("1"),) * 2, "A column"))
+  table = Table("T", ("x", "y"), rows, "C.")
+  made = document.Document("T", (document.Section("S", (table,)),))
+  text = html_lib.to_html(made, tmp_path)
+  Page(text)
+  assert '<th scope="rowgroup" colspan="3">A column</th></tr>' in text
+  assert text.count("<td>") == 2
 
 
 def test_html_has_contents_and_every_section(text):
