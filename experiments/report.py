@@ -37,6 +37,7 @@ from experiments.reporting.records import within
 from experiments.reporting.workdirs import default_output
 from experiments.reporting.workdirs import find_sweeps
 from experiments.reporting.workdirs import has_results
+from experiments.reporting.workdirs import parse_paths
 from experiments.reporting.workdirs import prefixes
 from experiments.reporting.workdirs import seen_from
 from experiments.runtime import metric_writer
@@ -70,11 +71,7 @@ def main(argv: list[str]) -> None:
   """Reports the workdirs."""
   commands.no_arguments(argv)
   with commands.reported():
-    given = str(_WORKDIR.value)
-    # A name may have a comma in it.
-    whole = commands.folder(given).is_dir()
-    names = [given] if whole else filter(None, given.split(","))
-    paths = [commands.folder(name) for name in names]
+    paths = parse_paths(str(_WORKDIR.value))
     report(paths, _FORMATS.value, commands.folder(_OUTPUT.value))
 
 

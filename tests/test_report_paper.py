@@ -108,7 +108,7 @@ def test_layout_is_the_papers():
   assert lines(table, "Avg. gain over the best baseline", 0) == {
     "Avg. gain over the best baseline": "+0.18 ± 0.01",
     # Both errors are of equal steps: the difference has theirs, 0.01.
-    "95 % interval of ours": "[+0.14, +0.22]",
+    "95 % interval of ours": "[0.14, 0.22]",
     "paper, recomputed": "+0.18",
     "difference": "+0.00 (0.0 SE)",
   }

@@ -144,6 +144,14 @@ def test_errors_are_one_line_each(tmp_path):
   assert not list(tmp_path.glob("**/report"))
 
 
+def test_a_comma_may_be_in_a_name(tmp_path):
+  text = f"{tmp_path / 'a'},{tmp_path / 'b'}"
+  assert workdirs.parse_paths(text) == [tmp_path / "a", tmp_path / "b"]
+  (tmp_path / "a,b").mkdir()
+  text = str(tmp_path / "a,b")
+  assert workdirs.parse_paths(text) == [tmp_path / "a,b"]
+
+
 def test_workdirs_are_found_once(tmp_path):
   write_sweep(tmp_path / "runs" / "b")
   write_sweep(tmp_path / "runs" / "a")

@@ -34,7 +34,7 @@ def with_interval(value: Estimate, expected: int) -> str:
   Examples:
     >>> from experiments.reporting.statistics import estimate
     >>> with_interval(estimate([1.0, 2.0]), 2)
-    '+1.50 ± 0.50\n[-4.85, +7.85]'
+    '+1.50 ± 0.50\n[-4.85, 7.85]'
     >>> with_interval(estimate([1.0]), 1)
     '+1.00'
   """
@@ -48,11 +48,13 @@ def interval(value: Estimate) -> str:
   Examples:
     >>> from experiments.reporting.statistics import estimate
     >>> interval(estimate([1.0, 2.0]))
-    '[-4.85, +7.85]'
+    '[-4.85, 7.85]'
   """
   if value.interval is None:
     return ""
-  return f"[{', '.join(map(signed, value.interval))}]"
+  # Without a plus: a column of them is wide enough.
+  low, high = (f"{round(x, 2) + 0.0:.2f}" for x in value.interval)
+  return f"[{low}, {high}]"
 
 
 def signed(value: float) -> str:

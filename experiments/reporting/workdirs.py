@@ -7,6 +7,23 @@ from collections.abc import Sequence
 from experiments.reporting.document import anchor
 
 
+def parse_paths(text: str) -> list[pathlib.Path]:
+  """Returns the folders that a flag names, with commas between them.
+
+  Args:
+    text: The flag's; a folder may have commas in its own name.
+
+  Examples:
+    >>> [path.name for path in parse_paths("runs/table1,runs/table3")]
+    ['table1', 'table3']
+  """
+  whole = pathlib.Path(text).expanduser()
+  if whole.is_dir():
+    return [whole]
+  names = [name for name in text.split(",") if name]
+  return [pathlib.Path(name).expanduser() for name in names]
+
+
 def find_sweeps(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
   """Returns the workdirs of sweeps that some folders are or hold.
 
