@@ -55,7 +55,13 @@ def workdir_flag(
   Args:
     meaning: What --help says.
   """
-  return flags.DEFINE_string("workdir", None, meaning, required=True)
+  return flags.DEFINE_string(
+    "workdir",
+    None,
+    meaning,
+    required=True,
+    allow_override=True,  # A process may import two commands, as tests do.
+  )
 
 
 def teachers_flag() -> flags.FlagHolder[str | None]:
