@@ -169,6 +169,36 @@ def test_ensembles_are_drawn_beside_lelp(monkeypatch, tmp_path):
   assert not answers.ensemble_picture(make_results(), tmp_path / "x.png")
 
 
+def test_classes_by_hand():
+  columns = [f"cifar100-resnet92-resnet56-merged{n}" for n in (2, 20)]
+  found = tuple(
+    make_cell(
+      column,
+      method,
+      trial,
+      accuracy,
+      hyperparameters={"num_subclasses": 5} if method == "lelp" else {},
+    )
+    for column in columns
+    for method, accuracies in {
+      "vanilla": (0.8, 0.8),
+      "lelp": (0.8, 0.9),
+    }.items()
+    for trial, accuracy in enumerate(accuracies)
+    if (column, method) != (columns[1], "lelp")
+  )
+  accuracies = {c: dict.fromkeys(("vanilla", "lelp"), (0, 0)) for c in columns}
+  results = make_results(accuracies, cells=found, columns_are="settings")
+  assert texts(answers.classes_table(results)) == {
+    "2 classes": [
+      *("80.00 ± 0.00", "85.00 ± 5.00", "+5.00 ± 5.00\n[-58.53, 68.53]"),
+      *("1", "9"),
+    ],
+    "20 classes": ["80.00 ± 0.00", "", "", "19", ""],
+  }
+  assert answers.classes_table(make_results()) is None
+
+
 def rotations():
   """Three rotations in two trials each, and two values of S."""
   runs = {

@@ -1,7 +1,7 @@
-"""What the paper's reviewers asked of the null space and of random projections.
+"""What the paper's reviewers asked (spec 9), as tables.
 
-The tables of two ablations (spec 9); those of other questions are
-`sensitivity`, `cost` and `paper_figures.num_classes`.
+Of the null space, of ensembles of random projections, and of the number of
+classes; those of other questions are `sensitivity` and `cost`.
 """
 
 import pathlib
@@ -46,6 +46,13 @@ _ENSEMBLE_HEADER = (
   "S",
   "β",
   "settings tried",
+)
+_CLASSES_HEADER = (
+  "vanilla",
+  "LELP",
+  "LELP minus vanilla",
+  "free numbers of a target, vanilla",
+  "LELP's",
 )
 _PAIRED = "points, paired by trial, in brackets the 95 % interval."
 
@@ -216,6 +223,50 @@ def ensemble_picture(results: Results, path: pathlib.Path) -> bool:
       explanation="Whiskers: ± 1 standard error over trials.",
     )
   return bool(plots)
+
+
+def classes_table(results: Results) -> Table | None:
+  """Builds the table of LELP over the number of classes.
+
+  Args:
+    results: What `results.load` returns; its columns end in ``-mergedC``.
+
+  Returns:
+    A row for each number of classes: what LELP gains, and how many numbers of
+    a target are free. None without such columns.
+  """
+  summaries, rows = summarize(results), []
+  for column in results.columns:
+    number_text = column.id.rpartition("-merged")[2]
+    if not number_text.isdigit():
+      continue
+    vanilla, lelp = (
+      summaries.get((column.id, method))
+      for method in ("vanilla", comparisons.LELP)
+    )
+    classes = int(number_text)
+    size = lelp.hyperparameters.get("num_subclasses") if lelp else None
+    free = f"{classes * size - 1:,}" if isinstance(size, int) else ""
+    cells = (
+      _accuracy(vanilla, results),
+      _accuracy(lelp, results),
+      _difference(lelp, vanilla, results),
+      TableCell(f"{classes - 1:,}"),
+      TableCell(free),
+    )
+    rows.append(Row(f"{classes} classes", cells))
+  if not rows:
+    return None
+  return Table(
+    title=f"{results.title}: what LELP gains",
+    header=_CLASSES_HEADER,
+    rows=tuple(rows),
+    caption=(
+      f"Test accuracy in %{_over_trials(results)}. LELP minus vanilla:"
+      f" {_PAIRED} Free numbers: C - 1 of C class probabilities, S x C - 1 of"
+      " those of S subclasses of each, which is what few classes lack."
+    ),
+  )
 
 
 def _ensembles(

@@ -58,14 +58,10 @@ _FIGURES = {
   ),
   "figure6_right": (paper_figures.labelled, _LABELLED),
   "table5": (paper_figures.labelled, _LABELLED),
-  "num_classes": (
-    paper_figures.num_classes,
-    "Test accuracy with CIFAR-100's classes merged into fewer.",
-  ),
 }
 # Every picture that a report may have of a sweep.
 PICTURES = (
-  *("accuracy", "embeddings", "sensitivity", "random_ensembles"),
+  *("accuracy", "embeddings", "sensitivity", "random_ensembles", "num_classes"),
   *_FIGURES,
 )
 
@@ -187,6 +183,7 @@ def _sections(sweep: Sweep) -> tuple[Section, ...]:
     _accuracy(sweep),
     _null_space(results),
     _ensembles(sweep),
+    _classes(sweep),
     _sensitivity(sweep),
     Section("Figures", (*_figures(sweep), *sweep.maps)),
     Section(
@@ -240,6 +237,20 @@ def _ensembles(sweep: Sweep) -> Section:
     lambda path: answers.ensemble_picture(results, path),
   )
   return Section("Ensembles of random projections", (table, *picture))
+
+
+def _classes(sweep: Sweep) -> Section:
+  """Why few classes: what LELP gains with more of them."""
+  results = sweep.results
+  table = answers.classes_table(results)
+  if table is None:
+    return Section("From few classes to many", ())
+  picture = sweep.draw(
+    "num_classes",
+    "Test accuracy with CIFAR-100's classes merged into fewer.",
+    lambda path: paper_figures.num_classes(results, sweep.base, path),
+  )
+  return Section("From few classes to many", (*picture, table))
 
 
 def _sensitivity(sweep: Sweep) -> Section:
