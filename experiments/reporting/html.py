@@ -1,6 +1,6 @@
 """A report as one HTML file that needs no other: styles and pictures in it.
 
-Every number of a run is a link to its config, relative to the workdir.
+Every number of a run is a link to its config, relative to the file.
 """
 
 import base64
@@ -81,7 +81,8 @@ def to_html(
   Args:
     document: The report.
     pictures: Folder of its pictures, which become part of the file.
-    to_workdir: The way from the file to the workdir, for links.
+    to_workdir: The way from the file to what links are relative to: a workdir,
+      or a folder of several.
   """
   contents, body = [], []
   for chapter, sections in itertools.groupby(

@@ -17,7 +17,7 @@ class TableCell:
     text: What stands in the cell; empty where there is nothing to say.
     mark: "best", "second" or empty. A terminal does not show it.
     footnotes: Numbers of the table's footnotes, from 1.
-    link: What the number is of: a path relative to the workdir, or empty.
+    link: What the number is of: a path relative to that of `Results`, or empty.
   """
 
   text: str = ""

@@ -58,24 +58,15 @@ def paper_layout(results: Results, paper: PaperTable) -> Table:
   ours, intervals, papers, differences = {}, {}, {}, {}
   for method in methods:
     cells = [found[method, column] for column in columns]
-    label = _label(results, paper, method)
     group = _group(method)
+    label = _label(results, paper, method)
     ours[method] = Row(label, _our_cells(results, cells), group)
-    papers[method] = Row(
-      "paper, recomputed" if method in GAINS else "paper",
-      _paper_cells(cells, footnotes),
-      group,
-      detail=True,
-    )
-    differences[method] = Row(
-      "difference", tuple(map(_difference_cell, cells)), group, detail=True
-    )
-    intervals[method] = Row(
-      "95 % interval of ours",
-      tuple(map(_interval_cell, cells)),
-      group,
-      detail=True,
-    )
+    for rows, label, made in (
+      (intervals, "95 % interval of ours", map(_interval_cell, cells)),
+      (papers, _paper_label(method), _paper_cells(cells, footnotes)),
+      (differences, "difference", map(_difference_cell, cells)),
+    ):
+      rows[method] = Row(label, tuple(made), group, detail=True)
   for rows in (ours, papers):
     students = [m for m in methods if _group(m) == "students"]
     marked = mark_rows([rows[m] for m in students])
@@ -104,6 +95,10 @@ def paper_layout(results: Results, paper: PaperTable) -> Table:
     footnotes=tuple(footnotes),
     corner=corner(header),
   )
+
+
+def _paper_label(method: str) -> str:
+  return "paper, recomputed" if method in GAINS else "paper"
 
 
 def _group(method: str) -> str:

@@ -93,7 +93,7 @@ class Cell:
     num_parameters: Number of parameters of the student.
     null_space_share: For each class the share of the teacher's variance that
       lies in the null space of its head; empty where it was not recorded.
-    folder: Where it is, relative to the workdir.
+    folder: Where it is, relative to the workdir; see `within`.
     numbers: The single numbers of its result.json, by dotted name; not
       compared.
   """

@@ -46,7 +46,8 @@ def to_csv(parts: Iterable[Results]) -> str:
     n - 1; the interval is that of 95 % over the trials, a gain's is paired by
     them. A gain's `paper_mean` is recomputed from its column, what is printed
     stands beside it. Flags are "kind item", separated by semicolons. `workdir`
-    is empty where the report is of a single one.
+    is empty where the report is of a single one, and `config` leads from there,
+    else from the folder that holds the report's.
   """
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")
