@@ -122,18 +122,19 @@ def _load(
   """Reads the sweeps; and names those of which nothing is finished."""
   found, unfinished = [], []
   for workdir in workdirs:
+    folder = seen_from(workdir, base)
     if len(workdirs) > 1 and not has_results(workdir):
-      unfinished.append(str(workdir))
+      unfinished.append(folder)
       continue
     results = in_paper_order(results_lib.load(workdir))
     if results.cells:
-      folder = seen_from(workdir, base)
       found.append(within(results, folder) if folder else results)
     else:
-      unfinished.append(f"{workdir} ({' '.join(results.notes)})")
+      unfinished.append(f"{folder or workdir} ({' '.join(results.notes)})")
   if not found:
     raise FileNotFoundError(
-      f"no cell of a sweep is finished in {', '.join(unfinished)}"
+      f"no cell of a sweep is finished in {', '.join(unfinished)}:"
+      " run experiments.sweep."
     )
   return found, unfinished
 

@@ -91,13 +91,15 @@ def test_pictures_of_sweeps_do_not_collide(runs):
 
 
 def test_what_is_not_finished_is_named_and_counted(runs, text, capsys):
-  assert "no cell is finished: 1 (" in text
+  assert "no cell is finished: 1 (later)" in text
   assert text.count("later") == 1
   command.report([runs / "binary", runs / "later"], ["md"])
   out = capsys.readouterr().out
-  assert f"Nothing is finished in 1: {runs / 'later'}." in out
-  # One of them is left: a report without chapters, in the folder of both.
+  assert "Nothing is finished in 1: later." in out
   assert f"Report in {runs / 'report'}: table.md" in out
+  text = (runs / "report" / "table.md").read_text()
+  assert re.findall(r"^# (.*)$", text, re.M) == ["1 sweep", "Table 3"]
+  assert "no cell is finished: 1 (later)" in text
 
 
 def test_a_report_may_go_elsewhere(runs, tmp_path):

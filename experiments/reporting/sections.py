@@ -109,10 +109,10 @@ def make_document(
     unfinished: Names of workdirs in which nothing is finished.
 
   Returns:
-    The report, with a chapter for each sweep where there are several; nothing
-    in it depends on when it was made.
+    The report, with a chapter for each sweep where several workdirs were asked
+    for; nothing in it depends on when it was made.
   """
-  if len(sweeps) == 1:
+  if len(sweeps) == 1 and not unfinished:
     return Document(sweeps[0].results.title, _sections(sweeps[0]))
   titles = [sweep.results.title for sweep in sweeps]
   chapters = [
@@ -125,7 +125,8 @@ def make_document(
       dataclasses.replace(section, chapter=chapter)
       for section in _sections(sweep)
     ]
-  return Document(f"{len(sweeps)} sweeps", tuple(sections))
+  several = "s" * (len(sweeps) > 1)
+  return Document(f"{len(sweeps)} sweep{several}", tuple(sections))
 
 
 def read_off(results: Results) -> str:
