@@ -51,10 +51,20 @@ def set_fields(config: Any) -> set[str]:
   return set(config_flags.get_override_values(flags.FLAGS[config.name]))
 
 
-def workdir_flag() -> flags.FlagHolder[str | None]:
-  """Defines --workdir."""
+def workdir_flag(
+  meaning: str = "Folder of results.",
+) -> flags.FlagHolder[str | None]:
+  """Defines --workdir.
+
+  Args:
+    meaning: What --help says.
+  """
   return flags.DEFINE_string(
-    "workdir", None, "Folder of results.", required=True
+    "workdir",
+    None,
+    meaning,
+    required=True,
+    allow_override=True,  # A process may import two commands, as tests do.
   )
 
 

@@ -1,13 +1,18 @@
-r"""Reports the finished cells of a workdir: tables, sentence, pictures.
+r"""Reports the finished cells of workdirs: tables, sentence, pictures.
 
   python -m experiments.report --workdir=runs/quickstart
+  python -m experiments.report --workdir=runs
 
 Prints the table and writes the report into `report/` there: `report.html`,
 which needs no other file, `table.md`, `table.tex` and `table.csv` with the same
 tables, and the pictures as PNG and SVG. The tables of the paper have its
 numbers beside ours. What is not finished stays empty and is counted.
+
+Of a folder of workdirs, or of several with commas between them, it is one
+report with a chapter for each, in `report/` beside them or in `--output`.
 """
 
+import dataclasses
 import pathlib
 import shutil
 from collections.abc import Sequence
@@ -21,7 +26,6 @@ from experiments.reporting import files
 from experiments.reporting import layout
 from experiments.reporting import results as results_lib
 from experiments.reporting import sections
-from experiments.reporting import sentence
 from experiments.reporting import statistics
 from experiments.reporting import tables
 from experiments.reporting.document import Picture
@@ -29,10 +33,25 @@ from experiments.reporting.embeddings import embedding_maps
 from experiments.reporting.names import column_name
 from experiments.reporting.paper_comparison import in_paper_order
 from experiments.reporting.records import Results
+from experiments.reporting.records import within
+from experiments.reporting.workdirs import default_output
+from experiments.reporting.workdirs import find_sweeps
+from experiments.reporting.workdirs import has_results
+from experiments.reporting.workdirs import parse_paths
+from experiments.reporting.workdirs import prefixes
+from experiments.reporting.workdirs import seen_from
 from experiments.runtime import metric_writer
 from experiments.training import runs
 
-_WORKDIR = commands.workdir_flag()
+_WORKDIR = commands.workdir_flag(
+  "Folder of results, a folder of such, or several with commas between them."
+)
+_OUTPUT = flags.DEFINE_string(
+  "output",
+  None,
+  "Where the report goes; by default `report` in the workdir, or beside the"
+  " workdirs.",
+)
 _FORMATS = flags.DEFINE_list(
   "formats", list(files.FORMATS), "Which of these to write."
 )
@@ -49,48 +68,80 @@ _NOT_MAPPED = (
 
 
 def main(argv: list[str]) -> None:
-  """Reports the workdir."""
+  """Reports the workdirs."""
   commands.no_arguments(argv)
   with commands.reported():
-    report(commands.folder(_WORKDIR.value), _FORMATS.value)
+    paths = parse_paths(str(_WORKDIR.value))
+    report(paths, _FORMATS.value, commands.folder(_OUTPUT.value))
 
 
-def report(workdir: pathlib.Path, formats: Sequence[str]) -> None:
-  """Prints and writes the report of a workdir.
+def report(
+  paths: Sequence[pathlib.Path],
+  formats: Sequence[str],
+  output: pathlib.Path | None = None,
+) -> None:
+  """Prints and writes the report of workdirs.
 
   Args:
-    workdir: Where cells were trained.
+    paths: Where cells were trained, and folders of such.
     formats: Of `files.FORMATS`.
+    output: Where the report goes; by default to `report` in the one path, or
+      in the folder that holds them all.
 
   Raises:
     FileNotFoundError: If there is nothing to report.
-    ValueError: If there is no such format, or a file is damaged.
+    ValueError: If there is no such format, a file is damaged, or it is not
+      clear where the report goes.
   """
   files.check_formats(formats)
-  results = in_paper_order(results_lib.load(workdir))
-  if not results.cells:
-    raise FileNotFoundError(
-      f"no cell of the sweep in {workdir} is finished "
-      f"({' '.join(results.notes)})"
-    )
+  workdirs = find_sweeps(paths)
+  folder = default_output(paths) if output is None else output
+  found, unfinished = _load(workdirs, folder.parent)
+  folder.mkdir(parents=True, exist_ok=True)
+  names = prefixes([results.folder for results in found])
   width = shutil.get_terminal_size((120, 24)).columns
-  print(layout.to_text(tables.accuracy_table(results), width=width))
-  print(f"\n{sentence.what_to_read_off(results)}\n", flush=True)
-  folder = workdir / "report"
-  folder.mkdir(exist_ok=True)
-  for name in sections.PICTURES:  # Those of an earlier report may be wrong.
-    for kind in ("png", "svg"):
-      (folder / f"{name}.{kind}").unlink(missing_ok=True)
-  maps = _embeddings(results, workdir, folder)
-  document = sections.make_document(results, workdir, *maps)
-  written = files.write(document, results, folder, formats)
+  sweeps = []
+  for results, prefix in zip(found, names, strict=True):
+    print(layout.to_text(tables.accuracy_table(results), width=width))
+    print(f"\n{sections.read_off(results)}\n", flush=True)
+    for name in sections.PICTURES:  # Those of an earlier report may be wrong.
+      for kind in ("png", "svg"):
+        (folder / f"{prefix}{name}.{kind}").unlink(missing_ok=True)
+    sweep = sections.Sweep(results, folder.parent, folder, prefix)
+    sweeps.append(dataclasses.replace(sweep, maps=tuple(_embeddings(sweep))))
+  document = sections.make_document(sweeps, unfinished)
+  written = files.write(document, found, folder, formats)
+  if unfinished:
+    print(f"Nothing is finished in {len(unfinished)}: {', '.join(unfinished)}.")
   print(f"Report in {folder}: {', '.join(written)}")
 
 
-def _embeddings(
-  results: Results, workdir: pathlib.Path, folder: pathlib.Path
-) -> list[Picture]:
+def _load(
+  workdirs: Sequence[pathlib.Path], base: pathlib.Path
+) -> tuple[list[Results], list[str]]:
+  """Reads the sweeps; and names those of which nothing is finished."""
+  found, unfinished = [], []
+  for workdir in workdirs:
+    folder = seen_from(workdir, base)
+    if len(workdirs) > 1 and not has_results(workdir):
+      unfinished.append(folder)
+      continue
+    results = in_paper_order(results_lib.load(workdir))
+    if results.cells:
+      found.append(within(results, folder) if folder else results)
+    else:
+      unfinished.append(f"{folder or workdir} ({' '.join(results.notes)})")
+  if not found:
+    raise FileNotFoundError(
+      f"no cell of a sweep is finished in {', '.join(unfinished)}:"
+      " run experiments.sweep."
+    )
+  return found, unfinished
+
+
+def _embeddings(sweep: sections.Sweep) -> list[Picture]:
   """Maps the test embeddings of the chosen students of the first column."""
+  results = sweep.results
   if results.name.startswith(_NOT_MAPPED) and results.name != "figure4":
     return []
   column = results.columns[0].id
@@ -100,10 +151,11 @@ def _embeddings(
     for method in _PICTURED
     if (column, method) in summaries
   ]
+  workdir = sweep.base / results.folder
   panels, splits = [], None
   for title, cell in found:
     try:
-      config = ConfigDict(metric_writer.read_json(workdir / cell.config))
+      config = ConfigDict(metric_writer.read_json(sweep.base / cell.config))
       splits = runs.load_splits(config, workdir)
       rows = _some_rows(len(splits.test["labels"]))
       embeddings = runs.student_embeddings(config, workdir, rows)
@@ -116,15 +168,17 @@ def _embeddings(
   if splits is None:
     return []
   names = splits.task.class_names
-  embedding_maps(
-    panels, folder / "embeddings.png", names, splits.task.fine_names or names
-  )
+  fine_names = splits.task.fine_names or names
   caption = (
     "Embeddings of test examples by the students, as the paper's Figure 4"
     f" ({column_name(results.columns[0])}, first trial): by class in the upper"
     " row, by fine class in the lower."
   )
-  return [Picture("embeddings", caption)]
+  return sweep.draw(
+    "embeddings",
+    caption,
+    lambda path: embedding_maps(panels, path, names, fine_names),
+  )
 
 
 def _some_rows(size: int) -> np.ndarray:

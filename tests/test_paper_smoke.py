@@ -1,15 +1,20 @@
 """Smoke tests of tables and figures from the config to the result."""
 
 import importlib
+import re
 
 import jax
 import pytest
 
+from experiments import report
+from experiments.reporting.files import FORMATS
 from experiments.runtime.metric_writer import read_json
 from experiments.runtime.metric_writer import read_metrics
+from experiments.runtime.metric_writer import write_json
 from experiments.training import cells
 from experiments.training import jobs
 from experiments.training import runs
+from experiments.training import sweeping
 from experiments.training import table
 
 CONFIGS = (
@@ -25,12 +30,15 @@ def config_of(name, arg):
   return module.get_config(f"smoke=True,{arg}")
 
 
-def run(config, workdir):
+def run(config, workdir, only=()):
   """Results of a sweep by column and row, one of each."""
   expanded = list(cells.expand(config))
   said = table.remarks(expanded, lambda cell: runs.load_splits(cell).task)
+  described = table.describe(config, expanded, said)
+  write_json(workdir / "sweep.json", described)
+  chosen = sweeping.selected(table.needed(expanded, said), only=only)
   found = {}
-  for folder in runs.run_cells(table.needed(expanded, said), workdir):
+  for folder in runs.run_cells(chosen, workdir):
     result = read_json(folder / "result.json")
     assert 0 <= result["test"]["accuracy"] <= 1
     assert read_metrics(folder / "metrics.jsonl")[-1]["step"] == 4
@@ -101,15 +109,40 @@ def test_students_of_vectors_and_of_texts_share_a_teacher(tmp_path):
   assert [p.name for p in (tmp_path / "teachers").iterdir()] == [digest]
 
 
+# What stands in the report of these besides what is in all of them.
+_OWN = {
+  **{f"table{n}": f"Table {n} of the paper beside ours" for n in range(1, 6)},
+  "figure1a": "Table 2 of the paper beside ours",
+  "figure3": "Table 1 of the paper beside ours",
+  "figure4": "embeddings.png",
+  "figure5": "figure5.png",
+  "figure6": "figure6_left.png",
+  "figure6:panel=middle": "figure6_middle.png",
+  "figure6:panel=right": "figure6_right.png",
+  "sensitivity": "sensitivity.png",
+  "null_space": "## With and without the null space",
+  "num_classes": "num_classes.png",
+  "cost": "| Subclass distillation |",
+  "random_ensembles": "random_ensembles.png",
+}
+
+
+# 100 labels of 100 classes: a class has no variance.
+@pytest.mark.filterwarnings("ignore:num_subclasses=2 is more than:UserWarning")
 @slow
-@pytest.mark.parametrize("name", CONFIGS)
-def test_every_row_of_every_column(tmp_path, name):
-  config = config_of(name, "")
-  said = run(config, tmp_path)
-  missing = {
-    (column, row)
-    for column in config.sweep.columns
-    for row in config.sweep.methods
-    if (column, row) not in said
-  }
-  assert {row for _, row in missing} <= {"dkd"}
+@pytest.mark.parametrize("case", _OWN)
+def test_every_row_and_every_column_with_its_report(tmp_path, case):
+  name, _, arg = case.partition(":")
+  config = config_of(name, arg)
+  columns, rows = list(config.sweep.columns), list(config.sweep.methods)
+  row = next(row for row in rows if row.startswith("lelp"))
+  # Every method in one column, and every column with one method.
+  found = run(config, tmp_path, [f"{columns[0]}/*", f"*/{row}"])
+  assert {column for column, _ in found} == set(columns)
+  assert set(rows) - {method for _, method in found} <= {"dkd"}
+  report.report([tmp_path], list(FORMATS))
+  files = tmp_path / "report"
+  assert _OWN[case] in (files / "table.md").read_text()
+  assert "SMOKE TEST" in (files / "report.html").read_text()
+  for picture in re.findall(r"\]\((.*?)\)", (files / "table.md").read_text()):
+    assert (files / picture).stat().st_size > 10_000

@@ -28,6 +28,22 @@ def write_teacher(root, digest, *, steps, seconds=None):
   write_json(folder / "config.json", {"teacher": {"batch_size": 10}})
 
 
+def config_of(method, **student):
+  return {
+    "method": method,
+    "student": {"model": "mlp", "batch_size": 5, "num_steps": 9} | student,
+    "data": {"dataset": "digits", "data_dir": "somewhere"},
+  }
+
+
+def write_pretraining(root, name, *, steps, **student):
+  folder = root / "pretraining" / name
+  config = config_of("fitnet_pretraining", num_steps=steps, **student)
+  write_json(folder / "config.json", config | {"teacher": ["plain", {}]})
+  lines = '{"step": 10, "wall_time": 0}\n{"step": %d, "wall_time": 1}\n'
+  (folder / "metrics.jsonl").write_text(lines % steps)
+
+
 @pytest.fixture
 def root(tmp_path):
   """Vanilla, FitNet and two settings of Subclass Distillation."""
@@ -44,22 +60,13 @@ def root(tmp_path):
       "a", method, 0, 0.9, digest=digest, stack=STACK, seconds=SECONDS
     )
     content["teacher"] = teacher | {"digest": taught_by}
-    write_record(tmp_path, content | changes)
+    path = write_record(tmp_path, content | changes)
+    write_json(path.with_name("config.json"), config_of(method))
   (tmp_path / "sweep.json").unlink()
   write_teacher(tmp_path, "plain", steps=100, seconds=7.0)
   write_teacher(tmp_path, "own0", steps=200, seconds=8.0)
   write_teacher(tmp_path, "own1", steps=300, seconds=9.0)
-  folder = tmp_path / "pretraining" / "p"
-  write_json(
-    folder / "config.json",
-    {
-      "method": "fitnet_pretraining",
-      "student": {"batch_size": 5},
-      "teacher": ["plain", {}],
-    },
-  )
-  lines = '{"step": 10, "wall_time": 0}\n{"step": 20, "wall_time": 1}\n'
-  (folder / "metrics.jsonl").write_text(lines)
+  write_pretraining(tmp_path, "p", steps=20)
   return tmp_path
 
 
@@ -108,3 +115,20 @@ def test_cost_of_settings_is_of_each_column(root):
   texts = [cell.text for cell in table.rows[at + 1].cells]
   assert texts[1:5] == ["1", "1,234", "", ""]
   assert table.rows[at + 2].cells[0].text == "1"
+
+
+def test_two_students_of_one_teacher_have_a_pretraining_each(root):
+  content = record("b", "fitnet", 0, 0.9)
+  content["teacher"] |= {"digest": "plain", "num_parameters": 50}
+  path = write_record(root, content)
+  config = config_of("fitnet", model="cnn")
+  write_json(path.with_name("config.json"), config)
+  write_pretraining(root, "q", steps=70, model="cnn")
+  # Of other data: the column of a share of them.
+  write_pretraining(root, "r", steps=900)
+  other = json.loads((root / "pretraining/r/config.json").read_text())
+  other["data"]["transfer_fraction"] = 0.1
+  write_json(root / "pretraining/r/config.json", other)
+  table = cost.cost_table(results.load(root), root)
+  examples = [row.cells[6].text for row in table.rows if row.label == "FitNet"]
+  assert examples == ["100", "350"]

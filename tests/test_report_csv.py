@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import io
 
+import pytest
+
 from experiments.paper.tables import paper_table
 from experiments.reporting import paper_comparison
 from experiments.reporting import paper_tables
@@ -23,9 +25,12 @@ def read(text):
 def test_csv_has_a_row_for_each_cell():
   rows = read(spreadsheet.to_csv([papers_own(3)]))
   table = paper_table(3)
-  assert len(rows) == 6 * (len(table.rows) + len(table.gains))
+  # Those of ours that are none of the paper's: over standard training.
+  gains = len(table.gains) + 2
+  assert len(rows) == 6 * (len(table.rows) + gains)
   (row,) = [r for r in rows if (r["method"], r["column"]) == ("lelp", R56)]
   assert row == {
+    "workdir": "",
     "sweep": "table3",
     "selection": "heldout",
     "column": R56,
@@ -34,6 +39,8 @@ def test_csv_has_a_row_for_each_cell():
     "ours_std": "0.2598",
     "ours_standard_error": "0.1500",
     "ours_n": "3",
+    "ours_interval_low": "79.2646",
+    "ours_interval_high": "80.5554",
     "paper_printed": "79.91 ± 0.15",
     "paper_mean": "79.91",
     "paper_spread": "0.15",
@@ -42,6 +49,13 @@ def test_csv_has_a_row_for_each_cell():
     "flags": "",
     "config": f"cells/{R56}/lelp/d0/trial0/config.json",
   }
+  (row,) = [
+    r for r in rows if (r["method"], r["column"]) == ("gain_vanilla", R56)
+  ]
+  # Both sides have equal steps: those of the difference are 0.15 - 0.27.
+  low, high = float(row["ours_interval_low"]), float(row["ours_interval_high"])
+  assert (low + high) / 2 == pytest.approx(7.04, abs=1e-3)
+  assert (high - low) / 2 == pytest.approx(4.302653 * 0.12, abs=1e-3)
   flagged = [r for r in rows if "misprint spec 7.1" in r["flags"]]
   assert [(r["paper_printed"], r["paper_mean"]) for r in flagged] == [
     ("0.23", "0.18"),
@@ -53,7 +67,8 @@ def test_csv_of_a_sweep_of_our_own_has_no_paper():
   results = papers_own(3, name="mine")
   rows = read(spreadsheet.to_csv([results]))
   assert {row["paper_printed"] for row in rows} == {""}
-  assert {row["method"] for row in rows} >= {"lelp", "teacher"}
+  methods = {row["method"] for row in rows}
+  assert methods >= {"lelp", "teacher", "gain_best", "gain_standard"}
 
 
 def test_both_selections_are_given_where_there_was_a_choice():

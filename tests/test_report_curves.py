@@ -1,4 +1,4 @@
-"""Figures 5 and 6, LELP's hyperparameters, and the tables of grids."""
+"""Figures 5 and 6, and LELP's hyperparameters."""
 
 import dataclasses
 import json
@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from experiments.paper import grids
 from experiments.reporting import curves
 from experiments.reporting import paper_figures
-from experiments.reporting import paper_grids
 from experiments.reporting import sensitivity
 from experiments.reporting import settings
 from experiments.reporting.records import Scores
@@ -126,6 +124,9 @@ def test_figure_6_left_by_hand(drawn, tmp_path):
 
 def test_figure_6_middle_reads_the_metrics(drawn, tmp_path):
   results = results_of([(R56, "lelp", {}, (0.6, 0.8))])
+  numbers = {"num_train_examples": 1090.0}
+  cells = (dataclasses.replace(c, numbers=numbers) for c in results.cells)
+  results = dataclasses.replace(results, cells=tuple(cells))
   for trial, cell in enumerate(results.cells):
     folder = tmp_path / cell.folder
     folder.mkdir(parents=True)
@@ -138,7 +139,7 @@ def test_figure_6_middle_reads_the_metrics(drawn, tmp_path):
   path = tmp_path / "x.png"
   assert paper_figures.training_curves(results, tmp_path, path)
   (((plot),),) = drawn
-  # 10 steps of 100 are an epoch of 1,000.
+  # 10 steps of 100 are an epoch of 1,090: what is left is no batch.
   assert means(plot.lines["lelp"]) == {1: 15, 2: 25}
   assert plot.y_label == "Held-out accuracy (%)"
   on_test = dataclasses.replace(results, selection="test")
@@ -254,85 +255,6 @@ def test_draw_plots_refuses_nothing(tmp_path):
     )
 
 
-def grid_rows(results):
-  return {
-    row.label: [cell.text for cell in row.cells]
-    for table in paper_grids.grid_tables(results)
-    for row in table.rows
-    if row.detail
-  }
-
-
-def test_grids_beside_what_was_chosen():
-  fields = {"subclass_temperature": 0.5, "temperature": 4.0}
-  results = results_of(
-    [
-      (R56, "lelp", fields | {"num_subclasses": s}, (accuracy,))
-      for s, accuracy in ((5, 0.5), (20, 0.7), (75, 0.6))
-    ]
-    + [(R56, "kmeans", {"num_clusters": 5}, (0.5,))]
-    + [(R56, "oracle", {}, (0.5,))]
-  )
-  found = grid_rows(results)
-  assert found == {
-    "Num. Subclasses": [
-      "5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 75, 100",
-      "20",
-      "20",
-    ],
-    "Subclass Temp.": [
-      "1/32, 1/16, 1/8, 1/4, 1/2, 1",
-      "probably 1/2 (A-38)",
-      "1/2",
-    ],
-    "Distill. Temp.": ["1.0, 2.0, 4.0, 8.0, 10.0", "2", "4"],
-    "Number of Clusters": [
-      "10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 150, 200",
-      "10",
-      "5",
-    ],
-  }
-  tables = paper_grids.grid_tables(results)
-  assert {t.rows[0].label for t in tables} == {
-    "CIFAR-100-bin, ResNet92 to ResNet56"
-  }
-  captions = [table.caption for table in paper_grids.grid_tables(results)]
-  assert "both classes together" in captions[0]
-  worst = {0.5: 0.9, 0.7: 0.5, 0.6: 0.6}
-  cells = tuple(
-    dataclasses.replace(c, validation=Scores(worst[c.test.accuracy]))
-    for c in results.cells
-  )
-  found = grid_rows(dataclasses.replace(results, cells=cells))
-  assert found["Num. Subclasses"][2] == "5 (edge)"
-
-
-def test_every_grid_of_the_paper_is_shown_and_empty_where_not_run():
-  columns = {
-    f"{dataset}-{pair}"
-    for table in grids.grid_tables()
-    for dataset, axes in table.rows.items()
-    for axis in axes.values()
-    for pair in axis.choices
-  }
-  methods = [table.method for table in grids.grid_tables()]
-  accuracies = {c: dict.fromkeys(methods, (0.5,)) for c in sorted(columns)}
-  results = make_results(accuracies, cells=())
-  tables = paper_grids.grid_tables(results)
-  numbers = {table.title.split(" of")[0] for table in tables}
-  assert numbers >= {f"Table {number}" for number in range(6, 16)}
-  rows = [row for table in tables for row in table.rows if row.detail]
-  texts = [[cell.text for cell in row.cells] for row in rows]
-  assert {ours for _, _, ours in texts} == {""}
-  assert all(grid for grid, _, _ in texts)
-  statuses = [choice for _, choice, _ in texts if choice]
-  assert any(text.endswith("are marked (A-38)") for text in statuses)
-  assert "not marked (A-38)" in statuses
-  # The misprint of Table 9 is a footnote.
-  (vid,) = [table for table in tables if table.title.startswith("Table 9")]
-  assert any("A-39" in note for note in vid.footnotes)
-
-
-def test_columns_of_our_own_have_no_grid_of_the_paper():
-  results = results_of([("split0", "lelp", {}, (0.5,))], ("split0",))
-  assert paper_grids.grid_tables(results) == ()
+def test_a_run_of_table_5_without_a_column_has_no_place(drawn, tmp_path):
+  results = results_of([("cell", "lelp", {}, (0.5,))], ("cell",))
+  assert not paper_figures.labelled(results, tmp_path, tmp_path / "x.png")

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.figure import Figure
 
+from experiments.reporting import drawing
 from experiments.reporting import embeddings
 from experiments.reporting import figures
 from tests.reporting_workdirs import make_results
@@ -63,6 +65,15 @@ def test_accuracy_bars_of_settings_draw_a_panel_each(tmp_path):
 def test_accuracy_bars_of_unusual_results(tmp_path, accuracies):
   figures.accuracy_bars(make_results(accuracies), tmp_path / "bars.png")
   read(tmp_path / "bars.png")
+
+
+def test_a_long_title_has_several_lines():
+  figure = Figure(figsize=(5, 3))
+  drawing.write_title(figure, "How LELP depends on " + "S and " * 20 + "more")
+  assert max(map(len, figure.get_suptitle().split("\n"))) <= 50
+  figure = Figure(figsize=(5, 3))
+  drawing.write_title(figure, "Figure 5")
+  assert figure.get_suptitle() == "Figure 5"
 
 
 def test_accuracy_bars_refuse_nothing(tmp_path):

@@ -1,10 +1,7 @@
-"""The report as one HTML file, in a browser where there is one; and LaTeX."""
+"""The report as one HTML file, in a browser where there is one."""
 
 import html.parser
-import json
 import re
-import shutil
-import subprocess
 
 import pytest
 
@@ -12,25 +9,14 @@ from experiments.paper.tables import paper_table
 from experiments.reporting import document
 from experiments.reporting import files
 from experiments.reporting import html as html_lib
-from experiments.reporting import latex
 from experiments.reporting import results
 from experiments.reporting import sections
+from experiments.reporting.layout import heading
 from experiments.reporting.layout import Row
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
+from tests import browser
 from tests.reporting_workdirs import write_workdir
-
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# In the test's copy alone: what the page shows, where a process can read it.
-_PROBE = """<script>
-addEventListener("load", () => {
-  const pictures = [...document.images].map((image) => image.naturalWidth);
-  const wide = document.documentElement.scrollWidth > innerWidth;
-  const probe = document.createElement("pre");
-  probe.textContent = "PROBE" + JSON.stringify({pictures, wide}) + "PROBE";
-  document.body.append(probe);
-});
-</script></body>"""
 
 
 class Page(html.parser.HTMLParser):
@@ -55,6 +41,14 @@ class Page(html.parser.HTMLParser):
     assert self.open.pop() == tag
 
 
+def made_of(root):
+  report = root / "report"
+  report.mkdir(exist_ok=True)
+  return sections.make_document(
+    [sections.Sweep(results.load(root), root, report)]
+  )
+
+
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
   """A workdir of Table 5 with one of its columns run, and its report."""
@@ -70,9 +64,9 @@ def workdir(tmp_path_factory):
   )
   for path in root.glob("cells/*/*/*/*/result.json"):
     path.with_name("config.json").write_text("{}")
-  loaded = results.load(root)
-  made = sections.make_document(loaded, root)
-  files.write(made, loaded, root / "report", tuple(files.FORMATS))
+  files.write(
+    made_of(root), [results.load(root)], root / "report", tuple(files.FORMATS)
+  )
   return root
 
 
@@ -84,10 +78,10 @@ def text(workdir):
 def test_files_are_those_asked_for(workdir, tmp_path):
   loaded = results.load(workdir)
   made = document.Document("T", (document.Section("S", ("P",)),))
-  assert files.write(made, loaded, tmp_path, ["csv"]) == ["table.csv"]
+  assert files.write(made, [loaded], tmp_path, ["csv"]) == ["table.csv"]
   assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
   with pytest.raises(ValueError, match="among md,tex,csv,html, got pdf"):
-    files.write(made, loaded, tmp_path, ["md", "pdf"])
+    files.write(made, [loaded], tmp_path, ["md", "pdf"])
   assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -128,9 +122,19 @@ def test_html_of_a_table_says_its_text_as_it_is(tmp_path):
   made = document.Document("T", (document.Section("S", (table,)),))
   text = html_lib.to_html(made, tmp_path)
   Page(text)
-  assert '<strong><a href="../a&amp;b">1 &lt; 2<br>3</a></strong>' in text
+  assert '<strong><a href="../a%26b">1 &lt; 2<br>3</a></strong>' in text
   for word in ("T", "x", "m", "c", "n"):
     assert f"&lt;{word}&gt;" in text
+
+
+def test_html_of_a_heading_spans_the_table(tmp_path):
+  rows = (heading("A column", 2), Row("m", (TableCell("1"),) * 2, "A column"))
+  table = Table("T", ("x", "y"), rows, "C.")
+  made = document.Document("T", (document.Section("S", (table,)),))
+  text = html_lib.to_html(made, tmp_path)
+  Page(text)
+  assert '<th scope="rowgroup" colspan="3">A column</th></tr>' in text
+  assert text.count("<td>") == 2
 
 
 def test_html_has_contents_and_every_section(text):
@@ -141,34 +145,7 @@ def test_html_has_contents_and_every_section(text):
 
 @pytest.mark.parametrize("width", [1200, 500])
 def test_html_opens_in_a_browser(text, tmp_path, width):
-  browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
-  if browser is None:
-    pytest.skip(f"needs a browser: one of {', '.join(_BROWSERS)}.")
-  path = tmp_path / "report.html"
-  path.write_text(text.replace("</body>", _PROBE), encoding="utf-8")
-  done = subprocess.run(
-    [
-      browser,
-      "--headless",
-      "--no-sandbox",  # As root, in a container, there is none.
-      "--disable-gpu",
-      "--disable-dev-shm-usage",
-      "--no-first-run",
-      f"--user-data-dir={tmp_path / 'profile'}",
-      f"--window-size={width},900",
-      "--enable-logging=stderr",
-      "--virtual-time-budget=5000",
-      "--dump-dom",
-      path.as_uri(),
-    ],
-    capture_output=True,
-    text=True,
-    timeout=120,
-    check=True,
-  )
-  # Errors of the page: the browser's own have no such word.
-  assert "CONSOLE" not in done.stderr, done.stderr
-  seen = json.loads(done.stdout.split("PROBE")[-2])
+  seen = browser.opened(text, tmp_path, width)
   assert len(seen["pictures"]) == text.count("<img")
   assert min(seen["pictures"]) > 100
   # Wide tables scroll by themselves; the page does not.
@@ -177,7 +154,7 @@ def test_html_opens_in_a_browser(text, tmp_path, width):
 
 def test_markdown_shows_the_pictures(workdir):
   report = workdir / "report"
-  made = sections.make_document(results.load(workdir), workdir)
+  made = made_of(workdir)
   names = re.findall(r"!\[.*?\]\((.*?)\)", document.to_markdown(made))
   assert names
   for name in names:
@@ -189,65 +166,12 @@ def test_pictures_are_the_same_every_time(workdir):
   report = workdir / "report"
   before = {p.name: p.read_bytes() for p in report.glob("*.[sp]*g")}
   assert len(before) >= 2
-  sections.make_document(results.load(workdir), workdir)
+  made_of(workdir)
   for name, contents in before.items():
     assert (report / name).read_bytes() == contents
 
 
-def test_latex_of_a_table_by_hand():
-  table = Table(
-    title="T_1",
-    header=("A\nx", "A\ny"),
-    rows=(
-      Row("m", (TableCell("1.0 ± 0.1", "best", (1,)), TableCell("-2.0"))),
-      Row("d", (TableCell("+1\n[0, 4]"), TableCell("3", "second")), "g", True),
-    ),
-    caption="In %.",
-    notes=("A & B.",),
-    footnotes=("Why.",),
-    corner="C\nD",
-  )
-  assert latex.to_latex([table]) == (
-    r"""% Needs \usepackage{booktabs}.
-\begin{table}
-  \centering\footnotesize
-  \caption{\textbf{T\_1.} In \%. Bold: best student, underlined: second.}
-  \begin{tabular}{lrr}
-    \toprule
-    C & \multicolumn{2}{c}{A} \\
-    D & \multicolumn{1}{c}{x} & \multicolumn{1}{c}{y} \\
-    \midrule
-    m & \textbf{1.0 $\pm$ 0.1}\textsuperscript{1} & $-$2.0 \\
-    \midrule
-    \quad d & \shortstack[r]{+1 \\ {[}0, 4]} & \underline{3} \\
-    \bottomrule
-  \end{tabular}
-  \par\smallskip\raggedright A \& B.
-  \par\smallskip\raggedright \textsuperscript{1}\,Why.
-\end{table}
-"""
-  )
-
-
-def test_latex_is_balanced(workdir):
-  text = (workdir / "report" / "table.tex").read_text()
-  assert text.isascii()
-  plain = re.sub(r"\\[{}\\]", "", text)
-  assert plain.count("{") == plain.count("}")
-  assert text.count(r"\begin{") == text.count(r"\end{")
-  for columns, body in re.findall(
-    r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL
-  ):
-    for line in re.findall(r"^    (.*&.*) \\\\$", body, re.MULTILINE):
-      spans = [int(n) for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
-      cells = len(re.findall(r"(?<!\\)&", line)) + 1
-      assert cells + sum(spans) - len(spans) == len(columns)
-
-
 def test_paper_layout_has_a_heading_of_its_own(workdir):
-  titles = [
-    table.title
-    for table in sections.make_document(results.load(workdir), workdir).tables
-  ]
+  titles = [table.title for table in made_of(workdir).tables]
   assert titles[0] == "Table 5 of the paper beside ours"
   assert len(set(titles)) == len(titles)

@@ -70,6 +70,16 @@ def test_to_text_aligns_and_separates_groups():
   )
 
 
+def test_to_text_of_a_terminal_has_labels_of_several_lines():
+  label = "LELP - best baseline without subclass distillation"
+  row = Row(label, (TableCell("+1\n[0, 2]"),))
+  table = Table("T", ("x",), (row,), "")
+  lines = tables.to_text(table, width=80).split("\n")
+  at = lines.index("LELP - best baseline without  +1")
+  assert lines[at + 1] == "subclass distillation         [0, 2]"
+  assert f"{label}  +1" in tables.to_text(table)
+
+
 def test_headers_of_several_lines_details_and_footnotes():
   table = Table(
     title="T",

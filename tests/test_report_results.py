@@ -5,12 +5,16 @@ import pytest
 from experiments.reporting import results
 from experiments.reporting import tables
 from experiments.reporting.records import METHOD_TITLES
+from experiments.training import cells
+from experiments.training import table
 from experiments.training.methods import METHODS
 from tests.reporting_workdirs import BY_HAND
 from tests.reporting_workdirs import make_results
 from tests.reporting_workdirs import record
 from tests.reporting_workdirs import write_record
 from tests.reporting_workdirs import write_workdir
+from tests.test_paper_smoke import config_of
+from tests.test_paper_smoke import CONFIGS
 
 
 def test_load_reads_what_the_sweep_wrote(tmp_path):
@@ -78,6 +82,30 @@ def test_load_without_sweep_derives_columns_and_methods(tmp_path):
   ]
   assert loaded.columns_are == "settings"
   assert loaded.num_missing == 0
+
+
+def test_runs_of_main_belong_to_their_config(tmp_path):
+  for column in ("a", "b"):
+    path = write_record(tmp_path, record(column, "lelp", 0, 0.5))
+    config = {"name": "table3", "title": "Table 3: binary.", "data": {}}
+    path.with_name("config.json").write_text(json.dumps(config))
+  loaded = results.load(tmp_path)
+  assert (loaded.name, loaded.title) == ("table3", "Table 3: binary")
+  # Runs of several configs in one workdir belong to none of them.
+  path.with_name("config.json").write_text('{"name": "table4", "title": "T"}')
+  loaded = results.load(tmp_path)
+  assert (loaded.name, loaded.title) == (tmp_path.name, tmp_path.name)
+
+
+def test_a_teacher_that_was_trained_twice_is_told_of(tmp_path):
+  for trial, accuracy in enumerate((0.9, 0.9, 0.92)):
+    content = record("a", "lelp", trial, 0.5)
+    content["teacher"] |= {"digest": "t", "test": {"accuracy": accuracy}}
+    write_record(tmp_path, content)
+    notes = results.load(tmp_path).notes
+    assert any("trained more than once" in n for n in notes) == (trial == 2)
+  assert "Teacher t was" in notes[-1]
+  assert "test accuracy 90.00, 92.00 %" in notes[-1]
 
 
 def test_load_counts_missing_cells(tmp_path):
@@ -215,3 +243,12 @@ def test_cells_that_repeat_another_method_say_so(tmp_path):
 def test_a_report_knows_the_title_of_every_method():
   titles = {name: method.title for name, method in METHODS.items()}
   assert {n: METHOD_TITLES.get(n) for n in titles} == titles
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_report_knows_the_title_of_every_row(name):
+  config = config_of(name, "")
+  described = table.describe(config, list(cells.expand(config)), {})
+  titles = {method["id"]: method["title"] for method in described["methods"]}
+  assert set(titles) == set(config.sweep.methods)
+  assert titles == {row: METHOD_TITLES.get(row) for row in titles}

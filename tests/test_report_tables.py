@@ -33,19 +33,19 @@ def test_accuracy_table_by_hand():
     "Vanilla distillation": ["96.00 ± 1.53", "85.00 ± 0.58", "90.50 ± 5.50"],
     "LELP": ["96.00 ± 0.58", "88.00 ± 0.00", "92.00 ± 4.00"],
     "LELP - best baseline": [
-      "+0.00 ± 1.00",
-      "+3.00 ± 0.58",
-      "+1.50 ± 1.50\n[-17.56, +20.56]",
+      "+0.00 ± 1.00\n[-4.30, 4.30]",
+      "+3.00 ± 0.58\n[0.52, 5.48]",
+      "+1.50 ± 1.50\n[-17.56, 20.56]",
     ],
     "LELP - vanilla distillation": [
-      "+0.00 ± 1.00",
-      "+3.00 ± 0.58",
-      "+1.50 ± 1.50\n[-17.56, +20.56]",
+      "+0.00 ± 1.00\n[-4.30, 4.30]",
+      "+3.00 ± 0.58\n[0.52, 5.48]",
+      "+1.50 ± 1.50\n[-17.56, 20.56]",
     ],
     "LELP - standard training": [
-      "+4.00 ± 0.58",
-      "+6.00 ± 1.15",
-      "+5.00 ± 1.00\n[-7.71, +17.71]",
+      "+4.00 ± 0.58\n[1.52, 6.48]",
+      "+6.00 ± 1.15\n[1.03, 10.97]",
+      "+5.00 ± 1.00\n[-7.71, 17.71]",
     ],
   }
   assert [row.group for row in table.rows] == (
@@ -69,6 +69,7 @@ def test_accuracy_table_says_what_its_numbers_are():
   assert "after the last step" in table.caption
   assert "nothing was chosen" in table.caption
   assert "gains paired by split" in table.caption
+  assert "paired by trial, in brackets their 95 % interval" in table.caption
   assert table.notes[0] == (
     "Best baseline by test accuracy: Vanilla distillation (every column)."
   )

@@ -188,3 +188,29 @@ def test_two_workers_of_which_one_is_killed_do_each_cell_once(tmp_path):
     steps = [line["step"] for line in read_metrics(path)]
     assert steps == [20, 40]
   assert not list((tmp_path / "both").glob("checkpoints/*"))
+  assert _reported(tmp_path / "both") == _reported(tmp_path / "alone")
+
+
+# Columns of the table of costs that are measured.
+_MEASURED = ("seconds to train them", "preparation (s)", "step (ms)")
+
+
+def _reported(workdir):
+  """The files of a report by name, without measured times."""
+  command = [sys.executable, "-m", "experiments.report"]
+  command += [f"--workdir={workdir}", "--formats=md,csv"]
+  subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+  report = workdir / "report"
+  found = {path.name: path.read_bytes() for path in report.iterdir()}
+  assert {"table.csv", "accuracy.svg", "embeddings.svg"} <= set(found)
+  accuracy, cost = found.pop("table.md").decode().split("## Cost\n")
+  cost, diagnostics = cost.split("## Diagnostics\n")
+  lines = [
+    line.split("|") if line[:1] == "|" else [line] for line in cost.split("\n")
+  ]
+  (header,) = (line for line in lines if "settings tried" in str(line))
+  kept = [i for i, name in enumerate(header) if name.strip() not in _MEASURED]
+  assert len(kept) == len(header) - len(_MEASURED)
+  table = [[line[i] for i in kept] for line in lines if len(line) > 1]
+  text = [line for line in lines if len(line) == 1]
+  return found | {"md": (accuracy, table, text, diagnostics)}

@@ -128,6 +128,53 @@ def best(
   return max(means, key=lambda method: means[method]) if means else None
 
 
+def rivals(results: Results) -> dict[str, Callable[[str], bool]]:
+  """Over whom LELP's gains are: which methods, by the name of the gain.
+
+  Args:
+    results: What `results.load` returns.
+
+  Returns:
+    Nothing where LELP is no row. The best baseline is left out where there is
+    one alone: its own row says it already.
+  """
+  ids = [method.id for method in results.methods]
+  if LELP not in ids:
+    return {}
+  found: dict[str, Callable[[str], bool]] = {}
+  if sum(map(is_baseline, ids)) > 1:
+    found["gain_best"] = is_baseline
+  if SUBCLASS in ids:
+    # Its teacher is trained for it alone: the paper has both rows.
+    found["gain_non_subclass"] = lambda method: (
+      is_baseline(method) and method != SUBCLASS
+    )
+  if any(map(is_clustering, ids)):
+    found["gain_clustering"] = is_clustering
+  for other in ("vanilla", "standard"):
+    if other in ids:
+      found[f"gain_{other}"] = other.__eq__
+  return found
+
+
+def gain(
+  results: Results,
+  summaries: Summaries,
+  column: str | None,
+  among: Callable[[str], bool],
+) -> Estimate | None:
+  """LELP minus the best of some methods in a column (None: over all).
+
+  Paired by trial, or by column over all; None where either is missing.
+  """
+  rival = best(results, summaries, column, among)
+  if rival is None:
+    return None
+  if column is None:
+    return difference_over_columns(results, summaries, LELP, rival)
+  return difference_in_column(summaries, column, LELP, rival)
+
+
 def teacher_groups(results: Results) -> dict[str, list[str]]:
   """Label of each teacher row, and the methods whose teacher it is."""
   ids = [method.id for method in results.methods]

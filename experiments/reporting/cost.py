@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
 from experiments.reporting import comparisons
 from experiments.reporting.layout import heading
@@ -47,12 +48,27 @@ _CAPTION = (
 )
 
 
+# What a pre-training has of its own, and what is of no account to it.
+_OF_PRETRAINING = (
+  *("optimizer", "schedule", "num_steps", "num_epochs", "steps_per_chunk"),
+  "learning_rate",
+)
+_OF_READING = ("data_dir", "placement", "length_window", "shared_batch_order")
+
+
 @dataclasses.dataclass(frozen=True)
 class _Training:
-  """How long something was trained beforehand."""
+  """How long something was trained beforehand.
+
+  Attributes:
+    examples: Steps times batch size.
+    seconds: What it took, None where that is not known.
+    about: What names a pre-training: method, teacher, student and data.
+  """
 
   examples: int
   seconds: float | None = None
+  about: Any = None
 
 
 def cost_table(results: Results, workdir: pathlib.Path) -> Table:
@@ -60,7 +76,8 @@ def cost_table(results: Results, workdir: pathlib.Path) -> Table:
 
   Args:
     results: What `results.load` returns.
-    workdir: Where teachers and pre-trained projections are looked for.
+    workdir: What its paths are relative to; teachers and pre-trained
+      projections are looked for there.
 
   Returns:
     A row for each method, over all columns where they are replicates, else for
@@ -70,7 +87,7 @@ def cost_table(results: Results, workdir: pathlib.Path) -> Table:
   if results.columns_are == "settings" and len(results.columns) > 1:
     groups = [(column_name(c), {c.id}) for c in results.columns]
   teachers = _read_teachers(results.cells, workdir)
-  pretrainings = _read_pretrainings(workdir)
+  pretrainings = _read_pretrainings(workdir / results.folder)
   rows = []
   for name, columns in groups:
     cells = [cell for cell in results.cells if cell.column in columns]
@@ -82,7 +99,7 @@ def cost_table(results: Results, workdir: pathlib.Path) -> Table:
     for method in results.methods:
       mine = [cell for cell in cells if cell.method == method.id]
       if mine:
-        texts = _method_texts(mine, teachers, pretrainings)
+        texts = _method_texts(mine, workdir, teachers, pretrainings)
         rows.append(_row(method.title, texts, name))
   return Table(
     title=f"{results.title}: what each method costs",
@@ -99,17 +116,13 @@ def _row(label: str, texts: Iterable[str], group: str) -> Row:
 
 def _method_texts(
   cells: Sequence[Cell],
+  workdir: pathlib.Path,
   teachers: Mapping[str, _Training],
-  pretrainings: Mapping[tuple[str, str], _Training],
+  pretrainings: Sequence[_Training],
 ) -> list[str]:
-  method = cells[0].method
-  own = cells if method == comparisons.SUBCLASS else ()
-  taught_by = {cell.teacher.digest for cell in cells if cell.teacher}
-  trained = [
-    training
-    for (name, digest), training in pretrainings.items()
-    if name == f"{method}_pretraining" and digest in taught_by
-  ]
+  own = cells if cells[0].method == comparisons.SUBCLASS else ()
+  wanted = _wanted_pretrainings(cells, workdir) if pretrainings else []
+  trained = [training for training in pretrainings if training.about in wanted]
   settings = collections.Counter(
     column for column, _ in {(cell.column, cell.digest) for cell in cells}
   )
@@ -181,15 +194,40 @@ def _read_teachers(
   return found
 
 
-def _read_pretrainings(
-  workdir: pathlib.Path,
-) -> dict[tuple[str, str], _Training]:
-  """Pre-trained projections by what trained them and the teacher."""
-  found = {}
+def _read_pretrainings(workdir: pathlib.Path) -> list[_Training]:
+  """The projections that were trained beforehand."""
+  found = []
   for path in sorted(workdir.glob("pretraining/*/config.json")):
     config = metric_writer.read_json(path)
     steps = metric_writer.read_metrics(path.with_name("metrics.jsonl"))
-    found[config["method"], config["teacher"][0]] = _Training(
-      steps[-1]["step"] * config["student"]["batch_size"]
-    )
+    examples = steps[-1]["step"] * config["student"]["batch_size"]
+    about = _about(config, config["method"], config["teacher"][0])
+    found.append(_Training(examples, about=about))
   return found
+
+
+def _wanted_pretrainings(
+  cells: Sequence[Cell], workdir: pathlib.Path
+) -> list[Any]:
+  """What the pre-trainings of a method's cells would be named by."""
+  # All settings of a method in a column share student and data.
+  firsts = {
+    (cell.column, cell.teacher.digest): cell for cell in cells if cell.teacher
+  }
+  found = []
+  for (_, digest), cell in firsts.items():
+    path = workdir / cell.config
+    if cell.config and path.is_file():
+      config = metric_writer.read_json(path)
+      found.append(_about(config, f"{config['method']}_pretraining", digest))
+  return found
+
+
+def _about(config: Mapping[str, Any], method: str, teacher: str) -> Any:
+  student, data = config["student"], config.get("data", {})
+  return (
+    method,
+    teacher,
+    {k: v for k, v in student.items() if k not in _OF_PRETRAINING},
+    {k: v for k, v in data.items() if k not in _OF_READING},
+  )

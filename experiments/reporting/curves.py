@@ -56,6 +56,7 @@ class Plot:
     lines: Its lines by a name that gives them their style.
     logarithmic: Whether equal steps across are equal factors.
     zero: Whether a line marks zero.
+    joined: Whether lines join their points.
   """
 
   title: str
@@ -64,6 +65,7 @@ class Plot:
   lines: Mapping[str, Line]
   logarithmic: bool = False
   zero: bool = False
+  joined: bool = True
 
 
 def draw_plots(
@@ -109,7 +111,7 @@ def draw_plots(
       ax.set_ylabel(plot.y_label, fontsize=9)
   for ax in axes.flat[len(plots) :]:
     ax.set_axis_off()
-  figure.suptitle(title, fontsize=12)
+  drawing.write_title(figure, title)
   handles = _handles(plots, styles)
   longest = max(len(str(handle.get_label())) for handle in handles)
   room = _LETTERS_PER_INCH * figure.get_figwidth()
@@ -130,7 +132,7 @@ def _draw(ax: Axes, plot: Plot, styles: Mapping[str, Any]) -> None:
     ax.axhline(0, color=drawing.FAINT, lw=1, zorder=1)
   for name, line in plot.lines.items():
     style = styles[name]
-    _draw_line(ax, line, style)
+    _draw_line(ax, line, style if plot.joined else style | {"ls": ""})
     ax.plot(
       list(line.paper),
       list(line.paper.values()),

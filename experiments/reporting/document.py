@@ -25,12 +25,20 @@ class Section:
   """One section.
 
   Attributes:
-    title: Its heading, unique in the report.
+    title: Its heading, unique in the report or in its chapter.
     parts: Paragraphs, tables and pictures, in order.
+    chapter: What stands above it and its neighbours of the same chapter, in a
+      report of several sweeps; empty without chapters.
   """
 
   title: str
   parts: tuple[str | Table | Picture, ...]
+  chapter: str = ""
+
+  @property
+  def anchor(self) -> str:
+    """What names it in an address."""
+    return anchor(f"{self.chapter} {self.title}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +65,11 @@ class Document:
 
 def to_markdown(document: Document) -> str:
   """Writes a report as Markdown beside its pictures."""
-  blocks = [f"# {document.title}"]
+  blocks, chapter = [f"# {document.title}"], ""
   for section in document.sections:
+    if section.chapter != chapter:
+      chapter = section.chapter
+      blocks.append(f"# {chapter}")
     blocks.append(f"## {section.title}")
     for part in section.parts:
       if isinstance(part, Table):

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import textwrap
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +37,7 @@ FAINT = "#555555"
 _BASELINE_COLOR = "#009E73"
 _OTHER_COLOR = "#E69F00"
 _DPI = 150
+_LETTERS_PER_INCH = 10.0  # Of a title.
 
 References = Mapping[tuple[str, str], float]
 
@@ -81,6 +83,17 @@ def paper_references(results: Results) -> References:
     for (method, column), one in compare(results, table_of(results)).items()
     if one.paper is not None and one.comparable
   }
+
+
+def write_title(figure: Figure, title: str) -> None:
+  """Writes a title above a picture, on as many lines as it needs.
+
+  Args:
+    figure: The picture, of its final width.
+    title: The title.
+  """
+  letters = int(_LETTERS_PER_INCH * figure.get_figwidth())
+  figure.suptitle(textwrap.fill(title, letters), fontsize=12)
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:

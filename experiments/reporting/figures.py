@@ -73,7 +73,7 @@ def accuracy_bars(
       ax.tick_params(axis="x", labelrotation=90)
   for ax in axes.flat[len(panels) :]:
     ax.set_axis_off()
-  figure.suptitle(f"{results.title}: test accuracy", fontsize=12)
+  drawing.write_title(figure, f"{results.title}: test accuracy")
   legend = _legend(results)
   if any(panel.paper for panel in panels):
     legend += " Pink lines: the paper's."

@@ -1,6 +1,7 @@
 """The files of a report: one document in each of its formats."""
 
 import pathlib
+from collections.abc import Iterable
 from collections.abc import Sequence
 
 from experiments.reporting import document as document_lib
@@ -30,7 +31,7 @@ def check_formats(formats: Sequence[str]) -> None:
 
 def write(
   document: Document,
-  results: Results,
+  results: Iterable[Results],
   folder: pathlib.Path,
   formats: Sequence[str],
 ) -> list[str]:
@@ -38,7 +39,7 @@ def write(
 
   Args:
     document: The report.
-    results: Its numbers, what `results.load` returns.
+    results: Its numbers: what `results.load` returns, of each sweep.
     folder: Where its pictures are and it goes.
     formats: Keys of `FORMATS`.
 
@@ -52,7 +53,9 @@ def write(
   writers = {
     "md": lambda: document_lib.to_markdown(document),
     "tex": lambda: latex.to_latex(document.tables),
-    "csv": lambda: spreadsheet.to_csv(statistics.selections(results)),
+    "csv": lambda: spreadsheet.to_csv(
+      part for one in results for part in statistics.selections(one)
+    ),
     "html": lambda: html.to_html(document, folder),
   }
   for name in formats:

@@ -28,6 +28,35 @@ def number(value: Estimate, expected: int, *, sign: bool = False) -> str:
   return text if value.n == expected else f"{text} (n={value.n})"
 
 
+def with_interval(value: Estimate, expected: int) -> str:
+  r"""A difference as `number` writes it, its 95 % interval in another line.
+
+  Examples:
+    >>> from experiments.reporting.statistics import estimate
+    >>> with_interval(estimate([1.0, 2.0]), 2)
+    '+1.50 ± 0.50\n[-4.85, 7.85]'
+    >>> with_interval(estimate([1.0]), 1)
+    '+1.00'
+  """
+  text = number(value, expected, sign=True)
+  return f"{text}\n{interval(value)}" if value.interval else text
+
+
+def interval(value: Estimate) -> str:
+  """The 95 % interval of a difference in brackets; empty where there is none.
+
+  Examples:
+    >>> from experiments.reporting.statistics import estimate
+    >>> interval(estimate([1.0, 2.0]))
+    '[-4.85, 7.85]'
+  """
+  if value.interval is None:
+    return ""
+  # Without a plus: a column of them is wide enough.
+  low, high = (f"{round(x, 2) + 0.0:.2f}" for x in value.interval)
+  return f"[{low}, {high}]"
+
+
 def signed(value: float) -> str:
   """A difference with two digits and its sign; what rounds to zero is +0.00.
 

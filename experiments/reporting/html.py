@@ -1,12 +1,14 @@
 """A report as one HTML file that needs no other: styles and pictures in it.
 
-Every number of a run is a link to its config, relative to the workdir.
+Every number of a run is a link to its config, relative to the file.
 """
 
 import base64
 import html
 import itertools
 import pathlib
+import urllib.parse
+from collections.abc import Iterable
 from collections.abc import Sequence
 
 from experiments.reporting.document import anchor
@@ -31,6 +33,8 @@ body { margin: 0 auto; max-width: 76rem; padding: 1rem;
   background: var(--page); color: var(--text);
   font: 16px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.25; }
+h1[id] { margin-top: 4rem; padding-top: 1rem;
+  border-top: 3px solid var(--faint); }
 h2 { font-size: 1.25rem; margin-top: 2.5rem; padding-top: .5rem;
   border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.75rem 0 .5rem; }
@@ -45,7 +49,9 @@ th, td { padding: .2rem .6rem; text-align: right; vertical-align: top;
 th[scope=row] { text-align: left; font-weight: 500; white-space: normal;
   min-width: 8rem; max-width: 16rem; position: sticky; left: 0;
   background: var(--page); }
+th[scope=rowgroup] { text-align: left; font-weight: 500; }
 thead th { text-align: center; font-weight: 600; }
+thead tr:only-child th { white-space: normal; vertical-align: bottom; }
 thead th:first-child { text-align: left; position: sticky; left: 0;
   background: var(--page); }
 tbody { border-top: 1px solid var(--line); }
@@ -56,6 +62,7 @@ tr.detail td, tr.detail th[scope=row] { color: var(--faint);
 tr.detail th[scope=row] { padding-left: 1.6rem; }
 td a { color: inherit; text-decoration: none; }
 td a:hover, td a:focus { color: var(--link); text-decoration: underline; }
+sup { line-height: 0; }
 td .second { text-decoration: underline; text-underline-offset: .2em; }
 .caption, figcaption, .notes { color: var(--faint); font-size: .875rem;
   max-width: 60rem; }
@@ -74,34 +81,48 @@ def to_html(
   Args:
     document: The report.
     pictures: Folder of its pictures, which become part of the file.
-    to_workdir: The way from the file to the workdir, for links.
+    to_workdir: The way from the file to what links are relative to: a workdir,
+      or a folder of several.
   """
-  contents = "".join(_contents(section) for section in document.sections)
-  body = "".join(
-    _section(section, pictures, to_workdir) for section in document.sections
-  )
+  contents, body = [], []
+  for chapter, sections in itertools.groupby(
+    document.sections, lambda section: section.chapter
+  ):
+    if chapter:
+      body.append(f'<h1 id="{anchor(chapter)}">{html.escape(chapter)}</h1>\n')
+    sections = list(sections)
+    contents.append(_contents(chapter, sections))
+    body += [_section(section, pictures, to_workdir) for section in sections]
   title = html.escape(document.title)
   return (
     '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     f'<title>{title}</title>\n<link rel="icon" href="data:,">\n'
     f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-    f'<nav aria-label="Contents"><ul>\n{contents}</ul></nav>\n'
-    f"<main>\n{body}</main>\n</body>\n</html>\n"
+    f'<nav aria-label="Contents"><ul>\n{"".join(contents)}</ul></nav>\n'
+    f"<main>\n{''.join(body)}</main>\n</body>\n</html>\n"
   )
 
 
-def _contents(section: Section) -> str:
-  title = html.escape(section.title)
-  return f'<li><a href="#{anchor(section.title)}">{title}</a></li>\n'
+def _contents(chapter: str, sections: Iterable[Section]) -> str:
+  lines = "".join(_item(section.title, section.anchor) for section in sections)
+  if not chapter:
+    return lines
+  return _item(chapter, anchor(chapter), f"\n<ul>\n{lines}</ul>")
+
+
+def _item(title: str, target: str, more: str = "") -> str:
+  return f'<li><a href="#{target}">{html.escape(title)}</a>{more}</li>\n'
 
 
 def _section(section: Section, pictures: pathlib.Path, way: str) -> str:
   title = html.escape(section.title)
-  parts = [f'<section>\n<h2 id="{anchor(section.title)}">{title}</h2>\n']
+  parts = [f'<section>\n<h2 id="{section.anchor}">{title}</h2>\n']
   for part in section.parts:
     if isinstance(part, Table):
-      parts.append(_table(part, way))
+      # Another chapter may have a table of this title.
+      name = anchor(f"{section.chapter} {part.title}")
+      parts.append(_table(part, name, way))
     elif isinstance(part, Picture):
       parts.append(_picture(part, pictures))
     else:
@@ -119,22 +140,21 @@ def _picture(picture: Picture, folder: pathlib.Path) -> str:
   )
 
 
-def _table(table: Table, way: str) -> str:
-  name = anchor(table.title)
+def _table(table: Table, name: str, way: str) -> str:
   caption = table.caption
   if table.is_marked:
     caption += " Bold: the best student; underlined: the second."
   if any(cell.link for row in table.rows for cell in row.cells):
     caption += " A number leads to the config of its run."
   bodies = [
-    f"<tbody>\n{''.join(_row(row, table, way) for row in rows)}</tbody>\n"
+    f"<tbody>\n{''.join(_row(row, name, way) for row in rows)}</tbody>\n"
     for _, rows in itertools.groupby(table.rows, lambda row: row.group)
   ]
   return (
     f'<h3 id="{name}">{html.escape(table.title)}</h3>\n'
     f'<div class="scroll"><table aria-labelledby="{name}">\n'
     f"<thead>\n{_header(table)}</thead>\n{''.join(bodies)}</table></div>\n"
-    f'<p class="caption">{html.escape(caption)}</p>\n{_notes(table)}'
+    f'<p class="caption">{html.escape(caption)}</p>\n{_notes(table, name)}'
   )
 
 
@@ -153,31 +173,35 @@ def _header(table: Table) -> str:
   return "".join(f"<tr>{''.join(parts)}</tr>\n" for parts in lines)
 
 
-def _row(row: Row, table: Table, way: str) -> str:
+def _row(row: Row, name: str, way: str) -> str:
   kind = ' class="detail"' if row.detail else ""
-  cells = "".join(f"<td>{_cell(cell, table, way)}</td>" for cell in row.cells)
+  if row.is_heading:
+    width = len(row.cells) + 1
+    label = html.escape(row.label)
+    return f'<tr><th scope="rowgroup" colspan="{width}">{label}</th></tr>\n'
+  cells = "".join(f"<td>{_cell(cell, name, way)}</td>" for cell in row.cells)
   label = html.escape(row.label)
   return f'<tr{kind}><th scope="row">{label}</th>{cells}</tr>\n'
 
 
-def _cell(cell: TableCell, table: Table, way: str) -> str:
+def _cell(cell: TableCell, name: str, way: str) -> str:
   text = html.escape(cell.text).replace("\n", "<br>")
   if cell.link:
-    address = html.escape(way + cell.link)
+    address = html.escape(way + urllib.parse.quote(cell.link))
     text = f'<a href="{address}">{text}</a>'
   if cell.mark:
     tag = {"best": "strong", "second": 'span class="second"'}[cell.mark]
     text = f"<{tag}>{text}</{tag.split(' ')[0]}>"
   if not cell.footnotes:
     return text
-  target = f"{anchor(table.title)}-note-{cell.footnotes[0]}"
+  target = f"{name}-note-{cell.footnotes[0]}"
   return f'{text} <sup><a href="#{target}">{reference(cell)}</a></sup>'
 
 
-def _notes(table: Table) -> str:
+def _notes(table: Table, name: str) -> str:
   items = [f"<li>{html.escape(note)}</li>" for note in table.notes]
   items += [
-    f'<li id="{anchor(table.title)}-note-{i}">[{i}] {html.escape(note)}</li>'
+    f'<li id="{name}-note-{i}">[{i}] {html.escape(note)}</li>'
     for i, note in enumerate(table.footnotes, start=1)
   ]
   return f'<ul class="notes">{_lines(items)}</ul>\n' if items else ""

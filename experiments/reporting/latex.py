@@ -1,5 +1,6 @@
-"""Tables as LaTeX, for the packages booktabs and amssymb."""
+"""Tables as LaTeX, for the packages booktabs and graphicx."""
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Iterable
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 
 from experiments.reporting.layout import BEST
 from experiments.reporting.layout import header_lines
+from experiments.reporting.layout import Row
 from experiments.reporting.layout import SECOND
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
@@ -16,6 +18,7 @@ _SPECIAL = {
   **{sign: f"\\{sign}" for sign in "&%$#_{}"},
   # After the end of a line it would start an argument.
   "[": "{[}",
+  "|": r"\textbar{}",
   "~": r"\textasciitilde{}",
   "^": r"\textasciicircum{}",
   "±": r"$\pm$",
@@ -27,19 +30,68 @@ _SPECIAL = {
   "λ": r"$\lambda$",
 }
 _COMMANDS = {BEST: r"\textbf", SECOND: r"\underline"}
+_HEAD = r"""% Needs \usepackage{booktabs} and \usepackage{graphicx}.
+% A table that is too wide or too high for a page is made smaller: wide ones are
+% best read in landscape, \usepackage[landscape,margin=1.5cm]{geometry}.
+\ifx\fittedtable\undefined
+  \newsavebox{\tabletofit}
+  \newcommand{\fittedtable}[1]{%
+    \sbox{\tabletofit}{#1}%
+    \ifdim\wd\tabletofit>\linewidth
+      \sbox{\tabletofit}{\resizebox{\linewidth}{!}{\usebox{\tabletofit}}}%
+    \fi
+    \ifdim\dimexpr\ht\tabletofit+\dp\tabletofit\relax>0.58\textheight
+      \sbox{\tabletofit}{\resizebox*{!}{0.58\textheight}{\usebox{\tabletofit}}}%
+    \fi
+    \usebox{\tabletofit}}
+\fi
+"""
+# Smaller than this many rows on a page nobody can read.
+_MOST_ROWS = 70
+_MOST_FLOATS = 16  # LaTeX gives up on many that wait for their page.
 
 
 def to_latex(tables: Iterable[Table]) -> str:
   r"""Writes tables as floats of a LaTeX file to be read with ``\input``.
 
   The best cell is bold, the second underlined; they are marked where a title
-  says so. Lines of the header with equal neighbours span them.
+  says so. Lines of the header with equal neighbours span them. A table of more
+  rows than a page holds becomes several.
 
   Args:
     tables: The tables.
   """
-  head = "% Needs \\usepackage{booktabs}.\n"
-  return head + "\n".join(map(_float, tables))
+  parts = [_float(part) for table in tables for part in _parts(table)]
+  for place in range(_MOST_FLOATS, len(parts), _MOST_FLOATS):
+    parts[place] = f"\\clearpage\n{parts[place]}"
+  return "\n".join([_HEAD, *parts])
+
+
+def _parts(table: Table) -> list[Table]:
+  """A table in pieces that fit a page; details stay with their row."""
+  blocks: list[list[Row]] = [[]]
+  for row in table.rows:
+    if not row.detail:
+      blocks.append([])
+    blocks[-1].append(row)
+  pieces: list[list[Row]] = [[]]
+  for block in blocks:
+    if pieces[-1] and len(pieces[-1]) + len(block) > _MOST_ROWS:
+      pieces.append([])
+    pieces[-1] += block
+  if len(pieces) == 1:
+    return [table]
+  last = len(pieces)
+  return [
+    dataclasses.replace(
+      table,
+      title=f"{table.title} ({number} of {last})",
+      rows=tuple(rows),
+      notes=table.notes if number == last else (),
+      footnotes=table.footnotes if number == last else (),
+    )
+    for number, rows in enumerate(pieces, start=1)
+  ]
 
 
 def escape(text: str) -> str:
@@ -66,13 +118,13 @@ def _float(table: Table) -> str:
     r"\begin{table}",
     r"  \centering\footnotesize",
     f"  \\caption{{{caption}}}",
-    f"  \\begin{{tabular}}{{l{'r' * len(table.header)}}}",
+    f"  \\fittedtable{{\\begin{{tabular}}{{l{'r' * len(table.header)}}}",
     r"    \toprule",
     *_header(table),
     *_body(table),
     r"    \bottomrule",
-    r"  \end{tabular}",
-    *(f"  \\par\\smallskip\\raggedright {note}" for note in notes),
+    r"  \end{tabular}}",
+    *(f"  \\par\\smallskip\\scriptsize\\raggedright {n}" for n in notes),
     r"\end{table}",
   ]
   return "\n".join(lines) + "\n"
@@ -116,7 +168,7 @@ def _cell(cell: TableCell) -> str:
   text = texts[0]
   if len(texts) > 1:
     stacked = r" \\ ".join(texts)
-    text = f"\\shortstack[r]{{{stacked}}}"
+    text = f"\\begin{{tabular}}[t]{{@{{}}r@{{}}}}{stacked}\\end{{tabular}}"
   if cell.footnotes:
     numbers = ",".join(map(str, cell.footnotes))
     text += f"\\textsuperscript{{{numbers}}}"

@@ -1,6 +1,7 @@
 """A table of texts, and two of its forms: a terminal's and Markdown's."""
 
 import dataclasses
+import itertools
 import textwrap
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ class TableCell:
     text: What stands in the cell; empty where there is nothing to say.
     mark: "best", "second" or empty. A terminal does not show it.
     footnotes: Numbers of the table's footnotes, from 1.
-    link: What the number is of: a path relative to the workdir, or empty.
+    link: What the number is of: a path relative to that of `Results`, or empty.
   """
 
   text: str = ""
@@ -40,6 +41,11 @@ class Row:
   cells: tuple[TableCell, ...]
   group: str = ""
   detail: bool = False
+
+  @property
+  def is_heading(self) -> bool:
+    """Whether it is the label of those that follow, as `heading` makes it."""
+    return bool(self.group) and self.label == self.group
 
 
 def heading(label: str, width: int) -> Row:
@@ -133,13 +139,16 @@ def to_text(table: Table, *, width: int | None = None) -> str:
 
   Args:
     table: The table.
-    width: Columns of the terminal. A wider table is broken into blocks, each
-      with the labels at its left. None: never broken.
+    width: Columns of the terminal. Long labels get several lines, and a wider
+      table is broken into blocks, each with the labels at its left. None:
+      neither.
 
   Returns:
     The lines, with a line feed at the end.
   """
   lines = [table.title, "=" * len(table.title), ""]
+  if width is not None:
+    table = _with_short_labels(table)
   for block in _blocks(table, width):
     lines += [*_block_lines(table, block), ""]
   wrap = min(width or 80, 80)
@@ -152,10 +161,23 @@ def to_text(table: Table, *, width: int | None = None) -> str:
 
 
 _GAP = "  "
+_LONGEST_LABEL = 31
 
 
-def _label(row: Row) -> str:
-  return f"{_GAP}{row.label}" if row.detail else row.label
+def _with_short_labels(table: Table) -> Table:
+  rows = [
+    dataclasses.replace(
+      row, label="\n".join(textwrap.wrap(row.label, _LONGEST_LABEL))
+    )
+    for row in table.rows
+  ]
+  return dataclasses.replace(table, rows=tuple(rows))
+
+
+def _label(row: Row) -> list[str]:
+  """The lines of a label."""
+  lines = row.label.split("\n")
+  return [f"{_GAP}{line}" for line in lines] if row.detail else lines
 
 
 def _text(cell: TableCell) -> str:
@@ -163,7 +185,8 @@ def _text(cell: TableCell) -> str:
 
 
 def _label_width(table: Table) -> int:
-  labels = [*table.corner.split("\n"), *map(_label, table.rows)]
+  labels = table.corner.split("\n")
+  labels += [line for row in table.rows for line in _label(row)]
   return max(map(len, labels))
 
 
@@ -205,14 +228,6 @@ def _block_lines(table: Table, columns: Sequence[int]) -> list[str]:
     if row.group != group:
       lines.append(rule)
       group = row.group
-    cells = [_text(row.cells[c]).split("\n") for c in columns]
-    for i in range(max((len(cell) for cell in cells), default=1)):
-      lines.append(
-        line(
-          [
-            _label(row) if i == 0 else "",
-            *(cell[i] if i < len(cell) else "" for cell in cells),
-          ]
-        )
-      )
+    cells = [_label(row), *(_text(row.cells[c]).split("\n") for c in columns)]
+    lines += map(line, itertools.zip_longest(*cells, fillvalue=""))
   return [*lines, rule]

@@ -2,6 +2,7 @@
 
 import re
 
+from experiments.paper.columns import Column
 from experiments.paper.columns import parse_column
 from experiments.paper.columns import printed_name
 from experiments.reporting.records import Named
@@ -29,11 +30,7 @@ def column_header(column: Named) -> str:
     >>> column_header(Named("cifar100-resnet92-resnet56-merged20", ""))
     'ResNet92\nResNet56\nCIFAR-100 in 20 classes'
   """
-  name, special = column.id, ""
-  for pattern, text in _SPECIAL.items():
-    match = re.fullmatch(f"(.*)-{pattern}", column.id)
-    if match:
-      name, special = match[1], text.format(match[2])
+  name, special = _without_special(column.id)
   try:
     place = parse_column(name)
   except ValueError:
@@ -43,6 +40,38 @@ def column_header(column: Named) -> str:
   lines[-1] += special
   lines += [str(place.num_labelled)] if place.num_labelled else []
   return "\n".join(lines)
+
+
+def paper_place(column: Named) -> Column | None:
+  """Returns the paper's column of which a column is, whole or a share of it.
+
+  Args:
+    column: A column.
+
+  Returns:
+    Its data and models, or None where it has other data or none of a name.
+
+  Examples:
+    >>> paper_place(Named("cifar100-resnet92-mobilenet-transfer10", "")).id
+    'cifar100-resnet92-mobilenet'
+    >>> paper_place(Named("cifar100-resnet92-mobilenet-merged20", ""))
+  """
+  name, special = _without_special(column.id)
+  if special.startswith(" in "):
+    return None
+  try:
+    return parse_column(name)
+  except ValueError:
+    return None
+
+
+def _without_special(name: str) -> tuple[str, str]:
+  """A column's id without what is special about it, and that as text."""
+  for pattern, text in _SPECIAL.items():
+    match = re.fullmatch(f"(.*)-{pattern}", name)
+    if match:
+      return match[1], text.format(match[2])
+  return name, ""
 
 
 def corner(header: tuple[str, ...]) -> str:

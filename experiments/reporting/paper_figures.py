@@ -8,12 +8,12 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.paper.columns import parse_column
 from experiments.reporting import comparisons
 from experiments.reporting import curves
 from experiments.reporting import drawing
 from experiments.reporting import settings
 from experiments.reporting.formats import short
+from experiments.reporting.names import paper_place
 from experiments.reporting.records import Results
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.statistics import estimate
@@ -136,11 +136,14 @@ def labelled(
 ) -> bool:
   """Draws Figure 6, right: Table 5 over the number of labelled examples."""
   del workdir
-  places = {c.id: parse_column(c.id).num_labelled for c in results.columns}
+  places = {column.id: paper_place(column) for column in results.columns}
   return _over_columns(
     results,
     path,
-    {column: number or None for column, number in places.items()},
+    {
+      k: place.num_labelled or None if place else None
+      for k, place in places.items()
+    },
     "Labelled examples the teacher saw",
   )
 
@@ -248,7 +251,8 @@ def _by_epoch(summary: Summary, workdir: pathlib.Path) -> dict[float, Estimate]:
     if not (metrics.is_file() and config.is_file() and size):
       continue
     batch = metric_writer.read_json(config)["student"]["batch_size"]
+    per_epoch = max(1, size // batch)  # The last batch has to be whole.
     for line in metric_writer.read_metrics(metrics):
-      epoch = line["step"] * batch / size
+      epoch = line["step"] / per_epoch
       values.setdefault(epoch, []).append(100 * line["validation/accuracy"])
   return {epoch: estimate(group) for epoch, group in values.items()}

@@ -1,14 +1,13 @@
 """Tables 6 to 15 of the paper: its grids, what it chose, and what we chose."""
 
 from experiments.paper import grids
-from experiments.paper.columns import Column
-from experiments.paper.columns import parse_column
 from experiments.reporting.formats import short
 from experiments.reporting.layout import heading
 from experiments.reporting.layout import Row
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
 from experiments.reporting.names import column_name
+from experiments.reporting.names import paper_place
 from experiments.reporting.records import Named
 from experiments.reporting.records import Results
 from experiments.reporting.statistics import Summaries
@@ -55,7 +54,7 @@ def _grid_table(
   rows: list[Row] = []
   footnotes: list[str] = []
   for column in results.columns:
-    place = _place(column)
+    place = paper_place(column)
     axes = {}
     if place is not None:
       axes = grid.rows.get(place.dataset) or grid.rows.get("*", {})
@@ -83,13 +82,6 @@ def _grid_table(
     caption=_CAPTION.format(where=where) + _COUNTED.get(grid.counted, ""),
     footnotes=tuple(footnotes),
   )
-
-
-def _place(column: Named) -> Column | None:
-  try:
-    return parse_column(column.id)
-  except ValueError:
-    return None
 
 
 def _choice(choice: grids.Choice | None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from experiments.paper.tables import PaperTable
 from experiments.reporting import comparisons
+from experiments.reporting.formats import interval
 from experiments.reporting.formats import mark_rows
 from experiments.reporting.formats import number
 from experiments.reporting.formats import signed
@@ -33,8 +34,8 @@ _CAPTION = (
   " A teacher is a single model and has no error."
 )
 _GAINS = (
-  " Gains: ours from our numbers, paired by trial; the paper's recomputed from"
-  " its numbers."
+  " Gains: ours from our numbers, paired by trial, as is their interval; the"
+  " paper's recomputed from its numbers."
 )
 
 
@@ -54,21 +55,18 @@ def paper_layout(results: Results, paper: PaperTable) -> Table:
   methods = list(dict.fromkeys(method for method, _ in found))
   columns = list(dict.fromkeys(column for _, column in found))
   footnotes: list[str] = []
-  ours, papers, differences = {}, {}, {}
+  ours, intervals, papers, differences = {}, {}, {}, {}
   for method in methods:
     cells = [found[method, column] for column in columns]
-    label = _label(results, paper, method)
     group = _group(method)
+    label = _label(results, paper, method)
     ours[method] = Row(label, _our_cells(results, cells), group)
-    papers[method] = Row(
-      "paper, recomputed" if method in GAINS else "paper",
-      _paper_cells(cells, footnotes),
-      group,
-      detail=True,
-    )
-    differences[method] = Row(
-      "difference", tuple(map(_difference_cell, cells)), group, detail=True
-    )
+    for rows, label, made in (
+      (intervals, "95 % interval of ours", map(_interval_cell, cells)),
+      (papers, _paper_label(method), _paper_cells(cells, footnotes)),
+      (differences, "difference", map(_difference_cell, cells)),
+    ):
+      rows[method] = Row(label, tuple(made), group, detail=True)
   for rows in (ours, papers):
     students = [m for m in methods if _group(m) == "students"]
     marked = mark_rows([rows[m] for m in students])
@@ -88,7 +86,7 @@ def paper_layout(results: Results, paper: PaperTable) -> Table:
     rows=tuple(
       rows[method]
       for method in methods
-      for rows in (ours, papers, differences)
+      for rows in (ours, intervals, papers, differences)
       if not _is_empty(rows[method])
       or (rows is ours and _wanted(paper, method))
     ),
@@ -97,6 +95,10 @@ def paper_layout(results: Results, paper: PaperTable) -> Table:
     footnotes=tuple(footnotes),
     corner=corner(header),
   )
+
+
+def _paper_label(method: str) -> str:
+  return "paper, recomputed" if method in GAINS else "paper"
 
 
 def _group(method: str) -> str:
@@ -162,6 +164,12 @@ def _numbered(texts: Sequence[str], footnotes: list[str]) -> tuple[int, ...]:
   """The numbers of footnotes, those that are new being added."""
   footnotes += [text for text in texts if text not in footnotes]
   return tuple(footnotes.index(text) + 1 for text in texts)
+
+
+def _interval_cell(cell: Comparison) -> TableCell:
+  if cell.method not in GAINS or cell.ours is None:
+    return TableCell()
+  return TableCell(interval(cell.ours))
 
 
 def _difference_cell(cell: Comparison) -> TableCell:

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.paper import rows
+
 # The order and the titles of a table where no sweep.json gives them.
 METHOD_TITLES = {
   "oracle": "Oracle clustering",
@@ -28,9 +30,7 @@ METHOD_TITLES = {
   "kmeans_soft": "K-means clustering, soft",
   "tsne_kmeans_soft": "t-SNE & K-means clustering, soft",
   "lelp": "LELP",
-  "lelp_pca": "LELP, plain principal directions",
-  "lelp_random": "LELP, random directions",
-  "lelp_identity": "LELP, all coordinates",
+  **rows.TITLES,
 }
 
 
@@ -93,7 +93,7 @@ class Cell:
     num_parameters: Number of parameters of the student.
     null_space_share: For each class the share of the teacher's variance that
       lies in the null space of its head; empty where it was not recorded.
-    folder: Where it is, relative to the workdir.
+    folder: Where it is, relative to the workdir; see `within`.
     numbers: The single numbers of its result.json, by dotted name; not
       compared.
   """
@@ -140,6 +140,8 @@ class Results:
     same_as: Text in place of a number, such as "= vanilla KD", by column and
       method: cells that were not trained since they would repeat another's.
     datasets: What each column was run on, where a config says it.
+    folder: The workdir, relative to what all paths here are relative to; empty
+      where it is that itself.
   """
 
   name: str
@@ -158,6 +160,7 @@ class Results:
   datasets: Mapping[str, str] = dataclasses.field(
     default_factory=dict, compare=False
   )
+  folder: str = ""
 
   @property
   def num_missing(self) -> int:
@@ -167,3 +170,36 @@ class Results:
   def method_title(self, method: str) -> str:
     """The title of a method by its id."""
     return next(m.title for m in self.methods if m.id == method)
+
+
+def within(results: Results, folder: str) -> Results:
+  """Returns results with their paths relative to another folder.
+
+  Args:
+    results: What `results.load` returns, its paths relative to the workdir.
+    folder: Where the workdir is, seen from there.
+
+  Examples:
+    >>> cell = Cell("a", "lelp", "d", 0, {}, Scores(0.5), folder="cells/a")
+    >>> fields = {"columns": (), "methods": (), "num_trials": 1}
+    >>> fields |= {"selection": "test", "columns_are": "settings"}
+    >>> one = Results("n", "t", num_expected=1, cells=(cell,), **fields)
+    >>> within(one, "table1").cells[0].config
+    'table1/cells/a/config.json'
+  """
+
+  def moved(path: str) -> str:
+    return f"{folder}/{path}" if path else ""
+
+  def with_teacher(teacher: Teacher | None) -> Teacher | None:
+    if teacher is None:
+      return None
+    return dataclasses.replace(teacher, folder=moved(teacher.folder))
+
+  cells = tuple(
+    dataclasses.replace(
+      cell, folder=moved(cell.folder), teacher=with_teacher(cell.teacher)
+    )
+    for cell in results.cells
+  )
+  return dataclasses.replace(results, cells=cells, folder=folder)

@@ -34,7 +34,7 @@ def load(workdir: str | os.PathLike[str]) -> Results:
   Args:
     workdir: What was given to `experiments.sweep` or `experiments.main` as
       `--workdir`. Without a `sweep.json` the columns and methods are those
-      whose folders are there.
+      whose folders are there, the name is the one that all configs have.
 
   Returns:
     The runs, and what is missing as a counted note.
@@ -61,21 +61,41 @@ def load(workdir: str | os.PathLike[str]) -> Results:
     results = _read_sweep(sweep, cells)
   else:
     results = _results_from_folders(root, cells)
-  return dataclasses.replace(results, datasets=_datasets(root, results.cells))
+  datasets = {
+    column: name
+    for column, config in _configs(root, results.cells).items()
+    if (name := config.get("data", {}).get("dataset"))
+  }
+  notes = (*results.notes, *_teacher_notes(results.cells))
+  return dataclasses.replace(results, datasets=datasets, notes=notes)
 
 
-def _datasets(root: pathlib.Path, cells: Sequence[Cell]) -> dict[str, str]:
-  """The dataset of each column, from the config of a run in it."""
+def _configs(
+  root: pathlib.Path, cells: Sequence[Cell]
+) -> dict[str, dict[str, Any]]:
+  """The config of a run in each column, where there is one."""
   first: dict[str, Cell] = {}
   for cell in cells:
     first.setdefault(cell.column, cell)
-  configs = {column: root / cell.config for column, cell in first.items()}
-  found = {
-    column: _read_json(path).get("data", {}).get("dataset")
-    for column, path in configs.items()
-    if path.is_file()
-  }
-  return {column: name for column, name in found.items() if name}
+  paths = {column: root / cell.config for column, cell in first.items()}
+  return {c: _read_json(path) for c, path in paths.items() if path.is_file()}
+
+
+def _teacher_notes(cells: Sequence[Cell]) -> list[str]:
+  """Tells of teachers of one config that were trained apart."""
+  scores: dict[str, dict[float, str]] = {}
+  for cell in cells:
+    if cell.teacher is not None:
+      found = scores.setdefault(cell.teacher.digest, {})
+      found.setdefault(cell.teacher.test.accuracy, cell.column)
+  return [
+    f"Teacher {digest} was trained more than once, as by shards without a"
+    f" common --teacher_dir, and its trainings differ: test accuracy"
+    f" {', '.join(f'{100 * x:.2f}' for x in found)} %. It is shown as one, with"
+    " one of these numbers."
+    for digest, found in scores.items()
+    if len(found) > 1
+  ]
 
 
 def _read_sweep(path: pathlib.Path, cells: tuple[Cell, ...]) -> Results:
@@ -141,16 +161,18 @@ def _counted_notes(asked: int, found: int, expected: int) -> list[str]:
 def _results_from_folders(
   root: pathlib.Path, cells: tuple[Cell, ...]
 ) -> Results:
-  """What the folders alone say, for runs of `experiments.main`."""
+  """What folders and configs say, for runs of `experiments.main`."""
   known = {method: rank for rank, method in enumerate(METHOD_TITLES)}
   methods = sorted(
     {cell.method for cell in cells},
     key=lambda method: (known.get(method, len(known)), method),
   )
   held_out = all(cell.validation is not None for cell in cells)
+  configs = list(_configs(root, cells).values())
+  name = _common(configs, "name") or root.resolve().name
   return Results(
-    name=root.resolve().name,
-    title=root.resolve().name,
+    name=name,
+    title=(_common(configs, "title") or name).rstrip("."),
     columns=tuple(Named(c, c) for c in sorted({c.column for c in cells})),
     methods=tuple(Named(m, METHOD_TITLES.get(m, m)) for m in methods),
     num_trials=max(cell.trial for cell in cells) + 1,
@@ -160,6 +182,12 @@ def _results_from_folders(
     cells=cells,
     notes=("No sweep.json: the table shows the finished runs alone.",),
   )
+
+
+def _common(configs: Sequence[Mapping[str, Any]], field: str) -> str:
+  """What all configs have in a field; empty where they differ."""
+  found = {config.get(field) for config in configs}
+  return str(found.pop() or "") if len(found) == 1 else ""
 
 
 def _read_cell(path: pathlib.Path, root: pathlib.Path) -> Cell:

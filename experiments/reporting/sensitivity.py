@@ -1,16 +1,24 @@
 """How much LELP depends on each of its hyperparameters."""
 
 import collections
+import math
 import pathlib
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
 from experiments.reporting import comparisons
 from experiments.reporting import curves
 from experiments.reporting import settings
+from experiments.reporting.formats import short
+from experiments.reporting.layout import heading
+from experiments.reporting.layout import Row
+from experiments.reporting.layout import Table
+from experiments.reporting.layout import TableCell
 from experiments.reporting.names import column_name
 from experiments.reporting.records import Results
+from experiments.reporting.sentence import in_sentence
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.statistics import estimate
 from experiments.reporting.statistics import Summary
@@ -31,6 +39,103 @@ _LOGARITHMIC = (
   "num_projections",
 )
 
+# What lies between two of these values means nothing.
+_UNORDERED = ("seed",)
+_HEADER = (
+  "values",
+  "best value",
+  "accuracy there",
+  "worst value",
+  "accuracy there",
+  "range",
+  "deviation over values",
+  "over trials at one value",
+)
+
+
+def sensitivity_table(results: Results) -> Table | None:
+  """Builds the table of what each hyperparameter of LELP moves.
+
+  Args:
+    results: What `results.load` returns.
+
+  Returns:
+    A row for each hyperparameter of which several values were tried, in each
+    column, or over the replicates. None without any.
+  """
+  rows, drawn = [], list(_plots(results))
+  names = dict.fromkeys(name for plot in drawn for name in plot.lines)
+  for name in names:
+    of_column = [plot for plot in drawn if name in plot.lines]
+    label = of_column[0].lines[name].label
+    several = len(names) > 1
+    rows += [heading(label, len(_HEADER))] if several else []
+    for plot in of_column:
+      axis = f"{plot.x_label}{f', {plot.title}' if plot.title else ''}"
+      texts = _row_texts(plot.lines[name].points)
+      cells = tuple(map(TableCell, texts))
+      rows.append(Row(axis, cells, label if several else "", detail=several))
+  if not rows:
+    return None
+  unit = "splits" if _replicates(results) else "trials"
+  caption = (
+    f"Test accuracy in %, mean over {unit}; range and deviations in points."
+    " Each value: with the best setting of the others. Deviations have n - 1;"
+    f" that over {unit} is the root of the mean square over the values. Where"
+    " the value does nothing, as where one rotation is as good as another, the"
+    f" first is at most about the second over the root of the number of {unit}."
+  )
+  header = [text.replace("trials", unit) for text in _HEADER]
+  return Table(
+    title=f"{results.title}: sensitivity",
+    header=tuple(header),
+    rows=tuple(rows),
+    caption=caption,
+  )
+
+
+def _row_texts(points: Mapping[float, Estimate]) -> list[str]:
+  best = max(points, key=lambda x: points[x].mean)
+  worst = min(points, key=lambda x: points[x].mean)
+  low, high = points[worst].mean, points[best].mean
+  deviations = [p.std for p in points.values() if p.std is not None]
+  over = estimate(point.mean for point in points.values()).std
+  within = (
+    math.sqrt(estimate(s * s for s in deviations).mean) if deviations else None
+  )
+  return [
+    f"{len(points)}: {short(min(points))} to {short(max(points))}",
+    *(short(best), f"{high:.2f}", short(worst), f"{low:.2f}"),
+    f"{high - low:.2f}",
+    "" if over is None else f"{over:.2f}",
+    "" if within is None else f"{within:.2f}",
+  ]
+
+
+def sensitivity_sentence(results: Results) -> str:
+  """Says how far the best and the worst value of each lie apart."""
+  ranges: dict[str, list[float]] = {}
+  for plot in _plots(results):
+    for line in plot.lines.values():
+      means = [point.mean for point in line.points.values()]
+      found = ranges.setdefault(in_sentence(plot.x_label), [])
+      found.append(max(means) - min(means))
+  amounts = [
+    f"{name} {_amount(found)}"
+    for name, found in sorted(ranges.items(), key=lambda item: -max(item[1]))
+  ]
+  if not amounts:
+    return ""
+  return (
+    "From the worst to the best of the values tried, test accuracy changes with"
+    f" {', '.join(amounts)}."
+  )
+
+
+def _amount(ranges: list[float]) -> str:
+  low, high = f"{min(ranges):.2f}", f"{max(ranges):.2f}"
+  return f"by {low if low == high else f'{low} to {high}'} points"
+
 
 def sensitivity(results: Results, path: pathlib.Path) -> bool:
   """Draws LELP's accuracy over each hyperparameter of which several were tried.
@@ -45,23 +150,7 @@ def sensitivity(results: Results, path: pathlib.Path) -> bool:
   Returns:
     Whether there was anything to draw.
   """
-  rows = [m for m in results.methods if m.id.startswith(comparisons.LELP)]
-  axes = {method: settings.varied(results, method.id) for method in rows}
-  times = collections.Counter(axis for found in axes.values() for axis in found)
-  plots = []
-  for method, found in axes.items():
-    for axis in found:
-      lines = _lines(results, method.id, axis)
-      if lines:
-        plots.append(
-          curves.Plot(
-            method.title if times[axis] > 1 else "",
-            _LABELS.get(axis, axis.replace("_", " ")),
-            "Test accuracy (%)",
-            lines,
-            axis in _LOGARITHMIC,
-          )
-        )
+  plots = list(_plots(results))
   if plots:
     curves.draw_plots(
       plots,
@@ -73,6 +162,25 @@ def sensitivity(results: Results, path: pathlib.Path) -> bool:
       ),
     )
   return bool(plots)
+
+
+def _plots(results: Results) -> Iterator[curves.Plot]:
+  """A panel for each hyperparameter of each row of LELP that was varied."""
+  rows = [m for m in results.methods if m.id.startswith(comparisons.LELP)]
+  axes = {method: settings.varied(results, method.id) for method in rows}
+  times = collections.Counter(axis for found in axes.values() for axis in found)
+  for method, found in axes.items():
+    for axis in found:
+      lines = _lines(results, method.id, axis)
+      if lines:
+        yield curves.Plot(
+          method.title if times[axis] > 1 else "",
+          _LABELS.get(axis, axis.replace("_", " ")),
+          "Test accuracy (%)",
+          lines,
+          axis in _LOGARITHMIC,
+          joined=axis not in _UNORDERED,
+        )
 
 
 def _replicates(results: Results) -> bool:

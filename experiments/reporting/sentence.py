@@ -27,8 +27,8 @@ def what_to_read_off(results: Results) -> str:
   Returns:
     The differences to standard training, to vanilla distillation and to the
     best baseline where that is another, with their 95 % intervals over the
-    splits (replicates) or the trials (one column). For several settings: in
-    how many of them LELP is above.
+    splits (replicates) or the trials (one column); to its ablations in a sweep
+    of nothing else. For several settings: in how many of them LELP is above.
   """
   summaries = summarize(results)
   title = dict((m.id, m.title) for m in results.methods).get(comparisons.LELP)
@@ -58,6 +58,12 @@ def what_to_read_off(results: Results) -> str:
 def _rivals(results: Results, summaries: Summaries) -> dict[str, str]:
   """Whom LELP is compared with, and how they are called."""
   there = {method for _, method in summaries}
+  if not any(map(_is_rival, (method.id for method in results.methods))):
+    return {
+      method.id: variant(method.title)
+      for method in results.methods
+      if method.id in there and method.id.startswith(f"{comparisons.LELP}_")
+    }
   rivals = {
     method: in_sentence(results.method_title(method))
     for method in ("standard", "vanilla")
@@ -74,6 +80,24 @@ def _rivals(results: Results, summaries: Summaries) -> dict[str, str]:
         title = in_sentence(results.method_title(best))
         rivals[best] = f"{title}, the best {kind}"
   return rivals
+
+
+def _is_rival(method: str) -> bool:
+  return comparisons.is_baseline(method) or comparisons.is_clustering(method)
+
+
+def variant(title: str) -> str:
+  """The title of an ablation as it stands within a sentence.
+
+  Examples:
+    >>> variant("LELP, random directions")
+    'LELP with random directions'
+    >>> variant("LELP, without the projection")
+    'LELP without the projection'
+  """
+  name, _, rest = title.partition(", ")
+  preposition = "" if rest.startswith(("off ", "without ")) else "with "
+  return f"{name} {preposition}{rest}" if rest else title
 
 
 def _differences(

@@ -2,15 +2,19 @@
 
 import csv
 import io
+from collections.abc import Container
 from collections.abc import Iterable
 
+from experiments.reporting import comparisons
 from experiments.reporting.paper_comparison import compare
 from experiments.reporting.paper_comparison import Comparison
 from experiments.reporting.paper_comparison import GAINS
 from experiments.reporting.paper_comparison import table_of
 from experiments.reporting.records import Results
+from experiments.reporting.statistics import summarize
 
 COLUMNS = (
+  "workdir",
   "sweep",
   "selection",
   "column",
@@ -19,6 +23,8 @@ COLUMNS = (
   "ours_std",
   "ours_standard_error",
   "ours_n",
+  "ours_interval_low",
+  "ours_interval_high",
   "paper_printed",
   "paper_mean",
   "paper_spread",
@@ -37,17 +43,39 @@ def to_csv(parts: Iterable[Results]) -> str:
 
   Returns:
     A line for each column and method, percent and points. `ours_std` has
-    n - 1. A gain's `paper_mean` is recomputed from its column, what is printed
-    stands beside it. Flags are "kind item", separated by semicolons.
+    n - 1; the interval is that of 95 % over the trials, a gain's is paired by
+    them. A gain's `paper_mean` is recomputed from its column, what is printed
+    stands beside it. Flags are "kind item", separated by semicolons. `workdir`
+    is empty where the report is of a single one, and `config` leads from there,
+    else from the folder that holds the report's.
   """
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")
   writer.writerow(COLUMNS)
   for results in parts:
-    for cell in compare(results, table_of(results)).values():
+    of_sweep = [results.folder, results.name, results.selection]
+    found = compare(results, table_of(results))
+    for cell in (*found.values(), *_other_gains(results, found)):
       if cell.ours is not None or cell.paper is not None or cell.same_as:
-        writer.writerow([results.name, results.selection, *_fields(cell)])
+        writer.writerow([*of_sweep, *_fields(cell)])
   return text.getvalue()
+
+
+def _other_gains(
+  results: Results, found: Container[tuple[str, str]]
+) -> list[Comparison]:
+  """The gains of LELP that are none of the paper's."""
+  summaries = summarize(results)
+  return [
+    Comparison(
+      column.id,
+      name,
+      ours=comparisons.gain(results, summaries, column.id, among),
+    )
+    for name, among in comparisons.rivals(results).items()
+    for column in results.columns
+    if (name, column.id) not in found
+  ]
 
 
 def _fields(cell: Comparison) -> list[str]:
@@ -59,6 +87,7 @@ def _fields(cell: Comparison) -> list[str]:
     _digits(ours.std if ours else None),
     _digits(ours.standard_error if ours else None),
     str(ours.n) if ours else "",
+    *map(_digits, ours.interval if ours and ours.interval else (None, None)),
     paper.text if paper else "",
     f"{paper.mean:.2f}" if paper else "",
     "" if paper is None or paper.error is None else f"{paper.error:.4g}",

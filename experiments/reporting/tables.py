@@ -7,7 +7,7 @@ from experiments.reporting.details import diagnostics_table
 from experiments.reporting.details import hyperparameter_table
 from experiments.reporting.formats import mark_rows
 from experiments.reporting.formats import number
-from experiments.reporting.formats import signed
+from experiments.reporting.formats import with_interval
 from experiments.reporting.layout import Row
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
@@ -20,7 +20,6 @@ from experiments.reporting.records import Results
 from experiments.reporting.sentence import in_sentence
 from experiments.reporting.sentence import what_to_read_off
 from experiments.reporting.statistics import chosen_on
-from experiments.reporting.statistics import Estimate
 from experiments.reporting.statistics import estimate
 from experiments.reporting.statistics import Summaries
 from experiments.reporting.statistics import summarize
@@ -128,65 +127,40 @@ def _teacher_rows(results: Results, summaries: Summaries) -> list[Row]:
 
 def _gain_rows(results: Results, summaries: Summaries) -> list[Row]:
   """LELP minus the best of its rivals, vanilla distillation and standard."""
-  ids = [method.id for method in results.methods]
-  if comparisons.LELP not in ids:
-    return []
-  lelp = results.method_title(comparisons.LELP)
-  rivals: dict[str, Callable[[str], bool]] = {}
-  # With one baseline alone its own row says it already.
-  if sum(comparisons.is_baseline(method) for method in ids) > 1:
-    rivals["best baseline"] = comparisons.is_baseline
-  if comparisons.SUBCLASS in ids:
-    # Its teacher is trained for it alone: the paper has both rows.
-    subclass = in_sentence(results.method_title(comparisons.SUBCLASS))
-    rivals[f"best baseline without {subclass}"] = lambda method: (
-      comparisons.is_baseline(method) and method != comparisons.SUBCLASS
-    )
-  if any(map(comparisons.is_clustering, ids)):
-    rivals["best clustering"] = comparisons.is_clustering
-  for other in ("vanilla", "standard"):
-    if other in ids:
-      rivals[in_sentence(results.method_title(other))] = other.__eq__
+  titles = {m.id: in_sentence(m.title) for m in results.methods}
+  names = {
+    "gain_best": "best baseline",
+    "gain_non_subclass": (
+      f"best baseline without {titles.get(comparisons.SUBCLASS)}"
+    ),
+    "gain_clustering": "best clustering",
+  } | {f"gain_{method}": title for method, title in titles.items()}
+  lelp = dict((m.id, m.title) for m in results.methods).get(comparisons.LELP)
   return [
-    Row(f"{lelp} - {name}", _gain_cells(results, summaries, among), "gains")
-    for name, among in rivals.items()
+    Row(
+      f"{lelp} - {names[gain]}",
+      _gain_cells(results, summaries, among),
+      "gains",
+    )
+    for gain, among in comparisons.rivals(results).items()
   ]
 
 
 def _gain_cells(
   results: Results, summaries: Summaries, among: Callable[[str], bool]
 ) -> tuple[TableCell, ...]:
-  cells = []
-  for column in results.columns:
-    gain = _gain(results, summaries, column.id, among)
-    text = number(gain, results.num_trials, sign=True) if gain else ""
-    cells.append(TableCell(text))
+  places: list[tuple[str | None, int]] = [
+    (column.id, results.num_trials) for column in results.columns
+  ]
   if _has_overall(results):
-    gain = _gain(results, summaries, None, among)
-    text = number(gain, len(results.columns), sign=True) if gain else ""
-    if gain and gain.interval:
-      low, high = gain.interval
-      text += f"\n[{signed(low)}, {signed(high)}]"
-    cells.append(TableCell(text))
-  return tuple(cells)
-
-
-def _gain(
-  results: Results,
-  summaries: Summaries,
-  column: str | None,
-  among: Callable[[str], bool],
-) -> Estimate | None:
-  """LELP minus the best of some methods in a column (None: over all)."""
-  rival = comparisons.best(results, summaries, column, among)
-  if rival is None:
-    return None
-  if column is None:
-    return comparisons.difference_over_columns(
-      results, summaries, comparisons.LELP, rival
-    )
-  return comparisons.difference_in_column(
-    summaries, column, comparisons.LELP, rival
+    places.append((None, len(results.columns)))
+  gains = [
+    (comparisons.gain(results, summaries, column, among), expected)
+    for column, expected in places
+  ]
+  return tuple(
+    TableCell(with_interval(gain, expected) if gain else "")
+    for gain, expected in gains
   )
 
 
@@ -253,12 +227,13 @@ def _caption(results: Results, summaries: Summaries) -> str:
   else:
     text += ", one trial, so no error"
   text += f". {_selection(results, summaries)}"
-  if any(method.id == comparisons.LELP for method in results.methods):
-    text += " Gains in points, paired by trial."
+  if comparisons.rivals(results):
+    text += " Gains in points, paired by trial"
+    text += ", in brackets their 95 % interval." if trials > 1 else "."
   if _has_overall(results):
     text += (
       f" Last column: mean ± standard error over the {len(results.columns)}"
-      " splits' means, gains paired by split, in brackets their 95 % interval."
+      " splits' means, gains paired by split."
     )
   return text
 

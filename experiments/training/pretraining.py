@@ -88,15 +88,18 @@ def load_or_train(
         signals=signals,
       )
       checkpoints.save_tree(folder / "parameters", trained.states.loss_params)
-      processes.from_main(lambda: _end(folder, fields))
+      processes.from_main(lambda: _end(folder, fields, own))
   like = mesh_lib.on_host(like.loss_params)
   saved = checkpoints.load_tree(folder / "parameters", like)
   return jax.tree.map(lambda x: x[0], saved)  # A stack of one.
 
 
-def _end(folder: pathlib.Path, fields: dict[str, Any]) -> None:
+def _end(
+  folder: pathlib.Path, fields: dict[str, Any], config: ConfigDict
+) -> None:
   """Writes what the projections are of; that they are finished, too."""
-  metric_writer.write_json(folder / "config.json", fields)
+  about = fields | {"data": cells.plain(config.data)}
+  metric_writer.write_json(folder / "config.json", about)
   shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 

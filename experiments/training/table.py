@@ -9,17 +9,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.data.types import Task
+from experiments.paper import rows as rows_lib
 from experiments.training import cells
 from experiments.training.methods import METHODS
-
-_ABLATIONS = {
-  "lelp_pca": "LELP, plain principal directions",
-  "lelp_random": "LELP, random directions",
-  "lelp_identity": "LELP, all coordinates",
-  "lelp_random_ensemble": "LELP, ensembles of random directions",
-  "lelp_differences": "LELP, off the differences of weights",
-  "lelp_unprojected": "LELP, without the projection",
-}
 
 
 def remarks(
@@ -67,7 +59,7 @@ def describe(
 
   def title(row: str) -> str:
     method = METHODS[rows[row]].title
-    return _ABLATIONS.get(
+    return rows_lib.TITLES.get(
       row, method if row == rows[row] else f"{method}: {row}"
     )
 
