@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from experiments.runtime.interrupts import Interrupts
 from experiments.runtime.metric_writer import read_json
@@ -50,3 +51,22 @@ def test_what_was_trained_is_what_cells_start_from(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, first, again)
   config.pretraining.num_steps = 0
   assert learned() is None
+
+
+@pytest.mark.parametrize("method", ["fitnet", "kmeans"])
+def test_each_share_of_the_examples_has_its_own(tmp_path, method):
+  """What is made of a teacher's outputs is of the examples students see."""
+  configs = [_config(method), _config(method)]
+  for config in configs:
+    config.data.dataset, config.student.batch_size = "stand_in", 10
+    config.data.options = ConfigDict({"like": "cifar10_bin"})
+    config.clustering.num_clusters = 2
+  configs[1].data.transfer_fraction = 0.5
+  folders = runs.run_cells(configs, tmp_path)
+  for folder, size in zip(folders, (360, 180), strict=True):
+    result = read_json(folder / "result.json")
+    assert result["num_train_examples"] == size
+    if method == "kmeans":
+      assert np.sum(result["clustering"]["sizes"]) == size
+  made = 2 if method == "fitnet" else 0
+  assert len(list(tmp_path.glob("pretraining/*/parameters"))) == made

@@ -60,6 +60,8 @@ def load_or_train(
     "method": name,
     "loss": cells.static_loss(config),
     "student": cells.plain(own.student),
+    # Which of the examples students see is not in the digest of these.
+    "data": cells.cell_fields(config)["data"],
     "teacher": [teacher.summary["digest"], teacher.summary["origin"]],
     "origin": [
       splits.digest,
@@ -88,18 +90,15 @@ def load_or_train(
         signals=signals,
       )
       checkpoints.save_tree(folder / "parameters", trained.states.loss_params)
-      processes.from_main(lambda: _end(folder, fields, own))
+      processes.from_main(lambda: _end(folder, fields))
   like = mesh_lib.on_host(like.loss_params)
   saved = checkpoints.load_tree(folder / "parameters", like)
   return jax.tree.map(lambda x: x[0], saved)  # A stack of one.
 
 
-def _end(
-  folder: pathlib.Path, fields: dict[str, Any], config: ConfigDict
-) -> None:
+def _end(folder: pathlib.Path, fields: dict[str, Any]) -> None:
   """Writes what the projections are of; that they are finished, too."""
-  about = fields | {"data": cells.plain(config.data)}
-  metric_writer.write_json(folder / "config.json", about)
+  metric_writer.write_json(folder / "config.json", fields)
   shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 

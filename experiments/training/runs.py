@@ -73,7 +73,7 @@ def run_cells(
   with interrupts() as signals:
 
     @functools.lru_cache(maxsize=1)
-    def load_teacher(key: tuple[str, str]) -> teacher_lib.Teacher:
+    def load_teacher(key: tuple[str, str, str]) -> teacher_lib.Teacher:
       config = by_teacher[key]
       splits = load_splits(config, workdir)
       for stack in stacks:
@@ -97,9 +97,13 @@ def run_cells(
   return [cells.cell_directory(workdir, config) for config in configs]
 
 
-def _teacher_key(config: ConfigDict) -> tuple[str, str]:
-  """Which teacher, and where its outputs come from."""
-  return cells.teacher_digest(config), config.teacher.outputs
+def _teacher_key(config: ConfigDict) -> tuple[str, str, str]:
+  """Which teacher, where its outputs come from, and for which examples.
+
+  What is prepared with it is of those that students see.
+  """
+  data = json.dumps(config.data.to_dict(), sort_keys=True)
+  return cells.teacher_digest(config), config.teacher.outputs, data
 
 
 def check(configs: Sequence[ConfigDict]) -> None:
