@@ -5,7 +5,9 @@
 
 Value and gradient, on batches of the paper's size and embeddings of ResNet's
 width. The step is one of ResNet-20 with cross entropy. The torch versions are
-the formulas as published, written plainly (`torch_losses.py`); LELP has none.
+the formulas as published, written plainly (`torch_losses.py`); LELP, CRD within
+a batch and the auxiliary loss of Subclass Distillation have none. CRD's bank
+has 10,000 rows of which each example sees 1,024.
 """
 
 import sys
@@ -22,6 +24,7 @@ from benchmarks.models import ours
 from lelp_jax import baselines
 
 _B, _D, _C, _S, _T = 64, 256, 10, 10, 4.0
+_M, _K = 10_000, 1024  # Of CRD's bank.
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -40,6 +43,8 @@ def arrays() -> dict[str, np.ndarray]:
     "means": normal(_C, _D),
     "variance_logits": normal(_D),
     "labels": rng.integers(0, _C, _B).astype(np.int32),
+    "bank": normal(2, _M, _D) / _D**0.5,
+    "ids": rng.integers(0, _M, (_B, 1 + _K)).astype(np.int32),
   }
 
 
@@ -119,6 +124,22 @@ LOSSES: dict[str, tuple[str, Callable[..., jax.Array]]] = {
 }
 
 
+def _crd_bank(x: jax.Array, a: dict[str, jax.Array]) -> jax.Array:
+  bank = baselines.CRDBank(*a["bank"], log_normalizers=jnp.full(2, 10.0))
+  losses, _ = baselines.crd_bank_loss(
+    _units(x),
+    _units(a["teacher"]),
+    bank,
+    a["ids"][:, 0],
+    a["ids"][:, 1:],
+    temperature=0.07,
+  )
+  return losses
+
+
+LOSSES["crd_bank"] = ("student", _crd_bank)
+
+
 def our_loss(name: str) -> Callable[[], Any]:
   argument, function = LOSSES[name]
   given = {k: jnp.asarray(v) for k, v in arrays().items()}
@@ -135,7 +156,7 @@ def torch_loss(name: str) -> Callable[[], Any] | None:
   if function is None:
     return None
   given = {k: torch.as_tensor(v) for k, v in arrays().items()}
-  given["labels"] = given["labels"].long()
+  given["labels"], given["ids"] = given["labels"].long(), given["ids"].long()
   x = given[LOSSES[name][0]].requires_grad_()
 
   def run() -> None:

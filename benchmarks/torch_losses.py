@@ -3,6 +3,7 @@
 Each takes what is differentiated and the arrays of `benchmarks.losses`.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -99,3 +100,20 @@ def standardized_kd(x: Any, a: Any) -> Any:
     F.softmax(z_scores(a["teacher_logits"]) / _T, 1),
     reduction="batchmean",
   )
+
+
+def crd_bank(x: Any, a: Any) -> Any:
+  """The released code's criterion, without the update of its bank."""
+  odds = a["ids"].shape[1] - 1, a["bank"].shape[1]
+
+  def one_side(anchors: Any, rows: Any) -> Any:
+    rows = rows[a["ids"]]  # [B, 1 + K, D]
+    scores = torch.bmm(rows, anchors[:, :, None])[..., 0] / 0.07
+    probs = scores.exp() / math.exp(10.0)
+    noise = odds[0] / odds[1]
+    positive = (probs[:, 0] / (probs[:, 0] + noise + 1e-7)).log().sum()
+    negative = (noise / (probs[:, 1:] + noise + 1e-7)).log().sum()
+    return -(positive + negative) / len(anchors)
+
+  student, teacher = F.normalize(x), F.normalize(a["teacher"])
+  return one_side(student, a["bank"][1]) + one_side(teacher, a["bank"][0])

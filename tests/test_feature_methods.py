@@ -127,7 +127,7 @@ def test_feature_methods_add_their_loss_to_kd(statistics, rng, name, width):
   given = Given(name, statistics, rng, width=width)
   loss, (metrics, _) = given.loss()
   feature = jnp.mean(_FEATURES[name](given))
-  expected = given.without_features() + 3.0 * feature
+  expected = given.without_features() + 0.75 * 3.0 * feature
   np.testing.assert_allclose(loss, expected, rtol=1e-6)
   np.testing.assert_allclose(metrics["feature_term"], feature, rtol=1e-6)
 

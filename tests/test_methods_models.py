@@ -14,6 +14,7 @@ from experiments.data.types import Task
 from experiments.runtime import mesh as mesh_lib
 from experiments.training import jobs
 from experiments.training import loop
+from experiments.training import program
 from experiments.training import teacher as teacher_lib
 from experiments.training.methods import METHODS
 
@@ -99,6 +100,14 @@ def _teacher(family: str, widths: str, subclasses: int, folder):
 def folder(tmp_path_factory):
   yield tmp_path_factory.mktemp("teachers")
   _teacher.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def few_programs():
+  """Forgets compiled programs: hundreds of them end a process in a crash."""
+  yield
+  program.build.cache_clear()
+  jax.clear_caches()
 
 
 @pytest.mark.parametrize("widths", ["equal", "unequal"])

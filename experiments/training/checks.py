@@ -1,5 +1,6 @@
 """What a stack needs of its data, looked at before its teacher is trained."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from experiments.data.types import Splits
 from experiments.training import cells
 from experiments.training.cached_outputs import MODES
 from experiments.training.methods import method as method_named
+from experiments.training.methods.method import Sizes
 from experiments.training.recipe import model_fns
 
 _VOCABULARY = 30_000  # ALBERT's.
@@ -36,6 +38,7 @@ def check(configs: Sequence[ConfigDict], splits: Splits) -> None:
   for config in configs:
     method = method_named(config.method)
     method.num_subclasses(config, splits.task, widths[0])
+    _check_learned(config, widths)
     if config.teacher.num_coordinates > widths[0]:
       raise ValueError(
         f"config.teacher.num_coordinates must be at most {widths[0]}, the "
@@ -49,6 +52,18 @@ def check(configs: Sequence[ConfigDict], splits: Splits) -> None:
         f"config.{role}.max_shift and config.{role}.flip augment images, and "
         "these data have none: set max_shift=0 and flip=False."
       )
+
+
+def _check_learned(config: ConfigDict, widths: Sequence[int]) -> None:
+  """Raises ValueError if a loss cannot be made for embeddings so wide."""
+  teacher_width, student_width = widths
+  sizes = Sizes(student_width, teacher_width, num_examples=1)
+  jax.eval_shape(
+    functools.partial(
+      method_named(config.method).learned, config.loss.to_dict(), sizes
+    ),
+    jax.random.key(0),
+  )
 
 
 def check_roles(config: ConfigDict) -> None:

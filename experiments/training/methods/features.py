@@ -45,7 +45,8 @@ def with_kd(feature_fn: FeatureFn) -> LossFn:
     feature = jnp.mean(feature)
     terms = {"class_term": kd_term(student, teacher, scalars)}
     loss, metrics = weighed(terms, student, targets, batch, scalars)
-    loss += scalars["feature_weight"] * feature
+    weight = (1 - scalars["hard_label_weight"]) * scalars["feature_weight"]
+    loss += weight * feature
     return loss, ({**metrics, "feature_term": feature}, loss_state)
 
   return loss_fn
