@@ -9,53 +9,25 @@ import pytest
 
 import lelp_jax
 from experiments.runtime import mesh as mesh_lib
-from experiments.training import runs
-from experiments.training import teacher as teacher_lib
 from experiments.training.methods import METHODS
 from lelp_jax import baselines
 from lelp_jax.models import MODELS
 from lelp_jax.models import Outputs
 from lelp_jax.train_step import make_train_step
 from lelp_jax.train_step import TrainState
-from tests import tiny
 from tests import training_jobs
 from tests.processes import run_together
 
 # With two classes these losses' gradients are, in part or whole, rounding.
 DEGENERATE = {"dist", "standardized_kd"}
-TRAINED = [*sorted(set(METHODS) - {"subclass"}), "subclass_teacher"]
-
-
-def teacher_config():
-  """Of a teacher long enough in training to know something.
-
-  A loss near zero has no relative error.
-  """
-  config = tiny.config()
-  config.teacher.num_steps = config.teacher.steps_per_chunk = 200
-  return config
+TRAINED = [*sorted(METHODS), "subclass_teacher"]
 
 
 def step_of(method, teachers, placement="auto"):
   """Loss and gradient of the first step, on all devices there are."""
   config = training_jobs.one_step_config(method)
   config.data.placement = placement
-  splits = runs.load_splits(config)
-  if method == "subclass_teacher":
-    config.teacher = config.student
-    config.teacher.seed = 0
-    config.teacher.subclass = {"num_subclasses": 3}
-    # With 1 the two terms nearly cancel: rounding has no relative error.
-    config.teacher.subclass.auxiliary_weight = 0.1
-    config.teacher.subclass.auxiliary_temperature = 1.0
-    config = teacher_lib._as_cell(config)
-    return training_jobs.loss_and_gradient(
-      training_jobs.make_job([config], None)
-    )
-  teacher = teacher_lib.load_or_train(
-    teacher_config(), splits, pathlib.Path(teachers)
-  )
-  job = training_jobs.make_job([config], teacher)
+  job = training_jobs.method_job(config, pathlib.Path(teachers))
   return training_jobs.loss_and_gradient(job)
 
 
@@ -88,10 +60,10 @@ def on_two_processes(folder, calls):
 
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory):
-  """A folder with a teacher that one process trained."""
+  """A folder with the teachers that one process trained."""
   folder = tmp_path_factory.mktemp("teachers")
-  config = teacher_config()
-  teacher_lib.load_or_train(config, runs.load_splits(config), folder)
+  for method in ("lelp", "subclass"):
+    training_jobs.knowing_teacher(method, folder)
   return str(folder)
 
 

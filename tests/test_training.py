@@ -27,27 +27,30 @@ from experiments.training.methods import METHODS
 from tests import tiny
 from tests.training_jobs import assert_equal_steps
 from tests.training_jobs import chunk
+from tests.training_jobs import knowing_teacher
 from tests.training_jobs import loss_and_gradient
 from tests.training_jobs import make_job
+from tests.training_jobs import method_job
 from tests.training_jobs import one_step
 from tests.training_jobs import one_step_config
 from tests.training_jobs import vector
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory) -> teacher_lib.Teacher:
-  config = tiny.config()
-  # Long enough to know something: a loss near zero has no relative error.
-  config.teacher.num_steps = config.teacher.steps_per_chunk = 200
-  folder = tmp_path_factory.mktemp("teachers")
-  return teacher_lib.load_or_train(config, runs.load_splits(config), folder)
+def teachers(tmp_path_factory) -> pathlib.Path:
+  return tmp_path_factory.mktemp("teachers")
+
+
+@pytest.fixture(scope="module")
+def teacher(teachers) -> teacher_lib.Teacher:
+  return knowing_teacher("lelp", teachers)
 
 
 # With two classes the gradients of DIST and of standardized logits are, in part
 # or whole, rounding: test_baseline_losses.py has them on 8 devices with more.
 _DEGENERATE = {"dist", "standardized_kd"}
 _OTHERS = sorted(
-  set(METHODS) - {"lelp", "vanilla", "oracle", "subclass"} - _DEGENERATE
+  {*METHODS, "subclass_teacher"} - {"lelp", "vanilla", "oracle"} - _DEGENERATE
 )
 
 
@@ -61,14 +64,14 @@ _OTHERS = sorted(
     *(pytest.param(name, marks=pytest.mark.slow) for name in _OTHERS),
   ],
 )
-def test_8_devices_equal_1(teacher, monkeypatch, method, model):
+def test_8_devices_equal_1(teachers, monkeypatch, method, model):
   config = one_step_config(method)
   if model == "cnn":
     config.student.model = "cnn"
     del config.student.options.features
     config.student.options.features = (4, 8)
     config.student.options.width = 8
-  job = make_job([config], teacher)
+  job = method_job(config, teachers)
   assert job.program.mesh.devices.shape == (1, 8)
   found = loss_and_gradient(job)
   program.build.cache_clear()
@@ -76,7 +79,7 @@ def test_8_devices_equal_1(teacher, monkeypatch, method, model):
   monkeypatch.setattr(
     mesh_lib, "make_mesh", lambda n, b, _: alone(n, b, jax.devices()[:1])
   )
-  single = make_job([config], teacher)
+  single = method_job(config, teachers)
   program.build.cache_clear()
   assert single.program.mesh.devices.shape == (1, 1)
   assert_equal_steps(found, loss_and_gradient(single))

@@ -7,6 +7,7 @@ from experiments.runtime import mesh as mesh_lib
 from experiments.training import jobs
 from experiments.training import loop
 from experiments.training import runs
+from experiments.training import teacher as teacher_lib
 from tests import tiny
 
 
@@ -19,6 +20,38 @@ def make_job(configs, teacher):
     teacher=teacher,
     names=[str(c.trial) for c in configs],
   )
+
+
+def knowing_teacher(method, folder):
+  """A teacher long enough in training to know something, for a method.
+
+  A loss near zero has no relative error.
+  """
+  config = tiny.config("standard")
+  config.method = method
+  config.teacher.num_steps = config.teacher.steps_per_chunk = 200
+  if method == "subclass":
+    config.teacher.subclass.num_subclasses = 3
+  return teacher_lib.load_or_train(config, runs.load_splits(config), folder)
+
+
+def method_job(config, folder):
+  """A job of a config of one step; of the method "subclass_teacher", too.
+
+  Subclass Distillation has a teacher of its own, which it trains by a method
+  of its own.
+  """
+  if config.method == "subclass_teacher":
+    config.teacher = config.student
+    config.teacher.seed = 0
+    config.teacher.subclass = {"num_subclasses": 3}
+    # With 1 the two terms nearly cancel: rounding has no relative error.
+    config.teacher.subclass.auxiliary_weight = 0.1
+    config.teacher.subclass.auxiliary_temperature = 1.0
+    return make_job([teacher_lib._as_cell(config)], None)
+  if config.method == "subclass":
+    config.teacher.subclass.num_subclasses = 3
+  return make_job([config], knowing_teacher(config.method, folder))
 
 
 def chunk(job):
