@@ -13,6 +13,7 @@ report with a chapter for each, in `report/` beside them or in `--output`.
 """
 
 import dataclasses
+import os
 import pathlib
 import shutil
 from collections.abc import Sequence
@@ -95,7 +96,10 @@ def report(
   """
   files.check_formats(formats)
   workdirs = find_sweeps(paths)
-  folder = default_output(paths) if output is None else output
+  if output is None:
+    folder = default_output(paths)
+  else:  # Links need its parent, which "." and ".." do not tell.
+    folder = pathlib.Path(os.path.abspath(output))
   found, unfinished = _load(workdirs, folder.parent)
   folder.mkdir(parents=True, exist_ok=True)
   names = prefixes([results.folder for results in found])

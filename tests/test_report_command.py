@@ -1,6 +1,8 @@
 """The command of the report: where it goes, and what it can do without."""
 
+import pathlib
 import re
+import urllib.parse
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from experiments import report as command
 from experiments.data.types import Splits
 from experiments.data.types import Task
+from tests.test_report_html import Page
 from tests.test_report_workdirs import write_sweep
 
 
@@ -40,3 +43,18 @@ def test_a_report_can_do_without_the_map(
   assert (report / "accuracy.png").is_file()
   assert not (report / "embeddings.png").exists()
   assert "embeddings" not in (report / "table.md").read_text()
+
+
+def test_a_report_may_go_to_where_one_stands(tmp_path, monkeypatch):
+  write_sweep(tmp_path / "runs" / "one")
+  for here, output in (("out", "."), ("out/sub", ".."), ("out", "sub/../new")):
+    folder = tmp_path / here
+    folder.mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(folder)
+    command.report([tmp_path / "runs"], ["html"], pathlib.Path(output))
+    made = folder / output
+    addresses = Page((made / "report.html").read_text()).addresses
+    configs = [a for a in addresses if not a.startswith(("#", "data:"))]
+    assert configs
+    for address in configs:
+      assert (made / urllib.parse.unquote(address)).is_file(), address
