@@ -114,7 +114,7 @@ def diagnostics_table(results: Results) -> Table:
     rows += [heading(name, len(_DIAGNOSTICS))] if name and found else []
     rows += found
   return Table(
-    title=f"{results.title}: diagnostics",
+    title=f"{results.title}: diagnostics{chosen_on(results, summaries)}",
     header=_DIAGNOSTICS,
     rows=tuple(rows),
     caption=(
