@@ -267,6 +267,12 @@ def test_sensitivity_by_hand():
       *("2.00", "1.00", "1.41"),
     ],
   }
+  links = {row.label: [c.link for c in row.cells] for row in made.rows}
+  folder = "cells/a/lelp_num_subclasses/lelp_num_subclasses"
+  assert links["Number of subclasses S"] == [
+    *("", "", f"{folder}10/trial0/config.json"),
+    *("", f"{folder}5/trial0/config.json", "", "", ""),
+  ]
   assert sections.read_off(rotations()) == (
     "From the worst to the best of the values tried, test accuracy changes with"
     " number of subclasses S by 10.00 points, seed of the rotation by 2.00"

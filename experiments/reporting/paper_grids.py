@@ -72,7 +72,9 @@ def _grid_table(
       cells = (
         TableCell(", ".join(axis.printed), "", _note(footnotes, axis.note)),
         TableCell(choice, "", _note(footnotes, borrowed)),
-        TableCell(ours, link=summary.cells[0].config if summary else ""),
+        TableCell(
+          ours, link=summary.cells[0].config if summary and ours else ""
+        ),
       )
       rows.append(Row(grid.axes[field], cells, name, detail=True))
   where = {"heldout": "held-out", "test": "TEST"}[results.selection]

@@ -73,8 +73,7 @@ def sensitivity_table(results: Results) -> Table | None:
     rows += [heading(label, len(_HEADER))] if several else []
     for plot in of_column:
       axis = f"{plot.x_label}{f', {plot.title}' if plot.title else ''}"
-      texts = _row_texts(plot.lines[name].points)
-      cells = tuple(map(TableCell, texts))
+      cells = _row_cells(plot.lines[name])
       rows.append(Row(axis, cells, label if several else "", detail=several))
   if not rows:
     return None
@@ -95,7 +94,8 @@ def sensitivity_table(results: Results) -> Table | None:
   )
 
 
-def _row_texts(points: Mapping[float, Estimate]) -> list[str]:
+def _row_cells(line: curves.Line) -> tuple[TableCell, ...]:
+  points = line.points
   best = max(points, key=lambda x: points[x].mean)
   worst = min(points, key=lambda x: points[x].mean)
   low, high = points[worst].mean, points[best].mean
@@ -104,13 +104,16 @@ def _row_texts(points: Mapping[float, Estimate]) -> list[str]:
   within = (
     math.sqrt(estimate(s * s for s in deviations).mean) if deviations else None
   )
-  return [
-    f"{len(points)}: {short(min(points))} to {short(max(points))}",
-    *(short(best), f"{high:.2f}", short(worst), f"{low:.2f}"),
-    f"{high - low:.2f}",
-    "" if over is None else f"{over:.2f}",
-    "" if within is None else f"{within:.2f}",
-  ]
+  return (
+    TableCell(f"{len(points)}: {short(min(points))} to {short(max(points))}"),
+    TableCell(short(best)),
+    TableCell(f"{high:.2f}", link=line.links.get(best, "")),
+    TableCell(short(worst)),
+    TableCell(f"{low:.2f}", link=line.links.get(worst, "")),
+    TableCell(f"{high - low:.2f}"),
+    TableCell("" if over is None else f"{over:.2f}"),
+    TableCell("" if within is None else f"{within:.2f}"),
+  )
 
 
 def sensitivity_sentence(results: Results) -> str:
@@ -232,7 +235,9 @@ def _lines(results: Results, method: str, axis: str) -> dict[str, curves.Line]:
     return {"splits": curves.Line(label, _averaged(runs.values()))}
   return {
     column.id: curves.Line(
-      column_name(column), {x: run.test for x, run in found.items()}
+      column_name(column),
+      {x: run.test for x, run in found.items()},
+      links={x: run.cells[0].config for x, run in found.items()},
     )
     for column, found in runs.items()
   }
