@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from experiments.reporting import drawing
@@ -110,7 +111,18 @@ def test_embedding_maps_draw_two_rows(tmp_path, panel):
   assert pixels.shape[:2] == (960, 1110)
   # The second row alone has a third and a fourth colour.
   for half, expected in ((pixels[:480], False), (pixels[480:], True)):
-    assert has_color(half, 0x2C, 0xA0, 0x2C) is expected
+    assert has_color(half, 0x56, 0xB4, 0xE9) is expected
+
+
+@pytest.mark.parametrize("number", [2, 7, 8, 100])
+def test_fine_classes_have_colors_apart_in_grey_or_of_the_palette(number):
+  colors = embeddings._fine_colors([str(i) for i in range(number)])
+  assert len(set(map(to_rgb, colors))) == number
+  if number <= 7:
+    assert colors == list(drawing.PALETTE[:number])
+  else:  # Lighter and lighter: told apart without seeing any hue.
+    grey = np.array(list(map(to_rgb, colors))) @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(grey) > 0).all()
 
 
 def test_tsne_is_the_same_every_time(panel):
