@@ -300,8 +300,8 @@ def test_sensitivity_says_where_the_others_were_chosen(selection, words):
   )
   results = dataclasses.replace(results, cells=cells)
   table = sensitivity.sensitivity_table(results)
-  assert table.title == f"Made-up digits: sensitivity, {words}"
-  assert sections.read_off(results).endswith(f"points, {words}.")
+  assert table.title == f"Made-up digits: sensitivity, the others {words}"
+  assert sections.read_off(results).endswith(f"points, the others {words}.")
 
 
 def test_seeds_of_a_rotation_are_not_joined(monkeypatch, tmp_path):

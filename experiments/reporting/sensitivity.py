@@ -204,7 +204,8 @@ def _others_chosen_on(results: Results) -> str:
     for column, found in _runs(results, method.id, axis).items()
     for value, run in found.items()
   }
-  return chosen_on(results, runs)
+  said = chosen_on(results, runs)
+  return said and f", the others{said.removeprefix(',')}"
 
 
 def _replicates(results: Results) -> bool:
