@@ -13,6 +13,7 @@ report with a chapter for each, in `report/` beside them or in `--output`.
 """
 
 import dataclasses
+import os
 import pathlib
 import shutil
 from collections.abc import Sequence
@@ -95,7 +96,10 @@ def report(
   """
   files.check_formats(formats)
   workdirs = find_sweeps(paths)
-  folder = default_output(paths) if output is None else output
+  if output is None:
+    folder = default_output(paths)
+  else:  # Links need its parent, which "." and ".." do not tell.
+    folder = pathlib.Path(os.path.abspath(output))
   found, unfinished = _load(workdirs, folder.parent)
   folder.mkdir(parents=True, exist_ok=True)
   names = prefixes([results.folder for results in found])
@@ -140,10 +144,20 @@ def _load(
 
 
 def _embeddings(sweep: sections.Sweep) -> list[Picture]:
+  """The map of the students, left out with its reason where there is none."""
+  name = sweep.results.name
+  if name.startswith(_NOT_MAPPED) and name != "figure4":
+    return []
+  try:
+    return _draw_embeddings(sweep)
+  except (FileNotFoundError, ValueError) as error:
+    print(f"No embeddings are drawn: {error}")
+    return []
+
+
+def _draw_embeddings(sweep: sections.Sweep) -> list[Picture]:
   """Maps the test embeddings of the chosen students of the first column."""
   results = sweep.results
-  if results.name.startswith(_NOT_MAPPED) and results.name != "figure4":
-    return []
   column = results.columns[0].id
   summaries = statistics.summarize(results)
   found = [
@@ -154,14 +168,10 @@ def _embeddings(sweep: sections.Sweep) -> list[Picture]:
   workdir = sweep.base / results.folder
   panels, splits = [], None
   for title, cell in found:
-    try:
-      config = ConfigDict(metric_writer.read_json(sweep.base / cell.config))
-      splits = runs.load_splits(config, workdir)
-      rows = _some_rows(len(splits.test["labels"]))
-      embeddings = runs.student_embeddings(config, workdir, rows)
-    except FileNotFoundError as error:
-      print(f"No embeddings are drawn: {error}")
-      return []
+    config = ConfigDict(metric_writer.read_json(sweep.base / cell.config))
+    splits = runs.load_splits(config, workdir)
+    rows = _some_rows(len(splits.test["labels"]))
+    embeddings = runs.student_embeddings(config, workdir, rows)
     labels = splits.test["labels"]
     fine = splits.test.get("fine_labels", labels)
     panels.append((title, embeddings, labels[rows], fine[rows]))

@@ -19,6 +19,7 @@ from experiments.data import loading
 from experiments.reporting import comparisons
 from experiments.reporting import results as results_lib
 from experiments.reporting import statistics
+from experiments.reporting.paper_comparison import in_paper_order
 from experiments.reporting.records import METHOD_TITLES
 from experiments.reporting.subclass_pages import INDEX
 from experiments.reporting.subclass_pages import subclass_pages
@@ -91,7 +92,7 @@ def find_cell(workdir: pathlib.Path, named: str | None) -> pathlib.Path:
 
 def _chosen(workdir: pathlib.Path) -> pathlib.Path:
   """The first trial of the report's choice, of LELP if it is there."""
-  results = results_lib.load(workdir)
+  results = in_paper_order(results_lib.load(workdir))
   summaries = statistics.summarize(results)
   names = [method.id for method in results.methods]
   for name in sorted(names, key=lambda name: name != comparisons.LELP):

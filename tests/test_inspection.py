@@ -8,6 +8,7 @@ import pytest
 
 from experiments import subclasses
 from experiments.data.embeddings import write_manifest
+from experiments.paper.tables import paper_table
 from experiments.runtime import metric_writer
 from experiments.runtime.metric_writer import read_json
 from experiments.training import cells
@@ -19,6 +20,7 @@ from experiments.training import teacher as teacher_lib
 from experiments.training.methods import METHODS
 from tests import reference
 from tests import tiny
+from tests.reporting_workdirs import write_workdir
 from tests.test_subclass_pages import Page
 
 
@@ -156,6 +158,16 @@ def test_the_command_writes_the_pages_of_the_reports_choice(finished, capsys):
   for link in page.all("a"):
     images = Page((index.parent / link["href"]).read_text()).all("img")
     assert len(images) == 3 * 2 * 3
+
+
+def test_the_first_column_is_that_of_the_report(tmp_path):
+  columns = [column.id for column in paper_table(3).columns][:2]
+  accuracies = {column: {"lelp": (0.5,)} for column in reversed(columns)}
+  write_workdir(tmp_path, accuracies, name="table3", columns_are="settings")
+  for path in tmp_path.glob("cells/*/*/*/*/result.json"):
+    metric_writer.write_json(path.with_name("config.json"), {"method": "lelp"})
+  folder = subclasses.find_cell(tmp_path, None)
+  assert folder == tmp_path / "cells" / columns[0] / "lelp/d0/trial0"
 
 
 def test_cells_are_named_by_folder_or_by_place(finished, monkeypatch):

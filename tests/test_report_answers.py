@@ -9,6 +9,7 @@ from experiments.reporting import curves
 from experiments.reporting import sections
 from experiments.reporting import sensitivity
 from experiments.reporting import sentence
+from experiments.reporting.records import Named
 from tests.reporting_workdirs import make_cell
 from tests.reporting_workdirs import make_results
 
@@ -151,6 +152,33 @@ def test_ensembles_by_hand():
   assert answers.ensemble_table(make_results()) is None
 
 
+@pytest.mark.parametrize(
+  ("selection", "words"),
+  [("heldout", "chosen on held-out data"), ("test", "chosen on TEST data")],
+)
+def test_answers_say_where_was_chosen(monkeypatch, tmp_path, selection, words):
+  results = ensembles(selection=selection)
+  titles = []
+  monkeypatch.setattr(
+    curves, "draw_plots", lambda plots, path, title, **_: titles.append(title)
+  )
+  answers.ensemble_picture(results, tmp_path / "x.png")
+  assert titles == [f"Made-up digits, {words}"]
+  table = answers.ensemble_table(results)
+  assert table.title == f"Made-up digits: ensembles, {words}"
+  merged = dataclasses.replace(
+    results,
+    columns=(Named("a-merged2", ""),),
+    cells=tuple(
+      dataclasses.replace(cell, column="a-merged2") for cell in results.cells
+    ),
+  )
+  table = answers.classes_table(merged)
+  assert table.title == f"Made-up digits: what LELP gains, {words}"
+  assert sections.read_off(results).endswith(f"), {words}.")
+  assert "chosen" not in answers.null_space_table(null_space()).title
+
+
 def test_ensembles_are_drawn_beside_lelp(monkeypatch, tmp_path):
   drawn = []
   monkeypatch.setattr(
@@ -239,12 +267,41 @@ def test_sensitivity_by_hand():
       *("2.00", "1.00", "1.41"),
     ],
   }
+  links = {row.label: [c.link for c in row.cells] for row in made.rows}
+  folder = "cells/a/lelp_num_subclasses/lelp_num_subclasses"
+  assert links["Number of subclasses S"] == [
+    *("", "", f"{folder}10/trial0/config.json"),
+    *("", f"{folder}5/trial0/config.json", "", "", ""),
+  ]
   assert sections.read_off(rotations()) == (
     "From the worst to the best of the values tried, test accuracy changes with"
     " number of subclasses S by 10.00 points, seed of the rotation by 2.00"
     " points."
   )
   assert sensitivity.sensitivity_table(make_results()) is None
+
+
+@pytest.mark.parametrize(
+  ("selection", "words"),
+  [("heldout", "chosen on held-out data"), ("test", "chosen on TEST data")],
+)
+def test_sensitivity_says_where_the_others_were_chosen(selection, words):
+  # At each value there is one setting: nothing was chosen.
+  results = dataclasses.replace(rotations(), selection=selection)
+  assert "chosen" not in sensitivity.sensitivity_table(results).title
+  cells = tuple(
+    dataclasses.replace(
+      cell,
+      digest=f"{cell.digest}-{temperature}",
+      hyperparameters=cell.hyperparameters | {"temperature": temperature},
+    )
+    for cell in results.cells
+    for temperature in (1.0, 2.0)
+  )
+  results = dataclasses.replace(results, cells=cells)
+  table = sensitivity.sensitivity_table(results)
+  assert table.title == f"Made-up digits: sensitivity, the others {words}"
+  assert sections.read_off(results).endswith(f"points, the others {words}.")
 
 
 def test_seeds_of_a_rotation_are_not_joined(monkeypatch, tmp_path):

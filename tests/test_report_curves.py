@@ -104,6 +104,32 @@ def test_figure_5_draws_what_is_there(drawn, tmp_path):
     assert found == (kept == ("lelp_random",))
 
 
+@pytest.mark.parametrize(
+  ("selection", "words"),
+  [("heldout", "chosen on held-out data"), ("test", "chosen on TEST data")],
+)
+def test_figures_say_where_was_chosen(monkeypatch, tmp_path, selection, words):
+  titles = []
+  monkeypatch.setattr(
+    curves, "draw_plots", lambda plots, path, title, **_: titles.append(title)
+  )
+  place = {"num_subclasses": 2, "subclass_temperature": 0.5}
+  column = f"{R56}-merged2"
+  for temperatures in ((1.0,), (1.0, 2.0)):
+    runs = [
+      (column, "lelp", {**place, "temperature": tau}, (0.5,))
+      for tau in temperatures
+    ]
+    results = results_of(runs, (column,), selection=selection)
+    for draw in (paper_figures.projections, paper_figures.num_classes):
+      assert draw(results, tmp_path, tmp_path / "x.png")
+  assert titles == ["Made-up digits"] * 2 + [f"Made-up digits, {words}"] * 2
+  # Figure 5 shows every S and β: among them nothing was chosen.
+  whole = dataclasses.replace(surface(), selection=selection)
+  paper_figures.projections(whole, tmp_path, tmp_path / "x.png")
+  assert titles[-1] == "Made-up digits"
+
+
 def test_figure_6_left_by_hand(drawn, tmp_path):
   columns = (f"{R56}-transfer10", f"{R56}-transfer100")
   results = results_of(

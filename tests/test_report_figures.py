@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from experiments.reporting import drawing
 from experiments.reporting import embeddings
 from experiments.reporting import figures
+from tests.reporting_workdirs import make_cell
 from tests.reporting_workdirs import make_results
 
 
@@ -67,6 +69,26 @@ def test_accuracy_bars_of_unusual_results(tmp_path, accuracies):
   read(tmp_path / "bars.png")
 
 
+@pytest.mark.parametrize(
+  ("selection", "words"),
+  [("heldout", ", chosen on held-out data"), ("test", ", chosen on TEST data")],
+)
+def test_accuracy_bars_say_where_was_chosen(
+  monkeypatch, tmp_path, selection, words
+):
+  titles = []
+  monkeypatch.setattr(
+    drawing, "write_title", lambda _, title: titles.append(title)
+  )
+  accuracies = {"a": {"lelp": (0.9,)}}
+  cells = tuple(make_cell("a", "lelp", 0, 0.9, digest=d) for d in "xy")
+  for found in (cells, cells[:1]):
+    results = make_results(accuracies, cells=found, selection=selection)
+    figures.accuracy_bars(results, tmp_path / "bars.png")
+  title = "Made-up digits: test accuracy"
+  assert titles == [title + words, title]
+
+
 def test_a_long_title_has_several_lines():
   figure = Figure(figsize=(5, 3))
   drawing.write_title(figure, "How LELP depends on " + "S and " * 20 + "more")
@@ -89,7 +111,18 @@ def test_embedding_maps_draw_two_rows(tmp_path, panel):
   assert pixels.shape[:2] == (960, 1110)
   # The second row alone has a third and a fourth colour.
   for half, expected in ((pixels[:480], False), (pixels[480:], True)):
-    assert has_color(half, 0x2C, 0xA0, 0x2C) is expected
+    assert has_color(half, 0x56, 0xB4, 0xE9) is expected
+
+
+@pytest.mark.parametrize("number", [2, 7, 8, 100])
+def test_fine_classes_have_colors_apart_in_grey_or_of_the_palette(number):
+  colors = embeddings._fine_colors([str(i) for i in range(number)])
+  assert len(set(map(to_rgb, colors))) == number
+  if number <= 7:
+    assert colors == list(drawing.PALETTE[:number])
+  else:  # Lighter and lighter: told apart without seeing any hue.
+    grey = np.array(list(map(to_rgb, colors))) @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(grey) > 0).all()
 
 
 def test_tsne_is_the_same_every_time(panel):

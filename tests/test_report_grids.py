@@ -73,6 +73,27 @@ def test_shares_of_the_data_have_the_grid_of_the_whole():
   assert [cell.text for cell in row.cells][1:] == ["20", "5"]
 
 
+def test_choices_of_the_whole_are_marked_where_the_paper_lists_none():
+  pair = "cifar100-resnet92-mobilenet"
+  ends = ("", "-10000", "-transfer10", "-transfer100")
+  columns = tuple(pair + end for end in ends)
+  runs = [(c, "lelp", {"num_subclasses": 5}, (0.5,)) for c in columns]
+  (table,) = paper_grids.grid_tables(results_of(runs, columns))
+  found = {
+    row.group: {
+      table.footnotes[i - 1] for i in row.cells[1].footnotes if row.detail
+    }
+    for row in table.rows
+  }
+  note = "A-31: of the same pair on all data; here the paper lists none."
+  assert found == {
+    "CIFAR-100, ResNet92 to MobileNet": set(),
+    "CIFAR-100, ResNet92 to MobileNet, 10000 labels": {note},
+    "CIFAR-100, 10 % of it, ResNet92 to MobileNet": {note},
+    "CIFAR-100, 100 % of it, ResNet92 to MobileNet": set(),
+  }
+
+
 def test_every_grid_of_the_paper_is_shown_and_empty_where_not_run():
   columns = {
     f"{dataset}-{pair}"

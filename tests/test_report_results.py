@@ -3,6 +3,7 @@ import json
 import pytest
 
 from experiments.reporting import results
+from experiments.reporting import settings
 from experiments.reporting import tables
 from experiments.reporting.records import METHOD_TITLES
 from experiments.training import cells
@@ -106,6 +107,18 @@ def test_a_teacher_that_was_trained_twice_is_told_of(tmp_path):
     assert any("trained more than once" in n for n in notes) == (trial == 2)
   assert "Teacher t was" in notes[-1]
   assert "test accuracy 90.00, 92.00 %" in notes[-1]
+
+
+def test_tuples_of_a_config_are_tuples_again(tmp_path):
+  for digest, features in (("a", ((32,), (8, 8))), ("b", ((64,), (8, 8)))):
+    content = record(
+      "a", "lelp", 0, 0.5, hyperparameters={"features": features}
+    )
+    write_record(tmp_path, content | {"digest": digest})
+  loaded = results.load(tmp_path)
+  assert settings.varied(loaded, "lelp") == ["features"]
+  found = settings.along(loaded, "lelp", "a", "features")
+  assert list(found) == [(((32,), (8, 8)),), (((64,), (8, 8)),)]
 
 
 def test_load_counts_missing_cells(tmp_path):

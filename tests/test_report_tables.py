@@ -222,6 +222,8 @@ def test_hyperparameter_table_shows_choice_accuracy_and_deviation():
     "LELP, validation accuracy": ["90.00"],
     "LELP, test deviation": ["2.00"],
   }
+  cells = [row.cells[0] for row in tables.hyperparameter_table(results).rows]
+  assert {c.link for c in cells} == {"cells/a/lelp/x/trial0/config.json"}
 
 
 def test_diagnostics_table_by_hand():

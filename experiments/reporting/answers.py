@@ -20,6 +20,7 @@ from experiments.reporting.layout import TableCell
 from experiments.reporting.names import column_name
 from experiments.reporting.records import Named
 from experiments.reporting.records import Results
+from experiments.reporting.statistics import chosen_on
 from experiments.reporting.statistics import estimate
 from experiments.reporting.statistics import Summaries
 from experiments.reporting.statistics import summarize
@@ -94,7 +95,10 @@ def null_space_table(results: Results) -> Table | None:
   if not rows:
     return None
   return Table(
-    title=f"{results.title}: the null space of the teacher's head",
+    title=(
+      f"{results.title}: the null space of the teacher's head"
+      f"{chosen_on(results, summaries)}"
+    ),
     header=_NULL_SPACE_HEADER,
     rows=tuple(rows),
     caption=(
@@ -173,7 +177,7 @@ def ensemble_table(results: Results) -> Table | None:
   if not rows:
     return None
   return Table(
-    title=f"{results.title}: ensembles",
+    title=f"{results.title}: ensembles{chosen_on(results, summaries)}",
     header=_ENSEMBLE_HEADER,
     rows=tuple(rows),
     caption=(
@@ -219,7 +223,7 @@ def ensemble_picture(results: Results, path: pathlib.Path) -> bool:
     curves.draw_plots(
       plots,
       path,
-      title=results.title,
+      title=f"{results.title}{chosen_on(results, summaries)}",
       explanation="Whiskers: ± 1 standard error over trials.",
     )
   return bool(plots)
@@ -258,7 +262,7 @@ def classes_table(results: Results) -> Table | None:
   if not rows:
     return None
   return Table(
-    title=f"{results.title}: what LELP gains",
+    title=f"{results.title}: what LELP gains{chosen_on(results, summaries)}",
     header=_CLASSES_HEADER,
     rows=tuple(rows),
     caption=(

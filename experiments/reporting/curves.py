@@ -38,11 +38,13 @@ class Line:
     label: What the legend says.
     points: Where, and what was measured there.
     paper: Where, and the paper's number.
+    links: Where, and the config of a run of that point; not drawn.
   """
 
   label: str
   points: Mapping[float, Estimate]
   paper: Mapping[float, float] = dataclasses.field(default_factory=dict)
+  links: Mapping[float, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

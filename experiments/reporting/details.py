@@ -82,10 +82,19 @@ def _method_rows(
   )
   rows = []
   for label, read in readers.items():
-    texts = [read(summary) if summary else "" for summary in found]
-    if any(texts):
-      rows.append(_row(f"{method.title}, {label}", texts, method.id))
+    cells = tuple(_chosen_cell(summary, read) for summary in found)
+    if any(cell.text for cell in cells):
+      rows.append(Row(f"{method.title}, {label}", cells, method.id))
   return rows
+
+
+def _chosen_cell(
+  summary: Summary | None, read: Callable[[Summary], str]
+) -> TableCell:
+  text = read(summary) if summary else ""
+  if summary is None or not text:
+    return TableCell()
+  return TableCell(text, link=summary.cells[0].config)
 
 
 def _short(value: Any) -> str:
@@ -114,7 +123,7 @@ def diagnostics_table(results: Results) -> Table:
     rows += [heading(name, len(_DIAGNOSTICS))] if name and found else []
     rows += found
   return Table(
-    title=f"{results.title}: diagnostics",
+    title=f"{results.title}: diagnostics{chosen_on(results, summaries)}",
     header=_DIAGNOSTICS,
     rows=tuple(rows),
     caption=(

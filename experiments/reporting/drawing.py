@@ -31,6 +31,8 @@ _METHOD_MARKERS = {
   "standard": "p",
   comparisons.ORACLE: "*",
 }
+# All of them, for what has no colour of its own.
+PALETTE = (*_METHOD_COLORS.values(),)[:3] + COLORS
 _DASHES = ("-", "--", ":")
 PAPER_COLOR = "#CC79A7"
 FAINT = "#555555"
@@ -65,7 +67,7 @@ def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     }
     for name in known
   }
-  colors = COLORS if known else (*_METHOD_COLORS.values(),)[:3] + COLORS
+  colors = COLORS if known else PALETTE
   rest = [name for name in names if name not in known]
   for i, name in enumerate(rest):
     styles[name] = {

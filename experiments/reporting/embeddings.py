@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import color_sequences
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,8 +19,6 @@ from experiments.reporting import drawing
 _CLASS_COLORS = (
   "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
 )  # fmt: skip
-# Ten that stay apart side by side; the marker tells the class besides.
-_FINE_COLORS = tuple(color_sequences["tab10"])
 _MARKERS = ("o", "^", "s", "D", "v", "P")
 _MAX_LEGEND = 20
 
@@ -137,9 +134,10 @@ def _class_color(label: int) -> str:
 
 
 def _fine_colors(names: Sequence[str]) -> list:
-  if len(names) <= len(_FINE_COLORS):
-    return list(_FINE_COLORS[: len(names)])
-  return list(colormaps["turbo"](np.linspace(0.02, 0.98, len(names))))
+  if len(names) <= len(drawing.PALETTE):
+    return list(drawing.PALETTE[: len(names)])
+  # Its light end is lost on white. The marker tells the class besides.
+  return list(colormaps["viridis"](np.linspace(0.0, 0.95, len(names))))
 
 
 def _marker(label: int) -> str:

@@ -15,6 +15,7 @@ from experiments.reporting.embeddings import embedding_maps
 from experiments.reporting.names import column_name
 from experiments.reporting.paper_comparison import TEACHER
 from experiments.reporting.records import Results
+from experiments.reporting.statistics import chosen_on
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.statistics import estimate
 from experiments.reporting.statistics import Summaries
@@ -51,7 +52,8 @@ def accuracy_bars(
   Raises:
     ValueError: If there is no run to draw.
   """
-  panels = _panels(results, summarize(results), references or {})
+  summaries = summarize(results)
+  panels = _panels(results, summaries, references or {})
   if not panels:
     raise ValueError(f"{results.name} holds no run to draw: run the sweep.")
   num_bars = max(len(panel.values) for panel in panels)
@@ -73,7 +75,10 @@ def accuracy_bars(
       ax.tick_params(axis="x", labelrotation=90)
   for ax in axes.flat[len(panels) :]:
     ax.set_axis_off()
-  drawing.write_title(figure, f"{results.title}: test accuracy")
+  drawing.write_title(
+    figure,
+    f"{results.title}: test accuracy{chosen_on(results, summaries)}",
+  )
   legend = _legend(results)
   if any(panel.paper for panel in panels):
     legend += " Pink lines: the paper's."

@@ -1,6 +1,8 @@
 """A report as one HTML file that needs no other: styles and pictures in it.
 
-Every number of a run is a link to its config, relative to the file.
+Accuracies of runs and what was chosen for them are links to their configs,
+relative to the file. Gains, means over columns, costs and diagnostics, which
+are of several runs, have none.
 """
 
 import base64

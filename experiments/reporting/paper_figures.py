@@ -15,6 +15,7 @@ from experiments.reporting import settings
 from experiments.reporting.formats import short
 from experiments.reporting.names import paper_place
 from experiments.reporting.records import Results
+from experiments.reporting.statistics import chosen_on
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.statistics import estimate
 from experiments.reporting.statistics import summarize
@@ -73,10 +74,13 @@ def projections(
         "", across, "Minus random (points)", advantages, True, zero=True
       )
     )
+  every = {
+    (m, at): run for m, runs in found.items() for at, run in runs.items()
+  }
   curves.draw_plots(
     [*accuracies, *gains],
     path,
-    title=results.title,
+    title=f"{results.title}{chosen_on(results, every)}",
     explanation=f"{_ERRORS} Lower row: paired by trial, same S and β.",
     in_row=len(temperatures),
     share_y=True,
@@ -208,7 +212,7 @@ def _over_columns(
   curves.draw_plots(
     plots,
     path,
-    title=results.title,
+    title=f"{results.title}{chosen_on(results, summaries)}",
     explanation=f"{_ERRORS} Differences are paired by trial.",
   )
   return True

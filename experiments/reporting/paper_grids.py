@@ -1,6 +1,7 @@
 """Tables 6 to 15 of the paper: its grids, what it chose, and what we chose."""
 
 from experiments.paper import grids
+from experiments.paper.columns import Column
 from experiments.reporting.formats import short
 from experiments.reporting.layout import heading
 from experiments.reporting.layout import Row
@@ -20,6 +21,7 @@ _CAPTION = (
   " (edge): the least or the greatest value that was tried, so that a better"
   " one may lie beyond."
 )
+_BORROWED = "A-31: of the same pair on all data; here the paper lists none."
 _COUNTED = {
   "per_class": " Counted in each class (A-17).",
   "in_total": (
@@ -62,15 +64,17 @@ def _grid_table(
     rows += [heading(name, len(HEADER))] if axes else []
     for field, axis in axes.items():
       assert place is not None
-      if axis.note and axis.note not in footnotes:
-        footnotes.append(axis.note)
-      note = (footnotes.index(axis.note) + 1,) if axis.note else ()
+      choice = _choice(axis.choices.get(place.pair))
+      # Of fewer labels or examples than the pair's own column.
+      borrowed = _BORROWED if choice and _is_part(column, place) else ""
       summary = summaries.get((column.id, method.id))
       ours = _ours(results, column.id, method.id, summary, field)
       cells = (
-        TableCell(", ".join(axis.printed), footnotes=note),
-        TableCell(_choice(axis.choices.get(place.pair))),
-        TableCell(ours, link=summary.cells[0].config if summary else ""),
+        TableCell(", ".join(axis.printed), "", _note(footnotes, axis.note)),
+        TableCell(choice, "", _note(footnotes, borrowed)),
+        TableCell(
+          ours, link=summary.cells[0].config if summary and ours else ""
+        ),
       )
       rows.append(Row(grid.axes[field], cells, name, detail=True))
   where = {"heldout": "held-out", "test": "TEST"}[results.selection]
@@ -82,6 +86,21 @@ def _grid_table(
     caption=_CAPTION.format(where=where) + _COUNTED.get(grid.counted, ""),
     footnotes=tuple(footnotes),
   )
+
+
+def _is_part(column: Named, place: Column) -> bool:
+  """Whether a column has fewer labels or examples than the paper's pair."""
+  whole = (place.id, f"{place.id}-transfer100")
+  return place.num_labelled > 0 or column.id not in whole
+
+
+def _note(footnotes: list[str], text: str) -> tuple[int, ...]:
+  """The number of a footnote, which is added where it is new."""
+  if not text:
+    return ()
+  if text not in footnotes:
+    footnotes.append(text)
+  return (footnotes.index(text) + 1,)
 
 
 def _choice(choice: grids.Choice | None) -> str:

@@ -200,7 +200,10 @@ def _read_cell(path: pathlib.Path, root: pathlib.Path) -> Cell:
     method=_field(record, "method", str, path),
     digest=_field(record, "digest", str, path),
     trial=_field(record, "trial", int, path),
-    hyperparameters=_field(record, "hyperparameters", dict, path),
+    hyperparameters={
+      name: _with_tuples(value)
+      for name, value in _field(record, "hyperparameters", dict, path).items()
+    },
     test=_read_scores(_field(record, "test", dict, path), "test", path),
     # With selection=test these are the test examples once more.
     validation=(
@@ -226,6 +229,11 @@ def _read_cell(path: pathlib.Path, root: pathlib.Path) -> Cell:
       " it was moved or copied; delete it and run experiments.sweep again."
     )
   return cell
+
+
+def _with_tuples(value: Any) -> Any:
+  """A config's value, whose tuples JSON knows as lists."""
+  return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _read_teacher(

@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from typing import Any
 
 from experiments.reporting import comparisons
 from experiments.reporting import curves
@@ -17,8 +16,10 @@ from experiments.reporting.layout import Row
 from experiments.reporting.layout import Table
 from experiments.reporting.layout import TableCell
 from experiments.reporting.names import column_name
+from experiments.reporting.records import Named
 from experiments.reporting.records import Results
 from experiments.reporting.sentence import in_sentence
+from experiments.reporting.statistics import chosen_on
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.statistics import estimate
 from experiments.reporting.statistics import Summary
@@ -72,8 +73,7 @@ def sensitivity_table(results: Results) -> Table | None:
     rows += [heading(label, len(_HEADER))] if several else []
     for plot in of_column:
       axis = f"{plot.x_label}{f', {plot.title}' if plot.title else ''}"
-      texts = _row_texts(plot.lines[name].points)
-      cells = tuple(map(TableCell, texts))
+      cells = _row_cells(plot.lines[name])
       rows.append(Row(axis, cells, label if several else "", detail=several))
   if not rows:
     return None
@@ -87,14 +87,15 @@ def sensitivity_table(results: Results) -> Table | None:
   )
   header = [text.replace("trials", unit) for text in _HEADER]
   return Table(
-    title=f"{results.title}: sensitivity",
+    title=f"{results.title}: sensitivity{_others_chosen_on(results)}",
     header=tuple(header),
     rows=tuple(rows),
     caption=caption,
   )
 
 
-def _row_texts(points: Mapping[float, Estimate]) -> list[str]:
+def _row_cells(line: curves.Line) -> tuple[TableCell, ...]:
+  points = line.points
   best = max(points, key=lambda x: points[x].mean)
   worst = min(points, key=lambda x: points[x].mean)
   low, high = points[worst].mean, points[best].mean
@@ -103,13 +104,16 @@ def _row_texts(points: Mapping[float, Estimate]) -> list[str]:
   within = (
     math.sqrt(estimate(s * s for s in deviations).mean) if deviations else None
   )
-  return [
-    f"{len(points)}: {short(min(points))} to {short(max(points))}",
-    *(short(best), f"{high:.2f}", short(worst), f"{low:.2f}"),
-    f"{high - low:.2f}",
-    "" if over is None else f"{over:.2f}",
-    "" if within is None else f"{within:.2f}",
-  ]
+  return (
+    TableCell(f"{len(points)}: {short(min(points))} to {short(max(points))}"),
+    TableCell(short(best)),
+    TableCell(f"{high:.2f}", link=line.links.get(best, "")),
+    TableCell(short(worst)),
+    TableCell(f"{low:.2f}", link=line.links.get(worst, "")),
+    TableCell(f"{high - low:.2f}"),
+    TableCell("" if over is None else f"{over:.2f}"),
+    TableCell("" if within is None else f"{within:.2f}"),
+  )
 
 
 def sensitivity_sentence(results: Results) -> str:
@@ -128,7 +132,7 @@ def sensitivity_sentence(results: Results) -> str:
     return ""
   return (
     "From the worst to the best of the values tried, test accuracy changes with"
-    f" {', '.join(amounts)}."
+    f" {', '.join(amounts)}{_others_chosen_on(results)}."
   )
 
 
@@ -155,7 +159,10 @@ def sensitivity(results: Results, path: pathlib.Path) -> bool:
     curves.draw_plots(
       plots,
       path,
-      title=f"{results.title}: one hyperparameter at a time",
+      title=(
+        f"{results.title}: one hyperparameter at a time"
+        f"{_others_chosen_on(results)}"
+      ),
       explanation=(
         "Each point: the best setting of the others. Whiskers: ± 1 standard"
         f" error over {'splits' if _replicates(results) else 'trials'}."
@@ -166,8 +173,7 @@ def sensitivity(results: Results, path: pathlib.Path) -> bool:
 
 def _plots(results: Results) -> Iterator[curves.Plot]:
   """A panel for each hyperparameter of each row of LELP that was varied."""
-  rows = [m for m in results.methods if m.id.startswith(comparisons.LELP)]
-  axes = {method: settings.varied(results, method.id) for method in rows}
+  axes = _axes(results)
   times = collections.Counter(axis for found in axes.values() for axis in found)
   for method, found in axes.items():
     for axis in found:
@@ -183,38 +189,66 @@ def _plots(results: Results) -> Iterator[curves.Plot]:
         )
 
 
+def _axes(results: Results) -> dict[Named, list[str]]:
+  """What was varied in each row of LELP."""
+  rows = [m for m in results.methods if m.id.startswith(comparisons.LELP)]
+  return {method: settings.varied(results, method.id) for method in rows}
+
+
+def _others_chosen_on(results: Results) -> str:
+  """Where the other hyperparameters were chosen, if there was any choice."""
+  runs = {
+    (method.id, axis, column.id, value): run
+    for method, axes in _axes(results).items()
+    for axis in axes
+    for column, found in _runs(results, method.id, axis).items()
+    for value, run in found.items()
+  }
+  said = chosen_on(results, runs)
+  return said and f", the others{said.removeprefix(',')}"
+
+
 def _replicates(results: Results) -> bool:
   return results.columns_are == "replicates" and len(results.columns) > 1
 
 
-def _lines(results: Results, method: str, axis: str) -> dict[str, curves.Line]:
-  """A line for each column, or one over the replicates, by its name."""
-  runs = {
+def _runs(
+  results: Results, method: str, axis: str
+) -> dict[Named, dict[float, Summary]]:
+  """The best setting at each value, in the columns that have several."""
+  found = {
     column: settings.along(results, method, column.id, axis)
     for column in results.columns
   }
   # What is no number has no place on an axis, nor has a single value a slope.
-  runs = {
-    column: found
-    for column, found in runs.items()
-    if len(found) > 1 and all(isinstance(x, int | float) for (x,) in found)
+  return {
+    column: {x: run for (x,), run in runs.items()}
+    for column, runs in found.items()
+    if len(runs) > 1 and all(isinstance(x, int | float) for (x,) in runs)
   }
+
+
+def _lines(results: Results, method: str, axis: str) -> dict[str, curves.Line]:
+  """A line for each column, or one over the replicates, by its name."""
+  runs = _runs(results, method, axis)
   if _replicates(results) and runs:
     label = f"mean over {len(runs)} split{'s' if len(runs) > 1 else ''}"
     return {"splits": curves.Line(label, _averaged(runs.values()))}
   return {
     column.id: curves.Line(
-      column_name(column), {x: run.test for (x,), run in found.items()}
+      column_name(column),
+      {x: run.test for x, run in found.items()},
+      links={x: run.cells[0].config for x, run in found.items()},
     )
     for column, found in runs.items()
   }
 
 
 def _averaged(
-  runs: Iterable[Mapping[tuple[Any, ...], Summary]],
+  runs: Iterable[Mapping[float, Summary]],
 ) -> dict[float, Estimate]:
   values: dict[float, list[float]] = {}
   for of_column in runs:
-    for (x,), summary in of_column.items():
+    for x, summary in of_column.items():
       values.setdefault(x, []).append(summary.test.mean)
   return {x: estimate(means) for x, means in values.items()}

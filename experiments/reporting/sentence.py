@@ -2,6 +2,7 @@
 
 from experiments.reporting import comparisons
 from experiments.reporting.records import Results
+from experiments.reporting.statistics import chosen_on
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.statistics import Summaries
 from experiments.reporting.statistics import summarize
@@ -29,6 +30,7 @@ def what_to_read_off(results: Results) -> str:
     best baseline where that is another, with their 95 % intervals over the
     splits (replicates) or the trials (one column); to its ablations in a sweep
     of nothing else. For several settings: in how many of them LELP is above.
+    At its end, on what hyperparameters were chosen, where any were.
   """
   summaries = summarize(results)
   title = dict((m.id, m.title) for m in results.methods).get(comparisons.LELP)
@@ -46,7 +48,7 @@ def what_to_read_off(results: Results) -> str:
     body = _counts(results, summaries, rivals)
   if not body:
     return "Nothing to read off: LELP and no baseline share a column yet."
-  sentence = f"{title} is {body}."
+  sentence = f"{title} is {body}{chosen_on(results, summaries)}."
   if results.num_missing:
     sentence = (
       f"Provisional, {results.num_missing} of {results.num_expected} cells"

@@ -217,13 +217,18 @@ def summarize(results: Results) -> Summaries:
   }
 
 
-def was_chosen(summaries: Summaries) -> bool:
+def was_chosen(summaries: Mapping[Any, Summary]) -> bool:
   """Whether a method had more than one setting to choose among."""
   return any(summary.num_settings > 1 for summary in summaries.values())
 
 
-def chosen_on(results: Results, summaries: Summaries) -> str:
-  """Says in a title where was chosen; nothing where nothing was."""
+def chosen_on(results: Results, summaries: Mapping[Any, Summary]) -> str:
+  """Says in a title where was chosen; nothing where nothing was.
+
+  Args:
+    results: What `results.load` returns.
+    summaries: What the title is of, by whatever.
+  """
   if not was_chosen(summaries):
     return ""
   return {

@@ -25,7 +25,8 @@ _COORDINATES = {
     "A direction is drawn by its coordinates of the class's examples, in units"
     " of the largest standard deviation along a direction of the class where"
     " directions are scaled so. An example's subclass is the direction of its"
-    " largest coordinate, the most probable one at any temperature."
+    " largest coordinate: at any temperature the most probable one of its"
+    " projection, of which a cell has one or several."
   ),
   "output": (
     "An output of the teacher is drawn by its logits of the class's examples;"
