@@ -11,6 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments.runtime import checkpoints
+from experiments.runtime import storage
 from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.metric_writer import read_json
 from experiments.training import cells
@@ -50,6 +51,22 @@ def test_an_interrupt_in_the_last_chunk_stops_before_the_next_stack(
   assert len(list(tmp_path.glob("cells/**/result.json"))) == 1
   runs.run_cells(configs, tmp_path)
   assert len(list(tmp_path.glob("cells/**/result.json"))) == 2
+
+
+def test_states_elsewhere_are_continued_there_alone(tmp_path, monkeypatch):
+  config, far = tiny.config("standard"), storage.folder(tmp_path / "far")
+  work = tmp_path / "work"
+  teacher_lib.load_or_train(config, runs.load_splits(config), work / "teachers")
+  with monkeypatch.context() as patch:
+    _interrupted_at(patch, 8)
+    with pytest.raises(Interrupted, match="step 8"):
+      runs.run_cells([config], work, checkpoint_directory=far)
+  with pytest.raises(ValueError, match=f"--checkpoint_dir={far} to continue"):
+    runs.run_cells([config], work)
+  (folder,) = runs.run_cells([config], work, checkpoint_directory=far)
+  assert read_json(folder / "result.json")["stack"]["seconds"] is None
+  assert not list(far.iterdir())
+  assert not (work / "checkpoints").exists()
 
 
 def test_a_half_trained_teacher_is_continued_by_another_cell(
