@@ -55,6 +55,10 @@ def refusal(workdir, changes):
       "data.num_labelled is 0 there and 50 here; "
       "loss.temperature is 2.0 there and 2.5 here",
     ),
+    (
+      {"teacher.outputs": "cached"},
+      "teacher.outputs is 'inline' there and 'cached' here",
+    ),
     ({"teacher.seed": 1}, "teacher.seed is 0 there and 1 here"),
   ],
 )
@@ -75,7 +79,6 @@ def test_other_settings_are_refused_by_name(of_student, changes, differences):
       "profile": "1:2",
       "loggers": "wandb",
       "mesh.teacher": "fsdp",
-      "teacher.outputs": "cached",
       "data.data_dir": "elsewhere",
       "title": "Another",
     },

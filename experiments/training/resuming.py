@@ -149,6 +149,8 @@ def _unfinished(
     saved = _recorded(held) or states / stack
     yield held, saved, _cell_fields(other), _cell_fields(config)
   for path in sorted(workdir.glob("teachers/*/config.json")):
+    if path.with_name("result.json").exists():
+      continue  # Of a finished one states are there if it was killed just then.
     there, folder = metric_writer.read_json(path), path.parent
     run = [config.column, cells.row_name(config)]
     if there.pop("run", None) == run and not sweep.exists():
@@ -157,7 +159,10 @@ def _unfinished(
 
 
 def _cell_fields(config: ConfigDict) -> dict[str, Any]:
-  return cells.cell_fields(config) | {"trial": config.trial}
+  fields = cells.cell_fields(config) | {"trial": config.trial}
+  # No part of a name, and yet what is saved is of a program that reads them so.
+  fields["teacher"]["outputs"] = config.teacher.outputs
+  return fields
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
