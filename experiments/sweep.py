@@ -53,6 +53,8 @@ def main(argv: list[str]) -> None:
   commands.no_arguments(argv)
   with commands.reported(_CONNECT):
     workdir = commands.folder(_WORKDIR.value)
+    teachers = commands.folder(_TEACHERS.value)
+    states = commands.checkpoint_folder(_CHECKPOINTS.value)
     configs = list(cells.expand(_CONFIG.value, commands.set_fields(_CONFIG)))
     runs.check(configs)
     said = table.remarks(configs, lambda config: _splits(config, workdir).task)
@@ -64,7 +66,6 @@ def main(argv: list[str]) -> None:
       shard=_SHARD.value,
     )
     if _DRY_RUN.value:
-      teachers = commands.folder(_TEACHERS.value)
       text = dry_run.listing(configs, workdir, _splits, teachers)
       if processes.is_main_process():
         print(text)
@@ -77,8 +78,8 @@ def main(argv: list[str]) -> None:
     runs.run_cells(
       configs,
       workdir,
-      teacher_directory=commands.folder(_TEACHERS.value),
-      checkpoint_directory=commands.checkpoint_folder(_CHECKPOINTS.value),
+      teacher_directory=teachers,
+      checkpoint_directory=states,
     )
     if processes.is_main_process():
       print(f"All {len(configs)} cells are in {workdir}.")

@@ -211,6 +211,15 @@ def test_arguments_are_checked():
     open_at("x", keep=0)
 
 
+def test_a_folder_that_cannot_be_written_is_known_before_the_work(tmp_path):
+  storage.check(storage.folder(tmp_path / "new/folder"))
+  assert not names(tmp_path / "new/folder")
+  (tmp_path / "file").touch()
+  folder = tmp_path / "file/abc"
+  with pytest.raises(OSError, match=rf"^{folder} cannot be written: Not a dir"):
+    storage.check(storage.folder(folder))
+
+
 @pytest.mark.parametrize("url", ["s3://bucket/x", "gs://", "file:///x"])
 def test_other_urls_are_refused(url):
   with pytest.raises(ValueError, match=rf"{url} must be .* gs://BUCKET/FOLDER"):

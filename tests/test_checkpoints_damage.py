@@ -77,6 +77,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert step == 10
     assert_same(state, state_at(10))
     assert "20 cannot be used: " in caplog.text
+    assert "moved to 20.unusable, and step 10 is read instead." in caplog.text
     # And the run goes on, through the step that was lost.
     for step in (20, 30):
       saved.save(step, state_at(step))
@@ -86,12 +87,14 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
   assert names(tmp_path) == ["20", "20.unusable", "30", "fingerprint.json"]
 
 
-def test_all_checkpoints_damaged_starts_over(tmp_path):
+def test_all_checkpoints_damaged_starts_over(tmp_path, caplog):
   write(tmp_path, 10, 20)
   for step in ("10", "20"):
     truncate(tmp_path / step)
   with open_at(tmp_path) as saved:
     assert saved.restore(state_at(0)) is None
+    assert caplog.text.count("step 10 is read instead.") == 1
+    assert "10.unusable, and the run starts over." in caplog.text
     saved.save(5, state_at(5))
   step, _ = open_at(tmp_path).restore(state_at(0))
   assert step == 5

@@ -178,6 +178,19 @@ def test_errors_are_one_line(tmp_path, flags, message):
   assert not list(tmp_path.iterdir())
 
 
+def test_a_sweep_whose_states_cannot_be_kept_writes_nothing(tmp_path):
+  done = _run(
+    "sweep",
+    f"--config={_QUICKSTART}:smoke=True",
+    f"--workdir={tmp_path}",
+    "--checkpoint_dir=s3://bucket/states",
+  )
+  assert done.returncode == 1
+  (line,) = done.stderr.splitlines()
+  assert line.startswith("error: s3://bucket/states must be a folder")
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_the_smoke_sweep_of_table_3_and_its_report(tmp_path):
   config = "experiments/configs/table3.py:smoke=True"

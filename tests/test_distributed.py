@@ -133,6 +133,15 @@ except ValueError as error:
   assert me == 0 and str(error) == "the disk is full"
 except processes.OtherProcessError as error:
   assert me == 1 and str(error) == "in the main process: the disk is full"
+def stop():
+  assert me == 0
+  raise processes.Interrupted("SIGTERM", "two splits are kept")
+try:
+  processes.main_first(stop)
+except processes.Interrupted as error:
+  assert str(error).startswith("stopped by SIGTERM; two splits are kept: run")
+else:
+  raise AssertionError("not stopped")
 order = processes.main_first(lambda: calls.append("first") or me)
 assert order == me
 sharded = mesh_lib.place(

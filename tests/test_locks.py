@@ -24,9 +24,7 @@ def test_who_holds_a_folder_is_named_while_it_is_held(tmp_path):
   with locks.exclusive(tmp_path):
     with pytest.raises(locks.Held) as caught, locks.exclusive(tmp_path):
       pass
-    assert str(caught.value) == (
-      f"{ME} works in {tmp_path}: wait for it, or use another --workdir."
-    )
+    assert str(caught.value) == f"{ME} works in {tmp_path}: wait for it."
     with locks.claim(tmp_path) as held:
       assert not held
   assert (tmp_path / ".lock").read_text() == ""
@@ -40,7 +38,12 @@ def test_what_a_killed_holder_left_is_overwritten(tmp_path):
     assert (tmp_path / ".lock").read_text() == ME
 
 
-def test_waiting_ends_when_the_folder_is_free(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+  "waiting", [locks.exclusive_run, locks.exclusive_alone]
+)
+def test_waiting_ends_when_the_folder_is_free(
+  tmp_path, monkeypatch, capsys, waiting
+):
   monkeypatch.setattr(locks, "_SECONDS_OF_SILENCE", 0.0)
   monkeypatch.setattr(locks, "_SECONDS_BETWEEN_LOOKS", 0.01)
   held, free = threading.Event(), threading.Event()
@@ -54,24 +57,27 @@ def test_waiting_ends_when_the_folder_is_free(tmp_path, monkeypatch, capsys):
   other.start()
   held.wait()
   threading.Timer(0.1, free.set).start()
-  with locks.exclusive_run(tmp_path, Interrupts()):
+  with waiting(tmp_path, Interrupts()):
     assert free.is_set()
   other.join()
   said = f"waiting for {ME}, which works in {tmp_path}.\n"
   assert capsys.readouterr().err == said
 
 
-def test_who_does_not_wait_long_is_told_nothing(tmp_path, capsys):
+@pytest.mark.parametrize(
+  "waiting", [locks.exclusive_run, locks.exclusive_alone]
+)
+def test_who_does_not_wait_long_is_told_nothing(tmp_path, capsys, waiting):
   signals = Interrupts("SIGTERM")
   with (
     locks.exclusive(tmp_path),
     pytest.raises(Interrupted, match="SIGTERM; it was waiting for another"),
-    locks.exclusive_run(tmp_path, signals),
+    waiting(tmp_path, signals),
   ):
     pass
   assert capsys.readouterr().err == ""
   # What is free is taken, and what to do about the signal is the caller's.
-  with locks.exclusive_run(tmp_path, signals):
+  with waiting(tmp_path, signals):
     pass
 
 

@@ -1,6 +1,9 @@
 """Bring your own: tables, folders of images and arrays."""
 
 import os
+import threading
+import time
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from PIL import Image
 from experiments.data.preparation import prepare_own
 from experiments.data.preparation import Tokenization
 from experiments.data.summary import summary
+from experiments.runtime import locks
 from tests.prepared_inputs import tokens
 from tests.prepared_inputs import Words
 
@@ -59,6 +63,42 @@ def test_own_files_that_changed_are_noticed(tmp_path):
   path.write_text('stars,review\n1,"a"\n0,"b"\n')  # Of the same size.
   with pytest.raises(ValueError, match="data was prepared with the sources"):
     prepare_own(tmp_path / "data", {"train": [path]}, **COLUMNS)
+
+
+def test_own_files_that_are_prepared_are_opened_by_all_at_once(
+  tmp_path, monkeypatch
+):
+  path = own(tmp_path, [(0, "a"), (1, "b")])
+  paths = {"train": [path]}
+  prepare_own(tmp_path / "data", paths, **COLUMNS)
+  monkeypatch.delattr(locks, "exclusive_alone")  # Nobody waits for another.
+  found = prepare_own(tmp_path / "data", paths, **COLUMNS)
+  assert list(found.texts("train")) == ["a", "b"]
+
+
+def test_own_files_that_another_prepares_are_waited_for(tmp_path, monkeypatch):
+  monkeypatch.setattr(locks, "_SECONDS_BETWEEN_LOOKS", 0.01)
+  path = own(tmp_path, [(0, "a"), (1, "b")])
+  folder, paths = tmp_path / "data", {"train": [path]}
+  begun = threading.Event()
+  encode = Words.encode
+
+  def slow(self, *args, **options):
+    if threading.current_thread() is not threading.main_thread():
+      begun.set()
+      time.sleep(0.2)
+    return encode(self, *args, **options)
+
+  monkeypatch.setattr(Words, "encode", slow)
+  with futures.ThreadPoolExecutor() as threads:
+    tokenization = Tokenization(Words())
+    first = threads.submit(
+      prepare_own, folder, paths, tokenization=tokenization, **COLUMNS
+    )
+    begun.wait()
+    second = prepare_own(folder, paths, **COLUMNS)
+    assert first.result().manifest == second.manifest
+  assert second.manifest["tokenizer"] is not None
 
 
 def test_own_malformed_lines_are_counted(tmp_path):

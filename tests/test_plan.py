@@ -335,6 +335,13 @@ def test_the_command_prints_a_plan_of_the_largest_stack(monkeypatch, capsys):
   assert largest == (5, "lelp")
   scaling.scaled(quickstart.get_config(), ["v4:2x2x1"])
   assert len(asked[-1].configs) == 160
+  for plan in (
+    lambda names: scaling.scaled(quickstart.get_config(), names),
+    scaling.every,
+  ):
+    with pytest.raises(ValueError, match="unknown topology 'v9:2'"):
+      plan(["v4:2x2x1", "v9:2"])
+  assert len(asked) == 3  # Names are read before anything is compiled.
 
 
 def test_every_config_has_a_row(monkeypatch):

@@ -55,6 +55,10 @@ def refusal(workdir, changes):
       "data.num_labelled is 0 there and 50 here; "
       "loss.temperature is 2.0 there and 2.5 here",
     ),
+    (
+      {"teacher.outputs": "cached"},
+      "teacher.outputs is 'inline' there and 'cached' here",
+    ),
     ({"teacher.seed": 1}, "teacher.seed is 0 there and 1 here"),
   ],
 )
@@ -75,7 +79,6 @@ def test_other_settings_are_refused_by_name(of_student, changes, differences):
       "profile": "1:2",
       "loggers": "wandb",
       "mesh.teacher": "fsdp",
-      "teacher.outputs": "cached",
       "data.data_dir": "elsewhere",
       "title": "Another",
     },
@@ -104,6 +107,36 @@ def test_states_elsewhere_are_looked_at_there(of_student, tmp_path_factory):
   with pytest.raises(ValueError, match=f"at step 4: .* or delete {saved} to"):
     resuming.check(config, of_student, far)
   assert not (of_student / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("begun_elsewhere", [True, False])
+def test_states_that_are_left_behind_are_named(tmp_path, begun_elsewhere):
+  held, far = tmp_path / "checkpoints/abc", tmp_path / "far/abc"
+  first, second = (far, None) if begun_elsewhere else (None, far)
+  states = resuming.states_folder(held, first)
+  # Nothing is saved yet: states may go where one likes.
+  resuming.states_folder(held, second)
+  assert states == resuming.states_folder(held, first)
+  with checkpoints.Checkpoints(states, fingerprint={}) as saved:
+    saved.save(4, {"step": np.int32(4)})
+  flag = f"--checkpoint_dir={far.parent}" if begun_elsewhere else "no --check"
+  for other in (second, tmp_path / "third/abc"):
+    with pytest.raises(ValueError, match=flag) as caught:
+      resuming.states_folder(held, other)
+    assert f"step 4 saved in {states}, and" in str(caught.value)
+    assert f"states in {other or held}: " in str(caught.value)
+  assert resuming.states_folder(held, first) == states
+  resuming.forget_states(held)
+  assert not (held / "states.json").exists()
+
+
+def test_other_settings_are_refused_wherever_states_went(of_student, tmp_path):
+  (held,) = (of_student / "checkpoints").iterdir()
+  far = tmp_path / "far" / held.name
+  far.parent.mkdir()
+  held.rename(far)
+  resuming.states_folder(held, far)
+  assert f"delete {far} to start over" in refusal(of_student, {"trial": 1})
 
 
 @contextlib.contextmanager

@@ -11,6 +11,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments.runtime import checkpoints
+from experiments.runtime import plain_trees
+from experiments.runtime import storage
 from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.metric_writer import read_json
 from experiments.training import cells
@@ -52,6 +54,22 @@ def test_an_interrupt_in_the_last_chunk_stops_before_the_next_stack(
   assert len(list(tmp_path.glob("cells/**/result.json"))) == 2
 
 
+def test_states_elsewhere_are_continued_there_alone(tmp_path, monkeypatch):
+  config, far = tiny.config("standard"), storage.folder(tmp_path / "far")
+  work = tmp_path / "work"
+  teacher_lib.load_or_train(config, runs.load_splits(config), work / "teachers")
+  with monkeypatch.context() as patch:
+    _interrupted_at(patch, 8)
+    with pytest.raises(Interrupted, match="step 8"):
+      runs.run_cells([config], work, checkpoint_directory=far)
+  with pytest.raises(ValueError, match=f"--checkpoint_dir={far} to continue"):
+    runs.run_cells([config], work)
+  (folder,) = runs.run_cells([config], work, checkpoint_directory=far)
+  assert read_json(folder / "result.json")["stack"]["seconds"] is None
+  assert not list(far.iterdir())
+  assert not (work / "checkpoints").exists()
+
+
 def test_a_half_trained_teacher_is_continued_by_another_cell(
   tmp_path, monkeypatch
 ):
@@ -84,6 +102,22 @@ def test_a_damaged_teacher_is_trained_again_once_deleted(tmp_path):
   shutil.rmtree(parameters)
   teacher_lib.load_or_train(config, splits, tmp_path)
   assert parameters.exists()
+
+
+def test_states_of_a_finished_teacher_are_no_unfinished_run(
+  tmp_path, monkeypatch
+):
+  config = tiny.config()
+  splits = runs.load_splits(config)
+  with monkeypatch.context() as patch:  # Killed just before.
+    patch.setattr(storage, "delete", lambda folder: None)
+    teacher_lib.load_or_train(config, splits, tmp_path / "teachers")
+  (states,) = tmp_path.glob("teachers/*/checkpoints")
+  other = tiny.config()
+  other.teacher.batch_size = 32
+  resuming.check(other, tmp_path)
+  teacher_lib.load_or_train(config, splits, tmp_path / "teachers")
+  assert not states.exists()
 
 
 def test_data_without_fine_labels_can_be_trained_on(tmp_path, monkeypatch):
@@ -210,6 +244,27 @@ def test_what_repeats_another_method_is_not_trained():
   assert any("a sign" in note for note in described["notes"])
 
 
+def test_another_teacher_of_the_same_config_refuses_to_resume(tmp_path):
+  config = tiny.config("vanilla")
+  splits = runs.load_splits(config)
+  teacher = teacher_lib.load_or_train(config, splits, tmp_path)
+  retrained = jax.tree.map(lambda x: x * np.float32(1.5), teacher.params)
+  fingerprints = [
+    jobs.make_job(
+      [config], splits, train=splits.transfer, teacher=one, names=["s"]
+    ).fingerprint
+    for one in (
+      teacher,
+      dataclasses.replace(teacher, statistics=teacher.statistics),
+      dataclasses.replace(teacher, params=retrained),
+    )
+  ]
+  assert fingerprints[1] == fingerprints[0]
+  first, _, third = (plain_trees.flat(f) for f in fingerprints)
+  (difference,) = plain_trees.differences(first, third)
+  assert difference.startswith("teacher.parameters is ")
+
+
 def test_another_batch_size_seed_or_data_refuses_to_resume(tmp_path):
   config = tiny.config("standard")
   splits = runs.load_splits(config)
@@ -231,13 +286,18 @@ def test_another_batch_size_seed_or_data_refuses_to_resume(tmp_path):
   changed = dataclasses.replace(splits, digest="other")
   with pytest.raises(ValueError, match="data is '' there and 'other' here"):
     saved_by(config, changed).restore(state)
-  for section, field, value in (
-    ("student", "batch_size", 24),
-    ("student", "learning_rate", 0.5),
-    (None, "trial", 1),
+  for section, field, value, said in (
+    (
+      "student",
+      "batch_size",
+      24,
+      r"run: names .*; spec\.student\.batch_size is 25 there and 24 here\. Use",
+    ),
+    ("student", "learning_rate", 0.5, "learning_rate is"),
+    (None, "trial", 1, "names is"),
   ):
     other = config.copy_and_resolve_references()
     (other[section] if section else other)[field] = value
-    with pytest.raises(ValueError, match="belongs to another run"):
+    with pytest.raises(ValueError, match=f"belongs to another .*{said}"):
       saved_by(other, splits).restore(state)
   assert saved_by(config, splits).restore(state)[0] == 1

@@ -101,7 +101,7 @@ def test_what_another_holds_is_left_to_it_and_then_looked_at_again(
   other.join()
   assert [stack for stack, _ in order] == [stacks[1], stacks[0]]
   assert order[1][1].startswith("[1/2, 1 min left] split0 standard")
-  assert "1 stacks are in the hands" in capsys.readouterr().err
+  assert "1 stack is in the hands" in capsys.readouterr().err
 
 
 def test_what_another_finished_meanwhile_is_not_run(tmp_path, monkeypatch):

@@ -104,6 +104,23 @@ def test_a_logger_that_is_not_installed_is_named(monkeypatch):
     loggers.check(["wandb"])
 
 
+def test_a_continued_run_is_one_of_wandb_and_no_other_workdirs(
+  tmp_path, monkeypatch
+):
+  made = []
+  module = types.SimpleNamespace(
+    init=lambda **options: made.append(options), Settings=dict
+  )
+  monkeypatch.setitem(sys.modules, "wandb", module)
+  cell = "cells/split0/lelp/abc/trial0"
+  for workdir in ("first", "first", "second"):
+    folder = tmp_path / workdir / cell
+    loggers.loggers(["wandb"], folder, resume_step=0, config={})
+  first, again, second = (options["id"] for options in made)
+  assert first == again != second
+  assert {options["name"] for options in made} == {"split0-lelp-abc-trial0"}
+
+
 def test_nothing_else_is_watched_by_default():
   config = tiny.config()
   assert config.profile == config.loggers == ""

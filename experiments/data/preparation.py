@@ -153,9 +153,15 @@ def prepare_own(
     name: value for name, value in columns.items() if value is not None
   }
   sources = own.describe(paths)
+  wanted = {"options": columns, "sources": sources}
+  if folder.exists():
+    _check_same(folder, wanted)
+    found = prepared.open_prepared(folder)
+    if _has_tokens(found, tokenization):
+      return found  # Without the lock: all processes of a run come here.
   with _started(folder, stream) as (writer, watch):
     if folder.exists():
-      _check_same(folder, {"options": columns, "sources": sources})
+      _check_same(folder, wanted)
       return _with_tokens(writer, watch, tokenization)
     task, raw = own.read(folder.name, paths, **columns)
     manifest = {"dataset": folder.name, "options": columns, "partial": False}
@@ -184,7 +190,7 @@ def _started(
   folder: pathlib.Path, stream: TextIO | None
 ) -> Iterator[tuple[Writer, definition.Watch]]:
   """Holds the folder, and gives what shows progress and minds interrupts."""
-  with interrupts() as state, Writer(folder) as writer:
+  with interrupts() as state, Writer(folder, state) as writer:
     yield writer, watching.Watch(state, stream)
 
 
@@ -249,15 +255,23 @@ def _remarks(raw: definition.Raw) -> dict[str, Any]:
   }
 
 
+def _has_tokens(
+  found: prepared.Prepared, tokenization: Tokenization | None
+) -> bool:
+  """Whether what is prepared needs no other tokens."""
+  tokenization = _fitted(tokenization, found.task, _MAX_LENGTH)
+  wanted = None if tokenization is None else tokenization.description()
+  return wanted in (None, found.manifest["tokenizer"])
+
+
 def _with_tokens(
   writer: Writer, watch: definition.Watch, tokenization: Tokenization | None
 ) -> prepared.Prepared:
   """Returns what is prepared, its texts tokenized again where need be."""
   found = prepared.open_prepared(writer.folder)
-  tokenization = _fitted(tokenization, found.task, _MAX_LENGTH)
-  wanted = None if tokenization is None else tokenization.description()
-  if wanted in (None, found.manifest["tokenizer"]):
+  if _has_tokens(found, tokenization):
     return found
+  tokenization = _fitted(tokenization, found.task, _MAX_LENGTH)
 
   def split(name: str) -> definition.Split:
     arrays, texts = found.splits[name], found.texts(name)

@@ -39,16 +39,19 @@ class Writer:
     scratch: A folder for what is needed only until then; to be made.
   """
 
-  def __init__(self, folder: Any):
+  def __init__(self, folder: Any, signals: interrupts.Interrupts | None = None):
     """Writes nothing yet.
 
     Args:
       folder: Where the dataset will be. What is there is replaced, at the end.
+      signals: What was asked of the process, looked at while it waits for
+        another that works there; None to wait for none.
     """
     self.folder = pathlib.Path(folder)
     self._aside = self.folder.with_name(f".{self.folder.name}.partial")
     self._replaced = self.folder.with_name(f".{self.folder.name}.replaced")
     self.scratch = self._aside / "scratch"
+    self._signals = signals
     self._stack = contextlib.ExitStack()
     self._moved = False
     self._manifest: dict[str, Any] = {"splits": {}}
@@ -57,10 +60,15 @@ class Writer:
     """Takes the folder aside for itself.
 
     Raises:
-      ValueError: If another process works there.
+      Interrupted: On SIGINT or SIGTERM while it waits.
+      ValueError: If another process works there, and it is not to wait.
     """
     self._new_parent = not self.folder.parent.exists()
-    self._stack.enter_context(locks.exclusive(self._aside))
+    self._stack.enter_context(
+      locks.exclusive(self._aside)
+      if self._signals is None
+      else locks.exclusive_alone(self._aside, self._signals)
+    )
     if self._replaced.exists() and not self.folder.exists():
       self._replaced.rename(self.folder)  # Killed between two renames.
     shutil.rmtree(self.scratch, ignore_errors=True)

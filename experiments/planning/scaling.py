@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from experiments.planning import blank
+from experiments.planning import chips
 from experiments.planning import compiling
 from experiments.planning import report
 from experiments.training import cells
@@ -31,7 +32,11 @@ def scaled(
 
   Returns:
     The plans.
+
+  Raises:
+    ValueError: If a topology is none, before any is compiled for.
   """
+  _check(topologies)
   plans = []
   for topology in topologies:
     plans.append(_plan(config, topology, num_cells, assumed))
@@ -57,6 +62,7 @@ def every(
   Returns:
     The plans, and name and error of those that there are none of.
   """
+  _check(topologies)
   rows: list[report.Plan | tuple[str, str]] = []
   for path in sorted(_CONFIGS.glob("*.py")):
     module = importlib.import_module(f"experiments.configs.{path.stem}")
@@ -69,6 +75,11 @@ def every(
         rows.append((f"{path.stem} {topology}", f"error: {error}"))
   print(report.table(rows))
   return rows
+
+
+def _check(topologies: Sequence[str]) -> None:
+  for topology in topologies:
+    chips.parse_topology(topology)
 
 
 def _plan(

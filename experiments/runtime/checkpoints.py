@@ -141,7 +141,11 @@ class Checkpoints:
         state = _load(path, like)
         self._current = step
         return step, state
-      self._set_aside(step, damage)
+      self._steps.pop()
+      then = "the run starts over"
+      if self._steps:
+        then = f"step {self._steps[-1]} is read instead"
+      self._on_main(functools.partial(_rename_unusable, path, damage, then))
     return None
 
   def steps(self) -> list[int]:
@@ -222,12 +226,6 @@ class Checkpoints:
         "to start over."
       )
 
-  def _set_aside(self, step: int, damage: str) -> None:
-    """Takes a damaged checkpoint out of the way."""
-    self._steps.remove(step)
-    path = self._path(step)
-    self._on_main(lambda: _rename_unusable(path, damage))
-
 
 def last_step(directory: PathLike) -> int | None:
   """Returns the step that a run would continue from, or None.
@@ -237,7 +235,8 @@ def last_step(directory: PathLike) -> int | None:
   """
   path = storage.folder(directory)
   with storage.reached(path):
-    sealed = [s for s in _steps_in(path) if seals.is_sealed(path / f"{s}")]
+    steps = [int(name) for name in storage.names(path) if name.isdigit()]
+    sealed = [s for s in steps if seals.is_sealed(path / f"{s}")]
   return max(sealed, default=None)
 
 
@@ -247,9 +246,12 @@ def _steps_in(directory: epath.Path) -> list[int]:
   In order, damaged ones included.
   """
   steps = sorted(int(n) for n in storage.names(directory) if n.isdigit())
-  if storage.in_bucket(directory):
-    steps = [s for s in steps if seals.is_sealed(directory / f"{s}")]
-  return steps
+  if not storage.in_bucket(directory):
+    return steps
+  sealed = [s for s in steps if seals.is_sealed(directory / f"{s}")]
+  for path in (directory / f"{s}" for s in steps if s not in sealed):
+    logging.warning("checkpoint %s was not finished, and is left out.", path)
+  return sealed
 
 
 def _on_main(path: epath.Path, call: Callable[[], Any]) -> Any:
@@ -257,17 +259,12 @@ def _on_main(path: epath.Path, call: Callable[[], Any]) -> Any:
   return processes.from_main(storage.reached(path)(call))
 
 
-def _rename_unusable(path: epath.Path, damage: str) -> None:
+def _rename_unusable(path: epath.Path, damage: str, then: str) -> None:
   """Moves a damaged checkpoint aside, with a warning."""
   # In a bucket this copies: what a crash leaves of it stays damaged.
   aside = path.with_suffix(_UNUSABLE)
-  logging.warning(
-    "checkpoint %s cannot be used: %s. It is moved to %s, and the one "
-    "before it is used.",
-    path,
-    damage,
-    aside.name,
-  )
+  text = "checkpoint %s cannot be used: %s. It is moved to %s, and %s."
+  logging.warning(text, path, damage, aside.name, then)
   aside.rmtree(missing_ok=True)
   path.replace(aside)
 

@@ -9,27 +9,12 @@ from collections.abc import Iterator
 from types import FrameType
 
 from experiments.runtime import processes
+from experiments.runtime.processes import Interrupted
 
 # EX_TEMPFAIL of sysexits.h: not finished, and worth starting again.
 EXIT_INTERRUPTED = 75
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interrupted(Exception):
-  """A run stopped because it was asked to; its state is safe."""
-
-  def __init__(self, requested: str, saved: str):
-    """Says where the state is and how to go on.
-
-    Args:
-      requested: The name of the signal.
-      saved: What is saved and where.
-    """
-    super().__init__(
-      f"stopped by {requested}; {saved}: run the same command again to "
-      "continue from there."
-    )
 
 
 @dataclasses.dataclass

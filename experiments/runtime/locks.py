@@ -6,10 +6,12 @@ import pathlib
 import socket
 import sys
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from typing import IO
 
 from experiments.runtime import processes
+from experiments.runtime.interrupts import Interrupted
 from experiments.runtime.interrupts import Interrupts
 from experiments.runtime.interrupts import stop_if_asked
 
@@ -22,6 +24,7 @@ except ImportError:  # Windows has no such lock, and goes without.
 _LOCK = ".lock"
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_OF_SILENCE = 3.0
+_WAITED = "it was waiting for another command"
 
 
 class Held(ValueError):
@@ -34,9 +37,7 @@ class Held(ValueError):
       folder: The folder.
       holder: Who holds it.
     """
-    super().__init__(
-      f"{holder} works in {folder}: wait for it, or use another --workdir."
-    )
+    super().__init__(f"{holder} works in {folder}: wait for it.")
     self.holder = holder
 
 
@@ -52,7 +53,8 @@ def exclusive(folder: pathlib.Path) -> Iterator[None]:
       which says whose it is, and goes with the process however that ends.
 
   Raises:
-    Held: If another process holds it. See `exclusive_run` for waiting.
+    Held: If another process holds it. `exclusive_run` and `exclusive_alone`
+      wait.
   """
   while True:
     try:
@@ -119,17 +121,56 @@ def exclusive_run(folder: pathlib.Path, signals: Interrupts) -> Iterator[None]:
     Interrupted: On SIGINT or SIGTERM to any of the processes.
   """
   with contextlib.ExitStack() as stack:
-    start, told = time.monotonic(), False
-    while holder := processes.from_main(lambda: _enter(stack, folder)):
-      waited = time.monotonic() - start
-      if not told and waited >= _SECONDS_OF_SILENCE:
-        if processes.is_main_process():
-          text = f"waiting for {holder}, which works in {folder}."
-          print(text, file=sys.stderr, flush=True)
-        told = True
-      stop_if_asked(signals, "it was waiting for another command")
-      time.sleep(_SECONDS_BETWEEN_LOOKS)
+    _wait(
+      folder,
+      lambda: processes.from_main(lambda: _enter(stack, folder)),
+      lambda: stop_if_asked(signals, _WAITED),
+      tells=processes.is_main_process(),
+    )
     yield
+
+
+@contextlib.contextmanager
+def exclusive_alone(
+  folder: pathlib.Path, signals: Interrupts
+) -> Iterator[None]:
+  """Holds a folder for this process, whatever others of its run do.
+
+  Waits as `exclusive_run` does.
+
+  Args:
+    folder: As for `exclusive`.
+    signals: What was asked of the process, looked at while it waits.
+
+  Raises:
+    Interrupted: On SIGINT or SIGTERM to this process.
+  """
+
+  def stop() -> None:
+    if signals.requested is not None:
+      raise Interrupted(signals.requested, _WAITED)
+
+  with contextlib.ExitStack() as stack:
+    _wait(folder, lambda: _enter(stack, folder), stop, tells=True)
+    yield
+
+
+def _wait(
+  folder: pathlib.Path,
+  enter: Callable[[], str],
+  stop_if_asked: Callable[[], None],
+  *,
+  tells: bool,
+) -> None:
+  """Tries until nobody else holds a folder, and after a while says who does."""
+  start, told = time.monotonic(), not tells
+  while holder := enter():
+    if not told and time.monotonic() - start >= _SECONDS_OF_SILENCE:
+      text = f"waiting for {holder}, which works in {folder}."
+      print(text, file=sys.stderr, flush=True)
+      told = True
+    stop_if_asked()
+    time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 @contextlib.contextmanager

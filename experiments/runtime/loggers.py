@@ -3,6 +3,7 @@
 import importlib
 import os
 import pathlib
+import uuid
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -91,7 +92,10 @@ class _TensorBoard:
 
 
 class _WandB:
-  """A run named by its folder, in the project of WANDB_PROJECT, or lelp_jax."""
+  """A run named by its folder, in the project of WANDB_PROJECT, or lelp_jax.
+
+  Its id is in the folder: another workdir may have a folder of the same name.
+  """
 
   def __init__(
     self, folder: pathlib.Path, resume_step: int, config: Mapping[str, Any]
@@ -105,7 +109,7 @@ class _WandB:
     self._run = wandb.init(
       project=os.environ.get("WANDB_PROJECT", "lelp_jax"),
       dir=folder,
-      id=name,
+      id=_run_id(folder),
       name=name,
       group="-".join(folder.parts[-4:-2]),
       config=dict(config),
@@ -120,3 +124,11 @@ class _WandB:
 
   def close(self) -> None:
     self._run.finish()
+
+
+def _run_id(folder: pathlib.Path) -> str:
+  """Returns the id of a folder's run, the same when that continues."""
+  path = folder / "wandb_id.txt"
+  if not path.exists():
+    path.write_text(uuid.uuid4().hex)
+  return path.read_text()

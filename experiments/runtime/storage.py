@@ -107,19 +107,27 @@ def delete(directory: PathLike) -> None:
 
 
 def check(directory: epath.Path) -> None:
-  """Raises if a folder of a bucket cannot be written, listed or deleted from.
+  """Raises if a folder cannot be written, listed or deleted from.
 
   Args:
-    directory: The folder. One of a file system is not looked at.
+    directory: The folder; one of a file system is made.
 
   Raises:
-    OSError: If it cannot be used, with what the bucket said.
+    OSError: If it cannot be used, with what the system or the bucket said.
   """
   if in_bucket(directory):
     with reached(directory):
       (directory / _PROBE).write_text("")
       checksums(directory)
       (directory / _PROBE).unlink(missing_ok=True)
+    return
+  try:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / _PROBE).write_text("")
+    (directory / _PROBE).unlink()
+  except OSError as error:
+    text = error.strerror or str(error)
+    raise OSError(f"{directory} cannot be written: {text}.") from error
 
 
 @contextlib.contextmanager

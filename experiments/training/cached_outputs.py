@@ -26,6 +26,7 @@ import lelp_jax
 from experiments.data import embeddings as embeddings_lib
 from experiments.data.types import Arrays
 from experiments.data.types import Splits
+from experiments.runtime import plain_trees
 from experiments.runtime import processes
 from experiments.runtime import row_files
 from experiments.runtime.interrupts import Interrupts
@@ -237,7 +238,7 @@ class CachedOutputs:
   def _origin(self) -> dict[str, Any]:
     """What another teacher, other data or another program do not share."""
     return {
-      "teacher_parameters": _tree_sha256(self._teacher),
+      "teacher_parameters": plain_trees.sha256(self._teacher),
       "data": self._splits.digest,
       "example_ids": hashlib.sha256(self._ids.tobytes()).hexdigest(),
       "tokenizer": self._splits.tokenizer,
@@ -294,14 +295,3 @@ def _rows_of(
   """Some rows of arrays that are there."""
   del fixed
   return {name: array[start:stop] for name, array in arrays.items()}
-
-
-def _tree_sha256(tree: Any) -> str:
-  """SHA-256 of all arrays in a tree, at about 1 GB a second."""
-  digest = hashlib.sha256()
-  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    array = np.asarray(leaf)
-    name = jax.tree_util.keystr(path)
-    digest.update(f"{name} {array.dtype} {array.shape}".encode())
-    digest.update(array.tobytes())
-  return digest.hexdigest()

@@ -99,8 +99,9 @@ def make_job(
     validation=splits.validation,
     fingerprint={
       "names": list(names),
-      "spec": json.loads(json.dumps(dataclasses.asdict(spec))),
-      "teacher": teacher.summary["digest"] if teacher else None,
+      "spec": _spec_fields(spec),
+      # Not its config's: one may be trained again, or in another folder.
+      "teacher": {"parameters": teacher.parameters_sha256} if teacher else None,
       "pretrained": start.digest if start else None,
       "data": splits.digest,
     },
@@ -257,6 +258,14 @@ def students(job: loop.Job, states: TrainState) -> Iterator[tuple[Any, Any]]:
       head = Head(kernel.reshape(len(kernel), -1), bias)
       params = model.with_head(params, head)
     yield params, model_state
+
+
+def _spec_fields(spec: Spec) -> dict[str, Any]:
+  """A spec as plain data in which each field has its own name."""
+  fields = dataclasses.asdict(spec)
+  for name in ("loss", "student", "teacher"):
+    fields[name] = json.loads(fields[name]) if fields[name] else None
+  return json.loads(json.dumps(fields))
 
 
 def _model_json(fields: ConfigDict, num_examples: int) -> str:

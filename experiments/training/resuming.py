@@ -2,7 +2,8 @@
 
 A cell's folder is named by its settings. Started again with another batch size,
 data or seed, a run would begin anew in another folder, and what is saved would
-lie there unnoticed: so that is refused.
+lie there unnoticed: so that is refused. States may be elsewhere
+(--checkpoint_dir): where is recorded in the folder that claims the stack.
 """
 
 import json
@@ -10,6 +11,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from etils import epath
 from ml_collections import ConfigDict
 
 from experiments.runtime import checkpoints
@@ -17,8 +19,10 @@ from experiments.runtime import locks
 from experiments.runtime import metric_writer
 from experiments.runtime import plain_trees
 from experiments.runtime import processes
+from experiments.runtime import storage
 from experiments.training import cells
 
+_RECORD = "states.json"
 _Saved = tuple[pathlib.Path, pathlib.PurePath, dict[str, Any], dict[str, Any]]
 
 
@@ -42,6 +46,65 @@ def check(
   message = processes.from_main(lambda: _refusal(config, workdir, states))
   if message:
     raise ValueError(message)
+
+
+def states_folder(
+  held: pathlib.Path, elsewhere: pathlib.PurePath | None = None
+) -> pathlib.PurePath:
+  """Returns where the states of a stack go, and records it.
+
+  Args:
+    held: The folder that whoever trains the stack holds.
+    elsewhere: Where its states go, if not there too.
+
+  Raises:
+    ValueError: If the stack was begun with its states in another folder, and
+      one is there.
+  """
+  states = storage.folder(elsewhere or held)
+  message = processes.from_main(lambda: _record(held, states))
+  if message:
+    raise ValueError(message)
+  return states
+
+
+def forget_states(held: pathlib.Path) -> None:
+  """Deletes the record of where states went: the stack is finished.
+
+  Args:
+    held: As for `states_folder`.
+  """
+  processes.from_main(lambda: (held / _RECORD).unlink(missing_ok=True))
+
+
+def _record(held: pathlib.Path, states: epath.Path) -> str | None:
+  """Records where states go, or says where they are instead."""
+  here = storage.folder(held)
+  before = _recorded(held) or here
+  if before != states:
+    step = checkpoints.last_step(before)
+    if step is not None:
+      how = "no --checkpoint_dir"
+      if before != here:
+        how = f"--checkpoint_dir={before.parent}"
+      return (
+        f"this run was stopped with step {step} saved in {before}, and would "
+        f"begin anew with its states in {states}: give {how} to continue it, "
+        f"or delete {before} to start over."
+      )
+  if states == here:
+    (held / _RECORD).unlink(missing_ok=True)
+  else:
+    metric_writer.write_json(held / _RECORD, {"folder": str(states)})
+  return None
+
+
+def _recorded(held: pathlib.Path) -> epath.Path | None:
+  """Where the states of a stack went that were not where it is held."""
+  path = held / _RECORD
+  if not path.exists():
+    return None
+  return storage.folder(metric_writer.read_json(path)["folder"])
 
 
 def _refusal(
@@ -83,8 +146,11 @@ def _unfinished(
     stack = cells.digest([f"{digest}/{trial}"])
     held = workdir / "checkpoints" / stack
     other = ConfigDict(metric_writer.read_json(path))
-    yield held, states / stack, _cell_fields(other), _cell_fields(config)
+    saved = _recorded(held) or states / stack
+    yield held, saved, _cell_fields(other), _cell_fields(config)
   for path in sorted(workdir.glob("teachers/*/config.json")):
+    if path.with_name("result.json").exists():
+      continue  # Of a finished one states are there if it was killed just then.
     there, folder = metric_writer.read_json(path), path.parent
     run = [config.column, cells.row_name(config)]
     if there.pop("run", None) == run and not sweep.exists():
@@ -93,7 +159,10 @@ def _unfinished(
 
 
 def _cell_fields(config: ConfigDict) -> dict[str, Any]:
-  return cells.cell_fields(config) | {"trial": config.trial}
+  fields = cells.cell_fields(config) | {"trial": config.trial}
+  # No part of a name, and yet what is saved is of a program that reads them so.
+  fields["teacher"]["outputs"] = config.teacher.outputs
+  return fields
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:

@@ -29,6 +29,7 @@ from experiments.training import loop
 from experiments.training import passes
 from experiments.training import pretraining
 from experiments.training import recipe
+from experiments.training import resuming
 from experiments.training import sweeping
 from experiments.training import teacher as teacher_lib
 from experiments.training import watch
@@ -63,7 +64,8 @@ def run_cells(
 
   Raises:
     Interrupted: On SIGINT or SIGTERM, after saving.
-    ValueError: If a config names something that does not exist.
+    ValueError: If a config names something that does not exist, or a stack
+      was begun with its states in another folder.
   """
   check(configs)
   configs = cached_examples.resolved(configs)
@@ -82,14 +84,16 @@ def run_cells(
       return teacher_lib.load_or_train(config, splits, teachers, signals)
 
     def run(stack: cells.Stack, label: str) -> None:
-      states = sweeping.checkpoint_directory(workdir, stack)
+      held, elsewhere = sweeping.checkpoint_directory(workdir, stack), None
       if checkpoint_directory is not None:
-        states = checkpoint_directory / stack.digest
+        elsewhere = checkpoint_directory / stack.digest
         # Before hours of work, not after them.
-        processes.from_main(lambda: storage.check(states))
+        processes.from_main(lambda: storage.check(elsewhere))
+      states = resuming.states_folder(held, elsewhere)
       teacher = load_teacher(_teacher_key(stack.configs[0]))
       stop_if_asked(signals, "the teacher is finished")
       _run_stack(stack, teacher, workdir, states, label, signals)
+      resuming.forget_states(held)
 
     sweeping.run_unfinished(
       stacks, workdir, run, functools.partial(stop_if_asked, signals)

@@ -158,11 +158,9 @@ def run_unfinished(
     left = busy
     if busy:
       if not told and processes.is_main_process():
-        print(
-          f"{len(busy)} stacks are in the hands of other commands: waiting.",
-          file=sys.stderr,
-          flush=True,
-        )
+        held = "1 stack is" if len(busy) == 1 else f"{len(busy)} stacks are"
+        text = f"{held} in the hands of other commands: waiting."
+        print(text, file=sys.stderr, flush=True)
       told = True
       time.sleep(_SECONDS_BETWEEN_LOOKS)
       stop_if_asked("nothing is in work here")

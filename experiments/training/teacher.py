@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import operator
 import pathlib
-import shutil
 import time
 from typing import Any
 
@@ -19,7 +18,9 @@ from experiments.runtime import checkpoints
 from experiments.runtime import locks
 from experiments.runtime import mesh as mesh_lib
 from experiments.runtime import metric_writer
+from experiments.runtime import plain_trees
 from experiments.runtime import processes
+from experiments.runtime import storage
 from experiments.runtime.interrupts import Interrupts
 from experiments.training import cells
 from experiments.training import jobs
@@ -54,6 +55,11 @@ class Teacher:
   summary: dict[str, Any]
   outputs: CachedOutputs
   seconds: dict[str, float | None]
+
+  @functools.cached_property
+  def parameters_sha256(self) -> str:
+    """What tells it from another of the same config, trained elsewhere."""
+    return plain_trees.sha256((self.params, self.model_state))
 
 
 def load_or_train(
@@ -92,6 +98,8 @@ def load_or_train(
     if not processes.from_main(lambda: all(part.exists() for part in parts)):
       label = f"teacher of {config.column}"
       _train(own, job, splits, folder, label, signals)
+    # Who finished it may have been killed before this.
+    processes.from_main(lambda: storage.delete(folder / "checkpoints"))
   states = jax.eval_shape(
     functools.partial(job.program.init, sizes=job.sizes), job.trials
   )
@@ -201,12 +209,9 @@ def _train(
   }
   seconds = None if trained.continued else round(time.monotonic() - start, 3)
   result["seconds"] = {"training": seconds}
-  processes.from_main(lambda: _end(folder, result))
-
-
-def _end(folder: pathlib.Path, result: dict[str, Any]) -> None:
-  metric_writer.write_json(folder / "result.json", result)
-  shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+  processes.from_main(
+    lambda: metric_writer.write_json(folder / "result.json", result)
+  )
 
 
 def _outputs(job: loop.Job, arrays: loop.Arrays) -> Outputs:
