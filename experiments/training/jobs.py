@@ -262,7 +262,7 @@ def students(job: loop.Job, states: TrainState) -> Iterator[tuple[Any, Any]]:
 
 def _spec_fields(spec: Spec) -> dict[str, Any]:
   """A spec as plain data in which each field has its own name."""
-  fields = dataclasses.asdict(spec)
+  fields: dict[str, Any] = dataclasses.asdict(spec)
   for name in ("loss", "student", "teacher"):
     fields[name] = json.loads(fields[name]) if fields[name] else None
   return json.loads(json.dumps(fields))
