@@ -62,12 +62,7 @@ def load_or_train(
     "student": cells.plain(own.student),
     # Which of the examples students see is not in the digest of these.
     "data": cells.cell_fields(config)["data"],
-    # One of the same config that was trained again is another.
-    "teacher": [
-      teacher.summary["digest"],
-      teacher.summary["origin"],
-      teacher.parameters_sha256,
-    ],
+    "teacher": [teacher.summary["digest"], teacher.summary["origin"]],
     "origin": [
       splits.digest,
       None if init == "random" else weights_digest(init),
