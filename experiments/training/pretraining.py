@@ -62,7 +62,12 @@ def load_or_train(
     "student": cells.plain(own.student),
     # Which of the examples students see is not in the digest of these.
     "data": cells.cell_fields(config)["data"],
-    "teacher": [teacher.summary["digest"], teacher.summary["origin"]],
+    # One of the same config that was trained again is another.
+    "teacher": [
+      teacher.summary["digest"],
+      teacher.summary["origin"],
+      teacher.parameters_sha256,
+    ],
     "origin": [
       splits.digest,
       None if init == "random" else weights_digest(init),
