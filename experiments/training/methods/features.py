@@ -77,16 +77,18 @@ def _stateless(function: Callable[..., jax.Array]) -> FeatureFn:
 
 
 def linear(layer: Mapping[str, jax.Array] | None, x: jax.Array) -> jax.Array:
-  """Returns a linear layer's outputs in float32, the inputs without one."""
+  """Returns a linear layer's outputs, float32 at least; x without one."""
   if layer is None:
     return x
-  return x.astype(jnp.float32) @ layer["kernel"] + layer["bias"][None]
+  kernel = layer["kernel"]
+  x = x.astype(jnp.promote_types(x.dtype, kernel.dtype))
+  return x @ kernel + layer["bias"][None]
 
 
 def init_linear(key: jax.Array, inputs: int, outputs: int) -> dict[str, Any]:
   """Makes a linear layer of random weights."""
-  kernel = nn.initializers.lecun_normal()(key, (inputs, outputs), jnp.float32)
-  return {"kernel": kernel, "bias": jnp.zeros(outputs, jnp.float32)}
+  kernel = nn.initializers.lecun_normal()(key, (inputs, outputs))
+  return {"kernel": kernel, "bias": jnp.zeros(outputs)}
 
 
 def is_projected(mode: str, sizes: Sizes, auto: bool) -> bool:
@@ -113,7 +115,7 @@ def _learn_vid(
   loss: Mapping[str, Any], sizes: Sizes, key: jax.Array
 ) -> tuple[dict[str, Any], Any]:
   params, state = _learn_projection(loss, sizes, key)
-  logits = jnp.full(sizes.teacher_width, _VARIANCE_LOGIT, jnp.float32)
+  logits = jnp.full(sizes.teacher_width, _VARIANCE_LOGIT)
   return {**params, "variance_logits": logits}, state
 
 
