@@ -48,10 +48,6 @@ def arrays() -> dict[str, np.ndarray]:
   }
 
 
-def _units(x: jax.Array) -> jax.Array:
-  return baselines.unit_rows(x)
-
-
 # Name -> what is differentiated, and the loss of it and all arrays.
 LOSSES: dict[str, tuple[str, Callable[..., jax.Array]]] = {
   "lelp": (
@@ -92,13 +88,18 @@ LOSSES: dict[str, tuple[str, Callable[..., jax.Array]]] = {
   "crd": (
     "student",
     lambda x, a: baselines.crd_loss(
-      _units(x), _units(a["teacher"]), temperature=0.07, dataset_size=50_000
+      baselines.unit_rows(x),
+      baselines.unit_rows(a["teacher"]),
+      temperature=0.07,
+      dataset_size=50_000,
     ),
   ),
   "info_nce": (
     "student",
     lambda x, a: baselines.info_nce_loss(
-      _units(x), _units(a["teacher"]), temperature=0.07
+      baselines.unit_rows(x),
+      baselines.unit_rows(a["teacher"]),
+      temperature=0.07,
     ),
   ),
   "dkd": (
@@ -127,8 +128,8 @@ LOSSES: dict[str, tuple[str, Callable[..., jax.Array]]] = {
 def _crd_bank(x: jax.Array, a: dict[str, jax.Array]) -> jax.Array:
   bank = baselines.CRDBank(*a["bank"], log_normalizers=jnp.full(2, 10.0))
   losses, _ = baselines.crd_bank_loss(
-    _units(x),
-    _units(a["teacher"]),
+    baselines.unit_rows(x),
+    baselines.unit_rows(a["teacher"]),
     bank,
     a["ids"][:, 0],
     a["ids"][:, 1:],

@@ -54,13 +54,18 @@ def check_option(name: str, value: str, options: tuple[str, ...]) -> None:
     raise ValueError(f"{name} must be one of {options}, got {value!r}.")
 
 
-def check_positive(name: str, value: Any) -> None:
-  """Raises unless a scalar is positive; under a trace only its rank counts."""
+def check_scalar(name: str, value: Any) -> None:
+  """Raises ValueError for an array with axes."""
   if np.ndim(value) != 0:
     raise ValueError(
       f"{name} must be a scalar (vmap over several), "
       f"got shape {np.shape(value)}."
     )
+
+
+def check_positive(name: str, value: Any) -> None:
+  """Raises unless a scalar is positive; under a trace only its rank counts."""
+  check_scalar(name, value)
   if is_concrete(value) and not float(value) > 0:
     raise ValueError(f"{name} must be positive, got {value}.")
 

@@ -38,7 +38,6 @@ _FAST_COMPILATION = (
   "test_interface",
   "test_kinds_of_data",
   "test_mobilenet",
-  "test_methods_deep",
   "test_methods_models",
   "test_models",
   "test_nonfinite",

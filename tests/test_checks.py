@@ -63,7 +63,12 @@ def test_what_does_not_fit_is_named(field, value, splits, message):
     ("teacher.subclass.num_subclasses", 3, "needs a plain teacher"),
     ("teacher.subclass.auxiliary_weight", -1.0, r"subclass\.auxiliary_weight"),
     ("data.num_labelled", 10, r"takes no config\.data\.num_labelled"),
-    ("pretraining.num_steps", -1, r"pretraining\.num_steps"),
+    ("pretraining.num_steps", -1, r"pretraining\.num_steps must be .* -1"),
+    ("pretraining.num_epochs", -1.0, r"pretraining\.num_epochs must be"),
+    ("pretraining.steps_per_chunk", -1, r"pretraining\.steps_per_chunk must"),
+    ("pretraining.learning_rate", 0.0, r"pretraining\.learning_rate must"),
+    ("loss.num_negatives", 0, r"loss\.num_negatives must be at least 1, got 0"),
+    ("loss.contrast_width", 0, r"loss\.contrast_width must be at least 1"),
     ("student.num_steps", 0, 'set "init" to a folder'),
   ],
 )

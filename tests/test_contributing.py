@@ -9,19 +9,15 @@ import sys
 from experiments.runtime.metric_writer import read_json
 
 _ROOT = pathlib.Path(__file__).parents[1]
-# In a process of its own: the page imports a command, with its flags.
-_PROGRAM = """
-import pathlib
-from experiments.training import runs
-from experiments.training.methods import METHODS
+_CONFIG = """
 from tests import tiny
-before = set(METHODS)
-import outside
-assert set(METHODS) - before == {"pulled"}
-config = tiny.config("standard")
-config.method = "pulled"
-config.loss.feature_weight = 0.5
-print(*runs.run_cells([config], pathlib.Path("runs")))
+
+def get_config(arg=""):
+  config = tiny.config("standard")
+  config.sweep.methods = {"pulled": {"loss": {"feature_weight": (0.5,)}}}
+  config.sweep.num_trials = 1
+  del config.sweep.columns["split1"]
+  return config
 """
 
 
@@ -29,21 +25,20 @@ def test_a_method_from_outside_the_package_is_trained(tmp_path):
   page = (_ROOT / "CONTRIBUTING.md").read_text()
   (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
   (tmp_path / "outside.py").write_text(code)
+  (tmp_path / "tiny_sweep.py").write_text(_CONFIG)
   environment = os.environ | {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "JAX_PLATFORMS": "cpu",
-    "PYTHONPATH": f"{_ROOT}{os.pathsep}{tmp_path}",
+    "PYTHONPATH": str(_ROOT),
   }
-  command = [sys.executable, "-c", _PROGRAM]
-  printed = subprocess.run(
-    command,
+  subprocess.run(
+    [sys.executable, "outside.py", "--config=tiny_sweep.py", "--workdir=runs"],
     cwd=tmp_path,
     env=environment,
     check=True,
-    stdout=subprocess.PIPE,
-    text=True,
-  ).stdout
-  result = read_json(tmp_path / printed.strip() / "result.json")
+  )
+  (path,) = tmp_path.glob("runs/cells/**/result.json")
+  result = read_json(path)
   assert result["num_extra_parameters"] == 8
   assert result["train"]["feature_term"] > 0
   assert result["hyperparameters"] == {

@@ -312,6 +312,7 @@ def test_fresh_bank():
     (ValueError, r"shape \[B\]", {"example_ids": IDS[:2]}),
     (ValueError, "temperature must be positive", {"temperature": 0.0}),
     (ValueError, r"momentum must lie in \[0, 1\]", {"momentum": 1.5}),
+    (ValueError, "momentum must be a scalar", {"momentum": np.ones(2)}),
     (
       ValueError,
       r"bank.student must have shape \[M, P\] = \(20, 3\)",

@@ -201,6 +201,11 @@ def test_kd_loss_dtypes(rng):
     (TypeError, "teacher_logits", {"teacher_logits": np.ones((6, 4), int)}),
     (ValueError, "temperature", {"temperature": 0.0}),
     (ValueError, "temperature", {"temperature": -1.0}),
+    (
+      ValueError,
+      r"the same shape \[..., C\], got \(\)",
+      {"student_logits": np.float32(1), "teacher_logits": np.float32(1)},
+    ),
   ],
 )
 def test_kd_loss_refuses(rng, error, argument, changes):

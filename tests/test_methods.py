@@ -1,5 +1,7 @@
 """Methods against the library and against NumPy."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import lelp_jax
 from experiments.data.types import Task
 from experiments.training import fitting
+from experiments.training import jobs
 from experiments.training import methods
 from lelp_jax.baselines import kd_loss
 from lelp_jax.models import Outputs
@@ -203,6 +206,14 @@ def test_lelp_targets_padded_to_the_stack_are_those_of_its_own_size(statistics):
   np.testing.assert_array_equal(
     padded["where"], [[True, True, True, False]] * 2
   )
+
+
+def test_a_method_of_subclasses_says_which_exist(statistics, monkeypatch):
+  whole = methods.METHODS["lelp"]
+  lacking = dataclasses.replace(whole, targets=methods.METHODS["vid"].targets)
+  monkeypatch.setitem(methods.METHODS, "lelp", lacking)
+  with pytest.raises(ValueError, match=r"'lelp' has 3 .* \"where\", bool"):
+    jobs.stack_targets([tiny.config("lelp")], _TASK, statistics, 3)
 
 
 @pytest.mark.parametrize("kind", ["lelp", "pca", "random", "identity"])

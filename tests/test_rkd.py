@@ -164,3 +164,5 @@ def test_refuses(name):
     loss(rows, rows[..., None])
   with pytest.raises(ValueError, match="one row an example of the same batch"):
     loss(rows, rows[:1])
+  with pytest.raises(ValueError, match=r"at least one example, .* \(0, 4\)"):
+    loss(rows[:0], rows[:0])

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+import lelp_jax
 from lelp_jax import baselines
 from tests import baseline_reference
 
@@ -31,6 +32,16 @@ def test_golden_values(temperature, expected):
   logits = np.float32(5 * baseline_reference.golden(8, 10, 0.9, 0.3))
   loss = auxiliary_loss(logits, temperature=temperature)
   assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_golden_class_logits():
+  """The log-sum-exp over subclasses: by its difference between the classes."""
+  logits = np.float32(5 * baseline_reference.golden(8, 10, 0.9, 0.3))
+  log_probs = lelp_jax.class_log_probs(logits, num_classes=2, temperature=1.0)
+  # The same notebook's, of the first row.
+  expected = np.array([5.20736775, 5.23251984])
+  expected -= np.logaddexp(*expected)
+  np.testing.assert_allclose(log_probs[0], expected, rtol=1e-5)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -78,5 +89,7 @@ def test_a_constant_example_does_not_pay(rng):
 def test_refuses():
   with pytest.raises(ValueError, match=r"subclass_logits .* \[B, C \* S\]"):
     baselines.subclass_auxiliary_loss(np.ones((2, 3, 4), "f"), temperature=1.0)
+  with pytest.raises(ValueError, match=r"at least one example, .* \(0, 4\)"):
+    baselines.subclass_auxiliary_loss(np.ones((0, 4), "f"), temperature=1.0)
   with pytest.raises(TypeError, match="subclass_logits must be floating"):
     baselines.subclass_auxiliary_loss(np.ones((2, 3), int), temperature=1.0)

@@ -23,7 +23,6 @@ from experiments.training import loop
 from experiments.training import program
 from experiments.training import runs
 from experiments.training import teacher as teacher_lib
-from experiments.training.methods import METHODS
 from tests import tiny
 from tests.training_jobs import assert_equal_steps
 from tests.training_jobs import chunk
@@ -46,24 +45,9 @@ def teacher(teachers) -> teacher_lib.Teacher:
   return knowing_teacher("lelp", teachers)
 
 
-# With two classes the gradients of DIST and of standardized logits are, in part
-# or whole, rounding: test_baseline_losses.py has them on 8 devices with more.
-_DEGENERATE = {"dist", "standardized_kd"}
-_OTHERS = sorted(
-  {*METHODS, "subclass_teacher"} - {"lelp", "vanilla", "oracle"} - _DEGENERATE
-)
-
-
+# Every method on every family: test_methods_models.py.
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-@pytest.mark.parametrize(
-  "method",
-  [
-    "lelp",
-    "vanilla",
-    "oracle",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in _OTHERS),
-  ],
-)
+@pytest.mark.parametrize("method", ["lelp", "vanilla", "oracle"])
 def test_8_devices_equal_1(teachers, monkeypatch, method, model):
   config = one_step_config(method)
   if model == "cnn":
@@ -177,9 +161,11 @@ def _finished(workdir: pathlib.Path) -> dict[str, object]:
   return found
 
 
-def test_an_interrupted_run_repeats_the_bits(tmp_path, monkeypatch):
-  config = tiny.config()
-  configs = [tiny.config(trial=0), tiny.config(trial=1)]
+@pytest.mark.parametrize("method", ["lelp", "crd_bank"])
+def test_an_interrupted_run_repeats_the_bits(tmp_path, monkeypatch, method):
+  """A bank, its normalizers and projections among them."""
+  configs = [tiny.config(method, trial) for trial in (0, 1)]
+  config = configs[0]
   runs.run_cells(configs, tmp_path / "whole")
   save = checkpoints.Checkpoints.save
   interruptions = []

@@ -134,7 +134,8 @@ def base_config() -> ConfigDict:
   config.loss.contrast_width = 128  # Of the rows they compare.
   config.loss.num_negatives = 4096  # Of CRD with a memory bank.
   # Whether a learned linear map takes the student's embeddings to the
-  # teacher's width: "auto", "always" or "never".
+  # teacher's width: "always", "never", or "auto", where the widths differ;
+  # FitNet and the contrasts then have theirs at equal widths, too.
   config.loss.projection = "auto"
   # Temperature of the student's class probabilities when it predicts: "train"
   # for the loss's own, or "one".
@@ -161,7 +162,8 @@ def base_config() -> ConfigDict:
   # thrown away; once for all trials and grid points.
   config.pretraining = ConfigDict()
   config.pretraining.num_steps = 1000
-  config.pretraining.num_epochs = 0.0  # Both 0 for none.
+  # Instead of steps, if positive; both 0 for none.
+  config.pretraining.num_epochs = 0.0
   config.pretraining.steps_per_chunk = 250
   config.pretraining.learning_rate = 1e-3  # Of Adam.
 

@@ -89,8 +89,22 @@ def check_roles(config: ConfigDict) -> None:
       'config.mesh.teacher must be "replicated" or "fsdp", got '
       f"{config.mesh.teacher!r}."
     )
-  if min(config.pretraining.num_steps, config.pretraining.num_epochs) < 0:
-    raise ValueError("config.pretraining.num_steps must be at least 0.")
+  for name in ("num_steps", "num_epochs", "steps_per_chunk"):
+    if config.pretraining[name] < 0:
+      raise ValueError(
+        f"config.pretraining.{name} must be at least 0, got "
+        f"{config.pretraining[name]}."
+      )
+  if not config.pretraining.learning_rate > 0:
+    raise ValueError(
+      "config.pretraining.learning_rate must be positive, got "
+      f"{config.pretraining.learning_rate}."
+    )
+  for name in ("num_negatives", "contrast_width"):
+    if config.loss[name] < 1:
+      raise ValueError(
+        f"config.loss.{name} must be at least 1, got {config.loss[name]}."
+      )
   if config.clustering.scope not in ("per_class", "global"):
     raise ValueError(
       'config.clustering.scope must be "per_class" or "global", got '

@@ -168,16 +168,22 @@ def stack_targets(
   Returns:
     The targets that all cells share, and those of each cell, stacked on a
     leading axis.
+
+  Raises:
+    ValueError: If a method of subclasses does not say which of them exist.
   """
   method = method_named(configs[0].method)
   parts = [
     method.targets(config, task, statistics, rotation_key(config), size)
     for config in configs
   ]
-  return (
-    method.shared_targets(task, statistics, size),
-    jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts),
-  )
+  shared = method.shared_targets(task, statistics, size)
+  if size > 1 and "where" not in shared | parts[0]:
+    raise ValueError(
+      f"method {configs[0].method!r} has {size} subclasses a class and does "
+      'not say which exist: its targets need "where", bool [C, S].'
+    )
+  return shared, jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
 
 
 def results(

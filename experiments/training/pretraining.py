@@ -6,7 +6,6 @@ for all cells and trials that share teacher, data and student.
 
 import functools
 import pathlib
-import shutil
 from typing import Any
 
 import jax
@@ -18,6 +17,7 @@ from experiments.runtime import locks
 from experiments.runtime import mesh as mesh_lib
 from experiments.runtime import metric_writer
 from experiments.runtime import processes
+from experiments.runtime import storage
 from experiments.runtime.interrupts import Interrupts
 from experiments.training import cells
 from experiments.training import jobs
@@ -104,7 +104,7 @@ def load_or_train(
 def _end(folder: pathlib.Path, fields: dict[str, Any]) -> None:
   """Writes what the projections are of; that they are finished, too."""
   metric_writer.write_json(folder / "config.json", fields)
-  shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+  storage.delete(folder / "checkpoints")
 
 
 def _as_cell(config: ConfigDict, name: str) -> ConfigDict:

@@ -36,6 +36,14 @@ def check_pair(
     )
 
 
+def check_batch(name: str, array: Any) -> None:
+  """Raises ValueError for a batch without examples, which has no mean."""
+  if not np.shape(array)[0]:
+    raise ValueError(
+      f"{name} must have at least one example, got shape {np.shape(array)}."
+    )
+
+
 def as_floats(*arrays: Any) -> tuple[jax.Array, ...]:
   """Arrays in float32, or in float64 if one of them is."""
   dtype = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)

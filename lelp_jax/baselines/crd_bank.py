@@ -131,6 +131,7 @@ def crd_bank_loss(
     student_projections, teacher_projections, bank, example_ids, negative_ids
   )
   _checks.check_positive("temperature", temperature)
+  _checks.check_scalar("momentum", momentum)
   if _checks.is_concrete(momentum) and not 0 <= float(momentum) <= 1:
     raise ValueError(f"momentum must lie in [0, 1], got {momentum}.")
   bank = jax.lax.stop_gradient(bank)

@@ -52,8 +52,8 @@ def dist_loss(
 
   Raises:
     TypeError: If an array is not floating point.
-    ValueError: If the shapes are not one ``[B, C]``, or a concrete
-      temperature is not positive.
+    ValueError: If the shapes are not one ``[B, C]``, the batch is empty, or a
+      concrete temperature is not positive.
 
   Examples:
     >>> student = jnp.array([[1., 0., 0.], [0., 1., 0.]])
@@ -71,6 +71,7 @@ def dist_loss(
     "[B, C]",
     rank=2,
   )
+  _vectors.check_batch("student_logits", student_logits)
   _checks.check_positive("temperature", temperature)
   student, teacher = (
     jax.nn.softmax(logits / temperature)

@@ -1,10 +1,9 @@
 r"""Vanilla knowledge distillation (Hinton, Vinyals and Dean, 2014)."""
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from lelp_jax import _checks
+from lelp_jax.baselines import _vectors
 from lelp_jax.distill import lelp_loss
 
 
@@ -47,17 +46,14 @@ def kd_loss(
     Hinton, Vinyals and Dean, `Distilling the Knowledge in a Neural Network
     <https://arxiv.org/abs/1503.02531>`_, section 2.
   """
-  _checks.check_floating("student_logits", student_logits)
-  _checks.check_floating("teacher_logits", teacher_logits)
+  _vectors.check_pair(
+    ("student_logits", "teacher_logits"),
+    (student_logits, teacher_logits),
+    "[..., C]",
+  )
   _checks.check_positive("temperature", temperature)
-  if np.shape(student_logits) != np.shape(teacher_logits):
-    raise ValueError(
-      "student_logits and teacher_logits must have the same shape [..., C], "
-      f"got {np.shape(student_logits)} and {np.shape(teacher_logits)}."
-    )
-  teacher_logits = jnp.asarray(teacher_logits)
-  dtype = jnp.promote_types(teacher_logits.dtype, jnp.float32)
-  log_probs = jax.nn.log_softmax(teacher_logits.astype(dtype) / temperature)
+  (teacher_logits,) = _vectors.as_floats(teacher_logits)
+  log_probs = jax.nn.log_softmax(teacher_logits / temperature)
   # One subclass a class: the same divergence, written once.
   return lelp_loss(
     student_logits, log_probs[..., None], temperature=temperature

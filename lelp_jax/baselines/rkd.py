@@ -47,7 +47,7 @@ def rkd_distance_loss(
 
   Raises:
     TypeError: If an array is not floating point.
-    ValueError: If one is not of rank 2 or the batches differ.
+    ValueError: If one is not of rank 2, the batches differ or are empty.
 
   Examples:
     >>> student = jnp.array([[0.], [1.], [3.]])
@@ -107,7 +107,7 @@ def rkd_angle_loss(
 
   Raises:
     TypeError: If an array is not floating point.
-    ValueError: If one is not of rank 2 or the batches differ.
+    ValueError: If one is not of rank 2, the batches differ or are empty.
 
   Examples:
     >>> student = jnp.array([[0., 0.], [1., 0.], [0., 1.]])
@@ -143,6 +143,7 @@ def _checked(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, ...]:
       f"of the same batch, got shapes {np.shape(student)} and "
       f"{np.shape(teacher)}."
     )
+  _vectors.check_batch("student_embeddings", student)
   student, teacher = _vectors.as_floats(student, teacher)
   return student, jax.lax.stop_gradient(teacher)
 

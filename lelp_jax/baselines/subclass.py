@@ -48,8 +48,8 @@ def subclass_auxiliary_loss(
 
   Raises:
     TypeError: If the logits are not floating point.
-    ValueError: If they are not of rank 2 or a concrete temperature is not
-      positive.
+    ValueError: If they are not of rank 2, there are none, or a concrete
+      temperature is not positive.
 
   Examples:
     >>> logits = jnp.array([[3., 0., 0.], [0., 3., 0.], [0., 0., 3.]])
@@ -65,6 +65,7 @@ def subclass_auxiliary_loss(
   """
   _checks.check_floating("subclass_logits", subclass_logits)
   _checks.check_rank("subclass_logits", subclass_logits, 2, "[B, C * S]")
+  _vectors.check_batch("subclass_logits", subclass_logits)
   _checks.check_positive("temperature", temperature)
   (logits,) = _vectors.as_floats(subclass_logits)
   units = _vectors.normalize(_vectors.centre(logits))

@@ -111,7 +111,11 @@ def _crd_bank(
   scalars: Hyperparameters,
   key: jax.Array,
 ) -> tuple[jax.Array, Any]:
-  """The original: a memory bank, negatives from the other classes."""
+  """The original: a memory bank, negatives from the other classes.
+
+  As many as `config.loss.num_negatives`, drawn with replacement; the authors'
+  code draws 16,384, without where the other classes have so many.
+  """
   # Examples sorted by class: those of other classes are the rest of the ring.
   order, ends, others = (
     targets[name] for name in ("by_class", "class_ends", "num_others")

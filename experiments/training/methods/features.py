@@ -1,9 +1,10 @@
 """Methods that also compare embeddings: KD plus lambda times a feature loss.
 
 All see the last layer's embeddings only (spec 6). A learned linear projection
-takes the student's to the teacher's width: where they differ ("auto"), always
-or never (A-25). FitNet's and CRD's projections are trained beforehand, with
-the feature loss alone (A-24).
+takes the student's to the teacher's width: always, never, or "auto", where they
+differ and for FitNet and the contrasts at equal widths, too (A-25). FitNet's
+and CRD's projections are trained beforehand, with the feature loss alone
+(A-24).
 """
 
 import functools
