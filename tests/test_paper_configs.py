@@ -230,6 +230,36 @@ def test_the_oracle_is_refused_without_fine_labels(name, arg, dataset):
     config_of(name, arg)
 
 
+@pytest.mark.parametrize(
+  ("arg", "message"),
+  [
+    ("column=x", "column is made of dataset, teacher and student.*got 'x'"),
+    (
+      "dataset=glue-sst2",
+      r"dataset must be one of \[.*'glue_sst2'.* 'glue-sst2'",
+    ),
+    (
+      "teacher=vit",
+      r"teacher must be one of \['cnn', .*'resnet20'.*, got 'vit'",
+    ),
+    ("student=albert_base", r"student must be one of \['cnn', .*'resnet20'"),
+    (
+      f"{_SST2},student=cnn",
+      r"student must be one of \['albert_base', .*'mlp'",
+    ),
+  ],
+)
+def test_arguments_of_a_pair_that_cannot_be_are_named(arg, message):
+  with pytest.raises(ValueError, match=f"config argument {message}"):
+    config_of("pair", arg)
+
+
+def test_a_pair_can_be_of_models_that_the_paper_does_not_train():
+  config = config_of("pair", "teacher=resnet20,student=cnn")
+  assert (config.teacher.model, config.student.model) == ("resnet20", "cnn")
+  assert config.column == "cifar10_bin-resnet20-cnn"
+
+
 def test_numbers_of_clusters_are_those_of_their_scope():
   config = config_of("table1", "cluster_scope=global,methods=paper+kmeans_soft")
   for column in config.sweep.columns:
