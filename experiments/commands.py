@@ -160,13 +160,26 @@ def run(main: Callable[[list[str]], None]) -> None:
     main: Takes the arguments that are no flags.
   """
   try:
-    app.run(main)
+    app.run(main, flags_parser=_parsed)
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     if flags.FLAGS.is_parsed():
       raise
     # A config file's own complaint, or a field that it does not have.
     message = error.args[0] if error.args else error
     sys.exit(f"error: --config: {message}")
+
+
+def _parsed(argv: list[str]) -> list[str]:
+  """Parses the flags, or exits with one line that says what is wrong."""
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as error:
+    if "Error whilst parsing config file" not in str(error):
+      sys.exit(f"error: {error}")
+    own: BaseException = error  # It has a traceback in its text.
+    while own.__context__ is not None and not own.__suppress_context__:
+      own = own.__context__
+    sys.exit(f"error: --config: {own}")
 
 
 @contextlib.contextmanager

@@ -209,6 +209,16 @@ def test_the_smoke_sweep_of_table_3_and_its_report(tmp_path):
   assert min(seen["pictures"]) > 100
 
 
+def test_what_a_config_file_complains_of_is_one_line(tmp_path):
+  config = "experiments/configs/pair.py:dataset=glue-sst2"
+  done = _run("sweep", f"--config={config}", f"--workdir={tmp_path / 'new'}")
+  assert done.returncode == 1
+  (line,) = done.stderr.splitlines()
+  assert line.startswith("error: --config: config argument dataset must be one")
+  assert line.endswith("got 'glue-sst2'.")
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("command", ["main", "sweep"])
 def test_missing_config_is_one_line(tmp_path, command):
   done = _run(command, f"--workdir={tmp_path}")

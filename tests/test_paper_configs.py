@@ -14,6 +14,7 @@ from experiments.paper import tables
 from experiments.paper.columns import parse_column
 from experiments.training import cells
 from experiments.training import runs
+from experiments.training.methods import clusters
 from experiments.training.methods import METHODS
 
 TABLES = {f"table{n}": tables.paper_table(n) for n in range(1, 6)}
@@ -186,8 +187,126 @@ def test_rows_can_be_added_and_left_out():
     *config_of("table4").sweep.methods,
     "dist",
   }
-  assert set(config_of("table4", "methods=all").sweep.methods) == set(METHODS)
+  assert set(config_of("table3", "methods=all").sweep.methods) == set(METHODS)
   assert list(config_of("table4", "method=rkd").sweep.methods) == ["rkd"]
+
+
+_SST2 = "dataset=glue_sst2,teacher=albert_large,student=albert_base"
+
+
+@pytest.mark.parametrize(
+  ("name", "arg", "has_oracle"),
+  [
+    ("pair", "methods=all", True),
+    ("pair", f"{_SST2},methods=all", False),
+    ("pair", f"{_SST2},methods=all,smoke=True", False),
+    ("table4", "methods=all", False),
+    ("table2", "methods=all", False),  # In one sweep rows are of all columns.
+    ("table2", "methods=all,column=amazon_bin-albert_xxlarge-mlp", True),
+    ("num_classes", "methods=all", True),
+    ("cost", "column=glue_sst2-albert_large-albert_base", False),
+  ],
+)
+def test_no_group_has_the_oracle_without_fine_labels(name, arg, has_oracle):
+  found = set(config_of(name, arg).sweep.methods)
+  expected = METHODS if name != "cost" else config_of("cost").sweep.methods
+  assert ("oracle" in found) == has_oracle
+  assert found | {"oracle"} == set(expected)
+
+
+@pytest.mark.parametrize(
+  ("name", "arg", "dataset"),
+  [
+    ("pair", f"{_SST2},method=oracle", "glue_sst2"),
+    ("pair", f"{_SST2},method=oracle,methods=all", "glue_sst2"),
+    ("pair", "dataset=cifar10,methods=oracle+vanilla,smoke=True", "cifar10"),
+    ("table4", "methods=all+oracle", "cifar10"),
+    ("table2", "methods=oracle", "lmrd"),
+  ],
+)
+def test_the_oracle_is_refused_without_fine_labels(name, arg, dataset):
+  message = f"'oracle', which learns fine labels, and dataset '{dataset}' has"
+  with pytest.raises(ValueError, match=message):
+    config_of(name, arg)
+
+
+@pytest.mark.parametrize(
+  ("arg", "message"),
+  [
+    ("column=x", "column is made of dataset, teacher and student.*got 'x'"),
+    (
+      "dataset=glue-sst2",
+      r"dataset must be one of \[.*'glue_sst2'.* 'glue-sst2'",
+    ),
+    (
+      "teacher=vit",
+      r"teacher must be one of \['cnn', .*'resnet20'.*, got 'vit'",
+    ),
+    ("student=albert_base", r"student must be one of \['cnn', .*'resnet20'"),
+    (
+      f"{_SST2},student=cnn",
+      r"student must be one of \['albert_base', .*'mlp'",
+    ),
+  ],
+)
+def test_arguments_of_a_pair_that_cannot_be_are_named(arg, message):
+  with pytest.raises(ValueError, match=f"config argument {message}"):
+    config_of("pair", arg)
+
+
+def test_a_pair_can_be_of_models_that_the_paper_does_not_train():
+  config = config_of("pair", "teacher=resnet20,student=cnn")
+  assert (config.teacher.model, config.student.model) == ("resnet20", "cnn")
+  assert config.column == "cifar10_bin-resnet20-cnn"
+
+
+def test_numbers_of_clusters_are_those_of_their_scope():
+  config = config_of("table1", "cluster_scope=global,methods=paper+kmeans_soft")
+  for column in config.sweep.columns:
+    for row in ("agglomerative", "kmeans", "tsne_kmeans"):
+      factor = 2 if row == "tsne_kmeans" else 1
+      found = cells.flatten(config.sweep.grids[column][row])
+      printed = grids.grid(row, column)["clustering.num_clusters"]
+      totals = tuple(factor * number for number in printed)
+      assert found == {"clustering.num_clusters": totals}
+  for cell in cells.expand(config):
+    scope = "global" if cell.method in clusters.CLUSTERINGS else "per_class"
+    assert cell.clustering.scope == scope
+  in_each, in_total = (
+    config_of("pair", f"method=kmeans{scope}")
+    for scope in ("", ",cluster_scope=global")
+  )
+  assert (in_each.clustering.scope, in_total.clustering.scope) == (
+    "per_class",
+    "global",
+  )
+  number = in_total.clustering.num_clusters
+  assert number == 2 * in_each.clustering.num_clusters
+  runs.check([in_each, in_total])
+  # Results say so: a number alone could be either's.
+  fields = runs._identity(in_total, number)["hyperparameters"]
+  assert fields == {"num_clusters": number, "scope": "global"}
+
+
+@pytest.mark.parametrize(
+  ("argument", "flag"), [("per_class", "global"), ("global", "per_class")]
+)
+def test_a_flag_does_not_change_what_a_grid_counts(argument, flag):
+  column = "cifar10_bin-resnet92-resnet56"
+  arg = f"trials=1,column={column},cluster_scope={argument},method"
+  config = config_of("table1", f"{arg}s=vanilla+kmeans")
+  config.clustering.scope = flag
+  others, clustered = [], []
+  for cell in cells.expand(config, {"clustering.scope"}):
+    (clustered if cell.method == "kmeans" else others).append(cell)
+  runs.check(others)
+  with pytest.raises(ValueError, match=f"argument, .*cluster_scope={flag}"):
+    runs.check(clustered)
+  single = config_of("table1", f"{arg}=kmeans")
+  runs.check([single])
+  single.clustering.scope = flag
+  with pytest.raises(ValueError, match=f"argument, .*cluster_scope={flag}"):
+    runs.check([single])
 
 
 @pytest.mark.parametrize(
@@ -197,6 +316,7 @@ def test_rows_can_be_added_and_left_out():
     ("methods=lepl", "argument method must be one of"),
     ("method=lepl", "argument method must be one of"),
     ("grid=full", "argument grid must be one of"),
+    ("cluster_scope=class", "argument cluster_scope must be one of"),
     ("init=zeros", "argument init must be one of"),
     ("resnet92_rate=low", "no resnet92_rate 'low'"),
     ("colum=x", "unknown config argument 'colum'"),

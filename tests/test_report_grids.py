@@ -63,6 +63,29 @@ def test_grids_beside_what_was_chosen():
   assert found["Num. Subclasses"][2] == "5 (edge)"
 
 
+def test_clusters_of_both_classes_together_are_said_to_be():
+  total, said = {"scope": "global"}, "where it says in total of both together"
+  expected = {
+    "agglomerative": ({"num_clusters": 10}, "10", "of each class (A-17)."),
+    "kmeans": ({"num_clusters": 20} | total, "20 in total", said),
+    "tsne_kmeans": ({"num_clusters": 50} | total, "50 in total", said),
+    "lelp": ({"num_subclasses": 5}, "5", "Counted in each class (A-17)."),
+  }
+  results = results_of(
+    [(R56, method, of[0], (0.5,)) for method, of in expected.items()]
+  )
+  tables = dict(
+    zip(
+      [method.id for method in results.methods],
+      paper_grids.grid_tables(results),
+      strict=True,
+    )
+  )
+  for method, (_, ours, caption) in expected.items():
+    assert tables[method].rows[1].cells[2].text == ours
+    assert caption in tables[method].caption
+
+
 def test_shares_of_the_data_have_the_grid_of_the_whole():
   columns = (f"{R56}-transfer10", f"{R56}-merged2")
   runs = [(columns[0], "lelp", {"num_subclasses": 5}, (0.5,))]

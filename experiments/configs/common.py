@@ -6,6 +6,7 @@ the columns, the rows and the grid of each. It is plain data, nested like the
 config itself; a tuple in a row or a grid is an axis.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -47,6 +48,25 @@ def _parse(name: str, text: str, kind: type) -> Any:
     raise ValueError(
       f"config argument {name} must be {kind.__name__}, got {text!r}."
     ) from error
+
+
+def one_of(argument: str, value: str, known: Iterable[str]) -> str:
+  """Returns the value of an argument, if it can be.
+
+  Args:
+    argument: Its name.
+    value: Its value.
+    known: What it can be.
+
+  Raises:
+    ValueError: If it is none of these.
+  """
+  if value not in known:
+    raise ValueError(
+      f"config argument {argument} must be one of {sorted(known)}, got "
+      f"{value!r}."
+    )
+  return value
 
 
 def base_config() -> ConfigDict:
@@ -194,6 +214,9 @@ def base_config() -> ConfigDict:
   # column -> row -> overrides and axes of that row in that column, beside or
   # instead of its own.
   config.sweep.grids = ConfigDict()
+  # What the grids' numbers of clusters are of, as `clustering.scope`, which
+  # flags must not change then; empty for whatever that is.
+  config.sweep.cluster_scope = ""
   config.sweep.notes = ()
   return config
 

@@ -17,7 +17,6 @@ With `:smoke=True` it runs on made-up data in minutes.
 from ml_collections import ConfigDict
 
 from experiments.configs import paper_table
-from experiments.paper.columns import parse_column
 
 _COLUMN = "cifar100_bin-resnet92-resnet56"
 
@@ -31,15 +30,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """
   given = paper_table.parse(arg, grid="one", trials=1)
   name = given.column or _COLUMN
-  rows = paper_table.paper_rows(3)
-  if parse_column(name).dataset not in ("cifar10_bin", "cifar100_bin"):
-    del rows["oracle"]  # It learns fine labels, which only these have.
   config = paper_table.make_config(
     given,
     name="cost",
     title="What each method costs",
     columns={name: paper_table.column(name, given)},
-    rows=rows,
+    rows=paper_table.paper_rows(3),
     grid=paper_table.axes,
   )
   config.stack.max_cells = 1  # Each is measured on its own.

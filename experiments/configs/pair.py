@@ -11,12 +11,14 @@ paper does not pair take the recipe of their architecture.
 The cell has the paper's hyperparameters where they are legible. The sweep,
 `experiments.sweep` with the same config, is the method's grid of appendix H
 for this column where the paper has one, else the config's values;
-`methods=all` runs every method.
+`methods=all` runs every method, the oracle where there are fine labels.
 """
 
 from ml_collections import ConfigDict
 
+from experiments.configs import common
 from experiments.configs import paper_table
+from experiments.data.datasets import DATASETS
 from experiments.training.methods import METHODS
 
 
@@ -26,6 +28,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
   Args:
     arg: ``dataset=``, ``teacher=``, ``student=``, and what
       `experiments.configs.paper_table.parse` says, without ``column=``.
+
+  Raises:
+    ValueError: If an argument cannot be.
   """
   given = paper_table.parse(
     arg,
@@ -34,6 +39,15 @@ def get_config(arg: str | None = None) -> ConfigDict:
     student="resnet56",
     method="lelp",
   )
+  if given.column:
+    raise ValueError(
+      "config argument column is made of dataset, teacher and student: set "
+      f"these, got {given.column!r}."
+    )
+  common.one_of("dataset", given.dataset, DATASETS)
+  models = paper_table.models(given.dataset)
+  for role in ("teacher", "student"):
+    common.one_of(role, given[role], models)
   given.column = f"{given.dataset}-{given.teacher}-{given.student}"
   return paper_table.make_config(
     given,

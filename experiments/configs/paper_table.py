@@ -14,12 +14,14 @@ from ml_collections import ConfigDict
 
 from experiments.configs import common
 from experiments.configs import smoke
+from experiments.data.datasets import DATASETS
 from experiments.paper import grids
 from experiments.paper import recipes
 from experiments.paper import tables
 from experiments.paper.columns import parse_column
 from experiments.training import cells
 from experiments.training.methods import METHODS
+from experiments.training.methods.clusters import CLUSTERINGS
 
 Fields = Mapping[str, Any]
 Axes = Mapping[str, tuple[Any, ...]]
@@ -28,8 +30,10 @@ Axes = Mapping[str, tuple[Any, ...]]
 _WEIGHTS = "albert/albert-{}-v2"
 # Models that the paper does not train have the recipe of a relative.
 _RELATIVES = {"resnet20": "resnet56", "cnn": "mobilenet"}
-# Tables 13 and 14 count the clusters of both classes together (A-17).
+# Tables 13 and 14 count the clusters of both classes together, and Table 15
+# those of each (A-17); all three are of datasets with two classes.
 _COUNTED_IN_TOTAL = ("agglomerative", "kmeans")
+_NUM_CLASSES = 2
 
 
 def parse(arg: str | None, **more: Any) -> ConfigDict:
@@ -39,12 +43,15 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
   * ``method=``: one row, with the paper's hyperparameters where these are
     legible (A-38), for `experiments.main`; in a sweep, its grid.
   * ``methods=``: the rows of a sweep, joined by ``+``: ``paper`` for those of
-    the table, ``all`` for every method that there is, or names.
+    the table, ``all`` for every method that there is, or names. The oracle
+    is none of ``all`` where a column's dataset has no fine labels.
   * ``trial=``, ``trials=``: which one, and how many in a sweep; by default 3,
     in a smoke test 1.
   * ``grid=paper`` for every value that the paper tried (Tables 6 to 15),
     ``grid=chosen`` for what it chose, where that is legible, ``grid=one`` for
     one value of each axis.
+  * ``cluster_scope=per_class``, or ``global``: clusters are those of all
+    classes together, and so are their numbers in the paper's grids (A-17).
   * ``selection=heldout`` or ``test``, as the paper did (A-37).
   * ``init=pretrained`` or ``random`` for texts.
   * ``resnet92_rate=printed``, ``as_resnet56`` or ``usual`` (A-21).
@@ -68,6 +75,7 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
     "trial": 0,
     "trials": 0,
     "grid": "paper",
+    "cluster_scope": "per_class",
     "selection": "heldout",
     "init": "pretrained",
     "resnet92_rate": "printed",
@@ -77,12 +85,10 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
   given = common.parse_arg(arg, **(defaults | more))
   for name, options in (
     ("grid", ("paper", "chosen", "one")),
+    ("cluster_scope", ("per_class", "global")),
     ("init", ("pretrained", "random")),
   ):
-    if given[name] not in options:
-      raise ValueError(
-        f"config argument {name} must be one of {options}, got {given[name]!r}."
-      )
+    common.one_of(name, given[name], options)
   given.trials = given.trials or (1 if given.smoke else 3)
   return given
 
@@ -141,8 +147,22 @@ def make_config(
     The config of one cell where column and method are given, and the sweep.
 
   Raises:
-    ValueError: If there is no such column or row.
+    ValueError: If there is no such column or row, or the oracle is named where
+      there are no fine labels.
   """
+  chosen = [given.column] if given.column else []
+  for place in chosen:
+    common.one_of("column", place, columns)
+  known = {**{name: {} for name in METHODS}, **rows}
+  if given.cluster_scope == "global":
+    scope = {"clustering.scope": "global"}
+    known |= {name: {**known[name], **scope} for name in CLUSTERINGS}
+  asked = _rows(given, rows, known, [columns[c] for c in chosen or columns])
+
+  def axes_of(row: str, place: str, which: str, most: int) -> Axes:
+    values = _counted(grid(row, place, which), given.cluster_scope)
+    return smoke.axes(values, most) if given.smoke else values
+
   if given.smoke:
     title, notes = f"{smoke.TITLE}: {title}", (*notes, smoke.NOTE)
     columns = {k: smoke.column(fields) for k, fields in columns.items()}
@@ -150,47 +170,76 @@ def make_config(
   config.name, config.title = name, title
   config.selection, config.trial = given.selection, given.trial
   config.sweep.num_trials, config.sweep.notes = given.trials, tuple(notes)
-  chosen = [_known("column", given.column, columns)] if given.column else []
-  known = {**{name: {} for name in METHODS}, **rows}
-  asked = [_known("method", name, known) for name in _rows(given, rows)]
+  config.sweep.cluster_scope = given.cluster_scope
   for row in asked:
     config.sweep.methods[row] = nested(known[row])
   for place in chosen or columns:
     config.sweep.columns[place] = nested({} if chosen else columns[place])
     config.sweep.grids[place] = ConfigDict()
     for row in asked:
-      values = grid(row, place, given.grid)
-      if given.smoke:
-        values = smoke.axes(values, smoke_values)
-      if values:
+      if values := axes_of(row, place, given.grid, smoke_values):
         config.sweep.grids[place][row] = nested(values)
   if chosen:  # In the config itself, so that flags can change it.
     (config.column,) = chosen
     cells.override(config, columns[config.column])
   if given.method:
-    row = config.row = _known("method", given.method, known)
+    row = config.row = given.method
     cells.override(config, {"method": row, **known[row]})
   if given.method and chosen:
-    values = grid(given.method, config.column, "one")
-    if given.smoke:
-      values = smoke.axes(values, 1)
+    values = axes_of(row, config.column, "one", 1)
     cells.override(config, {name: v[0] for name, v in values.items()})
   return config
 
 
-def _rows(given: ConfigDict, rows: Iterable[str]) -> list[str]:
-  """Names of the rows that are asked for, by default the table's."""
-  names = (given.methods or given.method or "paper").split("+")
+def _rows(
+  given: ConfigDict,
+  rows: Iterable[str],
+  known: Iterable[str],
+  columns: Iterable[Fields],
+) -> list[str]:
+  """Names of the rows that are asked for, by default the table's.
+
+  The oracle learns fine labels: where a column has none, no group of rows has
+  it, and a ValueError is raised if it is named.
+  """
   groups = {"paper": rows, "all": METHODS}
-  return [row for name in names for row in groups.get(name, [name])]
+  names = (given.methods or given.method or "paper").split("+")
+  asked = [row for name in names for row in groups.get(name, [name])]
+  coarse = [
+    fields["data.dataset"]
+    for fields in columns
+    if not fields.get("data.merge_classes")
+    and DATASETS[fields["data.dataset"]].task.fine_to_class is None
+  ]
+  named = [name for name in names if name not in groups]
+  for name in (*named, *filter(None, [given.method])):
+    if common.one_of("method", name, known) == "oracle" and coarse:
+      raise ValueError(
+        "config argument method names 'oracle', which learns fine labels, and "
+        f"dataset {coarse[0]!r} has none: leave it out."
+      )
+  return [row for row in asked if row != "oracle" or not coarse]
 
 
-def _known(what: str, name: str, known: Iterable[str]) -> str:
-  if name not in known:
-    raise ValueError(
-      f"config argument {what} must be one of {sorted(known)}, got {name!r}."
-    )
-  return name
+def _counted(values: Axes, cluster_scope: str) -> Axes:
+  """A grid of clusters of each class, in the numbers that the scope counts."""
+  name = "clustering.num_clusters"
+  if cluster_scope == "per_class" or name not in values:
+    return values
+  return {**values, name: tuple(_NUM_CLASSES * n for n in values[name])}
+
+
+def models(dataset: str) -> list[str]:
+  """Returns the models that there is a recipe of for a dataset.
+
+  Args:
+    dataset: One of the paper's.
+
+  Raises:
+    ValueError: If it is not.
+  """
+  own = recipes.models(dataset)
+  return [*own, *(name for name, of in _RELATIVES.items() if of in own)]
 
 
 def column(name: str, given: ConfigDict) -> dict[str, Any]:
@@ -256,6 +305,8 @@ def _training(
 def axes(method: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
   """Returns the paper's grid of a method, nothing where it has none.
 
+  Numbers of clusters are those of each class.
+
   Args:
     method: Name of the method.
     column: Id of a column; its dataset decides.
@@ -277,7 +328,7 @@ def axes(method: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
       candidates = choice.candidates or values
       values = (candidates[len(candidates) // 2],)
     if method in _COUNTED_IN_TOTAL:
-      values = tuple(int(n) // 2 for n in values)
+      values = tuple(int(n) // _NUM_CLASSES for n in values)
     found[name] = tuple(values)
   return found
 

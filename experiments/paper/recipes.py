@@ -52,6 +52,22 @@ def recipe(
   return _with_tuples(fields)
 
 
+def models(dataset: str) -> tuple[str, ...]:
+  """Returns the models that the paper trains on images or on texts.
+
+  Args:
+    dataset: One of the paper's, whose kind decides.
+
+  Raises:
+    ValueError: If it is not.
+
+  Examples:
+    >>> models("cifar10")
+    ('resnet92', 'resnet56', 'mobilenet', 'mobilenet_wd2')
+  """
+  return tuple(_kind(dataset)["models"])
+
+
 def pretraining(dataset: str) -> dict[str, Any]:
   """Returns how FitNet and CRD pre-train their projection (A-24).
 

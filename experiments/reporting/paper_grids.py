@@ -23,12 +23,14 @@ _CAPTION = (
 )
 _BORROWED = "A-31: of the same pair on all data; here the paper lists none."
 _COUNTED = {
-  "per_class": " Counted in each class (A-17).",
+  "per_class": " Counted in each class{ours} (A-17).",
   "in_total": (
     " The paper counts the clusters of both classes together, ours are those of"
-    " each class (A-17)."
+    " each class{ours} (A-17)."
   ),
 }
+_IN_TOTAL = " in total"
+_OURS = ", where it says in total of both together"
 
 
 def grid_tables(results: Results) -> tuple[Table, ...]:
@@ -77,13 +79,15 @@ def _grid_table(
         ),
       )
       rows.append(Row(grid.axes[field], cells, name, detail=True))
+  said = any(_IN_TOTAL in cell.text for row in rows for cell in row.cells)
+  counted = _COUNTED.get(grid.counted, "").format(ours=_OURS if said else "")
   where = {"heldout": "held-out", "test": "TEST"}[results.selection]
   number = f"Table {grid.number} of the paper" if grid.number else "The paper"
   return Table(
     title=f"{number}: {grid.title}",
     header=HEADER,
     rows=tuple(rows),
-    caption=_CAPTION.format(where=where) + _COUNTED.get(grid.counted, ""),
+    caption=_CAPTION.format(where=where) + counted,
     footnotes=tuple(footnotes),
   )
 
@@ -139,4 +143,7 @@ def _ours(
     if (cell.column, cell.method) == (column, method)
   }
   edge = len(tried) > 2 and value in (min(tried), max(tried))
-  return f"{short(value)} (edge)" if edge else short(value)
+  # Of the config's argument cluster_scope.
+  in_total = summary.hyperparameters.get("scope") == "global"
+  text = short(value) + _IN_TOTAL * (in_total and last == "num_clusters")
+  return f"{text} (edge)" if edge else text

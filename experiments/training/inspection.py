@@ -18,13 +18,11 @@ from experiments.training import jobs
 from experiments.training import loop
 from experiments.training import passes
 from experiments.training import teacher as teacher_lib
-from experiments.training.methods.clusters import HARD
-from experiments.training.methods.clusters import SOFT
+from experiments.training.methods.clusters import CLUSTERINGS
 from lelp_jax.models import Outputs
 
-_CLUSTERINGS = (*HARD, *SOFT)
 # Methods that split classes by what the teacher computes.
-METHODS = ("lelp", "subclass", *_CLUSTERINGS)
+METHODS = ("lelp", "subclass", *CLUSTERINGS)
 SPLITS = ("train", "validation", "test")
 
 
@@ -42,7 +40,7 @@ def check(config: ConfigDict, split: str) -> None:
       f"method {config.method!r} has no subclasses to look at; these have: "
       f"{', '.join(METHODS)}."
     )
-  if config.method in _CLUSTERINGS and split != "train":
+  if config.method in CLUSTERINGS and split != "train":
     raise ValueError(
       f"method {config.method!r} has clusters of the students' training "
       f"examples alone, none of the split {split!r}."
@@ -95,7 +93,7 @@ def subclasses(
   _check_same(job, result)
   targets = job.shared_targets | {k: v[0] for k, v in job.targets.items()}
   where = np.asarray(targets["where"])
-  if config.method in _CLUSTERINGS:
+  if config.method in CLUSTERINGS:
     found = _clusters(targets, train["labels"])
     return Subclasses("cluster", train, where, found)
   examples = {name: getattr(splits, name) for name in SPLITS}[split]

@@ -33,11 +33,12 @@ from experiments.training.recipe import model_fns
 from experiments.training.recipe import resolved
 from experiments.training.starting import check_head
 from experiments.training.starting import starting_weights
-from lelp_jax.models import Head
 from lelp_jax.train_step import TrainState
 
 # Larger training sets stay on the host.
 _MOST_ON_DEVICE = 2**30
+# Of outputs that do not exist; finite, for arithmetic that dislikes infinity.
+_NO_LOGIT = -1e9
 
 
 def make_job(
@@ -241,6 +242,10 @@ def results(
 def students(job: loop.Job, states: TrainState) -> Iterator[tuple[Any, Any]]:
   """Takes the students out of a stack, each at its own S.
 
+  Outputs that do not exist, as clusters that a class has no examples of, get a
+  constant logit without weight in a softmax: whoever sums a class's outputs
+  need not know of them. (A head without a bias keeps them.)
+
   Args:
     job: The stack.
     states: Its states.
@@ -254,16 +259,25 @@ def students(job: loop.Job, states: TrainState) -> Iterator[tuple[Any, Any]]:
   )
   classes, most = job.spec.num_classes, job.spec.num_subclasses
   model = model_fns(job.spec.recipe, classes * most)
+  where = (job.shared_targets | job.targets).get("where", True)
+  where = np.broadcast_to(where, (job.spec.num_cells, classes, most))
   for cell, size in enumerate(job.sizes):
     params, model_state = jax.tree.map(operator.itemgetter(cell), stacked)
-    if size < most:
-      kernel, bias = model.head(params)
-      kernel = kernel.reshape(-1, classes, most)[..., :size]
-      if bias is not None:
-        bias = bias.reshape(classes, most)[:, :size].ravel()
-      head = Head(kernel.reshape(len(kernel), -1), bias)
-      params = model.with_head(params, head)
+    own = where[cell, :, :size]
+    if size < most or not own.all():
+      params = model.with_head(params, _own_head(model.head(params), own))
     yield params, model_state
+
+
+def _own_head(head: Any, where: np.ndarray) -> Any:
+  """A head cut to its own S, with `_NO_LOGIT` where nothing exists, [C, S]."""
+  (kernel, bias), (classes, size) = head, where.shape
+  kernel = kernel.reshape(len(kernel), classes, -1)[..., :size]
+  if bias is not None:
+    kernel = np.where(where, kernel, 0)
+    bias = bias.reshape(classes, -1)[:, :size]
+    bias = np.where(where, bias, _NO_LOGIT).ravel()
+  return head._replace(kernel=kernel.reshape(len(kernel), -1), bias=bias)
 
 
 def _spec_fields(spec: Spec) -> dict[str, Any]:

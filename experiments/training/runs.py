@@ -34,6 +34,7 @@ from experiments.training import sweeping
 from experiments.training import teacher as teacher_lib
 from experiments.training import watch
 from experiments.training.fitting import check_subspace
+from experiments.training.methods import clusters
 from experiments.training.methods import hyperparameter_arrays
 from experiments.training.methods import METHODS
 from experiments.training.watch import Wanted
@@ -127,6 +128,7 @@ def check(configs: Sequence[ConfigDict]) -> None:
         f"unknown method {config.method!r}; there are {sorted(METHODS)}."
       )
     checks.check_roles(config)
+    clusters.check_scope(config)
     hyperparameter_arrays(config)
     check_subspace(config.subspace)
     watch.check(config)

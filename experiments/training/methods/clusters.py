@@ -157,3 +157,19 @@ HARD = {name: _make(title, name, "hard") for name, title in _TITLES.items()}
 SOFT = {
   f"{name}_soft": _make(title, name, "soft") for name, title in _TITLES.items()
 }
+CLUSTERINGS = (*HARD, *SOFT)
+
+
+def check_scope(config: ConfigDict) -> None:
+  """Raises ValueError if a sweep's numbers of clusters are of another scope.
+
+  Args:
+    config: The cell's config.
+  """
+  counted, scope = config.sweep.cluster_scope, config.clustering.scope
+  if config.method in CLUSTERINGS and counted not in ("", scope):
+    raise ValueError(
+      f"config.clustering.scope={scope!r}, and this config's numbers of "
+      f"clusters are {counted!r} ones: instead of the field set the config "
+      f"argument, --config=FILE.py:cluster_scope={scope}."
+    )
