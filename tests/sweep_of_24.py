@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 import lelp_jax
 from experiments.data.types import Splits
 from experiments.data.types import Task
+from experiments.training import finished
 from experiments.training import fitting
 from experiments.training import jobs
 from experiments.training import loop
@@ -131,14 +132,14 @@ def largest_errors(num_steps: int) -> tuple[float, float, float]:
   stack = make(cells, data, taught)
   assert (stack.spec.num_cells, stack.spec.num_subclasses) == (24, 10)
   start = stack.program.init(stack.trials, sizes=stack.sizes)
-  origin = vector(next(jobs.students(stack, start))[0])
+  origin = vector(next(finished.students(stack, start))[0])
   states, metrics = trained(stack)
   errors, losses, moved = [], [], 0.0
-  for cell, student in enumerate(jobs.students(stack, states)):
+  for cell, student in enumerate(finished.students(stack, states)):
     single = make([cells[cell]], data, taught)
     own_states, own_metrics = trained(single)
     found = vector(student[0])
-    expected = vector(next(jobs.students(single, own_states))[0])
+    expected = vector(next(finished.students(single, own_states))[0])
     errors.append(_relative(found, expected))
     losses.append(_relative(metrics["loss"][cell], own_metrics["loss"][0]))
     moved = moved or _relative(found, origin)

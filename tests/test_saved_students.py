@@ -13,7 +13,7 @@ from experiments.data import loading
 from experiments.runtime import mesh
 from experiments.runtime.metric_writer import read_json
 from experiments.runtime.students import load_student
-from experiments.training import jobs
+from experiments.training import finished
 from experiments.training import recipe
 from experiments.training import runs
 from tests import tiny
@@ -96,7 +96,7 @@ def test_padding_goes_and_what_does_not_exist_is_out_of_the_way():
   )
   stacked = jax.tree.map(lambda x: jnp.stack([x, x]), params)
   states: Any = types.SimpleNamespace(params=stacked, model_state={})
-  (cut, _), (whole, _) = jobs.students(job, states)
+  (cut, _), (whole, _) = finished.students(job, states)
   jax.tree.map(np.testing.assert_array_equal, whole, params)
   kernel, bias = cut["head"]["kernel"], cut["head"]["bias"]
   assert kernel.dtype == bias.dtype == np.float32

@@ -18,7 +18,7 @@ from experiments.runtime.metric_writer import read_json
 from experiments.runtime.metric_writer import read_metrics
 from experiments.runtime.students import load_student
 from experiments.training import cells
-from experiments.training import jobs
+from experiments.training import finished
 from experiments.training import loop
 from experiments.training import program
 from experiments.training import runs
@@ -104,7 +104,7 @@ def test_stacked_cells_equal_single_runs(teacher, mode):
     config.stack.cells = mode
   stack = make_job(configs, teacher)
   states, metrics = chunk(stack)
-  students = jobs.students(stack, states)
+  students = finished.students(stack, states)
   for cell, (config, student) in enumerate(zip(configs, students, strict=True)):
     single = make_job([config], teacher)
     own_states, own_metrics = chunk(single)
@@ -112,7 +112,7 @@ def test_stacked_cells_equal_single_runs(teacher, mode):
       metrics["loss"][cell], own_metrics["loss"][0], rtol=1e-5
     )
     got = vector(student[0])
-    expected = vector(next(jobs.students(single, own_states))[0])
+    expected = vector(next(finished.students(single, own_states))[0])
     error = np.linalg.norm(got - expected)
     assert error <= 1e-5 * np.linalg.norm(expected)
 

@@ -24,6 +24,7 @@ from experiments.runtime.interrupts import stop_if_asked
 from experiments.training import cached_examples
 from experiments.training import cells
 from experiments.training import checks
+from experiments.training import finished
 from experiments.training import jobs
 from experiments.training import loop
 from experiments.training import passes
@@ -249,18 +250,18 @@ def _run_stack(
   shared = {"teacher": teacher.summary} | _times(
     stack, teacher, trained, start=start, prepared=prepared
   )
-  finished = zip(
+  parts = zip(
     folders,
     done,
     stack.configs,
     job.sizes,
-    jobs.students(job, trained.states),
-    jobs.results(job, trained, splits),
+    finished.students(job, trained.states),
+    finished.results(job, trained, splits),
     strict=True,
   )
   written = [
     (folder, student, _identity(config, size) | result | shared)
-    for folder, kept, config, size, student, result in finished
+    for folder, kept, config, size, student, result in parts
     if not kept
   ]
   processes.from_main(lambda: _end(written, states))

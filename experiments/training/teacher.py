@@ -23,6 +23,7 @@ from experiments.runtime import processes
 from experiments.runtime import storage
 from experiments.runtime.interrupts import Interrupts
 from experiments.training import cells
+from experiments.training import finished
 from experiments.training import jobs
 from experiments.training import loop
 from experiments.training.cached_outputs import CachedOutputs
@@ -202,7 +203,7 @@ def _train(
     folder / "parameters",
     {"params": states.params, "model_state": states.model_state},
   )
-  result = jobs.results(job, trained, splits)[0]
+  result = finished.results(job, trained, splits)[0]
   result["origin"] = {
     "data": splits.digest,
     "pretrained weights": job.fingerprint["pretrained"],
