@@ -86,7 +86,7 @@ class Method:
     learned: ``(config.loss as plain data, sizes, key) -> (loss_params,
       loss_state)``: what is trained, and carried along, beside the student.
     pretraining: The method that makes the ``loss_params`` this one starts
-      from, or None.
+      from, or None: "METHOD_pretraining", by which reports find its cost.
     details: ``(config, teacher statistics) -> dict`` of plain data on the
       targets, for the result.
     remark: ``(config, task) -> text`` on what the method comes down to here,
