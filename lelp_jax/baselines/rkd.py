@@ -182,4 +182,6 @@ def _map_vertices(
   strided = tuple(
     jnp.moveaxis(x.reshape(batch // chunks, chunks, -1), 1, 0) for x in both
   )
-  return jax.lax.map(jax.checkpoint(function), strided)
+  if chunks > 1:  # What fits at once is kept for the gradient.
+    function = jax.checkpoint(function)
+  return jax.lax.map(function, strided)
