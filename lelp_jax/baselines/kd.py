@@ -38,6 +38,7 @@ def kd_loss(
       positive.
 
   Examples:
+    >>> import jax.numpy as jnp
     >>> student, teacher = jnp.array([0., 0.]), jnp.array([2., 0.])
     >>> round(float(kd_loss(student, teacher, temperature=2.)), 4)
     0.4438
