@@ -344,6 +344,7 @@ def test_the_command_prints_a_plan_of_the_largest_stack(monkeypatch, capsys):
   assert len(asked) == 3  # Names are read before anything is compiled.
 
 
+@pytest.mark.slow  # A minute: it makes the sweep of every config.
 def test_every_config_has_a_row(monkeypatch):
   def compiled(request):
     if request.configs[0].name == "own":
