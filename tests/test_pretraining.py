@@ -1,5 +1,7 @@
 """Pre-training of projections: once for all that may share it (A-24)."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -51,6 +53,16 @@ def test_what_was_trained_is_what_cells_start_from(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, first, again)
   config.pretraining.num_steps = 0
   assert learned() is None
+
+
+def test_a_teacher_trained_again_has_its_own(tmp_path):
+  config = _config("fitnet")
+  splits = runs.load_splits(config)
+  teacher = teacher_lib.load_or_train(config, splits, tmp_path / "teachers")
+  other = jax.tree.map(lambda x: x + 0.1, teacher.params)
+  for found in (teacher, dataclasses.replace(teacher, params=other)):
+    pretraining.load_or_train(config, splits, found, tmp_path, Interrupts())
+  assert len(list(tmp_path.glob("*/parameters"))) == 2
 
 
 @pytest.mark.parametrize("method", ["fitnet", "kmeans"])
