@@ -27,8 +27,8 @@ from benchmarks import timing
 from experiments.data import augment
 from experiments.data import batches
 from experiments.data import feed
-from experiments.data.types import Ragged
-from experiments.runtime import mesh as mesh_lib
+from experiments.data.dataset import Ragged
+from experiments.distributed import mesh as mesh_lib
 from lelp_jax.models import MODELS
 
 _BATCH = 128

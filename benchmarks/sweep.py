@@ -27,10 +27,10 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from benchmarks import timing
-from experiments.configs import common
+from experiments import cells
+from experiments.configs import base
 from experiments.configs import quickstart
-from experiments.runtime.interrupts import interrupts
-from experiments.training import cells
+from experiments.distributed.signals import interrupts
 from experiments.training import jobs
 from experiments.training import loop
 from experiments.training import runs
@@ -43,7 +43,7 @@ _TARGETS = {"warm": 0.5, "commands": 0.25}
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the sweep of 24 cells, or with ``cell=`` one of them."""
-  given = common.parse_arg(arg, cell=-1)
+  given = base.parse_arg(arg, cell=-1)
   config = quickstart.get_config()
   config.student.options.features = (128,)
   config.student.num_steps, config.student.steps_per_chunk = _STEPS, 250

@@ -13,10 +13,10 @@ bfloat16 a GPU of 24 GB holds it.
 
 from absl import flags
 
-from experiments import commands
+from experiments import cli
 from experiments.data import sentence_t5
 from experiments.data.embeddings_writer import write_embeddings
-from experiments.runtime.interrupts import interrupts
+from experiments.distributed.signals import interrupts
 
 _TEXTS = flags.DEFINE_string(
   "texts", None, "A prepared dataset or a table of texts.", required=True
@@ -57,15 +57,15 @@ _STORED_DTYPE = flags.DEFINE_enum(
 _DEVICE = flags.DEFINE_string(
   "device", None, 'Such as "cuda" or "cpu"; by default the best there is.'
 )
-flags.adopt_module_key_flags(commands)
+flags.adopt_module_key_flags(cli)
 
 
 def main(argv: list[str]) -> None:
   """Embeds the texts that the flags name."""
-  commands.no_arguments(argv)
-  with commands.reported():
+  cli.no_arguments(argv)
+  with cli.reported():
     corpus = sentence_t5.read_corpus(
-      commands.folder(_TEXTS.value), _TEXT_COLUMN.value, _ID_COLUMN.value
+      cli.folder(_TEXTS.value), _TEXT_COLUMN.value, _ID_COLUMN.value
     )
     encoder = sentence_t5.sentence_transformer(
       _MODEL.value,
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> None:
       dtype=_DTYPE.value,
       device=_DEVICE.value,
     )
-    output = commands.folder(_OUTPUT.value)
+    output = cli.folder(_OUTPUT.value)
     with interrupts() as signals:
       write_embeddings(
         output, corpus, encoder, dtype=_STORED_DTYPE.value, signals=signals
@@ -85,4 +85,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  commands.run(main)
+  cli.run(main)

@@ -12,10 +12,10 @@ config's sweep.
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import commands
+from experiments import cli
+from experiments.io import json_files
 from experiments.planning import blank
 from experiments.planning import scaling
-from experiments.runtime import metric_writer
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
@@ -47,8 +47,8 @@ _JSON = flags.DEFINE_string("json", None, "File for the same as data.")
 
 def main(argv: list[str]) -> None:
   """Prints a plan for each topology."""
-  commands.no_arguments(argv)
-  with commands.reported():
+  cli.no_arguments(argv)
+  with cli.reported():
     names = [*filter(None, [_TOPOLOGY.value]), *_TOPOLOGIES.value]
     if not names:
       raise ValueError("give --topology=v4:2x2x1, or --topologies=A,B.")
@@ -64,8 +64,8 @@ def main(argv: list[str]) -> None:
     else:
       plans = scaling.scaled(_CONFIG.value, names, _CELLS.value, assumed)
     if _JSON.value:
-      metric_writer.write_json(_JSON.value, plans)
+      json_files.write_json(_JSON.value, plans)
 
 
 if __name__ == "__main__":
-  commands.run(main)
+  cli.run(main)

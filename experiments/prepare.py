@@ -9,7 +9,7 @@ Started again it continues where it was interrupted; what is prepared is kept.
 
 from absl import flags
 
-from experiments import commands
+from experiments import cli
 from experiments.data import preparation
 from experiments.data.datasets import DATASETS
 from experiments.data.summary import summary
@@ -63,8 +63,8 @@ _OPTIONS = {
 
 def main(argv: list[str]) -> None:
   """Prepares the dataset that the flags describe."""
-  commands.no_arguments(argv)
-  with commands.reported():
+  cli.no_arguments(argv)
+  with cli.reported():
     tokenization = None
     if _TOKENIZER.value is not None:
       tokenizer = load_tokenizer(_TOKENIZER.value)
@@ -85,4 +85,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  commands.run(main)
+  cli.run(main)

@@ -22,7 +22,8 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import commands
+from experiments import cli
+from experiments.io import json_files
 from experiments.reporting import files
 from experiments.reporting import layout
 from experiments.reporting import results as results_lib
@@ -41,10 +42,9 @@ from experiments.reporting.workdirs import has_results
 from experiments.reporting.workdirs import parse_paths
 from experiments.reporting.workdirs import prefixes
 from experiments.reporting.workdirs import seen_from
-from experiments.runtime import metric_writer
 from experiments.training import runs
 
-_WORKDIR = commands.workdir_flag(
+_WORKDIR = cli.workdir_flag(
   "Folder of results, a folder of such, or several with commas between them."
 )
 _OUTPUT = flags.DEFINE_string(
@@ -56,7 +56,7 @@ _OUTPUT = flags.DEFINE_string(
 _FORMATS = flags.DEFINE_list(
   "formats", list(files.FORMATS), "Which of these to write."
 )
-flags.adopt_module_key_flags(commands)  # So that --help shows them.
+flags.adopt_module_key_flags(cli)  # So that --help shows them.
 # The students of the paper's Figure 4, and how many test examples of it: t-SNE
 # takes time that grows with their square.
 _PICTURED = ("vanilla", "lelp", "oracle")
@@ -70,10 +70,10 @@ _NOT_MAPPED = (
 
 def main(argv: list[str]) -> None:
   """Reports the workdirs."""
-  commands.no_arguments(argv)
-  with commands.reported():
+  cli.no_arguments(argv)
+  with cli.reported():
     paths = parse_paths(str(_WORKDIR.value))
-    report(paths, _FORMATS.value, commands.folder(_OUTPUT.value))
+    report(paths, _FORMATS.value, cli.folder(_OUTPUT.value))
 
 
 def report(
@@ -168,7 +168,7 @@ def _draw_embeddings(sweep: sections.Sweep) -> list[Picture]:
   workdir = sweep.base / results.folder
   panels, splits = [], None
   for title, cell in found:
-    config = ConfigDict(metric_writer.read_json(sweep.base / cell.config))
+    config = ConfigDict(json_files.read_json(sweep.base / cell.config))
     splits = runs.load_splits(config, workdir)
     rows = _some_rows(len(splits.test["labels"]))
     embeddings = runs.student_embeddings(config, workdir, rows)
@@ -200,4 +200,4 @@ def _some_rows(size: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-  commands.run(main)
+  cli.run(main)

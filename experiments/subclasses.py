@@ -14,8 +14,9 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import commands
-from experiments.data import loading
+from experiments import cli
+from experiments.data import load
+from experiments.io import json_files
 from experiments.reporting import comparisons
 from experiments.reporting import results as results_lib
 from experiments.reporting import statistics
@@ -24,12 +25,11 @@ from experiments.reporting.records import METHOD_TITLES
 from experiments.reporting.subclass_pages import INDEX
 from experiments.reporting.subclass_pages import subclass_pages
 from experiments.reporting.subclass_pages import Subject
-from experiments.runtime import metric_writer
 from experiments.training import inspection
 from experiments.training import runs
 
-_WORKDIR = commands.workdir_flag()
-_TEACHERS = commands.teachers_flag()
+_WORKDIR = cli.workdir_flag()
+_TEACHERS = cli.teachers_flag()
 _CELL = flags.DEFINE_string(
   "cell",
   None,
@@ -42,18 +42,18 @@ _EXAMPLES = flags.DEFINE_integer(
 _SPLIT = flags.DEFINE_enum(
   "split", "train", inspection.SPLITS, "Which examples are shown."
 )
-flags.adopt_module_key_flags(commands)  # So that --help shows them.
+flags.adopt_module_key_flags(cli)  # So that --help shows them.
 
 
 def main(argv: list[str]) -> None:
   """Writes the pages of a cell."""
-  commands.no_arguments(argv)
-  with commands.reported():
-    workdir = commands.folder(_WORKDIR.value)
+  cli.no_arguments(argv)
+  with cli.reported():
+    workdir = cli.folder(_WORKDIR.value)
     index = write_pages(
       workdir,
       find_cell(workdir, _CELL.value),
-      teachers=commands.folder(_TEACHERS.value),
+      teachers=cli.folder(_TEACHERS.value),
       split=_SPLIT.value,
       num_shown=_EXAMPLES.value,
     )
@@ -111,7 +111,7 @@ def _chosen(workdir: pathlib.Path) -> pathlib.Path:
 
 
 def _config(folder: pathlib.Path) -> ConfigDict:
-  return ConfigDict(metric_writer.read_json(folder / "config.json"))
+  return ConfigDict(json_files.read_json(folder / "config.json"))
 
 
 def write_pages(
@@ -140,7 +140,7 @@ def write_pages(
   """
   config, result = (
     _config(folder),
-    metric_writer.read_json(folder / "result.json"),
+    json_files.read_json(folder / "result.json"),
   )
   inspection.check(config, split)
   splits = runs.load_splits(config, workdir)
@@ -158,7 +158,7 @@ def write_pages(
     facts=_facts(config, result, split, len(found.examples["labels"])),
     task=splits.task,
     subclasses=found,
-    text_of=loading.text_of(config.data.to_dict(), workdir),
+    text_of=load.text_of(config.data.to_dict(), workdir),
     num_shown=num_shown,
   )
   pages = subclass_pages(subject)
@@ -193,4 +193,4 @@ def _facts(
 
 
 if __name__ == "__main__":
-  commands.run(main)
+  cli.run(main)

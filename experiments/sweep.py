@@ -13,23 +13,23 @@ import pathlib
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import commands
-from experiments.data.types import Splits
+from experiments import cells
+from experiments import cli
+from experiments.data.dataset import Splits
+from experiments.distributed import processes
+from experiments.io import json_files
 from experiments.planning import blank
-from experiments.runtime import metric_writer
-from experiments.runtime import processes
 from experiments.training import cached_examples
-from experiments.training import cells
 from experiments.training import dry_run
 from experiments.training import runs
 from experiments.training import sweeping
 from experiments.training import table
 
-_CONFIG = commands.config_flag()
-_WORKDIR = commands.workdir_flag()
-_TEACHERS = commands.teachers_flag()
-_CHECKPOINTS = commands.checkpoints_flag()
-_CONNECT = commands.processes_flags()
+_CONFIG = cli.config_flag()
+_WORKDIR = cli.workdir_flag()
+_TEACHERS = cli.teachers_flag()
+_CHECKPOINTS = cli.checkpoints_flag()
+_CONNECT = cli.processes_flags()
 _ONLY = flags.DEFINE_list(
   "only",
   [],
@@ -45,17 +45,17 @@ _SHARD = flags.DEFINE_string(
 _DRY_RUN = flags.DEFINE_bool(
   "dry_run", False, "Lists the stacks and what they cost, and trains nothing."
 )
-flags.adopt_module_key_flags(commands)  # So that --help shows them.
+flags.adopt_module_key_flags(cli)  # So that --help shows them.
 
 
 def main(argv: list[str]) -> None:
   """Trains the sweep that the config describes."""
-  commands.no_arguments(argv)
-  with commands.reported(_CONNECT):
-    workdir = commands.folder(_WORKDIR.value)
-    teachers = commands.folder(_TEACHERS.value)
-    states = commands.checkpoint_folder(_CHECKPOINTS.value)
-    configs = list(cells.expand(_CONFIG.value, commands.set_fields(_CONFIG)))
+  cli.no_arguments(argv)
+  with cli.reported(_CONNECT):
+    workdir = cli.folder(_WORKDIR.value)
+    teachers = cli.folder(_TEACHERS.value)
+    states = cli.checkpoint_folder(_CHECKPOINTS.value)
+    configs = list(cells.expand(_CONFIG.value, cli.set_fields(_CONFIG)))
     runs.check(configs)
     said = table.remarks(configs, lambda config: _splits(config, workdir).task)
     description = table.describe(_CONFIG.value, configs, said)
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> None:
         print(text)
       return
     processes.from_main(
-      lambda: metric_writer.write_json(workdir / "sweep.json", description)
+      lambda: json_files.write_json(workdir / "sweep.json", description)
     )
     if processes.is_main_process():
       print(table.announcement(description, len(configs), workdir), flush=True)
@@ -96,4 +96,4 @@ def _splits(config: ConfigDict, workdir: pathlib.Path) -> Splits:
 
 
 if __name__ == "__main__":
-  commands.run(main)
+  cli.run(main)

@@ -7,11 +7,11 @@ import re
 
 import pytest
 
-from experiments.configs import common
+from experiments import cells
+from experiments.configs import base
 from experiments.configs import paper_table
 from experiments.data.datasets import DATASETS
 from experiments.paper import tables
-from experiments.training import cells
 from lelp_jax.models import Mlp
 from lelp_jax.models.albert_config import albert_config
 from lelp_jax.models.albert_config import AlbertConfig
@@ -52,7 +52,7 @@ def default_of(name):
   """What a switch is unless it is set, as text."""
   kind, _, rest = name.replace("config.", "config ", 1).partition(" ")
   if kind == "config":
-    return str(cells.flatten(common.base_config())[rest])
+    return str(cells.flatten(base.base_config())[rest])
   if kind == "argument":
     return str(paper_table.parse(None)[rest])
   if kind == "prepare":
@@ -77,7 +77,7 @@ def test_switches_exist_and_have_their_defaults(row):
 
 
 def test_config_fields_that_pages_name_exist():
-  fields = cells.flatten(common.base_config())
+  fields = cells.flatten(base.base_config())
   sections = {name.rpartition(".")[0] for name in fields}
   known = {*fields, *sections, "student.options"}
   found = re.findall(r"config\.([a-z_]+(?:\.[a-z_]+)*)", PAGE + README)

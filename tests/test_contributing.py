@@ -6,11 +6,11 @@ import re
 import subprocess
 import sys
 
-from experiments.runtime.metric_writer import read_json
+from experiments.io.json_files import read_json
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _CONFIG = """
-from tests import tiny
+from tests.experiments import tiny
 
 def get_config(arg=""):
   config = tiny.config("standard")

@@ -34,7 +34,7 @@ def test_the_scripts_of_the_pods_page_parse():
 
 def test_the_flags_of_the_pods_page_exist():
   # Importing two commands would define their flags twice.
-  source = (DOCS.parent / "experiments" / "commands.py").read_text()
+  source = (DOCS.parent / "experiments" / "cli.py").read_text()
   known = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source))
   commands = [
     line.strip(" \\")

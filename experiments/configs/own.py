@@ -24,7 +24,7 @@ A teacher that you have fine-tuned already is taken as it is with
 
 from ml_collections import ConfigDict
 
-from experiments.configs import common
+from experiments.configs import base
 
 _WEIGHTS = "albert/albert-{}-v2"
 
@@ -35,12 +35,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
   Args:
     arg: ``kind=text`` or ``kind=images``; ``method=``, ``trial=``.
   """
-  given = common.parse_arg(arg, kind="text", method="lelp", trial=0)
+  given = base.parse_arg(arg, kind="text", method="lelp", trial=0)
   if given.kind not in ("text", "images"):
     raise ValueError(
       f'config argument kind must be "text" or "images", got {given.kind!r}.'
     )
-  config = common.base_config()
+  config = base.base_config()
   config.name = config.column = config.data.dataset = "own"
   config.title = "Your own data"
   config.method = given.method

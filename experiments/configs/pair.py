@@ -16,10 +16,10 @@ for this column where the paper has one, else the config's values;
 
 from ml_collections import ConfigDict
 
-from experiments.configs import common
+from experiments.configs import base
 from experiments.configs import paper_table
 from experiments.data.datasets import DATASETS
-from experiments.training.methods import METHODS
+from experiments.methods import METHODS
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -44,10 +44,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
       "config argument column is made of dataset, teacher and student: set "
       f"these, got {given.column!r}."
     )
-  common.one_of("dataset", given.dataset, DATASETS)
+  base.one_of("dataset", given.dataset, DATASETS)
   models = paper_table.models(given.dataset)
   for role in ("teacher", "student"):
-    common.one_of(role, given[role], models)
+    base.one_of(role, given[role], models)
   given.column = f"{given.dataset}-{given.teacher}-{given.student}"
   return paper_table.make_config(
     given,

@@ -12,16 +12,16 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.configs import common
+from experiments import cells
+from experiments.configs import base
 from experiments.configs import smoke
 from experiments.data.datasets import DATASETS
+from experiments.methods import METHODS
+from experiments.methods.clusters import CLUSTERINGS
 from experiments.paper import grids
 from experiments.paper import recipes
 from experiments.paper import tables
 from experiments.paper.columns import parse_column
-from experiments.training import cells
-from experiments.training.methods import METHODS
-from experiments.training.methods.clusters import CLUSTERINGS
 
 Fields = Mapping[str, Any]
 Axes = Mapping[str, tuple[Any, ...]]
@@ -82,13 +82,13 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
     "resnet_variant": "keras_v2",
     "smoke": False,
   }
-  given = common.parse_arg(arg, **(defaults | more))
+  given = base.parse_arg(arg, **(defaults | more))
   for name, options in (
     ("grid", ("paper", "chosen", "one")),
     ("cluster_scope", ("per_class", "global")),
     ("init", ("pretrained", "random")),
   ):
-    common.one_of(name, given[name], options)
+    base.one_of(name, given[name], options)
   given.trials = given.trials or (1 if given.smoke else 3)
   return given
 
@@ -152,7 +152,7 @@ def make_config(
   """
   chosen = [given.column] if given.column else []
   for place in chosen:
-    common.one_of("column", place, columns)
+    base.one_of("column", place, columns)
   known = {**{name: {} for name in METHODS}, **rows}
   if given.cluster_scope == "global":
     scope = {"clustering.scope": "global"}
@@ -166,7 +166,7 @@ def make_config(
   if given.smoke:
     title, notes = f"{smoke.TITLE}: {title}", (*notes, smoke.NOTE)
     columns = {k: smoke.column(fields) for k, fields in columns.items()}
-  config = common.base_config()
+  config = base.base_config()
   config.name, config.title = name, title
   config.selection, config.trial = given.selection, given.trial
   config.sweep.num_trials, config.sweep.notes = given.trials, tuple(notes)
@@ -213,7 +213,7 @@ def _rows(
   ]
   named = [name for name in names if name not in groups]
   for name in (*named, *filter(None, [given.method])):
-    if common.one_of("method", name, known) == "oracle" and coarse:
+    if base.one_of("method", name, known) == "oracle" and coarse:
       raise ValueError(
         "config argument method names 'oracle', which learns fine labels, and "
         f"dataset {coarse[0]!r} has none: leave it out."

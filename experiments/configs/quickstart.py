@@ -19,7 +19,7 @@ is, three trials.
 
 from ml_collections import ConfigDict
 
-from experiments.configs import common
+from experiments.configs import base
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -29,14 +29,14 @@ def get_config(arg: str | None = None) -> ConfigDict:
     arg: ``method=``, ``split=``, ``trial=``, ``methods=all`` for a sweep of
       every method, and ``smoke=True`` for a sweep of seconds.
   """
-  given = common.parse_arg(
+  given = base.parse_arg(
     arg, method="lelp", split=0, trial=0, methods="main", smoke=False
   )
   if given.methods not in ("main", "all"):
     raise ValueError(
       f'config argument methods must be "main" or "all", got {given.methods!r}.'
     )
-  config = common.base_config()
+  config = base.base_config()
   config.name = "quickstart"
   config.title = "scikit-learn's digits, odd or even"
   config.column = f"split{given.split}"

@@ -6,11 +6,11 @@ classes, odd and even, of five digits each, which nobody tells the student.
 
 import numpy as np
 
-from experiments.data import types
+from experiments.data import dataset
 
 _NUM_EXAMPLES = 1797
 
-TASK = types.Task(
+TASK = dataset.Task(
   name="digits",
   num_classes=2,
   fine_to_class=tuple(digit % 2 for digit in range(10)),
@@ -28,7 +28,7 @@ def load(
   num_transfer: int = 100,
   num_validation: int = 297,
   num_test: int = 500,
-) -> types.Splits:
+) -> dataset.Splits:
   """Returns the digits, split at random with the ten digits balanced.
 
   In each split, a digit's share is what it is in all the data, to within two
@@ -61,11 +61,11 @@ def load(
   }
   order = _balanced_order(digits, np.random.default_rng(split_seed))
 
-  def part(start: int, size: int) -> types.Arrays:
+  def part(start: int, size: int) -> dataset.Arrays:
     ids = order[start : start + size]
     return {name: array[ids] for name, array in arrays.items()}
 
-  return types.Splits(
+  return dataset.Splits(
     task=TASK,
     train=part(0, num_train),
     transfer=part(0, num_transfer),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiments.data import prepared as prepared_lib
-from experiments.runtime import metric_writer
+from experiments.io import json_files
 
 FORMAT = 1
 ARRAY, IDS, MANIFEST = "embeddings.npy", "ids.npy", "manifest.json"
@@ -72,7 +72,7 @@ def open_embeddings(folder: Any, *, verify: bool = False) -> Embeddings:
       f"experiments.embed_sentence_t5 --output={folder}, or put {ARRAY} and "
       f"{IDS} of your own there and call embeddings.write_manifest."
     )
-  manifest = metric_writer.read_json(folder / MANIFEST)
+  manifest = json_files.read_json(folder / MANIFEST)
   found = manifest.get("format") if isinstance(manifest, dict) else None
   if found != FORMAT or not {*FILES} <= manifest.get("files", {}).keys():
     raise ValueError(
@@ -194,7 +194,7 @@ def write_manifest(
       for name in FILES
     },
   }
-  metric_writer.write_json(folder / MANIFEST, manifest)
+  json_files.write_json(folder / MANIFEST, manifest)
 
 
 def _check_file(

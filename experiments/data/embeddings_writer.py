@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from experiments.data import embeddings
-from experiments.runtime import interrupts
-from experiments.runtime import locks
-from experiments.runtime import metric_writer
-from experiments.runtime import plain_trees
-from experiments.runtime import progress
+from experiments.distributed.signals import Interrupted
+from experiments.distributed.signals import Interrupts
+from experiments.io import json_files
+from experiments.io import locks
+from experiments.io import plain_trees
+from experiments.io import progress
 
 _PROGRESS = "progress.json"
 _BATCHES_A_CHUNK = 16
@@ -70,7 +71,7 @@ def write_embeddings(
   encoder: Encoder,
   *,
   dtype: str = "float32",
-  signals: interrupts.Interrupts | None = None,
+  signals: Interrupts | None = None,
 ) -> None:
   """Computes embeddings into a folder that `open_embeddings` reads.
 
@@ -127,7 +128,7 @@ def _resume(folder: pathlib.Path, job: Mapping[str, Any]) -> int | None:
     manifest = embeddings.open_embeddings(folder).manifest
     there, done = {name: manifest[name] for name in job}, None
   elif (folder / _PROGRESS).is_file():
-    saved = metric_writer.read_json(folder / _PROGRESS)
+    saved = json_files.read_json(folder / _PROGRESS)
     there, done = saved["job"], saved["done"]
   elif (folder / embeddings.ARRAY).exists():
     raise ValueError(
@@ -135,7 +136,7 @@ def _resume(folder: pathlib.Path, job: Mapping[str, Any]) -> int | None:
       "--output."
     )
   else:
-    metric_writer.write_json(folder / _PROGRESS, {"job": job, "done": 0})
+    json_files.write_json(folder / _PROGRESS, {"job": job, "done": 0})
     return 0
   differences = plain_trees.differences(
     plain_trees.flat(there), plain_trees.flat(json.loads(json.dumps(job)))
@@ -165,7 +166,7 @@ def _compute(
   encoder: Encoder,
   job: Mapping[str, Any],
   done: int,
-  signals: interrupts.Interrupts | None,
+  signals: Interrupts | None,
 ) -> None:
   """Writes the rows that are not there yet."""
   total = job["num_examples"]
@@ -185,11 +186,11 @@ def _compute(
       file.flush()
       os.fsync(file.fileno())
       end = start + len(texts)
-      metric_writer.write_json(folder / _PROGRESS, {"job": job, "done": end})
+      json_files.write_json(folder / _PROGRESS, {"job": job, "done": end})
       bar.update(len(texts))
       if signals and signals.requested and end < total:
         saved = f"{end} of {total} embeddings are in {folder}"
-        raise interrupts.Interrupted(signals.requested, saved)
+        raise Interrupted(signals.requested, saved)
 
 
 def _checked(

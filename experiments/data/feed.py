@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Sharding
 
 from experiments.data import batches
-from experiments.data.types import Ragged
+from experiments.data.dataset import Ragged
 
 # Longest row of a batch -> its width: each is a compilation of its own.
 WIDTHS = (16, 32, 64, 128, 256, 512)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.data import types
+from experiments.data import dataset
 
 # The published superclass of each fine label, in the order of its number:
 # aquatic mammals, fish, flowers, food containers, fruit and vegetables,
@@ -54,8 +54,8 @@ def class_of_fine_label(num_classes: int) -> np.ndarray:
 
 
 def merged(
-  task: types.Task, parts: Mapping[str, types.Arrays], num_classes: int
-) -> tuple[types.Task, dict[str, types.Arrays]]:
+  task: dataset.Task, parts: Mapping[str, dataset.Arrays], num_classes: int
+) -> tuple[dataset.Task, dict[str, dataset.Arrays]]:
   """Merges the classes of CIFAR-100; its own labels become the fine ones.
 
   Args:

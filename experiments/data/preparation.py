@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 from typing import TextIO
 
+from experiments.data import dataset
 from experiments.data import prepared
-from experiments.data import types
 from experiments.data import watching
 from experiments.data.datasets import DATASETS
 from experiments.data.datasets import definition
@@ -19,7 +19,7 @@ from experiments.data.datasets import opening
 from experiments.data.datasets import own
 from experiments.data.prepared_writer import Writer
 from experiments.data.tokenizer import Tokenizer
-from experiments.runtime.interrupts import interrupts
+from experiments.distributed.signals import interrupts
 
 _TOKEN_BYTES = 0.6  # For each byte of text.
 _MAX_LENGTH = 128
@@ -173,7 +173,7 @@ def prepare_own(
 
 def _fitted(
   tokenization: Tokenization | None,
-  task: types.Task,
+  task: dataset.Task,
   max_length: int | None,
 ) -> Tokenization | None:
   """Returns the tokenization of a dataset, or raises ValueError."""
@@ -296,7 +296,7 @@ def _with_tokens(
 def _write(
   writer: Writer,
   watch: definition.Watch,
-  task: types.Task,
+  task: dataset.Task,
   raw: definition.Raw,
   manifest: Mapping[str, Any],
   tokenization: Tokenization | None,

@@ -22,8 +22,8 @@ from typing import overload
 
 import numpy as np
 
-from experiments.data import types
-from experiments.runtime import metric_writer
+from experiments.data import dataset
+from experiments.io import json_files
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -37,7 +37,7 @@ class Texts(Sequence[str]):
     rows: Their UTF-8 bytes, uint8.
   """
 
-  rows: types.Ragged
+  rows: dataset.Ragged
 
   def __len__(self) -> int:
     return len(self.rows)
@@ -63,14 +63,14 @@ class Prepared:
     folder: Where it is.
     manifest: What `manifest.json` says.
     task: What there is to learn.
-    splits: By name, arrays as `types.Splits` has them; "inputs" is missing
+    splits: By name, arrays as `dataset.Splits` has them; "inputs" is missing
       where texts were not tokenized.
   """
 
   folder: pathlib.Path
   manifest: Mapping[str, Any]
-  task: types.Task
-  splits: Mapping[str, types.Arrays]
+  task: dataset.Task
+  splits: Mapping[str, dataset.Arrays]
 
   def texts(self, split: str) -> Texts:
     """Returns the raw texts of a split.
@@ -132,7 +132,7 @@ def open_prepared(folder: Any, *, verify: bool = False) -> Prepared:
     split: _arrays(folder / split, record["files"])
     for split, record in manifest["splits"].items()
   }
-  return Prepared(folder, manifest, types.Task(**fields), splits)
+  return Prepared(folder, manifest, dataset.Task(**fields), splits)
 
 
 def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
       f"there is no prepared dataset in {folder}: run python -m "
       f"experiments.prepare --dataset={folder.name} --data_dir={folder.parent}."
     )
-  manifest = metric_writer.read_json(path)
+  manifest = json_files.read_json(path)
   found = manifest.get("format") if isinstance(manifest, dict) else None
   if found != FORMAT:
     raise ValueError(
@@ -182,9 +182,9 @@ def file_sha256(path: pathlib.Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _arrays(folder: pathlib.Path, files: Mapping[str, Any]) -> types.Arrays:
+def _arrays(folder: pathlib.Path, files: Mapping[str, Any]) -> dataset.Arrays:
   """Maps the arrays of a split that training uses."""
-  arrays: types.Arrays = {}
+  arrays: dataset.Arrays = {}
   if "images.npy" in files:
     arrays["inputs"] = _mapped(folder / "images.npy")
   elif "tokens.npy" in files:
@@ -195,10 +195,10 @@ def _arrays(folder: pathlib.Path, files: Mapping[str, Any]) -> types.Arrays:
   return arrays
 
 
-def _ragged(folder: pathlib.Path, kind: str) -> types.Ragged:
+def _ragged(folder: pathlib.Path, kind: str) -> dataset.Ragged:
   """Maps rows of different lengths: "token" or "text"."""
   values = "tokens.npy" if kind == "token" else "text.npy"
-  return types.Ragged(
+  return dataset.Ragged(
     _mapped(folder / values), _mapped(folder / f"{kind}_offsets.npy")
   )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.data import columns
-from experiments.data import types
+from experiments.data import dataset
 
 
 class Rows:
@@ -19,7 +19,7 @@ class Rows:
     self,
     folder: pathlib.Path,
     split: str,
-    task: types.Task,
+    task: dataset.Task,
     token_dtype: Any,
     first_id: int,
     stack: contextlib.ExitStack,
@@ -59,7 +59,7 @@ class Rows:
     """Appends examples.
 
     Args:
-      examples: As `types.Source` has them, with labels that are ints.
+      examples: As `dataset.Source` has them, with labels that are ints.
       tokens: The token ids of each text, where they are to be written.
 
     Raises:
@@ -107,7 +107,7 @@ class Rows:
       )
 
 
-def _wrong(task: types.Task, example: Mapping[str, Any]) -> str | None:
+def _wrong(task: dataset.Task, example: Mapping[str, Any]) -> str | None:
   """Returns how an example does not fit a task, None if it does."""
   fine = () if task.fine_to_class is None else ("fine_label",)
   content = "text" if task.image_shape is None else "image"

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 from typing import Self
 
+from experiments.data import dataset
 from experiments.data import prepared
-from experiments.data import types
 from experiments.data.prepared_rows import Rows
-from experiments.runtime import interrupts
-from experiments.runtime import locks
-from experiments.runtime import metric_writer
+from experiments.distributed import signals
+from experiments.io import json_files
+from experiments.io import locks
 
 
 class Writer:
@@ -39,7 +39,7 @@ class Writer:
     scratch: A folder for what is needed only until then; to be made.
   """
 
-  def __init__(self, folder: Any, signals: interrupts.Interrupts | None = None):
+  def __init__(self, folder: Any, signals: signals.Interrupts | None = None):
     """Writes nothing yet.
 
     Args:
@@ -77,7 +77,7 @@ class Writer:
   def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
     del kind, traceback
     shutil.rmtree(self.scratch, ignore_errors=True)
-    stopped = isinstance(error, interrupts.Interrupted | KeyboardInterrupt)
+    stopped = isinstance(error, signals.Interrupted | KeyboardInterrupt)
     worth_keeping = stopped and self.finished
     if not worth_keeping and not self._moved:
       shutil.rmtree(self._aside, ignore_errors=True)
@@ -88,7 +88,7 @@ class Writer:
 
   def begin(
     self,
-    task: types.Task,
+    task: dataset.Task,
     manifest: Mapping[str, Any],
     *,
     token_dtype: Any = None,
@@ -116,7 +116,7 @@ class Writer:
     }
     self._manifest = json.loads(json.dumps(manifest))
     with contextlib.suppress(ValueError, FileNotFoundError):
-      found = metric_writer.read_json(self._aside / prepared.MANIFEST)
+      found = json_files.read_json(self._aside / prepared.MANIFEST)
       if found | {"splits": {}} == self._manifest:
         self._manifest = found
     for entry in self._aside.iterdir():
@@ -158,7 +158,7 @@ class Writer:
     record = rows.record() | {"files": _describe(half)}
     half.rename(self._aside / name)
     self._manifest["splits"][name] = record
-    metric_writer.write_json(self._aside / prepared.MANIFEST, self._manifest)
+    json_files.write_json(self._aside / prepared.MANIFEST, self._manifest)
 
   def finish(self) -> None:
     """Moves the folder to its place."""

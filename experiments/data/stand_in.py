@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from experiments.data import types
+from experiments.data import dataset
 from experiments.data.datasets import DATASETS
 from experiments.data.prepared import Prepared
 
@@ -51,7 +51,7 @@ def make(
     )
   task = DATASETS[like].task
   shape = task.image_shape and (image_size, image_size, task.image_shape[2])
-  task = types.Task(
+  task = dataset.Task(
     name=f"stand-in for {like}",
     num_classes=task.num_classes,
     fine_to_class=task.fine_to_class,
@@ -68,7 +68,7 @@ def make(
   for split, size in (("train", num_train), ("test", num_test)):
     fine = (np.arange(size) % num_centres).astype(np.int32)
     ids = np.arange(first, first + size, dtype=np.int32)
-    arrays: types.Arrays = {"labels": fine, "ids": ids}
+    arrays: dataset.Arrays = {"labels": fine, "ids": ids}
     if task.fine_to_class:
       classes = np.array(task.fine_to_class, np.int32)
       arrays |= {"labels": classes[fine], "fine_labels": fine}
@@ -90,7 +90,7 @@ def _images(rng: np.random.Generator, centres: np.ndarray) -> np.ndarray:
   return np.clip(128 + 40 * pixels, 0, 255).astype(np.uint8)
 
 
-def _texts(rng: np.random.Generator, centres: np.ndarray) -> types.Ragged:
+def _texts(rng: np.random.Generator, centres: np.ndarray) -> dataset.Ragged:
   """Tokens after an ALBERT's [CLS], 2, and before its [SEP], 3."""
   rows = []
   for logits in centres:
@@ -98,4 +98,4 @@ def _texts(rng: np.random.Generator, centres: np.ndarray) -> types.Ragged:
     length = rng.integers(3, _LONGEST - 1)
     words = rng.choice(_VOCABULARY - 4, length, p=weights / weights.sum())
     rows.append([2, *(4 + words), 3])
-  return types.Ragged.concatenate(rows, np.uint16)
+  return dataset.Ragged.concatenate(rows, np.uint16)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from experiments.data.types import Arrays
+from experiments.data.dataset import Arrays
 
 
 @dataclasses.dataclass(frozen=True)

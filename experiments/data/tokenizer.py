@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.runtime import hub
+from experiments.io import hub
 
 # Those that a folder or a model of the hub is searched for, in this order.
 FILES = ("tokenizer.json", "spiece.model")

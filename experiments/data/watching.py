@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 from typing import TextIO
 
-from experiments.runtime.interrupts import Interrupted
-from experiments.runtime.interrupts import Interrupts
-from experiments.runtime.progress import Progress
+from experiments.distributed.signals import Interrupted
+from experiments.distributed.signals import Interrupts
+from experiments.io.progress import Progress
 
 _BATCH = 1000
 

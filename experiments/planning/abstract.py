@@ -8,14 +8,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments import cells
+from experiments.data.dataset import Splits
 from experiments.data.feed import Feed
-from experiments.data.types import Splits
+from experiments.distributed import mesh as mesh_lib
+from experiments.methods import hyperparameter_arrays
 from experiments.planning import blank
-from experiments.runtime import mesh as mesh_lib
-from experiments.training import cells
 from experiments.training import jobs
 from experiments.training import loop
-from experiments.training.methods import hyperparameter_arrays
 from experiments.training.program import build
 from experiments.training.recipe import model_fns
 

@@ -11,13 +11,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import lelp_jax
-from experiments.data import loading
+from experiments import cells
+from experiments.data import load
+from experiments.data.dataset import Ragged
+from experiments.data.dataset import Splits
+from experiments.data.dataset import Task
 from experiments.data.datasets import DATASETS
 from experiments.data.prepared import Prepared
-from experiments.data.types import Ragged
-from experiments.data.types import Splits
-from experiments.data.types import Task
-from experiments.training import cells
 from experiments.training.clustering import Clustering
 from experiments.training.fitting import TeacherStatistics
 
@@ -57,10 +57,10 @@ def splits(config: ConfigDict, assumed: Assumed) -> Splits:
     ValueError: If the config names data that there cannot be.
   """
   fields = config.data.to_dict()
-  loading.check(fields, config.selection)
-  ready = fields["dataset"] in (*loading.READY, *loading.MADE_UP)
+  load.check(fields, config.selection)
+  ready = fields["dataset"] in (*load.READY, *load.MADE_UP)
   if ready and not fields["source"]:
-    return loading.load(fields, config.selection, None)
+    return load.load(fields, config.selection, None)
   task, counts, longest = _described(config, assumed)
   # Labels are real, as what is held out depends on them.
   arrays = {}
@@ -69,7 +69,7 @@ def splits(config: ConfigDict, assumed: Assumed) -> Splits:
     arrays[split] = {"labels": labels, "inputs": labels}
   manifest = dict.fromkeys(("task", "tokenizer", "splits"))
   prepared = Prepared(pathlib.Path(task.name), manifest, task, arrays)
-  divided = loading.divided(prepared, fields, config.selection)
+  divided = load.divided(prepared, fields, config.selection)
   reads = {config.teacher.reads, config.student.reads}
 
   def filled(given: dict[str, Any]) -> dict[str, Any]:

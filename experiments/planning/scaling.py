@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
+from experiments import cells
 from experiments.planning import blank
 from experiments.planning import chips
 from experiments.planning import compiling
 from experiments.planning import report
-from experiments.training import cells
 
 _CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.io import json_files
+from experiments.io import metrics
 from experiments.reporting import comparisons
 from experiments.reporting.layout import heading
 from experiments.reporting.layout import Row
@@ -21,7 +23,6 @@ from experiments.reporting.names import column_name
 from experiments.reporting.records import Cell
 from experiments.reporting.records import Results
 from experiments.reporting.statistics import estimate
-from experiments.runtime import metric_writer
 
 HEADER = (
   "settings tried",
@@ -185,8 +186,8 @@ def _read_teachers(
   for folder in {c.teacher.folder for c in cells if c.teacher} - {""}:
     path = workdir / folder / "result.json"
     if path.is_file():
-      result = metric_writer.read_json(path)
-      config = metric_writer.read_json(path.with_name("config.json"))
+      result = json_files.read_json(path)
+      config = json_files.read_json(path.with_name("config.json"))
       found[path.parent.name] = _Training(
         result["num_steps"] * config["teacher"]["batch_size"],
         result.get("seconds", {}).get("training"),
@@ -198,8 +199,8 @@ def _read_pretrainings(workdir: pathlib.Path) -> list[_Training]:
   """The projections that were trained beforehand."""
   found = []
   for path in sorted(workdir.glob("pretraining/*/config.json")):
-    config = metric_writer.read_json(path)
-    steps = metric_writer.read_metrics(path.with_name("metrics.jsonl"))
+    config = json_files.read_json(path)
+    steps = metrics.read_metrics(path.with_name("metrics.jsonl"))
     examples = steps[-1]["step"] * config["student"]["batch_size"]
     about = _about(config, config["method"], config["teacher"][0])
     found.append(_Training(examples, about=about))
@@ -218,7 +219,7 @@ def _wanted_pretrainings(
   for (_, digest), cell in firsts.items():
     path = workdir / cell.config
     if cell.config and path.is_file():
-      config = metric_writer.read_json(path)
+      config = json_files.read_json(path)
       found.append(_about(config, f"{config['method']}_pretraining", digest))
   return found
 

@@ -8,6 +8,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.io import json_files
+from experiments.io.metrics import read_metrics
 from experiments.reporting import comparisons
 from experiments.reporting import curves
 from experiments.reporting import drawing
@@ -20,7 +22,6 @@ from experiments.reporting.statistics import Estimate
 from experiments.reporting.statistics import estimate
 from experiments.reporting.statistics import summarize
 from experiments.reporting.statistics import Summary
-from experiments.runtime import metric_writer
 
 RANDOM = f"{comparisons.LELP}_random"
 IDENTITY = f"{comparisons.LELP}_identity"
@@ -249,14 +250,14 @@ def _by_epoch(summary: Summary, workdir: pathlib.Path) -> dict[float, Estimate]:
   """Accuracy over the trials after each chunk of steps, by epoch."""
   values: dict[float, list[float]] = {}
   for cell in summary.cells:
-    metrics = workdir / cell.folder / "metrics.jsonl"
+    path = workdir / cell.folder / "metrics.jsonl"
     config = workdir / cell.config
     size = cell.numbers.get("num_train_examples")
-    if not (metrics.is_file() and config.is_file() and size):
+    if not (path.is_file() and config.is_file() and size):
       continue
-    batch = metric_writer.read_json(config)["student"]["batch_size"]
+    batch = json_files.read_json(config)["student"]["batch_size"]
     per_epoch = max(1, size // batch)  # The last batch has to be whole.
-    for line in metric_writer.read_metrics(metrics):
+    for line in read_metrics(path):
       epoch = line["step"] / per_epoch
       values.setdefault(epoch, []).append(100 * line["validation/accuracy"])
   return {epoch: estimate(group) for epoch, group in values.items()}

@@ -6,10 +6,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.data.types import Arrays
-from experiments.data.types import Splits
+from experiments.data.dataset import Arrays
+from experiments.data.dataset import Splits
+from experiments.methods import method_named
 from experiments.training import fitting
-from experiments.training.methods import method as method_named
 
 
 def resolved(configs: Sequence[ConfigDict]) -> list[ConfigDict]:

@@ -24,13 +24,13 @@ import numpy as np
 
 import lelp_jax
 from experiments.data import embeddings as embeddings_lib
-from experiments.data.types import Arrays
-from experiments.data.types import Splits
-from experiments.runtime import plain_trees
-from experiments.runtime import processes
-from experiments.runtime import row_files
-from experiments.runtime.interrupts import Interrupts
-from experiments.runtime.source_digest import source_digest
+from experiments.data.dataset import Arrays
+from experiments.data.dataset import Splits
+from experiments.distributed import processes
+from experiments.distributed.signals import Interrupts
+from experiments.io import array_files
+from experiments.io import plain_trees
+from experiments.io.source_digest import source_digest
 from experiments.training import fitting
 from lelp_jax.models import Outputs
 
@@ -187,7 +187,7 @@ class CachedOutputs:
 
   def _is_finished(self, name: str) -> bool:
     folder = self._folder / name
-    return processes.from_main(lambda: row_files.is_finished(folder))
+    return processes.from_main(lambda: array_files.is_finished(folder))
 
   def _load(
     self,
@@ -207,8 +207,8 @@ class CachedOutputs:
       stop, step = bounds[-1] + len(segment.rows), self.batch_size
       bounds += range(bounds[-1], stop, _BATCHES_A_PART * step)[1:]
       bounds.append(stop)
-    content = row_files.Content(self._origin | origin, arrays, tuple(bounds))
-    return row_files.load_or_compute(
+    content = array_files.Content(self._origin | origin, arrays, tuple(bounds))
+    return array_files.load_or_compute(
       self._folder / name,
       content,
       compute,

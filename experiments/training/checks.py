@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from experiments.data import loading
-from experiments.data.types import Ragged
-from experiments.data.types import Splits
-from experiments.training import cells
+from experiments import cells
+from experiments.data import load
+from experiments.data.dataset import Ragged
+from experiments.data.dataset import Splits
+from experiments.methods import method_named
+from experiments.methods.base import Sizes
 from experiments.training.cached_outputs import MODES
-from experiments.training.methods import method as method_named
-from experiments.training.methods.method import Sizes
 from experiments.training.recipe import model_fns
 
 _VOCABULARY = 30_000  # ALBERT's.
@@ -78,7 +78,7 @@ def check_roles(config: ConfigDict) -> None:
       "config.teacher.subclass.num_subclasses must be 1."
     )
   for role in ("teacher", "student"):
-    given = config.data.embeddings or config.data.dataset in loading.MADE_UP
+    given = config.data.embeddings or config.data.dataset in load.MADE_UP
     if config[role].reads == "embeddings" and not given:
       raise ValueError(
         f'config.{role}.reads="embeddings" needs config.data.embeddings, a '

@@ -9,9 +9,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.data.types import Splits
-from experiments.runtime import metric_writer
-from experiments.training import cells
+from experiments import cells
+from experiments.data.dataset import Splits
+from experiments.io import json_files
 from experiments.training import recipe
 from experiments.training import sweeping
 
@@ -101,7 +101,7 @@ def _num_steps(
 
 def _result(workdir: pathlib.Path, config: ConfigDict) -> dict[str, Any] | None:
   path = cells.cell_directory(workdir, config) / "result.json"
-  return metric_writer.read_json(path) if path.exists() else None
+  return json_files.read_json(path) if path.exists() else None
 
 
 def _rates(

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.data.types import Splits
-from experiments.runtime import mesh as mesh_lib
+from experiments.data.dataset import Splits
+from experiments.distributed import mesh as mesh_lib
 from experiments.training import loop
 from experiments.training.initial import Spec
 from experiments.training.recipe import model_fns

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.training.methods import method
-from experiments.training.methods.method import Sizes
+from experiments.methods import method_named
+from experiments.methods.base import Sizes
 from experiments.training.recipe import model_fns
 from lelp_jax.models import graft_pretrained
 from lelp_jax.models import Head
@@ -150,7 +150,7 @@ def _init_one(
     num_examples=spec.num_examples,
   )
   loss_key = jax.random.fold_in(root_key(spec, trial), LOSS)
-  learned, loss_state = method(spec.method).learned(
+  learned, loss_state = method_named(spec.method).learned(
     json.loads(spec.loss), sizes, loss_key
   )
   if loss_params is not None:

@@ -10,15 +10,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import lelp_jax
+from experiments import cells
+from experiments.data.dataset import Splits
 from experiments.data.subclasses import Subclasses
-from experiments.data.types import Splits
-from experiments.runtime.progress import Progress
-from experiments.training import cells
+from experiments.io.progress import Progress
+from experiments.methods.clusters import CLUSTERINGS
 from experiments.training import jobs
 from experiments.training import loop
 from experiments.training import passes
 from experiments.training import teacher as teacher_lib
-from experiments.training.methods.clusters import CLUSTERINGS
 from lelp_jax.models import Outputs
 
 # Methods that split classes by what the teacher computes.

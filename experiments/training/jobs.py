@@ -11,17 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments import cells
+from experiments.data.dataset import Ragged
+from experiments.data.dataset import Splits
+from experiments.data.dataset import Task
 from experiments.data.feed import Feed
-from experiments.data.types import Ragged
-from experiments.data.types import Splits
-from experiments.data.types import Task
-from experiments.training import cells
+from experiments.methods import hyperparameter_arrays
+from experiments.methods import method_named
 from experiments.training import loop
 from experiments.training.fitting import TeacherStatistics
 from experiments.training.initial import ROTATION
 from experiments.training.initial import Spec
-from experiments.training.methods import hyperparameter_arrays
-from experiments.training.methods import method as method_named
 from experiments.training.program import build
 from experiments.training.recipe import resolved
 from experiments.training.starting import check_head

@@ -18,11 +18,11 @@ import jax
 import numpy as np
 
 from experiments.data import feed
-from experiments.runtime import mesh as mesh_lib
-from experiments.runtime import processes
-from experiments.runtime.checkpoints import Checkpoints
-from experiments.runtime.interrupts import Interrupted
-from experiments.runtime.interrupts import Interrupts
+from experiments.distributed import mesh as mesh_lib
+from experiments.distributed import processes
+from experiments.distributed.signals import Interrupted
+from experiments.distributed.signals import Interrupts
+from experiments.io.checkpoints import Checkpoints
 from experiments.training import nonfinite
 from experiments.training.initial import Spec
 from experiments.training.program import FIRST_NONFINITE

@@ -8,8 +8,8 @@ import numpy as np
 
 from experiments.data import batches
 from experiments.data.feed import Feed
-from experiments.runtime import metric_writer
-from experiments.runtime import processes
+from experiments.distributed import processes
+from experiments.io import json_files
 from experiments.training.initial import data_keys
 
 NAME = "nonfinite.json"
@@ -61,7 +61,7 @@ def error(
     for cell, report in reports.items():
       path = metric_paths[cell]
       if path is not None:
-        metric_writer.write_json(path.with_name(NAME), report)
+        json_files.write_json(path.with_name(NAME), report)
 
   processes.from_main(write)
   worst = min(reports.values(), key=lambda report: report["step"])

@@ -22,12 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from experiments.runtime import checkpoints
-from experiments.runtime import hub
-from experiments.runtime import metric_writer
-from experiments.runtime import plain_trees
-from experiments.runtime import safetensors_files
-from experiments.runtime import students
+from experiments.io import checkpoints
+from experiments.io import hub
+from experiments.io import json_files
+from experiments.io import plain_trees
+from experiments.io import safetensors_files
+from experiments.io import students
 from lelp_jax.models import albert
 
 _HUB_FILES = ("config.json", *safetensors_files.PATTERNS)
@@ -160,7 +160,7 @@ def _config(folder: pathlib.Path) -> dict[str, Any]:
       f"{folder} has weights and no config.json: add the file that belongs to "
       "them, without which nobody can tell what model they are of."
     )
-  config = metric_writer.read_json(folder / "config.json")
+  config = json_files.read_json(folder / "config.json")
   if not isinstance(config, dict):
     raise ValueError(f"{folder}/config.json must hold an object of JSON.")
   return config
@@ -181,7 +181,7 @@ def _teacher(
   like = traverse_util.unflatten_dict(
     {
       tuple(name.split("/")): _described(text)
-      for name, text in metric_writer.read_json(path / "structure.json").items()
+      for name, text in json_files.read_json(path / "structure.json").items()
     }
   )
   # Without arrays in it, a state is not saved at all.

@@ -11,18 +11,18 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from experiments.data.types import Splits
-from experiments.runtime import checkpoints
-from experiments.runtime import locks
-from experiments.runtime import mesh as mesh_lib
-from experiments.runtime import metric_writer
-from experiments.runtime import processes
-from experiments.runtime import storage
-from experiments.runtime.interrupts import Interrupts
-from experiments.training import cells
+from experiments import cells
+from experiments.data.dataset import Splits
+from experiments.distributed import mesh as mesh_lib
+from experiments.distributed import processes
+from experiments.distributed.signals import Interrupts
+from experiments.io import checkpoints
+from experiments.io import json_files
+from experiments.io import locks
+from experiments.io import storage
+from experiments.methods import method_named
 from experiments.training import jobs
 from experiments.training import loop
-from experiments.training.methods import method as method_named
 from experiments.training.pretrained import weights_digest
 from experiments.training.watch import Wanted
 
@@ -103,7 +103,7 @@ def load_or_train(
 
 def _end(folder: pathlib.Path, fields: dict[str, Any]) -> None:
   """Writes what the projections are of; that they are finished, too."""
-  metric_writer.write_json(folder / "config.json", fields)
+  json_files.write_json(folder / "config.json", fields)
   storage.delete(folder / "checkpoints")
 
 

@@ -20,11 +20,11 @@ import numpy as np
 import lelp_jax
 from experiments.data import batches
 from experiments.data.feed import Feed
-from experiments.runtime import mesh as mesh_lib
+from experiments.distributed import mesh as mesh_lib
+from experiments.methods import method_named
 from experiments.training.initial import data_keys
 from experiments.training.initial import initial_states
 from experiments.training.initial import Spec
-from experiments.training.methods import method
 from experiments.training.recipe import model_fns
 from experiments.training.recipe import model_inputs
 from experiments.training.recipe import optimizer
@@ -98,7 +98,9 @@ def build(spec: Spec, devices: tuple[jax.Device, ...] | None = None) -> Program:
   student = model_fns(recipe, spec.num_classes * spec.num_subclasses)
   tx = optimizer(recipe)
   seen = functools.partial(with_outputs, spec, teacher_apply(spec))
-  train_step = make_train_step(student.apply, method(spec.method).loss, tx)
+  train_step = make_train_step(
+    student.apply, method_named(spec.method).loss, tx
+  )
   eval_step = make_eval_step(student.apply, _eval_metrics(spec.num_classes))
 
   on_cells = functools.partial(mesh_lib.over_cells, mesh, mapped)

@@ -66,7 +66,7 @@ def resolved(recipe: Mapping[str, Any], num_examples: int) -> dict[str, Any]:
   """Returns a training with everything that is given in epochs in steps.
 
   Args:
-    recipe: Fields of `experiments.configs.common.model`.
+    recipe: Fields of `experiments.configs.base.model`.
     num_examples: How many examples it trains on.
 
   Returns:
@@ -88,7 +88,7 @@ def check(recipe: Mapping[str, Any]) -> None:
   """Raises ValueError for a model or a training that there cannot be.
 
   Args:
-    recipe: Fields of `experiments.configs.common.model`.
+    recipe: Fields of `experiments.configs.base.model`.
   """
   for name, least in _LEAST.items():
     if recipe[name] < least:
@@ -112,7 +112,7 @@ def optimizer(recipe: Mapping[str, Any]) -> optax.GradientTransformation:
   """Builds the optimizer that config fields describe.
 
   Args:
-    recipe: Fields of `experiments.configs.common.model`.
+    recipe: Fields of `experiments.configs.base.model`.
 
   Returns:
     The optimizer.

@@ -14,13 +14,13 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from experiments.runtime import checkpoints
-from experiments.runtime import locks
-from experiments.runtime import metric_writer
-from experiments.runtime import plain_trees
-from experiments.runtime import processes
-from experiments.runtime import storage
-from experiments.training import cells
+from experiments import cells
+from experiments.distributed import processes
+from experiments.io import checkpoints
+from experiments.io import json_files
+from experiments.io import locks
+from experiments.io import plain_trees
+from experiments.io import storage
 
 _RECORD = "states.json"
 _Saved = tuple[pathlib.Path, pathlib.PurePath, dict[str, Any], dict[str, Any]]
@@ -95,7 +95,7 @@ def _record(held: pathlib.Path, states: epath.Path) -> str | None:
   if states == here:
     (held / _RECORD).unlink(missing_ok=True)
   else:
-    metric_writer.write_json(held / _RECORD, {"folder": str(states)})
+    json_files.write_json(held / _RECORD, {"folder": str(states)})
   return None
 
 
@@ -104,7 +104,7 @@ def _recorded(held: pathlib.Path) -> epath.Path | None:
   path = held / _RECORD
   if not path.exists():
     return None
-  return storage.folder(metric_writer.read_json(path)["folder"])
+  return storage.folder(json_files.read_json(path)["folder"])
 
 
 def _refusal(
@@ -138,20 +138,20 @@ def _unfinished(
   """
   row = cells.cell_directory(workdir, config).parents[1]
   sweep = workdir / "sweep.json"
-  swept = metric_writer.read_json(sweep)["digests"] if sweep.exists() else []
+  swept = json_files.read_json(sweep)["digests"] if sweep.exists() else []
   for path in sorted(row.glob("*/*/config.json")):
     digest, trial = path.parts[-3:-1]
     if path.with_name("result.json").exists() or digest in swept:
       continue
     stack = cells.digest([f"{digest}/{trial}"])
     held = workdir / "checkpoints" / stack
-    other = ConfigDict(metric_writer.read_json(path))
+    other = ConfigDict(json_files.read_json(path))
     saved = _recorded(held) or states / stack
     yield held, saved, _cell_fields(other), _cell_fields(config)
   for path in sorted(workdir.glob("teachers/*/config.json")):
     if path.with_name("result.json").exists():
       continue  # Of a finished one states are there if it was killed just then.
-    there, folder = metric_writer.read_json(path), path.parent
+    there, folder = json_files.read_json(path), path.parent
     run = [config.column, cells.row_name(config)]
     if there.pop("run", None) == run and not sweep.exists():
       saved = folder / "checkpoints"

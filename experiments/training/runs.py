@@ -12,17 +12,20 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from experiments.data import loading
-from experiments.data.types import Splits
-from experiments.runtime import metric_writer
-from experiments.runtime import processes
-from experiments.runtime import storage
-from experiments.runtime import students
-from experiments.runtime.interrupts import Interrupts
-from experiments.runtime.interrupts import interrupts
-from experiments.runtime.interrupts import stop_if_asked
+from experiments import cells
+from experiments.data import load
+from experiments.data.dataset import Splits
+from experiments.distributed import processes
+from experiments.distributed.signals import Interrupts
+from experiments.distributed.signals import interrupts
+from experiments.distributed.signals import stop_if_asked
+from experiments.io import json_files
+from experiments.io import storage
+from experiments.io import students
+from experiments.methods import clusters
+from experiments.methods import hyperparameter_arrays
+from experiments.methods import METHODS
 from experiments.training import cached_examples
-from experiments.training import cells
 from experiments.training import checks
 from experiments.training import finished
 from experiments.training import jobs
@@ -35,9 +38,6 @@ from experiments.training import sweeping
 from experiments.training import teacher as teacher_lib
 from experiments.training import watch
 from experiments.training.fitting import check_subspace
-from experiments.training.methods import clusters
-from experiments.training.methods import hyperparameter_arrays
-from experiments.training.methods import METHODS
 from experiments.training.watch import Wanted
 
 
@@ -142,7 +142,7 @@ def check(configs: Sequence[ConfigDict]) -> None:
     )
   # Cells of a sweep share these sections: thousands of cells have a few.
   for config in {(id(c.data), c.selection): c for c in configs}.values():
-    loading.check(config.data.to_dict(), config.selection)
+    load.check(config.data.to_dict(), config.selection)
   models = [fields for c in configs for fields in (c.teacher, c.student)]
   for fields in {id(fields): fields for fields in models}.values():
     recipe.check(cells.plain(fields))
@@ -172,7 +172,7 @@ def load_splits(
 def _load(fields: str, selection: str, workdir: pathlib.Path | None) -> Splits:
   # A user's own files are brought into their training form by one process.
   return processes.main_first(
-    lambda: loading.load(json.loads(fields), selection, workdir)
+    lambda: load.load(json.loads(fields), selection, workdir)
   )
 
 
@@ -300,7 +300,7 @@ def _begin(
   done = [(folder / "result.json").exists() for folder in folders]
   for folder, config, kept in zip(folders, configs, done, strict=True):
     if not kept:
-      metric_writer.write_json(folder / "config.json", cells.plain(config))
+      json_files.write_json(folder / "config.json", cells.plain(config))
   return done
 
 
@@ -311,7 +311,7 @@ def _end(
   """Writes students and results, and deletes what they came from."""
   for folder, student, result in cells_written:
     students.save_student(folder / "student.msgpack", *student)
-    metric_writer.write_json(folder / "result.json", result)
+    json_files.write_json(folder / "result.json", result)
   storage.delete(states)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.data.types import Task
+from experiments.data.dataset import Task
 from experiments.training.initial import Spec
 from experiments.training.pretrained import load_pretrained
 from experiments.training.pretrained import Pretrained

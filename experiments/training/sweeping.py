@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from experiments.runtime import locks
-from experiments.runtime import processes
-from experiments.training import cells
+from experiments import cells
+from experiments.distributed import processes
+from experiments.io import locks
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.data.types import Task
+from experiments import cells
+from experiments.data.dataset import Task
+from experiments.methods import METHODS
 from experiments.paper import rows as rows_lib
-from experiments.training import cells
-from experiments.training.methods import METHODS
 
 
 def remarks(

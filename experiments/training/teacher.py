@@ -13,16 +13,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import lelp_jax
-from experiments.data.types import Splits
-from experiments.runtime import checkpoints
-from experiments.runtime import locks
-from experiments.runtime import mesh as mesh_lib
-from experiments.runtime import metric_writer
-from experiments.runtime import plain_trees
-from experiments.runtime import processes
-from experiments.runtime import storage
-from experiments.runtime.interrupts import Interrupts
-from experiments.training import cells
+from experiments import cells
+from experiments.data.dataset import Splits
+from experiments.distributed import mesh as mesh_lib
+from experiments.distributed import processes
+from experiments.distributed.signals import Interrupts
+from experiments.io import checkpoints
+from experiments.io import json_files
+from experiments.io import locks
+from experiments.io import plain_trees
+from experiments.io import storage
 from experiments.training import finished
 from experiments.training import jobs
 from experiments.training import loop
@@ -115,7 +115,7 @@ def load_or_train(
     "digest": digest,
     "outputs": config.teacher.outputs,
   }
-  result = metric_writer.read_json(folder / "result.json")
+  result = json_files.read_json(folder / "result.json")
   _check_origin(result, splits, job.fingerprint["pretrained"], folder)
   summary |= {k: result[k] for k in _RECORDED}
   seconds = dict(result["seconds"])
@@ -189,7 +189,7 @@ def _train(
   # Who trains it: see `resuming`.
   fields["run"] = [config.column, cells.row_name(config)]
   processes.from_main(
-    lambda: metric_writer.write_json(folder / "config.json", fields)
+    lambda: json_files.write_json(folder / "config.json", fields)
   )
   start = time.monotonic()
   trained = loop.train(
@@ -211,7 +211,7 @@ def _train(
   seconds = None if trained.continued else round(time.monotonic() - start, 3)
   result["seconds"] = {"training": seconds}
   processes.from_main(
-    lambda: metric_writer.write_json(folder / "result.json", result)
+    lambda: json_files.write_json(folder / "result.json", result)
   )
 
 

@@ -16,11 +16,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.runtime import loggers
-from experiments.runtime import processes
-from experiments.runtime.metric_writer import MetricWriter
-from experiments.runtime.progress import Progress
-from experiments.training import cells
+from experiments import cells
+from experiments.distributed import processes
+from experiments.io import loggers
+from experiments.io.metrics import MetricWriter
+from experiments.io.progress import Progress
 
 
 def check(config: ConfigDict) -> None:

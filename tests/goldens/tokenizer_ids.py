@@ -1,4 +1,4 @@
-"""Token ids by transformers and by SentencePiece, for tests/test_tokenizer.py.
+"""Token ids by transformers and SentencePiece, for data/test_tokenizer.py.
 
   pip install -e '.[reference]'
   LELP_DATA=DIR python -m tests.goldens.tokenizer_ids

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.data import types
+from experiments.data import dataset
 from experiments.data.datasets import amazon_sampling
 from experiments.data.datasets import definition
 from experiments.data.datasets import originals
@@ -83,7 +83,7 @@ def _read_tfds(
 
 
 def _tfds_reviews(
-  source: types.Source, _: Malformed
+  source: dataset.Source, _: Malformed
 ) -> Iterator[amazon_sampling.Review]:
   for i in range(len(source)):
     example = source[i]
@@ -93,7 +93,7 @@ def _tfds_reviews(
 
 
 def _dataset(
-  task: types.Task, published: Mapping[str, tuple[int, ...]], *, binary: bool
+  task: dataset.Task, published: Mapping[str, tuple[int, ...]], *, binary: bool
 ) -> definition.Dataset:
   """Returns one of the two."""
   layout = originals.Layout(
@@ -123,7 +123,7 @@ def _dataset(
 
 
 AMAZON = _dataset(
-  types.Task(
+  dataset.Task(
     name="amazon",
     num_classes=5,
     class_names=tuple(map(amazon_sampling.stars_name, (1, 2, 3, 4, 5))),
@@ -133,7 +133,7 @@ AMAZON = _dataset(
 )
 
 AMAZON_BIN = _dataset(
-  types.Task(
+  dataset.Task(
     name="amazon_bin",
     num_classes=2,
     fine_to_class=amazon_sampling.POLARIZED,

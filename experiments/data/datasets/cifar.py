@@ -10,7 +10,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.data import types
+from experiments.data import dataset
 from experiments.data.datasets import cifar_files
 from experiments.data.datasets import definition
 from experiments.data.datasets import originals
@@ -109,7 +109,7 @@ def _dataset(
 ) -> definition.Dataset:
   """Returns one of the two, given how each of its layouts is read."""
   fine_to_class = tuple(i % 2 for i in range(len(names)))
-  task = types.Task(
+  task = dataset.Task(
     name=name,
     num_classes=2 if binary else len(names),
     fine_to_class=fine_to_class if binary else None,

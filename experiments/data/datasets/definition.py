@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 from typing import Protocol
 
-from experiments.data import types
+from experiments.data import dataset
 from experiments.data.datasets import originals
 from experiments.data.sources import ColumnSource
 from experiments.data.sources import Malformed
 
-Example = Mapping[str, Any]  # As `types.Source` has it, its label an int.
-OpenTfds = Callable[[str, str], types.Source]  # A dataset and a split of TFDS.
+Example = Mapping[str, Any]  # As `dataset.Source` has it, its label an int.
+OpenTfds = Callable[
+  [str, str], dataset.Source
+]  # A dataset and a split of TFDS.
 
 
 class Watch(Protocol):
@@ -64,7 +66,7 @@ class Raw:
 
 
 def from_source(
-  source: types.Source, convert: Callable[[Example], Example] = dict
+  source: dataset.Source, convert: Callable[[Example], Example] = dict
 ) -> Split:
   """Returns the split that all examples of a source make up.
 
@@ -78,7 +80,7 @@ def from_source(
 
 
 def from_sources(
-  sources: Mapping[str, types.Source], *, example_bytes: int, **fields: Any
+  sources: Mapping[str, dataset.Source], *, example_bytes: int, **fields: Any
 ) -> Raw:
   """Returns what sources hold, one a split.
 
@@ -128,7 +130,7 @@ class Dataset:
     options: What can be chosen, with the paper's or the usual choice.
   """
 
-  task: types.Task
+  task: dataset.Task
   forms: tuple[Form, ...]
   tfds: str
   read_tfds: Callable[..., Raw]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.data import types
+from experiments.data import dataset
 from experiments.data.datasets import definition
 from experiments.data.datasets import originals
 from experiments.data.sources import open_source
@@ -44,7 +44,7 @@ def _read_tfds(
   )
 
 
-def _raw(sources: Mapping[str, types.Source]) -> definition.Raw:
+def _raw(sources: Mapping[str, dataset.Source]) -> definition.Raw:
   return definition.from_sources(
     sources,
     example_bytes=100,
@@ -84,7 +84,7 @@ _COLA_PUBLIC = definition.Form(
 )
 
 COLA = definition.Dataset(
-  task=types.Task(
+  task=dataset.Task(
     name="glue_cola",
     num_classes=2,
     class_names=("unacceptable", "acceptable"),
@@ -98,7 +98,7 @@ COLA = definition.Dataset(
 )
 
 SST2 = definition.Dataset(
-  task=types.Task(
+  task=dataset.Task(
     name="glue_sst2", num_classes=2, class_names=("negative", "positive")
   ),
   forms=(_glue_form("SST-2", _SST2_COLUMNS),),

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.data import types
+from experiments.data import dataset
 from experiments.data.datasets import definition
 from experiments.data.datasets import originals
 from experiments.data.sources import files
@@ -90,12 +90,12 @@ def _read_tfds(open_tfds: definition.OpenTfds, **_: Any) -> definition.Raw:
   return _raw({split: open_tfds("imdb_reviews", split) for split in _SPLITS})
 
 
-def _raw(sources: Mapping[str, types.Source]) -> definition.Raw:
+def _raw(sources: Mapping[str, dataset.Source]) -> definition.Raw:
   return definition.from_sources(sources, example_bytes=1400)
 
 
 LMRD = definition.Dataset(
-  task=types.Task(
+  task=dataset.Task(
     name="lmrd", num_classes=2, class_names=("negative", "positive")
   ),
   forms=(

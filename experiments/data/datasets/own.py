@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data import types
+from experiments.data import dataset
 from experiments.data.datasets import definition
 from experiments.data.datasets import originals
 from experiments.data.sources import class_indices
@@ -22,7 +22,7 @@ Path = str | pathlib.Path
 
 def read(
   name: str, paths: Mapping[str, Sequence[Path]], **columns: Any
-) -> tuple[types.Task, definition.Raw]:
+) -> tuple[dataset.Task, definition.Raw]:
   """Opens a dataset that a user has.
 
   Its classes are the labels of the training examples in order, integers by
@@ -55,7 +55,7 @@ def read(
     )
   first = sources["train"][0]
   shape = np.shape(first["image"]) if "image" in first else None
-  task = types.Task(
+  task = dataset.Task(
     name=name,
     num_classes=len(classes),
     class_names=tuple(map(str, classes)),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data import types
+from experiments.data import dataset
 from experiments.data.datasets import definition
 from experiments.data.datasets import originals
 from experiments.data.sources import ColumnSource
@@ -51,7 +51,7 @@ def _read_tfds(
 
 
 def _divided(
-  source: types.Source, *, watch: definition.Watch, seed: int
+  source: dataset.Source, *, watch: definition.Watch, seed: int
 ) -> definition.Raw:
   """Divides tweets at random, with the classes in both parts equally large."""
   labels = _labels(source, watch)
@@ -77,7 +77,7 @@ def _divided(
   )
 
 
-def _labels(source: types.Source, watch: definition.Watch) -> np.ndarray:
+def _labels(source: dataset.Source, watch: definition.Watch) -> np.ndarray:
   """Returns the class of each tweet, int8 [N]."""
   column = source.columns["label"] if isinstance(source, ColumnSource) else None
   labels = np.empty(len(source), np.int8)
@@ -93,14 +93,14 @@ def _labels(source: types.Source, watch: definition.Watch) -> np.ndarray:
   return labels
 
 
-def _examples(source: types.Source, labels: np.ndarray, chosen: np.ndarray):
+def _examples(source: dataset.Source, labels: np.ndarray, chosen: np.ndarray):
   """Yields the tweets at some positions."""
   for i in chosen.tolist():
     yield {**source[i], "label": int(labels[i])}
 
 
 SENTIMENT140_BIN = definition.Dataset(
-  task=types.Task(
+  task=dataset.Task(
     name="sentiment140_bin",
     num_classes=2,
     class_names=("negative", "positive"),

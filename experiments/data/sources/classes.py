@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.data.dataset import Source
 from experiments.data.sources.column_source import ArrowColumn
 from experiments.data.sources.column_source import checked_index
 from experiments.data.sources.column_source import ColumnSource
-from experiments.data.types import Source
 
 Label = int | str
 

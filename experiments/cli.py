@@ -1,0 +1,235 @@
+"""What the commands share: flags, and errors as one line and an exit code."""
+
+import contextlib
+import errno
+import os
+import pathlib
+import sys
+import traceback
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+from absl import app
+from absl import flags
+from absl import logging
+from ml_collections import config_flags
+
+from experiments.distributed import startup
+from experiments.distributed.quiet import quiet
+from experiments.distributed.signals import EXIT_INTERRUPTED
+from experiments.distributed.signals import Interrupted
+from experiments.io import json_files
+from experiments.io import storage
+
+# What users can cause; anything else is a defect and keeps its traceback.
+_USER_ERRORS = (ValueError, FileNotFoundError, FloatingPointError, OSError)
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # Of a disk, or a user's part of it.
+# Seconds to wait for the other processes: they may still write, or never come.
+_PATIENCE, _PATIENCE_AFTER_ERRORS = 600.0, 5.0
+
+
+def config_flag() -> Any:
+  """Defines --config."""
+  holder = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Config file, with its arguments behind a colon; --config.FIELD=VALUE "
+    "sets a field of it.",
+    lock_config=True,
+  )
+  flags.mark_flag_as_required("config")
+  return holder
+
+
+def set_fields(config: Any) -> set[str]:
+  """Returns the fields that flags set, such as --config.student.batch_size.
+
+  Args:
+    config: What `config_flag` returned.
+  """
+  return set(config_flags.get_override_values(flags.FLAGS[config.name]))
+
+
+def workdir_flag(
+  meaning: str = "Folder of results.",
+) -> flags.FlagHolder[str | None]:
+  """Defines --workdir.
+
+  Args:
+    meaning: What --help says.
+  """
+  return flags.DEFINE_string(
+    "workdir",
+    None,
+    meaning,
+    required=True,
+    allow_override=True,  # A process may import two commands, as tests do.
+  )
+
+
+def teachers_flag() -> flags.FlagHolder[str | None]:
+  """Defines --teacher_dir."""
+  return flags.DEFINE_string(
+    "teacher_dir",
+    None,
+    "Folder of teachers, to share them between workdirs; by default "
+    "`teachers` in the workdir.",
+  )
+
+
+def checkpoints_flag() -> flags.FlagHolder[str | None]:
+  """Defines --checkpoint_dir."""
+  return flags.DEFINE_string(
+    "checkpoint_dir",
+    None,
+    "Where the states of unfinished stacks go: a folder, or gs://BUCKET/FOLDER "
+    "(extra `gcs`), for one workdir; by default `checkpoints` in the workdir.",
+  )
+
+
+def processes_flags() -> Callable[[], None]:
+  """Defines --coordinator_address and what goes with it.
+
+  Returns:
+    What makes this process one of those that the flags speak of.
+  """
+  address = flags.DEFINE_string(
+    "coordinator_address",
+    None,
+    "Host and port of process 0, of several that work together; by default "
+    "they are detected on Cloud TPU, GKE, SLURM and the like.",
+  )
+  number = flags.DEFINE_integer(
+    "num_processes", None, "How many they are; 1 detects nothing."
+  )
+  index = flags.DEFINE_integer(
+    "process_id", None, "Which of them this one is, from 0."
+  )
+  timeout = flags.DEFINE_integer(
+    "initialization_timeout", 300, "Seconds to wait for all to be there."
+  )
+
+  def connect() -> None:
+    startup.connect(
+      address.value, number.value, index.value, timeout=timeout.value
+    )
+
+  return connect
+
+
+def folder(path: str | None) -> Any:
+  """A flag's folder as a path, None where it was not given.
+
+  Args:
+    path: The flag's value.
+
+  Raises:
+    ValueError: If it is a URL.
+  """
+  if path is not None and "://" in path:
+    raise ValueError(
+      f"{path} must be a folder of a file system, for its locks and for files "
+      "that grow; of a run only --checkpoint_dir may be in a bucket."
+    )
+  return None if path is None else pathlib.Path(path).expanduser()
+
+
+def checkpoint_folder(path: str | None) -> Any:
+  """The value of --checkpoint_dir as a path, None where it was not given.
+
+  Args:
+    path: The flag's value.
+
+  Raises:
+    ValueError: If it is a URL of another kind, or what it needs is missing.
+  """
+  return None if path is None else storage.folder(os.path.expanduser(path))
+
+
+def no_arguments(argv: list[str]) -> None:
+  """Exits if something on the command line is no flag."""
+  if len(argv) > 1:
+    sys.exit(f"error: unexpected argument {argv[1]!r}; give --flag=value.")
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+  """Runs a command: parses the flags, then calls `main`.
+
+  Args:
+    main: Takes the arguments that are no flags.
+  """
+  try:
+    app.run(main, flags_parser=_parsed)
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    if flags.FLAGS.is_parsed():
+      raise
+    # A config file's own complaint, or a field that it does not have.
+    message = error.args[0] if error.args else error
+    sys.exit(f"error: --config: {message}")
+
+
+def _parsed(argv: list[str]) -> list[str]:
+  """Parses the flags, or exits with one line that says what is wrong."""
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as error:
+    if "Error whilst parsing config file" not in str(error):
+      sys.exit(f"error: {error}")
+    own: BaseException = error  # It has a traceback in its text.
+    while own.__context__ is not None and not own.__suppress_context__:
+      own = own.__context__
+    sys.exit(f"error: --config: {own}")
+
+
+@contextlib.contextmanager
+def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
+  """Turns what a user can cause into one line and an exit code.
+
+  Args:
+    connect: Makes this process one of several. They part at the end, also
+      after an error: without waiting for ever for those that had none.
+  """
+  logging.set_verbosity(logging.WARNING)  # Orbax tells of every step it takes.
+  code, patience = 1, _PATIENCE_AFTER_ERRORS
+  try:
+    with quiet():
+      connect()
+      yield
+    code, patience = 0, _PATIENCE
+  except Interrupted as stop:
+    print(stop, file=sys.stderr)
+    code, patience = EXIT_INTERRUPTED, _PATIENCE
+  except KeyboardInterrupt:
+    print("stopped at once; the last checkpoint is kept.", file=sys.stderr)
+    code = EXIT_INTERRUPTED
+  except Exception as error:
+    if startup.is_lost(error):
+      print(f"error: {startup.LOST}", file=sys.stderr)
+    elif isinstance(error, _USER_ERRORS):
+      text = str(error)
+      if any(os.strerror(number) in text for number in _FULL):
+        text = f"{text.rstrip('.')}. Make room; the same command continues."
+      print(f"error: {text}", file=sys.stderr)
+    else:
+      traceback.print_exc()
+  if not startup.leave(patience):
+    sys.stderr.flush()
+    os._exit(code)
+  if code:
+    sys.exit(code)
+
+
+def print_result(directory: pathlib.Path) -> None:
+  """Prints the numbers of a finished cell and where they are."""
+  result = json_files.read_json(directory / "result.json")
+  teacher = result["teacher"]
+  hyperparameters = result["hyperparameters"] or "no hyperparameters"
+  print(f"{result['method']}, {result['column']}, {hyperparameters}")
+  for name in ("validation", "test"):
+    print(
+      f"  {name}: {100 * result[name]['accuracy']:.2f} % accuracy "
+      f"(teacher {100 * teacher[name]['accuracy']:.2f} %), agrees with the "
+      f"teacher on {100 * result[name]['agreement']:.2f} %"
+    )
+  print(f"  in {directory}")

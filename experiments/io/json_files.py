@@ -1,0 +1,145 @@
+"""JSON files, written whole or not at all."""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from experiments.io import storage
+
+PathLike = str | os.PathLike[str]
+
+
+@contextlib.contextmanager
+def named(path: PathLike) -> Iterator[None]:
+  """Names a file in the errors of writing to it, which do not by themselves.
+
+  Args:
+    path: The file.
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.errno is not None and error.filename is None:
+      error.filename = os.fspath(path)
+    raise
+
+
+def write_json(path: PathLike, obj: Any) -> None:
+  """Writes a JSON file in one go: whole, or not at all.
+
+  Args:
+    path: The file, also of a bucket; its folder is made if need be.
+    obj: Dicts, lists, tuples, strings, numbers, None and paths, and arrays and
+      scalars of NumPy and JAX. Dicts keep their order; NaN and infinity become
+      null, as JSON has neither.
+
+  Raises:
+    TypeError: If there is something else in it. No file is written then.
+  """
+  text = json.dumps(plain(obj), indent=2, allow_nan=False)
+  replace(_path(path), text + "\n")
+
+
+def read_json(path: PathLike) -> Any:
+  """Returns what a JSON file holds.
+
+  Args:
+    path: The file, also of a bucket.
+
+  Returns:
+    Its contents, as `json.loads` returns them.
+
+  Raises:
+    FileNotFoundError: If there is no such file.
+    ValueError: If it is not JSON.
+  """
+  text = read_text(_path(path))
+  try:
+    return json.loads(text)
+  except json.JSONDecodeError as error:
+    raise ValueError(
+      f"{path} is not JSON ({error}): delete it, and run the command that "
+      "writes it again."
+    ) from None
+
+
+def _path(path: PathLike) -> pathlib.Path | epath.Path:
+  return epath.Path(path) if storage.in_bucket(path) else pathlib.Path(path)
+
+
+def read_text(path: pathlib.Path | epath.Path) -> str:
+  """Returns the text of a file.
+
+  Args:
+    path: The file.
+
+  Raises:
+    FileNotFoundError: If there is no such file.
+  """
+  try:
+    return path.read_text(encoding="utf-8")
+  except FileNotFoundError:
+    raise FileNotFoundError(
+      f"there is no file {path}: run the command that writes it first."
+    ) from None
+
+
+def replace(path: pathlib.Path | epath.Path, text: str) -> None:
+  """Atomically replaces a file.
+
+  Args:
+    path: The file; its folder is created if it does not exist.
+    text: The new contents.
+  """
+  if isinstance(path, epath.Path):
+    path.write_text(text)  # In a bucket that is so of itself.
+    return
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  try:
+    with (
+      named(path),
+      temporary.open("w", encoding="utf-8") as file,
+    ):
+      file.write(text)
+      file.flush()
+      # Else a crash of the machine can leave the new name and no contents.
+      os.fsync(file.fileno())
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def plain(obj: Any) -> Any:
+  """Converts an object to what JSON can hold.
+
+  Args:
+    obj: As for `write_json`.
+
+  Raises:
+    TypeError: If there is something else in it.
+  """
+  if isinstance(obj, Mapping):
+    return {str(name): plain(value) for name, value in obj.items()}
+  if isinstance(obj, list | tuple):
+    return [plain(value) for value in obj]
+  if isinstance(obj, float):
+    return float(obj) if math.isfinite(obj) else None
+  if isinstance(obj, str | int | None):
+    return obj
+  if isinstance(obj, os.PathLike):
+    return os.fspath(obj)
+  if hasattr(obj, "__array__"):
+    return plain(np.asarray(obj).tolist())
+  raise TypeError(
+    f"JSON cannot hold {obj!r}, a {type(obj).__name__}: give numbers, strings, "
+    "lists, dicts or arrays."
+  )

@@ -1,0 +1,364 @@
+"""Amazon reviews: sampled as the paper's sentences say, row for row."""
+
+import functools
+import gzip
+import itertools
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments.data import preparation
+from experiments.data import watching
+from experiments.data.datasets import amazon
+from experiments.data.datasets import amazon_sampling
+from experiments.data.datasets import definition
+from experiments.data.sources import Malformed
+from experiments.distributed.signals import Interrupted
+from tests.experiments import original_files
+
+_ROOT = pathlib.Path(__file__).parents[3]
+QUOTAS = {"per_category": 40, "num_train": 15, "num_test": 4}
+PUBLISHED = {
+  "amazon": {"train": (15,) * 5, "test": (4,) * 5},
+  "amazon_bin": {"train": (30, 30), "test": (8, 8)},
+}
+
+
+@pytest.fixture(scope="module")
+def reviews():
+  """More of each category than are sampled from."""
+  rng = np.random.default_rng(7)
+  return {
+    category: original_files.amazon_reviews(rng, 50)
+    for category in amazon.CATEGORIES
+  }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, reviews):
+  path = tmp_path_factory.mktemp("amazon")
+  return original_files.amazon_folder(path, reviews)
+
+
+def prepare(tmp_path, folder, name="amazon", **options):
+  return preparation.prepare(
+    name,
+    data_dir=tmp_path,
+    source=folder,
+    published=PUBLISHED[name],
+    options=QUOTAS | options,
+  )
+
+
+def rows(found, split):
+  """Texts and labels of a split."""
+  labels = found.splits[split]["labels"].tolist()
+  return list(zip(found.texts(split), labels, strict=True))
+
+
+def papers_sample(reviews):
+  """Appendix D, sentence by sentence, on small numbers."""
+  # "We first sequentially parse and concatenate the first 200k examples of the
+  # following datasets ... (in this order)."
+  collection = []
+  for category in (
+    "Office_Products",
+    "Video_Games",
+    "Video",
+    "Toys",
+    "Tools",
+    "Sports",
+    "Jewelry",
+    "Digital_Music_Purchase",
+    "Mobile_Apps",
+    "Video_DVD",
+    "Watches",
+  ):
+    collection += [(category, *review) for review in reviews[category][:40]]
+  # "We then sequentially parse the resulting collection ... for each class (1-5
+  # stars), we add the first 100k examples we encounter to the training dataset,
+  # and the next 2k examples we encounter to the test dataset."
+  train, test = [], []
+  for example in collection:
+    met = [e for e in train if e[1] == example[1]]
+    met_later = [e for e in test if e[1] == example[1]]
+    if len(met) < 15:
+      train.append(example)
+    elif len(met_later) < 4:
+      test.append(example)
+  return {"train": train, "test": test}
+
+
+def test_the_sample_is_the_papers(tmp_path, reviews, folder):
+  found = prepare(tmp_path, folder)
+  for split, expected in papers_sample(reviews).items():
+    assert rows(found, split) == [
+      (f"{headline} {body}", stars - 1) for _, stars, headline, body in expected
+    ]
+  assert [len(found.texts(s)) for s in ("train", "test")] == [75, 20]
+  assert found.task.class_names[0] == "1 star"
+  assert found.task.class_names[4] == "5 stars"
+
+
+def test_three_stars_are_left_out_of_the_binary_version(
+  tmp_path, reviews, folder
+):
+  found = prepare(tmp_path, folder, "amazon_bin")
+  for split, expected in papers_sample(reviews).items():
+    kept = [example for example in expected if example[1] != 3]
+    assert rows(found, split) == [
+      (f"{headline} {body}", int(stars in (1, 5)))
+      for _, stars, headline, body in kept
+    ]
+    fine = found.splits[split]["fine_labels"]
+    names = [found.task.fine_names[i] for i in fine]
+    assert [int(name[0]) for name in names] == [e[1] for e in kept]
+  assert found.task.class_names == ("mild", "polarized")
+
+
+def test_bodies_alone(tmp_path, reviews, folder):
+  found = prepare(tmp_path, folder, text="body")
+  expected = papers_sample(reviews)["test"]
+  assert rows(found, "test") == [(e[3], e[1] - 1) for e in expected]
+
+
+def test_the_table_tells_how_many_of_each_category(tmp_path, reviews, folder):
+  found = prepare(tmp_path, folder)
+  for split, expected in papers_sample(reviews).items():
+    table = found.manifest["tables"][f"{split}: examples by category and stars"]
+    assert table["columns"] == ["1 star", *(f"{n} stars" for n in (2, 3, 4, 5))]
+    assert table["rows"] == {
+      category: [
+        sum(e[:2] == (category, stars) for e in expected)
+        for stars in (1, 2, 3, 4, 5)
+      ]
+      for category in amazon.CATEGORIES
+    }
+  # A-29: the commonest class comes from the first category alone.
+  assert table["rows"]["Watches"] == [0, 0, 0, 0, 0]
+
+
+def test_shuffled_quotas_are_filled_from_the_same_pool(
+  tmp_path, reviews, folder
+):
+  pool = [
+    (f"{headline} {body}", stars - 1)
+    for category in amazon.CATEGORIES
+    for stars, headline, body in reviews[category][:40]
+  ]
+  found = {
+    seed: prepare(tmp_path / str(seed), folder, sampling="shuffled", seed=seed)
+    for seed in (0, 1)
+  }
+  order = np.random.default_rng(1).permutation(len(pool))
+  train, test = [], []
+  for stars in range(5):
+    met = [i for i in order if pool[i][1] == stars]
+    train, test = train + met[:15], test + met[15:19]
+  assert rows(found[1], "train") == [pool[i] for i in sorted(train)]
+  assert rows(found[1], "test") == [pool[i] for i in sorted(test)]
+  assert rows(found[0], "train") != rows(found[1], "train")
+  tables = found[1].manifest["tables"].values()
+  assert all(sum(t["rows"]["Watches"]) > 0 for t in tables)
+
+
+BROKEN = [
+  b"\n",  # A blank line is none.
+  original_files.tsv([original_files.amazon_line(5, "a\ttab", "inside")]),
+  original_files.tsv([original_files.amazon_line(5, "cut", "off")[:9]]),
+  original_files.tsv([original_files.amazon_line("", "no", "stars")]),
+  original_files.tsv([original_files.amazon_line(6, "six", "stars")]),
+  original_files.tsv([original_files.amazon_line("2015-08-31", "x", "y")]),
+  original_files.tsv([original_files.amazon_line(4, "not", "utf8")]).replace(
+    b"utf8", b"\xff"
+  ),
+]
+
+
+def test_malformed_lines_are_counted_and_left_out(tmp_path, reviews):
+  lines = {}
+  for category, chosen in reviews.items():
+    good = [original_files.amazon_line(*review) for review in chosen]
+    broken = itertools.cycle(BROKEN)
+    lines[category] = [
+      line for pair in zip(good, broken, strict=False) for line in pair
+    ]
+  folder = tmp_path / "broken"
+  folder.mkdir()
+  for category, rows_ in lines.items():
+    name = amazon.file_name(category)
+    original_files.amazon_file(folder / name, rows_)
+  found = prepare(tmp_path / "out", folder)
+  for split, expected in papers_sample(reviews).items():
+    assert rows(found, split) == [
+      (f"{headline} {body}", stars - 1) for _, stars, headline, body in expected
+    ]
+  # 40 reviews are read of a category, with 39 lines between them.
+  counts = found.manifest["malformed"]
+  assert counts["Office_Products"] == 39 - 6
+  (note,) = [n for n in found.manifest["notes"] if n.startswith("Office")]
+  assert "33 malformed: " in note
+  assert "line 11: star_rating is '6'" in note
+  assert "line 5: 16 fields, expected 15" in note
+
+
+def test_text_is_kept_as_it_is(tmp_path):
+  texts = ['"', 'a "quote" open', "it's", "cr\r in it", "\u2028\x85", "<br />"]
+  reviews = {
+    category: [(stars, text, text) for text in texts for stars in range(1, 6)]
+    for category in amazon.CATEGORIES
+  }
+  folder = original_files.amazon_folder(tmp_path / "in", reviews, suffix="")
+  found = preparation.prepare(
+    "amazon",
+    data_dir=tmp_path,
+    source=folder,
+    published={"train": (6,) * 5, "test": (6,) * 5},
+    options={"per_category": 30, "num_train": 6, "num_test": 6},
+  )
+  expected = [f"{text} {text}" for text in texts for _ in range(5)]
+  assert list(found.texts("train")) == expected
+
+
+def sample(reviews, **options):
+  def read(category, malformed: Malformed):
+    for review in reviews[category]:
+      yield amazon_sampling.Review(*review)
+
+  defaults = {"sampling": "paper", "text": "body", "seed": 0, "binary": False}
+  return amazon_sampling.sample(
+    {category: functools.partial(read, category) for category in reviews},
+    watch=definition.unwatched,
+    **(defaults | QUOTAS | options),
+  )
+
+
+def test_reading_stops_when_the_quotas_are_full(reviews):
+  """What lies behind is not needed, not even for its examples."""
+
+  class Unread(list):
+    def __iter__(self):
+      raise AssertionError
+
+  full = dict(reviews)
+  full["Watches"] = Unread()
+  raw = sample(full)
+  assert [len(list(split.examples())) for split in raw.splits.values()] == [
+    75,
+    20,
+  ]
+  with pytest.raises(AssertionError):
+    sample(full, sampling="shuffled")
+
+
+@pytest.mark.parametrize(
+  ("change", "options", "message"),
+  [
+    (
+      {"Video": []},
+      {"sampling": "shuffled"},
+      "Video has 0 whole reviews and the first 40 are needed",
+    ),
+    (
+      {},
+      {"num_train": 100},
+      r"reviews with 1 star, and 104 are needed",
+    ),
+    ({}, {"sampling": "random"}, "amazon_sampling must be one of .*'random'"),
+    ({}, {"text": "title"}, "amazon_text must be one of .* got 'title'"),
+  ],
+)
+def test_samples_that_cannot_be(reviews, change, options, message):
+  with pytest.raises(ValueError, match=message):
+    sample(reviews | change, **options)
+
+
+def test_a_missing_category_is_named(tmp_path, reviews):
+  chosen = {k: v for k, v in reviews.items() if k not in ("Video", "Toys")}
+  folder = original_files.amazon_folder(tmp_path / "in", chosen)
+  with pytest.raises(ValueError, match=r"Toys_v1_00.tsv.*Amazon withdrew") as e:
+    prepare(tmp_path / "out", folder)
+  assert "lacks amazon_reviews_us_Video_v1_00.tsv, " in str(e.value)
+  assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_file_is_named(tmp_path, reviews):
+  folder = original_files.amazon_folder(tmp_path / "in", reviews)
+  path = folder / "amazon_reviews_us_Video_Games_v1_00.tsv.gz"
+  path.write_bytes(path.read_bytes()[:-300])
+  with pytest.raises(ValueError, match=r"Video_Games.* cut short") as error:
+    prepare(tmp_path / "out", folder)
+  size = path.stat().st_size
+  assert f"{path.name} has {size:,} bytes, published 475,199,894" in str(
+    error.value
+  )
+  assert not (tmp_path / "out").exists()
+
+
+def test_another_file_of_that_name_is_named(tmp_path, reviews):
+  folder = original_files.amazon_folder(tmp_path / "in", reviews)
+  path = folder / "amazon_reviews_us_Office_Products_v1_00.tsv.gz"
+  path.write_bytes(gzip.compress(b"text\tlabel\nx\t1\n"))
+  with pytest.raises(ValueError, match="has no column 'star_rating'"):
+    prepare(tmp_path / "out", folder)
+
+
+def test_an_interrupt_is_minded_while_sampling(tmp_path, folder, monkeypatch):
+  reviews = amazon._reviews
+
+  def interrupting(path, malformed):
+    if "Video_DVD" in path.name:
+      signal.raise_signal(signal.SIGTERM)
+    return reviews(path, malformed)
+
+  monkeypatch.setattr(amazon, "_reviews", interrupting)
+  monkeypatch.setattr(watching.batches, "__defaults__", (10,))
+  with pytest.raises(Interrupted, match="stopped by SIGTERM"):
+    prepare(tmp_path / "out", folder, sampling="shuffled")
+  assert not (tmp_path / "out").exists()
+
+
+_PEAK = """
+import resource, sys
+from experiments.data import preparation
+from experiments.data import watching
+found = preparation.prepare(
+  "amazon",
+  data_dir=sys.argv[2],
+  source=sys.argv[1],
+  options={"sampling": "shuffled"},
+)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(peak, len(found.texts("train")))
+"""
+
+
+@pytest.mark.slow
+def test_two_gigabytes_are_prepared_in_less_than_one_of_memory(tmp_path):
+  """Of the real size: the first 200,000 of each category are 2.2 million."""
+  body = "x" * 780
+  for category in amazon.CATEGORIES:
+    path = tmp_path / f"{amazon.file_name(category)}.gz"
+    with gzip.open(path, "wb", 1) as file:
+      file.write(original_files.tsv([], original_files.AMAZON_COLUMNS))
+      for i in range(0, 205_000, 1000):
+        lines = [
+          original_files.amazon_line(j % 5 + 1, f"headline {j}", body, j)
+          for j in range(i, i + 1000)
+        ]
+        file.write(original_files.tsv(lines))
+  command = [sys.executable, "-c", _PEAK, tmp_path]
+  done = subprocess.run(
+    [*command, tmp_path / "out"],
+    cwd=_ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  kilobytes, count = map(int, done.stdout.split())
+  assert count == 500_000
+  assert kilobytes < 2**20

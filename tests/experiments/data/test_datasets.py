@@ -1,0 +1,312 @@
+"""Every dataset from every form of its originals, in small."""
+
+import contextlib
+import pickle
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from experiments.data import preparation
+from experiments.data.datasets import amazon
+from experiments.data.datasets import cifar
+from experiments.data.datasets import DATASETS
+from experiments.data.datasets import originals
+from experiments.data.prepared import open_prepared
+from tests.experiments import original_files as files
+from tests.experiments.original_datasets import cifar_parts
+from tests.experiments.original_datasets import cut
+from tests.experiments.original_datasets import FORMS
+from tests.experiments.original_datasets import make
+
+
+class Records(list):
+  """What TFDS's data sources are: random access and a length."""
+
+
+@contextlib.contextmanager
+def mocked_tfds(records):
+  """TFDS with records that are prepared, where there are some."""
+  if records is None:
+    yield
+    return
+
+  def as_data_source(self, split=None, **_):
+    name = self.name
+    if self.builder_config is not None and name in (
+      "glue",
+      "amazon_us_reviews",
+    ):
+      name = f"{name}/{self.builder_config.name}"
+    return Records(records[name, split])
+
+  with tfds.testing.mock_data(as_data_source_fn=as_data_source):
+    yield
+
+
+def counts(examples, num_classes, convert):
+  """The published counts that these examples have."""
+  return {
+    split: tuple(
+      np.bincount(
+        [convert(label) for _, label in pairs], minlength=num_classes
+      ).tolist()
+    )
+    for split, pairs in examples.items()
+  }
+
+
+def check(found, examples, convert, *, fine):
+  """Compares what was prepared with what should be."""
+  assert list(found.splits) == ["train", "test"]
+  start = 0
+  for split, pairs in examples.items():
+    arrays = found.splits[split]
+    labels = [label for _, label in pairs]
+    np.testing.assert_array_equal(
+      arrays["labels"], [convert(y) for y in labels]
+    )
+    np.testing.assert_array_equal(
+      arrays["ids"], np.arange(start, start + len(pairs))
+    )
+    start += len(pairs)
+    if fine:
+      np.testing.assert_array_equal(arrays["fine_labels"], labels)
+    else:
+      assert "fine_labels" not in arrays
+    if found.task.image_shape is None:
+      assert list(found.texts(split)) == [text for text, _ in pairs]
+    else:
+      images = np.stack([image for image, _ in pairs])
+      np.testing.assert_array_equal(arrays["inputs"], images)
+
+
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_a_form(tmp_path, name, form):
+  made = make(tmp_path / "originals", name, form)
+  variants = [(name, int, False)]
+  if name.startswith("cifar"):
+    variants.append((f"{name}_bin", lambda label: label % 2, True))
+  for variant, convert, fine in variants:
+    task = DATASETS[variant].task
+    with mocked_tfds(made.tfds):
+      found = preparation.prepare(
+        variant,
+        data_dir=tmp_path / "data",
+        source=made.source,
+        published=counts(made.examples, task.num_classes, convert),
+      )
+    check(found, made.examples, convert, fine=fine)
+    assert found.task == task
+    manifest = found.manifest
+    assert manifest["partial"] is False
+    assert manifest.get("jpeg", False) is (form == "jpeg")
+    assert ("JPEG" in "".join(manifest["notes"])) is (form == "jpeg")
+    assert ("A-27" in "".join(manifest["notes"])) is name.startswith("glue")
+    assert ("TFDS" in manifest["form"]) is (form == "tfds")
+    assert bool(manifest["sources"]) is (form != "tfds")
+    official = "archive" in form and "authors'" not in form
+    other = "is not the file that was published under that name"
+    assert (other in "".join(manifest["notes"])) is official
+    open_prepared(found.folder, verify=True)
+  assert sorted(p.name for p in (tmp_path / "data").iterdir()) == sorted(
+    v[0] for v in variants
+  )
+
+
+TWEETS = [
+  (4 * (i % 3 > 0), f"tweet {i} é \"quoted\", '@me' &amp; #{i}")
+  for i in range(1000)
+]
+
+
+def _sentiment140(folder, form):
+  data = files.sentiment140_csv(TWEETS)
+  name = "training.1600000.processed.noemoticon.csv"
+  if form == "archive":
+    other = {
+      "testdata.manual.2009.06.14.csv": files.sentiment140_csv(TWEETS[:3])
+    }
+    return files.zipped(
+      folder / "trainingandtestdata.zip", {name: data} | other
+    )
+  if form == "csv":
+    return files.folder(folder, {name: data}) / name
+  if form == "sample":
+    table = files.tsv(TWEETS, ("label", "text"))
+    return files.folder(folder, {"sample20k.tsv.gz": table})
+  return None
+
+
+@pytest.mark.parametrize("form", ["archive", "csv", "sample", "tfds"])
+def test_sentiment140_is_divided_into_balanced_parts(tmp_path, form):
+  records = [
+    {"text": text.encode(), "polarity": label} for label, text in TWEETS
+  ]
+  source = _sentiment140(tmp_path, form)
+  # 334 of 1,000 are negative, two of which are tested on.
+  published = {"train": (332, 332), "test": (2, 2)}
+  found = {}
+  tfds_records = {("sentiment140", "train"): records}
+  with mocked_tfds(tfds_records if form == "tfds" else None):
+    for seed in (0, 1):
+      found[seed] = preparation.prepare(
+        "sentiment140_bin",
+        data_dir=tmp_path / str(seed),
+        source=source,
+        published=published,
+        options={"seed": seed},
+      )
+  labels = {text: int(label == 4) for label, text in TWEETS}
+  texts = {}
+  for seed in (0, 1):
+    parts = found[seed].splits
+    for split in ("train", "test"):
+      texts[seed, split] = list(found[seed].texts(split))
+      assert len(set(texts[seed, split])) == sum(published[split])
+      expected = [labels[text] for text in texts[seed, split]]
+      assert parts[split]["labels"].tolist() == expected
+    assert not set(texts[seed, "train"]) & set(texts[seed, "test"])
+  assert set(texts[0, "test"]) != set(texts[1, "test"])
+
+
+def test_sentiment140_division_does_not_depend_on_the_form(tmp_path):
+  texts = []
+  for form in ("csv", "sample"):
+    found = preparation.prepare(
+      "sentiment140_bin",
+      data_dir=tmp_path / f"{form}_data",
+      source=_sentiment140(tmp_path / form, form),
+      partial=True,
+    )
+    assert found.manifest["partial"] is True
+    texts.append([list(found.texts(split)) for split in ("train", "test")])
+  assert texts[0] == texts[1]
+
+
+def test_amazon_from_tfds(tmp_path):
+  rng = np.random.default_rng(0)
+  reviews = {c: files.amazon_reviews(rng, 60) for c in amazon.CATEGORIES}
+  records = {
+    (f"amazon_us_reviews/{category}_v1_00", "train"): [
+      {
+        "data": {
+          "review_id": b"R1",
+          "star_rating": stars,
+          "review_headline": headline.encode(),
+          "review_body": body.encode(),
+        }
+      }
+      for stars, headline, body in rows
+    ]
+    for category, rows in reviews.items()
+  }
+  options = {"per_category": 60, "num_train": 12, "num_test": 3}
+  published = {"train": (12,) * 5, "test": (3,) * 5}
+  with mocked_tfds(records):
+    from_tfds = preparation.prepare(
+      "amazon", data_dir=tmp_path / "a", published=published, options=options
+    )
+  from_files = preparation.prepare(
+    "amazon",
+    data_dir=tmp_path / "b",
+    source=files.amazon_folder(tmp_path / "files", reviews),
+    published=published,
+    options=options,
+  )
+  for split in ("train", "test"):
+    assert list(from_tfds.texts(split)) == list(from_files.texts(split))
+  (note,) = from_tfds.manifest["notes"]
+  assert "in TFDS's order, not the files' (A-29)" in note
+
+
+def test_a_folder_of_tfds_is_told_by_its_look(tmp_path):
+  made = make(tmp_path / "originals", "glue_cola", "tfds")
+  folder = tmp_path / "tfds/glue/cola/2.0.0"
+  folder.mkdir(parents=True)
+  (folder / "dataset_info.json").write_text("{}")
+  with mocked_tfds(made.tfds):
+    found = preparation.prepare(
+      "glue_cola",
+      data_dir=tmp_path / "data",
+      source=tmp_path / "tfds",
+      published=counts(made.examples, 2, int),
+    )
+  (source,) = found.manifest["sources"]
+  assert source["name"] == "glue/cola"
+  assert source["bytes"] == 2
+  check(found, made.examples, int, fine=False)
+
+
+def test_published_files_are_told_from_others(tmp_path):
+  (tmp_path / "CoLA.zip").write_bytes(b"other")
+  described = originals.describe(tmp_path / "CoLA.zip")
+  assert len(originals.differing([described])) == 1
+  assert not originals.differing([described | {"name": "mine.zip"}])
+  published = originals.official_files()["CoLA.zip"]
+  assert not originals.differing([described | published])
+  assert len(originals.official_files()) == 19
+  assert all(
+    len(o["sha256"]) == 64 for o in originals.official_files().values()
+  )
+
+
+def test_tasks():
+  for name, dataset in DATASETS.items():
+    task = dataset.task
+    assert task.name == name
+    assert len(task.class_names) == task.num_classes
+    assert len(task.fine_names) == len(task.fine_to_class or ())
+    assert set(dataset.published) == {"train", "test"}
+    for split in dataset.published.values():
+      assert len(split) == task.num_classes
+  assert len(DATASETS) == 10
+  assert DATASETS["cifar100_bin"].task.fine_to_class == (0, 1) * 50
+  # Spec section 3.
+  sizes = {
+    name: tuple(sum(d.published[s]) for s in ("train", "test"))
+    for name, d in DATASETS.items()
+  }
+  assert sizes == dict.fromkeys(
+    ("cifar10_bin", "cifar100_bin", "cifar10", "cifar100"), (50_000, 10_000)
+  ) | {
+    "lmrd": (25_000, 25_000),
+    "glue_cola": (8551, 1043),
+    "glue_sst2": (67_349, 872),
+    "amazon": (500_000, 10_000),
+    "amazon_bin": (400_000, 8_000),
+    "sentiment140_bin": (1_590_000, 10_000),
+  }
+  assert list(cifar.NAMES_100) == sorted(cifar.NAMES_100)
+  assert len(set(cifar.NAMES_100)) == 100
+
+
+class Hostile:
+  """Runs a command when it is unpickled."""
+
+  def __reduce__(self):
+    return (exec, ("raise SystemExit('it ran')",))
+
+
+def test_pickles_run_nothing(tmp_path):
+  made = make(tmp_path, "cifar10", "python")
+  path = made.source / "data_batch_3"
+  path.write_bytes(pickle.dumps({b"data": Hostile(), b"labels": []}))
+  with pytest.raises(ValueError, match=r"data_batch_3 .*calls builtins.exec"):
+    preparation.prepare(
+      "cifar10", data_dir=tmp_path / "data", source=made.source
+    )
+
+
+def test_pickles_of_newer_versions_are_read(tmp_path):
+  made = make(tmp_path, "cifar10", "python")
+  images, labels = cut(cifar_parts(np.random.default_rng(3), 10)["train"])[0]
+  batch = {b"data": files.channels_first(images), b"labels": labels}
+  (made.source / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=4))
+  found = preparation.prepare(
+    "cifar10",
+    data_dir=tmp_path / "data",
+    source=made.source,
+    published=counts(made.examples, 10, int),
+  )
+  check(found, made.examples, int, fine=False)

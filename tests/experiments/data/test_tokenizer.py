@@ -1,0 +1,275 @@
+"""Tokenizers: the ids of transformers and of Google's code, and every error."""
+
+import hashlib
+import json
+import os
+import pathlib
+import pickle
+import struct
+
+import huggingface_hub
+import hypothesis
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import strategies as st
+
+from experiments.data import tokenizer as tokenizer_lib
+from experiments.data.tokenizer import load_tokenizer
+
+_FOLDER = pathlib.Path(__file__).parents[2] / "goldens"
+_GOLDENS = json.loads((_FOLDER / "tokenizer_ids.json").read_text())
+_SPECIAL = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
+# [CLS] and [SEP] are not where ALBERT has them.
+_VOCABULARY = (
+  ("<unk>", 0.0, _UNKNOWN),
+  ("[SEP]", 0.0, _CONTROL),
+  ("<pad>", 0.0, _CONTROL),
+  ("[CLS]", 0.0, _CONTROL),
+  ("-", 0.0, _USER_DEFINED),
+  ("▁", -3.0, _NORMAL),
+  ("▁a", -1.0, _NORMAL),
+  ("a", -2.0, _NORMAL),
+  ("b", -2.0, _NORMAL),
+  ('"', -2.0, _NORMAL),
+  ("9", -4.0, _NORMAL),
+  (",", -4.0, _NORMAL),
+  ("9,", -1.0, _NORMAL),
+)
+
+
+def _field(number: int, value: int | bytes) -> bytes:
+  """One field of a protocol buffer, its numbers below 2**14."""
+
+  def varint(n: int) -> bytes:
+    return bytes([n]) if n < 128 else bytes([n & 127 | 128, n >> 7])
+
+  if isinstance(value, int):
+    return varint(number << 3) + varint(value)
+  return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def _model(vocabulary=_VOCABULARY, model_type=1) -> bytes:
+  """A SentencePiece model file."""
+  pieces = [
+    _field(1, name.encode())
+    + (b"\x15" + struct.pack("<f", score))
+    + (b"" if kind == _NORMAL else _field(3, kind))
+    for name, score, kind in vocabulary
+  ]
+  return b"".join(
+    [*(_field(1, piece) for piece in pieces), _field(2, _field(3, model_type))]
+  )
+
+
+def _without(*names: str) -> bytes:
+  return _model([piece for piece in _VOCABULARY if piece[0] not in names])
+
+
+@pytest.fixture
+def model(tmp_path) -> pathlib.Path:
+  file = tmp_path / "spiece.model"
+  file.write_bytes(_model())
+  return file
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> tokenizer_lib.Tokenizer:
+  file = tmp_path_factory.mktemp("tokenizer") / "spiece.model"
+  file.write_bytes(_model())
+  return load_tokenizer(file)
+
+
+def _pieces(tokenizer, text: str, max_length: int = 99) -> list[str]:
+  (row,) = tokenizer.encode([text], max_length=max_length)
+  names = [tokenizer.pieces.id_to_token(int(i)) for i in row]
+  assert (names[0], names[-1]) == ("[CLS]", "[SEP]")
+  return names[1:-1]
+
+
+@pytest.fixture(scope="module")
+def albert() -> tokenizer_lib.Tokenizer:
+  folder = os.environ.get("LELP_DATA")
+  if not folder:
+    pytest.skip("LELP_DATA names no folder of real data")
+  name = "albert_vocab/albert_30k_clean_rebuilt.model"
+  return load_tokenizer(pathlib.Path(folder, name))
+
+
+@pytest.mark.parametrize("form", ["spiece.model", "tokenizer.json"])
+def test_ids_equal_those_of_transformers(albert, tmp_path, form):
+  if form == "tokenizer.json":
+    albert.pieces.save(str(tmp_path / form))
+    albert = load_tokenizer(tmp_path)
+  rows = albert.encode([g["text"] for g in _GOLDENS], max_length=512)
+  for row, golden in zip(rows, _GOLDENS, strict=True):
+    assert row.tolist() == golden["transformers"], golden["text"]
+
+
+def test_ids_equal_those_of_sentencepiece(albert):
+  # It reads special pieces that a text spells out as text.
+  plain = [g for g in _GOLDENS if not any(p in g["text"] for p in _SPECIAL)]
+  assert len(plain) == len(_GOLDENS) - 2
+  rows = albert.encode([g["text"] for g in plain], max_length=512)
+  for row, golden in zip(rows, plain, strict=True):
+    assert row.tolist() == golden["sentencepiece"], golden["text"]
+
+
+def test_special_pieces_of_albert_have_their_published_ids(albert):
+  assert albert.vocab_size == 30_000
+  assert (albert.pad_id, albert.cls_id, albert.sep_id) == (0, 2, 3)
+
+
+def test_ids_are_looked_up(model):
+  tokenizer = load_tokenizer(model)
+  assert (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id) == (3, 1, 2)
+  assert tokenizer.vocab_size == len(_VOCABULARY)
+  rows = tokenizer.encode(["ab", ""], max_length=8)
+  assert [row.tolist() for row in rows] == [[3, 6, 8, 1], [3, 1]]
+  assert {row.dtype for row in rows} == {np.dtype(np.uint16)}
+
+
+@pytest.mark.parametrize(
+  ("text", "pieces"),
+  [
+    ("A á\t a\n\na", ["▁a"] * 4),
+    ("a``b''", ["▁a", '"', "b", '"']),
+    # A user-defined piece starts no word.
+    ("a-a", ["▁a", "-", "a"]),
+    ("a9,9", ["▁a", "9", ",", "9"]),
+    ("ax?b", ["▁a", "<unk>", "b"]),
+    ("a[SEP]", ["▁a", "[SEP]"]),
+  ],
+)
+def test_pieces_are_those_of_albert(model, text, pieces):
+  assert _pieces(load_tokenizer(model), text) == pieces
+
+
+@hypothesis.given(st.lists(st.text()), st.integers(3, 12))
+def test_rows_are_the_start_of_the_whole_row(small, texts, max_length):
+  whole = small.encode(texts, max_length=10**6)
+  rows = small.encode(texts, max_length=max_length)
+  assert len(rows) == len(texts)
+  for row, full in zip(rows, whole, strict=True):
+    assert (row[0], row[-1]) == (3, 1)
+    assert len(row) == min(len(full), max_length)
+    np.testing.assert_array_equal(row[:-1], full[: len(row) - 1])
+
+
+def test_rows_keep_their_order_over_batches(model, monkeypatch):
+  tokenizer = load_tokenizer(model)
+  texts = ["a" * n for n in range(7)]
+  expected = tokenizer.encode(texts, max_length=9)
+  monkeypatch.setattr(tokenizer_lib, "_BATCH", 3)
+  for row, other in zip(
+    tokenizer.encode(texts, max_length=9), expected, strict=True
+  ):
+    np.testing.assert_array_equal(row, other)
+
+
+@pytest.mark.parametrize(
+  ("size", "dtype"), [(2**16, np.uint16), (2**16 + 1, np.int32)]
+)
+def test_ids_fit_their_dtype(tmp_path, size, dtype):
+  names = ["<pad>", "[CLS]", "[SEP]", "<unk>"]
+  names += [f"w{i}" for i in range(size - len(names) - 1)]
+  words = {name: i for i, name in enumerate([*names, "last"])}
+  pieces = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "<unk>"))
+  pieces.save(str(tmp_path / "tokenizer.json"))
+  (row,) = load_tokenizer(tmp_path).encode(["last"], max_length=3)
+  assert row.dtype == dtype
+  assert row.tolist() == [1, size - 1, 2]
+
+
+def test_tokenizer_json_is_read_without_its_own_lengths(model, tmp_path):
+  pieces = load_tokenizer(model).pieces
+  pieces.enable_truncation(2)
+  pieces.enable_padding(length=9)
+  file = tmp_path / "tokenizer.json"
+  pieces.save(str(file))
+  tokenizer = load_tokenizer(tmp_path)  # Both files are in it.
+  assert tokenizer.digest == hashlib.sha256(file.read_bytes()).hexdigest()
+  assert _pieces(tokenizer, "ab-b") == ["▁a", "b", "-", "b"]
+
+
+def test_tokenizers_travel_to_other_processes(model):
+  tokenizer = load_tokenizer(model)
+  other = pickle.loads(pickle.dumps(tokenizer))
+  assert other == tokenizer
+  assert _pieces(other, "aab") == _pieces(tokenizer, "aab")
+  assert tokenizer.digest == hashlib.sha256(model.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+  ("data", "message"),
+  [
+    (_without("[CLS]"), r"no piece \[CLS\]: rows are \[CLS\] x \[SEP\]"),
+    (_without("[SEP]"), r"no piece \[SEP\]"),
+    (_without("<pad>"), r"no piece <pad> or \[PAD\]"),
+    (_without("<unk>"), "cannot be read as a SentencePiece model"),
+    (_model(model_type=2), "no unigram model"),
+    (_model()[:-7], "cut short"),
+    (b"\x08" + b"\xff" * 20, "a number is too long"),
+    (b"some text, not a model", "cannot be read as a SentencePiece model"),
+    (b"", "cannot be read as a SentencePiece model"),
+  ],
+)
+def test_a_model_that_will_not_do_is_named(model, data, message):
+  model.write_bytes(data)
+  with pytest.raises(ValueError, match=message) as raised:
+    load_tokenizer(model)
+  assert str(model) in str(raised.value)
+  assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_tokenizer_json_is_named(tmp_path):
+  file = tmp_path / "tokenizer.json"
+  for data in (b"{", b'{"model": 3}', b"\xff"):
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=r"read as a tokenizer\.json"):
+      load_tokenizer(tmp_path)
+
+
+def test_texts_and_lengths_are_checked(model):
+  tokenizer = load_tokenizer(model)
+  with pytest.raises(TypeError, match="got one str"):
+    tokenizer.encode("a text", max_length=8)
+  with pytest.raises(TypeError, match="got None at position 1"):
+    tokenizer.encode(["a", None], max_length=8)
+  with pytest.raises(ValueError, match=r"at least 3, .* got 2"):
+    tokenizer.encode(["a"], max_length=2)
+  assert tokenizer.encode([], max_length=3) == []
+
+
+def test_a_folder_without_a_tokenizer_is_named(tmp_path):
+  with pytest.raises(
+    FileNotFoundError, match=r"neither tokenizer.json nor spiece.model"
+  ):
+    load_tokenizer(tmp_path)
+
+
+def test_the_hub_is_asked_for_two_files_and_no_more(model, monkeypatch):
+  asked = []
+
+  def download(repository, **arguments):
+    asked.append((repository, arguments))
+    return str(model.parent)
+
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+  assert load_tokenizer("an/albert@v2").vocab_size == len(_VOCABULARY)
+  files = {"allow_patterns": ["tokenizer.json", "spiece.model"]}
+  assert asked == [("an/albert", {"revision": "v2", **files})]
+
+
+def test_what_is_neither_here_nor_on_the_hub_is_named(monkeypatch):
+  def offline(repository, **_):
+    raise OSError(f"no network for {repository}\nand more")
+
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+  with pytest.raises(
+    FileNotFoundError, match="'an/albert' is no path"
+  ) as error:
+    load_tokenizer("an/albert")
+  assert "no network" in str(error.value)
+  assert "\n" not in str(error.value)

@@ -1,0 +1,45 @@
+"""What is kept from standard error, and what is not."""
+
+import errno
+import sys
+import types
+
+import pytest
+from absl import logging
+
+from experiments import cli
+from experiments.distributed.quiet import quiet
+
+
+def logged(path, level, text):
+  logger = logging.get_absl_logger()
+  logger.handle(logger.makeRecord("absl", level, path, 1, text, (), None))
+
+
+def unraisable(error):
+  sys.unraisablehook(types.SimpleNamespace(exc_value=error))
+
+
+def test_what_is_raised_as_well_is_not_printed(caplog, monkeypatch):
+  seen = []
+  hook = seen.append
+  monkeypatch.setattr(sys, "unraisablehook", hook)
+  with quiet():
+    logged("/site-packages/orbax/checkpoint/futures.py", 40, "on a thread")
+    logged("/site-packages/orbax/checkpoint/futures.py", 30, "a warning")
+    logged("/checkout/experiments/runtime/checkpoints.py", 40, "ours")
+    unraisable(RuntimeError("Event loop is closed"))
+    unraisable(RuntimeError("another"))
+  logged("/site-packages/orbax/checkpoint/futures.py", 40, "afterwards")
+  assert caplog.messages == ["a warning", "ours"]
+  assert [str(x.exc_value) for x in seen] == ["another"]
+  assert sys.unraisablehook is hook
+
+
+def test_a_full_disk_is_one_line_with_what_to_do(capsys):
+  with pytest.raises(SystemExit), cli.reported():
+    raise OSError(errno.ENOSPC, "No space left on device", "/runs/a.json")
+  assert capsys.readouterr().err == (
+    "error: [Errno 28] No space left on device: '/runs/a.json'. Make room; the "
+    "same command continues.\n"
+  )

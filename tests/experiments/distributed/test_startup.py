@@ -1,0 +1,212 @@
+"""Several processes find each other, or say in one line why they do not."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from experiments.distributed import startup
+from tests.experiments.processes import free_port
+from tests.experiments.processes import ROOT
+from tests.experiments.processes import run_together
+
+_MAIN = (
+  sys.executable,
+  "-m",
+  "experiments.main",
+  "--config=experiments/configs/quickstart.py",
+)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_process_that_never_starts_is_one_line_within_the_timeout(
+  tmp_path, index
+):
+  port = free_port()
+  start = time.monotonic()
+  done = subprocess.run(
+    [
+      *_MAIN,
+      f"--workdir={tmp_path}",
+      f"--coordinator_address=127.0.0.1:{port}",
+      "--num_processes=2",
+      f"--process_id={index}",
+      "--initialization_timeout=1",
+    ],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    timeout=120,
+    check=False,
+  )
+  # JAX's own time-out would come after another minute.
+  assert time.monotonic() - start < startup._MARGIN_SECONDS
+  assert done.returncode == 1
+  (line,) = [x for x in done.stderr.splitlines() if "error" in x]
+  assert f"after 1 seconds not all processes have met at 127.0.0.1:{port}" in (
+    line
+  )
+  assert f"(this is process {index} of 2)" in line
+  assert "Traceback" not in done.stderr
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  ("given", "message"),
+  [
+    (("10.0.0.1:1", None, None), "belong together, got 10.0.0.1:1, None"),
+    ((None, 2, None), "give all three"),
+    ((None, None, 0), "give all three"),
+    (("10.0.0.1", 2, 0), "a host and a port, such as"),
+    (("host:name", 2, 0), "'host:name'"),
+    (("host:1", 2, 2), r"--process_id must lie in \[0, 2\)"),
+    (("host:1", 2, -1), "got -1"),
+  ],
+)
+def test_flags_that_do_not_fit_are_named(given, message):
+  with pytest.raises(ValueError, match=message) as error:
+    startup.connect(*given, timeout=1)
+  assert "\n" not in str(error.value)
+
+
+def test_no_time_at_all_is_refused():
+  with pytest.raises(ValueError, match="initialization_timeout must be"):
+    startup.connect(None, None, None, timeout=0)
+
+
+DETECTED = """
+import json, os, sys
+import jax
+jax.config.update("jax_platforms", "cpu")
+from experiments.distributed import startup
+for name in list(os.environ):
+  if name.startswith(("SLURM", "OMPI", "KUBERNETES")):
+    del os.environ[name]
+startup.connect(None, 1, None, timeout=9)
+startup.connect(None, None, None, timeout=9)
+alone = jax.distributed.is_initialized()
+os.environ |= {
+  "SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "1",
+  "SLURM_PROCID": "0", "SLURM_LOCALID": "0",
+  "JAX_COORDINATOR_PORT": sys.argv[1],
+}
+startup.connect(None, 1, None, timeout=9)
+refused = jax.distributed.is_initialized()
+startup.connect(None, None, None, timeout=9)
+print(json.dumps([alone, refused, jax.distributed.is_initialized(),
+                  jax.process_count(), startup.leave(9.0)]))
+"""
+
+
+def test_a_laptop_stays_alone_and_slurm_is_detected():
+  done = subprocess.run(
+    [sys.executable, "-c", DETECTED, str(free_port())],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    timeout=60,
+    check=True,
+  )
+  assert json.loads(done.stdout) == [False, False, True, 1, True]
+
+
+AGREED = """
+import json, os, pathlib, time
+from experiments.distributed import mesh as mesh_lib, processes, startup
+me = jax.process_index()
+calls = []
+def look():
+  calls.append(me)
+  return {{"done": [True, False], "text": "x" * 3000}}
+found = processes.from_main(look)
+assert found == {{"done": [True, False], "text": "x" * 3000}}
+assert calls == ([0] if me == 0 else [])
+def fail():
+  raise ValueError("the disk is full")
+try:
+  processes.from_main(fail)
+except ValueError as error:
+  assert me == 0 and str(error) == "the disk is full"
+except processes.OtherProcessError as error:
+  assert me == 1 and str(error) == "in the main process: the disk is full"
+def stop():
+  assert me == 0
+  raise processes.Interrupted("SIGTERM", "two splits are kept")
+try:
+  processes.main_first(stop)
+except processes.Interrupted as error:
+  assert str(error).startswith("stopped by SIGTERM; two splits are kept: run")
+else:
+  raise AssertionError("not stopped")
+order = processes.main_first(lambda: calls.append("first") or me)
+assert order == me
+sharded = mesh_lib.place(
+  np.arange(4.0), mesh_lib.cell_sharding(mesh_lib.make_mesh(4, 1))
+)
+got = mesh_lib.fetch({{"a": sharded, "b": 1}}, sharded.sharding.mesh)
+np.testing.assert_array_equal(got["a"], np.arange(4.0))
+# Who leaves a collective first must not take its connections along.
+arrived = pathlib.Path({arrived!r})
+if me == 0:
+  arrived.touch()
+if me == 1:
+  while not arrived.exists():
+    time.sleep(0.01)
+  sys.stdout.flush()
+  os._exit(0)
+try:
+  processes.any_process(True)
+except Exception as error:
+  assert startup.is_lost(error), error
+  print("lost")
+assert not startup.leave(0.2)
+os._exit(0)
+"""
+
+
+def test_processes_agree_and_notice_that_one_is_gone(tmp_path):
+  body = AGREED.format(arrived=str(tmp_path / "arrived"))
+  printed = run_together("import numpy as np\n" + body, count=2, devices=2)
+  assert "lost" in printed[0]
+
+
+@pytest.mark.slow
+def test_a_sweep_on_two_processes_is_written_and_told_once(tmp_path):
+  """Stacks of 2 to 8 cells, which use 8 to 2 of the 8 devices."""
+  port = free_port()
+  processes = [
+    subprocess.Popen(
+      [
+        sys.executable,
+        "-m",
+        "experiments.sweep",
+        "--config=experiments/configs/quickstart.py:smoke=True",
+        f"--workdir={tmp_path}",
+        f"--coordinator_address=127.0.0.1:{port}",
+        "--num_processes=2",
+        f"--process_id={index}",
+      ],
+      cwd=ROOT,
+      env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "4"},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index in range(2)
+  ]
+  try:
+    printed = [process.communicate(timeout=900) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  assert [process.returncode for process in processes] == [0, 0]
+  assert len(list(tmp_path.glob("cells/**/result.json"))) == 32
+  (main_out, main_err), (other_out, other_err) = printed
+  assert "All 32 cells are in" in main_out
+  assert "[8/8]" in main_err
+  assert "32 cells" not in other_out
+  assert "steps" not in other_err

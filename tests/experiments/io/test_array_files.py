@@ -1,0 +1,303 @@
+"""Arrays computed in parts: continued, checked to the byte, by any number."""
+
+import contextlib
+import itertools
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.distributed import processes as processes_lib
+from experiments.distributed.signals import Interrupted
+from experiments.distributed.signals import Interrupts
+from experiments.io import array_files
+from experiments.io import locks
+from tests.experiments import disks
+from tests.experiments import processes
+
+ORIGIN = {"teacher": {"parameters": "abc"}, "jax": "0.10"}
+BOUNDS = (0, 4, 8, 10, 13)
+SCALE = {"scale": np.float32([2.0, 3.0])}
+
+
+def content(origin=ORIGIN, bounds=BOUNDS):
+  shapes = {"embeddings": (bounds[-1], 2), "logits": (bounds[-1],)}
+  arrays = {
+    name: jax.ShapeDtypeStruct(shape, np.float32)
+    for name, shape in shapes.items()
+  }
+  return array_files.Content(origin, arrays, bounds)
+
+
+class Counted:
+  """Rows that tell their number, and which of them were asked for."""
+
+  def __init__(self):
+    self.asked = []
+
+  def __call__(self, start, stop, fixed):
+    self.asked.append((start, stop))
+    rows = np.arange(start, stop, dtype=np.float32)
+    return {"embeddings": rows[:, None] * fixed["scale"][None], "logits": -rows}
+
+
+def load(folder, compute, what=None, **options):
+  return array_files.load_or_compute(
+    folder, what or content(), compute, fixed=lambda: SCALE, **options
+  )
+
+
+def assert_whole(folder):
+  compute = Counted()
+  arrays, fixed = load(folder, compute)
+  assert compute.asked == []
+  rows = np.arange(13, dtype=np.float32)
+  np.testing.assert_array_equal(arrays["embeddings"][:, 1], 3 * rows)
+  np.testing.assert_array_equal(arrays["logits"], -rows)
+  np.testing.assert_array_equal(fixed["scale"], SCALE["scale"])
+  assert isinstance(arrays["embeddings"], np.memmap)
+
+
+def test_parts_are_computed_once_and_read_back(tmp_path):
+  compute = Counted()
+  load(tmp_path / "new", compute)
+  assert compute.asked == [(0, 4), (4, 8), (8, 10), (10, 13)]
+  assert_whole(tmp_path / "new")
+  names = {path.name for path in (tmp_path / "new").iterdir()}
+  arrays = {"embeddings.npy", "logits.npy"}
+  assert names == {".lock", "fixed.npz", "manifest.json"} | arrays
+
+
+class Killed(BaseException):
+  """Nobody catches it, as nobody catches SIGKILL."""
+
+
+@pytest.mark.parametrize("finished", range(len(BOUNDS) - 1))
+def test_a_killed_computation_goes_on_after_its_last_part(tmp_path, finished):
+  compute = Counted()
+
+  def killed(start, stop, fixed):
+    if start == BOUNDS[finished]:
+      raise Killed
+    return compute(start, stop, fixed)
+
+  with pytest.raises(Killed):
+    load(tmp_path, killed)
+  # It may have written some of the part that it was at.
+  with (tmp_path / "logits.npy").open("r+b") as file:
+    file.seek(-4 * (13 - BOUNDS[finished]), 2)
+    file.write(b"rub")
+  load(tmp_path, compute)
+  assert compute.asked == list(itertools.pairwise(BOUNDS))
+  assert_whole(tmp_path)
+
+
+def test_an_interrupt_is_answered_after_a_whole_part(tmp_path):
+  signals = Interrupts()
+  compute = Counted()
+
+  def interrupted(start, stop, fixed):
+    signals.requested = "SIGTERM"
+    return compute(start, stop, fixed)
+
+  with pytest.raises(Interrupted, match=r"SIGTERM.*is kept in"):
+    load(tmp_path, interrupted, signals=signals)
+  load(tmp_path, compute)
+  assert compute.asked == list(itertools.pairwise(BOUNDS))
+
+
+def test_a_full_disk_keeps_what_is_finished(tmp_path):
+  # A page a row: on a disk, what is not written yet takes no room.
+  array = jax.ShapeDtypeStruct((13, 1024), np.float32)
+  wide = array_files.Content(ORIGIN, {"rows": array}, BOUNDS)
+  asked = []
+
+  def compute(start, stop, fixed):
+    asked.append(start)
+    return {"rows": np.full((stop - start, 1024), start)}
+
+  def filling(start, stop, fixed):
+    if start == 8:
+      fillers.append(disks.fill(disk))
+    return compute(start, stop, fixed)
+
+  fillers = []
+  with disks.small_disk(tmp_path / "disk", "200k") as disk:
+    with pytest.raises(OSError, match="No space left") as caught:
+      array_files.load_or_compute(disk / "rows", wide, filling)
+    assert caught.value.filename == str(disk / "rows")
+    fillers.pop().unlink()
+    found, _ = array_files.load_or_compute(disk / "rows", wide, compute)
+    assert asked == [0, 4, 8, 8, 10]
+    expected = np.repeat(BOUNDS[:-1], np.diff(BOUNDS))
+    np.testing.assert_array_equal(found["rows"][:, -1], expected)
+    del found  # Or the disk is in use.
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(
+  ("other", "message"),
+  [
+    (
+      {"teacher": {"parameters": "abd"}, "jax": "0.10"},
+      r"origin\.teacher\.parameters is 'abc' there and 'abd' here",
+    ),
+    ({**ORIGIN, "jax": "0.11"}, r"origin\.jax is '0\.10' there and '0\.11'"),
+    ({**ORIGIN, "tokenizer": "t"}, r"origin\.tokenizer is absent there"),
+  ],
+)
+def test_another_origin_is_refused_by_name(tmp_path, half, other, message):
+  def compute(start, stop, fixed):
+    if half and start:
+      raise Killed
+    return Counted()(start, stop, fixed)
+
+  with pytest.raises(Killed) if half else np.errstate():
+    load(tmp_path, compute)
+  with pytest.raises(ValueError, match=message) as caught:
+    load(tmp_path, Counted(), content(other))
+  assert "\n" not in str(caught.value)
+  assert str(caught.value).count(" there and ") == 1
+
+
+def test_another_number_of_rows_is_refused(tmp_path):
+  load(tmp_path, Counted())
+  with pytest.raises(ValueError, match=r"arrays\.logits\.shape is \[13\]"):
+    load(tmp_path, Counted(), content(bounds=(0, 4, 8, 10, 12)))
+
+
+def _complaint(folder):
+  try:
+    assert_whole(folder)
+  except ValueError as error:
+    return str(error)
+  return None
+
+
+def test_every_flipped_byte_is_found(tmp_path):
+  load(tmp_path, Counted())
+  for path in sorted(tmp_path.iterdir()):
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+      damaged = bytearray(whole)
+      damaged[place] ^= 0x10
+      path.write_bytes(damaged)
+      said = _complaint(tmp_path)
+      if said is None:  # Such as a blank.
+        assert path.suffix == ".json", (path.name, place)
+      else:
+        assert str(tmp_path) in said, (path.name, place)
+        assert "\n" not in said, (path.name, place)
+    path.write_bytes(whole)
+
+
+def test_damage_is_named_with_what_to_do(tmp_path):
+  load(tmp_path, Counted())
+  path = tmp_path / "logits.npy"
+  path.write_bytes(path.read_bytes()[:-1] + b"!")
+  message = r"damaged: rows 10 to 13 of logits\.npy.*\. Delete that folder"
+  with pytest.raises(ValueError, match=message):
+    load(tmp_path, Counted())
+  path.unlink()
+  with pytest.raises(ValueError, match=r"damaged: .*logits\.npy"):
+    load(tmp_path, Counted())
+
+
+def test_rows_that_are_not_finite_or_of_another_shape_are_named(tmp_path):
+  def not_finite(start, stop, fixed):
+    rows = Counted()(start, stop, fixed)
+    rows["embeddings"][-1] = np.nan
+    return rows
+
+  with pytest.raises(ValueError, match="row 3 of embeddings holds NaN"):
+    load(tmp_path / "nan", not_finite)
+  short = content(bounds=(0, 4, 8, 10, 13))
+  with pytest.raises(ValueError, match=r"rows 0 to 4 of embeddings must have"):
+    load(tmp_path, lambda *a: Counted()(0, 3, a[2]), short)
+
+
+def share(folder):
+  """On two processes: whole, failed, stopped, waiting, and continued."""
+  second = jax.process_index() == 1
+  signals = Interrupts()
+
+  def tried(name, fail=lambda: None, **options):
+    compute = Counted()
+
+    def failing(*arguments):
+      if second:
+        fail()
+      return compute(*arguments)
+
+    said = "done"
+    try:
+      load(folder / name, failing, signals=signals, **options)
+    except (Interrupted, OSError, ValueError) as error:
+      said = str(error).replace(str(folder), "")
+    print(json.dumps([compute.asked, said]))
+
+  def full():
+    raise OSError(28, "No space left on device")
+
+  tried("whole")
+  tried("half", full)
+  tried("half", lambda: setattr(signals, "requested", "SIGTERM"))
+  lock = locks.exclusive(folder / "half")
+  with contextlib.nullcontext() if second else lock:
+    tried("half")
+  signals.requested = None
+  processes_lib.main_first(lambda: second or copy(folder / "half"))
+  tried("half")
+  tried("half", what=content({"code": "of process 1"}) if second else None)
+
+
+def copy(folder):
+  shutil.copytree(folder, folder.with_name("moved"))
+
+
+_SHARE = """
+import pathlib
+from tests.experiments.io import test_array_files as test_row_files
+test_row_files.share(pathlib.Path({folder!r}))
+"""
+
+
+def test_two_processes_share_the_work_and_one_reads_it(tmp_path):
+  body = _SHARE.format(folder=str(tmp_path))
+  first, second = (
+    [json.loads(line) for line in printed.splitlines() if line[:2] == "[["]
+    for printed in processes.run_together(body, count=2, devices=1)
+  )
+  # A process's shares are contiguous.
+  assert first[0] == [[[0, 4], [4, 8]], "done"]
+  assert second[0] == [[[8, 10], [10, 13]], "done"]
+  # One fails or is stopped: the other ends after the part that it is at.
+  assert first[1] == [[[0, 4]], "another process failed, and says why."]
+  assert second[1] == [[], "[Errno 28] No space left on device: '/half'"]
+  kept = "what is computed is kept in /half: run the same command again"
+  assert first[2][0] == [[4, 8]]
+  assert f"stopped by a signal to another process; {kept}" in first[2][1]
+  assert second[2][0] == [[8, 10]]
+  assert f"stopped by SIGTERM; {kept}" in second[2][1]
+  # Likewise while they wait for another run.
+  for asked, said in (first[3], second[3]):
+    assert asked == []
+    assert "it was waiting for another command" in said
+  # They share what is missing, two or one.
+  assert (first[4], second[4]) == ([[], "done"], [[[10, 13]], "done"])
+  compute = Counted()
+  load(tmp_path / "moved", compute)
+  assert compute.asked == [(10, 13)]
+  # What one of them would compute otherwise is refused, too.
+  assert first[5] == [[], "another process failed, and says why."]
+  assert "origin.code is absent there and 'of process 1' here" in second[5][1]
+  load(tmp_path / "alone", Counted())
+  manifests = [
+    json.loads((tmp_path / name / "manifest.json").read_text()) | {"fixed": 0}
+    for name in ("whole", "half", "moved", "alone")
+  ]
+  assert manifests == [manifests[-1]] * 4
+  for name in ("whole", "half", "moved"):
+    assert_whole(tmp_path / name)

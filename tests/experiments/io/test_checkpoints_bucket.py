@@ -1,0 +1,278 @@
+"""States in a bucket: what holds in a folder holds there, without renames."""
+
+import importlib.util
+import os
+import signal
+
+import pytest
+
+from experiments.distributed.signals import Interrupted
+from experiments.io import checkpoints
+from experiments.io import storage
+from experiments.io.json_files import read_json
+from experiments.training import runs
+from experiments.training import teacher as teacher_lib
+from tests.experiments import tiny
+from tests.experiments.bucket_server import refuse
+from tests.experiments.bucket_server import Server
+from tests.experiments.processes import run_together
+from tests.experiments.training_states import assert_same
+from tests.experiments.training_states import open_at
+from tests.experiments.training_states import state_at
+from tests.experiments.training_states import write
+
+pytestmark = pytest.mark.skipif(
+  importlib.util.find_spec("gcsfs") is None, reason="needs the extra gcs"
+)
+RUN = "gs://states/run"
+
+
+@pytest.fixture(scope="module")
+def server():
+  # TensorStore reads its variables once in a process.
+  running = Server()
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("STORAGE_EMULATOR_HOST", running.url)
+    patch.setenv("TENSORSTORE_GCS_HTTP_URL", running.url)
+    patch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "none")
+    patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    yield running
+  running.shutdown()
+  running.server_close()
+
+
+@pytest.fixture
+def bucket(server):
+  """The objects of an empty bucket, by name."""
+  server.buckets = {"states": {}}
+  server.refusal = lambda *_: None
+  return server.buckets["states"]
+
+
+def names(objects):
+  return sorted({name.split("/")[1] for name in objects})
+
+
+def forbid(server, *methods, part=""):
+  """Lets the bucket refuse some methods on objects with a part in the name."""
+  server.refusal = lambda method, name: (
+    refuse(403, "This account does not have the right to it.")
+    if method in methods and part in name
+    else None
+  )
+
+
+def test_restore_returns_the_same_bits_and_the_newest_are_kept(bucket):
+  assert open_at(RUN).restore(state_at(0)) is None
+  assert not bucket
+  write(RUN, 1, 2, 10, keep=2)
+  assert names(bucket) == ["10", "2", "fingerprint.json"]
+  step, state = open_at(RUN).restore(state_at(0))
+  assert step == 10
+  assert_same(state, state_at(10))
+
+
+@pytest.mark.parametrize("kind", ["altered", "lost"])
+def test_a_damaged_state_gives_way_to_the_one_before(
+  server, bucket, caplog, kind
+):
+  write(RUN, 10, 20)
+  name = next(n for n in bucket if n.startswith("run/20/state/d/"))
+  contents = bytearray(bucket.pop(name).data)
+  if kind == "altered":
+    contents[len(contents) // 2] ^= 1
+    server.put("states", name, bytes(contents))
+  with open_at(RUN) as saved:
+    step, state = saved.restore(state_at(0))
+    assert step == 10
+    assert_same(state, state_at(10))
+    assert "gs://states/run/20 cannot be used: state/d/" in caplog.text
+    assert names(bucket) == ["10", "20.unusable", "fingerprint.json"]
+    saved.save(20, state_at(20))
+  assert open_at(RUN).restore(state_at(0))[0] == 20
+
+
+def test_what_has_no_seal_is_no_state_and_makes_room(bucket, caplog):
+  write(RUN, 10, 20)
+  # In the middle of a write, and of a deletion.
+  del bucket["run/20/seal.json"], bucket["run/20/commit_success.txt"]
+  with open_at(RUN) as saved:
+    step, _ = saved.restore(state_at(0))
+    assert step == 10
+    assert [record.getMessage() for record in caplog.records] == [
+      f"checkpoint {RUN}/20 was not finished, and is left out."
+    ]
+    saved.save(30, state_at(30))
+  assert names(bucket) == ["10", "30", "fingerprint.json"]
+
+
+def test_a_deletion_that_is_cut_short_leaves_no_state(server, bucket):
+  write(RUN, 1, 2)
+  deleted = []
+
+  def refuse_all_but_the_first(method, name):
+    if method != "DELETE" or not name.startswith("run/1/"):
+      return None
+    deleted.append(name)
+    return refuse(403, "Not that.") if len(deleted) > 1 else None
+
+  server.refusal = refuse_all_but_the_first
+  with pytest.raises(OSError, match=r"states/run cannot be used: Not that\."):
+    write_after(2, 3)
+  server.refusal = lambda *_: None
+  assert deleted[0] == "run/1/seal.json"
+  left = [name for name in bucket if name.startswith("run/1/")]
+  assert len(left) > 5
+  for name in bucket.keys() - left - {"run/fingerprint.json"}:
+    del bucket[name]
+  assert open_at(RUN).restore(state_at(0)) is None
+
+
+def write_after(restored, step):
+  with open_at(RUN) as saved:
+    assert saved.restore(state_at(0))[0] == restored
+    saved.save(step, state_at(step))
+
+
+def test_a_failed_write_is_one_line_and_keeps_what_was_before(server, bucket):
+  write(RUN, 1)
+  saved = open_at(RUN)
+  saved.restore(state_at(0))
+  forbid(server, "POST", part="/state/")
+  saved.save(2, state_at(2))
+  with pytest.raises(OSError) as caught:
+    saved.close()
+  message = str(caught.value)
+  assert message.startswith("checkpoint gs://states/run/2 could not be written")
+  assert "This account does not have the right to it); step 1 is" in message
+  assert "[" not in message
+  assert "\n" not in message
+  assert any(name.startswith("run/2/") for name in bucket)
+  server.refusal = lambda *_: None
+  saved.save(2, state_at(2))
+  saved.close()
+  assert open_at(RUN).restore(state_at(0))[0] == 2
+  assert names(bucket) == ["1", "2", "fingerprint.json"]
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+def test_what_may_not_be_done_is_known_before_the_work(server, bucket, method):
+  storage.check(storage.folder(RUN))
+  assert not bucket
+  forbid(server, method)
+  with pytest.raises(OSError, match=r"right to it\. Look at the bucket's name"):
+    storage.check(storage.folder(RUN))
+
+
+def test_a_missing_bucket_and_missing_credentials(server, bucket):
+  with pytest.raises(OSError, match="gs://no/run cannot be used: there is no"):
+    storage.check(storage.folder("gs://no/run"))
+  server.refusal = lambda *_: refuse(401, "Anonymous caller.")
+  with pytest.raises(
+    OSError, match=r"used: Anonymous caller\. Look at"
+  ) as error:
+    open_at(RUN)
+  assert "credentials" in str(error.value)
+  # What cannot be read is not called damaged.
+  server.refusal = lambda *_: None
+  write(RUN, 1)
+  forbid(server, "GET", part="seal.json")
+  with pytest.raises(OSError, match="right to it"):
+    open_at(RUN).restore(state_at(0))
+  assert names(bucket) == ["1", "fingerprint.json"]
+
+
+def test_states_that_cannot_be_deleted_are_left_with_a_warning(
+  server, bucket, caplog
+):
+  write(RUN, 1)
+  forbid(server, "DELETE")
+  storage.delete(storage.folder(RUN))
+  assert "states/run could not be deleted: This account does" in caplog.text
+  server.refusal = lambda *_: None
+  for _ in range(2):  # The second finds nothing.
+    storage.delete(storage.folder(RUN))
+  assert not bucket
+  assert len(caplog.records) == 1
+
+
+def test_trees(bucket):
+  params = state_at(3).params
+  with pytest.raises(FileNotFoundError, match="nothing saved in gs://states/t"):
+    checkpoints.load_tree("gs://states/t", params)
+  for step in (2, 3):  # The second takes the first one's place.
+    checkpoints.save_tree("gs://states/t", state_at(step).params)
+  assert_same(checkpoints.load_tree("gs://states/t", params), params)
+  del bucket["t/seal.json"]
+  with pytest.raises(ValueError, match=r"states/t cannot be used: .* finished"):
+    checkpoints.load_tree("gs://states/t", params)
+
+
+def test_a_run_interrupted_and_continued_repeats_the_bits_of_another(
+  tmp_path, bucket, caplog, monkeypatch
+):
+  config = tiny.config("standard")
+  teachers, states = tmp_path / "teachers", storage.folder(RUN)
+  teacher_lib.load_or_train(config, runs.load_splits(config), teachers)
+  with monkeypatch.context() as patch:
+    save = checkpoints.Checkpoints.save
+
+    def save_and_interrupt(self, step, state):
+      save(self, step, state)
+      os.kill(os.getpid(), signal.SIGTERM)
+
+    patch.setattr(checkpoints.Checkpoints, "save", save_and_interrupt)
+    with pytest.raises(
+      Interrupted, match=r"step 4 is saved in gs://states/run/\w+"
+    ):
+      runs.run_cells(
+        [config],
+        tmp_path / "stopped",
+        teacher_directory=teachers,
+        checkpoint_directory=states,
+      )
+  assert any(name.endswith("/4/seal.json") for name in bucket)
+  left = {path.name for path in tmp_path.glob("stopped/checkpoints/*/*")}
+  assert left == {".lock", "states.json"}  # Where they are, and none of them.
+  students = []
+  for name, directory in (("stopped", states), ("undisturbed", None)):
+    (folder,) = runs.run_cells(
+      [config],
+      tmp_path / name,
+      teacher_directory=teachers,
+      checkpoint_directory=directory,
+    )
+    students.append((folder / "student.msgpack").read_bytes())
+  assert students[0] == students[1]
+  assert read_json(folder / "result.json")["stack"]["seconds"]  # In one go.
+  assert not bucket
+
+
+@pytest.mark.slow
+def test_two_processes(bucket):
+  body = f"""
+import jax.numpy as jnp
+from experiments.io import checkpoints
+from experiments.distributed import mesh as mesh_lib
+
+me = jax.process_index()
+cells = mesh_lib.cell_sharding(mesh_lib.make_mesh(2, 64))
+state_at = lambda step: mesh_lib.place({{"a": jnp.arange(4) + step}}, cells)
+with checkpoints.Checkpoints({RUN!r}, fingerprint={{}}) as saved:
+  assert saved.restore(state_at(0)) is None
+  for step in (1, 2, 3):
+    saved.save(step, state_at(step))
+with checkpoints.Checkpoints({RUN!r}, fingerprint={{}}) as saved:
+  step, state = saved.restore(state_at(0))
+  mine = state["a"].addressable_shards[0].data.tolist()
+  assert (step, mine) == (3, [3 + 2 * me, 4 + 2 * me]), (step, mine)
+checkpoints.save_tree("gs://states/run/tree", state)
+tree = checkpoints.load_tree("gs://states/run/tree", state)
+assert tree["a"].sharding == cells
+"""
+  run_together(body, count=2, devices=2)
+  assert names(bucket) == ["2", "3", "fingerprint.json", "tree"]
+  assert {n.split("/")[3] for n in bucket if "ocdbt.process_" in n} == {
+    "ocdbt.process_0",
+    "ocdbt.process_1",
+  }

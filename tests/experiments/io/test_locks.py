@@ -1,0 +1,119 @@
+"""Folders held against others: who is named, who waits, who stops waiting."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from experiments import cells
+from experiments.configs import quickstart
+from experiments.distributed.signals import Interrupted
+from experiments.distributed.signals import Interrupts
+from experiments.io import locks
+from tests.experiments.processes import ROOT
+
+ME = f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def test_who_holds_a_folder_is_named_while_it_is_held(tmp_path):
+  with locks.exclusive(tmp_path):
+    with pytest.raises(locks.Held) as caught, locks.exclusive(tmp_path):
+      pass
+    assert str(caught.value) == f"{ME} works in {tmp_path}: wait for it."
+    with locks.claim(tmp_path) as held:
+      assert not held
+  assert (tmp_path / ".lock").read_text() == ""
+  with locks.claim(tmp_path) as held:
+    assert held
+
+
+def test_what_a_killed_holder_left_is_overwritten(tmp_path):
+  (tmp_path / ".lock").write_text("process 1 on a machine with a longer name")
+  with locks.exclusive(tmp_path):
+    assert (tmp_path / ".lock").read_text() == ME
+
+
+@pytest.mark.parametrize(
+  "waiting", [locks.exclusive_run, locks.exclusive_alone]
+)
+def test_waiting_ends_when_the_folder_is_free(
+  tmp_path, monkeypatch, capsys, waiting
+):
+  monkeypatch.setattr(locks, "_SECONDS_OF_SILENCE", 0.0)
+  monkeypatch.setattr(locks, "_SECONDS_BETWEEN_LOOKS", 0.01)
+  held, free = threading.Event(), threading.Event()
+
+  def hold():
+    with locks.exclusive(tmp_path):
+      held.set()
+      free.wait()
+
+  other = threading.Thread(target=hold)
+  other.start()
+  held.wait()
+  threading.Timer(0.1, free.set).start()
+  with waiting(tmp_path, Interrupts()):
+    assert free.is_set()
+  other.join()
+  said = f"waiting for {ME}, which works in {tmp_path}.\n"
+  assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+  "waiting", [locks.exclusive_run, locks.exclusive_alone]
+)
+def test_who_does_not_wait_long_is_told_nothing(tmp_path, capsys, waiting):
+  signals = Interrupts("SIGTERM")
+  with (
+    locks.exclusive(tmp_path),
+    pytest.raises(Interrupted, match="SIGTERM; it was waiting for another"),
+    waiting(tmp_path, signals),
+  ):
+    pass
+  assert capsys.readouterr().err == ""
+  # What is free is taken, and what to do about the signal is the caller's.
+  with waiting(tmp_path, signals):
+    pass
+
+
+def test_a_command_that_waits_says_for_whom_and_can_be_stopped(tmp_path):
+  config = quickstart.get_config()
+  folder = tmp_path / "teachers" / cells.teacher_digest(config)
+  with locks.exclusive(folder):
+    process = subprocess.Popen(
+      [
+        sys.executable,
+        "-m",
+        "experiments.main",
+        "--config=experiments/configs/quickstart.py",
+        f"--workdir={tmp_path}",
+      ],
+      cwd=ROOT,
+      env=os.environ | {"JAX_PLATFORMS": "cpu"},
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    # Or a command that says nothing is waited for without end.
+    watch = threading.Timer(200, process.kill)
+    watch.start()
+    try:
+      lines = iter(process.stderr.readline, "")
+      told = next((line for line in lines if "waiting" in line), None)
+      assert told == f"waiting for {ME}, which works in {folder}.\n"
+      process.send_signal(signal.SIGTERM)
+      _, error = process.communicate(timeout=60)
+    finally:
+      watch.cancel()
+      process.kill()
+      process.communicate()
+  assert process.returncode == 75
+  assert error.splitlines()[-1] == (
+    "stopped by SIGTERM; it was waiting for another command: run the same "
+    "command again to continue from there."
+  )
+  assert [path.name for path in pathlib.Path(folder).iterdir()] == [".lock"]

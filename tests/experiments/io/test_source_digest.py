@@ -1,0 +1,66 @@
+"""Digests of sources: the same wherever they lie, another after any edit."""
+
+import importlib
+import pathlib
+import shutil
+
+import pytest
+
+import lelp_jax
+from experiments.io.source_digest import source_digest
+
+FILES = {"__init__.py": "A = 1\n", "inner/__init__.py": "", "inner/a.py": "B\n"}
+
+
+@pytest.fixture
+def digest(tmp_path, monkeypatch):
+  """Writes a package into a folder and digests it there."""
+
+  def write_and_digest(place, files, *names):
+    for name, text in files.items():
+      path = tmp_path / place / "made_up" / name
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(text.encode())
+    with monkeypatch.context() as patch:
+      patch.syspath_prepend(str(tmp_path / place))
+      importlib.invalidate_caches()
+      return source_digest.__wrapped__(*(names or ("made_up",)))
+
+  return write_and_digest
+
+
+def test_it_is_the_same_wherever_the_sources_lie(digest, tmp_path):
+  found = digest("checkout", FILES)
+  assert len(found) == 12
+  windows = {k: v.replace("\n", "\r\n") for k, v in FILES.items()}
+  assert digest("elsewhere/and/deeper", windows) == found
+  # What Python leaves beside them is none of them.
+  shutil.copytree(tmp_path / "checkout", tmp_path / "used")
+  assert digest("used", {"__pycache__/a.pyc": "", "a.txt": ""}) == found
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    {"__init__.py": "A = 2\n"},
+    {"inner/a.py": "B\n\n"},
+    {"inner/b.py": ""},
+  ],
+)
+def test_every_edit_changes_it(digest, change):
+  assert digest("edited", FILES | change) != digest("checkout", FILES)
+
+
+def test_a_module_is_itself_alone(digest):
+  name = "experiments.io.source_digest"
+  found = digest("a", FILES, name)
+  assert found != digest("a", FILES, "experiments.io.seals")
+  assert digest("a", FILES, name, "made_up") != found
+
+
+def test_the_package_is_found_as_it_is_imported():
+  folder = pathlib.Path(lelp_jax.__file__).parent
+  assert folder.name == "lelp_jax"
+  assert source_digest("lelp_jax") == source_digest.__wrapped__("lelp_jax")
+  with pytest.raises(ModuleNotFoundError, match="no sources of made_up"):
+    source_digest("made_up")

@@ -1,0 +1,168 @@
+"""Every method on every family of architectures: 8 devices against one."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.configs import pair
+from experiments.data.dataset import Ragged
+from experiments.data.dataset import Splits
+from experiments.data.dataset import Task
+from experiments.distributed import mesh as mesh_lib
+from experiments.methods import METHODS
+from experiments.training import jobs
+from experiments.training import program
+from experiments.training import teacher as teacher_lib
+from lelp_jax.models import MODELS
+from tests.experiments import sweep_of_24
+from tests.experiments import training_jobs
+
+pytestmark = pytest.mark.slow  # Two programs each: an hour or two in all.
+_NUM_EXAMPLES = 48
+_ALBERT = {
+  "vocab_size": 20,
+  "embedding_size": 8,
+  "intermediate_size": 16,
+  "num_layers": 1,
+  "num_heads": 2,
+  # As published, 0.02, untrained outputs hardly differ between examples: their
+  # losses are near zero, and have no relative error.
+  "initializer_range": 0.5,
+}
+# The smallest of each family: model, the student's options, those of a wider
+# teacher. A ResNet's embeddings are always 256 wide, so the wider teacher of
+# its students is another network.
+_FAMILIES = {
+  "mlp": ("mlp", {"features": (8,)}, ("mlp", {"features": (12,)})),
+  "cnn": (
+    "cnn",
+    {"features": (4, 4), "width": 8},
+    ("cnn", {"features": (4, 4), "width": 12}),
+  ),
+  "resnet": ("resnet20", {}, ("mlp", {"features": (12,)})),
+  "mobilenet": (
+    "mobilenet",
+    {"width_multiplier": 0.125, "stem_stride": 1},
+    ("mobilenet", {"width_multiplier": 0.25, "stem_stride": 1}),
+  ),
+  "albert": (
+    "albert_base",
+    _ALBERT | {"hidden_size": 8},
+    ("albert_base", _ALBERT | {"hidden_size": 12}),
+  ),
+}
+# Its teacher is no float32 one under another name.
+_DEEP = ("mlp", {"features": (16,) * 12}, ("mlp", {"features": (14,)}))
+
+
+def _splits(family: str) -> Splits:
+  rng = np.random.default_rng(0)
+  fine = np.arange(_NUM_EXAMPLES, dtype=np.int32) % 6
+  if family == "albert":
+    lengths = rng.integers(3, 9, _NUM_EXAMPLES)
+    inputs = Ragged.concatenate(
+      [rng.integers(2, 20, n) for n in lengths], np.int32
+    )
+  else:
+    inputs = rng.integers(0, 256, (_NUM_EXAMPLES, 16, 16, 3)).astype(np.uint8)
+  arrays = {
+    "inputs": inputs,
+    "labels": fine % 3,
+    "fine_labels": fine,
+    "ids": np.arange(_NUM_EXAMPLES, dtype=np.int32),
+  }
+  shape = None if family == "albert" else (16, 16, 3)
+  # Three classes: of two, the gradients of DIST and of standardized logits are
+  # rounding, in part or whole.
+  task = Task("toy", 3, (0, 1, 2, 0, 1, 2), image_shape=shape, scale=255.0)
+  return Splits(task, arrays, arrays, arrays, arrays, "toy")
+
+
+def _config(family: str, widths: str):
+  model, options, wider = (_FAMILIES | {"deep": _DEEP})[family]
+  config = pair.get_config("smoke=True")
+  config.student.model, config.student.options = model, options
+  config.teacher.model, config.teacher.options = model, options
+  if widths == "unequal":
+    config.teacher.model, config.teacher.options = wider
+  for fields in (config.teacher, config.student):
+    fields.num_steps = fields.steps_per_chunk = 20
+    fields.batch_size = 16
+    fields.max_shift, fields.flip = 0.0, False
+  config.data.length_window = 1
+  config.loss.num_negatives = 8
+  config.clustering.num_clusters = 2
+  return config
+
+
+@functools.cache
+def _teacher(family: str, widths: str, subclasses: int, folder):
+  config = _config(family, widths)
+  config.teacher.subclass.num_subclasses = subclasses
+  return teacher_lib.load_or_train(config, _splits(family), folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  yield tmp_path_factory.mktemp("teachers")
+  _teacher.cache_clear()
+
+
+@pytest.fixture(
+  scope="module", params=[*METHODS, "subclass_teacher"], name="method"
+)
+def fixture_method(request):
+  """Forgets compiled programs: hundreds of them end a process in a crash."""
+  yield request.param
+  program.build.cache_clear()
+  jax.clear_caches()
+
+
+def _first_step(method, family, widths, folder):
+  """Loss and gradient of a method's first step, on the devices there are."""
+  program.build.cache_clear()
+  config = training_jobs.one_step(_config(family, widths))
+  config.method = method
+  splits = _splits(family)
+  if method == "subclass_teacher":
+    config, teacher = training_jobs.subclass_teacher(config), None
+  else:
+    number = 2 if method == "subclass" else 1
+    config.teacher.subclass.num_subclasses = number
+    teacher = _teacher(family, widths, number, folder)
+  job = jobs.make_job(
+    [config], splits, train=splits.train, teacher=teacher, names=["toy"]
+  )
+  return training_jobs.loss_and_gradient(job)
+
+
+def _on_8_and_1(monkeypatch, *given):
+  """What `_first_step` returns on eight devices, and on one."""
+  found = _first_step(*given)
+  meshes = mesh_lib.make_mesh
+  monkeypatch.setattr(
+    mesh_lib, "make_mesh", lambda n, b, _: meshes(n, b, jax.devices()[:1])
+  )
+  return found, _first_step(*given)
+
+
+@pytest.mark.parametrize("widths", ["equal", "unequal"])
+@pytest.mark.parametrize("family", _FAMILIES)
+def test_8_devices_equal_1(folder, monkeypatch, method, family, widths):
+  found, expected = _on_8_and_1(monkeypatch, method, family, widths, folder)
+  # 28 layers amplify the rounding of float32: see the deep net below.
+  tolerances = (1e-6, 1e-3 if family == "mobilenet" else 1e-5)
+  training_jobs.assert_equal_steps(found, expected, tolerances)
+
+
+def test_8_devices_equal_1_on_a_deep_net(folder, monkeypatch, method):
+  """In float64: depth amplifies the rounding of float32 beyond comparison."""
+  monkeypatch.setitem(MODELS, "mlp", sweep_of_24.float64_mlp)
+  with jax.enable_x64(True):
+    found, expected = _on_8_and_1(
+      monkeypatch, method, "deep", "unequal", folder
+    )
+  assert expected[1].dtype == np.float64
+  training_jobs.assert_equal_steps(found, expected, (1e-12, 1e-9))

@@ -1,0 +1,59 @@
+"""Small originals and a small tokenizer, for tests of preparing."""
+
+import dataclasses
+
+import numpy as np
+
+from tests.experiments import original_files as files
+
+PUBLISHED = {"train": (30, 20), "test": (6, 4)}
+
+
+def sst2(folder, *, train=PUBLISHED["train"], test=PUBLISHED["test"]):
+  """SST-2 in small, with so many negative and positive examples."""
+  for name, counts in (("train", train), ("dev", test)):
+    rows = [
+      (f"{name} sentence {i} of class {label}", label)
+      for label, count in enumerate(counts)
+      for i in range(count)
+    ]
+    table = files.tsv(rows, ("sentence", "label"))
+    files.folder(folder, {f"{name}.tsv": table})
+  return folder
+
+
+def cifar10(folder, rng, label=3):
+  """CIFAR-10's binary files, an image each."""
+  for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+    images, _ = files.cifar_images(rng, 1, 10)
+    batch = files.binary_batch(images, [label])
+    files.folder(folder, {f"{name}.bin": batch})
+  return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+  """A tokenizer: words are numbered by their length."""
+
+  digest: str = "0" * 64
+  name: str = "folder/words.json"
+  vocab_size: int = 100
+  pad_id: int = 0
+  dtype: type = np.uint16
+
+  def encode(self, texts, *, max_length):
+    if max_length < 3:
+      raise ValueError(f"max_length must be at least 3, got {max_length}.")
+    return [
+      np.array(
+        [2, *[4 + len(w) for w in text.split()][: max_length - 2], 3],
+        self.dtype,
+      )
+      for text in texts
+    ]
+
+
+def tokens(found, split):
+  """The tokens of a split's texts."""
+  rows = found.splits[split]["inputs"]
+  return [rows[i].tolist() for i in range(len(rows))]

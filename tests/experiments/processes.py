@@ -1,0 +1,84 @@
+"""Several JAX processes on this machine, each of them one Python program."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+_SETUP = """
+import sys
+import jax
+jax.config.update("jax_num_cpu_devices", {devices})
+jax.distributed.initialize("127.0.0.1:{port}", {count}, {index})
+{body}
+jax.distributed.shutdown()
+"""
+
+
+def free_port() -> int:
+  """A port of this machine that nobody listens on."""
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    return free.getsockname()[1]
+
+
+def start_together(
+  body: str, *, count: int, devices: int
+) -> list[subprocess.Popen[str]]:
+  """Starts a program in several processes that know each other.
+
+  Args:
+    body: The program, after JAX has been started.
+    count: Number of processes.
+    devices: Number of virtual devices of each.
+  """
+  port = free_port()
+  return [
+    subprocess.Popen(
+      [
+        sys.executable,
+        "-c",
+        _SETUP.format(
+          body=body, devices=devices, port=port, count=count, index=index
+        ),
+      ],
+      cwd=ROOT,
+      env=os.environ
+      | {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index in range(count)
+  ]
+
+
+def run_together(
+  body: str, *, count: int, devices: int, timeout: float = 240
+) -> list[str]:
+  """Runs a program in several processes that know each other.
+
+  Args:
+    body: As for `start_together`, and so are the others.
+    count: Number of processes.
+    devices: Number of virtual devices of each.
+    timeout: Seconds after which they are killed.
+
+  Returns:
+    What each printed.
+  """
+  processes = start_together(body, count=count, devices=devices)
+  printed = []
+  try:
+    for process in processes:
+      output, errors = process.communicate(timeout=timeout)
+      assert process.returncode == 0, errors
+      printed.append(output)
+  finally:
+    for process in processes:
+      process.kill()
+      process.communicate()
+  return printed

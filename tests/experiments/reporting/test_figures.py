@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+from matplotlib import image
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from experiments.reporting import drawing
+from experiments.reporting import embeddings
+from experiments.reporting import figures
+from tests.experiments.reporting_workdirs import make_cell
+from tests.experiments.reporting_workdirs import make_results
+
+
+def read(path):
+  """The pixels of a picture that must show something."""
+  pixels = image.imread(path)
+  assert pixels.shape[2] == 4
+  assert np.unique(pixels.reshape(-1, 4), axis=0).shape[0] > 20
+  return pixels
+
+
+def has_color(pixels, red, green, blue):
+  wanted = np.array([red, green, blue]) / 255
+  return bool((np.abs(pixels[..., :3] - wanted).max(-1) < 0.01).any())
+
+
+@pytest.fixture
+def panel(rng):
+  fine = np.arange(40) % 4
+  points = rng.normal(size=(4, 8))[fine] * 9 + rng.normal(size=(40, 8))
+  return ("LELP", points, fine % 2, fine)
+
+
+def draw_maps(path, *panels):
+  figures.embedding_maps(panels, path, ["even", "odd"], ["0", "1", "2", "3"])
+
+
+def test_accuracy_bars_of_replicates_draw_one_panel(tmp_path):
+  figures.accuracy_bars(make_results(), tmp_path / "bars.png")
+  pixels = read(tmp_path / "bars.png")
+  # 150 dots an inch: 5.8 by 4.6 inches.
+  assert pixels.shape[:2] == (690, 870)
+  assert has_color(pixels, 0xD5, 0x5E, 0x00)
+  assert has_color(pixels, 0x00, 0x72, 0xB2)
+
+
+def test_accuracy_bars_of_settings_draw_a_panel_each(tmp_path):
+  accuracies = {
+    f"setting {i}": {"vanilla": (0.9, 0.8), "lelp": (0.95, 0.9)}
+    for i in range(2)
+  }
+  results = make_results(accuracies, columns_are="settings")
+  figures.accuracy_bars(results, tmp_path / "bars.png")
+  # 7 inches: twice a margin of 1.2 and two bars of 1.15 each.
+  assert read(tmp_path / "bars.png").shape[1] == 1050
+
+
+@pytest.mark.parametrize(
+  "accuracies",
+  [
+    {"a": {"lelp": (0.9,)}},
+    {"a": {"lelp": (1.0,), "oracle": (1.0,), "vanilla": (1.0,)}},
+    {"a": {"lelp": (0.0, 0.0), "vanilla": (0.001, 0.0)}},
+    {"a": {"vanilla": (0.5, 0.7)}, "b": {"lelp": (0.9, 0.8)}},
+  ],
+)
+def test_accuracy_bars_of_unusual_results(tmp_path, accuracies):
+  figures.accuracy_bars(make_results(accuracies), tmp_path / "bars.png")
+  read(tmp_path / "bars.png")
+
+
+@pytest.mark.parametrize(
+  ("selection", "words"),
+  [("heldout", ", chosen on held-out data"), ("test", ", chosen on TEST data")],
+)
+def test_accuracy_bars_say_where_was_chosen(
+  monkeypatch, tmp_path, selection, words
+):
+  titles = []
+  monkeypatch.setattr(
+    drawing, "write_title", lambda _, title: titles.append(title)
+  )
+  accuracies = {"a": {"lelp": (0.9,)}}
+  cells = tuple(make_cell("a", "lelp", 0, 0.9, digest=d) for d in "xy")
+  for found in (cells, cells[:1]):
+    results = make_results(accuracies, cells=found, selection=selection)
+    figures.accuracy_bars(results, tmp_path / "bars.png")
+  title = "Made-up digits: test accuracy"
+  assert titles == [title + words, title]
+
+
+def test_a_long_title_has_several_lines():
+  figure = Figure(figsize=(5, 3))
+  drawing.write_title(figure, "How LELP depends on " + "S and " * 20 + "more")
+  assert max(map(len, figure.get_suptitle().split("\n"))) <= 50
+  figure = Figure(figsize=(5, 3))
+  drawing.write_title(figure, "Figure 5")
+  assert figure.get_suptitle() == "Figure 5"
+
+
+def test_accuracy_bars_refuse_nothing(tmp_path):
+  results = make_results({"a": {"lelp": (0.9,)}}, cells=())
+  with pytest.raises(ValueError, match="no run to draw"):
+    figures.accuracy_bars(results, tmp_path / "bars.png")
+
+
+def test_embedding_maps_draw_two_rows(tmp_path, panel):
+  draw_maps(tmp_path / "maps.png", panel, panel)
+  pixels = read(tmp_path / "maps.png")
+  # 150 dots an inch: 7.4 by 6.4 inches.
+  assert pixels.shape[:2] == (960, 1110)
+  # The second row alone has a third and a fourth colour.
+  for half, expected in ((pixels[:480], False), (pixels[480:], True)):
+    assert has_color(half, 0x56, 0xB4, 0xE9) is expected
+
+
+@pytest.mark.parametrize("number", [2, 7, 8, 100])
+def test_fine_classes_have_colors_apart_in_grey_or_of_the_palette(number):
+  colors = embeddings._fine_colors([str(i) for i in range(number)])
+  assert len(set(map(to_rgb, colors))) == number
+  if number <= 7:
+    assert colors == list(drawing.PALETTE[:number])
+  else:  # Lighter and lighter: told apart without seeing any hue.
+    grey = np.array(list(map(to_rgb, colors))) @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(grey) > 0).all()
+
+
+def test_tsne_is_the_same_every_time(panel):
+  first, second = (
+    embeddings.tsne(panel[1], seed=0, perplexity=5.0) for _ in range(2)
+  )
+  assert first.shape == (40, 2)
+  np.testing.assert_array_equal(first, second)
+
+
+def test_embedding_maps_take_many_fine_classes(tmp_path, panel, monkeypatch):
+  # What is drawn matters here, not where.
+  monkeypatch.setattr(embeddings, "tsne", lambda points, **_: points[:, :2])
+  title, points, labels, fine = panel
+  names = [str(i) for i in range(40)]
+  figures.embedding_maps(
+    [(title, points, labels, fine * 10)],
+    tmp_path / "maps.png",
+    ["even", "odd"],
+    names,
+  )
+  read(tmp_path / "maps.png")
+
+
+def test_embedding_maps_refuse_what_does_not_belong_together(tmp_path, panel):
+  title, points, labels, fine = panel
+  dead = np.zeros_like(points)
+  for bad, message in (
+    ((title, points[:, 0], labels, fine), r"must be \[N, D\]"),
+    ((title, dead, labels, fine), "diverged or is dead"),
+    ((title, dead + np.nan, labels, fine), "diverged or is dead"),
+    ((title, points, labels[1:], fine), "labels must have shape"),
+    ((title, points, labels, fine + 1), r"must lie in \[0, 4\)"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      draw_maps(tmp_path / "maps.png", bad)
+  with pytest.raises(ValueError, match="one student or more"):
+    draw_maps(tmp_path / "maps.png")

@@ -1,0 +1,272 @@
+"""Tables 1 to 5 beside ours: fed with the paper's own numbers above all."""
+
+import dataclasses
+
+import pytest
+
+from experiments.paper.tables import paper_table
+from experiments.reporting import layout
+from experiments.reporting import paper_comparison
+from experiments.reporting import paper_tables
+from experiments.reporting.records import Named
+from experiments.reporting.records import Scores
+from tests.experiments.reporting_workdirs import make_cell
+from tests.experiments.reporting_workdirs import papers_own
+
+R56 = "cifar100_bin-resnet92-resnet56"
+# Of the 57 printed gains those that do not follow from their column (spec
+# 7.1): what is printed, and what is right.
+WRONG_GAINS = {
+  (2, "gain_non_subclass", "lmrd-albert_large-albert_base"): (0.24, 0.03),
+  (2, "gain_best", "glue_cola-albert_large-albert_base"): (0.20, 0.19),
+  (2, "gain_non_subclass", "glue_cola-albert_large-albert_base"): (0.20, 0.19),
+  (2, "gain_vanilla", "glue_cola-albert_large-albert_base"): (0.94, 0.93),
+  (2, "gain_vanilla", "amazon_bin-albert_xxlarge-albert_base"): (2.73, 1.73),
+  (2, "gain_non_subclass", "amazon-albert_xxlarge-albert_base"): (2.34, 2.54),
+  (2, "gain_non_subclass", "amazon-albert_xxlarge-mlp"): (1.66, 1.70),
+  (2, "gain_vanilla", "sentiment140_bin-albert_xlarge-albert_base"): (
+    1.18,
+    1.05,
+  ),
+  (3, "gain_best", "cifar10_bin-resnet92-resnet56"): (0.23, 0.18),
+  (3, "gain_non_subclass", "cifar10_bin-resnet92-resnet56"): (0.23, 0.18),
+}
+
+
+def compared(results):
+  return paper_comparison.compare(results, paper_comparison.table_of(results))
+
+
+def laid_out(results):
+  return paper_tables.paper_layout(results, paper_comparison.table_of(results))
+
+
+def lines(table, label, column):
+  """The texts of a row and of those that say more of it, in one column."""
+  labels = [row.label for row in table.rows]
+  texts = {}
+  for row in table.rows[labels.index(label) :]:
+    if texts and not row.detail:
+      break
+    texts[row.label] = row.cells[column].text
+  return texts
+
+
+@pytest.mark.parametrize("number", range(2, 6))
+def test_the_papers_own_numbers_give_its_gains_but_for_ten(number):
+  wrong, right = {}, 0
+  for (method, column), one in compared(papers_own(number)).items():
+    if method not in paper_comparison.GAINS:
+      continue
+    # Ours are the paper's: the two sides are computed apart, and agree.
+    assert one.ours.mean == pytest.approx(one.paper.mean, abs=1e-9)
+    assert one.difference == pytest.approx(0, abs=1e-9)
+    if one.is_misprinted:
+      gains = float(one.paper.text), round(one.ours.mean, 2)
+      wrong[number, method, column] = gains
+      assert any(note.item == "spec 7.1" for note in one.paper.notes)
+    else:
+      assert round(one.ours.mean, 2) == float(one.paper.text)
+      right += 1
+  assert wrong == {k: v for k, v in WRONG_GAINS.items() if k[0] == number}
+  assert right + len(wrong) == 3 * len(paper_table(number).columns)
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_the_papers_own_numbers_differ_nowhere_from_the_papers(number):
+  found = compared(papers_own(number))
+  for one in found.values():
+    if one.ours is None:
+      assert number == 1  # It has no such teacher.
+      assert one.method == "subclass_teacher"
+    elif one.comparable:
+      assert one.difference == pytest.approx(0, abs=1e-9)
+    else:
+      assert one.difference is None
+      assert one.standard_errors is None
+  not_compared = {m for (m, _), one in found.items() if not one.comparable}
+  assert not_compared == {3: {"oracle"}, 5: {"standard"}}.get(number, set())
+
+
+def test_layout_is_the_papers():
+  table = laid_out(papers_own(3))
+  assert table.corner.split("\n") == [
+    "Teacher architecture",
+    "Student architecture",
+    "Dataset",
+  ]
+  assert table.header[1] == "ResNet92\nMobileNet\nCIFAR-10-bin"
+  labels = [row.label for row in table.rows if not row.detail]
+  assert labels == [
+    row.label for row in (*paper_table(3).rows, *paper_table(3).gains)
+  ]
+  assert lines(table, "FitNet", 0) == {
+    "FitNet": "96.53 ± 0.05",
+    "paper": "96.53 ± 0.05",
+    "difference": "+0.00 (0.0 SE)",
+  }
+  assert lines(table, "Avg. gain over the best baseline", 0) == {
+    "Avg. gain over the best baseline": "+0.18 ± 0.01",
+    # Both errors are of equal steps: the difference has theirs, 0.01.
+    "95 % interval of ours": "[0.14, 0.22]",
+    "paper, recomputed": "+0.18",
+    "difference": "+0.00 (0.0 SE)",
+  }
+  assert [group for group in dict.fromkeys(r.group for r in table.rows)] == [
+    "references",
+    "students",
+    "gains",
+  ]
+
+
+def test_best_and_second_are_marked_on_each_side():
+  results = papers_own(2)
+  # Ours turned round: LELP is the worst in the first column.
+  first = results.columns[0].id
+  cells = tuple(
+    make_cell(first, c.method, c.trial, 0.5)
+    if (c.column, c.method) == (first, "lelp")
+    else c
+    for c in results.cells
+  )
+  rows = {}
+  for row in laid_out(dataclasses.replace(results, cells=cells)).rows:
+    if not row.detail:
+      label = row.label
+    rows[label, row.label] = [cell.mark for cell in row.cells]
+  lelp, subclass = "LELP (Ours)", "Subclass Distillation"
+  assert rows[lelp, lelp][0] == ""
+  assert rows[subclass, subclass][0] == "best"
+  assert rows[lelp, "paper"][:2] == ["second", "best"]
+  assert rows[subclass, "paper"][:2] == ["best", ""]
+  # 88.60 and 88.6 are one number.
+  assert rows["Vanilla Distillation", "paper"][4] == (rows["DKD", "paper"][4])
+  assert set(rows["Teacher", "paper"]) == {""}
+
+
+def test_difference_has_both_errors():
+  results = papers_own(3)
+  cells = tuple(
+    dataclasses.replace(c, test=Scores(c.test.accuracy + 0.01))
+    if (c.column, c.method) == (R56, "lelp")
+    else c
+    for c in results.cells
+  )
+  found = compared(dataclasses.replace(results, cells=cells))
+  one = found["lelp", R56]
+  assert one.difference == pytest.approx(1.0)
+  # Both sides have 0.15.
+  assert one.standard_errors == pytest.approx(1 / (0.15 * 2**0.5))
+  # A teacher is one model: no error, and so no number of errors.
+  assert found["teacher", R56].difference == pytest.approx(0, abs=1e-9)
+  assert found["teacher", R56].standard_errors is None
+
+
+def test_what_is_missing_stays_empty():
+  results = papers_own(3)
+  cells = [c for c in results.cells if c.method not in ("fitnet", "rkd")]
+  cells = [
+    c
+    for c in cells
+    if not (c.column == R56 and c.method == "vanilla" and c.trial)
+  ]
+  results = dataclasses.replace(results, cells=tuple(cells))
+  table = laid_out(results)
+  assert lines(table, "FitNet", 0) == {
+    "FitNet": "",
+    "paper": "96.53 ± 0.05",
+  }
+  best = lines(table, "Avg. gain over the best baseline", 0)
+  assert best["Avg. gain over the best baseline"] == ""
+  assert best["paper, recomputed"] == "+0.18"
+  assert lines(table, "Vanilla Distillation", 3)["Vanilla Distillation"] == (
+    "72.40 (n=1)"
+  )
+  assert lines(table, "Avg. gain over Vanilla KD", 3)[
+    "Avg. gain over Vanilla KD"
+  ] == ("+7.25 (n=1)")
+
+
+def test_a_method_that_repeats_another_is_not_missing():
+  results = papers_own(3)
+  same_as = {(c.id, "dkd"): "= vanilla KD" for c in results.columns}
+  cells = tuple(c for c in results.cells if c.method != "dkd")
+  results = dataclasses.replace(results, cells=cells, same_as=same_as)
+  table = laid_out(results)
+  assert lines(table, "DKD", 0)["DKD"] == "= vanilla KD"
+  best = lines(table, "Avg. gain over the best baseline", 0)
+  assert best["Avg. gain over the best baseline"] == "+0.18 ± 0.01"
+
+
+def test_flags_are_footnotes_with_the_item():
+  table = laid_out(papers_own(3))
+  rows = {(r.label, r.detail): r for r in table.rows}
+  labels = [row.label for row in table.rows]
+  oracle = table.rows[labels.index("Oracle Clustering") + 1]
+  (number,) = oracle.cells[4].footnotes
+  assert table.footnotes[number - 1].startswith("Misprint (A-34): Implausible")
+  gain = table.rows[labels.index("Avg. gain over the best baseline") + 2]
+  (number,) = gain.cells[0].footnotes
+  assert table.footnotes[number - 1].startswith(
+    "Misprint (spec 7.1): 0.23 is printed. LELP minus embedding"
+  )
+  assert not gain.cells[1].footnotes
+  assert rows["LELP (Ours)", False].cells[0].link.endswith("config.json")
+  markdown = layout.to_markdown(table)
+  assert f"+0.18 [{number}]" in markdown
+  assert f"* [{number}] Misprint (spec 7.1)" in markdown
+  assert "A-28: The paper calls its spreads" in markdown
+  assert "A-37" in markdown
+
+
+def test_other_data_are_not_compared():
+  results = papers_own(3, datasets={R56: "stand_in"})
+  found = compared(results)
+  assert found["lelp", R56].difference is None
+  assert found["gain_vanilla", R56].difference is None
+  other = results.columns[0].id
+  assert found["lelp", other].difference is not None
+  assert any("stand_in" in note for note in laid_out(results).notes)
+
+
+def test_a_method_of_ours_comes_after_the_papers():
+  results = papers_own(4)
+  column = results.columns[0].id
+  extra = tuple(make_cell(column, "dist", k, 0.9) for k in range(3))
+  results = dataclasses.replace(
+    results,
+    cells=results.cells + extra,
+    methods=(*results.methods, Named("dist", "DIST")),
+  )
+  table = laid_out(results)
+  labels = [row.label for row in table.rows if not row.detail]
+  assert labels.index("DIST (not in the paper's table)") == (
+    labels.index("LELP (Ours)") + 1
+  )
+  # The paper's gain is over the paper's baselines.
+  best = lines(table, "Avg. gain over the best baseline", 0)
+  assert best["Avg. gain over the best baseline"].startswith("+1.10")
+
+
+def test_a_sweep_of_one_column_shows_the_whole_table():
+  results = papers_own(5)
+  results = dataclasses.replace(results, columns=results.columns[1:2])
+  table = laid_out(results)
+  assert table.header[0].endswith("CIFAR-100\n10000")
+  assert lines(table, "LELP (Ours)", 0) == {
+    "LELP (Ours)": "",
+    "paper": "49.95 ± 0.22",
+    "difference": "",
+  }
+  assert "2 of 3 columns are not in this sweep." in table.notes
+
+
+def test_figures_have_their_columns_of_a_table():
+  results = papers_own(2)
+  figure = dataclasses.replace(
+    results, name="figure1a", columns=results.columns[5::2]
+  )
+  table = paper_comparison.table_of(figure)
+  assert [c.id for c in table.columns] == [c.id for c in figure.columns]
+  assert table.cell("lelp", figure.columns[0].id).mean == 78.08
+  assert paper_comparison.table_of(papers_own(2, name="quickstart")) is None

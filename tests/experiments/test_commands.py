@@ -1,0 +1,241 @@
+"""The commands, as a user types them, in processes of their own."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from experiments.io.json_files import read_json
+from experiments.io.metrics import read_metrics
+from tests.experiments import browser
+
+_QUICKSTART = "experiments/configs/quickstart.py"
+_ROOT = pathlib.Path(__file__).parents[2]
+# Compiling takes most of the time of such short runs.
+_ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+_TINY = (
+  "--config.teacher.num_steps=40",
+  "--config.teacher.steps_per_chunk=20",
+  "--config.student.num_steps=40",
+  "--config.student.steps_per_chunk=20",
+)
+
+
+def _run(
+  command: str, *flags: str, limit: float = 300
+) -> subprocess.CompletedProcess[str]:
+  return subprocess.run(
+    [sys.executable, "-m", f"experiments.{command}", *flags],
+    capture_output=True,
+    text=True,
+    cwd=_ROOT,
+    env=_ENVIRONMENT,
+    timeout=limit,
+    check=False,
+  )
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory) -> pathlib.Path:
+  """A smoke sweep, run once for the tests that read it."""
+  workdir = tmp_path_factory.mktemp("runs") / "smoke"
+  done = _run(
+    "sweep", f"--config={_QUICKSTART}:smoke=True", f"--workdir={workdir}"
+  )
+  assert done.returncode == 0, done.stderr
+  assert "32 cells" in done.stdout
+  return workdir
+
+
+def test_sweep_leaves_a_result_for_every_cell(workdir):
+  assert len(list(workdir.glob("cells/*/*/*/trial*/result.json"))) == 32
+  assert len(list(workdir.glob("teachers/*/result.json"))) == 2
+  assert not (workdir / "checkpoints").exists() or not list(
+    (workdir / "checkpoints").iterdir()
+  )
+
+
+def test_finished_sweep_does_nothing_when_repeated(workdir):
+  done = _run(
+    "sweep", f"--config={_QUICKSTART}:smoke=True", f"--workdir={workdir}"
+  )
+  assert done.returncode == 0
+  assert "steps" not in done.stderr
+
+
+def test_report_prints_the_table_and_writes_the_pictures(workdir):
+  done = _run("report", f"--workdir={workdir}")
+  assert done.returncode == 0, done.stderr
+  for text in ("Teacher", "Standard training", "LELP", "±"):
+    assert text in done.stdout
+  report = workdir / "report"
+  assert "Vanilla distillation" in (report / "table.md").read_text()
+  for picture in ("accuracy.png", "embeddings.png"):
+    assert (report / picture).read_bytes().startswith(b"\x89PNG")
+  # Accuracy, LELP's hyperparameters, embeddings.
+  assert (report / "report.html").read_text().count("<img") == 3
+  assert r"\toprule" in (report / "table.tex").read_text()
+  # A teacher, four methods and three gains on two splits, by either selection.
+  assert len((report / "table.csv").read_text().splitlines()) == 1 + 2 * 8 * 2
+  assert "report.html" in done.stdout
+
+
+def test_main_resumes_after_sigterm_and_says_where_it_was(tmp_path):
+  flags = (
+    f"--config={_QUICKSTART}:method=lelp",
+    f"--workdir={tmp_path}",
+    "--config.teacher.num_steps=40",
+    "--config.teacher.steps_per_chunk=20",
+    "--config.student.num_steps=400000",
+    "--config.student.steps_per_chunk=500",
+  )
+  process = subprocess.Popen(
+    [sys.executable, "-m", "experiments.main", *flags],
+    cwd=_ROOT,
+    env=_ENVIRONMENT,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  deadline = time.monotonic() + 200
+  while not list(tmp_path.glob("cells/**/metrics.jsonl")) or not any(
+    path.stat().st_size for path in tmp_path.glob("cells/**/metrics.jsonl")
+  ):
+    assert process.poll() is None, process.stderr.read()
+    assert time.monotonic() < deadline
+    time.sleep(0.1)
+  process.send_signal(signal.SIGTERM)
+  _, error = process.communicate(timeout=100)
+  assert process.returncode == 75
+  assert "SIGTERM" in error
+  (directory,) = tmp_path.glob("checkpoints/*")
+  (path,) = tmp_path.glob("cells/**/metrics.jsonl")
+  saved = read_metrics(path)[-1]["step"]
+  assert f"step {saved} is saved in {directory}" in error
+  assert not list(tmp_path.glob("cells/**/result.json"))
+  # The same command goes on from there: its first line is the saved step's.
+  process = subprocess.Popen(
+    [sys.executable, "-m", "experiments.main", *flags],
+    cwd=_ROOT,
+    env=_ENVIRONMENT,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  while read_metrics(path)[-1]["step"] <= saved:
+    assert process.poll() is None
+    assert time.monotonic() < deadline
+    time.sleep(0.1)
+  process.send_signal(signal.SIGTERM)
+  process.communicate(timeout=100)
+  steps = [line["step"] for line in read_metrics(path)]
+  assert steps == list(range(500, steps[-1] + 1, 500))
+  # With another seed it does not begin anew beside what is saved.
+  other = _run("main", *flags, "--config.trial=1")
+  assert other.returncode == 1
+  # Where the compiler for TPUs is installed, its lines come first.
+  (line,) = [x for x in other.stderr.splitlines() if x.startswith("error")]
+  assert line.startswith(f"error: {tmp_path} holds an unfinished run of split0")
+  assert f"saved at step {steps[-1]}: trial is 0 there and 1 here. " in line
+  assert f"or delete {directory} to start over." in line
+  assert list(tmp_path.glob("cells/**/metrics.jsonl")) == [path]
+
+
+def test_main_prints_the_result_and_repeats_it_from_disk(tmp_path):
+  flags = (
+    f"--config={_QUICKSTART}:method=vanilla",
+    f"--workdir={tmp_path}",
+    *_TINY,
+  )
+  done = _run("main", *flags)
+  assert done.returncode == 0, done.stderr
+  assert "% accuracy" in done.stdout
+  (path,) = tmp_path.glob("cells/split0/vanilla/*/trial0/result.json")
+  assert read_json(path)["num_steps"] == 40
+  again = _run("main", *flags)
+  assert again.stdout == done.stdout
+  assert "steps" not in again.stderr
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (("--config.method=lepl",), "unknown method 'lepl'"),
+    (("--config.data.dataset=cifar",), "unknown data set 'cifar'"),
+    (("--config.loss.temprature=2",), "temprature"),
+    (("extra",), "unexpected argument 'extra'"),
+  ],
+)
+def test_errors_are_one_line(tmp_path, flags, message):
+  done = _run(
+    "main", f"--config={_QUICKSTART}", f"--workdir={tmp_path}", *flags
+  )
+  assert done.returncode == 1
+  assert message in done.stderr
+  assert "Traceback" not in done.stderr
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_whose_states_cannot_be_kept_writes_nothing(tmp_path):
+  done = _run(
+    "sweep",
+    f"--config={_QUICKSTART}:smoke=True",
+    f"--workdir={tmp_path}",
+    "--checkpoint_dir=s3://bucket/states",
+  )
+  assert done.returncode == 1
+  (line,) = done.stderr.splitlines()
+  assert line.startswith("error: s3://bucket/states must be a folder")
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_smoke_sweep_of_table_3_and_its_report(tmp_path):
+  config = "experiments/configs/table3.py:smoke=True"
+  workdir = tmp_path / "table3"
+  done = _run("sweep", f"--config={config}", f"--workdir={workdir}", limit=3600)
+  assert done.returncode == 0, done.stderr
+  done = _run("report", f"--workdir={workdir}")
+  assert done.returncode == 0, done.stderr
+  # Six columns and fourteen methods, of which DKD is vanilla KD.
+  assert len(list(workdir.glob("cells/*/*/*/*/result.json"))) == 6 * 13
+  text = (workdir / "report" / "report.html").read_text()
+  assert "Table 3 of the paper beside ours, NOT on its data" in text
+  assert "= vanilla KD" in text
+  seen = browser.opened(text, tmp_path)
+  assert len(seen["pictures"]) == text.count("<img")
+  assert min(seen["pictures"]) > 100
+
+
+def test_what_a_config_file_complains_of_is_one_line(tmp_path):
+  config = "experiments/configs/pair.py:dataset=glue-sst2"
+  done = _run("sweep", f"--config={config}", f"--workdir={tmp_path / 'new'}")
+  assert done.returncode == 1
+  (line,) = done.stderr.splitlines()
+  assert line.startswith("error: --config: config argument dataset must be one")
+  assert line.endswith("got 'glue-sst2'.")
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["main", "sweep"])
+def test_missing_config_is_one_line(tmp_path, command):
+  done = _run(command, f"--workdir={tmp_path}")
+  assert done.returncode == 1
+  assert "--config" in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+def test_help_shows_the_flags():
+  done = _run("main", "--help")
+  for flag in ("--config", "--workdir", "--teacher_dir", "--checkpoint_dir"):
+    assert flag in done.stdout
+
+
+def test_report_of_nothing_says_what_to_do(tmp_path):
+  done = _run("report", f"--workdir={tmp_path}")
+  assert done.returncode == 1
+  assert done.stderr.startswith("error: ")
+  assert "experiments.sweep" in done.stderr
+  assert os.linesep not in done.stderr.strip()

@@ -1,0 +1,168 @@
+"""The command, in processes of its own: what it says, and interruptions."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from experiments.data.preparation import prepare
+from tests.experiments import original_files as files
+from tests.experiments.prepared_inputs import sst2
+
+_ROOT = pathlib.Path(__file__).parents[2]
+
+
+def command(*arguments, code=None, **options):
+  run = ["-m", "experiments.prepare"] if code is None else ["-c", code]
+  return subprocess.run(
+    [sys.executable, *run, *map(str, arguments)],
+    cwd=_ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+    timeout=120,
+    **options,
+  )
+
+
+def test_the_command_prints_counts_and_what_to_do(tmp_path):
+  source = sst2(tmp_path / "in")
+  data_dir = tmp_path / "data"
+  done = command(
+    "--dataset=glue_sst2",
+    f"--source={source}",
+    f"--data_dir={data_dir}",
+    "--partial",
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.splitlines() == [
+    "glue_sst2: texts of 2 classes",
+    "         examples  negative  positive                published",
+    "  train        50        30        20  67,349 (29,780, 37,569)",
+    "  test         10         6         4           872 (428, 444)",
+    "",
+    "from SST-2 of GLUE",
+    "note: the test split is GLUE's validation split, as its test split has no "
+    "labels (A-27)",
+    "note: a part of the published examples",
+    "not tokenized: the same command with --tokenizer adds tokens",
+    f"in {data_dir}/glue_sst2",
+    "to train on it: --config.data.dataset=glue_sst2 "
+    f"--config.data.data_dir={data_dir}",
+  ]
+  assert "train: 50/50 examples (100%)" in done.stderr
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (("--dataset=glue_sst2",), "train of glue_sst2 has 50 examples and 67,349"),
+    (("--dataset=glue_sst2", "--max_length=9"), "--max_length needs a --token"),
+    (("--dataset=glue_sst2", "sst2"), "unexpected argument 'sst2'"),
+  ],
+)
+def test_the_command_says_errors_in_one_line(tmp_path, flags, message):
+  source = sst2(tmp_path / "in")
+  done = command(*flags, f"--source={source}", f"--data_dir={tmp_path / 'new'}")
+  assert done.returncode == 1
+  assert done.stderr.startswith("error: ")
+  assert message in done.stderr
+  assert done.stderr.count("\n") == 1
+  assert os.listdir(tmp_path) == ["in"]
+
+
+_NO_TENSORFLOW = """
+import sys
+from absl import app
+from experiments import commands, prepare
+from experiments.data.prepared import open_prepared
+def main(argv):
+  prepare.main(argv)
+  found = open_prepared(sys.argv[3].partition("=")[2] + "/glue_sst2")
+  assert found.texts("test")[0] and found.splits["train"]["labels"].sum()
+  assert "tensorflow" not in sys.modules
+  assert "jax" not in sys.modules
+  print("neither")
+commands.run(main)
+"""
+
+
+def test_neither_tensorflow_nor_jax_is_imported(tmp_path):
+  source = sst2(tmp_path / "in")
+  done = command(
+    "--dataset=glue_sst2",
+    f"--source={source}",
+    f"--data_dir={tmp_path}",
+    "--partial",
+    code=_NO_TENSORFLOW,
+  )
+  assert "neither" in done.stdout, done.stderr
+
+
+# The command, but each thousand examples of the test split take a while.
+_SLOW = """
+import sys, time
+from experiments import commands, prepare
+from experiments.data import prepared_rows
+extend = prepared_rows.Rows.extend
+def slow(self, examples, tokens=None):
+  extend(self, examples, tokens)
+  if self._split == "test":
+    print("writing", flush=True)
+    time.sleep(0.5)
+prepared_rows.Rows.extend = slow
+commands.run(prepare.main)
+"""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+  """Originals, and what they become if nothing happens."""
+  folder = tmp_path_factory.mktemp("uninterrupted")
+  source = sst2(folder / "in", train=(700, 800), test=(2000, 2500))
+  prepare("glue_sst2", data_dir=folder, source=source, partial=True)
+  return source, files.files_below(folder / "glue_sst2")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGKILL"])
+def test_a_stopped_command_is_continued(tmp_path, name, uninterrupted):
+  source, expected = uninterrupted
+  flags = (
+    "--dataset=glue_sst2",
+    f"--source={source}",
+    f"--data_dir={tmp_path}",
+    "--partial",
+  )
+  process = subprocess.Popen(
+    [sys.executable, "-c", _SLOW, *flags],
+    cwd=_ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  assert process.stdout.readline() == "writing\n"
+  process.send_signal(getattr(signal, name))
+  _, error = process.communicate(timeout=60)
+  if name == "SIGKILL":
+    assert process.returncode == -signal.SIGKILL
+  else:
+    assert process.returncode == 75
+    assert error.splitlines()[-1] == (
+      f"stopped by {name}; the splits that are finished are kept: run the same "
+      "command again to continue from there."
+    )
+  # Nothing looks like a dataset, and what is finished is kept.
+  assert os.listdir(tmp_path) == [".glue_sst2.partial"]
+  aside = tmp_path / ".glue_sst2.partial"
+  assert (aside / "test.half").exists() is (name == "SIGKILL")
+  kept = (aside / "train/text.npy").stat()
+  done = command(*flags)
+  assert done.returncode == 0, done.stderr
+  assert "train: " not in done.stderr
+  assert os.listdir(tmp_path) == ["glue_sst2"]
+  folder = tmp_path / "glue_sst2"
+  assert (folder / "train/text.npy").stat().st_ino == kept.st_ino
+  assert files.files_below(folder) == expected

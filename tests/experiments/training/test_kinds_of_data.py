@@ -1,0 +1,230 @@
+"""Whole runs on texts, vectors and images that a user brings."""
+
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+import tokenizers
+from ml_collections import ConfigDict
+from PIL import Image
+from safetensors import numpy as safetensors
+
+from experiments import cells
+from experiments.configs import own
+from experiments.data import embeddings as embeddings_lib
+from experiments.data.prepared import open_prepared
+from experiments.io.json_files import read_json
+from experiments.training import pretrained
+from experiments.training import runs
+from experiments.training import starting
+
+# A text is of the class whose words it has.
+WORDS = {"bad": ("dull", "grim", "poor"), "good": ("fine", "warm", "wise")}
+CONFIG = {
+  "model_type": "albert",
+  "vocab_size": 10,
+  "embedding_size": 8,
+  "hidden_size": 8,
+  "num_hidden_layers": 1,
+  "num_attention_heads": 2,
+  "intermediate_size": 8,
+  "max_position_embeddings": 16,
+  "type_vocab_size": 2,
+  "hidden_act": "gelu_new",
+}
+OPTIONS = {
+  "vocab_size": 10,
+  "embedding_size": 8,
+  "hidden_size": 8,
+  "num_layers": 1,
+  "num_heads": 2,
+  "intermediate_size": 8,
+  "max_positions": 16,
+}
+
+
+def table(path, rng, size=60):
+  with path.open("w", newline="") as file:
+    writer = csv.writer(file)
+    writer.writerow(["review", "verdict"])
+    for i in range(size):
+      verdict = ("bad", "good")[i % 2]
+      words = rng.choice(WORDS[verdict], rng.integers(1, 9))
+      writer.writerow([" ".join(words), verdict])
+  return path
+
+
+def tokenizer(path):
+  pieces = ["<pad>", "<unk>", "[CLS]", "[SEP]", *sum(WORDS.values(), ())]
+  model = tokenizers.models.WordLevel(
+    {piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"
+  )
+  made = tokenizers.Tokenizer(model)
+  made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  made.save(str(path))
+  return path
+
+
+def fine_tuned(folder, rng):
+  """A classifier that somebody has: its embedding sees good words."""
+  layer = "encoder.albert_layer_groups.0.albert_layers.0."
+  shapes = {"embeddings.word_embeddings": (10, 8)}
+  shapes["embeddings.position_embeddings"] = (16, 8)
+  shapes["embeddings.token_type_embeddings"] = (2, 8)
+  linear = ("attention.query", "attention.key", "attention.value")
+  linear += ("attention.dense", "ffn", "ffn_output")
+  names = [layer + name for name in linear]
+  names += ["encoder.embedding_hidden_mapping_in", "pooler"]
+  weights = {}
+  for name in names:
+    shapes[name] = (8, 8)
+    weights[f"albert.{name}.bias"] = np.zeros(8, np.float32)
+  norms = ["embeddings.LayerNorm", f"{layer}attention.LayerNorm"]
+  for name in [*norms, f"{layer}full_layer_layer_norm"]:
+    weights[f"albert.{name}.weight"] = np.ones(8, np.float32)
+    weights[f"albert.{name}.bias"] = np.zeros(8, np.float32)
+  for name, shape in shapes.items():
+    values = rng.normal(size=shape).astype(np.float32)
+    weights[f"albert.{name}.weight"] = values
+  weights["classifier.weight"] = rng.normal(size=(2, 8)).astype(np.float32)
+  weights["classifier.bias"] = np.zeros(2, np.float32)
+  folder.mkdir()
+  safetensors.save_file(weights, folder / "model.safetensors")
+  (folder / "config.json").write_text(json.dumps(CONFIG))
+  return folder
+
+
+@pytest.fixture(name="texts")
+def fixture_texts(tmp_path, rng):
+  """Own texts with a fine-tuned teacher, taken as it is."""
+  config = own.get_config("kind=text")
+  config.data.train = str(table(tmp_path / "reviews.csv", rng))
+  config.data.text_column, config.data.label_column = "review", "verdict"
+  config.data.tokenizer = str(tokenizer(tmp_path / "tokenizer.json"))
+  config.teacher.model = "albert_base"
+  config.teacher.init = str(fine_tuned(tmp_path / "tuned", rng))
+  config.teacher.num_epochs = 0.0
+  config.subspace.num_subclasses = 2
+  for fields in (config.teacher, config.student):
+    fields.options.update(OPTIONS)
+    fields.batch_size = 16
+  config.student.num_epochs = 2.0
+  return config
+
+
+def test_texts_of_a_user(texts, tmp_path):
+  texts.student.init = texts.teacher.init
+  (folder,) = runs.run_cells([texts], tmp_path / "runs")
+  prepared = open_prepared(tmp_path / "runs/data/own")
+  assert prepared.task.class_names == ("bad", "good")
+  result = read_json(folder / "result.json")
+  # 60, a fifth to test on, a tenth of the rest held out, two epochs by 16.
+  assert result["num_train_examples"] == 43
+  assert result["num_steps"] == 2 * (43 // 16)
+  assert result["test"]["num_examples"] == 12
+  assert result["validation"]["num_examples"] == 5
+  splits = runs.load_splits(texts, tmp_path / "runs")
+  # The student's embeddings are in the order of the examples.
+  embeddings = runs.student_embeddings(texts, tmp_path / "runs")
+  rows = [tuple(splits.test["inputs"][i]) for i in range(12)]
+  assert embeddings.shape == (12, 8)
+  for i, j in np.argwhere(np.array([[r == s for s in rows] for r in rows])):
+    np.testing.assert_allclose(embeddings[i], embeddings[j], atol=1e-5)
+  # Other weights under the same name are not taken for the teacher's.
+  weights = safetensors.load_file(tmp_path / "tuned/model.safetensors")
+  weights["classifier.bias"] = weights["classifier.bias"] + 1
+  safetensors.save_file(weights, tmp_path / "tuned/model.safetensors")
+  for cached in vars(pretrained).values():
+    getattr(cached, "cache_clear", lambda: None)()
+  texts.loss.temperature = 3.0
+  with pytest.raises(ValueError, match="other pretrained weights"):
+    runs.run_cells([texts], tmp_path / "runs")
+
+
+def test_a_fine_tuned_head_is_put_in_the_order_of_the_classes(texts, tmp_path):
+  folder = tmp_path / "tuned"
+  path = folder / "config.json"
+  splits = runs.load_splits(texts, tmp_path / "runs")
+  assert splits.task.class_names == ("bad", "good")
+
+  def head(**names):
+    path.write_text(json.dumps(CONFIG | names))
+    pretrained._load.cache_clear()
+    recipe = cells.plain(texts.teacher)
+    start = starting.starting_weights(recipe, splits.task)
+    assert start is not None
+    return start.params["head"]
+
+  as_stored = head()
+  for names in ({"0": "BAD", "1": "GOOD"}, {"0": "LABEL_0", "1": "LABEL_1"}):
+    np.testing.assert_array_equal(
+      head(id2label=names)["kernel"], as_stored["kernel"]
+    )
+  turned = head(id2label={"0": "GOOD", "1": "BAD"})
+  np.testing.assert_array_equal(turned["kernel"], as_stored["kernel"][:, ::-1])
+  np.testing.assert_array_equal(turned["bias"], as_stored["bias"][::-1])
+
+
+def test_a_student_of_vectors_learns_from_a_teacher_of_texts(texts, tmp_path):
+  workdir = tmp_path / "runs"
+  texts.student.model, texts.student.reads = "mlp", "embeddings"
+  texts.student.init = "random"
+  texts.student.options = ConfigDict({"features": (8,)})
+  splits = runs.load_splits(texts, workdir)
+  prepared = open_prepared(workdir / "data/own")
+  vectors = tmp_path / "vectors"
+  vectors.mkdir()
+  rows = np.array(
+    [
+      [w in text for w in sum(WORDS.values(), ())]
+      for text in prepared.texts("train")[:]
+    ]
+  )
+  np.save(vectors / "embeddings.npy", rows.astype(np.float32))
+  np.save(vectors / "ids.npy", np.arange(60, dtype=np.int32))
+  embeddings_lib.write_manifest(vectors, encoder={"model": "words"})
+  texts.data.embeddings = str(vectors)
+  texts.method = "standard"
+  texts.student.num_epochs, texts.student.learning_rate = 60.0, 1e-2
+  (folder,) = runs.run_cells([texts], workdir)
+  result = read_json(folder / "result.json")
+  assert result["test"]["accuracy"] == 1.0
+  assert splits.task.class_names == ("bad", "good")
+
+
+@pytest.fixture(name="images")
+def fixture_images(tmp_path, rng):
+  for name, shade in (("dark", 40), ("light", 200)):
+    (tmp_path / "photos" / name).mkdir(parents=True)
+    for i in range(20):
+      image = rng.integers(shade - 30, shade + 30, (9, 7, 3), dtype=np.uint8)
+      Image.fromarray(image).save(tmp_path / f"photos/{name}/{i}.png")
+  config = own.get_config("kind=images,method=standard")
+  config.data.train = str(tmp_path / "photos")
+  config.data.image_size = 6
+  for fields in (config.teacher, config.student):
+    fields.model = "mlp"
+    fields.options.features = (16,)
+    fields.batch_size, fields.num_epochs = 8, 40.0
+    fields.steps_per_chunk = 40
+    fields.optimizer, fields.learning_rate = "adam", 2e-2
+  return config
+
+
+def test_images_train_to_the_same_bits_on_the_host(images, tmp_path):
+  found = []
+  for placement in ("device", "host"):
+    images.data.placement = placement
+    (folder,) = runs.run_cells([images], tmp_path / placement)
+    result = read_json(folder / "result.json")
+    found.append({k: result[k] for k in ("train", "validation", "test")})
+  assert found[0]["test"]["accuracy"] > 0.9
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), *found)
+
+
+def test_text_cannot_live_on_the_devices(texts, tmp_path):
+  texts.data.placement = "device"
+  with pytest.raises(ValueError, match='Use "auto"'):
+    runs.run_cells([texts], tmp_path)

@@ -1,0 +1,97 @@
+"""A short training on each real data set, through prepare, pair and main.
+
+Reads the folder that LELP_DATA names. What takes minutes to decode or to
+tokenize is marked slow.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from experiments.configs import pair
+from experiments.data.preparation import prepare
+from experiments.data.preparation import Tokenization
+from experiments.data.tokenizer import load_tokenizer
+from experiments.io.json_files import read_json
+from experiments.training import runs
+
+DATA = os.environ.get("LELP_DATA")
+pytestmark = pytest.mark.skipif(DATA is None, reason="LELP_DATA is not set")
+slow = pytest.mark.slow
+ROOT = pathlib.Path(__file__).parents[3]
+
+# Data set, its folder, how many examples to train on are left after holding
+# out, how many to test on.
+CASES = [
+  pytest.param("cifar10_bin", "cifar10/cifar10_exact_subset.npz", 7502, 1017),
+  pytest.param("cifar100", "cifar100/cifar100_exact_subset.npz", 1005, 916),
+  pytest.param("glue_cola", "cola", 7696, 1043),
+  pytest.param("sentiment140_bin", "sentiment140", 17784, 124),
+  pytest.param("glue_sst2", "sst2", 62349, 872, marks=slow),
+  pytest.param("lmrd", "imdb", 22500, 25000, marks=slow),
+]
+
+
+def _config(dataset, data_dir):
+  models = "teacher=albert_large,student=albert_base"
+  if dataset.startswith("cifar"):
+    models = "teacher=resnet92,student=mobilenet"
+  config = pair.get_config(f"dataset={dataset},{models},smoke=True")
+  config.data.dataset, config.data.options = dataset, {}
+  config.data.data_dir = str(data_dir)
+  for fields in (config.teacher, config.student):
+    if dataset.startswith("cifar"):
+      fields.model = "cnn"  # Compiles in a moment.
+      fields.options = {"features": (4, 4), "width": 8}
+  return config
+
+
+@pytest.mark.parametrize(("dataset", "folder", "num_train", "num_test"), CASES)
+def test_a_short_training(tmp_path, dataset, folder, num_train, num_test):
+  assert DATA is not None
+  tokenization = None
+  if not dataset.startswith("cifar"):
+    vocabulary = f"{DATA}/albert_vocab/albert_30k_clean_rebuilt.model"
+    # One width for all batches: a model compiles for each.
+    tokenization = Tokenization(load_tokenizer(vocabulary), 16)
+  prepare(
+    dataset,
+    data_dir=tmp_path / "data",
+    source=f"{DATA}/{folder}",
+    tokenization=tokenization,
+    partial=True,
+  )
+  config = _config(dataset, tmp_path / "data")
+  (cell,) = runs.run_cells([config], tmp_path / "run")
+  result = read_json(cell / "result.json")
+  assert result["num_train_examples"] == num_train
+  assert result["test"]["num_examples"] == num_test
+  chance = 1 / (100 if dataset == "cifar100" else 2)
+  assert 0.3 * chance <= result["test"]["accuracy"] <= 1
+  assert result["teacher"]["test"]["num_examples"] == num_test
+
+
+def test_no_tensorflow_from_the_originals_to_the_result(tmp_path):
+  # There to be found, and not to be imported.
+  trap = tmp_path / "trap" / "tensorflow"
+  trap.mkdir(parents=True)
+  (trap / "__init__.py").write_text("raise AssertionError('imported')")
+  program = f"""
+import sys
+sys.path.insert(0, {str(trap.parent)!r})
+from tests.experiments.training import test_training_real_data as real_data
+import pathlib
+real_data.test_a_short_training(pathlib.Path({str(tmp_path)!r}), "cifar100",
+    "cifar100/cifar100_exact_subset.npz", 1005, 916)
+assert "tensorflow" not in sys.modules
+"""
+  environment = os.environ | {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+  }
+  subprocess.run(
+    [sys.executable, "-c", program], cwd=ROOT, env=environment, check=True
+  )

@@ -1,0 +1,329 @@
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lelp_jax.models import albert as albert_lib
+from lelp_jax.models.albert import albert
+from lelp_jax.models.albert import albert_of_size
+from tests import jaxprs
+from tests.lelp_jax import tiny_albert
+from tests.lelp_jax.tiny_albert import CONFIG
+from tests.lelp_jax.tiny_albert import DROPOUT
+
+# AlbertModel, without its pooler, with a 2-class head: transformers 5.23.
+COUNTS = {
+  "base": (11_683_584, 11_092_992, 11_685_122),
+  "large": (17_683_968, 16_634_368, 17_686_018),
+  "xlarge": (58_724_864, 54_528_512, 58_728_962),
+  "xxlarge": (222_595_584, 205_814_272, 222_603_778),
+}
+
+
+@pytest.fixture(name="inputs")
+def fixture_inputs():
+  return tiny_albert.inputs()
+
+
+# --- The published sizes ------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", COUNTS)
+def test_parameter_counts_are_the_published(size):
+  def count(**options):
+    model = albert_of_size(size, 2, **options)
+    inputs = {"input_ids": jax.ShapeDtypeStruct((2, 8), jnp.int32)}
+    params, state = jax.eval_shape(model.init, jax.random.key(0), inputs)
+    assert state == {}
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+    sizes = jax.tree.map(lambda leaf: leaf.size, params)
+    total, head = (sum(jax.tree.leaves(s)) for s in (sizes, sizes["head"]))
+    return total - head, total
+
+  body, total = count(version="v1")
+  bare, _ = count(pooling="cls", compute_dtype=jnp.bfloat16)
+  assert (body, bare, total) == COUNTS[size]
+
+
+def test_base_runs_as_a_student():
+  model = albert_of_size("base", 2 * 10)
+  inputs = {"input_ids": jnp.array([[2, 29_999, 3, 0], [2, 7, 8, 3]])}
+  params, _ = jax.jit(model.init)(jax.random.key(0), inputs)
+  outputs, _ = jax.jit(model.apply)(params, {}, inputs)
+  chex.assert_shape(outputs.embeddings, (2, 768))
+  chex.assert_shape(outputs.logits, (2, 20))
+  chex.assert_tree_all_finite(outputs)
+  layer = params["encoder"]["layer"]
+  words = params["encoder"]["word_embeddings"]["embedding"]
+  for kernel in (words, layer["ffn"]["kernel"], params["head"]["kernel"]):
+    np.testing.assert_allclose(np.std(kernel), 0.02, rtol=0.02)
+  assert not np.any(layer["ffn"]["bias"])
+
+
+# --- What is computed ---------------------------------------------------------
+
+
+def unrolled_logits(params, inputs, config):
+  """The definition, plainly: a Python loop over the layers."""
+  body = params["encoder"]
+  layer = body["layer"]
+
+  def dense(params, x):
+    return x @ params["kernel"] + jnp.broadcast_to(
+      params["bias"], (*x.shape[:-1], params["bias"].size)
+    )
+
+  def norm(params, x):
+    x -= x.mean(-1, keepdims=True)
+    x /= jnp.sqrt((x**2).mean(-1, keepdims=True) + config.layer_norm_epsilon)
+    return x * params["scale"][None, None] + params["bias"][None, None]
+
+  def attention(query, key, value):
+    scores = query @ key.swapaxes(1, 2) / np.sqrt(query.shape[-1])
+    scores -= 1e30 * (inputs["attention_mask"] == 0)[:, None]
+    weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True) @ value
+
+  def gelu_new(x):
+    inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+    return 0.5 * x * (1 + jnp.tanh(inner))
+
+  x = body["word_embeddings"]["embedding"][inputs["input_ids"]]
+  x += body["token_type_embeddings"]["embedding"][inputs["token_type_ids"]]
+  x += body["position_embeddings"]["embedding"][None, : x.shape[1]]
+  x = dense(body["embedding_projection"], norm(body["embedding_norm"], x))
+  for _ in range(config.num_layers):
+    projections = (
+      jnp.split(dense(layer[name], x), config.num_heads, axis=-1)
+      for name in ("query", "key", "value")
+    )
+    heads = [attention(*head) for head in zip(*projections, strict=True)]
+    y = dense(layer["attention_output"], jnp.concatenate(heads, axis=-1))
+    x = norm(layer["attention_norm"], x + y)
+    y = dense(layer["ffn_output"], gelu_new(dense(layer["ffn"], x)))
+    x = norm(layer["ffn_norm"], x + y)
+  return dense(params["head"], jnp.tanh(dense(params["pooler"], x[:, 0])))
+
+
+def test_scanned_layers_equal_unrolled_ones(inputs):
+  def with_gradient(logits_of):
+    def loss(params):
+      logits = logits_of(params)
+      return jnp.sum(jnp.sin(logits)), logits
+
+    return jax.jit(jax.grad(loss, has_aux=True))(tiny_albert.params())
+
+  config = dataclasses.replace(CONFIG, num_layers=2)
+  model = albert(config, 3)
+  scanned = with_gradient(lambda p: model.apply(p, {}, inputs)[0].logits)
+  unrolled = with_gradient(lambda p: unrolled_logits(p, inputs, config))
+  chex.assert_trees_all_close(scanned, unrolled, rtol=1e-4, atol=1e-5)
+
+
+def test_programs_do_not_grow_with_depth(inputs):
+  def equations(num_layers, **options):
+    config = dataclasses.replace(DROPOUT, num_layers=num_layers)
+    model = albert(config, 3, **options)
+
+    def loss(params):
+      key = jax.random.key(0)
+      outputs, _ = model.apply(params, {}, inputs, train=True, key=key)
+      return jnp.sum(outputs.logits)
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss))(tiny_albert.params()).jaxpr
+    return sum(1 for _ in jaxprs.equations(jaxpr))
+
+  for options in ({}, {"remat": True}):
+    assert 100 < equations(2, **options) == equations(12, **options)
+
+
+def test_embeddings_are_pooled_or_the_first_state(inputs):
+  params = tiny_albert.params()
+  hidden = jax.jit(albert_lib.AlbertEncoder(CONFIG).apply)(
+    {"params": params["encoder"]}, inputs
+  )
+  chex.assert_shape(hidden, (3, 7, 8))
+  pooler = params["pooler"]
+  expected = np.tanh(hidden[:, 0] @ pooler["kernel"] + pooler["bias"][None])
+  pooled = tiny_albert.outputs(CONFIG, inputs).embeddings
+  np.testing.assert_allclose(pooled, expected, atol=1e-6)
+
+  config = dataclasses.replace(CONFIG, pooling="cls")
+  first = tiny_albert.outputs(config, inputs).embeddings
+  np.testing.assert_allclose(first, hidden[:, 0], atol=1e-6)
+  model = albert(config, 3)
+  params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
+  assert params.keys() == {"encoder", "head"}
+
+
+def test_attention_is_jax_nn_with_a_full_mask(inputs, monkeypatch):
+  calls = []
+  attention = jax.nn.dot_product_attention
+
+  def listen(query, key, value, *, mask, implementation):
+    calls.append((query.shape, np.shape(mask), implementation))
+    return attention(query, key, value, mask=mask)
+
+  monkeypatch.setattr(jax.nn, "dot_product_attention", listen)
+  model = albert(CONFIG, 3, attention_implementation="cudnn")
+  jax.eval_shape(model.apply, tiny_albert.params(), {}, inputs)
+  # cuDNN refuses the mask [B, 1, 1, L].
+  assert {*calls} == {((3, 7, 2, 4), (3, 1, 7, 7), "cudnn")}
+  calls.clear()
+  ids = {"input_ids": inputs["input_ids"]}
+  jax.eval_shape(model.apply, tiny_albert.params(), {}, ids)
+  assert {*calls} == {((3, 7, 2, 4), (), "cudnn")}
+
+
+# --- Rows, padding, absent inputs ---------------------------------------------
+
+
+def test_padding_has_no_influence(inputs):
+  plain = tiny_albert.outputs(CONFIG, inputs)
+  tokens, types = inputs["attention_mask"] > 0, inputs["token_type_ids"]
+  changed = {
+    **inputs,
+    "input_ids": jnp.where(tokens, inputs["input_ids"], 13),
+    "token_type_ids": jnp.where(tokens, types, 1 - types),
+  }
+  chex.assert_trees_all_equal(tiny_albert.outputs(CONFIG, changed), plain)
+  longer = {k: jnp.pad(v, [(0, 0), (0, 3)]) for k, v in inputs.items()}
+  chex.assert_trees_all_close(
+    tiny_albert.outputs(CONFIG, longer), plain, atol=1e-5
+  )
+  full = {**inputs, "attention_mask": jnp.ones_like(types)}
+  difference = tiny_albert.outputs(CONFIG, full).logits - plain.logits
+  assert jnp.all(jnp.abs(difference[1:]).max(1) > 1e-3)
+  np.testing.assert_allclose(difference[0], 0, atol=1e-6)
+
+
+def test_rows_are_independent(inputs):
+  plain = tiny_albert.outputs(CONFIG, inputs)
+  order = jnp.array([2, 0, 1])
+  turned = tiny_albert.outputs(CONFIG, {k: v[order] for k, v in inputs.items()})
+  chex.assert_trees_all_close(
+    turned, jax.tree.map(lambda array: array[order], plain), atol=1e-5
+  )
+  changed = {**inputs, "input_ids": inputs["input_ids"].at[1].set(4)}
+  difference = tiny_albert.outputs(CONFIG, changed).logits - plain.logits
+  assert jnp.abs(difference[1]).max() > 1e-3
+  np.testing.assert_allclose(difference[::2], 0, atol=1e-5)
+
+
+def test_absent_inputs_are_all_tokens_of_type_zero(inputs):
+  ids = inputs["input_ids"]
+  given = {
+    "input_ids": ids,
+    "attention_mask": jnp.ones_like(ids),
+    "token_type_ids": jnp.zeros_like(ids),
+  }
+  chex.assert_trees_all_close(
+    tiny_albert.outputs(CONFIG, given),
+    tiny_albert.outputs(CONFIG, {"input_ids": ids}),
+    atol=1e-5,
+  )
+
+
+# --- Precision ----------------------------------------------------------------
+
+
+def test_bfloat16_is_near_float32(inputs):
+  exact, rough = (
+    tiny_albert.outputs(CONFIG, inputs, compute_dtype=dtype)
+    for dtype in ("float32", "bfloat16")
+  )
+  assert rough.embeddings.dtype == jnp.bfloat16
+  assert rough.logits.dtype == jnp.float32
+  error = jnp.max(jnp.abs(exact.logits - rough.logits))
+  assert 0 < error < 0.05 * jnp.max(jnp.abs(exact.logits))
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_bfloat16_keeps_norms_and_softmax_in_float32(inputs, train):
+  model = albert(DROPOUT, 3, compute_dtype=jnp.bfloat16)
+
+  def apply(params):
+    key = jax.random.key(0)
+    return model.apply(params, {}, inputs, train=train, key=key)[0]
+
+  dtypes = {}
+  jaxpr = jax.make_jaxpr(apply)(tiny_albert.params()).jaxpr
+  for equation in jaxprs.equations(jaxpr):
+    for operand in equation.invars[:1]:
+      name = equation.primitive.name
+      dtypes.setdefault(name, []).append(operand.aval.dtype)
+  assert dtypes["rsqrt"] == [jnp.float32] * 3  # The program holds one layer.
+  assert dtypes["exp"] == [jnp.float32]
+  assert dtypes["dot_general"].count(jnp.float32) == 1  # The head.
+  assert dtypes["dot_general"].count(jnp.bfloat16) == 10
+
+
+# --- What is refused ----------------------------------------------------------
+
+IDS = jnp.ones([2, 4], jnp.int32)
+
+
+@pytest.mark.parametrize(
+  ("inputs", "error", "message"),
+  [
+    (IDS, ValueError, "must be a dict of 'input_ids' .* got ArrayImpl"),
+    ({}, ValueError, r"must be a dict of 'input_ids' and .* got \[\]"),
+    (
+      {"input_ids": IDS, "position_ids": IDS},
+      ValueError,
+      r"at most \('attention_mask', 'token_type_ids'\), got .*position_ids",
+    ),
+    ({"input_ids": IDS[0]}, ValueError, r"shape \[B, L\], got shape \(4,\)"),
+    ({"input_ids": IDS * 1.0}, TypeError, "input_ids must hold integers"),
+    (
+      {"input_ids": IDS, "attention_mask": IDS > 0},
+      TypeError,
+      "attention_mask must hold integers, got dtype bool",
+    ),
+    (
+      {"input_ids": IDS, "attention_mask": IDS[:, 1:]},
+      ValueError,
+      r"attention_mask must have the shape of input_ids, \(2, 4\), got \(2, 3",
+    ),
+    (
+      {"input_ids": jnp.ones([2, 11], int)},
+      ValueError,
+      r"1 to 10 tokens \(max_positions\), got 11: truncate",
+    ),
+    ({"input_ids": jnp.ones([2, 0], int)}, ValueError, "1 to 10 .* got 0"),
+    (
+      {"input_ids": IDS * 20},
+      ValueError,
+      r"input_ids must lie in \[0, 20\), got values from 20 to 20",
+    ),
+    (
+      {"input_ids": IDS, "token_type_ids": IDS * 2},
+      ValueError,
+      r"token_type_ids must lie in \[0, 2\), got",
+    ),
+  ],
+)
+def test_inputs_are_checked(inputs, error, message):
+  with pytest.raises(error, match=message):
+    albert(CONFIG, 3).apply(tiny_albert.params(), {}, inputs)
+
+
+def test_ids_out_of_range_are_nan_under_a_trace(inputs):
+  wrong = {**inputs, "input_ids": inputs["input_ids"].at[0, 0].set(20)}
+  logits = tiny_albert.outputs(CONFIG, wrong).logits
+  assert jnp.all(jnp.isnan(logits[0]))
+  chex.assert_tree_all_finite(logits[1:])
+
+
+def test_models_refuse_bad_arguments():
+  with pytest.raises(ValueError, match="num_outputs must be at least 1, got 0"):
+    albert(CONFIG, 0)
+  with pytest.raises(TypeError, match="depth"):
+    albert_of_size("base", 2, depth=3)
+  with pytest.raises(ValueError, match=r"size must be one of \('base'.*'tiny'"):
+    albert_of_size("tiny", 2)
+  with pytest.raises(ValueError, match=r"version must be one of .*got 'v3'"):
+    albert_of_size("base", 2, version="v3")

@@ -1,0 +1,182 @@
+import csv
+import dataclasses
+import gzip
+import itertools
+import os
+import pathlib
+import zlib
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lelp_jax.models.albert import albert
+from lelp_jax.models.albert import AlbertConfig
+from tests import jaxprs
+from tests.lelp_jax import tiny_albert
+from tests.lelp_jax.tiny_albert import CONFIG
+from tests.lelp_jax.tiny_albert import DROPOUT
+
+QUIET = dataclasses.replace(CONFIG, classifier_dropout=0.0)
+# The one dropout that changes the path of the computation.
+ATTENTION = dataclasses.replace(QUIET, attention_dropout=0.3)
+
+
+@pytest.fixture(name="inputs")
+def fixture_inputs():
+  return tiny_albert.inputs()
+
+
+@pytest.mark.parametrize("rate", ["hidden", "attention", "classifier"])
+def test_dropout_is_for_training_and_follows_the_key(inputs, rate):
+  config = dataclasses.replace(QUIET, **{f"{rate}_dropout": 0.5})
+  off = tiny_albert.outputs(QUIET, inputs).embeddings
+  first, again, other = (
+    tiny_albert.outputs(config, inputs, train=True, seed=seed).embeddings
+    for seed in (1, 1, 2)
+  )
+  chex.assert_trees_all_equal(first, again)
+  for different in (other, off):
+    assert jnp.all(jnp.abs(first - different).max(1) > 1e-3)
+
+
+def test_evaluation_drops_nothing(inputs):
+  chex.assert_trees_all_close(
+    tiny_albert.outputs(DROPOUT, inputs, seed=1),
+    tiny_albert.outputs(QUIET, inputs),
+  )
+
+
+def test_each_layer_drops_its_own(inputs, monkeypatch):
+  masks = []
+  bernoulli = jax.random.bernoulli
+
+  def listen(*args, **kwargs):
+    mask = bernoulli(*args, **kwargs)
+    jax.debug.callback(lambda mask: masks.append(np.array(mask)), mask)
+    return mask
+
+  monkeypatch.setattr(jax.random, "bernoulli", listen)
+  apply = jax.jit(albert(DROPOUT, 3).apply, static_argnames="train")
+  key = jax.random.key(0)
+  apply(tiny_albert.params(), {}, inputs, train=True, key=key)
+  jax.effects_barrier()
+  # Token embeddings; two and the attention weights in each of three layers;
+  # the classifier.
+  layers = [(3, 2, 7, 7)] * 3 + [(3, 7, 8)] * 6
+  assert sorted(mask.shape for mask in masks) == sorted(
+    [(3, 7, 6), *layers, (3, 8)]
+  )
+  assert len({mask.tobytes() for mask in masks}) == len(masks)
+
+
+def test_training_embeddings_are_after_the_dropout(inputs):
+  config = dataclasses.replace(CONFIG, classifier_dropout=0.5)
+  off = tiny_albert.outputs(config, inputs).embeddings
+  on = tiny_albert.outputs(config, inputs, train=True, seed=0)
+  kept = on.embeddings != 0
+  assert 0.2 < jnp.mean(kept) < 0.8
+  np.testing.assert_allclose(
+    on.embeddings, jnp.where(kept, 2 * off, 0), atol=1e-6
+  )
+  head = tiny_albert.params()["head"]
+  np.testing.assert_allclose(
+    on.logits, on.embeddings @ head["kernel"] + head["bias"][None], atol=1e-5
+  )
+
+
+def test_attention_with_dropout_equals_the_fused(inputs):
+  # At a rate that drops nothing, training still takes the explicit path.
+  config = dataclasses.replace(QUIET, attention_dropout=1e-9)
+  chex.assert_trees_all_close(
+    tiny_albert.outputs(config, inputs, train=True, seed=0),
+    tiny_albert.outputs(QUIET, inputs),
+    atol=1e-5,
+  )
+
+
+def test_remat_changes_neither_value_nor_gradient(inputs):
+  plain, remat = (
+    tiny_albert.loss_and_gradient(ATTENTION, inputs, train=True, remat=remat)
+    for remat in (False, True)
+  )
+  chex.assert_trees_all_close(plain, remat, rtol=1e-5, atol=1e-6)
+
+
+def test_remat_computes_the_layers_again(inputs):
+  def products(remat):
+    def loss(params):
+      model = albert(CONFIG, 3, remat=remat)
+      return jnp.sum(model.apply(params, {}, inputs)[0].logits)
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss))(tiny_albert.params()).jaxpr
+    names = [e.primitive.name for e in jaxprs.equations(jaxpr)]
+    return names.count("dot_general")
+
+  assert products(True) > products(False)
+
+
+@pytest.mark.parametrize(
+  ("dtype", "train"), [("float32", True), ("bfloat16", False)]
+)
+def test_rows_of_padding_alone_stay_finite(dtype, train):
+  inputs = tiny_albert.inputs(lengths=(0, 3), length=4)
+  chex.assert_tree_all_finite(
+    tiny_albert.loss_and_gradient(
+      ATTENTION, inputs, train=train, compute_dtype=dtype
+    )
+  )
+
+
+def first_sentences(count):
+  """Hashed words and labels of the first sentences of SST-2."""
+  if "LELP_DATA" not in os.environ:
+    pytest.skip("LELP_DATA names no folder of data sets")
+  path = pathlib.Path(os.environ["LELP_DATA"], "sst2", "train.tsv.gz")
+  with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+    rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+    rows = [*itertools.islice(rows, count)]
+  ids = np.zeros([count, 24], np.int32)  # Zeros pad.
+  for row, tokens in zip(rows, ids, strict=True):
+    words = row["sentence"].split()[:23]
+    tokens[0] = 2
+    tokens[1 : len(words) + 1] = [
+      5 + zlib.crc32(w.encode()) % 500 for w in words
+    ]
+  return ids, np.array([int(row["label"]) for row in rows])
+
+
+def test_overfits_sentences():
+  ids, labels = first_sentences(64)
+  assert 16 < np.sum(labels) < 48
+  inputs = {"input_ids": jnp.asarray(ids), "attention_mask": (ids > 0) * 1}
+  config = AlbertConfig(32, 2, 4, 64, vocab_size=505, embedding_size=16)
+  model, tx = albert(config, 2), optax.adam(5e-3)
+
+  def step(carry, key):
+    params, opt_state = carry
+
+    def loss(params):
+      outputs, _ = model.apply(params, {}, inputs, train=True, key=key)
+      return optax.softmax_cross_entropy_with_integer_labels(
+        outputs.logits, labels
+      ).mean()
+
+    value, gradient = jax.value_and_grad(loss)(params)
+    updates, opt_state = tx.update(gradient, opt_state)
+    return (optax.apply_updates(params, updates), opt_state), value
+
+  @jax.jit
+  def train(seed):
+    init_key, key = jax.random.split(jax.random.key(seed))
+    params, _ = model.init(init_key, inputs)
+    carry, keys = (params, tx.init(params)), jax.random.split(key, 60)
+    (params, _), losses = jax.lax.scan(step, carry, keys)
+    return model.apply(params, {}, inputs)[0].logits, losses
+
+  logits, losses = train(0)
+  assert losses[0] > 0.6
+  assert np.mean(np.argmax(logits, 1) == labels) == 1

@@ -1,0 +1,240 @@
+import dataclasses
+import json
+import pathlib
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lelp_jax.models.albert import albert
+from lelp_jax.models.albert import AlbertEncoder
+from lelp_jax.models.albert import config_from_huggingface
+from lelp_jax.models.albert import params_from_huggingface
+from lelp_jax.models.grafting import graft_pretrained
+
+# Of transformers 5.23, by tests/goldens/transformers_albert.py.
+CASES = ("model", "classifier", "pretraining", "masked")
+
+
+def golden(case):
+  """Config, weights by name, inputs, and all other arrays of a fixture."""
+  path = pathlib.Path(__file__).parents[1] / "goldens" / f"albert_{case}.npz"
+  parts = {"weights": {}, "inputs": {}, "gradients": {}, "": {}}
+  with np.load(path) as file:
+    for name, array in file.items():
+      *part, rest = name.split("/")
+      parts["".join(part)][rest] = array
+  config = config_from_huggingface(json.loads(str(parts[""]["config"])))
+  if case == "masked":
+    config = dataclasses.replace(config, pooling="cls")
+  return (
+    config,
+    parts["weights"],
+    parts["inputs"],
+    parts[""],
+    parts["gradients"],
+  )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_hidden_states_equal_transformers(case):
+  config, weights, inputs, expected, _ = golden(case)
+  params = params_from_huggingface(weights, config)
+  hidden = jax.jit(AlbertEncoder(config).apply)(
+    {"params": params["encoder"]}, inputs
+  )
+  assert np.std(expected["hidden"]) > 0.5
+  np.testing.assert_allclose(hidden, expected["hidden"], rtol=0, atol=1e-5)
+
+
+def shapes(model):
+  inputs = {"input_ids": jnp.ones([1, 2], int)}
+  return jax.eval_shape(model.init, jax.random.key(0), inputs)[0]
+
+
+def with_head(config, weights, num_outputs=3):
+  """The model, and its params with a head of zeros if there is none."""
+  model = albert(config, num_outputs)
+  zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes(model))
+  return model, graft_pretrained(
+    zeros, params_from_huggingface(weights, config)
+  )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_embeddings_equal_transformers(case):
+  config, weights, inputs, expected, _ = golden(case)
+  model, params = with_head(config, weights)
+  outputs, _ = jax.jit(model.apply)(params, {}, inputs)
+  pooled = expected.get("pooled", expected["hidden"][:, 0])
+  np.testing.assert_allclose(outputs.embeddings, pooled, rtol=0, atol=1e-5)
+  if "pooled_of_ids" in expected:
+    ids = {"input_ids": inputs["input_ids"]}
+    outputs, _ = jax.jit(model.apply)(params, {}, ids)
+    np.testing.assert_allclose(
+      outputs.embeddings, expected["pooled_of_ids"], rtol=0, atol=1e-5
+    )
+
+
+def test_classifier_equals_transformers_with_its_gradient():
+  config, weights, inputs, expected, gradients = golden("classifier")
+  model = albert(config, 3)
+  params = params_from_huggingface(weights, config)
+  labels = jnp.array([0, 2, 1, 2])
+
+  def loss(params):
+    logits = model.apply(params, {}, inputs)[0].logits
+    log_probs = jax.nn.log_softmax(logits)
+    return -jnp.mean(jnp.take_along_axis(log_probs, labels[:, None], 1)), logits
+
+  gradient, logits = jax.jit(jax.grad(loss, has_aux=True))(params)
+  np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=1e-5)
+  # The gradients have the names and the layout of the weights.
+  chex.assert_trees_all_close(
+    gradient, params_from_huggingface(gradients, config), rtol=1e-4, atol=1e-5
+  )
+
+
+# --- What is read, and from where ---------------------------------------------
+
+
+@pytest.fixture(name="checkpoint", scope="module")
+def fixture_checkpoint():
+  config, weights, *_ = golden("classifier")
+  return config, weights, params_from_huggingface(weights, config)
+
+
+@pytest.mark.parametrize("prefix", ["", "bert.", "model.albert.", "module."])
+def test_any_prefix_is_stripped(checkpoint, prefix):
+  config, weights, params = checkpoint
+  outer = {"model.albert.": "model."}.get(prefix, "")
+  renamed = {}
+  for name, array in weights.items():
+    short = name.removeprefix("albert.")
+    renamed[(outer if short == name else prefix) + short] = array
+  found = params_from_huggingface(renamed, config)
+  chex.assert_trees_all_equal(found, params)
+
+
+def test_heads_of_other_tasks_are_ignored(checkpoint):
+  config, weights, params = checkpoint
+  more = {
+    "predictions.decoder.weight": np.ones([20, 16], np.float32),
+    "sop_classifier.classifier.weight": np.ones([2, 12], np.float32),
+    "qa_outputs.bias": np.ones([2], np.float32),
+    "albert.embeddings.position_ids": np.arange(8)[None],
+  }
+  found = params_from_huggingface({**weights, **more}, config)
+  chex.assert_trees_all_equal(found, params)
+  body = {k: v for k, v in weights.items() if "classifier" not in k}
+  found = params_from_huggingface(body, config)
+  assert found.keys() == {"encoder", "pooler"}
+
+
+def test_cls_pooling_needs_and_takes_no_pooler(checkpoint):
+  config, weights, params = checkpoint
+  config = dataclasses.replace(config, pooling="cls")
+  found = params_from_huggingface(weights, config)
+  without = {k: v for k, v in weights.items() if "pooler" not in k}
+  chex.assert_trees_all_equal(found, params_from_huggingface(without, config))
+  chex.assert_trees_all_equal({**found, "pooler": params["pooler"]}, params)
+
+
+def test_structure_is_that_of_the_model(checkpoint):
+  config, _, params = checkpoint
+  chex.assert_trees_all_equal_shapes_and_dtypes(
+    params, shapes(albert(config, 3))
+  )
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16, np.float64])
+def test_any_float_dtype_becomes_float32(checkpoint, dtype):
+  config, weights, params = checkpoint
+  rough = {name: array.astype(dtype) for name, array in weights.items()}
+  found = params_from_huggingface(rough, config)
+  assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(found))
+  chex.assert_trees_all_close(found, params, rtol=1e-2)
+
+
+def test_conversion_leaves_its_argument_alone(checkpoint):
+  config, weights, params = checkpoint
+  given = {name: array.copy() for name, array in weights.items()}
+  found = params_from_huggingface(given, config)
+  for leaf in jax.tree.leaves(found):
+    leaf += 1
+  chex.assert_trees_all_equal(given, weights)
+  arrays = {name: jnp.asarray(array) for name, array in weights.items()}
+  chex.assert_trees_all_equal(params_from_huggingface(arrays, config), params)
+
+
+# --- What is refused ----------------------------------------------------------
+
+
+def test_every_misfit_is_listed_in_one_line(checkpoint):
+  config, weights, _ = checkpoint
+  layer = "albert.encoder.albert_layer_groups.0.albert_layers.0"
+  broken = {
+    **weights,
+    "albert.embeddings.word_embeddings.weight": np.ones([21, 16], np.float32),
+    f"{layer}.attention.query.weight": np.ones([12, 12], np.int8),
+    f"{layer}.ffn.adapter.weight": np.ones([2, 2], np.float32),
+    "lm_head.weight": np.ones([2, 2], np.float32),
+    "classifier.bias": np.ones([4], np.float32),
+  }
+  del broken["albert.embeddings.LayerNorm.bias"]
+  del broken[f"{layer}.ffn_output.weight"]
+  with pytest.raises(ValueError) as error:
+    params_from_huggingface(broken, config)
+  layer = layer.removeprefix("albert.")
+  assert str(error.value) == (
+    "state_dict does not fit the config: missing ["
+    f"'embeddings.LayerNorm.bias', '{layer}.ffn_output.weight'], "
+    f"unexpected ['albert.{layer}.ffn.adapter.weight', 'lm_head.weight'], "
+    "of a wrong shape or dtype ["
+    "'albert.embeddings.word_embeddings.weight float32[21, 16], not [20, 16]', "
+    f"'albert.{layer}.attention.query.weight int8[12, 12], not [12, 12]', "
+    "'classifier.bias float32[4], not [3]']."
+  )
+
+
+def test_a_missing_pooler_says_what_to_do(checkpoint):
+  config, weights, _ = checkpoint
+  without = {k: v for k, v in weights.items() if "pooler" not in k}
+  with pytest.raises(
+    ValueError,
+    match=r"missing \['pooler.weight', 'pooler.bias'\], .* set pooling='cls'",
+  ):
+    params_from_huggingface(without, config)
+
+
+@pytest.mark.parametrize("missing", ["weight", "bias"])
+def test_half_a_classifier_is_refused(checkpoint, missing):
+  config, weights, _ = checkpoint
+  half = {k: v for k, v in weights.items() if k != f"classifier.{missing}"}
+  with pytest.raises(ValueError, match=rf"missing \['classifier.{missing}'\]"):
+    params_from_huggingface(half, config)
+
+
+def test_a_name_given_twice_is_refused(checkpoint):
+  config, weights, _ = checkpoint
+  twice = {**weights, "pooler.weight": weights["albert.pooler.weight"]}
+  with pytest.raises(ValueError, match=r"unexpected \['pooler.weight'\]"):
+    params_from_huggingface(twice, config)
+
+
+def test_other_files_are_refused(checkpoint):
+  config, weights, _ = checkpoint
+  with pytest.raises(
+    ValueError,
+    match=r"must hold one 'embeddings.word_embeddings.weight', under any "
+    r"prefix, got 0 among 1 names: \['linear.weight'\]",
+  ):
+    params_from_huggingface({"linear.weight": np.ones([2, 2])}, config)
+  both = {f"student.{name}": array for name, array in weights.items()}
+  with pytest.raises(
+    ValueError,
+    match=r"got 2 among 54 names: \['student.albert.embeddings.word_emb",
+  ):
+    params_from_huggingface({**both, **weights}, config)

@@ -1,0 +1,158 @@
+"""Coordinates on principal directions stand for embeddings."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+import lelp_jax
+from tests import jaxprs
+from tests import reference
+from tests.lelp_jax.spectra import make_data
+from tests.lelp_jax.spectra import make_head
+from tests.lelp_jax.spectra import moments_of
+
+K = 7
+
+
+def fitted(rng, *, num_directions=K, offset=0.0):
+  """Embeddings, their logits and principal directions off the head's span."""
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  embeddings = (embeddings + offset).astype(np.float32)
+  principal = lelp_jax.principal_directions(
+    moments_of(embeddings, labels), head, num_directions=num_directions
+  )
+  return embeddings, embeddings @ head / 9, principal
+
+
+def test_coordinates_match_reference(rng):
+  embeddings, _, principal = fitted(rng)
+  found = lelp_jax.principal_coordinates(embeddings, principal)
+  directions = np.asarray(principal.directions, np.float64)
+  means = np.asarray(principal.means, np.float64)
+  for row, h in zip(found, embeddings, strict=True):
+    expected = reference.subclass_logits(h, directions, means)
+    np.testing.assert_allclose(row, np.ravel(expected), atol=2e-5)
+
+
+@pytest.fixture(name="pair", scope="module")
+def fixture_pair():
+  """Embeddings and coordinates, each with its principal directions."""
+  embeddings, logits, principal = fitted(np.random.default_rng(1))
+  embeddings, logits = embeddings[::9], logits[::9]
+  coordinates = lelp_jax.principal_coordinates(embeddings, principal)
+  seen = lelp_jax.coordinate_directions(principal)
+  return logits, (embeddings, principal), (coordinates, seen)
+
+
+def targets(rows, principal, logits, size, seed, options, temperatures):
+  key = jax.random.key(seed)
+  subspaces = lelp_jax.subspaces_from_principal(
+    principal, num_subclasses=size, key=key, **options
+  )
+  temperature, subclass_temperature = temperatures
+  return lelp_jax.subsplit(
+    rows,
+    logits,
+    subspaces,
+    temperature=temperature,
+    subclass_temperature=subclass_temperature,
+  )
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+  size=st.sampled_from([2, K]),
+  seed=st.integers(0, 99),
+  temperatures=st.tuples(
+    st.sampled_from([1.0, 10.0]), st.sampled_from([1 / 32, 0.5, 4.0])
+  ),
+)
+def test_targets_are_those_from_embeddings(pair, size, seed, temperatures):
+  logits, whole, seen = pair
+  # Per direction, scales differ: a variance in the wrong place would show.
+  normalization = "max" if size == K else "per_direction"
+  options = {"normalization": normalization}
+  given_ = (logits, size, seed, options, temperatures)
+  expected, found = targets(*whole, *given_), targets(*seen, *given_)
+  assert found.shape == (len(logits), 3, size)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_means_far_from_zero_cost_no_digits(rng):
+  embeddings, logits, principal = fitted(rng, offset=500.0)
+  found = lelp_jax.principal_coordinates(embeddings, principal)
+  directions = np.asarray(principal.directions, np.float64)
+  means = np.asarray(principal.means, np.float64)
+  expected = np.einsum(
+    "nd,ckd->nck", embeddings.astype(np.float64), directions
+  ) - np.einsum("cd,ckd->ck", means, directions)
+  # Half a unit in the last place of 500, along a direction of 11 entries.
+  np.testing.assert_allclose(found, expected.reshape(len(found), -1), atol=2e-4)
+  assert logits.shape == (len(found), 3)
+
+
+def deficient(rng):
+  """A class of rank 2 and an empty one, in 6 dimensions with a head of 2."""
+  head = rng.normal(size=(6, 2)).astype(np.float32)
+  h = rng.normal(size=(3, 6)).astype(np.float32)
+  moments = lelp_jax.class_moments(h, jnp.zeros(3, int), num_classes=2)
+  principal = lelp_jax.principal_directions(moments, head, num_directions=5)
+  return h, h @ head, principal
+
+
+def test_missing_directions_are_completed_alike(rng):
+  """Directions without variance, zero rows and empty classes (A-10)."""
+  h, logits, principal = deficient(rng)
+  seen = lelp_jax.coordinate_directions(principal)
+  exist = np.any(np.asarray(principal.directions) != 0, axis=-1)
+  np.testing.assert_array_equal(exist[0], [True] * 4 + [False])
+  np.testing.assert_array_equal(np.any(seen.directions != 0, axis=-1), exist)
+  coordinates = lelp_jax.principal_coordinates(h, principal)
+  results = []
+  for rows, each in ((h, principal), (coordinates, seen)):
+    with pytest.warns(UserWarning, match="have none and are uninformative"):
+      results.append(targets(rows, each, logits, 5, 5, {}, (1.0, 0.5)))
+    with pytest.raises(ValueError, match=r"\(there are 2, 0\)"):
+      lelp_jax.subspaces_from_principal(
+        each, num_subclasses=3, rotation="none", rank_deficient="error"
+      )
+  np.testing.assert_allclose(results[1], results[0], atol=1e-5)
+
+
+def test_more_subclasses_than_directions_are_refused(pair):
+  _, _, (_, seen) = pair
+  with pytest.raises(ValueError, match=f"num_subclasses must be at most {K}"):
+    lelp_jax.subspaces_from_principal(
+      seen, num_subclasses=K + 1, rotation="none"
+    )
+
+
+def test_leading_axes_dtypes_and_precision(pair):
+  _, (embeddings, principal), (coordinates, _) = pair
+  width = embeddings.shape[-1]
+  stacked = embeddings[:6].reshape(2, 3, width)
+  found = lelp_jax.principal_coordinates(stacked, principal)
+  assert found.shape == (2, 3, 3 * K)
+  np.testing.assert_allclose(found.reshape(6, -1), coordinates[:6], atol=1e-5)
+  half = lelp_jax.principal_coordinates(
+    jnp.asarray(embeddings, jnp.bfloat16), principal
+  )
+  assert half.dtype == jnp.float32
+  jaxprs.assert_products_are_highest(
+    lelp_jax.principal_coordinates, embeddings, principal
+  )
+
+
+def test_wrong_embeddings_are_named(pair):
+  _, (embeddings, principal), _ = pair
+  with pytest.raises(
+    ValueError, match=r"embeddings must have shape \[\.\.\., "
+  ):
+    lelp_jax.principal_coordinates(embeddings[:, :-1], principal)
+  with pytest.raises(TypeError, match="embeddings"):
+    lelp_jax.principal_coordinates(embeddings.astype(int), principal)

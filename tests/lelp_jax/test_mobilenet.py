@@ -1,0 +1,232 @@
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lelp_jax.models import from_linen
+from lelp_jax.models.mobilenet import MobileNet
+from tests.lelp_jax import vision
+
+# A few channels, and images small enough for them to matter.
+TINY = MobileNet(
+  3, 1 / 16, 2, stem_stride=1, strides=(1, 2, 1) + 10 * (1,), dropout_rate=0.0
+)
+
+
+@pytest.fixture(name="images")
+def fixture_images(rng):
+  return rng.normal(size=[16, 6, 5, 3]).astype(np.float32)
+
+
+# --- The published network ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  ("width", "depth", "num_outputs", "body", "total", "batch_stats"),
+  [
+    (1, 1, 10, 3_206_976, 3_217_226, 21_888),
+    (1, 1, 100, 3_206_976, 3_309_476, 21_888),
+    (1, 1, 1000, 3_206_976, 4_231_976, 21_888),
+    (2, 1, 10, 12_693_120, 12_713_610, 43_776),
+    (1, 2, 10, 6_401_120, 6_411_370, 31_808),
+    (2, 2, 10, 25_360_576, 25_381_066, 63_616),
+    (2, 2, 100, 25_360_576, 25_565_476, 63_616),
+  ],
+)
+def test_counts(width, depth, num_outputs, body, total, batch_stats):
+  counts = vision.counts(MobileNet(num_outputs, width, depth))
+  assert counts == (body, total, batch_stats)
+
+
+def test_inference_equals_keras():
+  images = vision.golden_images(np.float32)
+  module = MobileNet(10, 0.5, 2)
+  variables = vision.random_variables(module, images)
+  golden = vision.golden("mobilenet")
+  expected = {name: golden[name] for name in ("embeddings", "logits")}
+  outputs = vision.inference(module, variables, images)
+  vision.assert_close(outputs, expected, 1e-5)
+
+
+def test_training_on_eight_devices_equals_keras():
+  # One image each: BatchNorm must see them all.
+  assert jax.device_count() == 8
+  # In float64: the last statistics are those of 8 pixels, one an image, and
+  # amplify rounding.
+  with jax.enable_x64(True):
+    images = vision.golden_images(np.float64)
+    module = MobileNet(10, 0.5, 2, dropout_rate=0.0, compute_dtype=np.float64)
+    variables = vision.random_variables(module, images)
+    arrays = vision.training_pass_on_all_devices(module, variables, images)
+  expected = vision.golden("mobilenet")
+  del expected["embeddings"], expected["logits"]
+  assert len(expected) == 11
+  vision.assert_close(arrays, expected, 1e-4)
+
+
+def test_initial_values_are_uniform_within_glorot_s_bounds():
+  module = MobileNet(100, 0.25, 2)
+
+  @jax.jit
+  def init(key):
+    params = module.init(key, jnp.ones([1, 32, 32, 3]))["params"]
+    names = ("conv1", "conv_dw_12", "conv_pw_12", "head")
+    return {name: params[name]["kernel"] for name in names}
+
+  kernels = init(jax.random.key(0))
+  # Keras counts [3, 3, channels, 2] as 9 channels to 9 * 2.
+  fans = {
+    "conv1": 9 * (3 + 8),
+    "conv_dw_12": 9 * (128 + 2),
+    "conv_pw_12": 256 + 256,
+    "head": 256 + 100,
+  }
+  for name, fan in fans.items():
+    scaled = np.asarray(kernels[name]) * np.sqrt(fan / 6)
+    assert 0.98 < np.abs(scaled).max() <= 1, name
+    np.testing.assert_allclose(scaled.std(), 1 / np.sqrt(3), rtol=0.06)
+
+
+# --- Strides and sizes --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  ("options", "size", "pixels"),
+  [({}, (32, 64), (1, 2)), ({"stem_stride": 1}, (33, 16), (2, 1))],
+)
+def test_strides(options, size, pixels):
+  module = MobileNet(3, 1 / 16, **options)
+  images = jnp.ones([2, *size, 1])
+
+  def last(method, images):
+    variables = method(jax.random.key(0), images)
+    _, state = module.apply(
+      variables, images, capture_intermediates=True, mutable=["intermediates"]
+    )
+    return state["intermediates"]["conv_pw_13_bn"]["__call__"][0]
+
+  maps = jax.eval_shape(lambda images: last(module.init, images), images)
+  chex.assert_shape(maps, (2, *pixels, 64))
+
+
+def test_one_pixel_is_enough_without_strides():
+  module = TINY.clone(strides=13 * (1,))
+  images = np.ones([2, 1, 1, 1], np.float32)
+  variables = vision.random_variables(module, images)
+  chex.assert_tree_all_finite(vision.inference(module, variables, images))
+
+
+# --- Training and inference ---------------------------------------------------
+
+
+def test_overfits_64_images():
+  accuracies = vision.overfit(MobileNet(10, 0.25), stride=1, max_steps=30)
+  assert accuracies[0] < 0.5
+  assert accuracies[-1] == 1
+
+
+def test_batch_norm_in_training_and_inference(images):
+  variables = vision.random_variables(TINY, images)
+  before = vision.inference(TINY, variables, images)
+  train, update = vision.training(TINY, variables, images)
+  assert not np.allclose(before["logits"], train["logits"], atol=0.1)
+  # By the batch's own statistics, inference is what training was.
+  stats = jax.tree.map(lambda leaf: leaf / 0.01, update)
+  after = vision.inference(TINY, {**variables, "batch_stats": stats}, images)
+  vision.assert_close(after, train, 1e-4)
+
+
+def test_dropout_in_training_alone(images):
+  module = TINY.clone(dropout_rate=0.5)
+  variables = vision.random_variables(module, images)
+  kept, _ = vision.training(TINY, variables, images)
+  dropped, _ = vision.training(module, variables, images, jax.random.key(0))
+  embeddings = dropped["embeddings"]
+  zero = embeddings == 0
+  assert 0.4 < zero.mean() < 0.7
+  np.testing.assert_allclose(
+    embeddings, np.where(zero, 0, 2 * kept["embeddings"]), rtol=1e-5
+  )
+  # The embeddings are the head's input.
+  head = variables["params"]["head"]
+  np.testing.assert_allclose(
+    dropped["logits"],
+    embeddings @ head["kernel"] + head["bias"][None],
+    rtol=1e-4,
+    atol=1e-5,
+  )
+  chex.assert_trees_all_equal(
+    vision.inference(module, variables, images),
+    vision.inference(TINY, variables, images),
+  )
+
+
+def test_dropout_is_on_by_default(images):
+  model = from_linen(MobileNet(3, 1 / 16), head="head")
+  images = jnp.ones([1, 32, 32, 3])
+  variables = jax.eval_shape(model.init, jax.random.key(0), images)
+  with pytest.raises(ValueError, match="apply needs a key"):
+    jax.eval_shape(
+      lambda *variables: model.apply(*variables, images, train=True), *variables
+    )
+
+
+def test_bfloat16_is_near_float32(images):
+  module = TINY.clone(compute_dtype="bfloat16")
+  variables = vision.random_variables(module, images)
+  types = jax.eval_shape(
+    functools.partial(vision.training_pass, module), variables, images
+  )
+  assert types.pop("train/embeddings").dtype == jnp.bfloat16
+  assert {leaf.dtype for leaf in types.values()} == {jnp.dtype("float32")}
+  exact = vision.inference(TINY, variables, images)
+  rough = vision.inference(module, variables, images)
+  assert not np.array_equal(rough["logits"], exact["logits"])
+  vision.assert_close(rough, exact, 0.05)
+
+
+# --- Errors -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  ("options", "shape", "message"),
+  [
+    ({}, (2, 32, 32), r"images must have shape \[B, H, W, channels\], got"),
+    (
+      {},
+      (2, 64, 30, 3),
+      "one pixel a side before block 12, which has stride 2",
+    ),
+    ({"width_multiplier": 0.03}, (2, 32, 32, 3), "at least 1/32, .* got 0.03"),
+    (
+      {"depth_multiplier": 0},
+      (2, 32, 32, 3),
+      "depth_multiplier must be at least 1, got 0",
+    ),
+    ({"stem_stride": 0}, (2, 32, 32, 3), "stem_stride must be at least 1"),
+    ({"strides": (1, 2)}, (2, 32, 32, 3), r"must be 13, .* got 2: \(1, 2\)"),
+    (
+      {"strides": 12 * (1,) + (0,)},
+      (2, 32, 32, 3),
+      "strides must be at least 1, got 0",
+    ),
+  ],
+)
+def test_bad_arguments(options, shape, message):
+  module = MobileNet(3, **{"width_multiplier": 1 / 16, **options})
+  images = jnp.ones(shape)
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(module.init, jax.random.key(0), images)
+
+
+def test_smallest_images():
+  # 31 pixels make 16, 8, 4, 2 and 1.
+  images = jnp.ones([2, 31, 31, 3])
+  module = MobileNet(3, 1 / 16)
+  shapes = jax.eval_shape(
+    lambda key: module.init_with_output(key, images)[0], jax.random.key(0)
+  )
+  chex.assert_shape(shapes, [(2, 64), (2, 3)])

@@ -1,0 +1,298 @@
+"""Algorithm 1, first half: principal directions off the head's span."""
+
+import dataclasses
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lelp_jax
+from tests import jaxprs
+from tests import reference
+from tests.lelp_jax.spectra import assert_orthogonal_to
+from tests.lelp_jax.spectra import assert_same_spans
+from tests.lelp_jax.spectra import COUNTS
+from tests.lelp_jax.spectra import gram
+from tests.lelp_jax.spectra import make_data
+from tests.lelp_jax.spectra import make_head
+from tests.lelp_jax.spectra import moments_of
+from tests.lelp_jax.spectra import NUM_CLASSES
+from tests.lelp_jax.spectra import reference_principal
+from tests.lelp_jax.spectra import S
+from tests.lelp_jax.spectra import WIDTH
+
+NULL_SPACES = ["weights", "weight_differences", "none"]
+
+
+@pytest.mark.parametrize("null_space", NULL_SPACES)
+def test_principal_directions_match_reference(rng, null_space):
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  # With span(W) or a part of it left in, its few large directions come first
+  # and the gap moves behind them.
+  k = S + {"weights": 0, "weight_differences": 1, "none": 3}[null_space]
+  principal = lelp_jax.principal_directions(
+    moments_of(embeddings, labels),
+    head,
+    num_directions=k,
+    null_space=null_space,
+  )
+  removed, kept = reference.head_bases(head, WIDTH, null_space)
+  directions, variances = reference_principal(embeddings, labels, kept, k)
+  assert_same_spans(principal.directions, directions)
+  np.testing.assert_allclose(principal.variances, variances, rtol=1e-5)
+  np.testing.assert_allclose(
+    gram(principal.directions), np.tile(np.eye(k), (3, 1, 1)), atol=1e-5
+  )
+  assert_orthogonal_to(principal.directions, removed)
+  _, mean, scatter = reference.class_moments(embeddings, labels, NUM_CLASSES)
+  np.testing.assert_allclose(principal.means, mean, rtol=1e-5, atol=1e-5)
+  # Of the class before the projection: what the head's span holds is seen.
+  total = np.trace(scatter, axis1=1, axis2=2) / COUNTS
+  np.testing.assert_allclose(principal.total_variance, total, rtol=1e-5)
+
+
+def test_principal_directions_null_spaces_differ(rng):
+  head = make_head(rng)
+  moments = moments_of(*make_data(rng, head))
+  largest = {
+    null_space: np.asarray(
+      lelp_jax.principal_directions(
+        moments, head, num_directions=S, null_space=null_space
+      ).variances
+    )[:, 0]
+    for null_space in NULL_SPACES
+  }
+  # The head's span holds a variance of 81, the rest at most 36.
+  assert np.all(largest["none"] > 60)
+  assert np.all(largest["weight_differences"] > 60)
+  assert np.all(largest["weights"] < 50)
+
+
+def test_principal_directions_none_needs_no_head(rng):
+  embeddings, labels = make_data(rng, make_head(rng))
+  principal = lelp_jax.principal_directions(
+    moments_of(embeddings, labels), num_directions=7, null_space="none"
+  )
+  directions, _ = reference_principal(embeddings, labels, np.eye(WIDTH), 7)
+  assert_same_spans(principal.directions, directions)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize(
+  ("collapsed", "null_space", "removed_rank"),
+  [
+    (False, "weights", 3),
+    (True, "weights", 2),
+    (False, "weight_differences", 2),
+    (True, "weight_differences", 2),
+    (False, "none", 0),
+  ],
+)
+def test_principal_directions_remove_the_rank_of_the_head(
+  rng, collapsed, null_space, removed_rank, dtype
+):
+  # A-2: orthogonalising a collapsed head column by column would remove an
+  # arbitrary third direction.
+  head = jnp.asarray(make_head(rng, collapsed=collapsed), dtype)
+  singular = np.linalg.svd(np.asarray(head, np.float64), compute_uv=False)
+  if collapsed and dtype == jnp.bfloat16:
+    # Rounding alone lifts the last singular value far above float32's eps.
+    assert 1e-4 < singular[-1] / singular[0] < 5e-3
+  moments = moments_of(*make_data(rng, make_head(rng)))
+  principal = lelp_jax.principal_directions(
+    moments, head, num_directions=WIDTH, null_space=null_space
+  )
+  np.testing.assert_array_equal(principal.rank, WIDTH - removed_rank)
+  removed, kept = reference.head_bases(head, WIDTH, null_space)
+  assert removed.shape[1] == removed_rank
+  assert_orthogonal_to(principal.directions, removed)
+  # Nothing but the removed directions is lost.
+  for c in range(NUM_CLASSES):
+    covariance = np.asarray(moments.scatter[c] / moments.count[c], np.float64)
+    np.testing.assert_allclose(
+      np.sum(principal.variances[c]),
+      np.trace(kept.T @ covariance @ kept),
+      rtol=1e-5,
+    )
+
+
+def test_principal_directions_rtol_decides_the_rank(rng):
+  # Singular values 1, 0.5 and 0.01, along known axes.
+  left = np.linalg.qr(rng.normal(size=(WIDTH, 3)))[0]
+  right = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+  head = (left * [1.0, 0.5, 0.01] @ right.T).astype(np.float32)
+  moments = moments_of(*make_data(rng, head))
+  for rtol, removed_rank in ((5e-3, 3), (0.02, 2), (0.6, 1)):
+    principal = lelp_jax.principal_directions(
+      moments, head, num_directions=WIDTH, rtol=rtol
+    )
+    np.testing.assert_array_equal(principal.rank, WIDTH - removed_rank)
+    assert_orthogonal_to(principal.directions, left[:, :removed_rank])
+
+
+def test_principal_directions_small_head_is_still_removed(rng):
+  # The tolerance is relative: a head of tiny weights has the rank it has.
+  head = make_head(rng) * np.float32(1e-6)
+  principal = lelp_jax.principal_directions(
+    moments_of(*make_data(rng, head)), head, num_directions=S
+  )
+  removed, _ = reference.head_bases(head, WIDTH)
+  assert removed.shape[1] == 3
+  assert_orthogonal_to(principal.directions, removed)
+
+
+def test_principal_directions_zero_head_removes_nothing(rng):
+  moments = moments_of(*make_data(rng, make_head(rng)))
+  principal = lelp_jax.principal_directions(
+    moments, np.zeros((WIDTH, NUM_CLASSES), np.float32), num_directions=WIDTH
+  )
+  np.testing.assert_array_equal(principal.rank, WIDTH)
+  np.testing.assert_allclose(
+    np.sum(principal.variances, axis=1), principal.total_variance, rtol=1e-5
+  )
+
+
+def test_principal_directions_signs_are_fixed(rng):
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  principal = lelp_jax.principal_directions(
+    moments_of(embeddings, labels), head, num_directions=7
+  )
+  directions = np.asarray(principal.directions)
+  largest = np.take_along_axis(
+    directions, np.abs(directions).argmax(-1)[..., None], axis=-1
+  )
+  assert np.all(largest > 0)
+  _, kept = reference.head_bases(head, WIDTH)
+  expected, _ = reference_principal(embeddings, labels, kept, S)
+  np.testing.assert_allclose(directions[:, :S], expected, atol=2e-4)
+
+
+def test_principal_directions_rank_counts_examples(rng):
+  # N examples have at most N - 1 directions about their mean.
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head, counts=(6, 953, 1))
+  principal = lelp_jax.principal_directions(
+    moments_of(embeddings, labels), head, num_directions=WIDTH
+  )
+  np.testing.assert_array_equal(principal.rank, [5, WIDTH - 3, 0])
+  variances = np.asarray(principal.variances)
+  assert np.all(variances >= 0)
+  assert np.all(np.diff(variances, axis=1) <= 0)
+  np.testing.assert_allclose(variances[0, 5:], 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_principal_directions_without_variance_are_zero(rng, count):
+  # No example, and one or seven equal ones: the mean of seven need not be
+  # their value to the last bit.
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head, counts=(960 - count, 0, count))
+  embeddings[labels == 2] = rng.normal(size=WIDTH).astype(np.float32) * 30
+  principal = lelp_jax.principal_directions(
+    moments_of(embeddings, labels), head, num_directions=S
+  )
+  chex.assert_tree_all_finite(principal)
+  np.testing.assert_array_equal(principal.rank, [WIDTH - 3, 0, 0])
+  np.testing.assert_array_equal(principal.variances[1:], np.zeros((2, S)))
+  np.testing.assert_array_equal(
+    principal.directions[1:], np.zeros((2, S, WIDTH))
+  )
+
+
+def test_principal_directions_divide_by_the_count(rng):
+  # Whatever the weights sum to: N_c, not N_c - 1.
+  head = make_head(rng)
+  moments = moments_of(*make_data(rng, head))
+  halved = lelp_jax.principal_directions(
+    dataclasses.replace(moments, count=moments.count * 2),
+    head,
+    num_directions=S,
+  )
+  principal = lelp_jax.principal_directions(moments, head, num_directions=S)
+  np.testing.assert_allclose(
+    halved.variances, principal.variances / 2, rtol=1e-5
+  )
+  np.testing.assert_allclose(
+    halved.total_variance, principal.total_variance / 2, rtol=1e-5
+  )
+
+
+def test_principal_directions_is_a_frozen_pytree(rng):
+  head = make_head(rng)
+  principal = lelp_jax.principal_directions(
+    moments_of(*make_data(rng, head)), head, num_directions=S
+  )
+  shapes = {
+    field.name: getattr(principal, field.name).shape
+    for field in dataclasses.fields(principal)
+  }
+  assert shapes == {
+    "directions": (NUM_CLASSES, S, WIDTH),
+    "variances": (NUM_CLASSES, S),
+    "means": (NUM_CLASSES, WIDTH),
+    "total_variance": (NUM_CLASSES,),
+    "rank": (NUM_CLASSES,),
+  }
+  assert jnp.issubdtype(principal.rank.dtype, jnp.integer)
+  assert len(jax.tree.leaves(principal)) == 5
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    principal.means = principal.directions
+
+
+@pytest.mark.parametrize("width", [WIDTH, 4096])
+def test_principal_directions_products_are_highest(width):
+  # At few directions of many a solver by products may take over from eigh.
+  moments = lelp_jax.ClassMoments(
+    count=jax.ShapeDtypeStruct((2,), jnp.float32),
+    mean=jax.ShapeDtypeStruct((2, width), jnp.float32),
+    scatter=jax.ShapeDtypeStruct((2, width, width), jnp.float32),
+  )
+  jaxprs.assert_products_are_highest(
+    partial(lelp_jax.principal_directions, num_directions=S),
+    moments,
+    jax.ShapeDtypeStruct((width, 2), jnp.float32),
+  )
+
+
+def small_moments():
+  """Moments of three classes, eight wide, for calls that are refused."""
+  x = np.random.default_rng(1).normal(size=(40, 8)).astype(np.float32)
+  return lelp_jax.class_moments(x, np.arange(40) % 3, num_classes=3)
+
+
+@pytest.mark.parametrize(
+  ("error", "shape", "dtype"),
+  [
+    (ValueError, (3, 8), np.float32),  # As torch stores it.
+    (ValueError, (7, 3), np.float32),
+    (ValueError, (8, 2), np.float32),
+    (ValueError, (8,), np.float32),
+    (TypeError, (8, 3), np.int32),
+  ],
+)
+def test_principal_directions_refuse_head(error, shape, dtype):
+  head = np.ones(shape, dtype)
+  with pytest.raises(error, match="head_kernel") as raised:
+    lelp_jax.principal_directions(small_moments(), head, num_directions=2)
+  if error is ValueError:
+    assert str(shape) in str(raised.value)
+  with pytest.raises(error, match="head_kernel"):
+    lelp_jax.fit_subspaces_from_moments(
+      small_moments(), head, num_subclasses=2, key=jax.random.key(0)
+    )
+
+
+def test_principal_directions_refuse_options():
+  moments, head = small_moments(), np.eye(8, 3, dtype=np.float32)
+  for value, error in ((0, ValueError), (-2, ValueError), (2.0, TypeError)):
+    with pytest.raises(error, match="num_directions"):
+      lelp_jax.principal_directions(moments, head, num_directions=value)
+  with pytest.raises(ValueError, match="null_space"):
+    lelp_jax.principal_directions(
+      moments, head, num_directions=2, null_space="all"
+    )

@@ -1,0 +1,304 @@
+"""A-10: more subclasses than directions, and classes without variance."""
+
+import dataclasses
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lelp_jax
+from tests import reference
+from tests.lelp_jax.spectra import assert_orthogonal_to
+from tests.lelp_jax.spectra import assert_orthonormal_up_to_scale
+from tests.lelp_jax.spectra import assert_same_spans
+from tests.lelp_jax.spectra import make_data
+from tests.lelp_jax.spectra import make_head
+from tests.lelp_jax.spectra import moments_of
+from tests.lelp_jax.spectra import NUM_CLASSES
+from tests.lelp_jax.spectra import quietly
+from tests.lelp_jax.spectra import S
+from tests.lelp_jax.spectra import variances_of
+from tests.lelp_jax.spectra import WIDTH
+
+ROOM = WIDTH - NUM_CLASSES  # In the null space of the head.
+RANKS = (3, ROOM, ROOM)
+
+
+def deficient_data(rng):
+  """A class of four examples, and so of rank three, and two of full rank."""
+  head = make_head(rng)
+  return *make_data(rng, head, counts=(4, 500, 456)), head
+
+
+@pytest.mark.parametrize("rotation", ["haar", "none"])
+@pytest.mark.parametrize("s", [ROOM, ROOM + 2])
+def test_fit_subspaces_completes_the_basis(rng, s, rotation):
+  embeddings, labels, head = deficient_data(rng)
+  with pytest.warns(UserWarning, match="num_subclasses"):
+    subspaces = lelp_jax.fit_subspaces(
+      embeddings,
+      labels,
+      head,
+      num_subclasses=s,
+      key=jax.random.key(12),
+      rotation=rotation,
+    )
+  assert subspaces.directions.shape == (NUM_CLASSES, s, WIDTH)
+  chex.assert_tree_all_finite(subspaces)
+  removed, kept = reference.head_bases(head, WIDTH)
+  usable = min(s, ROOM)  # Beyond, zero rows.
+  norms = np.linalg.norm(subspaces.directions, axis=-1)
+  np.testing.assert_array_equal((norms > 0).sum(axis=1), usable)
+  assert_orthogonal_to(subspaces.directions, removed)
+  _, _, scatter = reference.class_moments(embeddings, labels, NUM_CLASSES)
+  for c, rank in enumerate(RANKS):
+    rows = np.asarray(subspaces.directions[c], np.float64)[norms[c] > 0]
+    assert_orthonormal_up_to_scale(rows)
+    count = np.sum(labels == c)
+    variances = reference.variances_along(rows, scatter[c], count)
+    assert variances.max() == pytest.approx(1, abs=1e-5)
+    if rank <= usable:
+      # All of the class's variance in the null space is inside the span.
+      _, spectrum = reference.principal_directions(
+        scatter[c], count, kept, rank
+      )
+      np.testing.assert_allclose(
+        variances.sum() / (rows[0] @ rows[0]), spectrum.sum(), rtol=1e-4
+      )
+    if rotation == "none":
+      assert np.all(np.diff(variances) < 1e-5)
+      np.testing.assert_allclose(variances[rank:], 0, atol=1e-5)
+
+
+def test_fit_subspaces_zero_rows_take_no_part_in_the_rotation(rng):
+  embeddings, labels, head = deficient_data(rng)
+  subspaces = quietly(
+    lelp_jax.fit_subspaces,
+    embeddings,
+    labels,
+    head,
+    num_subclasses=ROOM + 2,
+    key=jax.random.key(13),
+    normalization="none",
+  )
+  # A rotation of all rows would leave none zero and lengths below one.
+  norms = np.sort(np.linalg.norm(subspaces.directions, axis=-1), axis=1)
+  np.testing.assert_array_equal(norms[:, :2], 0)
+  np.testing.assert_allclose(norms[:, 2:], 1, atol=1e-5)
+
+
+def test_fit_subspaces_completion_is_rotated_with_the_rest(rng):
+  # Else some subclasses of class 0 would be constant.
+  embeddings, labels, head = deficient_data(rng)
+  moments = moments_of(embeddings, labels)
+  subspaces = quietly(
+    lelp_jax.fit_subspaces_from_moments,
+    moments,
+    head,
+    num_subclasses=ROOM,
+    key=jax.random.key(14),
+  )
+  assert np.all(variances_of(subspaces.directions, moments)[0] > 1e-4)
+
+
+def test_fit_subspaces_deficient_under_jit(rng):
+  # No warning there: warnings are errors in this suite.
+  embeddings, labels, head = deficient_data(rng)
+  moments = moments_of(embeddings, labels)
+
+  def fit(moments, head, key):
+    return lelp_jax.fit_subspaces_from_moments(
+      moments, head, num_subclasses=ROOM + 2, key=key
+    )
+
+  traced = jax.jit(fit)(moments, head, jax.random.key(15))
+  eager = quietly(fit, moments, head, jax.random.key(15))
+  assert_same_spans(traced.directions, eager.directions)
+  removed, _ = reference.head_bases(head, WIDTH)
+  assert_orthogonal_to(traced.directions, removed)
+  norms = np.linalg.norm(traced.directions, axis=-1)
+  np.testing.assert_array_equal((norms > 0).sum(axis=1), ROOM)
+
+
+@pytest.mark.parametrize("s", [ROOM, ROOM + 2])
+def test_fit_subspaces_can_refuse_missing_rank(rng, s):
+  embeddings, labels, head = deficient_data(rng)
+  fit = partial(
+    lelp_jax.fit_subspaces_from_moments,
+    moments_of(embeddings, labels),
+    head,
+    key=jax.random.key(16),
+    rank_deficient="error",
+  )
+  with pytest.raises(ValueError, match="num_subclasses"):
+    fit(num_subclasses=s)
+
+
+@pytest.mark.parametrize("rank_deficient", ["complete", "error"])
+def test_fit_subspaces_enough_rank_is_no_warning(rng, rank_deficient):
+  # As many subclasses as there is room: warnings are errors in this suite.
+  head = make_head(rng)
+  subspaces = lelp_jax.fit_subspaces(
+    *make_data(rng, head),
+    head,
+    num_subclasses=ROOM,
+    key=jax.random.key(17),
+    rank_deficient=rank_deficient,
+  )
+  assert np.all(np.linalg.norm(subspaces.directions, axis=-1) > 0.01)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_fit_subspaces_collapsed_head_keeps_its_last_direction(rng, dtype):
+  # A head of rank C - 1 leaves one direction more, and it has variance.
+  head = make_head(rng, collapsed=True)
+  embeddings, labels = make_data(rng, head)
+  kernel = jnp.asarray(head, dtype)
+  subspaces = lelp_jax.fit_subspaces(
+    embeddings, labels, kernel, num_subclasses=ROOM + 1, key=jax.random.key(11)
+  )
+  removed, _ = reference.head_bases(kernel, WIDTH)
+  assert removed.shape[1] == 2
+  assert_orthogonal_to(subspaces.directions, removed)
+  assert np.all(np.linalg.norm(subspaces.directions, axis=-1) > 0.01)
+
+
+# --- Classes without variance ------------------------------------------------
+
+
+def data_without_variance(rng, count):
+  """A middle class of `count` equal rows.
+
+  Seven is no power of two: their mean need not be the row, to the last bit.
+  """
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head, counts=(500 - count, count, 460))
+  embeddings[labels == 1] = rng.normal(size=WIDTH).astype(np.float32) * 30
+  return moments_of(embeddings, labels), head
+
+
+@pytest.mark.parametrize("normalization", ["max", "per_direction", "none"])
+@pytest.mark.parametrize("rotation", ["haar", "none"])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_fit_subspaces_class_without_variance_is_zero(
+  rng, count, rotation, normalization
+):
+  moments, head = data_without_variance(rng, count)
+  subspaces = quietly(
+    lelp_jax.fit_subspaces_from_moments,
+    moments,
+    head,
+    num_subclasses=S,
+    key=jax.random.key(17),
+    rotation=rotation,
+    normalization=normalization,
+  )
+  chex.assert_tree_all_finite(subspaces)
+  np.testing.assert_array_equal(subspaces.directions[1], np.zeros((S, WIDTH)))
+  for c in (0, 2):
+    assert np.all(np.linalg.norm(subspaces.directions[c], axis=-1) > 0.01)
+
+
+fit_traced = jax.jit(
+  partial(lelp_jax.fit_subspaces_from_moments, num_subclasses=S)
+)
+
+
+@pytest.mark.parametrize("count", [0, 7])
+def test_fit_subspaces_class_without_variance_under_jit(rng, count):
+  moments, head = data_without_variance(rng, count)
+  subspaces = fit_traced(moments, head, key=jax.random.key(17))
+  chex.assert_tree_all_finite(subspaces)
+  np.testing.assert_array_equal(subspaces.directions[1], np.zeros((S, WIDTH)))
+
+
+def test_fit_subspaces_rounding_of_the_mean_is_no_variance(rng):
+  # What equal rows leave where their mean is half a rounding off.
+  head = make_head(rng)
+  moments = moments_of(*make_data(rng, head))
+  mean = np.asarray(moments.mean[1])
+  residue = rng.normal(size=WIDTH)
+  residue *= (
+    0.25
+    * np.finfo(np.float32).eps
+    * np.linalg.norm(mean)
+    / np.linalg.norm(residue)
+  )
+  scatter = float(moments.count[1]) * np.outer(residue, residue)
+  subspaces = quietly(
+    lelp_jax.fit_subspaces_from_moments,
+    dataclasses.replace(
+      moments, scatter=moments.scatter.at[1].set(jnp.float32(scatter))
+    ),
+    head,
+    num_subclasses=S,
+    key=jax.random.key(17),
+  )
+  np.testing.assert_array_equal(subspaces.directions[1], np.zeros((S, WIDTH)))
+
+
+def test_fit_subspaces_variance_inside_the_head_only_is_none(rng):
+  # A class may vary along the head alone, a lot, and have nothing left.
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  removed, _ = reference.head_bases(head, WIDTH)
+  inside = rng.normal(size=(np.sum(labels == 1), 3)) * 9 @ removed.T
+  embeddings[labels == 1] = inside.astype(np.float32)
+  subspaces = quietly(
+    lelp_jax.fit_subspaces,
+    embeddings,
+    labels,
+    head,
+    num_subclasses=S,
+    key=jax.random.key(18),
+  )
+  chex.assert_tree_all_finite(subspaces)
+  # Zero, or roundings; never the roundings blown up to variance one.
+  assert np.all(np.abs(subspaces.directions[1]) < 1.0), "noise was normalised"
+
+
+def test_principal_directions_head_that_spans_everything_is_skipped(rng):
+  """Section 3.1: with a trivial null space the step is not applied."""
+  embeddings = jnp.asarray(rng.normal(size=(50, 4)), jnp.float32)
+  moments = lelp_jax.class_moments(
+    embeddings, jnp.arange(50) % 4, num_classes=4
+  )
+  head = jnp.asarray(rng.normal(size=(4, 4)), jnp.float32)
+  found = lelp_jax.principal_directions(moments, head, num_directions=3)
+  plain = lelp_jax.principal_directions(moments, num_directions=3)
+  np.testing.assert_array_equal(found.rank, [4, 4, 4, 4])
+  np.testing.assert_allclose(found.directions, plain.directions, atol=1e-6)
+
+
+def test_principal_directions_past_the_width_are_zero(rng):
+  embeddings = jnp.asarray(rng.normal(size=(50, 4)), jnp.float32)
+  moments = lelp_jax.class_moments(
+    embeddings, jnp.arange(50) % 2, num_classes=2
+  )
+  found = lelp_jax.principal_directions(moments, num_directions=6)
+  assert found.directions.shape == (2, 6, 4)
+  assert not found.directions[:, 4:].any()
+  assert not found.variances[:, 4:].any()
+  with pytest.warns(UserWarning, match="num_subclasses=6"):
+    subspaces = lelp_jax.subspaces_from_principal(
+      found, num_subclasses=6, key=jax.random.key(0)
+    )
+  assert not subspaces.directions[:, 4:].any()
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_fit_subspaces_does_not_depend_on_the_unit(rng, scale):
+  embeddings = jnp.asarray(rng.normal(size=(60, 8)), jnp.float32)
+  head = jnp.asarray(rng.normal(size=(8, 2)), jnp.float32)
+  fits = [
+    lelp_jax.fit_subspaces(
+      h, jnp.arange(60) % 2, head, num_subclasses=3, key=jax.random.key(0)
+    )
+    for h in (embeddings, embeddings * scale)
+  ]
+  np.testing.assert_allclose(
+    fits[1].directions * scale, fits[0].directions, rtol=1e-3, atol=1e-4
+  )

@@ -1,0 +1,232 @@
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lelp_jax.models import from_linen
+from lelp_jax.models.resnet import ResNet
+from tests.lelp_jax import vision
+
+PREACT = "preact_planes16_32_64"
+TINY = {  # The shallowest of each variant.
+  "keras_v2": ResNet(3, 11),
+  PREACT: ResNet(3, 11, PREACT),
+}
+
+
+@pytest.fixture(name="images")
+def fixture_images(rng):
+  return rng.normal(size=[16, 6, 5, 3]).astype(np.float32)
+
+
+# --- The published networks ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  ("depth", "num_outputs", "body", "total", "batch_stats"),
+  [
+    (20, 10, 568_032, 570_602, 3_488),
+    (56, 10, 1_660_768, 1_663_338, 10_400),
+    (56, 100, 1_660_768, 1_686_468, 10_400),
+    (92, 10, 2_753_504, 2_756_074, 17_312),
+    (92, 100, 2_753_504, 2_779_204, 17_312),
+  ],
+)
+def test_keras_v2_counts(depth, num_outputs, body, total, batch_stats):
+  counts = vision.counts(ResNet(num_outputs, depth))
+  assert counts == (body, total, batch_stats)
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(56, 0.59), (92, 0.96)])
+def test_preact_counts(depth, millions):
+  _, total, _ = vision.counts(ResNet(10, depth, PREACT))
+  assert round(total / 1e6, 2) == millions
+
+
+def test_inference_equals_keras():
+  images = vision.golden_images(np.float32)
+  module = ResNet(10, 20)
+  variables = vision.random_variables(module, images)
+  golden = vision.golden("resnet20")
+  expected = {name: golden[name] for name in ("embeddings", "logits")}
+  outputs = vision.inference(module, variables, images)
+  vision.assert_close(outputs, expected, 1e-5)
+
+
+def test_training_on_eight_devices_equals_keras():
+  # One image each: BatchNorm must see them all.
+  assert jax.device_count() == 8
+  # In float64: 20 layers with BatchNorm amplify the rounding of float32 to
+  # some 4e-3 of the gradients.
+  with jax.enable_x64(True):
+    images = vision.golden_images(np.float64)
+    module = ResNet(10, 20, compute_dtype=np.float64)
+    variables = vision.random_variables(module, images)
+    arrays = vision.training_pass_on_all_devices(module, variables, images)
+  expected = vision.golden("resnet20")
+  del expected["embeddings"], expected["logits"]
+  assert len(expected) == 12
+  vision.assert_close(arrays, expected, 1e-4)
+
+
+def test_preact_equals_its_definition(images):
+  module = ResNet(3, 20, PREACT)
+  variables = vision.random_variables(module, images)
+
+  def conv(x, layer, stride=1):
+    kernel = layer["kernel"]
+    if kernel.ndim == 2:
+      kernel = kernel[None, None]
+    pad = kernel.shape[0] // 2
+    return jax.lax.conv_general_dilated(
+      x,
+      kernel,
+      (stride, stride),
+      [(pad, pad)] * 2,
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+  def norm_relu(x, layer, stats):
+    scale = layer["scale"] / jnp.sqrt(stats["var"] + 1e-5)
+    shift = layer["bias"] - stats["mean"] * scale
+    return jax.nn.relu(x * scale[None, None, None] + shift[None, None, None])
+
+  @jax.jit
+  def reference(variables, images):
+    params, stats = variables["params"], variables["batch_stats"]
+    x = conv(images, params["stem"])
+    for stage in range(3):
+      for block in range(2):
+        p, s = (tree[f"stage{stage}_block{block}"] for tree in (params, stats))
+        stride = 2 if stage > 0 and block == 0 else 1
+        y = conv(norm_relu(x, p["norm1"], s["norm1"]), p["conv1"])
+        y = conv(norm_relu(y, p["norm2"], s["norm2"]), p["conv2"], stride)
+        y = conv(norm_relu(y, p["norm3"], s["norm3"]), p["conv3"])
+        x = y + (conv(x, p["shortcut"], stride) if block == 0 else x)
+    x = norm_relu(x, params["norm"], stats["norm"]).mean(axis=(1, 2))
+    logits = x @ params["head"]["kernel"] + params["head"]["bias"][None]
+    return {"embeddings": x, "logits": logits}
+
+  expected = reference(variables, images)
+  outputs = vision.inference(module, variables, images)
+  vision.assert_close(outputs, expected, 1e-5)
+
+
+# --- Values at the start ------------------------------------------------------
+
+
+def initial(module, *path):
+  """One initial array; XLA drops the others."""
+
+  @jax.jit
+  def init(key):
+    array = module.init(key, jnp.ones([1, 4, 4, 3]))
+    for name in path:
+      array = array[name]
+    return array
+
+  return np.asarray(init(jax.random.key(0)))
+
+
+def test_keras_v2_initial_values_are_he_normal():
+  kernel = initial(ResNet(1_000, 11), "params", "head", "kernel")
+  deviation = np.sqrt(2 / 256)
+  np.testing.assert_allclose(kernel.std(), deviation, rtol=0.01)
+  # Of a normal distribution cut at two deviations, then rescaled.
+  assert 0.99 < np.abs(kernel).max() / (2 * deviation / 0.87962566) <= 1
+  block = ("params", "stage2_block0")
+  kernel = initial(TINY["keras_v2"], *block, "conv2", "kernel")
+  assert kernel.shape == (3, 3, 128, 128)
+  np.testing.assert_allclose(kernel.std(), np.sqrt(2 / (9 * 128)), rtol=0.01)
+  bias = initial(TINY["keras_v2"], *block, "conv2", "bias")
+  np.testing.assert_array_equal(bias, np.zeros(128))
+
+
+def test_preact_initial_values_are_pytorch_code_s():
+  kernel = initial(ResNet(1_000, 11, PREACT), "params", "head", "kernel")
+  assert 0.999 < np.abs(kernel).max() * np.sqrt(256) <= 1
+  block = ("params", "stage2_block0")
+  kernel = initial(TINY[PREACT], *block, "conv3", "kernel")
+  assert kernel.shape == (64, 256)
+  np.testing.assert_allclose(kernel.std(), np.sqrt(2 / 256), rtol=0.02)
+  assert np.abs(kernel).max() > 3 * kernel.std()
+
+
+# --- Training and inference ---------------------------------------------------
+
+
+def test_overfits_64_images():
+  accuracies = vision.overfit(ResNet(10, 20), stride=2, max_steps=20)
+  assert accuracies[0] < 0.5
+  assert accuracies[-1] == 1
+
+
+@pytest.mark.parametrize(
+  ("variant", "rate"), [("keras_v2", 0.01), (PREACT, 0.1)]
+)
+def test_batch_norm_in_training_and_inference(variant, rate, images):
+  module = TINY[variant]
+  variables = vision.random_variables(module, images)
+  before = vision.inference(module, variables, images)
+  train, update = vision.training(module, variables, images)
+  assert not np.allclose(before["logits"], train["logits"], atol=0.1)
+  # By the batch's own statistics, inference is what training was.
+  stats = jax.tree.map(lambda leaf: leaf / rate, update)
+  after = vision.inference(module, {**variables, "batch_stats": stats}, images)
+  vision.assert_close(after, train, 1e-4)
+
+
+def test_bfloat16_is_near_float32(images):
+  exact_module = TINY["keras_v2"]
+  module = exact_module.clone(compute_dtype="bfloat16")
+  variables = vision.random_variables(module, images)
+  types = jax.eval_shape(
+    functools.partial(vision.training_pass, module), variables, images
+  )
+  assert types.pop("train/embeddings").dtype == jnp.bfloat16
+  assert {leaf.dtype for leaf in types.values()} == {jnp.dtype("float32")}
+  exact = vision.inference(exact_module, variables, images)
+  rough = vision.inference(module, variables, images)
+  assert not np.array_equal(rough["logits"], exact["logits"])
+  vision.assert_close(rough, exact, 0.05)
+
+
+@pytest.mark.parametrize("variant", TINY)
+def test_images_of_any_size(variant):
+  model = from_linen(TINY[variant], head="head")
+  for shape in ((2, 7, 2, 4), (2, 1, 1, 1)):
+    images = jnp.ones(shape)
+    params, state = jax.eval_shape(model.init, jax.random.key(0), images)
+    assert params["stem"]["kernel"].shape == (3, 3, shape[-1], 16)
+    outputs, _ = jax.eval_shape(model.apply, params, state, images)
+    chex.assert_shape(outputs.embeddings, (2, 256))
+  variables = vision.random_variables(TINY[variant], images)
+  chex.assert_tree_all_finite(
+    vision.inference(TINY[variant], variables, images)
+  )
+
+
+# --- Errors -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  ("attributes", "shape", "message"),
+  [
+    ({}, (2, 8, 8), r"images must have shape \[B, H, W, channels\], got shape"),
+    ({"depth": 21}, (2, 8, 8, 3), "depth must be 9 n .* 110, got 21"),
+    ({"depth": 2}, (2, 8, 8, 3), "depth must be at least 11, got 2"),
+    ({"variant": "v1"}, (2, 8, 8, 3), "variant must be one of .* got 'v1'"),
+  ],
+)
+def test_bad_arguments(attributes, shape, message):
+  module = ResNet(3, **attributes)
+  with pytest.raises(ValueError, match=message):
+    module.init(jax.random.key(0), jnp.ones(shape))
+
+
+def test_depth_must_be_an_int():
+  with pytest.raises(TypeError, match="depth must be an int, got '20'"):
+    ResNet(3, "20").init(jax.random.key(0), jnp.ones([2, 8, 8, 3]))

@@ -1,0 +1,168 @@
+"""Relational KD: what is its own; the rest is in test_baseline_losses.py."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from lelp_jax import baselines
+from tests.lelp_jax import baseline_reference
+
+LOSSES = ("rkd_distance_loss", "rkd_angle_loss")
+compiled = {
+  name: jax.jit(jax.value_and_grad(getattr(baselines, name))) for name in LOSSES
+}
+WIDE, LONG = (64, 2**16), (640, 8)
+both_losses = pytest.mark.parametrize("name", LOSSES)
+
+
+def expected_of(name, *arrays):
+  return getattr(baseline_reference, name)(*map(np.float64, arrays))
+
+
+def test_golden_values():
+  # RepDistiller's distiller_zoo/RKD.py (the authors' own code), on these rows.
+  student = np.float32(baseline_reference.golden(8, 6, 0.7, 0.1))
+  teacher = np.float32(baseline_reference.golden(8, 10, 1.3, 0.2))
+  distance, to_distance = compiled["rkd_distance_loss"](student, teacher)
+  angle, to_angle = compiled["rkd_angle_loss"](student, teacher)
+  assert float(distance) == pytest.approx(0.2952615, rel=1e-5)
+  assert float(angle) == pytest.approx(0.2701881, rel=1e-5)
+  assert float(25 * distance + 50 * angle) == pytest.approx(
+    20.8909416, rel=1e-5
+  )
+  norm = np.linalg.norm(25 * to_distance + 50 * to_angle)
+  assert norm == pytest.approx(32.83352, rel=1e-5)
+
+
+@both_losses
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+  seed=st.integers(0, 2**31),
+  log_scale=st.floats(-3, 3),
+  shift=st.floats(-10, 10),
+)
+def test_invariant_to_rotation_translation_and_scale(
+  name, seed, log_scale, shift
+):
+  rng = np.random.default_rng(seed)
+  student, teacher = rng.normal(size=(2, 6, 5)).astype(np.float32)
+  rotation = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+  moved = [
+    np.float32(10**log_scale * (rows @ rotation + shift))
+    for rows in (student, teacher)
+  ]
+  loss, _ = compiled[name](student, teacher)
+  for pair in ((moved[0], teacher), (student, moved[1]), moved):
+    assert float(compiled[name](*pair)[0]) == pytest.approx(
+      float(loss), rel=1e-4, abs=1e-6
+    )
+  nothing, gradient = compiled[name](moved[0], student)
+  assert float(nothing) == pytest.approx(0, abs=1e-7)
+  assert np.linalg.norm(gradient) * 10**log_scale < 1e-3
+
+
+@both_losses
+@pytest.mark.parametrize(("offset", "spread"), [(100, 1e-3), (1, 0.05)])
+def test_rows_far_from_the_origin_keep_their_digits(rng, name, offset, spread):
+  # |a|^2 + |b|^2 - 2ab in float32 is off by 36 distances here (first case).
+  student = np.float32(offset + spread * rng.normal(size=(8, 16)))
+  teacher = np.float32(rng.normal(size=(8, 12)))
+  loss, _ = compiled[name](student, teacher)
+  expected = expected_of(name, student, teacher)
+  assert float(loss) == pytest.approx(expected, rel=2e-6)
+
+
+@both_losses
+def test_collapsed_classes_keep_their_digits(rng, name):
+  # Two classes far apart, examples of one close: the digits of the distances
+  # within a class are what the method is about.
+  centres = 100 * rng.normal(size=(2, 16))[np.arange(8) % 2]
+  student = np.float32(centres + 1e-2 * rng.normal(size=(8, 16)))
+  teacher = np.float32(rng.normal(size=(8, 12)))
+  loss, _ = compiled[name](student, teacher)
+  expected = expected_of(name, student, teacher)
+  assert float(loss) == pytest.approx(expected, rel=2e-6)
+
+
+@both_losses
+def test_bfloat16_rows_lose_no_more_than_their_rounding(rng, name):
+  # Mean 1, spread 0.05: products in bfloat16 are wrong by 7 % of a distance.
+  student, teacher = (1 + 0.05 * rng.normal(size=(2, 8, 64))).astype("f")
+  low = jnp.asarray(student, jnp.bfloat16)
+  loss, _ = compiled[name](low, teacher)
+  expected = expected_of(name, np.asarray(low, np.float32), teacher)
+  assert float(loss) == pytest.approx(expected, rel=2e-5)
+
+
+@both_losses
+def test_chunks_change_nothing(rng, name, monkeypatch):
+  student, teacher = rng.normal(size=(2, 12, 5)).astype(np.float32)
+  expected = compiled[name](student, teacher)
+  module = importlib.import_module("lelp_jax.baselines.rkd")
+  mesh = jax.make_mesh(
+    (4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  rows = jax.NamedSharding(mesh, jax.P("data"))
+  sharded = jax.device_put((student, teacher), rows)
+  # One vertex at a time, and four, of which every device has one.
+  for entries, arrays in ((1, (student, teacher)), (4 * 12 * 12, sharded)):
+    monkeypatch.setattr(module, "_MAX_ENTRIES", entries)
+    chunked = jax.jit(jax.value_and_grad(getattr(module, name)))
+    loss, gradient = chunked(*arrays)
+    np.testing.assert_allclose(loss, expected[0], rtol=1e-6)
+    np.testing.assert_allclose(gradient, expected[1], rtol=1e-5, atol=1e-8)
+
+
+def test_memory_stays_bounded():
+  # All differences of 64 rows of width 2**16, or all cosines of 640 rows, are
+  # 1 GiB a network.
+  for name, shape in zip((*LOSSES, LOSSES[1]), (WIDE, WIDE, LONG), strict=True):
+    rows = jax.ShapeDtypeStruct(shape, jnp.float32)
+    memory = compiled[name].lower(rows, rows).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 2**29, (name, shape)
+
+
+@both_losses
+def test_equal_rows_have_no_gradient_between_them(rng, name):
+  # Public code has a floor of 1e-12 and a gradient of its reciprocal.
+  student, teacher = rng.normal(size=(2, 6, 5)).astype(np.float32)
+  student[3] = student[1]
+  loss, gradient = compiled[name](student, teacher)
+  assert float(loss) == pytest.approx(
+    expected_of(name, student, teacher), rel=1e-5
+  )
+  assert np.linalg.norm(gradient) < 10
+  collapsed = np.ones_like(student)
+  loss, gradient = compiled[name](collapsed, teacher)
+  assert float(loss) == pytest.approx(
+    expected_of(name, collapsed, teacher), rel=1e-5
+  )
+  np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
+
+
+@both_losses
+def test_one_example_has_no_relations(rng, name):
+  student, teacher = rng.normal(size=(2, 1, 5)).astype(np.float32)
+  loss, gradient = compiled[name](student, teacher)
+  assert float(loss) == 0
+  np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
+
+
+@both_losses
+def test_refuses(name):
+  loss = getattr(baselines, name)
+  rows = np.ones((6, 4), np.float32)
+  with pytest.raises(ValueError, match=r"\[B, D_S\], got shape \(4,\)"):
+    loss(rows[0], rows)
+  with pytest.raises(ValueError, match=r"\[B, D_T\], got shape \(6, 4, 1\)"):
+    loss(rows, rows[..., None])
+  with pytest.raises(ValueError, match="one row an example of the same batch"):
+    loss(rows, rows[:1])
+  with pytest.raises(ValueError, match=r"at least one example, .* \(0, 4\)"):
+    loss(rows[:0], rows[:0])

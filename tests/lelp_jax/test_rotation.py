@@ -1,0 +1,112 @@
+"""The random rotation (spec 2.5, properties 6 and 9), by Monte Carlo."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lelp_jax
+from tests.lelp_jax.spectra import moments_with_spectrum
+from tests.lelp_jax.spectra import S
+
+DRAWS = 20_000
+SPECTRA = np.array([[9.0, 4.0, 1.0, 0.25], [5.0, 4.0, 3.0, 2.0]])
+
+
+@pytest.fixture(scope="module")
+def principal():
+  """Four principal directions in seven dimensions, of spectra SPECTRA."""
+  moments, _ = moments_with_spectrum(np.random.default_rng(0), SPECTRA, 7)
+  return lelp_jax.principal_directions(
+    moments, num_directions=S, null_space="none"
+  )
+
+
+@jax.jit
+def draw(principal):
+  """DRAWS rotations of the same directions, `[DRAWS, C, S, D]`."""
+  return jax.vmap(
+    lambda key: (
+      lelp_jax.subspaces_from_principal(
+        principal, num_subclasses=S, key=key, normalization="none"
+      ).directions
+    )
+  )(jax.random.split(jax.random.key(19), DRAWS))
+
+
+@pytest.fixture(scope="module")
+def rotations(principal):
+  """The rotations drawn, `[DRAWS, C, S, S]`: rotated rows times V^T."""
+  return np.einsum(
+    "ncsd,ckd->ncsk",
+    np.asarray(draw(principal), np.float64),
+    np.asarray(principal.directions, np.float64),
+  )
+
+
+def test_subspaces_from_principal_haar_variances(rotations):
+  # Rotated rows of unit length: E[sigma_s^2] = tr(L) / S for every s, and
+  # Var[sigma_s^2] = 2 / (S (S + 2)) (tr(L^2) - tr(L)^2 / S).
+  for c, spectrum in enumerate(SPECTRA):
+    variances = rotations[:, c] ** 2 @ spectrum
+    trace, trace_of_square = np.sum(spectrum), np.sum(spectrum**2)
+    expected = 2 / (S * (S + 2)) * (trace_of_square - trace**2 / S)
+    standard_error = np.sqrt(expected / DRAWS)
+    np.testing.assert_array_less(
+      np.abs(variances.mean(axis=0) - trace / S), 4.5 * standard_error
+    )
+    np.testing.assert_allclose(variances.var(axis=0), expected, rtol=0.05)
+    # The trace is that of the span, in every draw.
+    np.testing.assert_allclose(variances.sum(axis=1), trace, rtol=1e-4)
+
+
+def test_subspaces_from_principal_haar_entries(rotations):
+  np.testing.assert_allclose(
+    rotations @ rotations.swapaxes(-1, -2),
+    np.broadcast_to(np.eye(S), rotations.shape),
+    atol=1e-5,
+  )
+  # Mean 0 and variance 1/S in every entry. A QR decomposition whose signs
+  # nobody corrects fails this: its diagonal is biased.
+  standard_error = np.sqrt(1 / (S * DRAWS))
+  assert np.abs(rotations.mean(axis=0)).max() < 4.5 * standard_error
+  np.testing.assert_allclose((rotations**2).mean(axis=0), 1 / S, rtol=0.05)
+  np.testing.assert_allclose(
+    (rotations**4).mean(axis=0), 3 / (S * (S + 2)), rtol=0.06
+  )
+  # Reflections are drawn as often as rotations proper.
+  determinants = np.linalg.det(rotations)
+  assert np.abs(determinants.mean(axis=0)).max() < 4.5 / np.sqrt(DRAWS)
+
+
+def test_subspaces_from_principal_classes_are_independent(rotations):
+  a, b = rotations.reshape(DRAWS, 2, S * S).swapaxes(0, 1)
+  assert np.abs(a.T @ b / DRAWS).max() < 5 / (S * np.sqrt(DRAWS))
+  squares = np.corrcoef((a**2).T, (b**2).T)[: S * S, S * S :]
+  assert np.abs(squares).max() < 5 / np.sqrt(DRAWS)
+  # And so are the variances along their rows.
+  first, second = (rotations[:, c] ** 2 @ SPECTRA[c] for c in range(2))
+  correlations = np.corrcoef(first.T, second.T)[:S, S:]
+  assert np.abs(correlations).max() < 5 / np.sqrt(DRAWS)
+
+
+def test_subspaces_from_principal_signs_do_not_matter(principal):
+  # In distribution: flipped principal directions give rotated rows with the
+  # same mean (zero) and second moments, between rows too.
+  signs = jnp.array([1.0, -1.0, -1.0, 1.0])[None, :, None]
+  flipped = dataclasses.replace(
+    principal, directions=principal.directions * signs
+  )
+  rows = np.asarray(draw(flipped), np.float64)
+  standard_error = np.sqrt(1 / DRAWS)
+  assert np.abs(rows.mean(axis=0)).max() < 4.5 * standard_error
+  for c, directions in enumerate(np.asarray(principal.directions, np.float64)):
+    expected = directions.T @ directions / S
+    for s in range(S):
+      for t in range(S):
+        second = rows[:, c, s].T @ rows[:, c, t] / DRAWS
+        np.testing.assert_allclose(
+          second, expected * (s == t), atol=4.5 * standard_error
+        )

@@ -1,0 +1,485 @@
+"""Algorithm 1, whole: rotated, scaled subspaces in the null space."""
+
+import dataclasses
+from functools import partial
+from functools import reduce
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lelp_jax
+from tests import jaxprs
+from tests import reference
+from tests.lelp_jax.spectra import assert_orthogonal_to
+from tests.lelp_jax.spectra import assert_orthonormal_up_to_scale
+from tests.lelp_jax.spectra import assert_same_spans
+from tests.lelp_jax.spectra import gram
+from tests.lelp_jax.spectra import make_data
+from tests.lelp_jax.spectra import make_head
+from tests.lelp_jax.spectra import moments_of
+from tests.lelp_jax.spectra import moments_with_spectrum
+from tests.lelp_jax.spectra import NUM_CLASSES
+from tests.lelp_jax.spectra import quietly
+from tests.lelp_jax.spectra import reference_principal
+from tests.lelp_jax.spectra import S
+from tests.lelp_jax.spectra import variances_of
+from tests.lelp_jax.spectra import WIDTH
+
+
+@pytest.mark.parametrize("null_space", ["weights", "none"])
+def test_fit_subspaces_matches_reference(rng, null_space):
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  s = S if null_space == "weights" else S + 3
+  subspaces = lelp_jax.fit_subspaces(
+    embeddings,
+    labels,
+    head,
+    num_subclasses=s,
+    key=jax.random.key(0),
+    null_space=null_space,
+  )
+  _, kept = reference.head_bases(head, WIDTH, null_space)
+  count, mean, scatter = reference.class_moments(
+    embeddings, labels, NUM_CLASSES
+  )
+  directions, _ = reference_principal(embeddings, labels, kept, s)
+  assert subspaces.directions.shape == (NUM_CLASSES, s, WIDTH)
+  assert_same_spans(subspaces.directions, directions)
+  np.testing.assert_allclose(subspaces.means, mean, rtol=1e-5, atol=1e-5)
+  for c in range(NUM_CLASSES):
+    # Whatever was drawn is an orthogonal matrix, up to the one scalar, and
+    # the reference, given it, arrives at the same directions.
+    mixed = np.asarray(subspaces.directions[c], np.float64) @ directions[c].T
+    rotation = mixed / np.linalg.norm(mixed[0])
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(s), atol=2e-4)
+    expected = reference.rotate_and_normalize(
+      directions[c], rotation, scatter[c], count[c]
+    )
+    np.testing.assert_allclose(subspaces.directions[c], expected, atol=2e-4)
+
+
+# --- The properties of spec 2.5 (3, 4, 7) ------------------------------------
+
+
+@pytest.mark.parametrize("rotation", ["haar", "none"])
+def test_fit_subspaces_rows_are_orthogonal(rng, rotation):
+  head = make_head(rng)
+  subspaces = lelp_jax.fit_subspaces(
+    *make_data(rng, head),
+    head,
+    num_subclasses=7,
+    key=jax.random.key(1),
+    rotation=rotation,
+  )
+  removed, _ = reference.head_bases(head, WIDTH)
+  assert_orthogonal_to(subspaces.directions, removed)
+  for rows in subspaces.directions:
+    assert_orthonormal_up_to_scale(rows)
+
+
+def test_fit_subspaces_largest_variance_is_one(rng):
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  subspaces = lelp_jax.fit_subspaces(
+    embeddings, labels, head, num_subclasses=7, key=jax.random.key(3)
+  )
+  for c in range(NUM_CLASSES):
+    rows = embeddings[labels == c].astype(np.float64)
+    logits = (rows - rows.mean(0)) @ np.asarray(subspaces.directions[c]).T
+    # The examples themselves, with 1/N_c (A-5).
+    assert np.mean(logits**2, axis=0).max() == pytest.approx(1, abs=1e-5)
+    assert np.mean(logits**2, axis=0).min() < 0.95
+
+
+def test_fit_subspaces_rotation_keeps_the_span(rng):
+  head = make_head(rng)
+  fit = partial(
+    lelp_jax.fit_subspaces, *make_data(rng, head), head, num_subclasses=7
+  )
+  rotated = fit(key=jax.random.key(4))
+  plain = fit(key=jax.random.key(4), rotation="none")
+  # No gap after seven directions is needed: both start from the same seven.
+  assert_same_spans(rotated.directions, plain.directions, 1e-5)
+  assert not np.allclose(rotated.directions, plain.directions, atol=0.01)
+
+
+def test_fit_subspaces_without_rotation_is_scaled_pca(rng):
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  # A key is not needed where nothing is drawn.
+  subspaces = lelp_jax.fit_subspaces(
+    embeddings, labels, head, num_subclasses=S, key=None, rotation="none"
+  )
+  _, kept = reference.head_bases(head, WIDTH)
+  directions, variances = reference_principal(embeddings, labels, kept, S)
+  expected = directions / np.sqrt(variances[:, :1])[..., None]
+  np.testing.assert_allclose(subspaces.directions, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("rotation", ["haar", "none"])
+def test_fit_subspaces_normalizations(rng, rotation):
+  head = make_head(rng)
+  moments = moments_of(*make_data(rng, head))
+  maximum, per_direction, none = (
+    lelp_jax.fit_subspaces_from_moments(
+      moments,
+      head,
+      num_subclasses=S,
+      key=jax.random.key(5),
+      rotation=rotation,
+      normalization=normalization,
+    ).directions
+    for normalization in ("max", "per_direction", "none")
+  )
+  np.testing.assert_allclose(
+    gram(none), np.tile(np.eye(S), (3, 1, 1)), atol=1e-5
+  )
+  deviations = np.sqrt(variances_of(none, moments))
+  tolerance = {"rtol": 1e-4, "atol": 1e-6}
+  np.testing.assert_allclose(
+    maximum, none / deviations.max(1)[:, None, None], **tolerance
+  )
+  np.testing.assert_allclose(
+    per_direction, none / deviations[..., None], **tolerance
+  )
+
+
+def test_fit_subspaces_one_seed_one_answer(rng):
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  fit = partial(lelp_jax.fit_subspaces, num_subclasses=S)
+  first = fit(embeddings, labels, head, key=jax.random.key(6))
+  again = fit(embeddings, labels, head, key=jax.random.key(6))
+  chex.assert_trees_all_equal(first, again)
+  other = fit(embeddings, labels, head, key=jax.random.key(7))
+  assert not np.allclose(first.directions, other.directions, atol=0.01)
+  # Another order of the rows changes the last bits of the covariance. Signs
+  # left to the eigensolver would then be free to change the rotated rows.
+  for _ in range(3):
+    order = rng.permutation(len(labels))
+    shuffled = fit(
+      embeddings[order], labels[order], head, key=jax.random.key(6)
+    )
+    np.testing.assert_allclose(shuffled.directions, first.directions, atol=2e-4)
+
+
+def test_fit_subspaces_classes_are_rotated_independently(rng):
+  # The same rows in every class: only the rotations can differ.
+  head = make_head(rng)
+  embeddings, _ = make_data(rng, head, counts=(320,))
+  subspaces = lelp_jax.fit_subspaces(
+    np.tile(embeddings, (3, 1)),
+    np.repeat(np.arange(3), 320),
+    head,
+    num_subclasses=S,
+    key=jax.random.key(8),
+  )
+  a, b, c = np.asarray(subspaces.directions)
+  assert not np.allclose(a, b, atol=0.01)
+  assert not np.allclose(b, c, atol=0.01)
+  assert_same_spans([a, a], [b, c])
+
+
+def test_fit_subspaces_streamed_equals_batch(rng):
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  embeddings += 50.0  # A mean that sums of squares would not survive.
+  batch = lelp_jax.fit_subspaces(
+    embeddings, labels, head, num_subclasses=S, key=jax.random.key(9)
+  )
+  streamed = reduce(
+    jax.jit(lelp_jax.merge_moments),
+    map(moments_of, np.split(embeddings, 16), np.split(labels, 16)),
+  )
+  fitted = lelp_jax.fit_subspaces_from_moments(
+    streamed, head, num_subclasses=S, key=jax.random.key(9)
+  )
+  assert_same_spans(fitted.directions, batch.directions)
+  np.testing.assert_allclose(fitted.means, batch.means, rtol=1e-6)
+  np.testing.assert_allclose(fitted.directions, batch.directions, atol=2e-4)
+
+
+# --- The halves --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {},
+    {"null_space": "weight_differences", "rotation": "none"},
+    {"null_space": "none", "normalization": "per_direction"},
+    {"normalization": "none", "num_subclasses": 19},  # Beyond the rank of 17.
+  ],
+  ids=lambda options: ",".join(map(str, options.values())) or "defaults",
+)
+def test_fit_subspaces_is_the_composition_of_its_halves(rng, options):
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  options = {"num_subclasses": S, **options}
+  whole = quietly(
+    lelp_jax.fit_subspaces,
+    embeddings,
+    labels,
+    head,
+    key=jax.random.key(10),
+    **options,
+  )
+  moments = moments_of(embeddings, labels)
+  streamed = quietly(
+    lelp_jax.fit_subspaces_from_moments,
+    moments,
+    head,
+    key=jax.random.key(10),
+    **options,
+  )
+  chex.assert_trees_all_close(streamed, whole, atol=1e-6)
+  null_space = options.pop("null_space", "weights")
+  for num_directions in (options["num_subclasses"], WIDTH):
+    # A cache of more principal directions than subclasses serves them all.
+    principal = lelp_jax.principal_directions(
+      moments, head, num_directions=num_directions, null_space=null_space
+    )
+    halves = quietly(
+      lelp_jax.subspaces_from_principal,
+      principal,
+      key=jax.random.key(10),
+      **options,
+    )
+    chex.assert_trees_all_close(halves, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("s", [1, S])
+def test_subspaces_from_principal_scales_by_its_variances(rng, s):
+  # The second half sees no covariance, only variances along the principal
+  # directions: those of rotated rows have to follow from them.
+  moments, _ = moments_with_spectrum(
+    rng, [[9.0, 4.0, 1.0, 0.25, 0.2, 0.1], [5.0, 4.0, 3.0, 2.0, 1.0, 0.5]], 7
+  )
+  principal = lelp_jax.principal_directions(
+    moments, num_directions=6, null_space="none"
+  )
+  subspaces = lelp_jax.subspaces_from_principal(
+    principal, num_subclasses=s, key=jax.random.key(20)
+  )
+  np.testing.assert_allclose(
+    variances_of(subspaces.directions, moments).max(axis=1), 1, rtol=1e-5
+  )
+
+
+def test_subspaces_is_a_frozen_pytree(rng):
+  head = make_head(rng)
+  subspaces = lelp_jax.fit_subspaces(
+    *make_data(rng, head), head, num_subclasses=S, key=jax.random.key(0)
+  )
+  assert type(subspaces) is lelp_jax.Subspaces
+  names = [field.name for field in dataclasses.fields(subspaces)]
+  assert names == ["directions", "means"]
+  assert len(jax.tree.leaves(subspaces)) == 2
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    subspaces.means = subspaces.directions
+
+
+# --- jit, vmap, devices, dtypes ----------------------------------------------
+
+
+def fit_with_key(embeddings, labels, head, key):
+  """`fit_subspaces` with nothing but arrays, to be transformed."""
+  return lelp_jax.fit_subspaces(
+    embeddings, labels, head, num_subclasses=S, key=key
+  )
+
+
+def test_fit_subspaces_same_under_vmap(rng):
+  head = make_head(rng)
+  moments = [moments_of(*make_data(rng, head)) for _ in range(2)]
+  fit = partial(lelp_jax.fit_subspaces_from_moments, num_subclasses=S)
+  mapped = jax.jit(
+    jax.vmap(lambda m, w, k: fit(m, w, key=k), in_axes=(0, None, 0))
+  )(
+    jax.tree.map(lambda *leaves: jnp.stack(leaves), *moments),
+    head,
+    jax.random.split(jax.random.key(22), 2),
+  )
+  for i, key in enumerate(jax.random.split(jax.random.key(22), 2)):
+    eager = fit(moments[i], head, key=key)
+    np.testing.assert_allclose(
+      mapped.directions[i], eager.directions, atol=2e-4
+    )
+    np.testing.assert_allclose(mapped.means[i], eager.means, rtol=1e-5)
+
+
+def test_fit_subspaces_same_under_jit_on_eight_devices(rng):
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  mesh = jax.make_mesh(
+    (8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  rows = jax.NamedSharding(mesh, jax.P("data"))
+  everywhere = jax.NamedSharding(mesh, jax.P())
+  alone = fit_with_key(embeddings, labels, head, jax.random.key(23))
+  sharded = jax.jit(fit_with_key)(
+    *jax.device_put((embeddings, labels), rows),
+    *jax.device_put((head, jax.random.key(23)), everywhere),
+  )
+  chex.assert_trees_all_close(sharded, alone, atol=2e-4)
+
+
+def test_fit_subspaces_low_precision_input_is_float32(rng):
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  low = jnp.asarray(embeddings, jnp.bfloat16)
+  subspaces = fit_with_key(low, labels, head, jax.random.key(24))
+  wide = fit_with_key(low.astype(jnp.float32), labels, head, jax.random.key(24))
+  assert subspaces.directions.dtype == subspaces.means.dtype == jnp.float32
+  chex.assert_trees_all_close(subspaces, wide, atol=1e-5)
+
+
+def test_fit_subspaces_float64_under_x64(rng):
+  head = make_head(rng).astype(np.float64)
+  embeddings, labels = make_data(rng, head)
+  embeddings = embeddings + rng.normal(size=embeddings.shape) * 1e-9
+  with jax.enable_x64(True):
+    subspaces = fit_with_key(embeddings, labels, head, jax.random.key(25))
+  assert subspaces.directions.dtype == subspaces.means.dtype == jnp.float64
+  _, kept = reference.head_bases(head, WIDTH)
+  directions, _ = reference_principal(embeddings, labels, kept, S)
+  assert_same_spans(subspaces.directions, directions, 1e-11)
+  count, _, scatter = reference.class_moments(embeddings, labels, NUM_CLASSES)
+  for c in range(NUM_CLASSES):
+    variances = reference.variances_along(
+      np.asarray(subspaces.directions[c]), scatter[c], count[c]
+    )
+    assert variances.max() == pytest.approx(1, abs=1e-11)
+
+
+def test_fit_subspaces_products_are_highest():
+  jaxprs.assert_products_are_highest(
+    fit_with_key,
+    jnp.ones((30, WIDTH)),
+    jnp.arange(30) % 3,
+    jnp.ones((WIDTH, 3)),
+    jax.random.key(0),
+  )
+
+
+# --- Arguments that are refused ----------------------------------------------
+
+
+def small_fit(**changes):
+  """A fit of three classes, eight wide, with some arguments replaced."""
+  generator = np.random.default_rng(1)
+  arguments = {
+    "embeddings": generator.normal(size=(40, 8)).astype(np.float32),
+    "labels": np.arange(40) % 3,
+    "head_kernel": generator.normal(size=(8, 3)).astype(np.float32),
+    "num_subclasses": 2,
+    "key": jax.random.key(0),
+    **changes,
+  }
+  return lelp_jax.fit_subspaces(**arguments)
+
+
+def small_principal():
+  """Two principal directions of three classes, eight wide."""
+  generator = np.random.default_rng(1)
+  x = generator.normal(size=(40, 8)).astype(np.float32)
+  moments = lelp_jax.class_moments(x, np.arange(40) % 3, num_classes=3)
+  return moments, lelp_jax.principal_directions(
+    moments, num_directions=2, null_space="none"
+  )
+
+
+@pytest.mark.parametrize(
+  ("error", "name", "value"),
+  [
+    (ValueError, "embeddings", np.ones(40, np.float32)),
+    (TypeError, "embeddings", np.ones((40, 8), np.int32)),
+    (ValueError, "head_kernel", np.ones((7, 3), np.float32)),
+    (ValueError, "head_kernel", np.ones((3, 8), np.float32)),
+    (TypeError, "head_kernel", np.ones((8, 3), np.int32)),
+    (TypeError, "labels", np.zeros(40)),
+    (ValueError, "labels", np.zeros(39, int)),
+    (ValueError, "labels", np.full(40, 3)),
+    (ValueError, "labels", np.full(40, -1)),
+    (ValueError, "num_subclasses", 0),
+    (ValueError, "num_subclasses", -1),
+    (TypeError, "num_subclasses", 2.0),
+    (ValueError, "null_space", "logits"),
+    (ValueError, "rotation", "random"),
+    (ValueError, "normalization", "mean"),
+    (ValueError, "rank_deficient", "cap"),
+    (ValueError, "key", None),
+  ],
+)
+def test_fit_subspaces_refuses(error, name, value):
+  with pytest.raises(error, match=name):
+    small_fit(**{name: value})
+
+
+@pytest.mark.parametrize(
+  ("error", "name", "value"),
+  [
+    (ValueError, "num_subclasses", 0),
+    (TypeError, "num_subclasses", 2.0),
+    (ValueError, "rotation", "random"),
+    (ValueError, "normalization", "mean"),
+    (ValueError, "rank_deficient", "cap"),
+    (ValueError, "key", None),
+  ],
+)
+def test_fit_subspaces_halves_refuse(error, name, value):
+  moments, principal = small_principal()
+  options = {"num_subclasses": 2, "key": jax.random.key(0), name: value}
+  with pytest.raises(error, match=name):
+    lelp_jax.subspaces_from_principal(principal, **options)
+  with pytest.raises(error, match=name):
+    lelp_jax.fit_subspaces_from_moments(
+      moments, np.eye(8, 3, dtype=np.float32), **options
+    )
+
+
+def test_subspaces_from_principal_needs_enough_directions():
+  _, principal = small_principal()
+  with pytest.raises(ValueError, match="num_subclasses"):
+    lelp_jax.subspaces_from_principal(
+      principal, num_subclasses=3, key=jax.random.key(0)
+    )
+
+
+# --- The paper's largest width -----------------------------------------------
+
+
+@pytest.mark.slow
+def test_fit_subspaces_at_width_4096(rng):
+  width, num_classes, s, count = 4096, 5, 200, 300
+  head = make_head(rng, num_classes=num_classes, width=width)
+  labels = np.repeat(np.arange(num_classes), count)
+  # 299 directions of a decaying spectrum, about a mean of ten times it.
+  factors = rng.normal(size=(num_classes, count, width)) / np.sqrt(width)
+  scales = 1.0 / np.sqrt(1.0 + np.arange(count))
+  rows = rng.normal(size=(num_classes, count, count)) * scales @ factors
+  rows += 10.0 * rng.uniform(size=(num_classes, 1, width)) / np.sqrt(width)
+  embeddings = rows.reshape(-1, width).astype(np.float32)
+  subspaces = lelp_jax.fit_subspaces(
+    embeddings, labels, head, num_subclasses=s, key=jax.random.key(30)
+  )
+  chex.assert_tree_all_finite(subspaces)
+  removed, _ = reference.head_bases(head, width)
+  assert_orthogonal_to(subspaces.directions, removed)
+  for c in range(num_classes):
+    directions = np.asarray(subspaces.directions[c], np.float64)
+    assert_orthonormal_up_to_scale(directions)
+    centered = embeddings[labels == c].astype(np.float64)
+    centered -= centered.mean(axis=0)
+    centered -= centered @ removed @ removed.T
+    variances = np.mean((centered @ directions.T) ** 2, axis=0)
+    assert variances.max() == pytest.approx(1, abs=1e-3)
+    # The spectrum has no gap after 200: the captured variance is compared.
+    singular = np.linalg.svd(centered, compute_uv=False)
+    best = np.sum(singular[:s] ** 2) / count
+    captured = variances.sum() / (directions[0] @ directions[0])
+    assert captured == pytest.approx(best, rel=1e-4)

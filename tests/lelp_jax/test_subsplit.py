@@ -1,0 +1,419 @@
+"""Algorithm 2 against float64 arithmetic on the inputs as given."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+import lelp_jax
+from tests import jaxprs
+from tests import reference
+from tests.lelp_jax.spectra import make_data
+from tests.lelp_jax.spectra import make_head
+
+NUM_CLASSES, S, WIDTH = 3, 4, 10
+
+# Temperatures are traced here: one compilation for all of them.
+log_subsplit = jax.jit(lelp_jax.log_subsplit)
+subsplit = jax.jit(lelp_jax.subsplit)
+
+
+def make_inputs(rng, batch=(6,), num_classes=NUM_CLASSES, s=S, width=WIDTH):
+  """Embeddings, class logits and subspaces without symmetry."""
+  directions = rng.normal(size=(num_classes, s, width)) / np.sqrt(width)
+  directions *= rng.uniform(0.5, 2, size=(num_classes, s, 1))
+  subspaces = lelp_jax.Subspaces(
+    directions=jnp.asarray(directions, jnp.float32),
+    means=jnp.asarray(rng.normal(size=(num_classes, width)), jnp.float32),
+  )
+  embeddings = rng.normal(size=(*batch, width)).astype(np.float32) * 2
+  class_logits = rng.normal(size=(*batch, num_classes)).astype(np.float32) * 3
+  return embeddings, class_logits, subspaces
+
+
+def expected_log_subsplit(embeddings, class_logits, subspaces, *args, **kwargs):
+  """The reference over any leading axes."""
+  embeddings, class_logits = np.asarray(embeddings), np.asarray(class_logits)
+  lead = embeddings.shape[:-1]
+  rows = [
+    reference.log_subsplit(
+      h, z, subspaces.directions, subspaces.means, *args, **kwargs
+    )
+    for h, z in zip(
+      embeddings.reshape(-1, embeddings.shape[-1]),
+      class_logits.reshape(-1, class_logits.shape[-1]),
+      strict=True,
+    )
+  ]
+  return np.array(rows).reshape(*lead, *subspaces.directions.shape[:2])
+
+
+def test_coordinates_are_those_of_every_class(rng):
+  embeddings, _, subspaces = make_inputs(rng)
+  found = jax.jit(lelp_jax.subspace_coordinates)(embeddings, subspaces)
+  for h, coordinates in zip(embeddings, found, strict=True):
+    expected = reference.subclass_logits(
+      h, subspaces.directions, subspaces.means
+    )
+    np.testing.assert_allclose(coordinates, expected, rtol=1e-5, atol=1e-5)
+  assert (
+    lelp_jax.subspace_coordinates(
+      embeddings[0].astype(jnp.bfloat16), subspaces
+    ).dtype
+    == jnp.float32
+  )
+  with pytest.raises(
+    ValueError, match=rf"embeddings must have shape \[..., {WIDTH}\]"
+  ):
+    lelp_jax.subspace_coordinates(embeddings[:, 1:], subspaces)
+
+
+def error_over_bound(
+  log_probs, embeddings, class_logits, subspaces, temperature, beta
+):
+  """Largest error of log p over 1e-5 (1 + max_s |z_{c,s}| / beta)."""
+  expected = expected_log_subsplit(
+    embeddings, class_logits, subspaces, temperature, beta
+  )
+  logits = np.array(
+    [
+      reference.subclass_logits(h, subspaces.directions, subspaces.means)
+      for h in np.asarray(embeddings)
+    ]
+  )
+  bound = 1e-5 * (1 + np.abs(logits).max(axis=-1, keepdims=True) / beta)
+  return np.max(np.abs(np.asarray(log_probs, np.float64) - expected) / bound)
+
+
+@pytest.mark.parametrize("batch", [(), (6,), (2, 3)])
+def test_log_subsplit_matches_reference(rng, batch):
+  embeddings, class_logits, subspaces = make_inputs(rng, batch)
+  arguments = embeddings, class_logits, subspaces
+  options = {"temperature": 2.5, "subclass_temperature": 0.7}
+  log_probs = log_subsplit(*arguments, **options)
+  expected = expected_log_subsplit(*arguments, 2.5, 0.7)
+  assert log_probs.shape == (*batch, NUM_CLASSES, S)
+  np.testing.assert_allclose(log_probs, expected, rtol=1e-5, atol=1e-5)
+  probs = subsplit(*arguments, **options)
+  np.testing.assert_allclose(probs, np.exp(expected), rtol=2e-5, atol=1e-9)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+  seed=st.integers(0, 2**31),
+  temperature=st.floats(0.5, 20),
+  beta=st.floats(0.05, 100),
+  scale=st.floats(0.01, 30),
+)
+def test_log_subsplit_matches_reference_everywhere(
+  seed, temperature, beta, scale
+):
+  embeddings, class_logits, subspaces = make_inputs(
+    np.random.default_rng(seed), batch=(3,)
+  )
+  embeddings = (embeddings * scale).astype(np.float32)
+  arguments = embeddings, class_logits, subspaces
+  options = {"temperature": temperature, "subclass_temperature": beta}
+  log_probs = log_subsplit(*arguments, **options)
+  assert error_over_bound(log_probs, *arguments, temperature, beta) < 1
+  # Sum over s: the class probability, temperature tau, whatever beta.
+  class_probs = jax.nn.softmax(class_logits / np.float32(temperature))
+  probs = subsplit(*arguments, **options)
+  np.testing.assert_allclose(
+    jnp.sum(probs, axis=-1), class_probs, rtol=1e-5, atol=1e-7
+  )
+
+
+def wide_inputs(rng, ratio, dtype):
+  """D = 256 and S = 100 about a common mean of `ratio` times the spread."""
+  num_classes, s, width, batch = 2, 100, 256, 24
+  common = ratio * rng.uniform(0.5, 1.5, size=width)
+  means = common + rng.normal(size=(num_classes, width))
+  directions = np.stack(
+    [np.linalg.qr(rng.normal(size=(width, s)))[0].T for _ in range(num_classes)]
+  )
+  subspaces = lelp_jax.Subspaces(
+    directions=jnp.asarray(directions, jnp.float32),
+    means=jnp.asarray(means, jnp.float32),
+  )
+  labels = rng.integers(0, num_classes, size=batch)
+  embeddings = means[labels] + rng.normal(size=(batch, width))
+  class_logits = rng.normal(size=(batch, num_classes)).astype(np.float32) * 3
+  return jnp.asarray(embeddings, dtype), class_logits, subspaces
+
+
+@pytest.mark.parametrize("subclass_temperature", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("ratio", [0.0, 100.0])
+def test_log_subsplit_error_bound(rng, ratio, dtype, subclass_temperature):
+  arguments = wide_inputs(rng, ratio, dtype)
+  for function in (lelp_jax.log_subsplit, log_subsplit):
+    log_probs = function(
+      *arguments, temperature=4.0, subclass_temperature=subclass_temperature
+    )
+    assert log_probs.dtype == jnp.float32
+    error = error_over_bound(log_probs, *arguments, 4.0, subclass_temperature)
+    assert error <= 1, error
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_log_subsplit_error_bound_defeats_uncentred_product(rng, dtype):
+  # v.h - v.mu in float32, each a hundred times the difference.
+  embeddings, class_logits, subspaces = wide_inputs(rng, 100.0, dtype)
+  wide = np.asarray(embeddings.astype(jnp.float32))
+  directions = np.asarray(subspaces.directions)
+  means = np.asarray(subspaces.means)
+  logits = np.stack(
+    [wide @ v.T - v @ mean for v, mean in zip(directions, means, strict=True)],
+    axis=1,
+  )
+  assert logits.dtype == np.float32
+  naive = jax.nn.log_softmax(class_logits / np.float32(4))[
+    ..., None
+  ] + jax.nn.log_softmax(logits)
+  assert (
+    error_over_bound(naive, embeddings, class_logits, subspaces, 4.0, 1.0) > 2
+  )
+
+
+def test_log_subsplit_far_from_the_means_is_finite(rng):
+  embeddings, class_logits, subspaces = make_inputs(rng)
+  arguments = embeddings * np.float32(1e4), class_logits * np.float32(1e3)
+
+  def total(h, z):
+    log_probs = lelp_jax.log_subsplit(
+      h, z, subspaces, temperature=0.5, subclass_temperature=0.01
+    )
+    return jnp.sum(log_probs), log_probs
+
+  grad = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))
+  (_, log_probs), gradients = grad(*arguments)
+  chex.assert_tree_all_finite(gradients)
+  expected = expected_log_subsplit(*arguments, subspaces, 0.5, 0.01)
+  np.testing.assert_allclose(log_probs, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_subsplit_large_subclass_temperature_is_uniform(rng):
+  embeddings, class_logits, subspaces = make_inputs(rng)
+  probs = subsplit(
+    embeddings,
+    class_logits,
+    subspaces,
+    temperature=2.0,
+    subclass_temperature=1e8,
+  )
+  class_probs = jax.nn.softmax(class_logits / 2)
+  for s in range(S):
+    np.testing.assert_allclose(probs[..., s], class_probs / S, rtol=1e-5)
+
+
+def test_subsplit_one_subclass_is_the_class(rng):
+  embeddings, class_logits, subspaces = make_inputs(rng, s=1)
+  log_probs = log_subsplit(
+    embeddings,
+    class_logits,
+    subspaces,
+    temperature=3.0,
+    subclass_temperature=0.1,
+  )
+  np.testing.assert_allclose(
+    log_probs[..., 0], jax.nn.log_softmax(class_logits / 3), atol=1e-6
+  )
+
+
+def test_subsplit_zero_directions_are_uniform(rng):
+  # What the fit returns for a class it has not seen.
+  embeddings, class_logits, subspaces = make_inputs(rng)
+  blank = lelp_jax.Subspaces(
+    directions=subspaces.directions.at[1].set(0), means=subspaces.means
+  )
+  probs = subsplit(
+    embeddings, class_logits, blank, temperature=1.0, subclass_temperature=1.0
+  )
+  class_probs = jax.nn.softmax(class_logits)
+  np.testing.assert_allclose(
+    probs[:, 1], np.tile(class_probs[:, 1:2] / S, (1, S)), rtol=1e-5
+  )
+
+
+def test_subsplit_ignores_what_the_head_sees(rng):
+  # Spec 2.5, property 5: a vector of span(W) added to h moves no z_{c,s}.
+  head = make_head(rng)
+  rows, labels = make_data(rng, head)
+  fitted = lelp_jax.fit_subspaces(
+    rows, labels, head, num_subclasses=S, key=jax.random.key(0)
+  )
+  rows, count = rows[:20], 20
+  split = partial(
+    log_subsplit,
+    class_logits=rows @ head,
+    subspaces=fitted,
+    temperature=1.0,
+    subclass_temperature=0.5,
+  )
+  inside = rng.normal(size=(count, NUM_CLASSES)).astype(np.float32) @ head.T
+  before = split(rows)
+  np.testing.assert_allclose(split(rows + inside), before, atol=5e-5)
+  # A vector outside the span does.
+  _, kept = reference.head_bases(head, len(head))
+  outside = (rng.normal(size=(count, kept.shape[1])) @ kept.T).astype(
+    np.float32
+  )
+  assert np.abs(split(rows + outside) - before).max() > 0.1
+
+
+def test_subsplit_uses_the_logits_it_is_given(rng):
+  # A-8: not W^T h; a constant added to all logits changes nothing.
+  embeddings, class_logits, subspaces = make_inputs(rng)
+  split = partial(
+    subsplit,
+    embeddings,
+    subspaces=subspaces,
+    temperature=2.0,
+    subclass_temperature=1.0,
+  )
+  probs = split(class_logits=class_logits)
+  np.testing.assert_allclose(
+    split(class_logits=class_logits + np.float32(5)), probs, rtol=1e-5
+  )
+  moved = split(class_logits=class_logits[::-1])
+  np.testing.assert_allclose(
+    jnp.sum(moved, -1), jax.nn.softmax(class_logits[::-1] / 2), rtol=1e-5
+  )
+
+
+def test_log_subsplit_traced_temperatures(rng):
+  embeddings, class_logits, subspaces = make_inputs(rng)
+  arguments = embeddings, class_logits, subspaces
+
+  def split(tau, beta):
+    return lelp_jax.log_subsplit(
+      *arguments, temperature=tau, subclass_temperature=beta
+    )
+
+  taus, betas = jnp.array([1.0, 4.0, 0.5]), jnp.array([0.3, 1.0, 50.0])
+  swept = jax.jit(jax.vmap(split))(taus, betas)
+  for i in range(3):
+    np.testing.assert_allclose(
+      swept[i], split(float(taus[i]), float(betas[i])), atol=1e-5
+    )
+
+
+def test_log_subsplit_same_under_vmap_and_on_eight_devices(rng):
+  embeddings, class_logits, subspaces = make_inputs(rng, batch=(16,))
+  split = partial(log_subsplit, temperature=2.0, subclass_temperature=0.5)
+  whole = split(embeddings, class_logits, subspaces)
+  # A stack of cells: each its own subspaces, one batch for all.
+  stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf * 2]), subspaces)
+  both = jax.vmap(split, in_axes=(None, None, 0))(
+    embeddings, class_logits, stacked
+  )
+  np.testing.assert_allclose(both[0], whole, atol=1e-5)
+  mesh = jax.make_mesh(
+    (8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  rows = jax.NamedSharding(mesh, jax.P("data"))
+  sharded = split(
+    *jax.device_put((embeddings, class_logits), rows),
+    jax.device_put(subspaces, jax.NamedSharding(mesh, jax.P())),
+  )
+  assert len(sharded.sharding.device_set) == 8
+  np.testing.assert_allclose(sharded, whole, atol=1e-5)
+
+
+# --- Dtypes and precision ----------------------------------------------------
+
+
+def test_log_subsplit_low_precision_input_gives_float32(rng):
+  embeddings, class_logits, subspaces = make_inputs(rng)
+  low = (
+    jnp.asarray(embeddings, jnp.bfloat16),
+    jnp.asarray(class_logits, jnp.bfloat16),
+  )
+  options = {"temperature": 2.0, "subclass_temperature": 0.4}
+  log_probs = lelp_jax.log_subsplit(*low, subspaces, **options)
+  wide = [array.astype(jnp.float32) for array in low]
+  assert log_probs.dtype == jnp.float32
+  assert lelp_jax.subsplit(*low, subspaces, **options).dtype == jnp.float32
+  np.testing.assert_allclose(
+    log_probs,
+    lelp_jax.log_subsplit(*wide, subspaces, **options),
+    rtol=1e-6,
+  )
+
+
+def test_log_subsplit_float64_under_x64(rng):
+  embeddings, class_logits, subspaces = make_inputs(rng)
+  options = {"temperature": 2.0, "subclass_temperature": 0.4}
+  with jax.enable_x64(True):
+    wide = lelp_jax.Subspaces(
+      directions=jnp.asarray(rng.normal(size=(NUM_CLASSES, S, WIDTH))),
+      means=jnp.asarray(rng.normal(size=(NUM_CLASSES, WIDTH)) + 100),
+    )
+    h = rng.normal(size=(6, WIDTH)) + 100
+    z = rng.normal(size=(6, NUM_CLASSES))
+    log_probs = log_subsplit(h, z, wide, **options)
+    single = log_subsplit(embeddings, class_logits, subspaces, **options)
+  assert log_probs.dtype == jnp.float64
+  assert single.dtype == jnp.float32
+  np.testing.assert_allclose(
+    log_probs, expected_log_subsplit(h, z, wide, 2.0, 0.4), rtol=1e-11
+  )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_log_subsplit_products_are_highest(rng, masked):
+  embeddings, class_logits, subspaces = make_inputs(rng)
+  where = jnp.ones((NUM_CLASSES, S), bool) if masked else None
+  for function in (lelp_jax.log_subsplit, lelp_jax.subsplit):
+    jaxprs.assert_products_are_highest(
+      lambda h, z, v, function=function: function(
+        h, z, v, temperature=1.0, subclass_temperature=1.0, where=where
+      ),
+      embeddings,
+      class_logits,
+      subspaces,
+    )
+
+
+# --- Arguments that are refused ----------------------------------------------
+
+BAD_CALLS = [
+  (ValueError, "embeddings", np.ones((6, WIDTH - 1), np.float32)),
+  (ValueError, "embeddings", np.float32(1)),
+  (TypeError, "embeddings", np.ones((6, WIDTH), np.int32)),
+  (ValueError, "class_logits", np.ones((6, NUM_CLASSES + 1), np.float32)),
+  (TypeError, "class_logits", np.ones((6, NUM_CLASSES), np.int32)),
+  # Shapes that would broadcast silently are the ones to worry about.
+  (ValueError, "class_logits", np.ones((1, NUM_CLASSES), np.float32)),
+  (ValueError, "class_logits", np.ones(NUM_CLASSES, np.float32)),
+  (ValueError, "temperature", 0.0),
+  (ValueError, "temperature", -1.0),
+  (ValueError, "subclass_temperature", 0.0),
+  (ValueError, "subclass_temperature", np.float32(-2)),
+  (ValueError, "where", np.ones((S, NUM_CLASSES), bool)),
+  (ValueError, "where", np.ones(S, bool)),
+  (TypeError, "where", np.ones((NUM_CLASSES, S), np.float32)),
+]
+
+
+@pytest.mark.parametrize("function", [lelp_jax.subsplit, lelp_jax.log_subsplit])
+@pytest.mark.parametrize(("error", "name", "value"), BAD_CALLS)
+def test_subsplit_refuses(rng, function, error, name, value):
+  embeddings, class_logits, subspaces = make_inputs(rng)
+  arguments = {
+    "embeddings": embeddings,
+    "class_logits": class_logits,
+    "subspaces": subspaces,
+    "temperature": 1.0,
+    "subclass_temperature": 1.0,
+    name: value,
+  }
+  with pytest.raises(error, match=name):
+    function(**arguments)
