@@ -1,4 +1,9 @@
-"""SIGINT and SIGTERM as a flag, so that a run can save before it stops."""
+"""Graceful stop on SIGINT and SIGTERM: a run saves its state, then exits.
+
+Signals belong to the process, so their flag is a global of this module: inside
+`deferred` a signal only sets it, and the code that has just saved something
+calls `stop_if_asked`.
+"""
 
 import contextlib
 import dataclasses
@@ -19,45 +24,68 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclasses.dataclass
 class Interrupts:
-  """What has been asked of the process.
+  """The signal that this process received, as a parameter.
+
+  Only for callers that have not switched to `requested` yet.
 
   Attributes:
-    requested: The name of the first signal that came, or None.
+    requested: The name of the first signal, or None.
   """
 
   requested: str | None = None
 
 
-def stop_if_asked(signals: Interrupts, saved: str) -> None:
-  """Stops all processes if one of them was asked to; all call it together.
+_state = Interrupts()
+_installed = False
+
+
+def requested() -> str | None:
+  """Returns the name of the first signal that this process received, if any.
+
+  It is None outside of `deferred`.
+  """
+  return _state.requested
+
+
+def stop_if_asked(
+  signals: Interrupts | str,
+  saved: str | None = None,
+  *,
+  all_processes: bool = True,
+) -> None:
+  """Stops the run if this or another of its processes received a signal.
 
   Args:
-    signals: What was asked of this one.
-    saved: What is saved and where.
+    signals: What is saved and where; or, for callers that have not switched
+      yet, a flag to look at.
+    saved: What is saved and where, after such a flag.
+    all_processes: Whether all processes call this at the same point of their
+      work and stop together; otherwise this process decides alone.
 
   Raises:
-    Interrupted: In every process.
+    Interrupted: If a signal came; with `all_processes` in every process.
   """
-  if processes.any_process(signals.requested is not None):
-    name = signals.requested or "a signal to another process"
-    raise Interrupted(name, saved)
+  name, text = requested(), signals
+  if isinstance(signals, Interrupts):
+    name, text = signals.requested, saved
+  stop = name is not None
+  if processes.any_process(stop) if all_processes else stop:
+    raise Interrupted(name or "a signal to another process", str(text))
 
 
 @contextlib.contextmanager
-def interrupts() -> Iterator[Interrupts]:
-  """Turns SIGINT and SIGTERM into a flag for as long as it is entered.
+def deferred() -> Iterator[None]:
+  """Turns SIGINT and SIGTERM into a flag while the context is active.
 
-  A run looks at the flag where it has saved, see `stop_if_asked`. Who presses
-  Ctrl-C twice does not want to wait for that: the second SIGINT raises
-  KeyboardInterrupt at once. Only the main thread receives signals, so in
-  another this does nothing.
-
-  Yields:
-    The flag.
+  A second SIGINT raises KeyboardInterrupt at once: a user who presses Ctrl-C
+  twice does not want to wait. Contexts can be nested; the outermost one
+  installs the handlers, and clears the flag at its end. Python delivers
+  signals to the main thread only, so in any other thread this does nothing.
   """
-  state = Interrupts()
-  if threading.current_thread() is not threading.main_thread():
-    yield state
+  global _installed
+  in_main_thread = threading.current_thread() is threading.main_thread()
+  if _installed or not in_main_thread:
+    yield
     return
   seen_interrupt = False
 
@@ -68,17 +96,26 @@ def interrupts() -> Iterator[Interrupts]:
       raise KeyboardInterrupt
     seen_interrupt = seen_interrupt or number == signal.SIGINT
     name = signal.Signals(number).name
-    if state.requested is None:
-      state.requested = name
-    # print() may have been interrupted by this very signal.
+    if _state.requested is None:
+      _state.requested = name
+    # Not print(), which this very signal may have interrupted.
     hint = "; once more stops at once" if number == signal.SIGINT else ""
     with contextlib.suppress(OSError):
       os.write(2, f"\n{name}: saving, then stopping{hint}.\n".encode())
 
   previous = {number: signal.signal(number, handle) for number in _SIGNALS}
+  _installed = True
   try:
-    yield state
+    yield
   finally:
     for number, handler in previous.items():
-      # None is a handler that was not installed from Python.
+      # A handler that was not installed from Python is None.
       signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    _installed, _state.requested = False, None
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[Interrupts]:
+  """Enters `deferred`, and yields the flag for callers that pass it on."""
+  with deferred():
+    yield _state

@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from experiments.distributed import processes
-from experiments.distributed.signals import Interrupted
-from experiments.distributed.signals import Interrupts
-from experiments.distributed.signals import stop_if_asked
+from experiments.distributed import signals
 
 try:
   import fcntl
@@ -108,14 +106,16 @@ def _is_there(file: IO[bytes], path: pathlib.Path) -> bool:
 
 
 @contextlib.contextmanager
-def exclusive_run(folder: pathlib.Path, signals: Interrupts) -> Iterator[None]:
-  """Holds a folder against other runs, for all processes of this one.
+def exclusive_run(
+  folder: pathlib.Path, flag: signals.Interrupts | None = None
+) -> Iterator[None]:
+  """Holds a folder against other runs, for all processes of this run.
 
   Waits for another run that holds it, and after a while says so.
 
   Args:
-    folder: As for `exclusive`, and called by every process together.
-    signals: What was asked of the process, looked at while it waits.
+    folder: As for `exclusive`. All processes call this together.
+    flag: Only for callers that have not switched to `signals.requested` yet.
 
   Raises:
     Interrupted: On SIGINT or SIGTERM to any of the processes.
@@ -124,7 +124,7 @@ def exclusive_run(folder: pathlib.Path, signals: Interrupts) -> Iterator[None]:
     _wait(
       folder,
       lambda: processes.from_main(lambda: _enter(stack, folder)),
-      lambda: stop_if_asked(signals, _WAITED),
+      lambda: signals.stop_if_asked(flag or _WAITED, _WAITED),
       tells=processes.is_main_process(),
     )
     yield
@@ -132,26 +132,28 @@ def exclusive_run(folder: pathlib.Path, signals: Interrupts) -> Iterator[None]:
 
 @contextlib.contextmanager
 def exclusive_alone(
-  folder: pathlib.Path, signals: Interrupts
+  folder: pathlib.Path, flag: signals.Interrupts | None = None
 ) -> Iterator[None]:
-  """Holds a folder for this process, whatever others of its run do.
+  """Holds a folder for this process only.
 
   Waits as `exclusive_run` does.
 
   Args:
     folder: As for `exclusive`.
-    signals: What was asked of the process, looked at while it waits.
+    flag: As for `exclusive_run`.
 
   Raises:
     Interrupted: On SIGINT or SIGTERM to this process.
   """
-
-  def stop() -> None:
-    if signals.requested is not None:
-      raise Interrupted(signals.requested, _WAITED)
-
   with contextlib.ExitStack() as stack:
-    _wait(folder, lambda: _enter(stack, folder), stop, tells=True)
+    _wait(
+      folder,
+      lambda: _enter(stack, folder),
+      lambda: signals.stop_if_asked(
+        flag or _WAITED, _WAITED, all_processes=False
+      ),
+      tells=True,
+    )
     yield
 
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from experiments.distributed import signals as interrupts_lib
+from experiments.distributed import signals
 
 
 def handlers():
@@ -13,44 +13,55 @@ def handlers():
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_sets_the_flag_and_nothing_else(name, capfd):
+def test_a_signal_sets_the_flag_of_the_outermost_context(name, capfd):
   before = handlers()
-  with interrupts_lib.interrupts() as state:
-    assert state.requested is None
-    assert handlers() != before
-    signal.raise_signal(getattr(signal, name))
-    assert state.requested == name
-  assert handlers() == before
-  assert state.requested == name
-  assert f"{name}: saving, then stopping" in capfd.readouterr().err
+  for _ in range(2):  # Each use starts without a flag.
+    with signals.deferred():
+      assert signals.requested() is None
+      signals.stop_if_asked("nothing")
+      with signals.deferred():
+        signal.raise_signal(getattr(signal, name))
+      assert signals.requested() == name
+      assert handlers() != before
+    assert handlers() == before
+    assert signals.requested() is None
+    assert f"{name}: saving, then stopping" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("all_processes", [True, False])
+def test_stopping_says_what_is_saved_and_how_to_go_on(all_processes):
+  with signals.deferred():
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(signals.Interrupted) as caught:
+      signals.stop_if_asked("step 1200 is saved", all_processes=all_processes)
+  assert (caught.value.requested, caught.value.saved) == (
+    "SIGTERM",
+    "step 1200 is saved",
+  )
+  assert str(caught.value) == (
+    "stopped by SIGTERM; step 1200 is saved: run the same command again to "
+    "continue from there."
+  )
+  assert signals.EXIT_INTERRUPTED == 75
 
 
 def test_the_second_sigint_stops_at_once():
   before = handlers()
-  with interrupts_lib.interrupts() as state:
-    signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-      signal.raise_signal(signal.SIGINT)
-    assert state.requested == "SIGINT"
-  assert handlers() == before
-
-
-def test_a_scheduler_that_insists_does_not_stop_the_saving():
-  with interrupts_lib.interrupts() as state:
-    for _ in range(3):
+  with signals.deferred():
+    for _ in range(3):  # A scheduler that insists does not stop the saving.
       signal.raise_signal(signal.SIGTERM)
-    # And one Ctrl-C after it is still the first.
     signal.raise_signal(signal.SIGINT)
-    assert state.requested == "SIGTERM"
     with pytest.raises(KeyboardInterrupt):
       signal.raise_signal(signal.SIGINT)
+    assert signals.requested() == "SIGTERM"
+  assert handlers() == before
 
 
 def test_handlers_come_back_after_an_exception():
   seen = []
   old = signal.signal(signal.SIGTERM, lambda *_: seen.append("old"))
   try:
-    with pytest.raises(RuntimeError), interrupts_lib.interrupts():
+    with pytest.raises(RuntimeError), signals.deferred():
       raise RuntimeError
     signal.raise_signal(signal.SIGTERM)
     assert seen == ["old"]
@@ -58,34 +69,15 @@ def test_handlers_come_back_after_an_exception():
     signal.signal(signal.SIGTERM, old)
 
 
-def test_each_use_counts_from_nothing():
-  for _ in range(2):
-    with interrupts_lib.interrupts() as state:
-      assert state.requested is None
-      signal.raise_signal(signal.SIGINT)
-      assert state.requested == "SIGINT"
-
-
-def test_another_thread_gets_a_flag_that_stays_down():
+def test_another_thread_installs_no_handlers():
   before = handlers()
   seen = []
 
   def work():
-    with interrupts_lib.interrupts() as state:
-      seen.append((state.requested, handlers() == before))
+    with signals.deferred():
+      seen.append((signals.requested(), handlers() == before))
 
   thread = threading.Thread(target=work)
   thread.start()
   thread.join()
   assert seen == [(None, True)]
-
-
-def test_the_message_says_where_and_how_to_go_on():
-  error = interrupts_lib.Interrupted(
-    "SIGTERM", "step 1200 is saved in /runs/a/checkpoints"
-  )
-  assert str(error) == (
-    "stopped by SIGTERM; step 1200 is saved in /runs/a/checkpoints: "
-    "run the same command again to continue from there."
-  )
-  assert interrupts_lib.EXIT_INTERRUPTED == 75

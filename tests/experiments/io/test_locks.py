@@ -12,8 +12,8 @@ import pytest
 
 from experiments import cells
 from experiments.configs import quickstart
+from experiments.distributed import signals
 from experiments.distributed.signals import Interrupted
-from experiments.distributed.signals import Interrupts
 from experiments.io import locks
 from tests.experiments.processes import ROOT
 
@@ -57,7 +57,7 @@ def test_waiting_ends_when_the_folder_is_free(
   other.start()
   held.wait()
   threading.Timer(0.1, free.set).start()
-  with waiting(tmp_path, Interrupts()):
+  with waiting(tmp_path):
     assert free.is_set()
   other.join()
   said = f"waiting for {ME}, which works in {tmp_path}.\n"
@@ -67,18 +67,21 @@ def test_waiting_ends_when_the_folder_is_free(
 @pytest.mark.parametrize(
   "waiting", [locks.exclusive_run, locks.exclusive_alone]
 )
-def test_who_does_not_wait_long_is_told_nothing(tmp_path, capsys, waiting):
-  signals = Interrupts("SIGTERM")
-  with (
-    locks.exclusive(tmp_path),
-    pytest.raises(Interrupted, match="SIGTERM; it was waiting for another"),
-    waiting(tmp_path, signals),
-  ):
-    pass
-  assert capsys.readouterr().err == ""
-  # What is free is taken, and what to do about the signal is the caller's.
-  with waiting(tmp_path, signals):
-    pass
+def test_a_short_wait_prints_nothing_and_ends_at_a_signal(
+  tmp_path, capsys, waiting
+):
+  with signals.deferred():
+    signal.raise_signal(signal.SIGTERM)
+    with (
+      locks.exclusive(tmp_path),
+      pytest.raises(Interrupted, match="SIGTERM"),
+      waiting(tmp_path),
+    ):
+      pass
+    assert capsys.readouterr().err == ""
+    # A free folder is taken; reacting to the signal is left to the caller.
+    with waiting(tmp_path):
+      pass
 
 
 def test_a_command_that_waits_says_for_whom_and_can_be_stopped(tmp_path):
