@@ -1,0 +1,389 @@
+"""Results on disk: `result.json` of a cell or teacher, and `sweep.json`.
+
+This is the only module that knows their fields: training builds one of the
+dataclasses and calls `write`, reports call `read`. Numbers that JSON cannot
+hold, NaN and infinity, are written as null and read as None.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+from typing import TypeVar
+
+from experiments.io import json_files
+
+Numbers = Mapping[str, float | None]
+Record = TypeVar("Record")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """Scores of a model on one set of examples.
+
+  Attributes:
+    accuracy: Fraction of the examples whose class is predicted correctly.
+    loss: Cross entropy of the true class, in nats per example.
+    agreement: Fraction of the examples on which the model and its teacher
+      predict the same class, None for a model without a teacher.
+    num_examples: Number of examples.
+  """
+
+  accuracy: float
+  loss: float | None = None
+  agreement: float | None = None
+  num_examples: int | None = None
+
+  def __post_init__(self) -> None:
+    if not 0 <= self.accuracy <= 1:
+      raise ValueError(
+        f"accuracy must be a fraction from 0 to 1, got {self.accuracy}"
+      )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelResult:
+  """What every training leaves, of a student or of a teacher.
+
+  Attributes:
+    validation: Scores on the validation examples; with `selection="test"`
+      these are the test examples.
+    test: Scores on the test examples.
+    train: Loss and its terms in the last training steps, by name.
+    num_parameters: Number of parameters of the model.
+    num_extra_parameters: Number of parameters that were trained with it and
+      are not part of it, as projections.
+    num_steps: Number of training steps.
+    num_train_examples: Number of different training examples.
+    variance_share: Share of each class's variance that the chosen directions
+      carry, None for a method without directions.
+    versions: Versions of the packages, and the device.
+  """
+
+  validation: Evaluation
+  test: Evaluation
+  train: Numbers
+  num_parameters: int
+  num_extra_parameters: int
+  num_steps: int
+  num_train_examples: int
+  variance_share: tuple[float | None, ...] | None
+  versions: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherSeconds:
+  """Time that a teacher took.
+
+  Attributes:
+    training: Seconds of its training, None if it was interrupted.
+  """
+
+  training: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TeacherResult(ModelResult):
+  """`teachers/<digest>/result.json`.
+
+  Attributes:
+    origin: Digests of the "data" and the "pretrained weights" that the
+      training started from; empty or None where there is none.
+    seconds: Time that it took.
+  """
+
+  origin: Mapping[str, str | None]
+  seconds: TeacherSeconds
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TeacherSummary:
+  """A cell's record of its teacher.
+
+  Attributes:
+    digest: Names the teacher, and its folder.
+    outputs: Value of `config.teacher.outputs`.
+    validation: Scores on the validation examples.
+    test: Scores on the test examples.
+    num_parameters: Number of parameters.
+    origin: As in `TeacherResult`.
+  """
+
+  digest: str
+  outputs: str
+  validation: Evaluation
+  test: Evaluation
+  num_parameters: int
+  origin: Mapping[str, str | None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainingResult:
+  """`pretraining/<digest>/result.json`, and a cell's record of it.
+
+  Attributes:
+    digest: Names the pre-training, and its folder.
+    num_steps: Number of training steps.
+    batch_size: Number of examples per step.
+    seconds: Time that it took, None if it was interrupted.
+  """
+
+  digest: str
+  num_steps: int
+  batch_size: int
+  seconds: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StackResult:
+  """A cell's record of the stack that it was trained in.
+
+  Attributes:
+    digest: Names the stack.
+    num_cells: Number of its cells.
+    seconds: Time that it took, None if it was interrupted.
+  """
+
+  digest: str
+  num_cells: int
+  seconds: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellSeconds:
+  """Time that a cell took.
+
+  Attributes:
+    teacher: Training of its teacher, None if it was interrupted.
+    moments: Moments of the teacher's embeddings, None where an earlier stack
+      had already computed them or nothing needs them.
+    preparation: Everything between the teacher and the first step of the
+      stack: projections, clusters, subspaces.
+    step: One step of the whole stack.
+  """
+
+  teacher: float | None = None
+  moments: float | None = None
+  preparation: float | None = None
+  step: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellResult(ModelResult):
+  """`cells/<column>/<row>/<digest>/trial<k>/result.json`.
+
+  Attributes:
+    column: Column of the table; empty for a single run without a column.
+    method: Row of the table.
+    digest: Names the settings: the same for all trials.
+    trial: Number of the trial, from 0.
+    selection: Examples that choose hyperparameters, "heldout" or "test".
+    hyperparameters: Settings of the method, by the last part of their names.
+    teacher: The teacher.
+    stack: The stack that the cell was trained in.
+    seconds: Time that it took.
+    pretraining: Training of the projections that the cell started from, None
+      for a method without one.
+    null_space_share: Share of each class's variance that lies in the null
+      space of the teacher's head, None for methods that do not compute it.
+    clustering: Numbers of clusters and examples, None for methods without
+      clusters.
+  """
+
+  column: str
+  method: str
+  digest: str
+  trial: int
+  selection: str
+  hyperparameters: Mapping[str, Any]
+  teacher: TeacherSummary
+  stack: StackResult
+  seconds: CellSeconds
+  pretraining: PretrainingResult | None = None
+  null_space_share: tuple[float | None, ...] | None = None
+  clustering: Mapping[str, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Heading:
+  """A column or a row of a table.
+
+  Attributes:
+    id: Name of its folder.
+    title: Name for readers.
+  """
+
+  id: str
+  title: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SameAs:
+  """A cell that is not trained, since it would repeat another method's.
+
+  Attributes:
+    column: Column of the table.
+    method: Row of the table.
+    text: What to print in place of a number, such as "= vanilla KD".
+  """
+
+  column: str
+  method: str
+  text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepDescription:
+  """`sweep.json`: the cells that a sweep asks for.
+
+  Attributes:
+    name: Short name.
+    title: Name for readers.
+    columns: Columns of the table, in order.
+    methods: Rows of the table, in order.
+    num_trials: Number of trials of each cell.
+    selection: Examples that choose hyperparameters, "heldout" or "test".
+    columns_are: "replicates" (random splits of one data set, of which a mean
+      makes sense) or "settings".
+    num_cells: Number of cells to train.
+    digests: Digests of the cells: a workdir may also hold those of an earlier
+      sweep.
+    notes: What a reader has to know, one sentence each.
+    same_as: Cells that are not trained.
+  """
+
+  name: str
+  title: str
+  columns: tuple[Heading, ...]
+  methods: tuple[Heading, ...]
+  num_trials: int
+  selection: str
+  columns_are: str
+  num_cells: int
+  digests: tuple[str, ...]
+  notes: tuple[str, ...] = ()
+  same_as: tuple[SameAs, ...] = ()
+
+  def __post_init__(self) -> None:
+    for name, allowed in (
+      ("selection", ("heldout", "test")),
+      ("columns_are", ("replicates", "settings")),
+    ):
+      if getattr(self, name) not in allowed:
+        raise ValueError(
+          f"{name} must be one of {allowed}, got {getattr(self, name)!r}"
+        )
+
+
+def path_of(folder: str | os.PathLike[str], kind: type[Any]) -> pathlib.Path:
+  """Returns the path of a record.
+
+  Args:
+    folder: Folder of the cell, the teacher or the sweep.
+    kind: Class of the record.
+  """
+  name = "sweep.json" if kind is SweepDescription else "result.json"
+  return pathlib.Path(folder) / name
+
+
+def write(folder: str | os.PathLike[str], record: Any) -> None:
+  """Writes a record atomically.
+
+  Args:
+    folder: Folder of the cell, the teacher or the sweep.
+    record: One of this module's records.
+  """
+  fields = dataclasses.asdict(record)
+  # A cell's name comes before the numbers that all models have.
+  own = {k: fields[k] for k in vars(type(record)).get("__annotations__", {})}
+  json_files.write_json(path_of(folder, type(record)), own | fields)
+
+
+def read(folder: str | os.PathLike[str], kind: type[Record]) -> Record:
+  """Reads a record.
+
+  Args:
+    folder: Folder of the cell, the teacher or the sweep.
+    kind: Class of the record. Fields that it does not have are ignored.
+
+  Returns:
+    The record, an instance of `kind`.
+
+  Raises:
+    FileNotFoundError: If there is no such file.
+    ValueError: If the file is damaged, or was written by another version.
+  """
+  path = path_of(folder, kind)
+  data = json_files.read_json(path)
+  try:
+    return _parsed(kind, data, "")
+  except ValueError as error:
+    raise ValueError(
+      f"{path} is damaged or was written by another version: {error}. Delete "
+      "it and run the command that writes it again."
+    ) from None
+
+
+def _parsed(kind: Any, value: Any, name: str) -> Any:
+  """Converts JSON data to a type; `name` is the field for errors."""
+  origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+  if kind is Any:
+    return _with_tuples(value)
+  if origin is types.UnionType:
+    if value is None:
+      return None
+    (kind,) = (k for k in arguments if k is not types.NoneType)
+    return _parsed(kind, value, name)
+  if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+    return _parsed_record(kind, value, name)
+  if origin is tuple and isinstance(value, list):
+    return tuple(
+      _parsed(arguments[0], item, f"{name}[{i}]")
+      for i, item in enumerate(value)
+    )
+  if origin is Mapping and isinstance(value, dict):
+    return {
+      key: _parsed(arguments[1], item, f"{name}.{key}")
+      for key, item in value.items()
+    }
+  if kind is float and type(value) in (int, float):
+    return float(value)
+  if isinstance(kind, type) and type(value) is kind:
+    return value
+  expected = kind.__name__ if isinstance(kind, type) else kind
+  where = f"field {name!r}" if name else "the file"
+  raise ValueError(f"{where} must hold a {expected}, got {value!r:.80}")
+
+
+def _parsed_record(kind: Any, data: dict[str, Any], name: str) -> Any:
+  """Converts a JSON object to a dataclass."""
+  values = {}
+  for field, (hint, required) in _fields(kind).items():
+    full = f"{name}.{field}" if name else field
+    if field in data:
+      values[field] = _parsed(hint, data[field], full)
+    elif required:
+      raise ValueError(f"field {full!r} is missing")
+  try:
+    return kind(**values)
+  except ValueError as error:
+    raise ValueError(f"{name}.{error}".lstrip(".")) from None
+
+
+@functools.cache
+def _fields(kind: Any) -> dict[str, tuple[Any, bool]]:
+  """Type of each field of a dataclass, and whether a file must have it."""
+  hints = typing.get_type_hints(kind)
+  return {
+    field.name: (hints[field.name], field.default is dataclasses.MISSING)
+    for field in dataclasses.fields(kind)
+  }
+
+
+def _with_tuples(value: Any) -> Any:
+  """Converts lists, which JSON has in place of tuples, to tuples."""
+  return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
