@@ -1,4 +1,4 @@
-# Every target does its own set-up: a clean clone needs Python 3.11+ and make.
+# Every target sets itself up: a clean clone needs Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python
@@ -7,9 +7,10 @@ TOPOLOGIES ?= v4:2x2x1,v4:4x4x4
 TEXTS := dataset=amazon,teacher=albert_xxlarge,student=albert_base
 IMAGES := dataset=cifar10_bin,teacher=resnet92,student=resnet56
 
-.PHONY: help venv tpu quickstart plan test test-slow lint format bench clean
+.PHONY: help venv tpu quickstart plan test-lib test test-all lint format bench \
+  clean
 
-help:  ## Shows the targets.
+help:  ## Lists the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
 venv: .venv/installed  ## Creates .venv with everything the other targets need.
@@ -25,7 +26,7 @@ venv: .venv/installed  ## Creates .venv with everything the other targets need.
 	  --constraint constraints.txt --editable '.[experiments,text,test]'
 	@touch $@
 
-tpu: .venv/installed-tpu  ## Adds the compiler for TPUs to it, 200 MB.
+tpu: .venv/installed-tpu  ## Adds the TPU compiler to .venv (200 MB).
 
 .venv/installed-tpu: .venv/installed
 	@echo "Installing the compiler for TPUs (once, 200 MB) ..."
@@ -38,16 +39,20 @@ quickstart: venv  ## Distils on scikit-learn's digits and prints the table.
 	  --config=experiments/configs/quickstart.py --workdir=$(WORKDIR)
 	@$(RUN) -m experiments.report --workdir=$(WORKDIR)
 
-plan: tpu  ## Says what training costs on TPUs; needs none, takes minutes.
+plan: tpu  ## Estimates memory and time on TPUs, without a TPU (minutes).
 	@$(RUN) -m experiments.plan --topologies=$(TOPOLOGIES) --cells=16 \
 	  --config=experiments/configs/pair.py:$(TEXTS)
 	@$(RUN) -m experiments.plan --topologies=$(TOPOLOGIES) --cells=16 \
 	  --config=experiments/configs/pair.py:$(IMAGES)
 
-test: venv  ## Runs the suite, doctests included.
+test-lib: venv  ## Tests the library alone (under 90 seconds on 2 cores).
+	@$(RUN) -m pytest -q -n 2 -m 'not slow' lelp_jax tests/lelp_jax
+
+test: venv  ## Runs the tests that every change must pass (under 5 minutes).
 	@$(RUN) -m pytest -q -n 2 -m 'not slow'
 
-test-slow: venv  ## Runs what takes minutes.
+test-all: venv tpu  ## Runs every test, the slow ones included (hours).
+	@$(RUN) -m pytest -q -n 2 -m 'not slow'
 	@$(RUN) -m pytest -q -m slow
 
 lint: venv  ## Checks style and types.
@@ -59,7 +64,7 @@ format: venv  ## Formats the code.
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: venv  ## Measures the kernels, each beside a named reference.
+bench: venv  ## Measures the kernels beside named references.
 	@$(RUN) -m benchmarks.moments
 	@$(RUN) -m benchmarks.subsplit
 	@$(RUN) -m benchmarks.sweep

@@ -1,4 +1,4 @@
-"""Test process: 8 virtual CPU devices, strict ranks and key reuse checked."""
+"""Configures the test process: 8 virtual CPU devices and strict checks."""
 
 import os
 
@@ -9,7 +9,7 @@ import pytest
 os.environ.setdefault("MPLBACKEND", "agg")
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
-# Computations in flight at once starve each other's collectives of threads.
+# Collectives of several computations in flight starve each other of threads.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -21,48 +21,29 @@ def rng() -> np.random.Generator:
   return np.random.default_rng(0)
 
 
-# What these compile is large and run a few times: compiling it fast takes half
-# the time. The mathematics is tested as it is compiled for users.
+# Modules of the library whose programs are large and run few times: compiling
+# them without most of XLA's optimizations halves their time. The mathematics is
+# tested as it is compiled for users.
 _FAST_COMPILATION = (
   "test_albert",
   "test_albert_training",
   "test_albert_weights",
-  "test_cached_outputs",
-  "test_checkpoints_bucket",
-  "test_checks",
-  "test_contributing",
   "test_coordinates",
-  "test_feature_methods",
   "test_grafting",
-  "test_inspection",
   "test_interface",
-  "test_kinds_of_data",
   "test_mobilenet",
-  "test_methods_models",
   "test_models",
-  "test_nonfinite",
-  "test_pretrained_runs",
-  "test_pretraining",
-  "test_processes_agree",
-  "test_processes_caches",
-  "test_processes_runs",
-  "test_paper_smoke",
   "test_resnet",
-  "test_resuming",
-  "test_runs",
-  "test_saved_students",
-  "test_subclass_pages",
-  "test_stacked_sweep",
   "test_train_step",
-  "test_training",
-  "test_training_real_data",
 )
 
 
 @pytest.fixture(autouse=True, scope="module")
 def fast_compilation(request):
-  """Switches most of XLA's optimizations off for some modules."""
-  fast = request.module.__name__.split(".")[-1] in _FAST_COMPILATION
+  """Turns most of XLA's optimizations off for experiments and large models."""
+  name = request.module.__name__
+  experiments = name.startswith("tests.experiments")
+  fast = experiments or name.split(".")[-1] in _FAST_COMPILATION
   jax.config.update("jax_disable_most_optimizations", fast)
   yield
   jax.config.update("jax_disable_most_optimizations", False)
