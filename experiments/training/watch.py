@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 import pathlib
 import statistics
 import time
@@ -127,7 +126,7 @@ class Watch:
         label=wanted.label,
         initial=step,
         examples_per_unit=batch_size * len(wanted.configs),
-        stream=None if main else self._stack.enter_context(_nowhere()),
+        shown=main,
       )
     )
 
@@ -202,7 +201,3 @@ def _traces(folder: pathlib.Path) -> pathlib.Path:
   if jax.process_count() == 1:
     return folder
   return folder / f"process{jax.process_index()}"
-
-
-def _nowhere() -> Any:
-  return open(os.devnull, "w")

@@ -1,10 +1,14 @@
-"""Progress: lines in a log at a bounded rate, a bar on a terminal."""
+"""Progress: lines in a log at a bounded rate, one line on a terminal."""
 
 import io
+import signal
 
 import pytest
 
+from experiments.distributed import signals
 from experiments.io import progress as progress_lib
+from experiments.io.progress import Progress
+from experiments.io.progress import tracked
 
 
 class Terminal(io.StringIO):
@@ -12,59 +16,44 @@ class Terminal(io.StringIO):
     return True
 
 
-class Clock:
-  def __init__(self):
-    self.now = 100.0
+@pytest.fixture
+def clock(monkeypatch):
+  """The time that `Progress` reads, in a list of one number."""
+  now = [100.0]
+  monkeypatch.setattr(progress_lib.time, "monotonic", lambda: now[0])
+  return now
 
-  def __call__(self):
-    return self.now
 
-
-def lines_of(stream):
+def run(clock, total, seconds, first=None, **options):
+  """Updates every `seconds`, and returns the lines."""
+  stream = io.StringIO()
+  with Progress(total, label="train", stream=stream, **options) as progress:
+    for i in range(total):
+      clock[0] += first if first is not None and i == 0 else seconds
+      progress.update(accuracy=0.5 + i / 1000)
+    before_the_end = stream.getvalue()
+  assert stream.getvalue() == before_the_end
   return stream.getvalue().splitlines()
 
 
-def run(total=100, seconds=1.0, unit_steps=1, first=None, **options):
-  """Updates every `seconds`, and returns the lines."""
-  stream, clock = io.StringIO(), Clock()
-  with progress_lib.Progress(
-    total, label="train", stream=stream, clock=clock, **options
-  ) as progress:
-    for i in range(total // unit_steps):
-      clock.now += first if first is not None and i == 0 else seconds
-      progress.update(unit_steps, accuracy=0.5 + i / 1000)
-  return lines_of(stream)
+@pytest.mark.parametrize(
+  ("total", "seconds", "steps"),
+  [
+    (100, 1.0, [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 100]),
+    (5, 60.0, [1, 2, 3, 4, 5]),
+    (100, 0.01, [1, 100]),
+  ],
+)
+def test_a_log_has_the_first_the_last_and_a_line_every_ten_seconds(
+  clock, total, seconds, steps
+):
+  lines = run(clock, total, seconds)
+  assert [int(line.split()[1].split("/")[0]) for line in lines] == steps
 
 
-def test_a_log_has_the_first_the_last_and_one_line_each_ten_seconds():
-  lines = run(total=100, seconds=1.0)
-  done = [int(line.split()[1].split("/")[0]) for line in lines]
-  assert done == [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 100]
-
-
-def test_a_log_of_slow_steps_has_a_line_each():
-  assert len(run(total=5, seconds=60.0)) == 5
-
-
-def test_a_log_of_fast_steps_has_two_lines():
-  assert len(run(total=100, seconds=0.01)) == 2
-
-
-def test_the_last_line_does_not_wait_for_the_end_of_the_block():
-  stream, clock = io.StringIO(), Clock()
-  with progress_lib.Progress(
-    3, label="train", stream=stream, clock=clock
-  ) as progress:
-    for _ in range(3):
-      clock.now += 0.1
-      progress.update()
-    assert len(lines_of(stream)) == 2
-  assert len(lines_of(stream)) == 2
-
-
-def test_a_line_says_where_how_fast_and_how_good():
-  # The first step compiles for 30 s; the rate must not suffer for ever.
-  lines = run(total=10, seconds=20.0, first=30.0, examples_per_unit=64)
+def test_a_line_has_position_rate_time_left_and_values(clock):
+  # The first step compiles for 30 s, which must not lower later rates.
+  lines = run(clock, 10, 20.0, first=30.0, examples_per_unit=64)
   assert lines[0] == (
     "train: 1/10 steps (10%), 2.13 examples/s, 4m30s left, accuracy 0.5"
   )
@@ -76,81 +65,91 @@ def test_a_line_says_where_how_fast_and_how_good():
   )
 
 
-def test_a_resumed_run_counts_on_and_its_rate_is_its_own():
-  stream, clock = io.StringIO(), Clock()
-  with progress_lib.Progress(
-    1000,
-    label="t",
-    initial=900,
-    examples_per_unit=2,
-    stream=stream,
-    clock=clock,
+def test_a_resumed_run_counts_on_and_its_rate_is_its_own(clock):
+  stream = io.StringIO()
+  with Progress(
+    1000, label="t", initial=900, examples_per_unit=2, stream=stream
   ) as progress:
-    clock.now += 10
+    clock[0] += 10
     progress.update(50)
-  assert lines_of(stream) == [
-    "t: 950/1000 steps (95%), 10 examples/s, 10s left"
-  ]
+  assert stream.getvalue() == (
+    "t: 950/1000 steps (95%), 10 examples/s, 10s left\n"
+  )
 
 
-def test_an_interrupted_run_ends_with_where_it_was():
-  stream, clock = io.StringIO(), Clock()
+def test_a_loop_that_ends_early_is_not_said_to_go_on(clock):
+  stream = io.StringIO()
 
   def interrupted():
-    with progress_lib.Progress(
-      100, label="train", unit="cell", stream=stream, clock=clock
-    ) as progress:
+    with Progress(100, label="train", unit="cell", stream=stream) as progress:
       for _ in range(7):
-        clock.now += 0.1
+        clock[0] += 0.1
         progress.update()
       raise KeyboardInterrupt
 
   with pytest.raises(KeyboardInterrupt):
     interrupted()
-  assert [line.split(",")[0] for line in lines_of(stream)] == [
-    "train: 1/100 cells (1%)",
-    "train: 7/100 cells (7%)",
-  ]
+  first, last = stream.getvalue().splitlines()
+  assert first == "train: 1/100 cells (1%), 10s left"
+  assert last == "train: 7/100 cells (7%)"
 
 
-def test_nothing_done_says_nothing():
-  stream = io.StringIO()
-  with progress_lib.Progress(0, label="x", stream=stream) as progress:
-    pass
-  progress.close()
+def test_nothing_is_printed_without_updates_or_where_it_is_hidden():
+  stream = Terminal()
+  Progress(0, label="x", stream=stream).close()
+  with Progress(3, label="x", stream=stream, shown=False) as progress:
+    progress.update()
   assert stream.getvalue() == ""
 
 
-def test_a_terminal_gets_a_bar():
+def test_a_terminal_gets_one_line(clock, monkeypatch):
+  monkeypatch.setenv("COLUMNS", "60")
   stream = Terminal()
-  with progress_lib.Progress(
-    10, label="teacher", examples_per_unit=64, stream=stream
-  ) as progress:
-    for i in range(9):
-      progress.update(accuracy=0.9, phase="train", step=i)
-  text = stream.getvalue()
-  assert "\r" in text
-  last = text.rstrip().split("\r")[-1]
-  assert last.startswith("teacher:  90%")
-  assert "9/10" in last
-  assert "accuracy 0.9, phase train, step 8" in last
-  assert "examples/s" in last
-  assert " left" not in last  # The bar has its own.
+  with Progress(10, label="teacher", stream=stream) as progress:
+    for i in range(4):
+      clock[0] += 0.06
+      progress.update(phase="x" * 50 if i == 0 else "train")
+  written = stream.getvalue()
+  assert written.endswith("\n")
+  assert written.count("\n") == 1
+  _, *shown = written[:-1].split("\r")
+  assert [text.split()[1] for text in shown] == ["1/10", "3/10", "4/10"]
+  assert len(shown[0]) == len(shown[1]) == 59  # All of the first is covered.
+  assert shown[-1].rstrip() == "teacher: 4/10 steps (40%), phase train"
 
 
 def test_standard_error_is_the_default(capsys):
-  with progress_lib.Progress(1, label="train") as progress:
+  with Progress(1, label="train") as progress:
     progress.update()
   captured = capsys.readouterr()
   assert captured.out == ""
   assert captured.err.startswith("train: 1/1 steps (100%)")
 
 
+def test_tracked_items_pass_and_end_at_a_signal():
+  stream = io.StringIO()
+  options = {"label": "read", "unit": "line", "stream": stream, "saved": "all"}
+  assert list(tracked(range(2500), total=3000, **options)) == [*range(2500)]
+  *_, last = stream.getvalue().splitlines()
+  assert last == "read: 2500/3000 lines (83%)"
+  assert list(tracked([], total=0, **options)) == []
+  passed = []
+
+  def interrupted():
+    for item in tracked(range(5000), total=5000, **options):
+      passed.append(item)
+      if item == 1500:
+        signal.raise_signal(signal.SIGTERM)
+
+  with signals.deferred(), pytest.raises(signals.Interrupted, match="all"):
+    interrupted()
+  assert passed == [*range(2000)]
+
+
 @pytest.mark.parametrize(
   ("seconds", "text"),
   [
     (0.4, "0s"),
-    (59.4, "59s"),
     (59.6, "1m00s"),
     (3599, "59m59s"),
     (3600, "1h00m"),
