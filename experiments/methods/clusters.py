@@ -22,7 +22,6 @@ from experiments.methods.base import Method
 from experiments.methods.base import with_hard_labels
 from experiments.training.fitting import TeacherStatistics
 from lelp_jax.models import Outputs
-from lelp_jax.subsplit import masked_log_softmax
 
 
 def _hard_terms(
@@ -36,7 +35,7 @@ def _hard_terms(
   del teacher, scalars
   where, labels = targets["where"], batch["labels"]
   outputs = labels * where.shape[1] + targets["assignments"][batch["rows"]]
-  log_probs = masked_log_softmax(student.logits, where.ravel())
+  log_probs = jax.nn.log_softmax(student.logits, where=where.ravel()[None])
   pair = -jnp.take_along_axis(log_probs, outputs[:, None], axis=-1)[:, 0]
   nll = class_nll(student.logits, labels, where.shape[0], where)
   return {"class_term": nll, "subclass_term": pair - nll}

@@ -18,7 +18,6 @@ from experiments.methods.base import with_hard_labels
 from experiments.training.fitting import TeacherStatistics
 from lelp_jax import baselines
 from lelp_jax.models import Outputs
-from lelp_jax.subsplit import masked_log_softmax
 from lelp_jax.train_step import LossFn
 
 Terms = dict[str, jax.Array]
@@ -88,7 +87,7 @@ def _oracle(
   del teacher, scalars
   where = targets["where"]
   outputs = targets["output_of_fine_label"][batch["fine_labels"]]
-  log_probs = masked_log_softmax(student.logits, where.ravel())
+  log_probs = jax.nn.log_softmax(student.logits, where=where.ravel()[None])
   fine = -jnp.take_along_axis(log_probs, outputs[:, None], axis=-1)[:, 0]
   coarse = class_nll(student.logits, batch["labels"], where.shape[0], where)
   return {"class_term": coarse, "subclass_term": fine - coarse}

@@ -19,7 +19,6 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from experiments.data.splits import labelled_subset
-from lelp_jax import _checks
 
 # How many examples are clustered together; the rest are placed afterwards.
 # With n of width D, complete linkage holds 8 n^2 + 12 n D bytes (all distances
@@ -101,12 +100,12 @@ class Clusterer:
       ValueError: If an argument is out of range, shapes do not fit, or an
         embedding is not finite.
     """
-    _checks.check_option("method", method, tuple(MAX_POINTS))
-    _checks.check_option("scope", scope, ("per_class", "global"))
-    _checks.check_at_least("num_classes", num_classes, 1)
-    _checks.check_at_least("seed", seed, 0)
+    _check_option("method", method, tuple(MAX_POINTS))
+    _check_option("scope", scope, ("per_class", "global"))
+    _check_at_least("num_classes", num_classes, 1)
+    _check_at_least("seed", seed, 0)
     most = MAX_POINTS[method] if max_points is None else max_points
-    _checks.check_at_least("max_points", most, 1)
+    _check_at_least("max_points", most, 1)
     self._embeddings = _checked(embeddings, method)
     self._labels = np.asarray(labels)
     if self._labels.shape != self._embeddings.shape[:1]:
@@ -114,7 +113,7 @@ class Clusterer:
         f"labels must have shape {self._embeddings.shape[:1]}, one for each "
         f"embedding, got shape {self._labels.shape}."
       )
-    _checks.check_labels("labels", self._labels, num_classes)
+    _check_labels(self._labels, num_classes)
     self._num_classes = num_classes
     self._options = {"method": method, "scope": scope, "seed": seed}
     self._method, self._seed = method, seed
@@ -158,8 +157,8 @@ class Clusterer:
       TypeError: If ``num_clusters`` is no int.
       ValueError: If an argument is out of range.
     """
-    _checks.check_at_least("num_clusters", num_clusters, 1)
-    _checks.check_option("targets", targets, ("hard", "soft"))
+    _check_at_least("num_clusters", num_clusters, 1)
+    _check_option("targets", targets, ("hard", "soft"))
     everything, soft = np.arange(len(self._labels)), targets == "soft"
     with threadpool_limits(1):
       parts = [
@@ -331,7 +330,10 @@ def _num_distinct(points: np.ndarray, *, most: int) -> int:
 def _checked(embeddings: Any, method: str) -> np.ndarray:
   """Returns the embeddings as an array, or raises."""
   embeddings = np.asarray(embeddings)
-  _checks.check_floating("embeddings", embeddings)
+  if not np.issubdtype(embeddings.dtype, np.floating):
+    raise TypeError(
+      f"embeddings must be floating point, got dtype {embeddings.dtype}."
+    )
   least = 2 if method == "tsne_kmeans" else 1
   shape = embeddings.shape
   if len(shape) != 2 or shape[0] < 1 or shape[1] < least:
@@ -348,3 +350,28 @@ def _checked(embeddings: Any, method: str) -> np.ndarray:
         "is not: the teacher diverged."
       )
   return embeddings
+
+
+def _check_option(name: str, value: str, options: tuple[str, ...]) -> None:
+  """Raises ValueError unless `value` is one of `options`."""
+  if value not in options:
+    raise ValueError(f"{name} must be one of {options}, got {value!r}.")
+
+
+def _check_at_least(name: str, value: int, least: int) -> None:
+  """Raises unless a size is an integer of at least `least`."""
+  if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    raise TypeError(f"{name} must be an int, got {value!r}.")
+  if value < least:
+    raise ValueError(f"{name} must be at least {least}, got {value}.")
+
+
+def _check_labels(labels: np.ndarray, num_classes: int) -> None:
+  """Raises unless labels are integers in [0, num_classes)."""
+  if not np.issubdtype(labels.dtype, np.integer):
+    raise TypeError(f"labels must hold integers, got dtype {labels.dtype}.")
+  if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
+    raise ValueError(
+      f"labels must lie in [0, {num_classes}), "
+      f"got values from {labels.min()} to {labels.max()}."
+    )
