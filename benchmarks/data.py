@@ -26,7 +26,6 @@ import optax
 from benchmarks import timing
 from experiments.data import augment
 from experiments.data import batches
-from experiments.data import feed
 from experiments.data.dataset import Ragged
 from experiments.distributed import mesh as mesh_lib
 from lelp_jax.models import MODELS
@@ -67,7 +66,7 @@ def texts(folder: pathlib.Path) -> dict[str, Any]:
 def fed(arrays: dict[str, Any], window: int) -> Iterator[Any]:
   """Our pipeline from the host."""
   sharding = mesh_lib.batch_sharding(mesh_lib.make_mesh(1, _BATCH))
-  source = feed.Feed(arrays, _BATCH, window)
+  source = batches.Feed(arrays, _BATCH, window)
   return source.batches(jax.random.key(0), 0, _STEPS, sharding)
 
 

@@ -25,6 +25,7 @@ from experiments.reporting.records import METHOD_TITLES
 from experiments.reporting.subclass_pages import INDEX
 from experiments.reporting.subclass_pages import subclass_pages
 from experiments.reporting.subclass_pages import Subject
+from experiments.specs import DataSpec
 from experiments.training import inspection
 from experiments.training import runs
 
@@ -158,7 +159,7 @@ def write_pages(
     facts=_facts(config, result, split, len(found.examples["labels"])),
     task=splits.task,
     subclasses=found,
-    text_of=load.text_of(config.data.to_dict(), workdir),
+    text_of=load.text_of(DataSpec(**config.data.to_dict()), workdir),
     num_shown=num_shown,
   )
   pages = subclass_pages(subject)

@@ -2,8 +2,8 @@ r"""From few classes to many: CIFAR-100 merged into 2, 5, 10, 20 and 100.
 
 Standard training, vanilla KD and LELP, ResNet-92 to ResNet-56. Twenty classes
 are the published superclasses, fewer are unions of these
-(`experiments.data.merging`); LELP's head has 100 or 200 outputs whatever the
-number of classes.
+(`experiments.data.load.merge_classes`); LELP's head has 100 or 200 outputs
+whatever the number of classes.
 
 Cost: 330 trainings of a student, 5 of a teacher; 3e9 examples or 5e18 FLOP.
 

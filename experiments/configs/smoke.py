@@ -1,9 +1,9 @@
 """What a smoke test makes of a column and of a grid: tiny, and made up.
 
-The data are `experiments.data.stand_in`'s, so that it runs where nothing has
-been prepared; models are the smallest of their kind, texts have an ALBERT of
-one layer and images a perceptron. All steps of a sweep are taken, and none of
-its numbers mean anything.
+The data are made up (`experiments.data.datasets.made_up`), so that it runs
+where nothing has been prepared; models are the smallest of their kind: an
+ALBERT of one layer for texts, a perceptron for images. All steps of a sweep are
+taken, and none of its numbers mean anything.
 """
 
 from collections.abc import Mapping

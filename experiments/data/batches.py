@@ -1,88 +1,40 @@
-"""Batches: which examples, in what order, for training and for evaluation."""
+"""Batches of training and evaluation, from arrays on devices or on the host.
 
+The order of the training examples follows from the run's key and the step
+alone: it is the same after a resume, and on any number of devices and
+processes. Arrays on the devices are indexed inside the compiled program
+(`chunk_indices`, `gather`). Arrays on the host (texts, and whatever is too
+large for the devices) come through a `Feed`: threads read batches ahead of the
+step that needs them, and each process reads the rows of its own devices only.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Sharding
 
+from experiments.data.dataset import Arrays
+from experiments.data.dataset import Ragged
 
-def batch_indices(
-  key: jax.Array,
-  step: jax.Array | int,
-  *,
-  num_examples: int,
-  batch_size: int,
-) -> jax.Array:
-  """Returns which examples make up the batch of one step.
-
-  Each epoch is a permutation of its own of all examples, cut into batches;
-  what is left over at its end is dropped, and has its chance in the next. The
-  answer follows from `key` and `step` alone: the same after a resume, and on
-  any number of devices.
-
-  Args:
-    key: The run's key for its data order.
-    step: Number of updates made before, from 0; may be traced.
-    num_examples: Number of examples, N.
-    batch_size: Number of examples in a batch, B.
-
-  Returns:
-    Positions int32 [B], all different.
-
-  Raises:
-    ValueError: If there are fewer examples than fill one batch.
-  """
-  per_epoch = steps_per_epoch(num_examples, batch_size)
-  order = epoch_order(key, step // per_epoch, num_examples)
-  start = (step % per_epoch) * batch_size
-  return jax.lax.dynamic_slice_in_dim(order, start, batch_size)
-
-
-def chunk_indices(
-  key: jax.Array,
-  step: jax.Array | int,
-  *,
-  num_steps: int,
-  num_examples: int,
-  batch_size: int,
-) -> jax.Array:
-  """Returns the batches of several steps on end, for a loop that scans them.
-
-  Row i is `batch_indices` of `step + i`. That sorts all examples for a single
-  batch: 24 ms of a CPU for 50,000. This sorts them once for each epoch that
-  the chunk touches.
-
-  Args:
-    key: The run's key for its data order.
-    step: The first of the steps; may be traced.
-    num_steps: How many there are.
-    num_examples: Number of examples, N.
-    batch_size: Number of examples in a batch, B.
-
-  Returns:
-    Positions int32 [num_steps, B].
-
-  Raises:
-    ValueError: If there are fewer examples than fill one batch, or no steps.
-  """
-  if num_steps < 1:
-    raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
-  per_epoch = steps_per_epoch(num_examples, batch_size)
-  # Wherever it starts, a chunk touches no more epochs than this.
-  num_epochs = (num_steps - 2) // per_epoch + 2
-  first = step // per_epoch
-  orders = jax.vmap(lambda i: epoch_order(key, first + i, num_examples))(
-    jnp.arange(num_epochs)
-  )
-  batches = orders[:, : per_epoch * batch_size].reshape(-1, batch_size)
-  return jax.lax.dynamic_slice_in_dim(batches, step % per_epoch, num_steps)
+# Texts are padded to one of these widths: each width is a compilation.
+WIDTHS = (16, 32, 64, 128, 256, 512)
+_NUM_THREADS = 2
+_READ_AHEAD = 8
+_PLACED_AHEAD = 2
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-  """Returns how many full batches there are, which must be some.
+  """Returns the number of full batches in an epoch.
 
   Args:
     num_examples: Number of examples, N.
@@ -112,49 +64,299 @@ def epoch_order(
     num_examples: Number of examples, N.
 
   Returns:
-    A permutation, int32 [N].
+    A permutation, int32 ``[N]``.
   """
   key = jax.random.fold_in(key, epoch)
   return jax.random.permutation(key, jnp.arange(num_examples, dtype=jnp.int32))
+
+
+def batch_indices(
+  key: jax.Array,
+  step: jax.Array | int,
+  *,
+  num_examples: int,
+  batch_size: int,
+) -> jax.Array:
+  """Returns the positions of the examples in the batch of one step.
+
+  Each epoch is a new permutation of all examples, cut into batches. Examples
+  that do not fill a last batch are left out of the epoch.
+
+  Args:
+    key: The run's key for its data order.
+    step: Number of updates made before, from 0; may be traced.
+    num_examples: Number of examples, N.
+    batch_size: Number of examples in a batch, B.
+
+  Returns:
+    Positions, int32 ``[B]``, all different.
+
+  Raises:
+    ValueError: If there are fewer examples than fill one batch.
+  """
+  per_epoch = steps_per_epoch(num_examples, batch_size)
+  order = epoch_order(key, step // per_epoch, num_examples)
+  start = (step % per_epoch) * batch_size
+  return jax.lax.dynamic_slice_in_dim(order, start, batch_size)
+
+
+def chunk_indices(
+  key: jax.Array,
+  step: jax.Array | int,
+  *,
+  num_steps: int,
+  num_examples: int,
+  batch_size: int,
+) -> jax.Array:
+  """Returns the batches of consecutive steps, for a loop that scans them.
+
+  Row i is `batch_indices` of ``step + i``. `batch_indices` sorts all examples
+  for a single batch, which takes 24 ms on a CPU for 50,000 examples; this
+  function sorts them once per epoch that the chunk touches.
+
+  Args:
+    key: The run's key for its data order.
+    step: The first of the steps; may be traced.
+    num_steps: Number of steps.
+    num_examples: Number of examples, N.
+    batch_size: Number of examples in a batch, B.
+
+  Returns:
+    Positions, int32 ``[num_steps, B]``.
+
+  Raises:
+    ValueError: If there are fewer examples than fill one batch, or no steps.
+  """
+  if num_steps < 1:
+    raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
+  per_epoch = steps_per_epoch(num_examples, batch_size)
+  # A chunk touches at most this many epochs, wherever it starts.
+  num_epochs = (num_steps - 2) // per_epoch + 2
+  first = step // per_epoch
+  orders = jax.vmap(lambda i: epoch_order(key, first + i, num_examples))(
+    jnp.arange(num_epochs)
+  )
+  batches = orders[:, : per_epoch * batch_size].reshape(-1, batch_size)
+  return jax.lax.dynamic_slice_in_dim(batches, step % per_epoch, num_steps)
 
 
 def gather(arrays: Mapping[str, Any], indices: Any) -> dict[str, Any]:
   """Returns the chosen rows of each array.
 
   Args:
-    arrays: Arrays of NumPy or JAX, one row an example.
-    indices: Positions, int [B].
+    arrays: Arrays of NumPy or JAX, one row per example.
+    indices: Positions, int ``[B]``.
   """
   return {name: array[indices] for name, array in arrays.items()}
 
 
-def eval_batches(
-  arrays: Mapping[str, Any], batch_size: int
-) -> Iterator[dict[str, Any]]:
-  """Yields all examples once and in order, in batches of one size.
+@dataclasses.dataclass(frozen=True)
+class Feed:
+  """Training batches of arrays that stay on the host.
+
+  Attributes:
+    arrays: Arrays, memory-mapped or not, and `Ragged` rows of token ids; one
+      row per example.
+    batch_size: Number of examples in a batch over all processes, B.
+    length_window: For texts. This many consecutive batches are cut from their
+      examples sorted by length, and then all batches of the epoch are
+      shuffled: short texts are not padded to long ones. With 1, batches are
+      those of `batch_indices`.
+  """
+
+  arrays: Arrays
+  batch_size: int
+  length_window: int = 1
+  _waits: list[float] = dataclasses.field(
+    default_factory=lambda: [0.0], init=False, repr=False, compare=False
+  )
+
+  def __post_init__(self):
+    if self.length_window < 1:
+      raise ValueError(
+        f"length_window must be at least 1, got {self.length_window}."
+      )
+
+  def batches(
+    self, key: jax.Array, first: int, num_steps: int, sharding: Sharding
+  ) -> Iterator[dict[str, Any]]:
+    """Yields the batches of consecutive steps, on the devices.
+
+    Args:
+      key: The run's key for its data order.
+      first: The first of the steps.
+      num_steps: Number of steps.
+      sharding: How rows are laid over the devices.
+
+    Yields:
+      The arrays' rows; `Ragged` rows are `padded` to the longest of the batch.
+    """
+    order = functools.lru_cache(maxsize=2)(functools.partial(self._order, key))
+
+    def read(step: int) -> dict[str, Any]:
+      rows = self._rows(order, int(step))
+      return collate(self.arrays, rows, _local(sharding, self.batch_size))
+
+    place = functools.partial(_place, sharding=sharding, size=self.batch_size)
+    dataset = (
+      grain.MapDataset.range(first, first + num_steps)
+      .map(read)
+      .to_iter_dataset(grain.ReadOptions(_NUM_THREADS, _READ_AHEAD))
+      .map(place)
+    )
+    ahead = grain.experimental.ThreadPrefetchIterDataset(
+      dataset, prefetch_buffer_size=_PLACED_AHEAD
+    )
+    with contextlib.closing(iter(ahead)) as iterator:
+      for _ in range(num_steps):
+        start = time.monotonic()
+        batch = next(iterator)
+        self._waits[0] += time.monotonic() - start
+        yield batch
+
+  @property
+  def seconds_waited(self) -> float:
+    """Total time that consumers of `batches` waited for the next batch."""
+    return self._waits[0]
+
+  def rows(self, key: jax.Array, step: int) -> np.ndarray:
+    """Returns the positions of the examples in the batch of a step.
+
+    Args:
+      key: The run's key for its data order.
+      step: The step.
+
+    Returns:
+      Positions, int ``[B]``.
+    """
+    return self._rows(functools.partial(self._order, key), step)
+
+  def example(self) -> dict[str, Any]:
+    """Returns some batch on the host, which tells names, shapes and dtypes."""
+    return collate(self.arrays, np.arange(self.batch_size))
+
+  def _rows(self, order: Callable[[int], np.ndarray], step: int) -> np.ndarray:
+    per_epoch = steps_per_epoch(_num_rows(self.arrays), self.batch_size)
+    epoch, place = divmod(step, per_epoch)
+    start = place * self.batch_size
+    return order(epoch)[start : start + self.batch_size]
+
+  def _order(self, key: jax.Array, epoch: int) -> np.ndarray:
+    """Returns all batches of an epoch, one after another, int [steps * B]."""
+    order = np.array(epoch_order(key, epoch, _num_rows(self.arrays)))
+    order = order[: len(order) // self.batch_size * self.batch_size]
+    lengths = [a.lengths for a in self.arrays.values() if isinstance(a, Ragged)]
+    if self.length_window == 1 or not lengths:
+      return order
+    # Sort the examples of each window by length.
+    window = self.length_window * self.batch_size
+    for start in range(0, len(order), window):
+      part = order[start : start + window]
+      part = part[np.argsort(lengths[0][part], kind="stable")]
+      order[start : start + window] = part
+    # Shuffle the batches.
+    seed = jax.random.key_data(jax.random.fold_in(key, epoch))
+    rng = np.random.default_rng(np.asarray(seed).ravel())
+    return rng.permutation(order.reshape(-1, self.batch_size)).ravel()
+
+
+def eval_batches(arrays: Arrays, batch_size: int) -> Iterator[dict[str, Any]]:
+  """Yields all examples once, in batches of one size, on the host.
+
+  Texts come sorted by length, so that little of a batch is padding.
 
   Args:
-    arrays: Arrays of NumPy or JAX, one row an example.
+    arrays: Arrays and `Ragged` rows, one row per example.
     batch_size: Number of rows in a batch, B.
 
   Yields:
-    The arrays' rows, and "mask", bool [B]: False where a batch that would be
-    too small was filled up with the first example.
+    The arrays' rows; "rows", their positions, int ``[B]``; and "mask", bool
+    ``[B]``: False where the last batch was filled up with the first example.
 
   Raises:
-    ValueError: If the arrays have different numbers of rows, or one of them is
-      called "mask".
+    ValueError: If the arrays have different numbers of rows, or an array is
+      called "mask" or "rows".
   """
   if batch_size < 1:
     raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-  if "mask" in arrays:
-    raise ValueError('no array may be called "mask": that name is taken.')
-  rows = {name: len(array) for name, array in arrays.items()}
-  if len(set(rows.values())) != 1:
-    raise ValueError(f"arrays must have the same number of rows, got {rows}.")
-  (num_examples,) = set(rows.values())
+  if taken := {"mask", "rows"} & arrays.keys():
+    raise ValueError(f"no array may have the name {sorted(taken)[0]!r}.")
+  sizes = {name: len(array) for name, array in arrays.items()}
+  if len(set(sizes.values())) != 1:
+    raise ValueError(f"arrays must have the same number of rows, got {sizes}.")
+  num_examples = _num_rows(arrays)
+  order = np.arange(num_examples, dtype=np.int32)
+  for array in arrays.values():
+    if isinstance(array, Ragged):
+      order = np.argsort(array.lengths, kind="stable").astype(np.int32)
   for start in range(0, num_examples, batch_size):
-    indices = np.arange(start, start + batch_size)
-    mask = indices < num_examples
-    batch = gather(arrays, np.where(mask, indices, 0))
-    yield batch | {"mask": mask}
+    places = np.arange(start, start + batch_size)
+    mask = places < num_examples
+    rows = order[np.where(mask, places, 0)]
+    yield collate(arrays, rows) | {"rows": rows, "mask": mask}
+
+
+def collate(
+  arrays: Arrays, rows: np.ndarray, local: slice = slice(None)
+) -> dict[str, Any]:
+  """Returns the chosen rows of each array, `Ragged` ones `padded`.
+
+  Args:
+    arrays: Arrays and `Ragged` rows.
+    rows: Positions of the examples of a batch, int ``[B]``.
+    local: The part of `rows` to read. Texts are as wide as the whole batch
+      needs.
+  """
+  batch: dict[str, Any] = {}
+  for name, array in arrays.items():
+    if isinstance(array, Ragged):
+      longest = int(array.lengths[rows].max(initial=1))
+      width = next((w for w in WIDTHS if w >= longest), longest)
+      width = min(width, array.longest)
+      batch[name] = padded(array[rows[local]], width)
+    else:
+      batch[name] = np.asarray(array[rows[local]])
+  return batch
+
+
+def padded(token_ids: Ragged, width: int) -> dict[str, np.ndarray]:
+  """Returns token ids padded on the right, as the text models read them.
+
+  Args:
+    token_ids: Token ids; no row is longer than `width`.
+    width: Number of columns, L.
+
+  Returns:
+    "input_ids" and "attention_mask", int32 ``[B, L]``; padding is 0 in both.
+  """
+  mask = np.arange(width) < token_ids.lengths[:, None]
+  ids = np.zeros(mask.shape, np.int32)
+  ids[mask] = token_ids.values
+  return {"input_ids": ids, "attention_mask": mask.astype(np.int32)}
+
+
+def _num_rows(arrays: Arrays) -> int:
+  return len(next(iter(arrays.values())))
+
+
+def _local(sharding: Sharding, size: int) -> slice:
+  """Returns the rows of a batch that the devices of this process hold."""
+  parts = sharding.addressable_devices_indices_map((size,)).values()
+  bounds = [index[0].indices(size) for index in parts if index is not None]
+  return slice(min(b[0] for b in bounds), max(b[1] for b in bounds))
+
+
+def _place(batch: Any, sharding: Sharding, size: int) -> Any:
+  """Puts the rows that this process has read on its devices."""
+  first = _local(sharding, size).start
+
+  def put(array: np.ndarray) -> jax.Array:
+    def part(index: Any) -> np.ndarray:
+      start, stop, _ = index[0].indices(size)
+      return array[start - first : stop - first]
+
+    return jax.make_array_from_callback(
+      (size, *array.shape[1:]), sharding, part
+    )
+
+  return jax.tree.map(put, batch)

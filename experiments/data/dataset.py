@@ -1,7 +1,8 @@
-"""What a dataset is to the rest: a task, and arrays of examples."""
+"""Data sets in memory: a task, and arrays of examples by split."""
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +32,7 @@ class Ragged:
 
   Attributes:
     values: The rows one after another, ``[total]``; may be memory-mapped.
-    offsets: Where each row starts and the last ends, int64, ``[N + 1]``.
+    offsets: The start of each row and the end of the last, int64, ``[N + 1]``.
   """
 
   values: np.ndarray
@@ -67,22 +68,24 @@ class Ragged:
     return cls(values.astype(dtype, copy=False), offsets)
 
 
-Arrays = dict[str, Any]  # By name: an array or a `Ragged`, one row an example.
+# By name: an array or a `Ragged`, one row per example.
+Arrays = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """What there is to learn, and what an example looks like.
+  """Classes to learn, and the form of an example.
 
   Attributes:
-    name: The dataset's name.
+    name: Name of the data set.
     num_classes: Number of classes, C.
-    fine_to_class: The class of each hidden subclass, where the data tell: the
-      oracle trains on them, and the report counts how many were found.
-    class_names: A name for each class.
-    fine_names: A name for each hidden subclass.
+    fine_to_class: The class of each hidden subclass, where the data have them.
+      Only the oracle trains on hidden subclasses; the report compares them
+      with the subclasses that a method finds.
+    class_names: A name per class.
+    fine_names: A name per hidden subclass.
     image_shape: Height, width and channels; None for text.
-    scale: A model sees an image's stored values divided by this.
+    scale: Stored pixel values are divided by this before a model sees them.
   """
 
   name: str
@@ -104,21 +107,22 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-  """A dataset, divided. No example is in two splits but `transfer`'s.
+  """A data set, divided. Only `train` and `transfer` share examples.
 
   Each split holds, by name: "inputs" (uint8 for images, a `Ragged` of token
   ids for text), "labels" (int32), "fine_labels" (int32) where the data have
-  them, and "ids" (int32, unique in the dataset).
+  them, "embeddings" where vectors were precomputed, and "ids" (int32, unique
+  in the data set).
 
   Attributes:
-    task: What there is to learn.
-    train: What the teacher trains on.
+    task: Classes to learn, and the form of an example.
+    train: Examples that the teacher trains on.
     transfer: The part of `train` that students train on.
-    validation: What settings are chosen on; nothing trains on it.
-    test: What the reported numbers are measured on.
-    digest: Names the contents where they could change under the same name;
-      that of precomputed embeddings follows after a space.
-    tokenizer: Names what made the tokens of texts, likewise.
+    validation: Examples that settings are chosen on; nothing trains on them.
+    test: Examples that the reported numbers are measured on.
+    digest: Identifies contents that could change under the same name; that of
+      precomputed embeddings follows after a space.
+    tokenizer: Identifies the tokenizer of the texts.
   """
 
   task: Task
@@ -129,17 +133,45 @@ class Splits:
   digest: str = ""
   tokenizer: str = ""
 
-  def without_embeddings(self) -> "Splits":
-    """Returns the same without precomputed embeddings."""
-
-    def rest(arrays: Arrays) -> Arrays:
-      return {k: v for k, v in arrays.items() if k != "embeddings"}
-
+  def map(self, function: Callable[[Arrays], Arrays]) -> "Splits":
+    """Returns the data set with each split replaced by a function of it."""
     return dataclasses.replace(
       self,
-      train=rest(self.train),
-      transfer=rest(self.transfer),
-      validation=rest(self.validation),
-      test=rest(self.test),
-      digest=self.digest.split(" ")[0],
+      train=function(self.train),
+      transfer=function(self.transfer),
+      validation=function(self.validation),
+      test=function(self.test),
     )
+
+  def without_embeddings(self) -> "Splits":
+    """Returns the data set without precomputed embeddings."""
+    plain = self.map(
+      lambda arrays: {k: v for k, v in arrays.items() if k != "embeddings"}
+    )
+    return dataclasses.replace(plain, digest=self.digest.split(" ")[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Subclasses:
+  """Pseudo-subclasses of N examples, as found by a finished cell.
+
+  Attributes:
+    kind: The word for one of them: "direction", "output" or "cluster".
+    examples: The examples, as `Splits` has them.
+    where: Subclasses that exist, bool ``[C, S]``.
+    assignments: The subclass of each example within its class, int ``[N]``:
+      that of its largest coordinate, or its cluster.
+    coordinates: Coordinates of each example in its class, float32 ``[N, S]``:
+      along each direction, or the teacher's logits of the outputs; None for
+      clusters.
+    variance_shares: Share of the variance of the teacher's embeddings of a
+      class that each direction carries, ``[C, S]``; None unless the kind is
+      "direction".
+  """
+
+  kind: str
+  examples: Arrays
+  where: np.ndarray
+  assignments: np.ndarray
+  coordinates: np.ndarray | None = None
+  variance_shares: np.ndarray | None = None

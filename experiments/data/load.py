@@ -1,4 +1,9 @@
-"""From a config's data fields to a dataset, divided."""
+"""Loads the data set of a config and divides it.
+
+`load` opens what `experiments.prepare` wrote, a user's own files, or a data set
+that needs no files. `divide` merges classes, holds examples out for validation
+and test, and draws the examples that teachers and students train on.
+"""
 
 import dataclasses
 import pathlib
@@ -8,26 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data import digits
 from experiments.data import embeddings as embeddings_lib
-from experiments.data import merging
-from experiments.data import splits as splits_lib
-from experiments.data import stand_in
 from experiments.data.dataset import Arrays
 from experiments.data.dataset import Splits
+from experiments.data.dataset import Task
+from experiments.data.datasets import cifar
 from experiments.data.datasets import DATASETS as PREPARED
+from experiments.data.datasets import digits
+from experiments.data.datasets import made_up
 from experiments.data.preparation import prepare_own
 from experiments.data.preparation import Tokenization
 from experiments.data.prepared import open_prepared
 from experiments.data.prepared import Prepared
 from experiments.data.tokenizer import load_tokenizer
+from experiments.specs import DataSpec
 
-# Data sets that need no preparation, by the name that a config uses: those that
-# come divided, and those that are divided like a prepared one.
+# Data sets that need no files: divided already, and to be divided.
 READY = {"digits": digits.load}
-MADE_UP = {"stand_in": stand_in.make}
-# Fields of a config that only concern what is divided here, with the values
-# that do nothing.
+MADE_UP = {"stand_in": made_up.make}
+# Fields of config.data that data sets in READY ignore, and their defaults.
 _DIVIDING = {
   "num_labelled": 0,
   "embeddings": "",
@@ -39,124 +43,167 @@ _TEST_FRACTION = 0.2
 
 
 def load(
-  fields: Mapping[str, Any], selection: str, workdir: pathlib.Path | None
+  spec: DataSpec, selection: str, workdir: pathlib.Path | None
 ) -> Splits:
   """Loads the data that a config describes.
 
   Args:
-    fields: `config.data`, plain data.
+    spec: `config.data`.
     selection: `config.selection`.
-    workdir: Where a user's own files are brought into their training form.
+    workdir: Folder in which a user's own files are prepared.
 
   Returns:
     The examples, divided.
 
   Raises:
-    FileNotFoundError: If they were not prepared, or a file is not there.
-    ValueError: If a field is out of range or the data are not what they say.
+    FileNotFoundError: If the data set was not prepared, or a file is missing.
+    ValueError: If a field is out of range, or a file is not as described.
   """
-  check(fields, selection)
-  if fields["dataset"] in READY and not fields["source"]:
-    return _called(READY, fields)
-  if fields["dataset"] in MADE_UP and not fields["source"]:
-    return divided(_called(MADE_UP, fields), fields, selection)
-  prepared = _prepared(fields, workdir)
-  splits = divided(prepared, fields, selection)
-  if not fields["embeddings"]:
+  check(spec, selection)
+  if spec.dataset in READY and not spec.source:
+    return _made(READY, spec)
+  if spec.dataset in MADE_UP and not spec.source:
+    return divide(_made(MADE_UP, spec), spec, selection)
+  prepared = _open(spec, workdir)
+  splits = divide(prepared, spec, selection)
+  if not spec.embeddings:
     return splits
-  embeddings = embeddings_lib.open_embeddings(fields["embeddings"])
+  embeddings = embeddings_lib.open_embeddings(spec.embeddings)
   embeddings_lib.check_dataset(embeddings, prepared)
-  return _with_embeddings(splits, embeddings)
+
+  def with_embeddings(arrays: Arrays) -> Arrays:
+    rows = embeddings_lib.aligned(embeddings, arrays["ids"])
+    return {**arrays, "embeddings": rows}
+
+  digest = f"{splits.digest} {embeddings.digest}"
+  return dataclasses.replace(splits.map(with_embeddings), digest=digest)
 
 
-def check(fields: Mapping[str, Any], selection: str) -> None:
-  """Raises ValueError for data that there cannot be.
+def check(spec: DataSpec, selection: str) -> None:
+  """Raises ValueError if a value of `config.data` is impossible.
 
   Args:
-    fields: `config.data`, plain data.
+    spec: `config.data`.
     selection: `config.selection`.
   """
   if selection not in ("heldout", "test"):
     raise ValueError(
       f'config.selection must be "heldout" or "test", got {selection!r}.'
     )
-  name, source = fields["dataset"], fields["source"]
-  if source not in ("", "files"):
+  name = spec.dataset
+  if spec.source not in ("", "files"):
     raise ValueError(
-      f'config.data.source must be "" or "files", got {source!r}.'
+      f'config.data.source must be "" or "files", got {spec.source!r}.'
     )
-  if fields["transfer"] not in ("all", "labelled"):
+  if spec.transfer not in ("all", "labelled"):
     raise ValueError(
       'config.data.transfer must be "all" or "labelled", got '
-      f"{fields['transfer']!r}."
+      f"{spec.transfer!r}."
     )
-  if not 0 < fields["transfer_fraction"] <= 1:
+  if not 0 < spec.transfer_fraction <= 1:
     raise ValueError(
       "config.data.transfer_fraction must lie in (0, 1], got "
-      f"{fields['transfer_fraction']}."
+      f"{spec.transfer_fraction}."
     )
-  if source == "files":
+  if spec.source == "files":
     return
   known = sorted([*READY, *MADE_UP, *PREPARED])
   if not name:
     raise ValueError(
-      "config.data.dataset is empty: a table has many columns, and one cell is "
-      "of one. Add :column=... to the config, or set config.data.dataset."
+      "config.data.dataset is not set: choose a column of the table, e.g. "
+      ":column=... in the config's name, or set config.data.dataset."
     )
   if name not in known:
     raise ValueError(
-      f"unknown data set {name!r}; there are {known}, and your own files with "
-      "config.data.source=files."
+      f"unknown config.data.dataset {name!r}; the known data sets are {known}. "
+      "For your own files set config.data.source=files."
     )
-  for field, nothing in _DIVIDING.items():
-    if name in READY and fields[field] != nothing:
-      raise ValueError(f"data set {name!r} takes no config.data.{field}.")
+  for field, default in _DIVIDING.items():
+    if name in READY and getattr(spec, field) != default:
+      raise ValueError(
+        f"data set {name!r} does not support config.data.{field}."
+      )
   if name in READY and selection != "heldout":
     raise ValueError(
-      f"data set {name!r} has validation examples of its own: "
-      f'config.selection must be "heldout", got {selection!r}.'
+      f"data set {name!r} has its own validation examples: config.selection "
+      f'must be "heldout", got {selection!r}.'
     )
 
 
 def text_of(
-  fields: Mapping[str, Any], workdir: pathlib.Path | None
+  spec: DataSpec, workdir: pathlib.Path | None
 ) -> Callable[[int], str] | None:
-  """Returns what gives the raw text of an example by its id.
+  """Returns a function that looks up the raw text of an example by its id.
 
   Args:
-    fields: `config.data`, plain data.
-    workdir: Where a user's own files were prepared.
+    spec: `config.data`.
+    workdir: Folder in which a user's own files were prepared.
 
   Returns:
-    The function, None where the examples are no prepared texts.
+    The function; None if the examples are not prepared texts.
 
   Raises:
-    FileNotFoundError: If they are not there any more.
+    FileNotFoundError: If the prepared texts were deleted.
   """
-  if not fields["source"] and fields["dataset"] not in PREPARED:
+  if not spec.source and spec.dataset not in PREPARED:
     return None
-  prepared = _prepared(fields, workdir)
+  prepared = _open(spec, workdir)
   return None if prepared.task.image_shape else prepared.text_of
 
 
-def divided(
-  prepared: Prepared, fields: Mapping[str, Any], selection: str
-) -> Splits:
-  """Divides a prepared dataset into what is trained, chosen and measured on.
+def _made(makers: Mapping[str, Callable[..., Any]], spec: DataSpec) -> Any:
+  """Makes a data set that needs no files."""
+  try:
+    return makers[spec.dataset](**spec.options)
+  except TypeError as error:
+    raise ValueError(
+      f"config.data.options {dict(spec.options)} do not fit data set "
+      f"{spec.dataset!r}: {error}"
+    ) from error
 
-  Held out are the dataset's own validation examples or, without any, a tenth
-  of the training set, at most 5,000, stratified (A-37). A user's own data
-  without test examples lose a fifth of the training set to them. With
-  `num_labelled` the teacher trains on that many of the rest, students on all
-  or, with `transfer` "labelled", on the same (A-31, A-36); and on a share of
-  them, `transfer_fraction`, with every class in its proportion. Before all
-  that, `merge_classes` merges classes.
+
+def _open(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
+  """Opens what `prepare` wrote; prepares a user's own files at first use."""
+  if not spec.source:
+    data_dir = pathlib.Path(spec.data_dir).expanduser()
+    return open_prepared(data_dir / spec.dataset)
+  if workdir is None:
+    raise ValueError("config.data.source needs a workdir to prepare files in.")
+  files = {
+    "train": spec.train,
+    "validation": spec.validation,
+    "test": spec.test,
+  }
+  tokenization = None
+  if spec.tokenizer:
+    tokenizer = load_tokenizer(spec.tokenizer)
+    tokenization = Tokenization(tokenizer, spec.max_length)
+  columns = ("text_column", "image_column", "label_column", "image_size")
+  return prepare_own(
+    workdir / "data" / (spec.dataset or "own"),
+    {split: [path] for split, path in files.items() if path},
+    tokenization=tokenization,
+    **{name: getattr(spec, name) or None for name in columns},
+  )
+
+
+def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
+  """Divides a prepared data set.
+
+  `config.data.merge_classes` merges classes first. A user's own data without
+  test examples lose a fifth of the training examples to them. Held out for
+  validation are the data set's own validation examples or, without any, a
+  tenth of the training examples, at most 5,000, stratified (A-37). With
+  `config.data.num_labelled` the teacher trains on that many of the rest, and
+  students on all or, with `config.data.transfer` "labelled", on the same ones
+  (A-31, A-36). `config.data.transfer_fraction` draws a stratified share of the
+  students' examples.
 
   Args:
-    prepared: The dataset.
-    fields: `config.data`, plain data: those fields, and `split_seed`.
-    selection: "heldout", or "test": then nothing is held out, and settings
-      are chosen on the test examples as the paper did.
+    prepared: The data set.
+    spec: `config.data`.
+    selection: "heldout"; or "test", which holds nothing out and chooses
+      settings on the test examples, as the paper did.
 
   Returns:
     The splits.
@@ -166,18 +213,18 @@ def divided(
       the classes cannot be merged.
   """
   task, parts = prepared.task, prepared.splits
-  if fields["merge_classes"]:
-    task, parts = merging.merged(task, parts, fields["merge_classes"])
+  if spec.merge_classes:
+    task, parts = merge_classes(task, parts, spec.merge_classes)
   train = parts["train"]
-  if "inputs" not in train and not fields["embeddings"]:
+  if "inputs" not in train and not spec.embeddings:
     raise ValueError(
       f"the texts in {prepared.folder} are not tokenized: run python -m "
-      "experiments.prepare again, with --tokenizer."
+      "experiments.prepare again with --tokenizer."
     )
   if "test" in parts:
     test = parts["test"]
   else:
-    rows, held_out = splits_lib.heldout_split(
+    rows, held_out = heldout_split(
       train["labels"], fraction=_TEST_FRACTION, most=len(train["labels"])
     )
     train, test = _rows(train, rows), _rows(train, held_out)
@@ -186,30 +233,30 @@ def divided(
   elif "validation" in parts:
     validation = parts["validation"]
   else:
-    rows, held_out = splits_lib.heldout_split(train["labels"])
+    rows, held_out = heldout_split(train["labels"])
     train, validation = _rows(train, rows), _rows(train, held_out)
   transfer = train
-  if fields["num_labelled"]:
-    rows = splits_lib.labelled_subset(
-      train["labels"], size=fields["num_labelled"], seed=fields["split_seed"]
+  if spec.num_labelled:
+    rows = stratified_subset(
+      train["labels"], size=spec.num_labelled, seed=spec.split_seed
     )
     train = _rows(train, rows)
-  if fields["transfer"] == "labelled":
+  if spec.transfer == "labelled":
     transfer = train
-  if fields["transfer_fraction"] < 1:
-    size = round(fields["transfer_fraction"] * len(transfer["labels"]))
-    rows = splits_lib.labelled_subset(
-      transfer["labels"], size=size, seed=fields["split_seed"]
+  if spec.transfer_fraction < 1:
+    size = round(spec.transfer_fraction * len(transfer["labels"]))
+    rows = stratified_subset(
+      transfer["labels"], size=size, seed=spec.split_seed
     )
     transfer = _rows(transfer, rows)
   return Splits(
     task,
-    train,
-    transfer,
-    validation,
-    test,
-    prepared.digest,
-    (prepared.manifest["tokenizer"] or {}).get("sha256", ""),
+    train=train,
+    transfer=transfer,
+    validation=validation,
+    test=test,
+    digest=prepared.digest,
+    tokenizer=(prepared.manifest["tokenizer"] or {}).get("sha256", ""),
   )
 
 
@@ -217,62 +264,156 @@ def _rows(arrays: Arrays, rows: np.ndarray) -> Arrays:
   return {name: array[rows] for name, array in arrays.items()}
 
 
-def _called(makers: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
-  name, options = fields["dataset"], fields["options"]
-  try:
-    return makers[name](**options)
-  except TypeError as error:
+def merge_classes(
+  task: Task, parts: Mapping[str, Arrays], num_classes: int
+) -> tuple[Task, dict[str, Arrays]]:
+  """Merges the classes of CIFAR-100; its own labels become the fine labels.
+
+  Args:
+    task: CIFAR-100's task.
+    parts: Its splits.
+    num_classes: New number of classes; see `cifar.class_of_fine_label`.
+
+  Returns:
+    The task and the splits with the new labels.
+
+  Raises:
+    ValueError: If the task does not have 100 classes, or they cannot be merged
+      into that many.
+  """
+  if task.num_classes != len(cifar.NAMES_100):
     raise ValueError(
-      f"config.data.options {options} do not fit data set {name!r}: {error}"
-    ) from error
-
-
-def _prepared(
-  fields: Mapping[str, Any], workdir: pathlib.Path | None
-) -> Prepared:
-  """Opens what `prepare` wrote, or a user's own files."""
-  if not fields["source"]:
-    folder = pathlib.Path(fields["data_dir"]).expanduser() / fields["dataset"]
-    return open_prepared(folder)
-  if workdir is None:
-    raise ValueError("config.data.source needs a workdir to prepare in.")
-  return _own(fields, workdir / "data" / (fields["dataset"] or "own"))
-
-
-def _own(fields: Mapping[str, Any], folder: pathlib.Path) -> Prepared:
-  """A user's own files in their training form, made at their first use."""
-  paths = {
-    split: [fields[split]]
-    for split in ("train", "validation", "test")
-    if fields[split]
+      "config.data.merge_classes merges CIFAR-100's 100 classes, but "
+      f"{task.name!r} has {task.num_classes}."
+    )
+  classes = cifar.class_of_fine_label(num_classes)
+  task = dataclasses.replace(
+    task,
+    num_classes=num_classes,
+    fine_to_class=tuple(int(c) for c in classes),
+    class_names=tuple(f"group {c}" for c in range(num_classes)),
+    fine_names=task.class_names,
+  )
+  return task, {
+    split: {
+      **arrays,
+      "labels": classes[arrays["labels"]],
+      "fine_labels": np.asarray(arrays["labels"]),
+    }
+    for split, arrays in parts.items()
   }
-  tokenization = None
-  if fields["tokenizer"]:
-    tokenizer = load_tokenizer(fields["tokenizer"])
-    tokenization = Tokenization(tokenizer, fields["max_length"])
-  columns = ("text_column", "image_column", "label_column", "image_size")
-  return prepare_own(
-    folder,
-    paths,
-    tokenization=tokenization,
-    **{name: fields[name] or None for name in columns},
-  )
 
 
-def _with_embeddings(
-  splits: Splits, embeddings: embeddings_lib.Embeddings
-) -> Splits:
-  """Adds the precomputed vector of each example, found by its id."""
+def heldout_split(
+  labels: Any, *, fraction: float = 0.1, most: int = 5000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+  """Divides examples into training and held-out examples.
 
-  def added(arrays: Arrays) -> Arrays:
-    rows = embeddings_lib.aligned(embeddings, arrays["ids"])
-    return {**arrays, "embeddings": rows}
+  A-37: the paper chooses settings on the test set; held-out examples take its
+  place.
 
-  return dataclasses.replace(
-    splits,
-    train=added(splits.train),
-    transfer=added(splits.transfer),
-    validation=added(splits.validation),
-    test=added(splits.test),
-    digest=f"{splits.digest} {embeddings.digest}",
-  )
+  >>> train, heldout = heldout_split([0, 0, 0, 0, 0, 0, 0, 0, 1, 1],
+  ...                                fraction=0.5)
+  >>> len(train), len(heldout), np.bincount(np.array([0] * 8 + [1] * 2)[train])
+  (5, 5, array([4, 1]))
+
+  Args:
+    labels: The class of each example, int, ``[N]``.
+    fraction: The share held out, in (0, 1).
+    most: Largest number of examples to hold out.
+    seed: Seed of the draw.
+
+  Returns:
+    Positions of the training and of the held-out examples, int64, increasing.
+    The share of a class in either part is its share of all examples, to within
+    one example.
+
+  Raises:
+    ValueError: If the labels are not a list of classes, `fraction` or `most` is
+      out of range, or a part would be empty.
+  """
+  if not 0 < fraction < 1:
+    raise ValueError(f"fraction must lie in (0, 1), got {fraction}.")
+  if most < 1:
+    raise ValueError(f"most must be at least 1, got {most}.")
+  labels = _checked(labels)
+  size = min(round(fraction * len(labels)), most)
+  if not 0 < size < len(labels):
+    raise ValueError(
+      f"{fraction:g} of {len(labels)} examples is {size}, and both parts need "
+      "at least one example: provide more training examples, or files for "
+      "config.data.validation and config.data.test."
+    )
+  heldout = stratified_subset(labels, size=size, seed=seed)
+  return np.delete(np.arange(len(labels)), heldout), heldout
+
+
+def stratified_subset(labels: Any, *, size: int, seed: int) -> np.ndarray:
+  """Draws examples at random with every class in its proportion (A-31).
+
+  If classes are equally large and `size` is a multiple of their number, a
+  smaller subset of the same seed is part of a larger one.
+
+  >>> stratified_subset([0, 1, 0, 1, 0, 1], size=6, seed=0)
+  array([0, 1, 2, 3, 4, 5])
+
+  Args:
+    labels: The class of each example, int, ``[N]``.
+    size: Number of examples to draw.
+    seed: Seed of the draw.
+
+  Returns:
+    Positions, int64 ``[size]``, increasing. The share of a class is its share
+    of all examples, to within one example.
+
+  Raises:
+    ValueError: If the labels are not a list of classes, or `size` is out of
+      range.
+  """
+  labels = _checked(labels)
+  if not 0 < size <= len(labels):
+    raise ValueError(
+      f"size must lie in [1, {len(labels)}], the number of examples, got "
+      f"{size}."
+    )
+  sizes = proportional_sizes(np.bincount(labels), size)
+  rng = np.random.default_rng(seed)
+  drawn = [
+    rng.permutation(np.flatnonzero(labels == c))[:count]
+    for c, count in enumerate(sizes)
+  ]
+  return np.sort(np.concatenate(drawn))
+
+
+def proportional_sizes(counts: Any, size: int) -> np.ndarray:
+  """Divides a number in proportion to others, by largest remainder.
+
+  >>> proportional_sizes([8, 1, 1], 5)
+  array([4, 1, 0])
+
+  Args:
+    counts: Numbers to be in proportion to, int ``[C]``.
+    size: The sum of the result, at most the sum of `counts`.
+
+  Returns:
+    ``size * counts / sum(counts)``, each rounded down or up, int64 ``[C]``. Of
+    equal remainders the first are rounded up.
+  """
+  counts = np.asarray(counts, np.int64)
+  sizes, remainders = np.divmod(size * counts, counts.sum())
+  short = size - sizes.sum()
+  sizes[np.argsort(-remainders, kind="stable")[:short]] += 1
+  return sizes
+
+
+def _checked(labels: Any) -> np.ndarray:
+  """Returns labels as an int64 array, or raises ValueError."""
+  labels = np.asarray(labels)
+  if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(
+      f"labels must be ints of shape [N], got {labels.dtype} "
+      f"{list(labels.shape)}."
+    )
+  if labels.size and labels.min() < 0:
+    raise ValueError(f"labels must be at least 0, got {labels.min()}.")
+  return labels.astype(np.int64)

@@ -9,8 +9,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import cells
+from experiments.data.batches import Feed
 from experiments.data.dataset import Splits
-from experiments.data.feed import Feed
 from experiments.distributed import mesh as mesh_lib
 from experiments.methods import hyperparameter_arrays
 from experiments.planning import blank

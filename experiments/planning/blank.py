@@ -18,6 +18,7 @@ from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
 from experiments.data.datasets import DATASETS
 from experiments.data.prepared import Prepared
+from experiments.specs import DataSpec
 from experiments.training.clustering import Clustering
 from experiments.training.fitting import TeacherStatistics
 
@@ -56,11 +57,11 @@ def splits(config: ConfigDict, assumed: Assumed) -> Splits:
   Raises:
     ValueError: If the config names data that there cannot be.
   """
-  fields = config.data.to_dict()
-  load.check(fields, config.selection)
-  ready = fields["dataset"] in (*load.READY, *load.MADE_UP)
-  if ready and not fields["source"]:
-    return load.load(fields, config.selection, None)
+  spec = DataSpec(**config.data.to_dict())
+  load.check(spec, config.selection)
+  ready = spec.dataset in (*load.READY, *load.MADE_UP)
+  if ready and not spec.source:
+    return load.load(spec, config.selection, None)
   task, counts, longest = _described(config, assumed)
   # Labels are real, as what is held out depends on them.
   arrays = {}
@@ -69,7 +70,7 @@ def splits(config: ConfigDict, assumed: Assumed) -> Splits:
     arrays[split] = {"labels": labels, "inputs": labels}
   manifest = dict.fromkeys(("task", "tokenizer", "splits"))
   prepared = Prepared(pathlib.Path(task.name), manifest, task, arrays)
-  divided = load.divided(prepared, fields, config.selection)
+  divided = load.divide(prepared, spec, config.selection)
   reads = {config.teacher.reads, config.student.reads}
 
   def filled(given: dict[str, Any]) -> dict[str, Any]:

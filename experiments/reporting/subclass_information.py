@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.data.subclasses import Subclasses
+from experiments.data.dataset import Subclasses
 from experiments.reporting.statistics import Estimate
 from experiments.reporting.statistics import estimate
 from lelp_jax import information

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from experiments.data.dataset import Subclasses
 from experiments.data.dataset import Task
-from experiments.data.subclasses import Subclasses
 from experiments.reporting import markup
 from experiments.reporting.subclass_information import Information
 from experiments.reporting.subclass_information import NUM_PERMUTATIONS

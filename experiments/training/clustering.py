@@ -18,7 +18,7 @@ from sklearn import metrics
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from experiments.data.splits import labelled_subset
+from experiments.data.load import stratified_subset
 
 # How many examples are clustered together; the rest are placed afterwards.
 # With n of width D, complete linkage holds 8 n^2 + 12 n D bytes (all distances
@@ -121,7 +121,7 @@ class Clusterer:
     everything = [np.arange(len(self._labels))]
     self._groups = classes if scope == "per_class" else everything
     self._samples = [
-      group[labelled_subset(self._labels[group], size=most, seed=seed)]
+      group[stratified_subset(self._labels[group], size=most, seed=seed)]
       if len(group) > most
       else group
       for group in self._groups

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 import lelp_jax
 from experiments import cells
 from experiments.data.dataset import Splits
-from experiments.data.subclasses import Subclasses
+from experiments.data.dataset import Subclasses
 from experiments.io.progress import Progress
 from experiments.methods.clusters import CLUSTERINGS
 from experiments.training import jobs

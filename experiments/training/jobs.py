@@ -12,10 +12,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import cells
+from experiments.data.batches import Feed
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
-from experiments.data.feed import Feed
 from experiments.methods import hyperparameter_arrays
 from experiments.methods import method_named
 from experiments.training import loop

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.data import feed
+from experiments.data import batches
 from experiments.distributed import mesh as mesh_lib
 from experiments.distributed import processes
 from experiments.distributed.signals import Interrupted
@@ -78,7 +78,7 @@ class Job:
   hyperparameters: Mapping[str, np.ndarray]
   teacher: tuple[Any, ...]
   data_seed: np.int32
-  train: Arrays | feed.Feed
+  train: Arrays | batches.Feed
   validation: Arrays
   fingerprint: Mapping[str, Any]
   example_ids: Any = None
@@ -172,7 +172,7 @@ def train(
         step=step,
         num_steps=num_steps,
         batch_size=recipe["batch_size"],
-        feed=job.train if isinstance(job.train, feed.Feed) else None,
+        feed=job.train if isinstance(job.train, batches.Feed) else None,
       )
     )
     while step < num_steps:
@@ -240,7 +240,7 @@ def clean_batches(
     arrays: The examples.
 
   Yields:
-    A batch on the host, as `feed.eval_batches` has it, and on the devices:
+    A batch on the host, as `batches.eval_batches` has it, and on the devices:
     laid over those that share batches, if their number divides it.
   """
   mesh = job.program.mesh
@@ -250,7 +250,7 @@ def clean_batches(
     mesh_lib.batch_sharding(mesh) if fits else mesh_lib.replicated(mesh)
   )
   kept = {name: arrays[name] for name in READ if name in arrays}
-  for batch in feed.eval_batches(kept, size):
+  for batch in batches.eval_batches(kept, size):
     yield batch, mesh_lib.place(batch, sharding)
 
 
@@ -280,7 +280,7 @@ def placed(job: Job) -> tuple[Any, ...]:
   return (
     *job.arguments,
     job.train
-    if isinstance(job.train, feed.Feed)
+    if isinstance(job.train, batches.Feed)
     else mesh_lib.place(dict(job.train), everywhere),
     mesh_lib.place(job.data_seed, everywhere),
   )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.data import batches
-from experiments.data.feed import Feed
+from experiments.data.batches import Feed
 from experiments.distributed import processes
 from experiments.io import json_files
 from experiments.training.initial import data_keys

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.data import feed
+from experiments.data import batches
 from experiments.training import loop
 from experiments.training.recipe import model_fns
 from experiments.training.recipe import model_inputs
@@ -39,7 +39,7 @@ def outputs(
   apply = jax.jit(model_fns(fields, num_outputs).apply)
   kept = {k: arrays[k] for k in loop.READ if k in arrays}
   size = min(fields["eval_batch_size"], len(kept["labels"]))
-  for batch in feed.eval_batches(kept, size):
+  for batch in batches.eval_batches(kept, size):
     mask = batch["mask"]
     inputs = model_inputs(fields, batch, scale)
     found, _ = apply(params, model_state, inputs)

@@ -19,7 +19,7 @@ import numpy as np
 
 import lelp_jax
 from experiments.data import batches
-from experiments.data.feed import Feed
+from experiments.data.batches import Feed
 from experiments.distributed import mesh as mesh_lib
 from experiments.methods import method_named
 from experiments.training.initial import data_keys

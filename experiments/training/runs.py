@@ -25,6 +25,7 @@ from experiments.io import students
 from experiments.methods import clusters
 from experiments.methods import hyperparameter_arrays
 from experiments.methods import METHODS
+from experiments.specs import DataSpec
 from experiments.training import cached_examples
 from experiments.training import checks
 from experiments.training import finished
@@ -142,7 +143,7 @@ def check(configs: Sequence[ConfigDict]) -> None:
     )
   # Cells of a sweep share these sections: thousands of cells have a few.
   for config in {(id(c.data), c.selection): c for c in configs}.values():
-    load.check(config.data.to_dict(), config.selection)
+    load.check(DataSpec(**config.data.to_dict()), config.selection)
   models = [fields for c in configs for fields in (c.teacher, c.student)]
   for fields in {id(fields): fields for fields in models}.values():
     recipe.check(cells.plain(fields))
@@ -172,7 +173,7 @@ def load_splits(
 def _load(fields: str, selection: str, workdir: pathlib.Path | None) -> Splits:
   # A user's own files are brought into their training form by one process.
   return processes.main_first(
-    lambda: load.load(json.loads(fields), selection, workdir)
+    lambda: load.load(DataSpec(**json.loads(fields)), selection, workdir)
   )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from experiments.data import dataset
 from experiments.data.datasets import cifar_files
 from experiments.data.datasets import definition
@@ -34,6 +36,25 @@ NAMES_100 = tuple(
   """.split()
 )
 
+# The published superclass of each fine label, in the order of its number:
+# aquatic mammals, fish, flowers, food containers, fruit and vegetables,
+# electrical devices, furniture, insects, large carnivores, large man-made
+# outdoor things, large natural outdoor scenes, large omnivores and herbivores,
+# medium-sized mammals, non-insect invertebrates, people, reptiles, small
+# mammals, trees, vehicles 1, vehicles 2.
+_SUPERCLASSES = np.array(
+  """
+  4 1 14 8 0 6 7 7 18 3 3 14 9 18 7 11 3 9 7 11
+  6 11 5 10 7 6 13 15 3 15 0 11 1 10 12 14 16 9 11 5
+  5 19 8 8 15 13 14 17 18 10 16 4 17 4 2 0 17 4 18 17
+  10 3 2 12 12 16 12 1 9 19 2 10 0 1 16 12 9 13 15 13
+  16 19 2 4 6 19 5 5 8 19 18 1 2 15 6 0 17 8 14 13
+  """.split(),
+  np.int32,
+)
+_NUM_SUPERCLASSES = 20
+
+
 _JPEG = (
   "the images are JPEG copies, not the original pixels: accuracies are not "
   "comparable with published ones"
@@ -41,6 +62,35 @@ _JPEG = (
 _BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 
 _Convert = Callable[[definition.Example], definition.Example]
+
+
+def class_of_fine_label(num_classes: int) -> np.ndarray:
+  """Returns the class of each of CIFAR-100's labels after merging classes.
+
+  20 classes are the published superclasses. Fewer classes are unions of
+  consecutive superclasses: each class of a small number of classes is a union
+  of classes of a larger number.
+
+  >>> np.bincount(class_of_fine_label(5))
+  array([20, 20, 20, 20, 20])
+
+  Args:
+    num_classes: 2, 4, 5, 10, 20 or 100.
+
+  Returns:
+    Classes, int32 ``[100]``.
+
+  Raises:
+    ValueError: If the classes cannot be merged into that many.
+  """
+  if num_classes == len(_SUPERCLASSES):
+    return np.arange(len(_SUPERCLASSES), dtype=np.int32)
+  if num_classes < 2 or _NUM_SUPERCLASSES % num_classes:
+    raise ValueError(
+      "config.data.merge_classes must be 100 or a divisor of CIFAR-100's 20 "
+      f"superclasses above 1, got {num_classes}."
+    )
+  return _SUPERCLASSES // (_NUM_SUPERCLASSES // num_classes)
 
 
 def cifar10(name: str, *, binary: bool) -> definition.Dataset:

@@ -19,6 +19,7 @@ from experiments.planning import chips
 from experiments.planning import compiling
 from experiments.planning import report
 from experiments.planning import scaling
+from experiments.specs import DataSpec
 from experiments.training import jobs
 from experiments.training import loop
 from experiments.training import teacher as teacher_lib
@@ -39,7 +40,7 @@ needs_compiler = pytest.mark.skipif(
 def trained(tmp_path_factory):
   """A teacher of the digits and its data."""
   config = tiny.config()
-  splits = load.load(config.data.to_dict(), config.selection, None)
+  splits = load.load(DataSpec(**config.data.to_dict()), config.selection, None)
   folder = tmp_path_factory.mktemp("teachers")
   return teacher_lib.load_or_train(config, splits, folder), splits
 

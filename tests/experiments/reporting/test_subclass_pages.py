@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.data.dataset import Subclasses
 from experiments.data.dataset import Task
-from experiments.data.subclasses import Subclasses
 from experiments.reporting import markup
 from experiments.reporting.subclass_information import subclass_information
 from experiments.reporting.subclass_pages import INDEX

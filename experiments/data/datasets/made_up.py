@@ -1,9 +1,11 @@
-"""Stand-ins for the paper's datasets: made up, small, and nothing to report.
+"""Small random data sets that stand in for the paper's: smoke tests.
 
-They have the classes, fine labels and kind of a dataset, so that a sweep can
-be tried from end to end where that is not prepared: smoke tests.
+They have the classes, hidden subclasses and kind of inputs of a data set, so
+that a sweep can be tried from end to end where that one is not prepared. Their
+numbers mean nothing.
 """
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -15,7 +17,7 @@ from experiments.data.prepared import Prepared
 _VOCABULARY = 40
 _LONGEST = 12
 _VECTOR_WIDTH = 16
-_NOISE = 0.5  # Of a vector and a pixel, beside its centre's one.
+_NOISE = 0.5  # Standard deviation around centres of standard deviation 1.
 
 
 def make(
@@ -26,39 +28,33 @@ def make(
   image_size: int = 8,
   seed: int = 0,
 ) -> Prepared:
-  """Makes up examples of a dataset's kind.
+  """Makes random examples of the kind of a data set.
 
-  Around a random centre for each fine label, or class where there are none:
-  images are noise on a random image, texts drawn from a random distribution of
-  tokens, beside a vector that stands for precomputed embeddings.
+  Each hidden subclass, or class where there are none, has a random centre.
+  Images are noise on a random image. Texts are drawn from a random distribution
+  of tokens, and come with a vector in place of precomputed embeddings.
 
   Args:
-    like: The dataset that they stand for.
+    like: Name of the data set to imitate.
     num_train: Number of training examples.
     num_test: Number of test examples.
     image_size: Height and width of images.
-    seed: Another seed, other examples.
+    seed: Seed of the examples.
 
   Returns:
-    Train and test examples, as if they had been prepared.
+    Training and test examples, as if they had been prepared.
 
   Raises:
-    ValueError: If there is no such dataset.
+    ValueError: If the data set is unknown.
   """
   if like not in DATASETS:
     raise ValueError(
-      f"no data set {like!r} to stand in for; there are {sorted(DATASETS)}."
+      f"unknown data set like={like!r}; the known ones are {sorted(DATASETS)}."
     )
   task = DATASETS[like].task
   shape = task.image_shape and (image_size, image_size, task.image_shape[2])
-  task = dataset.Task(
-    name=f"stand-in for {like}",
-    num_classes=task.num_classes,
-    fine_to_class=task.fine_to_class,
-    class_names=task.class_names,
-    fine_names=task.fine_names,
-    image_shape=shape,
-    scale=task.scale,
+  task = dataclasses.replace(
+    task, name=f"stand-in for {like}", image_shape=shape
   )
   rng = np.random.default_rng(seed)
   num_centres = len(task.fine_to_class or range(task.num_classes))
@@ -91,7 +87,7 @@ def _images(rng: np.random.Generator, centres: np.ndarray) -> np.ndarray:
 
 
 def _texts(rng: np.random.Generator, centres: np.ndarray) -> dataset.Ragged:
-  """Tokens after an ALBERT's [CLS], 2, and before its [SEP], 3."""
+  """Draws tokens between ALBERT's [CLS], 2, and [SEP], 3."""
   rows = []
   for logits in centres:
     weights = np.exp(2 * logits[4:])

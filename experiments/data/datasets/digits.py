@@ -1,7 +1,8 @@
 """Scikit-learn's handwritten digits, with parity as the label.
 
-1,797 real images of 8 x 8 pixels that come with scikit-learn: no download. Two
-classes, odd and even, of five digits each, which nobody tells the student.
+1,797 real images of 8 x 8 pixels that scikit-learn contains, so that nothing is
+downloaded. There are two classes, odd and even, of five digits each; the digits
+are the hidden subclasses.
 """
 
 import numpy as np
@@ -31,25 +32,26 @@ def load(
 ) -> dataset.Splits:
   """Returns the digits, split at random with the ten digits balanced.
 
-  In each split, a digit's share is what it is in all the data, to within two
-  examples.
+  The share of a digit in each split is its share of all the data, to within
+  two examples.
 
   Args:
-    split_seed: Another seed, another split.
-    num_train: Number of examples the teacher trains on.
-    num_transfer: How many of those the students train on.
-    num_validation: Number of examples to choose settings on.
-    num_test: Number of examples to measure on.
+    split_seed: Seed of the split.
+    num_train: Number of examples that the teacher trains on.
+    num_transfer: Number of those examples that students train on.
+    num_validation: Number of examples that settings are chosen on.
+    num_test: Number of examples that the reported numbers are measured on.
 
   Returns:
-    Images uint8 [N, 8, 8, 1] with values 0 to 16, labels digit % 2, fine
-    labels the digit, ids the position in scikit-learn's arrays.
+    The splits: images uint8 ``[N, 8, 8, 1]`` with values 0 to 16; labels are
+    ``digit % 2``, fine labels the digit, ids the position in scikit-learn's
+    arrays.
 
   Raises:
     ValueError: If the sizes do not add up to the number of examples.
   """
   _check_sizes(num_train, num_transfer, num_validation, num_test)
-  # Here because it takes a second, and the other datasets do without it.
+  # Imported lazily: importing scikit-learn takes a second.
   from sklearn import datasets
 
   images, digits = map(np.asarray, datasets.load_digits(return_X_y=True))
@@ -75,10 +77,10 @@ def load(
 
 
 def _balanced_order(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Returns a random order, every stretch of which holds all digits equally.
+  """Returns a random order in which every stretch holds all digits equally.
 
-  Each digit's examples are shuffled and spread evenly over [0, 1), with an
-  offset of the digit's own; the order is that of their places.
+  The examples of each digit are shuffled and spread evenly over [0, 1), with a
+  random offset per digit; the order is that of these places.
   """
   places = np.empty(len(digits))
   for digit in np.unique(digits):
@@ -91,7 +93,7 @@ def _balanced_order(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _check_sizes(
   num_train: int, num_transfer: int, num_validation: int, num_test: int
 ) -> None:
-  """Raises ValueError unless the splits have examples and use all there are."""
+  """Raises ValueError unless each split has examples and all are used."""
   sizes = {
     "num_train": num_train,
     "num_transfer": num_transfer,
@@ -105,10 +107,10 @@ def _check_sizes(
     raise ValueError(
       f"num_train + num_validation + num_test must be {_NUM_EXAMPLES}, got "
       f"{num_train} + {num_validation} + {num_test} = "
-      f"{num_train + num_validation + num_test}: give num_test the rest."
+      f"{num_train + num_validation + num_test}."
     )
   if num_transfer > num_train:
     raise ValueError(
-      f"num_transfer must be at most num_train = {num_train}, of which it is a "
-      f"part, got {num_transfer}."
+      f"num_transfer must be at most num_train = {num_train}, got "
+      f"{num_transfer}."
     )
