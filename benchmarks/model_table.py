@@ -6,7 +6,6 @@ python -m benchmarks.model_table
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from benchmarks.flops import matmul_flops
 from lelp_jax.models import MODELS
@@ -15,9 +14,12 @@ HEADER = (
   "| model | reads | D | parameters | batch statistics | GFLOP an example |\n"
   "|---|---|---|---|---|---|"
 )
-_IMAGE = ("32x32x3 image", jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
-_TOKENS = {"input_ids": jax.ShapeDtypeStruct((1, 128), jnp.int32)}
-_VECTOR = ("768 numbers", jax.ShapeDtypeStruct((1, 768), jnp.float32))
+# What the rows are counted for, by what a model reads.
+_INPUTS = {
+  "image": ("32x32x3 image", (32, 32, 3)),
+  "tokens": ("128 tokens", (128,)),
+  "array": ("768 numbers", (768,)),
+}
 _OPTIONS = {"mlp": {"features": (4096, 4096)}}
 NAMES = (
   "resnet20",
@@ -35,11 +37,8 @@ NAMES = (
 
 def row(name: str) -> str:
   """Returns a model's row, counted on shapes alone, with two classes."""
-  reads, inputs = _IMAGE
-  if name.startswith("albert"):
-    reads, inputs = "128 tokens", _TOKENS
-  elif name == "mlp":
-    reads, inputs = _VECTOR
+  reads, shape = _INPUTS[MODELS[name].reads]
+  inputs = MODELS[name].input_shapes(1, shape)
   model = MODELS[name](2, **_OPTIONS.get(name, {}))
   params, state = jax.eval_shape(model.init, jax.random.key(0), inputs)
 

@@ -36,7 +36,7 @@ class Case:
 
   Attributes:
     batch: Number of examples.
-    shape: Of one example; of token ids if it has one axis and no features.
+    shape: Of one example; ``(L,)`` for token ids.
     peer: ``(torch_models module) -> torch module``.
     options: Of our model.
   """
@@ -65,8 +65,10 @@ _DEFAULT = ("mlp", "resnet20", "resnet56", "mobilenet", "albert_base")
 
 def _inputs(name: str) -> np.ndarray:
   case, rng = CASES[name], np.random.default_rng(0)
-  if name.startswith("albert"):
-    return rng.integers(5, 30_000, (case.batch, *case.shape)).astype(np.int32)
+  if MODELS[name].reads == "tokens":
+    return rng.integers(
+      5, MODELS[name].vocab_size(), (case.batch, *case.shape)
+    ).astype(np.int32)
   return rng.normal(size=(case.batch, *case.shape)).astype(np.float32)
 
 
@@ -74,7 +76,7 @@ def ours(name: str) -> dict[str, Callable[[], Any]]:
   """Our model's passes, compiled at their first call."""
   model = MODELS[name](2, **CASES[name].options)
   inputs: Any = jnp.asarray(_inputs(name))
-  if name.startswith("albert"):
+  if MODELS[name].reads == "tokens":
     inputs = {"input_ids": inputs, "attention_mask": jnp.ones_like(inputs)}
   key = jax.random.key(0)
   params, state = jax.jit(model.init)(key, inputs)
@@ -109,7 +111,7 @@ def theirs(name: str) -> dict[str, Callable[[], Any]]:
   device = "cuda" if torch.cuda.is_available() else "cpu"
   model = CASES[name].peer(torch_models).to(device)
   inputs = torch.as_tensor(_inputs(name))
-  if not name.startswith("albert"):
+  if MODELS[name].reads != "tokens":
     # Channels first, stored channels last: torch's fastest.
     inputs = inputs.movedim(-1, 1) if inputs.ndim == 4 else inputs
     model = model.to(memory_format=torch.channels_last)

@@ -25,8 +25,7 @@ A teacher that you have fine-tuned already is taken as it is with
 from ml_collections import ConfigDict
 
 from experiments.configs import base
-
-_WEIGHTS = "albert/albert-{}-v2"
+from lelp_jax.models import MODELS
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -68,7 +67,7 @@ def _texts(config: ConfigDict) -> None:
     (config.student, "base", 10.0, 1e-5),
   ):
     fields.model = f"albert_{size}"
-    fields.init = _WEIGHTS.format(size)
+    fields.init = MODELS[fields.model].hub_id
     fields.num_steps, fields.num_epochs = 0, epochs
     fields.learning_rate = rate
     fields.batch_size, fields.eval_batch_size = 32, 64

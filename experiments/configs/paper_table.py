@@ -22,12 +22,12 @@ from experiments.paper import grids
 from experiments.paper import recipes
 from experiments.paper import tables
 from experiments.paper.columns import parse_column
+from lelp_jax.models import MODELS
 
 Fields = Mapping[str, Any]
 Axes = Mapping[str, tuple[Any, ...]]
 
 # Version 2 of the published weights.
-_WEIGHTS = "albert/albert-{}-v2"
 # Models that the paper does not train have the recipe of a relative.
 _RELATIVES = {"resnet20": "resnet56", "cnn": "mobilenet"}
 # Tables 13 and 14 count the clusters of both classes together, and Table 15
@@ -293,10 +293,10 @@ def _training(
   }
   if model.startswith("resnet") and given.resnet_variant != "keras_v2":
     fields["options.variant"] = given.resnet_variant
-  if model.startswith("albert"):
+  if MODELS[model].reads == "tokens":
     fields |= {"steps_per_chunk": 500, "eval_batch_size": 64}
     if given.init == "pretrained":
-      fields["init"] = _WEIGHTS.format(model.removeprefix("albert_"))
+      fields["init"] = MODELS[model].hub_id
   if model == "mlp":
     fields |= {"reads": "embeddings", "options.features": (4096, 4096)}
   return fields

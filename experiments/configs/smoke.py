@@ -9,6 +9,8 @@ taken, and none of its numbers mean anything.
 from collections.abc import Mapping
 from typing import Any
 
+from lelp_jax.models import MODELS
+
 TITLE = "SMOKE TEST"
 NOTE = (
   "SMOKE TEST: tiny models, made-up data and a few steps. These numbers say "
@@ -68,7 +70,7 @@ def column(fields: Mapping[str, Any]) -> dict[str, Any]:
   }
   for role, width in _WIDTHS.items():
     model, options = "mlp", {"features": (width,)}
-    if fields[f"{role}.model"].startswith("albert"):
+    if MODELS[fields[f"{role}.model"]].reads == "tokens":
       model = "albert_base"
       options = _ALBERT | {"hidden_size": width}
     reads = {"reads": fields[f"{role}.reads"]}

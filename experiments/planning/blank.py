@@ -11,7 +11,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import lelp_jax
-from experiments import cells
 from experiments.data import load
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Splits
@@ -21,6 +20,7 @@ from experiments.data.prepared import Prepared
 from experiments.specs import DataSpec
 from experiments.training.clustering import Clustering
 from experiments.training.fitting import TeacherStatistics
+from lelp_jax.models import MODELS
 
 _EMBEDDING_WIDTH = 768  # Sentence-T5's.
 _OWN_IMAGE_SIZE = 32  # Where config.data.image_size does not say.
@@ -108,7 +108,8 @@ def _own(
   config: ConfigDict, assumed: Assumed
 ) -> tuple[Task, dict[str, tuple[int, ...]]]:
   """A user's own data, as many of each class."""
-  text = config.student.model.startswith("albert")
+  models = (config.teacher.model, config.student.model)
+  text = any(MODELS[model].reads == "tokens" for model in models)
   side = config.data.image_size or _OWN_IMAGE_SIZE
   task = Task(
     name=config.data.dataset,
@@ -179,9 +180,7 @@ def teacher_like(model: Any, fields: ConfigDict, splits: Splits) -> Any:
     fields: `config.teacher`.
     splits: The data.
   """
-  part = splits.train[cells.plain(fields)["reads"]]
-  if isinstance(part, Ragged):
-    example: Any = {"input_ids": jax.ShapeDtypeStruct((1, 8), jnp.int32)}
-  else:
-    example = jax.ShapeDtypeStruct((1, *part.shape[1:]), jnp.float32)
+  part = splits.train[fields.reads]
+  shape = (1,) if isinstance(part, Ragged) else part.shape[1:]
+  example = MODELS[fields.model].input_shapes(1, shape)
   return jax.eval_shape(model.init, jax.random.key(0), example)

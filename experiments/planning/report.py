@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.planning import chips
+from lelp_jax.models import MODELS
 
 Plan = Mapping[str, Any]
 
@@ -167,8 +168,11 @@ def _advice(plan: Plan) -> list[str]:
     advice.append("more chips along data, or a smaller student.batch_size")
   if plan.get("memory", {}).get("teacher", 0) > 2**30:
     advice.append('config.mesh.teacher="fsdp"')
-  if plan["student"].startswith("albert"):
-    advice.append("options.remat=True of the student, shorter texts (--length)")
+  student = MODELS[plan["student"]]
+  if "remat" in student.attributes():
+    advice.append("options.remat=True of the student")
+  if student.reads == "tokens":
+    advice.append("shorter texts (--length)")
   return advice
 
 

@@ -2,10 +2,8 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from experiments import cells
@@ -16,8 +14,7 @@ from experiments.methods import method_named
 from experiments.methods.base import Sizes
 from experiments.training.cached_outputs import MODES
 from experiments.training.recipe import model_fns
-
-_VOCABULARY = 30_000  # ALBERT's.
+from lelp_jax.models import MODELS
 
 
 def check(configs: Sequence[ConfigDict], splits: Splits) -> None:
@@ -164,26 +161,31 @@ def _embedding_width(fields: ConfigDict, splits: Splits) -> int:
   ]
   if not parts:
     raise ValueError(f"model {name!r} reads {reads!r}, and the data have none.")
-  inputs: Any = None
-  kind = "texts"
-  if isinstance(parts[0], Ragged):
-    longest = max(part.longest for part in parts)
-    inputs = {"input_ids": jax.ShapeDtypeStruct((1, longest), jnp.int32)}
+  architecture = MODELS[name]
+  texts = isinstance(parts[0], Ragged)
+  if texts != (architecture.reads == "tokens"):
+    raise ValueError(
+      f"model {name!r} cannot read these data: they are "
+      f"{'texts' if texts else 'not texts'}, and it reads an input of kind "
+      f"{architecture.reads!r}."
+    )
+  if texts:
+    shape = (max(part.longest for part in parts),)
     most = max(int(part.values.max(initial=0)) for part in parts)
-    known = fields.options.get("vocab_size", _VOCABULARY)
-    if most >= known:
+    known = architecture.vocab_size(**fields.options)
+    if known is not None and most >= known:
       raise ValueError(
-        f"the texts have token {most} and model {name!r} knows {known}: give "
-        "the model's own tokenizer, or set its option vocab_size."
+        f"token id {most} of the texts is out of range for model {name!r} "
+        f"(vocab_size={known}): give the model's own tokenizer, or set its "
+        "option vocab_size."
       )
   else:
-    shape = (1, *parts[0].shape[1:])
-    inputs = jax.ShapeDtypeStruct(shape, jnp.float32)
-    kind = f"{shape[1:]}"
+    shape = parts[0].shape[1:]
+  inputs = architecture.input_shapes(1, shape)
   try:
     params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     raise ValueError(
-      f"model {name!r} cannot read these data ({kind}): {error}"
+      f"model {name!r} cannot read these data, of shape {shape}: {error}"
     ) from error
   return model.head(params).kernel.shape[0]

@@ -15,6 +15,7 @@ from experiments.methods.base import Sizes
 from experiments.training.recipe import model_fns
 from lelp_jax.models import graft_pretrained
 from lelp_jax.models import Head
+from lelp_jax.models import MODELS
 from lelp_jax.train_step import TrainState
 
 # A trial is a seed, and each use of it folds in a number of its own. Programs
@@ -65,9 +66,8 @@ class Spec:
   def example(self) -> Any:
     """What the student reads, of the smallest size, to initialise it with."""
     shape = dict(self.shapes)[self.recipe["reads"]]
-    if shape is None:
-      return {"input_ids": jnp.zeros((1, 8), jnp.int32)}
-    return jnp.zeros((1, *shape), jnp.float32)
+    shapes = MODELS[self.recipe["model"]].input_shapes(1, shape or (1,))
+    return jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), shapes)
 
 
 def root_key(spec: Spec, seed: jax.typing.ArrayLike) -> jax.Array:

@@ -22,10 +22,10 @@ from experiments.training import loop
 from experiments.training.fitting import TeacherStatistics
 from experiments.training.initial import ROTATION
 from experiments.training.initial import Spec
+from experiments.training.pretrained import check_head
+from experiments.training.pretrained import starting_weights
 from experiments.training.program import build
 from experiments.training.recipe import resolved
-from experiments.training.starting import check_head
-from experiments.training.starting import starting_weights
 
 # Larger training sets stay on the host.
 _MOST_ON_DEVICE = 2**30
@@ -66,7 +66,8 @@ def make_job(
   spec, sizes = stack_spec(configs, task, train, width)
   start = starting_weights(spec.recipe, task)
   if not spec.recipe["num_steps"]:
-    check_head(start, spec)
+    outputs = spec.num_classes * spec.num_subclasses
+    check_head(start, spec.recipe["init"], outputs)
   statistics = teacher.statistics if teacher else None
   shared_targets, targets = stack_targets(configs, task, statistics, max(sizes))
   scalars = [hyperparameter_arrays(config) for config in configs]

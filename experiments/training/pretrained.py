@@ -1,12 +1,12 @@
-"""Pretrained weights: Hugging Face's ALBERT, and what was trained here.
+"""Pretrained weights: of Hugging Face's transformers, and of finished runs.
 
 `config.teacher.init` and `config.student.init` name one of
 
 * a folder with `config.json` and `model.safetensors`, whole or in shards, as
-  transformers writes an ALBERT, fine-tuned or not;
-* the id of such a model on the hub, "albert/albert-base-v2", of which nothing
-  else is downloaded;
-* the folder of a finished cell or of a teacher, for any model.
+  transformers saves a model, fine-tuned or not;
+* the id of such a model on the hub, "albert/albert-base-v2", of which only
+  these files are downloaded;
+* the folder of a finished cell or of a finished teacher, for any model.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import pathlib
+from collections.abc import Collection
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,27 +22,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from flax.core import FrozenDict
 
+from experiments.data.dataset import Task
 from experiments.io import checkpoints
 from experiments.io import hub
 from experiments.io import json_files
 from experiments.io import plain_trees
 from experiments.io import safetensors_files
 from experiments.io import students
-from lelp_jax.models import albert
+from lelp_jax.models import MODELS
 
 _HUB_FILES = ("config.json", *safetensors_files.PATTERNS)
-# What a model may be fine-tuned with that it was not trained with before.
-_FREE = (
-  "compute_dtype",
-  "remat",
-  "attention_implementation",
-  "dropout_rate",
-  "hidden_dropout",
-  "attention_dropout",
-  "classifier_dropout",
-  "initializer_range",
-)
 _CONVERT = (
   'python -c "import safetensors.torch as s, torch; '
   "w = torch.load('pytorch_model.bin', weights_only=True); "
@@ -57,9 +49,9 @@ class Pretrained:
     params: Nested dicts of NumPy arrays, with the head where the source has
       one, of whatever width (see `graft_pretrained`).
     model_state: State such as BatchNorm's statistics, likewise.
-    digest: SHA-256 of the weight file; of several, that of the lines
+    digest: SHA-256 of the weight file; of several files, that of the lines
       "digest  name" that sha256sum prints.
-    class_names: Of the head's outputs, where the source names them.
+    class_names: Names of the head's outputs, where the source has them.
   """
 
   params: Any
@@ -68,12 +60,64 @@ class Pretrained:
   class_names: tuple[str, ...] = ()
 
 
-def load_pretrained(init: str, fields: Mapping[str, Any]) -> Pretrained:
+def starting_weights(
+  recipe: Mapping[str, Any], task: Task
+) -> Pretrained | None:
+  """Returns the pretrained weights that a model starts from.
+
+  Args:
+    recipe: A model's fields of a config, plain data.
+    task: What there is to learn. Where the weights come with names of their
+      outputs, and these are the task's classes in another order, the head's
+      outputs are put into the order of the task.
+
+  Returns:
+    The weights, without a head if that is to be fresh; None for a model that
+    starts from random weights.
+  """
+  if recipe["init"] == "random":
+    return None
+  start = load_pretrained(recipe["init"], recipe["model"], recipe["options"])
+  body = {name: part for name, part in start.params.items() if name != "head"}
+  if recipe["init_head"] != "pretrained":
+    return dataclasses.replace(start, params=body)
+  saved = [name.lower() for name in start.class_names]
+  needed = [name.lower() for name in task.class_names]
+  if "head" not in start.params or sorted(saved) != sorted(needed):
+    return start
+  order = np.array([saved.index(name) for name in needed], int)
+  head = jax.tree.map(lambda x: x[..., order], start.params["head"])
+  return dataclasses.replace(start, params={**body, "head": head})
+
+
+def check_head(start: Pretrained | None, init: str, num_outputs: int) -> None:
+  """Raises ValueError if a model that is not trained would have a new head.
+
+  Args:
+    start: The weights that it starts from.
+    init: Their place, as in the config.
+    num_outputs: Number of outputs that the model needs.
+  """
+  head = start.params.get("head", {}) if start else {}
+  found = head["kernel"].shape[-1] if head else 0
+  if found != num_outputs:
+    raise ValueError(
+      f"init={init!r} has {f'a head of {found}' if found else 'no'} outputs to "
+      f"take as they are, and {num_outputs} are needed: train the model "
+      '(num_epochs or num_steps above 0), or set init_head="pretrained" to '
+      "keep a head."
+    )
+
+
+def load_pretrained(
+  init: str, model: str, options: Mapping[str, Any]
+) -> Pretrained:
   """Reads the weights that a model starts from, once for many cells.
 
   Args:
     init: A folder or a hub id, as above; "@" and a revision may follow an id.
-    fields: `model` and `options`, as in a config: what has to fit.
+    model: A key of `MODELS`, which the weights have to fit.
+    options: Its options.
 
   Returns:
     The weights.
@@ -82,17 +126,19 @@ def load_pretrained(init: str, fields: Mapping[str, Any]) -> Pretrained:
     FileNotFoundError: If there is no such folder or model.
     ValueError: If it holds no weights, those of another model, or damaged ones.
   """
-  model = {name: fields[name] for name in ("model", "options")}
-  return _load(init, json.dumps(model, sort_keys=True))
+  hashable = {
+    name: tuple(value) if isinstance(value, list) else value
+    for name, value in options.items()
+  }
+  return _load(init, model, FrozenDict(hashable))
 
 
 @functools.lru_cache(maxsize=2)  # A teacher's and a student's.
-def _load(init: str, model: str) -> Pretrained:
-  fields = json.loads(model)
+def _load(init: str, model: str, options: FrozenDict[str, Any]) -> Pretrained:
   folder = _folder(init)
   read = {"cell": _cell, "teacher": _teacher, "huggingface": _huggingface}
   kind = _kind(folder)
-  params, model_state = read[kind](folder, fields)
+  params, model_state = read[kind](folder, model, options)
   names = _class_names(_config(folder)) if kind == "huggingface" else ()
   return Pretrained(params, model_state, weights_digest(init), names)
 
@@ -126,7 +172,7 @@ def weights_digest(init: str) -> str:
 
 
 def _folder(init: str) -> pathlib.Path:
-  """Returns the folder that `init` names, downloaded if need be."""
+  """Returns the folder that `init` names, after a download if need be."""
   path = pathlib.Path(init).expanduser()
   if path.is_file():
     raise ValueError(f"init must name a folder, got the file {path}.")
@@ -134,7 +180,7 @@ def _folder(init: str) -> pathlib.Path:
 
 
 def _kind(folder: pathlib.Path) -> str:
-  """Tells what a folder holds."""
+  """Returns which kind of weights a folder holds."""
   if (folder / "student.msgpack").is_file():
     return "cell"
   if (folder / "parameters" / "seal.json").is_file():
@@ -143,40 +189,43 @@ def _kind(folder: pathlib.Path) -> str:
     return "huggingface"
   if any(folder.glob("pytorch_model*.bin")):
     raise ValueError(
-      f"{folder} has its weights as pytorch_model.bin, and safetensors are "
-      f"read. Where torch is installed, run in that folder: {_CONVERT}"
+      f"{folder} has its weights in pytorch_model.bin, and only "
+      "model.safetensors is read. To convert them, run in that folder, where "
+      f"torch is installed: {_CONVERT}"
     )
   raise ValueError(
-    f"{folder} holds no weights: expected model.safetensors of an ALBERT, "
-    "whole or in shards, student.msgpack of a finished cell, or parameters of "
-    "a finished teacher."
+    f"{folder} holds no weights: expected model.safetensors, whole or in "
+    "shards, student.msgpack of a finished cell, or parameters of a finished "
+    "teacher."
   )
 
 
 def _config(folder: pathlib.Path) -> dict[str, Any]:
-  """Returns the config.json beside weights."""
+  """Returns the config.json that belongs to the weights."""
   if not (folder / "config.json").is_file():
     raise FileNotFoundError(
-      f"{folder} has weights and no config.json: add the file that belongs to "
-      "them, without which nobody can tell what model they are of."
+      f"{folder} has weights but no config.json, which says which model they "
+      "belong to: add the config.json of these weights."
     )
   config = json_files.read_json(folder / "config.json")
   if not isinstance(config, dict):
-    raise ValueError(f"{folder}/config.json must hold an object of JSON.")
+    raise ValueError(f"{folder}/config.json must hold a JSON object.")
   return config
 
 
-def _cell(folder: pathlib.Path, fields: Mapping[str, Any]) -> tuple[Any, Any]:
+def _cell(
+  folder: pathlib.Path, model: str, options: Mapping[str, Any]
+) -> tuple[Any, Any]:
   """Reads the student of a finished cell."""
-  _check_model(folder, _config(folder).get("student"), fields)
+  _check_run(folder, _config(folder).get("student"), model, options)
   return students.load_student(folder / "student.msgpack")
 
 
 def _teacher(
-  folder: pathlib.Path, fields: Mapping[str, Any]
+  folder: pathlib.Path, model: str, options: Mapping[str, Any]
 ) -> tuple[Any, Any]:
   """Reads the parameters of a finished teacher."""
-  _check_model(folder, _config(folder).get("teacher"), fields)
+  _check_run(folder, _config(folder).get("teacher"), model, options)
   path = folder / "parameters"
   like = traverse_util.unflatten_dict(
     {
@@ -184,9 +233,9 @@ def _teacher(
       for name, text in json_files.read_json(path / "structure.json").items()
     }
   )
-  # Without arrays in it, a state is not saved at all.
+  # A state without arrays is not saved at all.
   saved = checkpoints.load_tree(path, {"model_state": {}, **like})
-  # Training keeps a leading cell axis, of one.
+  # Training keeps a leading cell axis, of size one.
   saved = jax.tree.map(lambda x: x[0], saved)
   return saved["params"], saved["model_state"]
 
@@ -197,117 +246,85 @@ def _described(text: str) -> np.ndarray:
   return np.empty(json.loads(f"[{shape}"), jnp.dtype(dtype))
 
 
-def _check_model(
-  folder: pathlib.Path, there: Mapping[str, Any] | None, here: Mapping[str, Any]
-) -> None:
-  """Raises ValueError unless a run's model is the one that fields describe."""
-  if not there:
-    raise ValueError(
-      f"{folder}/config.json describes no model: it is not that of a cell or a "
-      "teacher."
-    )
-  if _is_albert(there) and _is_albert(here):
-    descriptions = [_architecture(_albert_config(f)) for f in (there, here)]
-  else:
-    descriptions = [_model_and_options(fields) for fields in (there, here)]
-  _check_same(folder, f"model {there['model']!r}", here, *descriptions)
-
-
-def _model_and_options(fields: Mapping[str, Any]) -> dict[str, Any]:
-  """What of a model its weights are bound to."""
-  options = {
-    name: value
-    for name, value in fields["options"].items()
-    if name not in _FREE
-  }
-  return {"model": fields["model"], "options": options}
-
-
-def _check_same(
-  folder: pathlib.Path,
-  held: str,
-  here: Mapping[str, Any],
-  saved: Mapping[str, Any],
-  expected: Mapping[str, Any],
-) -> None:
-  """Raises ValueError unless two descriptions of models are the same."""
-  differences = plain_trees.differences(
-    plain_trees.flat(saved), plain_trees.flat(expected)
-  )
-  if differences:
-    raise ValueError(
-      f"{folder} holds {held}, and the config names {here['model']!r}: "
-      f"{'; '.join(differences)}. Set model and options to what is there, or "
-      "init to another folder."
-    )
-
-
 def _huggingface(
-  folder: pathlib.Path, fields: Mapping[str, Any]
+  folder: pathlib.Path, model: str, options: Mapping[str, Any]
 ) -> tuple[Any, Any]:
-  """Reads an ALBERT as transformers writes it."""
-  if not _is_albert(fields):
+  """Reads weights that transformers saved."""
+  architecture = MODELS[model]
+  form = architecture.huggingface
+  if form is None:
+    readable = [name for name in MODELS if MODELS[name].huggingface]
     raise ValueError(
-      f"{folder} holds weights of Hugging Face, which are read into ALBERT "
-      f"alone, and the config names {fields['model']!r}: set model to an "
-      "albert_*, or init to the folder of a finished cell or teacher."
+      f"{folder} holds Hugging Face weights, which model {model!r} cannot "
+      f"load: set model to one of {readable}, or init to the folder of a "
+      "finished cell or teacher."
     )
-  config = _albert_config(fields)
   try:
-    there = albert.config_from_huggingface(_config(folder))
+    saved = architecture.weight_attributes(**form.options(_config(folder)))
   except (TypeError, ValueError) as error:
     raise ValueError(f"{folder}/config.json: {error}") from error
-  # A body has both poolings.
-  there = dataclasses.replace(there, pooling=config.pooling)
-  _check_same(
-    folder,
-    f"an ALBERT {_size(there)}",
-    fields,
-    _architecture(there),
-    _architecture(config),
-  )
+  _check_fit(folder, saved, model, options, form.undecided)
   arrays = safetensors_files.read(folder)
   try:
-    return albert.params_from_huggingface(arrays, config), {}
+    return form.params(arrays, architecture.attributes(**options)), {}
   except ValueError as error:
     raise ValueError(f"{folder}: {error}") from error
 
 
+def _check_run(
+  folder: pathlib.Path,
+  saved: Mapping[str, Any] | None,
+  model: str,
+  options: Mapping[str, Any],
+) -> None:
+  """Raises ValueError if a run's weights, by its config, do not fit a model."""
+  if not saved:
+    raise ValueError(
+      f"{folder}/config.json describes no model, so it is not the config of a "
+      "cell or a teacher."
+    )
+  attributes = MODELS[saved["model"]].weight_attributes(**saved["options"])
+  _check_fit(folder, attributes, model, options)
+
+
+def _check_fit(
+  folder: pathlib.Path,
+  saved: Mapping[str, Any],
+  model: str,
+  options: Mapping[str, Any],
+  undecided: Collection[str] = (),
+) -> None:
+  """Raises ValueError if saved weights do not fit a model.
+
+  Args:
+    folder: The folder of the weights.
+    saved: Weight attributes of the model that they were saved from.
+    model: The model that is to take them.
+    options: Its options.
+    undecided: Names of attributes that `saved` does not decide.
+  """
+
+  def decided(attributes: Mapping[str, Any]) -> dict[str, str]:
+    kept = {k: v for k, v in attributes.items() if k not in undecided}
+    return plain_trees.flat(kept)
+
+  expected = MODELS[model].weight_attributes(**options)
+  differences = plain_trees.differences(decided(saved), decided(expected))
+  if differences:
+    same = [
+      repr(name)
+      for name, other in MODELS.items()
+      if decided(other.weight_attributes()) == decided(saved)
+    ]
+    raise ValueError(
+      f"{folder} holds the weights of {(*same, 'another model')[0]}, and the "
+      f"config has model {model!r}: {'; '.join(differences)}. Set model and "
+      "options to those of the weights, or init to another folder."
+    )
+
+
 def _class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-  """Names of outputs, if they are more than transformers' "LABEL_0"."""
+  """Returns names of outputs, if they are more than the default "LABEL_0"."""
   names = config.get("id2label") or {}
   ordered = tuple(str(names[i]) for i in sorted(names, key=int))
   return () if any(name.startswith("LABEL_") for name in ordered) else ordered
-
-
-def _is_albert(fields: Mapping[str, Any]) -> bool:
-  return fields["model"].startswith("albert_")
-
-
-def _albert_config(fields: Mapping[str, Any]) -> albert.AlbertConfig:
-  """The config of the ALBERT that fields describe."""
-  names = {field.name for field in dataclasses.fields(albert.AlbertConfig)}
-  options = {
-    name: value
-    for name, value in fields["options"].items()
-    if name in names or name == "version"
-  }
-  return albert.albert_config(
-    fields["model"].removeprefix("albert_"), **options
-  )
-
-
-def _architecture(config: albert.AlbertConfig) -> dict[str, Any]:
-  """What of an ALBERT its weights are bound to."""
-  values = dataclasses.asdict(config)
-  return {k: v for k, v in values.items() if k not in _FREE}
-
-
-def _size(config: albert.AlbertConfig) -> str:
-  """Names a published size; others by their width and depth."""
-  for size in albert.ALBERT_SIZES:
-    published = albert.albert_config(size)
-    names = ("hidden_size", "num_layers", "num_heads", "intermediate_size")
-    if all(getattr(config, n) == getattr(published, n) for n in names):
-      return size
-  return f"of {config.num_layers} layers of width {config.hidden_size}"

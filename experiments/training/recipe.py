@@ -34,9 +34,6 @@ def model_fns(fields: Mapping[str, Any], num_outputs: int) -> ModelFns:
   name, options = fields["model"], dict(fields["options"])
   if name not in MODELS:
     raise ValueError(f"unknown model {name!r}; there are {sorted(MODELS)}.")
-  options = {
-    k: tuple(v) if isinstance(v, list) else v for k, v in options.items()
-  }
   try:
     return MODELS[name](num_outputs, **options)
   except TypeError as error:

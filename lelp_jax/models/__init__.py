@@ -1,7 +1,8 @@
-"""The models by name, and adapters for a user's own.
+"""Models by name, and adapters for models of your own.
 
-`MODELS[name](num_outputs, **options)` is a `ModelFns`; the options are the
-attributes of the module, such as `compute_dtype`.
+`MODELS[name](num_outputs, **options)` builds a `ModelFns`; the options are the
+attributes of the module, such as `compute_dtype`. The entries of `MODELS` are
+`Architecture`s, which also say what a model reads and how its weights load.
 
 Examples:
   >>> import jax
@@ -13,16 +14,14 @@ Examples:
   (2, 3)
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
-from flax import linen as nn
-
-from lelp_jax import _checks
+from lelp_jax.models import albert
+from lelp_jax.models import cnn
+from lelp_jax.models import mlp
+from lelp_jax.models import mobilenet
+from lelp_jax.models import resnet
 from lelp_jax.models.albert import Albert
-from lelp_jax.models.albert import albert_of_size
-from lelp_jax.models.albert import ALBERT_SIZES
+from lelp_jax.models.architecture import Architecture
+from lelp_jax.models.architecture import HuggingFaceFormat
 from lelp_jax.models.cnn import Cnn
 from lelp_jax.models.grafting import graft_pretrained
 from lelp_jax.models.interface import from_linen
@@ -36,6 +35,8 @@ from lelp_jax.models.resnet import ResNet
 
 __all__ = [
   "MODELS",
+  "Architecture",
+  "HuggingFaceFormat",
   "Outputs",
   "Head",
   "ModelFns",
@@ -49,27 +50,10 @@ __all__ = [
   "Albert",
 ]
 
-
-def _bundled(
-  module: Callable[..., nn.Module], **fixed: Any
-) -> Callable[..., ModelFns]:
-  def make(num_outputs: int, **options: Any) -> ModelFns:
-    _checks.check_at_least("num_outputs", num_outputs, 1)
-    return from_linen(module(num_outputs, **fixed, **options), head="head")
-
-  return make
-
-
-MODELS: dict[str, Callable[..., ModelFns]] = {
-  "mlp": _bundled(Mlp),
-  "cnn": _bundled(Cnn),
-  "resnet20": _bundled(ResNet, depth=20),
-  "resnet56": _bundled(ResNet, depth=56),
-  "resnet92": _bundled(ResNet, depth=92),
-  "mobilenet": _bundled(MobileNet),
-  "mobilenet_wd2": _bundled(MobileNet, width_multiplier=2, depth_multiplier=2),
-  **{
-    f"albert_{size}": functools.partial(albert_of_size, size)
-    for size in ALBERT_SIZES
-  },
+MODELS: dict[str, Architecture] = {
+  **mlp.MODELS,
+  **cnn.MODELS,
+  **resnet.MODELS,
+  **mobilenet.MODELS,
+  **albert.MODELS,
 }

@@ -8,6 +8,7 @@ and the embedding is tanh(W h[:, 0] + b) of the last h, or h[:, 0] itself.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 from typing import Literal
@@ -22,6 +23,8 @@ from lelp_jax.models.albert_config import ALBERT_SIZES
 from lelp_jax.models.albert_config import AlbertConfig
 from lelp_jax.models.albert_config import config_from_huggingface
 from lelp_jax.models.albert_weights import params_from_huggingface
+from lelp_jax.models.architecture import Architecture
+from lelp_jax.models.architecture import HuggingFaceFormat
 from lelp_jax.models.interface import from_linen
 from lelp_jax.models.interface import ModelFns
 
@@ -30,7 +33,6 @@ __all__ = [
   "AlbertConfig",
   "albert_config",
   "albert",
-  "albert_of_size",
   "Albert",
   "AlbertEncoder",
   "config_from_huggingface",
@@ -67,37 +69,17 @@ def albert(config: AlbertConfig, num_outputs: int, **options: Any) -> ModelFns:
     >>> outputs, state = jax.jit(model.apply)(params, state, inputs)
     >>> outputs.embeddings.shape, outputs.logits.shape
     ((2, 8), (2, 3))
-  """
-  _checks.check_at_least("num_outputs", num_outputs, 1)
-  return from_linen(Albert(num_outputs, config, **options), head="head")
 
+    A published size, by name:
 
-def albert_of_size(
-  size: str, num_outputs: int, *, version: str = "v2", **options: Any
-) -> ModelFns:
-  """A published ALBERT: `albert` with the config of `albert_config`.
-
-  Args:
-    size: One of `ALBERT_SIZES`.
-    num_outputs: Number of logits ``n``.
-    version: ``"v1"`` or ``"v2"``.
-    **options: Attributes of `AlbertConfig`, which replace the published ones,
-      and of `Albert`.
-
-  Returns:
-    The model.
-
-  Examples:
-    >>> inputs = {"input_ids": jnp.ones([4, 16], int)}
-    >>> model = albert_of_size("xxlarge", 2, compute_dtype=jnp.bfloat16)
+    >>> from lelp_jax.models import MODELS
+    >>> model = MODELS["albert_xxlarge"](2, compute_dtype=jnp.bfloat16)
     >>> params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
     >>> f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}"
     '222,603,778'
   """
-  fields = {field.name for field in dataclasses.fields(AlbertConfig)}
-  changes = {name: options.pop(name) for name in fields & options.keys()}
-  config = albert_config(size, version=version, **changes)
-  return albert(config, num_outputs, **options)
+  _checks.check_at_least("num_outputs", num_outputs, 1)
+  return from_linen(Albert(num_outputs, config, **options), head="head")
 
 
 class Albert(nn.Module):
@@ -328,3 +310,44 @@ def _check_inputs(
   _checks.check_labels("token_type_ids", types, config.type_vocab_size)
   mask = inputs.get("attention_mask")
   return ids, None if mask is None else mask > 0, types
+
+
+def _options_from_huggingface(mapping: Mapping[str, Any]) -> dict[str, Any]:
+  return dataclasses.asdict(config_from_huggingface(mapping))
+
+
+def _params_from_huggingface(
+  state_dict: Mapping[str, Any], attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+  names = [field.name for field in dataclasses.fields(AlbertConfig)]
+  config = AlbertConfig(**{name: attributes[name] for name in names})
+  return params_from_huggingface(state_dict, config)
+
+
+MODELS = {
+  f"albert_{size}": Architecture(
+    Albert,
+    reads="tokens",
+    config=functools.partial(albert_config, size),
+    free_options=frozenset(
+      {
+        "compute_dtype",
+        "remat",
+        "attention_implementation",
+        "hidden_dropout",
+        "attention_dropout",
+        "classifier_dropout",
+        "initializer_range",
+      }
+    ),
+    hub_id=f"albert/albert-{size}-v2",
+    huggingface=HuggingFaceFormat(
+      model_type="albert",
+      options=_options_from_huggingface,
+      params=_params_from_huggingface,
+      # A file has the weights of both kinds of pooling.
+      undecided=frozenset({"pooling"}),
+    ),
+  )
+  for size in ALBERT_SIZES
+}

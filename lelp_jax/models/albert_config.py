@@ -167,12 +167,12 @@ def config_from_huggingface(mapping: Mapping[str, Any]) -> AlbertConfig:
     >>> config.num_layers, config.activation
     (2, 'gelu')
   """
-  missing = [name for name in _REQUIRED if name not in mapping]
-  if missing:
-    raise ValueError(f"An ALBERT's config.json must hold {missing}.")
   for name, value in _FIXED.items():
     if mapping.get(name, value) != value:
       raise ValueError(f"{name} must be {value!r}, got {mapping[name]!r}.")
+  missing = [name for name in _REQUIRED if name not in mapping]
+  if missing:
+    raise ValueError(f"The config.json of an ALBERT must hold {missing}.")
   _checks.check_option(
     "hidden_act", mapping.get("hidden_act", "gelu_new"), ACTIVATIONS
   )

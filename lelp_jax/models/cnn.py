@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lelp_jax import _checks
+from lelp_jax.models.architecture import Architecture
 
 
 class Cnn(nn.Module):
@@ -68,3 +69,10 @@ class Cnn(nn.Module):
     x = nn.relu(nn.Dense(self.width, dtype=dtype)(x))
     logits = nn.Dense(self.num_outputs, dtype=jnp.float32, name="head")(x)
     return x, logits
+
+
+MODELS = {
+  "cnn": Architecture(
+    Cnn, reads="image", free_options=frozenset({"compute_dtype"})
+  )
+}

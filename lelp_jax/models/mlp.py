@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lelp_jax.models.architecture import Architecture
+
 
 class Mlp(nn.Module):
   """Flattened inputs, hidden ReLU layers, a linear head.
@@ -54,3 +56,12 @@ class Mlp(nn.Module):
       x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
     logits = nn.Dense(self.num_outputs, dtype=jnp.float32, name="head")(x)
     return x, logits
+
+
+MODELS = {
+  "mlp": Architecture(
+    Mlp,
+    reads="array",
+    free_options=frozenset({"dropout_rate", "compute_dtype"}),
+  )
+}

@@ -20,6 +20,7 @@ from flax import linen as nn
 from flax.typing import Initializer
 
 from lelp_jax import _checks
+from lelp_jax.models.architecture import Architecture
 
 _CHANNELS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 _STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
@@ -174,3 +175,17 @@ def _depthwise_init(multiplier: int) -> Initializer:
     return _kernel_init(key, keras_shape, dtype).reshape(shape)
 
   return init
+
+
+MODELS = {
+  name: Architecture(
+    MobileNet,
+    reads="image",
+    fixed=fixed,
+    free_options=frozenset({"dropout_rate", "compute_dtype"}),
+  )
+  for name, fixed in {
+    "mobilenet": {},
+    "mobilenet_wd2": {"width_multiplier": 2, "depth_multiplier": 2},
+  }.items()
+}

@@ -26,6 +26,7 @@ from flax import linen as nn
 from flax.typing import Initializer
 
 from lelp_jax import _checks
+from lelp_jax.models.architecture import Architecture
 
 
 class _Variant(NamedTuple):
@@ -216,3 +217,14 @@ def _blocks_per_stage(depth: int) -> int:
       f"depth must be 9 n + 2, such as 20, 56, 92 or 110, got {depth}."
     )
   return blocks
+
+
+MODELS = {
+  f"resnet{depth}": Architecture(
+    ResNet,
+    reads="image",
+    fixed={"depth": depth},
+    free_options=frozenset({"compute_dtype"}),
+  )
+  for depth in (20, 56, 92)
+}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lelp_jax.models import albert as albert_lib
+from lelp_jax.models import MODELS
 from lelp_jax.models.albert import albert
-from lelp_jax.models.albert import albert_of_size
 from tests import jaxprs
 from tests.lelp_jax import tiny_albert
 from tests.lelp_jax.tiny_albert import CONFIG
@@ -34,7 +34,7 @@ def fixture_inputs():
 @pytest.mark.parametrize("size", COUNTS)
 def test_parameter_counts_are_the_published(size):
   def count(**options):
-    model = albert_of_size(size, 2, **options)
+    model = MODELS[f"albert_{size}"](2, **options)
     inputs = {"input_ids": jax.ShapeDtypeStruct((2, 8), jnp.int32)}
     params, state = jax.eval_shape(model.init, jax.random.key(0), inputs)
     assert state == {}
@@ -49,7 +49,7 @@ def test_parameter_counts_are_the_published(size):
 
 
 def test_base_runs_as_a_student():
-  model = albert_of_size("base", 2 * 10)
+  model = MODELS["albert_base"](2 * 10)
   inputs = {"input_ids": jnp.array([[2, 29_999, 3, 0], [2, 7, 8, 3]])}
   params, _ = jax.jit(model.init)(jax.random.key(0), inputs)
   outputs, _ = jax.jit(model.apply)(params, {}, inputs)
@@ -322,8 +322,6 @@ def test_models_refuse_bad_arguments():
   with pytest.raises(ValueError, match="num_outputs must be at least 1, got 0"):
     albert(CONFIG, 0)
   with pytest.raises(TypeError, match="depth"):
-    albert_of_size("base", 2, depth=3)
-  with pytest.raises(ValueError, match=r"size must be one of \('base'.*'tiny'"):
-    albert_of_size("tiny", 2)
+    MODELS["albert_base"](2, depth=3)
   with pytest.raises(ValueError, match=r"version must be one of .*got 'v3'"):
-    albert_of_size("base", 2, version="v3")
+    MODELS["albert_base"](2, version="v3")

@@ -157,7 +157,7 @@ def test_files_of_other_models_are_refused(changes, message):
 def test_missing_sizes_are_named():
   with pytest.raises(
     ValueError,
-    match=r"config.json must hold \['num_hidden_layers', 'vocab_size'\].$",
+    match=r"must hold \['num_hidden_layers', 'vocab_size'\].$",
   ):
     config_from_huggingface(
       {

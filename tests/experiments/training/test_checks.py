@@ -38,7 +38,7 @@ def test_a_stack_that_fits_its_data_passes():
     ("method", "oracle", {}, "needs fine labels"),
     ("student.flip", True, {}, "augment images"),
     ("teacher.model", "albert_base", {"longest": 600}, "1 to 512 tokens"),
-    ("teacher.model", "albert_base", {"token": 30_000}, "knows 30000"),
+    ("teacher.model", "albert_base", {"token": 30_000}, "vocab_size=30000"),
   ],
 )
 def test_what_does_not_fit_is_named(field, value, splits, message):

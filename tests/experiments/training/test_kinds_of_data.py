@@ -18,7 +18,6 @@ from experiments.data.prepared import open_prepared
 from experiments.io.json_files import read_json
 from experiments.training import pretrained
 from experiments.training import runs
-from experiments.training import starting
 
 # A text is of the class whose words it has.
 WORDS = {"bad": ("dull", "grim", "poor"), "good": ("fine", "warm", "wise")}
@@ -153,7 +152,7 @@ def test_a_fine_tuned_head_is_put_in_the_order_of_the_classes(texts, tmp_path):
     path.write_text(json.dumps(CONFIG | names))
     pretrained._load.cache_clear()
     recipe = cells.plain(texts.teacher)
-    start = starting.starting_weights(recipe, splits.task)
+    start = pretrained.starting_weights(recipe, splits.task)
     assert start is not None
     return start.params["head"]
 

@@ -61,7 +61,7 @@ def _save_teacher(folder, params, model_state, fields=_MLP) -> str:
 def test_our_own_runs_are_read(tmp_path, rng, save, stateful):
   params, model_state = _tree(rng)
   folder = save(tmp_path / "a", params, model_state if stateful else {})
-  found = load_pretrained(folder, _MLP)
+  found = load_pretrained(folder, **_MLP)
   _assert_equal(found.params, jax.tree.map(np.float32, params))
   expected = jax.tree.map(np.float32, model_state) if stateful else {}
   _assert_equal(found.model_state, expected)
@@ -88,24 +88,24 @@ def test_what_a_sweep_leaves_is_read(tmp_path):
 def test_runs_of_another_model_are_refused(tmp_path, rng, save):
   folder = save(tmp_path / "a", *_tree(rng))
   for fields, message in [
-    ({"model": "cnn", "options": {"features": [4]}}, "model is 'mlp' there"),
-    ({"model": "mlp", "options": {}}, r"options.features is \[4\] there"),
-    ({"model": "albert_base", "options": {}}, "names 'albert_base'"),
+    ({"model": "cnn", "options": {"features": [4]}}, "module is 'Mlp'"),
+    ({"model": "mlp", "options": {}}, r"features is \(4,\) there"),
+    ({"model": "albert_base", "options": {}}, "model 'albert_base'"),
   ]:
     with pytest.raises(ValueError, match=message):
-      load_pretrained(folder, fields)
+      load_pretrained(folder, **fields)
   options = {"features": [4], "dropout_rate": 0.5, "compute_dtype": "bfloat16"}
-  load_pretrained(folder, {"model": "mlp", "options": options})
+  load_pretrained(folder, "mlp", options)
 
 
 def test_our_own_alberts_are_compared_by_architecture(tmp_path, rng):
   saved = {"model": "albert_base", "options": _ALBERT}
   folder = _save_cell(tmp_path / "a", *_tree(rng), saved)
   options = _ALBERT | {"classifier_dropout": 0.0, "type_vocab_size": 2}
-  load_pretrained(folder, {"model": "albert_large", "options": options})
+  load_pretrained(folder, "albert_large", options)
   options |= {"num_layers": 9}
   with pytest.raises(ValueError, match="num_layers is 3 there and 9 here"):
-    load_pretrained(folder, {"model": "albert_large", "options": options})
+    load_pretrained(folder, "albert_large", options)
 
 
 def test_damaged_runs_are_named(tmp_path, rng):
@@ -114,15 +114,15 @@ def test_damaged_runs_are_named(tmp_path, rng):
   (file,) = list((tmp_path / "b/parameters").rglob("_METADATA"))[:1]
   file.write_bytes(b"")
   with pytest.raises(ValueError, match="is not what was written"):
-    load_pretrained(str(tmp_path / "b"), _MLP)
+    load_pretrained(str(tmp_path / "b"), **_MLP)
   (tmp_path / "a/parameters/seal.json").unlink()
   with pytest.raises(ValueError, match="holds no weights"):
-    load_pretrained(folder, _MLP)
+    load_pretrained(folder, **_MLP)
   folder = _save_cell(tmp_path / "c", *_tree(rng))
   json_files.write_json(tmp_path / "c/config.json", {"method": "lelp"})
   with pytest.raises(ValueError, match="describes no model"):
-    load_pretrained(folder, _MLP)
+    load_pretrained(folder, **_MLP)
   folder = _save_cell(tmp_path / "d", *_tree(rng))
   (tmp_path / "d/student.msgpack").write_bytes(b"\x81")
   with pytest.raises(ValueError, match="is no student"):
-    load_pretrained(folder, _MLP)
+    load_pretrained(folder, **_MLP)

@@ -1,0 +1,121 @@
+"""A new text architecture needs one file: its module and its `Architecture`."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from safetensors import numpy as safetensors
+
+from experiments.configs import pair
+from experiments.io.json_files import read_json
+from experiments.planning import abstract
+from experiments.planning import blank
+from experiments.training import checks
+from experiments.training import runs
+from experiments.training.pretrained import load_pretrained
+from lelp_jax.models import Architecture
+from lelp_jax.models import HuggingFaceFormat
+from lelp_jax.models import MODELS
+
+_WIDTH = 6
+
+
+class Bag(nn.Module):
+  """A text is the mean of its tokens."""
+
+  num_outputs: int
+  vocab_size: int = 100
+  max_positions: int = 50
+  width: int = _WIDTH
+
+  @nn.compact
+  def __call__(self, inputs):
+    mask = inputs["attention_mask"][..., None]
+    words = nn.Embed(self.vocab_size, self.width, name="words")
+    x = (words(inputs["input_ids"]) * mask).sum(1) / mask.sum(1)
+    return x, nn.Dense(self.num_outputs, name="head")(x)
+
+
+def _options(config):
+  return {"vocab_size": config["vocab_size"], "width": config["dim"]}
+
+
+def _params(state_dict, attributes):
+  words = state_dict["words.weight"]
+  if words.shape != (attributes["vocab_size"], attributes["width"]):
+    raise ValueError("words.weight does not fit.")
+  kernel, bias = state_dict["out.weight"].T, state_dict["out.bias"]
+  head = {"kernel": kernel, "bias": bias}
+  return {"words": {"embedding": words}, "head": head}
+
+
+@pytest.fixture(autouse=True)
+def fixture_bag(monkeypatch):
+  bag = Architecture(
+    Bag,
+    reads="tokens",
+    free_options=frozenset({"max_positions"}),
+    huggingface=HuggingFaceFormat("bag", _options, _params),
+  )
+  monkeypatch.setitem(MODELS, "bag", bag)
+
+
+@pytest.fixture(name="folder")
+def fixture_folder(tmp_path, rng):
+  folder = tmp_path / "bag"
+  folder.mkdir()
+  config = {"model_type": "bag", "vocab_size": 100, "dim": _WIDTH}
+  (folder / "config.json").write_text(json.dumps(config))
+  weights = {
+    "words.weight": rng.normal(size=(100, _WIDTH)).astype(np.float32),
+    "out.weight": rng.normal(size=(2, _WIDTH)).astype(np.float32),
+    "out.bias": np.zeros(2, np.float32),
+  }
+  safetensors.save_file(weights, folder / "model.safetensors")
+  return folder
+
+
+@pytest.fixture(name="config")
+def fixture_config(folder):
+  """Two bags on texts, the teacher taken as it is."""
+  config = pair.get_config(
+    "dataset=glue_cola,teacher=albert_large,student=albert_base,smoke=True,"
+    "method=vanilla"
+  )
+  for fields in (config.teacher, config.student):
+    fields.model, fields.options = "bag", {}
+  config.teacher.init, config.teacher.num_steps = str(folder), 0
+  return config
+
+
+def test_it_trains_from_loaded_weights(config, folder, tmp_path):
+  start = load_pretrained(str(folder), "bag", {"max_positions": 9})
+  assert start.params["words"]["embedding"].shape == (100, _WIDTH)
+  (cell,) = runs.run_cells([config], tmp_path / "runs")
+  assert read_json(cell / "result.json")["num_steps"] == 4
+
+
+def test_weights_of_another_size_are_refused(folder):
+  with pytest.raises(ValueError, match="width is 6 there and 5 here"):
+    load_pretrained(str(folder), "bag", {"width": 5})
+
+
+def test_its_vocabulary_and_length_are_checked(config):
+  splits = runs.load_splits(config, "")
+  checks.check([config], splits)
+  most = int(splits.train["inputs"].values.max())
+  config.student.options = {"vocab_size": most}
+  with pytest.raises(ValueError, match=f"'bag'.*vocab_size={most}"):
+    checks.check([config], splits)
+  assert MODELS["bag"].max_length(max_positions=9) == 9
+
+
+def test_its_shapes_are_planned(config):
+  splits = blank.splits(config, blank.Assumed())
+  job = abstract.abstract_job([config], splits, jax.devices())
+  (params, _) = job.teacher
+  assert params["words"]["embedding"].shape == (100, _WIDTH)
+  assert job.spec.example()["input_ids"].dtype == jnp.int32
