@@ -1,12 +1,26 @@
 """Configures the test process: 8 virtual CPU devices and strict checks."""
 
 import os
+import pathlib
 
 import jax
 import numpy as np
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "agg")
+# Tests, workers and commands share compiled programs, and so does the next run.
+# A limit on the size makes JAX lock the folder, which several processes write.
+_CACHE = {
+  "jax_compilation_cache_dir": str(
+    pathlib.Path(__file__).parents[1] / "build" / "jax_cache"
+  ),
+  "jax_compilation_cache_max_size": 2**31,
+  "jax_persistent_cache_min_compile_time_secs": 0.2,
+  "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+for name, value in _CACHE.items():
+  os.environ.setdefault(name.upper(), str(value))
+  jax.config.update(name, value)
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 # Collectives of several computations in flight starve each other of threads.
