@@ -18,7 +18,6 @@ from experiments.distributed.signals import Interrupted
 from experiments.distributed.signals import Interrupts
 from experiments.io import json_files
 from experiments.io import locks
-from experiments.io import plain_trees
 from experiments.io import progress
 
 _PROGRESS = "progress.json"
@@ -138,9 +137,7 @@ def _resume(folder: pathlib.Path, job: Mapping[str, Any]) -> int | None:
   else:
     json_files.write_json(folder / _PROGRESS, {"job": job, "done": 0})
     return 0
-  differences = plain_trees.differences(
-    plain_trees.flat(there), plain_trees.flat(json.loads(json.dumps(job)))
-  )
+  differences = json_files.differences(there, job)
   if differences:
     state = "holds" if finished else "holds a part of"
     raise ValueError(

@@ -32,7 +32,6 @@ from experiments.distributed.signals import Interrupts
 from experiments.distributed.signals import stop_if_asked
 from experiments.io import json_files
 from experiments.io import locks
-from experiments.io import plain_trees
 from experiments.io.progress import Progress
 
 _MANIFEST, _REQUEST, _FIXED, _PARTS = (
@@ -157,9 +156,7 @@ def _check_same(folder: pathlib.Path, content: Content, finished: bool) -> None:
     state, name = "holds", _MANIFEST
   there, here = json_files.read_json(folder / name), content.described()
   there = {name: there.get(name) for name in here}
-  found = plain_trees.differences(
-    plain_trees.flat(there), plain_trees.flat(here)
-  )
+  found = json_files.differences(there, here)
   if found:
     raise ValueError(
       f"{folder} {state} what came from something else: {'; '.join(found)}. "

@@ -1,10 +1,15 @@
-"""Training state on disk: complete or absent, and read back bit by bit.
+"""Checkpoints of training states, and trees of final parameters.
 
-The only file that imports Orbax. Importing it costs 0.25 s on top of JAX.
+The only file that imports Orbax. Orbax writes and reads the arrays; this file
+adds what it lacks. A checkpoint is complete once it has a seal, a file that is
+written last and deleted first, since folders of a bucket cannot be renamed. The
+seal holds checksums of all files, because Orbax does not notice a flipped bit,
+and prints pages of tracebacks from its threads about other damage. It also
+holds the shapes of the arrays, because Orbax silently casts to the dtypes that
+are asked for, and the fingerprint of the run.
 """
 
 import functools
-import json
 import os
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -13,36 +18,39 @@ from typing import Any
 from typing import Self
 from typing import TypeVar
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 from absl import logging
 from etils import epath
+from flax import traverse_util
+from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import v1 as ocp
 
+from experiments.distributed import mesh as mesh_lib
 from experiments.distributed import processes
 from experiments.io import json_files
-from experiments.io import plain_trees
-from experiments.io import seals
 from experiments.io import storage
 
 Tree = TypeVar("Tree")
 PathLike = str | os.PathLike[str]
 
-_FINGERPRINT = "fingerprint.json"
-_STRUCTURE = "structure.json"
-# Orbax writes into a folder of this name, and then renames it. In a bucket it
-# writes in place: there what has no seal is unfinished.
+SEAL = "seal.json"
+# Orbax writes into a folder of this name and then renames it, except in a
+# bucket.
 _UNFINISHED = ".orbax-checkpoint-tmp"
-_UNUSABLE = ".unusable"
+_KEPT = 2
 
 
 class Checkpoints:
   """The newest states of one run, in one folder or bucket.
 
-  A state is a tree of arrays: `jax.Array`, typed keys among them, or
-  `np.ndarray`. It is written in the background, and counts once it is
-  complete; the arrays may be donated as soon as `save` returns.
+  A state is a tree of arrays: `jax.Array`, typed keys included, or
+  `np.ndarray`. It is written in the background; its arrays may be donated as
+  soon as `save` returns. The two newest complete states are kept.
 
-  With several processes each makes this object and calls its methods at the
-  same step, on a file system that all of them see or in a bucket.
+  With several processes, each creates this object and calls its methods at the
+  same steps. All of them must see the folder.
 
     with Checkpoints(workdir / "checkpoints", fingerprint=config) as saved:
       restored = saved.restore(state)
@@ -51,92 +59,79 @@ class Checkpoints:
       saved.save(step, state)
   """
 
-  def __init__(
-    self,
-    directory: PathLike,
-    *,
-    keep: int = 2,
-    fingerprint: Mapping[str, Any],
-  ):
-    """Looks at what is there; writes nothing yet.
+  def __init__(self, directory: PathLike, *, fingerprint: Mapping[str, Any]):
+    """Looks for complete checkpoints; writes nothing yet.
 
     Args:
       directory: The folder, absolute or relative, or `gs://BUCKET/FOLDER`.
-      keep: How many complete checkpoints to keep, the newest.
-      fingerprint: What has to be the same for a run to be continued: batch
-        size, data, seed, configuration. Plain JSON.
+      fingerprint: Everything that has to be the same for a run to continue
+        from a state: batch size, data, seed, configuration. Plain JSON.
+
+    Raises:
+      ValueError: If the folder holds states with another fingerprint.
     """
-    if keep < 1:
-      raise ValueError(f"keep must be at least 1, got {keep}.")
     self._directory = storage.folder(directory)
-    self._keep = keep
-    # As JSON gives it back: tuples are lists.
-    self._fingerprint = json.loads(json.dumps(dict(fingerprint)))
-    # One process looks, and all do what it says: here and below.
-    self._steps: list[int] = self._on_main(lambda: _steps_in(self._directory))
+    self._fingerprint = json_files.plain(fingerprint)
+    # The main process alone looks, so that all agree: here and below.
+    self._steps: list[int] = _on_main(self._directory, self._find)
     self._current: int | None = None
+    self._cleared = False
+    self._thread = futures.ThreadPoolExecutor(max_workers=1)
     self._pending: futures.Future[None] | None = None
-    self._prepared = False
 
   def save(self, step: int, state: Any) -> None:
-    """Starts to write a state, once the one before is written.
+    """Starts to write a state, after the write before has finished.
 
     Args:
-      step: Its step, later than all in the folder. The one that was saved or
-        restored last is there already: saving it again does nothing.
+      step: Its step, later than all steps in the folder. Saving the step that
+        was saved or restored last does nothing.
       state: The state.
 
     Raises:
-      TypeError: If the state holds something that is no array.
-      ValueError: If the folder holds later steps, or those of another run.
+      OSError: If the write before failed.
+      TypeError: If a leaf of the state is not an array.
+      ValueError: If the folder holds a later step.
     """
     self._finish()
     if step == self._current:
       return
     if self._steps and step <= self._steps[-1]:
       raise ValueError(
-        f"{self._directory} holds step {self._steps[-1]}, so step {step} "
-        "cannot be saved after it: restore from there first, use another "
-        "--workdir or --checkpoint_dir, or delete the folder to start over."
+        f"step {step} cannot be saved in {self._directory}, which holds step "
+        f"{self._steps[-1]}: restore that one first, use another --workdir or "
+        "--checkpoint_dir, or delete the folder to start over."
       )
-    plain = plain_trees.to_plain(state)
-    self._prepare()
-    path = self._path(step)
-    with storage.reached(path):
-      response = ocp.save_async(str(path), plain)
-    thread = futures.ThreadPoolExecutor(max_workers=1)
-    structure = plain_trees.described(plain)
-    self._pending = thread.submit(_complete, path, response, structure)
-    thread.shutdown(wait=False)
+    if not self._cleared:
+      _on_main(self._directory, self._clear)
+      self._cleared = True
+    self._pending = self._thread.submit(
+      _write(self._path(step), state, self._fingerprint)
+    )
     self._steps.append(step)
     self._current = step
 
   def restore(self, like: Tree) -> tuple[int, Tree] | None:
-    """Reads the newest state that is whole.
+    """Reads the newest state that is not damaged.
 
-    One that is damaged or was not finished is put aside with a logged warning,
-    and the one before it is read.
+    A warning is logged for each damaged one, and the one before it is read.
 
     Args:
-      like: The state to expect, of arrays or `jax.ShapeDtypeStruct`. Each array
-        comes back with its counterpart's sharding, on this process's first
-        device if it has none: devices may be others than before.
+      like: The expected state: arrays, or `jax.ShapeDtypeStruct`. Each array
+        is placed with its counterpart's sharding, or on this process's first
+        device if that has none, whatever devices it was on before.
 
     Returns:
       The step and the state, of the same types as `like`; None if there is no
-      whole checkpoint.
+      usable checkpoint.
 
     Raises:
-      ValueError: If the folder belongs to a run with another fingerprint, or
-        holds states of another structure.
+      ValueError: If the state has other arrays than `like`.
     """
     self._finish()
-    if self._steps:
-      self._check_fingerprint()
     while self._steps:
       step = self._steps[-1]
       path = self._path(step)
-      damage = self._on_main(functools.partial(seals.damage, path))
+      damage = _on_main(path, functools.partial(_damage, path))
       if damage is None:
         state = _load(path, like)
         self._current = step
@@ -145,160 +140,133 @@ class Checkpoints:
       then = "the run starts over"
       if self._steps:
         then = f"step {self._steps[-1]} is read instead"
-      self._on_main(functools.partial(_rename_unusable, path, damage, then))
+      if processes.is_main_process():
+        text = "checkpoint %s is damaged (%s): it is skipped, and %s."
+        logging.warning(text, path, damage, then)
     return None
 
-  def steps(self) -> list[int]:
-    """The steps in the folder, in order, the one being written included."""
-    return list(self._steps)
-
   def close(self) -> None:
-    """Waits until everything is written; twice does no harm."""
+    """Waits until everything is written; calling it again does nothing.
+
+    Raises:
+      OSError: If the last write failed.
+    """
     self._finish()
 
   def __enter__(self) -> Self:
     return self
 
   def __exit__(self, kind: object, error: object, traceback: object) -> None:
-    """Waits; after an error, without asking the other processes.
+    """Closes; after an error, without asking the other processes.
 
-    They may not have it, and wait for this one elsewhere.
+    They may not have the error, and would not answer.
     """
     if error is None:
       self.close()
     elif self._pending is not None:
       self._pending.exception()
 
-  def _on_main(self, call: Callable[[], Any]) -> Any:
-    return _on_main(self._directory, call)
-
   def _path(self, step: int) -> epath.Path:
     return self._directory / str(step)
 
+  def _find(self) -> list[int]:
+    """Returns the steps with a seal, after a look at the newest one's run."""
+    sealed = _sealed(self._directory)
+    for name in storage.names(self._directory):
+      if name.isdigit() and int(name) not in sealed:
+        path = self._directory / name
+        logging.warning("checkpoint %s is incomplete and is skipped.", path)
+    if sealed:
+      self._check_fingerprint(sealed[-1])
+    return sealed
+
+  def _check_fingerprint(self, step: int) -> None:
+    """Raises ValueError unless a state belongs to a run like this one."""
+    try:
+      saved = json_files.read_json(self._path(step) / SEAL)["fingerprint"]
+    except (KeyError, TypeError, ValueError):
+      return  # The seal is damaged, so `restore` skips the state.
+    differences = json_files.differences(saved, self._fingerprint)
+    if differences:
+      raise ValueError(
+        f"{self._directory} belongs to another run: {'; '.join(differences)}. "
+        "Use another --workdir or --checkpoint_dir, or delete the folder to "
+        "start over."
+      )
+
   def _finish(self) -> None:
-    """Waits for the write in progress, and deletes what it makes too many."""
+    """Waits for the write in progress, and deletes states beyond the kept."""
     if self._pending is None:
       return
-    pending, self._pending = self._pending, None
-    error = pending.exception()
+    error, self._pending = self._pending.exception(), None
     if processes.any_process(error is not None):
       failed = self._path(self._steps.pop())
-      self._current, self._prepared = None, False
-      before = f"step {self._steps[-1]}" if self._steps else "nothing"
+      self._current, self._cleared = None, False
+      before = f"step {self._steps[-1]}" if self._steps else "no earlier step"
       reason = storage.reason(failed, error) if error else "in another process"
       raise OSError(
-        f"checkpoint {failed} could not be written ({reason}); {before} is "
-        f"kept from before.{storage.advice(failed)}"
+        f"the checkpoint {failed} could not be written ({reason}); {before} is "
+        f"kept.{storage.advice(failed)}"
       ) from error
-    while len(self._steps) > self._keep:
+    while len(self._steps) > _KEPT:
       old = self._path(self._steps.pop(0))
-      self._on_main(functools.partial(seals.delete, old))
-
-  def _prepare(self) -> None:
-    """Before the first write: writes the fingerprint, clears leftovers."""
-    if self._prepared:
-      return
-    if self._steps:
-      self._check_fingerprint()
-    self._on_main(self._clear)
-    self._prepared = True
+      _on_main(old, functools.partial(_delete, old))
 
   def _clear(self) -> None:
-    json_files.write_json(self._directory / _FINGERPRINT, self._fingerprint)
+    """Deletes what killed runs left, and damaged states."""
     for name in storage.names(self._directory):
       unknown = name.isdigit() and int(name) not in self._steps
       if unknown or name.endswith(_UNFINISHED):
-        seals.delete(self._directory / name)
-
-  def _check_fingerprint(self) -> None:
-    """Raises ValueError unless the folder belongs to a run like this one."""
-    saved = self._on_main(
-      lambda: json_files.read_json(self._directory / _FINGERPRINT)
-    )
-    differences = plain_trees.differences(
-      plain_trees.flat(saved), plain_trees.flat(self._fingerprint)
-    )
-    if differences:
-      raise ValueError(
-        f"{self._directory} belongs to another run: "
-        + "; ".join(differences)
-        + ". Use another --workdir or --checkpoint_dir, or delete the folder "
-        "to start over."
-      )
+        _delete(self._directory / name)
 
 
 def last_step(directory: PathLike) -> int | None:
-  """Returns the step that a run would continue from, or None.
+  """Returns the newest step in a folder of `Checkpoints`, or None.
 
   Args:
-    directory: The folder of its `Checkpoints`, whose bytes are not looked at.
+    directory: The folder. Whether the state is damaged is not checked.
   """
   path = storage.folder(directory)
   with storage.reached(path):
     steps = [int(name) for name in storage.names(path) if name.isdigit()]
-    sealed = [s for s in steps if seals.is_sealed(path / f"{s}")]
-  return max(sealed, default=None)
+    return max(
+      (s for s in steps if (path / f"{s}" / SEAL).exists()), default=None
+    )
 
 
-def _steps_in(directory: epath.Path) -> list[int]:
-  """Returns the steps whose folders are there and not in the middle of a write.
-
-  In order, damaged ones included.
-  """
-  steps = sorted(int(n) for n in storage.names(directory) if n.isdigit())
-  if not storage.in_bucket(directory):
-    return steps
-  sealed = [s for s in steps if seals.is_sealed(directory / f"{s}")]
-  for path in (directory / f"{s}" for s in steps if s not in sealed):
-    logging.warning("checkpoint %s was not finished, and is left out.", path)
-  return sealed
-
-
-def _on_main(path: epath.Path, call: Callable[[], Any]) -> Any:
-  """Returns what the main process reads or writes there, in every process."""
-  return processes.from_main(storage.reached(path)(call))
-
-
-def _rename_unusable(path: epath.Path, damage: str, then: str) -> None:
-  """Moves a damaged checkpoint aside, with a warning."""
-  # In a bucket this copies: what a crash leaves of it stays damaged.
-  aside = path.with_suffix(_UNUSABLE)
-  text = "checkpoint %s cannot be used: %s. It is moved to %s, and %s."
-  logging.warning(text, path, damage, aside.name, then)
-  aside.rmtree(missing_ok=True)
-  path.replace(aside)
+def _sealed(directory: epath.Path) -> list[int]:
+  """Returns the steps in a folder that are complete, in order."""
+  steps = [int(name) for name in storage.names(directory) if name.isdigit()]
+  return sorted(s for s in steps if (directory / f"{s}" / SEAL).exists())
 
 
 def save_tree(directory: PathLike, tree: Any) -> None:
   """Writes a tree of arrays that other commands read: final parameters.
 
   Args:
-    directory: The folder that is to hold it, or `gs://BUCKET/FOLDER`; another
-      tree there is replaced.
+    directory: The folder, or `gs://BUCKET/FOLDER`. A tree in it is replaced.
     tree: Arrays, as in a state of `Checkpoints`.
 
   Raises:
-    TypeError: If there is something else in it.
+    TypeError: If a leaf is not an array.
   """
   path = storage.folder(directory)
-  plain = plain_trees.to_plain(tree)
   processes.from_main(lambda: storage.check(path))
-  _on_main(path, lambda: seals.delete(path))
+  _on_main(path, lambda: _delete(path))
   with storage.reached(path):
-    ocp.save_async(str(path), plain).result()
-  structure = plain_trees.described(plain)
-  _on_main(path, lambda: _seal(path, structure))
+    _write(path, tree, {})()
 
 
-def load_tree(directory: PathLike, like: Tree) -> Tree:
-  """Reads what `save_tree` wrote.
+def load_tree(directory: PathLike, like: Any = None) -> Any:
+  """Reads a tree that `save_tree` wrote.
 
   Args:
     directory: The folder, as for `save_tree`.
-    like: The tree to expect, as in `Checkpoints.restore`.
+    like: The expected tree, as for `Checkpoints.restore`; None for a tree of
+      nested dicts, whatever is in it.
 
   Returns:
-    The tree, of the same types as `like`.
+    The tree, of the same types as `like`, or of NumPy arrays.
 
   Raises:
     FileNotFoundError: If there is no such folder.
@@ -307,40 +275,142 @@ def load_tree(directory: PathLike, like: Tree) -> Tree:
   path = storage.folder(directory)
   if not _on_main(path, path.exists):
     raise FileNotFoundError(
-      f"there is nothing saved in {path}: run the command that writes it first."
+      f"nothing is saved in {path}: run the command that writes it first."
     )
-  damage = _on_main(path, lambda: seals.damage(path))
+  damage = _on_main(path, lambda: _damage(path))
   if damage is not None:
     raise ValueError(
-      f"{path} cannot be used: {damage}. Delete it, and run the command that "
+      f"{path} is damaged ({damage}): delete it, and run the command that "
       "writes it again."
+    )
+  if like is None:
+    arrays = _on_main(path, lambda: json_files.read_json(path / SEAL)["arrays"])
+    like = traverse_util.unflatten_dict(
+      {
+        tuple(name.split("/")): np.empty(shape, jnp.dtype(dtype))
+        for name, (dtype, shape) in arrays.items()
+      }
     )
   return _load(path, like)
 
 
-def _complete(
-  path: epath.Path,
-  response: ocp.AsyncResponse[None],
-  structure: Mapping[str, str],
-) -> None:
-  """Waits for a write, and makes it count."""
-  response.result()
-  if processes.is_main_process():
-    _seal(path, structure)
+def _on_main(path: epath.Path, call: Callable[[], Any]) -> Any:
+  """Returns what the main process reads or writes at a path, everywhere."""
+  return processes.from_main(storage.reached(path)(call))
 
 
-def _seal(path: epath.Path, structure: Mapping[str, str]) -> None:
-  json_files.write_json(path / _STRUCTURE, structure)
-  seals.write(path)
+def _write(
+  path: epath.Path, tree: Any, fingerprint: Mapping[str, Any]
+) -> Callable[[], None]:
+  """Starts to write a checkpoint; the result waits, and seals it."""
+  arrays: Any = _on_disk(jax.tree.map_with_path(_checked, tree))
+  described = _described(arrays)
+  with storage.reached(path):
+    response = ocp.save_async(str(path), arrays)
+
+  def finish() -> None:
+    response.result()
+    if processes.is_main_process():
+      seal = {
+        "fingerprint": fingerprint,
+        "arrays": described,
+        "checksums": storage.checksums(path),
+      }
+      json_files.write_json(path / SEAL, seal)
+
+  return finish
 
 
 def _load(path: epath.Path, like: Tree) -> Tree:
-  """Reads one whole checkpoint into the types of `like`."""
-  # Orbax would cast to the dtypes asked for, and say nothing. Its own account
-  # of what it holds takes as long to read as the arrays.
+  """Reads a complete checkpoint into the types of `like`."""
+  like = jax.tree.map(_abstract, like)
+  expected: Any = _on_disk(like)
   with storage.reached(path):
-    structure = json_files.read_json(path / _STRUCTURE)
-  plain_trees.check_structure(path, structure, like)
+    saved = json_files.read_json(path / SEAL)["arrays"]
+  found = json_files.differences(saved, _described(expected))
+  if found:
+    more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
+    raise ValueError(
+      f"{path} holds other arrays than expected: {'; '.join(found[:4])}{more}. "
+      "Use the code and the config that it was written with, or delete it."
+    )
   with storage.reached(path):
-    plain = ocp.load(str(path), plain_trees.to_abstract(like))
-  return plain_trees.from_plain(like, plain)
+    arrays: Any = ocp.load(str(path), expected)
+  return jax.tree.map_with_path(
+    lambda name, leaf: _restored(leaf, arrays.get(_name(name))), like
+  )
+
+
+def _damage(path: epath.Path) -> str | None:
+  """Returns a phrase on what is wrong with a folder's files, or None."""
+  try:
+    expected = json_files.read_json(path / SEAL)["checksums"]
+  except FileNotFoundError:
+    return "it is incomplete"
+  except (KeyError, TypeError, ValueError):
+    return f"{SEAL} cannot be read"
+  found = storage.checksums(path)
+  for name, checksum in expected.items():
+    if found.get(name) != checksum:
+      return f"{name} {'was altered' if name in found else 'is missing'}"
+  return None
+
+
+def _delete(path: epath.Path) -> None:
+  """Deletes a folder, seal first, so that a part is never taken for it."""
+  (path / SEAL).unlink(missing_ok=True)
+  path.rmtree(missing_ok=True)
+
+
+def _on_disk(tree: Any) -> dict[str, Any]:
+  """Returns the arrays that Orbax writes, by path in the tree.
+
+  Orbax refuses arrays without elements, and on reading it asks for the same
+  empty containers as on writing.
+  """
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {_name(path): leaf for path, leaf in leaves if leaf.size}
+
+
+def _name(path: tuple[Any, ...]) -> str:
+  return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _checked(path: tuple[Any, ...], leaf: Any) -> jax.Array | np.ndarray:
+  """Returns a leaf as an array, or raises TypeError."""
+  if isinstance(leaf, np.generic):
+    return np.asarray(leaf)
+  if not isinstance(leaf, jax.Array | np.ndarray):
+    raise TypeError(
+      f"a checkpoint holds arrays only, got {leaf!r} at "
+      f"{jax.tree_util.keystr(path)}: wrap it in jnp.asarray."
+    )
+  return leaf
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct | np.ndarray:
+  """Returns what tells Orbax the shape, dtype and place of a leaf."""
+  if isinstance(leaf, np.ndarray | np.generic):
+    return np.asarray(leaf)
+  sharding = leaf.sharding or SingleDeviceSharding(jax.local_devices()[0])
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _restored(expected: Any, array: Any) -> jax.Array | np.ndarray:
+  """Returns a leaf from what Orbax read for it."""
+  if isinstance(expected, np.ndarray):
+    return expected if array is None else array
+  if array is None:
+    array = jnp.zeros(expected.shape, expected.dtype)
+  # Orbax writes equal shardings of keys in another way, and programs would be
+  # compiled again for them.
+  if array.sharding != expected.sharding:
+    array = mesh_lib.place(array, expected.sharding)
+  return array
+
+
+def _described(arrays: Mapping[str, Any]) -> dict[str, list[Any]]:
+  return {
+    name: [str(array.dtype), list(array.shape)]
+    for name, array in arrays.items()
+  }

@@ -143,3 +143,33 @@ def plain(obj: Any) -> Any:
     f"JSON cannot hold {obj!r}, a {type(obj).__name__}: give numbers, strings, "
     "lists, dicts or arrays."
   )
+
+
+def differences(saved: Any, current: Any) -> list[str]:
+  """Compares two objects of nested dicts.
+
+  Args:
+    saved: What was written before, as for `write_json`.
+    current: What takes its place now.
+
+  Returns:
+    A phrase for each value that differs, with its dotted name:
+    "student.batch_size: saved 64, now 128".
+  """
+  there, here = _flat(plain(saved)), _flat(plain(current))
+  return [
+    f"{name}: saved {there.get(name, 'nothing')}, "
+    f"now {here.get(name, 'nothing')}"
+    for name in sorted(there.keys() | here.keys())
+    if there.get(name) != here.get(name)
+  ]
+
+
+def _flat(obj: Any, prefix: str = "") -> dict[str, str]:
+  """Returns the values in nested dicts as text, by dotted name."""
+  if not isinstance(obj, dict) or not obj:
+    return {prefix: repr(obj)}
+  flat = {}
+  for name, value in obj.items():
+    flat |= _flat(value, f"{prefix}.{name}" if prefix else name)
+  return flat

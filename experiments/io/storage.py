@@ -7,9 +7,11 @@ all; several of them cannot be renamed or deleted in one go.
 
 import contextlib
 import errno
+import hashlib
 import importlib.util
 import logging
 import os
+import pathlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -65,23 +67,30 @@ def names(directory: epath.Path) -> list[str]:
 
 
 def checksums(directory: epath.Path) -> dict[str, str]:
-  """Returns what a bucket knows of the contents of each object in a folder.
+  """Returns a checksum of each file in a folder, by its relative name.
 
-  It computed them as the objects came in: nothing is read back.
+  They are SHA-256, computed at about 1 GB per second. In a bucket they are the
+  MD5 or CRC-32C that the bucket computed when it received the objects, so that
+  nothing is read back.
 
   Args:
     directory: The folder.
-
-  Returns:
-    A checksum for each name, relative to the folder: the MD5; the CRC-32C of
-    what was composed of parts, which has no other.
   """
-  files, path = fsspec.url_to_fs(os.fspath(directory))
-  return {
-    name.removeprefix(f"{path}/"): about.get("md5Hash") or about["crc32c"]
-    for name, about in sorted(files.find(path, detail=True).items())
-    if about["type"] == "file"  # Some buckets do have folders.
-  }
+  if in_bucket(directory):
+    files, path = fsspec.url_to_fs(os.fspath(directory))
+    return {
+      # Objects that were composed of parts have no MD5.
+      name.removeprefix(f"{path}/"): about.get("md5Hash") or about["crc32c"]
+      for name, about in sorted(files.find(path, detail=True).items())
+      if about["type"] == "file"  # Some buckets have folders.
+    }
+  digests = {}
+  for path in sorted(pathlib.Path(directory).rglob("*")):
+    if path.is_file():
+      with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+      digests[path.relative_to(directory).as_posix()] = digest
+  return digests
 
 
 def delete(directory: PathLike) -> None:

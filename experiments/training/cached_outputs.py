@@ -29,8 +29,7 @@ from experiments.data.dataset import Splits
 from experiments.distributed import processes
 from experiments.distributed.signals import Interrupts
 from experiments.io import array_files
-from experiments.io import plain_trees
-from experiments.io.source_digest import source_digest
+from experiments.io import digests
 from experiments.training import fitting
 from lelp_jax.models import Outputs
 
@@ -238,7 +237,7 @@ class CachedOutputs:
   def _origin(self) -> dict[str, Any]:
     """What another teacher, other data or another program do not share."""
     return {
-      "teacher_parameters": plain_trees.sha256(self._teacher),
+      "teacher_parameters": digests.of_arrays(self._teacher),
       "data": self._splits.digest,
       "example_ids": hashlib.sha256(self._ids.tobytes()).hexdigest(),
       "tokenizer": self._splits.tokenizer,
@@ -246,8 +245,8 @@ class CachedOutputs:
       "jax": jax.__version__,
       # The version says nothing of a checkout that was edited.
       "code": {
-        "lelp_jax": source_digest("lelp_jax"),
-        "experiments": source_digest(*_CODE),
+        "lelp_jax": digests.of_sources("lelp_jax"),
+        "experiments": digests.of_sources(*_CODE),
       },
     }
 

@@ -12,23 +12,19 @@
 import dataclasses
 import functools
 import hashlib
-import json
 import pathlib
 from collections.abc import Collection
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 from flax.core import FrozenDict
 
 from experiments.data.dataset import Task
 from experiments.io import checkpoints
 from experiments.io import hub
 from experiments.io import json_files
-from experiments.io import plain_trees
 from experiments.io import safetensors_files
 from experiments.io import students
 from lelp_jax.models import MODELS
@@ -226,24 +222,11 @@ def _teacher(
 ) -> tuple[Any, Any]:
   """Reads the parameters of a finished teacher."""
   _check_run(folder, _config(folder).get("teacher"), model, options)
-  path = folder / "parameters"
-  like = traverse_util.unflatten_dict(
-    {
-      tuple(name.split("/")): _described(text)
-      for name, text in json_files.read_json(path / "structure.json").items()
-    }
-  )
-  # A state without arrays is not saved at all.
-  saved = checkpoints.load_tree(path, {"model_state": {}, **like})
+  saved = checkpoints.load_tree(folder / "parameters")
   # Training keeps a leading cell axis, of size one.
   saved = jax.tree.map(lambda x: x[0], saved)
-  return saved["params"], saved["model_state"]
-
-
-def _described(text: str) -> np.ndarray:
-  """Makes an array as `plain_trees.described` says: "float32[1, 8]"."""
-  dtype, _, shape = text.partition("[")
-  return np.empty(json.loads(f"[{shape}"), jnp.dtype(dtype))
+  # A state without arrays is not saved at all.
+  return saved["params"], saved.get("model_state", {})
 
 
 def _huggingface(
@@ -304,21 +287,23 @@ def _check_fit(
     undecided: Names of attributes that `saved` does not decide.
   """
 
-  def decided(attributes: Mapping[str, Any]) -> dict[str, str]:
-    kept = {k: v for k, v in attributes.items() if k not in undecided}
-    return plain_trees.flat(kept)
+  def differences(attributes: Mapping[str, Any]) -> list[str]:
+    pair = [
+      {k: v for k, v in each.items() if k not in undecided}
+      for each in (saved, attributes)
+    ]
+    return json_files.differences(*pair)
 
-  expected = MODELS[model].weight_attributes(**options)
-  differences = plain_trees.differences(decided(saved), decided(expected))
-  if differences:
+  found = differences(MODELS[model].weight_attributes(**options))
+  if found:
     same = [
       repr(name)
       for name, other in MODELS.items()
-      if decided(other.weight_attributes()) == decided(saved)
+      if not differences(other.weight_attributes())
     ]
     raise ValueError(
       f"{folder} holds the weights of {(*same, 'another model')[0]}, and the "
-      f"config has model {model!r}: {'; '.join(differences)}. Set model and "
+      f"config has model {model!r}: {'; '.join(found)}. Set model and "
       "options to those of the weights, or init to another folder."
     )
 

@@ -6,7 +6,6 @@ lie there unnoticed: so that is refused. States may be elsewhere
 (--checkpoint_dir): where is recorded in the folder that claims the stack.
 """
 
-import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +18,6 @@ from experiments.distributed import processes
 from experiments.io import checkpoints
 from experiments.io import json_files
 from experiments.io import locks
-from experiments.io import plain_trees
 from experiments.io import storage
 
 _RECORD = "states.json"
@@ -167,10 +165,7 @@ def _cell_fields(config: ConfigDict) -> dict[str, Any]:
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
   """What differs in two sets of fields, as JSON has them."""
-  flat = [
-    plain_trees.flat(json.loads(json.dumps(fields))) for fields in (there, here)
-  ]
-  return plain_trees.differences(*flat)
+  return json_files.differences(there, here)
 
 
 def _in_work(folder: pathlib.Path) -> bool:

@@ -19,9 +19,9 @@ from experiments.distributed import mesh as mesh_lib
 from experiments.distributed import processes
 from experiments.distributed.signals import Interrupts
 from experiments.io import checkpoints
+from experiments.io import digests
 from experiments.io import json_files
 from experiments.io import locks
-from experiments.io import plain_trees
 from experiments.io import storage
 from experiments.training import finished
 from experiments.training import jobs
@@ -60,7 +60,7 @@ class Teacher:
   @functools.cached_property
   def parameters_sha256(self) -> str:
     """What tells it from another of the same config, trained elsewhere."""
-    return plain_trees.sha256((self.params, self.model_state))
+    return digests.of_arrays((self.params, self.model_state))
 
 
 def load_or_train(

@@ -138,7 +138,7 @@ def test_main_resumes_after_sigterm_and_says_where_it_was(tmp_path):
   # Where the compiler for TPUs is installed, its lines come first.
   (line,) = [x for x in other.stderr.splitlines() if x.startswith("error")]
   assert line.startswith(f"error: {tmp_path} holds an unfinished run of split0")
-  assert f"saved at step {steps[-1]}: trial is 0 there and 1 here. " in line
+  assert f"saved at step {steps[-1]}: trial: saved 0, now 1. " in line
   assert f"or delete {directory} to start over." in line
   assert list(tmp_path.glob("cells/**/metrics.jsonl")) == [path]
 

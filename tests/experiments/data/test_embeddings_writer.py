@@ -125,19 +125,19 @@ def test_a_finished_folder_is_left_alone(folder):
   [
     (
       {"encoder": hashed.encoder(_refuse, model="other")},
-      "encoder.model is 'hash'",
+      "encoder.model: saved 'hash'",
     ),
     (
       {"encoder": hashed.encoder(_refuse, revision="b")},
-      "encoder.revision is absent",
+      "encoder.revision: saved nothing",
     ),
     ({"corpus": hashed.corpus(["Other", *hashed.TEXTS[1:]])}, "texts.sha256"),
     (
       {"corpus": Corpus(hashed.TEXTS, np.arange(len(hashed.TEXTS)) + 1)},
       "texts.sha256",
     ),
-    ({"corpus": hashed.corpus(hashed.TEXTS[:-1])}, "num_examples is"),
-    ({"dtype": "float16"}, "dtype is 'float32' there and 'float16' here"),
+    ({"corpus": hashed.corpus(hashed.TEXTS[:-1])}, "num_examples: "),
+    ({"dtype": "float16"}, "dtype: saved 'float32', now 'float16'"),
   ],
 )
 def test_another_job_does_not_continue_this_one(

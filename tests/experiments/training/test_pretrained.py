@@ -170,10 +170,10 @@ def test_dropout_and_pooling_are_the_users_choice(tmp_path, weights):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"num_layers": 2}, "num_layers is 3 there and 2 here"),
-    ({"num_heads": 4}, "num_heads is 2 there and 4 here"),
-    ({"version": "v1"}, "activation is 'gelu_new' there and 'gelu' here"),
-    ({"hidden_size": 16}, "hidden_size is 8 there and 16 here"),
+    ({"num_layers": 2}, "num_layers: saved 3, now 2"),
+    ({"num_heads": 4}, "num_heads: saved 2, now 4"),
+    ({"version": "v1"}, "activation: saved 'gelu_new', now 'gelu'"),
+    ({"hidden_size": 16}, "hidden_size: saved 8, now 16"),
   ],
 )
 def test_an_albert_of_another_shape_is_refused(

@@ -48,18 +48,18 @@ def refusal(workdir, changes):
 @pytest.mark.parametrize(
   ("changes", "differences"),
   [
-    ({"student.batch_size": 32}, "student.batch_size is 25 there and 32 here"),
-    ({"trial": 3}, "trial is 0 there and 3 here"),
+    ({"student.batch_size": 32}, "student.batch_size: saved 25, now 32"),
+    ({"trial": 3}, "trial: saved 0, now 3"),
     (
       {"data.num_labelled": 50, "loss.temperature": 2.5},
-      "data.num_labelled is 0 there and 50 here; "
-      "loss.temperature is 2.0 there and 2.5 here",
+      "data.num_labelled: saved 0, now 50; "
+      "loss.temperature: saved 2.0, now 2.5",
     ),
     (
       {"teacher.outputs": "cached"},
-      "teacher.outputs is 'inline' there and 'cached' here",
+      "teacher.outputs: saved 'inline', now 'cached'",
     ),
-    ({"teacher.seed": 1}, "teacher.seed is 0 there and 1 here"),
+    ({"teacher.seed": 1}, "teacher.seed: saved 0, now 1"),
   ],
 )
 def test_other_settings_are_refused_by_name(of_student, changes, differences):

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from experiments import cells
 from experiments.distributed.signals import Interrupted
 from experiments.io import checkpoints
-from experiments.io import plain_trees
+from experiments.io import json_files
 from experiments.io import storage
 from experiments.io.json_files import read_json
 from experiments.training import jobs
@@ -82,7 +82,7 @@ def test_a_half_trained_teacher_is_continued_by_another_cell(
   config.student.batch_size, config.trial = 32, 1
   resuming.check(config, tmp_path)
   config.teacher.batch_size = 32
-  message = r"step 4: teacher\.batch_size is 100 there and 32 here\. "
+  message = r"step 4: teacher\.batch_size: saved 100, now 32\. "
   with pytest.raises(ValueError, match=message):
     resuming.check(config, tmp_path)
   config.method = "lelp"
@@ -260,9 +260,9 @@ def test_another_teacher_of_the_same_config_refuses_to_resume(tmp_path):
     )
   ]
   assert fingerprints[1] == fingerprints[0]
-  first, _, third = (plain_trees.flat(f) for f in fingerprints)
-  (difference,) = plain_trees.differences(first, third)
-  assert difference.startswith("teacher.parameters is ")
+  first, _, third = fingerprints
+  (difference,) = json_files.differences(first, third)
+  assert difference.startswith("teacher.parameters: ")
 
 
 def test_another_batch_size_seed_or_data_refuses_to_resume(tmp_path):
@@ -284,17 +284,17 @@ def test_another_batch_size_seed_or_data_refuses_to_resume(tmp_path):
   with saved_by(config, splits) as saved:
     saved.save(1, state)
   changed = dataclasses.replace(splits, digest="other")
-  with pytest.raises(ValueError, match="data is '' there and 'other' here"):
+  with pytest.raises(ValueError, match="data: saved '', now 'other'"):
     saved_by(config, changed).restore(state)
   for section, field, value, said in (
     (
       "student",
       "batch_size",
       24,
-      r"run: names .*; spec\.student\.batch_size is 25 there and 24 here\. Use",
+      r"names: .*; spec\.student\.batch_size: saved 25, now 24\. Use",
     ),
-    ("student", "learning_rate", 0.5, "learning_rate is"),
-    (None, "trial", 1, "names is"),
+    ("student", "learning_rate", 0.5, "learning_rate: "),
+    (None, "trial", 1, "names: "),
   ):
     other = config.copy_and_resolve_references()
     (other[section] if section else other)[field] = value

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 import lelp_jax
-from experiments.io.source_digest import source_digest
+from experiments.io import digests
 
 FILES = {"__init__.py": "A = 1\n", "inner/__init__.py": "", "inner/a.py": "B\n"}
 
@@ -24,7 +24,7 @@ def digest(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
       patch.syspath_prepend(str(tmp_path / place))
       importlib.invalidate_caches()
-      return source_digest.__wrapped__(*(names or ("made_up",)))
+      return digests.of_sources.__wrapped__(*(names or ("made_up",)))
 
   return write_and_digest
 
@@ -52,15 +52,17 @@ def test_every_edit_changes_it(digest, change):
 
 
 def test_a_module_is_itself_alone(digest):
-  name = "experiments.io.source_digest"
+  name = "experiments.io.digests"
   found = digest("a", FILES, name)
-  assert found != digest("a", FILES, "experiments.io.seals")
+  assert found != digest("a", FILES, "experiments.io.hub")
   assert digest("a", FILES, name, "made_up") != found
 
 
 def test_the_package_is_found_as_it_is_imported():
   folder = pathlib.Path(lelp_jax.__file__).parent
   assert folder.name == "lelp_jax"
-  assert source_digest("lelp_jax") == source_digest.__wrapped__("lelp_jax")
-  with pytest.raises(ModuleNotFoundError, match="no sources of made_up"):
-    source_digest("made_up")
+  assert digests.of_sources("lelp_jax") == digests.of_sources.__wrapped__(
+    "lelp_jax"
+  )
+  with pytest.raises(ModuleNotFoundError, match="made_up"):
+    digests.of_sources("made_up")
