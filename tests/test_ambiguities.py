@@ -93,7 +93,14 @@ def test_configs_that_the_readme_names_exist_and_all_are_named():
     assert importlib.import_module(f"experiments.configs.{name}")
   folder = ROOT / "experiments/configs"
   there = {path.stem for path in folder.glob("*.py")}
-  assert there - named <= {"__init__", "base", "own", "pair", "smoke", "validate"}
+  assert there - named <= {
+    "__init__",
+    "base",
+    "own",
+    "pair",
+    "smoke",
+    "validate",
+  }
 
 
 @pytest.mark.parametrize("number", [1, 2, 4, 5])
