@@ -1,12 +1,13 @@
-"""Input pipelines beside torch's DataLoader, and beside what a step consumes.
+"""Compares our input pipelines with torch's DataLoader and a step's demand.
 
   pip install '.[bench]'
   python -m benchmarks.data
 
-Both read the same memory-mapped arrays: images of CIFAR's size, and texts of
-SST-2's lengths. "on device" gathers and augments inside a compiled program, as
-training does with image sets that fit. Examples a second, and ratios. The steps
-are the smallest of the paper's families; larger ones consume less.
+Both read the same memory-mapped arrays: images of CIFAR's size and texts of
+SST-2's lengths. The "on device" pipeline gathers and augments inside a compiled
+program, as training does with image sets that fit. The table prints examples
+per second and ratios. The training steps are those of the smallest models of
+the paper's families; larger models consume fewer examples.
 """
 
 import functools
@@ -41,7 +42,7 @@ _TINY_ALBERT = {
 
 
 def images(folder: pathlib.Path) -> dict[str, Any]:
-  """Memory-mapped images of CIFAR's size and number."""
+  """Writes and maps images of CIFAR's size and number."""
   rng = np.random.default_rng(0)
   shape = (50_000, 32, 32, 3)
   np.save(folder / "images.npy", rng.integers(0, 256, shape, dtype=np.uint8))
@@ -50,7 +51,7 @@ def images(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def texts(folder: pathlib.Path) -> dict[str, Any]:
-  """Memory-mapped token ids with lengths like those of SST-2."""
+  """Writes and maps token ids with lengths like those of SST-2."""
   rng = np.random.default_rng(0)
   lengths = np.clip(rng.lognormal(2.3, 0.7, 67_349), 3, 66).astype(int)
   ids = rng.integers(5, 30_000, lengths.sum()).astype(np.uint16)
@@ -64,14 +65,14 @@ def texts(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def fed(arrays: dict[str, Any], window: int) -> Iterator[Any]:
-  """Our pipeline from the host."""
+  """Reads batches through our pipeline from the host."""
   sharding = mesh_lib.batch_sharding(mesh_lib.make_mesh(1, _BATCH))
   source = batches.Feed(arrays, _BATCH, window)
   return source.batches(jax.random.key(0), 0, _STEPS, sharding)
 
 
 def on_device(arrays: dict[str, Any]) -> Callable[[], Iterator[Any]]:
-  """Batches gathered from arrays on the device, and augmented there."""
+  """Gathers and augments batches of arrays that are on the device."""
   placed = {k: jnp.asarray(np.asarray(v)) for k, v in arrays.items()}
   rows = batches.chunk_indices(
     jax.random.key(0),
@@ -94,7 +95,7 @@ def on_device(arrays: dict[str, Any]) -> Callable[[], Iterator[Any]]:
 
 
 def loader(arrays: dict[str, Any]) -> Callable[[], Iterator[Any]]:
-  """Torch's DataLoader on the same arrays, texts padded to the longest."""
+  """Reads the same arrays with torch's DataLoader, padding to the longest."""
   import torch
 
   class Examples(torch.utils.data.Dataset):
@@ -123,7 +124,7 @@ def loader(arrays: dict[str, Any]) -> Callable[[], Iterator[Any]]:
 
 
 def rate(iterator: Callable[[], Iterator[Any]]) -> float:
-  """Examples a second, best of three."""
+  """Returns examples per second, the best of three runs."""
   best = 0.0
   for _ in range(3):
     start = time.perf_counter()
@@ -134,7 +135,7 @@ def rate(iterator: Callable[[], Iterator[Any]]) -> float:
 
 
 def step_rate(name: str, batch: dict[str, Any], **options: Any) -> float:
-  """Examples a second that a training step consumes."""
+  """Returns the examples per second that a training step consumes."""
   model, tx = MODELS[name](2, **options), optax.adam(1e-3)
   inputs = batch["inputs"]
   if not isinstance(inputs, dict):
