@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub, by the id of a model."""
+"""Downloads from the Hugging Face hub."""
 
 import pathlib
 from collections.abc import Sequence
@@ -8,24 +8,24 @@ def download(model: str, files: Sequence[str]) -> pathlib.Path:
   """Downloads some files of a model, unless they are cached.
 
   Args:
-    model: Its id, such as "albert/albert-base-v2"; "@" and a branch, a tag or
-      a commit may follow.
-    files: The names of the files, or patterns such as "*.safetensors": those
-      that the model lacks are passed over. Nothing else is downloaded.
+    model: Its id, such as "albert/albert-base-v2", optionally followed by "@"
+      and a branch, a tag or a commit.
+    files: Names of the files, or patterns such as "*.safetensors". Files that
+      the model lacks are skipped, and no others are downloaded.
 
   Returns:
     The folder that holds them.
 
   Raises:
-    FileNotFoundError: If there is no such model, or no way to reach it.
+    FileNotFoundError: If there is no such model, or the hub cannot be reached.
     ValueError: If huggingface_hub is not installed.
   """
   try:
     import huggingface_hub
   except ImportError:
     raise ValueError(
-      f"{model!r} is no path here, and reading it from the hub needs "
-      "huggingface_hub: pip install -e '.[text]'."
+      f"{model!r} is not a local path, and reading it from the hub needs the "
+      "package huggingface_hub: pip install -e '.[text]'."
     ) from None
   repository, _, revision = model.partition("@")
   try:
@@ -35,8 +35,8 @@ def download(model: str, files: Sequence[str]) -> pathlib.Path:
   except (OSError, ValueError) as error:
     reason = str(error).strip().partition("\n")[0]
     raise FileNotFoundError(
-      f"{model!r} is no path here, and the hub gives no model of that id "
-      f"({type(error).__name__}: {reason}): check the name, or download it "
-      "where there is a network and give the folder."
+      f"{model!r} is not a local path, and the hub has no model of that name "
+      f"or cannot be reached ({type(error).__name__}: {reason}): check the "
+      "name, or download the model elsewhere and give its folder."
     ) from None
   return pathlib.Path(folder)

@@ -1,4 +1,4 @@
-"""JSON files, written whole or not at all."""
+"""JSON files, replaced atomically, and differences between two of them."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ PathLike = str | os.PathLike[str]
 
 @contextlib.contextmanager
 def named(path: PathLike) -> Iterator[None]:
-  """Names a file in the errors of writing to it, which do not by themselves.
+  """Adds the name of a file to errors of writing to it, which lack it.
 
   Args:
     path: The file.
@@ -33,13 +33,13 @@ def named(path: PathLike) -> Iterator[None]:
 
 
 def write_json(path: PathLike, obj: Any) -> None:
-  """Writes a JSON file in one go: whole, or not at all.
+  """Writes a JSON file atomically.
 
   Args:
-    path: The file, also of a bucket; its folder is made if need be.
-    obj: Dicts, lists, tuples, strings, numbers, None and paths, and arrays and
-      scalars of NumPy and JAX. Dicts keep their order; NaN and infinity become
-      null, as JSON has neither.
+    path: The file, in a file system or a bucket. Its folder is created.
+    obj: Dicts, lists, tuples, strings, numbers, None, paths, and arrays and
+      scalars of NumPy and JAX. The order of dicts is kept. NaN and infinity
+      become null, as JSON has neither.
 
   Raises:
     TypeError: If there is something else in it. No file is written then.
@@ -49,16 +49,13 @@ def write_json(path: PathLike, obj: Any) -> None:
 
 
 def read_json(path: PathLike) -> Any:
-  """Returns what a JSON file holds.
+  """Returns the contents of a JSON file, as `json.loads` does.
 
   Args:
-    path: The file, also of a bucket.
-
-  Returns:
-    Its contents, as `json.loads` returns them.
+    path: The file, in a file system or a bucket.
 
   Raises:
-    FileNotFoundError: If there is no such file.
+    FileNotFoundError: If the file does not exist.
     ValueError: If it is not JSON.
   """
   text = read_text(_path(path))
@@ -82,7 +79,7 @@ def read_text(path: pathlib.Path | epath.Path) -> str:
     path: The file.
 
   Raises:
-    FileNotFoundError: If there is no such file.
+    FileNotFoundError: If the file does not exist.
   """
   try:
     return path.read_text(encoding="utf-8")
@@ -92,26 +89,24 @@ def read_text(path: pathlib.Path | epath.Path) -> str:
     ) from None
 
 
-def replace(path: pathlib.Path | epath.Path, text: str) -> None:
+def replace(path: pathlib.Path | epath.Path, contents: str | bytes) -> None:
   """Atomically replaces a file.
 
   Args:
-    path: The file; its folder is created if it does not exist.
-    text: The new contents.
+    path: The file. Its folder is created.
+    contents: The new contents.
   """
+  data = contents.encode() if isinstance(contents, str) else contents
   if isinstance(path, epath.Path):
-    path.write_text(text)  # In a bucket that is so of itself.
+    path.write_bytes(data)  # Writes to a bucket are atomic.
     return
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
-    with (
-      named(path),
-      temporary.open("w", encoding="utf-8") as file,
-    ):
-      file.write(text)
+    with named(path), temporary.open("wb") as file:
+      file.write(data)
       file.flush()
-      # Else a crash of the machine can leave the new name and no contents.
+      # Without it a crash of the machine can leave an empty file.
       os.fsync(file.fileno())
     temporary.replace(path)
   finally:
@@ -119,7 +114,7 @@ def replace(path: pathlib.Path | epath.Path, text: str) -> None:
 
 
 def plain(obj: Any) -> Any:
-  """Converts an object to what JSON can hold.
+  """Converts an object to the types of JSON.
 
   Args:
     obj: As for `write_json`.

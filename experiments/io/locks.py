@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""Locks on folders: one process works in a folder at a time."""
 
 import contextlib
 import os
@@ -6,7 +6,6 @@ import pathlib
 import socket
 import sys
 import time
-from collections.abc import Callable
 from collections.abc import Iterator
 from typing import IO
 
@@ -15,103 +14,72 @@ from experiments.distributed import signals
 
 try:
   import fcntl
-except ImportError:  # Windows has no such lock, and goes without.
+except ImportError:  # Windows has no such locks, and runs do without.
   fcntl = None
 
 
 _LOCK = ".lock"
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_ATTEMPTS = 0.5
 _SECONDS_OF_SILENCE = 3.0
 _WAITED = "it was waiting for another command"
 
 
 class Held(ValueError):
-  """Another process holds a folder."""
+  """Error: another process holds the lock of a folder."""
 
   def __init__(self, folder: pathlib.Path, holder: str):
-    """Says who works where.
+    """Creates the error.
 
     Args:
       folder: The folder.
-      holder: Who holds it.
+      holder: The process that holds its lock.
     """
-    super().__init__(f"{holder} works in {folder}: wait for it.")
+    super().__init__(f"{folder} is locked by {holder}; wait until it finishes.")
     self.holder = holder
 
 
 @contextlib.contextmanager
 def exclusive(folder: pathlib.Path) -> Iterator[None]:
-  """Holds a folder against other processes.
+  """Locks a folder, or raises an error if another process holds the lock.
 
-  Those of this machine, and of others as far as the file system passes locks
-  on (flock): NFS does on Linux, Lustre if it is mounted so.
+  The lock is one of the file system (`flock`) on a file that names its holder.
+  It ends with the process, however that ends. Between machines it works where
+  the file system passes locks on: NFS on Linux does, and Lustre if it is
+  mounted so.
 
   Args:
-    folder: The folder; it is made if need be. The lock is on a file in it,
-      which says whose it is, and goes with the process however that ends.
+    folder: The folder, which is created if it does not exist.
 
   Raises:
-    Held: If another process holds it. `exclusive_run` and `exclusive_alone`
-      wait.
+    Held: If another process holds the lock.
+    ValueError: If the file system has no locks.
   """
+  path = folder / _LOCK
   while True:
     try:
       folder.mkdir(parents=True, exist_ok=True)
-      file = (folder / _LOCK).open("a+b", buffering=0)
+      file = path.open("a+b", buffering=0)
     except FileNotFoundError:
-      continue  # Whoever held it removed the folder between the two.
+      continue  # The last holder removed the folder between the two calls.
     with file:
       _lock(file, folder)
-      # Whoever held it may have removed the file that this one locked.
-      if _is_there(file, folder / _LOCK):
-        _sign(file, f"process {os.getpid()} on {socket.gethostname()}")
-        try:
-          yield
-        finally:
-          _sign(file, "")
-        return
-
-
-def _lock(file: IO[bytes], folder: pathlib.Path) -> None:
-  """Locks a file, for as long as it is open."""
-  if fcntl is None:
-    return
-  try:
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    file.seek(0)
-    holder = file.read().decode(errors="replace")
-    raise Held(folder, holder or "another process") from None
-  except OSError as error:
-    raise ValueError(
-      f"the file system of {folder} has no locks ({error.strerror}): give a "
-      "--workdir on one that has, and put the data where you like."
-    ) from error
-
-
-def _sign(file: IO[bytes], text: str) -> None:
-  """Says in a locked file who holds it, if the disk has room for that."""
-  with contextlib.suppress(OSError):
-    file.truncate(0)
-    file.write(text.encode())
-
-
-def _is_there(file: IO[bytes], path: pathlib.Path) -> bool:
-  try:
-    return fcntl is None or os.path.samestat(
-      os.fstat(file.fileno()), path.stat()
-    )
-  except FileNotFoundError:
-    return False
+      if _is_removed(file, path):
+        continue  # The last holder removed the file between the two calls.
+      _write_holder(file, f"process {os.getpid()} on {socket.gethostname()}")
+      try:
+        yield
+      finally:
+        _write_holder(file, "")
+      return
 
 
 @contextlib.contextmanager
 def exclusive_run(
   folder: pathlib.Path, flag: signals.Interrupts | None = None
 ) -> Iterator[None]:
-  """Holds a folder against other runs, for all processes of this run.
+  """Locks a folder for all processes of this run, when it is free.
 
-  Waits for another run that holds it, and after a while says so.
+  After a few seconds of waiting for another run, one line says so.
 
   Args:
     folder: As for `exclusive`. All processes call this together.
@@ -120,13 +88,7 @@ def exclusive_run(
   Raises:
     Interrupted: On SIGINT or SIGTERM to any of the processes.
   """
-  with contextlib.ExitStack() as stack:
-    _wait(
-      folder,
-      lambda: processes.from_main(lambda: _enter(stack, folder)),
-      lambda: signals.stop_if_asked(flag or _WAITED, _WAITED),
-      tells=processes.is_main_process(),
-    )
+  with _exclusive_when_free(folder, flag, all_processes=True):
     yield
 
 
@@ -134,9 +96,7 @@ def exclusive_run(
 def exclusive_alone(
   folder: pathlib.Path, flag: signals.Interrupts | None = None
 ) -> Iterator[None]:
-  """Holds a folder for this process only.
-
-  Waits as `exclusive_run` does.
+  """Locks a folder for this process only, when it is free.
 
   Args:
     folder: As for `exclusive`.
@@ -145,63 +105,26 @@ def exclusive_alone(
   Raises:
     Interrupted: On SIGINT or SIGTERM to this process.
   """
-  with contextlib.ExitStack() as stack:
-    _wait(
-      folder,
-      lambda: _enter(stack, folder),
-      lambda: signals.stop_if_asked(
-        flag or _WAITED, _WAITED, all_processes=False
-      ),
-      tells=True,
-    )
+  with _exclusive_when_free(folder, flag, all_processes=False):
     yield
-
-
-def _wait(
-  folder: pathlib.Path,
-  enter: Callable[[], str],
-  stop_if_asked: Callable[[], None],
-  *,
-  tells: bool,
-) -> None:
-  """Tries until nobody else holds a folder, and after a while says who does."""
-  start, told = time.monotonic(), not tells
-  while holder := enter():
-    if not told and time.monotonic() - start >= _SECONDS_OF_SILENCE:
-      text = f"waiting for {holder}, which works in {folder}."
-      print(text, file=sys.stderr, flush=True)
-      told = True
-    stop_if_asked()
-    time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 @contextlib.contextmanager
 def claim(folder: pathlib.Path) -> Iterator[bool]:
-  """Holds a folder against other runs unless one of them holds it.
-
-  A claim goes with the process that made it, however that ends.
+  """Locks a folder for all processes of this run, if it is free.
 
   Args:
-    folder: As for `exclusive`, and called by every process together.
+    folder: As for `exclusive`. All processes call this together.
 
   Yields:
-    Whether it is held now.
+    Whether this run holds the lock now.
   """
   with contextlib.ExitStack() as stack:
     yield not processes.from_main(lambda: _enter(stack, folder))
 
 
-def _enter(stack: contextlib.ExitStack, folder: pathlib.Path) -> str:
-  """Holds a folder until a stack is left, or returns who else does."""
-  try:
-    stack.enter_context(exclusive(folder))
-  except Held as error:
-    return error.holder
-  return ""
-
-
 def remove_if_empty(folder: pathlib.Path) -> None:
-  """Removes a folder that is held and holds nothing, and an empty parent.
+  """Removes a locked folder that holds nothing else, and an empty parent.
 
   Args:
     folder: As for `claim`.
@@ -213,3 +136,72 @@ def remove_if_empty(folder: pathlib.Path) -> None:
       (folder / _LOCK).unlink()
     folder.rmdir()
     folder.parent.rmdir()
+
+
+@contextlib.contextmanager
+def _exclusive_when_free(
+  folder: pathlib.Path,
+  flag: signals.Interrupts | None,
+  *,
+  all_processes: bool,
+) -> Iterator[None]:
+  with contextlib.ExitStack() as stack:
+
+    def enter() -> str:
+      return _enter(stack, folder)
+
+    start = time.monotonic()
+    silent = all_processes and not processes.is_main_process()
+    while holder := processes.from_main(enter) if all_processes else enter():
+      if not silent and time.monotonic() - start >= _SECONDS_OF_SILENCE:
+        text = f"waiting for {holder}, which works in {folder}."
+        print(text, file=sys.stderr, flush=True)
+        silent = True
+      signals.stop_if_asked(
+        flag or _WAITED, _WAITED, all_processes=all_processes
+      )
+      time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
+    yield
+
+
+def _enter(stack: contextlib.ExitStack, folder: pathlib.Path) -> str:
+  """Locks a folder until a stack is left, or returns the name of the holder."""
+  try:
+    stack.enter_context(exclusive(folder))
+  except Held as error:
+    return error.holder
+  return ""
+
+
+def _lock(file: IO[bytes], folder: pathlib.Path) -> None:
+  """Locks a file for as long as it is open."""
+  if fcntl is None:
+    return
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    file.seek(0)
+    holder = file.read().decode(errors="replace")
+    raise Held(folder, holder or "another process") from None
+  except OSError as error:
+    raise ValueError(
+      f"the file system of {folder} has no locks ({error.strerror}): use a "
+      "folder on one that has. Only the workdir needs locks, not the data."
+    ) from error
+
+
+def _is_removed(file: IO[bytes], path: pathlib.Path) -> bool:
+  """Whether a path no longer leads to the file that was opened at it."""
+  if fcntl is None:
+    return False
+  try:
+    return not os.path.samestat(os.fstat(file.fileno()), path.stat())
+  except FileNotFoundError:
+    return True
+
+
+def _write_holder(file: IO[bytes], text: str) -> None:
+  """Writes the holder into a locked file, if the disk has room for that."""
+  with contextlib.suppress(OSError):
+    file.truncate(0)
+    file.write(text.encode())

@@ -1,12 +1,16 @@
-"""Metrics on disk: one JSON object per line."""
+"""Metrics of a run: `metrics.jsonl`, TensorBoard and Weights & Biases."""
 
+import importlib
 import json
 import math
 import os
 import pathlib
 import time
+import uuid
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
+from typing import Protocol
 from typing import Self
 
 import numpy as np
@@ -15,27 +19,29 @@ from experiments.io import json_files
 
 PathLike = str | os.PathLike[str]
 
+# Values of config.loggers, and the module that each of them needs.
+_MODULES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+
 
 class MetricWriter:
-  """Appends one JSON object a line: step, wall time, and named scalars.
+  """Appends metrics to a file: one JSON object per line.
 
-  Every line reaches the file before `write` returns, so a killed process
-  loses none. JSON has no NaN and no infinity: both are written as null.
-
-  Use it as a context manager:
+  A line has the step, the wall time and named scalars. It reaches the file
+  before `write` returns, so a killed process loses none. JSON has neither NaN
+  nor infinity: both are written as null.
 
     with MetricWriter(workdir / "metrics.jsonl", resume_step=step) as writer:
       writer.write(step, {"loss": loss, "accuracy": accuracy})
   """
 
   def __init__(self, path: PathLike | None, resume_step: int | None = None):
-    """Opens the file, and makes the folder it lies in.
+    """Opens the file, and creates its folder.
 
     Args:
-      path: The file; None writes nothing, for all processes but the main one.
-      resume_step: The step of the checkpoint that the run continues from:
-        later lines are dropped, as they will be written again. None starts a
-        new file.
+      path: The file; None writes nothing, for all but the main process.
+      resume_step: The step of the checkpoint that the run continues from.
+        Later lines are dropped, as the run will write them again. None starts
+        a new file.
     """
     self._file = None
     if path is None:
@@ -44,7 +50,6 @@ class MetricWriter:
     kept = []
     if resume_step is not None and path.exists():
       kept = [m for m in _parse(path) if m["step"] <= resume_step]
-    # Even a new file takes the old one's place in one go.
     json_files.replace(path, "".join(_line(metrics) for metrics in kept))
     self._file = path.open("a", encoding="utf-8")
 
@@ -53,24 +58,24 @@ class MetricWriter:
 
     Args:
       step: The number of updates made when the scalars were measured.
-      scalars: Numbers by name: of Python, or arrays of one element.
+      scalars: Python numbers, or arrays of one element, by name.
 
     Raises:
-      ValueError: If a name is taken or a value is not a single number.
+      ValueError: If a name is reserved or a value is not a single number.
     """
     if self._file is None:
       return
     metrics: dict[str, Any] = {"step": int(step), "wall_time": time.time()}
     for name, value in scalars.items():
       if name in metrics:
-        raise ValueError(f"the metric {name!r} must be called something else.")
+        raise ValueError(f"the metric name {name!r} is reserved.")
       metrics[name] = _number(name, value)
     with json_files.named(self._file.name):
       self._file.write(_line(metrics))
       self._file.flush()
 
   def close(self) -> None:
-    """Closes the file; twice does no harm."""
+    """Closes the file; calling it again does nothing."""
     if self._file is not None:
       with json_files.named(self._file.name):
         self._file.close()
@@ -87,13 +92,13 @@ def read_metrics(path: PathLike) -> list[dict[str, Any]]:
 
   Args:
     path: A file that a `MetricWriter` wrote. A last line that was cut short,
-      by a full disk or by reading while it is written, is left out.
+      by a full disk or by reading during a write, is left out.
 
   Returns:
-    One dict a line, with "step", "wall_time" and the scalars; null is NaN.
+    One dict per line, with "step", "wall_time" and the scalars; null is NaN.
 
   Raises:
-    FileNotFoundError: If there is no such file.
+    FileNotFoundError: If the file does not exist.
     ValueError: If another line than the last is broken.
   """
   nan = math.nan
@@ -104,8 +109,8 @@ def read_metrics(path: PathLike) -> list[dict[str, Any]]:
 
 
 def _parse(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Returns the whole lines of a metrics file."""
-  # What follows the last line break is torn, or nothing.
+  """Returns the complete lines of a metrics file."""
+  # The last element is cut short or empty.
   lines = json_files.read_text(path).split("\n")[:-1]
   metrics = []
   for number, line in enumerate(lines, start=1):
@@ -123,11 +128,127 @@ def _line(metrics: Mapping[str, Any]) -> str:
 
 
 def _number(name: str, value: Any) -> float | int | None:
-  """Returns a single number as JSON has it."""
+  """Converts a single number to one of JSON."""
   array = np.asarray(value)
-  # Objects, texts, times and complex numbers are no numbers here.
+  # The kinds are objects, texts, times and complex numbers.
   if array.size != 1 or array.dtype.kind in "OUSMmc":
     raise ValueError(
       f"the metric {name!r} must be a single number, got {value!r}."
     )
   return json_files.plain(array.reshape(()))
+
+
+class Logger(Protocol):
+  """Takes the same scalars as a `MetricWriter`."""
+
+  def write(self, step: int, scalars: Mapping[str, Any]) -> None:
+    """Logs the scalars of a step."""
+
+  def close(self) -> None:
+    """Finishes the log."""
+
+
+def check_loggers(names: Sequence[str]) -> None:
+  """Checks that loggers exist and are installed.
+
+  Args:
+    names: "tensorboard" and "wandb", or fewer.
+
+  Raises:
+    ValueError: If one is unknown or its package is not installed.
+  """
+  for name in names:
+    if name not in _MODULES:
+      raise ValueError(
+        f"config.loggers may name {sorted(_MODULES)}, got {name!r}."
+      )
+    try:
+      importlib.import_module(_MODULES[name])
+    except ImportError as error:
+      raise ValueError(
+        f"config.loggers names {name!r}, which is not installed: pip install "
+        f"'.[{name}]'."
+      ) from error
+
+
+def open_loggers(
+  names: Sequence[str],
+  folder: pathlib.Path,
+  *,
+  resume_step: int,
+  config: Mapping[str, Any],
+) -> list[Logger]:
+  """Opens loggers for a run; a continued run stays one run in each of them.
+
+  Args:
+    names: As for `check_loggers`.
+    folder: The run's own folder.
+    resume_step: The step of the checkpoint that the run continues from. Later
+      steps will be logged again.
+    config: The config of the run, plain data.
+
+  Returns:
+    The loggers.
+  """
+  makers = {"tensorboard": _TensorBoard, "wandb": _WandB}
+  return [makers[name](folder, resume_step, config) for name in names]
+
+
+class _TensorBoard:
+  """Logs to an event file in `tensorboard/` of the run's folder."""
+
+  def __init__(
+    self, folder: pathlib.Path, resume_step: int, config: Mapping[str, Any]
+  ):
+    del config  # It is in config.json of the same folder.
+    import tensorboardX
+
+    self._writer = tensorboardX.SummaryWriter(
+      str(folder / "tensorboard"), purge_step=resume_step + 1
+    )
+
+  def write(self, step: int, scalars: Mapping[str, Any]) -> None:
+    for name, value in scalars.items():
+      self._writer.add_scalar(name, float(value), step)
+    self._writer.flush()
+
+  def close(self) -> None:
+    self._writer.close()
+
+
+class _WandB:
+  """Logs to a run of Weights & Biases, in the project of WANDB_PROJECT.
+
+  The run is named after its folder. Its id is kept in the folder, because the
+  same cell in another workdir is another run.
+  """
+
+  def __init__(
+    self, folder: pathlib.Path, resume_step: int, config: Mapping[str, Any]
+  ):
+    del resume_step  # W&B ignores steps that it already has.
+    import wandb
+
+    folder.mkdir(parents=True, exist_ok=True)
+    id_file = folder / "wandb_id.txt"
+    if not id_file.exists():
+      id_file.write_text(uuid.uuid4().hex)
+    # The folder is cells/<column>/<row>/<digest>/trial<k>.
+    self._run = wandb.init(
+      project=os.environ.get("WANDB_PROJECT", "lelp_jax"),
+      dir=folder,
+      id=id_file.read_text(),
+      name="-".join(folder.parts[-4:]),
+      group="-".join(folder.parts[-4:-2]),
+      config=dict(config),
+      resume="allow",
+      reinit="create_new",  # The cells of a stack are runs of one process.
+      settings=wandb.Settings(console="off", silent=True),
+    )
+
+  def write(self, step: int, scalars: Mapping[str, Any]) -> None:
+    values = {name: float(value) for name, value in scalars.items()}
+    self._run.log(values, step=step)
+
+  def close(self) -> None:
+    self._run.finish()

@@ -1,8 +1,8 @@
-"""Where checkpoints lie: folders of a file system, or of a bucket.
+"""Folders of checkpoints, in a file system or in a bucket.
 
-A bucket (`gs://BUCKET/FOLDER`) has objects and no folders: what is called one
-is what the names of objects begin with. An object is there whole or not at
-all; several of them cannot be renamed or deleted in one go.
+A bucket (`gs://BUCKET/FOLDER`) has objects but no folders: a folder is a common
+prefix of names. Each object is written atomically, but several of them cannot
+be renamed or deleted together.
 """
 
 import contextlib
@@ -24,18 +24,18 @@ PathLike = str | os.PathLike[str]
 
 _SCHEME = "gs://"
 _PROBE = "probe"
-# Wherever TensorFlow is installed epath would import it, for every bucket.
+# Otherwise epath imports TensorFlow for buckets wherever it is installed.
 os.environ.setdefault("EPATH_USE_TF", "false")
 
 
 def folder(directory: PathLike) -> epath.Path:
-  """Returns the absolute path of a folder, of a file system or a bucket.
+  """Returns the absolute path of a folder of checkpoints.
 
   Args:
     directory: The folder, absolute or relative, or `gs://BUCKET/FOLDER`.
 
   Raises:
-    ValueError: If it is a URL of another kind, or what buckets need is not
+    ValueError: If it is another kind of URL, or the package for buckets is not
       installed.
   """
   text = os.fspath(directory)
@@ -49,17 +49,21 @@ def folder(directory: PathLike) -> epath.Path:
     raise ValueError(
       f"{text} needs the package gcsfs: pip install -e '.[gcs]'."
     )
-  _prepare()
+  # Cached listings would be wrong, since TensorStore and other processes write
+  # past gcsfs.
+  fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
+  # gcsfs logs the traceback of each error that it raises.
+  logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
   return epath.Path(text)
 
 
 def in_bucket(path: PathLike) -> bool:
-  """Whether a path is one of a bucket."""
+  """Returns whether a path is one of a bucket."""
   return os.fspath(path).startswith(_SCHEME)
 
 
 def names(directory: epath.Path) -> list[str]:
-  """Returns the names in a folder, in order; none if there is no folder."""
+  """Returns the sorted names in a folder; none if it does not exist."""
   try:
     return sorted(path.name for path in directory.iterdir())
   except FileNotFoundError:
@@ -69,9 +73,9 @@ def names(directory: epath.Path) -> list[str]:
 def checksums(directory: epath.Path) -> dict[str, str]:
   """Returns a checksum of each file in a folder, by its relative name.
 
-  They are SHA-256, computed at about 1 GB per second. In a bucket they are the
-  MD5 or CRC-32C that the bucket computed when it received the objects, so that
-  nothing is read back.
+  In a file system it is SHA-256, computed at about 1 GB per second. In a bucket
+  it is the MD5 or CRC-32C that the bucket computed when it received the object,
+  so nothing is read back.
 
   Args:
     directory: The folder.
@@ -94,10 +98,12 @@ def checksums(directory: epath.Path) -> dict[str, str]:
 
 
 def delete(directory: PathLike) -> None:
-  """Deletes a folder that nobody needs any more, as far as that goes.
+  """Deletes a folder that is not needed any more, if it exists.
+
+  A folder that cannot be deleted is left with a warning.
 
   Args:
-    directory: The folder, if there is one.
+    directory: The folder.
   """
   if not in_bucket(directory):
     shutil.rmtree(directory, ignore_errors=True)
@@ -106,23 +112,22 @@ def delete(directory: PathLike) -> None:
   try:
     directory.rmtree(missing_ok=True)
   except Exception as error:
-    # It costs money for as long as it is there.
     absl_logging.warning(
-      "%s could not be deleted: %s. It is not needed any more: delete it "
-      "yourself.",
+      "%s could not be deleted: %s. It is not needed any more, but the bucket "
+      "charges for it: delete it yourself.",
       directory,
       reason(directory, error),
     )
 
 
 def check(directory: epath.Path) -> None:
-  """Raises if a folder cannot be written, listed or deleted from.
+  """Checks that a folder can be written, listed and deleted from.
 
   Args:
-    directory: The folder; one of a file system is made.
+    directory: The folder. In a file system it is created.
 
   Raises:
-    OSError: If it cannot be used, with what the system or the bucket said.
+    OSError: If it cannot be used.
   """
   if in_bucket(directory):
     with reached(directory):
@@ -141,13 +146,14 @@ def check(directory: epath.Path) -> None:
 
 @contextlib.contextmanager
 def reached(path: epath.Path) -> Iterator[None]:
-  """Makes one line of whatever goes wrong with a bucket.
+  """Turns any error of a bucket into one line.
 
   Args:
-    path: What is read or written. In a file system errors stay what they are.
+    path: The path that is read or written. Errors of a file system stay as
+      they are.
 
   Raises:
-    OSError: What went wrong, and what to look at.
+    OSError: With what went wrong, and what to check.
   """
   try:
     yield
@@ -160,32 +166,25 @@ def reached(path: epath.Path) -> Iterator[None]:
 
 
 def reason(path: epath.Path, error: BaseException) -> str:
-  """What went wrong at a path, in one line without a stop at its end."""
+  """Returns what went wrong at a path, in one line without a full stop."""
   if in_bucket(path) and isinstance(error, FileNotFoundError):
     return "there is no such bucket or object"
   lines = str(error).strip().splitlines() or [type(error).__name__]
-  # Below its address are the bucket's own words, and codes after them.
+  # gcsfs: "Forbidden: <URL>", and in the next line the message of the bucket.
   line = lines[len(lines) > 1 and lines[0].startswith("Forbidden")]
   full = os.strerror(errno.ENOSPC)
   if full in line:
     return full
+  # The end may be fields of TensorStore, [source locations='...'], or a status
+  # code of gcsfs, ", 403".
   return re.sub(r"( \[\w+(\[\d+\])?='.*|, \d{3})$", "", line).rstrip(".")
 
 
 def advice(path: epath.Path) -> str:
-  """Returns a sentence on what to look at, with a blank before it."""
+  """Returns a sentence on what to check, after a blank; "" for no bucket."""
   if not in_bucket(path):
     return ""
   return (
-    " Look at the bucket's name, your rights to its objects, the credentials "
+    " Check the bucket's name, your rights to its objects, the credentials "
     "(gcloud auth application-default login) and the network."
   )
-
-
-def _prepare() -> None:
-  """Sets what the library behind a bucket's paths would do otherwise."""
-  # TensorStore and other processes write past it: what it remembered of a
-  # folder would be wrong.
-  fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
-  # Of each error that it raises it would print the traceback as well.
-  logging.getLogger("gcsfs").setLevel(logging.CRITICAL)

@@ -1,7 +1,6 @@
-"""Finished students on disk: one small file each that anyone can read.
+"""Trained students: one MessagePack file per cell.
 
-Checkpoints hold whole stacks with their optimizers; what is left of a cell in
-the end is its student, as nested dicts of arrays in MessagePack.
+It holds nested dicts of arrays, and no state of the optimizer.
 """
 
 import os
@@ -11,25 +10,24 @@ from typing import Any
 import jax
 from flax import serialization
 
+from experiments.io import json_files
+
 
 def save_student(
   path: str | os.PathLike[str], params: Any, model_state: Any
 ) -> None:
-  """Writes a student in one go: whole, or not at all.
+  """Writes a student atomically.
 
   Args:
-    path: The file; its folder exists.
+    path: The file.
     params: Parameters, nested dicts of arrays.
-    model_state: State such as BatchNorm's statistics, likewise.
+    model_state: State such as the statistics of BatchNorm, likewise.
   """
   tree = {"params": params, "model_state": model_state}
   data = serialization.msgpack_serialize(
     serialization.to_state_dict(jax.device_get(tree))
   )
-  path = pathlib.Path(path)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  temporary.write_bytes(data)
-  temporary.replace(path)
+  json_files.replace(pathlib.Path(path), data)
 
 
 def load_student(path: str | os.PathLike[str]) -> tuple[Any, Any]:
@@ -42,8 +40,8 @@ def load_student(path: str | os.PathLike[str]) -> tuple[Any, Any]:
     Parameters and model state, nested dicts of NumPy arrays.
 
   Raises:
-    FileNotFoundError: If there is no such file.
-    ValueError: If the file is cut short.
+    FileNotFoundError: If the file does not exist.
+    ValueError: If the file is damaged.
   """
   try:
     tree = serialization.msgpack_restore(pathlib.Path(path).read_bytes())
@@ -54,6 +52,6 @@ def load_student(path: str | os.PathLike[str]) -> tuple[Any, Any]:
     ) from None
   except Exception as error:
     raise ValueError(
-      f"{path} is no student ({error}): delete the folder it lies in and "
-      "train its cell again."
+      f"{path} is not a student ({error}): delete its folder and train the "
+      "cell again."
     ) from error

@@ -17,8 +17,7 @@ from ml_collections import ConfigDict
 
 from experiments import cells
 from experiments.distributed import processes
-from experiments.io import loggers
-from experiments.io.metrics import MetricWriter
+from experiments.io import metrics
 from experiments.io.progress import Progress
 
 
@@ -28,7 +27,7 @@ def check(config: ConfigDict) -> None:
   Args:
     config: A cell's config; `loggers` and `profile` matter.
   """
-  loggers.check(_logger_names(config))
+  metrics.check_loggers(_logger_names(config))
   _profiled(config.profile)
 
 
@@ -109,10 +108,10 @@ class Watch:
     main = processes.is_main_process()
     self._writers = []
     for path, config in zip(wanted.metric_paths, wanted.configs, strict=True):
-      writer = MetricWriter(path if main else None, resume_step=step)
+      writer = metrics.MetricWriter(path if main else None, resume_step=step)
       self._writers.append([self._stack.enter_context(writer)])
       if path is not None and main:
-        for logger in loggers.loggers(
+        for logger in metrics.open_loggers(
           _logger_names(config),
           path.parent,
           resume_step=step,

@@ -142,10 +142,10 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path):
   [
     (
       {"teacher": {"parameters": "abd"}, "jax": "0.10"},
-      r"origin\.teacher\.parameters is 'abc' there and 'abd' here",
+      r"origin\.teacher\.parameters: saved 'abc', now 'abd'",
     ),
-    ({**ORIGIN, "jax": "0.11"}, r"origin\.jax is '0\.10' there and '0\.11'"),
-    ({**ORIGIN, "tokenizer": "t"}, r"origin\.tokenizer is absent there"),
+    ({**ORIGIN, "jax": "0.11"}, r"origin\.jax: saved '0\.10', now '0\.11'"),
+    ({**ORIGIN, "tokenizer": "t"}, r"origin\.tokenizer: saved nothing"),
   ],
 )
 def test_another_origin_is_refused_by_name(tmp_path, half, other, message):
@@ -159,7 +159,7 @@ def test_another_origin_is_refused_by_name(tmp_path, half, other, message):
   with pytest.raises(ValueError, match=message) as caught:
     load(tmp_path, Counted(), content(other))
   assert "\n" not in str(caught.value)
-  assert str(caught.value).count(" there and ") == 1
+  assert str(caught.value).count(": saved ") == 1
 
 
 def test_another_number_of_rows_is_refused(tmp_path):
@@ -292,7 +292,7 @@ def test_two_processes_share_the_work_and_one_reads_it(tmp_path):
   assert compute.asked == [(10, 13)]
   # What one of them would compute otherwise is refused, too.
   assert first[5] == [[], "another process failed, and says why."]
-  assert "origin.code is absent there and 'of process 1' here" in second[5][1]
+  assert "origin.code: saved nothing, now 'of process 1'" in second[5][1]
   load(tmp_path / "alone", Counted())
   manifests = [
     json.loads((tmp_path / name / "manifest.json").read_text()) | {"fixed": 0}

@@ -159,7 +159,7 @@ def test_what_may_not_be_done_is_known_before_the_work(server, bucket, method):
   storage.check(storage.folder(RUN))
   assert not bucket
   forbid(server, method)
-  with pytest.raises(OSError, match=r"right to it\. Look at the bucket's name"):
+  with pytest.raises(OSError, match="right to it"):
     storage.check(storage.folder(RUN))
 
 
@@ -167,9 +167,7 @@ def test_a_missing_bucket_and_missing_credentials(server, bucket):
   with pytest.raises(OSError, match="gs://no/run cannot be used"):
     storage.check(storage.folder("gs://no/run"))
   server.refusal = lambda *_: refuse(401, "Anonymous caller.")
-  with pytest.raises(
-    OSError, match=r"used: Anonymous caller\. Look at"
-  ) as error:
+  with pytest.raises(OSError, match="Anonymous caller") as error:
     open_at(RUN)
   assert "credentials" in str(error.value)
   # What cannot be read is not called damaged.

@@ -68,7 +68,7 @@ def test_what_is_no_number_is_refused_by_name(tmp_path, value):
 def test_reserved_names_are_refused(tmp_path, name):
   with (
     metrics.MetricWriter(tmp_path / "m") as writer,
-    pytest.raises(ValueError, match=f"{name}.*called something else"),
+    pytest.raises(ValueError, match=f"{name!r}"),
   ):
     writer.write(1, {name: 1.0})
 

@@ -125,5 +125,5 @@ def test_damaged_runs_are_named(tmp_path, rng):
     load_pretrained(folder, **_MLP)
   folder = _save_cell(tmp_path / "d", *_tree(rng))
   (tmp_path / "d/student.msgpack").write_bytes(b"\x81")
-  with pytest.raises(ValueError, match="is no student"):
+  with pytest.raises(ValueError, match="is not a student"):
     load_pretrained(folder, **_MLP)

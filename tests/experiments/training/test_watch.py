@@ -6,7 +6,7 @@ import typing
 
 import pytest
 
-from experiments.io import loggers
+from experiments.io import metrics
 from experiments.io.metrics import read_metrics
 from experiments.training import runs
 from experiments.training import watch
@@ -101,7 +101,7 @@ def test_what_cannot_be_watched_is_refused_first(field, value, message):
 def test_a_logger_that_is_not_installed_is_named(monkeypatch):
   monkeypatch.setitem(sys.modules, "wandb", None)
   with pytest.raises(ValueError, match=r"pip install '\.\[wandb\]'"):
-    loggers.check(["wandb"])
+    metrics.check_loggers(["wandb"])
 
 
 def test_a_continued_run_is_one_of_wandb_and_no_other_workdirs(
@@ -115,7 +115,7 @@ def test_a_continued_run_is_one_of_wandb_and_no_other_workdirs(
   cell = "cells/split0/lelp/abc/trial0"
   for workdir in ("first", "first", "second"):
     folder = tmp_path / workdir / cell
-    loggers.loggers(["wandb"], folder, resume_step=0, config={})
+    metrics.open_loggers(["wandb"], folder, resume_step=0, config={})
   first, again, second = (options["id"] for options in made)
   assert first == again != second
   assert {options["name"] for options in made} == {"split0-lelp-abc-trial0"}
