@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lelp_jax import _checks
+from lelp_jax.models import _norm
 from lelp_jax.models.albert_config import albert_config
 from lelp_jax.models.albert_config import ALBERT_SIZES
 from lelp_jax.models.albert_config import AlbertConfig
@@ -175,7 +176,7 @@ class AlbertEncoder(nn.Module):
     x += _embed(config, config.type_vocab_size, "token_type_embeddings")(types)
     positions = jnp.arange(ids.shape[1])[None]
     x += _embed(config, config.max_positions, "position_embeddings")(positions)
-    x = _norm(config, x, "embedding_norm")
+    x = _norm.layer_norm(x, config.layer_norm_epsilon, "embedding_norm")
     x = nn.Dropout(config.hidden_dropout)(x, deterministic=not train)
     x = _dense(
       config, config.hidden_size, self.compute_dtype, "embedding_projection"
@@ -211,11 +212,13 @@ class _Layer(nn.Module):
     width, dtype = config.hidden_size, x.dtype
     y = self.attention(x, mask)
     y = dropout(_dense(config, width, dtype, "attention_output")(y))
-    x = _norm(config, x + y, "attention_norm")
+    x = _norm.layer_norm(x + y, config.layer_norm_epsilon, "attention_norm")
     y = _dense(config, config.intermediate_size, dtype, "ffn")(x)
     y = _dense(config, width, dtype, "ffn_output")(_activate(config, y))
     # As in google-research/albert; transformers drops nothing here.
-    return _norm(config, x + dropout(y), "ffn_norm"), None
+    return _norm.layer_norm(
+      x + dropout(y), config.layer_norm_epsilon, "ffn_norm"
+    ), None
 
   def attention(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
     """Multi-head attention of each row to itself, ``[B, L, D]``."""
@@ -230,25 +233,27 @@ class _Layer(nn.Module):
       mask = jnp.broadcast_to(
         mask[:, None, None, :], (batch, 1, length, length)
       )
-    if self.train and config.attention_dropout:
-      y = nn.dot_product_attention(
-        query,
-        key,
-        value,
-        mask=mask,
-        dropout_rng=self.make_rng("dropout"),
-        dropout_rate=config.attention_dropout,
-        broadcast_dropout=False,
-        force_fp32_for_softmax=True,
-      )
-    else:
-      y = jax.nn.dot_product_attention(
-        query,
-        key,
-        value,
-        mask=mask,
-        implementation=self.attention_implementation,
-      )
+    # Both implementations rely on implicit promotion of narrow dtypes.
+    with jax.numpy_dtype_promotion("standard"):
+      if self.train and config.attention_dropout:
+        y = nn.dot_product_attention(
+          query,
+          key,
+          value,
+          mask=mask,
+          dropout_rng=self.make_rng("dropout"),
+          dropout_rate=config.attention_dropout,
+          broadcast_dropout=False,
+          force_fp32_for_softmax=True,
+        )
+      else:
+        y = jax.nn.dot_product_attention(
+          query,
+          key,
+          value,
+          mask=mask,
+          implementation=self.attention_implementation,
+        )
     return y.reshape(x.shape)
 
 
@@ -257,20 +262,25 @@ def _dense(config: AlbertConfig, width: int, dtype: Any, name: str) -> nn.Dense:
   return nn.Dense(width, dtype=dtype, kernel_init=init, name=name)
 
 
-def _embed(config: AlbertConfig, rows: int, name: str) -> nn.Embed:
+def _embed(config: AlbertConfig, rows: int, name: str) -> "_Embedding":
   init = nn.initializers.normal(config.initializer_range)
-  return nn.Embed(rows, config.embedding_size, embedding_init=init, name=name)
+  return _Embedding(rows, config.embedding_size, embedding_init=init, name=name)
 
 
-def _norm(config: AlbertConfig, x: jax.Array, name: str) -> jax.Array:
-  """LayerNorm in float32: bfloat16 would lose its epsilon."""
-  norm = nn.LayerNorm(
-    config.layer_norm_epsilon,
-    dtype=jnp.float32,
-    use_fast_variance=False,
-    name=name,
-  )
-  return norm(x).astype(x.dtype)
+class _Embedding(nn.Embed):
+  """A table of embeddings that gives NaN for ids out of range.
+
+  Flax counts negative ids from the end, and has one row for every id if there
+  is only one.
+  """
+
+  def __call__(self, inputs: jax.Array) -> jax.Array:
+    # Narrow integers could not hold the number of rows.
+    ids = inputs if inputs.dtype.itemsize >= 4 else inputs.astype(jnp.int32)
+    ids = jnp.where(ids < 0, self.num_embeddings, ids)
+    return jnp.take(
+      self.embedding, ids, axis=0, mode="fill", fill_value=jnp.nan
+    )
 
 
 def _activate(config: AlbertConfig, x: jax.Array) -> jax.Array:

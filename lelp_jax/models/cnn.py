@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lelp_jax import _checks
+from lelp_jax.models import _norm
 from lelp_jax.models.architecture import Architecture
 
 
@@ -62,7 +63,7 @@ class Cnn(nn.Module):
       bias = not self.batch_norm
       x = nn.Conv(channels, (3, 3), use_bias=bias, dtype=dtype)(x)
       if self.batch_norm:
-        x = nn.BatchNorm(not train, momentum=0.9, dtype=dtype)(x)
+        x = _norm.batch_norm(x, train=train, dtype=dtype, momentum=0.9)
       # "SAME": the last row of an odd size counts, and 1x1 stays 1x1.
       x = nn.max_pool(nn.relu(x), (2, 2), strides=(2, 2), padding="SAME")
     x = x.reshape(x.shape[0], -1)

@@ -1,14 +1,15 @@
-"""One interface for every model: the embedding, the logits, the head between.
+"""One interface for every model: embeddings, logits and the head between them.
 
 Distillation needs the input of a classifier's last linear layer (the
-embedding) beside its output (the logits). The two adapters take both from a
-user's unmodified module by listening to that one layer, so whatever else the
-module does or returns plays no part.
+embeddings) as well as its output (the logits). The adapters `from_linen` and
+`from_nnx` record both in a user's unmodified module while it runs, so it does
+not matter what else the module computes or returns.
 """
 
-import functools
+import contextlib
 import inspect
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
@@ -21,24 +22,26 @@ from flax import nnx
 from flax import traverse_util
 from flax.core import meta
 from flax.core import unfreeze
+from flax.linen import module as linen_module
 
 from lelp_jax.models import _head
 from lelp_jax.models import _nnx
 
-# What modules call their train flag, and its value when training.
+# Names by which modules declare a training flag, and its value in training.
 _TRAIN_FLAGS = {
   "train": True,
   "training": True,
   "is_training": True,
   "is_train": True,
   "deterministic": False,
+  "inference": False,
   "use_running_average": False,
 }
 _HEAD_CALLS = "lelp_jax_head_calls"  # A Linen collection of our own.
 
 
 class Outputs(NamedTuple):
-  """What a classifier computes for a batch.
+  """Outputs of a classifier for a batch.
 
   Attributes:
     embeddings: Input of the head, float, shape ``[B, D]``.
@@ -66,15 +69,15 @@ class ModelFns(NamedTuple):
 
   Attributes:
     init: ``(key, inputs) -> (params, model_state)``. Runs the model once and
-      checks that its head is what `Head` says.
+      checks that its head computes what `Head` describes.
     apply: ``(params, model_state, inputs, *, train=False, key=None) ->
       (Outputs, model_state)``. ``inputs`` is an array or a dict of arrays,
-      ``train`` a Python bool; ``key`` feeds dropout. The state comes back
-      as it was unless ``train``.
+      ``train`` a Python bool; ``key`` seeds dropout. The returned state
+      differs from the given one in training only.
     head: ``(params) -> Head``.
-    with_head: ``(params, head) -> params``, leaving its argument as it is.
-      The number of outputs may differ (then ``apply`` of a model with that
-      many is needed); ``D``, and whether there is a bias, may not.
+    with_head: ``(params, head) -> params``, a copy. The number of outputs may
+      differ, and ``apply`` must then be that of a model with as many; ``D``,
+      and whether there is a bias, must be the same.
   """
 
   init: Callable[[jax.Array, Any], tuple[Any, Any]]
@@ -84,27 +87,32 @@ class ModelFns(NamedTuple):
 
 
 def from_linen(module: nn.Module, *, head: str) -> ModelFns:
-  """Adapts a Linen module, unmodified, to `ModelFns`.
+  """Adapts an unmodified Linen module to `ModelFns`.
 
-  The module is called with the inputs as its one positional argument and, by
-  keyword, whichever of ``train``, ``training``, ``is_training``,
-  ``is_train``, ``deterministic`` and ``use_running_average`` its ``__call__``
-  declares.
-  Every collection but ``"params"`` is model state; what the module sows is
-  dropped. ``key`` is the stream ``"dropout"``; others get one folded from it.
+  The inputs are the only positional argument of the module's ``__call__``. A
+  dict of inputs whose keys are parameters of ``__call__``, such as
+  ``input_ids`` and ``attention_mask``, is passed by keyword instead. Whichever
+  of ``train``, ``training``, ``is_training``, ``is_train``, ``deterministic``,
+  ``inference`` and ``use_running_average`` it declares is set by keyword too.
+
+  Every collection except ``"params"`` is model state; what the module sows is
+  dropped. ``key`` seeds the stream ``"dropout"``; other streams get a key that
+  is folded from it.
 
   Args:
     module: The classifier. It may return anything.
-    head: Path of its last linear layer under the params, such as ``"head"``
-      or ``"classifier/out"`` (dots do as well).
+    head: Path of its last linear layer in the params, such as ``"head"`` or
+      ``"classifier/out"``; dots may be used instead of slashes.
 
   Returns:
     The model; its params and state are those of ``module.init``, unboxed.
 
   Raises:
     ValueError: From ``init`` and ``apply``, naming the layers that exist, if
-      ``head`` is not a linear layer called once, on embeddings ``[B, D]``;
-      from ``apply`` if the module draws and no ``key`` was given.
+      ``head`` is not a linear layer that is called once, on embeddings ``[B,
+      D]``, or if ``__call__`` takes some of the inputs by name but not all;
+      from ``apply`` if the module draws random numbers and no ``key`` was
+      given.
 
   Examples:
     >>> class Classifier(nn.Module):
@@ -121,13 +129,13 @@ def from_linen(module: nn.Module, *, head: str) -> ModelFns:
     (8, 3)
   """
   path = _head.parse_path(head)
-  train_flags = functools.partial(_train_flags, type(module))
 
   def init(key, inputs):
     params_key, dropout_key = jax.random.split(key)
     rngs = {"params": params_key, "dropout": dropout_key}
-    with nn.intercept_methods(_listener(path)):
-      variables = module.init(rngs, inputs, **train_flags(False))
+    args, kwargs = _call_arguments(type(module), inputs, train=False)
+    with _listening(path):
+      variables = module.init(rngs, *args, **kwargs)
     calls, variables = _pop_calls(variables)
     params = variables.pop("params", {})
     _head.check_linear(head, params, *_head.only_call(head, params, calls))
@@ -139,10 +147,11 @@ def from_linen(module: nn.Module, *, head: str) -> ModelFns:
       rngs = {"dropout": key, "params": jax.random.fold_in(key, 0)}
     mutable = [_HEAD_CALLS, *(model_state if train else ())]
     variables = {"params": params, **model_state}
+    args, kwargs = _call_arguments(type(module), inputs, train=train)
     try:
-      with nn.intercept_methods(_listener(path)):
+      with _listening(path):
         _, updates = module.apply(
-          variables, inputs, rngs=rngs, mutable=mutable, **train_flags(train)
+          variables, *args, rngs=rngs, mutable=mutable, **kwargs
         )
     except errors.InvalidRngError as error:
       raise ValueError(
@@ -158,20 +167,20 @@ def from_linen(module: nn.Module, *, head: str) -> ModelFns:
 def from_nnx(
   module: nnx.Module | Callable[[nnx.Rngs], nnx.Module], *, head: str
 ) -> ModelFns:
-  """Adapts an NNX module, unmodified, to `ModelFns`.
+  """Adapts an unmodified NNX module to `ModelFns`.
 
-  Params are the ``nnx.Param`` variables, model state is all others, both as
-  nested dicts of arrays with string keys. Random streams are no state: each
-  call starts them afresh from ``key`` (in inference a fixed one if None). The
-  module's ``train()`` or ``eval()`` is called first, and ``__call__`` as in
-  `from_linen`.
+  Params are the ``nnx.Param`` variables and model state is all others, both as
+  nested dicts of arrays with string keys. Random streams are not state: each
+  call restarts them from ``key`` (from a fixed key in inference if it is
+  None). Before each call the module's ``train()`` or ``eval()`` is called;
+  ``__call__`` gets the arguments that `from_linen` describes.
 
   Args:
-    module: Either a module, whose values ``init`` returns a copy of (its key
-      is unused), or a function ``rngs -> module``, which ``init`` calls with
-      ``nnx.Rngs(key)``. The module may return anything.
+    module: Either a module, of whose values ``init`` returns a copy (its key
+      is then unused), or a function ``rngs -> module``, which ``init`` calls
+      with ``nnx.Rngs(key)``. The module may return anything.
     head: Path of its last linear layer by attributes and list indices, such
-      as ``"head"`` or ``"net/layers/3"`` (dots do as well).
+      as ``"head"`` or ``"net/layers/3"``; dots may be used instead of slashes.
 
   Returns:
     The model.
@@ -179,8 +188,9 @@ def from_nnx(
   Raises:
     ValueError: Naming the layers that exist, if ``head`` is not a linear
       layer; from ``init`` and ``apply`` if it is not called once, on
-      embeddings ``[B, D]``; from ``apply`` in training if the module holds
-      random streams and no ``key`` was given.
+      embeddings ``[B, D]``, or if ``__call__`` takes some of the inputs by
+      name but not all; from ``apply`` in training if the module holds random
+      streams and no ``key`` was given.
 
   Examples:
     >>> class Classifier(nnx.Module):
@@ -199,11 +209,10 @@ def from_nnx(
   build, example = _nnx.builder(module)
   like = _nnx.split(example)
   _head.layer(head, _nnx.to_tree(like.params))
-  train_flags = functools.partial(_train_flags, type(example))
 
   def init(key, inputs):
     parts = _nnx.split(build(key))
-    # Copies: an array of the user's own module must survive its donation.
+    # Copies, since the caller may donate them and the module stays in use.
     params, model_state = jax.tree.map(
       jnp.copy, (_nnx.to_tree(parts.params), _nnx.to_tree(parts.state))
     )
@@ -226,7 +235,8 @@ def from_nnx(
       model.train()
     else:
       model.eval()
-    calls = _nnx.recorded_call(model, path, inputs, **train_flags(train))
+    args, kwargs = _call_arguments(type(example), inputs, train=train)
+    calls = _nnx.recorded_call(model, path, *args, **kwargs)
     outputs = Outputs(*_head.only_call(head, params, calls))
     if train:
       model_state = _nnx.to_tree(_nnx.values_at(model, like.state))
@@ -238,7 +248,7 @@ def from_nnx(
 def _head_fns(
   name: str,
 ) -> tuple[Callable[[Any], Head], Callable[[Any, Head], Any]]:
-  """`ModelFns.head` and `ModelFns.with_head`."""
+  """Returns `ModelFns.head` and `ModelFns.with_head`."""
 
   def head(params):
     layer = _head.layer(name, params)
@@ -250,30 +260,58 @@ def _head_fns(
   return head, with_head
 
 
-def _train_flags(module_type: type, train: bool) -> dict[str, Any]:
-  """The keywords by which a module's `__call__` learns the mode."""
-  declared = inspect.signature(module_type.__call__).parameters
-  return {
+def _call_arguments(
+  module_type: type, inputs: Any, *, train: bool
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+  """Returns positional and keyword arguments for a module's `__call__`."""
+  parameters = inspect.signature(module_type.__call__).parameters
+  flags = {
     name: train == in_training
     for name, in_training in _TRAIN_FLAGS.items()
-    if name in declared
+    if name in parameters
   }
+  if not isinstance(inputs, Mapping) or not inputs.keys() & parameters.keys():
+    return (inputs,), flags
+  takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+  unknown = sorted(inputs.keys() - parameters.keys())
+  if unknown and not takes_any:
+    named = sorted(inputs.keys() & parameters.keys())
+    raise ValueError(
+      f"The module's __call__ takes the inputs {named} by name but not "
+      f"{unknown}: add parameters of these names to it, or leave them out of "
+      "the inputs."
+    )
+  return (), {**inputs, **flags}
+
+
+@contextlib.contextmanager
+def _listening(path: tuple[str, ...]) -> Iterator[None]:
+  """Sows each call of the Linen layer at a path, inside the context."""
+  listener = _listener(path)
+  try:
+    with nn.intercept_methods(listener):
+      yield
+  finally:
+    # Flax removes the listener in an assert, which `python -O` skips.
+    stack = linen_module._global_interceptor_stack
+    if next(iter(stack), None) is listener:
+      stack.pop()
 
 
 def _listener(path: tuple[str, ...]) -> Callable[..., Any]:
-  """A Linen interceptor that sows each call of the layer at a path."""
+  """Returns a Linen interceptor that sows each call of the layer at a path."""
   inside = False
 
   def listen(next_fn, args, kwargs, context):
     nonlocal inside
     method, module = context.method_name, context.module
-    # Inside is a `super().__call__`, part of a call already heard.
+    # Inside the head, `super().__call__` is part of a call already recorded.
     if inside or method != "__call__" or module.path != path:
       return next_fn(*args, **kwargs)
     inside = True
     outputs = next_fn(*args, **kwargs)
     inside = False
-    # Sown, not kept in a list: a tracer of `nn.remat` must not leave it.
+    # Sown instead of appended to a list: tracers of `nn.remat` must not escape.
     module.sow(_HEAD_CALLS, "calls", ([*args, *kwargs.values()][0], outputs))
     return outputs
 
@@ -281,7 +319,7 @@ def _listener(path: tuple[str, ...]) -> Callable[..., Any]:
 
 
 def _pop_calls(variables: Any) -> tuple[list[Any], dict[str, Any]]:
-  """Splits Linen variables into calls of the head and plain collections."""
+  """Separates the sown calls of the head from the other Linen collections."""
   collections = dict(meta.unbox(unfreeze(variables)))
   sown: dict[Any, Any] = traverse_util.flatten_dict(
     collections.pop(_HEAD_CALLS, {})
@@ -290,6 +328,6 @@ def _pop_calls(variables: Any) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _is_sown(collection: Mapping[str, Any]) -> bool:
-  """Whether a Linen collection is a log: `sow` keeps tuples, which grow."""
+  """Returns whether a Linen collection was sown: `sow` stores tuples."""
   leaves = traverse_util.flatten_dict(collection).values()
   return any(isinstance(leaf, tuple) for leaf in leaves)

@@ -20,6 +20,7 @@ from flax import linen as nn
 from flax.typing import Initializer
 
 from lelp_jax import _checks
+from lelp_jax.models import _norm
 from lelp_jax.models.architecture import Architecture
 
 _CHANNELS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
@@ -98,14 +99,15 @@ class MobileNet(nn.Module):
         name=name,
         **options,
       )
-      norm = nn.BatchNorm(
-        not train,
+      x = _norm.batch_norm(
+        conv(x),
+        train=train,
+        dtype=dtype,
         momentum=0.99,
         epsilon=1e-3,
-        dtype=dtype,
         name=f"{name}_bn",
       )
-      return nn.relu6(norm(conv(x)))
+      return nn.relu6(x)
 
     width = self.width_multiplier
     x = layer(images, int(32 * width), 3, "conv1", strides=self.stem_stride)

@@ -26,6 +26,7 @@ from flax import linen as nn
 from flax.typing import Initializer
 
 from lelp_jax import _checks
+from lelp_jax.models import _norm
 from lelp_jax.models.architecture import Architecture
 
 
@@ -99,16 +100,16 @@ class _Bottleneck(nn.Module):
   projection: bool
   conv: Callable[..., nn.Module]
   dense: Callable[..., nn.Module]
-  norm: Callable[..., nn.Module]
+  norm: Callable[..., jax.Array]
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     first, second = self.strides
-    y = nn.relu(self.norm(name="norm1")(x)) if self.first_norm else x
+    y = nn.relu(self.norm(x, name="norm1")) if self.first_norm else x
     y = self.dense(self.channels, name="conv1")(y[:, ::first, ::first])
-    y = nn.relu(self.norm(name="norm2")(y))
+    y = nn.relu(self.norm(y, name="norm2"))
     y = self.conv(self.channels, strides=second, name="conv2")(y)
-    y = nn.relu(self.norm(name="norm3")(y))
+    y = nn.relu(self.norm(y, name="norm3"))
     y = self.dense(self.features, name="conv3")(y)
     if self.projection:
       stride = first * second
@@ -179,11 +180,11 @@ class ResNet(nn.Module):
     # differentiate on CPUs.
     dense = functools.partial(nn.Dense, **options)
     norm = functools.partial(
-      nn.BatchNorm, not train, dtype=dtype, **variant.norm
+      _norm.batch_norm, train=train, dtype=dtype, **variant.norm
     )
     x = conv(16, name="stem")(images)
     if variant.stem_norm:
-      x = nn.relu(norm(name="stem_norm")(x))
+      x = nn.relu(norm(x, name="stem_norm"))
     for stage, features in enumerate(_FEATURES):
       for block in range(blocks):
         stride = 2 if stage > 0 and block == 0 else 1
@@ -198,7 +199,7 @@ class ResNet(nn.Module):
           norm=norm,
           name=f"stage{stage}_block{block}",
         )(x)
-    x = nn.relu(norm(name="norm")(x)).mean(axis=(1, 2))
+    x = nn.relu(norm(x, name="norm")).mean(axis=(1, 2))
     logits = nn.Dense(
       self.num_outputs,
       kernel_init=variant.head_init,

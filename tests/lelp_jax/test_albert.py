@@ -48,6 +48,7 @@ def test_parameter_counts_are_the_published(size):
   assert (body, bare, total) == COUNTS[size]
 
 
+@pytest.mark.slow
 def test_base_runs_as_a_student():
   model = MODELS["albert_base"](2 * 10)
   inputs = {"input_ids": jnp.array([[2, 29_999, 3, 0], [2, 7, 8, 3]])}
@@ -311,11 +312,20 @@ def test_inputs_are_checked(inputs, error, message):
     albert(CONFIG, 3).apply(tiny_albert.params(), {}, inputs)
 
 
-def test_ids_out_of_range_are_nan_under_a_trace(inputs):
-  wrong = {**inputs, "input_ids": inputs["input_ids"].at[0, 0].set(20)}
-  logits = tiny_albert.outputs(CONFIG, wrong).logits
-  assert jnp.all(jnp.isnan(logits[0]))
-  chex.assert_tree_all_finite(logits[1:])
+@pytest.mark.parametrize("dtype", ["int32", "int8", "uint32"])
+def test_ids_out_of_range_are_nan_under_a_trace(inputs, dtype):
+  for name in ("input_ids", "token_type_ids"):
+    for value in (-1, -20, 20, 100):
+      wrong = inputs[name].at[0, 0].set(value).astype(dtype)
+      outputs = tiny_albert.outputs(CONFIG, {**inputs, name: wrong})
+      assert jnp.all(jnp.isnan(outputs.logits[0])), (name, value)
+      chex.assert_tree_all_finite(outputs.logits[1:])
+
+
+def test_a_table_of_one_row_has_one_id():
+  variables = {"params": {"embedding": jnp.ones([1, 4])}}
+  rows = albert_lib._Embedding(1, 4).apply(variables, jnp.array([0, 1, -1]))
+  np.testing.assert_array_equal(jnp.isnan(rows).all(axis=1), [0, 1, 1])
 
 
 def test_models_refuse_bad_arguments():

@@ -1,7 +1,10 @@
 """Ordinary user modules, untouched, through both adapters."""
 
+import contextlib
 import functools
 import re
+import subprocess
+import sys
 
 import chex
 import jax
@@ -11,6 +14,7 @@ import optax
 import pytest
 from flax import linen as nn
 from flax import nnx
+from flax.linen import module as linen_module
 
 from lelp_jax.models import from_linen
 from lelp_jax.models import from_nnx
@@ -510,6 +514,105 @@ def test_apply_takes_a_dict_of_inputs():
   outputs, model_state = model.apply(params, model_state, inputs, train=True)
   assert outputs.embeddings.shape == (2, 8)
   assert model_state == {}
+
+
+class LinenKeywords(nn.Module):
+  """Inputs as parameters of its call, a flag as in Equinox."""
+
+  @nn.compact
+  def __call__(self, input_ids, attention_mask=None, *, inference=True):
+    x = nn.Embed(10, 8)(input_ids)
+    if attention_mask is not None:
+      x = x * attention_mask[..., None]
+    x = nn.Dropout(0.5)(x.mean(axis=1), deterministic=inference)
+    return nn.Dense(CLASSES, name="head")(x)
+
+
+class NnxKeywords(nnx.Module):
+  """The same."""
+
+  def __init__(self, rngs):
+    self.embed = nnx.Embed(10, 8, rngs=rngs)
+    self.dropout = nnx.Dropout(0.5, rngs=rngs)
+    self.head = nnx.Linear(8, CLASSES, rngs=rngs)
+
+  def __call__(self, input_ids, attention_mask=None, *, inference=True):
+    x = self.embed(input_ids)
+    if attention_mask is not None:
+      x = x * attention_mask[..., None]
+    return self.head(self.dropout(x.mean(axis=1), deterministic=inference))
+
+
+KEYWORDS = {
+  "linen": lambda: from_linen(LinenKeywords(), head="head"),
+  "nnx": lambda: from_nnx(NnxKeywords, head="head"),
+}
+
+
+@pytest.mark.parametrize("adapter", KEYWORDS)
+def test_inputs_are_given_by_name_where_the_module_takes_them_so(adapter):
+  model = KEYWORDS[adapter]()
+  ids = jnp.arange(8).reshape(2, 4)
+  inputs = {"input_ids": ids, "attention_mask": ids % 2}
+  params, state = model.init(jax.random.key(0), inputs)
+  masked, _ = model.apply(params, state, inputs)
+  whole, _ = model.apply(params, state, {"input_ids": ids})
+  positional, _ = model.apply(params, state, ids)
+  chex.assert_trees_all_equal(whole, positional)
+  assert jnp.all(masked.embeddings != whole.embeddings)
+  dropped, _ = model.apply(
+    params, state, inputs, train=True, key=jax.random.key(1)
+  )
+  kept = dropped.embeddings != 0
+  assert 0 < kept.sum() < kept.size
+  with pytest.raises(ValueError, match=r"'input_ids'.*'position_ids'"):
+    model.apply(params, state, {"input_ids": ids, "position_ids": ids})
+
+
+def test_any_name_is_taken_by_a_module_with_keyword_arguments():
+  class Open(nn.Module):
+    @nn.compact
+    def __call__(self, *, x, **more):
+      return nn.Dense(CLASSES, name="head")(x + more["y"])
+
+  model = from_linen(Open(), head="head")
+  inputs = {"x": jnp.ones([2, 5]), "y": jnp.ones([2, 5])}
+  params, state = model.init(jax.random.key(0), inputs)
+  outputs, _ = model.apply(params, state, inputs)
+  chex.assert_trees_all_equal(outputs.embeddings, 2 * inputs["x"])
+
+
+def test_linen_models_leave_no_interceptor(inputs, monkeypatch):
+  """Flax takes its interceptors off in an assert, which may not run."""
+
+  @contextlib.contextmanager
+  def intercept_methods(interceptor):
+    linen_module._global_interceptor_stack.push(interceptor)
+    yield
+
+  monkeypatch.setattr(nn, "intercept_methods", intercept_methods)
+  model = from_linen(BodyOnly(), head="body")
+  values = model.init(jax.random.key(0), inputs)
+  model.apply(*values, inputs)
+  assert not len(linen_module._global_interceptor_stack)
+
+
+@pytest.mark.slow
+def test_linen_models_run_without_asserts():
+  """`python -O` drops assert statements, and Flax's have side effects."""
+  program = (
+    "import jax, jax.numpy as jnp\n"
+    "from lelp_jax.models import MODELS\n"
+    "from flax.linen import module\n"
+    "model = MODELS['mlp'](2, features=(4,))\n"
+    "values = model.init(jax.random.key(0), jnp.eye(3))\n"
+    "for _ in range(2):\n"
+    "  model.apply(*values, jnp.eye(3))\n"
+    "print(__debug__, len(module._global_interceptor_stack))\n"
+  )
+  command = [sys.executable, "-O", "-c", program]
+  done = subprocess.run(command, capture_output=True, text=True, check=True)
+  assert done.stdout.split() == ["False", "0"]
 
 
 def test_from_linen_unboxes_partitioned_params(inputs):

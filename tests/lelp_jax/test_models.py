@@ -9,6 +9,8 @@ from lelp_jax.models import Cnn
 from lelp_jax.models import from_linen
 from lelp_jax.models import Mlp
 from lelp_jax.models import MODELS
+from lelp_jax.models.albert import albert
+from tests.lelp_jax import tiny_albert
 from tests.lelp_jax import vision
 
 OPTIONS = {
@@ -58,6 +60,34 @@ def test_model_bfloat16_is_near_float32(name, images):
   )
   error = jnp.max(jnp.abs(exact - rough))
   assert 0 < error < 0.05 * jnp.max(jnp.abs(exact))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", [*OPTIONS, "resnet20", "mobilenet", "albert"])
+def test_models_run_with_strict_promotion(name, dtype):
+  if name == "albert":
+    config = tiny_albert.DROPOUT
+    model = albert(config, 3, compute_dtype=dtype)
+    inputs = tiny_albert.inputs()
+  else:
+    model = MODELS[name](3, compute_dtype=dtype, **OPTIONS.get(name, {}))
+    inputs = jnp.ones([2, 32, 32, 1])
+
+  def run(key):
+    params, state = model.init(key, inputs)
+
+    def loss(params):
+      outputs, new_state = model.apply(
+        params, state, inputs, train=True, key=key
+      )
+      return outputs.logits.sum(), new_state
+
+    return jax.grad(loss, has_aux=True)(params), model.apply(
+      params, state, inputs
+    )
+
+  with jax.numpy_dtype_promotion("strict"), jax.debug_key_reuse(False):
+    jax.eval_shape(run, jax.random.key(0))
 
 
 @pytest.mark.parametrize(
