@@ -1,4 +1,4 @@
-"""Devices: how a stack of cells and its batches are laid over them."""
+"""Layout of a stack of cells and its batches over devices."""
 
 import functools
 import math
@@ -18,9 +18,9 @@ from jax.sharding import Sharding
 
 Tree = TypeVar("Tree")
 
-# Auto and not jax.make_mesh's default, Explicit: with sharding in the types, a
-# Gram matrix over the batch (the relational losses), Linen's Dropout and its
-# Embed are errors. Under Auto the program means the same on any mesh.
+# jax.make_mesh has explicit axes by default. Under these a Gram matrix over the
+# batch (the relational losses) and Linen's Dropout and Embed are errors. With
+# automatic axes a program has the same meaning on any mesh.
 _AXIS_TYPES = (AxisType.Auto, AxisType.Auto)
 
 
@@ -31,24 +31,24 @@ def make_mesh(
 ) -> Mesh:
   """Returns a mesh ("cell", "data") for a stack of cells that share batches.
 
-  Cells need nothing from each other, so they come first: the `cell` axis takes
-  the largest divisor of the number of devices that also divides `num_cells`.
-  The devices left to each group of cells share its batches along `data`: as
-  many of them as divide the batch. Where that is not all of them the rest stay
-  idle, and the result is the same: 7 devices, 1 cell and batches of 64 use 4.
+  Cells exchange nothing, so they are divided first: the size of `cell` is the
+  largest divisor of the number of devices that also divides `num_cells`. The
+  remaining devices of each group share its batches along `data`, as many of
+  them as divide the batch. Any others are idle: of 7 devices, 1 cell with
+  batches of 64 uses 4.
 
   Args:
     num_cells: Number of cells in the stack, at least 1.
     batch_size: Number of examples in a batch, over all devices.
-    devices: The devices to use; all that JAX sees if None.
+    devices: The devices to use; all devices of JAX if None.
 
   Returns:
     A mesh whose `cell` size divides `num_cells` and whose `data` size divides
     `batch_size`, with `AxisType.Auto` axes.
 
   Raises:
-    ValueError: If a size is not positive, or if idle devices would leave a
-      process with nothing to do.
+    ValueError: If a size is not positive, or if a process would have only idle
+      devices.
   """
   for name, size in (("num_cells", num_cells), ("batch_size", batch_size)):
     if size < 1:
@@ -60,7 +60,8 @@ def make_mesh(
   share = len(devices) // cell
   data = max(n for n in range(1, share + 1) if batch_size % n == 0)
   if cell * data == len(devices):
-    # Knows the interconnect: neighbours along `data` are neighbours on it.
+    # It knows the interconnect, and makes neighbours on it neighbours along
+    # `data`.
     return jax.make_mesh(
       (cell, data), ("cell", "data"), axis_types=_AXIS_TYPES, devices=devices
     )
@@ -74,7 +75,7 @@ def make_mesh(
 
 
 def _spread(devices: list[jax.Device], count: int) -> list[jax.Device]:
-  """Returns so many of the devices, of as many processes as can be."""
+  """Returns some of the devices, from as many processes as possible."""
   seen: dict[int, int] = {}
   places = []
   for number, device in enumerate(devices):
@@ -98,38 +99,39 @@ def _check_every_process_has_one(
     raise ValueError(
       f"{num_cells} cells with batches of {batch_size} use {len(used)} of "
       f"{len(devices)} devices, none of them on processes {sorted(idle)}: "
-      "choose a batch size or a number of cells that the devices divide, or "
-      "start fewer processes."
+      "choose a batch size or a number of cells divisible by the number of "
+      "devices, or start fewer processes."
     )
 
 
 def cell_sharding(mesh: Mesh) -> NamedSharding:
-  """The sharding of what has one slice a cell on its first axis."""
+  """Returns the sharding of arrays whose first axis is that of cells."""
   return NamedSharding(mesh, PartitionSpec("cell"))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """The sharding of what has one row an example on its first axis."""
+  """Returns the sharding of arrays whose first axis is that of examples."""
   return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """The sharding of what every device holds whole."""
+  """Returns the sharding of arrays that every device has a copy of."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def place(tree: Tree, sharding: Sharding) -> Tree:
-  """Returns a tree of arrays with every leaf laid out by one sharding.
+  """Places every array of a tree with one sharding.
 
-  With several processes each gives the same values, as they do when they
-  compute them from the same seed.
+  With several processes, each passes the same values.
 
   Args:
-    tree: Arrays, of NumPy or JAX, typed keys included; or their shapes.
-    sharding: Where they go: one of this file's, on a mesh of any size.
+    tree: Arrays of NumPy or JAX, typed keys included, or
+      `jax.ShapeDtypeStruct`.
+    sharding: One of this module's shardings.
 
   Returns:
-    The same tree of `jax.Array`; shapes get the sharding.
+    The same tree of `jax.Array`, or of `jax.ShapeDtypeStruct` with the
+    sharding.
   """
   if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(tree)):
     return jax.tree.map(lambda shape: shape.update(sharding=sharding), tree)
@@ -139,10 +141,10 @@ def place(tree: Tree, sharding: Sharding) -> Tree:
 
 
 def _place_everywhere(leaf: Any, sharding: Sharding) -> jax.Array:
-  """Lays out one array over the devices of several processes."""
+  """Places one array on devices of several processes."""
   if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
     return jax.device_put(leaf, sharding)
-  # From one process, device_put takes no keys.
+  # device_put cannot move keys from one process to several.
   if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
     leaf.dtype, jax.dtypes.prng_key
   ):
@@ -155,14 +157,14 @@ def _place_everywhere(leaf: Any, sharding: Sharding) -> jax.Array:
 
 
 def place_split(tree: Tree, mesh: Mesh) -> Tree:
-  """Returns a tree of arrays, each split over `data` (fully sharded, "fsdp").
+  """Places arrays split over `data` (fully sharded, "fsdp").
 
-  Every array is cut along its largest axis that the size of `data` divides,
-  and lies whole on every device if there is none.
+  Each array is split along its largest axis that is divisible by the size of
+  `data`. If there is none, every device has a copy.
 
   Args:
     tree: Arrays, as for `place`.
-    mesh: One of this file's.
+    mesh: A mesh from `make_mesh`.
 
   Returns:
     The same tree of `jax.Array`.
@@ -180,24 +182,26 @@ def place_split(tree: Tree, mesh: Mesh) -> Tree:
 
 
 def settled(tree: Tree, mesh: Mesh) -> Tree:
-  """Returns a tree of arrays, once they are computed if that has to be.
+  """Waits for arrays to be computed if they are on several CPU devices.
 
-  Virtual CPU devices share a few threads: computations in flight at once keep
-  each other's collectives from meeting, and XLA gives up after a while.
+  Virtual CPU devices share a few threads. Two computations at a time can block
+  each other's collectives until XLA gives up.
 
   Args:
     tree: Arrays on the devices of a mesh.
     mesh: The mesh.
+
+  Returns:
+    The same tree.
   """
   crowded = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
   return jax.block_until_ready(tree) if crowded else tree
 
 
 def fetch(tree: Any, mesh: Mesh) -> Any:
-  """Returns a tree of arrays in the memory of each process, of NumPy.
+  """Returns arrays as NumPy arrays, complete in every process.
 
-  With several processes all call it together: what lies on the devices of one
-  comes to the others.
+  All processes call this together, to exchange the parts on their devices.
 
   Args:
     tree: Arrays on the devices of a mesh.
@@ -217,7 +221,7 @@ def _same(tree: Tree) -> Tree:
 
 
 def on_host(shapes: Any) -> Any:
-  """Returns arrays of NumPy of the shapes given: where to read files to.
+  """Returns uninitialised NumPy arrays, as a target for reading files.
 
   Args:
     shapes: A tree of `jax.ShapeDtypeStruct`.
@@ -232,13 +236,14 @@ def over_cells(
   common: Any,
   *cells: Any,
 ) -> Any:
-  """Applies a function to what cells have in common and to each of a stack.
+  """Applies a function to each cell of a stack.
 
   Args:
-    mesh: Where the cells lie, along its axis `cell`.
-    mapped: Whether the cells of a device run one by one, not as one batch.
+    mesh: The mesh whose axis `cell` the cells are divided over.
+    mapped: Whether the cells of a device run one by one (`jax.lax.map`) or as
+      one batch (`jax.vmap`).
     function: ``(common, *arrays of one cell)`` to a tree of arrays.
-    common: A tree of arrays.
+    common: A tree of arrays that all cells share.
     *cells: Trees of arrays with a leading cell axis.
 
   Returns:
@@ -255,23 +260,24 @@ def over_cells(
   if groups == 1:
     return jax.lax.map(lambda cell: function(common, *cell), cells)
 
-  # One cell of each group of devices at a time: what is one batch of cells to
-  # the program is a single one to a device.
-  along = cell_sharding(mesh)
+  # Each step of the loop runs one cell on each group of devices: the program
+  # sees a batch of cells, and each device a single one.
+  sharding = cell_sharding(mesh)
 
-  def dealt(leaf: jax.Array) -> jax.Array:
+  def grouped(leaf: jax.Array) -> jax.Array:
     leaf = leaf.reshape(groups, -1, *leaf.shape[1:])
-    return jax.lax.with_sharding_constraint(leaf, along)
+    return jax.lax.with_sharding_constraint(leaf, sharding)
 
-  def gathered(leaf: jax.Array) -> jax.Array:
+  def ungrouped(leaf: jax.Array) -> jax.Array:
     leaf = leaf.swapaxes(0, 1).reshape(num_cells, *leaf.shape[2:])
-    return jax.lax.with_sharding_constraint(leaf, along)
+    return jax.lax.with_sharding_constraint(leaf, sharding)
 
-  hands = jax.tree.map(dealt, cells)
+  cells_by_group = jax.tree.map(grouped, cells)
 
-  def one_of_each(number: jax.Array) -> Any:
-    # An index and no transpose, twice of which the check of keys takes amiss.
-    return together(*jax.tree.map(lambda leaf: leaf[:, number], hands))
+  def one_cell_per_group(number: jax.Array) -> Any:
+    # An index instead of a transpose: JAX's key-reuse checker rejects two
+    # transposes of a key array.
+    return together(*jax.tree.map(lambda leaf: leaf[:, number], cells_by_group))
 
-  results = jax.lax.map(one_of_each, jnp.arange(num_cells // groups))
-  return jax.tree.map(gathered, results)
+  results = jax.lax.map(one_cell_per_group, jnp.arange(num_cells // groups))
+  return jax.tree.map(ungrouped, results)

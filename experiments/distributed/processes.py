@@ -1,4 +1,4 @@
-"""Several processes in one run: who decides, who writes, what all do."""
+"""Coordination between the processes of a run."""
 
 import json
 from collections.abc import Callable
@@ -13,21 +13,18 @@ Made = TypeVar("Made")
 
 
 def is_main_process() -> bool:
-  """Whether this process writes what is written once: logs, results."""
+  """Returns whether this process writes logs and results."""
   return jax.process_index() == 0
 
 
 def any_process(flag: bool) -> bool:
-  """Whether the flag is set in any process; every process calls it together.
+  """Returns whether a flag is set in any process, the same in all of them.
 
-  A signal reaches processes at different steps. What they all do about it,
-  they have to agree on, or some wait for the others for ever.
+  All processes call this together. A signal reaches processes at different
+  steps: if they did not agree on it, some would wait for others for ever.
 
   Args:
-    flag: This process's flag.
-
-  Returns:
-    The same answer in every process.
+    flag: The flag of this process.
   """
   if jax.process_count() == 1:
     return flag
@@ -35,7 +32,7 @@ def any_process(flag: bool) -> bool:
 
 
 class Interrupted(Exception):
-  """A run stopped because it was asked to; its state is safe.
+  """Error: the run was stopped by a signal, after it saved its state.
 
   Attributes:
     requested: The name of the signal.
@@ -43,11 +40,11 @@ class Interrupted(Exception):
   """
 
   def __init__(self, requested: str, saved: str):
-    """Says where the state is and how to go on.
+    """Creates the error.
 
     Args:
-      requested: As in the attributes.
-      saved: Likewise.
+      requested: The name of the signal.
+      saved: What is saved and where.
     """
     super().__init__(
       f"stopped by {requested}; {saved}: run the same command again to "
@@ -58,23 +55,26 @@ class Interrupted(Exception):
 
 
 class OtherProcessError(OSError):
-  """Something failed in another process, and what it was doing is over."""
+  """Error: another process failed, and this one cannot go on without it."""
 
 
 def from_main(make: Callable[[], Any]) -> Any:
-  """Returns what the main process makes, in every process.
+  """Calls a function in the main process, and returns its result in all.
 
-  What is finished, which lock is held, what is written once: the main process
-  looks or writes, and all hear how it went. Processes that looked each for
-  themselves could see different files, and wait for each other for ever.
+  For looking at files, taking locks and writing files. Processes that looked
+  for themselves could see different files, and would then wait for each other
+  for ever.
 
   Args:
-    make: Called in the main process alone; returns what JSON holds.
+    make: The function. Its result is plain JSON.
+
+  Returns:
+    The result, in every process.
 
   Raises:
-    Interrupted: In every process, if `make` does.
-    OtherProcessError: In the other processes, if `make` raises another error;
-      in the main process that error.
+    Interrupted: In every process, if `make` raises it.
+    OtherProcessError: In the other processes, if `make` raises another error,
+      which the main process raises.
   """
   if jax.process_count() == 1:
     return make()
@@ -100,18 +100,18 @@ def from_main(make: Callable[[], Any]) -> Any:
 
 
 def main_first(make: Callable[[], Made]) -> Made:
-  """Calls a function in every process, in the main one before the others.
+  """Calls a function in every process, first in the main process.
 
-  For what the first call writes and later ones find: prepared data.
+  For files that the first call writes and later calls find: prepared data.
 
   Args:
     make: The function.
 
   Returns:
-    What it returned in this process.
+    The result of this process.
 
   Raises:
-    Interrupted: As for `from_main`, and so is the other.
+    Interrupted: In every process, if the function raises it in the main one.
     OtherProcessError: In the other processes, if it fails in the main one.
   """
   first = []
@@ -120,10 +120,10 @@ def main_first(make: Callable[[], Made]) -> Made:
 
 
 def _broadcast(text: str) -> str:
-  """Sends the main process's text to all."""
+  """Sends a text of the main process to all processes."""
   data = np.frombuffer(text.encode(), np.uint8)
   size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-  # Lengths are rounded up: each is a compilation of its own.
+  # Lengths are rounded up, because each one needs a compilation.
   buffer = np.zeros(1 << max(10, (size - 1).bit_length()), np.uint8)
   if is_main_process():
     buffer[:size] = data

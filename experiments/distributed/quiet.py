@@ -1,4 +1,4 @@
-"""What threads of other libraries print beside the error that they raise."""
+"""Suppression of Orbax's own error output."""
 
 import contextlib
 import logging
@@ -11,10 +11,10 @@ from absl import logging as absl_logging
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-  """Keeps Orbax's threads from printing what `Checkpoints` raises anyway.
+  """Suppresses errors of Orbax's threads, which `Checkpoints` raises anyway.
 
-  On a full disk they log hundreds of lines before the one that says so, and
-  TensorStore has answers for an event loop that Orbax has closed by then.
+  On a full disk the threads log hundreds of lines, and TensorStore calls back
+  into an event loop that Orbax has closed by then.
   """
   logger, hook = absl_logging.get_absl_logger(), sys.unraisablehook
 
@@ -22,8 +22,8 @@ def quiet() -> Iterator[None]:
     if str(unraised.exc_value) != "Event loop is closed":
       hook(unraised)
 
-  # For good: threads go on after the error that ends the run is reported.
-  logger.addFilter(_is_news)
+  # The filter stays: the threads go on after the run's error is reported.
+  logger.addFilter(_is_not_orbax_error)
   sys.unraisablehook = unraisable
   try:
     yield
@@ -31,5 +31,5 @@ def quiet() -> Iterator[None]:
     sys.unraisablehook = hook
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _is_not_orbax_error(record: logging.LogRecord) -> bool:
   return record.levelno < logging.ERROR or "orbax" not in record.pathname

@@ -1,4 +1,4 @@
-"""Several processes that work as one: how they find each other, and part."""
+"""Start and end of runs with several processes."""
 
 import contextlib
 import os
@@ -8,12 +8,13 @@ import threading
 import jax
 
 LOST = (
-  "the connection to another process is lost: see what that one printed. The "
-  "same command, started again in all, goes on from the last checkpoint."
+  "the connection to another process is lost: see the output of that process. "
+  "Run the same command again in all processes to continue from the last "
+  "checkpoint."
 )
-# What `jax.distributed.initialize` raises where it detects no cluster.
+# The error of `jax.distributed.initialize` where it detects no cluster.
 _NO_CLUSTER = "coordinator_address should be defined."
-# JAX's own end of patience is a page of C++: ours has to come first.
+# The error of JAX's own timeout is a page of C++, so ours has to come first.
 _MARGIN_SECONDS = 60
 
 
@@ -24,21 +25,20 @@ def connect(
   *,
   timeout: int,
 ) -> None:
-  """Makes this process one of several, or leaves it alone.
+  """Connects this process to the other processes of its run, if any.
 
   Without addresses JAX looks for a cluster: a Cloud TPU pod, TPUs on GKE, a
-  Kubernetes job, SLURM, Open MPI. Where there is none it looks at a few
-  environment variables, and the process stays alone. To be called before
-  anything is computed. Processes that do not come end this one: with one line
-  on standard error and exit code 1.
+  Kubernetes job, SLURM, Open MPI. Where there is none, this returns at once.
+  Call it before any computation. If the others do not appear in time, the
+  process ends with one line on standard error and exit code 1.
 
   Args:
-    coordinator_address: Host and port of process 0, free there and reachable
-      from all; None to detect all three.
-    num_processes: How many there are; 1 without an address stays alone, and
-      detects nothing.
-    process_id: Which one this is, from 0.
-    timeout: For how many seconds to wait for the others.
+    coordinator_address: Host and port of process 0. The port must be free
+      there and reachable from all. None to detect all three values.
+    num_processes: The number of processes; 1 without an address looks for no
+      cluster.
+    process_id: The number of this process, from 0.
+    timeout: Seconds to wait for the others.
 
   Raises:
     ValueError: If an argument is missing or out of range, or the address
@@ -48,8 +48,7 @@ def connect(
   _check(*given, timeout)
   if num_processes == 1 and coordinator_address is None:
     return
-  # It would take SIGTERM for itself; see `interrupts` for what is done about
-  # that, and `processes.any_process`.
+  # The service would handle SIGTERM instead of `signals.deferred`.
   jax.config.update("jax_enable_preemption_service", False)
   watch = threading.Timer(timeout, _give_up, (*given, timeout))
   watch.daemon = True
@@ -73,21 +72,20 @@ def connect(
 
 
 def leave(patience: float) -> bool:
-  """Parts from the other processes, when they do so too.
+  """Disconnects from the other processes, once they disconnect too.
 
   Args:
-    patience: For how many seconds to wait for them. Who waits without end for
-      one that hangs, hangs with it.
+    patience: Seconds to wait for them, as one of them may hang.
 
   Returns:
-    Whether all came. If not, only `os._exit` ends this process without another
-    wait, and the others learn of it by its silence.
+    Whether all disconnected. If not, only `os._exit` ends this process without
+    another wait; the others notice by the missing heartbeat.
   """
   if not jax.distributed.is_initialized():
     return True
 
   def shutdown() -> None:
-    with contextlib.suppress(Exception):  # There is nobody left to tell.
+    with contextlib.suppress(Exception):  # The run is over in any case.
       jax.distributed.shutdown()
 
   thread = threading.Thread(target=shutdown, daemon=True)
@@ -97,13 +95,13 @@ def leave(patience: float) -> bool:
 
 
 def is_lost(error: Exception) -> bool:
-  """Whether an error says that another process is gone.
+  """Returns whether an error means that another process has ended.
 
-  On CPUs collectives fail at once when a process goes. Elsewhere they wait,
-  and JAX ends this process after 100 seconds without a sign of the other.
+  On CPUs collectives fail at once when a process ends. On accelerators they
+  wait, and JAX ends this process after its heartbeat timeout of 100 seconds.
 
   Args:
-    error: What was raised.
+    error: The error.
   """
   return jax.distributed.is_initialized() and "Gloo" in str(error)
 
@@ -114,7 +112,7 @@ def _check(
   process_id: int | None,
   timeout: int,
 ) -> None:
-  """Raises ValueError for flags that do not fit together."""
+  """Checks the flags."""
   if timeout < 1:
     raise ValueError(
       f"--initialization_timeout must be at least 1 second, got {timeout}."
@@ -124,9 +122,9 @@ def _check(
       return
   if coordinator_address is None or num_processes is None or process_id is None:
     raise ValueError(
-      "--coordinator_address, --num_processes and --process_id belong "
+      "--coordinator_address, --num_processes and --process_id must be given "
       f"together, got {coordinator_address}, {num_processes} and {process_id}: "
-      "give all three, or none where a cluster is detected."
+      "give all three, or none to detect a cluster."
     )
   host, _, port = coordinator_address.rpartition(":")
   if not host or not port.isdigit():
@@ -136,7 +134,7 @@ def _check(
     )
   if not 0 <= process_id < num_processes:
     raise ValueError(
-      f"--process_id must lie in [0, {num_processes}), --num_processes being "
+      f"--process_id must be at least 0 and less than --num_processes="
       f"{num_processes}, got {process_id}."
     )
 
@@ -147,16 +145,16 @@ def _give_up(
   process_id: int | None,
   timeout: int,
 ) -> None:
-  """Ends a process whose main thread waits where no exception reaches it."""
+  """Ends the process, because no exception reaches its waiting main thread."""
   if coordinator_address is None:
-    where, who = "the detected address", "one of the detected ones"
+    where, who = "the detected address", "one of those detected"
   else:
     where, who = coordinator_address, f"process {process_id} of {num_processes}"
   print(
-    f"error: after {timeout} seconds not all processes have met at {where} "
-    f"(this is {who}): check that all were started, that they give the same "
-    "address, that it is process 0's machine and that its port is open there; "
-    "--initialization_timeout waits longer.",
+    f"error: not all processes have connected to {where} within {timeout} "
+    f"seconds (this is {who}): check that all were started with the same "
+    "address, that it is the machine of process 0, and that its port is open; "
+    "--initialization_timeout sets a longer wait.",
     file=sys.stderr,
     flush=True,
   )

@@ -21,6 +21,8 @@ from experiments.training import teacher as teacher_lib
 from tests.experiments import processes
 from tests.experiments import tiny
 
+# Arrays that two processes share are tested in test_array_files as well.
+pytestmark = pytest.mark.slow
 MODES = ("coordinates", "cached")
 # Of 1,000 examples to train on, 297 and 500, in parts of a batch of 250.
 PARTS = [0, 250, 500, 750, 1000, 1250, 1297, 1547]
@@ -173,7 +175,6 @@ def test_what_two_began_is_finished_by_one(folder, printed):
   assert_same_outputs(folder / "moved", folder / "alone", ["cached"])
 
 
-@pytest.mark.slow
 def test_a_process_killed_in_a_pass_loses_the_parts_in_work(folder):
   body = BODY.format(call="killed", folder=str(folder))
   started = processes.start_together(body, count=2, devices=4)
@@ -230,7 +231,6 @@ def main_on(count, workdir, mode):
   return read_json(result)
 
 
-@pytest.mark.slow
 def test_main_on_two_processes_repeats_one(tmp_path):
   expected = [main_on(1, tmp_path / "one", mode) for mode in MODES]
   copy(tmp_path, "one", "two", shutil.ignore_patterns("outputs", *MODES))

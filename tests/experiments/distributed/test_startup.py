@@ -21,7 +21,7 @@ _MAIN = (
 )
 
 
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_process_that_never_starts_is_one_line_within_the_timeout(
   tmp_path, index
 ):
@@ -47,10 +47,8 @@ def test_a_process_that_never_starts_is_one_line_within_the_timeout(
   assert time.monotonic() - start < startup._MARGIN_SECONDS
   assert done.returncode == 1
   (line,) = [x for x in done.stderr.splitlines() if "error" in x]
-  assert f"after 1 seconds not all processes have met at 127.0.0.1:{port}" in (
-    line
-  )
-  assert f"(this is process {index} of 2)" in line
+  for part in (f"127.0.0.1:{port} within 1 seconds", f"process {index} of 2"):
+    assert part in line
   assert "Traceback" not in done.stderr
   assert not list(tmp_path.iterdir())
 
@@ -58,13 +56,13 @@ def test_a_process_that_never_starts_is_one_line_within_the_timeout(
 @pytest.mark.parametrize(
   ("given", "message"),
   [
-    (("10.0.0.1:1", None, None), "belong together, got 10.0.0.1:1, None"),
-    ((None, 2, None), "give all three"),
-    ((None, None, 0), "give all three"),
-    (("10.0.0.1", 2, 0), "a host and a port, such as"),
+    (("10.0.0.1:1", None, None), "got 10.0.0.1:1, None"),
+    ((None, 2, None), "--num_processes"),
+    ((None, None, 0), "--num_processes"),
+    (("10.0.0.1", 2, 0), "'10.0.0.1'"),
     (("host:name", 2, 0), "'host:name'"),
-    (("host:1", 2, 2), r"--process_id must lie in \[0, 2\)"),
-    (("host:1", 2, -1), "got -1"),
+    (("host:1", 2, 2), "--process_id .*got 2"),
+    (("host:1", 2, -1), "--process_id .*got -1"),
   ],
 )
 def test_flags_that_do_not_fit_are_named(given, message):
@@ -74,7 +72,7 @@ def test_flags_that_do_not_fit_are_named(given, message):
 
 
 def test_no_time_at_all_is_refused():
-  with pytest.raises(ValueError, match="initialization_timeout must be"):
+  with pytest.raises(ValueError, match="--initialization_timeout"):
     startup.connect(None, None, None, timeout=0)
 
 

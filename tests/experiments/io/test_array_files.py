@@ -164,7 +164,7 @@ def test_another_origin_is_refused_by_name(tmp_path, half, other, message):
 
 def test_another_number_of_rows_is_refused(tmp_path):
   load(tmp_path, Counted())
-  with pytest.raises(ValueError, match=r"arrays\.logits\.shape is \[13\]"):
+  with pytest.raises(ValueError, match=r"arrays\.logits\.shape: saved \[13\]"):
     load(tmp_path, Counted(), content(bounds=(0, 4, 8, 10, 12)))
 
 
