@@ -1,15 +1,50 @@
 """Typed description of a run: the fields of a validated config.
 
-`experiments.configs.validate` makes these from a `ConfigDict`, and from the
-`config.json` of a finished run. Field names are those of
-`experiments.configs.base`, which explains each of them. All classes are
-frozen and hashable, so that they can be keys of compiled programs.
+`experiments.configs.validate` makes these from a `ConfigDict`;
+`from_plain` makes them from the `config.json` of a finished run. Field names
+are those of `experiments.configs.base`, which explains each of them. All
+classes are frozen and hashable, so that they can be keys of compiled programs.
+
+A field's annotation holds what `validate` checks of it: a `Literal` lists the
+values that there are, and a `Range` next to the type bounds a number. Fields
+marked `STACKED` are numbers or names that a compiled program takes as arrays:
+cells that differ only in these are trained together.
 """
 
 import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Annotated
 from typing import Any
+from typing import Literal
+from typing import NamedTuple
+from typing import TypeVar
 
 from flax.core import FrozenDict
+
+Spec = TypeVar("Spec")
+
+
+class Range(NamedTuple):
+  """Values that a number may have.
+
+  Attributes:
+    contains: Tells whether a value is one of them; NaN never is.
+    text: Completes "must ...", for messages.
+  """
+
+  contains: Callable[[Any], bool]
+  text: str
+
+
+POSITIVE = Range(lambda x: x > 0, "be positive")
+AT_LEAST_0 = Range(lambda x: x >= 0, "be at least 0")
+AT_LEAST_1 = Range(lambda x: x >= 1, "be at least 1")
+STACKED = "stacked"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,23 +54,25 @@ class DataSpec:
   dataset: str
   options: FrozenDict[str, Any]
   data_dir: str
-  merge_classes: int
-  num_labelled: int
-  transfer: str
-  transfer_fraction: float
+  merge_classes: Annotated[int, AT_LEAST_0]
+  num_labelled: Annotated[int, AT_LEAST_0]
+  transfer: Literal["all", "labelled"]
+  transfer_fraction: Annotated[
+    float, Range(lambda x: 0 < x <= 1, "lie in (0, 1]")
+  ]
   split_seed: int
-  source: str
+  source: Literal["", "files"]
   train: str
   validation: str
   test: str
   text_column: str
   image_column: str
   label_column: str
-  image_size: int
+  image_size: Annotated[int, AT_LEAST_0]
   tokenizer: str
-  max_length: int
-  placement: str
-  length_window: int
+  max_length: Annotated[int, AT_LEAST_1]
+  placement: Literal["auto", "device", "host"]
+  length_window: Annotated[int, AT_LEAST_1]
   embeddings: str
   shared_batch_order: bool
 
@@ -46,42 +83,47 @@ class ModelSpec:
 
   model: str
   options: FrozenDict[str, Any]
-  input_field: str
+  input_field: Literal["inputs", "embeddings"]
   init: str
-  init_head: str
-  num_steps: int
-  num_epochs: float
-  batch_size: int
-  optimizer: str
+  init_head: Literal["fresh", "pretrained"]
+  num_steps: Annotated[int, AT_LEAST_0]
+  num_epochs: Annotated[float, AT_LEAST_0]
+  batch_size: Annotated[int, AT_LEAST_1]
+  optimizer: Literal["adam", "sgd"]
   momentum: float
   nesterov: bool
-  learning_rate: float
-  schedule: str
+  learning_rate: Annotated[float, POSITIVE]
+  schedule: Literal["constant", "cosine", "piecewise_constant"]
   schedule_boundaries: tuple[float, ...]
   schedule_factors: tuple[float, ...]
-  weight_decay: float
-  max_shift: float
+  weight_decay: Annotated[float, AT_LEAST_0]
+  max_shift: Annotated[float, AT_LEAST_0]
   flip: bool
-  steps_per_chunk: int
-  eval_batch_size: int
+  steps_per_chunk: Annotated[int, AT_LEAST_0]
+  eval_batch_size: Annotated[int, AT_LEAST_1]
+
+  @property
+  def is_augmented(self) -> bool:
+    """Whether training images are shifted or flipped at random."""
+    return self.max_shift > 0 or self.flip
 
 
 @dataclasses.dataclass(frozen=True)
 class SubclassTeacherSpec:
   """Head and auxiliary loss of Subclass Distillation's teacher."""
 
-  num_subclasses: int
-  auxiliary_weight: float
-  auxiliary_temperature: float
+  num_subclasses: Annotated[int, AT_LEAST_1]
+  auxiliary_weight: Annotated[float, AT_LEAST_0]
+  auxiliary_temperature: Annotated[float, POSITIVE]
 
 
 @dataclasses.dataclass(frozen=True)
 class TeacherSpec(ModelSpec):
-  """Teacher: `config.teacher`."""
+  """Teacher: `config.teacher`. Once validated, `outputs` is never "auto"."""
 
   seed: int
-  outputs: str
-  num_coordinates: int
+  outputs: Literal["auto", "inline", "cached", "coordinates"]
+  num_coordinates: Annotated[int, AT_LEAST_0]
   subclass: SubclassTeacherSpec
 
 
@@ -89,58 +131,67 @@ class TeacherSpec(ModelSpec):
 class LossSpec:
   """Hyperparameters of the losses: `config.loss`."""
 
-  temperature: float
-  subclass_temperature: float
-  hard_label_weight: float
-  feature_weight: float
-  nontarget_weight: float
-  subclass_weight: float
-  contrast_temperature: float
-  contrast_width: int
-  num_negatives: int
-  projection: str
-  prediction_temperature: str
+  temperature: Annotated[float, POSITIVE, STACKED]
+  subclass_temperature: Annotated[float, POSITIVE, STACKED]
+  hard_label_weight: Annotated[
+    float, Range(lambda x: 0 <= x <= 1, "lie in [0, 1]"), STACKED
+  ]
+  feature_weight: Annotated[float, AT_LEAST_0, STACKED]
+  nontarget_weight: Annotated[float, AT_LEAST_0, STACKED]
+  subclass_weight: Annotated[float, AT_LEAST_0, STACKED]
+  contrast_temperature: Annotated[float, POSITIVE, STACKED]
+  contrast_width: Annotated[int, AT_LEAST_1]
+  num_negatives: Annotated[int, AT_LEAST_1]
+  projection: Literal["auto", "always", "never"]
+  prediction_temperature: Annotated[Literal["train", "one"], STACKED]
 
 
 @dataclasses.dataclass(frozen=True)
 class SubspaceSpec:
   """Subspaces of LELP and its ablations: `config.subspace`."""
 
-  kind: str
-  num_subclasses: int
-  num_projections: int
-  null_space: str
-  rtol: float
-  rotation: str
-  seed: int
-  normalization: str
-  rank_deficient: str
+  kind: Literal["lelp", "pca", "random", "identity"]
+  num_subclasses: Annotated[int, AT_LEAST_1, STACKED]
+  num_projections: Annotated[int, AT_LEAST_1]
+  null_space: Annotated[
+    Literal["weights", "weight_differences", "none"], STACKED
+  ]
+  rtol: Annotated[float, AT_LEAST_0]
+  rotation: Annotated[Literal["haar", "none"], STACKED]
+  seed: Annotated[int, STACKED]
+  normalization: Annotated[Literal["max", "per_direction", "none"], STACKED]
+  rank_deficient: Literal["complete", "error"]
+
+  @property
+  def used_null_space(self) -> str:
+    """What the directions are projected off (A-3): nothing for "pca"."""
+    return "none" if self.kind == "pca" else self.null_space
 
 
 @dataclasses.dataclass(frozen=True)
 class ClusteringSpec:
   """Clusters of the teacher's embeddings: `config.clustering`."""
 
-  num_clusters: int
-  scope: str
+  num_clusters: Annotated[int, AT_LEAST_1, STACKED]
+  scope: Literal["per_class", "global"]
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainingSpec:
   """Training of projections before the students: `config.pretraining`."""
 
-  num_steps: int
-  num_epochs: float
-  steps_per_chunk: int
-  learning_rate: float
+  num_steps: Annotated[int, AT_LEAST_0]
+  num_epochs: Annotated[float, AT_LEAST_0]
+  steps_per_chunk: Annotated[int, AT_LEAST_0]
+  learning_rate: Annotated[float, POSITIVE]
 
 
 @dataclasses.dataclass(frozen=True)
 class StackSpec:
   """How cells of one program are run: `config.stack`."""
 
-  cells: str
-  max_cells: int
+  cells: Literal["auto", "vmap", "map"]
+  max_cells: Annotated[int, AT_LEAST_1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +214,7 @@ class CellSpec:
     stack: How stacked cells are run.
     split_teacher: Whether the teacher's arrays are cut over devices:
       `config.mesh.teacher` is "fsdp".
-    loggers: Names of metric loggers beside `metrics.jsonl`.
+    loggers: Names of metric loggers in addition to `metrics.jsonl`.
     profile: First and last step to trace with JAX's profiler, or None.
     varied: Dotted names of the fields that the cell's row of the sweep sets
       or varies.
@@ -173,7 +224,7 @@ class CellSpec:
   row: str
   method: str
   trial: int
-  selection: str
+  selection: Literal["heldout", "test"]
   data: DataSpec
   teacher: TeacherSpec
   student: ModelSpec
@@ -186,3 +237,198 @@ class CellSpec:
   loggers: tuple[str, ...]
   profile: tuple[int, int] | None
   varied: tuple[str, ...] = ()
+
+
+class Field(NamedTuple):
+  """A field of a spec and what its annotation declares.
+
+  Attributes:
+    name: Its name.
+    type: Its type, without `Annotated`.
+    ranges: The ranges that its values lie in.
+    is_stacked: Whether compiled programs take it as an array.
+  """
+
+  name: str
+  type: Any
+  ranges: tuple[Range, ...]
+  is_stacked: bool
+
+
+@functools.cache
+def fields_of(kind: type) -> tuple[Field, ...]:
+  """Returns the fields of a class of specs, in order.
+
+  Args:
+    kind: One of the dataclasses of this module.
+  """
+  hints = typing.get_type_hints(kind, include_extras=True)
+  found = []
+  for field in dataclasses.fields(kind):
+    hint, extras = hints[field.name], ()
+    if typing.get_origin(hint) is Annotated:
+      hint, *extras = typing.get_args(hint)
+    ranges = tuple(extra for extra in extras if isinstance(extra, Range))
+    found.append(Field(field.name, hint, ranges, STACKED in extras))
+  return tuple(found)
+
+
+def without_stacked(spec: Spec) -> Spec:
+  """Returns a spec in which all `STACKED` fields are None.
+
+  Two cells have the same program if these are equal for both.
+
+  Args:
+    spec: A cell or a section of one. The result is for comparing, hashing and
+      for reading the other fields.
+  """
+  changes: dict[str, Any] = {}
+  for field in fields_of(type(spec)):
+    if field.is_stacked:
+      changes[field.name] = None
+    elif dataclasses.is_dataclass(field.type):
+      changes[field.name] = without_stacked(getattr(spec, field.name))
+  return dataclasses.replace(typing.cast(Any, spec), **changes)
+
+
+def flat(spec: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+  """Yields the fields of a spec by dotted name, such as "loss.temperature".
+
+  Args:
+    spec: A cell or a section of one.
+    prefix: Text before each name.
+  """
+  for field in fields_of(type(spec)):
+    value = getattr(spec, field.name)
+    if dataclasses.is_dataclass(field.type):
+      yield from flat(value, f"{prefix}{field.name}.")
+    elif isinstance(value, FrozenDict):
+      for name, option in value.items():
+        yield f"{prefix}{field.name}.{name}", option
+    else:
+      yield prefix + field.name, value
+
+
+def replace(spec: Spec, values: Mapping[str, Any]) -> Spec:
+  """Returns a spec with other values of some fields.
+
+  Args:
+    spec: A cell or a section of one.
+    values: By dotted name, such as "loss.temperature". An option that does not
+      exist yet is added.
+
+  Raises:
+    ValueError: If there is no such field, or a value is of another type.
+  """
+  return _replaced(spec, values, "config")
+
+
+def _replaced(spec: Any, values: Mapping[str, Any], path: str) -> Any:
+  kinds = {field.name: field.type for field in fields_of(type(spec))}
+  changes: dict[str, Any] = {}
+  inner: dict[str, dict[str, Any]] = {}
+  for name, value in values.items():
+    section, _, rest = name.partition(".")
+    kind = kinds.get(section)
+    if kind is None or bool(rest) != (
+      dataclasses.is_dataclass(kind) or _is_mapping(kind)
+    ):
+      raise ValueError(f"{path}.{name}: there is no such field.")
+    if rest:
+      inner.setdefault(section, {})[rest] = value
+    else:
+      changes[name] = _typed(kind, value, f"{path}.{name}")
+  for section, own in inner.items():
+    before = getattr(spec, section)
+    if _is_mapping(kinds[section]):
+      changes[section] = _frozen({**before, **own})
+    else:
+      changes[section] = _replaced(before, own, f"{path}.{section}")
+  return dataclasses.replace(spec, **changes)
+
+
+def plain(spec: Any) -> Any:
+  """Converts a spec to JSON-compatible data, as `config.json` holds it.
+
+  Args:
+    spec: A dataclass, or a part of one.
+
+  Returns:
+    Dicts for dataclasses and mappings, lists for tuples, all else unchanged.
+  """
+  if dataclasses.is_dataclass(spec):
+    names = [field.name for field in dataclasses.fields(spec)]
+    return {name: plain(getattr(spec, name)) for name in names}
+  if isinstance(spec, Mapping):
+    return {name: plain(value) for name, value in spec.items()}
+  if isinstance(spec, tuple | list):
+    return [plain(value) for value in spec]
+  return spec
+
+
+def from_plain(
+  values: Mapping[str, Any], kind: type[Spec] = CellSpec, path: str = "config"
+) -> Spec:
+  """Makes a spec from plain data: the inverse of `plain`.
+
+  Types are checked; ranges are not.
+
+  Args:
+    values: Each field by name; sections are mappings.
+    kind: The class to make.
+    path: Where the values are from, for messages.
+
+  Raises:
+    ValueError: If a field is missing, unknown or of another type.
+  """
+  fields = fields_of(kind)
+  unknown = set(values) - {field.name for field in fields}
+  missing = [field.name for field in fields if field.name not in values]
+  if unknown or missing:
+    raise ValueError(
+      f"{path} has other fields than this version of experiments reads: "
+      f"{sorted(unknown)} are unknown, {missing} are missing."
+    )
+  return kind(
+    **{
+      field.name: _typed(field.type, values[field.name], f"{path}.{field.name}")
+      for field in fields
+    }
+  )
+
+
+def _typed(kind: Any, value: Any, name: str) -> Any:
+  """Returns a value as its field's type has it."""
+  origin, kinds = typing.get_origin(kind), typing.get_args(kind)
+  if dataclasses.is_dataclass(kind):
+    return from_plain(value, typing.cast(type, kind), name)
+  if _is_mapping(kind):
+    return _frozen(value)
+  if origin is types.UnionType:  # A type or None.
+    return None if value is None else _typed(kinds[0], value, name)
+  if origin is tuple and isinstance(value, list | tuple):
+    each = kinds if kinds[-1] is not Ellipsis else kinds[:1] * len(value)
+    return tuple(_typed(k, x, name) for k, x in zip(each, value, strict=True))
+  if origin is Literal:
+    if value in kinds:
+      return value
+    raise ValueError(f"{name} must be one of {list(kinds)}, got {value!r}.")
+  if kind is float and type(value) is int:
+    return float(value)
+  if type(value) is kind:
+    return value
+  expected = getattr(kind, "__name__", kind)
+  raise ValueError(f"{name} must be of type {expected}, got {value!r}.")
+
+
+def _is_mapping(kind: Any) -> bool:
+  return typing.get_origin(kind) is FrozenDict
+
+
+def _frozen(value: Any) -> Any:
+  """Returns mappings as `FrozenDict` and sequences as tuples, throughout."""
+  if isinstance(value, Mapping):
+    return FrozenDict({name: _frozen(item) for name, item in value.items()})
+  if isinstance(value, list | tuple):
+    return tuple(_frozen(item) for item in value)
+  return value

@@ -1,0 +1,341 @@
+"""Checks every value of a config, once, and returns it typed.
+
+Values are checked in the order of the fields of `experiments.configs.base`,
+and each message names the field. What depends on the data is checked by
+`experiments.training.checks`, before anything is trained.
+"""
+
+import functools
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments import specs
+from experiments.data import load
+from experiments.data.datasets import DATASETS
+from experiments.io import loggers
+from experiments.methods import METHODS
+from experiments.methods.clustering import CLUSTERINGS
+from lelp_jax.models import MODELS
+
+# Fields that only concern data which are divided here, with the values that
+# change nothing.
+_DIVIDING = {
+  "merge_classes": 0,
+  "num_labelled": 0,
+  "transfer": "all",
+  "transfer_fraction": 1.0,
+  "embeddings": "",
+}
+
+
+def cell_spec(config: ConfigDict) -> specs.CellSpec:
+  """Returns the typed and valid description of a single cell.
+
+  Args:
+    config: A config. Of its sweep only the cell's own row matters.
+
+  Raises:
+    ValueError: If a value is not one that its field can have, or two fields
+      contradict each other.
+  """
+  (cell,) = completed([converted(config)])
+  check(cell, config.sweep.cluster_scope)
+  return cell
+
+
+def converted(config: ConfigDict) -> specs.CellSpec:
+  """Returns the typed description of a cell, whose values are not checked.
+
+  Args:
+    config: As for `cell_spec`.
+
+  Raises:
+    ValueError: If a value is of another type than its field.
+  """
+  fields = config.copy_and_resolve_references().to_dict()
+  sweep, mesh = fields.pop("sweep"), fields.pop("mesh")
+  del fields["name"], fields["title"]
+  fields["row"] = _row(config)
+  fields["split_teacher"] = _splits_teacher(mesh["teacher"])
+  fields["loggers"] = [name for name in fields["loggers"].split(",") if name]
+  fields["profile"] = _profiled(fields["profile"])
+  row = flatten(sweep["methods"].get(fields["row"], {}))
+  fields["varied"] = [name for name in row if "." in name]
+  return specs.from_plain(fields)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Returns nested fields by dotted name, such as "loss.temperature".
+
+  Args:
+    tree: Nested mappings, such as a `ConfigDict`.
+    prefix: Text before each name.
+  """
+  flat = {}
+  for name, value in tree.items():
+    if isinstance(value, ConfigDict | Mapping):
+      flat |= flatten(value, f"{prefix}{name}.")
+    else:
+      flat[prefix + name] = value
+  return flat
+
+
+def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
+  """Returns the cells of one sweep with values for what is automatic.
+
+  `teacher.outputs="auto"` becomes "inline" for students whose images are
+  augmented, else "cached". `teacher.num_coordinates=0` becomes the largest S
+  of the cells with the same null space, which then share their coordinates.
+
+  Args:
+    cells: Cells whose values need not be checked yet.
+  """
+  cells = [_with_outputs(cell) for cell in cells]
+  if all(cell.teacher.outputs != "coordinates" for cell in cells):
+    return cells
+  largest: dict[str, int] = {}
+  for cell in cells:
+    method = METHODS.get(cell.method)
+    if method and method.teacher_outputs(cell) == "coordinates":
+      space, size = cell.subspace.used_null_space, cell.subspace.num_subclasses
+      largest[space] = max(size, largest.get(space, 1))
+  return [_with_num_coordinates(cell, largest) for cell in cells]
+
+
+def _with_outputs(cell: specs.CellSpec) -> specs.CellSpec:
+  if cell.teacher.outputs != "auto":
+    return cell
+  outputs = "inline" if cell.student.is_augmented else "cached"
+  return specs.replace(cell, {"teacher.outputs": outputs})
+
+
+def _with_num_coordinates(
+  cell: specs.CellSpec, largest: Mapping[str, int]
+) -> specs.CellSpec:
+  if cell.teacher.outputs != "coordinates" or cell.teacher.num_coordinates:
+    return cell
+  number = largest.get(cell.subspace.used_null_space, 1)
+  return specs.replace(cell, {"teacher.num_coordinates": number})
+
+
+def check(cell: specs.CellSpec, cluster_scope: str = "") -> None:
+  """Raises ValueError for a cell that cannot be trained on any data.
+
+  Args:
+    cell: Its typed description, from `completed`.
+    cluster_scope: What the config's numbers of clusters count:
+      `config.sweep.cluster_scope`.
+  """
+  if cell.method not in METHODS:
+    raise ValueError(
+      f"config.method must be one of {sorted(METHODS)}, got {cell.method!r}."
+    )
+  _check_data(cell.data, cell.selection)
+  _check_model("config.teacher", cell.teacher)
+  _check_embeddings("config.teacher", cell.teacher, cell.data)
+  _check_subclasses(cell)
+  _check_model("config.student", cell.student)
+  _check_embeddings("config.student", cell.student, cell.data)
+  _check_outputs(cell)
+  _check_ranges("config.loss", cell.loss)
+  _check_ranges("config.subspace", cell.subspace)
+  _check_projections(cell)
+  _check_ranges("config.clustering", cell.clustering)
+  _check_cluster_scope(cell, cluster_scope)
+  _check_ranges("config.pretraining", cell.pretraining)
+  _check_ranges("config.stack", cell.stack)
+  loggers.check(cell.loggers)
+
+
+# Thousands of cells of a sweep have a few different sections.
+@functools.lru_cache(maxsize=4096)
+def _check_ranges(path: str, section: Any) -> None:
+  """Raises ValueError for the first number that is out of range."""
+  for field in specs.fields_of(type(section)):
+    value = getattr(section, field.name)
+    for allowed in field.ranges:
+      if not allowed.contains(value):
+        raise ValueError(
+          f"{path}.{field.name} must {allowed.text}, got {value}."
+        )
+
+
+@functools.lru_cache(maxsize=4096)
+def _check_data(data: specs.DataSpec, selection: str) -> None:
+  """Raises ValueError for a data set that does not exist or cannot be cut."""
+  known = sorted([*load.READY, *load.MADE_UP, *DATASETS])
+  if not data.source and not data.dataset:
+    raise ValueError(
+      "config.data.dataset is not set: choose a column of the table, such as "
+      "--config=FILE.py:column=NAME, or set config.data.dataset."
+    )
+  if not data.source and data.dataset not in known:
+    raise ValueError(
+      f"config.data.dataset must be one of {known}, or "
+      f"config.data.source must be 'files', got {data.dataset!r}."
+    )
+  _check_ranges("config.data", data)
+  if data.source or data.dataset not in load.READY:
+    return
+  for name, neutral in _DIVIDING.items():
+    if getattr(data, name) != neutral:
+      raise ValueError(
+        f"config.data.{name} cannot be set for the data set {data.dataset!r}, "
+        f"which is already divided; got {getattr(data, name)!r}."
+      )
+  if selection != "heldout":
+    raise ValueError(
+      "config.selection must be 'heldout' for the data set "
+      f"{data.dataset!r}, which has validation examples, got {selection!r}."
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _check_model(path: str, model: specs.ModelSpec) -> None:
+  """Raises ValueError for a model or a training that is not possible."""
+  if model.model not in MODELS:
+    raise ValueError(
+      f"{path}.model must be one of {sorted(MODELS)}, got {model.model!r}."
+    )
+  try:
+    MODELS[model.model](1, **model.options)
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+      f"{path}.options {dict(model.options)} do not fit the model "
+      f"{model.model!r}: {error}"
+    ) from error
+  _check_ranges(path, model)
+  if not model.num_steps and not model.num_epochs and model.init == "random":
+    raise ValueError(
+      f"{path}.num_steps=0 and {path}.num_epochs=0 leave the model untrained: "
+      f"set {path}.init to pretrained weights, or train it."
+    )
+  boundaries = model.schedule_boundaries
+  if len(boundaries) != len(model.schedule_factors):
+    raise ValueError(
+      f"{path}.schedule_factors must have one factor for each of "
+      f"{path}.schedule_boundaries={boundaries}, got {model.schedule_factors}."
+    )
+  if list(boundaries) != sorted(boundaries):
+    raise ValueError(
+      f"{path}.schedule_boundaries must increase, got {boundaries}."
+    )
+
+
+def _check_embeddings(
+  path: str, model: specs.ModelSpec, data: specs.DataSpec
+) -> None:
+  """Raises ValueError for a model of embeddings that do not exist."""
+  exist = data.embeddings or data.dataset in load.MADE_UP
+  if model.input_field == "embeddings" and not exist:
+    raise ValueError(
+      f"{path}.input_field='embeddings' needs config.data.embeddings: set it "
+      "to a folder that experiments.embed_sentence_t5 wrote."
+    )
+
+
+def _check_subclasses(cell: specs.CellSpec) -> None:
+  """Raises ValueError for a head of the teacher that the method cannot use."""
+  subclass = cell.teacher.subclass
+  _check_ranges("config.teacher.subclass", subclass)
+  name = "config.teacher.subclass.num_subclasses"
+  if cell.method == "subclass" and subclass.num_subclasses < 2:
+    raise ValueError(
+      f"{name} must be at least 2 for config.method='subclass', got "
+      f"{subclass.num_subclasses}."
+    )
+  if cell.method != "subclass" and subclass.num_subclasses > 1:
+    raise ValueError(
+      f"{name} must be 1 for config.method={cell.method!r}, which needs a "
+      f"plain teacher, got {subclass.num_subclasses}."
+    )
+
+
+def _check_outputs(cell: specs.CellSpec) -> None:
+  """Raises ValueError if a cell cannot learn from a cache of outputs."""
+  mode = f"config.teacher.outputs={cell.teacher.outputs!r}"
+  if cell.teacher.outputs == "inline":
+    return
+  if cell.student.is_augmented:
+    raise ValueError(
+      f"{mode} caches outputs on clean images, and the student's are "
+      "augmented: use 'inline' or 'auto', or set config.student.max_shift=0 "
+      "and config.student.flip=False."
+    )
+  if cell.teacher.outputs == "cached":
+    return
+  needed = METHODS[cell.method].teacher_outputs(cell)
+  if needed == "embeddings":
+    kind = f" with config.subspace.kind={cell.subspace.kind!r}"
+    raise ValueError(
+      f"{mode} caches coordinates, and config.method={cell.method!r}"
+      f"{kind if cell.method == 'lelp' else ''} needs the teacher's "
+      "embeddings: use 'cached' or 'inline'."
+    )
+  most, size = cell.teacher.num_coordinates, cell.subspace.num_subclasses
+  if needed == "coordinates" and size > most:
+    raise ValueError(
+      f"config.subspace.num_subclasses={size} must be at most "
+      f"config.teacher.num_coordinates={most}: raise that, or set it to 0 for "
+      "the largest number of the sweep."
+    )
+
+
+def _check_projections(cell: specs.CellSpec) -> None:
+  """Raises ValueError unless an ensemble's projections divide S."""
+  name, number = "subspace.num_projections", cell.subspace.num_projections
+  if name not in METHODS[cell.method].hyperparameters:
+    if number != 1:
+      raise ValueError(
+        f"config.{name} must be 1 for config.method={cell.method!r}, got "
+        f"{number}."
+      )
+  elif cell.subspace.num_subclasses % number:
+    raise ValueError(
+      f"config.{name}={number} must divide "
+      f"config.subspace.num_subclasses={cell.subspace.num_subclasses}."
+    )
+
+
+def _check_cluster_scope(cell: specs.CellSpec, counted: str) -> None:
+  """Raises ValueError if the numbers of clusters are those of another scope."""
+  scope = cell.clustering.scope
+  if cell.method in CLUSTERINGS and counted not in ("", scope):
+    raise ValueError(
+      f"config.clustering.scope={scope!r} contradicts the config's numbers of "
+      f"clusters, which are {counted!r}: set the config argument instead, "
+      f"--config=FILE.py:cluster_scope={scope}."
+    )
+
+
+def _row(config: ConfigDict) -> str:
+  """Returns the name of a cell's row, by default after the method."""
+  if config.row:
+    return config.row
+  if config.method == "lelp" and config.subspace.kind != "lelp":
+    return f"lelp_{config.subspace.kind}"
+  return config.method
+
+
+def _splits_teacher(text: str) -> bool:
+  if text not in ("replicated", "fsdp"):
+    raise ValueError(
+      f"config.mesh.teacher must be 'replicated' or 'fsdp', got {text!r}."
+    )
+  return text == "fsdp"
+
+
+def _profiled(text: str) -> list[int] | None:
+  """Returns the first and the last step to trace, None for no text."""
+  if not text:
+    return None
+  first, _, last = text.partition(":")
+  if first.isdigit() and last.isdigit() and int(first) <= int(last):
+    return [int(first), int(last)]
+  raise ValueError(
+    "config.profile must be FIRST_STEP:LAST_STEP, such as 100:120, got "
+    f"{text!r}."
+  )

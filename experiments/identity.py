@@ -1,0 +1,109 @@
+"""Names of cells, teachers and stacks: digests of their settings, and folders.
+
+A digest covers what the numbers depend on. It leaves out where data lie, how
+cells are stacked, and which results are the same up to rounding.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+from experiments import specs
+
+# Fields of a cell that describe the machine or the table, not its numbers.
+_NOT_IN_CELL = ("row", "trial", "stack", "split_teacher", "loggers", "profile")
+_NOT_IN_CELL += ("varied",)
+_NOT_IN_DATA = ("data_dir", "placement")
+# Cached outputs are, up to rounding, those of the teacher run inline.
+_NOT_IN_TEACHER = ("outputs", "num_coordinates")
+# Fields of the data that do not concern a teacher, which has its own order of
+# batches and sees all training examples.
+_OF_STUDENTS = ("shared_batch_order", "transfer", "transfer_fraction")
+
+
+def digest(data: Any) -> str:
+  """Returns twelve hexadecimal digits that name JSON-compatible data.
+
+  Args:
+    data: What to name.
+  """
+  text = json.dumps(data, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def cell_digest(cell: specs.CellSpec) -> str:
+  """Returns the name of a cell's settings, which its trials share.
+
+  Args:
+    cell: The cell.
+  """
+  return digest(cell_fields(cell))
+
+
+def cell_fields(cell: specs.CellSpec) -> dict[str, Any]:
+  """Returns the plain fields that a cell's numbers depend on, except its trial.
+
+  Args:
+    cell: The cell. The sections that are returned are shared: do not change
+      them.
+  """
+  fields: dict[str, Any] = {}
+  for field in dataclasses.fields(cell):
+    value = getattr(cell, field.name)
+    if field.name not in _NOT_IN_CELL:
+      is_section = dataclasses.is_dataclass(value)
+      fields[field.name] = _section(value) if is_section else value
+  return fields
+
+
+def teacher_digest(cell: specs.CellSpec) -> str:
+  """Returns the name of a teacher, after its settings and its data.
+
+  Args:
+    cell: A cell that learns from it.
+  """
+  return digest(teacher_fields(cell))
+
+
+def teacher_fields(cell: specs.CellSpec) -> dict[str, Any]:
+  """Returns the plain fields that a teacher depends on.
+
+  Args:
+    cell: A cell that learns from it.
+  """
+  dropped = _OF_STUDENTS
+  if cell.teacher.input_field != "embeddings":
+    dropped = (*dropped, "embeddings")
+  data = {k: v for k, v in _section(cell.data).items() if k not in dropped}
+  return {
+    "data": data,
+    "teacher": _section(cell.teacher),
+    "selection": cell.selection,
+  }
+
+
+# Thousands of cells of a sweep have a few different sections.
+@functools.lru_cache(maxsize=4096)
+def _section(section: Any) -> dict[str, Any]:
+  """Returns a section as plain data, without the fields of `_NOT_IN_...`."""
+  fields = specs.plain(section)
+  dropped: tuple[str, ...] = ()
+  if isinstance(section, specs.DataSpec):
+    dropped = _NOT_IN_DATA
+  if isinstance(section, specs.TeacherSpec):
+    dropped = _NOT_IN_TEACHER
+  return {name: fields[name] for name in fields if name not in dropped}
+
+
+def cell_directory(workdir: pathlib.Path, cell: specs.CellSpec) -> pathlib.Path:
+  """Returns the folder of one trial of one cell.
+
+  Args:
+    workdir: Where it is trained.
+    cell: The cell.
+  """
+  settings = pathlib.Path(cell.column or "cell", cell.row, cell_digest(cell))
+  return workdir / "cells" / settings / f"trial{cell.trial}"
