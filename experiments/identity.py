@@ -34,6 +34,7 @@ def digest(data: Any) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+@functools.lru_cache(maxsize=2**17)
 def cell_digest(cell: specs.CellSpec) -> str:
   """Returns the name of a cell's settings, which its trials share.
 

@@ -1,18 +1,20 @@
-r"""Trains one cell: its teacher if there is none yet, then its student.
+r"""Trains one cell: its teacher if it does not exist yet, then its student.
 
   python -m experiments.main \
     --config=experiments/configs/quickstart.py:method=lelp --workdir=runs/one
 
-Interrupted and started again it continues from its last checkpoint; with other
-settings it refuses to begin anew beside what is saved.
+After an interrupt the same command continues from the last checkpoint.
 """
+
+import sys
 
 from absl import flags
 
 from experiments import cli
+from experiments.configs import validate
 from experiments.distributed import processes
 from experiments.training import resuming
-from experiments.training import runs
+from experiments.training import sweep
 
 _CONFIG = cli.config_flag()
 _WORKDIR = cli.workdir_flag()
@@ -27,15 +29,16 @@ def main(argv: list[str]) -> None:
   cli.no_arguments(argv)
   with cli.reported(_CONNECT):
     workdir = cli.folder(_WORKDIR.value)
-    states = cli.checkpoint_folder(_CHECKPOINTS.value)
-    resuming.check(_CONFIG.value, workdir, states)
-    (folder,) = runs.run_cells(
-      [_CONFIG.value],
+    cell = validate.cell_spec(_CONFIG.value)
+    (folder,) = sweep.run_cells(
+      [cell],
       workdir,
       teacher_directory=cli.folder(_TEACHERS.value),
-      checkpoint_directory=states,
+      checkpoint_directory=cli.checkpoint_folder(_CHECKPOINTS.value),
     )
     if processes.is_main_process():
+      for other in resuming.unfinished(cell, workdir):
+        print(f"unfinished run with other settings in {other}", file=sys.stderr)
       cli.print_result(folder)
 
 

@@ -239,18 +239,32 @@ class CellSpec:
   varied: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class SweepSpec:
+  """Everything about a sweep except its cells: `config.sweep` and its title."""
+
+  name: str
+  title: str
+  selection: Literal["heldout", "test"]
+  num_trials: Annotated[int, AT_LEAST_1]
+  columns_are: Literal["settings", "replicates"]
+  notes: tuple[str, ...]
+
+
 class Field(NamedTuple):
   """A field of a spec and what its annotation declares.
 
   Attributes:
     name: Its name.
     type: Its type, without `Annotated`.
+    is_section: Whether its values are specs.
     ranges: The ranges that its values lie in.
     is_stacked: Whether compiled programs take it as an array.
   """
 
   name: str
   type: Any
+  is_section: bool
   ranges: tuple[Range, ...]
   is_stacked: bool
 
@@ -269,8 +283,23 @@ def fields_of(kind: type) -> tuple[Field, ...]:
     if typing.get_origin(hint) is Annotated:
       hint, *extras = typing.get_args(hint)
     ranges = tuple(extra for extra in extras if isinstance(extra, Range))
-    found.append(Field(field.name, hint, ranges, STACKED in extras))
+    is_section = dataclasses.is_dataclass(hint)
+    is_stacked = STACKED in extras
+    found.append(Field(field.name, hint, is_section, ranges, is_stacked))
   return tuple(found)
+
+
+@functools.cache
+def _fields_by_name(kind: type) -> Mapping[str, Field]:
+  return {field.name: field for field in fields_of(kind)}
+
+
+@functools.cache
+def _has_stacked(kind: type) -> bool:
+  return any(
+    field.is_stacked or (field.is_section and _has_stacked(field.type))
+    for field in fields_of(kind)
+  )
 
 
 def without_stacked(spec: Spec) -> Spec:
@@ -286,7 +315,7 @@ def without_stacked(spec: Spec) -> Spec:
   for field in fields_of(type(spec)):
     if field.is_stacked:
       changes[field.name] = None
-    elif dataclasses.is_dataclass(field.type):
+    elif field.is_section and _has_stacked(field.type):
       changes[field.name] = without_stacked(getattr(spec, field.name))
   return dataclasses.replace(typing.cast(Any, spec), **changes)
 
@@ -300,7 +329,7 @@ def flat(spec: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
   """
   for field in fields_of(type(spec)):
     value = getattr(spec, field.name)
-    if dataclasses.is_dataclass(field.type):
+    if field.is_section:
       yield from flat(value, f"{prefix}{field.name}.")
     elif isinstance(value, FrozenDict):
       for name, option in value.items():
@@ -324,26 +353,26 @@ def replace(spec: Spec, values: Mapping[str, Any]) -> Spec:
 
 
 def _replaced(spec: Any, values: Mapping[str, Any], path: str) -> Any:
-  kinds = {field.name: field.type for field in fields_of(type(spec))}
+  fields = _fields_by_name(type(spec))
   changes: dict[str, Any] = {}
   inner: dict[str, dict[str, Any]] = {}
   for name, value in values.items():
-    section, _, rest = name.partition(".")
-    kind = kinds.get(section)
-    if kind is None or bool(rest) != (
-      dataclasses.is_dataclass(kind) or _is_mapping(kind)
+    first, _, rest = name.partition(".")
+    field = fields.get(first)
+    if field is None or bool(rest) != (
+      field.is_section or _is_mapping(field.type)
     ):
-      raise ValueError(f"{path}.{name}: there is no such field.")
+      raise ValueError(f"{path}.{name} is not a field of a cell.")
     if rest:
-      inner.setdefault(section, {})[rest] = value
+      inner.setdefault(first, {})[rest] = value
     else:
-      changes[name] = _typed(kind, value, f"{path}.{name}")
-  for section, own in inner.items():
-    before = getattr(spec, section)
-    if _is_mapping(kinds[section]):
-      changes[section] = _frozen({**before, **own})
+      changes[first] = _typed(field.type, value, f"{path}.{name}")
+  for name, own in inner.items():
+    before = getattr(spec, name)
+    if fields[name].is_section:
+      changes[name] = _replaced(before, own, f"{path}.{name}")
     else:
-      changes[section] = _replaced(before, own, f"{path}.{section}")
+      changes[name] = _frozen({**before, **own})
   return dataclasses.replace(spec, **changes)
 
 

@@ -3,27 +3,28 @@ r"""Trains every cell of a table: columns x methods x grid x trials.
   python -m experiments.sweep \
     --config=experiments/configs/quickstart.py --workdir=runs/quickstart
 
-Finished cells are kept: started again it continues where it was interrupted.
-Started more than once in one workdir, on one machine or on several that share
-its file system, the commands divide the stacks among them.
+Finished cells are kept, so that the same command continues an interrupted
+sweep. Several commands in one workdir, on one machine or on several that share
+its file system, divide the stacks among them.
 """
 
 import pathlib
 
 from absl import flags
-from ml_collections import ConfigDict
 
-from experiments import cells
+from experiments import cells as cells_lib
 from experiments import cli
+from experiments import results
+from experiments import specs
+from experiments import stacks
+from experiments.configs import validate
 from experiments.data.dataset import Splits
 from experiments.distributed import processes
-from experiments.io import json_files
 from experiments.planning import blank
-from experiments.training import cached_examples
+from experiments.training import data
+from experiments.training import description
 from experiments.training import dry_run
-from experiments.training import runs
-from experiments.training import sweeping
-from experiments.training import table
+from experiments.training import sweep
 
 _CONFIG = cli.config_flag()
 _WORKDIR = cli.workdir_flag()
@@ -33,17 +34,18 @@ _CONNECT = cli.processes_flags()
 _ONLY = flags.DEFINE_list(
   "only",
   [],
-  "Patterns of COLUMN/ROW, or of either, such as '*-mobilenet/lelp,vanilla': "
-  "what to train.",
+  "Patterns of the cells to train: COLUMN/ROW, or either of the two, such as "
+  "'*-mobilenet/lelp,vanilla'.",
 )
-_SKIP = flags.DEFINE_list("skip", [], "Patterns of what not to train.")
+_SKIP = flags.DEFINE_list("skip", [], "Patterns of the cells not to train.")
 _SHARD = flags.DEFINE_string(
   "shard",
   "",
-  "i/n: every n-th stack from the i-th on, for machines that share nothing.",
+  "i/n: every n-th stack, starting with the i-th, for machines that share no "
+  "file system.",
 )
 _DRY_RUN = flags.DEFINE_bool(
-  "dry_run", False, "Lists the stacks and what they cost, and trains nothing."
+  "dry_run", False, "List the stacks and their cost without training them."
 )
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
 
@@ -54,45 +56,43 @@ def main(argv: list[str]) -> None:
   with cli.reported(_CONNECT):
     workdir = cli.folder(_WORKDIR.value)
     teachers = cli.folder(_TEACHERS.value)
-    states = cli.checkpoint_folder(_CHECKPOINTS.value)
-    configs = list(cells.expand(_CONFIG.value, cli.set_fields(_CONFIG)))
-    runs.check(configs)
-    said = table.remarks(configs, lambda config: _splits(config, workdir).task)
-    description = table.describe(_CONFIG.value, configs, said)
-    configs = sweeping.selected(
-      cached_examples.resolved(table.needed(configs, said)),
-      only=_ONLY.value,
-      skip=_SKIP.value,
-      shard=_SHARD.value,
+    checkpoints = cli.checkpoint_folder(_CHECKPOINTS.value)
+    config = _CONFIG.value
+    needed, described = description.described(
+      validate.sweep_spec(config),
+      cells_lib.expand(config, cli.set_fields(_CONFIG)),
+      lambda cell: _splits(cell, workdir).task,
+    )
+    cells = stacks.selected(
+      needed, only=_ONLY.value, skip=_SKIP.value, shard=_SHARD.value
     )
     if _DRY_RUN.value:
-      text = dry_run.listing(configs, workdir, _splits, teachers)
+      text = dry_run.listing(cells, workdir, _splits, teachers)
       if processes.is_main_process():
         print(text)
       return
-    processes.from_main(
-      lambda: json_files.write_json(workdir / "sweep.json", description)
-    )
+    processes.from_main(lambda: results.write(workdir, described))
     if processes.is_main_process():
-      print(table.announcement(description, len(configs), workdir), flush=True)
-    runs.run_cells(
-      configs,
+      text = description.announcement(described, len(cells), workdir)
+      print(text, flush=True)
+    sweep.run_cells(
+      cells,
       workdir,
       teacher_directory=teachers,
-      checkpoint_directory=states,
+      checkpoint_directory=checkpoints,
     )
     if processes.is_main_process():
-      print(f"All {len(configs)} cells are in {workdir}.")
+      print(f"All {len(cells)} cells are in {workdir}.")
 
 
-def _splits(config: ConfigDict, workdir: pathlib.Path) -> Splits:
-  """A config's data; for a dry run, of the published size if not prepared."""
+def _splits(cell: specs.CellSpec, workdir: pathlib.Path) -> Splits:
+  """Loads a cell's data; in a dry run, of the published size if missing."""
   try:
-    return runs.load_splits(config, workdir)
+    return data.load_splits(cell, workdir)
   except FileNotFoundError:
     if not _DRY_RUN.value:
       raise
-    return blank.splits(config, blank.Assumed())
+    return blank.splits(cell, blank.Assumed())
 
 
 if __name__ == "__main__":

@@ -120,7 +120,9 @@ def base_config() -> ConfigDict:
   # Text: batches are cut from this many batches sorted by length; 1 for
   # batches at random, each padded to its longest text.
   config.data.length_window = 32
-  config.data.embeddings = ""  # Folder of vectors, for `reads = "embeddings"`.
+  config.data.embeddings = (
+    ""  # Folder of vectors, for `input_field = "embeddings"`.
+  )
   # Trials that see the batches in one order share a stack, and its teacher's
   # forward pass. The paper's trials differ in it.
   config.data.shared_batch_order = False
@@ -131,7 +133,7 @@ def base_config() -> ConfigDict:
   # What students learn from: the teacher run on each batch ("inline"), or its
   # outputs on the clean examples, computed once and kept beside the teacher:
   # all of them ("cached"), or as coordinates on principal directions.
-  config.teacher.outputs = "inline"
+  config.teacher.outputs = "auto"
   # Directions a class of "coordinates", 0 for the largest S of the cells.
   config.teacher.num_coordinates = 0
   # Subclass Distillation's teacher, trained anew for it: its head has so many
@@ -226,7 +228,9 @@ def model() -> ConfigDict:
   fields = ConfigDict()
   fields.model = "mlp"  # A key of lelp_jax.models.MODELS.
   fields.options = ConfigDict()  # Arguments of its constructor.
-  fields.reads = "inputs"  # Or "embeddings", precomputed of each example.
+  # What the model reads of an example: its "inputs", or "embeddings" that were
+  # computed before.
+  fields.input_field = "inputs"
   # Where the body's weights are from: "random", a folder (Hugging Face's or a
   # finished run's) or a hub id.
   fields.init = "random"

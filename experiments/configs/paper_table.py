@@ -12,12 +12,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments import cells
 from experiments.configs import base
+from experiments.configs import dotted
 from experiments.configs import smoke
 from experiments.data.datasets import DATASETS
 from experiments.methods import METHODS
-from experiments.methods.clusters import CLUSTERINGS
+from experiments.methods.clustering import CLUSTERINGS
 from experiments.paper import grids
 from experiments.paper import recipes
 from experiments.paper import tables
@@ -172,22 +172,24 @@ def make_config(
   config.sweep.num_trials, config.sweep.notes = given.trials, tuple(notes)
   config.sweep.cluster_scope = given.cluster_scope
   for row in asked:
-    config.sweep.methods[row] = nested(known[row])
+    config.sweep.methods[row] = dotted.nested(known[row])
   for place in chosen or columns:
-    config.sweep.columns[place] = nested({} if chosen else columns[place])
+    config.sweep.columns[place] = dotted.nested(
+      {} if chosen else columns[place]
+    )
     config.sweep.grids[place] = ConfigDict()
     for row in asked:
       if values := axes_of(row, place, given.grid, smoke_values):
-        config.sweep.grids[place][row] = nested(values)
+        config.sweep.grids[place][row] = dotted.nested(values)
   if chosen:  # In the config itself, so that flags can change it.
     (config.column,) = chosen
-    cells.override(config, columns[config.column])
+    dotted.override(config, columns[config.column])
   if given.method:
     row = config.row = given.method
-    cells.override(config, {"method": row, **known[row]})
+    dotted.override(config, {"method": row, **known[row]})
   if given.method and chosen:
     values = axes_of(row, config.column, "one", 1)
-    cells.override(config, {name: v[0] for name, v in values.items()})
+    dotted.override(config, {name: v[0] for name, v in values.items()})
   return config
 
 
@@ -284,7 +286,7 @@ def _training(
   fields |= {
     "model": model,
     "init": "random",
-    "reads": "inputs",
+    "input_field": "inputs",
     "num_steps": 0,
     "num_epochs": float(fields.pop("epochs")),
     "schedule_boundaries": fields.pop("schedule_epochs"),
@@ -298,7 +300,7 @@ def _training(
     if given.init == "pretrained":
       fields["init"] = MODELS[model].hub_id
   if model == "mlp":
-    fields |= {"reads": "embeddings", "options.features": (4096, 4096)}
+    fields |= {"input_field": "embeddings", "options.features": (4096, 4096)}
   return fields
 
 
@@ -331,15 +333,3 @@ def axes(method: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
       values = tuple(int(n) // _NUM_CLASSES for n in values)
     found[name] = tuple(values)
   return found
-
-
-def nested(fields: Fields) -> ConfigDict:
-  """Returns fields by dotted name as the sweep has them."""
-  tree: dict[str, Any] = {}
-  for name, value in fields.items():
-    *path, field = name.split(".")
-    section = tree
-    for part in path:
-      section = section.setdefault(part, {})
-    section[field] = value
-  return ConfigDict(tree)

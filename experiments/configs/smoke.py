@@ -27,7 +27,6 @@ _ALBERT = {
 _WIDTHS = {"teacher": 16, "student": 12}
 # One training for all, so that columns share their compiled programs.
 _TRAINING = {
-  "reads": "inputs",
   "num_steps": 4,
   "num_epochs": 0.0,
   "steps_per_chunk": 2,
@@ -73,8 +72,10 @@ def column(fields: Mapping[str, Any]) -> dict[str, Any]:
     if MODELS[fields[f"{role}.model"]].reads == "tokens":
       model = "albert_base"
       options = _ALBERT | {"hidden_size": width}
-    reads = {"reads": fields[f"{role}.reads"]}
-    training = _TRAINING | reads | {"model": model}
+    training = _TRAINING | {
+      "model": model,
+      "input_field": fields[f"{role}.input_field"],
+    }
     training |= {f"options.{name}": value for name, value in options.items()}
     small |= {f"{role}.{name}": value for name, value in training.items()}
   return small

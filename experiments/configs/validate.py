@@ -13,6 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments import specs
+from experiments.configs import dotted
 from experiments.data import load
 from experiments.data.datasets import DATASETS
 from experiments.io import loggers
@@ -46,6 +47,30 @@ def cell_spec(config: ConfigDict) -> specs.CellSpec:
   return cell
 
 
+def sweep_spec(config: ConfigDict) -> specs.SweepSpec:
+  """Returns the typed and valid description of a sweep, without its cells.
+
+  Args:
+    config: A config with a sweep.
+
+  Raises:
+    ValueError: If a value is not one that its field can have.
+  """
+  sweep = specs.from_plain(
+    {
+      "name": config.name,
+      "title": config.title,
+      "selection": config.selection,
+      "num_trials": config.sweep.num_trials,
+      "columns_are": config.sweep.columns_are,
+      "notes": config.sweep.notes,
+    },
+    specs.SweepSpec,
+  )
+  _check_ranges("config.sweep", sweep)
+  return sweep
+
+
 def converted(config: ConfigDict) -> specs.CellSpec:
   """Returns the typed description of a cell, whose values are not checked.
 
@@ -55,32 +80,16 @@ def converted(config: ConfigDict) -> specs.CellSpec:
   Raises:
     ValueError: If a value is of another type than its field.
   """
-  fields = config.copy_and_resolve_references().to_dict()
+  fields = config.to_dict()
   sweep, mesh = fields.pop("sweep"), fields.pop("mesh")
   del fields["name"], fields["title"]
   fields["row"] = _row(config)
   fields["split_teacher"] = _splits_teacher(mesh["teacher"])
   fields["loggers"] = [name for name in fields["loggers"].split(",") if name]
   fields["profile"] = _profiled(fields["profile"])
-  row = flatten(sweep["methods"].get(fields["row"], {}))
+  row = dotted.flatten(sweep["methods"].get(fields["row"], {}))
   fields["varied"] = [name for name in row if "." in name]
   return specs.from_plain(fields)
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Returns nested fields by dotted name, such as "loss.temperature".
-
-  Args:
-    tree: Nested mappings, such as a `ConfigDict`.
-    prefix: Text before each name.
-  """
-  flat = {}
-  for name, value in tree.items():
-    if isinstance(value, ConfigDict | Mapping):
-      flat |= flatten(value, f"{prefix}{name}.")
-    else:
-      flat[prefix + name] = value
-  return flat
 
 
 def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:

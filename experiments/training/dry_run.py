@@ -1,122 +1,118 @@
-"""What a sweep would train and what that takes, without training it."""
+"""Listing of the stacks of a sweep and their cost, without training them."""
 
 import functools
-import json
 import pathlib
 from collections.abc import Callable
 from collections.abc import Sequence
-from typing import Any
 
-from ml_collections import ConfigDict
-
-from experiments import cells
+from experiments import identity
+from experiments import results
+from experiments import specs
 from experiments.data.dataset import Splits
-from experiments.io import json_files
-from experiments.training import recipe
-from experiments.training import sweeping
-
-_Load = Callable[[ConfigDict, pathlib.Path], Splits]
+from experiments.stacks import Stack
+from experiments.stacks import stacks
+from experiments.training.models import in_steps
 
 
 def listing(
-  configs: Sequence[ConfigDict],
+  cells: Sequence[specs.CellSpec],
   workdir: pathlib.Path,
-  load: _Load,
+  load: Callable[[specs.CellSpec, pathlib.Path], Splits],
   teacher_directory: pathlib.Path | None = None,
 ) -> str:
-  """Lists the stacks of a sweep, their cells, steps and state.
+  """Lists the stacks of a sweep with their cells, steps and state.
 
-  The time is estimated from what is finished in the workdir: seconds for each
-  step of a stack, those of its own column and row where there are some.
+  The time is estimated from the stacks that are finished in the workdir: from
+  the seconds per step of those of the same column and row, or else of all.
 
   Args:
-    configs: Configs of single cells.
-    workdir: Where they would go.
-    load: Loads a config's data, which say how many steps an epoch has.
+    cells: The cells.
+    workdir: Where they would be trained.
+    load: Loads the data of a cell, which determine the steps of an epoch.
     teacher_directory: Folder of teachers, if it is not the workdir's.
 
   Returns:
     The lines.
   """
-  num_steps = functools.partial(_num_steps, workdir, load, {})
-  stacks = cells.stacks(configs)
-  rates = _rates(stacks, workdir, num_steps)
-  lines, seconds, rest = [], 0.0, 0
-  for number, stack in enumerate(stacks, start=1):
-    first, steps = stack.configs[0], num_steps(stack.configs[0])
-    done = sum(_result(workdir, c) is not None for c in stack.configs)
-    state = f", {done} finished" if done else ""
-    text = f"{first.student.num_epochs:g} epochs"
-    if steps is not None:
-      text = f"{steps:,} steps"
+  by_data = {(cell.data, cell.selection): cell for cell in cells}
+
+  @functools.cache
+  def num_examples(key: tuple[specs.DataSpec, str]) -> int | None:
+    """Number of students' examples; None for data that are not prepared."""
+    try:
+      return len(load(by_data[key], workdir).transfer["labels"])
+    except (OSError, ValueError):
+      return None
+
+  def num_steps(stack: Stack) -> int | None:
+    cell = stack.cells[0]
+    if not cell.student.num_epochs:
+      return cell.student.num_steps
+    size = num_examples((cell.data, cell.selection))
+    return None if size is None else in_steps(cell.student, size).num_steps
+
+  grouped = stacks(cells)
+  steps = [num_steps(stack) for stack in grouped]
+  rates = _seconds_per_step(grouped, steps, workdir)
+  lines, seconds, num_left = [], 0.0, 0
+  for number, (stack, own) in enumerate(zip(grouped, steps, strict=True), 1):
+    first = stack.cells[0]
+    done = sum(_result(workdir, cell) is not None for cell in stack.cells)
+    length = f"{first.student.num_epochs:g} epochs"
+    if own is not None:
+      length = f"{own:,} steps"
     lines.append(
-      f"[{number}/{len(stacks)}] {sweeping.label_of(stack)}: {text} of "
-      f"{first.student.batch_size} examples{state}"
+      f"[{number}/{len(grouped)}] {stack.label}: {length} of "
+      f"{first.student.batch_size} examples, teacher {first.teacher.outputs}"
+      + (f", {done} finished" if done else "")
     )
-    if done < len(stack.configs):
-      rest += 1
-      rate = rates.get(_row(first), rates.get(None))
-      if rate and steps:
-        seconds += rate * steps
-  teachers = {cells.teacher_digest(config) for config in configs}
+    if done < len(stack.cells):
+      num_left += 1
+      rate = rates.get((first.column, first.row), rates.get(None))
+      if rate and own:
+        seconds += rate * own
+  teachers = {identity.teacher_digest(cell) for cell in cells}
   folder = teacher_directory or workdir / "teachers"
-  new = sum(not (folder / t / "result.json").exists() for t in teachers)
+  new = sum(not _teacher_path(folder, name).exists() for name in teachers)
   lines.append(
-    f"{len(configs)} cells in {len(stacks)} stacks, {rest} of them to train; "
-    f"{len(teachers)} teachers, {new} of them to train."
+    f"{len(cells)} cells in {len(grouped)} stacks, {num_left} of them to "
+    f"train; {len(teachers)} teachers, {new} of them to train."
   )
   if seconds:
     lines.append(
-      f"About {seconds / 3600:.1f} h on this machine, at the rate of what is "
-      f"finished in {workdir}; teachers not counted."
+      f"About {seconds / 3600:.1f} h on this machine, estimated from the "
+      f"finished stacks in {workdir}, without the teachers."
     )
-  elif rest:
+  elif num_left:
     lines.append(
-      "Nothing here tells how long that takes: train one stack first (--only), "
-      "or ask experiments.plan."
+      "There is no finished stack to estimate the time from: train one stack "
+      "first (--only), or use experiments.plan."
     )
   return "\n".join(lines)
 
 
-def _row(config: ConfigDict) -> tuple[str, str]:
-  return config.column, cells.row_name(config)
+def _teacher_path(folder: pathlib.Path, digest: str) -> pathlib.Path:
+  return results.path_of(folder / digest, results.TeacherResult)
 
 
-def _num_steps(
-  workdir: pathlib.Path, load: _Load, known: dict[str, Any], config: ConfigDict
-) -> int | None:
-  """Steps of a student, None where its data would have to be prepared."""
-  fields = cells.plain(config.student)
-  if not fields["num_epochs"]:
-    return fields["num_steps"]
-  data = json.dumps([config.data.to_dict(), config.selection], sort_keys=True)
-  if data not in known:
-    try:
-      known[data] = len(load(config, workdir).transfer["labels"])
-    except (OSError, ValueError):
-      known[data] = None
-  size = known[data]
-  return None if size is None else recipe.resolved(fields, size)["num_steps"]
+def _result(
+  workdir: pathlib.Path, cell: specs.CellSpec
+) -> results.CellResult | None:
+  folder = identity.cell_directory(workdir, cell)
+  if not results.path_of(folder, results.CellResult).exists():
+    return None
+  return results.read(folder, results.CellResult)
 
 
-def _result(workdir: pathlib.Path, config: ConfigDict) -> dict[str, Any] | None:
-  path = cells.cell_directory(workdir, config) / "result.json"
-  return json_files.read_json(path) if path.exists() else None
-
-
-def _rates(
-  stacks: Sequence[cells.Stack],
-  workdir: pathlib.Path,
-  num_steps: Callable[[ConfigDict], int | None],
+def _seconds_per_step(
+  grouped: Sequence[Stack], steps: Sequence[int | None], workdir: pathlib.Path
 ) -> dict[tuple[str, str] | None, float]:
-  """Seconds a step of finished stacks, by column and row; None for all."""
+  """Returns means over finished stacks, by column and row; None for all."""
   found: dict[tuple[str, str] | None, list[float]] = {}
-  for stack in stacks:
-    result, steps = _result(workdir, stack.configs[0]), None
-    if result:
-      steps = num_steps(stack.configs[0])
-    if result and steps and result["stack"]["seconds"]:
-      rate = result["stack"]["seconds"] / steps
-      found.setdefault(_row(stack.configs[0]), []).append(rate)
-      found.setdefault(None, []).append(rate)
-  return {row: sum(rates) / len(rates) for row, rates in found.items()}
+  for stack, own in zip(grouped, steps, strict=True):
+    first = stack.cells[0]
+    result = _result(workdir, first) if own else None
+    if own and result and result.stack.seconds:
+      for place in ((first.column, first.row), None):
+        found.setdefault(place, []).append(result.stack.seconds / own)
+  return {place: sum(rates) / len(rates) for place, rates in found.items()}

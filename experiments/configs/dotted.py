@@ -1,0 +1,68 @@
+"""Fields of configs by dotted name, such as "loss.temperature"."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+def flatten(
+  tree: ConfigDict | Mapping[str, Any], prefix: str = ""
+) -> dict[str, Any]:
+  """Returns the values of nested fields by dotted name.
+
+  Args:
+    tree: The nested fields.
+    prefix: Text before each name.
+  """
+  flat = {}
+  for name, value in tree.items():
+    if isinstance(value, ConfigDict | Mapping):
+      flat |= flatten(value, f"{prefix}{name}.")
+    else:
+      flat[prefix + name] = value
+  return flat
+
+
+def nested(values: Mapping[str, Any]) -> ConfigDict:
+  """Returns nested fields: the inverse of `flatten`.
+
+  Args:
+    values: By dotted name.
+  """
+  tree: dict[str, Any] = {}
+  for name, value in values.items():
+    *path, field = name.split(".")
+    section = tree
+    for part in path:
+      section = section.setdefault(part, {})
+    section[field] = value
+  return ConfigDict(tree)
+
+
+def override(config: ConfigDict, values: Mapping[str, Any]) -> None:
+  """Sets fields of a config in place.
+
+  Args:
+    config: The config to change.
+    values: By dotted name.
+
+  Raises:
+    ValueError: If there is no such field, unless it is one of `options`, or
+      the value is of another type.
+  """
+  for name, value in values.items():
+    *path, field = name.split(".")
+    section = config
+    for part in path:
+      section = section.get(part) if isinstance(section, ConfigDict) else None
+    if not isinstance(section, ConfigDict) or (
+      field not in section and "options" not in path
+    ):
+      raise ValueError(
+        f"config.sweep sets config.{name}, and there is no such field."
+      )
+    try:
+      section[field] = value
+    except TypeError as error:
+      raise ValueError(f"config.sweep sets config.{name}: {error}") from error

@@ -1,0 +1,135 @@
+"""Stacks: cells that are trained together as one compiled program.
+
+Cells that differ only in numbers that the compiled program takes as arrays
+form a stack. Which cells form one follows from the cells alone, never from
+what is left to train, so that a resumed sweep computes the same bits.
+"""
+
+import dataclasses
+import fnmatch
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+
+from experiments import identity
+from experiments import specs
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+  """Cells that are trained as one program.
+
+  Attributes:
+    cells: The cells.
+    names: Digest and trial of each cell.
+    digest: Names the stack: a digest of its cells.
+  """
+
+  cells: tuple[specs.CellSpec, ...]
+  names: tuple[str, ...]
+  digest: str
+
+  @property
+  def label(self) -> str:
+    """Column, row and number of cells, for progress displays."""
+    first, size = self.cells[0], len(self.cells)
+    many = f", {size} cells" if size > 1 else ""
+    return f"{first.column} {first.row}{many}"
+
+
+def stacks(cells: Iterable[specs.CellSpec]) -> list[Stack]:
+  """Groups cells that one compiled program can train together.
+
+  Args:
+    cells: The cells.
+
+  Returns:
+    The stacks, in the order of their first cells, with at most
+    `config.stack.max_cells` cells each.
+  """
+  groups: dict[Any, list[specs.CellSpec]] = {}
+  for cell in cells:
+    groups.setdefault(_key(cell), []).append(cell)
+  result = []
+  for group in groups.values():
+    most = group[0].stack.max_cells
+    for start in range(0, len(group), most):
+      part = tuple(group[start : start + most])
+      names = tuple(
+        f"{identity.cell_digest(cell)}/trial{cell.trial}" for cell in part
+      )
+      result.append(Stack(part, names, identity.digest(names)))
+  return result
+
+
+def _key(cell: specs.CellSpec) -> Any:
+  """Returns the same for cells with equal programs, batches and teacher."""
+  changes: dict[str, Any] = {"varied": ()}
+  if cell.data.shared_batch_order:
+    changes["trial"] = None
+  common = dataclasses.replace(specs.without_stacked(cell), **changes)
+  # Coordinates depend on the null space, and stacked cells share them.
+  if cell.teacher.outputs == "coordinates":
+    return common, cell.subspace.null_space
+  return common, None
+
+
+def selected(
+  cells: Sequence[specs.CellSpec],
+  *,
+  only: Sequence[str] = (),
+  skip: Sequence[str] = (),
+  shard: str = "",
+) -> list[specs.CellSpec]:
+  """Returns the cells of a part of a sweep; stacks stay whole.
+
+  Args:
+    cells: All cells.
+    only: Patterns such as ``"*-mobilenet/lelp"``, of column and row, or of
+      either where there is no slash. A cell has to match one of them.
+    skip: Patterns likewise. A cell must not match any of them.
+    shard: ``"i/n"``: every n-th of the remaining stacks, starting with the
+      i-th, counted from 1. The n parts make up the whole.
+
+  Raises:
+    ValueError: If a pattern matches nothing, or the shard is not valid.
+  """
+  for flag, patterns in (("only", only), ("skip", skip)):
+    for pattern in patterns:
+      if not any(_matches(cell, pattern) for cell in cells):
+        columns = list(dict.fromkeys(cell.column for cell in cells))
+        rows = list(dict.fromkeys(cell.row for cell in cells))
+        raise ValueError(
+          f"--{flag}={pattern} matches no cell: give COLUMN/ROW, a COLUMN or a "
+          f"ROW; * stands for any text. The columns are {columns}, the rows "
+          f"{rows}."
+        )
+  chosen = [
+    cell
+    for cell in cells
+    if (not only or any(_matches(cell, pattern) for pattern in only))
+    and not any(_matches(cell, pattern) for pattern in skip)
+  ]
+  if not chosen:
+    raise ValueError("--only and --skip together leave no cell to train.")
+  if not shard:
+    return chosen
+  first, number = _parse_shard(shard)
+  return [c for stack in stacks(chosen)[first::number] for c in stack.cells]
+
+
+def _matches(cell: specs.CellSpec, pattern: str) -> bool:
+  names: tuple[str, ...] = (cell.column, cell.row)
+  if "/" in pattern:
+    names = ("/".join(names),)
+  return any(fnmatch.fnmatchcase(name, pattern) for name in names)
+
+
+def _parse_shard(shard: str) -> tuple[int, int]:
+  """Returns the index of the first stack, from 0, and the step."""
+  first, _, number = shard.partition("/")
+  if first.isdigit() and number.isdigit() and 1 <= int(first) <= int(number):
+    return int(first) - 1, int(number)
+  raise ValueError(
+    f"--shard must be i/n with 1 <= i <= n, such as 2/8, got {shard!r}."
+  )

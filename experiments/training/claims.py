@@ -1,0 +1,112 @@
+"""Division of stacks among several commands that work in one workdir.
+
+A command claims the stack that it trains. A claim is a lock of the file system
+and ends with its process, so that another command continues the stack of one
+that was killed.
+"""
+
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+from collections.abc import Sequence
+
+from experiments import identity
+from experiments import results
+from experiments.distributed import processes
+from experiments.distributed import signals
+from experiments.io import locks
+from experiments.stacks import Stack
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+
+def claim_folder(workdir: pathlib.Path, stack: Stack) -> pathlib.Path:
+  """Returns the folder that is locked while a stack is trained.
+
+  Args:
+    workdir: Where the stack is trained.
+    stack: The stack. By default its checkpoints are in the folder, too.
+  """
+  return workdir / "checkpoints" / stack.digest
+
+
+def is_unfinished(stack: Stack, workdir: pathlib.Path) -> bool:
+  """Returns whether a cell of a stack has no result yet.
+
+  Args:
+    stack: The stack.
+    workdir: Where it is trained.
+  """
+  paths = [
+    results.path_of(identity.cell_directory(workdir, cell), results.CellResult)
+    for cell in stack.cells
+  ]
+  return processes.from_main(lambda: not all(path.exists() for path in paths))
+
+
+def run_unfinished(
+  stacks: Sequence[Stack],
+  workdir: pathlib.Path,
+  run: Callable[[Stack, str], None],
+) -> None:
+  """Runs each stack that lacks a result, unless another command holds it.
+
+  At the end it waits for the stacks that other commands hold, until they are
+  finished or free.
+
+  Args:
+    stacks: The stacks, in the order in which they run.
+    workdir: Where they are trained.
+    run: Trains a stack to its end. It takes the stack and a label for progress
+      displays.
+
+  Raises:
+    Interrupted: On SIGINT or SIGTERM.
+  """
+  start, num_run, told = time.monotonic(), 0, False
+  left = list(enumerate(stacks, start=1))
+  while left:
+    busy = []
+    for place, (number, stack) in enumerate(left, start=1):
+      if not is_unfinished(stack, workdir):
+        continue
+      num_left = len(left) - place + 1 + len(busy)
+      seconds = (time.monotonic() - start) / max(1, num_run) * num_left
+      time_left = _time_left(seconds) if num_run else ""
+      label = f"[{number}/{len(stacks)}{time_left}] {stack.label}"
+      folder = claim_folder(workdir, stack)
+      with locks.claim(folder) as held:
+        if not held:
+          busy.append((number, stack))
+        elif is_unfinished(stack, workdir):
+          try:
+            run(stack, label)
+          finally:
+            locks.remove_if_empty(folder)
+          num_run += 1
+        else:  # Another command finished it between the two looks.
+          locks.remove_if_empty(folder)
+      others = [s for _, s in left[place:] + busy]
+      if held and any(is_unfinished(s, workdir) for s in others):
+        signals.stop_if_asked(f"{label} is finished")
+    left = busy
+    if busy:
+      if not told and processes.is_main_process():
+        print(_waiting(len(busy)), file=sys.stderr, flush=True)
+      told = True
+      time.sleep(_SECONDS_BETWEEN_LOOKS)
+      signals.stop_if_asked("no stack was being trained here")
+
+
+def _waiting(number: int) -> str:
+  held = "1 stack is" if number == 1 else f"{number} stacks are"
+  return f"{held} being trained by other commands: waiting."
+
+
+def _time_left(seconds: float) -> str:
+  """Returns the rest of a label: how long the remaining stacks take."""
+  minutes = round(seconds / 60)
+  if minutes < 60:
+    return f", {max(1, minutes)} min left"
+  return f", {minutes // 60} h {minutes % 60} min left"

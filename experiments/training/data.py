@@ -1,0 +1,145 @@
+"""The data of a cell: loading them, and checking that the cell fits them."""
+
+import functools
+import pathlib
+from collections.abc import Sequence
+
+import jax
+
+from experiments import specs
+from experiments.data import load
+from experiments.data.dataset import Ragged
+from experiments.data.dataset import Splits
+from experiments.distributed import processes
+from experiments.methods import method_named
+from experiments.methods.base import loss_statics
+from experiments.methods.base import LossSetup
+from experiments.methods.base import LossStatics
+from experiments.methods.base import Setup
+from experiments.training.models import model_fns
+from lelp_jax.models import MODELS
+
+
+def load_splits(
+  cell: specs.CellSpec, workdir: pathlib.Path | None = None
+) -> Splits:
+  """Loads the data of a cell, once for cells that share them.
+
+  Args:
+    cell: The cell.
+    workdir: Where a user's own files are prepared.
+
+  Returns:
+    The examples and the task.
+
+  Raises:
+    FileNotFoundError: If the data were not prepared.
+    ValueError: If a file is not what the config says.
+  """
+  return _load_splits(cell.data, cell.selection, workdir)
+
+
+@functools.lru_cache(maxsize=2)
+def _load_splits(
+  data: specs.DataSpec, selection: str, workdir: pathlib.Path | None
+) -> Splits:
+  # A user's own files are brought into their training form by one process.
+  return processes.main_first(lambda: load.load(data, selection, workdir))
+
+
+def check_data(cells: Sequence[specs.CellSpec], splits: Splits) -> None:
+  """Raises for cells whose training would fail after that of their teacher.
+
+  Args:
+    cells: Cells with the same teacher and data.
+    splits: The data.
+
+  Raises:
+    ValueError: If a model cannot read the data, or a method does not fit them.
+  """
+
+  # Thousands of cells of a sweep have a few different models and losses.
+  @functools.cache
+  def width_of(path: str, model: specs.ModelSpec) -> int:
+    return _embedding_width(path, model, splits)
+
+  @functools.cache
+  def check_learned(
+    method: str, statics: LossStatics, student_width: int, teacher_width: int
+  ) -> None:
+    sizes = {"student_width": student_width, "teacher_width": teacher_width}
+    jax.eval_shape(
+      lambda key: method_named(method).learned(
+        LossSetup(statics=statics, num_examples=1, key=key, **sizes)
+      ),
+      jax.random.key(0),
+    )
+
+  for cell in cells:
+    teacher_width = width_of("config.teacher", cell.teacher)
+    student_width = width_of("config.student", cell.student)
+    _check_augmentation("config.teacher", cell.teacher, splits)
+    _check_augmentation("config.student", cell.student, splits)
+    if cell.teacher.num_coordinates > teacher_width:
+      raise ValueError(
+        "config.teacher.num_coordinates must be at most the width of the "
+        f"teacher's embeddings, {teacher_width}, got "
+        f"{cell.teacher.num_coordinates}."
+      )
+    setup = Setup(cell, splits.task, teacher_width)
+    method_named(cell.method).num_subclasses(setup)
+    check_learned(cell.method, loss_statics(cell), student_width, teacher_width)
+
+
+def _check_augmentation(
+  path: str, model: specs.ModelSpec, splits: Splits
+) -> None:
+  """Raises ValueError if a model augments images and there are none."""
+  if splits.task.image_shape is None and model.is_augmented:
+    raise ValueError(
+      f"{path}.max_shift and {path}.flip augment images, and these data have "
+      "no images: set max_shift=0 and flip=False."
+    )
+
+
+def _embedding_width(path: str, spec: specs.ModelSpec, splits: Splits) -> int:
+  """Returns the width of a model's embeddings of the data, from shapes."""
+  model = model_fns(spec, 1)
+  parts = [
+    part[spec.input_field]
+    for part in (splits.train, splits.validation, splits.test)
+    if spec.input_field in part
+  ]
+  if not parts:
+    raise ValueError(
+      f"{path}.input_field={spec.input_field!r}, and the data have no such "
+      "field."
+    )
+  architecture, are_texts = MODELS[spec.model], isinstance(parts[0], Ragged)
+  if are_texts != (architecture.reads == "tokens"):
+    raise ValueError(
+      f"{path}.model={spec.model!r} cannot read these data: they are "
+      f"{'texts' if are_texts else 'not texts'}, and it reads an input of kind "
+      f"{architecture.reads!r}."
+    )
+  if are_texts:
+    shape = (max(part.longest for part in parts),)
+    largest = max(int(part.values.max(initial=0)) for part in parts)
+    known = architecture.vocab_size(**spec.options)
+    if known is not None and largest >= known:
+      raise ValueError(
+        f"the token id {largest} of the texts is out of range for {path}.model="
+        f"{spec.model!r} (vocab_size={known}): use the model's own tokenizer, "
+        f"or set {path}.options.vocab_size."
+      )
+  else:
+    shape = parts[0].shape[1:]
+  inputs = architecture.input_shapes(1, shape)
+  try:
+    params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+      f"{path}.model={spec.model!r} cannot read these data, of shape {shape}: "
+      f"{error}"
+    ) from error
+  return model.head(params).kernel.shape[0]

@@ -1,0 +1,92 @@
+"""Description of a sweep: the contents of `sweep.json`."""
+
+import pathlib
+from collections.abc import Callable
+from collections.abc import Sequence
+
+from experiments import identity
+from experiments import results
+from experiments import specs
+from experiments.data.dataset import Task
+from experiments.methods import METHODS
+from experiments.paper import rows as rows_lib
+
+
+def described(
+  sweep: specs.SweepSpec,
+  cells: Sequence[specs.CellSpec],
+  task_of: Callable[[specs.CellSpec], Task],
+) -> tuple[list[specs.CellSpec], results.SweepDescription]:
+  """Describes a sweep, and leaves out the cells that repeat another method's.
+
+  Args:
+    sweep: What its cells have in common.
+    cells: All of its cells.
+    task_of: Returns the task of a cell.
+
+  Returns:
+    The cells to train, and the description.
+  """
+  firsts = {(cell.column, cell.row): cell for cell in reversed(cells)}
+  same_as, remarks = {}, {}
+  for place, cell in reversed(firsts.items()):
+    method, task = METHODS[cell.method], task_of(cell)
+    other = method.same_as(cell, task)
+    if other is not None:
+      same_as[place] = results.SameAs(*place, f"= {other}")
+    elif remark := method.remark(cell, task):
+      remarks[f"{_title(cell)}: {remark}."] = None
+  needed = [cell for cell in cells if (cell.column, cell.row) not in same_as]
+  columns = dict.fromkeys(cell.column for cell in cells)
+  rows = {cell.row: cell for cell in cells}
+  order = list(METHODS)
+  description = results.SweepDescription(
+    name=sweep.name,
+    title=sweep.title,
+    columns=tuple(
+      results.Heading(column, column.replace("split", "split "))
+      for column in columns
+    ),
+    methods=tuple(
+      results.Heading(cell.row, _title(cell))
+      for cell in sorted(
+        rows.values(), key=lambda c: (order.index(c.method), c.row)
+      )
+    ),
+    num_trials=sweep.num_trials,
+    selection=sweep.selection,
+    columns_are=sweep.columns_are,
+    num_cells=len(needed),
+    digests=tuple(sorted({identity.cell_digest(cell) for cell in needed})),
+    notes=(*sweep.notes, *remarks),
+    same_as=tuple(same_as.values()),
+  )
+  return needed, description
+
+
+def _title(cell: specs.CellSpec) -> str:
+  """Returns the title of a cell's row."""
+  title = METHODS[cell.method].title
+  if cell.row != cell.method:
+    title = f"{title}: {cell.row}"
+  return rows_lib.TITLES.get(cell.row, title)
+
+
+def announcement(
+  description: results.SweepDescription, num_here: int, workdir: pathlib.Path
+) -> str:
+  """Returns one paragraph for the user who started a sweep.
+
+  Args:
+    description: The description of the sweep.
+    num_here: Number of its cells that this command is to train.
+    workdir: Where they go.
+  """
+  part = f"{num_here} of " * (num_here < description.num_cells)
+  methods = ", ".join(method.id for method in description.methods)
+  return (
+    f"{description.title}: {part}{description.num_cells} cells "
+    f"({len(description.columns)} columns; {methods}; "
+    f"{description.num_trials} trials) into {workdir}. You can interrupt it at "
+    "any time; the same command continues."
+  )

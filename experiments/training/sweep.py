@@ -1,0 +1,218 @@
+"""Training of the cells of a sweep: teacher, projections, stacks, results."""
+
+import collections
+import functools
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from etils import epath
+
+from experiments import identity
+from experiments import results
+from experiments import specs
+from experiments.distributed import processes
+from experiments.distributed import signals
+from experiments.io import json_files
+from experiments.io import storage
+from experiments.io import students
+from experiments.methods import METHODS
+from experiments.stacks import Stack
+from experiments.stacks import stacks
+from experiments.training import claims
+from experiments.training import data
+from experiments.training import loop
+from experiments.training import projection_pretraining
+from experiments.training import resuming
+from experiments.training import states
+from experiments.training import teacher as teacher_lib
+from experiments.training.build import build_run
+from experiments.training.monitor import MonitorSpec
+
+
+def run_cells(
+  cells: Sequence[specs.CellSpec],
+  workdir: pathlib.Path,
+  *,
+  teacher_directory: pathlib.Path | None = None,
+  checkpoint_directory: epath.Path | None = None,
+) -> list[pathlib.Path]:
+  """Trains every cell that has no result yet.
+
+  Stacks follow from the cells alone: a stack in which a cell lacks its result
+  is trained whole, from its last checkpoint, and existing results are kept.
+  Stacks that another command trains in the same workdir are waited for.
+
+  Args:
+    cells: Valid cells, from `cells.expand` or `validate.cell_spec`.
+    workdir: Folder of teachers, cells and stacks.
+    teacher_directory: Folder of teachers, to share them between workdirs.
+    checkpoint_directory: Folder of the checkpoints of unfinished stacks, which
+      may be in a bucket; `checkpoints` in the workdir if None.
+
+  Returns:
+    The folder of each cell.
+
+  Raises:
+    Interrupted: On SIGINT or SIGTERM, after saving.
+    ValueError: If a cell does not fit its data, or a stack has a checkpoint in
+      another folder.
+  """
+  by_teacher = collections.defaultdict(list)
+  for cell in cells:
+    by_teacher[_teacher_key(cell)].append(cell)
+
+  @functools.lru_cache(maxsize=1)
+  def load_teacher(key: Any) -> teacher_lib.Teacher:
+    splits = data.load_splits(by_teacher[key][0], workdir)
+    data.check_data(by_teacher[key], splits)
+    folder = teacher_directory or workdir / "teachers"
+    return teacher_lib.load_or_train(by_teacher[key][0], splits, folder)
+
+  def run(stack: Stack, label: str) -> None:
+    held, elsewhere = claims.claim_folder(workdir, stack), None
+    if checkpoint_directory is not None:
+      elsewhere = checkpoint_directory / stack.digest
+      # Before hours of work, not after them.
+      processes.from_main(lambda: storage.check(elsewhere))
+    checkpoints = resuming.checkpoint_folder(held, elsewhere)
+    teacher = load_teacher(_teacher_key(stack.cells[0]))
+    signals.stop_if_asked("the teacher is finished")
+    _train_stack(stack, teacher, workdir, checkpoints, label)
+    resuming.forget_checkpoint_folder(held)
+
+  with signals.deferred():
+    claims.run_unfinished(stacks(cells), workdir, run)
+  return [identity.cell_directory(workdir, cell) for cell in cells]
+
+
+def _teacher_key(cell: specs.CellSpec) -> Any:
+  """Returns the same for cells with one teacher, whose outputs come likewise.
+
+  A `Teacher` also holds statistics of the examples that students see.
+  """
+  digest = identity.teacher_digest(cell)
+  return digest, cell.teacher.outputs, cell.data, cell.selection
+
+
+def _train_stack(
+  stack: Stack,
+  teacher: teacher_lib.Teacher,
+  workdir: pathlib.Path,
+  checkpoints: pathlib.PurePath,
+  label: str,
+) -> None:
+  """Trains a stack and writes the folder of each cell, result.json last."""
+  splits = data.load_splits(stack.cells[0], workdir)
+  start = time.monotonic()
+  projections = projection_pretraining.load_or_train(
+    stack.cells[0], splits, teacher, workdir / "pretraining"
+  )
+  run = build_run(
+    stack.cells,
+    splits,
+    teacher=teacher,
+    names=stack.names,
+    loss_params=projections.params if projections else None,
+  )
+  prepared = time.monotonic()
+  folders = [identity.cell_directory(workdir, cell) for cell in stack.cells]
+  done = processes.from_main(lambda: _begin(folders, stack.cells))
+  metric_paths = [
+    None if is_done else folder / "metrics.jsonl"
+    for folder, is_done in zip(folders, done, strict=True)
+  ]
+  trained = loop.train(
+    run,
+    checkpoint_directory=checkpoints,
+    monitoring=MonitorSpec(stack.cells, metric_paths, label),
+  )
+  # A run that was continued does not know how long it took altogether.
+  seconds = None if trained.continued else round(time.monotonic() - start, 3)
+  shared = {
+    "teacher": teacher.summary,
+    "pretraining": projections.record if projections else None,
+    "stack": results.StackResult(
+      digest=stack.digest, num_cells=len(stack.cells), seconds=seconds
+    ),
+    "seconds": results.CellSeconds(
+      teacher=teacher.seconds["training"],
+      moments=teacher.seconds.get("moments"),
+      preparation=round(prepared - start, 3),
+      step=trained.step_seconds,
+    ),
+  }
+  parts = zip(
+    folders,
+    done,
+    stack.cells,
+    run.sizes,
+    states.students(run, trained.states),
+    loop.model_results(run, trained),
+    run.details,
+    strict=True,
+  )
+  written = [
+    (
+      folder,
+      student,
+      results.CellResult(
+        **vars(result), **details, **_settings(cell, size), **shared
+      ),
+    )
+    for folder, is_done, cell, size, student, result, details in parts
+    if not is_done
+  ]
+  processes.from_main(lambda: _end(written, checkpoints))
+
+
+def _begin(
+  folders: Sequence[pathlib.Path], cells: Sequence[specs.CellSpec]
+) -> list[bool]:
+  """Writes the settings of cells; returns which of them have their results."""
+  done = [
+    results.path_of(folder, results.CellResult).exists() for folder in folders
+  ]
+  for folder, cell, is_done in zip(folders, cells, done, strict=True):
+    if not is_done:
+      json_files.write_json(folder / "config.json", specs.plain(cell))
+  return done
+
+
+def _end(
+  written: Sequence[tuple[pathlib.Path, Any, results.CellResult]],
+  checkpoints: pathlib.PurePath,
+) -> None:
+  """Writes students and results, then deletes the checkpoints."""
+  for folder, student, result in written:
+    students.save_student(folder / "student.msgpack", *student)
+    results.write(folder, result)
+  storage.delete(checkpoints)
+
+
+def _settings(cell: specs.CellSpec, num_subclasses: int) -> dict[str, Any]:
+  """Returns the fields of a cell's result that its settings determine.
+
+  Args:
+    cell: The cell.
+    num_subclasses: Its S, which can follow from the data.
+  """
+  # Fields that the method reads, and whatever else its row varies.
+  names = dict.fromkeys((*METHODS[cell.method].hyperparameters, *cell.varied))
+  values = dict(specs.flat(cell)) | {"subspace.num_subclasses": num_subclasses}
+  last_parts = collections.Counter(name.split(".")[-1] for name in names)
+  hyperparameters = {}
+  for name in names:
+    if name not in values:
+      continue  # Such as "mesh.teacher", which changes no numbers.
+    last = name.split(".")[-1]
+    hyperparameters[name if last_parts[last] > 1 else last] = values[name]
+  return {
+    "column": cell.column,
+    "method": cell.row,
+    "digest": identity.cell_digest(cell),
+    "trial": cell.trial,
+    "selection": cell.selection,
+    "hyperparameters": hyperparameters,
+  }
