@@ -1,8 +1,9 @@
 """Training and evaluation steps as pure functions.
 
-The caller jits them and places their arguments. What a step needs beside the
-student (teacher, subspaces, temperatures) is an argument, so one compilation
-serves all and `jax.vmap` stacks runs that share a batch and a teacher.
+The caller jits them and places their arguments. Everything that a step needs
+beside the student (teacher, subspaces, temperatures) is an argument, so one
+compilation serves all runs, and `jax.vmap` stacks runs that share a batch and
+a teacher.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 from typing import cast
+from typing import NamedTuple
 from typing import Protocol
 
 import jax
@@ -25,36 +27,48 @@ Metrics = dict[str, jax.Array]
 Apply = Callable[..., tuple[Outputs, Any]]  # As in `ModelFns`.
 
 
+class LossInputs(NamedTuple):
+  """Everything that a distillation loss may read.
+
+  Attributes:
+    student: The student's embeddings ``[B, D]`` and logits ``[B, n]``, in
+      training mode.
+    teacher: The frozen teacher's embeddings ``[B, D_t]`` and logits
+      ``[B, C]``, or None without a teacher.
+    targets: Arrays that the method holds fixed, such as subspaces: a pytree.
+    batch: Inputs, labels and everything else that the caller put into it.
+    hyperparameters: A pytree of scalars, which may be traced.
+    loss_params: Parameters that the method learns beside the student's, such
+      as a projection: a pytree of floats. The optimizer trains them.
+    loss_state: Arrays that the method carries from step to step, such as a
+      memory bank: a pytree.
+    key: A random key of this step.
+  """
+
+  student: Outputs
+  teacher: Outputs | None
+  targets: Any
+  batch: Batch
+  hyperparameters: Any
+  loss_params: Any
+  loss_state: Any
+  key: jax.Array
+
+
 class LossFn(Protocol):
-  """What a method is to the step: the loss of a batch, from both outputs.
+  """Interface of a distillation loss that the training step minimizes.
 
   Args:
-    loss_params: What the method learns beside the student, such as a
-      projection: a pytree of floats. The optimiser trains it.
-    loss_state: What the method carries along, such as a bank: a pytree.
-    student: Embeddings ``[B, D]`` and logits ``[B, n]``, in training mode.
-    teacher: The frozen teacher's ``[B, D_t]`` and ``[B, C]``, or None.
-    targets: What the method holds fixed, such as subspaces: a pytree.
-    batch: Inputs, labels and all else the caller put in.
-    hyperparameters: A pytree of scalars, which may be traced.
-    key: A random key of this step.
+    inputs: The outputs of both models on a batch, and everything else that
+      the loss may read.
 
   Returns:
-    ``(loss, (metrics, loss_state))``: a float scalar to minimise, scalars by
-    name, and the new loss state, of the structure of the old.
+    ``(loss, (metrics, loss_state))``: a float scalar to minimize, scalars by
+    name, and the new loss state, which has the structure of the old one.
   """
 
   def __call__(
-    self,
-    loss_params: Any,
-    loss_state: Any,
-    student: Outputs,
-    teacher: Outputs | None,
-    targets: Any,
-    batch: Batch,
-    hyperparameters: Any,
-    key: jax.Array,
-    /,
+    self, inputs: LossInputs, /
   ) -> tuple[jax.Array, tuple[Metrics, Any]]:
     """Computes the loss."""
 
@@ -68,9 +82,9 @@ class TrainState:
     step: Number of steps taken, int32, shape ``[]``.
     params: The student's parameters, a pytree of floats.
     model_state: The student's state, such as BatchNorm's statistics.
-    loss_params: What the loss learns beside the student.
-    loss_state: What the loss carries along.
-    opt_state: The optimiser's state, for ``(params, loss_params)``.
+    loss_params: Parameters that the loss learns beside the student's.
+    loss_state: Arrays that the loss carries from step to step.
+    opt_state: The optimizer's state, for ``(params, loss_params)``.
     key: Root of the run's randomness; each step folds its number in.
   """
 
@@ -96,12 +110,12 @@ class TrainState:
     """Makes the state before the first step.
 
     Args:
-      params: This, and what is not said here, as in the attributes.
-      model_state: A pytree.
-      tx: The optimiser that the step will use.
+      params: The student's parameters, a pytree of floats.
+      model_state: The student's state, a pytree.
+      tx: The optimizer that the step will use.
       key: A random key.
-      loss_params: A pytree of floats.
-      loss_state: A pytree.
+      loss_params: Parameters of the loss, a pytree of floats.
+      loss_state: State of the loss, a pytree.
 
     Returns:
       The state, with ``tx`` initialised on ``(params, loss_params)``.
@@ -124,8 +138,8 @@ def make_train_step(
 
   Args:
     student_apply: The student's `ModelFns.apply`.
-    loss_fn: The method.
-    tx: The optimiser, for ``(params, loss_params)``.
+    loss_fn: The loss.
+    tx: The optimizer, for ``(params, loss_params)``.
 
   Returns:
     ``step(state, batch, hyperparameters, targets=None) -> (state, metrics)``.
@@ -137,8 +151,9 @@ def make_train_step(
 
   Examples:
     >>> from lelp_jax.models import MODELS
-    >>> def distance(loss_params, loss_state, student, teacher, *other):
-    ...   return jnp.mean((student.logits - 1) ** 2), ({}, loss_state)
+    >>> def distance(inputs):
+    ...   loss = jnp.mean((inputs.student.logits - 1) ** 2)
+    ...   return loss, ({}, inputs.loss_state)
     >>> model, tx = MODELS["mlp"](2, features=(4,)), optax.sgd(0.1)
     >>> student = model.init(jax.random.key(0), jnp.eye(4, 5))
     >>> state = TrainState.create(*student, tx, jax.random.key(1))
@@ -152,14 +167,24 @@ def make_train_step(
     step_key = jax.random.fold_in(state.key, state.step)
     student_key, loss_key = jax.random.split(step_key)
     teacher = jax.lax.stop_gradient(batch.get("teacher"))
-    given = (teacher, targets, batch, hyperparameters, loss_key)
 
     def objective(trained):
       params, loss_params = trained
       student, model_state = student_apply(
         params, state.model_state, batch["inputs"], train=True, key=student_key
       )
-      loss, aux = loss_fn(loss_params, state.loss_state, student, *given)
+      loss, aux = loss_fn(
+        LossInputs(
+          student=student,
+          teacher=teacher,
+          targets=targets,
+          batch=batch,
+          hyperparameters=hyperparameters,
+          loss_params=loss_params,
+          loss_state=state.loss_state,
+          key=loss_key,
+        )
+      )
       return loss, (model_state, *aux)
 
     trained = (state.params, state.loss_params)
@@ -179,7 +204,10 @@ def make_train_step(
     )
     own = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
     if taken := sorted(own.keys() & metrics.keys()):
-      raise ValueError(f"The step's own metrics, found in the loss's: {taken}.")
+      raise ValueError(
+        f"The loss must not return metrics named {taken}: the step adds its "
+        "own of these names."
+      )
     return state, {**metrics, **own}
 
   return train_step
@@ -218,13 +246,14 @@ def make_distill_step(
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Makes the step that runs the teacher on the student's own inputs.
 
-  With augmentation nothing else is right. The rest is `make_train_step`.
+  Use it with augmentation, where cached outputs of the teacher would belong to
+  other inputs than the student's. Otherwise it is `make_train_step`.
 
   Args:
     student_apply: The student's `ModelFns.apply`.
     teacher_apply: The teacher's `ModelFns.apply`.
-    loss_fn: The method.
-    tx: The optimiser, for ``(params, loss_params)``.
+    loss_fn: The loss.
+    tx: The optimizer, for ``(params, loss_params)``.
 
   Returns:
     ``step(state, teacher, batch, hyperparameters) -> (state, metrics)`` with
@@ -234,9 +263,9 @@ def make_distill_step(
 
   Examples:
     >>> from lelp_jax.models import MODELS
-    >>> def distance(loss_params, loss_state, student, teacher, *other):
-    ...   loss = jnp.mean((student.logits - teacher.logits) ** 2)
-    ...   return loss, ({}, loss_state)
+    >>> def distance(inputs):
+    ...   difference = inputs.student.logits - inputs.teacher.logits
+    ...   return jnp.mean(difference**2), ({}, inputs.loss_state)
     >>> model, tx = MODELS["mlp"](2, features=(4,)), optax.sgd(0.1)
     >>> inputs = jnp.eye(4, 5)
     >>> teacher = model.init(jax.random.key(0), inputs)

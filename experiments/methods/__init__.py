@@ -3,17 +3,14 @@
 To add one, put its `Method` into `METHODS`: see CONTRIBUTING.md.
 """
 
-import numpy as np
-from ml_collections import ConfigDict
-
-from experiments.methods import clusters
-from experiments.methods import contrast
+from experiments.methods import clustering
+from experiments.methods import contrastive
 from experiments.methods import features
 from experiments.methods import labels
 from experiments.methods import lelp
+from experiments.methods import random_ensemble
 from experiments.methods import subclass
 from experiments.methods.base import Method
-from experiments.methods.base import scalars
 
 # In the order of the paper's tables.
 METHODS: dict[str, Method] = {
@@ -24,48 +21,40 @@ METHODS: dict[str, Method] = {
   "vid": features.VID,
   "rkd": features.RKD,
   "rkd_distance": features.RKD_DISTANCE,
-  "crd": contrast.CRD,
-  "crd_bank": contrast.CRD_BANK,
-  "info_nce": contrast.INFO_NCE,
+  "crd": contrastive.CRD,
+  "crd_bank": contrastive.CRD_BANK,
+  "info_nce": contrastive.INFO_NCE,
   "dkd": labels.DKD,
   "dist": labels.DIST,
   "standardized_kd": labels.STANDARDIZED,
   "subclass": subclass.SUBCLASS,
   "lelp": lelp.LELP,
+  "random_ensemble": random_ensemble.RANDOM_ENSEMBLE,
   "oracle": labels.ORACLE,
-  **clusters.HARD,
-  **clusters.SOFT,
+  **clustering.HARD,
+  **clustering.SOFT,
 }
-# Trainings that come before a method's own.
+# Trainings that come before that of a student.
 _PREPARATIONS = {
   "fitnet_pretraining": features.FITNET_PRETRAINING,
-  "crd_pretraining": contrast.CRD_PRETRAINING,
+  "crd_pretraining": contrastive.CRD_PRETRAINING,
   "subclass_teacher": subclass.SUBCLASS_TEACHER,
 }
 
 
 def method_named(name: str) -> Method:
-  """Returns the method of a name, a preparation's included.
+  """Returns the method of a name.
 
   Args:
-    name: A key of `METHODS`, or of what comes before them.
+    name: A key of `METHODS`, or the name of a training that comes before that
+      of a student.
 
   Raises:
-    ValueError: If there is none.
+    ValueError: If there is no such method.
   """
   known = METHODS | _PREPARATIONS
   if name not in known:
-    raise ValueError(f"unknown method {name!r}; there are {sorted(METHODS)}.")
+    raise ValueError(
+      f"config.method must be one of {sorted(METHODS)}, got {name!r}."
+    )
   return known[name]
-
-
-def hyperparameter_arrays(config: ConfigDict) -> dict[str, np.float32]:
-  """Returns the scalars of a cell that its compiled program takes.
-
-  Args:
-    config: The cell's config.
-
-  Raises:
-    ValueError: If its method is unknown or a value out of range.
-  """
-  return scalars(config, method_named(config.method))

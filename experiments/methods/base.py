@@ -1,110 +1,203 @@
-"""What a method is to the training of a stack of cells."""
+"""Interface of a method, and eq. (1) of the paper, which all methods share."""
 
 import dataclasses
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 import lelp_jax
 from experiments.data.dataset import Task
+from experiments.methods.statistics import TeacherStatistics
+from experiments.specs import CellSpec
+from experiments.specs import fields_of
+from experiments.specs import LossSpec
+from lelp_jax.models import Outputs
 from lelp_jax.train_step import LossFn
+from lelp_jax.train_step import LossInputs
 
-Hyperparameters = Mapping[str, jax.Array]
+# A trial is a seed, and each use of it folds in a number of its own; for the
+# others see `experiments.training.states`.
+ROTATION = 2
+
+Terms = Mapping[str, jax.Array]
+TermsFn = Callable[[LossInputs], Terms]
+Learned = tuple[dict[str, Any], Any]
 
 
-class Sizes(NamedTuple):
-  """What the arrays that a method learns are measured by.
+@dataclasses.dataclass(frozen=True)
+class Setup:
+  """Everything from which a method prepares the training of one cell.
 
   Attributes:
-    student_width: Width of the student's embeddings.
-    teacher_width: Width of the teacher's, D.
-    num_examples: Number of training examples.
+    cell: The cell.
+    task: Its task.
+    teacher_width: Width D of the teacher's embeddings, 0 if it is not known.
+    statistics: Statistics of the teacher; None before there is a teacher.
+    max_subclasses: The largest S of the cell's stack.
   """
 
+  cell: CellSpec
+  task: Task
+  teacher_width: int = 0
+  statistics: TeacherStatistics | None = None
+  max_subclasses: int = 1
+
+  @property
+  def teacher(self) -> TeacherStatistics:
+    """Statistics of the teacher.
+
+    Raises:
+      ValueError: If there is no teacher.
+    """
+    if self.statistics is None:
+      raise ValueError(f"method {self.cell.method!r} needs a teacher.")
+    return self.statistics
+
+  @property
+  def key(self) -> jax.Array:
+    """Random key of the cell's rotation, or of its random directions (A-9)."""
+    seed = self.cell.subspace.seed
+    seed = self.cell.trial if seed < 0 else seed
+    return jax.random.fold_in(jax.random.key(seed), ROTATION)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossStatics:
+  """Settings of a loss that its program is compiled for.
+
+  The loss finds them among its hyperparameters, as Python values.
+
+  Attributes:
+    projection: `config.loss.projection`.
+    contrast_width: `config.loss.contrast_width`.
+    num_negatives: `config.loss.num_negatives`.
+    num_projections: `config.subspace.num_projections`.
+  """
+
+  projection: str
+  contrast_width: int
+  num_negatives: int
+  num_projections: int
+
+
+def loss_statics(cell: CellSpec) -> LossStatics:
+  """Returns the settings of a cell's loss that its program is compiled for.
+
+  Args:
+    cell: The cell.
+  """
+  return LossStatics(
+    projection=cell.loss.projection,
+    contrast_width=cell.loss.contrast_width,
+    num_negatives=cell.loss.num_negatives,
+    num_projections=cell.subspace.num_projections,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSetup:
+  """Everything from which a method initializes what it learns.
+
+  Attributes:
+    statics: Settings of the loss.
+    student_width: Width of the student's embeddings.
+    teacher_width: Width D of the teacher's embeddings.
+    num_examples: Number of training examples.
+    key: Random key.
+  """
+
+  statics: LossStatics
   student_width: int
   teacher_width: int
   num_examples: int
-
-
-def one_subclass(config: ConfigDict, task: Task, width: int) -> int:
-  """Returns 1: a head of one output a class."""
-  del config, task, width
-  return 1
-
-
-def reads_embeddings(config: ConfigDict) -> str:
-  """Returns "embeddings": the teacher's whole outputs."""
-  del config
-  return "embeddings"
-
-
-def reads_logits(config: ConfigDict) -> str:
-  """Returns "logits": nothing else of the teacher's outputs."""
-  del config
-  return "logits"
-
-
-def nothing(*arguments: Any) -> dict[str, Any]:
-  """Returns no targets."""
-  del arguments
-  return {}
-
-
-def nothing_learned(*arguments: Any) -> tuple[Any, Any]:
-  """Returns no parameters and no state of the loss."""
-  del arguments
-  return {}, ()
+  key: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
   """How one method trains a student.
 
-  Every student has ``C * S`` outputs, those of one class contiguous, and is
-  read by summing them (`class_log_probs`); without subclasses ``S = 1``.
+  Every student has ``C * S`` outputs, those of one class contiguous, and
+  predicts a class by their sum (`class_log_probs`); without subclasses
+  ``S = 1``.
 
   Attributes:
-    title: Its name in tables.
-    hyperparameters: The config fields it reads, which its grid may vary.
-    loss: See `lelp_jax.train_step.LossFn`.
-    reads: ``config -> text``: what of the teacher's outputs it needs, in
-      training or before: "logits", also "coordinates" on principal
-      directions, or also "embeddings".
-    num_subclasses: ``(config, task, embedding width) -> S``.
-    shared_targets: ``(task, teacher statistics, largest S) -> dict`` of the
-      arrays that all cells of a stack have in common.
-    targets: ``(config, task, teacher statistics, key, largest S) -> dict`` of
-      the arrays of one cell. Shapes depend on the largest S alone, so that
-      cells can be stacked. The loss gets both in one dict; ``"where"`` in it
-      masks padded subclasses.
-    learned: ``(config.loss as plain data, sizes, key) -> (loss_params,
-      loss_state)``: what is trained, and carried along, beside the student.
-    pretraining: The method that makes the ``loss_params`` this one starts
-      from, or None: "METHOD_pretraining", by which reports find its cost.
-    details: ``(config, teacher statistics) -> dict`` of plain data on the
-      targets, for the result.
-    remark: ``(config, task) -> text`` on what the method comes down to here,
-      or "". Text that starts with "=" names a method whose training it would
-      repeat: then it is not run.
+    title: Name in tables.
+    hyperparameters: Config fields that the method reads and its grid may vary.
+    loss: The loss, see `lelp_jax.train_step.LossFn`.
+    teacher_outputs: Outputs of the teacher that the method needs, in training
+      or before: "logits", "coordinates" (logits and coordinates on principal
+      directions) or "embeddings" (logits and embeddings).
+    num_subclasses: S of a cell.
+    shared_targets: Arrays that all cells of a stack have in common.
+    targets: Arrays of one cell. Their shapes depend on the largest S alone, so
+      that cells can be stacked. The loss gets both in one dict; ``"where"`` in
+      it, bool ``[C, S]``, masks padded subclasses.
+    learned: Returns ``(loss_params, loss_state)``: what the loss trains, and
+      what it carries from step to step.
+    pretraining: Name of the method that trains the ``loss_params`` that this
+      one starts from, or None.
+    details: JSON-compatible data on the targets, for `result.json`: fields of
+      `experiments.results.CellResult`.
+    same_as: Name, for tables, of the method whose training this one would
+      repeat, so that it need not run; None if there is none. It sees the cell
+      and its task, and no teacher.
+    remark: Note for tables on a task where the method degenerates, or "". It
+      sees as much.
   """
 
   title: str
   hyperparameters: tuple[str, ...]
   loss: LossFn
-  reads: Callable[[ConfigDict], str] = reads_embeddings
-  num_subclasses: Callable[[ConfigDict, Task, int], int] = one_subclass
-  shared_targets: Callable[..., dict[str, Any]] = nothing
-  targets: Callable[..., dict[str, Any]] = nothing
-  learned: Callable[..., tuple[Any, Any]] = nothing_learned
+  teacher_outputs: Callable[[CellSpec], str] = lambda cell: "embeddings"
+  num_subclasses: Callable[[Setup], int] = lambda setup: 1
+  shared_targets: Callable[[Setup], dict[str, Any]] = lambda setup: {}
+  targets: Callable[[Setup], dict[str, Any]] = lambda setup: {}
+  learned: Callable[[LossSetup], Learned] = lambda setup: ({}, ())
   pretraining: str | None = None
-  details: Callable[..., dict[str, Any]] = nothing
-  remark: Callable[[ConfigDict, Task], str] = lambda config, task: ""
+  details: Callable[[Setup], dict[str, Any]] = lambda setup: {}
+  same_as: Callable[[Setup], str | None] = lambda setup: None
+  remark: Callable[[Setup], str] = lambda setup: ""
+
+  def scalars(self, cell: CellSpec) -> dict[str, np.float32]:
+    """Returns the hyperparameters that the compiled program takes as arrays.
+
+    Args:
+      cell: A cell of this method.
+    """
+    loss, subclass = cell.loss, cell.teacher.subclass
+    values = {
+      field.name: getattr(loss, field.name)
+      for field in fields_of(LossSpec)
+      if field.type is float
+    }
+    # A method that softens nothing has temperature one. It learns from hard
+    # labels alone, so that there is nothing for alpha to weigh.
+    if "loss.temperature" not in self.hyperparameters:
+      values |= {"temperature": 1.0, "hard_label_weight": 0.0}
+    predicts_at_train = loss.prediction_temperature == "train"
+    values |= {
+      "prediction_temperature": (
+        values["temperature"] if predicts_at_train else 1.0
+      ),
+      "auxiliary_weight": subclass.auxiliary_weight,
+      "auxiliary_temperature": subclass.auxiliary_temperature,
+    }
+    return {name: np.float32(value) for name, value in values.items()}
+
+
+def teacher_of(inputs: LossInputs) -> Outputs:
+  """Returns the teacher's outputs, for a loss that cannot do without them.
+
+  Args:
+    inputs: Inputs of the loss.
+  """
+  assert inputs.teacher is not None
+  return inputs.teacher
 
 
 def class_nll(
@@ -113,7 +206,7 @@ def class_nll(
   """Computes the cross entropy of the true class, summed over its subclasses.
 
   Args:
-    logits: The student's, ``[B, C * S]``.
+    logits: The student's logits, ``[B, C * S]``.
     labels: Classes, int ``[B]``.
     num_classes: C.
     where: Subclasses that exist, bool ``[C, S]``, or None for all.
@@ -127,116 +220,43 @@ def class_nll(
   return -jnp.take_along_axis(log_probs, labels[:, None], axis=-1)[:, 0]
 
 
-def with_hard_labels(terms_fn: Callable[..., Mapping[str, Any]]) -> LossFn:
+def with_hard_labels(terms_fn: TermsFn) -> LossFn:
   """Makes the loss of a method that learns and carries nothing of its own.
 
-  Eq. (1) of the paper: alpha * hard labels + (1 - alpha) * distillation, both
-  means over the batch.
-
   Args:
-    terms_fn: ``(student, teacher, targets, batch, hyperparameters)`` to the
-      terms of the distillation loss by name, each ``[B]`` or a scalar.
+    terms_fn: Computes the terms of the distillation loss by name, each ``[B]``
+      or a scalar.
 
   Returns:
-    The loss, which also reports its terms.
+    Eq. (1) of the paper, which also reports its terms.
   """
 
-  def loss_fn(
-    loss_params, loss_state, student, teacher, targets, batch, scalars, key
-  ):
-    del loss_params, key
-    terms = terms_fn(student, teacher, targets, batch, scalars)
-    loss, metrics = weighed(terms, student, targets, batch, scalars)
-    return loss, (metrics, loss_state)
+  def loss_fn(inputs: LossInputs) -> tuple[jax.Array, tuple[Any, Any]]:
+    loss, metrics = weighed(terms_fn(inputs), inputs)
+    return loss, (metrics, inputs.loss_state)
 
   return loss_fn
 
 
 def weighed(
-  terms: Mapping[str, Any],
-  student: Any,
-  targets: Mapping[str, Any],
-  batch: Mapping[str, Any],
-  scalars: Hyperparameters,
+  terms: Terms, inputs: LossInputs
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Computes eq. (1) from the terms of the distillation loss.
+  """Computes eq. (1) of the paper from the terms of the distillation loss.
+
+  It is alpha * hard labels + (1 - alpha) * distillation, both means over the
+  batch; alpha is `config.loss.hard_label_weight`.
 
   Args:
-    terms: By name, each ``[B]`` or a scalar.
-    student: The student's outputs.
-    targets: ``"where"`` in it masks padded subclasses.
-    batch: ``"labels"`` among others.
-    scalars: ``"hard_label_weight"`` is alpha.
+    terms: Terms by name, each ``[B]`` or a scalar.
+    inputs: Inputs of the loss. ``targets["where"]`` masks padded subclasses.
 
   Returns:
-    The loss, and the terms' means for the log.
+    The loss, and the means of the terms for the log.
   """
   means = {name: jnp.mean(term) for name, term in terms.items()}
-  where = targets.get("where")
-  outputs = student.logits.shape[-1]
-  num_classes = outputs if where is None else where.shape[0]
-  hard = class_nll(student.logits, batch["labels"], num_classes, where).mean()
-  weight = scalars["hard_label_weight"]
+  where, logits = inputs.targets.get("where"), inputs.student.logits
+  num_classes = logits.shape[-1] if where is None else where.shape[0]
+  hard = class_nll(logits, inputs.batch["labels"], num_classes, where).mean()
+  weight = inputs.hyperparameters["hard_label_weight"]
   loss = weight * hard + (1 - weight) * sum(means.values())
   return loss, {**means, "hard_label_term": hard}
-
-
-def scalars(config: ConfigDict, method: Method) -> dict[str, np.float32]:
-  """Returns the hyperparameters of a cell that its compiled program takes.
-
-  Args:
-    config: The cell's config.
-    method: Its method.
-
-  Raises:
-    ValueError: If one is out of range.
-  """
-  loss = config.loss
-  if loss.prediction_temperature not in ("train", "one"):
-    raise ValueError(
-      'config.loss.prediction_temperature must be "train" or "one", got '
-      f"{loss.prediction_temperature!r}."
-    )
-  if loss.projection not in ("auto", "always", "never"):
-    raise ValueError(
-      'config.loss.projection must be "auto", "always" or "never", got '
-      f"{loss.projection!r}."
-    )
-  # Methods that soften nothing have temperature one, and as they learn from
-  # hard labels alone there is nothing for alpha to weigh.
-  softened = "loss.temperature" in method.hyperparameters
-  temperature = loss.temperature if softened else 1.0
-  predict_at_train = loss.prediction_temperature == "train"
-  values = {
-    "temperature": temperature,
-    "subclass_temperature": loss.subclass_temperature,
-    "contrast_temperature": loss.contrast_temperature,
-    "auxiliary_temperature": config.teacher.subclass.auxiliary_temperature,
-    "prediction_temperature": temperature if predict_at_train else 1.0,
-  }
-  for name, value in values.items():
-    if not value > 0:
-      raise ValueError(f"{_field(name)} must be positive, got {value}.")
-  weights = {
-    "hard_label_weight": loss.hard_label_weight if softened else 0.0,
-    "feature_weight": loss.feature_weight,
-    "nontarget_weight": loss.nontarget_weight,
-    "subclass_weight": loss.subclass_weight,
-    "auxiliary_weight": config.teacher.subclass.auxiliary_weight,
-  }
-  for name, value in weights.items():
-    if not value >= 0:
-      raise ValueError(f"{_field(name)} must not be negative, got {value}.")
-  if not 0 <= loss.hard_label_weight <= 1:
-    raise ValueError(
-      "config.loss.hard_label_weight, alpha of eq. (1), must lie in [0, 1], "
-      f"got {loss.hard_label_weight}."
-    )
-  return {k: np.float32(v) for k, v in (values | weights).items()}
-
-
-def _field(name: str) -> str:
-  """Where a config has a hyperparameter."""
-  if name.startswith("auxiliary"):
-    return f"config.teacher.subclass.{name}"
-  return f"config.loss.{name}"

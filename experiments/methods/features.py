@@ -1,10 +1,10 @@
 """Methods that also compare embeddings: KD plus lambda times a feature loss.
 
-All see the last layer's embeddings only (spec 6). A learned linear projection
-takes the student's to the teacher's width: always, never, or "auto", where they
-differ and for FitNet and the contrasts at equal widths, too (A-25). FitNet's
-and CRD's projections are trained beforehand, with the feature loss alone
-(A-24).
+All compare the last layer's embeddings only. A learned linear projection takes
+the student's to the teacher's width: always, never, or "auto", which means
+where the widths differ; FitNet and the contrastive methods then have theirs at
+equal widths, too (A-25). FitNet's and CRD's projections are trained
+beforehand, with the feature loss alone (A-24).
 """
 
 import functools
@@ -16,36 +16,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from ml_collections import ConfigDict
 
-from experiments.data.dataset import Task
+from experiments.methods.base import Learned
+from experiments.methods.base import LossSetup
 from experiments.methods.base import Method
-from experiments.methods.base import Sizes
+from experiments.methods.base import Setup
+from experiments.methods.base import teacher_of
 from experiments.methods.base import weighed
 from experiments.methods.labels import kd_term
 from lelp_jax import baselines
 from lelp_jax.train_step import LossFn
+from lelp_jax.train_step import LossInputs
 
-_READ = ("loss.temperature", "loss.feature_weight")
-# The public code's variance at the start is 5.
+_HYPERPARAMETERS = ("loss.temperature", "loss.feature_weight")
+# As in the public code, the variance starts at 5.
 _VARIANCE_LOGIT = float(np.log(np.expm1(5.0 - 1e-5)))
 
-# ``(loss_params, loss_state, student, teacher, targets, batch, scalars, key)
-# -> (loss [B] or scalar, loss_state)``.
-FeatureFn = Callable[..., tuple[jax.Array, Any]]
+# Returns the loss, [B] or a scalar, and the new loss state.
+FeatureFn = Callable[[LossInputs], tuple[jax.Array, Any]]
 
 
 def with_kd(feature_fn: FeatureFn) -> LossFn:
-  """Makes KD, hard labels by eq. (1), and lambda times the feature loss."""
+  """Makes eq. (1) with KD, plus lambda times a feature loss.
 
-  def loss_fn(
-    loss_params, loss_state, student, teacher, targets, batch, scalars, key
-  ):
-    given = (student, teacher, targets, batch, scalars)
-    feature, loss_state = feature_fn(loss_params, loss_state, *given, key)
+  Args:
+    feature_fn: The feature loss.
+  """
+
+  def loss_fn(inputs: LossInputs) -> tuple[jax.Array, tuple[Any, Any]]:
+    feature, loss_state = feature_fn(inputs)
     feature = jnp.mean(feature)
-    terms = {"class_term": kd_term(student, teacher, scalars)}
-    loss, metrics = weighed(terms, student, targets, batch, scalars)
+    loss, metrics = weighed({"class_term": kd_term(inputs)}, inputs)
+    scalars = inputs.hyperparameters
     weight = (1 - scalars["hard_label_weight"]) * scalars["feature_weight"]
     loss += weight * feature
     return loss, ({**metrics, "feature_term": feature}, loss_state)
@@ -54,31 +56,47 @@ def with_kd(feature_fn: FeatureFn) -> LossFn:
 
 
 def alone(feature_fn: FeatureFn) -> LossFn:
-  """Makes the feature loss alone: what projections are pre-trained with."""
+  """Makes a feature loss alone, with which projections are pre-trained.
 
-  def loss_fn(loss_params, loss_state, *given):
-    feature, loss_state = feature_fn(loss_params, loss_state, *given)
+  Args:
+    feature_fn: The feature loss.
+  """
+
+  def loss_fn(inputs: LossInputs) -> tuple[jax.Array, tuple[Any, Any]]:
+    feature, loss_state = feature_fn(inputs)
     feature = jnp.mean(feature)
     return feature, ({"feature_term": feature}, loss_state)
 
   return loss_fn
 
 
-def _stateless(function: Callable[..., jax.Array]) -> FeatureFn:
-  """A feature loss of projected student and teacher embeddings."""
+def _projected(function: Callable[..., jax.Array]) -> FeatureFn:
+  """Makes a feature loss of projected student and teacher embeddings."""
 
-  def feature_fn(
-    loss_params, loss_state, student, teacher, targets, batch, scalars, key
-  ):
-    del targets, batch, scalars, key
-    projected = linear(loss_params.get("projection"), student.embeddings)
-    return function(loss_params, projected, teacher.embeddings), loss_state
+  def feature_fn(inputs: LossInputs) -> tuple[jax.Array, Any]:
+    projection = inputs.loss_params.get("projection")
+    student = linear(projection, inputs.student.embeddings)
+    return function(student, teacher_of(inputs).embeddings), inputs.loss_state
 
   return feature_fn
 
 
+def _vid(inputs: LossInputs) -> tuple[jax.Array, Any]:
+  """Variational information distillation with a learned variance."""
+  params = inputs.loss_params
+  mean = linear(params.get("projection"), inputs.student.embeddings)
+  teacher = teacher_of(inputs).embeddings
+  loss = baselines.vid_loss(mean, teacher, params["variance_logits"])
+  return loss, inputs.loss_state
+
+
 def linear(layer: Mapping[str, jax.Array] | None, x: jax.Array) -> jax.Array:
-  """Returns a linear layer's outputs, float32 at least; x without one."""
+  """Applies a linear layer, in float32 at least.
+
+  Args:
+    layer: "kernel" and "bias", or None for the identity.
+    x: Inputs, ``[B, D]``.
+  """
   if layer is None:
     return x
   kernel = layer["kernel"]
@@ -87,79 +105,75 @@ def linear(layer: Mapping[str, jax.Array] | None, x: jax.Array) -> jax.Array:
 
 
 def init_linear(key: jax.Array, inputs: int, outputs: int) -> dict[str, Any]:
-  """Makes a linear layer of random weights."""
+  """Initializes a linear layer.
+
+  Args:
+    key: Random key.
+    inputs: Width of the inputs.
+    outputs: Width of the outputs.
+  """
   kernel = nn.initializers.lecun_normal()(key, (inputs, outputs))
   return {"kernel": kernel, "bias": jnp.zeros(outputs)}
 
 
-def is_projected(mode: str, sizes: Sizes, auto: bool) -> bool:
-  """Whether there is a projection; `auto` is what "auto" comes to."""
-  if mode == "never" and sizes.student_width != sizes.teacher_width:
+def is_projected(setup: LossSetup, *, auto: bool) -> bool:
+  """Tells whether a method has projections.
+
+  Args:
+    setup: Settings of the loss and widths of the embeddings.
+    auto: Whether it has some with `config.loss.projection="auto"`.
+
+  Raises:
+    ValueError: If it needs some, and may never have any.
+  """
+  mode = setup.statics.projection
+  if mode == "never" and setup.student_width != setup.teacher_width:
     raise ValueError(
-      f'config.loss.projection="never" needs embeddings of one width, the '
-      f"student has {sizes.student_width}, the teacher {sizes.teacher_width}."
+      'config.loss.projection="never" needs embeddings of one width, but the '
+      f"student's have {setup.student_width} and the teacher's "
+      f"{setup.teacher_width}."
     )
   return mode == "always" or (mode == "auto" and auto)
 
 
-def _learn_projection(
-  loss: Mapping[str, Any], sizes: Sizes, key: jax.Array, *, always: bool = False
-) -> tuple[dict[str, Any], Any]:
-  auto = always or sizes.student_width != sizes.teacher_width
-  if not is_projected(loss["projection"], sizes, auto):
+def _learn_projection(setup: LossSetup, *, always: bool = False) -> Learned:
+  auto = always or setup.student_width != setup.teacher_width
+  if not is_projected(setup, auto=auto):
     return {}, ()
-  layer = init_linear(key, sizes.student_width, sizes.teacher_width)
+  layer = init_linear(setup.key, setup.student_width, setup.teacher_width)
   return {"projection": layer}, ()
 
 
-def _learn_vid(
-  loss: Mapping[str, Any], sizes: Sizes, key: jax.Array
-) -> tuple[dict[str, Any], Any]:
-  params, state = _learn_projection(loss, sizes, key)
-  logits = jnp.full(sizes.teacher_width, _VARIANCE_LOGIT)
+def _learn_vid(setup: LossSetup) -> Learned:
+  params, state = _learn_projection(setup)
+  logits = jnp.full(setup.teacher_width, _VARIANCE_LOGIT)
   return {**params, "variance_logits": logits}, state
 
 
-def _vid(
-  loss_params: Mapping[str, Any], mean: jax.Array, teacher: jax.Array
-) -> jax.Array:
-  return baselines.vid_loss(mean, teacher, loss_params["variance_logits"])
-
-
-def _fitnet_remark(config: ConfigDict, task: Task) -> str:
-  del task
-  if config.loss.projection == "never":
+def _fitnet_remark(setup: Setup) -> str:
+  if setup.cell.loss.projection == "never":
     return "no projection: Embedding Distillation, its distance squared"
   return ""
 
 
-def feature_method(
-  title: str,
-  feature_fn: FeatureFn,
-  *,
-  reads: tuple[str, ...] = (),
-  **fields: Any,
-) -> Method:
-  """Makes a method of KD and a feature loss."""
-  return Method(title, (*_READ, *reads), with_kd(feature_fn), **fields)
+def feature_method(title: str, feature_fn: FeatureFn, **fields: Any) -> Method:
+  """Makes a method of KD and a feature loss.
+
+  Args:
+    title: `Method.title`.
+    feature_fn: The feature loss.
+    **fields: Other fields of `Method`.
+  """
+  return Method(title, _HYPERPARAMETERS, with_kd(feature_fn), **fields)
 
 
-_EMBEDDING = _stateless(
-  lambda params, student, teacher: baselines.embedding_loss(student, teacher)
-)
-_HINT = _stateless(
-  lambda params, student, teacher: baselines.hint_loss(student, teacher)
-)
-_RKD_ANGLE = _stateless(
-  lambda params, student, teacher: baselines.rkd_angle_loss(student, teacher)
-)
-_RKD_DISTANCE = _stateless(
-  lambda params, student, teacher: baselines.rkd_distance_loss(student, teacher)
-)
+_HINT = _projected(baselines.hint_loss)
 _learn_always = functools.partial(_learn_projection, always=True)
 
 EMBEDDING = feature_method(
-  "Embedding distillation", _EMBEDDING, learned=_learn_projection
+  "Embedding distillation",
+  _projected(baselines.embedding_loss),
+  learned=_learn_projection,
 )
 FITNET = feature_method(
   "FitNet",
@@ -171,6 +185,10 @@ FITNET = feature_method(
 FITNET_PRETRAINING = Method(
   "FitNet, projection", (), alone(_HINT), learned=_learn_always
 )
-VID = feature_method("VID", _stateless(_vid), learned=_learn_vid)
-RKD = feature_method("Relational KD, angles", _RKD_ANGLE)
-RKD_DISTANCE = feature_method("Relational KD, distances", _RKD_DISTANCE)
+VID = feature_method("VID", _vid, learned=_learn_vid)
+RKD = feature_method(
+  "Relational KD, angles", _projected(baselines.rkd_angle_loss)
+)
+RKD_DISTANCE = feature_method(
+  "Relational KD, distances", _projected(baselines.rkd_distance_loss)
+)

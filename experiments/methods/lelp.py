@@ -1,86 +1,46 @@
-"""LELP and its ablations: what the package is about."""
+"""LELP and its ablations (appendix C of the paper)."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 import lelp_jax
-from experiments.data.dataset import Task
-from experiments.methods.base import Hyperparameters
 from experiments.methods.base import Method
+from experiments.methods.base import Setup
+from experiments.methods.base import teacher_of
+from experiments.methods.base import Terms
 from experiments.methods.base import with_hard_labels
-from experiments.training.fitting import fitted_subspaces
-from experiments.training.fitting import TeacherStatistics
-from experiments.training.fitting import variance_share
-from lelp_jax.models import Outputs
+from experiments.specs import CellSpec
+from lelp_jax.train_step import LossInputs
 
 
-def _terms(
-  student: Outputs,
-  teacher: Outputs,
-  targets: Mapping[str, Any],
-  batch: Mapping[str, Any],
-  scalars: Hyperparameters,
-) -> dict[str, jax.Array]:
-  """The paper's loss (Algorithms 2 and 3), by the chain rule in two terms."""
-  del batch
-  class_term, subclass_term = lelp_jax.lelp_loss_terms(
-    student.logits,
-    _teacher_log_probs(teacher, targets, scalars),
-    temperature=scalars["temperature"],
-    where=targets["where"],
-  )
-  return {
-    "class_term": class_term,
-    "subclass_term": scalars["subclass_weight"] * subclass_term,
-  }
-
-
-def _teacher_log_probs(
-  teacher: Outputs, targets: Mapping[str, Any], scalars: Hyperparameters
-) -> jax.Array:
-  """The mean over projections of the pseudo-subclasses of each, ``[B, C, S]``.
-
-  LELP has one projection; of M, each has 1/M of each class's probability.
-  """
-  number = targets["projections"].shape[0]
-  parts = [
-    lelp_jax.log_subsplit(
-      teacher.embeddings,
-      teacher.logits,
-      lelp_jax.Subspaces(targets["directions"][:, m::number], targets["means"]),
-      temperature=scalars["temperature"],
-      subclass_temperature=scalars["subclass_temperature"],
-      where=targets["where"][:, m::number],
-    )
-    for m in range(number)
-  ]
-  stacked = jnp.stack(parts, axis=-1) - np.log(number).astype(np.float32)
-  return stacked.reshape(*stacked.shape[:-2], -1)
-
-
-def _projection(
-  subspaces: lelp_jax.Subspaces, m: int, number: int
-) -> lelp_jax.Subspaces:
-  """One of several projections whose directions take turns."""
-  return lelp_jax.Subspaces(subspaces.directions[:, m::number], subspaces.means)
-
-
-def _reads(config: ConfigDict) -> str:
-  """Directions of the ablations are no principal ones."""
-  principal = config.subspace.kind in ("lelp", "pca")
+def _teacher_outputs(cell: CellSpec) -> str:
+  # The other ablations do not use principal directions, so they cannot train
+  # from coordinates on these.
+  principal = cell.subspace.kind in ("lelp", "pca")
   return "coordinates" if principal else "embeddings"
 
 
-def _num_subclasses(config: ConfigDict, task: Task, width: int) -> int:
-  del task
-  if config.subspace.kind == "identity":
-    return width
-  num_subclasses = config.subspace.num_subclasses
+def _num_subclasses(setup: Setup) -> int:
+  if setup.cell.subspace.kind == "identity":
+    return setup.teacher_width
+  return num_directions(setup)
+
+
+def num_directions(setup: Setup) -> int:
+  """Returns `config.subspace.num_subclasses`.
+
+  Args:
+    setup: A cell and the width of its teacher's embeddings.
+
+  Raises:
+    ValueError: If embeddings of that width have fewer directions.
+  """
+  num_subclasses, width = (
+    setup.cell.subspace.num_subclasses,
+    setup.teacher_width,
+  )
   if not 1 <= num_subclasses <= width:
     raise ValueError(
       f"config.subspace.num_subclasses must lie in [1, {width}], the width of "
@@ -89,48 +49,102 @@ def _num_subclasses(config: ConfigDict, task: Task, width: int) -> int:
   return num_subclasses
 
 
-def _shared(
-  task: Task, teacher: TeacherStatistics, size: int
-) -> dict[str, Any]:
-  del task, size
-  return {"means": teacher.means}
+def _shared_targets(setup: Setup) -> dict[str, Any]:
+  return {"means": setup.teacher.means}
 
 
-def _targets(
-  config: ConfigDict,
-  task: Task,
-  teacher: TeacherStatistics,
-  key: jax.Array,
-  size: int,
-) -> dict[str, Any]:
-  """Subspaces of the cell's own S, padded to the largest of the stack."""
-  subspaces = fitted_subspaces(config.subspace, teacher, key, size)
-  number = config.subspace.num_projections
-  share = sum(  # Directions of different projections are not orthogonal.
-    variance_share(_projection(subspaces, m, number), teacher)
-    for m in range(number)
-  )
-  num_subclasses = subspaces.directions.shape[1]
-  padding = ((0, 0), (0, size - num_subclasses), (0, 0))
-  where = np.arange(size) < num_subclasses
-  return {
-    "directions": jnp.pad(subspaces.directions, padding),
-    "where": np.broadcast_to(where, (task.num_classes, size)),
-    "variance_share": share / number,
-    # Its length says how many; shapes are what a program is compiled for.
-    "projections": np.zeros(number, np.bool_),
+def _targets(setup: Setup) -> dict[str, Any]:
+  """Subspaces at the cell's own S, padded to the largest S of the stack."""
+  subspaces = _subspaces(setup)
+  return padded(setup, subspaces) | {
+    "variance_share": setup.teacher.variance_share(subspaces)
   }
 
 
-def _details(config: ConfigDict, teacher: TeacherStatistics) -> dict[str, Any]:
-  """How much of each class's variance the head's null space leaves (A-3)."""
-  share = teacher.once(
-    ("null space share", config.subspace.rtol),
-    lambda: lelp_jax.null_space_share(
-      teacher.moments, teacher.head_kernel, rtol=config.subspace.rtol
-    ),
+def padded(setup: Setup, subspaces: lelp_jax.Subspaces) -> dict[str, Any]:
+  """Pads the directions of a cell to the largest S of its stack.
+
+  Args:
+    setup: The cell.
+    subspaces: Its subspaces.
+
+  Returns:
+    The targets "directions" and "where".
+  """
+  size, num_subclasses = setup.max_subclasses, subspaces.directions.shape[1]
+  padding = ((0, 0), (0, size - num_subclasses), (0, 0))
+  exists = np.arange(size) < num_subclasses
+  return {
+    "directions": jnp.pad(subspaces.directions, padding),
+    "where": np.broadcast_to(exists, (setup.task.num_classes, size)),
+  }
+
+
+def _subspaces(setup: Setup) -> lelp_jax.Subspaces:
+  """Fits the subspaces of a cell (Algorithm 1)."""
+  subspace, teacher = setup.cell.subspace, setup.teacher
+  if subspace.kind == "random":
+    return lelp_jax.random_subspaces(
+      teacher.moments,
+      num_subclasses=subspace.num_subclasses,
+      key=setup.key,
+      normalization=subspace.normalization,
+    )
+  if subspace.kind == "identity":
+    return lelp_jax.identity_subspaces(
+      teacher.moments, normalization=subspace.normalization
+    )
+  if teacher.coordinates is None:
+    # At the largest S, so that one decomposition serves the whole stack.
+    principal = teacher.principal(
+      num_directions=setup.max_subclasses,
+      null_space=subspace.used_null_space,
+      rtol=subspace.rtol,
+    )
+  else:
+    principal = lelp_jax.coordinate_directions(teacher.coordinates)
+  return lelp_jax.subspaces_from_principal(
+    principal,
+    num_subclasses=subspace.num_subclasses,
+    key=setup.key,
+    rotation="none" if subspace.kind == "pca" else subspace.rotation,
+    normalization=subspace.normalization,
+    rank_deficient=subspace.rank_deficient,
   )
-  return {"null_space_share": [float(x) for x in share]}
+
+
+def _terms(inputs: LossInputs) -> Terms:
+  """The paper's loss (Algorithms 2 and 3), split in two by the chain rule."""
+  teacher, targets = teacher_of(inputs), inputs.targets
+  hyperparameters = inputs.hyperparameters
+  teacher_log_probs = lelp_jax.log_subsplit(
+    teacher.embeddings,
+    teacher.logits,
+    lelp_jax.Subspaces(targets["directions"], targets["means"]),
+    temperature=hyperparameters["temperature"],
+    subclass_temperature=hyperparameters["subclass_temperature"],
+    where=targets["where"],
+  )
+  class_term, subclass_term = lelp_jax.lelp_loss_terms(
+    inputs.student.logits,
+    teacher_log_probs,
+    temperature=hyperparameters["temperature"],
+    where=targets["where"],
+  )
+  return {
+    "class_term": class_term,
+    "subclass_term": hyperparameters["subclass_weight"] * subclass_term,
+  }
+
+
+def details(setup: Setup) -> dict[str, Any]:
+  """Returns how much of each class's variance the null space keeps (A-3).
+
+  Args:
+    setup: The cell.
+  """
+  share = setup.teacher.null_space_share(setup.cell.subspace.rtol)
+  return {"null_space_share": tuple(float(x) for x in share)}
 
 
 LELP = Method(
@@ -141,9 +155,9 @@ LELP = Method(
     "subspace.num_subclasses",
   ),
   with_hard_labels(_terms),
-  reads=_reads,
+  teacher_outputs=_teacher_outputs,
   num_subclasses=_num_subclasses,
-  shared_targets=_shared,
+  shared_targets=_shared_targets,
   targets=_targets,
-  details=_details,
+  details=details,
 )

@@ -27,6 +27,7 @@ from experiments.io import hub
 from experiments.io import json_files
 from experiments.io import safetensors_files
 from experiments.io import students
+from experiments.specs import ModelSpec
 from lelp_jax.models import MODELS
 
 _HUB_FILES = ("config.json", *safetensors_files.PATTERNS)
@@ -56,13 +57,11 @@ class Pretrained:
   class_names: tuple[str, ...] = ()
 
 
-def starting_weights(
-  recipe: Mapping[str, Any], task: Task
-) -> Pretrained | None:
+def starting_weights(spec: ModelSpec, task: Task) -> Pretrained | None:
   """Returns the pretrained weights that a model starts from.
 
   Args:
-    recipe: A model's fields of a config, plain data.
+    spec: The model.
     task: What there is to learn. Where the weights come with names of their
       outputs, and these are the task's classes in another order, the head's
       outputs are put into the order of the task.
@@ -71,11 +70,11 @@ def starting_weights(
     The weights, without a head if that is to be fresh; None for a model that
     starts from random weights.
   """
-  if recipe["init"] == "random":
+  if spec.init == "random":
     return None
-  start = load_pretrained(recipe["init"], recipe["model"], recipe["options"])
+  start = load_pretrained(spec.init, spec.model, spec.options)
   body = {name: part for name, part in start.params.items() if name != "head"}
-  if recipe["init_head"] != "pretrained":
+  if spec.init_head != "pretrained":
     return dataclasses.replace(start, params=body)
   saved = [name.lower() for name in start.class_names]
   needed = [name.lower() for name in task.class_names]

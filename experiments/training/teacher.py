@@ -2,259 +2,240 @@
 
 import dataclasses
 import functools
-import operator
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from ml_collections import ConfigDict
 
 import lelp_jax
-from experiments import cells
+from experiments import identity
+from experiments import results
+from experiments import specs
 from experiments.data.dataset import Splits
 from experiments.distributed import mesh as mesh_lib
 from experiments.distributed import processes
-from experiments.distributed.signals import Interrupts
 from experiments.io import checkpoints
-from experiments.io import digests
 from experiments.io import json_files
 from experiments.io import locks
 from experiments.io import storage
-from experiments.training import finished
-from experiments.training import jobs
+from experiments.methods.statistics import TeacherStatistics
+from experiments.specs import CellSpec
 from experiments.training import loop
-from experiments.training.cached_outputs import CachedOutputs
-from experiments.training.fitting import TeacherStatistics
-from experiments.training.program import build
-from experiments.training.recipe import model_fns
-from experiments.training.watch import Wanted
-from lelp_jax.models import Outputs
-
-# Of a teacher's result, in that of each cell.
-_RECORDED = ("validation", "test", "num_parameters", "origin")
-
-
-@dataclasses.dataclass(frozen=True)
-class Teacher:
-  """A frozen teacher.
-
-  Attributes:
-    params: Its parameters.
-    model_state: Its state.
-    statistics: What methods prepare their targets from.
-    summary: What results record of it, plain data.
-    outputs: Its outputs on clean examples, from a cache.
-    seconds: How long "training" and "moments" took.
-  """
-
-  params: Any
-  model_state: Any
-  statistics: TeacherStatistics
-  summary: dict[str, Any]
-  outputs: CachedOutputs
-  seconds: dict[str, float | None]
-
-  @functools.cached_property
-  def parameters_sha256(self) -> str:
-    """What tells it from another of the same config, trained elsewhere."""
-    return digests.of_arrays((self.params, self.model_state))
+from experiments.training.build import build_run
+from experiments.training.inference import evaluation_batches
+from experiments.training.inference import FrozenModel
+from experiments.training.models import model_fns
+from experiments.training.monitor import MonitorSpec
+from experiments.training.teacher_cache import TeacherCache
+from experiments.training.types import Run
+from experiments.training.types import Teacher
 
 
 def load_or_train(
-  config: ConfigDict,
-  splits: Splits,
-  directory: pathlib.Path,
-  signals: Interrupts | None = None,
+  cell: CellSpec, splits: Splits, directory: pathlib.Path
 ) -> Teacher:
-  """Returns the teacher of a config, training it if nobody has.
+  """Returns the teacher of a cell, training it if it does not exist yet.
 
   Args:
-    config: A cell's config; its teacher, data and selection matter.
+    cell: The cell; its teacher, data and selection matter.
     splits: The data.
     directory: Folder of teachers; this one's is named by its digest.
-    signals: What was asked of the process.
 
   Returns:
-    The teacher. Its embeddings are computed when something asks for them, or
-    come from its cache if `config.teacher.outputs` says "cached".
+    The teacher. Its outputs are computed when something asks for them.
 
   Raises:
     Interrupted: On SIGINT or SIGTERM, after saving.
+    ValueError: If a teacher of this name was trained from other data or
+      weights.
   """
-  signals = signals or Interrupts()
-  digest = cells.teacher_digest(config)
+  digest = identity.teacher_digest(cell)
   folder = directory / digest
-  if config.teacher.reads != "embeddings":
-    splits = splits.without_embeddings()  # For students that read them.
-  own = _as_cell(config)
-  job = jobs.make_job(
-    [own], splits, train=splits.train, teacher=None, names=[digest]
-  )
+  if cell.teacher.input_field != "embeddings":
+    splits = splits.without_embeddings()  # Those are for students.
+  own = as_student(cell)
+  run = build_run([own], splits, teacher=None, names=[digest])
   parts = [folder / "parameters", folder / "result.json"]
   # Another process that shares the folder may be training it: wait for that.
-  with locks.exclusive_run(folder, signals):
+  with locks.exclusive_run(folder):
     if not processes.from_main(lambda: all(part.exists() for part in parts)):
-      label = f"teacher of {config.column}"
-      _train(own, job, splits, folder, label, signals)
-    # Who finished it may have been killed before this.
+      _train(own, run, folder, f"teacher of {cell.column}")
+    # The process that finished it may have been killed before this.
     processes.from_main(lambda: storage.delete(folder / "checkpoints"))
-  states = jax.eval_shape(
-    functools.partial(job.program.init, sizes=job.sizes), job.trials
+  params, model_state = _read_weights(run, folder)
+  result = results.read(folder, results.TeacherResult)
+  _check_origin(result, run, folder)
+  model = FrozenModel(
+    own.student,
+    params,
+    model_state,
+    splits.task.scale,
+    is_split=cell.split_teacher,
   )
-  like = mesh_lib.on_host(
-    {"params": states.params, "model_state": states.model_state}
-  )
-  # Training keeps a leading cell axis, of one.
-  saved = checkpoints.load_tree(folder / "parameters", like)
-  saved = jax.tree.map(lambda x: x[0], saved)
-  params, model_state = saved["params"], saved["model_state"]
-  summary: dict[str, Any] = {
-    "digest": digest,
-    "outputs": config.teacher.outputs,
-  }
-  result = json_files.read_json(folder / "result.json")
-  _check_origin(result, splits, job.fingerprint["pretrained"], folder)
-  summary |= {k: result[k] for k in _RECORDED}
-  seconds = dict(result["seconds"])
-  job = dataclasses.replace(job, teacher=(params, model_state))
-  head = model_fns(job.spec.recipe, splits.task.num_classes).head(params)
-  outputs = CachedOutputs(
-    config.teacher.outputs,
+  head = model_fns(own.student, 1).head(params)
+  cache = TeacherCache(
+    cell.teacher.outputs,
     folder / "outputs",
     splits,
-    functools.partial(_outputs, _alone(job)),
+    _on_own_devices(model).outputs,
     teacher=(params, model_state),
-    sizes=head.kernel.shape,
-    batch_size=job.spec.recipe["eval_batch_size"],
-    label=f"outputs of the teacher of {config.column}",
-    signals=signals,
+    widths=head.kernel.shape,
+    batch_size=own.student.eval_batch_size,
+    label=f"outputs of the teacher of {cell.column}",
   )
+  seconds: dict[str, float | None] = {"training": result.seconds.training}
 
   def moments() -> lelp_jax.ClassMoments:
     start = time.monotonic()
-    found = jax.block_until_ready(_moments(job, splits, outputs))
+    found = jax.block_until_ready(_moments(model, splits, cache))
     seconds["moments"] = round(time.monotonic() - start, 3)
     return found
 
-  statistics = TeacherStatistics(
-    moments,
-    jnp.asarray(head.kernel),
-    splits.transfer["labels"],
-    lambda: outputs.on(splits.transfer),
+  return Teacher(
+    params=params,
+    model_state=model_state,
+    statistics=TeacherStatistics(
+      moments,
+      jnp.asarray(head.kernel),
+      splits.transfer["labels"],
+      lambda: cache.on(splits.transfer),
+    ),
+    summary=results.TeacherSummary(
+      digest=digest,
+      outputs=cell.teacher.outputs,
+      validation=result.validation,
+      test=result.test,
+      num_parameters=result.num_parameters,
+      origin=result.origin,
+    ),
+    outputs=cache,
+    seconds=seconds,
   )
-  return Teacher(params, model_state, statistics, summary, outputs, seconds)
 
 
-def _as_cell(config: ConfigDict) -> ConfigDict:
-  """A teacher is trained as a student is: from labels, without a teacher."""
-  own = config.copy_and_resolve_references()
-  own.row = cells.row_name(config)
-  plain = config.teacher.subclass.num_subclasses == 1
-  own.method = "standard" if plain else "subclass_teacher"
-  own.trial = config.teacher.seed
-  own.data.shared_batch_order = False
-  own.teacher.outputs, own.teacher.num_coordinates = "inline", 0
-  own.student = own.teacher
-  return own
+def as_student(cell: CellSpec) -> CellSpec:
+  """Returns a cell whose student is the teacher of another cell.
+
+  A teacher is trained as a student is: from labels, without a teacher.
+
+  Args:
+    cell: The other cell.
+  """
+  teacher = cell.teacher
+  names = [field.name for field in dataclasses.fields(specs.ModelSpec)]
+  model = specs.ModelSpec(**{name: getattr(teacher, name) for name in names})
+  is_plain = teacher.subclass.num_subclasses == 1
+  return dataclasses.replace(
+    cell,
+    method="standard" if is_plain else "subclass_teacher",
+    trial=teacher.seed,
+    data=dataclasses.replace(cell.data, shared_batch_order=False),
+    student=model,
+  )
 
 
 def _check_origin(
-  result: dict[str, Any],
-  splits: Splits,
-  weights: str | None,
-  folder: pathlib.Path,
+  result: results.TeacherResult, run: Run, folder: pathlib.Path
 ) -> None:
   """Raises ValueError if what a teacher came from changed under its name."""
-  for what, now in (("data", splits.digest), ("pretrained weights", weights)):
-    if result["origin"][what] != now:
+  for name, now in _origin(run).items():
+    if result.origin[name] != now:
       raise ValueError(
-        f"the teacher in {folder} was trained from other {what} than there are "
-        "now under the same name: delete it, or give another --teacher_dir."
+        f"the teacher in {folder} was trained from other {name} than there are "
+        "now under the same name: delete it, or set another --teacher_dir."
       )
 
 
-def _train(
-  config: ConfigDict,
-  job: loop.Job,
-  splits: Splits,
-  folder: pathlib.Path,
-  label: str,
-  signals: Interrupts,
-) -> None:
-  """Trains a teacher and writes its folder; result.json comes last."""
-  fields = cells.teacher_fields(config)
-  # Who trains it: see `resuming`.
-  fields["run"] = [config.column, cells.row_name(config)]
+def _origin(run: Run) -> dict[str, str | None]:
+  return {
+    "data": run.fingerprint["data"],
+    "pretrained weights": run.fingerprint["pretrained"],
+  }
+
+
+def _train(own: CellSpec, run: Run, folder: pathlib.Path, label: str) -> None:
+  """Trains a teacher and writes its folder, result.json last."""
   processes.from_main(
-    lambda: json_files.write_json(folder / "config.json", fields)
+    lambda: json_files.write_json(
+      folder / "config.json", identity.teacher_fields(own)
+    )
   )
   start = time.monotonic()
   trained = loop.train(
-    job,
+    run,
     checkpoint_directory=folder / "checkpoints",
-    wanted=Wanted([config], [folder / "metrics.jsonl"], label),
-    signals=signals,
+    monitoring=MonitorSpec([own], [folder / "metrics.jsonl"], label),
   )
   states = trained.states
   checkpoints.save_tree(
     folder / "parameters",
     {"params": states.params, "model_state": states.model_state},
   )
-  result = finished.results(job, trained, splits)[0]
-  result["origin"] = {
-    "data": splits.digest,
-    "pretrained weights": job.fingerprint["pretrained"],
-  }
+  (result,) = loop.model_results(run, trained)
+  # The time of a training that another process began is not known.
   seconds = None if trained.continued else round(time.monotonic() - start, 3)
-  result["seconds"] = {"training": seconds}
-  processes.from_main(
-    lambda: json_files.write_json(folder / "result.json", result)
+  record = results.TeacherResult(
+    **vars(result),
+    origin=_origin(run),
+    seconds=results.TeacherSeconds(training=seconds),
   )
+  processes.from_main(lambda: results.write(folder, record))
 
 
-def _outputs(job: loop.Job, arrays: loop.Arrays) -> Outputs:
-  """Outputs on clean examples, in their order, NumPy arrays."""
-  parts, rows = [], []
-  for batch, placed in loop.clean_batches(job, arrays):
-    outputs = job.program.embed(*job.arguments[0], placed)
-    outputs = mesh_lib.fetch(outputs, job.program.mesh)
-    parts.append(jax.tree.map(operator.itemgetter(batch["mask"]), outputs))
-    rows.append(batch["rows"][batch["mask"]])
-  back = np.argsort(np.concatenate(rows))
-  return jax.tree.map(lambda *x: np.concatenate(x)[back], *parts)
+def _read_weights(run: Run, folder: pathlib.Path) -> tuple[Any, Any]:
+  """Reads the parameters and the state of a finished teacher."""
+  states = jax.eval_shape(
+    functools.partial(run.program.init, sizes=run.sizes), run.trials
+  )
+  like = mesh_lib.on_host(
+    {"params": states.params, "model_state": states.model_state}
+  )
+  saved = checkpoints.load_tree(folder / "parameters", like)
+  # Training keeps a leading cell axis, of one.
+  saved = jax.tree.map(lambda x: x[0], saved)
+  return saved["params"], saved["model_state"]
 
 
-def _alone(job: loop.Job) -> loop.Job:
-  """The job on this process's own devices: each computes other rows."""
+def _on_own_devices(model: FrozenModel) -> FrozenModel:
+  """The model on this process's devices: each process computes other rows."""
   if jax.process_count() == 1:
-    return job
-  program = build(job.spec, tuple(jax.local_devices()))
-  return dataclasses.replace(job, program=program)
+    return model
+  return dataclasses.replace(model, devices=tuple(jax.local_devices()))
 
 
 def _moments(
-  job: loop.Job, splits: Splits, cache: CachedOutputs
+  model: FrozenModel, splits: Splits, cache: TeacherCache
 ) -> lelp_jax.ClassMoments:
   """Moments of the embeddings: one clean pass over the training set (A-12)."""
-  arrays, cached = splits.train, cache.has_embeddings()
-  if cached:
-    found = cache.of(cache.whole["embeddings"], arrays)
-    arrays = {"labels": arrays["labels"], "teacher_embeddings": found}
-  moments = None
-  for _, placed in loop.clean_batches(job, arrays):
+  moments, mesh = None, model.mesh
+  for embeddings, batch in _embeddings(model, splits, cache):
     part = lelp_jax.class_moments(
-      placed["teacher_embeddings"]
-      if cached
-      else job.program.embed(*job.arguments[0], placed).embeddings,
-      placed["labels"],
+      embeddings,
+      batch["labels"],
       num_classes=splits.task.num_classes,
-      where=placed["mask"],
+      where=batch["mask"],
     )
-    part = mesh_lib.settled(part, job.program.mesh)
+    part = mesh_lib.settled(part, mesh)
     moments = part if moments is None else lelp_jax.merge_moments(moments, part)
-    moments = mesh_lib.settled(moments, job.program.mesh)
-  moments = mesh_lib.fetch(moments, job.program.mesh)
-  return jax.tree.map(jnp.asarray, moments)
+    moments = mesh_lib.settled(moments, mesh)
+  return jax.tree.map(jnp.asarray, mesh_lib.fetch(moments, mesh))
+
+
+def _embeddings(
+  model: FrozenModel, splits: Splits, cache: TeacherCache
+) -> Iterator[tuple[jax.Array, dict[str, Any]]]:
+  """Yields the embeddings of the training set, with their batches."""
+  if not cache.has_embeddings():
+    for _, batch, outputs in model.batches(splits.train):
+      yield outputs.embeddings, batch
+    return
+  arrays = {
+    "labels": splits.train["labels"],
+    "teacher_embeddings": cache.rows(cache.whole["embeddings"], splits.train),
+  }
+  size = model.spec.eval_batch_size
+  for _, batch in evaluation_batches(arrays, size, model.mesh):
+    yield batch["teacher_embeddings"], batch

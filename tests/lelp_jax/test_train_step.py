@@ -26,29 +26,29 @@ OPTIONS = {
 }
 
 
-def cross_entropy(
-  loss_params, loss_state, student, teacher, targets, batch, scales, key
-):
-  del loss_params, teacher, targets, key
+def cross_entropy(inputs):
   losses = optax.softmax_cross_entropy_with_integer_labels(
-    student.logits, batch["labels"]
+    inputs.student.logits, inputs.batch["labels"]
   )
-  return scales["weight"] * losses.mean(), ({}, loss_state)
+  weight = inputs.hyperparameters["weight"]
+  return weight * losses.mean(), ({}, inputs.loss_state)
 
 
-def kl(loss_params, loss_state, student, teacher, targets, batch, scales, key):
-  """KL to shifted teacher logits: one use of every argument of a loss."""
-  temperature = scales["temperature"]
-  noise = 0.1 * jax.random.normal(key, teacher.logits.shape)
-  shifted = (teacher.logits + noise + targets[None, :]) / temperature
+def kl(inputs):
+  """KL to shifted teacher logits: one use of every input of a loss."""
+  student, teacher = inputs.student, inputs.teacher
+  temperature = inputs.hyperparameters["temperature"]
+  noise = 0.1 * jax.random.normal(inputs.key, teacher.logits.shape)
+  shifted = (teacher.logits + noise + inputs.targets[None, :]) / temperature
   losses = optax.losses.kl_divergence_with_log_targets(
     jax.nn.log_softmax(student.logits / temperature),
     jax.nn.log_softmax(shifted),
   )
-  projected = student.embeddings @ loss_params["projection"]
+  projected = student.embeddings @ inputs.loss_params["projection"]
   hint = jnp.mean((projected - teacher.embeddings) ** 2)
   loss = temperature**2 * losses.mean() + hint
-  return loss, ({"hint": hint}, {"seen": loss_state["seen"] + BATCH})
+  seen = inputs.loss_state["seen"] + len(inputs.batch["labels"])
+  return loss, ({"hint": hint}, {"seen": seen})
 
 
 @pytest.fixture(name="batch")
@@ -193,8 +193,9 @@ def test_train_step_scans(batch):
 
 @pytest.mark.parametrize("taken", ["loss", "gradient_norm"])
 def test_train_step_refuses_metrics_of_its_own_names(taken, batch):
-  def loss(loss_params, loss_state, student, *other):
-    return student.logits.mean(), ({taken: 0.0}, loss_state)
+  def loss(inputs):
+    metrics = {taken: 0.0}
+    return inputs.student.logits.mean(), (metrics, inputs.loss_state)
 
   tx = optax.sgd(0.1)
   model, state = start("mlp", tx)
@@ -207,10 +208,11 @@ def test_train_step_passes_the_teacher_in_the_batch_without_gradient(batch):
   tx = optax.sgd(0.1)
   model, state = start("mlp", tx)
 
-  def loss(loss_params, loss_state, student, teacher, *other):
+  def loss(inputs):
+    student, teacher = inputs.student, inputs.teacher
     assert isinstance(teacher, Outputs)
     chex.assert_trees_all_equal_shapes(teacher, given)
-    return (student.logits * teacher.logits).mean(), ({}, loss_state)
+    return (student.logits * teacher.logits).mean(), ({}, inputs.loss_state)
 
   step = make_train_step(model.apply, loss, tx)
 
@@ -225,10 +227,10 @@ def test_train_step_without_teacher_passes_none(batch):
   tx = optax.sgd(0.1)
   model, state = start("mlp", tx)
 
-  def loss(loss_params, loss_state, student, teacher, targets, *other):
-    assert teacher is None
-    assert targets is None
-    return student.logits.mean(), ({}, loss_state)
+  def loss(inputs):
+    assert inputs.teacher is None
+    assert inputs.targets is None
+    return inputs.student.logits.mean(), ({}, inputs.loss_state)
 
   jax.eval_shape(make_train_step(model.apply, loss, tx), state, batch, {})
 

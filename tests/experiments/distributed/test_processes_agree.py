@@ -110,14 +110,15 @@ def deep(name, num_devices=8):
       logits = outputs.embeddings @ kernel + bias[None]
       return Outputs(outputs.embeddings, logits), state
 
-    def loss_fn(loss_params, bank, student, teacher, targets, *rest):
-      lelp = lelp_jax.lelp_loss(student.logits, targets[0], temperature=2.0)
-      rkd = baselines.rkd_angle_loss(student.embeddings, targets[1])
+    def loss_fn(given):
+      student, (log_probs, vectors) = given.student, given.targets
+      lelp = lelp_jax.lelp_loss(student.logits, log_probs, temperature=2.0)
+      rkd = baselines.rkd_angle_loss(student.embeddings, vectors)
       units = [
-        baselines.unit_rows(x[:, :16]) for x in (student.embeddings, targets[1])
+        baselines.unit_rows(x[:, :16]) for x in (student.embeddings, vectors)
       ]
       crd, bank = baselines.crd_bank_loss(
-        *units, bank, rows, negatives, temperature=0.5
+        *units, given.loss_state, rows, negatives, temperature=0.5
       )
       return lelp.mean() + rkd + crd.mean(), ({}, bank)
 

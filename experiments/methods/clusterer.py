@@ -9,8 +9,6 @@ import dataclasses
 import warnings
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from sklearn import cluster as sklearn_cluster
 from sklearn import manifold
@@ -141,10 +139,10 @@ class Clusterer:
 
     Hard targets are one-hot. Soft ones are "weighted by teacher probabilities"
     (section 4.2), which we read as :math:`p_{c,s} = p_c [s = a_c]`
-    (`log_soft_targets`): :math:`p_c` is the teacher's probability of class c,
-    :math:`a_c` the example's membership, the cluster of c that it is in or
-    would be placed in. In scope "global" its one cluster serves all classes,
-    and every pair exists.
+    (`clustering.log_soft_targets`). Here :math:`p_c` is the teacher's
+    probability of class c, and :math:`a_c` is the example's membership, the
+    cluster of c that it is in or would be placed in. In scope "global" its one
+    cluster serves all classes, and every pair exists.
 
     Args:
       num_clusters: S.
@@ -228,56 +226,6 @@ class Clusterer:
 
   def _rows(self, examples: np.ndarray) -> np.ndarray:
     return np.asarray(self._embeddings[examples], np.float32)
-
-
-def cluster(
-  embeddings: np.ndarray,
-  labels: np.ndarray,
-  *,
-  num_clusters: int,
-  targets: str = "hard",
-  **options: Any,
-) -> Clustering:
-  """Clusters once: `Clusterer` with its options, then `Clusterer.cluster`.
-
-  >>> embeddings = np.float32([[0, 0], [9, 9], [0, 1], [9, 8], [5, 5]])
-  >>> found = cluster(embeddings, np.array([0, 0, 0, 0, 1]), num_classes=2,
-  ...                 num_clusters=2, method="kmeans")
-  >>> found.summary["sizes"], found.where.tolist()
-  ([[2, 2], [1, 0]], [[True, True], [True, False]])
-  """
-  clusterer = Clusterer(embeddings, labels, **options)
-  return clusterer.cluster(num_clusters, targets=targets)
-
-
-def log_soft_targets(
-  class_log_probs: jax.Array, memberships: jax.Array, *, num_clusters: int
-) -> jax.Array:
-  r"""Computes soft targets in the form that `lelp_loss` takes.
-
-  >>> log_probs = jnp.log(jnp.array([0.75, 0.25]))
-  >>> jnp.exp(log_soft_targets(log_probs, jnp.array([2, 0]), num_clusters=3))
-  Array([[0.  , 0.  , 0.75],
-         [0.25, 0.  , 0.  ]], dtype=float32)
-
-  Args:
-    class_log_probs: The teacher's, at any temperature, float, ``[..., C]``.
-    memberships: See `Clustering`, int, ``[..., C]``.
-    num_clusters: S.
-
-  Returns:
-    :math:`\log p_{c,s}`, see `Clusterer.cluster`, ``[..., C, S]``.
-  """
-  members = jax.nn.one_hot(memberships, num_clusters, dtype=bool)
-  return jnp.where(members, class_log_probs[..., None], -jnp.inf)
-
-
-def normalized_mutual_information(
-  clustering: Clustering, labels: np.ndarray, fine_labels: Any
-) -> float:
-  """How well pairs of class and cluster agree with fine labels: 0 to 1."""
-  pairs: Any = labels * clustering.where.shape[1] + clustering.assignments
-  return float(metrics.normalized_mutual_info_score(fine_labels, pairs))
 
 
 def _tree(points: np.ndarray) -> np.ndarray:

@@ -1,13 +1,13 @@
-"""A teacher's outputs on clean examples, computed once and kept beside it.
+"""A teacher's outputs on its data set, computed once and kept on disk.
 
   <teacher>/outputs/embeddings/                    embeddings and logits
-  <teacher>/outputs/coordinates-<null space>-<K>/  coordinates on K directions
-                                                   a class, and logits
+  <teacher>/outputs/coordinates-<null space>-<K>/  logits, and coordinates on K
+                                                   directions per class
 
 Rows are found by the id of an example. Any grid over temperatures, numbers of
 subclasses (up to K), rotations and normalizations needs no other pass of the
-teacher. With augmentation the teacher has to see what the student sees (A-12):
-this is for clean examples only.
+teacher. The outputs belong to examples without augmentation: with it, the
+teacher has to see what the student sees (A-12) and cannot be cached.
 """
 
 import dataclasses
@@ -27,35 +27,24 @@ from experiments.data import embeddings as embeddings_lib
 from experiments.data.dataset import Arrays
 from experiments.data.dataset import Splits
 from experiments.distributed import processes
-from experiments.distributed.signals import Interrupts
 from experiments.io import array_files
 from experiments.io import digests
-from experiments.training import fitting
+from experiments.methods.statistics import TeacherStatistics
 from lelp_jax.models import Outputs
 
-MODES = ("inline", "cached", "coordinates")
-_BATCHES_A_PART = 16
-# What examples go through on their way to the outputs.
-_CODE = (
-  "experiments.data",
-  "experiments.training.cached_outputs",
-  "experiments.training.loop",
-  "experiments.training.program",
-  "experiments.training.recipe",
-  "experiments.training.teacher",
-)
+_BATCHES_PER_PART = 16
 _Rows = Mapping[str, np.ndarray]
 _coordinates = jax.jit(lelp_jax.principal_coordinates)
 
 
-class CachedOutputs:
+class TeacherCache:
   """A teacher's outputs on all examples of its data set.
 
-  What computes them is called by all processes together.
+  All processes call its methods together.
 
   Attributes:
-    mode: One of `MODES`: what the config asks for.
-    batch_size: Of a pass of the teacher.
+    mode: What `config.teacher.outputs` asks for: "inline", "cached" or
+      "coordinates".
   """
 
   def __init__(
@@ -66,53 +55,53 @@ class CachedOutputs:
     outputs: Callable[[Arrays], Outputs],
     *,
     teacher: Any,
-    sizes: tuple[int, ...],
+    widths: tuple[int, int],
     batch_size: int,
     label: str,
-    signals: Interrupts | None = None,
   ):
     """Reads and computes nothing yet.
 
     Args:
       mode: As in the attributes.
-      folder: Where the outputs are and go.
+      folder: Folder of the outputs.
       splits: The examples.
-      outputs: The teacher on clean examples, NumPy arrays in their order.
-      teacher: What the outputs are of: a tree of arrays.
-      sizes: Width of embeddings and of logits.
-      batch_size: As in the attributes; parts are so many batches.
-      label: Of the progress display.
-      signals: What was asked of the process.
+      outputs: Computes the teacher's outputs on examples, NumPy arrays in
+        their order.
+      teacher: The teacher's parameters and state, a tree of arrays.
+      widths: Widths of embeddings and of logits.
+      batch_size: Batch size of the teacher. Outputs are computed and saved in
+        parts of several batches.
+      label: Label of the progress display.
     """
     self.mode = mode
-    self.batch_size = batch_size
     self._folder = folder
     self._splits = splits
     self._outputs = outputs
     self._teacher = teacher
-    self._sizes = sizes
+    self._widths = widths
+    self._batch_size = batch_size
     self._label = label
-    self._signals = signals
+    self._loaded: dict[tuple[str, int, float], Any] = {}
 
   def on(self, part: Arrays) -> Outputs:
-    """Returns the outputs on a split: from the cache, or computed.
+    """Returns the outputs on a split, from the cache or computed.
 
     Args:
       part: One of the splits.
     """
     if not self.has_embeddings():
       return self._outputs(part)
-    rows: Any = (self.of(self.whole[name], part) for name in Outputs._fields)
-    return Outputs(*rows)
+    rows = {name: self.rows(x, part) for name, x in self.whole.items()}
+    return Outputs(**rows)
 
   def has_embeddings(self) -> bool:
-    """Whether the embeddings are to come from the cache."""
+    """Tells whether embeddings come from the cache."""
     if self.mode == "coordinates":
       return self._is_finished("embeddings")
     return self.mode == "cached"
 
-  def of(self, values: np.ndarray, part: Arrays) -> np.ndarray:
-    """Returns the rows of a split, memory-mapped if they lie in a row.
+  def rows(self, values: np.ndarray, part: Arrays) -> Any:
+    """Returns the rows of a split, memory-mapped if they are contiguous.
 
     Args:
       values: One of the arrays of all examples.
@@ -124,64 +113,67 @@ class CachedOutputs:
   @functools.cached_property
   def whole(self) -> dict[str, np.ndarray]:
     """Embeddings ``[N, D]`` and logits ``[N, C]`` of all examples."""
-    widths = {"embeddings": self._sizes[0]}
+    widths = {"embeddings": self._widths[0]}
     return self._load("embeddings", {}, widths, self._computed)[0]
 
   def coordinates(
     self,
-    statistics: fitting.TeacherStatistics,
+    statistics: TeacherStatistics,
     null_space: str,
     size: int,
     rtol: float,
   ) -> tuple[lelp_jax.PrincipalDirections, dict[str, np.ndarray]]:
-    """Returns coordinates on principal directions, to stand for embeddings.
+    """Returns coordinates on principal directions, in place of embeddings.
 
-    They are computed from cached embeddings where those are there.
+    They are computed from cached embeddings if there are any.
 
     Args:
-      statistics: What the directions follow from, the first time.
-      null_space: What the directions are kept off.
-      size: Number of directions a class, K.
-      rtol: What counts as no direction of the head (A-2).
+      statistics: Statistics of the teacher, from which the directions are
+        computed the first time.
+      null_space: What the directions are projected off.
+      size: Number K of directions per class.
+      rtol: Relative tolerance of the head's rank (A-2).
 
     Returns:
       The directions, and of all examples "coordinates" ``[N, C * K]`` and
       "logits".
     """
-    name = f"coordinates-{null_space}-{size}"
-    return statistics.once(
-      (name, rtol),
-      lambda: self._load_coordinates(name, statistics, null_space, size, rtol),
-    )
+    key = null_space, size, rtol
+    if key not in self._loaded:
+      self._loaded[key] = self._load_coordinates(statistics, *key)
+    return self._loaded[key]
 
   def _load_coordinates(
     self,
-    name: str,
-    statistics: fitting.TeacherStatistics,
+    statistics: TeacherStatistics,
     null_space: str,
     size: int,
     rtol: float,
   ) -> tuple[lelp_jax.PrincipalDirections, dict[str, np.ndarray]]:
-    rows, made = self._computed, {}
-    # Other processes take part in what follows: all go the same way.
+    """Reads coordinates, computing them if they are not there."""
+    name = f"coordinates-{null_space}-{size}"
+    compute_outputs, directions = self._computed, {}
+    # Other processes take part in what follows, so all have to go the same way.
     if not self._is_finished(name):
       if self._is_finished("embeddings"):
-        rows = functools.partial(_rows_of, self.whole)
-      principal = statistics.principal(null_space, size, rtol)
-      made = {k: np.asarray(v) for k, v in vars(principal).items()}
+        compute_outputs = functools.partial(_rows_between, self.whole)
+      principal = statistics.principal(
+        num_directions=size, null_space=null_space, rtol=rtol
+      )
+      directions = {k: np.asarray(v) for k, v in vars(principal).items()}
 
     def compute(start: int, stop: int, fixed: _Rows) -> dict[str, Any]:
-      found = rows(start, stop, fixed)
-      values = _coordinates(found["embeddings"], _principal(fixed))
-      return {"coordinates": values, "logits": found["logits"]}
+      outputs = compute_outputs(start, stop, fixed)
+      values = _coordinates(outputs["embeddings"], _principal(fixed))
+      return {"coordinates": values, "logits": outputs["logits"]}
 
-    origin = {
-      "null_space": null_space,
-      "num_coordinates": size,
-      "rtol": rtol,
-    }
-    widths = {"coordinates": self._splits.task.num_classes * size}
-    arrays, fixed = self._load(name, origin, widths, compute, lambda: made)
+    arrays, fixed = self._load(
+      name,
+      {"null_space": null_space, "num_coordinates": size, "rtol": rtol},
+      {"coordinates": self._splits.task.num_classes * size},
+      compute,
+      lambda: directions,
+    )
     return _principal(fixed), arrays
 
   def _is_finished(self, name: str) -> bool:
@@ -195,30 +187,27 @@ class CachedOutputs:
     widths: Mapping[str, int],
     compute: Callable[[int, int, _Rows], Mapping[str, Any]],
     fixed: Callable[[], _Rows] = dict,
-  ) -> Any:
-    widths = {**widths, "logits": self._sizes[1]}
+  ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Reads arrays of all examples, computing them if they are not there."""
+    widths = {**widths, "logits": self._widths[1]}
     arrays = {
       k: jax.ShapeDtypeStruct((len(self._ids), n), np.float32)
       for k, n in widths.items()
     }
+    # A part lies within one segment.
     bounds = [0]
     for segment in self._segments:
-      stop, step = bounds[-1] + len(segment.rows), self.batch_size
-      bounds += range(bounds[-1], stop, _BATCHES_A_PART * step)[1:]
+      stop, step = bounds[-1] + len(segment.rows), self._batch_size
+      bounds += range(bounds[-1], stop, _BATCHES_PER_PART * step)[1:]
       bounds.append(stop)
     content = array_files.Content(self._origin | origin, arrays, tuple(bounds))
     return array_files.load_or_compute(
-      self._folder / name,
-      content,
-      compute,
-      fixed=fixed,
-      label=self._label,
-      signals=self._signals,
+      self._folder / name, content, compute, fixed=fixed, label=self._label
     )
 
   def _computed(self, start: int, stop: int, fixed: _Rows) -> dict[str, Any]:
-    """The teacher's outputs on some rows, all of one segment."""
-    del fixed
+    """Runs the teacher on some rows of one segment."""
+    del fixed  # Belongs to coordinates.
     ends = (s for s in self._segments if start < s.first + len(s.rows))
     segment = next(ends)
     rows = segment.rows[start - segment.first : stop - segment.first]
@@ -235,7 +224,7 @@ class CachedOutputs:
 
   @functools.cached_property
   def _origin(self) -> dict[str, Any]:
-    """What another teacher, other data or another program do not share."""
+    """Tells the outputs from those of other teachers, data and code."""
     return {
       "teacher_parameters": digests.of_arrays(self._teacher),
       "data": self._splits.digest,
@@ -243,10 +232,9 @@ class CachedOutputs:
       "tokenizer": self._splits.tokenizer,
       "lelp_jax": lelp_jax.__version__,
       "jax": jax.__version__,
-      # The version says nothing of a checkout that was edited.
+      # A checkout may be edited without changing the version.
       "code": {
-        "lelp_jax": digests.of_sources("lelp_jax"),
-        "experiments": digests.of_sources(*_CODE),
+        name: digests.of_sources(name) for name in ("lelp_jax", "experiments")
       },
     }
 
@@ -257,8 +245,8 @@ class _Segment:
 
   Attributes:
     arrays: The split.
-    rows: Which of it, int.
-    first: Where they start among all examples.
+    rows: Positions of the examples in it, int.
+    first: Position of the first one among all examples.
   """
 
   arrays: Arrays
@@ -267,8 +255,9 @@ class _Segment:
 
 
 def _segments(splits: Splits) -> list[_Segment]:
-  """All examples of a data set, each once."""
-  # The larger first: it lies in a row then, and its memory map serves as it is.
+  """Returns all examples of a data set, each once."""
+  # The larger split comes first, so that its rows are contiguous and can be
+  # memory-mapped.
   both = sorted(
     (splits.train, splits.transfer), key=lambda part: -len(part["ids"])
   )
@@ -288,9 +277,9 @@ def _principal(arrays: _Rows) -> lelp_jax.PrincipalDirections:
   return lelp_jax.PrincipalDirections(**fields)
 
 
-def _rows_of(
+def _rows_between(
   arrays: _Rows, start: int, stop: int, fixed: _Rows
 ) -> dict[str, Any]:
-  """Some rows of arrays that are there."""
-  del fixed
+  """Returns rows of arrays that are already there."""
+  del fixed  # Belongs to coordinates.
   return {name: array[start:stop] for name, array in arrays.items()}

@@ -1,0 +1,178 @@
+"""Statistics of a teacher from which methods prepare their targets."""
+
+import copy
+from collections.abc import Callable
+from collections.abc import Hashable
+from typing import Any
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import lelp_jax
+from lelp_jax.models import Outputs
+
+if TYPE_CHECKING:
+  from experiments.methods.clusterer import Clusterer
+  from experiments.methods.clusterer import Clustering
+
+
+class TeacherStatistics:
+  """Statistics of a teacher, each computed when first asked for, then kept.
+
+  All cells of a sweep that have the same teacher share them.
+
+  Attributes:
+    head_kernel: Weights of the teacher's last layer, ``[D, C]``.
+    transfer_labels: Classes of the students' training examples, int ``[N]``.
+    coordinates: Principal directions whose coordinates students get in place
+      of embeddings, or None if they get embeddings.
+  """
+
+  def __init__(
+    self,
+    moments: Callable[[], lelp_jax.ClassMoments],
+    head_kernel: jax.Array,
+    transfer_labels: np.ndarray,
+    transfer_outputs: Callable[[], Outputs],
+  ):
+    """Computes nothing yet.
+
+    Args:
+      moments: Computes the moments of the teacher's embeddings of its training
+        examples.
+      head_kernel: As in the attributes.
+      transfer_labels: As in the attributes.
+      transfer_outputs: Computes the teacher's outputs on the students'
+        training examples, NumPy arrays.
+    """
+    self.head_kernel = head_kernel
+    self.transfer_labels = transfer_labels
+    self.coordinates: lelp_jax.PrincipalDirections | None = None
+    self._compute_moments = moments
+    self._compute_transfer_outputs = transfer_outputs
+    self._kept: dict[Hashable, Any] = {}
+
+  def in_coordinates(
+    self, principal: lelp_jax.PrincipalDirections
+  ) -> "TeacherStatistics":
+    """Returns these statistics for students that get coordinates.
+
+    Args:
+      principal: The directions of the coordinates.
+    """
+    other = copy.copy(self)
+    other.coordinates = principal
+    return other
+
+  @property
+  def width(self) -> int:
+    """Width D of the teacher's embeddings."""
+    return self.head_kernel.shape[0]
+
+  @property
+  def moments(self) -> lelp_jax.ClassMoments:
+    """Moments of the teacher's embeddings of its training examples."""
+    return self._once("moments", self._compute_moments)
+
+  @property
+  def transfer_outputs(self) -> Outputs:
+    """The teacher's outputs on the students' training examples, on the host."""
+    return self._once("transfer outputs", self._compute_transfer_outputs)
+
+  @property
+  def means(self) -> jax.Array:
+    """Class means of what students get, embeddings or coordinates."""
+    if self.coordinates is None:
+      return self.moments.mean
+    return lelp_jax.coordinate_directions(self.coordinates).means
+
+  def principal(
+    self, *, num_directions: int, null_space: str, rtol: float
+  ) -> lelp_jax.PrincipalDirections:
+    """Returns `lelp_jax.principal_directions` of the embeddings.
+
+    Args:
+      num_directions: Number K of directions per class.
+      null_space: "weights" or "none".
+      rtol: Relative tolerance of the head's rank.
+    """
+    return self._once(
+      ("principal", num_directions, null_space, rtol),
+      lambda: lelp_jax.principal_directions(
+        self.moments,
+        self.head_kernel,
+        num_directions=num_directions,
+        null_space=null_space,
+        rtol=rtol,
+      ),
+    )
+
+  def null_space_share(self, rtol: float) -> jax.Array:
+    """Returns `lelp_jax.null_space_share` of the embeddings, ``[C]`` (A-3).
+
+    Args:
+      rtol: Relative tolerance of the head's rank.
+    """
+    return self._once(
+      ("null space share", rtol),
+      lambda: lelp_jax.null_space_share(
+        self.moments, self.head_kernel, rtol=rtol
+      ),
+    )
+
+  def variance_share(self, subspaces: lelp_jax.Subspaces) -> jax.Array:
+    """Returns the share of each class's variance inside a subspace, ``[C]``.
+
+    Args:
+      subspaces: Subspaces of embeddings or, where students get coordinates, of
+        these.
+    """
+    if self.coordinates is None:
+      return lelp_jax.variance_share(subspaces, self.moments)
+    # The directions are a rotation of the first ones, which keeps the sum of
+    # the variances along them.
+    size = subspaces.directions.shape[1]
+    inside = self.coordinates.variances[:, :size].sum(axis=-1)
+    total = self.coordinates.total_variance
+    return jnp.where(total > 0, inside / jnp.where(total > 0, total, 1), 0)
+
+  def clustering(
+    self, algorithm: str, scope: str, num_clusters: int, targets: str
+  ) -> "Clustering":
+    """Returns clusters of the embeddings of the students' training examples.
+
+    Args:
+      algorithm: `Clusterer`'s method.
+      scope: "per_class" or "global".
+      num_clusters: Number of clusters per class or, globally, in total.
+      targets: "hard" or "soft".
+    """
+    return self._once(
+      ("clustering", algorithm, scope, num_clusters, targets),
+      lambda: self._clusterer(algorithm, scope).cluster(
+        num_clusters, targets=targets
+      ),
+    )
+
+  def _clusterer(self, algorithm: str, scope: str) -> "Clusterer":
+    # Importing scikit-learn takes a second, which other methods do not need.
+    from experiments.methods.clusterer import Clusterer
+
+    return self._once(
+      ("clusterer", algorithm, scope),
+      lambda: Clusterer(
+        np.asarray(self.transfer_outputs.embeddings),
+        np.asarray(self.transfer_labels),
+        num_classes=self.moments.mean.shape[0],
+        method=algorithm,
+        scope=scope,
+      ),
+    )
+
+  def _once(self, name: Hashable, compute: Callable[[], Any]) -> Any:
+    """Returns what `compute` returned when this name was first asked for."""
+    if name not in self._kept:
+      self._kept[name] = compute()
+    return self._kept[name]

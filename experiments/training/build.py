@@ -1,0 +1,256 @@
+"""Builds a run from specs, data and a teacher: sizes, targets, program."""
+
+import dataclasses
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import specs
+from experiments.data.batches import Feed
+from experiments.data.dataset import Arrays
+from experiments.data.dataset import Ragged
+from experiments.data.dataset import Splits
+from experiments.data.dataset import Task
+from experiments.methods import method_named
+from experiments.methods.base import loss_statics
+from experiments.methods.base import Setup
+from experiments.methods.statistics import TeacherStatistics
+from experiments.specs import CellSpec
+from experiments.training.models import in_steps
+from experiments.training.pretrained import check_head
+from experiments.training.pretrained import starting_weights
+from experiments.training.step import build_program
+from experiments.training.types import model_fields
+from experiments.training.types import ProgramSpec
+from experiments.training.types import Run
+from experiments.training.types import Teacher
+
+# Larger training sets stay on the host.
+_MOST_BYTES_ON_DEVICE = 2**30
+
+
+def build_run(
+  cells: Sequence[CellSpec],
+  splits: Splits,
+  *,
+  teacher: Teacher | None,
+  names: Sequence[str],
+  loss_params: Any = None,
+) -> Run:
+  """Prepares a stack of cells for training.
+
+  Args:
+    cells: The cells, which can be trained together.
+    splits: The data. Cells train on `splits.transfer`, or on `splits.train`
+      without a teacher.
+    teacher: The teacher, or None to train without one.
+    names: Names of what is trained; checkpoints of other names are refused.
+    loss_params: Parameters of the loss to start from, where they were trained
+      before.
+
+  Returns:
+    The stack, ready for `loop.train`.
+
+  Raises:
+    ValueError: If the cells do not fit the data.
+  """
+  first, task = cells[0], splits.task
+  statistics, width = None, 0
+  if teacher is not None:
+    splits, statistics = _with_teacher_outputs(first, splits, teacher)
+    width = statistics.width
+  train = splits.train if teacher is None else splits.transfer
+  arrays = training_arrays(train)
+  spec, sizes = program_spec(cells, task, arrays, width)
+  start = starting_weights(spec.student, task)
+  if not spec.student.num_steps:
+    outputs = spec.num_classes * spec.num_subclasses
+    check_head(start, spec.student.init, outputs)
+  setups = [Setup(cell, task, width, statistics, max(sizes)) for cell in cells]
+  method = method_named(first.method)
+  shared_targets, targets = stack_targets(setups)
+  scalars = [method.scalars(cell) for cell in cells]
+  return Run(
+    spec=spec,
+    program=build_program(spec),
+    trials=np.array([cell.trial for cell in cells], np.int32),
+    sizes=sizes,
+    pretrained=(start.params, start.model_state) if start else (),
+    loss_params=loss_params,
+    details=tuple(method.details(setup) for setup in setups),
+    shared_targets=shared_targets,
+    targets=targets,
+    hyperparameters={k: np.stack([s[k] for s in scalars]) for k in scalars[0]},
+    teacher=(teacher.params, teacher.model_state) if teacher else (),
+    split_teacher=first.split_teacher,
+    # Trials that share the order of their batches have it from one seed.
+    data_seed=np.int32(0 if first.data.shared_batch_order else first.trial),
+    train=arrays
+    if spec.on_device
+    else Feed(arrays, spec.student.batch_size, first.data.length_window),
+    validation=splits.validation,
+    test=splits.test,
+    fingerprint={
+      "names": list(names),
+      "spec": specs.plain(spec),
+      # A teacher of the same config may be trained again, or elsewhere.
+      "teacher": {"parameters": teacher.parameters_sha256} if teacher else None,
+      "pretrained": start.digest if start else None,
+      "data": splits.digest,
+    },
+    example_ids=train.get("ids"),
+  )
+
+
+def training_arrays(train: Arrays) -> dict[str, Any]:
+  """Returns the arrays that a stack trains on.
+
+  Args:
+    train: The split that it trains on.
+
+  Returns:
+    What models and losses read, and the position of each example as "rows".
+  """
+  rows = np.arange(len(train["labels"]), dtype=np.int32)
+  return {**model_fields(train), "rows": rows}
+
+
+def program_spec(
+  cells: Sequence[CellSpec],
+  task: Task,
+  arrays: Mapping[str, Any],
+  teacher_width: int,
+) -> tuple[ProgramSpec, tuple[int, ...]]:
+  """Returns what the program of a stack is compiled for.
+
+  Args:
+    cells: The cells, which can be trained together.
+    task: Their task.
+    arrays: `training_arrays`.
+    teacher_width: Width of the teacher's embeddings, 0 without a teacher.
+
+  Returns:
+    The spec, and S of each cell.
+
+  Raises:
+    ValueError: If a cell has a number of subclasses that does not fit.
+  """
+  first, num_examples = cells[0], len(arrays["labels"])
+  num_subclasses = method_named(first.method).num_subclasses
+  sizes = tuple(
+    num_subclasses(Setup(cell, task, teacher_width)) for cell in cells
+  )
+  teacher = dataclasses.replace(first.teacher, seed=0)
+  spec = ProgramSpec(
+    method=first.method,
+    loss=loss_statics(first),
+    student=in_steps(first.student, num_examples),
+    teacher=teacher if teacher_width else None,
+    teacher_width=teacher_width,
+    num_classes=task.num_classes,
+    num_subclasses=max(sizes),
+    num_cells=len(cells),
+    num_examples=num_examples,
+    shapes=_shapes(arrays),
+    input_scale=task.scale,
+    cells=first.stack.cells,
+    on_device=_on_device(first.data.placement, arrays),
+  )
+  return spec, sizes
+
+
+def stack_targets(
+  setups: Sequence[Setup],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Returns the targets that a method prepares for the cells of a stack.
+
+  Args:
+    setups: Setup of each cell.
+
+  Returns:
+    The targets that all cells share, and those of each cell, stacked on a
+    leading axis.
+
+  Raises:
+    ValueError: If a method with subclasses does not say which of them exist.
+  """
+  first = setups[0]
+  method = method_named(first.cell.method)
+  parts = [method.targets(setup) for setup in setups]
+  shared = method.shared_targets(first)
+  if first.max_subclasses > 1 and "where" not in shared | parts[0]:
+    raise ValueError(
+      f"method {first.cell.method!r} has {first.max_subclasses} subclasses per "
+      'class, but does not say which exist: its targets need "where", bool '
+      "[C, S]."
+    )
+  return shared, jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+
+
+def _with_teacher_outputs(
+  cell: CellSpec, splits: Splits, teacher: Teacher
+) -> tuple[Splits, TeacherStatistics]:
+  """Adds what a stack reads of a teacher's cached outputs to its examples.
+
+  Without a cache, both are returned as they are.
+  """
+  cache, statistics = teacher.outputs, teacher.statistics
+  if cache.mode == "inline":
+    return splits, statistics
+  if cache.mode == "cached":
+    arrays = cache.whole
+  else:
+    principal, found = cache.coordinates(
+      statistics,
+      cell.subspace.used_null_space,
+      cell.teacher.num_coordinates,
+      cell.subspace.rtol,
+    )
+    arrays = {"embeddings": found["coordinates"], "logits": found["logits"]}
+    statistics = statistics.in_coordinates(principal)
+
+  def with_outputs(part: Arrays, *names: str) -> Arrays:
+    rows = {f"teacher_{k}": cache.rows(arrays[k], part) for k in names}
+    return {**part, **rows}
+
+  needed = method_named(cell.method).teacher_outputs(cell)
+  names = ("logits",) if needed == "logits" else ("logits", "embeddings")
+  splits = dataclasses.replace(
+    splits,
+    transfer=with_outputs(splits.transfer, *names),
+    validation=with_outputs(splits.validation, "logits"),
+    test=with_outputs(splits.test, "logits"),
+  )
+  return splits, statistics
+
+
+def _shapes(
+  arrays: Mapping[str, Any],
+) -> tuple[tuple[str, tuple[int, ...] | None], ...]:
+  """The shape of one example's parts, None for text."""
+  names = [name for name in ("inputs", "embeddings") if name in arrays]
+  return tuple(
+    (
+      name,
+      None if isinstance(arrays[name], Ragged) else arrays[name].shape[1:],
+    )
+    for name in names
+  )
+
+
+def _on_device(placement: str, arrays: Mapping[str, Any]) -> bool:
+  """Whether training examples are put on the devices."""
+  text = any(isinstance(array, Ragged) for array in arrays.values())
+  if text and placement == "device":
+    raise ValueError(
+      'config.data.placement="device" is for images and vectors: texts are '
+      'padded batch by batch on the host. Use "auto".'
+    )
+  if text or placement != "auto":
+    return placement == "device"
+  size = sum(array.nbytes for array in arrays.values())
+  return size <= _MOST_BYTES_ON_DEVICE

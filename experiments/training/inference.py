@@ -1,0 +1,130 @@
+"""Inference: a frozen model over examples, without augmentation or gradient.
+
+This is the only way to get outputs of a teacher or of a finished student on
+many examples.
+"""
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.data import batches
+from experiments.data.dataset import Arrays
+from experiments.distributed import mesh as mesh_lib
+from experiments.specs import ModelSpec
+from experiments.training.models import model_fns
+from experiments.training.models import model_inputs
+from experiments.training.types import model_fields
+from lelp_jax.models import Outputs
+
+
+def evaluation_batches(
+  arrays: Arrays, batch_size: int, mesh: jax.sharding.Mesh
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+  """Yields all examples once, without augmentation.
+
+  Args:
+    arrays: The examples.
+    batch_size: Number of examples in a batch, if there are so many.
+    mesh: The devices.
+
+  Yields:
+    A batch on the host, see `batches.eval_batches`, and the same on the devices:
+    laid over those that share batches if their number divides the batch.
+  """
+  kept = model_fields(arrays)
+  size = min(batch_size, len(next(iter(kept.values()))))
+  fits = size % mesh.shape["data"] == 0
+  sharding = (
+    mesh_lib.batch_sharding(mesh) if fits else mesh_lib.replicated(mesh)
+  )
+  for batch in batches.eval_batches(kept, size):
+    yield batch, mesh_lib.place(batch, sharding)
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenModel:
+  """A model that is not trained any more.
+
+  Attributes:
+    spec: The model.
+    params: Its parameters; the number of outputs is that of their head.
+    model_state: Its state.
+    scale: Divisor of stored images.
+    devices: Devices it runs on; all that JAX sees if None.
+    is_split: Whether each of its arrays is cut over the devices.
+  """
+
+  spec: ModelSpec
+  params: Any
+  model_state: Any
+  scale: float
+  devices: tuple[jax.Device, ...] | None = None
+  is_split: bool = False
+
+  @functools.cached_property
+  def mesh(self) -> jax.sharding.Mesh:
+    """The devices that the model is trained on, too."""
+    return mesh_lib.make_mesh(1, self.spec.batch_size, self.devices)
+
+  def batches(
+    self, arrays: Arrays
+  ) -> Iterator[tuple[dict[str, Any], dict[str, Any], Outputs]]:
+    """Yields the outputs on all examples, batch by batch.
+
+    Args:
+      arrays: The examples.
+
+    Yields:
+      A batch on the host and on the devices, see `evaluation_batches`, and the
+      outputs on the devices. They are meaningless where "mask" is False.
+    """
+    num_outputs = model_fns(self.spec, 1).head(self.params).kernel.shape[-1]
+    apply = _compiled(self.spec, num_outputs, self.scale)
+    size = self.spec.eval_batch_size
+    for batch, placed in evaluation_batches(arrays, size, self.mesh):
+      yield batch, placed, apply(*self._placed, placed)
+
+  def outputs(self, arrays: Arrays) -> Outputs:
+    """Returns the outputs on examples, in their order, NumPy arrays.
+
+    Args:
+      arrays: The examples.
+    """
+    parts, rows = [], []
+    for batch, _, outputs in self.batches(arrays):
+      outputs = mesh_lib.fetch(outputs, self.mesh)
+      real = operator.itemgetter(batch["mask"])
+      parts.append(jax.tree.map(real, outputs))
+      rows.append(real(batch["rows"]))
+    # Texts come sorted by length.
+    order = np.argsort(np.concatenate(rows))
+    return jax.tree.map(lambda *x: np.concatenate(x)[order], *parts)
+
+  @functools.cached_property
+  def _placed(self) -> tuple[Any, Any]:
+    weights = self.params, self.model_state
+    if self.is_split:
+      return mesh_lib.place_split(weights, self.mesh)
+    return mesh_lib.place(weights, mesh_lib.replicated(self.mesh))
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(
+  spec: ModelSpec, num_outputs: int, scale: float
+) -> Callable[[Any, Any, dict[str, Any]], Outputs]:
+  """The compiled model, once for all of its parameters."""
+  model = model_fns(spec, num_outputs)
+
+  @jax.jit
+  def apply(params, model_state, batch):
+    inputs = model_inputs(spec, batch, scale)
+    return model.apply(params, model_state, inputs, train=False)[0]
+
+  return apply

@@ -1,0 +1,290 @@
+"""Monitoring of a training: metrics, loggers, progress, traces, failures."""
+
+import contextlib
+import dataclasses
+import pathlib
+import statistics
+import time
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import Self
+
+import jax
+import numpy as np
+
+from experiments import specs
+from experiments.data import batches
+from experiments.data.batches import Feed
+from experiments.distributed import processes
+from experiments.io import json_files
+from experiments.io import metrics
+from experiments.io.progress import Progress
+from experiments.specs import CellSpec
+from experiments.training.states import data_keys
+from experiments.training.types import Run
+
+NONFINITE = "nonfinite.json"
+_MOST_PRINTED = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class MonitorSpec:
+  """What to write about a training, and where.
+
+  Attributes:
+    cells: The cells of the stack.
+    metric_paths: File of metrics of each cell, None for a cell whose metrics
+      are kept; loggers and traces go to the folder of the file.
+    label: Label of the progress display.
+  """
+
+  cells: Sequence[CellSpec]
+  metric_paths: Sequence[pathlib.Path | None]
+  label: str
+
+
+class Monitor:
+  """Monitors one training chunk by chunk; only the main process writes.
+
+  with Monitor(run, spec, step=step) as monitor:
+    while step < num_steps:
+      with monitor.chunk(step, length):
+        states, metrics = train_chunk(states, ...)
+        jax.block_until_ready(metrics)
+      step += length
+      monitor.write(step, metrics, held_out)
+  """
+
+  def __init__(self, run: Run, spec: MonitorSpec, *, step: int):
+    """Opens all files and loggers.
+
+    Args:
+      run: The stack.
+      spec: What to write.
+      step: The step that training continues from.
+    """
+    self._stack = contextlib.ExitStack()
+    self._examples_per_step = run.spec.student.batch_size * len(spec.cells)
+    self._feed = run.train if isinstance(run.train, Feed) else None
+    self._profiled = spec.cells[0].profile
+    self._length = 0
+    self._times: dict[str, float] = {}
+    self._step_seconds: list[float] = []
+    main = processes.is_main_process()
+    folders = [path.parent for path in spec.metric_paths if path]
+    self._trace_folder = _trace_folder(folders[0]) if folders else None
+    self._writers: list[list[Any]] = []
+    for path, cell in zip(spec.metric_paths, spec.cells, strict=True):
+      writer = metrics.MetricWriter(path if main else None, resume_step=step)
+      self._writers.append([self._stack.enter_context(writer)])
+      if path is not None and main:
+        for logger in metrics.open_loggers(
+          cell.loggers,
+          path.parent,
+          resume_step=step,
+          config=specs.plain(cell),
+        ):
+          self._stack.callback(logger.close)
+          self._writers[-1].append(logger)
+    self._progress = self._stack.enter_context(
+      Progress(
+        run.spec.student.num_steps,
+        label=spec.label,
+        initial=step,
+        examples_per_unit=self._examples_per_step,
+        shown=main,
+      )
+    )
+
+  @property
+  def step_seconds(self) -> float | None:
+    """Seconds of a step: the median over all chunks but the first.
+
+    The first chunk includes the compilation. None if there are no others.
+    """
+    timed = self._step_seconds[1:]
+    return statistics.median(timed) if timed else None
+
+  @contextlib.contextmanager
+  def chunk(self, step: int, length: int) -> Iterator[None]:
+    """Times a chunk of steps, and traces it if it has steps to profile.
+
+    Args:
+      step: Number of steps taken before it.
+      length: Number of its steps.
+    """
+    waited = self._feed.seconds_waited if self._feed else 0.0
+    start = time.monotonic()
+    with self._trace(step, length):
+      yield
+    seconds = (time.monotonic() - start) / length
+    self._step_seconds.append(seconds)
+    self._length = length
+    self._times = {
+      "time/step_seconds": seconds,
+      # An example counts once for each cell, as in the progress display.
+      "time/examples_per_second": self._examples_per_step / seconds,
+    }
+    if self._feed:
+      waited = (self._feed.seconds_waited - waited) / length
+      self._times["time/input_wait_seconds"] = waited
+
+  def _trace(
+    self, step: int, length: int
+  ) -> contextlib.AbstractContextManager[Any]:
+    """JAX's profiler for a chunk that has steps to profile."""
+    if self._profiled is None or self._trace_folder is None:
+      return contextlib.nullcontext()
+    first, last = self._profiled
+    if step <= last and first < step + length:
+      return jax.profiler.trace(str(self._trace_folder))
+    return contextlib.nullcontext()
+
+  def write(
+    self,
+    step: int,
+    train_metrics: Mapping[str, np.ndarray],
+    held_out: Mapping[str, np.ndarray],
+  ) -> None:
+    """Writes a line of metrics per cell, and updates the progress display.
+
+    Args:
+      step: Number of steps taken, including the last chunk.
+      train_metrics: Means over that chunk, ``[cells]`` each.
+      held_out: Metrics on held-out examples, ``[cells]`` each.
+    """
+    for cell, writers in enumerate(self._writers):
+      scalars = {f"train/{k}": v[cell] for k, v in train_metrics.items()}
+      scalars |= {f"validation/{k}": v[cell] for k, v in held_out.items()}
+      for writer in writers:
+        writer.write(step, scalars | self._times)
+    accuracy = 100 * held_out["accuracy"].mean()
+    self._progress.update(self._length, accuracy=accuracy)
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._stack.close()
+
+
+def _trace_folder(folder: pathlib.Path) -> pathlib.Path:
+  """Folder of this process's traces, whose names hold only the host."""
+  folder = folder / "profile"
+  if jax.process_count() == 1:
+    return folder
+  return folder / f"process{jax.process_index()}"
+
+
+# --- Losses and states that are not finite ------------------------------------
+
+
+def clear_nonfinite(spec: MonitorSpec) -> None:
+  """Deletes the reports of an earlier attempt.
+
+  Args:
+    spec: Where they would be.
+  """
+  for path in filter(None, spec.metric_paths):
+    path.with_name(NONFINITE).unlink(missing_ok=True)
+
+
+def nonfinite_error(
+  run: Run,
+  first: np.ndarray,
+  spec: MonitorSpec,
+  *,
+  saved: pathlib.PurePath | None,
+) -> FloatingPointError:
+  """Reports on which examples a loss or a state stopped being finite.
+
+  For each cell concerned, `nonfinite.json` next to its metrics holds the step,
+  all rows of its batch and the checkpoint to go back to.
+
+  Args:
+    run: The stack.
+    first: First step of each cell whose loss, gradient or new state is not
+      finite, counted from 1; 0 if there is none. Int, ``[cells]``.
+    spec: Where reports go.
+    saved: The last checkpoint, or None.
+
+  Returns:
+    The error to raise.
+  """
+  names = run.fingerprint["names"]
+  reports = {
+    int(cell): _report(run, int(first[cell]), names[cell], saved)
+    for cell in np.flatnonzero(first)
+  }
+
+  def write() -> None:
+    for cell, report in reports.items():
+      path = spec.metric_paths[cell]
+      if path is not None:
+        json_files.write_json(path.with_name(NONFINITE), report)
+
+  processes.from_main(write)
+  earliest = min(reports.values(), key=lambda report: report["step"])
+  # Without ids, the row is the only name of an example.
+  kind = "rows" if earliest["ids"] is None else "ids"
+  examples = earliest[kind]
+  listed = ", ".join(map(str, examples[:_MOST_PRINTED]))
+  more = len(examples) - _MOST_PRINTED
+  return FloatingPointError(
+    f"{spec.label}: the loss, the gradient or the state is not finite at step "
+    f"{earliest['step']} (in {len(reports)} of {len(names)} cells: "
+    f"{_listed([names[cell] for cell in reports])}). The {kind} of its "
+    f"examples in the training set are {listed}"
+    f"{f' and {more} more' if more > 0 else ''}; {NONFINITE} next to the "
+    "metrics lists them all. "
+    + (
+      f"The last good checkpoint is step {saved.name}, {saved}."
+      if saved
+      else "There is no earlier checkpoint."
+    )
+    + " Look at these examples, or try a smaller learning rate."
+  )
+
+
+def _report(
+  run: Run, step: int, name: str, saved: pathlib.PurePath | None
+) -> dict[str, Any]:
+  """Contents of the report of one cell."""
+  rows, ids = batch_rows(run, step - 1), run.example_ids
+  return {
+    "cell": name,
+    "step": step,
+    "rows": rows,
+    # Ids are those of the prepared data, rows those of its training part.
+    "ids": None if ids is None else np.asarray(ids[rows]),
+    "checkpoint": saved,
+  }
+
+
+def batch_rows(run: Run, step: int) -> np.ndarray:
+  """Returns the rows of the training set in the batch of a step.
+
+  Args:
+    run: The stack.
+    step: Number of steps taken before.
+
+  Returns:
+    Positions, int ``[B]``.
+  """
+  key = data_keys(run.spec, run.data_seed)[0]
+  if isinstance(run.train, Feed):
+    return run.train.rows(key, step)
+  return np.asarray(
+    batches.batch_indices(
+      key,
+      step,
+      num_examples=run.spec.num_examples,
+      batch_size=run.spec.student.batch_size,
+    )
+  )
+
+
+def _listed(names: Sequence[str]) -> str:
+  return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -1,0 +1,199 @@
+"""States of a stack of cells: how they start, and the students in them.
+
+Each cell is initialized at its own S, then its head is padded to the largest S
+of the stack; students are taken out at their own S again.
+"""
+
+import functools
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.distributed import mesh as mesh_lib
+from experiments.methods import method_named
+from experiments.methods.base import LossSetup
+from experiments.training.models import model_fns
+from experiments.training.types import ProgramSpec
+from experiments.training.types import Run
+from lelp_jax.models import graft_pretrained
+from lelp_jax.models import Head
+from lelp_jax.models import ModelFns
+from lelp_jax.train_step import TrainState
+
+# A trial is a seed, and each use of it folds in a number of its own; 2 is
+# `experiments.methods.base.ROTATION`. Programs take seeds and make their keys
+# inside, so no key is ever used twice.
+STUDENT, TEACHER, DATA, LOSS = 0, 1, 3, 4
+
+# Logit of an output that does not exist; finite, for arithmetic that cannot
+# handle infinity.
+_NO_LOGIT = -1e9
+
+
+def root_key(spec: ProgramSpec, seed: jax.typing.ArrayLike) -> jax.Array:
+  """Makes the key of a seed; a teacher's differs from a student's.
+
+  Args:
+    spec: Spec of the program, which trains one or the other.
+    seed: The seed, int32.
+
+  Returns:
+    The key, from which each use derives its own.
+  """
+  use = TEACHER if spec.teacher is None else STUDENT
+  return jax.random.fold_in(jax.random.key(seed), use)
+
+
+def data_keys(spec: ProgramSpec, seed: jax.typing.ArrayLike) -> jax.Array:
+  """Makes the keys of batch order and of augmentation, ``[2]``.
+
+  Args:
+    spec: As for `root_key`.
+    seed: As for `root_key`.
+  """
+  return jax.random.split(jax.random.fold_in(root_key(spec, seed), DATA))
+
+
+def initial_states(
+  spec: ProgramSpec,
+  tx: optax.GradientTransformation,
+  trials: jax.Array,
+  sizes: tuple[int, ...],
+  pretrained: tuple[Any, ...] = (),
+  loss_params: Any = None,
+) -> TrainState:
+  """Initializes the cells of a stack.
+
+  Args:
+    spec: Spec of the program.
+    tx: The optimizer.
+    trials: Seed of each cell, int32, ``[cells]``.
+    sizes: S of each cell.
+    pretrained: Parameters, with or without a head, and model state that every
+      cell starts from, or ().
+    loss_params: Parameters of the loss to start from, or None for random ones.
+
+  Returns:
+    The states, a leading cell axis on each array.
+  """
+  parts, order = [], []
+  for size in sorted(set(sizes)):
+    cells = [i for i, own in enumerate(sizes) if own == size]
+    init = jax.vmap(
+      functools.partial(_init_cell, spec, tx, size, pretrained, loss_params)
+    )
+    parts.append(init(trials[np.array(cells)]))
+    order += cells
+  back = np.argsort(order)
+  return jax.tree.map(lambda *x: jnp.concatenate(x)[back], *parts)
+
+
+def _init_cell(
+  spec: ProgramSpec,
+  tx: optax.GradientTransformation,
+  num_subclasses: int,
+  pretrained: tuple[Any, ...],
+  loss_params: Any,
+  trial: jax.Array,
+) -> TrainState:
+  """The state of one cell whose head is padded to the largest S."""
+  init_key, train_key = jax.random.split(root_key(spec, trial))
+  model = model_fns(spec.student, spec.num_classes * num_subclasses)
+  params, model_state = model.init(init_key, spec.example())
+  if pretrained:
+    params = graft_pretrained(params, pretrained[0])
+    model_state = {**model_state, **pretrained[1]}
+  setup = LossSetup(
+    statics=spec.loss,
+    student_width=model.head(params).kernel.shape[0],
+    teacher_width=spec.teacher_width,
+    num_examples=spec.num_examples,
+    key=jax.random.fold_in(root_key(spec, trial), LOSS),
+  )
+  learned, loss_state = method_named(spec.method).learned(setup)
+  if loss_params is not None:
+    learned = loss_params
+  padding = spec.num_subclasses - num_subclasses
+  if padding:
+    shape = (spec.num_classes, num_subclasses)
+    params = _with_padded_head(model, params, shape, padding)
+  return TrainState.create(
+    params,
+    model_state,
+    tx,
+    train_key,
+    loss_params=learned,
+    loss_state=loss_state,
+  )
+
+
+def _with_padded_head(
+  model: ModelFns, params: Any, shape: tuple[int, int], padding: int
+) -> Any:
+  """Adds outputs of zero weight to each class of a head of shape [C, S]."""
+  kernel, bias = model.head(params)
+  kernel = kernel.reshape(-1, *shape)
+  kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, padding)))
+  if bias is not None:
+    bias = jnp.pad(bias.reshape(shape), ((0, 0), (0, padding))).ravel()
+  return model.with_head(params, Head(kernel.reshape(len(kernel), -1), bias))
+
+
+def students(run: Run, states: TrainState) -> Iterator[tuple[Any, Any]]:
+  """Takes the students out of a stack, each at its own S.
+
+  Outputs that do not exist, such as clusters that a class has no examples of,
+  get a constant logit that has no weight in a softmax, so that users can sum
+  the outputs of a class without knowing which exist. (A head without a bias
+  keeps them.)
+
+  Args:
+    run: The stack.
+    states: Its states.
+
+  Yields:
+    The parameters and the model state of each cell, NumPy arrays.
+  """
+  spec = run.spec
+  # Once for all cells: a slice of a device array is a program of its own.
+  stacked = mesh_lib.fetch(
+    (states.params, states.model_state), run.program.mesh
+  )
+  shape = spec.num_classes, spec.num_subclasses
+  model = model_fns(spec.student, spec.num_classes * spec.num_subclasses)
+  where = (run.shared_targets | run.targets).get("where", True)
+  where = np.broadcast_to(where, (spec.num_cells, *shape))
+  for cell, size in enumerate(run.sizes):
+    params, model_state = jax.tree.map(operator.itemgetter(cell), stacked)
+    own = where[cell, :, :size]
+    if size < spec.num_subclasses or not own.all():
+      params = model.with_head(params, _own_head(model.head(params), own))
+    yield params, model_state
+
+
+def _own_head(head: Head, where: np.ndarray) -> Head:
+  """A head cut to its own S, with `_NO_LOGIT` where nothing exists, [C, S]."""
+  (kernel, bias), (classes, size) = head, where.shape
+  kernel = np.reshape(kernel, (len(kernel), classes, -1))[..., :size]
+  if bias is not None:
+    kernel = np.where(where, kernel, 0)
+    bias = np.reshape(bias, (classes, -1))[:, :size]
+    bias = np.where(where, bias, _NO_LOGIT).ravel()
+  return head._replace(kernel=kernel.reshape(len(kernel), -1), bias=bias)
+
+
+def num_parameters(spec: ProgramSpec, num_subclasses: int) -> int:
+  """Returns the number of parameters of a student without padding.
+
+  Args:
+    spec: Spec of its program.
+    num_subclasses: Its own S.
+  """
+  model = model_fns(spec.student, spec.num_classes * num_subclasses)
+  params, _ = jax.eval_shape(model.init, jax.random.key(0), spec.example())
+  return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,338 @@
+"""The compiled programs of a stack of cells: initialize, train, evaluate.
+
+Everything that varies between stacks of one shape (states, teacher, targets,
+hyperparameters, data, keys) is an argument, so that five splits of a data set
+or the rest of a sweep compile once. A single run is a stack of one cell.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import lelp_jax
+from experiments.data import augment
+from experiments.data import batches
+from experiments.data.batches import Feed
+from experiments.distributed import mesh as mesh_lib
+from experiments.methods import method_named
+from experiments.training.models import model_fns
+from experiments.training.models import model_inputs
+from experiments.training.models import optimizer
+from experiments.training.states import data_keys
+from experiments.training.states import initial_states
+from experiments.training.types import Program
+from experiments.training.types import ProgramSpec
+from experiments.training.types import StepInputs
+from experiments.training.types import TrainingData
+from lelp_jax import metrics as metrics_lib
+from lelp_jax.models import Outputs
+from lelp_jax.train_step import make_eval_step
+from lelp_jax.train_step import make_train_step
+from lelp_jax.train_step import teacher_outputs
+from lelp_jax.train_step import TrainState
+
+# Vmapped matrix products become one batched product; vmapped convolutions
+# become grouped ones, and XLA's convolutions on CPU are many times slower
+# inside a loop than outside one.
+_WITHOUT_CONVOLUTIONS = ("mlp",)
+
+# Metric of a chunk: the first step, counted from 1, with a loss, gradient or
+# state that is not finite; 0 if there is none.
+FIRST_NONFINITE = "first_nonfinite"
+
+
+@functools.lru_cache(maxsize=64)
+def build_program(
+  spec: ProgramSpec, devices: tuple[jax.Device, ...] | None = None
+) -> Program:
+  """Builds the program of a spec, once.
+
+  Args:
+    spec: What it is compiled for.
+    devices: The devices it runs on, or would; all that JAX sees if None.
+
+  Raises:
+    ValueError: If there are fewer examples than fill a batch.
+  """
+  batch_size = spec.student.batch_size
+  if batch_size > spec.num_examples:
+    raise ValueError(
+      f"batch_size={batch_size} must be at most {spec.num_examples}, the "
+      "number of training examples."
+    )
+  mesh = mesh_lib.make_mesh(spec.num_cells, batch_size, devices)
+  student = model_fns(spec.student, spec.num_classes * spec.num_subclasses)
+  tx = optimizer(spec.student)
+  train_step = make_train_step(
+    student.apply, method_named(spec.method).loss, tx
+  )
+  eval_step = make_eval_step(student.apply, _eval_metrics(spec.num_classes))
+  statics = dataclasses.asdict(spec.loss)
+  on_cells = functools.partial(mesh_lib.over_cells, mesh, _is_mapped(spec))
+
+  def step(states, inputs, seed, number, batch):
+    """One step of all cells, on one batch."""
+    batch = _augmented(spec, batch, seed, number)
+    batch = _with_teacher(spec, inputs.teacher, batch)
+
+    def one_cell(common, state, scalars, targets):
+      batch, shared = common
+      return train_step(state, batch, statics | scalars, shared | targets)
+
+    return on_cells(
+      one_cell,
+      (batch, inputs.shared_targets),
+      states,
+      inputs.hyperparameters,
+      inputs.targets,
+    )
+
+  def eval_batch(states, inputs, batch):
+    batch = _with_teacher(spec, inputs.teacher, batch)
+
+    def one_cell(common, state, scalars, targets):
+      batch, shared = common
+      params, model_state = state.params, state.model_state
+      return eval_step(params, model_state, batch, scalars, shared | targets)
+
+    return on_cells(
+      one_cell,
+      (batch, inputs.shared_targets),
+      states,
+      inputs.hyperparameters,
+      inputs.targets,
+    )
+
+  make_chunk = _gathered_chunk if spec.on_device else _fed_chunk
+  train_chunk, lower = make_chunk(spec, mesh, step)
+  return Program(
+    mesh=mesh,
+    init=jax.jit(
+      functools.partial(initial_states, spec, tx), static_argnames="sizes"
+    ),
+    train_chunk=train_chunk,
+    eval_batch=jax.jit(eval_batch),
+    metric_shapes=functools.partial(_metric_shapes, spec, step),
+    lower=lower,
+  )
+
+
+# --- What a batch looks like to student and teacher ---------------------------
+
+
+def _augmented(
+  spec: ProgramSpec, batch: Mapping[str, Any], seed: jax.Array, step: jax.Array
+) -> dict[str, Any]:
+  """Shifts and flips the images of a batch at random, per step."""
+  student, shape = spec.student, dict(spec.shapes).get("inputs")
+  shift = augment.shift_pixels(student.max_shift, shape[0] if shape else 1)
+  if not shift and not student.flip:
+    return dict(batch)
+  images = augment.random_flip_and_shift(
+    jax.random.fold_in(data_keys(spec, seed)[1], step),
+    batch["inputs"],
+    max_shift=shift,
+    flip=student.flip,
+  )
+  return {**batch, "inputs": images}
+
+
+def _with_teacher(
+  spec: ProgramSpec, teacher: tuple[Any, ...], batch: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Adds the teacher's outputs, and makes "inputs" what the student takes.
+
+  The outputs are computed on the student's own view of the examples, or come
+  from a cache, once for all cells.
+  """
+  scale, outputs = spec.input_scale, {}
+  if spec.teacher is not None and spec.teacher.outputs == "inline":
+    subclasses = spec.teacher.subclass.num_subclasses
+    model = model_fns(spec.teacher, spec.num_classes * subclasses)
+    outputs["teacher"] = teacher_outputs(
+      model.apply, *teacher, model_inputs(spec.teacher, batch, scale)
+    )
+  elif spec.teacher is not None:
+    # There are no embeddings if the loss does not read them.
+    embeddings = cast(Any, batch.get("teacher_embeddings"))
+    outputs["teacher"] = Outputs(embeddings, batch["teacher_logits"])
+  return {**batch, "inputs": model_inputs(spec.student, batch, scale)} | outputs
+
+
+# --- How cells and steps are run ----------------------------------------------
+
+
+def _is_mapped(spec: ProgramSpec) -> bool:
+  """Whether cells run one by one inside the program, not as one batch."""
+  if spec.cells == "auto":
+    return spec.student.model not in _WITHOUT_CONVOLUTIONS
+  return spec.cells == "map"
+
+
+def _is_scanned(spec: ProgramSpec, mesh: jax.sharding.Mesh) -> bool:
+  """Whether the steps of a chunk are one program, not one each."""
+  if mesh.devices.flat[0].platform != "cpu":
+    return True
+  models = [m.model for m in (spec.student, spec.teacher) if m is not None]
+  return all(model in _WITHOUT_CONVOLUTIONS for model in models)
+
+
+def _gathered_chunk(
+  spec: ProgramSpec, mesh: jax.sharding.Mesh, step: Callable[..., Any]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+  """Makes `train_chunk` and `lower` for examples on the devices."""
+  sharding = mesh_lib.batch_sharding(mesh)
+
+  def places(seed, first, length):
+    """The number and the examples of each step of the chunk."""
+    rows = batches.chunk_indices(
+      data_keys(spec, seed)[0],
+      first,
+      num_steps=length,
+      num_examples=spec.num_examples,
+      batch_size=spec.student.batch_size,
+    )
+    return first + jnp.arange(length, dtype=jnp.int32), rows
+
+  def gathered_step(states, inputs, data, place):
+    number, rows = place
+    batch = batches.gather(data.examples, rows)
+    batch = jax.lax.with_sharding_constraint(batch, sharding)
+    return step(states, inputs, data.seed, number, batch)
+
+  @functools.partial(jax.jit, donate_argnums=0, static_argnames="length")
+  def scanned(states, inputs, data, first, *, length):
+    states, metrics = jax.lax.scan(
+      lambda states, place: gathered_step(states, inputs, data, place),
+      states,
+      places(data.seed, first, length),
+    )
+    return states, _summary(states, metrics, first)
+
+  jitted = jax.jit(gathered_step, donate_argnums=0)
+  jitted_places = jax.jit(places, static_argnames="length")
+
+  def stepped(states, inputs, data, first, *, length):
+    taken = []
+    numbers_and_rows = jitted_places(data.seed, first, length=length)
+    for place in zip(*numbers_and_rows, strict=True):
+      states, metrics = jitted(states, inputs, data, place)
+      taken.append(mesh_lib.settled(metrics, mesh))
+    return states, _summary_of_steps(states, taken, first)
+
+  return scanned if _is_scanned(spec, mesh) else stepped, scanned.lower
+
+
+def _fed_chunk(
+  spec: ProgramSpec, mesh: jax.sharding.Mesh, step: Callable[..., Any]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+  """Makes `train_chunk` and `lower` for batches that come from a `Feed`."""
+  sharding = mesh_lib.batch_sharding(mesh)
+  jitted = jax.jit(step, donate_argnums=0)
+
+  def fed(states, inputs, data, first, *, length):
+    # The order is computed by threads, each process on its own.
+    key = data_keys(spec, np.asarray(data.seed))[0]
+    feed, taken = data.examples, []
+    batches_ahead = feed.batches(key, int(first), length, sharding)
+    for number, batch in enumerate(batches_ahead, start=int(first)):
+      number = np.int32(number)
+      states, metrics = jitted(states, inputs, data.seed, number, batch)
+      taken.append(mesh_lib.settled(metrics, mesh))
+    return states, _summary_of_steps(states, taken, first)
+
+  def lower(states, inputs, data, first, *, length):
+    del length  # What is compiled is one step.
+    example = jax.eval_shape(data.examples.example)
+    batch = mesh_lib.place(example, sharding)
+    return jitted.lower(states, inputs, data.seed, first, batch)
+
+  return fed, lower
+
+
+# --- Metrics ------------------------------------------------------------------
+
+
+@jax.jit
+def _summary_of_steps(
+  states: TrainState, taken: Sequence[Mapping[str, jax.Array]], first: jax.Array
+) -> dict[str, jax.Array]:
+  """`_summary` of steps that were taken one by one."""
+  stacked = jax.tree.map(lambda *values: jnp.stack(values), *taken)
+  return _summary(states, stacked, first)
+
+
+def _summary(
+  states: TrainState, taken: Mapping[str, jax.Array], first: jax.Array
+) -> dict[str, jax.Array]:
+  """Means of the metrics ``[steps, cells]`` of a chunk, and FIRST_NONFINITE."""
+  bad = ~(jnp.isfinite(taken["loss"]) & jnp.isfinite(taken["gradient_norm"]))
+  # Only the last update can have spoiled a state without spoiling a loss.
+  bad = bad.at[-1].set(bad[-1] | ~_finite(states))
+  number = first + 1 + jnp.argmax(bad, axis=0).astype(jnp.int32)
+  means = {name: values.mean(axis=0) for name, values in taken.items()}
+  return means | {FIRST_NONFINITE: jnp.where(bad.any(axis=0), number, 0)}
+
+
+def _finite(states: TrainState) -> jax.Array:
+  """Whether the state of each cell is finite, bool ``[cells]``."""
+  trained = (states.params, states.model_state, states.loss_params)
+  leaves = jax.tree.leaves((trained, states.opt_state))
+  checks = [jnp.isfinite(x) for x in leaves]
+  # A loss may carry infinity at the start, as CRD's normalizers do.
+  carried = jax.tree.leaves(states.loss_state)
+  checks += [~jnp.isnan(x) for x in carried]
+  axes = [tuple(range(1, check.ndim)) for check in checks]
+  results = [c.all(axis=a) for c, a in zip(checks, axes, strict=True)]
+  return functools.reduce(jnp.logical_and, results)
+
+
+def _metric_shapes(
+  spec: ProgramSpec,
+  step: Callable[..., Any],
+  states: TrainState,
+  inputs: StepInputs,
+  data: TrainingData,
+  first: np.int32,
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of the metrics of a chunk."""
+  if isinstance(data.examples, Feed):
+    batch = data.examples.example()
+  else:
+    rows = np.arange(spec.student.batch_size)
+    batch = jax.eval_shape(batches.gather, data.examples, rows)
+  return jax.eval_shape(step, states, inputs, data.seed, first, batch)[1]
+
+
+def _eval_metrics(num_classes: int) -> Callable[..., dict[str, jax.Array]]:
+  def metrics_fn(outputs, batch, hyperparameters, targets):
+    log_probs = lelp_jax.class_log_probs(
+      outputs.logits,
+      num_classes=num_classes,
+      temperature=hyperparameters["prediction_temperature"],
+      where=targets.get("where"),
+    )
+    labels = batch["labels"]
+    picked = jnp.take_along_axis(log_probs, labels[:, None], axis=-1)
+    metrics = {
+      "accuracy": metrics_lib.accuracy(log_probs, labels),
+      "loss": -picked[:, 0],
+    }
+    if "teacher" in batch:
+      teacher_logits = batch["teacher"].logits
+      if teacher_logits.shape[-1] != num_classes:  # It has subclasses.
+        teacher_logits = lelp_jax.class_log_probs(
+          teacher_logits, num_classes=num_classes, temperature=1.0
+        )
+      metrics["agreement"] = metrics_lib.agreement(log_probs, teacher_logits)
+    return metrics
+
+  return metrics_fn

@@ -1,0 +1,262 @@
+"""Types that the modules of training share: programs, runs, teachers."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import results
+from experiments.data.batches import Feed
+from experiments.data.dataset import Arrays
+from experiments.distributed import mesh as mesh_lib
+from experiments.io import digests
+from experiments.methods.base import LossStatics
+from experiments.methods.statistics import TeacherStatistics
+from experiments.specs import ModelSpec
+from experiments.specs import TeacherSpec
+from experiments.training.teacher_cache import TeacherCache
+from lelp_jax import metrics as metrics_lib
+from lelp_jax.models import MODELS
+from lelp_jax.train_step import TrainState
+
+# Arrays of a data set that models and losses read, where it has them.
+MODEL_FIELDS = (
+  "inputs",
+  "embeddings",
+  "labels",
+  "fine_labels",
+  "teacher_embeddings",
+  "teacher_logits",
+)
+
+
+def model_fields(arrays: Arrays) -> dict[str, Any]:
+  """Returns the arrays that models and losses read.
+
+  Args:
+    arrays: A split of a data set.
+  """
+  return {name: arrays[name] for name in MODEL_FIELDS if name in arrays}
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramSpec:
+  """What a program is compiled for; equal specs share one compilation.
+
+  Attributes:
+    method: What `experiments.methods.method_named` knows.
+    loss: Settings of the loss that are compiled in.
+    student: The student and its training, whose lengths are in steps.
+    teacher: The teacher, whose seed is 0, or None without a teacher.
+    teacher_width: Width of the teacher's embeddings, 0 without a teacher.
+    num_classes: C.
+    num_subclasses: The largest S of the stack.
+    num_cells: Number of cells in the stack.
+    num_examples: Number of training examples.
+    shapes: Shape of one example's "inputs", and of its "embeddings" where it
+      has them; None for text.
+    input_scale: Divisor of stored inputs.
+    cells: How cells run on a device: "auto", "vmap" or "map".
+    on_device: Whether the training examples are on the devices; otherwise
+      batches come from a `Feed`.
+  """
+
+  method: str
+  loss: LossStatics
+  student: ModelSpec
+  teacher: TeacherSpec | None
+  teacher_width: int
+  num_classes: int
+  num_subclasses: int
+  num_cells: int
+  num_examples: int
+  shapes: tuple[tuple[str, tuple[int, ...] | None], ...]
+  input_scale: float
+  cells: str
+  on_device: bool = True
+
+  def example(self) -> Any:
+    """Returns inputs of the student, of the smallest size, to initialize it."""
+    shape = dict(self.shapes)[self.student.input_field]
+    architecture = MODELS[self.student.model]
+    shapes = architecture.input_shapes(1, shape or (1,))
+    return jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), shapes)
+
+
+class StepInputs(NamedTuple):
+  """Arguments of a step that stay the same throughout a training.
+
+  Attributes:
+    teacher: ``(params, model_state)`` of the teacher, or ().
+    shared_targets: Targets that all cells have in common.
+    targets: Targets of each cell, a leading cell axis on each array.
+    hyperparameters: Scalars by name, ``[cells]`` each.
+  """
+
+  teacher: tuple[Any, ...]
+  shared_targets: dict[str, Any]
+  targets: dict[str, Any]
+  hyperparameters: dict[str, Any]
+
+
+class TrainingData(NamedTuple):
+  """Training examples and the seed of their order.
+
+  Attributes:
+    examples: Arrays on the devices, or a `Feed` of arrays on the host.
+    seed: Seed of batch order and augmentation, int32.
+  """
+
+  examples: dict[str, Any] | Feed
+  seed: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """The compiled functions of a `ProgramSpec`.
+
+  Attributes:
+    mesh: Devices, with axes ("cell", "data").
+    init: ``(trials [cells], *, sizes, pretrained=(), loss_params=None) ->
+      states``, each cell at its own S.
+    train_chunk: ``(states, StepInputs, TrainingData, first_step, *, length) ->
+      (states, metrics)``, of `length` steps. Metrics are means over the steps,
+      ``[cells]``, except `step.FIRST_NONFINITE`.
+    eval_batch: ``(states, StepInputs, batch) -> dict of Mean`` with a leading
+      cell axis.
+    metric_shapes: From the arguments of `train_chunk` to the shapes of its
+      metrics.
+    lower: From the arguments of `train_chunk`, which may be shapes with
+      shardings, to what an accelerator compiles: the chunk, or one step if
+      batches come from a `Feed`.
+  """
+
+  mesh: jax.sharding.Mesh
+  init: Callable[..., TrainState]
+  train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+  eval_batch: Callable[..., dict[str, metrics_lib.Mean]]
+  metric_shapes: Callable[..., dict[str, jax.ShapeDtypeStruct]]
+  lower: Callable[..., jax.stages.Lowered]
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+  """A frozen teacher.
+
+  Attributes:
+    params: Its parameters.
+    model_state: Its state.
+    statistics: Statistics from which methods prepare their targets.
+    summary: What the results of its students record of it.
+    outputs: Its outputs on examples without augmentation.
+    seconds: Seconds that "training" and "moments" took; the latter is absent
+      until something needed them.
+  """
+
+  params: Any
+  model_state: Any
+  statistics: TeacherStatistics
+  summary: results.TeacherSummary
+  outputs: TeacherCache
+  seconds: dict[str, float | None]
+
+  @functools.cached_property
+  def parameters_sha256(self) -> str:
+    """Tells it from a teacher of the same config that was trained elsewhere."""
+    return digests.of_arrays((self.params, self.model_state))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A stack of cells, ready to be trained.
+
+  Attributes:
+    spec: What its program was compiled for.
+    program: The compiled functions.
+    trials: Seed of each cell, int32, ``[cells]``.
+    sizes: S of each cell.
+    pretrained: Parameters and model state to start from, or ().
+    loss_params: Parameters of the loss to start from, or None.
+    details: Further fields of each cell's `results.CellResult`.
+    shared_targets: See `StepInputs`, as for the next three.
+    targets: Targets of each cell.
+    hyperparameters: Scalars, ``[cells]`` each.
+    teacher: ``(params, model_state)`` of the teacher, or ().
+    split_teacher: Whether each array of the teacher is cut over the devices
+      that share a batch, because it does not fit on one.
+    data_seed: Seed of batch order and augmentation, int32.
+    train: Examples to train on, arrays for the devices or a `Feed`.
+    validation: Held-out examples, evaluated after each chunk.
+    test: Examples evaluated at the end.
+    fingerprint: What must be equal for a checkpoint to be continued.
+    example_ids: Ids of the training examples in their data set, int ``[N]``, or
+      None where these have none.
+  """
+
+  spec: ProgramSpec
+  program: Program
+  trials: np.ndarray
+  sizes: tuple[int, ...]
+  pretrained: tuple[Any, ...]
+  loss_params: Any
+  details: tuple[dict[str, Any], ...]
+  shared_targets: dict[str, Any]
+  targets: dict[str, Any]
+  hyperparameters: Mapping[str, np.ndarray]
+  teacher: tuple[Any, ...]
+  split_teacher: bool
+  data_seed: np.int32
+  train: Arrays | Feed
+  validation: Arrays
+  test: Arrays
+  fingerprint: Mapping[str, Any]
+  example_ids: Any = None
+
+  @functools.cached_property
+  def inputs(self) -> StepInputs:
+    """The fixed arguments of a step, on the devices."""
+    mesh = self.program.mesh
+    cells, everywhere = mesh_lib.cell_sharding(mesh), mesh_lib.replicated(mesh)
+    return StepInputs(
+      teacher=mesh_lib.place_split(self.teacher, mesh)
+      if self.split_teacher
+      else mesh_lib.place(self.teacher, everywhere),
+      shared_targets=mesh_lib.place(self.shared_targets, everywhere),
+      targets=mesh_lib.place(self.targets, cells),
+      hyperparameters=mesh_lib.place(dict(self.hyperparameters), cells),
+    )
+
+  def data(self) -> TrainingData:
+    """Puts the training examples on the devices, unless they stay on the host.
+
+    Returns:
+      The examples and the seed of their order.
+    """
+    everywhere = mesh_lib.replicated(self.program.mesh)
+    examples = self.train
+    if not isinstance(examples, Feed):
+      examples = mesh_lib.place(dict(examples), everywhere)
+    return TrainingData(examples, mesh_lib.place(self.data_seed, everywhere))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A stack after its training.
+
+  Attributes:
+    states: The last states, a leading cell axis on each array.
+    train_metrics: Means over the last chunk, ``[cells]`` each.
+    step_seconds: Seconds of a step of the stack, see `Monitor.step_seconds`.
+    continued: Whether another process began the training.
+  """
+
+  states: TrainState
+  train_metrics: dict[str, np.ndarray]
+  step_seconds: float | None
+  continued: bool
