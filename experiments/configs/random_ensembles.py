@@ -35,7 +35,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """
   given = paper_table.parse(arg)
   lelp = {"method": "lelp", "loss.temperature": _TEMPERATURE}
-  random = lelp | {"subspace.kind": "random"}
   return paper_table.make_config(
     given,
     name="random_ensembles",
@@ -43,8 +42,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     columns={_COLUMN: paper_table.column(_COLUMN, given)},
     rows={
       "lelp": lelp,
-      "lelp_random": random,
-      "lelp_random_ensemble": random,
+      "lelp_random": {**lelp, "subspace.kind": "random"},
+      "lelp_random_ensemble": {**lelp, "method": "random_ensemble"},
     },
     grid=_axes,
   )

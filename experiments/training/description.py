@@ -9,6 +9,7 @@ from experiments import results
 from experiments import specs
 from experiments.data.dataset import Task
 from experiments.methods import METHODS
+from experiments.methods.base import Setup
 from experiments.paper import rows as rows_lib
 
 
@@ -30,11 +31,11 @@ def described(
   firsts = {(cell.column, cell.row): cell for cell in reversed(cells)}
   same_as, remarks = {}, {}
   for place, cell in reversed(firsts.items()):
-    method, task = METHODS[cell.method], task_of(cell)
-    other = method.same_as(cell, task)
+    method, setup = METHODS[cell.method], Setup(cell, task_of(cell))
+    other = method.same_as(setup)
     if other is not None:
       same_as[place] = results.SameAs(*place, f"= {other}")
-    elif remark := method.remark(cell, task):
+    elif remark := method.remark(setup):
       remarks[f"{_title(cell)}: {remark}."] = None
   needed = [cell for cell in cells if (cell.column, cell.row) not in same_as]
   columns = dict.fromkeys(cell.column for cell in cells)

@@ -34,6 +34,7 @@ def listing(
   Returns:
     The lines.
   """
+  by_data: dict[tuple[specs.DataSpec, str], specs.CellSpec]
   by_data = {(cell.data, cell.selection): cell for cell in cells}
 
   @functools.cache

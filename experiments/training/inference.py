@@ -35,8 +35,8 @@ def evaluation_batches(
     mesh: The devices.
 
   Yields:
-    A batch on the host, see `batches.eval_batches`, and the same on the devices:
-    laid over those that share batches if their number divides the batch.
+    A batch on the host, see `batches.eval_batches`, and the same batch on the
+    devices: laid over those that share batches if their number divides it.
   """
   kept = model_fields(arrays)
   size = min(batch_size, len(next(iter(kept.values()))))
