@@ -1,10 +1,11 @@
-r"""What each method costs, beside its accuracy.
+r"""Cost of each method, next to its accuracy.
 
-One cell of each method of Table 3, each on its own. `seconds` of a result has
-the teacher's training, the moments of its embeddings, the preparation before
-the first step (clusters, subspaces, the training of projections) and a step;
-beside it are the parameters of student and loss. How many teachers a grid
-needs follows from it: one, but for Subclass Distillation.
+One cell of each method of Table 3, each trained on its own. `seconds` of a
+result holds the time of the teacher's training, of the moments of its
+embeddings, of the preparation before the first step (clusters, subspaces,
+projections) and of one step. The report adds the numbers of parameters of
+student and loss. All methods of a grid share one teacher, except Subclass
+Distillation, which trains one for each of its settings.
 
 Cost: 14 trainings of a student, 2 of a teacher; 1e8 examples or 2e17 FLOP.
 
@@ -38,5 +39,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     rows=paper_table.paper_rows(3),
     grid=paper_table.axes,
   )
-  config.stack.max_cells = 1  # Each is measured on its own.
+  config.stack.max_cells = 1  # Each cell is measured on its own.
   return config

@@ -1,6 +1,6 @@
 r"""Figure 1a: all methods on Amazon Reviews and Sentiment140, as bars.
 
-Two columns of Table 2. The paper's accuracies in percent:
+These are two columns of Table 2. The paper's accuracies in percent:
 
     Teacher  Standard      Vanilla KD    LELP
   amazon-albert_xxlarge-albert_base

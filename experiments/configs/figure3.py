@@ -1,7 +1,8 @@
 r"""Figure 3: clustering techniques on CIFAR-100-bin, as bars.
 
-Two columns of Table 1: (a) ResNet-56 and (b) MobileNet as student, the oracle
-at the left and the teacher as a line. The paper's accuracies in percent:
+These are two columns of Table 1: (a) ResNet-56 and (b) MobileNet as the
+student, with the oracle at the left and the teacher as a line. The paper's
+accuracies in percent:
 
     Teacher  Oracle        Vanilla KD    LELP
   cifar100_bin-resnet92-resnet56

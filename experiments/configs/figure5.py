@@ -1,20 +1,20 @@
 r"""Figure 5: projection, number of subclasses and their temperature.
 
 CIFAR-100-bin, ResNet-92 to ResNet-56 (appendix C): LELP, plain principal
-directions, random directions and all coordinates, S from 2 to 256 and beta
-from 2^-5 to 1. Rows: accuracy, and its advantage over random directions at the
-same S and beta. The paper plots and does not print: LELP levels off near S =
-32, random directions rise up to 256, plain principal directions fall for large
-S and beta.
+directions, random directions and all coordinates, with S from 2 to 256 and beta
+from 2^-5 to 1. The figure shows the accuracy, and its advantage over random
+directions at the same S and beta. The paper plots its results and prints no
+numbers: LELP levels off near S = 32, random directions improve up to 256, and
+plain principal directions get worse for large S and beta.
 
 Cost: 450 trainings of a student, 1 of a teacher; 4e9 examples or 7e18 FLOP.
 
   python -m experiments.sweep --workdir=runs/figure5 \
     --config=experiments/configs/figure5.py
 
-The temperature tau is not stated; 2 is Table 12's for this pair. S = 256 is
-more than the 254 directions off the head's span (A-10). With `:smoke=True` it
-runs on made-up data in minutes.
+The paper does not state the temperature tau; 2 is Table 12's for this pair.
+S = 256 exceeds the 254 directions that are orthogonal to the head (A-10). With
+`:smoke=True` it runs on made-up data in minutes.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ from experiments.configs import paper_table
 _COLUMN = "cifar100_bin-resnet92-resnet56"
 _NUM_SUBCLASSES = tuple(2**i for i in range(1, 9))  # To D = 256.
 _SUBCLASS_TEMPERATURES = tuple(2.0**i for i in range(-5, 1))
-_TEMPERATURE = 2.0  # Not stated; Table 12's for this column.
+_TEMPERATURE = 2.0  # Not stated in the paper; Table 12's.
 _KINDS = {
   "lelp": "lelp",
   "lelp_pca": "pca",
@@ -55,7 +55,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
-  """The surface; of one cell, S = 32 and beta = 1/2."""
+  """Returns all S and beta; for one cell, S = 32 and beta = 1/2."""
   if row not in _KINDS:
     return paper_table.axes(row, column, which)
   axes: dict[str, tuple[Any, ...]] = {
@@ -64,6 +64,6 @@ def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
   }
   if which == "one":
     axes = {name: (values[4],) for name, values in axes.items()}
-  if row == "lelp_identity":  # S = D.
+  if row == "lelp_identity":  # S is always D.
     del axes["subspace.num_subclasses"]
   return axes

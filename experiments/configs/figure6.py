@@ -1,14 +1,16 @@
 r"""Figure 6: data efficiency, convergence and few labels (appendix F).
 
 Left: accuracy over the size of the distillation set, CIFAR-100-bin, ResNet-92
-to ResNet-56; the teacher has seen all. In the paper LELP on 25 % is as good as
-standard training on 100 %. Middle: validation accuracy after each epoch on all
-of it, in each cell's metrics.jsonl. Right: Table 5 as curves over the number
-of labels. The paper prints none of the first two's numbers, sizes or settings
-(A-31): settings are its choices for this pair where legible, else the grid.
+to ResNet-56, with a teacher that has seen all examples. In the paper LELP on
+25 % is as good as standard training on 100 %. Middle: validation accuracy after
+each epoch on all examples, from each cell's metrics.jsonl. Right: Table 5 as
+curves over the number of labels. For the first two the paper prints no numbers,
+sizes or settings (A-31): the settings are its choices for this pair where they
+are legible, and its grid elsewhere.
 
-Cost of the left: 120 trainings of a student, 1 of a teacher; 6e8 examples or
-1e18 FLOP. The middle is its last column; the right costs what Table 5 does.
+Cost of the left panel: 120 trainings of a student, 1 of a teacher; 6e8 examples
+or 1e18 FLOP. The middle panel is the last column of the left one; the right
+panel costs the same as Table 5.
 
   python -m experiments.sweep --workdir=runs/figure6 \
     --config=experiments/configs/figure6.py:panel=left
@@ -20,11 +22,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.configs import base
 from experiments.configs import paper_table
 from experiments.configs import table5
 
 _BINARY = "cifar100_bin-resnet92-resnet56"
-_SHARES = (10, 25, 50, 75, 100)  # Percent; the paper does not list its own.
+_SHARES = (10, 25, 50, 75, 100)  # Percent; the paper does not list them.
 _PANELS = ("left", "middle", "right")
 
 
@@ -32,15 +35,14 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of one cell, with the sweep in `config.sweep`.
 
   Args:
-    arg: See `experiments.configs.paper_table.parse`; and
-      ``panel=left``, ``middle`` or ``right``; by default ``grid=chosen`` in
-      the first two.
+    arg: See `experiments.configs.paper_table.parse`; also ``panel=left``,
+      ``middle`` or ``right``. The first two have ``grid=chosen`` by default.
+
+  Raises:
+    ValueError: If the panel is unknown.
   """
   given = paper_table.parse(arg, panel="left", grid="chosen")
-  if given.panel not in _PANELS:
-    raise ValueError(
-      f"config argument panel must be one of {_PANELS}, got {given.panel!r}."
-    )
+  base.one_of("panel", given.panel, _PANELS)
   if given.panel == "right":
     config = table5.get_config(_without_panel(arg))
     config.name = "figure6_right"

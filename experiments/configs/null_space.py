@@ -1,9 +1,10 @@
-r"""Why project off the span of the head before the principal directions?
+r"""LELP with and without the projection off the head's weights.
 
-LELP with the projection off all weights (the paper), off their differences,
-which is all that a softmax sees (A-3), and without. `null_space_share` in each
-result is the share of each class's variance that the projection leaves,
-`variance_share` that of the directions.
+Three variants of LELP: its directions are orthogonal to all weights of the head
+(the paper), to the differences of the weights, which are all that a softmax
+sees (A-3), or to nothing. In each result `null_space_share` is the fraction of
+each class's variance that the projection leaves, `variance_share` the fraction
+that the directions carry.
 
 Cost: 54 trainings of a student, 4 of a teacher; 5e8 examples or 5e17 FLOP.
 

@@ -1,9 +1,9 @@
-r"""From few classes to many: CIFAR-100 merged into 2, 5, 10, 20 and 100.
+r"""Number of classes: CIFAR-100 merged into 2, 5, 10, 20 and 100 classes.
 
-Standard training, vanilla KD and LELP, ResNet-92 to ResNet-56. Twenty classes
-are the published superclasses, fewer are unions of these
-(`experiments.data.load.merge_classes`); LELP's head has 100 or 200 outputs
-whatever the number of classes.
+Standard training, vanilla KD and LELP, ResNet-92 to ResNet-56. The twenty
+classes are the published superclasses, and fewer classes are unions of these
+(`experiments.data.merging`). LELP's head has 100 or 200 outputs for any number
+of classes.
 
 Cost: 330 trainings of a student, 5 of a teacher; 3e9 examples or 5e18 FLOP.
 
@@ -21,7 +21,7 @@ from experiments.configs import paper_table
 
 _COLUMN = "cifar100-resnet92-resnet56"
 _NUM_CLASSES = (2, 5, 10, 20, 100)
-_OUTPUTS = (100, 200)  # S * C of LELP.
+_OUTPUTS = (100, 200)  # LELP's S * C.
 _TEMPERATURES = (1.0, 2.0, 4.0)
 _SUBCLASS_TEMPERATURES = (0.25, 0.5, 1.0)
 
@@ -49,7 +49,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
-  """Temperatures, and an S that makes the head equally wide for all C."""
+  """Returns temperatures, and S such that all C have equally wide heads."""
   number = int(column.rpartition("merged")[2])
   axes: dict[str, tuple[Any, ...]] = {}
   if row != "standard":

@@ -1,6 +1,6 @@
-r"""Your own data: a few-class classifier of texts or images, made small.
+r"""Your own data: distils a classifier of texts or images with few classes.
 
-Texts, from a table with a header (.tsv, .csv, .jsonl, .parquet, also .gz):
+Texts come from a table with a header (.tsv, .csv, .jsonl, .parquet, also .gz):
 
   python -m experiments.main --workdir=runs/reviews \
     --config=experiments/configs/own.py:kind=text \
@@ -8,17 +8,17 @@ Texts, from a table with a header (.tsv, .csv, .jsonl, .parquet, also .gz):
     --config.data.text_column=review --config.data.label_column=stars \
     --config.data.tokenizer=albert/albert-base-v2
 
-Images, from one folder a class:
+Images come from a folder with one folder per class:
 
   python -m experiments.main --workdir=runs/cats \
     --config=experiments/configs/own.py:kind=images \
     --config.data.train=photos/train --config.data.test=photos/test \
     --config.data.image_size=32
 
-Without test examples a fifth of the training examples is set aside for them,
-without validation examples a tenth. The data are brought into their training
-form in the workdir, once; its manifest.json tells which label is which class.
-A teacher that you have fine-tuned already is taken as it is with
+Without test examples, a fifth of the training examples is set aside for them;
+without validation examples, a tenth. The first run converts the data and keeps
+them in the workdir; the file manifest.json there lists which label is which
+class. A teacher that you have fine-tuned already is used without training by
 `--config.teacher.init=FOLDER --config.teacher.num_epochs=0`.
 """
 
@@ -33,12 +33,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
   Args:
     arg: ``kind=text`` or ``kind=images``; ``method=``, ``trial=``.
+
+  Raises:
+    ValueError: If an argument is unknown or its value is not possible.
   """
   given = base.parse_arg(arg, kind="text", method="lelp", trial=0)
-  if given.kind not in ("text", "images"):
-    raise ValueError(
-      f'config argument kind must be "text" or "images", got {given.kind!r}.'
-    )
+  base.one_of("kind", given.kind, ("text", "images"))
   config = base.base_config()
   config.name = config.column = config.data.dataset = "own"
   config.title = "Your own data"
@@ -61,7 +61,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _texts(config: ConfigDict) -> None:
-  """A large ALBERT teaches a base one, both pretrained."""
+  """Sets a pretrained ALBERT-Large as teacher of an ALBERT-Base."""
   for fields, size, epochs, rate in (
     (config.teacher, "large", 3.0, 1e-5),
     (config.student, "base", 10.0, 1e-5),
@@ -74,7 +74,7 @@ def _texts(config: ConfigDict) -> None:
 
 
 def _images(config: ConfigDict) -> None:
-  """A ResNet-56 teaches a ResNet-20."""
+  """Sets a ResNet-56 as teacher of a ResNet-20."""
   for fields, model in (
     (config.teacher, "resnet56"),
     (config.student, "resnet20"),

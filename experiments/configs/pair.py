@@ -1,17 +1,17 @@
-r"""Any of the paper's pairs with any method, in the paper's own recipe.
+r"""Any of the paper's pairs of models with any method, in the paper's recipe.
 
   python -m experiments.main --workdir=runs/sst2 --config=experiments/\
 configs/pair.py:dataset=glue_sst2,teacher=albert_large,student=albert_base
 
-Recipes are those of appendix H (spec 5): optimizer, rate, schedule, epochs,
-batch size and augmentation of each model on each dataset. The data must have
-been prepared (`python -m experiments.prepare`). Models and datasets that the
+Recipes are those of appendix H: optimizer, learning rate, schedule, epochs,
+batch size and augmentation of each model on each data set. The data must have
+been prepared (`python -m experiments.prepare`). Models and data sets that the
 paper does not pair take the recipe of their architecture.
 
-The cell has the paper's hyperparameters where they are legible. The sweep,
-`experiments.sweep` with the same config, is the method's grid of appendix H
-for this column where the paper has one, else the config's values;
-`methods=all` runs every method, the oracle where there are fine labels.
+The cell has the paper's hyperparameters where they are legible. The sweep of
+the same config (`experiments.sweep`) is the method's grid of appendix H for
+this column if the paper has one, and the config's values otherwise.
+`methods=all` runs every method, including the oracle if there are fine labels.
 """
 
 from ml_collections import ConfigDict
@@ -26,11 +26,11 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of one cell, with the sweep in `config.sweep`.
 
   Args:
-    arg: ``dataset=``, ``teacher=``, ``student=``, and what
-      `experiments.configs.paper_table.parse` says, without ``column=``.
+    arg: ``dataset=``, ``teacher=``, ``student=``, and the arguments of
+      `experiments.configs.paper_table.parse` except ``column=``.
 
   Raises:
-    ValueError: If an argument cannot be.
+    ValueError: If an argument is unknown or its value is not possible.
   """
   given = paper_table.parse(
     arg,
@@ -41,8 +41,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
   )
   if given.column:
     raise ValueError(
-      "config argument column is made of dataset, teacher and student: set "
-      f"these, got {given.column!r}."
+      "config argument column follows from dataset, teacher and student: set "
+      f"these instead, got {given.column!r}."
     )
   base.one_of("dataset", given.dataset, DATASETS)
   models = paper_table.models(given.dataset)

@@ -1,8 +1,8 @@
-"""What the configs of the paper's tables and figures are made of.
+"""Configs of the paper's tables and figures from their columns and rows.
 
 A config file names its columns, its rows and the grid of each row in each
-column; here they become a config and its sweep. Overrides and axes are flat:
-config fields by dotted name.
+column; `make_config` turns them into a config with a sweep. Columns, rows and
+grids are flat: config fields by dotted name.
 """
 
 from collections.abc import Callable
@@ -27,36 +27,35 @@ from lelp_jax.models import MODELS
 Fields = Mapping[str, Any]
 Axes = Mapping[str, tuple[Any, ...]]
 
-# Version 2 of the published weights (A-32).
-# Models that the paper does not train have the recipe of a relative.
+# Models that the paper does not train have the recipe of a similar model.
 _RELATIVES = {"resnet20": "resnet56", "cnn": "mobilenet"}
-# Tables 13 and 14 count the clusters of both classes together, and Table 15
-# those of each (A-17); all three are of datasets with two classes.
+# Tables 13 and 14 count the clusters of both classes together, Table 15 those
+# of each class (A-17). All three have data sets with two classes.
 _COUNTED_IN_TOTAL = ("agglomerative", "kmeans")
 _NUM_CLASSES = 2
 
 
 def parse(arg: str | None, **more: Any) -> ConfigDict:
-  """Parses the arguments that all tables and figures have.
+  """Parses the arguments that the configs of all tables and figures have.
 
-  * ``column=``: one of the columns; by default all.
-  * ``method=``: one row, with the paper's hyperparameters where these are
-    legible (A-38), for `experiments.main`; in a sweep, its grid.
-  * ``methods=``: the rows of a sweep, joined by ``+``: ``paper`` for those of
-    the table, ``all`` for every method that there is, or names. The oracle
-    is none of ``all`` where a column's dataset has no fine labels.
-  * ``trial=``, ``trials=``: which one, and how many in a sweep; by default 3,
-    in a smoke test 1.
+  * ``column=``: one of the columns; by default all of them.
+  * ``method=``: one row. `experiments.main` trains it with the paper's
+    hyperparameters where they are legible (A-38), a sweep trains its grid.
+  * ``methods=``: the rows of a sweep, joined by ``+``: ``paper`` for the rows
+    of the table, ``all`` for every method, or names. ``all`` does not include
+    the oracle if a column's data set has no fine labels.
+  * ``trial=``: number of the trial of a single cell.
+  * ``trials=``: number of trials of a sweep; by default 3, in a smoke test 1.
   * ``grid=paper`` for every value that the paper tried (Tables 6 to 15),
-    ``grid=chosen`` for what it chose, where that is legible, ``grid=one`` for
-    one value of each axis.
-  * ``cluster_scope=per_class``, or ``global``: clusters are those of all
-    classes together, and so are their numbers in the paper's grids (A-17).
-  * ``selection=heldout`` or ``test``, as the paper did (A-37).
+    ``grid=chosen`` for the values that it chose, where they are legible,
+    ``grid=one`` for one value of each axis.
+  * ``cluster_scope=per_class``, or ``global`` for clusters of all classes
+    together, which the numbers in the paper's grids then count (A-17).
+  * ``selection=heldout`` or ``test``, as in the paper (A-37).
   * ``init=pretrained`` or ``random`` for texts.
   * ``resnet92_rate=printed``, ``as_resnet56`` or ``usual`` (A-21).
-  * ``resnet_variant=``: of `lelp_jax.models.ResNet` (A-20).
-  * ``smoke=True``: tiny models on made-up data, to see that all runs.
+  * ``resnet_variant=``: variant of `lelp_jax.models.ResNet` (A-20).
+  * ``smoke=True``: tiny models on made-up data, as an end-to-end check.
 
   Args:
     arg: The text after the colon of ``--config=file.py:key=value,...``.
@@ -66,7 +65,7 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
     The arguments.
 
   Raises:
-    ValueError: If one is unknown or its value cannot be.
+    ValueError: If an argument is unknown or its value is not possible.
   """
   defaults = {
     "column": "",
@@ -99,9 +98,9 @@ def paper_config(
   """Returns the config of one of Tables 1 to 5.
 
   Args:
-    number: Of the table.
+    number: Number of the table.
     arg: See `parse`.
-    own: Overrides of some of its rows.
+    own: Fields that some of its rows set.
   """
   table, given = tables.paper_table(number), parse(arg)
   return make_config(
@@ -115,7 +114,11 @@ def paper_config(
 
 
 def paper_rows(number: int) -> dict[str, Fields]:
-  """Returns the rows of one of Tables 1 to 5 that are trained."""
+  """Returns the rows of one of Tables 1 to 5 that are students' methods.
+
+  Args:
+    number: Number of the table.
+  """
   rows = tables.paper_table(number).rows
   return {row.method: {} for row in rows if row.method in METHODS}
 
@@ -134,20 +137,22 @@ def make_config(
   """Makes the config of a table or figure.
 
   Args:
-    given: What `parse` returned.
-    name: Of the table or figure.
-    title: What stands above it.
-    columns: Overrides of each column, from `column`.
-    rows: Overrides of each row; a row that is no method says which it is of.
+    given: Arguments from `parse`.
+    name: Short name of the table or figure.
+    title: Its title.
+    columns: Fields that each column sets, from `column`.
+    rows: Fields that each row sets. A row whose name is not a method sets the
+      method.
     grid: ``(row, column, which) -> axes``, see `axes`.
-    notes: What a reader has to know.
-    smoke_values: How many values of each axis a smoke test tries.
+    notes: Sentences for the readers of the report.
+    smoke_values: Number of values per axis in a smoke test.
 
   Returns:
-    The config of one cell where column and method are given, and the sweep.
+    The config with its sweep. If a column and a method are given, it is also
+    the config of that cell.
 
   Raises:
-    ValueError: If there is no such column or row, or the oracle is named where
+    ValueError: If there is no such column or row, or the oracle is named and
       there are no fine labels.
   """
   chosen = [given.column] if given.column else []
@@ -181,7 +186,7 @@ def make_config(
     for row in asked:
       if values := axes_of(row, place, given.grid, smoke_values):
         config.sweep.grids[place][row] = dotted.nested(values)
-  if chosen:  # In the config itself, so that flags can change it.
+  if chosen:  # In the config itself, so that flags can change its fields.
     (config.column,) = chosen
     dotted.override(config, columns[config.column])
   if given.method:
@@ -199,10 +204,10 @@ def _rows(
   known: Iterable[str],
   columns: Iterable[Fields],
 ) -> list[str]:
-  """Names of the rows that are asked for, by default the table's.
+  """Returns the names of the requested rows, by default the table's.
 
-  The oracle learns fine labels: where a column has none, no group of rows has
-  it, and a ValueError is raised if it is named.
+  The oracle learns fine labels. If a column has none, the groups of rows do not
+  include it, and naming it is a ValueError.
   """
   groups = {"paper": rows, "all": METHODS}
   names = (given.methods or given.method or "paper").split("+")
@@ -218,13 +223,13 @@ def _rows(
     if base.one_of("method", name, known) == "oracle" and coarse:
       raise ValueError(
         "config argument method names 'oracle', which learns fine labels, and "
-        f"dataset {coarse[0]!r} has none: leave it out."
+        f"data set {coarse[0]!r} has none: leave the oracle out."
       )
   return [row for row in asked if row != "oracle" or not coarse]
 
 
 def _counted(values: Axes, cluster_scope: str) -> Axes:
-  """A grid of clusters of each class, in the numbers that the scope counts."""
+  """Returns a grid whose numbers of clusters per class fit a scope."""
   name = "clustering.num_clusters"
   if cluster_scope == "per_class" or name not in values:
     return values
@@ -232,28 +237,28 @@ def _counted(values: Axes, cluster_scope: str) -> Axes:
 
 
 def models(dataset: str) -> list[str]:
-  """Returns the models that there is a recipe of for a dataset.
+  """Returns the models that have a recipe for a data set.
 
   Args:
-    dataset: One of the paper's.
+    dataset: One of the paper's data sets.
 
   Raises:
-    ValueError: If it is not.
+    ValueError: If it is not one of them.
   """
   own = recipes.models(dataset)
   return [*own, *(name for name, of in _RELATIVES.items() if of in own)]
 
 
 def column(name: str, given: ConfigDict) -> dict[str, Any]:
-  """Returns data, models and recipes of a column: appendix H (spec 5).
+  """Returns the fields of a column: data, models and recipes (appendix H).
 
   Args:
-    name: ``dataset-teacher-student``, and ``-n`` for ``n`` labels. What the
-      paper does not train has the recipe of its architecture.
-    given: What `parse` returned.
+    name: ``dataset-teacher-student``, with ``-n`` for ``n`` labels. Models that
+      the paper does not train have the recipe of their architecture.
+    given: Arguments from `parse`.
 
   Raises:
-    ValueError: If there is no recipe for it.
+    ValueError: If there is no recipe for the column.
   """
   place = parse_column(name)
   pretraining = recipes.pretraining(place.dataset)
@@ -268,7 +273,7 @@ def column(name: str, given: ConfigDict) -> dict[str, Any]:
   for role, model in (("teacher", place.teacher), ("student", place.student)):
     trained = _training(model, place.dataset, role, given)
     fields |= {f"{role}.{k}": v for k, v in trained.items()}
-    if model == "mlp":  # Over Sentence-T5.
+    if model == "mlp":  # It reads Sentence-T5 embeddings.
       fields["data.embeddings"] = f"data/{place.dataset}_sentence_t5"
   return fields
 
@@ -276,7 +281,7 @@ def column(name: str, given: ConfigDict) -> dict[str, Any]:
 def _training(
   model: str, dataset: str, role: str, given: ConfigDict
 ) -> dict[str, Any]:
-  """Model and training of a teacher or student."""
+  """Returns the fields of a teacher or student."""
   fields = recipes.recipe(
     _RELATIVES.get(model, model),
     dataset,
@@ -305,16 +310,16 @@ def _training(
 
 
 def axes(method: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
-  """Returns the paper's grid of a method, nothing where it has none.
+  """Returns the paper's grid of a method, empty if the paper has none.
 
-  Numbers of clusters are those of each class.
+  Numbers of clusters are per class.
 
   Args:
     method: Name of the method.
-    column: Id of a column; its dataset decides.
-    which: "paper" for all values, "chosen" for the one that the paper chose,
-      where it is legible (A-38), or "one" for a single value: that, else one
-      of those that it may be, else the middle of the grid.
+    column: Id of a column, whose data set has the grid.
+    which: "paper" for all values; "chosen" for the value that the paper chose,
+      where it is legible (A-38); "one" for a single value, which is the chosen
+      one, or one of its candidates, or the middle of the grid.
   """
   try:
     grid = grids.grid(method, column)

@@ -1,20 +1,21 @@
 r"""Quickstart: is a digit odd or even? scikit-learn's 8x8 images, two classes.
 
-The small twin of the paper's CIFAR-10-bin (sections 4.2 and 4.3.1): ten
-digits hide behind two classes. A teacher trained on 1,000 images is distilled
-into small students that see 100 of them.
+This is a small version of the paper's CIFAR-10-bin (sections 4.2 and 4.3.1):
+ten digits are hidden in two classes. A teacher trained on 1,000 images is
+distilled into small students that see 100 of them.
 
-Expected: LELP above standard training by about a point, and at or a little
-above vanilla distillation. Some two minutes on two CPU cores.
+Expected: LELP exceeds standard training by about one point, and is as good as
+vanilla distillation or slightly better. It takes about two minutes on two CPU
+cores.
 
-Table: python -m experiments.sweep --config=experiments/configs/quickstart.py \
-         --workdir=runs/quickstart
-One:   python -m experiments.main --workdir=runs/one \
-         --config=experiments/configs/quickstart.py:method=lelp
-Again: python -m experiments.report --workdir=runs/quickstart
+Table:  python -m experiments.sweep --workdir=runs/quickstart \
+          --config=experiments/configs/quickstart.py
+Cell:   python -m experiments.main --workdir=runs/one \
+          --config=experiments/configs/quickstart.py:method=lelp
+Report: python -m experiments.report --workdir=runs/quickstart
 
-With `:methods=all` it is the layout of Tables 1 and 3, every method that there
-is, three trials.
+With `:methods=all` it has the rows of Tables 1 and 3 and every other method,
+with three trials.
 """
 
 from ml_collections import ConfigDict
@@ -26,16 +27,16 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of one cell, with the sweep in `config.sweep`.
 
   Args:
-    arg: ``method=``, ``split=``, ``trial=``, ``methods=all`` for a sweep of
-      every method, and ``smoke=True`` for a sweep of seconds.
+    arg: ``method=``, ``split=``, ``trial=``; ``methods=all`` for a sweep of
+      every method; ``smoke=True`` for a sweep that takes seconds.
+
+  Raises:
+    ValueError: If an argument is unknown or its value is not possible.
   """
   given = base.parse_arg(
     arg, method="lelp", split=0, trial=0, methods="main", smoke=False
   )
-  if given.methods not in ("main", "all"):
-    raise ValueError(
-      f'config argument methods must be "main" or "all", got {given.methods!r}.'
-    )
+  base.one_of("methods", given.methods, ("main", "all"))
   config = base.base_config()
   config.name = "quickstart"
   config.title = "scikit-learn's digits, odd or even"
@@ -45,8 +46,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
   config.data.dataset = "digits"
   config.data.options.split_seed = given.split
-  config.data.options.num_train = 1000  # What the teacher sees.
-  config.data.options.num_transfer = 100  # Of them, what students see.
+  config.data.options.num_train = 1000  # Seen by the teacher.
+  config.data.options.num_transfer = 100  # Seen by the students.
   config.data.options.num_validation = 297
   config.data.options.num_test = 500
   config.data.shared_batch_order = True
@@ -61,7 +62,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.student.batch_size = 25
   config.student.learning_rate = 2e-3
 
-  # One size for 297 and 500 examples: evaluation compiles once.
+  # One batch size for 297 and 500 examples, so that evaluation compiles once.
   config.teacher.eval_batch_size = config.student.eval_batch_size = 250
 
   config.loss.temperature = 2.0
@@ -89,12 +90,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.sweep.methods.oracle = ConfigDict()
   if given.methods == "all":
     config.sweep.num_trials = 3
-    config.loss.num_negatives = 64  # Of the 50 examples of the other class.
+    config.loss.num_negatives = 64  # The other class has 50 examples.
     config.sweep.methods.update(_others())
   config.sweep.notes = (
     "The trials of one split share the teacher and the order of the batches.",
     "LELP's directions come from the teacher's embeddings of all its training "
-    "images; students see a tenth of these.",
+    "images, of which students see a tenth.",
     "Teacher and batch size were chosen on other random splits of the same "
     "images.",
   )
@@ -127,7 +128,7 @@ def _others() -> ConfigDict:
 
 
 def _smoke(config: ConfigDict) -> ConfigDict:
-  """Shrinks the sweep to seconds, to see that everything runs."""
+  """Shrinks the sweep to seconds, as an end-to-end check."""
   for fields in (config.teacher, config.student):
     fields.num_steps = 40
     fields.steps_per_chunk = 20

@@ -1,8 +1,8 @@
-r"""Do several random projections make up for principal directions?
+r"""Ensembles of random projections, compared with principal directions.
 
-LELP, S random directions, and an ensemble: the S directions are M sets drawn
-apart, each softened on its own, with 1/M of the class's probability. As Figure
-5: CIFAR-100-bin, ResNet-92 to ResNet-56, tau = 2.
+LELP, S random directions, and an ensemble: the S directions are M independent
+sets, each with a softmax of its own and 1/M of the class's probability. As in
+Figure 5: CIFAR-100-bin, ResNet-92 to ResNet-56, tau = 2.
 
 Cost: 90 trainings of a student, 1 of a teacher; 8e8 examples or 2e18 FLOP.
 

@@ -1,12 +1,12 @@
-r"""How much LELP depends on what it has to be given.
+r"""Sensitivity of LELP to its hyperparameters.
 
-Each row varies one thing and keeps the rest at the paper's choice: S, beta and
-tau over Table 12's grid; the seed of the rotation apart from the trial's
-(A-9), which tells its share of the spread; and the weight of the inner term of
-the loss (A-14), which with many classes would be what weakens the known ones.
+Each row varies one hyperparameter and keeps the others at the paper's choice:
+S, beta and tau over Table 12's grid; the seed of the rotation independently of
+the trial (A-9), which measures its share of the spread; and the weight of the
+second term of the loss (A-14), which is the term within the classes.
 
 Cost: 330 trainings of a student, 2 of a teacher; 2e9 examples or 4e19 FLOP,
-most of it SST-2's.
+most of it for SST-2.
 
   python -m experiments.sweep --workdir=runs/sensitivity --config=experiments/\
 configs/sensitivity.py:column=cifar100_bin-resnet92-mobilenet
@@ -59,7 +59,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
-  """One axis whole, the others at one value."""
+  """Returns all values of the row's own axis, and one of each other."""
   if row not in _AXES:
     return paper_table.axes(row, column, which)
   found = paper_table.axes("lelp", column, "one")

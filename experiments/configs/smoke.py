@@ -1,9 +1,9 @@
-"""What a smoke test makes of a column and of a grid: tiny, and made up.
+"""Smoke tests: tiny versions of a column and of a grid, on made-up data.
 
-The data are made up (`experiments.data.datasets.made_up`), so that it runs
-where nothing has been prepared; models are the smallest of their kind: an
-ALBERT of one layer for texts, a perceptron for images. All steps of a sweep are
-taken, and none of its numbers mean anything.
+The data are those of `experiments.data.stand_in`, so that nothing has to be
+prepared. Models are the smallest of their kind: an ALBERT of one layer for
+texts, a perceptron for images. All steps of a sweep are taken, and its numbers
+mean nothing.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ _ALBERT = {
   "num_heads": 2,
   "intermediate_size": 16,
 }
-# Widths of embeddings: the larger of a pair is the teacher's.
+# Widths of embeddings.
 _WIDTHS = {"teacher": 16, "student": 12}
-# One training for all, so that columns share their compiled programs.
+# All columns have the same training, so that they share compiled programs.
 _TRAINING = {
   "num_steps": 4,
   "num_epochs": 0.0,
@@ -48,10 +48,11 @@ _LABELS_PER_STAND_IN = 100
 
 
 def column(fields: Mapping[str, Any]) -> dict[str, Any]:
-  """Shrinks the overrides of a column.
+  """Returns a tiny version of a column.
 
   Args:
-    fields: By dotted name, as `paper_table.column` returns them.
+    fields: The fields that the column sets, by dotted name, as
+      `paper_table.column` returns them.
   """
   small = {
     name: value
@@ -84,11 +85,12 @@ def column(fields: Mapping[str, Any]) -> dict[str, Any]:
 def axes(
   values: Mapping[str, tuple[Any, ...]], most: int
 ) -> dict[str, tuple[Any, ...]]:
-  """Keeps the first values of each axis, and two subclasses for each.
+  """Returns a tiny version of a grid.
 
   Args:
-    values: By dotted name.
-    most: How many of each axis to keep.
+    values: The axes, by dotted name.
+    most: Number of values to keep per axis. Numbers of subclasses and of
+      clusters become at most twice that.
   """
   small = {name: axis[:most] for name, axis in values.items()}
   for name in _COUNTS:

@@ -1,9 +1,9 @@
-r"""Table 1: ways of clustering that invent pseudo-subclasses (section 4.2).
+r"""Table 1: clusterings that define pseudo-subclasses (section 4.2).
 
-Six pairs on the parity of CIFAR's labels; hard targets of agglomerative,
-k-means and t-SNE & k-means clusters of the teacher's embeddings beside LELP,
-vanilla KD and the oracle. The paper's accuracies in percent, their spread over
-three trials behind them (A-28):
+Six pairs on the parity of CIFAR's labels. Hard targets from agglomerative,
+k-means and t-SNE & k-means clusters of the teacher's embeddings are compared
+with LELP, vanilla KD and the oracle. The paper's accuracies in percent, with
+their spread over three trials (A-28):
 
     Teacher  Oracle        Vanilla KD    LELP
   cifar10_bin-resnet92-resnet56
@@ -25,8 +25,8 @@ each; 4e10 examples or 4e19 FLOP.
   python -m experiments.sweep --workdir=runs/table1 \
     --config=experiments/configs/table1.py
 
-The same cells stand in Table 3, but for other rows. With `:smoke=True` it runs
-on made-up data in minutes.
+Table 3 has the same columns with other rows. With `:smoke=True` it runs on
+made-up data in minutes.
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,8 @@
 r"""Table 2: classification without subclass structure (section 4.3.2).
 
-Sentiment and acceptability of texts: ALBERT teachers, and ALBERT-Base or an
-MLP over Sentence-T5 embeddings as student. The paper's accuracies in percent:
+Sentiment and acceptability of texts. Teachers are ALBERTs; students are
+ALBERT-Base or an MLP on Sentence-T5 embeddings. The paper's accuracies in
+percent:
 
     Teacher  Standard      Vanilla KD    LELP
   lmrd-albert_large-albert_base
@@ -22,8 +23,8 @@ MLP over Sentence-T5 embeddings as student. The paper's accuracies in percent:
     87.29    85.82 ± 0.15  85.95 ± 0.17  87.00 ± 0.25
 
 Cost: 29,112 trainings of a student, 702 of a teacher (Subclass Distillation
-trains 696 of them); 3e10 examples or, at 128 tokens each, 1e22 FLOP. One
-column at a time is the way to do it, `grid=chosen` the way to begin.
+trains 696 of them); 3e10 examples or, at 128 tokens each, 1e22 FLOP. Run
+one column at a time, and begin with `grid=chosen`.
 
   python -m experiments.sweep --workdir=runs/table2 --config=experiments/\
 configs/table2.py:column=glue_cola-albert_large-albert_base

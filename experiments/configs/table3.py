@@ -1,6 +1,6 @@
 r"""Table 3: binary classification with subclass structure (section 4.3.1).
 
-The parity of CIFAR's labels, all methods. The paper's accuracies in percent:
+All methods on the parity of CIFAR's labels. The paper's accuracies in percent:
 
     Teacher  Standard      Vanilla KD    LELP
   cifar10_bin-resnet92-resnet56
@@ -16,14 +16,15 @@ The parity of CIFAR's labels, all methods. The paper's accuracies in percent:
   cifar100_bin-mobilenet_wd2-mobilenet
     72.63    68.84 ± 0.97  71.45 ± 0.59  72.38 ± 0.24
 
-Cost: 25,254 trainings of a student (648 of DKD are not run: with two classes
+Cost: 25,254 trainings of a student (648 of DKD do not run: with two classes
 it is vanilla KD), 616 of a teacher (Subclass Distillation trains 612 of them),
 200 epochs of 45,000 images each; 2e11 examples or 2e20 FLOP.
 
   python -m experiments.sweep --workdir=runs/table3 \
     --config=experiments/configs/table3.py
 
-One cell, with the paper's choice where it is legible (A-38):
+One cell, with the paper's choice of hyperparameters where that is legible
+(A-38):
 
   python -m experiments.main --workdir=runs/one --config=experiments/configs/\
 table3.py:column=cifar100_bin-resnet92-mobilenet,method=lelp

@@ -1,7 +1,7 @@
 r"""Table 5: semi-supervised distillation (appendix F.1).
 
-CIFAR-100 with 10,000, 15,000 and 20,000 labels for the teacher, whose outputs
-on all training images teach the student. The paper's accuracies in percent:
+CIFAR-100 with 10,000, 15,000 and 20,000 labels for the teacher. Its outputs on
+all training images teach the student. The paper's accuracies in percent:
 
     Teacher  Standard      Vanilla KD    LELP
   cifar100-resnet92-mobilenet-10000
@@ -12,7 +12,7 @@ on all training images teach the student. The paper's accuracies in percent:
     64.16    50.92 ± 0.04  50.92 ± 0.04  57.90 ± 0.16
 
 The paper's Standard row repeats Vanilla KD (A-36); here standard training sees
-the labelled images alone. Grids are CIFAR-100's (A-31).
+only the labelled images. Grids are CIFAR-100's (A-31).
 
 Cost: 6,435 trainings of a student, 219 of a teacher (Subclass Distillation
 trains 216 of them), 200 epochs of 45,000 images each; 6e10 examples or 4e19
@@ -35,6 +35,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
   Args:
     arg: See `experiments.configs.paper_table.parse`.
   """
-  # A-36: from the labels that there are.
+  # Standard training sees only the labelled examples (A-36).
   own = {"standard": {"data.transfer": "labelled"}}
   return paper_table.paper_config(5, arg, own)
