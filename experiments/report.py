@@ -20,9 +20,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
-from ml_collections import ConfigDict
 
 from experiments import cli
+from experiments import specs
 from experiments.io import json_files
 from experiments.reporting import files
 from experiments.reporting import layout
@@ -42,7 +42,8 @@ from experiments.reporting.workdirs import has_results
 from experiments.reporting.workdirs import parse_paths
 from experiments.reporting.workdirs import prefixes
 from experiments.reporting.workdirs import seen_from
-from experiments.training import runs
+from experiments.training import data
+from experiments.training import inspection
 
 _WORKDIR = cli.workdir_flag(
   "Folder of results, a folder of such, or several with commas between them."
@@ -168,10 +169,10 @@ def _draw_embeddings(sweep: sections.Sweep) -> list[Picture]:
   workdir = sweep.base / results.folder
   panels, splits = [], None
   for title, cell in found:
-    config = ConfigDict(json_files.read_json(sweep.base / cell.config))
-    splits = runs.load_splits(config, workdir)
+    spec = specs.from_plain(json_files.read_json(sweep.base / cell.config))
+    splits = data.load_splits(spec, workdir)
     rows = _some_rows(len(splits.test["labels"]))
-    embeddings = runs.student_embeddings(config, workdir, rows)
+    embeddings = inspection.student_embeddings(spec, workdir, splits, rows)
     labels = splits.test["labels"]
     fine = splits.test.get("fine_labels", labels)
     panels.append((title, embeddings, labels[rows], fine[rows]))

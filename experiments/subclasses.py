@@ -9,12 +9,12 @@ subclasses tell of them, beside chance.
 """
 
 import pathlib
-from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from experiments import cli
+from experiments import results
+from experiments import specs
 from experiments.data import load
 from experiments.io import json_files
 from experiments.reporting import comparisons
@@ -25,9 +25,8 @@ from experiments.reporting.records import METHOD_TITLES
 from experiments.reporting.subclass_pages import INDEX
 from experiments.reporting.subclass_pages import subclass_pages
 from experiments.reporting.subclass_pages import Subject
-from experiments.specs import DataSpec
+from experiments.training import data
 from experiments.training import inspection
-from experiments.training import runs
 
 _WORKDIR = cli.workdir_flag()
 _TEACHERS = cli.teachers_flag()
@@ -93,26 +92,26 @@ def find_cell(workdir: pathlib.Path, named: str | None) -> pathlib.Path:
 
 def _chosen(workdir: pathlib.Path) -> pathlib.Path:
   """The first trial of the report's choice, of LELP if it is there."""
-  results = in_paper_order(results_lib.load(workdir))
-  summaries = statistics.summarize(results)
-  names = [method.id for method in results.methods]
+  found = in_paper_order(results_lib.load(workdir))
+  summaries = statistics.summarize(found)
+  names = [method.id for method in found.methods]
   for name in sorted(names, key=lambda name: name != comparisons.LELP):
-    summary = summaries.get((results.columns[0].id, name))
+    summary = summaries.get((found.columns[0].id, name))
     if summary is None:
       continue
     trial = min(cell.trial for cell in summary.cells)
-    folder = workdir / "cells" / results.columns[0].id / name
+    folder = workdir / "cells" / found.columns[0].id / name
     folder = folder / summary.digest / f"trial{trial}"
-    if _config(folder).method in inspection.METHODS:
+    if _cell(folder).method in inspection.METHODS:
       return folder
   raise ValueError(
-    f"no finished cell of {results.columns[0].id} in {workdir} has subclasses "
+    f"no finished cell of {found.columns[0].id} in {workdir} has subclasses "
     f"to look at: train one of {', '.join(inspection.METHODS)}."
   )
 
 
-def _config(folder: pathlib.Path) -> ConfigDict:
-  return ConfigDict(json_files.read_json(folder / "config.json"))
+def _cell(folder: pathlib.Path) -> specs.CellSpec:
+  return specs.from_plain(json_files.read_json(folder / "config.json"))
 
 
 def write_pages(
@@ -139,27 +138,24 @@ def write_pages(
     FileNotFoundError: If its teacher or its data are not there.
     ValueError: If it has nothing to look at, or its data changed.
   """
-  config, result = (
-    _config(folder),
-    json_files.read_json(folder / "result.json"),
-  )
-  inspection.check(config, split)
-  splits = runs.load_splits(config, workdir)
-  digest = result["teacher"]["digest"]
+  cell, result = _cell(folder), results.read(folder, results.CellResult)
+  inspection.check(cell, split)
+  splits = data.load_splits(cell, workdir)
+  digest = result.teacher.digest
   print(
     f"Teacher {digest} reads its {len(splits.train['labels']):,} training "
     "examples, for what the subclasses are fitted to ...",
     flush=True,
   )
   found = inspection.subclasses(
-    config, splits, result, teachers or workdir / "teachers", split
+    cell, splits, result, teachers or workdir / "teachers", split
   )
   subject = Subject(
     title=_title(result),
-    facts=_facts(config, result, split, len(found.examples["labels"])),
+    facts=_facts(cell, result, split, len(found.examples["labels"])),
     task=splits.task,
     subclasses=found,
-    text_of=load.text_of(DataSpec(**config.data.to_dict()), workdir),
+    text_of=load.text_of(cell.data, workdir),
     num_shown=num_shown,
   )
   pages = subclass_pages(subject)
@@ -171,25 +167,27 @@ def write_pages(
   return target / INDEX
 
 
-def _title(result: dict[str, Any]) -> str:
-  method = METHOD_TITLES.get(result["method"], result["method"])
-  return f"Subclasses of {method}, {result['column'] or 'one cell'}"
+def _title(result: results.CellResult) -> str:
+  method = METHOD_TITLES.get(result.method, result.method)
+  return f"Subclasses of {method}, {result.column or 'one cell'}"
 
 
 def _facts(
-  config: ConfigDict, result: dict[str, Any], split: str, num_examples: int
+  cell: specs.CellSpec,
+  result: results.CellResult,
+  split: str,
+  num_examples: int,
 ) -> dict[str, str]:
-  """What a reader has to know of the cell."""
-  chosen = result["hyperparameters"].items()
-  teacher = result["teacher"]
+  """Returns what a reader has to know of the cell."""
+  chosen = result.hyperparameters.items()
   return {
-    "data": f"{config.data.dataset or 'own files'}, {num_examples:,} examples, "
+    "data": f"{cell.data.dataset or 'own files'}, {num_examples:,} examples, "
     f"{split}",
     "settings": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in chosen)
     or "none",
-    "cell": f"{result['digest']}, trial {result['trial']}",
-    "test accuracy": f"{100 * result['test']['accuracy']:.2f} %, its teacher's "
-    f"{100 * teacher['test']['accuracy']:.2f} %",
+    "cell": f"{result.digest}, trial {result.trial}",
+    "test accuracy": f"{100 * result.test.accuracy:.2f} %, its teacher's "
+    f"{100 * result.teacher.test.accuracy:.2f} %",
   }
 
 

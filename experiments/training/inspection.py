@@ -1,7 +1,7 @@
-"""Subclasses of a finished cell: its directions or clusters, and who is where.
+"""Inspection of a finished cell: its subclasses, and its student's embeddings.
 
-They are not stored: they follow from the teacher's statistics and the cell's
-own key, by the functions that training calls.
+Subclasses are not stored: they follow from the teacher's statistics and the
+cell's own key, by the functions that training calls.
 """
 
 import pathlib
@@ -18,12 +18,14 @@ from experiments import results
 from experiments.data.dataset import Arrays
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Subclasses
+from experiments.io import students
 from experiments.io.progress import Progress
 from experiments.methods.clustering import CLUSTERINGS
 from experiments.specs import CellSpec
 from experiments.training import teacher as teacher_lib
 from experiments.training.build import build_run
 from experiments.training.inference import FrozenModel
+from experiments.training.types import model_fields
 from experiments.training.types import Run
 from experiments.training.types import Teacher
 from lelp_jax.models import Outputs
@@ -113,6 +115,34 @@ def subclasses(
   found = coordinates.argmax(axis=1)
   kind = "output" if subspaces is None else "direction"
   return Subclasses(kind, examples, where, found, coordinates, shares)
+
+
+def student_embeddings(
+  cell: CellSpec,
+  workdir: pathlib.Path,
+  splits: Splits,
+  rows: np.ndarray,
+) -> np.ndarray:
+  """Computes embeddings of test examples by the student of a finished cell.
+
+  Args:
+    cell: The cell.
+    workdir: Where it was trained.
+    splits: Its data.
+    rows: Positions of the test examples, int ``[N]``.
+
+  Returns:
+    The embeddings, float32, ``[N, D]``.
+
+  Raises:
+    FileNotFoundError: If the cell is not finished.
+  """
+  folder = identity.cell_directory(workdir, cell)
+  params, model_state = students.load_student(folder / "student.msgpack")
+  arrays = {k: v[rows] for k, v in model_fields(splits.test).items()}
+  scale = splits.task.scale
+  model = FrozenModel(cell.student, params, model_state, scale)
+  return np.asarray(model.outputs(arrays).embeddings)
 
 
 def _check_same(run: Run, result: results.CellResult) -> None:
