@@ -31,14 +31,6 @@ from experiments.specs import DataSpec
 # Data sets that need no files: divided already, and to be divided.
 READY = {"digits": digits.load}
 MADE_UP = {"stand_in": made_up.make}
-# Fields of config.data that data sets in READY ignore, and their defaults.
-_DIVIDING = {
-  "num_labelled": 0,
-  "embeddings": "",
-  "merge_classes": 0,
-  "transfer": "all",
-  "transfer_fraction": 1.0,
-}
 _TEST_FRACTION = 0.2
 
 
@@ -48,7 +40,7 @@ def load(
   """Loads the data that a config describes.
 
   Args:
-    spec: `config.data`.
+    spec: `config.data`, checked.
     selection: `config.selection`.
     workdir: Folder in which a user's own files are prepared.
 
@@ -59,7 +51,6 @@ def load(
     FileNotFoundError: If the data set was not prepared, or a file is missing.
     ValueError: If a field is out of range, or a file is not as described.
   """
-  check(spec, selection)
   if spec.dataset in READY and not spec.source:
     return _made(READY, spec)
   if spec.dataset in MADE_UP and not spec.source:
@@ -77,57 +68,6 @@ def load(
 
   digest = f"{splits.digest} {embeddings.digest}"
   return dataclasses.replace(splits.map(with_embeddings), digest=digest)
-
-
-def check(spec: DataSpec, selection: str) -> None:
-  """Raises ValueError if a value of `config.data` is impossible.
-
-  Args:
-    spec: `config.data`.
-    selection: `config.selection`.
-  """
-  if selection not in ("heldout", "test"):
-    raise ValueError(
-      f'config.selection must be "heldout" or "test", got {selection!r}.'
-    )
-  name = spec.dataset
-  if spec.source not in ("", "files"):
-    raise ValueError(
-      f'config.data.source must be "" or "files", got {spec.source!r}.'
-    )
-  if spec.transfer not in ("all", "labelled"):
-    raise ValueError(
-      'config.data.transfer must be "all" or "labelled", got '
-      f"{spec.transfer!r}."
-    )
-  if not 0 < spec.transfer_fraction <= 1:
-    raise ValueError(
-      "config.data.transfer_fraction must lie in (0, 1], got "
-      f"{spec.transfer_fraction}."
-    )
-  if spec.source == "files":
-    return
-  known = sorted([*READY, *MADE_UP, *PREPARED])
-  if not name:
-    raise ValueError(
-      "config.data.dataset is not set: choose a column of the table, e.g. "
-      ":column=... in the config's name, or set config.data.dataset."
-    )
-  if name not in known:
-    raise ValueError(
-      f"unknown config.data.dataset {name!r}; the known data sets are {known}. "
-      "For your own files set config.data.source=files."
-    )
-  for field, default in _DIVIDING.items():
-    if name in READY and getattr(spec, field) != default:
-      raise ValueError(
-        f"data set {name!r} does not support config.data.{field}."
-      )
-  if name in READY and selection != "heldout":
-    raise ValueError(
-      f"data set {name!r} has its own validation examples: config.selection "
-      f'must be "heldout", got {selection!r}.'
-    )
 
 
 def text_of(
