@@ -30,12 +30,14 @@ from benchmarks import timing
 from experiments import cells
 from experiments.configs import base
 from experiments.configs import quickstart
-from experiments.distributed.signals import interrupts
-from experiments.training import jobs
+from experiments.distributed import signals
+from experiments.specs import CellSpec
 from experiments.training import loop
-from experiments.training import runs
 from experiments.training import teacher as teacher_lib
-from experiments.training.watch import Wanted
+from experiments.training.build import build_run
+from experiments.training.data import load_splits
+from experiments.training.monitor import MonitorSpec
+from experiments.training.types import Run
 
 _STEPS = 1000
 _TARGETS = {"warm": 0.5, "commands": 0.25}
@@ -57,16 +59,23 @@ def get_config(arg: str | None = None) -> ConfigDict:
       }
     }
   )
-  return config if given.cell < 0 else list(cells.expand(config))[given.cell]
+  if given.cell < 0:
+    return config
+  cell = cells.expand(config)[given.cell]
+  config.trial = cell.trial
+  config.loss.temperature = cell.loss.temperature
+  config.loss.subclass_temperature = cell.loss.subclass_temperature
+  config.subspace.num_subclasses = cell.subspace.num_subclasses
+  return config
 
 
 def commands(count: int) -> dict[str, float]:
   """Seconds of the sweep and of its cells by themselves."""
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    config = get_config()
     teachers = folder / "teachers"
-    teacher_lib.load_or_train(config, runs.load_splits(config), teachers)
+    cell = cells.expand(get_config())[0]
+    teacher_lib.load_or_train(cell, load_splits(cell), teachers)
 
     def seconds(command: str, arg: str = "") -> float:
       start = time.perf_counter()
@@ -95,57 +104,56 @@ def commands(count: int) -> dict[str, float]:
 def steps() -> dict[str, float]:
   """Seconds of the compiled steps alone."""
 
-  def chunk(job: loop.Job) -> Callable[[], Any]:
-    states = job.program.init(job.trials, sizes=job.sizes)
-    fixed = loop.placed(job)
+  def chunk(run: Run) -> Callable[[], Any]:
+    states = run.program.init(run.trials, sizes=run.sizes)
+    data = run.data()
     # A copy, as the states are donated.
-    return lambda: job.program.train_chunk(
-      jax.tree.map(jnp.copy, states), *fixed, jnp.int32(0), length=_STEPS
+    return lambda: run.program.train_chunk(
+      jax.tree.map(jnp.copy, states),
+      run.inputs,
+      data,
+      jnp.int32(0),
+      length=_STEPS,
     )
 
-  make_job, configs = _jobs()
-  singles = [chunk(make_job([config])) for config in configs]
-  return _seconds(chunk(make_job(configs)), functools.partial(_all, singles))
+  make_run, expanded = _runs()
+  singles = [chunk(make_run([cell])) for cell in expanded]
+  return _seconds(chunk(make_run(expanded)), functools.partial(_all, singles))
 
 
 def warm() -> dict[str, float]:
   """Seconds of whole runs in a process that has compiled them before."""
 
-  def train(configs: Sequence[ConfigDict]) -> Any:
-    with tempfile.TemporaryDirectory() as name, interrupts() as signals:
+  def train(some: Sequence[CellSpec]) -> Any:
+    with tempfile.TemporaryDirectory() as name, signals.deferred():
       folder = pathlib.Path(name)
-      paths = [folder / f"{i}.jsonl" for i, _ in enumerate(configs)]
+      paths = [folder / f"{i}.jsonl" for i, _ in enumerate(some)]
       trained = loop.train(
-        make_job(configs),
+        make_run(some),
         checkpoint_directory=folder / "checkpoints",
-        wanted=Wanted(configs, paths, ""),
-        signals=signals,
+        monitoring=MonitorSpec(some, paths, ""),
       )
     return trained.states
 
-  make_job, configs = _jobs()
-  singles = [functools.partial(train, [config]) for config in configs]
+  make_run, expanded = _runs()
+  singles = [functools.partial(train, [cell]) for cell in expanded]
   return _seconds(
-    functools.partial(train, configs), functools.partial(_all, singles)
+    functools.partial(train, expanded), functools.partial(_all, singles)
   )
 
 
-def _jobs() -> tuple[Callable[..., loop.Job], list[ConfigDict]]:
-  """What makes a job of some cells, and all of them."""
-  configs = list(cells.expand(get_config()))
-  splits = runs.load_splits(configs[0])
+def _runs() -> tuple[Callable[[Sequence[CellSpec]], Run], list[CellSpec]]:
+  """Returns a function that builds a run of some cells, and all cells."""
+  expanded = cells.expand(get_config())
+  splits = load_splits(expanded[0])
   with tempfile.TemporaryDirectory() as name:
     teacher = teacher_lib.load_or_train(
-      configs[0], splits, pathlib.Path(name) / "teachers"
+      expanded[0], splits, pathlib.Path(name) / "teachers"
     )
-  make_job = functools.partial(
-    jobs.make_job,
-    splits=splits,
-    train=splits.transfer,
-    teacher=teacher,
-    names=[],
+  make_run = functools.partial(
+    build_run, splits=splits, teacher=teacher, names=[]
   )
-  return make_job, configs
+  return make_run, expanded
 
 
 def _seconds(

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 import lelp_jax
 from experiments.data import load
@@ -17,10 +16,12 @@ from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
 from experiments.data.datasets import DATASETS
 from experiments.data.prepared import Prepared
-from experiments.specs import DataSpec
-from experiments.training.clustering import Clustering
-from experiments.training.fitting import TeacherStatistics
+from experiments.methods.clusterer import Clustering
+from experiments.methods.statistics import TeacherStatistics
+from experiments.specs import CellSpec
+from experiments.specs import TeacherSpec
 from lelp_jax.models import MODELS
+from lelp_jax.models import Outputs
 
 _EMBEDDING_WIDTH = 768  # Sentence-T5's.
 _OWN_IMAGE_SIZE = 32  # Where config.data.image_size does not say.
@@ -41,28 +42,27 @@ class Assumed:
   num_classes: int = 2
 
 
-def splits(config: ConfigDict, assumed: Assumed) -> Splits:
-  """Returns data as a config describes them, every value zero.
+def splits(cell: CellSpec, assumed: Assumed) -> Splits:
+  """Returns data as a cell describes them, every value zero.
 
   The number of examples is the published one, divided as real data are; texts
   all have the same length. No file is read.
 
   Args:
-    config: Its `data` and `selection` matter.
+    cell: A cell; its data, selection and models matter.
     assumed: What they leave open.
 
   Returns:
     The splits. What they hold takes next to no memory.
 
   Raises:
-    ValueError: If the config names data that there cannot be.
+    ValueError: If there cannot be such data.
   """
-  spec = DataSpec(**config.data.to_dict())
-  load.check(spec, config.selection)
+  spec = cell.data
   ready = spec.dataset in (*load.READY, *load.MADE_UP)
   if ready and not spec.source:
-    return load.load(spec, config.selection, None)
-  task, counts, longest = _described(config, assumed)
+    return load.load(spec, cell.selection, None)
+  task, counts, longest = _described(cell, assumed)
   # Labels are real, as what is held out depends on them.
   arrays = {}
   for split, count in counts.items():
@@ -70,8 +70,8 @@ def splits(config: ConfigDict, assumed: Assumed) -> Splits:
     arrays[split] = {"labels": labels, "inputs": labels}
   manifest = dict.fromkeys(("task", "tokenizer", "splits"))
   prepared = Prepared(pathlib.Path(task.name), manifest, task, arrays)
-  divided = load.divide(prepared, spec, config.selection)
-  reads = {config.teacher.reads, config.student.reads}
+  divided = load.divide(prepared, spec, cell.selection)
+  reads = {cell.teacher.input_field, cell.student.input_field}
 
   def filled(given: dict[str, Any]) -> dict[str, Any]:
     size = len(given["labels"])
@@ -93,26 +93,26 @@ def splits(config: ConfigDict, assumed: Assumed) -> Splits:
 
 
 def _described(
-  config: ConfigDict, assumed: Assumed
+  cell: CellSpec, assumed: Assumed
 ) -> tuple[Task, dict[str, tuple[int, ...]], int]:
   """Task, examples of each class by split, longest text."""
-  if config.data.source:
-    length = assumed.length or config.data.max_length
-    return *_own(config, assumed), length
-  dataset = DATASETS[config.data.dataset]
+  if cell.data.source:
+    length = assumed.length or cell.data.max_length
+    return *_own(cell, assumed), length
+  dataset = DATASETS[cell.data.dataset]
   length = assumed.length or dataset.max_length or 0
   return dataset.task, dict(dataset.published), length
 
 
 def _own(
-  config: ConfigDict, assumed: Assumed
+  cell: CellSpec, assumed: Assumed
 ) -> tuple[Task, dict[str, tuple[int, ...]]]:
   """A user's own data, as many of each class."""
-  models = (config.teacher.model, config.student.model)
+  models = (cell.teacher.model, cell.student.model)
   text = any(MODELS[model].reads == "tokens" for model in models)
-  side = config.data.image_size or _OWN_IMAGE_SIZE
+  side = cell.data.image_size or _OWN_IMAGE_SIZE
   task = Task(
-    name=config.data.dataset,
+    name=cell.data.dataset,
     num_classes=assumed.num_classes,
     image_shape=None if text else (side, side, 3),
     scale=1.0 if text else 255.0,
@@ -131,15 +131,16 @@ def _inputs(task: Task, size: int, length: int) -> Any:
 class _Statistics(TeacherStatistics):
   """Of a teacher without values, whose embeddings nobody can cluster."""
 
-  def once(self, name: Any, make: Callable[[], Any]) -> Any:
-    if len(name) != 4:
-      return super().once(name, make)
-    *_, num_clusters, form = name
+  def clustering(
+    self, algorithm: str, scope: str, num_clusters: int, targets: str
+  ) -> Clustering:
+    """Returns one cluster with all examples."""
+    del algorithm, scope
     classes, size = self.moments.mean.shape[0], len(self.transfer_labels)
     memberships = np.zeros((size, classes), np.int32)
     return Clustering(
       assignments=np.zeros(size, np.int32),
-      memberships=memberships if form == "soft" else None,
+      memberships=memberships if targets == "soft" else None,
       where=np.ones((classes, num_clusters), np.bool_),
       summary={},
     )
@@ -167,20 +168,26 @@ def with_statistics(
   moments = lelp_jax.ClassMoments(*sides)
 
   def on(moments, kernel):
-    return function(_Statistics(moments, kernel, transfer_labels))
+    return function(
+      _Statistics(lambda: moments, kernel, transfer_labels, _no_outputs)
+    )
 
   return jax.eval_shape(on, moments, head_kernel)
 
 
-def teacher_like(model: Any, fields: ConfigDict, splits: Splits) -> Any:
+def _no_outputs() -> Outputs:
+  raise ValueError("a plan has no outputs of a teacher.")
+
+
+def teacher_like(model: Any, spec: TeacherSpec, splits: Splits) -> Any:
   """Returns the shapes of a teacher's parameters and state.
 
   Args:
     model: Its `ModelFns`.
-    fields: `config.teacher`.
+    spec: The teacher.
     splits: The data.
   """
-  part = splits.train[fields.reads]
+  part = splits.train[spec.input_field]
   shape = (1,) if isinstance(part, Ragged) else part.shape[1:]
-  example = MODELS[fields.model].input_shapes(1, shape)
+  example = MODELS[spec.model].input_shapes(1, shape)
   return jax.eval_shape(model.init, jax.random.key(0), example)

@@ -15,10 +15,9 @@ import sys
 import tempfile
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from experiments.planning import blank
 from experiments.planning import chips
+from experiments.specs import CellSpec
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _WORKER = "experiments.planning.worker"
@@ -39,14 +38,16 @@ class Request:
   """What is to be compiled.
 
   Attributes:
-    configs: The cells of a stack.
+    cells: The cells of a stack.
     topology: Such as "v4:2x2x1".
-    assumed: What the configs leave open.
+    assumed: What the config leaves open.
+    name: Name of the config.
   """
 
-  configs: tuple[ConfigDict, ...]
+  cells: tuple[CellSpec, ...]
   topology: str
   assumed: blank.Assumed = dataclasses.field(default_factory=blank.Assumed)
+  name: str = ""
 
 
 def compiled(request: Request) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def compiled(request: Request) -> dict[str, Any]:
     Plain data: see `worker.measured`.
 
   Raises:
-    ValueError: If the configs do not fit together, the topology is unknown,
+    ValueError: If the cells do not fit together, the topology is unknown,
       or the compiler is not installed or fails.
   """
   chips.parse_topology(request.topology)

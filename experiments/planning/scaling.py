@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from experiments import cells
+from experiments.configs import validate
 from experiments.planning import blank
 from experiments.planning import chips
 from experiments.planning import compiling
 from experiments.planning import report
+from experiments.stacks import stacks
 
 _CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 
@@ -89,12 +91,16 @@ def _plan(
   assumed: blank.Assumed | None,
 ) -> report.Plan:
   """The plan of a config's largest stack."""
-  configs = list(cells.expand(config)) if config.sweep.methods else [config]
-  stack = max(cells.stacks(configs), key=lambda stack: len(stack.configs))
-  count = len(stack.configs) if num_cells is None else num_cells
+  expanded = [validate.cell_spec(config)]
+  if config.sweep.methods:
+    expanded = cells.expand(config)
+  stack = max(stacks(expanded), key=lambda stack: len(stack.cells))
+  count = len(stack.cells) if num_cells is None else num_cells
   if count < 1:
     raise ValueError(f"--cells must be at least 1, got {count}.")
-  repeated = tuple(itertools.islice(itertools.cycle(stack.configs), count))
+  repeated = tuple(itertools.islice(itertools.cycle(stack.cells), count))
   return compiling.compiled(
-    compiling.Request(repeated, topology, assumed or blank.Assumed())
+    compiling.Request(
+      repeated, topology, assumed or blank.Assumed(), config.name
+    )
   )

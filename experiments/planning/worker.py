@@ -21,7 +21,7 @@ from experiments.planning import costs
 from experiments.planning import hlo
 from experiments.planning.collectives import collectives
 from experiments.planning.compiling import Request
-from experiments.training import loop
+from experiments.training.types import Run
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -41,14 +41,13 @@ def measured(request: Request) -> dict[str, Any]:
   Raises:
     ValueError: If the configs do not fit together or do not compile.
   """
-  config = request.configs[0]
   devices = topology_devices(request.topology)
-  splits = blank.splits(config, request.assumed)
-  job = abstract.abstract_job(request.configs, splits, devices)
-  given = abstract.arguments(job)
-  lowered, length = abstract.lower(job, given)
+  splits = blank.splits(request.cells[0], request.assumed)
+  run = abstract.abstract_run(request.cells, splits, devices)
+  given = abstract.arguments(run)
+  lowered, length = abstract.lower(run, given)
   start = time.monotonic()
-  described = {**_described(job, request, splits), "steps": length}
+  described = {**_described(run, request, splits), "steps": length}
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
@@ -68,7 +67,7 @@ def measured(request: Request) -> dict[str, Any]:
     # XLA counts a loop's body once in it, and some of its parts are negative.
     "optimal_seconds": optimal if optimal and optimal > 0 else None,
     "unknown_loops": module.unknown_loops,
-    "collectives": _exchanged(module, job, length),
+    "collectives": _exchanged(module, run, length),
   }
 
 
@@ -95,37 +94,38 @@ def topology_devices(name: str) -> Sequence[jax.Device]:
   return found
 
 
-def _described(job: loop.Job, request: Request, splits: Any) -> dict[str, Any]:
+def _described(run: Run, request: Request, splits: Any) -> dict[str, Any]:
   """What is compiled."""
-  config, spec = request.configs[0], job.spec
-  shape = dict(spec.shapes)[spec.recipe["reads"]]
+  cell, spec = request.cells[0], run.spec
+  shape = dict(spec.shapes)[spec.student.input_field]
   longest = None if shape else splits.train["inputs"].longest
   return {
-    "config": config.name,
-    "column": config.column,
-    "method": config.method,
-    "dataset": config.data.dataset,
-    "teacher": config.teacher.model,
-    "student": config.student.model,
+    "config": request.name,
+    "column": cell.column,
+    "method": cell.method,
+    "dataset": cell.data.dataset,
+    "teacher": cell.teacher.model,
+    "student": cell.student.model,
     "topology": request.topology,
     "chip": chips.parse_topology(request.topology)[0].name,
     "num_devices": chips.parse_topology(request.topology)[1],
-    "mesh": dict(job.program.mesh.shape),
+    "mesh": dict(run.program.mesh.shape),
     "num_cells": spec.num_cells,
     "num_subclasses": spec.num_subclasses,
-    "batch_size": spec.recipe["batch_size"],
+    "batch_size": spec.student.batch_size,
     "num_examples": spec.num_examples,
     "example_shape": list(shape) if shape else [longest],
   }
 
 
-def _memory(analysis: Any, given: tuple[Any, ...]) -> dict[str, int]:
+def _memory(analysis: Any, given: abstract.Arguments) -> dict[str, int]:
   """Bytes a device, by what they are for."""
-  states, teacher, *_, examples, _, _ = given
+  states, inputs, data, _ = given
+  examples = data.examples
   parts = {
     "parameters": _size((states.params, states.loss_params)),
     "optimizer": _size(states.opt_state),
-    "teacher": _size(teacher),
+    "teacher": _size(inputs.teacher),
     "examples": _size(examples) if isinstance(examples, dict) else 0,
   }
   arguments = analysis.argument_size_in_bytes
@@ -146,10 +146,10 @@ def _size(tree: Any) -> int:
 
 
 def _exchanged(
-  module: hlo.Module, job: loop.Job, length: int
+  module: hlo.Module, run: Run, length: int
 ) -> list[dict[str, Any]]:
   """Collectives by kind and axes of the mesh; counts and bytes of a step."""
-  mesh = job.program.mesh
+  mesh = run.program.mesh
   counts: dict[Any, float] = collections.defaultdict(float)
   sizes: dict[Any, float] = collections.defaultdict(float)
   for found in collectives(module, mesh.size):

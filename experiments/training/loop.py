@@ -11,6 +11,7 @@ import functools
 import importlib.metadata
 import pathlib
 import platform
+from typing import Any
 
 import jax
 import numpy as np
@@ -73,11 +74,11 @@ def train(
     checkpoints = stack.enter_context(
       Checkpoints(checkpoint_directory, fingerprint=dict(run.fingerprint))
     )
-    # The shape of what a checkpoint holds.
     shapes = program.metric_shapes(states, run.inputs, data, np.int32(0))
     shapes = mesh_lib.place(shapes, mesh_lib.cell_sharding(mesh))
+    like: dict[str, Any] = {"states": states, "metrics": shapes}
     step, train_metrics = 0, {}
-    restored = checkpoints.restore({"states": states, "metrics": shapes})
+    restored = checkpoints.restore(like)
     if restored is not None:
       step, saved = restored
       states, metrics = saved["states"], saved["metrics"]

@@ -178,13 +178,15 @@ def students(run: Run, states: TrainState) -> Iterator[tuple[Any, Any]]:
 
 def _own_head(head: Head, where: np.ndarray) -> Head:
   """A head cut to its own S, with `_NO_LOGIT` where nothing exists, [C, S]."""
-  (kernel, bias), (classes, size) = head, where.shape
-  kernel = np.reshape(kernel, (len(kernel), classes, -1))[..., :size]
+  classes, size = where.shape
+  kernel, bias = np.asarray(head.kernel), head.bias
+  kernel = kernel.reshape(len(kernel), classes, -1)[..., :size]
   if bias is not None:
     kernel = np.where(where, kernel, 0)
     bias = np.reshape(bias, (classes, -1))[:, :size]
     bias = np.where(where, bias, _NO_LOGIT).ravel()
-  return head._replace(kernel=kernel.reshape(len(kernel), -1), bias=bias)
+  own: Any = kernel.reshape(len(kernel), -1), bias
+  return Head(*own)
 
 
 def num_parameters(spec: ProgramSpec, num_subclasses: int) -> int:

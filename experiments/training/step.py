@@ -157,8 +157,10 @@ def _with_teacher(
   if spec.teacher is not None and spec.teacher.outputs == "inline":
     subclasses = spec.teacher.subclass.num_subclasses
     model = model_fns(spec.teacher, spec.num_classes * subclasses)
+    params, model_state = teacher
+    inputs = model_inputs(spec.teacher, batch, scale)
     outputs["teacher"] = teacher_outputs(
-      model.apply, *teacher, model_inputs(spec.teacher, batch, scale)
+      model.apply, params, model_state, inputs
     )
   elif spec.teacher is not None:
     # There are no embeddings if the loss does not read them.

@@ -75,14 +75,14 @@ def load_or_train(
     splits.task.scale,
     is_split=cell.split_teacher,
   )
-  head = model_fns(own.student, 1).head(params)
+  kernel = model_fns(own.student, 1).head(params).kernel
   cache = TeacherCache(
     cell.teacher.outputs,
     folder / "outputs",
     splits,
     _on_own_devices(model).outputs,
     teacher=(params, model_state),
-    widths=head.kernel.shape,
+    widths=(kernel.shape[0], kernel.shape[1]),
     batch_size=own.student.eval_batch_size,
     label=f"outputs of the teacher of {cell.column}",
   )
@@ -99,7 +99,7 @@ def load_or_train(
     model_state=model_state,
     statistics=TeacherStatistics(
       moments,
-      jnp.asarray(head.kernel),
+      jnp.asarray(kernel),
       splits.transfer["labels"],
       lambda: cache.on(splits.transfer),
     ),
