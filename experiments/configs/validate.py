@@ -16,7 +16,7 @@ from experiments import specs
 from experiments.configs import dotted
 from experiments.data import load
 from experiments.data.datasets import DATASETS
-from experiments.io import loggers
+from experiments.io import metrics
 from experiments.methods import METHODS
 from experiments.methods.clustering import CLUSTERINGS
 from lelp_jax.models import MODELS
@@ -156,7 +156,7 @@ def check(cell: specs.CellSpec, cluster_scope: str = "") -> None:
   _check_cluster_scope(cell, cluster_scope)
   _check_ranges("config.pretraining", cell.pretraining)
   _check_ranges("config.stack", cell.stack)
-  loggers.check(cell.loggers)
+  metrics.check_loggers(cell.loggers)
 
 
 # Thousands of cells of a sweep have a few different sections.
