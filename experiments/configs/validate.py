@@ -5,8 +5,8 @@ and each message names the field. What depends on the data is checked by
 `experiments.training.checks`, before anything is trained.
 """
 
+import dataclasses
 import functools
-from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,32 +102,36 @@ def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
   Args:
     cells: Cells whose values need not be checked yet.
   """
-  cells = [_with_outputs(cell) for cell in cells]
-  if all(cell.teacher.outputs != "coordinates" for cell in cells):
-    return cells
   largest: dict[str, int] = {}
   for cell in cells:
     method = METHODS.get(cell.method)
     if method and method.teacher_outputs(cell) == "coordinates":
       space, size = cell.subspace.used_null_space, cell.subspace.num_subclasses
       largest[space] = max(size, largest.get(space, 1))
-  return [_with_num_coordinates(cell, largest) for cell in cells]
+  return [
+    dataclasses.replace(
+      cell,
+      teacher=_completed_teacher(
+        cell.teacher,
+        cell.student,
+        largest.get(cell.subspace.used_null_space, 1),
+      ),
+    )
+    for cell in cells
+  ]
 
 
-def _with_outputs(cell: specs.CellSpec) -> specs.CellSpec:
-  if cell.teacher.outputs != "auto":
-    return cell
-  outputs = "inline" if cell.student.is_augmented else "cached"
-  return specs.replace(cell, {"teacher.outputs": outputs})
-
-
-def _with_num_coordinates(
-  cell: specs.CellSpec, largest: Mapping[str, int]
-) -> specs.CellSpec:
-  if cell.teacher.outputs != "coordinates" or cell.teacher.num_coordinates:
-    return cell
-  number = largest.get(cell.subspace.used_null_space, 1)
-  return specs.replace(cell, {"teacher.num_coordinates": number})
+@functools.lru_cache(maxsize=4096)
+def _completed_teacher(
+  teacher: specs.TeacherSpec, student: specs.ModelSpec, num_coordinates: int
+) -> specs.TeacherSpec:
+  """Returns `completed` for one teacher, shared by its cells."""
+  changes: dict[str, Any] = {}
+  if teacher.outputs == "auto":
+    changes["outputs"] = "inline" if student.is_augmented else "cached"
+  if teacher.outputs == "coordinates" and not teacher.num_coordinates:
+    changes["num_coordinates"] = num_coordinates
+  return dataclasses.replace(teacher, **changes) if changes else teacher
 
 
 def check(cell: specs.CellSpec, cluster_scope: str = "") -> None:

@@ -1,0 +1,209 @@
+"""Checks of configs, and their typed form."""
+
+import importlib
+import json
+
+import pytest
+
+from experiments import cells
+from experiments import specs
+from experiments.configs import pair
+from experiments.configs import quickstart
+from experiments.configs import validate
+from tests.experiments import tiny
+
+PIECEWISE = {"student.schedule": "piecewise_constant"}
+
+
+def changed(values, method="lelp"):
+  config = tiny.config(method)
+  config.update_from_flattened_dict(values)
+  return config
+
+
+@pytest.mark.parametrize(
+  ("values", "message"),
+  [
+    ({"method": "lepl"}, r"config\.method .*'lepl'"),
+    ({"selection": "all"}, r"config\.selection .*'all'"),
+    ({"selection": "test"}, r"config\.selection .*'digits'.*'test'"),
+    ({"data.dataset": ""}, r"config\.data\.dataset is not set"),
+    ({"data.dataset": "mnist"}, r"config\.data\.dataset .*'cifar10'.*'mnist'"),
+    ({"data.source": "file"}, r"config\.data\.source .*'file'"),
+    ({"data.transfer": "some"}, r"config\.data\.transfer .*'some'"),
+    ({"data.transfer_fraction": 1.5}, r"data\.transfer_fraction .*1\.5"),
+    ({"data.num_labelled": 10}, r"config\.data\.num_labelled .*'digits'.*10"),
+    ({"data.placement": "disk"}, r"config\.data\.placement .*'disk'"),
+    ({"teacher.model": "vit"}, r"config\.teacher\.model .*'mlp'.*'vit'"),
+    ({"teacher.subclass.num_subclasses": 3}, r"subclass\.num_subclasses .*3"),
+    ({"teacher.subclass.auxiliary_weight": -1.0}, r"auxiliary_weight .*-1\.0"),
+    ({"teacher.outputs": "all"}, r"config\.teacher\.outputs .*'all'"),
+    ({"teacher.num_coordinates": -1}, r"teacher\.num_coordinates .*-1"),
+    (
+      {"teacher.outputs": "cached", "student.flip": True},
+      r"teacher\.outputs='cached'.*student\.flip",
+    ),
+    (
+      {"teacher.outputs": "coordinates", "subspace.kind": "random"},
+      r"teacher\.outputs='coordinates'.*subspace\.kind='random'",
+    ),
+    (
+      {"teacher.outputs": "coordinates", "teacher.num_coordinates": 2},
+      r"subspace\.num_subclasses=3 .*teacher\.num_coordinates=2",
+    ),
+    ({"student.options": {"width": 3}}, r"config\.student\.options .*width"),
+    (
+      {"student.input_field": "words"},
+      r"config\.student\.input_field .*'words",
+    ),
+    ({"student.input_field": "embeddings"}, r"needs config\.data\.embeddings"),
+    ({"student.init_head": "old"}, r"config\.student\.init_head .*'old'"),
+    ({"student.num_steps": -1}, r"config\.student\.num_steps .*-1"),
+    (
+      {"student.num_steps": 0},
+      r"config\.student\.num_epochs=0 .*student\.init",
+    ),
+    ({"student.batch_size": 0}, r"config\.student\.batch_size .*0"),
+    ({"student.optimizer": "lion"}, r"config\.student\.optimizer .*'lion'"),
+    ({"student.learning_rate": 0.0}, r"config\.student\.learning_rate .*0"),
+    ({"student.schedule": "linear"}, r"config\.student\.schedule .*'linear'"),
+    (
+      PIECEWISE | {"student.schedule_boundaries": (3.0,)},
+      r"student\.schedule_factors .*schedule_boundaries=\(3\.0,\)",
+    ),
+    (
+      PIECEWISE
+      | {
+        "student.schedule_boundaries": (3.0, 1.0),
+        "student.schedule_factors": (0.1, 0.01),
+      },
+      r"student\.schedule_boundaries .*\(3\.0, 1\.0\)",
+    ),
+    ({"loss.temperature": 0.0}, r"config\.loss\.temperature .*0\.0"),
+    ({"loss.temperature": float("nan")}, r"config\.loss\.temperature .*nan"),
+    (
+      {"loss.hard_label_weight": 2.0},
+      r"config\.loss\.hard_label_weight .*2\.0",
+    ),
+    ({"loss.num_negatives": 0}, r"config\.loss\.num_negatives .*0"),
+    ({"loss.projection": "alway"}, r"config\.loss\.projection .*'alway'"),
+    ({"subspace.kind": "lda"}, r"config\.subspace\.kind .*'lda'"),
+    ({"subspace.rotation": "qr"}, r"config\.subspace\.rotation .*'qr'"),
+    ({"subspace.num_subclasses": 0}, r"config\.subspace\.num_subclasses .*0"),
+    ({"subspace.num_projections": 3}, r"subspace\.num_projections .*'lelp'.*3"),
+    (
+      {"method": "random_ensemble", "subspace.num_projections": 2},
+      r"subspace\.num_projections=2 .*num_subclasses=3",
+    ),
+    ({"clustering.scope": "all"}, r"config\.clustering\.scope .*'all'"),
+    ({"clustering.num_clusters": 0}, r"config\.clustering\.num_clusters .*0"),
+    ({"pretraining.num_epochs": -1.0}, r"pretraining\.num_epochs .*-1"),
+    ({"pretraining.learning_rate": 0.0}, r"pretraining\.learning_rate .*0"),
+    ({"mesh.teacher": "sharded"}, r"config\.mesh\.teacher .*'sharded'"),
+    ({"stack.cells": "scan"}, r"config\.stack\.cells .*'scan'"),
+    ({"stack.max_cells": 0}, r"config\.stack\.max_cells .*0"),
+    ({"loggers": "csv"}, r"config\.loggers .*'csv'"),
+    ({"profile": "9:3"}, r"config\.profile .*'9:3'"),
+  ],
+)
+def test_a_wrong_value_is_named(values, message):
+  with pytest.raises(ValueError, match=message):
+    validate.cell_spec(changed(values))
+
+
+def test_the_first_wrong_field_is_named():
+  values = {"loss.temperature": -1.0, "student.batch_size": 0}
+  with pytest.raises(ValueError, match=r"config\.student\.batch_size"):
+    validate.cell_spec(changed(values))
+
+
+def test_subclass_distillation_needs_subclasses():
+  with pytest.raises(ValueError, match=r"subclass\.num_subclasses .*1"):
+    validate.cell_spec(changed({}, "subclass"))
+
+
+def test_outputs_are_cached_unless_images_are_augmented():
+  config = tiny.config()
+  config.teacher.outputs = "auto"
+  assert validate.cell_spec(config).teacher.outputs == "cached"
+  config.teacher.flip = True  # Only the student's augmentation matters.
+  assert validate.cell_spec(config).teacher.outputs == "cached"
+  config.student.max_shift = 0.1
+  assert validate.cell_spec(config).teacher.outputs == "inline"
+  config.teacher.outputs = "inline"
+  config.student.max_shift = 0.0
+  assert validate.cell_spec(config).teacher.outputs == "inline"
+
+
+def test_coordinates_are_as_many_as_the_largest_cell_needs():
+  config = tiny.config()
+  config.teacher.outputs = "coordinates"
+  assert validate.cell_spec(config).teacher.num_coordinates == 3
+  config.sweep.methods.lelp.subspace.num_subclasses = (2, 5)
+  assert {c.teacher.num_coordinates for c in cells.expand(config)} == {5}
+  config.teacher.num_coordinates = 6
+  assert {c.teacher.num_coordinates for c in cells.expand(config)} == {6}
+
+
+@pytest.mark.parametrize("name", ["quickstart", "own", "table2", "figure6"])
+def test_plain_and_typed_forms_are_inverses(name):
+  module = importlib.import_module(f"experiments.configs.{name}")
+  config = module.get_config()
+  config.profile, config.sweep.num_trials = "3:7", 1
+  config.data.options.nested = {"sizes": (1, (2, 3))}
+  for cell in cells.expand(config)[:50]:
+    assert specs.from_plain(specs.plain(cell)) == cell
+    read = specs.from_plain(json.loads(json.dumps(specs.plain(cell))))
+    assert read == cell
+    assert hash(read) == hash(cell)
+
+
+def test_damaged_plain_forms_name_the_field():
+  plain = specs.plain(tiny.cell())
+  with pytest.raises(ValueError, match=r"config\.loss .*\['temperature'\]"):
+    specs.from_plain(
+      plain | {"loss": {k: v for k, v in plain["loss"].items() if k[0] != "t"}}
+    )
+  with pytest.raises(ValueError, match=r"\['reads'\]"):
+    specs.from_plain(plain | {"reads": 1})
+  with pytest.raises(ValueError, match=r"config\.trial .*int.*'1'"):
+    specs.from_plain(plain | {"trial": "1"})
+
+
+def test_replace_is_typed_and_knows_all_fields():
+  cell = tiny.cell()
+  values = {"loss.temperature": 3, "student.options.features": [4]}
+  other = specs.replace(cell, values)
+  assert other.loss.temperature == 3.0
+  assert type(other.loss.temperature) is float
+  assert other.student.options["features"] == (4,)
+  assert cell.student.options["features"] == (8,)
+  assert other.teacher is cell.teacher
+  for name in ("loss.tau", "tau", "loss", "trial.seed"):
+    with pytest.raises(ValueError, match=f"config.{name}"):
+      specs.replace(cell, {name: 1})
+
+
+def test_row_names_tell_ablations_apart():
+  config = tiny.config()
+  assert validate.cell_spec(config).row == "lelp"
+  config.subspace.kind = "random"
+  assert validate.cell_spec(config).row == "lelp_random"
+  config.row = "mine"
+  assert validate.cell_spec(config).row == "mine"
+
+
+def test_arguments_of_a_config_are_typed():
+  with pytest.raises(ValueError, match="'methd'"):
+    quickstart.get_config("methd=lelp")
+  with pytest.raises(ValueError, match="trial .*'x'"):
+    quickstart.get_config("trial=x")
+  with pytest.raises(ValueError, match="smoke .*maybe"):
+    quickstart.get_config("smoke=maybe")
+  assert quickstart.get_config("method=oracle,split=3").column == "split3"
+
+
+def test_students_of_texts_learn_from_cached_outputs():
+  arg = "dataset=glue_cola,teacher=albert_large,student=albert_base,method=lelp"
+  assert validate.cell_spec(pair.get_config(arg)).teacher.outputs == "cached"
+  assert validate.cell_spec(pair.get_config("")).teacher.outputs == "inline"
