@@ -5,24 +5,26 @@ import itertools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from ml_collections import ConfigDict
 
 import lelp_jax
+from experiments import specs
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
-from experiments.training import finished
-from experiments.training import fitting
-from experiments.training import jobs
-from experiments.training import loop
-from experiments.training import teacher as teacher_lib
-from experiments.training.recipe import model_fns
+from experiments.methods.statistics import TeacherStatistics
+from experiments.specs import CellSpec
+from experiments.training import states as states_lib
+from experiments.training.build import build_run
+from experiments.training.models import model_fns
+from experiments.training.types import Run
+from experiments.training.types import Teacher
 from lelp_jax.models import from_linen
 from lelp_jax.models import ModelFns
-from lelp_jax.train_step import TrainState
 from tests.experiments import tiny
+from tests.experiments.training_runs import chunk
+from tests.experiments.training_runs import initial
+from tests.experiments.training_runs import vector
 
 BATCH, TEACHER_WIDTH, NUM_CLASSES = 20, 16, 2
 SIZES = (2, 5, 10)
@@ -43,36 +45,59 @@ def splits() -> Splits:
   return Splits(task, arrays, arrays, arrays, arrays)
 
 
-def configs(num_steps: int, cells: str = "auto") -> list[ConfigDict]:
+def cells(num_steps: int, mode: str = "auto") -> list[CellSpec]:
   """The cells: every S, pair of temperatures and seed."""
-  grid = itertools.product(SIZES, TEMPERATURES, range(2))
-  made = []
-  for size, (temperature, subclass_temperature), trial in grid:
-    config = tiny.config("lelp", trial)
-    config.stack.cells = cells
-    config.subspace.num_subclasses = size
-    config.loss.temperature = temperature
-    config.loss.subclass_temperature = subclass_temperature
-    config.loss.hard_label_weight = 0.25
-    config.teacher.options.features = (TEACHER_WIDTH,)
-    config.student.num_steps = config.student.steps_per_chunk = num_steps
-    config.student.batch_size = BATCH
-    made.append(config)
-  return made
+  first = specs.replace(
+    tiny.cell("lelp"),
+    {
+      "stack.cells": mode,
+      "loss.hard_label_weight": 0.25,
+      "teacher.options.features": (TEACHER_WIDTH,),
+      "student.num_steps": num_steps,
+      "student.steps_per_chunk": num_steps,
+      "student.batch_size": BATCH,
+    },
+  )
+  return [
+    specs.replace(
+      first,
+      {
+        "trial": trial,
+        "subspace.num_subclasses": size,
+        "loss.temperature": temperature,
+        "loss.subclass_temperature": subclass_temperature,
+      },
+    )
+    for size, (temperature, subclass_temperature), trial in itertools.product(
+      SIZES, TEMPERATURES, range(2)
+    )
+  ]
 
 
-def teacher(config: ConfigDict, data: Splits) -> Any:
+def teacher(cell: CellSpec, data: Splits) -> Teacher:
   """A teacher of random weights: what it knows does not matter here."""
-  model = model_fns(config.teacher, NUM_CLASSES)
+  model = model_fns(cell.teacher, NUM_CLASSES)
   inputs = data.train["inputs"].astype(np.float32) / data.task.scale
   params, state = model.init(jax.random.key(7), inputs)
   outputs, _ = model.apply(params, state, inputs)
   moments = lelp_jax.class_moments(
     outputs.embeddings, data.train["labels"], num_classes=NUM_CLASSES
   )
-  statistics = fitting.TeacherStatistics(moments, model.head(params).kernel)
-  found: Any = (params, state, statistics, {}, None, {})
-  return teacher_lib.Teacher(*found)
+  statistics = TeacherStatistics(
+    lambda: moments,
+    model.head(params).kernel,
+    data.train["labels"],
+    lambda: outputs,
+  )
+  unused: Any = None
+  cache: Any = _Inline()
+  return Teacher(params, state, statistics, unused, cache, {})
+
+
+class _Inline:
+  """What a run asks of the cache of a teacher that runs inline."""
+
+  mode = "inline"
 
 
 class _Float64(nn.Module):
@@ -96,25 +121,10 @@ def float64_mlp(num_outputs: int, *, features: tuple[int, ...]) -> ModelFns:
   return from_linen(_Float64(num_outputs, features), head="head")
 
 
-def make(cells: list[ConfigDict], data: Splits, taught: Any) -> loop.Job:
+def make(some: list[CellSpec], data: Splits, taught: Teacher) -> Run:
   """The stack of some cells."""
-  return jobs.make_job(
-    cells,
-    data,
-    train=data.transfer,
-    teacher=taught,
-    names=[str(number) for number in range(len(cells))],
-  )
-
-
-def trained(job: loop.Job) -> tuple[TrainState, Any]:
-  """Its states and metrics after all its steps."""
-  return job.program.train_chunk(
-    job.program.init(job.trials, sizes=job.sizes),
-    *loop.placed(job),
-    jnp.int32(0),
-    length=job.spec.recipe["num_steps"],
-  )
+  names = [str(number) for number in range(len(some))]
+  return build_run(some, data, teacher=taught, names=names)
 
 
 def largest_errors(num_steps: int) -> tuple[float, float, float]:
@@ -127,28 +137,22 @@ def largest_errors(num_steps: int) -> tuple[float, float, float]:
     Relative errors of a student's parameters (of the vector of them) and of
     the last loss, and how far the first student's went from its start.
   """
-  cells, data = configs(num_steps), splits()
-  taught = teacher(cells[0], data)
-  stack = make(cells, data, taught)
+  some, data = cells(num_steps), splits()
+  taught = teacher(some[0], data)
+  stack = make(some, data, taught)
   assert (stack.spec.num_cells, stack.spec.num_subclasses) == (24, 10)
-  start = stack.program.init(stack.trials, sizes=stack.sizes)
-  origin = vector(next(finished.students(stack, start))[0])
-  states, metrics = trained(stack)
+  origin = vector(next(states_lib.students(stack, initial(stack)))[0])
+  states, metrics = chunk(stack)
   errors, losses, moved = [], [], 0.0
-  for cell, student in enumerate(finished.students(stack, states)):
-    single = make([cells[cell]], data, taught)
-    own_states, own_metrics = trained(single)
+  for cell, student in enumerate(states_lib.students(stack, states)):
+    single = make([some[cell]], data, taught)
+    own_states, own_metrics = chunk(single)
     found = vector(student[0])
-    expected = vector(next(finished.students(single, own_states))[0])
+    expected = vector(next(states_lib.students(single, own_states))[0])
     errors.append(_relative(found, expected))
     losses.append(_relative(metrics["loss"][cell], own_metrics["loss"][0]))
     moved = moved or _relative(found, origin)
   return max(errors), max(losses), moved
-
-
-def vector(tree: Any) -> np.ndarray:
-  """All entries of a tree."""
-  return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
 def _relative(found: Any, expected: Any) -> float:
