@@ -196,9 +196,9 @@ def test_row_names_tell_ablations_apart():
 def test_arguments_of_a_config_are_typed():
   with pytest.raises(ValueError, match="'methd'"):
     quickstart.get_config("methd=lelp")
-  with pytest.raises(ValueError, match="trial .*'x'"):
+  with pytest.raises(ValueError, match=r"trial .*'x'"):
     quickstart.get_config("trial=x")
-  with pytest.raises(ValueError, match="smoke .*maybe"):
+  with pytest.raises(ValueError, match=r"smoke .*maybe"):
     quickstart.get_config("smoke=maybe")
   assert quickstart.get_config("method=oracle,split=3").column == "split3"
 
