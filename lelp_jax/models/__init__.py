@@ -14,16 +14,13 @@ Examples:
   (2, 3)
 """
 
-from lelp_jax.models import albert
-from lelp_jax.models import cnn
-from lelp_jax.models import mlp
-from lelp_jax.models import mobilenet
-from lelp_jax.models import resnet
 from lelp_jax.models.albert import Albert
 from lelp_jax.models.architecture import Architecture
 from lelp_jax.models.architecture import HuggingFaceFormat
+from lelp_jax.models.bert import Bert
 from lelp_jax.models.cnn import Cnn
 from lelp_jax.models.grafting import graft_pretrained
+from lelp_jax.models.huggingface import from_huggingface
 from lelp_jax.models.interface import from_linen
 from lelp_jax.models.interface import from_nnx
 from lelp_jax.models.interface import Head
@@ -31,6 +28,7 @@ from lelp_jax.models.interface import ModelFns
 from lelp_jax.models.interface import Outputs
 from lelp_jax.models.mlp import Mlp
 from lelp_jax.models.mobilenet import MobileNet
+from lelp_jax.models.registry import MODELS
 from lelp_jax.models.resnet import ResNet
 
 __all__ = [
@@ -42,18 +40,12 @@ __all__ = [
   "ModelFns",
   "from_linen",
   "from_nnx",
+  "from_huggingface",
   "graft_pretrained",
   "Mlp",
   "Cnn",
   "ResNet",
   "MobileNet",
   "Albert",
+  "Bert",
 ]
-
-MODELS: dict[str, Architecture] = {
-  **mlp.MODELS,
-  **cnn.MODELS,
-  **resnet.MODELS,
-  **mobilenet.MODELS,
-  **albert.MODELS,
-}

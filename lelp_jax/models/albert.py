@@ -11,14 +11,14 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from lelp_jax import _checks
-from lelp_jax.models import _norm
+from lelp_jax.models import _huggingface
+from lelp_jax.models import _transformer
 from lelp_jax.models.albert_config import albert_config
 from lelp_jax.models.albert_config import ALBERT_SIZES
 from lelp_jax.models.albert_config import AlbertConfig
@@ -39,8 +39,6 @@ __all__ = [
   "config_from_huggingface",
   "params_from_huggingface",
 ]
-
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def albert(config: AlbertConfig, num_outputs: int, **options: Any) -> ModelFns:
@@ -103,7 +101,7 @@ class Albert(nn.Module):
   config: AlbertConfig
   compute_dtype: Any = jnp.float32
   remat: bool = False
-  attention_implementation: Literal["xla", "cudnn"] | None = None
+  attention_implementation: _transformer.AttentionImplementation = None
 
   @nn.compact
   def __call__(
@@ -129,20 +127,22 @@ class Albert(nn.Module):
         or out of range.
     """
     config = self.config
-    hidden = AlbertEncoder(
+    hidden, mask = AlbertEncoder(
       config,
       self.compute_dtype,
       self.remat,
       self.attention_implementation,
       name="encoder",
     )(inputs, train=train)
-    x = hidden[:, 0]
+    x = _transformer.first_or_mean(config, hidden, mask)
     if config.pooling == "pooled":
-      pooler = _dense(config, config.hidden_size, self.compute_dtype, "pooler")
+      pooler = _transformer.dense(
+        config, config.hidden_size, self.compute_dtype, "pooler"
+      )
       x = jnp.tanh(pooler(x))
     x = nn.Dropout(config.classifier_dropout)(x, deterministic=not train)
-    logits = _dense(config, self.num_outputs, jnp.float32, "head")(x)
-    return x, logits
+    head = _transformer.dense(config, self.num_outputs, jnp.float32, "head")
+    return x, head(x)
 
 
 class AlbertEncoder(nn.Module):
@@ -154,12 +154,12 @@ class AlbertEncoder(nn.Module):
   config: AlbertConfig
   compute_dtype: Any = jnp.float32
   remat: bool = False
-  attention_implementation: Literal["xla", "cudnn"] | None = None
+  attention_implementation: _transformer.AttentionImplementation = None
 
   @nn.compact
   def __call__(
     self, inputs: Mapping[str, jax.Array], *, train: bool = False
-  ) -> jax.Array:
+  ) -> tuple[jax.Array, jax.Array | None]:
     """Computes the last hidden states.
 
     Args:
@@ -167,159 +167,37 @@ class AlbertEncoder(nn.Module):
       train: Whether dropout is on.
 
     Returns:
-      The hidden states, ``[B, L, D]`` in ``compute_dtype``.
+      The hidden states, ``[B, L, D]`` in ``compute_dtype``, and which of them
+      belong to tokens, bool, ``[B, L]``, or None if all do.
     """
     config = self.config
-    ids, mask, types = _check_inputs(inputs, config)
-    # Float32 up to the LayerNorm: narrow, and the scale of all that follows.
-    x = _embed(config, config.vocab_size, "word_embeddings")(ids)
-    x += _embed(config, config.type_vocab_size, "token_type_embeddings")(types)
-    positions = jnp.arange(ids.shape[1])[None]
-    x += _embed(config, config.max_positions, "position_embeddings")(positions)
-    x = _norm.layer_norm(x, config.layer_norm_epsilon, "embedding_norm")
-    x = nn.Dropout(config.hidden_dropout)(x, deterministic=not train)
-    x = _dense(
+    ids, mask, types = _transformer.check_inputs(inputs, config)
+    x = _transformer.embed_tokens(
+      config,
+      ids,
+      types,
+      jnp.arange(ids.shape[1])[None],
+      width=config.embedding_size,
+      num_positions=config.max_positions,
+      train=train,
+    )
+    x = _transformer.dense(
       config, config.hidden_size, self.compute_dtype, "embedding_projection"
     )(x)
+    layer = _transformer.TransformerLayer
+    layer = nn.remat(layer, prevent_cse=False) if self.remat else layer
     # A scan: one layer is compiled, whatever their number.
-    layer = nn.remat(_Layer, prevent_cse=False) if self.remat else _Layer
     layers = nn.scan(
-      layer,
+      lambda layer, x, mask: (layer(x, mask), None),
       variable_broadcast="params",
       split_rngs={"params": False, "dropout": True},
       in_axes=nn.broadcast,
       length=config.num_layers,
     )
-    x, _ = layers(config, train, self.attention_implementation, name="layer")(
-      x, mask
+    x, _ = layers(
+      layer(config, train, self.attention_implementation, name="layer"), x, mask
     )
-    return x
-
-
-class _Layer(nn.Module):
-  """The shared layer, as the body of a scan. Its dtype is that of `x`."""
-
-  config: AlbertConfig
-  train: bool
-  attention_implementation: Literal["xla", "cudnn"] | None
-
-  @nn.compact
-  def __call__(
-    self, x: jax.Array, mask: jax.Array | None
-  ) -> tuple[jax.Array, None]:
-    config = self.config
-    dropout = nn.Dropout(config.hidden_dropout, deterministic=not self.train)
-    width, dtype = config.hidden_size, x.dtype
-    y = self.attention(x, mask)
-    y = dropout(_dense(config, width, dtype, "attention_output")(y))
-    x = _norm.layer_norm(x + y, config.layer_norm_epsilon, "attention_norm")
-    y = _dense(config, config.intermediate_size, dtype, "ffn")(x)
-    y = _dense(config, width, dtype, "ffn_output")(_activate(config, y))
-    # As in google-research/albert; transformers drops nothing here.
-    return _norm.layer_norm(
-      x + dropout(y), config.layer_norm_epsilon, "ffn_norm"
-    ), None
-
-  def attention(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """Multi-head attention of each row to itself, ``[B, L, D]``."""
-    config = self.config
-    batch, length, width = x.shape
-    heads = (batch, length, config.num_heads, width // config.num_heads)
-    query, key, value = (
-      _dense(config, width, x.dtype, name)(x).reshape(heads)
-      for name in ("query", "key", "value")
-    )
-    if mask is not None:  # cuDNN takes no axis of size one for the queries.
-      mask = jnp.broadcast_to(
-        mask[:, None, None, :], (batch, 1, length, length)
-      )
-    # Both implementations rely on implicit promotion of narrow dtypes.
-    with jax.numpy_dtype_promotion("standard"):
-      if self.train and config.attention_dropout:
-        y = nn.dot_product_attention(
-          query,
-          key,
-          value,
-          mask=mask,
-          dropout_rng=self.make_rng("dropout"),
-          dropout_rate=config.attention_dropout,
-          broadcast_dropout=False,
-          force_fp32_for_softmax=True,
-        )
-      else:
-        y = jax.nn.dot_product_attention(
-          query,
-          key,
-          value,
-          mask=mask,
-          implementation=self.attention_implementation,
-        )
-    return y.reshape(x.shape)
-
-
-def _dense(config: AlbertConfig, width: int, dtype: Any, name: str) -> nn.Dense:
-  init = nn.initializers.normal(config.initializer_range)
-  return nn.Dense(width, dtype=dtype, kernel_init=init, name=name)
-
-
-def _embed(config: AlbertConfig, rows: int, name: str) -> "_Embedding":
-  init = nn.initializers.normal(config.initializer_range)
-  return _Embedding(rows, config.embedding_size, embedding_init=init, name=name)
-
-
-class _Embedding(nn.Embed):
-  """A table of embeddings that gives NaN for ids out of range.
-
-  Flax counts negative ids from the end, and has one row for every id if there
-  is only one.
-  """
-
-  def __call__(self, inputs: jax.Array) -> jax.Array:
-    # Narrow integers could not hold the number of rows.
-    ids = inputs if inputs.dtype.itemsize >= 4 else inputs.astype(jnp.int32)
-    ids = jnp.where(ids < 0, self.num_embeddings, ids)
-    return jnp.take(
-      self.embedding, ids, axis=0, mode="fill", fill_value=jnp.nan
-    )
-
-
-def _activate(config: AlbertConfig, x: jax.Array) -> jax.Array:
-  if config.activation == "relu":
-    return nn.relu(x)
-  return nn.gelu(x, approximate=config.activation == "gelu_new")
-
-
-def _check_inputs(
-  inputs: Mapping[str, jax.Array], config: AlbertConfig
-) -> tuple[jax.Array, jax.Array | None, jax.Array]:
-  """Ids ``[B, L]``, which of them are tokens (None: all), and their types."""
-  if not isinstance(inputs, Mapping) or not (
-    {"input_ids"} <= inputs.keys() <= {*_INPUTS}
-  ):
-    given = [*inputs] if isinstance(inputs, Mapping) else type(inputs).__name__
-    raise ValueError(
-      f"inputs must be a dict of 'input_ids' and at most {_INPUTS[1:]}, "
-      f"got {given}."
-    )
-  ids = inputs["input_ids"]
-  for name, array in inputs.items():
-    _checks.check_rank(name, array, 2, "[B, L]")
-    _checks.check_integer(name, array)
-    if array.shape != ids.shape:
-      raise ValueError(
-        f"{name} must have the shape of input_ids, {ids.shape}, "
-        f"got {array.shape}."
-      )
-  if not 1 <= ids.shape[1] <= config.max_positions:
-    raise ValueError(
-      f"Rows must hold 1 to {config.max_positions} tokens (max_positions), "
-      f"got {ids.shape[1]}: truncate them."
-    )
-  types = inputs.get("token_type_ids", jnp.zeros_like(ids))
-  _checks.check_labels("input_ids", ids, config.vocab_size)
-  _checks.check_labels("token_type_ids", types, config.type_vocab_size)
-  mask = inputs.get("attention_mask")
-  return ids, None if mask is None else mask > 0, types
+    return x, mask
 
 
 def _options_from_huggingface(mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -339,23 +217,16 @@ MODELS = {
     Albert,
     reads="tokens",
     config=functools.partial(albert_config, size),
-    free_options=frozenset(
-      {
-        "compute_dtype",
-        "remat",
-        "attention_implementation",
-        "hidden_dropout",
-        "attention_dropout",
-        "classifier_dropout",
-        "initializer_range",
-      }
-    ),
+    free_options=_transformer.FREE_OPTIONS,
     hub_id=f"albert/albert-{size}-v2",
     huggingface=HuggingFaceFormat(
       model_type="albert",
       options=_options_from_huggingface,
       params=_params_from_huggingface,
-      # A file has the weights of both kinds of pooling.
+      num_outputs=functools.partial(
+        _huggingface.num_outputs, head="classifier"
+      ),
+      # A file has the weights of every kind of pooling.
       undecided=frozenset({"pooling"}),
     ),
   )

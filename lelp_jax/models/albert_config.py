@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lelp_jax import _checks
+from lelp_jax.models import _transformer
 
 # Hidden size, layers, heads, intermediate size: Lan et al., table 1.
 _SIZES = {
@@ -14,70 +15,27 @@ _SIZES = {
   "xxlarge": (4096, 12, 64, 16384),
 }
 ALBERT_SIZES = tuple(_SIZES)
-ACTIVATIONS = ("gelu", "gelu_new", "relu")
 
 
 @dataclasses.dataclass(frozen=True)
-class AlbertConfig:
-  """What makes an ALBERT, one with a single shared layer as all published.
+class AlbertConfig(_transformer.TransformerConfig):
+  """Hyperparameters of an ALBERT with one shared layer, as all published.
 
-  Attributes:
-    hidden_size: Width of the layers, and the embedding's ``D``.
-    num_layers: How often the one shared layer is applied.
-    num_heads: Attention heads; they divide ``hidden_size``.
-    intermediate_size: Width inside the feed-forward network.
-    vocab_size: Number of word pieces.
+  Attributes: those of `TransformerConfig`, ``num_layers`` being how often the
+  one shared layer is applied (A-32 for ``pooling``), and
+
     embedding_size: Width of the token embeddings.
-    max_positions: Longest row of tokens.
-    type_vocab_size: Number of token types.
-    activation: ``"gelu"`` (by the error function), ``"gelu_new"`` (its tanh
-      form) or ``"relu"``.
-    hidden_dropout: Rate after the token embeddings, after attention and after
-      the feed-forward network.
-    attention_dropout: Rate of the attention weights.
-    classifier_dropout: Rate in front of the head.
-    layer_norm_epsilon: Added to each variance.
-    initializer_range: Standard deviation of the initial kernels.
-    pooling: What a text's embedding is (A-32): ``"pooled"``, tanh of a linear
-      layer on the first token's last hidden state, or ``"cls"``, that state.
 
   Raises:
-    TypeError: If a size is no integer.
+    TypeError: If a size is not an integer.
     ValueError: If a value is out of its range.
   """
 
-  hidden_size: int
-  num_layers: int
-  num_heads: int
-  intermediate_size: int
   vocab_size: int = 30_000
-  embedding_size: int = 128
-  max_positions: int = 512
-  type_vocab_size: int = 2
   activation: str = "gelu_new"
   hidden_dropout: float = 0.0
   attention_dropout: float = 0.0
-  classifier_dropout: float = 0.1
-  layer_norm_epsilon: float = 1e-12
-  initializer_range: float = 0.02
-  pooling: str = "pooled"
-
-  def __post_init__(self) -> None:
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      if field.type is int:
-        _checks.check_at_least(field.name, value, 1)
-      elif field.name.endswith("_dropout") and not 0 <= value < 1:
-        raise ValueError(f"{field.name} must lie in [0, 1), got {value}.")
-    _checks.check_positive("layer_norm_epsilon", self.layer_norm_epsilon)
-    _checks.check_positive("initializer_range", self.initializer_range)
-    _checks.check_option("activation", self.activation, ACTIVATIONS)
-    _checks.check_option("pooling", self.pooling, ("pooled", "cls"))
-    if self.hidden_size % self.num_heads:
-      raise ValueError(
-        f"hidden_size must be a multiple of num_heads, "
-        f"got {self.hidden_size} and {self.num_heads}."
-      )
+  embedding_size: int = 128
 
 
 def albert_config(
@@ -174,7 +132,9 @@ def config_from_huggingface(mapping: Mapping[str, Any]) -> AlbertConfig:
   if missing:
     raise ValueError(f"The config.json of an ALBERT must hold {missing}.")
   _checks.check_option(
-    "hidden_act", mapping.get("hidden_act", "gelu_new"), ACTIVATIONS
+    "hidden_act",
+    mapping.get("hidden_act", "gelu_new"),
+    _transformer.ACTIVATIONS,
   )
   return AlbertConfig(
     **{

@@ -34,6 +34,8 @@ class HuggingFaceFormat:
     params: ``(state_dict, attributes) -> params``, given arrays by name and
       `Architecture.attributes`. The head is missing where the state dict has
       none. Raises ValueError if the arrays do not fit the attributes.
+    num_outputs: ``(state_dict) -> int``, the number of outputs of its
+      classifier, or None if it has none.
     undecided: Names of options that a ``config.json`` does not decide, since
       the saved weights fit every value of them.
   """
@@ -41,6 +43,7 @@ class HuggingFaceFormat:
   model_type: str
   options: Callable[[Mapping[str, Any]], dict[str, Any]]
   params: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+  num_outputs: Callable[[Mapping[str, Any]], int | None]
   undecided: frozenset[str] = frozenset()
 
 

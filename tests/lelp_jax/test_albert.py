@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lelp_jax.models import _transformer
 from lelp_jax.models import albert as albert_lib
 from lelp_jax.models import MODELS
 from lelp_jax.models.albert import albert
@@ -143,7 +144,7 @@ def test_programs_do_not_grow_with_depth(inputs):
 
 def test_embeddings_are_pooled_or_the_first_state(inputs):
   params = tiny_albert.params()
-  hidden = jax.jit(albert_lib.AlbertEncoder(CONFIG).apply)(
+  hidden, _ = jax.jit(albert_lib.AlbertEncoder(CONFIG).apply)(
     {"params": params["encoder"]}, inputs
   )
   chex.assert_shape(hidden, (3, 7, 8))
@@ -324,7 +325,7 @@ def test_ids_out_of_range_are_nan_under_a_trace(inputs, dtype):
 
 def test_a_table_of_one_row_has_one_id():
   variables = {"params": {"embedding": jnp.ones([1, 4])}}
-  rows = albert_lib._Embedding(1, 4).apply(variables, jnp.array([0, 1, -1]))
+  rows = _transformer.Embedding(1, 4).apply(variables, jnp.array([0, 1, -1]))
   np.testing.assert_array_equal(jnp.isnan(rows).all(axis=1), [0, 1, 1])
 
 
