@@ -23,7 +23,8 @@ from tests.experiments import tiny
 from tests.experiments.processes import ROOT
 from tests.experiments.processes import run_together
 
-STEPS, CHUNK = 60, 3
+# Two processes train for STEPS; runs that are killed at random, for LONG.
+STEPS, LONG, CHUNK = 24, 300, 3
 
 
 def config(num_steps=STEPS):
@@ -45,17 +46,17 @@ def run(workdir, num_steps=STEPS):
 def serve():
   """Runs, each in a process of its own, that start with all that is imported.
 
-  Reads a line for each, [workdir, steps, lines of metrics, seconds]: after so
+  Reads a line for each, [workdir, lines of metrics, seconds]: after so
   many lines and seconds it is killed, with null it ends by itself. Prints its
   exit code. Nothing here may start JAX's backend, or there is no forking it.
   """
   for line in sys.stdin:
-    workdir, num_steps, lines, seconds = json.loads(line)
+    workdir, lines, seconds = json.loads(line)
     child = os.fork()
     if not child:
       try:
         with cli.reported():
-          run(workdir, num_steps)
+          run(workdir, LONG)
         os._exit(0)
       except SystemExit as stop:
         os._exit(stop.code)
@@ -100,9 +101,9 @@ class Server:
     self.start(*arguments, **options)
     return self.wait()
 
-  def start(self, workdir, num_steps=STEPS, lines=None, seconds=0.0):
+  def start(self, workdir, lines=None, seconds=0.0):
     self._before = self._log.stat().st_size
-    asked = [str(workdir), num_steps, lines, seconds]
+    asked = [str(workdir), lines, seconds]
     self._process.stdin.write(json.dumps(asked) + "\n")
     self._process.stdin.flush()
 
@@ -142,7 +143,7 @@ def whole(folder):
 
 @pytest.fixture(scope="module")
 def undisturbed(server, folder):
-  """The workdir of an undisturbed run on one device."""
+  """The workdir of a long undisturbed run on one device."""
   assert server.run(folder / "undisturbed") == 0
   return folder / "undisturbed"
 
@@ -159,20 +160,6 @@ def left(workdir):
     for name in [n for n in line if n == "wall_time" or n[:5] == "time/"]:
       del line[name]
   return result, student.read_bytes(), lines
-
-
-def kill_and_compare(server, expected, workdir, num_steps, kills):
-  """At random points, a few lines of metrics further on each time."""
-  draw = random.Random(kills)
-  lines, step = 0, (num_steps // CHUNK - 4) // kills
-  for _ in range(kills):
-    lines += draw.randint(1, step)
-    code = server.run(workdir, num_steps, lines, draw.uniform(0, 0.03))
-    assert code == -signal.SIGKILL
-    assert not list(workdir.glob("cells/**/result.json"))
-    assert list(workdir.glob("checkpoints/*/*"))
-  assert server.run(workdir, num_steps) == 0
-  assert left(workdir) == left(expected)
 
 
 @pytest.mark.slow
@@ -201,11 +188,17 @@ def test_a_run_on_a_full_disk_ends_in_one_line_and_continues(
 
 
 @pytest.mark.slow
-def test_a_run_killed_twenty_times_ends_with_the_same_bits(server, folder):
-  num_steps = 100 * CHUNK
-  assert server.run(folder / "long", num_steps) == 0
-  killed = folder / "long_killed"
-  kill_and_compare(server, folder / "long", killed, num_steps, 20)
+def test_a_run_killed_twenty_times_ends_with_the_same_bits(
+  server, undisturbed, folder
+):
+  workdir, draw, lines = folder / "killed", random.Random(0), 0
+  for _ in range(20):
+    lines += draw.randint(1, (LONG // CHUNK - 4) // 20)
+    assert server.run(workdir, lines, draw.uniform(0, 0.03)) == -signal.SIGKILL
+    assert not list(workdir.glob("cells/**/result.json"))
+    assert list(workdir.glob("checkpoints/*/*"))
+  assert server.run(workdir) == 0
+  assert left(workdir) == left(undisturbed)
 
 
 def interrupted(folder):
@@ -249,7 +242,9 @@ def assert_close(found, expected):
   for part in ("validation", "test"):
     assert result[part]["accuracy"] == wanted[part]["accuracy"]
     assert result[part]["loss"] == pytest.approx(wanted[part]["loss"], rel=1e-5)
-  assert [line["step"] for line in lines] == list(range(3, 61, 3))
+  assert [line["step"] for line in lines] == list(
+    range(CHUNK, STEPS + 1, CHUNK)
+  )
   for line, wanted in zip(lines, wanted_lines, strict=True):
     assert line == pytest.approx(wanted, rel=1e-4, abs=1e-6)
 
