@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 
 import lelp_jax
+from experiments import specs
 from experiments.data.dataset import Task
-from experiments.methods import hyperparameter_arrays
 from experiments.methods import method_named
 from experiments.methods import METHODS
-from experiments.methods.base import Sizes
-from experiments.training import clustering
-from experiments.training import fitting
+from experiments.methods.base import loss_statics
+from experiments.methods.base import LossSetup
+from experiments.methods.base import Setup
+from experiments.methods.clusterer import Clusterer
+from experiments.methods.statistics import TeacherStatistics
 from lelp_jax import baselines
 from lelp_jax.models import Outputs
+from lelp_jax.train_step import LossInputs
 from tests.experiments import tiny
 
 _TASK = Task("toy", 2)
@@ -22,12 +25,13 @@ _N = 40
 
 
 @pytest.fixture
-def statistics(rng) -> fitting.TeacherStatistics:
+def statistics(rng) -> TeacherStatistics:
   embeddings = rng.normal(size=(_N, 6)).astype(np.float32)
   labels = np.arange(_N) % 2
   logits = rng.normal(size=(_N, 2)).astype(np.float32)
-  return fitting.TeacherStatistics(
-    lelp_jax.class_moments(embeddings, labels, num_classes=2),
+  moments = lelp_jax.class_moments(embeddings, labels, num_classes=2)
+  return TeacherStatistics(
+    lambda: moments,
     jnp.asarray(rng.normal(size=(6, 2)), jnp.float32),
     labels,
     lambda: Outputs(jnp.asarray(embeddings), jnp.asarray(logits)),
@@ -38,24 +42,27 @@ class Given:
   """A batch of a method, with all that its loss gets."""
 
   def __init__(self, name, statistics, rng, *, width=4, size=1, **loss):
-    self.config = tiny.config("standard")
-    self.config.method = name
-    self.config.loss.temperature = 2.0
-    self.config.loss.hard_label_weight = 0.25
-    self.config.loss.feature_weight = 3.0
-    self.config.loss.num_negatives = 5
-    self.config.clustering.num_clusters = size
-    for field, value in loss.items():
-      self.config.loss[field] = value
-    self.method = method_named(name)
-    key = jax.random.key(3)
+    values = {
+      "temperature": 2.0,
+      "hard_label_weight": 0.25,
+      "feature_weight": 3.0,
+      "num_negatives": 5,
+    } | loss
+    self.cell = specs.replace(
+      tiny.cell("standard"),
+      {
+        "method": name,
+        "clustering.num_clusters": size,
+        **{f"loss.{field}": value for field, value in values.items()},
+      },
+    )
+    self.method, statics = method_named(name), loss_statics(self.cell)
     self.loss_params, self.loss_state = self.method.learned(
-      self.config.loss.to_dict(), Sizes(width, 6, _N), jax.random.key(4)
+      LossSetup(statics, width, 6, _N, jax.random.key(4))
     )
-    self.targets = self.method.shared_targets(_TASK, statistics, size)
-    self.targets |= self.method.targets(
-      self.config, _TASK, statistics, key, size
-    )
+    setup = Setup(self.cell, _TASK, 6, statistics, size)
+    self.targets = self.method.shared_targets(setup)
+    self.targets |= self.method.targets(setup)
     rows = np.array([3, 0, 7, 12, 25, 38])
 
     def normal(*shape):
@@ -64,18 +71,20 @@ class Given:
     self.student = Outputs(normal(6, width), normal(6, 2 * size))
     self.teacher = Outputs(normal(6, 6), normal(6, 2))
     self.batch = {"rows": jnp.asarray(rows), "labels": jnp.asarray(rows % 2)}
-    self.scalars = hyperparameter_arrays(self.config)
+    self.hyperparameters = vars(statics) | self.method.scalars(self.cell)
 
   def loss(self, key=0):
     return self.method.loss(
-      self.loss_params,
-      self.loss_state,
-      self.student,
-      self.teacher,
-      self.targets,
-      self.batch,
-      self.scalars,
-      jax.random.key(key),
+      LossInputs(
+        student=self.student,
+        teacher=self.teacher,
+        targets=self.targets,
+        batch=self.batch,
+        hyperparameters=self.hyperparameters,
+        loss_params=self.loss_params,
+        loss_state=self.loss_state,
+        key=jax.random.key(key),
+      )
     )
 
   def without_features(self):
@@ -215,13 +224,12 @@ def test_pretraining_is_the_feature_loss_alone(statistics, rng):
 def test_hard_clusters_are_pairs_of_class_and_cluster(statistics, rng, name):
   given = Given(name, statistics, rng, size=3)
   loss, _ = given.loss()
-  found = clustering.cluster(
+  found = Clusterer(
     np.asarray(statistics.transfer_outputs.embeddings),
     statistics.transfer_labels,
     num_classes=2,
-    num_clusters=3,
     method=name,
-  )
+  ).cluster(3)
   rows, labels = given.batch["rows"], np.asarray(given.batch["labels"])
   outputs = labels * 3 + found.assignments[np.asarray(rows)]
   log_probs = np.asarray(jax.nn.log_softmax(given.student.logits))
@@ -274,13 +282,15 @@ def test_subclass_teachers_learn_classes_and_to_spread(statistics, rng):
   assert metrics["auxiliary_term"] < 0
 
 
-def test_degenerate_cases_are_said():
-  config = tiny.config("standard")
-  many = Task("many", 3)
-  assert METHODS["dkd"].remark(config, _TASK) == "= vanilla KD"
-  assert METHODS["standardized_kd"].remark(config, _TASK)
-  assert METHODS["dist"].remark(config, _TASK)
-  for name in ("dkd", "dist", "standardized_kd", "fitnet"):
-    assert METHODS[name].remark(config, many) == ""
-  config.loss.projection = "never"
-  assert "Embedding" in METHODS["fitnet"].remark(config, many)
+def test_degenerate_cases_are_named():
+  cell = tiny.cell("standard")
+  two, many = Setup(cell, _TASK), Setup(cell, Task("many", 3))
+  assert METHODS["dkd"].same_as(two) == "vanilla KD"
+  assert METHODS["dkd"].same_as(many) is None
+  assert METHODS["standardized_kd"].remark(two)
+  assert METHODS["dist"].remark(two)
+  for name in ("dist", "standardized_kd", "fitnet"):
+    assert METHODS[name].remark(many) == ""
+  never = specs.replace(cell, {"loss.projection": "never"})
+  remark = METHODS["fitnet"].remark(Setup(never, Task("many", 3)))
+  assert "Embedding" in remark

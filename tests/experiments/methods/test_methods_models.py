@@ -6,18 +6,20 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import specs
 from experiments.configs import pair
+from experiments.configs import validate
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
 from experiments.distributed import mesh as mesh_lib
 from experiments.methods import METHODS
-from experiments.training import jobs
-from experiments.training import program
 from experiments.training import teacher as teacher_lib
+from experiments.training.build import build_run
+from experiments.training.step import build_program
 from lelp_jax.models import MODELS
 from tests.experiments import sweep_of_24
-from tests.experiments import training_jobs
+from tests.experiments import training_runs
 
 pytestmark = pytest.mark.slow  # Two programs each: an hour or two in all.
 _NUM_EXAMPLES = 48
@@ -80,7 +82,7 @@ def _splits(family: str) -> Splits:
   return Splits(task, arrays, arrays, arrays, arrays, "toy")
 
 
-def _config(family: str, widths: str):
+def _cell(family: str, widths: str):
   model, options, wider = (_FAMILIES | {"deep": _DEEP})[family]
   config = pair.get_config("smoke=True")
   config.student.model, config.student.options = model, options
@@ -94,14 +96,16 @@ def _config(family: str, widths: str):
   config.data.length_window = 1
   config.loss.num_negatives = 8
   config.clustering.num_clusters = 2
-  return config
+  config.teacher.outputs = "inline"
+  return validate.cell_spec(config)
 
 
 @functools.cache
 def _teacher(family: str, widths: str, subclasses: int, folder):
-  config = _config(family, widths)
-  config.teacher.subclass.num_subclasses = subclasses
-  return teacher_lib.load_or_train(config, _splits(family), folder)
+  cell = specs.replace(
+    _cell(family, widths), {"teacher.subclass.num_subclasses": subclasses}
+  )
+  return teacher_lib.load_or_train(cell, _splits(family), folder)
 
 
 @pytest.fixture(scope="module")
@@ -116,26 +120,24 @@ def folder(tmp_path_factory):
 def fixture_method(request):
   """Forgets compiled programs: hundreds of them end a process in a crash."""
   yield request.param
-  program.build.cache_clear()
+  build_program.cache_clear()
   jax.clear_caches()
 
 
 def _first_step(method, family, widths, folder):
   """Loss and gradient of a method's first step, on the devices there are."""
-  program.build.cache_clear()
-  config = training_jobs.one_step(_config(family, widths))
-  config.method = method
-  splits = _splits(family)
-  if method == "subclass_teacher":
-    config, teacher = training_jobs.subclass_teacher(config), None
-  else:
-    number = 2 if method == "subclass" else 1
-    config.teacher.subclass.num_subclasses = number
-    teacher = _teacher(family, widths, number, folder)
-  job = jobs.make_job(
-    [config], splits, train=splits.train, teacher=teacher, names=["toy"]
+  build_program.cache_clear()
+  number = 2 if method == "subclass" else 1
+  cell = specs.replace(
+    training_runs.one_step(_cell(family, widths)),
+    {"method": method, "teacher.subclass.num_subclasses": number},
   )
-  return training_jobs.loss_and_gradient(job)
+  if method == "subclass_teacher":
+    cell, teacher = training_runs.subclass_teacher(cell), None
+  else:
+    teacher = _teacher(family, widths, number, folder)
+  run = build_run([cell], _splits(family), teacher=teacher, names=["toy"])
+  return training_runs.loss_and_gradient(run)
 
 
 def _on_8_and_1(monkeypatch, *given):
@@ -154,7 +156,7 @@ def test_8_devices_equal_1(folder, monkeypatch, method, family, widths):
   found, expected = _on_8_and_1(monkeypatch, method, family, widths, folder)
   # 28 layers amplify the rounding of float32: see the deep net below.
   tolerances = (1e-6, 1e-3 if family == "mobilenet" else 1e-5)
-  training_jobs.assert_equal_steps(found, expected, tolerances)
+  training_runs.assert_equal_steps(found, expected, tolerances)
 
 
 def test_8_devices_equal_1_on_a_deep_net(folder, monkeypatch, method):
@@ -165,4 +167,4 @@ def test_8_devices_equal_1_on_a_deep_net(folder, monkeypatch, method):
       monkeypatch, method, "deep", "unequal", folder
     )
   assert expected[1].dtype == np.float64
-  training_jobs.assert_equal_steps(found, expected, (1e-12, 1e-9))
+  training_runs.assert_equal_steps(found, expected, (1e-12, 1e-9))
