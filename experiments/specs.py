@@ -359,8 +359,10 @@ def _replaced(spec: Any, values: Mapping[str, Any], path: str) -> Any:
   for name, value in values.items():
     first, _, rest = name.partition(".")
     field = fields.get(first)
-    if field is None or bool(rest) != (
-      field.is_section or _is_mapping(field.type)
+    if field is None or (
+      not (field.is_section or _is_mapping(field.type))
+      if rest
+      else field.is_section
     ):
       raise ValueError(f"{path}.{name} is not a field of a cell.")
     if rest:

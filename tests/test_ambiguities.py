@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from experiments import cells
 from experiments.configs import base
 from experiments.configs import paper_table
+from experiments.configs.dotted import flatten
 from experiments.data.datasets import DATASETS
 from experiments.paper import tables
 from lelp_jax.models import Mlp
@@ -52,7 +52,7 @@ def default_of(name):
   """What a switch is unless it is set, as text."""
   kind, _, rest = name.replace("config.", "config ", 1).partition(" ")
   if kind == "config":
-    return str(cells.flatten(base.base_config())[rest])
+    return str(flatten(base.base_config())[rest])
   if kind == "argument":
     return str(paper_table.parse(None)[rest])
   if kind == "prepare":
@@ -77,7 +77,7 @@ def test_switches_exist_and_have_their_defaults(row):
 
 
 def test_config_fields_that_pages_name_exist():
-  fields = cells.flatten(base.base_config())
+  fields = flatten(base.base_config())
   sections = {name.rpartition(".")[0] for name in fields}
   known = {*fields, *sections, "student.options"}
   found = re.findall(r"config\.([a-z_]+(?:\.[a-z_]+)*)", PAGE + README)
@@ -93,14 +93,8 @@ def test_configs_that_the_readme_names_exist_and_all_are_named():
     assert importlib.import_module(f"experiments.configs.{name}")
   folder = ROOT / "experiments/configs"
   there = {path.stem for path in folder.glob("*.py")}
-  assert there - named <= {
-    "__init__",
-    "base",
-    "own",
-    "pair",
-    "smoke",
-    "validate",
-  }
+  others = {"__init__", "base", "dotted", "own", "pair", "smoke", "validate"}
+  assert there - named <= others
 
 
 @pytest.mark.parametrize("number", [1, 2, 4, 5])

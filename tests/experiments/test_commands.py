@@ -84,6 +84,31 @@ def test_report_prints_the_table_and_writes_the_pictures(workdir):
   assert "report.html" in done.stdout
 
 
+def _started(flags, workdir, at_step):
+  """Runs `main` until a step is in the metrics; then sends SIGTERM."""
+  process = subprocess.Popen(
+    [sys.executable, "-m", "experiments.main", *flags],
+    cwd=_ROOT,
+    env=_ENVIRONMENT,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  deadline = time.monotonic() + 200
+  while not (lines := _metrics(workdir)) or lines[-1]["step"] < at_step:
+    assert process.poll() is None, process.stderr.read()
+    assert time.monotonic() < deadline
+    time.sleep(0.1)
+  process.send_signal(signal.SIGTERM)
+  _, error = process.communicate(timeout=100)
+  assert process.returncode == 75
+  return error
+
+
+def _metrics(workdir):
+  paths = workdir.glob("cells/**/metrics.jsonl")
+  return [line for path in paths for line in read_metrics(path)]
+
+
 def test_main_resumes_after_sigterm_and_says_where_it_was(tmp_path):
   flags = (
     f"--config={_QUICKSTART}:method=lelp",
@@ -93,54 +118,22 @@ def test_main_resumes_after_sigterm_and_says_where_it_was(tmp_path):
     "--config.student.num_steps=400000",
     "--config.student.steps_per_chunk=500",
   )
-  process = subprocess.Popen(
-    [sys.executable, "-m", "experiments.main", *flags],
-    cwd=_ROOT,
-    env=_ENVIRONMENT,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-  deadline = time.monotonic() + 200
-  while not list(tmp_path.glob("cells/**/metrics.jsonl")) or not any(
-    path.stat().st_size for path in tmp_path.glob("cells/**/metrics.jsonl")
-  ):
-    assert process.poll() is None, process.stderr.read()
-    assert time.monotonic() < deadline
-    time.sleep(0.1)
-  process.send_signal(signal.SIGTERM)
-  _, error = process.communicate(timeout=100)
-  assert process.returncode == 75
+  error = _started(flags, tmp_path, 500)
   assert "SIGTERM" in error
   (directory,) = tmp_path.glob("checkpoints/*")
-  (path,) = tmp_path.glob("cells/**/metrics.jsonl")
-  saved = read_metrics(path)[-1]["step"]
+  saved = _metrics(tmp_path)[-1]["step"]
   assert f"step {saved} is saved in {directory}" in error
   assert not list(tmp_path.glob("cells/**/result.json"))
-  # The same command goes on from there: its first line is the saved step's.
-  process = subprocess.Popen(
-    [sys.executable, "-m", "experiments.main", *flags],
-    cwd=_ROOT,
-    env=_ENVIRONMENT,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-  while read_metrics(path)[-1]["step"] <= saved:
-    assert process.poll() is None
-    assert time.monotonic() < deadline
-    time.sleep(0.1)
-  process.send_signal(signal.SIGTERM)
-  process.communicate(timeout=100)
-  steps = [line["step"] for line in read_metrics(path)]
+  # The same command goes on from there: its first line follows the saved step.
+  _started(flags, tmp_path, saved + 500)
+  steps = [line["step"] for line in _metrics(tmp_path)]
   assert steps == list(range(500, steps[-1] + 1, 500))
-  # With another seed it does not begin anew beside what is saved.
-  other = _run("main", *flags, "--config.trial=1")
-  assert other.returncode == 1
-  # Where the compiler for TPUs is installed, its lines come first.
-  (line,) = [x for x in other.stderr.splitlines() if x.startswith("error")]
-  assert line.startswith(f"error: {tmp_path} holds an unfinished run of split0")
-  assert f"saved at step {steps[-1]}: trial: saved 0, now 1. " in line
-  assert f"or delete {directory} to start over." in line
-  assert list(tmp_path.glob("cells/**/metrics.jsonl")) == [path]
+  # With other settings it is another run, and the unfinished one is named.
+  (unfinished,) = tmp_path.glob("cells/*/*/*/trial0")
+  other = _run("main", *flags, "--config.student.num_steps=500")
+  assert other.returncode == 0, other.stderr
+  assert f"unfinished run with other settings in {unfinished}" in other.stderr
+  assert len(list(tmp_path.glob("cells/**/result.json"))) == 1
 
 
 def test_main_prints_the_result_and_repeats_it_from_disk(tmp_path):
@@ -154,18 +147,35 @@ def test_main_prints_the_result_and_repeats_it_from_disk(tmp_path):
   assert "% accuracy" in done.stdout
   (path,) = tmp_path.glob("cells/split0/vanilla/*/trial0/result.json")
   assert read_json(path)["num_steps"] == 40
+  assert read_json(path)["teacher"]["outputs"] == "cached"
   again = _run("main", *flags)
   assert again.stdout == done.stdout
   assert "steps" not in again.stderr
 
 
+def test_a_dry_run_lists_the_stacks_and_writes_nothing(tmp_path):
+  flags = (
+    f"--config={_QUICKSTART}:smoke=True",
+    f"--workdir={tmp_path}",
+    "--config.teacher.outputs=inline",
+    "--only=split0/lelp",
+    "--dry_run",
+  )
+  done = _run("sweep", *flags)
+  assert done.returncode == 0, done.stderr
+  first, last, _ = done.stdout.splitlines()
+  assert first == (
+    "[1/1] split0 lelp, 8 cells: 40 steps of 25 examples, teacher inline"
+  )
+  assert last.startswith("8 cells in 1 stacks, 1 of them to train")
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
-    (("--config.method=lepl",), "unknown method 'lepl'"),
-    (("--config.data.dataset=cifar",), "unknown data set 'cifar'"),
+    (("--config.method=lepl",), "config.method must be one of"),
     (("--config.loss.temprature=2",), "temprature"),
-    (("extra",), "unexpected argument 'extra'"),
   ],
 )
 def test_errors_are_one_line(tmp_path, flags, message):
@@ -175,19 +185,6 @@ def test_errors_are_one_line(tmp_path, flags, message):
   assert done.returncode == 1
   assert message in done.stderr
   assert "Traceback" not in done.stderr
-  assert not list(tmp_path.iterdir())
-
-
-def test_a_sweep_whose_states_cannot_be_kept_writes_nothing(tmp_path):
-  done = _run(
-    "sweep",
-    f"--config={_QUICKSTART}:smoke=True",
-    f"--workdir={tmp_path}",
-    "--checkpoint_dir=s3://bucket/states",
-  )
-  assert done.returncode == 1
-  (line,) = done.stderr.splitlines()
-  assert line.startswith("error: s3://bucket/states must be a folder")
   assert not list(tmp_path.iterdir())
 
 
@@ -209,19 +206,18 @@ def test_the_smoke_sweep_of_table_3_and_its_report(tmp_path):
   assert min(seen["pictures"]) > 100
 
 
-def test_what_a_config_file_complains_of_is_one_line(tmp_path):
+def test_an_error_of_a_config_file_is_one_line(tmp_path):
   config = "experiments/configs/pair.py:dataset=glue-sst2"
   done = _run("sweep", f"--config={config}", f"--workdir={tmp_path / 'new'}")
   assert done.returncode == 1
   (line,) = done.stderr.splitlines()
-  assert line.startswith("error: --config: config argument dataset must be one")
+  assert line.startswith("error: --config: config argument dataset ")
   assert line.endswith("got 'glue-sst2'.")
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", ["main", "sweep"])
-def test_missing_config_is_one_line(tmp_path, command):
-  done = _run(command, f"--workdir={tmp_path}")
+def test_a_missing_config_is_one_line(tmp_path):
+  done = _run("main", f"--workdir={tmp_path}")
   assert done.returncode == 1
   assert "--config" in done.stderr
   assert "Traceback" not in done.stderr
@@ -231,11 +227,3 @@ def test_help_shows_the_flags():
   done = _run("main", "--help")
   for flag in ("--config", "--workdir", "--teacher_dir", "--checkpoint_dir"):
     assert flag in done.stdout
-
-
-def test_report_of_nothing_says_what_to_do(tmp_path):
-  done = _run("report", f"--workdir={tmp_path}")
-  assert done.returncode == 1
-  assert done.stderr.startswith("error: ")
-  assert "experiments.sweep" in done.stderr
-  assert os.linesep not in done.stderr.strip()

@@ -8,14 +8,16 @@ import pytest
 
 from experiments import cells
 from experiments import report
-from experiments.io.json_files import read_json
-from experiments.io.json_files import write_json
+from experiments import results
+from experiments import specs
+from experiments import stacks
+from experiments.configs import validate
 from experiments.io.metrics import read_metrics
+from experiments.methods.base import Setup
 from experiments.reporting.files import FORMATS
-from experiments.training import jobs
-from experiments.training import runs
-from experiments.training import sweeping
-from experiments.training import table
+from experiments.training import data
+from experiments.training import description
+from experiments.training import sweep
 
 CONFIGS = (
   *(f"table{n}" for n in range(1, 6)),
@@ -32,17 +34,18 @@ def config_of(name, arg):
 
 def run(config, workdir, only=()):
   """Results of a sweep by column and row, one of each."""
-  expanded = list(cells.expand(config))
-  said = table.remarks(expanded, lambda cell: runs.load_splits(cell).task)
-  described = table.describe(config, expanded, said)
-  write_json(workdir / "sweep.json", described)
-  chosen = sweeping.selected(table.needed(expanded, said), only=only)
+  needed, described = description.described(
+    validate.sweep_spec(config),
+    cells.expand(config),
+    lambda cell: data.load_splits(cell).task,
+  )
+  results.write(workdir, described)
   found = {}
-  for folder in runs.run_cells(chosen, workdir):
-    result = read_json(folder / "result.json")
-    assert 0 <= result["test"]["accuracy"] <= 1
+  chosen = stacks.selected(needed, only=only)
+  for folder in sweep.run_cells(chosen, workdir):
+    result = results.read(folder, results.CellResult)
     assert read_metrics(folder / "metrics.jsonl")[-1]["step"] == 4
-    found[result["column"], result["method"]] = result
+    found[result.column, result.method] = result
   return found
 
 
@@ -50,16 +53,19 @@ def test_a_cell_of_table_3(tmp_path):
   pair = "cifar100_bin-resnet92-mobilenet"
   config = config_of("table3", f"column={pair},methods=lelp")
   (result,) = run(config, tmp_path).values()
-  assert (result["column"], result["method"]) == (pair, "lelp")
-  assert result["hyperparameters"] == {
+  assert (result.column, result.method) == (pair, "lelp")
+  assert result.hyperparameters == {
     "temperature": 1.0,
     "subclass_temperature": 1 / 32,
     "num_subclasses": 2,
   }
-  assert len(result["null_space_share"]) == 2
-  # What it cost; the second of two chunks of two steps was timed.
-  assert set(result["seconds"]) == {"teacher", "moments", "preparation", "step"}
-  assert all(seconds > 0 for seconds in result["seconds"].values())
+  assert len(result.null_space_share) == 2
+  # The second of two chunks of two steps was timed.
+  seconds = result.seconds
+  assert seconds.teacher > 0
+  assert seconds.moments > 0
+  assert seconds.preparation > 0
+  assert seconds.step > 0
 
 
 def test_a_student_of_labels_sees_those_that_there_are():
@@ -69,31 +75,31 @@ def test_a_student_of_labels_sees_those_that_there_are():
       "column=cifar100-resnet92-mobilenet-15000,methods=standard+vanilla",
     )
   )
-  sizes = {c.row: runs.load_splits(c).transfer["labels"] for c in (cell, other)}
-  assert {k: len(v) for k, v in sizes.items()} == {
-    "standard": 150,
-    "vanilla": 360,
+  sizes = {
+    c.row: len(data.load_splits(c).transfer["labels"]) for c in (cell, other)
   }
+  assert sizes == {"standard": 150, "vanilla": 360}
 
 
 def test_a_rotation_has_a_seed_of_its_own():
   column = "cifar100_bin-resnet92-resnet56"
   arg = f"column={column},methods=lelp_rotation,trials=2"
-  expanded = list(cells.expand(config_of("sensitivity", arg)))
+  expanded = cells.expand(config_of("sensitivity", arg))
   assert [(c.subspace.seed, c.trial) for c in expanded] == [
     (seed, trial) for seed in (0, 1) for trial in (0, 1)
   ]
-  keys = [
-    tuple(jax.random.key_data(jobs.rotation_key(cell)).tolist())
-    for cell in expanded
-  ]
+  task = data.load_splits(expanded[0]).task
+
+  def key(cell):
+    return tuple(jax.random.key_data(Setup(cell, task).key).tolist())
+
+  keys = [key(cell) for cell in expanded]
   assert keys[0] == keys[1] != keys[2] == keys[3]
-  # Cells of other seeds are trained together; by default the trial's it is.
-  assert sorted(len(s.configs) for s in cells.stacks(expanded)) == [2, 2]
-  own = expanded[1].copy_and_resolve_references()
-  own.subspace.seed = -1
-  data = jax.random.key_data(jobs.rotation_key(own))
-  assert tuple(data.tolist()) == keys[3]
+  # Cells with other seeds are stacked. By default the seed is the trial's.
+  grouped = stacks.stacks(expanded)
+  assert sorted(len(stack.cells) for stack in grouped) == [2, 2]
+  own = specs.replace(expanded[1], {"subspace.seed": -1})
+  assert key(own) == keys[3]
 
 
 @slow
@@ -105,7 +111,7 @@ def test_students_of_vectors_and_of_texts_share_a_teacher(tmp_path):
       del config.sweep.grids[column]
   found = run(config, tmp_path)
   assert len(found) == 2
-  (digest,) = {result["teacher"]["digest"] for result in found.values()}
+  (digest,) = {result.teacher.digest for result in found.values()}
   assert [p.name for p in (tmp_path / "teachers").iterdir()] == [digest]
 
 

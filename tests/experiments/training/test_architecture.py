@@ -9,12 +9,14 @@ import pytest
 from flax import linen as nn
 from safetensors import numpy as safetensors
 
+from experiments import results
+from experiments import specs
 from experiments.configs import pair
-from experiments.io.json_files import read_json
+from experiments.configs import validate
 from experiments.planning import abstract
 from experiments.planning import blank
-from experiments.training import checks
-from experiments.training import runs
+from experiments.training import data
+from experiments.training import sweep
 from experiments.training.pretrained import load_pretrained
 from lelp_jax.models import Architecture
 from lelp_jax.models import HuggingFaceFormat
@@ -78,8 +80,8 @@ def fixture_folder(tmp_path, rng):
   return folder
 
 
-@pytest.fixture(name="config")
-def fixture_config(folder):
+@pytest.fixture(name="cell")
+def fixture_cell(folder):
   """Two bags on texts, the teacher taken as it is."""
   config = pair.get_config(
     "dataset=glue_cola,teacher=albert_large,student=albert_base,smoke=True,"
@@ -88,34 +90,35 @@ def fixture_config(folder):
   for fields in (config.teacher, config.student):
     fields.model, fields.options = "bag", {}
   config.teacher.init, config.teacher.num_steps = str(folder), 0
-  return config
+  return validate.cell_spec(config)
 
 
-def test_it_trains_from_loaded_weights(config, folder, tmp_path):
+def test_it_trains_from_loaded_weights(cell, folder, tmp_path):
   start = load_pretrained(str(folder), "bag", {"max_positions": 9})
   assert start.params["words"]["embedding"].shape == (100, _WIDTH)
-  (cell,) = runs.run_cells([config], tmp_path / "runs")
-  assert read_json(cell / "result.json")["num_steps"] == 4
+  (done,) = sweep.run_cells([cell], tmp_path / "runs")
+  assert results.read(done, results.CellResult).num_steps == 4
 
 
 def test_weights_of_another_size_are_refused(folder):
-  with pytest.raises(ValueError, match="width is 6 there and 5 here"):
+  with pytest.raises(ValueError, match=r"width.*6.*5"):
     load_pretrained(str(folder), "bag", {"width": 5})
 
 
-def test_its_vocabulary_and_length_are_checked(config):
-  splits = runs.load_splits(config, "")
-  checks.check([config], splits)
+def test_its_vocabulary_and_length_are_checked(cell):
+  splits = data.load_splits(cell)
+  data.check_data([cell], splits)
   most = int(splits.train["inputs"].values.max())
-  config.student.options = {"vocab_size": most}
+  cell = specs.replace(cell, {"student.options.vocab_size": most})
   with pytest.raises(ValueError, match=f"'bag'.*vocab_size={most}"):
-    checks.check([config], splits)
+    data.check_data([cell], splits)
   assert MODELS["bag"].max_length(max_positions=9) == 9
 
 
-def test_its_shapes_are_planned(config):
-  splits = blank.splits(config, blank.Assumed())
-  job = abstract.abstract_job([config], splits, jax.devices())
-  (params, _) = job.teacher
+def test_its_shapes_are_planned(cell):
+  splits = blank.splits(cell, blank.Assumed())
+  cell = specs.replace(cell, {"teacher.outputs": "inline"})
+  run = abstract.abstract_run([cell], splits, jax.devices())
+  params, _ = run.teacher
   assert params["words"]["embedding"].shape == (100, _WIDTH)
-  assert job.spec.example()["input_ids"].dtype == jnp.int32
+  assert run.spec.example()["input_ids"].dtype == jnp.int32

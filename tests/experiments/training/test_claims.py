@@ -1,4 +1,4 @@
-"""Parts of a sweep, and several workers in one workdir."""
+"""Several commands in one workdir, and dry runs."""
 
 import json
 import os
@@ -11,80 +11,36 @@ import time
 
 import pytest
 
-from experiments import cells
-from experiments import cli
+from experiments import identity
+from experiments import specs
+from experiments import stacks
 from experiments.io import locks
 from experiments.io.metrics import read_metrics
+from experiments.training import claims
+from experiments.training import data
 from experiments.training import dry_run
-from experiments.training import runs
-from experiments.training import sweeping
+from experiments.training import sweep
 from tests.experiments import tiny
 
 ROOT = pathlib.Path(__file__).parents[3]
 
 
-def _names(configs):
-  return {f"{c.column}/{cells.row_name(c)}" for c in configs}
+def _write_result(cell, workdir):
+  folder = identity.cell_directory(workdir, cell)
+  folder.mkdir(parents=True)
+  (folder / "result.json").write_text("{}")
 
 
-def test_patterns_are_of_column_and_row_or_of_either():
-  configs = list(cells.expand(tiny.config()))
-  chosen = sweeping.selected(configs, only=["split0/l*", "oracle"])
-  assert _names(chosen) == {"split0/lelp", "split0/oracle", "split1/oracle"}
-  chosen = sweeping.selected(configs, only=["split1"], skip=["*/vanilla"])
-  assert _names(chosen) == {"split1/lelp", "split1/oracle", "split1/standard"}
-
-
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    ({"only": ["split7"]}, r"--only=split7 matches nothing.*'split0'"),
-    ({"skip": ["lepl"]}, r"--skip=lepl matches nothing.*'lelp'"),
-    ({"only": ["lelp"], "skip": ["split?"]}, "leave no cell"),
-    ({"shard": "0/2"}, "1 <= i <= n"),
-    ({"shard": "3/2"}, "1 <= i <= n"),
-    ({"shard": "2"}, "1 <= i <= n"),
-  ],
-)
-def test_parts_that_are_none_are_refused(arguments, message):
-  with pytest.raises(ValueError, match=message):
-    sweeping.selected(list(cells.expand(tiny.config())), **arguments)
-
-
-def test_shards_are_whole_stacks_and_make_up_the_sweep():
-  config = tiny.config()
-  config.stack.max_cells = 3  # Cuts the four cells of LELP.
-  configs = list(cells.expand(config))
-  whole = [stack.digest for stack in cells.stacks(configs)]
-  parts = [
-    [
-      stack.digest
-      for stack in cells.stacks(
-        sweeping.selected(configs, shard=f"{i}/3", skip=["vanilla"])
-      )
-    ]
-    for i in (1, 2, 3)
-  ]
-  found = [digest for part in parts for digest in part]
-  assert len(found) == len(set(found))
-  assert set(found) < set(whole)
-  assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-def test_what_another_holds_is_left_to_it_and_then_looked_at_again(
+def test_a_stack_that_another_holds_is_left_to_it_and_tried_again(
   tmp_path, capsys
 ):
-  configs = [tiny.config("standard"), tiny.config("vanilla")]
-  stacks = cells.stacks(configs)
-  held = sweeping.checkpoint_directory(tmp_path, stacks[0])
+  found = stacks.stacks([tiny.cell("standard"), tiny.cell("vanilla")])
+  held = claims.claim_folder(tmp_path, found[0])
   order = []
 
   def run(stack, label):
     order.append((stack, label))
-    for config in stack.configs:
-      folder = cells.cell_directory(tmp_path, config)
-      folder.mkdir(parents=True)
-      (folder / "result.json").write_text("{}")
+    _write_result(stack.cells[0], tmp_path)
     release.set()
 
   release, taken = threading.Event(), threading.Event()
@@ -97,48 +53,42 @@ def test_what_another_holds_is_left_to_it_and_then_looked_at_again(
   other = threading.Thread(target=hold)
   other.start()
   taken.wait()
-  sweeping.run_unfinished(stacks, tmp_path, run, lambda text: None)
+  claims.run_unfinished(found, tmp_path, run)
   other.join()
-  assert [stack for stack, _ in order] == [stacks[1], stacks[0]]
+  assert [stack for stack, _ in order] == [found[1], found[0]]
   assert order[1][1].startswith("[1/2, 1 min left] split0 standard")
-  assert "1 stack is in the hands" in capsys.readouterr().err
+  assert "1 stack" in capsys.readouterr().err
 
 
-def test_what_another_finished_meanwhile_is_not_run(tmp_path, monkeypatch):
-  configs = [tiny.config("standard")]
+def test_a_stack_that_another_finished_meanwhile_is_not_run(
+  tmp_path, monkeypatch
+):
   looks = iter([True, False])
-  monkeypatch.setattr(sweeping, "unfinished", lambda *_: next(looks, False))
+  monkeypatch.setattr(claims, "is_unfinished", lambda *_: next(looks, False))
 
   def run(stack, label):
     raise AssertionError("It is finished.")
 
-  sweeping.run_unfinished(
-    cells.stacks(configs), tmp_path, run, lambda text: None
-  )
+  claims.run_unfinished(stacks.stacks([tiny.cell("standard")]), tmp_path, run)
   assert not list(tmp_path.glob("checkpoints/*"))
 
 
 def test_a_dry_run_trains_nothing_and_knows_what_is_finished(tmp_path):
-  configs = [tiny.config("standard"), tiny.config("vanilla")]
-  text = dry_run.listing(configs, tmp_path, runs.load_splits)
+  found = [tiny.cell("standard"), tiny.cell("vanilla")]
+  text = dry_run.listing(found, tmp_path, data.load_splits)
   assert "[1/2] split0 standard: 12 steps of 25 examples" in text
+  assert "teacher inline" in text
   assert "2 cells in 2 stacks, 2 of them to train; 1 teachers, 1" in text
-  assert "train one stack first" in text
+  assert "--only" in text
   assert not list(tmp_path.iterdir())
-  runs.run_cells(configs[:1], tmp_path)
-  configs[1].student.num_steps, configs[1].student.num_epochs = 0, 1e6
-  text = dry_run.listing(configs, tmp_path, runs.load_splits)
-  assert "standard: 12 steps of 25 examples, 1 finished" in text
+  sweep.run_cells(found[:1], tmp_path)
+  longer = {"student.num_steps": 0, "student.num_epochs": 1e6}
+  found[1] = specs.replace(found[1], longer)
+  text = dry_run.listing(found, tmp_path, data.load_splits)
+  assert "standard: 12 steps of 25 examples, teacher inline, 1 finished" in text
   assert "vanilla: 4,000,000 steps" in text  # 100 images, batches of 25.
   assert "1 of them to train; 1 teachers, 0 of them to train" in text
   assert " h on this machine" in text
-
-
-def test_only_states_may_be_in_a_bucket(tmp_path):
-  with pytest.raises(ValueError, match=r"gs://b/x must be .*--checkpoint_dir"):
-    cli.folder("gs://b/x")
-  assert cli.folder(str(tmp_path)) == tmp_path
-  assert str(cli.checkpoint_folder("~/x")) == os.path.expanduser("~/x")
 
 
 def _sweep(workdir, *flags):

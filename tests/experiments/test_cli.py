@@ -1,0 +1,63 @@
+"""Errors of commands, and flags that name folders."""
+
+import errno
+import os
+
+import pytest
+
+from experiments import cli
+from experiments.distributed.signals import EXIT_INTERRUPTED
+from experiments.distributed.signals import Interrupted
+
+
+def _reported(error, capsys):
+  """Exit code and text of a command that raises an error."""
+  with pytest.raises(SystemExit) as caught, cli.reported():
+    raise error
+  return caught.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  "error", [ValueError("config.x is 3"), FileNotFoundError("config.x is 3")]
+)
+def test_errors_of_users_are_one_line(capsys, error):
+  assert _reported(error, capsys) == (1, "error: config.x is 3\n")
+
+
+def test_a_full_disk_is_named(capsys):
+  error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+  code, text = _reported(error, capsys)
+  assert code == 1
+  assert "the same command continues" in text
+
+
+def test_an_interrupt_has_an_exit_code_of_its_own(capsys):
+  code, text = _reported(Interrupted("SIGTERM", "step 4 is saved"), capsys)
+  assert code == EXIT_INTERRUPTED
+  assert "step 4 is saved" in text
+  assert _reported(KeyboardInterrupt(), capsys)[0] == EXIT_INTERRUPTED
+
+
+def test_defects_keep_their_traceback(capsys):
+  code, text = _reported(ZeroDivisionError("x"), capsys)
+  assert code == 1
+  assert text.startswith("Traceback")
+
+
+def test_no_error_is_no_exit():
+  with cli.reported():
+    pass
+
+
+def test_only_checkpoints_may_be_in_a_bucket(tmp_path):
+  with pytest.raises(ValueError, match=r"gs://b/x .*--checkpoint_dir"):
+    cli.folder("gs://b/x")
+  with pytest.raises(ValueError, match=r"s3://b/x"):
+    cli.checkpoint_folder("s3://b/x")
+  assert cli.folder(str(tmp_path)) == tmp_path
+  assert str(cli.checkpoint_folder("~/x")) == os.path.expanduser("~/x")
+
+
+def test_arguments_without_a_flag_are_refused():
+  with pytest.raises(SystemExit, match="'extra'"):
+    cli.no_arguments(["main", "extra"])

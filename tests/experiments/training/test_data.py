@@ -1,0 +1,97 @@
+"""Checks that need the data, made before a teacher is trained."""
+
+import numpy as np
+import pytest
+
+from experiments import specs
+from experiments.configs import pair
+from experiments.configs import validate
+from experiments.data.dataset import Ragged
+from experiments.data.dataset import Splits
+from experiments.data.dataset import Task
+from experiments.training import data
+from experiments.training import sweep
+from tests.experiments import tiny
+
+_SMOKE = "dataset=glue_cola,teacher=albert_large,student=albert_base,smoke=True"
+
+
+def _splits(longest=9, token=99):
+  rows = [np.full(n, token) for n in (3, longest)]
+  arrays = {"inputs": Ragged.concatenate(rows, np.int32)}
+  arrays["labels"] = np.array([0, 1], np.int32)
+  return Splits(Task("texts", 2), arrays, arrays, arrays, arrays)
+
+
+def _cell(**changes):
+  cell = validate.cell_spec(pair.get_config(f"{_SMOKE},method=vanilla"))
+  named = {name.replace("__", "."): value for name, value in changes.items()}
+  return specs.replace(cell, named)
+
+
+def test_a_cell_that_fits_its_data_passes():
+  data.check_data([_cell()], _splits())
+
+
+@pytest.mark.parametrize(
+  ("changes", "splits", "message"),
+  [
+    (
+      {"student__model": "mlp", "student__options": {}},
+      {},
+      r"config\.student\.model='mlp'",
+    ),
+    (
+      {"student__input_field": "embeddings"},
+      {},
+      r"config\.student\.input_field='embeddings'",
+    ),
+    ({"method": "oracle"}, {}, "'oracle'.*fine labels"),
+    ({"student__flip": True}, {}, r"config\.student\.flip"),
+    ({"teacher__max_shift": 0.1}, {}, r"config\.teacher\.max_shift"),
+    (
+      {"teacher__num_coordinates": 17},
+      {},
+      r"teacher\.num_coordinates .*16.*17",
+    ),
+    (
+      {"method": "lelp", "subspace__num_subclasses": 17},
+      {},
+      r"subspace\.num_subclasses .*16.*17",
+    ),
+    ({}, {"longest": 600}, r"config\.teacher\.model=.*512"),
+    ({}, {"token": 30_000}, r"30000 .*config\.teacher\.model=.*=30000"),
+  ],
+)
+def test_a_field_that_does_not_fit_is_named(changes, splits, message):
+  with pytest.raises(ValueError, match=message):
+    data.check_data([_cell(), _cell(**changes)], _splits(**splits))
+
+
+def test_a_projection_that_is_needed_is_named():
+  cells = [tiny.cell("embedding", loss__projection="never")]
+  with pytest.raises(ValueError, match="projection"):
+    data.check_data(cells, data.load_splits(cells[0]))
+
+
+def test_nothing_is_written_for_cells_that_do_not_fit(tmp_path):
+  cell = tiny.cell("lelp", subspace__num_subclasses=17)
+  with pytest.raises(ValueError, match=r"subspace\.num_subclasses"):
+    sweep.run_cells([cell], tmp_path)
+  assert not list(tmp_path.glob("teachers/*"))
+  assert not list(tmp_path.glob("cells/*"))
+
+
+def test_a_model_that_is_not_trained_needs_a_head_that_fits(tmp_path):
+  (cell,) = sweep.run_cells([tiny.cell("standard")], tmp_path / "first")
+  again = tiny.cell(
+    "standard",
+    teacher__options__features=(8,),
+    teacher__init=str(cell),
+    teacher__num_steps=0,
+  )
+  (taken,) = sweep.run_cells([again], tmp_path / "second")
+  assert taken.exists()
+  again = specs.replace(again, {"teacher.init_head": "fresh"})
+  with pytest.raises(ValueError, match="outputs"):
+    sweep.run_cells([again], tmp_path / "third")

@@ -1,0 +1,268 @@
+"""Whole runs: results that are kept and shared, and checkpoints refused."""
+
+import dataclasses
+import os
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from experiments import cells
+from experiments import results
+from experiments import specs
+from experiments import stacks
+from experiments.configs import validate
+from experiments.distributed.signals import Interrupted
+from experiments.io import checkpoints
+from experiments.io import json_files
+from experiments.io import storage
+from experiments.training import data
+from experiments.training import description
+from experiments.training import sweep
+from experiments.training import teacher as teacher_lib
+from experiments.training.build import build_run
+from tests.experiments import tiny
+
+
+def _interrupted_at(monkeypatch, step):
+  """Sends SIGTERM as that step is saved, wherever it is."""
+  save = checkpoints.Checkpoints.save
+
+  def save_and_interrupt(self, at, state):
+    save(self, at, state)
+    if at == step:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  monkeypatch.setattr(checkpoints.Checkpoints, "save", save_and_interrupt)
+
+
+def _read(folder):
+  return results.read(folder, results.CellResult)
+
+
+def _load_or_train(cell, directory):
+  return teacher_lib.load_or_train(cell, data.load_splits(cell), directory)
+
+
+def test_an_interrupt_in_the_last_chunk_stops_before_the_next_stack(
+  tmp_path, monkeypatch
+):
+  found = [tiny.cell("standard"), tiny.cell("vanilla")]
+  _load_or_train(found[0], tmp_path / "teachers")
+  with monkeypatch.context() as patch:
+    _interrupted_at(patch, found[0].student.num_steps)
+    message = r"\[1/2\] split0 standard is finished"
+    with pytest.raises(Interrupted, match=message):
+      sweep.run_cells(found, tmp_path)
+  assert len(list(tmp_path.glob("cells/**/result.json"))) == 1
+  sweep.run_cells(found, tmp_path)
+  assert len(list(tmp_path.glob("cells/**/result.json"))) == 2
+
+
+def test_checkpoints_elsewhere_are_continued_there_alone(tmp_path, monkeypatch):
+  cell, far = tiny.cell("standard"), storage.folder(tmp_path / "far")
+  work = tmp_path / "work"
+  _load_or_train(cell, work / "teachers")
+  with monkeypatch.context() as patch:
+    _interrupted_at(patch, 8)
+    with pytest.raises(Interrupted, match="step 8"):
+      sweep.run_cells([cell], work, checkpoint_directory=far)
+  with pytest.raises(ValueError, match=f"--checkpoint_dir={far}"):
+    sweep.run_cells([cell], work)
+  (folder,) = sweep.run_cells([cell], work, checkpoint_directory=far)
+  assert _read(folder).stack.seconds is None
+  assert not list(far.iterdir())
+  assert not (work / "checkpoints").exists()
+
+
+def test_a_half_trained_teacher_is_continued_by_another_cell(
+  tmp_path, monkeypatch
+):
+  with monkeypatch.context() as patch:
+    _interrupted_at(patch, 4)
+    with pytest.raises(Interrupted, match="step 4"):
+      sweep.run_cells([tiny.cell("vanilla")], tmp_path)
+  other = tiny.cell("lelp", loss__temperature=4.0)
+  (folder,) = sweep.run_cells([other], tmp_path)
+  assert _read(folder).seconds.teacher is None
+  assert len(list(tmp_path.glob("teachers/*"))) == 1
+
+
+def test_a_damaged_teacher_is_trained_again_once_deleted(tmp_path):
+  cell = tiny.cell()
+  _load_or_train(cell, tmp_path)
+  (parameters,) = tmp_path.glob("*/parameters")
+  shutil.rmtree(parameters)
+  _load_or_train(cell, tmp_path)
+  assert parameters.exists()
+
+
+def test_checkpoints_of_a_finished_teacher_are_deleted(tmp_path, monkeypatch):
+  with monkeypatch.context() as patch:  # Killed just before.
+    patch.setattr(storage, "delete", lambda folder: None)
+    _load_or_train(tiny.cell(), tmp_path)
+  (folder,) = tmp_path.glob("*/checkpoints")
+  _load_or_train(tiny.cell(), tmp_path)
+  assert not folder.exists()
+
+
+def test_data_without_fine_labels_can_be_trained_on(tmp_path, monkeypatch):
+  load = data.load_splits
+
+  def without(cell, workdir):
+    splits = load(cell)
+    splits = splits.map(
+      lambda arrays: {k: v for k, v in arrays.items() if k != "fine_labels"}
+    )
+    task = dataclasses.replace(splits.task, fine_to_class=None)
+    return dataclasses.replace(splits, task=task)
+
+  monkeypatch.setattr(data, "load_splits", without)
+  (folder,) = sweep.run_cells([tiny.cell("standard")], tmp_path)
+  assert _read(folder).num_steps == 12
+  with pytest.raises(ValueError, match="fine labels"):
+    sweep.run_cells([tiny.cell("oracle")], tmp_path)
+
+
+def test_a_teacher_does_not_start_as_a_student_of_its_seed(tmp_path):
+  cell = tiny.cell("standard", student__options__features=(16,))
+  teacher = _load_or_train(cell, tmp_path)
+  starts = []
+  for own in (teacher, None):
+    run = build_run([cell], data.load_splits(cell), teacher=own, names=["s"])
+    states = run.program.init(run.trials, sizes=run.sizes)
+    starts.append(np.asarray(states.params["head"]["kernel"]))
+  assert np.abs(starts[0] - starts[1]).max() > 0.1
+
+
+def _sweep(**methods):
+  config = tiny.config()
+  config.sweep.num_trials = 1
+  del config.sweep.columns["split1"]
+  config.sweep.methods = ConfigDict(methods)
+  return config
+
+
+def _described(config):
+  return description.described(
+    validate.sweep_spec(config),
+    cells.expand(config),
+    lambda cell: data.load_splits(cell).task,
+  )
+
+
+def test_rows_of_one_method_stay_apart(tmp_path):
+  config = _sweep(
+    lelp={},
+    lelp_norot={"method": "lelp", "subspace": {"rotation": "none"}},
+    lelp_alpha={"method": "lelp", "loss": {"hard_label_weight": (0.3, 0.6)}},
+    lelp_pca={"method": "lelp", "subspace": {"kind": "pca"}},
+  )
+  needed, described = _described(config)
+  folders = sweep.run_cells(needed, tmp_path)
+  rows = [folder.parts[-3] for folder in folders]
+  assert rows == ["lelp", "lelp_alpha", "lelp_alpha", "lelp_norot", "lelp_pca"]
+  weights = [
+    _read(folder).hyperparameters["hard_label_weight"]
+    for folder, row in zip(folders, rows, strict=True)
+    if row == "lelp_alpha"
+  ]
+  assert weights == [0.3, 0.6]
+  titles = {method.id: method.title for method in described.methods}
+  assert titles["lelp_norot"] == "LELP: lelp_norot"
+  # The settings of a finished cell are those that it was trained with.
+  for cell, folder in zip(needed, folders, strict=True):
+    plain = json_files.read_json(folder / "config.json")
+    assert specs.from_plain(plain) == cell
+
+
+def test_convolutional_models_train_from_a_config(tmp_path):
+  config = tiny.config("lelp")
+  for fields in (config.teacher, config.student):
+    fields.model = "cnn"
+    fields.options = ConfigDict({"features": (4,), "width": 8})
+    fields.num_steps = fields.steps_per_chunk = 2
+  (folder,) = sweep.run_cells([validate.cell_spec(config)], tmp_path)
+  assert np.isfinite(_read(folder).train["loss"])
+
+
+def test_cached_and_inline_outputs_train_the_same(tmp_path):
+  losses = []
+  for outputs in ("inline", "cached"):
+    cell = tiny.cell("lelp", teacher__outputs=outputs)
+    (folder,) = sweep.run_cells(
+      [cell], tmp_path / outputs, teacher_directory=tmp_path / "teachers"
+    )
+    result = _read(folder)
+    assert result.teacher.outputs == outputs
+    losses.append(result.train["loss"])
+  np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+def test_a_method_that_repeats_another_is_not_trained():
+  config = tiny.config()
+  config.sweep.methods = ConfigDict(
+    {"vanilla": {}, "dkd": {}, "standardized_kd": {}}
+  )
+  needed, described = _described(config)
+  assert {cell.method for cell in needed} == {"vanilla", "standardized_kd"}
+  assert described.num_cells == len(needed) == 2 * 2 * 2
+  assert [method.id for method in described.methods] == [
+    "vanilla",
+    "dkd",
+    "standardized_kd",
+  ]
+  assert described.same_as == tuple(
+    results.SameAs(column, "dkd", "= vanilla KD")
+    for column in ("split0", "split1")
+  )
+  (note,) = set(described.notes) - set(config.sweep.notes)
+  assert note.startswith("Logit standardization: ")
+
+
+def test_another_teacher_of_the_same_settings_refuses_to_resume(tmp_path):
+  cell = tiny.cell("vanilla")
+  teacher = _load_or_train(cell, tmp_path)
+  retrained = jax.tree.map(lambda x: x * np.float32(1.5), teacher.params)
+  fingerprints = [
+    build_run(
+      [cell], data.load_splits(cell), teacher=one, names=["s"]
+    ).fingerprint
+    for one in (
+      teacher,
+      dataclasses.replace(teacher, statistics=teacher.statistics),
+      dataclasses.replace(teacher, params=retrained),
+    )
+  ]
+  assert fingerprints[1] == fingerprints[0]
+  (difference,) = json_files.differences(fingerprints[0], fingerprints[2])
+  assert difference.startswith("teacher.parameters: ")
+
+
+def test_another_batch_size_seed_or_data_refuses_to_resume(tmp_path):
+  cell = tiny.cell("standard")
+  splits = data.load_splits(cell)
+
+  def saved_by(cell, splits):
+    (stack,) = stacks.stacks([cell])
+    run = build_run([cell], splits, teacher=None, names=stack.names)
+    return checkpoints.Checkpoints(tmp_path, fingerprint=run.fingerprint)
+
+  state = {"a": np.zeros(3)}
+  with saved_by(cell, splits) as saved:
+    saved.save(1, state)
+  changed = dataclasses.replace(splits, digest="other")
+  with pytest.raises(ValueError, match="data: saved '', now 'other'"):
+    saved_by(cell, changed).restore(state)
+  for field, value, message in (
+    ("student.batch_size", 24, r"student\.batch_size: saved 25, now 24"),
+    ("student.learning_rate", 0.5, "learning_rate: "),
+    ("trial", 1, "names"),
+  ):
+    other = specs.replace(cell, {field: value})
+    with pytest.raises(ValueError, match=message):
+      saved_by(other, splits).restore(state)
+  assert saved_by(cell, splits).restore(state)[0] == 1
