@@ -2,7 +2,7 @@ r"""Number of classes: CIFAR-100 merged into 2, 5, 10, 20 and 100 classes.
 
 Standard training, vanilla KD and LELP, ResNet-92 to ResNet-56. The twenty
 classes are the published superclasses, and fewer classes are unions of these
-(`experiments.data.merging`). LELP's head has 100 or 200 outputs for any number
+(`experiments.data.load`). LELP's head has 100 or 200 outputs for any number
 of classes.
 
 Cost: 330 trainings of a student, 5 of a teacher; 3e9 examples or 5e18 FLOP.

@@ -1,9 +1,9 @@
 """Smoke tests: tiny versions of a column and of a grid, on made-up data.
 
-The data are those of `experiments.data.stand_in`, so that nothing has to be
-prepared. Models are the smallest of their kind: an ALBERT of one layer for
-texts, a perceptron for images. All steps of a sweep are taken, and its numbers
-mean nothing.
+The data are those of `experiments.data.datasets.made_up`, so that nothing has
+to be prepared. Models are the smallest of their kind: an ALBERT of one layer
+for texts, a perceptron for images. All steps of a sweep are taken, and its
+numbers mean nothing.
 """
 
 from collections.abc import Mapping

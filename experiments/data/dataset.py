@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -10,20 +11,19 @@ from typing import Protocol
 
 import numpy as np
 
+# An example that is not prepared yet: "label" (int), "text" (str) or "image"
+# (uint8), "fine_label" (int) if the data set has them, and "id" for messages.
+Example = Mapping[str, Any]
 
-class Source(Protocol):
-  """Raw examples with random access, wherever they come from.
 
-  An example is a dict: "id" (int or str, stable and unique in the source),
-  "text" (str) or "image" (uint8, ``[H, W, channels]``), "label" (int, or str
-  where the classes are named), and "fine_label" (int) where there is one.
-  """
+class ExampleSource(Protocol):
+  """Examples that can be counted, and iterated over more than once."""
 
   def __len__(self) -> int:
     """Returns the number of examples."""
 
-  def __getitem__(self, index: int, /) -> Mapping[str, Any]:
-    """Returns one example, an index in ``[0, len)``."""
+  def __iter__(self) -> Iterator[Example]:
+    """Iterates over the examples."""
 
 
 @dataclasses.dataclass(frozen=True)

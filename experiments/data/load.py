@@ -18,11 +18,11 @@ from experiments.data.dataset import Arrays
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
 from experiments.data.datasets import cifar
-from experiments.data.datasets import DATASETS as PREPARED
+from experiments.data.datasets import DATASETS
 from experiments.data.datasets import digits
 from experiments.data.datasets import made_up
-from experiments.data.preparation import prepare_own
-from experiments.data.preparation import Tokenization
+from experiments.data.prepare import prepare_own
+from experiments.data.prepare import Tokenization
 from experiments.data.prepared import open_prepared
 from experiments.data.prepared import Prepared
 from experiments.data.tokenizer import load_tokenizer
@@ -85,7 +85,7 @@ def text_of(
   Raises:
     FileNotFoundError: If the prepared texts were deleted.
   """
-  if not spec.source and spec.dataset not in PREPARED:
+  if not spec.source and spec.dataset not in DATASETS:
     return None
   prepared = _open(spec, workdir)
   return None if prepared.task.image_shape else prepared.text_of
@@ -121,7 +121,7 @@ def _open(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
   columns = ("text_column", "image_column", "label_column", "image_size")
   return prepare_own(
     workdir / "data" / (spec.dataset or "own"),
-    {split: [path] for split, path in files.items() if path},
+    {split: path for split, path in files.items() if path},
     tokenization=tokenization,
     **{name: getattr(spec, name) or None for name in columns},
   )
@@ -196,7 +196,7 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
     validation=validation,
     test=test,
     digest=prepared.digest,
-    tokenizer=(prepared.manifest["tokenizer"] or {}).get("sha256", ""),
+    tokenizer=prepared.tokenizer,
   )
 
 

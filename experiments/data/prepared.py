@@ -1,32 +1,51 @@
-"""The prepared form of a dataset: a folder of arrays and a manifest.
+"""The prepared form of a data set: a folder of arrays and a manifest.
 
-  <data_dir>/<dataset>/manifest.json   what is in it, how it was made, checksums
+  <data_dir>/<dataset>/manifest.json   contents, origin, sizes and checksums
   <data_dir>/<dataset>/<split>/
     labels.npy int32 [N], ids.npy int32 [N], fine_labels.npy int32 [N]
     images.npy uint8 [N, H, W, channels]                     images
     text.npy uint8 [bytes], text_offsets.npy int64 [N + 1]   texts, as UTF-8
     tokens.npy [tokens], token_offsets.npy int64 [N + 1]     texts, tokenized
 
-Ids are unique in the dataset: each split's continue where the last one's end.
-This file reads the form, `prepared_writer.py` writes it; nothing else knows it.
+Ids are unique in the data set: the ids of a split continue those of the split
+before. Only this module knows the form: `open_prepared` maps it, `describe`
+prints what it holds, and `Writer` writes it.
 """
 
+import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import pathlib
+import shutil
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import overload
+from typing import Self
 
 import numpy as np
 
-from experiments.data import dataset
+from experiments.data.dataset import Arrays
+from experiments.data.dataset import Example
+from experiments.data.dataset import ExampleSource
+from experiments.data.dataset import Ragged
+from experiments.data.dataset import Task
+from experiments.distributed.signals import Interrupted
 from experiments.io import json_files
+from experiments.io import locks
+from experiments.io.array_files import GrowingArray
+from experiments.io.progress import tracked
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_TEXTS_AT_ONCE, _IMAGES_AT_ONCE = 1000, 200
+_MOST_COLUMNS = 10  # Of a table of classes; more classes are one column.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +56,7 @@ class Texts(Sequence[str]):
     rows: Their UTF-8 bytes, uint8.
   """
 
-  rows: dataset.Ragged
+  rows: Ragged
 
   def __len__(self) -> int:
     return len(self.rows)
@@ -57,20 +76,27 @@ class Texts(Sequence[str]):
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-  """A prepared dataset, memory-mapped.
+  """A prepared data set, memory-mapped.
 
   Attributes:
-    folder: Where it is.
-    manifest: What `manifest.json` says.
-    task: What there is to learn.
+    folder: Its folder.
+    task: Classes to learn, and the form of an example.
     splits: By name, arrays as `dataset.Splits` has them; "inputs" is missing
-      where texts were not tokenized.
+      if texts were not tokenized.
+    digest: SHA-256 of the contents: it changes with any example or token.
+    manifest: Contents of `manifest.json`.
   """
 
   folder: pathlib.Path
-  manifest: Mapping[str, Any]
-  task: dataset.Task
-  splits: Mapping[str, dataset.Arrays]
+  task: Task
+  splits: Mapping[str, Arrays]
+  digest: str = ""
+  manifest: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  @property
+  def tokenizer(self) -> str:
+    """SHA-256 of the tokenizer, "" if there are no tokens."""
+    return (self.manifest.get("tokenizer") or {}).get("sha256", "")
 
   def texts(self, split: str) -> Texts:
     """Returns the raw texts of a split.
@@ -79,13 +105,13 @@ class Prepared:
       ValueError: If there is no such split, or it holds images.
     """
     if self.task.image_shape is not None:
-      raise ValueError(f"{self.folder} holds images, no texts.")
+      raise ValueError(f"{self.folder} holds images, not texts.")
     if split not in self.splits:
       raise ValueError(
-        f"{self.folder} has no split {split!r}, it has "
+        f"{self.folder} has no split {split!r}; its splits are "
         f"{', '.join(self.splits)}."
       )
-    return Texts(_ragged(self.folder / split, "text"))
+    return Texts(_ragged(self.folder / split, "text.npy", "text_offsets.npy"))
 
   def text_of(self, example: int) -> str:
     """Returns the raw text of an example by its id.
@@ -94,65 +120,59 @@ class Prepared:
       ValueError: If there is no such example, or it is an image.
     """
     for split, arrays in self.splits.items():
-      ids = arrays["ids"]  # On end, and on from the last split's.
+      ids = arrays["ids"]  # Consecutive numbers.
       if len(ids) and ids[0] <= example <= ids[-1]:
         return self.texts(split)[int(example - ids[0])]
-    raise ValueError(f"{self.folder} has no example of id {example}.")
-
-  @property
-  def digest(self) -> str:
-    """SHA-256 of the contents: other examples or tokens, another digest."""
-    keys = ("task", "tokenizer", "splits")
-    contents = json.dumps({key: self.manifest[key] for key in keys})
-    return hashlib.sha256(contents.encode()).hexdigest()
+    raise ValueError(f"{self.folder} has no example with id {example}.")
 
 
 def open_prepared(folder: Any, *, verify: bool = False) -> Prepared:
-  """Opens a prepared dataset; nothing is read but the manifest.
+  """Opens a prepared data set; only the manifest is read.
 
   Args:
-    folder: The folder, `<data_dir>/<dataset>`.
-    verify: Whether to compare every file's SHA-256 with the manifest's, at
-      about 1 GB a second. Sizes are always compared.
+    folder: Its folder, ``<data_dir>/<dataset>``.
+    verify: Whether to compare the SHA-256 of every file with the manifest, at
+      about 1 GB per second. Sizes are always compared.
 
   Raises:
-    FileNotFoundError: If there is no prepared dataset.
-    ValueError: If its format is another, or a file is not what was written.
+    FileNotFoundError: If there is no prepared data set.
+    ValueError: If it has another format, or a file is not as it was written.
   """
   folder = pathlib.Path(folder)
   manifest = read_manifest(folder)
+  splits = {}
   for split, record in manifest["splits"].items():
     for name, expected in record["files"].items():
       _check_file(folder / split / name, expected, verify)
-  fields: dict[str, Any] = {
+    splits[split] = _arrays(folder / split, record["files"])
+  task: dict[str, Any] = {
     name: tuple(value) if isinstance(value, list) else value
     for name, value in manifest["task"].items()
   }
-  splits = {
-    split: _arrays(folder / split, record["files"])
-    for split, record in manifest["splits"].items()
-  }
-  return Prepared(folder, manifest, dataset.Task(**fields), splits)
+  keys = ("task", "tokenizer", "splits")
+  contents = json.dumps({key: manifest[key] for key in keys})
+  digest = hashlib.sha256(contents.encode()).hexdigest()
+  return Prepared(folder, Task(**task), splits, digest, manifest)
 
 
 def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
-  """Returns what a prepared folder says about itself.
+  """Returns the manifest of a prepared data set.
 
   Raises:
-    FileNotFoundError: If there is no prepared dataset.
-    ValueError: If it is no manifest of this format.
+    FileNotFoundError: If there is no prepared data set.
+    ValueError: If the manifest has another format.
   """
   path = folder / MANIFEST
   if not path.is_file():
     raise FileNotFoundError(
-      f"there is no prepared dataset in {folder}: run python -m "
+      f"there is no prepared data set in {folder}: run python -m "
       f"experiments.prepare --dataset={folder.name} --data_dir={folder.parent}."
     )
   manifest = json_files.read_json(path)
   found = manifest.get("format") if isinstance(manifest, dict) else None
   if found != FORMAT:
     raise ValueError(
-      f"{path} has format {found}, this version reads format {FORMAT}: "
+      f"{path} has format {found}, but this version reads format {FORMAT}: "
       f"delete {folder} and prepare it again."
     )
   return manifest
@@ -161,18 +181,18 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
 def _check_file(
   path: pathlib.Path, expected: Mapping[str, Any], verify: bool
 ) -> None:
-  """Raises ValueError if a file is not what was written."""
+  """Raises ValueError if a file is not as it was written."""
   again = f"delete {path.parents[1]} and prepare it again."
   if not path.is_file():
     raise ValueError(f"{path} is missing: {again}")
   size = path.stat().st_size
   if size != expected["bytes"]:
     raise ValueError(
-      f"{path} has {size:,} bytes, {expected['bytes']:,} were written: {again}"
+      f"{path} has {size:,} bytes instead of {expected['bytes']:,}: {again}"
     )
   if verify and file_sha256(path) != expected["sha256"]:
     raise ValueError(
-      f"{path} is damaged, its SHA-256 is not the manifest's: {again}"
+      f"{path} is damaged: its SHA-256 is not that of the manifest; {again}"
     )
 
 
@@ -182,26 +202,410 @@ def file_sha256(path: pathlib.Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _arrays(folder: pathlib.Path, files: Mapping[str, Any]) -> dataset.Arrays:
+def _arrays(folder: pathlib.Path, files: Collection[str]) -> Arrays:
   """Maps the arrays of a split that training uses."""
-  arrays: dataset.Arrays = {}
+  arrays: Arrays = {}
   if "images.npy" in files:
     arrays["inputs"] = _mapped(folder / "images.npy")
   elif "tokens.npy" in files:
-    arrays["inputs"] = _ragged(folder, "token")
+    arrays["inputs"] = _ragged(folder, "tokens.npy", "token_offsets.npy")
   for name in ("labels", "fine_labels", "ids"):
     if f"{name}.npy" in files:
       arrays[name] = _mapped(folder / f"{name}.npy")
   return arrays
 
 
-def _ragged(folder: pathlib.Path, kind: str) -> dataset.Ragged:
-  """Maps rows of different lengths: "token" or "text"."""
-  values = "tokens.npy" if kind == "token" else "text.npy"
-  return dataset.Ragged(
-    _mapped(folder / values), _mapped(folder / f"{kind}_offsets.npy")
-  )
+def _ragged(folder: pathlib.Path, values: str, offsets: str) -> Ragged:
+  return Ragged(_mapped(folder / values), _mapped(folder / offsets))
 
 
 def _mapped(path: pathlib.Path) -> np.ndarray:
   return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def describe(
+  found: Prepared, published: Mapping[str, Sequence[int]] | None = None
+) -> str:
+  """Returns counts per class, remarks and the flags to train on a data set.
+
+  Args:
+    found: The data set.
+    published: The published number of examples per class, by split.
+  """
+  manifest, task = found.manifest, found.task
+  kind = "texts" if task.image_shape is None else "images"
+  lines = [
+    f"{task.name}: {kind} of {task.num_classes} classes",
+    *_class_counts(found, published or {}),
+  ]
+  for title, table in manifest.get("tables", {}).items():
+    rows = [["", *table["columns"]]]
+    rows += [
+      [name, *(f"{value:,}" for value in values)]
+      for name, values in table["rows"].items()
+    ]
+    lines += ["", title, *_aligned(rows)]
+  lines += ["", f"from {manifest['form']}"]
+  lines += [f"note: {note}" for note in manifest["notes"]]
+  if manifest["partial"]:
+    lines.append("note: a part of the published examples")
+  if task.image_shape is None:
+    lines.append(_token_counts(found))
+  lines += [
+    f"in {found.folder}",
+    f"to train on it: --config.data.dataset={found.folder.name} "
+    f"--config.data.data_dir={found.folder.parent}",
+  ]
+  return "\n".join(lines)
+
+
+def _class_counts(
+  found: Prepared, published: Mapping[str, Sequence[int]]
+) -> list[str]:
+  """Returns the lines of a table of examples by split and class."""
+  names = found.task.class_names
+  few = len(names) <= _MOST_COLUMNS
+  header = ["", "examples", *(names if few else ["per class"])]
+  rows = [header + (["published"] if published else [])]
+  for split, record in found.manifest["splits"].items():
+    counts = record["label_counts"]
+    row = [split, f"{record['num_examples']:,}"]
+    row += [f"{c:,}" for c in counts] if few else [_range(counts)]
+    if split in published:
+      expected = list(published[split])
+      each = ", ".join(f"{count:,}" for count in expected)
+      if len(set(expected)) == 1:
+        each = f"{expected[0]:,} each"
+      text = f"{sum(expected):,} ({each})"
+      row.append("the same" if expected == counts else text)
+    rows.append(row)
+  return _aligned(rows)
+
+
+def _range(counts: Sequence[int]) -> str:
+  least, most = min(counts), max(counts)
+  return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+  """Returns rows as lines in columns; only the first is aligned to the left."""
+  first, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  return [
+    "  ".join(["", name.ljust(first), *map(str.rjust, cells, widths)])
+    for name, *cells in rows
+  ]
+
+
+def _token_counts(found: Prepared) -> str:
+  tokenizer = found.manifest["tokenizer"]
+  if tokenizer is None:
+    return "not tokenized: the same command with --tokenizer adds tokens"
+  lengths = [found.splits[split]["inputs"].lengths for split in found.splits]
+  longest = max(int(length.max()) for length in lengths)
+  tokens = sum(int(length.sum()) for length in lengths)
+  return (
+    f"{tokens:,} tokens of {tokenizer['name']}; the longest text has "
+    f"{longest} of at most {tokenizer['max_length']}"
+  )
+
+
+class Writer:
+  """Writes a prepared data set next to its place, and moves it there when done.
+
+  Splits that are finished when the process is interrupted are kept, and the
+  next writer with the same manifest continues after them. What is half written,
+  or was begun with another manifest, is deleted. After any other error nothing
+  stays. Other writers of the same folder wait.
+
+    with Writer(folder) as writer:
+      writer.write(task, manifest, splits)
+
+  Attributes:
+    folder: The folder of the data set. If it exists, it is replaced at the end.
+    scratch: A folder for temporary files; it may not exist yet.
+  """
+
+  def __init__(self, folder: pathlib.Path):
+    """Writes nothing yet.
+
+    Args:
+      folder: As in the attributes.
+    """
+    self.folder = folder
+    self._aside = folder.with_name(f".{folder.name}.partial")
+    self._replaced = folder.with_name(f".{folder.name}.replaced")
+    self.scratch = self._aside / "scratch"
+    self._stack = contextlib.ExitStack()
+    self._moved = False
+    self._manifest: dict[str, Any] = {"splits": {}}
+
+  def __enter__(self) -> Self:
+    """Waits until no other process writes the data set.
+
+    Raises:
+      Interrupted: On SIGINT or SIGTERM while it waits.
+    """
+    self._new_parent = not self.folder.parent.exists()
+    self._stack.enter_context(locks.exclusive_alone(self._aside))
+    if self._replaced.exists() and not self.folder.exists():
+      self._replaced.rename(self.folder)  # Killed between the two renames.
+    shutil.rmtree(self.scratch, ignore_errors=True)
+    return self
+
+  def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+    del kind, traceback
+    shutil.rmtree(self.scratch, ignore_errors=True)
+    stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+    worth_keeping = stopped and self._manifest["splits"]
+    if not worth_keeping and not self._moved:
+      shutil.rmtree(self._aside, ignore_errors=True)
+      if self._new_parent:
+        with contextlib.suppress(OSError):  # Others may use it by now.
+          self.folder.parent.rmdir()
+    self._stack.close()
+
+  def write(
+    self,
+    task: Task,
+    manifest: Mapping[str, Any],
+    splits: Mapping[str, ExampleSource],
+    *,
+    encode: Callable[[list[str]], list[np.ndarray]] | None = None,
+    published: Mapping[str, Sequence[int]] | None = None,
+  ) -> None:
+    """Writes the splits that are missing, and puts the data set in its place.
+
+    Args:
+      task: Classes to learn, and the form of an example.
+      manifest: The rest of the manifest. An interrupted writer is only
+        continued if its manifest was the same.
+      splits: By name, examples with "label" (int), "text" (str) or "image"
+        (uint8), and "fine_label" (int) if the task has them.
+      encode: Computes the token ids of texts, if there are to be tokens.
+      published: The number of examples that each class has to have, by split.
+
+    Raises:
+      Interrupted: On SIGINT or SIGTERM.
+      OSError: If the disk is full.
+      ValueError: If the disk is too small, an example does not fit the task, or
+        the number of examples of a class is wrong.
+    """
+    self._begin(task, manifest)
+    finished = self._manifest["splits"]
+    missing = {k: v for k, v in splits.items() if k not in finished}
+    num_examples = sum(len(examples) for examples in missing.values())
+    fits = False
+    for name, examples in missing.items():
+      half = self._aside / f"{name}.half"
+      half.mkdir()
+      first_id = sum(s["num_examples"] for s in finished.values())
+      try:
+        with _SplitWriter(half, name, task, encode, first_id) as rows:
+          for batch in _batches(examples, name, task):
+            num_bytes = rows.extend(batch)
+            if not fits:  # The first examples tell how much all take.
+              total = num_bytes * num_examples // len(batch)
+              check_space(self.folder, total - num_bytes)
+              fits = True
+        record = rows.record()
+        expected = list((published or {}).get(name, record["label_counts"]))
+        if record["label_counts"] != expected:
+          raise ValueError(
+            f"{name} of {task.name} has {record['label_counts']} examples of "
+            f"its classes, but {expected} are published: get the originals "
+            "again."
+          )
+      except BaseException:
+        shutil.rmtree(half)
+        raise
+      half.rename(self._aside / name)
+      finished[name] = record
+      json_files.write_json(self._aside / MANIFEST, self._manifest)
+    self._move()
+
+  def _begin(self, task: Task, manifest: Mapping[str, Any]) -> None:
+    """Takes over the finished splits of an interrupted writer."""
+    manifest = {
+      "format": FORMAT,
+      **manifest,
+      "task": dataclasses.asdict(task),
+      "splits": {},
+    }
+    self._manifest = json.loads(json.dumps(manifest))
+    with contextlib.suppress(ValueError, FileNotFoundError):
+      found = json_files.read_json(self._aside / MANIFEST)
+      if found | {"splits": {}} == self._manifest:
+        self._manifest = found
+    kept = {self.scratch.name, *self._manifest["splits"]}
+    for entry in self._aside.iterdir():
+      if entry.is_dir() and entry.name not in kept:
+        shutil.rmtree(entry)
+
+  def _move(self) -> None:
+    """Moves the finished data set to its place."""
+    shutil.rmtree(self.scratch, ignore_errors=True)
+    (self._aside / ".lock").unlink()
+    if self.folder.exists():
+      self.folder.rename(self._replaced)
+    self._aside.rename(self.folder)
+    self._moved = True  # From now on the folder aside is another process's.
+    shutil.rmtree(self._replaced, ignore_errors=True)
+
+
+class _SplitWriter(contextlib.ExitStack):
+  """Checks the examples of one split and writes them."""
+
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    split: str,
+    task: Task,
+    encode: Callable[[list[str]], list[np.ndarray]] | None,
+    first_id: int,
+  ):
+    super().__init__()
+    self._folder = folder
+    self._split = split
+    self._task = task
+    self._encode = encode
+    self._next_id = self._first_id = first_id
+    self._arrays: dict[str, GrowingArray] = {}
+    self._counts = {"label_counts": np.zeros(task.num_classes, np.int64)}
+    if task.fine_to_class is not None:
+      fine = np.zeros(len(task.fine_to_class), np.int64)
+      self._counts["fine_label_counts"] = fine
+
+  def extend(self, batch: Sequence[Example]) -> int:
+    """Appends examples.
+
+    Args:
+      batch: Examples.
+
+    Returns:
+      How many bytes they take.
+
+    Raises:
+      ValueError: If an example does not fit the task.
+    """
+    columns = self._columns(batch)
+    for name, rows in columns.items():
+      if name not in self._arrays:
+        array = GrowingArray(self._folder / f"{name}.npy", rows)
+        self._arrays[name] = self.enter_context(array)
+      self._arrays[name].append(rows)
+    self._next_id += len(batch)
+    for key, counts in self._counts.items():
+      labels = [example[key.removesuffix("_counts")] for example in batch]
+      counts += np.bincount(labels, minlength=len(counts))
+    return sum(rows.nbytes for rows in columns.values())
+
+  def _columns(self, batch: Sequence[Example]) -> dict[str, np.ndarray]:
+    """Returns examples as the arrays of the prepared form."""
+    for number, example in enumerate(batch, self._next_id - self._first_id):
+      if problem := _problem(self._task, example):
+        name = f"{number} (id {example['id']})" if "id" in example else number
+        raise ValueError(
+          f"example {name} of {self._task.name}'s {self._split} split: "
+          f"{problem}."
+        )
+    ids = np.arange(self._next_id, self._next_id + len(batch), dtype=np.int32)
+    columns: dict[str, np.ndarray] = {
+      "labels": np.array([e["label"] for e in batch], np.int32),
+      "ids": ids,
+    }
+    if self._task.fine_to_class is not None:
+      fine = [example["fine_label"] for example in batch]
+      columns["fine_labels"] = np.array(fine, np.int32)
+    if self._task.image_shape is not None:
+      return columns | {"images": np.stack([e["image"] for e in batch])}
+    texts = [example["text"] for example in batch]
+    encoded = [text.encode() for text in texts]
+    columns["text"] = np.frombuffer(b"".join(encoded), np.uint8)
+    columns["text_offsets"] = self._offsets("text", encoded)
+    if self._encode is not None:
+      tokens = self._encode(texts)
+      columns["tokens"] = np.concatenate(tokens)
+      columns["token_offsets"] = self._offsets("tokens", tokens)
+    return columns
+
+  def _offsets(self, name: str, rows: Sequence[Any]) -> np.ndarray:
+    """Returns the ends of rows that are appended; the first time from 0 on."""
+    is_first = name not in self._arrays
+    lengths = [0] * is_first + [len(row) for row in rows]
+    start = 0 if is_first else len(self._arrays[name])
+    return start + np.cumsum(lengths, dtype=np.int64)
+
+  def record(self) -> dict[str, Any]:
+    """Returns the entry of the manifest, once the files are closed."""
+    num_examples = self._next_id - self._first_id
+    if not num_examples:
+      raise ValueError(f"{self._split} of {self._task.name} has no examples.")
+    counts = {key: value.tolist() for key, value in self._counts.items()}
+    files = {
+      path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+      for path in sorted(self._folder.iterdir())
+    }
+    return {"num_examples": num_examples, **counts, "files": files}
+
+
+def _batches(
+  examples: ExampleSource, split: str, task: Task
+) -> Iterator[list[Example]]:
+  """Yields examples in lists, shows progress and obeys signals."""
+  size = _TEXTS_AT_ONCE if task.image_shape is None else _IMAGES_AT_ONCE
+  iterator: Iterable[Any] = tracked(
+    examples,
+    total=len(examples),
+    label=split,
+    unit="example",
+    saved="the splits that are finished are kept",
+  )
+  while batch := list(itertools.islice(iterator, size)):
+    yield batch
+
+
+def _problem(task: Task, example: Example) -> str | None:
+  """Returns why an example does not fit a task, None if it does."""
+  fine = () if task.fine_to_class is None else ("fine_label",)
+  content = "text" if task.image_shape is None else "image"
+  for key in ("label", *fine, content):
+    if key not in example:
+      return f"it has no {key!r}"
+  num_fine = len(task.fine_to_class or ())
+  sizes = {"label": task.num_classes, "fine_label": num_fine}
+  for key in ("label", *fine):
+    label = example[key]
+    if not isinstance(label, int | np.integer) or isinstance(label, bool):
+      return f"{key} must be an int, got {label!r}"
+    if not 0 <= label < sizes[key]:
+      return f"{key} must lie in [0, {sizes[key]}), got {label}"
+  if task.fine_to_class is not None:
+    fine_label, label = example["fine_label"], example["label"]
+    if task.fine_to_class[fine_label] != label:
+      return f"label {label} is not the class of fine_label {fine_label}"
+  if task.image_shape is not None:
+    image = np.asarray(example["image"])
+    if image.shape != task.image_shape or image.dtype != np.uint8:
+      return (
+        f"image must be uint8 {list(task.image_shape)}, got {image.dtype} "
+        f"{list(image.shape)}"
+      )
+  elif not isinstance(example["text"], str):
+    return f"text must be a str, got {type(example['text']).__name__}"
+  elif not example["text"].isascii():
+    try:
+      example["text"].encode()
+    except UnicodeEncodeError as error:
+      return f"text is not Unicode: {error.reason} at character {error.start}"
+  return None
+
+
+def check_space(folder: pathlib.Path, num_bytes: int) -> None:
+  """Raises ValueError if the disk of a folder has no room for some bytes."""
+  existing = next(path for path in folder.absolute().parents if path.exists())
+  free = shutil.disk_usage(existing).free
+  if free < num_bytes:
+    raise ValueError(
+      f"{folder} needs about {num_bytes / 1e6:,.0f} MB, but its disk has only "
+      f"{free / 1e6:,.0f} MB free: free some space, or set another --data_dir."
+    )

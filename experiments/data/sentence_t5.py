@@ -7,9 +7,9 @@ import numpy as np
 
 from experiments.data import embeddings
 from experiments.data import prepared as prepared_lib
+from experiments.data import tables
 from experiments.data.embeddings_writer import Corpus
 from experiments.data.embeddings_writer import Encoder
-from experiments.data.sources import open_source
 
 
 def read_corpus(
@@ -39,14 +39,11 @@ def read_corpus(
     texts = [text for name in prepared.splits for text in prepared.texts(name)]
     ids = np.concatenate([arrays["ids"] for arrays in prepared.splits.values()])
     return Corpus(texts, ids, embeddings.dataset_texts(prepared))
-  source = open_source(path, text_column=text_column, id_column=id_column)
-  if "text" not in source.columns:
+  examples = tables.read(path, text_column=text_column, id_column=id_column)
+  if "text" not in examples.columns:
     raise ValueError(f"{path} holds no texts.")
-  examples = [source[index] for index in range(len(source))]
-  return Corpus(
-    [example["text"] for example in examples],
-    np.array([example["id"] for example in examples]),
-  )
+  ids = np.array(examples.columns["id"])
+  return Corpus(list(examples.columns["text"]), ids)
 
 
 def sentence_transformer(

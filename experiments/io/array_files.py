@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import Self
 
 import jax
 import numpy as np
@@ -328,3 +329,46 @@ def _mapped(
     if file.read(len(header)) != header or path.stat().st_size != size:
       raise _damage(folder, path.name)
   return np.memmap(path, array.dtype, "r", len(header), array.shape)
+
+
+class GrowingArray:
+  """An .npy file of unknown length: closing it writes the length.
+
+  It is a context manager; `append` works inside.
+  """
+
+  def __init__(self, path: pathlib.Path, like: np.ndarray):
+    """Writes nothing yet.
+
+    Args:
+      path: The file, which must not exist.
+      like: An array with the dtype and the shape of a row.
+    """
+    self._path = path
+    self._row = jax.ShapeDtypeStruct(like.shape[1:], like.dtype)
+    self._length = 0
+
+  def __enter__(self) -> Self:
+    self._file = self._path.open("xb")
+    self._file.write(self._header())
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    with self._file:
+      # NumPy's header has room for a longer first dimension.
+      self._file.seek(0)
+      self._file.write(self._header())
+      self._file.flush()
+      os.fsync(self._file.fileno())
+
+  def __len__(self) -> int:
+    return self._length
+
+  def append(self, rows: np.ndarray) -> None:
+    """Appends rows."""
+    self._file.write(np.ascontiguousarray(rows, self._row.dtype).tobytes())
+    self._length += len(rows)
+
+  def _header(self) -> bytes:
+    shape = (self._length, *self._row.shape)
+    return _header(jax.ShapeDtypeStruct(shape, self._row.dtype))

@@ -68,8 +68,7 @@ def splits(cell: CellSpec, assumed: Assumed) -> Splits:
   for split, count in counts.items():
     labels = np.repeat(np.arange(len(count), dtype=np.int32), count)
     arrays[split] = {"labels": labels, "inputs": labels}
-  manifest = dict.fromkeys(("task", "tokenizer", "splits"))
-  prepared = Prepared(pathlib.Path(task.name), manifest, task, arrays)
+  prepared = Prepared(pathlib.Path(task.name), task, arrays)
   divided = load.divide(prepared, spec, cell.selection)
   reads = {cell.teacher.input_field, cell.student.input_field}
 

@@ -1,4 +1,4 @@
-"""Small originals of every dataset in every form, and what is in them."""
+"""Small originals of every data set in every form, and their contents."""
 
 import dataclasses
 
@@ -20,12 +20,12 @@ TEXTS = [
 
 @dataclasses.dataclass
 class Made:
-  """Originals, and what should come out of them.
+  """Originals and the examples in them.
 
   Attributes:
-    source: What to prepare from; None for TFDS.
-    examples: By split, content and original label of each.
-    tfds: By TFDS's name and split, its records.
+    source: The argument of `prepare`; None for TFDS.
+    examples: Content and original label of each example, by split.
+    tfds: TFDS's records, by its name and split.
   """
 
   source: object
@@ -98,17 +98,6 @@ def _cifar10_jpeg(folder, rng):
     path = folder / f"cifar10_jpegq75_{split}.parquet"
     parts[split] = (files.jpeg_parquet(path, images, labels), labels)
   return Made(folder, _pairs(parts))
-
-
-def _cifar_npz(folder, rng, num_labels, key):
-  parts = cifar_parts(rng, num_labels)
-  arrays = {}
-  for split, (images, labels) in parts.items():
-    arrays[f"x_{split}"] = images
-    arrays[f"{key}_{split}"] = np.array(labels)
-  path = folder / f"cifar{num_labels}_exact_subset.npz"
-  np.savez(path, coarse_names=np.array(["a"]), **arrays)
-  return Made(path, _pairs(parts))
 
 
 def _cifar100_binary(folder, rng, archive):
@@ -185,11 +174,11 @@ def _imdb(folder, rng, archive):
   return Made(source, examples)
 
 
-def _imdb_json(folder, rng, suffix):
+def _imdb_json(folder, rng):
   del rng
   examples = _labelled([*TEXTS, "two\nlines", "\ttab"])
   members = {
-    f"{split}.jsonl{suffix}": files.json_lines(
+    f"{split}.jsonl.gz": files.json_lines(
       [{"id": i, "label": y, "text": t} for i, (t, y) in enumerate(pairs)]
     )
     for split, pairs in examples.items()
@@ -282,18 +271,15 @@ FORMS = {
   ("cifar10", "python archive"): (_cifar10_python, True),
   ("cifar10", "python"): (_cifar10_python, False),
   ("cifar10", "jpeg"): (_cifar10_jpeg,),
-  ("cifar10", "npz"): (_cifar_npz, 10, "y"),
   ("cifar10", "tfds"): (_cifar_tfds, 10),
   ("cifar100", "binary archive"): (_cifar100_binary, True),
   ("cifar100", "binary"): (_cifar100_binary, False),
   ("cifar100", "python archive"): (_cifar100_python, True),
   ("cifar100", "python"): (_cifar100_python, False),
-  ("cifar100", "npz"): (_cifar_npz, 100, "fine"),
   ("cifar100", "tfds"): (_cifar_tfds, 100),
   ("lmrd", "archive"): (_imdb, True),
   ("lmrd", "folders"): (_imdb, False),
-  ("lmrd", "json lines"): (_imdb_json, ""),
-  ("lmrd", "json lines, gzip"): (_imdb_json, ".gz"),
+  ("lmrd", "json lines"): (_imdb_json,),
   ("lmrd", "tfds"): (_imdb_tfds,),
   ("glue_cola", "archive"): (_cola_glue, True),
   ("glue_cola", "folder"): (_cola_glue, False),
@@ -301,7 +287,6 @@ FORMS = {
   ("glue_cola", "authors', gzip"): (_cola_public, False),
   ("glue_cola", "tfds"): (_glue_tfds, "cola"),
   ("glue_sst2", "archive"): (_sst2, "zip"),
-  ("glue_sst2", "folder"): (_sst2, ""),
   ("glue_sst2", "folder, gzip"): (_sst2, "gz"),
   ("glue_sst2", "tfds"): (_glue_tfds, "sst2"),
 }

@@ -1,6 +1,5 @@
-"""Tables on disk, and what a call that fails says."""
+"""Tables on disk, and the message of a call that fails."""
 
-import bz2
 import csv
 import gzip
 import io
@@ -11,12 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
-COMPRESS = {
-  "": bytes,
-  ".gz": gzip.compress,
-  ".bz2": bz2.compress,
-  ".xz": lzma.compress,
-}
+COMPRESS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}
 # A quote, a comma and letters outside ASCII in every format.
 ROWS = [
   {"text": 'He said "no", twice', "label": "0"},
@@ -26,7 +20,7 @@ ROWS = [
 
 
 def written(rows, suffix):
-  """A table in the bytes of its format."""
+  """Returns a table in the bytes of its format."""
   if suffix == ".jsonl":
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
   if suffix == ".parquet":
@@ -42,12 +36,13 @@ def written(rows, suffix):
 
 
 def save(path, content):
+  path.parent.mkdir(parents=True, exist_ok=True)
   path.write_bytes(content.encode() if isinstance(content, str) else content)
   return path
 
 
 def message(call, *args, **options):
-  """The one line that a call fails with."""
+  """Returns the one line that a call fails with."""
   with pytest.raises((ValueError, OSError)) as error:
     call(*args, **options)
   text = str(error.value)

@@ -8,7 +8,6 @@ import types
 import numpy as np
 import pytest
 
-from experiments.data import prepared_writer
 from experiments.data import sentence_t5
 from experiments.data.dataset import Task
 from experiments.data.embeddings import aligned
@@ -16,6 +15,7 @@ from experiments.data.embeddings import check_dataset
 from experiments.data.embeddings import open_embeddings
 from experiments.data.embeddings_writer import write_embeddings
 from experiments.data.prepared import open_prepared
+from experiments.data.prepared import Writer
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _WIDTH = 3
@@ -82,15 +82,16 @@ def library(monkeypatch):
 @pytest.fixture
 def prepared(tmp_path) -> pathlib.Path:
   folder = tmp_path / "data" / "reviews"
-  with prepared_writer.Writer(folder) as writer:
-    writer.begin(Task("reviews", 2), {})
-    for split, texts in {
-      "train": ["aab", "", "c" * 300],
-      "test": ["bébé 🙂", "a"],
-    }.items():
-      with writer.split(split) as rows:
-        rows.extend([{"text": text, "label": 0} for text in texts])
-    writer.finish()
+  splits = {"train": ["aab", "", "c" * 300], "test": ["bébé 🙂", "a"]}
+  with Writer(folder) as writer:
+    writer.write(
+      Task("reviews", 2),
+      {"tokenizer": None},
+      {
+        split: [{"text": text, "label": 0} for text in texts]
+        for split, texts in splits.items()
+      },
+    )
   return folder
 
 

@@ -1,19 +1,19 @@
-"""The datasets of the paper, by the id that a configuration uses."""
+"""The data sets of the paper, by the name that a config uses."""
 
 from experiments.data.datasets import amazon
 from experiments.data.datasets import cifar
 from experiments.data.datasets import glue
 from experiments.data.datasets import imdb
 from experiments.data.datasets import sentiment140
-from experiments.data.datasets.definition import Dataset
+from experiments.data.originals import Dataset
 
 DATASETS: dict[str, Dataset] = {
   dataset.task.name: dataset
   for dataset in (
-    cifar.cifar10("cifar10_bin", binary=True),
-    cifar.cifar100("cifar100_bin", binary=True),
-    cifar.cifar10("cifar10", binary=False),
-    cifar.cifar100("cifar100", binary=False),
+    cifar.CIFAR10_BIN,
+    cifar.CIFAR100_BIN,
+    cifar.CIFAR10,
+    cifar.CIFAR100,
     imdb.LMRD,
     glue.COLA,
     glue.SST2,
@@ -22,5 +22,3 @@ DATASETS: dict[str, Dataset] = {
     sentiment140.SENTIMENT140_BIN,
   )
 }
-
-__all__ = ["DATASETS", "Dataset"]

@@ -1,21 +1,33 @@
-"""Amazon reviews: how many stars, or are they polarized or mild.
+"""Amazon reviews: the number of stars, or polarized against mild reviews.
 
-Amazon withdrew the files in 2023: https://github.com/tensorflow/datasets/issues/5044.
+Appendix D of the paper samples them: the first 200,000 reviews of each of
+eleven categories in a fixed order are concatenated; for each number of stars,
+the first 100,000 of these are for training and the next 2,000 for testing.
+A-29: the place of an example therefore tells its category, and something about
+its label. With ``sampling="shuffled"`` the same reviews are shuffled before.
+
+Amazon withdrew the files in 2023:
+https://github.com/tensorflow/datasets/issues/5044.
 """
 
-import dataclasses
+import array
 import functools
+import itertools
+import math
 import pathlib
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
+from typing import NamedTuple
 
-from experiments.data import dataset
-from experiments.data.datasets import amazon_sampling
-from experiments.data.datasets import definition
-from experiments.data.datasets import originals
-from experiments.data.sources import Malformed
-from experiments.data.sources import tables
+import numpy as np
+
+from experiments.data import originals
+from experiments.data import tables
+from experiments.data.dataset import Example
+from experiments.data.dataset import Task
+from experiments.io.progress import tracked
 
 # In the paper's order.
 CATEGORIES = (
@@ -31,6 +43,25 @@ CATEGORIES = (
   "Video_DVD",
   "Watches",
 )
+_STARS = (1, 2, 3, 4, 5)
+_BINARY_STARS = (1, 2, 4, 5)
+_POLARIZED = (1, 0, 0, 1)  # The class of each of these.
+_CHOICES = {
+  "sampling": ("paper", "shuffled"),
+  "text": ("headline_and_body", "body"),
+}
+
+
+class Review(NamedTuple):
+  """The parts of a review that are used; texts may be empty."""
+
+  stars: int
+  headline: str
+  body: str
+
+
+# Reads the reviews of a category; what is left out is counted.
+ReadReviews = Callable[[tables.BadRows], Iterator[Review]]
 
 
 def file_name(category: str) -> str:
@@ -38,71 +69,236 @@ def file_name(category: str) -> str:
   return f"amazon_reviews_us_{category}_v1_00.tsv"
 
 
-def _read(paths: Mapping[str, pathlib.Path], **options: Any) -> definition.Raw:
+def _read(paths: Mapping[str, pathlib.Path], **options: Any) -> originals.Raw:
   """Samples the reviews in files."""
   categories = {
     category: functools.partial(_reviews, paths[file_name(category)])
     for category in CATEGORIES
   }
-  return amazon_sampling.sample(categories, **options)
+  return sample(categories, **options)
 
 
-def _reviews(
-  path: pathlib.Path, malformed: Malformed
-) -> Iterator[amazon_sampling.Review]:
-  """Yields the reviews of a file. A tab inside a text makes it malformed."""
+def _reviews(path: pathlib.Path, bad: tables.BadRows) -> Iterator[Review]:
+  """Yields the reviews of a file. A tab inside a text makes a row unusable."""
   columns = ("star_rating", "review_headline", "review_body")
-  for row in tables.numbered_rows(
-    path,
-    columns,
-    header=True,
-    quoting=False,
-    encoding="utf-8",
-    malformed=malformed,
-  ):
-    stars, headline, body = (row.values[column] for column in columns)
+  table = tables.Table(path, columns, bad=bad)
+  for number, (stars, headline, body) in table:
     if stars in ("1", "2", "3", "4", "5"):
-      yield amazon_sampling.Review(int(stars), headline, body)
+      yield Review(int(stars), headline, body)
     else:
-      malformed.add(row.where, f"star_rating is {stars!r}")
+      table.leave_out(number, f"star_rating is {stars!r}")
 
 
-def _read_tfds(
-  open_tfds: definition.OpenTfds, **options: Any
-) -> definition.Raw:
+def _read_tfds(open_tfds: originals.OpenTfds, **options: Any) -> originals.Raw:
   """Samples the reviews that TFDS prepared, in its order (A-29)."""
-  categories = {
-    category: functools.partial(
-      _tfds_reviews, open_tfds(f"amazon_us_reviews/{category}_v1_00", "train")
-    )
-    for category in CATEGORIES
+  features = {
+    "stars": "data/star_rating",
+    "headline": "data/review_headline",
+    "body": "data/review_body",
   }
-  raw = amazon_sampling.sample(categories, **options)
-  note = "the first reviews are those in TFDS's order, not the files' (A-29)"
-  return dataclasses.replace(raw, notes=(*raw.notes, note))
+
+  def reviews(category: str, bad: tables.BadRows) -> Iterator[Review]:
+    del bad
+    name = f"amazon_us_reviews/{category}_v1_00"
+    for example in open_tfds(name, "train", features):
+      yield Review(**example)
+
+  return sample(
+    {category: functools.partial(reviews, category) for category in CATEGORIES},
+    notes=(
+      "the first reviews are those in TFDS's order, not the files' (A-29)",
+    ),
+    **options,
+  )
 
 
-def _tfds_reviews(
-  source: dataset.Source, _: Malformed
-) -> Iterator[amazon_sampling.Review]:
-  for i in range(len(source)):
-    example = source[i]
-    yield amazon_sampling.Review(
-      example["label"], example["headline"], example["text"]
-    )
+def sample(
+  categories: Mapping[str, ReadReviews],
+  *,
+  binary: bool,
+  sampling: str,
+  text: str,
+  seed: int,
+  per_category: int,
+  num_train: int,
+  num_test: int,
+  **fields: Any,
+) -> originals.Raw:
+  """Samples reviews. They are read once for that, and again to be written.
+
+  Args:
+    categories: Reads each category's reviews, in order.
+    binary: Whether to leave out the reviews with 3 stars, and to tell polarized
+      reviews (1 or 5 stars) from mild ones (2 or 4).
+    sampling: "paper"; or "shuffled", which fills the quotas in a random order.
+      Examples are written in the order of the categories in both cases.
+    text: "headline_and_body", with a space between them, or "body" (A-32).
+    seed: Seed of the shuffling.
+    per_category: Number of reviews of each category to sample from.
+    num_train: Number of training examples per number of stars.
+    num_test: Number of test examples per number of stars.
+    **fields: Other fields of the result.
+
+  Raises:
+    ValueError: If an option is unknown, or there are too few reviews.
+  """
+  for name, value in (("sampling", sampling), ("text", text)):
+    if value not in _CHOICES[name]:
+      raise ValueError(
+        f"amazon_{name} must be one of {_CHOICES[name]}, got {value!r}."
+      )
+  bad = {name: tables.BadRows() for name in categories}
+  enough = num_train + num_test if sampling == "paper" else math.inf
+  stars, places = _pool(categories, per_category, bad, enough)
+  order = np.arange(len(stars))
+  if sampling == "shuffled":
+    order = np.random.default_rng(seed).permutation(order)
+  positions = _fill_quotas(stars, order, num_train, num_test)
+  if binary:
+    positions = {k: p[stars[p] != 3] for k, p in positions.items()}
+
+  def examples(chosen: np.ndarray) -> Iterator[Example]:
+    """Yields the reviews at increasing positions of the pool."""
+    taken = np.zeros(int(chosen[-1]) + 1, bool)
+    taken[chosen] = True
+    uncounted = {name: tables.BadRows() for name in categories}
+    pool = _first_reviews(categories, per_category, uncounted)
+    # The pool comes second: zip must not read a review that it does not need.
+    for position, (take, (_, review)) in enumerate(
+      zip(taken.tolist(), pool, strict=False)
+    ):
+      if take:
+        yield _example(position, review, binary=binary, text=text)
+
+  title = "{}: examples by category and stars".format
+  return originals.Raw(
+    splits={
+      split: originals.Generated(
+        len(chosen), functools.partial(examples, chosen)
+      )
+      for split, chosen in positions.items()
+    },
+    bad=bad,
+    details={
+      "tables": {
+        title(split): _table(tuple(categories), stars[chosen], places[chosen])
+        for split, chosen in positions.items()
+      },
+    },
+    **fields,
+  )
+
+
+def _pool(
+  categories: Mapping[str, ReadReviews],
+  per_category: int,
+  bad: Mapping[str, tables.BadRows],
+  enough: float,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns stars and category of reviews, until there are enough of each."""
+  stars, places = array.array("b"), array.array("b")
+  missing = dict.fromkeys(_STARS, enough)
+  reviews = tracked(
+    _first_reviews(categories, per_category, bad),
+    total=per_category * len(categories),
+    label="sampling",
+    unit="review",
+    saved="nothing is written yet",
+  )
+  for place, review in reviews:
+    stars.append(review.stars)
+    places.append(place)
+    missing[review.stars] -= 1
+    if not missing[review.stars] and max(missing.values()) <= 0:
+      break
+  return np.array(stars), np.array(places)
+
+
+def _first_reviews(
+  categories: Mapping[str, ReadReviews],
+  per_category: int,
+  bad: Mapping[str, tables.BadRows],
+) -> Iterator[tuple[int, Review]]:
+  """Yields the first reviews of each category, and the category's number."""
+  for place, (name, reviews) in enumerate(categories.items()):
+    count = 0
+    for review in itertools.islice(reviews(bad[name]), per_category):
+      count += 1
+      yield place, review
+    if count < per_category:
+      raise ValueError(
+        f"{name} has {count:,} whole reviews and the first {per_category:,} "
+        "are needed: get the whole file."
+      )
+
+
+def _fill_quotas(
+  stars: np.ndarray, order: np.ndarray, num_train: int, num_test: int
+) -> dict[str, np.ndarray]:
+  """Returns the positions of each split, increasing.
+
+  Args:
+    stars: Stars of each review, ``[N]``.
+    order: Positions in the order in which the quotas are filled, ``[N]``.
+    num_train: Number of training examples per number of stars.
+    num_test: Number of test examples per number of stars; the next ones.
+  """
+  splits: dict[str, list[np.ndarray]] = {"train": [], "test": []}
+  for value in _STARS:
+    found = order[stars[order] == value]
+    if len(found) < num_train + num_test:
+      raise ValueError(
+        f"there are {len(found):,} reviews with {_stars_name(value)}, but "
+        f"{num_train + num_test:,} are needed: get the whole files."
+      )
+    splits["train"].append(found[:num_train])
+    splits["test"].append(found[num_train : num_train + num_test])
+  return {k: np.sort(np.concatenate(p)) for k, p in splits.items()}
+
+
+def _example(
+  position: int, review: Review, *, binary: bool, text: str
+) -> Example:
+  """Returns a review as an example of the task."""
+  body = text == "body"
+  words = review.body if body else f"{review.headline} {review.body}"
+  example = {"id": position, "text": words}
+  if not binary:
+    return example | {"label": review.stars - 1}
+  fine = _BINARY_STARS.index(review.stars)
+  return example | {"label": _POLARIZED[fine], "fine_label": fine}
+
+
+def _table(
+  categories: tuple[str, ...], stars: np.ndarray, places: np.ndarray
+) -> dict[str, Any]:
+  """Returns a table of the manifest: examples by category and stars."""
+  values = np.unique(stars).tolist()
+  return {
+    "columns": list(map(_stars_name, values)),
+    "rows": {
+      name: [int(np.sum((places == i) & (stars == v))) for v in values]
+      for i, name in enumerate(categories)
+    },
+  }
+
+
+def _stars_name(value: int) -> str:
+  return f"{value} star{'s' if value > 1 else ''}"
 
 
 def _dataset(
-  task: dataset.Task, published: Mapping[str, tuple[int, ...]], *, binary: bool
-) -> definition.Dataset:
-  """Returns one of the two."""
-  layout = originals.Layout(
+  task: Task, published: Mapping[str, tuple[int, ...]], *, binary: bool
+) -> originals.Dataset:
+  """Returns one of the two data sets."""
+  form = originals.Form(
     name="the eleven categories' files, .tsv or .tsv.gz",
     files=tuple(map(file_name, CATEGORIES)),
+    read=functools.partial(_read, binary=binary),
   )
-  return definition.Dataset(
+  return originals.Dataset(
     task=task,
-    forms=(definition.Form(layout, functools.partial(_read, binary=binary)),),
+    forms=(form,),
     tfds=f"amazon_us_reviews/{CATEGORIES[0]}_v1_00",
     read_tfds=functools.partial(_read_tfds, binary=binary),
     published=published,
@@ -123,24 +319,22 @@ def _dataset(
 
 
 AMAZON = _dataset(
-  dataset.Task(
+  Task(
     name="amazon",
     num_classes=5,
-    class_names=tuple(map(amazon_sampling.stars_name, (1, 2, 3, 4, 5))),
+    class_names=tuple(map(_stars_name, _STARS)),
   ),
   {"train": (100_000,) * 5, "test": (2_000,) * 5},
   binary=False,
 )
 
 AMAZON_BIN = _dataset(
-  dataset.Task(
+  Task(
     name="amazon_bin",
     num_classes=2,
-    fine_to_class=amazon_sampling.POLARIZED,
+    fine_to_class=_POLARIZED,
     class_names=("mild", "polarized"),
-    fine_names=tuple(
-      map(amazon_sampling.stars_name, amazon_sampling.BINARY_STARS)
-    ),
+    fine_names=tuple(map(_stars_name, _BINARY_STARS)),
   ),
   {"train": (200_000,) * 2, "test": (4_000,) * 2},
   binary=True,

@@ -1,22 +1,24 @@
 """CIFAR-10 and CIFAR-100, whole or with the label's parity as the class.
 
-Spec section 3: `y = y_original % 2`; the oracle's hidden subclass is the
-original label, in CIFAR-100 the fine one.
+The two-class versions have the class ``y % 2`` for the original label y, which
+is the hidden subclass; for CIFAR-100 that is the fine label.
 """
 
 import functools
+import io
 import pathlib
+import pickle
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from experiments.data import dataset
-from experiments.data.datasets import cifar_files
-from experiments.data.datasets import definition
-from experiments.data.datasets import originals
-from experiments.data.sources import open_source
+from experiments.data import originals
+from experiments.data import tables
+from experiments.data.dataset import Example
+from experiments.data.dataset import Task
 
 NAMES_10 = tuple(
   "airplane automobile bird cat deer dog frog horse ship truck".split()
@@ -54,14 +56,21 @@ _SUPERCLASSES = np.array(
 )
 _NUM_SUPERCLASSES = 20
 
-
-_JPEG = (
+_JPEG_NOTE = (
   "the images are JPEG copies, not the original pixels: accuracies are not "
   "comparable with published ones"
 )
 _BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+_IMAGE_BYTES = 3072
+_IMAGES_AT_ONCE = 1000
+# Callables that unpickling an array needs, by their names in the files.
+_UNPICKLED: Mapping[tuple[str, str], Callable[..., Any]] = {
+  ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
+  ("numpy", "ndarray"): np.ndarray,
+  ("numpy", "dtype"): np.dtype,
+}
 
-_Convert = Callable[[definition.Example], definition.Example]
+_Convert = Callable[[Example], Example]
 
 
 def class_of_fine_label(num_classes: int) -> np.ndarray:
@@ -93,197 +102,208 @@ def class_of_fine_label(num_classes: int) -> np.ndarray:
   return _SUPERCLASSES // (_NUM_SUPERCLASSES // num_classes)
 
 
-def cifar10(name: str, *, binary: bool) -> definition.Dataset:
-  """Returns CIFAR-10 under a name, as it is or with parity as the class."""
-  batches = [f"{batch}.bin" for batch in _BATCHES]
-  binary_version = originals.Layout(
-    name="CIFAR-10's binary version",
-    files=(*batches, "test_batch.bin"),
-    folders=("", "cifar-10-batches-bin"),
-    archive="cifar-10-binary.tar.gz",
-  )
-  python_version = originals.Layout(
-    name="CIFAR-10's Python version",
-    files=(*_BATCHES, "test_batch"),
-    folders=("", "cifar-10-batches-py"),
-    archive="cifar-10-python.tar.gz",
-  )
-  jpeg = originals.Layout(
-    name="CIFAR-10 as JPEG images in Parquet files",
-    files=("cifar10_jpegq75_train.parquet", "cifar10_jpegq75_test.parquet"),
-  )
-  subset = originals.Layout(
-    name="a part of CIFAR-10 in an .npz file",
-    files=("cifar10_exact_subset.npz",),
-  )
-  reads = {
-    binary_version: functools.partial(_read_binary, num_labels=1),
-    python_version: functools.partial(_read_python, label_key="labels"),
-    jpeg: _read_jpeg,
-    subset: functools.partial(_read_npz, label_key="y"),
-  }
-  return _dataset(name, NAMES_10, reads, binary)
+def _parity(example: Example) -> Example:
+  """Makes the original label the hidden one, and its parity the class."""
+  label = example["label"]
+  return {**example, "label": label % 2, "fine_label": label}
 
 
-def cifar100(name: str, *, binary: bool) -> definition.Dataset:
-  """Returns CIFAR-100 under a name, as it is or with parity as the class."""
-  binary_version = originals.Layout(
-    name="CIFAR-100's binary version",
-    files=("train.bin", "test.bin"),
-    folders=("", "cifar-100-binary"),
-    archive="cifar-100-binary.tar.gz",
+def _split(
+  parts: list[tuple[int, Callable[[], Iterator[tuple[Any, Any]]]]],
+  convert: _Convert,
+) -> originals.Generated:
+  """Returns the images of several files.
+
+  Args:
+    parts: For each file the number of images, and a function that yields rows
+      of bytes, ``[n, 3072]``, and their labels.
+    convert: Changes each example.
+  """
+
+  def examples() -> Iterator[Example]:
+    for _, read in parts:
+      for rows, labels in read():
+        images = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        for image, label in zip(images, labels, strict=True):
+          yield convert({"image": image, "label": int(label)})
+
+  return originals.Generated(sum(size for size, _ in parts), examples)
+
+
+def _read_files(
+  paths: Mapping[str, pathlib.Path],
+  *,
+  open_file: Callable[[pathlib.Path], Any],
+  convert: _Convert,
+) -> originals.Raw:
+  """Reads binary files or pickles; "test" is in the names of the test files."""
+  parts: dict[str, list] = {"train": [], "test": []}
+  for name, path in paths.items():
+    parts["test" if "test" in name else "train"].append(open_file(path))
+  return originals.Raw(
+    {k: _split(found, convert) for k, found in parts.items()}
   )
-  python_version = originals.Layout(
-    name="CIFAR-100's Python version",
-    files=("train", "test"),
-    folders=("", "cifar-100-python"),
-    archive="cifar-100-python.tar.gz",
+
+
+def _open_binary(path: pathlib.Path, num_labels: int) -> Any:
+  """Opens a file of the binary version.
+
+  Args:
+    path: The file.
+    num_labels: Bytes of labels before an image, of which the last one counts:
+      1, or 2 for CIFAR-100's coarse and fine label.
+  """
+  row_bytes = num_labels + _IMAGE_BYTES
+  num_bytes = path.stat().st_size
+  if num_bytes % row_bytes:
+    raise ValueError(
+      f"{path} has {num_bytes:,} bytes, which is not a multiple of "
+      f"{row_bytes:,}: it is cut short, or not a file of this data set"
+    )
+
+  def read() -> Iterator[tuple[Any, Any]]:
+    with tables.opened(path) as file:
+      while chunk := file.read(_IMAGES_AT_ONCE * row_bytes):
+        rows = np.frombuffer(chunk, np.uint8).reshape(-1, row_bytes)
+        yield rows[:, num_labels:], rows[:, num_labels - 1]
+
+  return num_bytes // row_bytes, read
+
+
+def _open_pickle(path: pathlib.Path, label_key: str) -> Any:
+  """Opens a file of the Python version, whose labels have a key."""
+  return (
+    len(_unpickle(path, label_key)[1]),
+    lambda: iter([_unpickle(path, label_key)]),
   )
-  subset = originals.Layout(
-    name="a part of CIFAR-100 in an .npz file",
-    files=("cifar100_exact_subset.npz",),
-  )
-  reads = {
-    binary_version: functools.partial(_read_binary, num_labels=2),
-    python_version: functools.partial(_read_python, label_key="fine_labels"),
-    subset: functools.partial(_read_npz, label_key="fine"),
+
+
+def _unpickle(
+  path: pathlib.Path, label_key: str
+) -> tuple[np.ndarray, list[int]]:
+  """Returns rows of bytes, ``[N, 3072]``, and labels; runs no code."""
+  with tables.opened(path) as file:
+    data = file.read()
+  try:
+    # Python 2 wrote them: its strings are bytes.
+    batch = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
+    rows, labels = batch[b"data"], list(batch[label_key.encode()])
+  except Exception as error:  # Damaged pickles raise errors of all kinds.
+    reason = str(error).splitlines()[0] if str(error) else "it ends early"
+    raise ValueError(
+      f"{path} is damaged, or not a file of this data set ({reason})"
+    ) from error
+  expected = (len(labels), _IMAGE_BYTES)
+  if getattr(rows, "shape", None) != expected or rows.dtype != np.uint8:
+    raise ValueError(f"{path} does not hold uint8 images of shape {expected}")
+  return rows, labels
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+  """Unpickles NumPy arrays and Python's own types, and calls nothing else."""
+
+  def find_class(self, module: str, name: str) -> Any:
+    """Looks a callable up."""
+    module = module.replace("numpy._core", "numpy.core")  # NumPy 2's name.
+    try:
+      return _UNPICKLED[module, name]
+    except KeyError:
+      raise pickle.UnpicklingError(
+        f"it calls {module}.{name}, which arrays do not need"
+      ) from None
+
+
+def _read_parquet(
+  paths: Mapping[str, pathlib.Path], *, convert: _Convert
+) -> originals.Raw:
+  """Reads JPEG copies of CIFAR-10."""
+  found = {
+    split: tables.read(path, image_column="jpeg", label_column="label")
+    for split, path in zip(("train", "test"), paths.values(), strict=True)
   }
-  return _dataset(name, NAMES_100, reads, binary)
+  return originals.from_tables(
+    found,
+    classes=map(str, range(len(NAMES_10))),
+    convert=convert,
+    notes=(_JPEG_NOTE,),
+    details={"jpeg": True},
+  )
 
 
 def _dataset(
-  name: str,
-  names: tuple[str, ...],
-  reads: Mapping[originals.Layout, Callable[..., definition.Raw]],
-  binary: bool,
-) -> definition.Dataset:
-  """Returns one of the two, given how each of its layouts is read."""
-  fine_to_class = tuple(i % 2 for i in range(len(names)))
-  task = dataset.Task(
-    name=name,
-    num_classes=2 if binary else len(names),
-    fine_to_class=fine_to_class if binary else None,
-    class_names=("even", "odd") if binary else names,
-    fine_names=names if binary else (),
-    image_shape=(32, 32, 3),
-    scale=255.0,
-  )
-  convert = _parity if binary else dict
-  tfds = f"cifar{len(names)}"
-  return definition.Dataset(
-    task=task,
-    forms=tuple(
-      definition.Form(layout, functools.partial(read, convert=convert))
-      for layout, read in reads.items()
+  name: str, names: tuple[str, ...], convert: _Convert
+) -> originals.Dataset:
+  """Returns a version of CIFAR-10 or CIFAR-100.
+
+  Args:
+    name: Name of the version.
+    names: Names of the original classes.
+    convert: `_parity` or `dict`.
+  """
+  number, binary = len(names), convert is _parity
+  fine = number == len(NAMES_100)
+  files = ("train", "test") if fine else (*_BATCHES, "test_batch")
+  folder = "cifar-100" if fine else "cifar-10"
+  forms = [
+    originals.Form(
+      name=f"CIFAR-{number}'s binary version",
+      files=tuple(f"{file}.bin" for file in files),
+      read=functools.partial(
+        _read_files,
+        open_file=functools.partial(_open_binary, num_labels=2 if fine else 1),
+        convert=convert,
+      ),
+      folders=("", "cifar-100-binary" if fine else "cifar-10-batches-bin"),
+      archive=f"{folder}-binary.tar.gz",
     ),
-    tfds=tfds,
-    read_tfds=functools.partial(_read_tfds, name=tfds, convert=convert),
+    originals.Form(
+      name=f"CIFAR-{number}'s Python version",
+      files=files,
+      read=functools.partial(
+        _read_files,
+        open_file=functools.partial(
+          _open_pickle, label_key="fine_labels" if fine else "labels"
+        ),
+        convert=convert,
+      ),
+      folders=("", "cifar-100-python" if fine else "cifar-10-batches-py"),
+      archive=f"{folder}-python.tar.gz",
+    ),
+  ]
+  if not fine:
+    split = "cifar10_jpegq75_{}.parquet".format
+    forms.append(
+      originals.Form(
+        name="CIFAR-10 as JPEG images in Parquet files",
+        files=(split("train"), split("test")),
+        read=functools.partial(_read_parquet, convert=convert),
+      )
+    )
+  num_classes = 2 if binary else number
+  return originals.Dataset(
+    task=Task(
+      name=name,
+      num_classes=num_classes,
+      fine_to_class=tuple(i % 2 for i in range(number)) if binary else None,
+      class_names=("even", "odd") if binary else names,
+      fine_names=names if binary else (),
+      image_shape=(32, 32, 3),
+      scale=255.0,
+    ),
+    forms=tuple(forms),
+    tfds=f"cifar{number}",
+    read_tfds=originals.tfds_reader(
+      f"cifar{number}", content={"image": "image"}, convert=convert
+    ),
     published={
-      split: (count // task.num_classes,) * task.num_classes
+      split: (count // num_classes,) * num_classes
       for split, count in (("train", 50_000), ("test", 10_000))
     },
     where="they are at https://www.cs.toronto.edu/~kriz/cifar.html",
   )
 
 
-def _parity(example: definition.Example) -> definition.Example:
-  """Makes the original label the hidden one, and its parity the class."""
-  label = example["label"]
-  return {**example, "label": label % 2, "fine_label": label}
-
-
-def _raw(
-  splits: Mapping[str, definition.Split], convert: _Convert, **fields: Any
-) -> definition.Raw:
-  """Returns splits whose examples are converted."""
-
-  def converted(split: definition.Split) -> definition.Split:
-    return definition.Split(
-      split.num_examples, lambda: map(convert, split.examples())
-    )
-
-  num_examples = sum(split.num_examples for split in splits.values())
-  return definition.Raw(
-    splits={name: converted(split) for name, split in splits.items()},
-    num_bytes=(32 * 32 * 3 + 12) * num_examples,
-    **fields,
-  )
-
-
-def _by_split(paths: Mapping[str, pathlib.Path]) -> dict[str, list]:
-  """Divides the files into those of either split."""
-  splits: dict[str, list] = {"train": [], "test": []}
-  for name, path in paths.items():
-    splits["test" if "test" in name else "train"].append(path)
-  return splits
-
-
-def _read_binary(
-  paths: Mapping[str, pathlib.Path],
-  *,
-  num_labels: int,
-  convert: _Convert,
-  **_: Any,
-) -> definition.Raw:
-  splits = {
-    split: cifar_files.binary_split(files, num_labels)
-    for split, files in _by_split(paths).items()
-  }
-  return _raw(splits, convert)
-
-
-def _read_python(
-  paths: Mapping[str, pathlib.Path],
-  *,
-  label_key: str,
-  convert: _Convert,
-  **_: Any,
-) -> definition.Raw:
-  splits = {
-    split: cifar_files.python_split(files, label_key)
-    for split, files in _by_split(paths).items()
-  }
-  return _raw(splits, convert)
-
-
-def _read_jpeg(
-  paths: Mapping[str, pathlib.Path], *, convert: _Convert, **_: Any
-) -> definition.Raw:
-  splits = {
-    split: definition.from_source(
-      open_source(files, image_column="jpeg", label_column="label")
-    )
-    for split, files in _by_split(paths).items()
-  }
-  return _raw(splits, convert, notes=(_JPEG,), details={"jpeg": True})
-
-
-def _read_npz(
-  paths: Mapping[str, pathlib.Path],
-  *,
-  label_key: str,
-  convert: _Convert,
-  **_: Any,
-) -> definition.Raw:
-  (path,) = paths.values()
-  splits = {
-    split: definition.from_source(
-      open_source(
-        path,
-        image_column=f"x_{split}",
-        label_column=f"{label_key}_{split}",
-      )
-    )
-    for split in ("train", "test")
-  }
-  return _raw(splits, convert)
-
-
-def _read_tfds(
-  open_tfds: definition.OpenTfds, *, name: str, convert: _Convert, **_: Any
-) -> definition.Raw:
-  splits = {
-    split: definition.from_source(open_tfds(name, split))
-    for split in ("train", "test")
-  }
-  return _raw(splits, convert)
+CIFAR10 = _dataset("cifar10", NAMES_10, dict)
+CIFAR10_BIN = _dataset("cifar10_bin", NAMES_10, _parity)
+CIFAR100 = _dataset("cifar100", NAMES_100, dict)
+CIFAR100_BIN = _dataset("cifar100_bin", NAMES_100, _parity)

@@ -6,6 +6,7 @@ numbers mean nothing.
 """
 
 import dataclasses
+import hashlib
 import pathlib
 
 import numpy as np
@@ -76,9 +77,9 @@ def make(
       arrays["embeddings"] = np.float32(vectors[fine] + _NOISE * noise)
     splits[split] = arrays
     first += size
-  sizes = [num_train, num_test, image_size, seed]
-  manifest = {"task": task.name, "tokenizer": None, "splits": sizes}
-  return Prepared(pathlib.Path(task.name), manifest, task, splits)
+  sizes = [task.name, num_train, num_test, image_size, seed]
+  digest = hashlib.sha256(str(sizes).encode()).hexdigest()
+  return Prepared(pathlib.Path(task.name), task, splits, digest)
 
 
 def _images(rng: np.random.Generator, centres: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Every dataset from every form of its originals, in small."""
+"""Every data set from every form of its originals, in small."""
 
 import contextlib
 import pickle
@@ -7,17 +7,20 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from experiments.data import preparation
+from experiments.data import originals
+from experiments.data.dataset import Task
 from experiments.data.datasets import amazon
 from experiments.data.datasets import cifar
 from experiments.data.datasets import DATASETS
-from experiments.data.datasets import originals
+from experiments.data.originals import Dataset
+from experiments.data.prepare import prepare
 from experiments.data.prepared import open_prepared
 from tests.experiments import original_files as files
 from tests.experiments.original_datasets import cifar_parts
 from tests.experiments.original_datasets import cut
 from tests.experiments.original_datasets import FORMS
 from tests.experiments.original_datasets import make
+from tests.experiments.prepared_inputs import publish
 
 
 class Records(list):
@@ -82,20 +85,17 @@ def check(found, examples, convert, *, fine):
 
 
 @pytest.mark.parametrize(("name", "form"), FORMS)
-def test_a_form(tmp_path, name, form):
+def test_a_form(tmp_path, monkeypatch, name, form):
   made = make(tmp_path / "originals", name, form)
   variants = [(name, int, False)]
   if name.startswith("cifar"):
     variants.append((f"{name}_bin", lambda label: label % 2, True))
   for variant, convert, fine in variants:
     task = DATASETS[variant].task
+    published = counts(made.examples, task.num_classes, convert)
+    publish(monkeypatch, variant, published)
     with mocked_tfds(made.tfds):
-      found = preparation.prepare(
-        variant,
-        data_dir=tmp_path / "data",
-        source=made.source,
-        published=counts(made.examples, task.num_classes, convert),
-      )
+      found = prepare(variant, data_dir=tmp_path / "data", source=made.source)
     check(found, made.examples, convert, fine=fine)
     assert found.task == task
     manifest = found.manifest
@@ -132,29 +132,28 @@ def _sentiment140(folder, form):
     )
   if form == "csv":
     return files.folder(folder, {name: data}) / name
-  if form == "sample":
-    table = files.tsv(TWEETS, ("label", "text"))
-    return files.folder(folder, {"sample20k.tsv.gz": table})
   return None
 
 
-@pytest.mark.parametrize("form", ["archive", "csv", "sample", "tfds"])
-def test_sentiment140_is_divided_into_balanced_parts(tmp_path, form):
+@pytest.mark.parametrize("form", ["archive", "csv", "tfds"])
+def test_sentiment140_is_divided_into_balanced_parts(
+  tmp_path, monkeypatch, form
+):
   records = [
     {"text": text.encode(), "polarity": label} for label, text in TWEETS
   ]
   source = _sentiment140(tmp_path, form)
   # 334 of 1,000 are negative, two of which are tested on.
   published = {"train": (332, 332), "test": (2, 2)}
+  publish(monkeypatch, "sentiment140_bin", published)
   found = {}
   tfds_records = {("sentiment140", "train"): records}
   with mocked_tfds(tfds_records if form == "tfds" else None):
     for seed in (0, 1):
-      found[seed] = preparation.prepare(
+      found[seed] = prepare(
         "sentiment140_bin",
         data_dir=tmp_path / str(seed),
         source=source,
-        published=published,
         options={"seed": seed},
       )
   labels = {text: int(label == 4) for label, text in TWEETS}
@@ -170,21 +169,7 @@ def test_sentiment140_is_divided_into_balanced_parts(tmp_path, form):
   assert set(texts[0, "test"]) != set(texts[1, "test"])
 
 
-def test_sentiment140_division_does_not_depend_on_the_form(tmp_path):
-  texts = []
-  for form in ("csv", "sample"):
-    found = preparation.prepare(
-      "sentiment140_bin",
-      data_dir=tmp_path / f"{form}_data",
-      source=_sentiment140(tmp_path / form, form),
-      partial=True,
-    )
-    assert found.manifest["partial"] is True
-    texts.append([list(found.texts(split)) for split in ("train", "test")])
-  assert texts[0] == texts[1]
-
-
-def test_amazon_from_tfds(tmp_path):
+def test_amazon_from_tfds(tmp_path, monkeypatch):
   rng = np.random.default_rng(0)
   reviews = {c: files.amazon_reviews(rng, 60) for c in amazon.CATEGORIES}
   records = {
@@ -202,16 +187,13 @@ def test_amazon_from_tfds(tmp_path):
     for category, rows in reviews.items()
   }
   options = {"per_category": 60, "num_train": 12, "num_test": 3}
-  published = {"train": (12,) * 5, "test": (3,) * 5}
+  publish(monkeypatch, "amazon", {"train": (12,) * 5, "test": (3,) * 5})
   with mocked_tfds(records):
-    from_tfds = preparation.prepare(
-      "amazon", data_dir=tmp_path / "a", published=published, options=options
-    )
-  from_files = preparation.prepare(
+    from_tfds = prepare("amazon", data_dir=tmp_path / "a", options=options)
+  from_files = prepare(
     "amazon",
     data_dir=tmp_path / "b",
     source=files.amazon_folder(tmp_path / "files", reviews),
-    published=published,
     options=options,
   )
   for split in ("train", "test"):
@@ -220,17 +202,15 @@ def test_amazon_from_tfds(tmp_path):
   assert "in TFDS's order, not the files' (A-29)" in note
 
 
-def test_a_folder_of_tfds_is_told_by_its_look(tmp_path):
+def test_a_folder_of_tfds_is_told_by_its_look(tmp_path, monkeypatch):
   made = make(tmp_path / "originals", "glue_cola", "tfds")
+  publish(monkeypatch, "glue_cola", counts(made.examples, 2, int))
   folder = tmp_path / "tfds/glue/cola/2.0.0"
   folder.mkdir(parents=True)
   (folder / "dataset_info.json").write_text("{}")
   with mocked_tfds(made.tfds):
-    found = preparation.prepare(
-      "glue_cola",
-      data_dir=tmp_path / "data",
-      source=tmp_path / "tfds",
-      published=counts(made.examples, 2, int),
+    found = prepare(
+      "glue_cola", data_dir=tmp_path / "data", source=tmp_path / "tfds"
     )
   (source,) = found.manifest["sources"]
   assert source["name"] == "glue/cola"
@@ -241,10 +221,10 @@ def test_a_folder_of_tfds_is_told_by_its_look(tmp_path):
 def test_published_files_are_told_from_others(tmp_path):
   (tmp_path / "CoLA.zip").write_bytes(b"other")
   described = originals.describe(tmp_path / "CoLA.zip")
-  assert len(originals.differing([described])) == 1
-  assert not originals.differing([described | {"name": "mine.zip"}])
+  assert len(originals._differences([described])) == 1
+  assert not originals._differences([described | {"name": "mine.zip"}])
   published = originals.official_files()["CoLA.zip"]
-  assert not originals.differing([described | published])
+  assert not originals._differences([described | published])
   assert len(originals.official_files()) == 19
   assert all(
     len(o["sha256"]) == 64 for o in originals.official_files().values()
@@ -262,7 +242,6 @@ def test_tasks():
       assert len(split) == task.num_classes
   assert len(DATASETS) == 10
   assert DATASETS["cifar100_bin"].task.fine_to_class == (0, 1) * 50
-  # Spec section 3.
   sizes = {
     name: tuple(sum(d.published[s]) for s in ("train", "test"))
     for name, d in DATASETS.items()
@@ -293,20 +272,27 @@ def test_pickles_run_nothing(tmp_path):
   path = made.source / "data_batch_3"
   path.write_bytes(pickle.dumps({b"data": Hostile(), b"labels": []}))
   with pytest.raises(ValueError, match=r"data_batch_3 .*calls builtins.exec"):
-    preparation.prepare(
-      "cifar10", data_dir=tmp_path / "data", source=made.source
-    )
+    prepare("cifar10", data_dir=tmp_path / "data", source=made.source)
 
 
-def test_pickles_of_newer_versions_are_read(tmp_path):
+def test_pickles_of_newer_versions_are_read(tmp_path, monkeypatch):
   made = make(tmp_path, "cifar10", "python")
+  publish(monkeypatch, "cifar10", counts(made.examples, 10, int))
   images, labels = cut(cifar_parts(np.random.default_rng(3), 10)["train"])[0]
   batch = {b"data": files.channels_first(images), b"labels": labels}
   (made.source / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=4))
-  found = preparation.prepare(
-    "cifar10",
-    data_dir=tmp_path / "data",
-    source=made.source,
-    published=counts(made.examples, 10, int),
-  )
+  found = prepare("cifar10", data_dir=tmp_path / "data", source=made.source)
   check(found, made.examples, int, fine=False)
+
+
+def test_a_data_set_of_tfds_takes_one_line(tmp_path, monkeypatch):
+  task = Task("news", 2, class_names=("a", "b"))
+  news = Dataset.from_tfds(
+    "imdb_reviews", task, content={"text": "text"}, max_length=64
+  )
+  monkeypatch.setitem(DATASETS, "news", news)
+  made = make(tmp_path, "lmrd", "tfds")
+  with mocked_tfds(made.tfds):
+    found = prepare("news", data_dir=tmp_path / "data")
+  check(found, made.examples, int, fine=False)
+  assert (found.manifest["partial"], news.max_length) == (False, 64)

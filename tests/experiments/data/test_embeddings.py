@@ -149,7 +149,8 @@ def _prepared(digest: str) -> Prepared:
     for name in ("text.npy", "text_offsets.npy", "labels.npy")
   }
   manifest = {"splits": {"train": {"files": files}}}
-  return Prepared(pathlib.Path("data/x"), manifest, Task("x", 2), {})
+  task = Task("x", 2)
+  return Prepared(pathlib.Path("data/x"), task, {}, manifest=manifest)
 
 
 def test_embeddings_of_other_texts_are_refused(tmp_path, folder):

@@ -12,10 +12,11 @@ import pytest
 
 from experiments.configs import base
 from experiments.configs import pair
-from experiments.data.preparation import prepare
+from experiments.data.prepare import prepare
 from experiments.io.json_files import read_json
 from experiments.io.metrics import read_metrics
 from experiments.methods import METHODS
+from tests.experiments import real_originals
 
 DATA = os.environ.get("LELP_DATA")
 pytestmark = [
@@ -43,7 +44,7 @@ def get_config(arg):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
   folder = tmp_path_factory.mktemp("cifar")
-  source = f"{DATA}/cifar10/cifar10_exact_subset.npz"
+  source = real_originals.cifar(DATA, "cifar10", folder / "originals")
   prepare("cifar10_bin", data_dir=folder / "data", source=source, partial=True)
   return folder
 

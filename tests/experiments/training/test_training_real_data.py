@@ -12,11 +12,12 @@ import sys
 import pytest
 
 from experiments.configs import pair
-from experiments.data.preparation import prepare
-from experiments.data.preparation import Tokenization
+from experiments.data.prepare import prepare
+from experiments.data.prepare import Tokenization
 from experiments.data.tokenizer import load_tokenizer
 from experiments.io.json_files import read_json
 from experiments.training import runs
+from tests.experiments import real_originals
 
 DATA = os.environ.get("LELP_DATA")
 pytestmark = pytest.mark.skipif(DATA is None, reason="LELP_DATA is not set")
@@ -26,8 +27,8 @@ ROOT = pathlib.Path(__file__).parents[3]
 # Data set, its folder, how many examples to train on are left after holding
 # out, how many to test on.
 CASES = [
-  pytest.param("cifar10_bin", "cifar10/cifar10_exact_subset.npz", 7502, 1017),
-  pytest.param("cifar100", "cifar100/cifar100_exact_subset.npz", 1005, 916),
+  pytest.param("cifar10_bin", "cifar10", 7502, 1017),
+  pytest.param("cifar100", "cifar100", 1005, 916),
   pytest.param("glue_cola", "cola", 7696, 1043),
   pytest.param("sentiment140_bin", "sentiment140", 17784, 124),
   pytest.param("glue_sst2", "sst2", 62349, 872, marks=slow),
@@ -57,10 +58,15 @@ def test_a_short_training(tmp_path, dataset, folder, num_train, num_test):
     vocabulary = f"{DATA}/albert_vocab/albert_30k_clean_rebuilt.model"
     # One width for all batches: a model compiles for each.
     tokenization = Tokenization(load_tokenizer(vocabulary), 16)
+  source = f"{DATA}/{folder}"
+  if folder.startswith("cifar"):
+    source = real_originals.cifar(DATA, folder, tmp_path / "originals")
+  elif folder == "sentiment140":
+    source = real_originals.sentiment140(DATA, tmp_path / "originals")
   prepare(
     dataset,
     data_dir=tmp_path / "data",
-    source=f"{DATA}/{folder}",
+    source=source,
     tokenization=tokenization,
     partial=True,
   )
@@ -85,7 +91,7 @@ sys.path.insert(0, {str(trap.parent)!r})
 from tests.experiments.training import test_training_real_data as real_data
 import pathlib
 real_data.test_a_short_training(pathlib.Path({str(tmp_path)!r}), "cifar100",
-    "cifar100/cifar100_exact_subset.npz", 1005, 916)
+    "cifar100", 1005, 916)
 assert "tensorflow" not in sys.modules
 """
   environment = os.environ | {

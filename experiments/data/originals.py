@@ -1,0 +1,500 @@
+"""The published files of a data set: defined, found, unpacked and verified.
+
+A `Dataset` names the forms in which its originals exist. `find` looks for one
+of them in the folder or file that a user names, and `Originals.read` unpacks
+and reads it.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import gzip
+import hashlib
+import os
+import pathlib
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+from typing import IO
+
+from experiments.data import prepared
+from experiments.data import tables
+from experiments.data.dataset import Example
+from experiments.data.dataset import ExampleSource
+from experiments.data.dataset import Task
+from experiments.data.tfds import TfdsExamples
+
+# Opens a split of a TFDS data set: name, split, fields.
+OpenTfds = Callable[[str, str, Mapping[str, str]], TfdsExamples]
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+_EXPANSION = 4  # Texts take so many times the bytes of their archive.
+_DAMAGE = (
+  EOFError,
+  gzip.BadGzipFile,
+  RuntimeError,  # zipfile raises it for unknown compression methods.
+  tarfile.TarError,
+  zipfile.BadZipFile,
+  zlib.error,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated:
+  """Examples that are generated anew each time they are iterated over.
+
+  Attributes:
+    num_examples: Number of examples.
+    examples: Returns an iterator over them.
+  """
+
+  num_examples: int
+  examples: Callable[[], Iterator[Example]]
+
+  def __len__(self) -> int:
+    return self.num_examples
+
+  def __iter__(self) -> Iterator[Example]:
+    return self.examples()
+
+
+@dataclasses.dataclass(frozen=True)
+class Raw:
+  """A data set as read from its originals.
+
+  Attributes:
+    splits: Examples by split, in the order in which they are written.
+    bad: What was left out, by split or file.
+    notes: Remarks for the readers of results, a clause each.
+    details: Further entries of the manifest.
+  """
+
+  splits: Mapping[str, ExampleSource]
+  bad: Mapping[str, tables.BadRows] = dataclasses.field(default_factory=dict)
+  notes: tuple[str, ...] = ()
+  details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def from_tables(
+  splits: Mapping[str, tables.Examples],
+  classes: Iterable[str],
+  convert: Callable[[Example], Example] = dict,
+  **fields: Any,
+) -> Raw:
+  """Returns examples that were read with `tables.read`.
+
+  Args:
+    splits: The examples of each split.
+    classes: The label of each class in the files.
+    convert: Changes each example, whose label is the number of its class.
+    **fields: Other fields of `Raw`.
+  """
+  classes = tuple(classes)
+
+  def split(examples: tables.Examples) -> Generated:
+    return Generated(
+      len(examples),
+      lambda: map(convert, tables.with_classes(examples, classes)),
+    )
+
+  return Raw(
+    splits={name: split(examples) for name, examples in splits.items()},
+    bad={name: examples.bad for name, examples in splits.items()},
+    **fields,
+  )
+
+
+def tfds_reader(
+  name: str,
+  *,
+  content: Mapping[str, str],
+  label: str = "label",
+  train: str = "train",
+  test: str = "test",
+  convert: Callable[[Example], Example] = dict,
+  notes: tuple[str, ...] = (),
+) -> Callable[..., Raw]:
+  """Returns a function that reads a data set that TFDS has prepared.
+
+  Args:
+    name: TFDS's name of the data set.
+    content: ``{"text": feature}`` or ``{"image": feature}``.
+    label: The feature that holds the class.
+    train: TFDS's split to train on.
+    test: TFDS's split to test on.
+    convert: Changes each example.
+    notes: As in `Raw`.
+  """
+
+  def read(open_tfds: OpenTfds, **_: Any) -> Raw:
+    def split(tfds_split: str) -> Generated:
+      found = open_tfds(name, tfds_split, {**content, "label": label})
+      return Generated(len(found), lambda: map(convert, found))
+
+    return Raw({"train": split(train), "test": split(test)}, notes=notes)
+
+  return read
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+  """One form of the originals of a data set.
+
+  Attributes:
+    name: The form in words.
+    files: Paths of its files or folders. The names of text files may go on
+      with ".gz".
+    read: Reads them, given the path of each: ``read(paths, **options)``.
+    folders: Where they may lie below the folder that a user names.
+    archive: Name of the file in which they are published.
+  """
+
+  name: str
+  files: tuple[str, ...]
+  read: Callable[..., Raw]
+  folders: tuple[str, ...] = ("",)
+  archive: str | None = None
+
+  def __str__(self) -> str:
+    if self.archive is not None:
+      size = official_files().get(self.archive, {}).get("bytes")
+      phrase = "" if size is None else f", {size:,} bytes"
+      return f"{self.name} ({self.archive}{phrase}, or unpacked)"
+    more = len(self.files) - 1
+    return f"{self.name} ({self.files[0]}{f' and {more} more' if more else ''})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A published data set.
+
+  Attributes:
+    task: Classes to learn, and the form of an example.
+    tfds: TFDS's name of the data set.
+    read_tfds: Reads what TFDS prepared: ``read_tfds(open_tfds, **options)``
+      with an `OpenTfds`.
+    forms: The forms of its original files; the first that is found is used.
+    published: Number of examples per class, by split; {} to check nothing.
+    where: Where the originals are, in a clause.
+    max_length: Longest text in tokens, with [CLS] and [SEP].
+    options: What a user can choose, and the paper's or the usual choice.
+  """
+
+  task: Task
+  tfds: str
+  read_tfds: Callable[..., Raw]
+  forms: tuple[Form, ...] = ()
+  published: Mapping[str, tuple[int, ...]] = dataclasses.field(
+    default_factory=dict
+  )
+  where: str = "TFDS prepares it"
+  max_length: int | None = None
+  options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  @classmethod
+  def from_tfds(cls, name: str, task: Task, **options: Any) -> "Dataset":
+    """Returns a data set that only TFDS prepares.
+
+    Add it to `datasets.DATASETS`, and to the data sets of a config:
+
+      Dataset.from_tfds("ag_news_subset", Task("ag_news", 4),
+                        content={"text": "description"}, max_length=128)
+
+    Args:
+      name: TFDS's name of the data set.
+      task: Classes to learn; `image_shape` and `scale` for images.
+      **options: Those of `tfds_reader`, and `max_length`.
+    """
+    max_length = options.pop("max_length", None)
+    read = tfds_reader(name, **options)
+    return cls(task, tfds=name, read_tfds=read, max_length=max_length)
+
+
+@dataclasses.dataclass(frozen=True)
+class Originals:
+  """The originals of a data set that a user has.
+
+  Attributes:
+    dataset: The data set.
+    given: The files of a form, or an archive of them; () for TFDS.
+    form: The form; None for an archive that is not unpacked yet, and for TFDS.
+    paths: Path of each file of the form.
+    tfds_dir: TFDS's folder; None for its own.
+  """
+
+  dataset: Dataset
+  given: tuple[pathlib.Path, ...] = ()
+  form: Form | None = None
+  paths: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+  tfds_dir: pathlib.Path | None = None
+
+  @property
+  def sizes(self) -> list[dict[str, Any]]:
+    """Names and sizes of the given files."""
+    return [size(path) for path in self.given]
+
+  def read(
+    self, scratch: pathlib.Path, options: Mapping[str, Any]
+  ) -> tuple[Raw, dict[str, Any]]:
+    """Reads the originals.
+
+    Args:
+      scratch: A folder to unpack an archive in.
+      options: Options of the data set.
+
+    Returns:
+      The examples, and what the manifest says about their origin.
+
+    Raises:
+      FileNotFoundError: If TFDS has not prepared the data set.
+      ValueError: If the originals are damaged or not as expected. Iterating
+        over the examples raises it as well.
+    """
+    with self._explained():
+      if self.given:
+        found = self if self.form else self._unpacked(scratch)
+        assert found.form is not None
+        sources = [describe(path) for path in self.given]
+        raw = found.form.read(found.paths, **options)
+        form, notes = found.form.name, _differences(sources)
+      else:
+        raw, form, sources = self._read_tfds(options)
+        notes = []
+
+    def explained(examples: ExampleSource) -> Iterator[Example]:
+      with self._explained():
+        yield from examples
+
+    splits = {
+      name: Generated(len(split), functools.partial(explained, split))
+      for name, split in raw.splits.items()
+    }
+    raw = dataclasses.replace(raw, splits=splits, notes=(*raw.notes, *notes))
+    return raw, {"form": form, "sources": sources}
+
+  def _unpacked(self, scratch: pathlib.Path) -> "Originals":
+    """Unpacks an archive."""
+    (archive,) = self.given
+    forms = self.dataset.forms
+    wanted = tuple(
+      f"{folder}/{name}".lstrip("/")
+      for form in forms
+      for folder in form.folders
+      for name in form.files
+    )
+    _unpack(archive, wanted, scratch)
+    for form in forms:
+      if (paths := _in_folder(scratch, form)) is not None:
+        return dataclasses.replace(self, form=form, paths=paths)
+    message = _missing(scratch, forms)
+    raise ValueError(message.replace(str(scratch), str(archive)))
+
+  def _read_tfds(
+    self, options: Mapping[str, Any]
+  ) -> tuple[Raw, str, list[dict[str, Any]]]:
+    opened: dict[str, None] = {}
+
+    def open_tfds(
+      name: str, split: str, fields: Mapping[str, str]
+    ) -> TfdsExamples:
+      opened[name] = None
+      return TfdsExamples(name, split, fields, self.tfds_dir)
+
+    raw = self.dataset.read_tfds(open_tfds, **options)
+    default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    root = self.tfds_dir or pathlib.Path(default).expanduser()
+    folders = [root / name for name in opened]
+    sources = [describe(folder) for folder in folders if folder.is_dir()]
+    return raw, f"TFDS {', '.join(opened)}", sources
+
+  @contextlib.contextmanager
+  def _explained(self) -> Iterator[None]:
+    """Adds to an error which files are expected, and where they are."""
+    try:
+      yield
+    except (FileNotFoundError, ValueError) as error:
+      parts = [str(error).rstrip(".")]
+      for path in self.given:
+        published = official_files().get(path.name, {}).get("bytes")
+        found = path.stat().st_size
+        if published not in (None, found):
+          parts.append(
+            f"{path.name} has {found:,} bytes, published {published:,}"
+          )
+      forms = "; or ".join(map(str, self.dataset.forms))
+      tfds = f"{self.dataset.tfds} of TFDS; {self.dataset.where}"
+      expected = "; or ".join(filter(None, [forms, tfds]))
+      missing = isinstance(error, FileNotFoundError)
+      raise (FileNotFoundError if missing else ValueError)(
+        f"{'; '.join(parts)}. Expected: {expected}."
+      ) from error
+
+
+def find(dataset: Dataset, source: Any, data_dir: pathlib.Path) -> Originals:
+  """Finds the originals of a data set.
+
+  Args:
+    dataset: The data set.
+    source: The original files, their folder or archive, or TFDS's folder. If
+      None, `data_dir` if TFDS prepared the data set there, else TFDS's own.
+    data_dir: The folder of prepared data sets.
+
+  Raises:
+    OSError: If `source` cannot be read (FileNotFoundError if it is missing).
+    ValueError: If it does not hold the originals.
+  """
+  if source is None:
+    is_there = _is_tfds(data_dir, dataset.tfds)
+    return Originals(dataset, tfds_dir=data_dir if is_there else None)
+  source = pathlib.Path(source).expanduser()
+  if _is_tfds(source, dataset.tfds):
+    return Originals(dataset, tfds_dir=source)
+  with Originals(dataset)._explained():
+    return _find_files(dataset, source)
+
+
+def _is_tfds(folder: pathlib.Path, name: str) -> bool:
+  """Returns whether TFDS prepared a data set in a folder."""
+  return any((folder / name).glob("*/dataset_info.json"))
+
+
+def _find_files(dataset: Dataset, source: pathlib.Path) -> Originals:
+  with tables.reading(source):
+    if not source.is_file():
+      list(source.iterdir())  # Raises if it cannot be read.
+  if source.is_file():
+    for form in dataset.forms:
+      if len(form.files) == 1 and source.name in _spellings(form.files[0]):
+        paths = {form.files[0]: source}
+        return Originals(dataset, (source,), form, paths)
+    if source.name.lower().endswith(_ARCHIVES):
+      return Originals(dataset, (source,))
+  for form in dataset.forms:
+    if (paths := _in_folder(source, form)) is not None:
+      return Originals(dataset, tuple(paths.values()), form, paths)
+  for form in dataset.forms:
+    if form.archive and (source / form.archive).is_file():
+      return Originals(dataset, (source / form.archive,))
+  raise ValueError(_missing(source, dataset.forms))
+
+
+def _in_folder(
+  source: pathlib.Path, form: Form
+) -> dict[str, pathlib.Path] | None:
+  """Returns the path of each file of a form, None if one is missing."""
+  for folder in form.folders:
+    paths = {name: _existing(source / folder, name) for name in form.files}
+    found = {name: path for name, path in paths.items() if path is not None}
+    if len(found) == len(paths):
+      return found
+  return None
+
+
+def _existing(folder: pathlib.Path, name: str) -> pathlib.Path | None:
+  paths = (folder / spelling for spelling in _spellings(name))
+  return next((path for path in paths if path.exists()), None)
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+  is_text = name.endswith(tables.TEXT_SUFFIXES)
+  return (name, f"{name}.gz") if is_text else (name,)
+
+
+def _missing(source: pathlib.Path, forms: Iterable[Form]) -> str:
+  """Returns a message that says which files are missing."""
+  for form in forms:
+    for folder in form.folders:
+      lacking = [n for n in form.files if not _existing(source / folder, n)]
+      if len(lacking) < len(form.files):
+        return f"{source / folder} lacks {', '.join(lacking)} of {form.name}"
+  return f"{source} holds no originals"
+
+
+def _unpack(
+  archive: pathlib.Path, wanted: tuple[str, ...], scratch: pathlib.Path
+) -> None:
+  """Unpacks the wanted files, and all files in wanted folders."""
+  prepared.check_space(scratch, _EXPANSION * archive.stat().st_size)
+  folders = tuple(f"{name}/" for name in wanted)
+  try:
+    for name, file in _members(archive):
+      if name not in wanted and not name.startswith(folders):
+        continue
+      if ".." in pathlib.PurePosixPath(name).parts:
+        raise ValueError(f"{archive} has a member {name!r} outside of it.")
+      path = scratch / name
+      path.parent.mkdir(parents=True, exist_ok=True)
+      with path.open("wb") as copy:
+        shutil.copyfileobj(file, copy)
+  except _DAMAGE as error:
+    reason = str(error) or "it ends early"
+    raise ValueError(f"{archive} is damaged or cut short ({reason})") from error
+
+
+def _members(archive: pathlib.Path) -> Iterator[tuple[str, IO[bytes]]]:
+  """Yields the files of an archive in its order."""
+  if archive.suffix == ".zip":
+    with zipfile.ZipFile(archive) as file:
+      for info in file.infolist():
+        if not info.is_dir():
+          with file.open(info) as member:
+            yield info.filename, member
+    return
+  with tarfile.open(archive, "r|*") as file:
+    for info in file:
+      member = file.extractfile(info) if info.isfile() else None
+      if member is not None:
+        yield info.name.removeprefix("./"), member
+
+
+def size(path: pathlib.Path) -> dict[str, Any]:
+  """Returns the name and bytes of a file, or of all files in a folder."""
+  if path.is_file():
+    return {"name": path.name, "bytes": path.stat().st_size}
+  name = f"{path.parent.name}/{path.name}"
+  return {"name": name, "bytes": sum(p.stat().st_size for p in _below(path))}
+
+
+def describe(path: pathlib.Path) -> dict[str, Any]:
+  """Returns the name, bytes and SHA-256 of a file or folder.
+
+  The SHA-256 of a folder is that of the names and SHA-256 of its files.
+  """
+  if path.is_file():
+    return size(path) | {"sha256": prepared.file_sha256(path)}
+  lines = (
+    f"{p.relative_to(path).as_posix()} {prepared.file_sha256(p)}\n"
+    for p in _below(path)
+  )
+  digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+  return size(path) | {"sha256": digest}
+
+
+def _below(folder: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _differences(sources: Iterable[Mapping[str, Any]]) -> list[str]:
+  """Returns notes on files that are not the published ones of that name."""
+  return [
+    f"{source['name']} is not the file that was published under that name"
+    for source in sources
+    if source["name"] in official_files()
+    and source["sha256"] != official_files()[source["name"]]["sha256"]
+  ]
+
+
+@functools.cache
+def official_files() -> dict[str, dict[str, Any]]:
+  """Returns bytes and SHA-256 of the files as they were published."""
+  path = pathlib.Path(__file__).with_name("official.tsv")
+  return {
+    name: {"bytes": int(num_bytes), "sha256": sha256}
+    for _, (name, num_bytes, sha256) in tables.Table(path)
+  }

@@ -1,0 +1,312 @@
+"""Brings published data sets and a user's own files into the prepared form."""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments.data import originals
+from experiments.data import prepared
+from experiments.data import tables
+from experiments.data.dataset import Example
+from experiments.data.dataset import ExampleSource
+from experiments.data.dataset import Task
+from experiments.data.datasets import DATASETS
+from experiments.data.tokenizer import Tokenizer
+from experiments.distributed import signals
+
+_MAX_LENGTH = 128  # Of a user's own texts, in tokens.
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenization:
+  """How texts become tokens.
+
+  Attributes:
+    tokenizer: Cuts a text into tokens.
+    max_length: Longest text in tokens; None for the default of the data set.
+  """
+
+  tokenizer: Tokenizer
+  max_length: int | None = None
+
+  def encode(self, texts: list[str]) -> list[np.ndarray]:
+    """Returns the token ids of each text."""
+    return self.tokenizer.encode(texts, max_length=self.max_length or 0)
+
+  def description(self) -> dict[str, Any]:
+    """Returns the entry of the manifest."""
+    return {
+      "name": pathlib.Path(self.tokenizer.name).name,
+      "sha256": self.tokenizer.digest,
+      "vocab_size": self.tokenizer.vocab_size,
+      "pad_id": self.tokenizer.pad_id,
+      "max_length": self.max_length,
+    }
+
+
+def prepare(
+  name: str,
+  *,
+  data_dir: Any,
+  source: Any = None,
+  tokenization: Tokenization | None = None,
+  partial: bool = False,
+  options: Mapping[str, Any] | None = None,
+) -> prepared.Prepared:
+  """Prepares one of the published data sets.
+
+  An interrupted preparation is continued. If the data set is prepared already,
+  every byte of it is compared with its checksum; the tokens of another
+  tokenizer are made from the stored texts, without the originals.
+
+  Args:
+    name: A key of `DATASETS`.
+    data_dir: Folder of prepared data sets; this one goes into its folder
+      `name`.
+    source: The original files, their folder or archive, or TFDS's folder. By
+      default what TFDS prepared in `data_dir` or in its own folder.
+    tokenization: How texts become tokens; without it only texts are stored.
+    partial: Whether to accept fewer examples than are published.
+    options: Options of the data set, such as "seed".
+
+  Raises:
+    Interrupted: On SIGINT or SIGTERM.
+    OSError: If the originals are missing or unreadable, or the disk is full.
+    ValueError: If an argument is out of range, the originals are damaged or not
+      the published ones, or the folder holds something else.
+  """
+  if name not in DATASETS:
+    raise ValueError(
+      f"unknown data set {name!r}; the known ones are {', '.join(DATASETS)}. "
+      "Your own files need no preparation: set --config.data.source=files."
+    )
+  dataset = DATASETS[name]
+  chosen = {**dataset.options, **(options or {})}
+  for option in chosen:
+    if option not in dataset.options:
+      raise ValueError(f"{name} has no option {option!r}.")
+  folder = pathlib.Path(data_dir).expanduser() / name
+  found = originals.find(dataset, source, folder.parent)
+  tokenization = _fitted(tokenization, dataset.task, dataset.max_length)
+  with _writer(folder) as writer:
+    if folder.exists():
+      same = {"sources": found.sizes} if found.given else {}
+      _check_same(folder, {"options": chosen} | same)
+      prepared.open_prepared(folder, verify=True)
+      return _with_tokens(writer, tokenization)
+    raw, origin = found.read(writer.scratch, chosen)
+    whole = _check_sizes(name, raw.splits, partial)
+    manifest = {"dataset": name, "options": chosen, "partial": not whole}
+    manifest |= origin | _remarks(raw)
+    published = dataset.published if whole else {}
+    _write(writer, dataset.task, raw.splits, manifest, tokenization, published)
+  return prepared.open_prepared(folder)
+
+
+def prepare_own(
+  folder: pathlib.Path,
+  paths: Mapping[str, tables.Path],
+  *,
+  tokenization: Tokenization | None = None,
+  **columns: Any,
+) -> prepared.Prepared:
+  """Prepares a user's own files, unless they are prepared already.
+
+  The classes are the labels of the training examples, see
+  `tables.class_names`.
+
+  Args:
+    folder: Folder of the prepared data set; its last part is the name.
+    paths: A file, or a folder of images, for "train" and optionally for
+      "validation" and "test".
+    tokenization: How texts become tokens; without it only texts are stored.
+    **columns: Columns, and other arguments of `tables.read`.
+
+  Raises:
+    Interrupted: On SIGINT or SIGTERM.
+    OSError: If a file is missing or unreadable, or the disk is full.
+    ValueError: If a file is damaged or not as described, or the folder holds
+      something else.
+  """
+  columns = {k: value for k, value in columns.items() if value is not None}
+  wanted = {"options": columns, "sources": _describe(paths)}
+  if folder.exists():
+    _check_same(folder, wanted)
+    found = prepared.open_prepared(folder)
+    if _has_tokens(found, tokenization):
+      return found  # Without the lock: all processes of a run come here.
+  with _writer(folder) as writer:
+    if folder.exists():
+      _check_same(folder, wanted)
+      return _with_tokens(writer, tokenization)
+    found = {k: tables.read(path, **columns) for k, path in paths.items()}
+    classes = tables.class_names(found["train"])
+    raw = originals.from_tables(found, classes)
+    first = found["train"][0]
+    is_text = "text" in first
+    task = Task(
+      name=folder.name,
+      num_classes=len(classes),
+      class_names=classes,
+      image_shape=None if is_text else np.shape(first["image"]),
+      scale=1.0 if is_text else 255.0,
+    )
+    manifest = {"dataset": folder.name, "partial": False, "form": "files"}
+    manifest |= wanted | _remarks(raw)
+    tokenization = _fitted(tokenization, task, _MAX_LENGTH)
+    _write(writer, task, raw.splits, manifest, tokenization)
+  return prepared.open_prepared(folder)
+
+
+def _describe(paths: Mapping[str, tables.Path]) -> list[dict[str, Any]]:
+  """Returns split, name, bytes and SHA-256 of a user's own files."""
+  if "train" not in paths:
+    raise ValueError("config.data.train is not set: name the training file.")
+  sources = []
+  for split, path in paths.items():
+    path = pathlib.Path(path).expanduser()
+    with tables.reading(path):
+      path.stat()
+      sources.append({"split": split} | originals.describe(path))
+  return sources
+
+
+@contextlib.contextmanager
+def _writer(folder: pathlib.Path) -> Iterator[prepared.Writer]:
+  with signals.deferred(), prepared.Writer(folder) as writer:
+    yield writer
+
+
+def _fitted(
+  tokenization: Tokenization | None, task: Task, max_length: int | None
+) -> Tokenization | None:
+  """Returns the tokenization of a data set, or raises ValueError."""
+  if tokenization is None:
+    return None
+  if task.image_shape is not None:
+    raise ValueError(f"{task.name} holds images: it takes no tokenizer.")
+  length = tokenization.max_length or max_length
+  return dataclasses.replace(tokenization, max_length=length)
+
+
+def _check_same(folder: pathlib.Path, wanted: Mapping[str, Any]) -> None:
+  """Raises ValueError if a prepared data set was made in another way.
+
+  Args:
+    folder: The prepared data set.
+    wanted: Entries that its manifest has to have.
+  """
+  if not (folder / prepared.MANIFEST).is_file():
+    raise ValueError(
+      f"{folder} exists but is not a prepared data set: use another folder."
+    )
+  manifest = prepared.read_manifest(folder)
+  for key, value in json.loads(json.dumps(wanted)).items():
+    if not _agree(manifest[key], value):
+      raise ValueError(
+        f"{folder} was prepared with the {key} {_plain(manifest[key])}, not "
+        f"with {_plain(value)}: delete it, or use another folder."
+      )
+
+
+def _agree(found: Any, wanted: Any) -> bool:
+  """Returns whether options are equal, and sources in all wanted entries."""
+  if not isinstance(wanted, list) or len(found) != len(wanted):
+    return found == wanted
+  return all(f | w == f for f, w in zip(found, wanted, strict=True))
+
+
+def _plain(value: Any) -> str:
+  """Returns options or sources as a phrase."""
+  if isinstance(value, list):
+    return ", ".join(f"{s['name']} ({s['bytes']:,} bytes)" for s in value)
+  return ", ".join(f"{k}={v}" for k, v in value.items()) or "none"
+
+
+def _check_sizes(
+  name: str, splits: Mapping[str, ExampleSource], partial: bool
+) -> bool:
+  """Returns whether all examples exist; raises ValueError if they have to."""
+  whole = True
+  for split, counts in DATASETS[name].published.items():
+    found, expected = len(splits[split]), sum(counts)
+    whole = whole and found == expected
+    if found != expected and not partial:
+      raise ValueError(
+        f"{split} of {name} has {found:,} examples, but {expected:,} are "
+        f"published: get the whole originals ({DATASETS[name].where}), or set "
+        "--partial to accept fewer."
+      )
+  return whole
+
+
+def _remarks(raw: originals.Raw) -> dict[str, Any]:
+  """Returns the entries of the manifest about the examples."""
+  bad = {name: rows for name, rows in raw.bad.items() if rows.count}
+  return {
+    "malformed": {name: rows.count for name, rows in bad.items()},
+    "notes": [*raw.notes, *(f"{name}: {rows}" for name, rows in bad.items())],
+    **raw.details,
+  }
+
+
+def _has_tokens(
+  found: prepared.Prepared, tokenization: Tokenization | None
+) -> bool:
+  """Returns whether a data set has the wanted tokens, if any are wanted."""
+  tokenization = _fitted(tokenization, found.task, _MAX_LENGTH)
+  if tokenization is None:
+    return True
+  return tokenization.description() == found.manifest["tokenizer"]
+
+
+def _with_tokens(
+  writer: prepared.Writer, tokenization: Tokenization | None
+) -> prepared.Prepared:
+  """Returns a prepared data set, with its texts tokenized again if needed."""
+  found = prepared.open_prepared(writer.folder)
+  if _has_tokens(found, tokenization):
+    return found
+  tokenization = _fitted(tokenization, found.task, _MAX_LENGTH)
+
+  def split(name: str) -> originals.Generated:
+    arrays, texts = found.splits[name], found.texts(name)
+    keys = [k for k in ("labels", "fine_labels") if k in arrays]
+
+    def examples() -> Iterator[Example]:
+      for i, text in enumerate(texts):
+        yield {"text": text} | {key[:-1]: int(arrays[key][i]) for key in keys}
+
+    return originals.Generated(len(texts), examples)
+
+  splits = {name: split(name) for name in found.splits}
+  _write(writer, found.task, splits, found.manifest, tokenization)
+  return prepared.open_prepared(writer.folder)
+
+
+def _write(
+  writer: prepared.Writer,
+  task: Task,
+  splits: Mapping[str, ExampleSource],
+  manifest: Mapping[str, Any],
+  tokenization: Tokenization | None,
+  published: Mapping[str, tuple[int, ...]] | None = None,
+) -> None:
+  """Writes a data set with the tokenization in its manifest."""
+  description, encode = None, None
+  if tokenization is not None:
+    tokenization.encode([""])  # Raises before any work if it is impossible.
+    description, encode = tokenization.description(), tokenization.encode
+  writer.write(
+    task,
+    {**manifest, "tokenizer": description},
+    splits,
+    encode=encode,
+    published=published,
+  )

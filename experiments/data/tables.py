@@ -1,0 +1,664 @@
+"""Examples from files: tables, arrays and folders of images.
+
+Tables are TSV, CSV, JSON lines or Parquet, text files also compressed; arrays
+are .npz or .npy files. Rows that cannot be used are left out and counted, with
+the first reasons. `label_name` is the one place that decides which spellings of
+a label are the same class.
+"""
+
+import bz2
+import collections
+import contextlib
+import csv
+import dataclasses
+import functools
+import gzip
+import io
+import itertools
+import json
+import lzma
+import pathlib
+import re
+import zipfile
+import zlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+from pyarrow import parquet
+
+from experiments.data import images
+
+Path = str | pathlib.Path
+
+_DELIMITERS = {".tsv": "\t", ".csv": ","}
+TEXT_SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson")
+_SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".npz", ".npy")
+_OPENERS: dict[str, Callable[..., Any]] = {
+  ".gz": gzip.open,
+  ".bz2": bz2.open,
+  ".xz": lzma.open,
+}
+_BLOCK_BYTES = 2**22  # Read at a time; a row has to fit in it.
+_NUM_REASONS = 5  # How many rows that were left out are described.
+_MOST_CLASSES = 1000
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+_IMAGE_KEYS = ("images", "x", "data")
+_LABEL_KEYS = ("labels", "y")
+_CHANNELS = (1, 3)
+
+
+@dataclasses.dataclass
+class BadRows:
+  """Rows and files that could not be used and were left out.
+
+  Attributes:
+    count: How many there are: lines of text, rows of Parquet, files.
+    first: The place and the problem of the first few.
+  """
+
+  count: int = 0
+  first: list[str] = dataclasses.field(default_factory=list)
+
+  def add(self, where: str, problem: str, count: int = 1) -> None:
+    """Counts what was left out at one place, and why."""
+    self.count += count
+    if len(self.first) < _NUM_REASONS:
+      self.first.append(f"{where}: {problem}")
+
+  def __str__(self) -> str:
+    more = "; ..." if self.count > len(self.first) == _NUM_REASONS else ""
+    return f"{self.count} malformed: {'; '.join(self.first)}{more}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples(Sequence[dict[str, Any]]):
+  """Examples as dicts, from columns that lie side by side.
+
+  Attributes:
+    name: Where the examples come from, for messages.
+    columns: By name, a value per example: "id" (int or str, unique), "text"
+      (str) or "image" (uint8 ``[H, W, channels]``), and "label" (str, see
+      `label_name`) where the examples have labels.
+    bad: What was left out.
+  """
+
+  name: str
+  columns: Mapping[str, Any]
+  bad: BadRows = dataclasses.field(default_factory=BadRows)
+
+  def __post_init__(self):
+    sizes = {key: len(column) for key, column in self.columns.items()}
+    if len(set(sizes.values())) != 1:
+      raise ValueError(f"{self.name}: the columns differ in length, {sizes}.")
+    if not len(self):
+      reasons = f" ({self.bad})" if self.bad.count else ""
+      raise ValueError(f"{self.name} holds no examples{reasons}.")
+
+  def __len__(self) -> int:
+    return len(self.columns["id"])
+
+  def __getitem__(self, index: Any) -> Any:
+    return {key: column[index] for key, column in self.columns.items()}
+
+
+@functools.lru_cache(maxsize=2 * _MOST_CLASSES)
+def label_name(value: Any) -> str:
+  """Returns the name of the class that a label stands for.
+
+  Text is stripped; whole numbers and booleans are spelled as integers.
+
+  >>> [label_name(value) for value in (" pos", 3.0, True)]
+  ['pos', '3', '1']
+
+  Args:
+    value: A str, int, bool or float.
+
+  Raises:
+    ValueError: If the label is blank, or is not a name or a whole number.
+  """
+  if isinstance(value, bool) or (isinstance(value, float) and value % 1 == 0):
+    value = int(value)
+  if not isinstance(value, str | int):
+    raise ValueError(f"label {value!r} is neither an integer nor a name")
+  name = str(value).strip()
+  if not name:
+    raise ValueError("blank label")
+  return name
+
+
+def class_names(examples: Examples) -> tuple[str, ...]:
+  """Returns the labels that occur: integers by value, then names by alphabet.
+
+  Args:
+    examples: Training examples.
+
+  Raises:
+    ValueError: If the examples have no labels, fewer than two different ones,
+      or too many for classes.
+  """
+  if "label" not in examples.columns:
+    raise ValueError(
+      f"{examples.name} has no labels: set config.data.label_column."
+    )
+  names: set[str] = set(examples.columns["label"])
+  if not 2 <= len(names) <= _MOST_CLASSES:
+    raise ValueError(
+      f"{examples.name} has {len(names):,} different labels, such as "
+      f"{min(names)!r}, and classes must be 2 to {_MOST_CLASSES}: is "
+      "config.data.label_column the column of the labels?"
+    )
+  numbers = {name for name in names if _INTEGER.fullmatch(name)}
+  return (*sorted(numbers, key=int), *sorted(names - numbers))
+
+
+def with_classes(
+  examples: Examples, classes: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+  """Yields examples with the number of their class as the label.
+
+  Args:
+    examples: Examples with labels.
+    classes: The name of each class.
+
+  Raises:
+    ValueError: If a label is not one of the classes.
+  """
+  numbers = {name: number for number, name in enumerate(classes)}
+  for example in examples:
+    if example["label"] not in numbers:
+      known = ", ".join(map(repr, classes[:10]))
+      more = ", ..." if len(classes) > 10 else ""
+      raise ValueError(
+        f"{examples.name}: example {example['id']!r} has the label "
+        f"{example['label']!r}, which is not one of the {len(classes)} "
+        f"classes {known}{more}."
+      )
+    yield {**example, "label": numbers[example["label"]]}
+
+
+def read(
+  *paths: Path,
+  text_column: str | int | None = None,
+  image_column: str | None = None,
+  label_column: str | int | None = None,
+  id_column: str | int | None = None,
+  image_size: int | None = None,
+  **options: Any,
+) -> Examples:
+  """Reads the examples of one or several files.
+
+  Texts and encoded images are read into memory; images are decoded when they
+  are looked up.
+
+  Args:
+    *paths: Tables, one after another; or one .npz or .npy file, or one folder
+      with a folder of images per class.
+    text_column: Column of the texts.
+    image_column: Column of encoded images in Parquet, as bytes or as Hugging
+      Face writes them; or the array of images in an .npz file, by default
+      "images", "x" or "data".
+    label_column: Column of the labels; for an .npz file the array of labels,
+      by default "labels" or "y"; for an .npy file another one beside it.
+    id_column: Column of the ids. Without it, an id is the number of the row
+      from 0, or the path of the image in the folder.
+    image_size: As for `images.DecodedImages`.
+    **options: `header` and `encoding` of `Table`.
+
+  Returns:
+    The examples.
+
+  Raises:
+    OSError: If a file cannot be read (FileNotFoundError if there is none).
+    ValueError: If a file is damaged or not of the expected form, no row can be
+      used, or a column does not exist or does not apply.
+  """
+  path = pathlib.Path(paths[0]).expanduser()
+  with reading(path):
+    path.stat()
+  given: dict[str, Any] = {
+    "text": text_column,
+    "image": image_column,
+    "label": label_column,
+    "id": id_column,
+  }
+  given = {part: column for part, column in given.items() if column is not None}
+  suffix = "" if path.is_dir() else format_suffix(path)
+  if suffix and suffix not in _SUFFIXES:
+    raise ValueError(
+      f"{path} is not a file of examples: expected {', '.join(_SUFFIXES)} "
+      "(text files may be compressed to .gz, .bz2 or .xz), or a folder with "
+      "one folder of images per class."
+    )
+  allowed = {"": (), ".npz": ("image", "label"), ".npy": ("label",)}
+  for part in given:
+    if part not in allowed.get(suffix, given):
+      raise ValueError(f"{path}: {part}_column does not apply to such files.")
+  if not suffix:
+    return _read_folder(path, image_size)
+  if suffix == ".npz":
+    return _read_npz(path, **given)
+  if suffix == ".npy":
+    return _read_npy(path, **given)
+  if ("text" in given) == ("image" in given):
+    table = Table(path, **options)
+    next(iter(table), None)  # JSON has its names in the rows.
+    raise ValueError(
+      f"{path} is a table: set either text_column or image_column; its columns "
+      f"are {table.names}."
+    )
+  return _read_tables(paths, given, image_size, options)
+
+
+def _read_tables(
+  paths: Sequence[Path],
+  given: Mapping[str, Any],
+  image_size: int | None,
+  options: Mapping[str, Any],
+) -> Examples:
+  """Reads tables, one after another."""
+  bad, start = BadRows(), 0
+  columns: dict[str, Any] = {part: [] for part in ("id", *given)}
+  for path in paths:
+    table = Table(path, tuple(given.values()), bad=bad, **options)
+    for number, values in table:
+      row = dict(zip(given, values, strict=True))
+      try:
+        row = {part: _CONVERTED[part](value) for part, value in row.items()}
+      except ValueError as error:
+        table.leave_out(number, str(error))
+      else:
+        for part, value in ({"id": start + number} | row).items():
+          columns[part].append(value)
+    start += table.num_rows
+  name = str(paths[0]) + (" ..." if len(paths) > 1 else "")
+  ids = columns["id"]
+  if "id" in given and len(set(ids)) < len(ids):
+    twice, _ = collections.Counter(ids).most_common(1)[0]
+    raise ValueError(
+      f"{name}: ids must be unique, but {twice!r} occurs more than once: use "
+      "another column of ids, or none."
+    )
+  if "image" in given and ids:
+    encoded = columns["image"]
+    columns["image"] = images.DecodedImages(encoded, ids, name, image_size)
+  return Examples(name, columns, bad)
+
+
+def _text(value: Any) -> str:
+  if not isinstance(value, str):
+    raise ValueError(f"text is {type(value).__name__}, not a string")
+  return value
+
+
+def _image(value: Any) -> bytes:
+  if isinstance(value, dict):
+    value = value.get("bytes")
+  if not isinstance(value, bytes):
+    raise ValueError(f"image is {type(value).__name__}, not bytes")
+  return value
+
+
+def _label(value: Any) -> str:
+  if isinstance(value, list | dict):  # These are not hashable.
+    raise ValueError(f"label {value!r} is neither an integer nor a name")
+  return label_name(value)
+
+
+_CONVERTED = {"text": _text, "image": _image, "label": _label, "id": str}
+
+
+class Table:
+  """Rows of a table, read from start to end with constant memory.
+
+  Blank lines are not rows. A row is left out if it has another number of
+  fields than the first, is not in the encoding, is not a JSON object, or lacks
+  a value that is wanted.
+
+  Attributes:
+    path: The file.
+    names: Names of its columns; of JSON, those of the first row that was read.
+    num_rows: Number of rows read so far, with those left out.
+  """
+
+  def __init__(
+    self,
+    path: Path,
+    columns: Sequence[str | int] | None = None,
+    *,
+    bad: BadRows | None = None,
+    header: bool = True,
+    encoding: str = "utf-8",
+  ):
+    """Opens a table.
+
+    Args:
+      path: A .tsv, .csv, .jsonl or .parquet file; a text file may be
+        compressed. Fields of a CSV file may stand in double quotes, with
+        delimiters, line ends and doubled quotes in them; in a TSV file a quote
+        is a character like any other.
+      columns: Names of the wanted columns, or positions from 0 if there is no
+        header; by default all.
+      bad: Counts the rows that are left out.
+      header: Whether a TSV or CSV file starts with the names of its columns.
+      encoding: Encoding of a TSV or CSV file.
+
+    Raises:
+      OSError: If the file cannot be read.
+      ValueError: If it is damaged or lacks a column.
+    """
+    self.path = pathlib.Path(path).expanduser()
+    self.num_rows = 0
+    self._bad = BadRows() if bad is None else bad
+    self._suffix = format_suffix(path)
+    self._header = header and self._suffix in _DELIMITERS
+    self._encoding = encoding
+    self.names: list[Any] = []
+    with reading(self.path):
+      if self._suffix in _DELIMITERS:
+        names = self._first_row()
+        self.names = names if header else list(range(len(names)))
+      elif self._suffix == ".parquet":
+        self.names = parquet.ParquetFile(self.path).schema_arrow.names
+    if len(set(self.names)) < len(self.names):
+      raise ValueError(
+        f"{self.path}: the names of the columns in its first line must differ, "
+        f"got {self.names}."
+      )
+    self._columns = list(self.names if columns is None else columns)
+    for column in self._columns:
+      if self.names and column not in self.names:
+        raise ValueError(
+          f"{self.path} has no column {column!r}; its columns are {self.names}."
+        )
+
+  def __iter__(self) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Yields the number of each usable row, from 0, and the wanted values."""
+    if self._suffix == ".parquet":
+      rows = self._parquet_rows()
+    elif self._suffix in _DELIMITERS:
+      rows = self._csv_rows()
+    else:
+      rows = self._json_rows()
+    with reading(self.path):
+      for values in rows:
+        if values is not None and None in values:
+          missing = self._columns[values.index(None)]
+          self.leave_out(self.num_rows, f"no {missing!r}")
+        elif values is not None:
+          yield self.num_rows, values
+        self.num_rows += 1
+
+  def leave_out(self, number: int, problem: str, num_lines: int = 1) -> None:
+    """Counts a row that cannot be used.
+
+    Args:
+      number: The number of the row, from 0.
+      problem: Why it cannot be used.
+      num_lines: How many lines it takes.
+    """
+    place = f"{self.path} row {number + 1 + self._header}"
+    self._bad.add(place, problem, num_lines)
+
+  def _first_row(self) -> list[str]:
+    """Returns the first row of a TSV or CSV file."""
+    with opened(self.path) as file:
+      text = io.TextIOWrapper(file, "latin-1", newline="")
+      quoting = csv.QUOTE_NONE if self._suffix == ".tsv" else csv.QUOTE_MINIMAL
+      delimiter = _DELIMITERS[self._suffix]
+      rows = csv.reader(text, delimiter=delimiter, quoting=quoting)
+      try:
+        first = next(filter(None, rows), None)
+      except csv.Error as error:
+        raise ValueError(str(error)) from error
+    if first is None:
+      raise ValueError("it is empty")
+    names = self._decoded(first)
+    return [names[0].removeprefix("\ufeff"), *names[1:]]
+
+  def _decoded(self, values: Sequence[str]) -> list[str]:
+    """Decodes values in which each byte is a character.
+
+    Files are read so: one bad byte then does not stop the whole file.
+    """
+    return [v.encode("latin-1").decode(self._encoding) for v in values]
+
+  # The three below yield the values of each row, None for a row left out.
+
+  def _csv_rows(self) -> Iterator[Sequence[Any] | None]:
+    quoting = self._suffix == ".csv"
+    left_out: dict[int, tuple[str, int]] = {}  # By the number of the row.
+
+    def handle(row: Any) -> str:
+      problem = f"{row.actual_columns} fields, expected {row.expected_columns}"
+      number = row.number - 1 - self._header
+      left_out[number] = (problem, row.text.count("\n") + 1)
+      return "skip"
+
+    def left_out_before_next_row() -> Iterator[None]:
+      while self.num_rows in left_out:
+        self.leave_out(self.num_rows, *left_out.pop(self.num_rows))
+        yield None
+
+    names = [f"f{self.names.index(column)}" for column in self._columns]
+    with (
+      opened(self.path) as file,
+      arrow_csv.open_csv(
+        file,
+        arrow_csv.ReadOptions(
+          use_threads=False,  # Otherwise rows have no numbers.
+          block_size=_BLOCK_BYTES,
+          autogenerate_column_names=True,  # The header is the first row.
+          encoding="latin-1",  # See `_decoded`.
+        ),
+        arrow_csv.ParseOptions(
+          delimiter=_DELIMITERS[self._suffix],
+          quote_char='"' if quoting else False,
+          newlines_in_values=quoting,
+          invalid_row_handler=handle,
+        ),
+        arrow_csv.ConvertOptions(
+          include_columns=names,
+          column_types=dict.fromkeys(names, pa.large_string()),
+        ),
+      ) as reader,
+    ):
+      rows = itertools.chain.from_iterable(
+        zip(*map(pa.Array.to_pylist, batch.columns), strict=True)
+        for batch in reader
+      )
+      for values in itertools.islice(rows, self._header, None):
+        yield from left_out_before_next_row()
+        try:
+          yield self._decoded(values)
+        except UnicodeDecodeError:
+          self.leave_out(self.num_rows, f"not {self._encoding}")
+          yield None
+      yield from left_out_before_next_row()
+
+  def _json_rows(self) -> Iterator[Sequence[Any] | None]:
+    with opened(self.path) as file:
+      for line in file:
+        if not line.strip():
+          continue
+        try:
+          row = json.loads(line)
+          if not isinstance(row, dict):
+            raise ValueError
+          values = [row.get(column) for column in self._columns]
+          for value in values:
+            if isinstance(value, str):
+              value.encode()  # Fails for half of a surrogate pair.
+        except (ValueError, RecursionError) as error:
+          is_text = isinstance(error, UnicodeError)
+          problem = "not utf-8" if is_text else "not a JSON object"
+          self.leave_out(self.num_rows, problem)
+          yield None
+        else:
+          self.names = self.names or list(row)
+          yield values
+
+  def _parquet_rows(self) -> Iterator[Sequence[Any]]:
+    file = parquet.ParquetFile(self.path)
+    for batch in file.iter_batches(1024, columns=self._columns):
+      columns = [batch.column(name).to_pylist() for name in self._columns]
+      yield from zip(*columns, strict=True)
+
+
+def _read_folder(folder: pathlib.Path, image_size: int | None) -> Examples:
+  """Reads images; an id is a path in the folder, a label the class's folder."""
+  with reading(folder):
+    paths, left_out = images.find_images(folder)
+  bad = BadRows()
+  for path, problem in left_out:
+    bad.add(str(path), problem)
+  ids = [path.relative_to(folder).as_posix() for path in paths]
+  columns = {
+    "id": ids,
+    "image": images.DecodedImages(paths, ids, str(folder), image_size),
+    "label": [label_name(path.parent.name) for path in paths],
+  }
+  return Examples(str(folder), columns, bad)
+
+
+def _read_npz(
+  path: pathlib.Path, image: str | None = None, label: str | None = None
+) -> Examples:
+  """Reads the images and labels of an .npz file into memory."""
+  # NumPy would leave a damaged file open.
+  with opened(path) as file:
+    archive = np.load(file, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+      raise ValueError(f"{path} holds one array: rename it to .npy.")
+    names = archive.files
+    if image is None:
+      found = [key for key in _IMAGE_KEYS if key in names]
+      if len(found) != 1:
+        raise ValueError(f"{path}: set image_column to one of {names}.")
+      (image,) = found
+      label = label or next((k for k in _LABEL_KEYS if k in names), None)
+    for name in (image, label):
+      if name is not None and name not in names:
+        raise ValueError(f"{path} has no array {name!r}; it has {names}.")
+    labels = None if label is None else archive[label]
+    return _array_examples(path, archive[image], labels)
+
+
+def _read_npy(path: pathlib.Path, label: str | None = None) -> Examples:
+  """Maps the images of an .npy file."""
+  labels = None
+  if label is not None:
+    with reading(path.parent / label):
+      labels = np.load(path.parent / label, allow_pickle=False)
+  with reading(path):
+    pixels = np.lib.format.open_memmap(path, mode="r")
+  return _array_examples(path, pixels, labels)
+
+
+def _array_examples(
+  path: pathlib.Path, pixels: np.ndarray, labels: np.ndarray | None
+) -> Examples:
+  """Returns the examples of arrays.
+
+  Args:
+    path: Where they come from.
+    pixels: uint8 ``[N, H, W, channels]`` with 1 or 3 channels, ``[N, H, W]``
+      or ``[N, channels, H, W]``.
+    labels: Whole numbers or names, ``[N]`` or ``[N, 1]``.
+  """
+  shape = pixels.shape
+  if pixels.ndim == 3:
+    pixels = pixels[..., None]
+  elif pixels.ndim == 4 and shape[3] not in _CHANNELS:
+    pixels = np.moveaxis(pixels, 1, 3)
+  if pixels.ndim != 4 or pixels.shape[3] not in _CHANNELS:
+    raise ValueError(
+      f"{path}: images must have shape [N, H, W, channels] with 1 or 3 "
+      f"channels, [N, H, W] or [N, channels, H, W], got {shape}."
+    )
+  if pixels.dtype != np.uint8:
+    raise ValueError(
+      f"{path}: images must be uint8, got {pixels.dtype}: scale them to 0 to "
+      "255 and round."
+    )
+  columns: dict[str, Any] = {"id": range(len(pixels)), "image": pixels}
+  if labels is not None:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+      labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "biuU":
+      raise ValueError(
+        f"{path}: labels must be integers or strings of shape [N], got "
+        f"{labels.dtype} {list(labels.shape)}."
+      )
+    columns["label"] = list(map(label_name, labels.tolist()))
+  return Examples(str(path), columns)
+
+
+def format_suffix(path: Path) -> str:
+  """Returns the suffix that tells the format: ".tsv" for "a.tsv.gz"."""
+  path = pathlib.Path(path)
+  if path.suffix.lower() in _OPENERS:
+    path = path.with_suffix("")
+  return path.suffix.lower()
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+  """Opens a file for reading; a compressed one is decompressed.
+
+  Args:
+    path: The file. Errors are raised as `reading` says.
+  """
+  opener = _OPENERS.get(pathlib.Path(path).suffix.lower(), open)
+  with reading(path), opener(path, "rb") as file:
+    yield file
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+  """Turns the errors of reading a file into one line that names it.
+
+  Args:
+    path: The file or folder that is read inside the context.
+
+  Raises:
+    OSError: If it cannot be read (FileNotFoundError if there is none).
+    ValueError: If it is damaged or not in the format of its suffix.
+  """
+  try:
+    yield
+  except FileNotFoundError:
+    raise FileNotFoundError(f"there is no {path}.") from None
+  except UnicodeDecodeError as error:
+    raise ValueError(
+      f"{path} is not {error.encoding}: convert it to UTF-8."
+    ) from error
+  except (
+    EOFError,
+    OSError,
+    ValueError,
+    lzma.LZMAError,
+    pa.ArrowException,
+    zipfile.BadZipFile,
+    zlib.error,
+  ) as error:
+    if isinstance(error, OSError) and error.errno is not None:
+      reason = (error.strerror or str(error)).lower()
+      raise type(error)(f"cannot read {path}: {reason}.") from error
+    if str(path) in str(error):
+      raise  # The message already says what is wrong.
+    if "straddl" in str(error):  # pyarrow.csv
+      raise ValueError(
+        f"{path} has a row of more than {_BLOCK_BYTES // 2**20} MB: is a quote "
+        "not closed?"
+      ) from error
+    reason = (str(error) or "it ends early").splitlines()[0].rstrip(".")
+    raise ValueError(
+      f"{path} is damaged, or not a {format_suffix(path)} file ({reason})."
+    ) from error

@@ -1,0 +1,182 @@
+"""Images: folders and columns of Parquet, and what is wrong in them."""
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet as pq
+
+from experiments.data.tables import class_names
+from experiments.data.tables import read
+from tests.experiments.source_files import message
+from tests.experiments.source_files import save
+
+
+def png(pixels, mode=None, kind="PNG"):
+  image = Image.fromarray(np.asarray(pixels, np.uint8).squeeze())
+  buffer = io.BytesIO()
+  (image.convert(mode) if mode else image).save(buffer, kind)
+  return buffer.getvalue()
+
+
+def save_folder(root, images):
+  """Writes images by path."""
+  for path, content in images.items():
+    save(root / path, content)
+  return root
+
+
+@pytest.fixture
+def pixels(rng):
+  return rng.integers(256, size=(4, 6, 5, 3), dtype=np.uint8)
+
+
+def test_folder_with_one_folder_per_class(tmp_path, pixels):
+  save_folder(
+    tmp_path,
+    {
+      "dog/b.PNG": png(pixels[2]),
+      "dog/a.png": png(pixels[1]),
+      "cat/z.bmp": png(pixels[0], kind="BMP"),
+      "10/a.png": png(pixels[0]),
+      "9/a.png": png(pixels[0]),
+      "dog/.hidden": b"",
+      ".git/x.png": b"",
+    },
+  )
+  examples = read(tmp_path)
+  found = [(e["id"], e["label"]) for e in examples]
+  assert found == [
+    *[("10/a.png", "10"), ("9/a.png", "9"), ("cat/z.bmp", "cat")],
+    *[("dog/a.png", "dog"), ("dog/b.PNG", "dog")],
+  ]
+  images = np.stack([example["image"] for example in examples])
+  assert images.dtype == np.uint8
+  np.testing.assert_array_equal(images, pixels[[0, 0, 0, 1, 2]])
+  assert class_names(examples) == ("9", "10", "cat", "dog")
+  assert examples.bad.count == 0
+
+
+def test_files_that_are_not_images_are_counted(tmp_path, pixels):
+  files = {"cat/notes.txt": b"", "cat/more.png/b.png": b"", "labels.csv": b""}
+  save_folder(tmp_path, {"cat/a.png": png(pixels[0]), **files})
+  examples = read(tmp_path)
+  assert len(examples) == 1
+  places = [line.split(": ")[0] for line in examples.bad.first]
+  assert places == [
+    f"{tmp_path}/{name}"
+    for name in ("cat/more.png", "cat/notes.txt", "labels.csv")
+  ]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_every_mode_becomes_grey_or_rgb(tmp_path, mode):
+  black_and_white = np.zeros((4, 4, 3), np.uint8)
+  black_and_white[:2] = 255
+  kind = "TIFF" if mode == "CMYK" else "PNG"
+  content = png(black_and_white, mode, kind)
+  examples = read(save_folder(tmp_path, {f"a/a.{kind.lower()}": content}))
+  channels = 1 if mode in ("1", "L", "LA") else 3
+  np.testing.assert_array_equal(
+    examples[0]["image"], black_and_white[..., :channels]
+  )
+
+
+def test_more_than_eight_bits_are_refused(tmp_path):
+  deep = Image.fromarray(np.full((4, 4), 40_000, np.uint16))
+  buffer = io.BytesIO()
+  deep.save(buffer, "PNG")
+  save_folder(tmp_path, {"a/a.png": buffer.getvalue()})
+  assert "8 bits" in message(read, tmp_path)
+
+
+def test_grey_among_coloured_images(tmp_path, pixels):
+  grey, coloured = pixels[0, ..., :1], pixels[1]
+  save_folder(tmp_path, {"a/1.png": png(coloured), "a/2.png": png(grey)})
+  image = read(tmp_path)[1]["image"]
+  np.testing.assert_array_equal(image, np.repeat(grey, 3, axis=-1))
+  # If the first one is grey, all have to be.
+  save_folder(tmp_path, {"a/0.png": png(grey)})
+  examples = read(tmp_path)
+  assert examples[0]["image"].shape == (6, 5, 1)
+  text = message(examples.__getitem__, 1)
+  assert "'a/1.png'" in text
+  assert "(6, 5, 1)" in text
+
+
+def test_mixed_sizes_are_refused_or_resized(tmp_path, pixels):
+  save_folder(
+    tmp_path,
+    {"cat/a.png": png(pixels[0]), "dog/b.png": png(pixels[1, :4, :4])},
+  )
+  text = message(read(tmp_path).__getitem__, 1)
+  for part in ("'dog/b.png'", "(4, 4, 3)", "(6, 5, 3)", "image_size"):
+    assert part in text
+  examples = read(tmp_path, image_size=3)
+  assert {example["image"].shape for example in examples} == {(3, 3, 3)}
+  assert "image_size" in message(read, tmp_path, image_size=0)
+
+
+def test_resizing_averages_what_it_shrinks(tmp_path):
+  # Plain bilinear interpolation to a quarter would see 2 of each 4 columns.
+  stripes = np.zeros((16, 16, 3), np.uint8)
+  stripes[:, ::4] = 200
+  save_folder(tmp_path, {"a/a.png": png(stripes)})
+  image = read(tmp_path, image_size=4)[0]["image"]
+  assert np.abs(image[:, 1:-1].astype(int) - 50).max() <= 1
+
+
+def test_unreadable_images_are_named(tmp_path, pixels):
+  whole = png(pixels[0])
+  broken = {"a/1.png": b"no image", "a/2.png": b"", "a/3.png": whole[:-30]}
+  save_folder(tmp_path, {"a/0.png": whole, **broken})
+  examples = read(tmp_path)
+  for i in (1, 2, 3):
+    assert f"'a/{i}.png'" in message(examples.__getitem__, i)
+  # The first one is looked at when the folder is opened.
+  save(tmp_path / "a/0.png", b"no image")
+  assert "'a/0.png'" in message(read, tmp_path)
+
+
+def test_folders_without_images(tmp_path, pixels, monkeypatch):
+  assert message(read, tmp_path / "none") == f"there is no {tmp_path}/none."
+  assert "holds no folders" in message(read, tmp_path)
+  # One level too high: train/ and test/ are not classes.
+  save_folder(tmp_path, {"train/cat/a.png": png(pixels[0])})
+  assert f"{tmp_path}/train holds no images" in message(read, tmp_path)
+
+  # As for another user's folder; root may read it all the same.
+  def forbidden(path):
+    raise PermissionError(13, "Permission denied", str(path))
+
+  monkeypatch.setattr(type(tmp_path), "iterdir", forbidden)
+  assert str(tmp_path) in message(read, tmp_path)
+
+
+@pytest.mark.parametrize("form", ["bytes", "struct"])
+def test_column_of_images(tmp_path, pixels, form):
+  encoded = [png(image) for image in pixels[:3]]
+  column = encoded
+  if form == "struct":  # As Hugging Face writes it.
+    column = [{"bytes": e, "path": f"{i}.png"} for i, e in enumerate(encoded)]
+  table = pa.table({"img": [*column, None], "label": [3, 0, 3, 1]})
+  path = tmp_path / "a.parquet"
+  pq.write_table(table, path)
+  examples = read(path, image_column="img", label_column="label")
+  assert [e["label"] for e in examples] == ["3", "0", "3"]
+  images = [example["image"] for example in examples]
+  np.testing.assert_array_equal(images, pixels[:3])
+  assert examples.bad.first == [f"{path} row 4: no 'img'"]
+
+
+def test_column_of_images_that_cannot_be_read(tmp_path, pixels):
+  path = tmp_path / "a.parquet"
+  table = {"id": ["x", "y"], "img": [png(pixels[0]), b"no image"]}
+  pq.write_table(pa.table(table), path)
+  examples = read(path, image_column="img", id_column="id")
+  assert "'y'" in message(examples.__getitem__, 1)
+  text = message(read, path, image_column="id")
+  assert "2 malformed" in text
+  assert "image is str" in text

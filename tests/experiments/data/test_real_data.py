@@ -1,0 +1,195 @@
+"""Real data: read and prepared, with counts, balance and every example."""
+
+import collections
+import gzip
+import hashlib
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from experiments.data import tables
+from experiments.data.prepare import prepare
+from experiments.data.prepare import Tokenization
+from experiments.data.tokenizer import load_tokenizer
+from tests.experiments import real_originals
+from tests.experiments.real_originals import lines
+
+
+@pytest.fixture(scope="module")
+def data():
+  if "LELP_DATA" not in os.environ:
+    pytest.skip("LELP_DATA names no folder of real data")
+  return pathlib.Path(os.environ["LELP_DATA"])
+
+
+def digest(content):
+  content = content.encode() if isinstance(content, str) else content.tobytes()
+  return hashlib.sha256(content).hexdigest()[:12]
+
+
+def counts(found):
+  return {
+    split: np.bincount(arrays["labels"]).tolist()
+    for split, arrays in found.splits.items()
+  }
+
+
+# Text and label column, published counts, and the SHA-256 (its start) of the
+# first and last text: zcat FILE | tail -n 1 | cut -f 4 | tr -d '\n' | sha256sum
+TSV = {
+  "sentiment140/sample20k": (
+    *("text", "label", {"0": 9942, "4": 10058}),
+    *("84f7556254cc", "8d69aba417e8"),
+  ),
+  "sentiment140/test_manual": (
+    *("text", "label", {"0": 177, "2": 139, "4": 182}),
+    *("7a501dcead76", "07b11ffb1b35"),
+  ),
+}
+
+
+@pytest.mark.parametrize("name", TSV)
+def test_tsv(data, name):
+  text, label, expected, first, last = TSV[name]
+  path = data / f"{name}.tsv.gz"
+  examples = tables.read(path, text_column=text, label_column=label)
+  assert examples.bad.count == 0
+  assert collections.Counter(examples.columns["label"]) == expected
+  assert digest(examples[0]["text"]) == first
+  assert digest(examples[len(examples) - 1]["text"]) == last
+  _, *rows = lines(path)
+  assert list(examples) == [
+    {"id": i, "text": text, "label": label}
+    for i, (label, text) in enumerate(rows)
+  ]
+
+
+def test_quoted_csv(data):
+  for split, size in (("train", 10_003), ("test", 3080)):
+    examples = tables.read(
+      data / f"banking77/{split}.csv.gz",
+      text_column="text",
+      label_column="category",
+    )
+    assert (len(examples), examples.bad.count) == (size, 0)
+    assert len(tables.class_names(examples)) == 77
+    assert any("\n" in text for text in examples.columns["text"])
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_exact_cifar_as_own_arrays(data, name):
+  label = {"cifar10": "y_test", "cifar100": "fine_test"}[name]
+  examples = tables.read(
+    data / f"{name}/{name}_exact_subset.npz",
+    image_column="x_test",
+    label_column=label,
+  )
+  first, last = {
+    "cifar10": ("af12e1241a1e", "b31e8fdd3765"),
+    "cifar100": ("b310bb688dad", "f78a856a06ec"),
+  }[name]
+  assert digest(examples[0]["image"]) == first
+  assert digest(examples[len(examples) - 1]["image"]) == last
+  labels = np.load(data / f"{name}/{name}_labels_all.npz")[label]
+  assert examples.columns["label"][:900] == [*map(str, labels[:900])]
+
+
+def test_cola(tmp_path, data):
+  found = prepare("glue_cola", data_dir=tmp_path, source=data / "cola")
+  assert counts(found) == {"train": [2528, 6023], "test": [324, 719]}
+  train = lines(data / "cola/in_domain_train.tsv.gz")
+  test = lines(data / "cola/in_domain_dev.tsv.gz")
+  test += lines(data / "cola/out_of_domain_dev.tsv.gz")
+  for split, rows in (("train", train), ("test", test)):
+    assert list(found.texts(split)) == [row[3] for row in rows]
+    labels = [int(row[1]) for row in rows]
+    assert found.splits[split]["labels"].tolist() == labels
+  assert found.texts("train")[0].startswith("Our friends won't buy this")
+  assert found.manifest["malformed"] == {}
+
+
+def test_sst2_and_its_tokens(tmp_path, data):
+  found = prepare("glue_sst2", data_dir=tmp_path, source=data / "sst2")
+  assert counts(found) == {"train": [29_780, 37_569], "test": [428, 444]}
+  rows = lines(data / "sst2/train.tsv.gz")[1:]
+  assert list(found.texts("train")) == [row[0] for row in rows]
+  model = data / "albert_vocab/albert_30k_clean_rebuilt.model"
+  tokenizer = load_tokenizer(model)
+  found = prepare(
+    "glue_sst2", data_dir=tmp_path, tokenization=Tokenization(tokenizer)
+  )
+  rows = found.splits["train"]["inputs"]
+  for i in (0, 67_348):
+    (expected,) = tokenizer.encode([found.texts("train")[i]], max_length=128)
+    np.testing.assert_array_equal(rows[i], expected)
+  assert rows.values.dtype == np.uint16
+  assert rows.lengths.max() <= 128
+
+
+def test_imdb(tmp_path, data):
+  found = prepare("lmrd", data_dir=tmp_path, source=data / "imdb")
+  assert counts(found) == {"train": [12_500] * 2, "test": [12_500] * 2}
+  assert found.splits["test"]["ids"][0] == 25_000
+  for split in ("train", "test"):
+    with gzip.open(data / f"imdb/{split}.jsonl.gz", "rb") as file:
+      rows = [json.loads(line) for line in file]
+    assert list(found.texts(split)) == [row["text"] for row in rows]
+    labels = found.splits[split]["labels"].tolist()
+    assert labels == [row["label"] for row in rows]
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar10_bin", "cifar100_bin"])
+def test_exact_part_of_cifar(tmp_path, data, name):
+  original = name.removesuffix("_bin")
+  source = real_originals.cifar(data, original, tmp_path / "in")
+  with pytest.raises(ValueError, match=r"\d,\d{3} examples, but 50,000"):
+    prepare(name, data_dir=tmp_path / "data", source=source)
+  assert os.listdir(tmp_path) == ["in"]
+  found = prepare(name, data_dir=tmp_path, source=source, partial=True)
+  key = "fine" if original == "cifar100" else "y"
+  with np.load(data / f"{original}/{original}_exact_subset.npz") as arrays:
+    if original == "cifar100":
+      assert found.task.fine_names == tuple(arrays["fine_names"])
+    for split in ("train", "test"):
+      labels = arrays[f"{key}_{split}"].astype(int)
+      part = found.splits[split]
+      np.testing.assert_array_equal(part["inputs"], arrays[f"x_{split}"])
+      if name == "cifar10":
+        np.testing.assert_array_equal(part["labels"], labels)
+      else:
+        np.testing.assert_array_equal(part["labels"], labels % 2)
+        np.testing.assert_array_equal(part["fine_labels"], labels)
+  assert found.manifest["partial"]
+  assert "jpeg" not in found.manifest
+
+
+def test_sample_of_sentiment140(tmp_path, data):
+  source = real_originals.sentiment140(data, tmp_path / "in")
+  found = prepare(
+    "sentiment140_bin", data_dir=tmp_path, source=source, partial=True
+  )
+  assert counts(found) == {"train": [9880, 9880], "test": [62, 62]}
+
+
+@pytest.mark.slow  # 13 s of decoding.
+def test_the_whole_of_cifar10_as_jpeg(tmp_path, data):
+  source = data / "cifar10"
+  found = prepare("cifar10", data_dir=tmp_path, source=source)
+  assert counts(found) == {"train": [5000] * 10, "test": [1000] * 10}
+  assert found.manifest["jpeg"] is True
+  assert found.manifest["partial"] is False
+  with (
+    np.load(source / "cifar10_labels_all.npz") as labels,
+    np.load(source / "cifar10_exact_subset.npz") as exact,
+  ):
+    for split in ("train", "test"):
+      part = found.splits[split]
+      np.testing.assert_array_equal(part["labels"], labels[f"y_{split}"])
+      # The same images in the same places, up to what JPEG changes.
+      pixels = part["inputs"][exact[f"index_{split}"]].astype(int)
+      error = np.abs(pixels - exact[f"x_{split}"]).mean(axis=(1, 2, 3))
+      assert error.mean() < 7
+      assert error.max() < 20

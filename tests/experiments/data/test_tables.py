@@ -1,0 +1,415 @@
+"""Tables and arrays: every format is read, bad rows are counted."""
+
+import doctest
+import gzip
+import json
+import os
+import pathlib
+import tempfile
+import tracemalloc
+
+import hypothesis
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import strategies as st
+from pyarrow import parquet as pq
+
+from experiments.data import tables
+from experiments.data.tables import read
+from experiments.data.tables import Table
+from tests.experiments.source_files import COMPRESS
+from tests.experiments.source_files import message
+from tests.experiments.source_files import ROWS
+from tests.experiments.source_files import save
+from tests.experiments.source_files import written
+
+BOTH = {"text_column": "text", "label_column": "label"}
+
+
+def texts(examples):
+  return [example["text"] for example in examples]
+
+
+def test_examples_of_docstrings():
+  failed, attempted = doctest.testmod(tables)
+  assert (failed, attempted > 0) == (0, True)
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
+@pytest.mark.parametrize("suffix", [".tsv", ".csv", ".jsonl", ".parquet"])
+def test_every_format_and_compression(tmp_path, suffix, compression):
+  if compression and suffix == ".parquet":
+    return
+  content = COMPRESS[compression](written(ROWS, suffix))
+  path = save(tmp_path / f"reviews{suffix}{compression}", content)
+  table = list(Table(path, ["label", "text"]))
+  assert table == [
+    (i, [r["label"], r["text"]]) for i, r in enumerate(ROWS)
+  ] or (table == [(i, (r["label"], r["text"])) for i, r in enumerate(ROWS)])
+  examples = read(path, **BOTH)
+  assert list(examples) == [{"id": i, **row} for i, row in enumerate(ROWS)]
+  assert examples.bad.count == 0
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@hypothesis.settings(max_examples=50, deadline=None)
+@hypothesis.given(st.lists(TEXT, min_size=1, max_size=8))
+def test_any_text_comes_back(values):
+  # A file without quotes cannot hold tabs and line ends.
+  plain = [v.translate({9: " ", 10: " ", 13: " "}) for v in values]
+  with tempfile.TemporaryDirectory() as folder:
+    for suffix, wanted in (
+      (".csv", values),
+      (".jsonl", values),
+      (".parquet", values),
+      (".tsv", plain),
+    ):
+      rows = [{"text": value, "label": "x"} for value in wanted]
+      path = save(pathlib.Path(folder) / f"a{suffix}", written(rows, suffix))
+      assert texts(read(path, text_column="text")) == wanted
+
+
+LINE = st.one_of(
+  st.binary(max_size=12),
+  st.sampled_from(
+    [b"a\t1", b"b,0", b'"q",1', b'{"text": "c", "label": 2}', b"x\ty\tz", b""]
+  ),
+).map(lambda line: line.translate(None, b"\n\r"))
+
+
+@hypothesis.settings(max_examples=50, deadline=None)
+@hypothesis.given(
+  st.sampled_from([".tsv", ".csv", ".jsonl"]), st.lists(LINE, max_size=12)
+)
+def test_any_row_is_used_or_counted(suffix, lines):
+  delimiter = {".tsv": b"\t", ".csv": b","}.get(suffix)
+  header = [delimiter.join([b"text", b"label"])] if delimiter else []
+  with tempfile.TemporaryDirectory() as folder:
+    content = b"\n".join([*header, *lines, b""])
+    path = save(pathlib.Path(folder) / f"a{suffix}", content)
+    bad = tables.BadRows()
+    table = Table(path, ["text", "label"], bad=bad)
+    used = sum(1 for _ in table)
+    rows = [line for line in lines if (line.strip() if not delimiter else line)]
+    if b'"' in content and suffix == ".csv":  # Rows of several lines.
+      assert used + len(bad.first) <= max(1, len(rows))
+      assert used + bad.count <= len(lines) + 1
+    else:
+      assert used + bad.count == table.num_rows == len(rows)
+    if not used:
+      assert str(path) in message(read, path, **BOTH)
+
+
+def test_only_line_ends_end_lines(tmp_path):
+  # str.splitlines would cut at each of these.
+  text = "a\x0bb\x0cc\x1cd\x85e\u2028f\0g"
+  path = save(tmp_path / "a.tsv", f"text\tlabel\n{text}\t1\r\nb\t0\r\n")
+  assert texts(read(path, **BOTH)) == [text, "b"]
+
+
+def test_quotes_are_those_of_csv_alone(tmp_path):
+  content = 'text{0}label\n"a {1} ""b""\nc"{0}1\n\nd{0}0\n'
+  path = save(tmp_path / "a.csv", content.format(",", ","))
+  assert texts(read(path, **BOTH)) == ['a , "b"\nc', "d"]
+  path = save(tmp_path / "a.tsv", 'text\tlabel\n"a" b\t1\n"open\t0\n')
+  assert texts(read(path, **BOTH)) == ['"a" b', '"open']
+
+
+def test_by_position_without_header(tmp_path):
+  path = save(tmp_path / "a.tsv", "gj04\t1\t\tOne.\nbc\t0\t*\tTwo.\nx\n")
+  examples = read(path, header=False, text_column=3, label_column=1)
+  assert list(examples) == [
+    {"id": 0, "text": "One.", "label": "1"},
+    {"id": 1, "text": "Two.", "label": "0"},
+  ]
+  assert examples.bad.first == [f"{path} row 3: 1 fields, expected 4"]
+
+
+def test_byte_order_mark_and_other_encodings(tmp_path):
+  path = save(tmp_path / "a.csv", "\ufefftext,label\ncafé,1\n")
+  assert texts(read(path, **BOTH)) == ["café"]
+  path = save(tmp_path / "b.csv", "text,label\ncafé,1\n".encode("latin-1"))
+  assert texts(read(path, encoding="latin-1", **BOTH)) == ["café"]
+  assert "row 2: not utf-8" in message(read, path, **BOTH)
+  path = save(tmp_path / "c.csv", "téxt\na\n".encode("latin-1"))
+  assert f"{path} is not utf-8" in message(read, path, text_column="text")
+
+
+def test_labels_have_one_name_in_every_format(tmp_path):
+  values = [1, "1", " 2 ", True, 3.0, "pos", "01", "-4", "1.0", "9" * 30]
+  names = ["1", "1", "2", "1", "3", "pos", "01", "-4", "1.0", "9" * 30]
+  lines = [json.dumps({"text": "", "label": value}) for value in values]
+  path = save(tmp_path / "a.jsonl", "\n".join(lines))
+  examples = read(path, **BOTH)
+  assert [example["label"] for example in examples] == names
+  # The order of classes: integers by value, then names.
+  assert tables.class_names(examples) == (
+    *("-4", "1", "2", "3", "9" * 30),
+    *("01", "1.0", "pos"),
+  )
+
+
+def test_several_files_follow_one_another(tmp_path):
+  a = save(tmp_path / "a.csv", "text,label\nx,1\nbad\ny,0\n")
+  b = save(tmp_path / "b.jsonl.gz", gzip.compress(written(ROWS, ".jsonl")))
+  examples = read(a, b, **BOTH)
+  assert texts(examples) == ["x", "y", *(row["text"] for row in ROWS)]
+  # Ids are numbers of rows, and rows that were left out have one.
+  assert [example["id"] for example in examples] == [0, 2, 3, 4, 5]
+  assert examples.bad.count == 1
+
+
+def test_ids_of_a_column(tmp_path):
+  path = save(tmp_path / "a.tsv", "id\ttext\nn7\ta\n12\tb\n")
+  examples = read(path, text_column="text", id_column="id")
+  assert [example["id"] for example in examples] == ["n7", "12"]
+  path = save(tmp_path / "b.tsv", "id\ttext\n1\ta\n2\tb\n1\tc\n")
+  assert "'1'" in message(read, path, text_column="text", id_column="id")
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
+  monkeypatch.setattr(tables, "_BLOCK_BYTES", 2**14)
+  path = tmp_path / "a.tsv.gz"
+  with gzip.open(path, "wb", compresslevel=1) as file:
+    file.write(b"text\tlabel\n")
+    for _ in range(8):
+      file.write((b"x" * 1000 + b"\t1\n") * 1000)
+  allocated = pa.total_allocated_bytes()
+  tracemalloc.start()
+  peak = 0
+  for _ in Table(path):
+    peak = max(peak, pa.total_allocated_bytes() - allocated)
+  _, python_peak = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert peak + python_peak < 5e6  # Of 8 MB.
+
+
+def test_a_reader_that_stops_early_closes_the_file(tmp_path):
+  path = save(tmp_path / "a.csv", "text\n" + "x\n" * 100)
+  for _ in range(20):
+    next(iter(Table(path)))
+  os.truncate(path, 0)
+  assert "a.csv" in message(Table, path)
+
+
+def test_bad_rows_are_counted_with_the_first_reasons(tmp_path):
+  lines = b"good\t1\none field\n\na\ttab\t1\nc\xe9\t0\nalso good\t0"
+  path = save(tmp_path / "a.tsv", b"text\tlabel\n" + lines)
+  examples = read(path, **BOTH)
+  assert [example["id"] for example in examples] == [0, 4]
+  assert examples.bad.count == 3
+  assert examples.bad.first == [
+    f"{path} row 3: 1 fields, expected 2",
+    f"{path} row 4: 3 fields, expected 2",
+    f"{path} row 5: not utf-8",
+  ]
+  # An undecodable byte matters only where it is wanted.
+  assert len(list(Table(path, ["label"]))) == 3
+  path = save(tmp_path / "b.tsv", "text\tlabel\n" + "bad\n" * 9 + "a\t1\n")
+  bad = read(path, text_column="text").bad
+  assert (bad.count, len(bad.first)) == (9, 5)
+  assert str(bad).endswith(f"{path} row 6: 1 fields, expected 2; ...")
+
+
+def test_an_open_quote_is_counted_or_named(tmp_path, monkeypatch):
+  lines = ["text,label", "fine,1", '"open,1', *["x" * 99 + ",0"] * 3000]
+  path = save(tmp_path / "a.csv", "\n".join(lines))
+  examples = read(path, **BOTH)
+  assert len(examples) + examples.bad.count == 3002
+  monkeypatch.setattr(tables, "_BLOCK_BYTES", 2**16)
+  assert "quote" in message(read, path, **BOTH)
+
+
+def test_bad_json(tmp_path):
+  lines = [
+    '{"text": "good", "label": 1}',
+    '{"text": "cut',
+    '["a", 1]',
+    '{"text": "no label"}',
+    "",
+    '{"text": null, "label": 1}',
+    '{"text": "\\ud800", "label": 1}',
+    "[" * 100_000,
+    '{"label": 0, "text": "good", "more": {}}',
+  ]
+  path = save(tmp_path / "a.jsonl", "\n".join(lines))
+  examples = read(path, **BOTH)
+  assert [example["id"] for example in examples] == [0, 7]
+  assert examples.bad.count == 6
+  problems = [line.split(": ")[1] for line in examples.bad.first]
+  assert problems == [
+    *["not a JSON object"] * 2,
+    *["no 'label'", "no 'text'", "not utf-8"],
+  ]
+
+
+def test_unusable_values_are_left_out(tmp_path):
+  rows = [
+    {"text": 5, "label": 1},
+    {"text": "a", "label": " "},
+    {"text": "b", "label": 0.5},
+    {"text": "c", "label": [1]},
+    {"text": "d", "label": 1},
+  ]
+  path = save(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+  examples = read(path, **BOTH)
+  assert list(examples) == [{"id": 4, "text": "d", "label": "1"}]
+  for line, value in zip(
+    examples.bad.first, ("int", "blank", "0.5", "[1]"), strict=True
+  ):
+    assert value in line
+  table = pa.table({"text": ["a", None, "c"], "label": pa.array([1, 0, None])})
+  pq.write_table(table, tmp_path / "a.parquet")
+  examples = read(tmp_path / "a.parquet", **BOTH)
+  assert list(examples) == [{"id": 0, "text": "a", "label": "1"}]
+  assert examples.bad.first == [
+    f"{tmp_path}/a.parquet row 2: no 'text'",
+    f"{tmp_path}/a.parquet row 3: no 'label'",
+  ]
+
+
+def test_columns_that_do_not_exist_or_apply(tmp_path):
+  path = save(tmp_path / "a.tsv", "text\tlabel\na\t1\n")
+  for suffix in (".tsv", ".parquet"):
+    path = save(tmp_path / f"a{suffix}", written(ROWS, suffix))
+    text = message(read, path, text_column="sentence")
+    assert "'sentence'" in text
+    assert "['text', 'label']" in text
+  path = save(tmp_path / "a.jsonl", '{"text": "a"}\n')
+  assert "no 't'" in message(read, path, text_column="t")
+  for columns in ({}, {"label_column": "label"}):
+    assert "text_column or image_column" in message(read, path, **columns)
+  path = save(tmp_path / "b.tsv", "a\ta\nb\tc\n")
+  assert "['a', 'a']" in message(read, path, text_column="a")
+  assert "label_column" in message(read, tmp_path, label_column="label")
+  np.savez(tmp_path / "a.npz", x=np.zeros((1, 2, 2), np.uint8))
+  assert "text_column" in message(read, tmp_path / "a.npz", text_column="x")
+
+
+def test_labels_that_are_not_classes(tmp_path):
+  rows = [{"text": "", "label": str(i)} for i in range(1001)]
+  path = save(tmp_path / "a.csv", written(rows, ".csv"))
+  assert "1,001" in message(tables.class_names, read(path, **BOTH))
+  path = save(tmp_path / "a.csv", written(rows[:1000], ".csv"))
+  examples = read(path, **BOTH)
+  assert len(tables.class_names(examples)) == 1000
+  text = message(list, tables.with_classes(examples, ("0", "1")))
+  assert "'2'" in text
+  assert "'0', '1'" in text
+  path = save(tmp_path / "a.csv", written(rows[:1], ".csv"))
+  assert "label_column" in message(tables.class_names, read(path, **BOTH))
+  unlabelled = read(path, text_column="text")
+  assert "label_column" in message(tables.class_names, unlabelled)
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv.gz", "a.jsonl.xz"])
+@pytest.mark.parametrize("content", ["", "\n\n", "text,label\n"])
+def test_files_without_rows(tmp_path, name, content):
+  compress = COMPRESS.get(pathlib.Path(name).suffix, bytes)
+  path = save(tmp_path / name, compress(content.encode()))
+  assert str(path) in message(read, path, text_column="text")
+
+
+def test_damaged_files_are_named(tmp_path):
+  rows = [{"text": f"text {i * i}", "label": "1"} for i in range(20_000)]
+  for compression in (".gz", ".xz"):
+    whole = COMPRESS[compression](written(rows, ".tsv"))
+    cut = save(tmp_path / f"a.tsv{compression}", whole[: len(whole) // 2])
+    assert str(cut) in message(read, cut, text_column="text")
+    plain = save(tmp_path / f"b.tsv{compression}", b"text\tlabel\n")
+    assert str(plain) in message(read, plain, text_column="text")
+  whole = bytearray(gzip.compress(written(ROWS, ".tsv")))
+  whole[-6] ^= 1  # A bit of the checksum.
+  path = save(tmp_path / "c.tsv.gz", bytes(whole))
+  assert str(path) in message(read, path, text_column="text")
+  whole = written(ROWS, ".parquet")
+  for content in (whole[:-20], b"PAR1", b""):
+    path = save(tmp_path / "a.parquet", content)
+    assert f"{path} is damaged" in message(read, path, text_column="text")
+
+
+def test_what_cannot_be_opened(tmp_path, monkeypatch):
+  path = tmp_path / "a.tsv"
+  assert message(read, path, text_column="t") == f"there is no {path}."
+  path = save(tmp_path / "a.xlsx", b"")
+  assert ".parquet" in message(read, path)
+  path.with_suffix(".csv").mkdir()
+  assert "a.csv" in message(Table, path.with_suffix(".csv"))
+  monkeypatch.setenv("HOME", str(tmp_path))
+  save(tmp_path / "b.csv", "text\nx\n")
+  assert texts(read("~/b.csv", text_column="text")) == ["x"]
+
+
+@pytest.fixture
+def pixels(rng):
+  return rng.integers(256, size=(4, 6, 5, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("names", [("x", "y"), ("images", "labels")])
+def test_npz(tmp_path, pixels, names):
+  path = tmp_path / "a.npz"
+  arrays = (pixels, [[3], [1], [0], [1]])
+  np.savez(path, **dict(zip(names, arrays, strict=True)))
+  examples = read(path)
+  assert [e["id"] for e in examples] == [0, 1, 2, 3]
+  assert [e["label"] for e in examples] == ["3", "1", "0", "1"]
+  np.testing.assert_array_equal([e["image"] for e in examples], pixels)
+  named = read(path, image_column=names[0], label_column=names[1])
+  assert named.columns["label"] == examples.columns["label"]
+  assert "label" not in read(path, image_column=names[0])[0]
+  assert names[0] in message(read, path, image_column="nothing")
+
+
+def test_npy_stays_on_disk(tmp_path, pixels):
+  np.save(tmp_path / "x.npy", pixels)
+  np.save(tmp_path / "y.npy", ["b", "a", "b", "c"])
+  examples = read(tmp_path / "x.npy", label_column="y.npy")
+  assert examples.columns["label"] == ["b", "a", "b", "c"]
+  np.testing.assert_array_equal(examples[3]["image"], pixels[3])
+  assert isinstance(examples.columns["image"], np.memmap)
+
+
+def test_layouts_of_arrays(tmp_path, pixels):
+  grey = pixels[..., :1]
+  for given, wanted in (
+    (np.moveaxis(pixels, -1, 1), pixels),
+    (grey[..., 0], grey),
+  ):
+    np.savez(tmp_path / "a.npz", x=given)
+    images = [example["image"] for example in read(tmp_path / "a.npz")]
+    np.testing.assert_array_equal(images, wanted)
+  for wrong, value in (
+    ({"x": pixels.repeat(2, -1)}, "(4, 6, 5, 6)"),
+    ({"x": pixels.reshape(4, -1)}, "(4, 90)"),
+    ({"x": pixels / 255}, "float64"),
+    ({"x": pixels, "y": [0.5] * 4}, "float64"),
+    ({"x": pixels, "y": np.eye(4, dtype=int)}, "[4, 4]"),
+    ({"x": pixels, "y": [0, 1]}, "'label': 2"),
+    ({"x": pixels[:0]}, "no examples"),
+    ({"a": pixels}, "image_column"),
+  ):
+    np.savez(tmp_path / "a.npz", **wrong)
+    assert value in message(read, tmp_path / "a.npz")
+
+
+def test_damaged_arrays(tmp_path, pixels):
+  np.savez(tmp_path / "whole.npz", x=pixels)
+  whole = (tmp_path / "whole.npz").read_bytes()
+  for name, content in (
+    ("a.npz", b"no archive"),
+    ("b.npz", whole[:-40]),
+    ("c.npz", b""),
+    ("d.npy", b"\x93NUMPY"),
+    ("e.npy", b""),
+    ("f.npy", whole),
+  ):
+    path = save(tmp_path / name, content)
+    assert f"{path} is damaged" in message(read, path)
+  np.save(tmp_path / "g.npy", np.array([{}], object), allow_pickle=True)
+  assert "g.npy" in message(read, tmp_path / "g.npy")
+  np.save(tmp_path / "h.npy", pixels)
+  path = (tmp_path / "h.npy").rename(tmp_path / "h.npz")
+  assert ".npy" in message(read, path)
