@@ -31,6 +31,10 @@ NAMES = (
   "albert_large",
   "albert_xlarge",
   "albert_xxlarge",
+  "bert",
+  "distilbert",
+  "roberta",
+  "xlm_roberta",
   "mlp",
 )
 

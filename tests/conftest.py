@@ -42,6 +42,7 @@ _FAST_COMPILATION = (
   "test_albert",
   "test_albert_training",
   "test_albert_weights",
+  "test_bert",
   "test_coordinates",
   "test_grafting",
   "test_interface",

@@ -98,7 +98,7 @@ def bert(config: BertConfig, num_outputs: int, **options: Any) -> ModelFns:
     >>> from lelp_jax.models import MODELS
     >>> model = MODELS["roberta"](2, num_layers=2, compute_dtype=jnp.bfloat16)
     >>> params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
-    >>> [*params["encoder"]][-2:]
+    >>> [name for name in params["encoder"] if name.startswith("layer")]
     ['layer_0', 'layer_1']
   """
   _checks.check_at_least("num_outputs", num_outputs, 1)
@@ -491,6 +491,12 @@ def _num_layers(family: _Family, state_dict: Mapping[str, Any]) -> int:
 def _format(model_type: str) -> HuggingFaceFormat:
   """Returns how weights of a member of the family load."""
 
+  def options(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    given = mapping.get("model_type", model_type)
+    _checks.check_option("model_type", given, (model_type,))
+    config = config_from_huggingface({**mapping, "model_type": model_type})
+    return dataclasses.asdict(config)
+
   def params(
     state_dict: Mapping[str, Any], attributes: Mapping[str, Any]
   ) -> dict[str, Any]:
@@ -500,9 +506,7 @@ def _format(model_type: str) -> HuggingFaceFormat:
 
   return HuggingFaceFormat(
     model_type=model_type,
-    options=lambda mapping: dataclasses.asdict(
-      config_from_huggingface(mapping)
-    ),
+    options=options,
     params=params,
     num_outputs=functools.partial(
       _huggingface.num_outputs, head=_FAMILIES[model_type].head

@@ -187,6 +187,30 @@ def test_an_albert_of_another_shape_is_refused(
   assert str(error.value).startswith(start + "model 'albert_base': ")
 
 
+def test_a_bert_can_start_from_the_first_layers_of_a_file(tmp_path):
+  goldens = pathlib.Path(__file__).parents[2] / "goldens"
+  with np.load(goldens / "bert_classifier.npz") as file:
+    arrays = dict(file)
+  weights = {
+    name.removeprefix("weights/"): array
+    for name, array in arrays.items()
+    if name.startswith("weights/")
+  }
+  config = json.loads(str(arrays["config"]))
+  folder = str(_write(tmp_path / "bert", weights, config))
+  options = MODELS["bert"].huggingface.options(config) | {"num_layers": 2}
+  found = load_pretrained(folder, "bert", options)
+  assert {"layer_0", "layer_1"} == {
+    name for name in found.params["encoder"] if name.startswith("layer_")
+  }
+  with pytest.raises(ValueError, match=r"num_layers is 4, .* at most 3"):
+    load_pretrained(folder, "bert", options | {"num_layers": 4})
+  with pytest.raises(ValueError, match="hidden_size: saved 12, now 24"):
+    load_pretrained(folder, "bert", options | {"hidden_size": 24})
+  with pytest.raises(ValueError, match=r"model_type .*'roberta'.*got 'bert'"):
+    load_pretrained(folder, "roberta", options)
+
+
 def test_the_published_size_is_named(tmp_path, weights):
   sizes = {"hidden_size": 1024, "num_hidden_layers": 24}
   sizes |= {"num_attention_heads": 16, "intermediate_size": 4096}

@@ -1,0 +1,598 @@
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lelp_jax.models import from_huggingface
+from lelp_jax.models import graft_pretrained
+from lelp_jax.models import MODELS
+from lelp_jax.models.bert import bert
+from lelp_jax.models.bert import BertConfig
+from lelp_jax.models.bert import config_from_huggingface
+from tests import jaxprs
+
+GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
+# Of transformers 5.24, by tests/goldens/transformers_bert.py.
+CLASSIFIERS = {
+  "classifier": 3,
+  "one_logit": 1,
+  "distilbert_classifier": 4,
+  "roberta_classifier": 3,
+}
+ENCODERS = (
+  "encoder",
+  "pretraining",
+  "distilbert_encoder",
+  "xlm_roberta_masked",
+)
+CONFIG = BertConfig(
+  hidden_size=8,
+  num_layers=2,
+  num_heads=2,
+  intermediate_size=12,
+  vocab_size=20,
+  max_positions=10,
+  initializer_range=0.3,
+)
+ONE_LAYER = dataclasses.replace(CONFIG, num_layers=1)
+ROBERTA = dataclasses.replace(CONFIG, padding_id=1, type_vocab_size=1)
+DISTILBERT = dataclasses.replace(
+  CONFIG, type_vocab_size=0, pooler_activation="relu"
+)
+
+
+@functools.cache
+def golden(case):
+  """Config, weights by name, inputs, and all other arrays of a fixture."""
+  parts = {"weights": {}, "inputs": {}, "gradients": {}, "": {}}
+  with np.load(GOLDENS / f"bert_{case}.npz") as file:
+    for name, array in file.items():
+      *part, rest = name.split("/")
+      parts["".join(part)][rest] = array
+  config = json.loads(str(parts[""]["config"]))
+  return (
+    config,
+    parts["weights"],
+    parts["inputs"],
+    parts[""],
+    parts["gradients"],
+  )
+
+
+def assert_close(found, expected):
+  np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def shapes(model):
+  inputs = {"input_ids": jnp.ones([1, 2], int)}
+  return jax.eval_shape(model.init, jax.random.key(0), inputs)[0]
+
+
+# --- Against transformers -----------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CLASSIFIERS)
+def test_classifiers_equal_transformers(case):
+  config, weights, inputs, expected, _ = golden(case)
+  model, params, state = from_huggingface(config, weights)
+  apply = jax.jit(model.apply)
+  outputs, _ = apply(params, state, inputs)
+  chex.assert_shape(outputs.logits, (4, CLASSIFIERS[case]))
+  assert np.std(expected["embeddings"]) > 0.1
+  assert_close(outputs.embeddings, expected["embeddings"])
+  assert_close(outputs.logits, expected["logits"])
+  ids = {"input_ids": inputs["input_ids"]}
+  outputs, _ = apply(params, state, ids)
+  assert_close(outputs.logits, expected["logits_of_ids"])
+
+
+@pytest.mark.parametrize("case", ENCODERS)
+def test_encoders_are_averaged_and_their_head_is_zero(case):
+  config, weights, inputs, expected, _ = golden(case)
+  model, params, state = from_huggingface(config, weights, num_outputs=3)
+  outputs, _ = jax.jit(model.apply)(params, state, inputs)
+  assert np.std(expected["mean"]) > 0.1
+  assert_close(outputs.embeddings, expected["mean"])
+  chex.assert_trees_all_equal(outputs.logits, jnp.zeros([4, 3]))
+  assert params.keys() == {"encoder", "head"}
+
+
+def test_gradients_equal_transformers():
+  config, weights, inputs, expected, gradients = golden("classifier")
+  model, params, _ = from_huggingface(config, weights)
+  labels = jnp.array([0, 2, 1, 2])
+
+  def loss(params):
+    logits = model.apply(params, {}, inputs)[0].logits
+    log_probs = jax.nn.log_softmax(logits)
+    return -jnp.mean(jnp.take_along_axis(log_probs, labels[:, None], 1)), logits
+
+  gradient, logits = jax.jit(jax.grad(loss, has_aux=True))(params)
+  assert_close(logits, expected["logits"])
+  # The gradients have the names and the layout of the weights.
+  _, theirs, _ = from_huggingface(config, gradients)
+  chex.assert_trees_all_close(gradient, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_minilm_equals_transformers():
+  if "LELP_MINILM" not in os.environ:
+    pytest.skip("LELP_MINILM does not name a folder with all-MiniLM-L6-v2")
+  from safetensors.numpy import load_file
+
+  folder = pathlib.Path(os.environ["LELP_MINILM"])
+  config = json.loads((folder / "config.json").read_text())
+  model, params, state = from_huggingface(
+    config, load_file(folder / "model.safetensors")
+  )
+  with np.load(GOLDENS / "minilm.npz") as file:
+    inputs, mean = dict(file), file["mean"]
+  del inputs["mean"]
+  outputs, _ = jax.jit(model.apply)(params, state, inputs)
+  assert np.std(mean) > 0.2
+  assert_close(outputs.embeddings, mean)
+
+
+# --- The published sizes ------------------------------------------------------
+
+# Sequence classifiers of two classes in transformers.
+COUNTS = {
+  "bert": 109_483_778,
+  "distilbert": 66_955_010,
+  "roberta": 124_647_170,
+  "xlm_roberta": 278_045_186,
+}
+_SIZES = {
+  "hidden_size": 768,
+  "num_hidden_layers": 12,
+  "num_attention_heads": 12,
+  "intermediate_size": 3072,
+  "hidden_act": "gelu",
+  "hidden_dropout_prob": 0.1,
+  "attention_probs_dropout_prob": 0.1,
+  "initializer_range": 0.02,
+}
+_ROBERTA = {
+  **_SIZES,
+  "layer_norm_eps": 1e-05,
+  "max_position_embeddings": 514,
+  "pad_token_id": 1,
+  "type_vocab_size": 1,
+}
+# config.json of each base model, as the hub has it.
+PUBLISHED = {
+  "bert": {
+    **_SIZES,
+    "architectures": ["BertForMaskedLM"],
+    "layer_norm_eps": 1e-12,
+    "max_position_embeddings": 512,
+    "model_type": "bert",
+    "pad_token_id": 0,
+    "position_embedding_type": "absolute",
+    "type_vocab_size": 2,
+    "vocab_size": 30522,
+  },
+  "distilbert": {
+    "activation": "gelu",
+    "architectures": ["DistilBertForMaskedLM"],
+    "attention_dropout": 0.1,
+    "dim": 768,
+    "dropout": 0.1,
+    "hidden_dim": 3072,
+    "initializer_range": 0.02,
+    "max_position_embeddings": 512,
+    "model_type": "distilbert",
+    "n_heads": 12,
+    "n_layers": 6,
+    "pad_token_id": 0,
+    "qa_dropout": 0.1,
+    "seq_classif_dropout": 0.2,
+    "sinusoidal_pos_embds": False,
+    "tie_weights_": True,
+    "vocab_size": 30522,
+  },
+  "roberta": {**_ROBERTA, "model_type": "roberta", "vocab_size": 50265},
+  "xlm_roberta": {
+    **_ROBERTA,
+    "model_type": "xlm-roberta",
+    "vocab_size": 250002,
+  },
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_names_are_the_published_base_models(name):
+  architecture = MODELS[name]
+  params = shapes(architecture(2))
+  leaves = jax.tree.leaves(params)
+  assert all(leaf.dtype == jnp.float32 for leaf in leaves)
+  assert sum(leaf.size for leaf in leaves) == COUNTS[name]
+  options = architecture.huggingface.options(PUBLISHED[name])
+  assert architecture.attributes(**options) == architecture.attributes()
+  assert architecture.max_length() == 512
+
+
+def test_absent_values_are_the_defaults_of_transformers():
+  sizes = {k: v for k, v in _SIZES.items() if k.endswith(("size", "s"))}
+  config = config_from_huggingface(
+    {**sizes, "vocab_size": 9, "model_type": "roberta"}
+  )
+  assert config == BertConfig(
+    768, 12, 12, 3072, vocab_size=9, padding_id=1, max_positions=510
+  )
+  given = {"hidden_dropout_prob": 0.3, "classifier_dropout": None}
+  config = config_from_huggingface({**PUBLISHED["bert"], **given})
+  assert config.classifier_dropout == 0.3
+
+
+# --- What is read, and from where ---------------------------------------------
+
+
+@pytest.mark.parametrize("case", [*CLASSIFIERS, *ENCODERS])
+def test_structure_is_that_of_the_model(case):
+  config, weights, *_ = golden(case)
+  model, params, state = from_huggingface(config, weights)
+  assert state == {}
+  chex.assert_trees_all_equal_shapes_and_dtypes(params, shapes(model))
+
+
+@pytest.mark.parametrize("prefix", ["", "bert.", "model.bert.", "module."])
+def test_any_prefix_is_stripped(prefix):
+  config, weights, *_ = golden("classifier")
+  outer = {"model.bert.": "model."}.get(prefix, "")
+  renamed = {}
+  for name, array in weights.items():
+    short = name.removeprefix("bert.")
+    renamed[(outer if short == name else prefix) + short] = array
+  expected = from_huggingface(config, weights)[1]
+  chex.assert_trees_all_equal(from_huggingface(config, renamed)[1], expected)
+
+
+def test_old_names_and_other_dtypes_are_read():
+  config, weights, *_ = golden("classifier")
+  old = {
+    name.replace("Norm.weight", "Norm.gamma").replace(
+      "Norm.bias", "Norm.beta"
+    ): array.astype(np.float16)
+    for name, array in weights.items()
+  }
+  more = {"bert.embeddings.position_ids": np.arange(12)[None]}
+  found = from_huggingface(config, {**old, **more})[1]
+  expected = from_huggingface(config, weights)[1]
+  assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(found))
+  chex.assert_trees_all_close(found, expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+  ("case", "pooling"),
+  [
+    ("classifier", "cls"),
+    ("distilbert_classifier", "mean"),
+    ("roberta_classifier", "mean"),
+  ],
+)
+def test_other_poolings_leave_the_pooler_out(case, pooling):
+  config, weights, *_ = golden(case)
+  params = from_huggingface(config, weights)[1]
+  found = from_huggingface(config, weights, pooling=pooling)[1]
+  chex.assert_trees_all_equal({**found, "pooler": params["pooler"]}, params)
+
+
+def test_a_pretrained_pooler_is_used_on_request():
+  config, weights, *_ = golden("encoder")
+  _, params, _ = from_huggingface(config, weights, pooling="pooled")
+  np.testing.assert_array_equal(
+    params["pooler"]["kernel"], weights["pooler.dense.weight"].T
+  )
+
+
+def test_the_first_layers_can_be_taken():
+  config, weights, *_ = golden("classifier")
+  _, whole, _ = from_huggingface(config, weights)
+  model, first, _ = from_huggingface(config, weights, num_layers=2)
+  assert [n for n in first["encoder"] if n.startswith("layer_")] == [
+    "layer_0",
+    "layer_1",
+  ]
+  third = whole["encoder"].pop("layer_2")
+  assert third
+  chex.assert_trees_all_equal(first, whole)
+  # A student of six outputs starts from them.
+  initial = jax.tree.map(
+    lambda leaf: jnp.zeros(leaf.shape),
+    shapes(
+      MODELS["bert"](
+        6, **{**MODELS["bert"].huggingface.options(config), "num_layers": 2}
+      )
+    ),
+  )
+  grafted = graft_pretrained(initial, first)
+  chex.assert_trees_all_equal({**grafted, "head": first["head"]}, first)
+  assert model.head(grafted).kernel.shape == (12, 6)
+
+
+def test_heads_have_the_outputs_of_the_file_or_the_config_or_the_caller():
+  def outputs(case, changes=(), **options):
+    config, weights, *_ = golden(case)
+    _, params, _ = from_huggingface(
+      {**config, **dict(changes)}, weights, **options
+    )
+    head = params["head"]
+    return head["kernel"].shape[1], bool(np.any(head["kernel"]))
+
+  names = {str(i): f"LABEL_{i}" for i in range(5)}
+  assert outputs("one_logit", {"id2label": names}) == (1, True)
+  assert outputs("classifier", num_outputs=3) == (3, True)
+  assert outputs("classifier", num_outputs=4) == (4, False)
+  assert outputs("encoder", {"id2label": names}) == (5, False)
+  assert outputs("encoder", {"num_labels": 6}) == (6, False)
+  assert outputs("encoder") == (2, False)
+
+
+def test_alberts_load_as_well():
+  with np.load(GOLDENS / "albert_classifier.npz") as file:
+    arrays = dict(file)
+  weights, inputs = (
+    {k.removeprefix(part): v for k, v in arrays.items() if k.startswith(part)}
+    for part in ("weights/", "inputs/")
+  )
+  config = json.loads(str(arrays["config"]))
+  model, params, state = from_huggingface(config, weights)
+  outputs, _ = jax.jit(model.apply)(params, state, inputs)
+  assert_close(outputs.logits, arrays["logits"])
+  body = {k: v for k, v in weights.items() if "classifier" not in k}
+  params = from_huggingface(config, body, num_outputs=2)[1]
+  assert params.keys() == {"encoder", "head"}
+
+
+# --- What is refused ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"model_type": "t5"}, r"model_type.*'albert', 'bert'.*got 't5'"),
+    ({"model_type": None}, r"model_type.*got None"),
+    ({"num_hidden_layers": None}, r"'bert' must hold \['num_hidden_layers'\]"),
+    ({"is_decoder": True}, "is_decoder must be False, got True"),
+    ({"position_embedding_type": "relative_key"}, "got 'relative_key'"),
+    ({"hidden_act": "silu"}, r"activation .*'gelu_new', 'relu'.*got 'silu'"),
+    ({"hidden_size": 9}, "hidden_size must be a multiple .*got 9 and 2"),
+    ({"num_hidden_layers": 4}, "num_layers is 4, .* at most 3"),
+    (
+      {"vocab_size": 21},
+      r"word_embeddings.weight float32\[20, 12\], not \[21, 12\]",
+    ),
+  ],
+)
+def test_configs_that_do_not_fit_are_refused(changes, message):
+  config, weights, *_ = golden("classifier")
+  config = {**config, **changes}
+  config = {k: v for k, v in config.items() if v is not None}
+  with pytest.raises(ValueError, match=message) as error:
+    from_huggingface(config, weights)
+  assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ("removed", "added", "message"),
+  [
+    ("classifier.bias", "", r"missing \['classifier.bias'\]"),
+    ("bert.encoder.layer.1.output.dense.bias", "", r"missing \['encoder.la"),
+    ("", "bert.encoder.layer.1.adapter.weight", r"unexpected \['bert.enc"),
+    ("", "encoder.layer.5.output.dense.bias", r"unexpected \['encoder.la"),
+    (
+      "bert.pooler.dense.weight",
+      "",
+      r"missing \['pooler.dense.weight'\].* pooling to 'mean' or 'cls'",
+    ),
+    (
+      "bert.embeddings.word_embeddings.weight",
+      "",
+      "must hold one 'embeddings.word_embeddings.weight', under any prefix",
+    ),
+  ],
+)
+def test_arrays_that_do_not_fit_are_refused(removed, added, message):
+  config, weights, *_ = golden("classifier")
+  weights = {k: v for k, v in weights.items() if k != removed}
+  if added:
+    weights[added] = np.ones([2], np.float32)
+  with pytest.raises(ValueError, match=message) as error:
+    from_huggingface(config, weights)
+  assert "\n" not in str(error.value)
+
+
+def test_models_refuse_bad_arguments():
+  with pytest.raises(ValueError, match="num_outputs must be at least 1, got 0"):
+    bert(CONFIG, 0)
+  with pytest.raises(TypeError, match="depth"):
+    MODELS["bert"](2, depth=3)
+  with pytest.raises(ValueError, match=r"pooler_activation .*got 'gelu'"):
+    dataclasses.replace(CONFIG, pooler_activation="gelu")
+  with pytest.raises(ValueError, match="padding_id must be at least 0, got -1"):
+    dataclasses.replace(CONFIG, padding_id=-1)
+  inputs = {"input_ids": jnp.ones([1, 11], int)}
+  for config in (CONFIG, ROBERTA):
+    with pytest.raises(ValueError, match=r"1 to 10 tokens .* got 11"):
+      bert(config, 3).apply(params_of(config), {}, inputs)
+
+
+# --- What is computed ---------------------------------------------------------
+
+
+def inputs_of(lengths=(7, 4, 1), length=7, padding_id=0):
+  """Rows of tokens of some lengths, padded."""
+  rng = np.random.default_rng(0)
+  shape = (len(lengths), length)
+  tokens = np.arange(length)[None] < np.asarray(lengths)[:, None]
+  ids = rng.integers(2, 20, shape)
+  return {
+    "input_ids": jnp.asarray(np.where(tokens, ids, padding_id)),
+    "attention_mask": jnp.asarray(tokens, jnp.int32),
+  }
+
+
+@functools.cache
+def params_of(config):
+  """Params of three outputs, with biases and scales that count."""
+  leaves, tree = jax.tree.flatten(shapes(bert(config, 3)))
+  rng = np.random.default_rng(1)
+  return tree.unflatten(
+    jnp.asarray(0.5 * rng.normal(size=leaf.shape), jnp.float32)
+    for leaf in leaves
+  )
+
+
+@functools.cache
+def _apply(config, **options):
+  return jax.jit(bert(config, 3, **options).apply, static_argnames="train")
+
+
+def outputs_of(config, inputs, train=False, seed=None, **options):
+  """Embeddings and logits; one compilation for each config and shape."""
+  key = None if seed is None else jax.random.key(seed)
+  apply = _apply(config, **options)
+  return apply(params_of(config), {}, inputs, train=train, key=key)[0]
+
+
+def loss_and_gradient(config, inputs, train=False, **options):
+  """Value and gradient of a function of both outputs."""
+
+  def loss(params):
+    outputs, _ = bert(config, 3, **options).apply(
+      params, {}, inputs, train=train, key=jax.random.key(0)
+    )
+    return jnp.sum(jnp.sin(outputs.logits)) + jnp.sum(outputs.embeddings**3)
+
+  return jax.jit(jax.value_and_grad(loss))(params_of(config))
+
+
+def test_padding_has_no_influence():
+  config = dataclasses.replace(CONFIG, pooling="mean")
+  inputs = inputs_of()
+  plain = outputs_of(config, inputs)
+  tokens = inputs["attention_mask"] > 0
+  changed = {**inputs, "input_ids": jnp.where(tokens, inputs["input_ids"], 13)}
+  chex.assert_trees_all_equal(outputs_of(config, changed), plain)
+  one = dataclasses.replace(config, pooling="cls")
+  np.testing.assert_allclose(
+    outputs_of(one, inputs).embeddings[2], plain.embeddings[2], atol=1e-6
+  )
+  empty = {**inputs, "attention_mask": jnp.zeros_like(inputs["input_ids"])}
+  chex.assert_trees_all_equal(
+    outputs_of(config, empty).embeddings, jnp.zeros([3, 8])
+  )
+
+
+def test_positions_of_a_roberta_skip_padding():
+  ids = jnp.array([[5, 6, 7, 1, 1], [1, 5, 1, 6, 7]])
+  inputs = {"input_ids": ids, "attention_mask": (ids != 1).astype(jnp.int32)}
+  config = dataclasses.replace(ROBERTA, pooling="mean")
+  first, second = outputs_of(config, inputs).embeddings
+  np.testing.assert_allclose(first, second, atol=1e-6)
+  with_columns = dataclasses.replace(
+    CONFIG, pooling="mean", type_vocab_size=1, max_positions=12
+  )
+  first, second = outputs_of(with_columns, inputs).embeddings
+  assert np.max(np.abs(first - second)) > 1e-2
+
+
+def test_a_model_without_token_types_ignores_them():
+  inputs = inputs_of()
+  types = {"token_type_ids": jnp.ones_like(inputs["input_ids"])}
+  chex.assert_trees_all_equal(
+    outputs_of(DISTILBERT, {**inputs, **types}), outputs_of(DISTILBERT, inputs)
+  )
+
+
+def test_ids_out_of_range_are_refused_or_nan_under_a_trace():
+  inputs = inputs_of()
+  for wrong in (20, -1):
+    ids = inputs["input_ids"].at[0, 0].set(wrong)
+    logits = outputs_of(CONFIG, {**inputs, "input_ids": ids}).logits
+    assert jnp.all(jnp.isnan(logits[0]))
+    chex.assert_tree_all_finite(logits[1:])
+    with pytest.raises(ValueError, match=r"input_ids must lie in \[0, 20\)"):
+      bert(CONFIG, 3).apply(params_of(CONFIG), {}, {"input_ids": ids})
+  types = {"token_type_ids": jnp.ones_like(inputs["input_ids"])}
+  with pytest.raises(ValueError, match=r"token_type_ids must lie in \[0, 1\)"):
+    bert(ROBERTA, 3).apply(params_of(ROBERTA), {}, {**inputs, **types})
+
+
+def test_batches_can_be_sharded():
+  inputs = inputs_of(lengths=(7, 4, 1, 2, 3, 4, 5, 6))
+  plain = outputs_of(CONFIG, inputs)
+  mesh = jax.make_mesh(
+    (8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  rows = jax.NamedSharding(mesh, jax.P("data"))
+  sharded = outputs_of(CONFIG, jax.device_put(inputs, rows))
+  assert sharded.logits.sharding.is_equivalent_to(rows, 2)
+  chex.assert_trees_all_close(sharded, plain, atol=1e-5)
+
+
+def test_bfloat16_keeps_norms_softmax_and_head_in_float32():
+  inputs = inputs_of()
+  exact = outputs_of(CONFIG, inputs)
+  rough = outputs_of(CONFIG, inputs, compute_dtype="bfloat16")
+  assert rough.embeddings.dtype == jnp.bfloat16
+  assert rough.logits.dtype == jnp.float32
+  error = jnp.max(jnp.abs(exact.logits - rough.logits))
+  assert 0 < error < 0.05 * jnp.max(jnp.abs(exact.logits))
+
+  model = bert(CONFIG, 3, compute_dtype=jnp.bfloat16)
+  dtypes = {}
+  jaxpr = jax.make_jaxpr(lambda p: model.apply(p, {}, inputs)[0])(
+    params_of(CONFIG)
+  )
+  for equation in jaxprs.equations(jaxpr.jaxpr):
+    for operand in equation.invars[:1]:
+      name = equation.primitive.name
+      dtypes.setdefault(name, []).append(operand.aval.dtype)
+  assert dtypes["rsqrt"] == [jnp.float32] * 5
+  assert dtypes["exp"] == [jnp.float32] * 2
+  assert dtypes["dot_general"].count(jnp.float32) == 1  # The head.
+
+
+# --- Training -----------------------------------------------------------------
+
+
+def test_dropout_is_for_training_and_follows_the_key():
+  inputs = inputs_of()
+  off = outputs_of(CONFIG, inputs, seed=1)
+  quiet = dataclasses.replace(
+    CONFIG, hidden_dropout=0.0, attention_dropout=0.0, classifier_dropout=0.0
+  )
+  chex.assert_trees_all_close(off, outputs_of(quiet, inputs))
+  first, again, other = (
+    outputs_of(CONFIG, inputs, train=True, seed=seed).embeddings
+    for seed in (1, 1, 2)
+  )
+  chex.assert_trees_all_equal(first, again)
+  for different in (other, off.embeddings):
+    assert jnp.all(jnp.abs(first - different).max(1) > 1e-3)
+
+
+def test_remat_changes_neither_value_nor_gradient():
+  plain, remat = (
+    loss_and_gradient(ONE_LAYER, inputs_of(), train=True, remat=remat)
+    for remat in (False, True)
+  )
+  assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(plain))
+  chex.assert_trees_all_close(plain, remat, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_of_padding_alone_have_finite_gradients():
+  config = dataclasses.replace(ROBERTA, pooling="mean", num_layers=1)
+  inputs = inputs_of(lengths=(0, 3), length=4, padding_id=1)
+  chex.assert_tree_all_finite(
+    loss_and_gradient(config, inputs, train=True, compute_dtype="bfloat16")
+  )
