@@ -15,11 +15,11 @@ from absl import flags
 from absl import logging
 from ml_collections import config_flags
 
+from experiments import results
 from experiments.distributed import startup
 from experiments.distributed.quiet import quiet
 from experiments.distributed.signals import EXIT_INTERRUPTED
 from experiments.distributed.signals import Interrupted
-from experiments.io import json_files
 from experiments.io import storage
 
 # What users can cause; anything else is a defect and keeps its traceback.
@@ -221,15 +221,19 @@ def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
 
 
 def print_result(directory: pathlib.Path) -> None:
-  """Prints the numbers of a finished cell and where they are."""
-  result = json_files.read_json(directory / "result.json")
-  teacher = result["teacher"]
-  hyperparameters = result["hyperparameters"] or "no hyperparameters"
-  print(f"{result['method']}, {result['column']}, {hyperparameters}")
-  for name in ("validation", "test"):
-    print(
-      f"  {name}: {100 * result[name]['accuracy']:.2f} % accuracy "
-      f"(teacher {100 * teacher[name]['accuracy']:.2f} %), agrees with the "
-      f"teacher on {100 * result[name]['agreement']:.2f} %"
-    )
+  """Prints the numbers of a finished cell, and its folder."""
+  result = results.read(directory, results.CellResult)
+  print(
+    f"{result.method}, {result.column}, "
+    f"{result.hyperparameters or 'no hyperparameters'}"
+  )
+  for name, own, teacher in (
+    ("validation", result.validation, result.teacher.validation),
+    ("test", result.test, result.teacher.test),
+  ):
+    text = f"{100 * own.accuracy:.2f} % accuracy"
+    text += f" (teacher {100 * teacher.accuracy:.2f} %)"
+    if own.agreement is not None:
+      text += f", agrees with the teacher on {100 * own.agreement:.2f} %"
+    print(f"  {name}: {text}")
   print(f"  in {directory}")

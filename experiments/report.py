@@ -1,15 +1,15 @@
-r"""Reports the finished cells of workdirs: tables, sentence, pictures.
+r"""Writes a report on the finished cells of workdirs.
 
   python -m experiments.report --workdir=runs/quickstart
   python -m experiments.report --workdir=runs
 
-Prints the table and writes the report into `report/` there: `report.html`,
-which needs no other file, `table.md`, `table.tex` and `table.csv` with the same
-tables, and the pictures as PNG and SVG. The tables of the paper have its
-numbers beside ours. What is not finished stays empty and is counted.
+Prints the main table and writes the report to `report/` in the workdir:
+`report.html`, which needs no other file, `table.md`, `table.tex` and
+`table.csv` with the same tables, and the pictures as PNG and SVG. Tables of the
+paper show its numbers beside ours. Missing cells are empty and counted.
 
-Of a folder of workdirs, or of several with commas between them, it is one
-report with a chapter for each, in `report/` beside them or in `--output`.
+For a folder of workdirs, or several workdirs separated by commas, there is one
+report with a chapter per workdir, in `report/` beside them or in `--output`.
 """
 
 import dataclasses
@@ -24,45 +24,35 @@ from absl import flags
 from experiments import cli
 from experiments import specs
 from experiments.io import json_files
-from experiments.reporting import files
-from experiments.reporting import layout
-from experiments.reporting import results as results_lib
+from experiments.reporting import console
+from experiments.reporting import render
 from experiments.reporting import sections
-from experiments.reporting import statistics
+from experiments.reporting import selection
 from experiments.reporting import tables
+from experiments.reporting import workdirs
 from experiments.reporting.document import Picture
-from experiments.reporting.embeddings import embedding_maps
 from experiments.reporting.names import column_name
-from experiments.reporting.paper_comparison import in_paper_order
-from experiments.reporting.records import Results
-from experiments.reporting.records import within
-from experiments.reporting.workdirs import default_output
-from experiments.reporting.workdirs import find_sweeps
-from experiments.reporting.workdirs import has_results
-from experiments.reporting.workdirs import parse_paths
-from experiments.reporting.workdirs import prefixes
-from experiments.reporting.workdirs import seen_from
-from experiments.training import data
-from experiments.training import inspection
+from experiments.reporting.paper_tables import in_paper_order
+from experiments.reporting.workdirs import SweepResults
 
 _WORKDIR = cli.workdir_flag(
-  "Folder of results, a folder of such, or several with commas between them."
+  "A workdir, a folder of workdirs, or several separated by commas."
 )
 _OUTPUT = flags.DEFINE_string(
   "output",
   None,
-  "Where the report goes; by default `report` in the workdir, or beside the"
+  "Folder of the report; by default `report` in the workdir, or beside the"
   " workdirs.",
 )
 _FORMATS = flags.DEFINE_list(
-  "formats", list(files.FORMATS), "Which of these to write."
+  "formats", list(render.FORMATS), "Formats of the report to write."
 )
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
-# The students of the paper's Figure 4, and how many test examples of it: t-SNE
-# takes time that grows with their square.
-_PICTURED = ("vanilla", "lelp", "oracle")
+# The students of the paper's Figure 4, and the greatest number of test examples
+# in a map: the time of t-SNE grows with its square.
+_MAPPED = ("vanilla", "lelp", "oracle")
 _MOST_MAPPED = 2000
-# Sweeps that are about something else, by the start of their names.
+# Sweeps about something else, by the start of their names.
 _NOT_MAPPED = (
   *("table", "figure", "cost", "null_space", "num_classes"),
   *("random_ensembles", "sensitivity"),
@@ -73,7 +63,7 @@ def main(argv: list[str]) -> None:
   """Reports the workdirs."""
   cli.no_arguments(argv)
   with cli.reported():
-    paths = parse_paths(str(_WORKDIR.value))
+    paths = workdirs.parse_paths(str(_WORKDIR.value))
     report(paths, _FORMATS.value, cli.folder(_OUTPUT.value))
 
 
@@ -85,115 +75,126 @@ def report(
   """Prints and writes the report of workdirs.
 
   Args:
-    paths: Where cells were trained, and folders of such.
-    formats: Of `files.FORMATS`.
-    output: Where the report goes; by default to `report` in the one path, or
-      in the folder that holds them all.
+    paths: Workdirs, and folders that contain workdirs.
+    formats: Keys of `render.FORMATS`.
+    output: Folder of the report; by default `report` in the one path, or in the
+      folder that contains all paths.
 
   Raises:
-    FileNotFoundError: If there is nothing to report.
-    ValueError: If there is no such format, a file is damaged, or it is not
-      clear where the report goes.
+    FileNotFoundError: If no cell is finished.
+    ValueError: If a format does not exist, a file is damaged, or `output` is
+      needed.
   """
-  files.check_formats(formats)
-  workdirs = find_sweeps(paths)
+  render.check_formats(formats)
+  found_workdirs = workdirs.find_workdirs(paths)
   if output is None:
-    folder = default_output(paths)
-  else:  # Links need its parent, which "." and ".." do not tell.
+    folder = workdirs.default_output(paths)
+  else:  # Links start at its parent, which "." and ".." do not name.
     folder = pathlib.Path(os.path.abspath(output))
-  found, unfinished = _load(workdirs, folder.parent)
+  found, unfinished = _load(found_workdirs, folder.parent)
   folder.mkdir(parents=True, exist_ok=True)
-  names = prefixes([results.folder for results in found])
+  prefixes = workdirs.picture_prefixes([results.folder for results in found])
   width = shutil.get_terminal_size((120, 24)).columns
   sweeps = []
-  for results, prefix in zip(found, names, strict=True):
-    print(layout.to_text(tables.accuracy_table(results), width=width))
-    print(f"\n{sections.read_off(results)}\n", flush=True)
+  for results, prefix in zip(found, prefixes, strict=True):
+    print(console.to_text(tables.accuracy_table(results), width=width))
+    print(f"\n{sections.conclusion(results)}\n", flush=True)
     for name in sections.PICTURES:  # Those of an earlier report may be wrong.
       for kind in ("png", "svg"):
         (folder / f"{prefix}{name}.{kind}").unlink(missing_ok=True)
-    sweep = sections.Sweep(results, folder.parent, folder, prefix)
-    sweeps.append(dataclasses.replace(sweep, maps=tuple(_embeddings(sweep))))
+    sweep = sections.ReportedSweep(results, folder.parent, folder, prefix)
+    sweeps.append(dataclasses.replace(sweep, maps=tuple(_maps(sweep))))
   document = sections.make_document(sweeps, unfinished)
-  written = files.write(document, found, folder, formats)
+  written = render.write(document, found, folder, formats)
   if unfinished:
-    print(f"Nothing is finished in {len(unfinished)}: {', '.join(unfinished)}.")
+    print(
+      f"{len(unfinished)} without a finished cell: {', '.join(unfinished)}."
+    )
   print(f"Report in {folder}: {', '.join(written)}")
 
 
 def _load(
-  workdirs: Sequence[pathlib.Path], base: pathlib.Path
-) -> tuple[list[Results], list[str]]:
-  """Reads the sweeps; and names those of which nothing is finished."""
+  found_workdirs: Sequence[pathlib.Path], base: pathlib.Path
+) -> tuple[list[SweepResults], list[str]]:
+  """Reads the workdirs, and names those without a finished cell."""
   found, unfinished = [], []
-  for workdir in workdirs:
-    folder = seen_from(workdir, base)
-    if len(workdirs) > 1 and not has_results(workdir):
+  for workdir in found_workdirs:
+    folder = workdirs.relative(workdir, base)
+    if len(found_workdirs) > 1 and not workdirs.has_results(workdir):
       unfinished.append(folder)
       continue
-    results = in_paper_order(results_lib.load(workdir))
+    results = in_paper_order(workdirs.load(workdir, base))
     if results.cells:
-      found.append(within(results, folder) if folder else results)
+      found.append(results)
     else:
       unfinished.append(f"{folder or workdir} ({' '.join(results.notes)})")
   if not found:
     raise FileNotFoundError(
-      f"no cell of a sweep is finished in {', '.join(unfinished)}:"
-      " run experiments.sweep."
+      f"no cell of a sweep is finished in {', '.join(unfinished)}: run"
+      " experiments.sweep."
     )
   return found, unfinished
 
 
-def _embeddings(sweep: sections.Sweep) -> list[Picture]:
-  """The map of the students, left out with its reason where there is none."""
+def _maps(sweep: sections.ReportedSweep) -> list[Picture]:
+  """Draws the maps of the students; prints the reason if there are none."""
   name = sweep.results.name
   if name.startswith(_NOT_MAPPED) and name != "figure4":
     return []
   try:
-    return _draw_embeddings(sweep)
+    return _draw_maps(sweep)
   except (FileNotFoundError, ValueError) as error:
     print(f"No embeddings are drawn: {error}")
     return []
 
 
-def _draw_embeddings(sweep: sections.Sweep) -> list[Picture]:
+def _draw_maps(sweep: sections.ReportedSweep) -> list[Picture]:
   """Maps the test embeddings of the chosen students of the first column."""
+  # Only maps need JAX and scikit-learn.
+  from experiments.reporting import embeddings
+  from experiments.training import data
+  from experiments.training import inspection
+
   results = sweep.results
   column = results.columns[0].id
-  summaries = statistics.summarize(results)
-  found = [
-    (results.method_title(method), summaries[column, method].cells[0])
-    for method in _PICTURED
-    if (column, method) in summaries
-  ]
+  summaries = selection.summarize(results)
   workdir = sweep.base / results.folder
-  panels, splits = [], None
-  for title, cell in found:
+  panels, task = [], None
+  for method in _MAPPED:
+    if (column, method) not in summaries:
+      continue
+    cell = summaries[column, method].cells[0]
     spec = specs.from_plain(json_files.read_json(sweep.base / cell.config))
     splits = data.load_splits(spec, workdir)
-    rows = _some_rows(len(splits.test["labels"]))
-    embeddings = inspection.student_embeddings(spec, workdir, splits, rows)
-    labels = splits.test["labels"]
-    fine = splits.test.get("fine_labels", labels)
-    panels.append((title, embeddings, labels[rows], fine[rows]))
-  if splits is None:
+    labels, task = splits.test["labels"], splits.task
+    rows = _some_rows(len(labels))
+    panels.append(
+      embeddings.EmbeddingPanel(
+        results.method_title(method),
+        inspection.student_embeddings(spec, workdir, splits, rows),
+        labels[rows],
+        splits.test.get("fine_labels", labels)[rows],
+      )
+    )
+  if task is None:
     return []
-  names = splits.task.class_names
-  fine_names = splits.task.fine_names or names
+  names = task.class_names
   caption = (
-    "Embeddings of test examples by the students, as the paper's Figure 4"
+    "Embeddings of test examples by the students, as in Figure 4 of the paper"
     f" ({column_name(results.columns[0])}, first trial): by class in the upper"
-    " row, by fine class in the lower."
+    " row, by fine class in the lower row."
   )
   return sweep.draw(
     "embeddings",
     caption,
-    lambda path: embedding_maps(panels, path, names, fine_names),
+    lambda path: embeddings.embedding_maps(
+      panels, path, names, task.fine_names or names
+    ),
   )
 
 
 def _some_rows(size: int) -> np.ndarray:
-  """Positions of all examples, or of so many drawn once and for all."""
+  """Positions of all examples, or of a fixed random sample of a large set."""
   if size <= _MOST_MAPPED:
     return np.arange(size)
   rows = np.random.default_rng(0).choice(size, _MOST_MAPPED, replace=False)

@@ -1,11 +1,12 @@
-r"""Shows what a finished cell splits classes into: pages to look at.
+r"""Writes pages that show how a finished cell splits its classes.
 
   python -m experiments.subclasses --workdir=runs/quickstart
 
-Writes `report/subclasses/<cell>/index.html` there and a page for each class:
-for every direction its share of the variance, the coordinates of the class's
-examples, those at both extremes, and where there are fine labels what the
-subclasses tell of them, beside chance.
+Writes `report/subclasses/<cell>/index.html` in the workdir and one page per
+class. A page shows for every direction its share of the variance, the
+coordinates of the class's examples, and the examples at both ends. If the data
+have fine labels, it also shows their mutual information with the subclasses and
+a permutation test.
 """
 
 import pathlib
@@ -13,18 +14,21 @@ import pathlib
 from absl import flags
 
 from experiments import cli
-from experiments import results
+from experiments import results as results_lib
 from experiments import specs
 from experiments.data import load
 from experiments.io import json_files
+from experiments.methods import METHODS
+from experiments.paper.names import row_title
 from experiments.reporting import comparisons
-from experiments.reporting import results as results_lib
-from experiments.reporting import statistics
-from experiments.reporting.paper_comparison import in_paper_order
-from experiments.reporting.records import METHOD_TITLES
+from experiments.reporting import selection
+from experiments.reporting import workdirs
+from experiments.reporting.numbers import setting
+from experiments.reporting.paper_tables import in_paper_order
 from experiments.reporting.subclass_pages import INDEX
 from experiments.reporting.subclass_pages import subclass_pages
 from experiments.reporting.subclass_pages import Subject
+from experiments.results import CellResult
 from experiments.training import data
 from experiments.training import inspection
 
@@ -34,13 +38,13 @@ _CELL = flags.DEFINE_string(
   "cell",
   None,
   "Folder of a finished cell, or <column>/<method>/<digest>/trial<k>; by "
-  "default the report's choice for LELP in the first column.",
+  "default the cell of LELP in the first column that the report chooses.",
 )
 _EXAMPLES = flags.DEFINE_integer(
   "examples", 8, "Examples at each end of a direction.", lower_bound=1
 )
 _SPLIT = flags.DEFINE_enum(
-  "split", "train", inspection.SPLITS, "Which examples are shown."
+  "split", "train", inspection.SPLITS, "Examples to show."
 )
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
 
@@ -60,30 +64,30 @@ def main(argv: list[str]) -> None:
     print(f"Pages: {index}")
 
 
-def find_cell(workdir: pathlib.Path, named: str | None) -> pathlib.Path:
-  """Returns the folder of the cell to look at.
+def find_cell(workdir: pathlib.Path, cell: str | None) -> pathlib.Path:
+  """Returns the folder of a cell.
 
   Args:
-    workdir: Where cells were trained.
-    named: What was given as --cell, None for the report's choice.
+    workdir: The workdir.
+    cell: Value of --cell; None for the report's choice.
 
   Raises:
     FileNotFoundError: If there is no such cell, or it is not finished.
     ValueError: If no cell of the first column has subclasses.
   """
-  if named is None:
+  if cell is None:
     return _chosen(workdir)
   root = workdir / "cells"
-  folder = root / named
+  folder = root / cell
   if not folder.is_dir():
-    folder = pathlib.Path(named).expanduser()
+    folder = pathlib.Path(cell).expanduser()
   inside = folder.resolve().is_relative_to(root.resolve())
-  if not folder.is_dir() or not inside or folder.name[:5] != "trial":
+  if not folder.is_dir() or not inside or not folder.name.startswith("trial"):
     raise FileNotFoundError(
-      f"--cell={named} is no cell of {workdir}: give the folder of one, or "
-      "<column>/<method>/<digest>/trial<k> as in its `cells`."
+      f"--cell={cell} is not a cell of {workdir}: give the folder of a cell or "
+      "<column>/<method>/<digest>/trial<k> as in `cells` of the workdir."
     )
-  if not (folder / "result.json").is_file():
+  if not results_lib.path_of(folder, CellResult).is_file():
     raise FileNotFoundError(
       f"cell {folder} is not finished: run the command that trains it again."
     )
@@ -91,22 +95,21 @@ def find_cell(workdir: pathlib.Path, named: str | None) -> pathlib.Path:
 
 
 def _chosen(workdir: pathlib.Path) -> pathlib.Path:
-  """The first trial of the report's choice, of LELP if it is there."""
-  found = in_paper_order(results_lib.load(workdir))
-  summaries = statistics.summarize(found)
-  names = [method.id for method in found.methods]
-  for name in sorted(names, key=lambda name: name != comparisons.LELP):
-    summary = summaries.get((found.columns[0].id, name))
+  """Returns the first trial of the report's choice, preferably of LELP."""
+  results = in_paper_order(workdirs.load(workdir, workdir))
+  summaries = selection.summarize(results)
+  column = results.columns[0].id
+  methods = [method.id for method in results.methods]
+  for method in sorted(methods, key=lambda m: m != comparisons.LELP):
+    summary = summaries.get((column, method))
     if summary is None:
       continue
-    trial = min(cell.trial for cell in summary.cells)
-    folder = workdir / "cells" / found.columns[0].id / name
-    folder = folder / summary.digest / f"trial{trial}"
+    folder = workdir / summary.cells[0].folder
     if _cell(folder).method in inspection.METHODS:
       return folder
   raise ValueError(
-    f"no finished cell of {found.columns[0].id} in {workdir} has subclasses "
-    f"to look at: train one of {', '.join(inspection.METHODS)}."
+    f"no finished cell of {column} in {workdir} has subclasses to show: train "
+    f"one of {', '.join(inspection.METHODS)}."
   )
 
 
@@ -125,66 +128,64 @@ def write_pages(
   """Writes the pages of a cell.
 
   Args:
-    workdir: Where it was trained, and the pages go.
-    folder: The cell's.
+    workdir: Workdir of the cell, in which the pages are written.
+    folder: Folder of the cell.
     teachers: Folder of teachers; by default the workdir's.
-    split: Whose examples are shown.
-    num_shown: How many at each end.
+    split: Examples to show, "train", "validation" or "test".
+    num_shown: Number of examples at each end of a direction.
 
   Returns:
-    The first of the pages.
+    The first page.
 
   Raises:
-    FileNotFoundError: If its teacher or its data are not there.
-    ValueError: If it has nothing to look at, or its data changed.
+    FileNotFoundError: If the teacher or the data are missing.
+    ValueError: If the cell has no subclasses, or its data changed.
   """
-  cell, result = _cell(folder), results.read(folder, results.CellResult)
+  cell, result = _cell(folder), results_lib.read(folder, CellResult)
   inspection.check(cell, split)
   splits = data.load_splits(cell, workdir)
-  digest = result.teacher.digest
   print(
-    f"Teacher {digest} reads its {len(splits.train['labels']):,} training "
-    "examples, for what the subclasses are fitted to ...",
+    f"Teacher {result.teacher.digest} reads its "
+    f"{len(splits.train['labels']):,} training examples, to fit the subclasses "
+    "again ...",
     flush=True,
   )
   found = inspection.subclasses(
     cell, splits, result, teachers or workdir / "teachers", split
   )
   subject = Subject(
-    title=_title(result),
+    title=_title(cell, result),
     facts=_facts(cell, result, split, len(found.examples["labels"])),
     task=splits.task,
     subclasses=found,
     text_of=load.text_of(cell.data, workdir),
     num_shown=num_shown,
   )
-  pages = subclass_pages(subject)
   name = "-".join(folder.parts[-4:])
   target = workdir / "report" / "subclasses" / name
   target.mkdir(parents=True, exist_ok=True)
-  for file, content in pages.items():
+  for file, content in subclass_pages(subject).items():
     (target / file).write_text(content, encoding="utf-8")
   return target / INDEX
 
 
-def _title(result: results.CellResult) -> str:
-  method = METHOD_TITLES.get(result.method, result.method)
-  return f"Subclasses of {method}, {result.column or 'one cell'}"
+def _title(cell: specs.CellSpec, result: CellResult) -> str:
+  row = row_title(cell.row, cell.method, METHODS[cell.method].title)
+  return f"Subclasses of {row}, {result.column or 'one cell'}"
 
 
 def _facts(
-  cell: specs.CellSpec,
-  result: results.CellResult,
-  split: str,
-  num_examples: int,
+  cell: specs.CellSpec, result: CellResult, split: str, num_examples: int
 ) -> dict[str, str]:
-  """Returns what a reader has to know of the cell."""
-  chosen = result.hyperparameters.items()
+  """Facts about the cell for its first page, by name."""
+  settings = [
+    f"{name.replace('_', ' ')} {setting(value)}"
+    for name, value in result.hyperparameters.items()
+  ]
   return {
     "data": f"{cell.data.dataset or 'own files'}, {num_examples:,} examples, "
     f"{split}",
-    "settings": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in chosen)
-    or "none",
+    "settings": ", ".join(settings) or "none",
     "cell": f"{result.digest}, trial {result.trial}",
     "test accuracy": f"{100 * result.test.accuracy:.2f} %, its teacher's "
     f"{100 * result.teacher.test.accuracy:.2f} %",

@@ -116,3 +116,23 @@ def test_the_readme_has_the_number_of_trainings():
     text = " ".join((module.__doc__ or "").split())
     assert f"{count[1]} trainings of a student" in text, name
     assert f"{count[2]} of a teacher" in text, name
+
+
+def test_the_misprints_are_those_of_the_tables():
+  """Items, printed and recomputed gains of docs/ambiguities.md, "Misprints"."""
+  gains = ("gain_best", "gain_non_subclass", "gain_vanilla")
+  noted = {}
+  for number in (2, 3):
+    table = tables.paper_table(number)
+    for gain in gains:
+      for column in table.columns:
+        cell = table.cell(gain, column.id)
+        for note in cell.notes:
+          noted.setdefault(note.item, []).append(cell.mean)
+  rows = [
+    [cell.strip() for cell in line.split("|")[1:-1]]
+    for line in PAGE.splitlines()
+    if line.startswith("| M-")
+  ]
+  printed = {row[0]: [float(x) for x in row[3].split(", ")] for row in rows}
+  assert printed == noted

@@ -49,16 +49,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.title = config.title.replace("Table 5", "Figure 6, right")
     return config
   shares = _SHARES if given.panel == "left" else (100,)
-  columns = {
-    f"{_BINARY}-transfer{share}": {"data.transfer_fraction": share / 100}
-    for share in shares
-  }
-  common = paper_table.column(_BINARY, given)
+  columns = [f"{_BINARY}-transfer{share}" for share in shares]
   return paper_table.make_config(
     given,
     name=f"figure6_{given.panel}",
     title=f"Figure 6, {given.panel}: CIFAR-100-bin",
-    columns={name: common | own for name, own in columns.items()},
+    columns={name: paper_table.column(name, given) for name in columns},
     rows={"standard": {}, "vanilla": {}, "lelp": {}},
     grid=_axes,
   )

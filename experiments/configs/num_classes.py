@@ -18,6 +18,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.configs import paper_table
+from experiments.paper.names import parse_column
 
 _COLUMN = "cifar100-resnet92-resnet56"
 _NUM_CLASSES = (2, 5, 10, 20, 100)
@@ -33,16 +34,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
     arg: See `experiments.configs.paper_table.parse`.
   """
   given = paper_table.parse(arg)
-  columns = {
-    f"{_COLUMN}-merged{number}": {"data.merge_classes": number}
-    for number in _NUM_CLASSES
-  }
-  common = paper_table.column(_COLUMN, given)
+  columns = [f"{_COLUMN}-merged{number}" for number in _NUM_CLASSES]
   return paper_table.make_config(
     given,
     name="num_classes",
     title="CIFAR-100 merged into fewer classes",
-    columns={name: common | own for name, own in columns.items()},
+    columns={name: paper_table.column(name, given) for name in columns},
     rows={"standard": {}, "vanilla": {}, "lelp": {}},
     grid=_axes,
   )
@@ -50,7 +47,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
   """Returns temperatures, and S such that all C have equally wide heads."""
-  number = int(column.rpartition("merged")[2])
+  number = parse_column(column).num_merged
   axes: dict[str, tuple[Any, ...]] = {}
   if row != "standard":
     axes["loss.temperature"] = _TEMPERATURES

@@ -21,7 +21,7 @@ from experiments.methods.clustering import CLUSTERINGS
 from experiments.paper import grids
 from experiments.paper import recipes
 from experiments.paper import tables
-from experiments.paper.columns import parse_column
+from experiments.paper.names import parse_column
 from lelp_jax.models import MODELS
 
 Fields = Mapping[str, Any]
@@ -253,8 +253,8 @@ def column(name: str, given: ConfigDict) -> dict[str, Any]:
   """Returns the fields of a column: data, models and recipes (appendix H).
 
   Args:
-    name: ``dataset-teacher-student``, with ``-n`` for ``n`` labels. Models that
-      the paper does not train have the recipe of their architecture.
+    name: See `experiments.paper.names.parse_column`. Models that the paper does
+      not train have the recipe of their architecture.
     given: Arguments from `parse`.
 
   Raises:
@@ -270,6 +270,10 @@ def column(name: str, given: ConfigDict) -> dict[str, Any]:
     "pretraining.num_epochs": float(pretraining["epochs"]),
     "pretraining.learning_rate": pretraining["learning_rate"],
   }
+  if place.transfer:
+    fields["data.transfer_fraction"] = place.transfer / 100
+  if place.num_merged:
+    fields["data.merge_classes"] = place.num_merged
   for role, model in (("teacher", place.teacher), ("student", place.student)):
     trained = _training(model, place.dataset, role, given)
     fields |= {f"{role}.{k}": v for k, v in trained.items()}

@@ -10,8 +10,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.paper.columns import parse_column
-from experiments.paper.columns import read
+from experiments.paper.names import parse_column
+from experiments.paper.names import read
 
 _MARKS = ("bold", "italic", "underline")
 _COUNTS = ("num_subclasses", "num_clusters")

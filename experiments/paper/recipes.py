@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.paper.columns import read
+from experiments.paper.names import read
 
 
 def recipe(

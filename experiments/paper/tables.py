@@ -5,9 +5,9 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.paper.columns import Column
-from experiments.paper.columns import parse_column
-from experiments.paper.columns import read
+from experiments.paper.names import PaperColumn
+from experiments.paper.names import parse_column
+from experiments.paper.names import read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Note:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class PaperCell:
   """A printed number.
 
   Attributes:
@@ -52,12 +52,12 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class PaperRow:
   """A row: what it is, its label to the letter, a cell for each column."""
 
   method: str
   label: str
-  cells: tuple[Cell, ...]
+  cells: tuple[PaperCell, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +78,12 @@ class PaperTable:
   number: int
   title: str
   section: str
-  columns: tuple[Column, ...]
-  rows: tuple[Row, ...]
-  gains: tuple[Row, ...]
+  columns: tuple[PaperColumn, ...]
+  rows: tuple[PaperRow, ...]
+  gains: tuple[PaperRow, ...]
   notes: tuple[Note, ...]
 
-  def cell(self, method: str, column: str) -> Cell | None:
+  def cell(self, method: str, column: str) -> PaperCell | None:
     """Returns the cell of a row and a column's id; None if there is none."""
     ids = [c.id for c in self.columns]
     for row in (*self.rows, *self.gains):
@@ -132,7 +132,7 @@ def _note(fields: Mapping[str, Any]) -> Note:
 
 def _row(
   fields: Mapping[str, Any], columns: list[str], notes: tuple[Note, ...]
-) -> Row:
+) -> PaperRow:
   cells = []
   for column, printed in zip(columns, fields["cells"], strict=True):
     mean, _, spread = printed.partition(" ± ")
@@ -143,6 +143,8 @@ def _row(
       and (not note.columns or column in note.columns)
     )
     cells.append(
-      Cell(printed, float(mean), float(spread) if spread else None, concern)
+      PaperCell(
+        printed, float(mean), float(spread) if spread else None, concern
+      )
     )
-  return Row(fields["method"], fields["label"], tuple(cells))
+  return PaperRow(fields["method"], fields["label"], tuple(cells))

@@ -1,54 +1,64 @@
-"""Who is compared with whom: baselines, teachers and differences."""
+"""Differences between methods, and the methods that LELP is compared with."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
 
-from experiments.reporting.records import Results
-from experiments.reporting.records import Teacher
-from experiments.reporting.statistics import Estimate
-from experiments.reporting.statistics import estimate
-from experiments.reporting.statistics import paired_difference
-from experiments.reporting.statistics import Summaries
-from experiments.reporting.statistics import Summary
+from experiments.methods.clustering import CLUSTERINGS
+from experiments.reporting.selection import Estimate
+from experiments.reporting.selection import estimate
+from experiments.reporting.selection import paired_difference
+from experiments.reporting.selection import Summaries
+from experiments.reporting.selection import Summary
+from experiments.reporting.workdirs import FinishedCell
+from experiments.reporting.workdirs import SweepResults
 
 LELP = "lelp"
 ORACLE = "oracle"
-_CLUSTERINGS = ("agglomerative", "kmeans", "tsne_kmeans")
-# Its teacher is trained for it alone (paper, Table 3) and has its own row.
+# Its teacher is trained for it alone (Table 3 of the paper) and has a row of
+# its own.
 SUBCLASS = "subclass"
 
 
-def teachers(
-  summaries: Summaries, column: str, methods: Iterable[str]
-) -> tuple[Teacher, ...]:
-  """The different teachers that methods had in a column."""
-  found = {}
-  for method in methods:
-    summary = summaries.get((column, method))
-    for cell in summary.cells if summary else ():
-      if cell.teacher is not None:
-        found.setdefault(cell.teacher.digest, cell.teacher)
-  return tuple(found.values())
-
-
 def is_clustering(method: str) -> bool:
-  """Whether a method's targets are clusters of embeddings, hard or soft."""
-  return method.removesuffix("_soft") in _CLUSTERINGS
+  """Returns whether a method learns clusters of the teacher's embeddings."""
+  return method in CLUSTERINGS
 
 
 def is_baseline(method: str) -> bool:
-  """Whether a gain of LELP over this method counts.
+  """Returns whether a gain of LELP over a method counts.
 
-  In the paper neither the oracle, nor clusterings, nor ablations do (spec 7).
+  As in the paper, it does not count for the oracle, clusterings and ablations.
   """
-  known = method in (LELP, ORACLE) or method.startswith(f"{LELP}_")
-  return not known and not is_clustering(method)
+  other = (LELP, ORACLE, "random_ensemble")
+  ablation = method.startswith(f"{LELP}_")
+  return not (method in other or ablation or is_clustering(method))
+
+
+def with_different_teachers(
+  summaries: Summaries, column: str, methods: Iterable[str]
+) -> list[FinishedCell]:
+  """Returns one cell for each teacher of some methods in a column."""
+  found: dict[str, FinishedCell] = {}
+  for method in methods:
+    summary = summaries.get((column, method))
+    for cell in summary.cells if summary else ():
+      found.setdefault(cell.teacher.digest, cell)
+  return list(found.values())
+
+
+def teacher_groups(results: SweepResults) -> dict[str, list[str]]:
+  """Returns the label of each teacher row, and the methods that share it."""
+  ids = [method.id for method in results.methods]
+  groups = {"Teacher": [method for method in ids if method != SUBCLASS]}
+  if SUBCLASS in ids:
+    groups[f"{results.method_title(SUBCLASS)} teacher"] = [SUBCLASS]
+  return groups
 
 
 def over_columns(
-  results: Results, summaries: Summaries, method: str
+  results: SweepResults, summaries: Summaries, method: str
 ) -> Estimate | None:
-  """Mean of a method over the columns that it has; None for none."""
+  """Returns the mean of a method over its columns; None without any."""
   means = [
     summaries[column.id, method].test.mean
     for column in results.columns
@@ -57,61 +67,66 @@ def over_columns(
   return estimate(means) if means else None
 
 
-def difference_in_column(
-  summaries: Summaries, column: str, method: str, other: str
-) -> Estimate | None:
-  """`method` minus `other` in one column, paired by the trial's number."""
-  return difference(
-    summaries.get((column, method)), summaries.get((column, other))
-  )
-
-
 def difference(
   summary: Summary | None, other: Summary | None
 ) -> Estimate | None:
-  """Difference of two settings, paired by trial; None if they share none."""
+  """Returns `summary - other`, paired by trial; None if they share no trial."""
   if summary is None or other is None:
     return None
-  a, b = _by_trial(summary), _by_trial(other)
+  a, b = (
+    {cell.trial: 100 * cell.test.accuracy for cell in x.cells}
+    for x in (summary, other)
+  )
   trials = sorted(a.keys() & b.keys())
   if not trials:
     return None
   return paired_difference([a[t] for t in trials], [b[t] for t in trials])
 
 
-def _by_trial(summary: Summary) -> dict[int, float]:
-  return {cell.trial: 100 * cell.test.accuracy for cell in summary.cells}
-
-
-def difference_over_columns(
-  results: Results, summaries: Summaries, method: str, other: str
+def difference_of_methods(
+  results: SweepResults,
+  summaries: Summaries,
+  column: str | None,
+  method: str,
+  other: str,
 ) -> Estimate | None:
-  """`method` minus `other`, paired over the columns that both have."""
-  pairs = [
+  """Returns the difference of two methods; None if either is missing.
+
+  Args:
+    results: The finished cells.
+    summaries: Their summaries.
+    column: Column in which trials are paired, or None to pair all columns.
+    method: Id of a method.
+    other: Id of the method that is subtracted.
+  """
+  if column is not None:
+    pair = ((column, method), (column, other))
+    return difference(*(summaries.get(place) for place in pair))
+  means = [
     (summaries[c.id, method].test.mean, summaries[c.id, other].test.mean)
     for c in results.columns
     if (c.id, method) in summaries and (c.id, other) in summaries
   ]
-  if not pairs:
+  if not means:
     return None
-  return paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+  return paired_difference([a for a, _ in means], [b for _, b in means])
 
 
 def best(
-  results: Results,
+  results: SweepResults,
   summaries: Summaries,
   column: str | None = None,
   among: Callable[[str], bool] = is_baseline,
 ) -> str | None:
-  """The method of the highest test accuracy; over all columns for None.
+  """Returns the method with the highest test accuracy; None without any.
 
-  Chosen by the test accuracy, as in the paper: this favours those methods.
+  It is chosen by the test accuracy, as in the paper: this favours baselines.
 
   Args:
-    results: What `results.load` returns.
-    summaries: Its runs, summarised.
-    column: Where.
-    among: Says of a method whether it takes part; the baselines by default.
+    results: The finished cells.
+    summaries: Their summaries.
+    column: A column, or None for the mean over all columns.
+    among: Returns whether a method takes part.
   """
   means = {}
   for method in results.methods:
@@ -124,19 +139,20 @@ def best(
       whole = summary.test if summary else None
     if whole is not None:
       means[method.id] = whole.mean
-  # The order of the methods decides among equals.
+  # Among equals the first row wins.
   return max(means, key=lambda method: means[method]) if means else None
 
 
-def rivals(results: Results) -> dict[str, Callable[[str], bool]]:
-  """Over whom LELP's gains are: which methods, by the name of the gain.
+def rivals(results: SweepResults) -> dict[str, Callable[[str], bool]]:
+  """Returns the gains of LELP that a table shows.
 
   Args:
-    results: What `results.load` returns.
+    results: The finished cells.
 
   Returns:
-    Nothing where LELP is no row. The best baseline is left out where there is
-    one alone: its own row says it already.
+    For each gain a function that returns whether it is over a method; nothing
+    if LELP is not a row. The gain over the best baseline is left out if there
+    is only one baseline.
   """
   ids = [method.id for method in results.methods]
   if LELP not in ids:
@@ -145,7 +161,7 @@ def rivals(results: Results) -> dict[str, Callable[[str], bool]]:
   if sum(map(is_baseline, ids)) > 1:
     found["gain_best"] = is_baseline
   if SUBCLASS in ids:
-    # Its teacher is trained for it alone: the paper has both rows.
+    # The paper has this row as well, since it needs a teacher of its own.
     found["gain_non_subclass"] = lambda method: (
       is_baseline(method) and method != SUBCLASS
     )
@@ -158,27 +174,20 @@ def rivals(results: Results) -> dict[str, Callable[[str], bool]]:
 
 
 def gain(
-  results: Results,
+  results: SweepResults,
   summaries: Summaries,
   column: str | None,
   among: Callable[[str], bool],
 ) -> Estimate | None:
-  """LELP minus the best of some methods in a column (None: over all).
+  """Returns LELP minus the best of some methods; None if either is missing.
 
-  Paired by trial, or by column over all; None where either is missing.
+  Args:
+    results: The finished cells.
+    summaries: Their summaries.
+    column: Column in which trials are paired, or None to pair all columns.
+    among: Returns whether a method takes part.
   """
   rival = best(results, summaries, column, among)
   if rival is None:
     return None
-  if column is None:
-    return difference_over_columns(results, summaries, LELP, rival)
-  return difference_in_column(summaries, column, LELP, rival)
-
-
-def teacher_groups(results: Results) -> dict[str, list[str]]:
-  """Label of each teacher row, and the methods whose teacher it is."""
-  ids = [method.id for method in results.methods]
-  groups = {"Teacher": [method for method in ids if method != SUBCLASS]}
-  if SUBCLASS in ids:
-    groups[f"{results.method_title(SUBCLASS)} teacher"] = [SUBCLASS]
-  return groups
+  return difference_of_methods(results, summaries, column, LELP, rival)

@@ -1,10 +1,157 @@
-"""A report: sections of text, tables and pictures, and its Markdown form."""
+"""Structure of a report: sections of paragraphs, tables and pictures."""
 
 import dataclasses
+import itertools
 import re
+from collections.abc import Iterable
 
-from experiments.reporting.layout import Table
-from experiments.reporting.layout import to_markdown as table_markdown
+BEST = "best"
+SECOND = "second"
+
+
+@dataclasses.dataclass(frozen=True)
+class TableCell:
+  """One cell of a table.
+
+  Attributes:
+    text: Text of the cell; it may have several lines.
+    mark: `BEST`, `SECOND` or empty. The console does not show it.
+    footnotes: Numbers of the table's footnotes, from 1.
+    link: Path of the config that the number belongs to, relative to the base of
+      the report, or empty.
+  """
+
+  text: str = ""
+  mark: str = ""
+  footnotes: tuple[int, ...] = ()
+  link: str = ""
+
+  @property
+  def reference(self) -> str:
+    """Its footnotes as "[1, 2]", or nothing."""
+    numbers = ", ".join(map(str, self.footnotes))
+    return f"[{numbers}]" if numbers else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class TableRow:
+  """One row of a table.
+
+  Attributes:
+    label: First column.
+    cells: One cell per column.
+    group: A rule separates rows of different groups.
+    detail: Whether the row belongs to the one above it, and is indented.
+  """
+
+  label: str
+  cells: tuple[TableCell, ...]
+  group: str = ""
+  detail: bool = False
+
+  @classmethod
+  def of(
+    cls,
+    label: str,
+    cells: Iterable[str | TableCell],
+    group: str = "",
+    detail: bool = False,
+  ) -> "TableRow":
+    """Makes a row of cells and plain texts."""
+    made = (TableCell(c) if isinstance(c, str) else c for c in cells)
+    return cls(label, tuple(made), group, detail)
+
+  @classmethod
+  def heading(cls, label: str, width: int) -> "TableRow":
+    """Makes a row without numbers that names the group below it."""
+    return cls.of(label, [""] * width, label)
+
+  @property
+  def is_heading(self) -> bool:
+    """Whether the row was made by `heading`."""
+    return bool(self.group) and self.label == self.group
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """A table with everything that is needed to understand it alone.
+
+  Attributes:
+    title: One line.
+    header: One text per column, without the labels' column. Texts may have
+      several lines, the same number for all.
+    rows: The rows.
+    caption: Meaning of the numbers.
+    notes: Further remarks, one sentence each.
+    footnotes: Footnotes that cells refer to.
+    corner: Text above the labels, one line per line of the header.
+  """
+
+  title: str
+  header: tuple[str, ...]
+  rows: tuple[TableRow, ...]
+  caption: str
+  notes: tuple[str, ...] = ()
+  footnotes: tuple[str, ...] = ()
+  corner: str = ""
+
+  @property
+  def is_marked(self) -> bool:
+    """Whether a cell is marked as the best or the second."""
+    return any(cell.mark for row in self.rows for cell in row.cells)
+
+  @property
+  def has_links(self) -> bool:
+    """Whether a cell has a link."""
+    return any(cell.link for row in self.rows for cell in row.cells)
+
+  @property
+  def header_lines(self) -> list[list[str]]:
+    """Lines of the header, each with the labels' column first."""
+    columns = [text.split("\n") for text in (self.corner, *self.header)]
+    height = max(map(len, columns))
+    padded = [[""] * (height - len(lines)) + lines for lines in columns]
+    return [list(line) for line in zip(*padded, strict=True)]
+
+  @property
+  def header_spans(self) -> list[tuple[str, list[tuple[str, int]]]]:
+    """Corner and ``(text, width)`` of each line of the header.
+
+    Equal neighbours are one cell, except in the last line.
+    """
+    *above, (last_corner, *last) = self.header_lines
+    spans = [
+      (
+        corner,
+        [(t, len(list(group))) for t, group in itertools.groupby(texts)],
+      )
+      for corner, *texts in above
+    ]
+    return [*spans, (last_corner, [(text, 1) for text in last])]
+
+  @property
+  def row_groups(self) -> list[list[TableRow]]:
+    """The rows, divided where the group changes."""
+    groups = itertools.groupby(self.rows, lambda row: row.group)
+    return [list(rows) for _, rows in groups]
+
+
+class Footnotes:
+  """Collects the footnotes of a table.
+
+  Examples:
+    >>> notes = Footnotes()
+    >>> notes.refer("One.", "Two."), notes.refer("Two."), notes.texts
+    ((1, 2), (2,), ['One.', 'Two.'])
+  """
+
+  def __init__(self) -> None:
+    self.texts: list[str] = []
+
+  def refer(self, *texts: str) -> tuple[int, ...]:
+    """Returns the numbers of some footnotes, and adds those that are new."""
+    self.texts += [text for text in texts if text not in self.texts]
+    return tuple(self.texts.index(text) + 1 for text in texts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,7 +159,7 @@ class Picture:
   """A picture in the report's folder, as NAME.png and NAME.svg.
 
   Attributes:
-    name: Of its files, without their suffix.
+    name: Name of its files, without the suffix.
     caption: What it shows.
   """
 
@@ -25,20 +172,14 @@ class Section:
   """One section.
 
   Attributes:
-    title: Its heading, unique in the report or in its chapter.
+    title: Heading, unique in the report or in its chapter.
     parts: Paragraphs, tables and pictures, in order.
-    chapter: What stands above it and its neighbours of the same chapter, in a
-      report of several sweeps; empty without chapters.
+    chapter: Chapter of the section in a report of several sweeps, else empty.
   """
 
   title: str
   parts: tuple[str | Table | Picture, ...]
   chapter: str = ""
-
-  @property
-  def anchor(self) -> str:
-    """What names it in an address."""
-    return anchor(f"{self.chapter} {self.title}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,40 +190,24 @@ class Document:
   sections: tuple[Section, ...]
 
   @property
-  def tables(self) -> tuple[Table, ...]:
+  def chapters(self) -> list[tuple[str, list[Section]]]:
+    """Title and sections of each chapter."""
+    groups = itertools.groupby(self.sections, lambda section: section.chapter)
+    return [(title, list(sections)) for title, sections in groups]
+
+  @property
+  def tables(self) -> list[Table]:
     """All tables, in order."""
-    return tuple(part for part in self._parts if isinstance(part, Table))
+    return [p for s in self.sections for p in s.parts if isinstance(p, Table)]
 
   @property
-  def pictures(self) -> tuple[Picture, ...]:
+  def pictures(self) -> list[Picture]:
     """All pictures, in order."""
-    return tuple(part for part in self._parts if isinstance(part, Picture))
-
-  @property
-  def _parts(self) -> list[str | Table | Picture]:
-    return [part for section in self.sections for part in section.parts]
-
-
-def to_markdown(document: Document) -> str:
-  """Writes a report as Markdown beside its pictures."""
-  blocks, chapter = [f"# {document.title}"], ""
-  for section in document.sections:
-    if section.chapter != chapter:
-      chapter = section.chapter
-      blocks.append(f"# {chapter}")
-    blocks.append(f"## {section.title}")
-    for part in section.parts:
-      if isinstance(part, Table):
-        blocks.append(table_markdown(part))
-      elif isinstance(part, Picture):
-        blocks += [f"![{part.caption}]({part.name}.png)", part.caption]
-      else:
-        blocks.append(part)
-  return "\n\n".join(blocks) + "\n"
+    return [p for s in self.sections for p in s.parts if isinstance(p, Picture)]
 
 
 def anchor(title: str) -> str:
-  """Returns a title as it stands in an address.
+  """Converts a title to the fragment of an address.
 
   Examples:
     >>> anchor("Table 3: ours, and the paper's")

@@ -1,24 +1,31 @@
-"""What the pictures of a report share: colours, marks, and their files."""
+"""Style of the report's pictures, and panels of lines over an axis."""
 
-import os
+import dataclasses
+import itertools
+import math
 import pathlib
 import textwrap
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import NullLocator
 
 from experiments.reporting import comparisons
-from experiments.reporting.paper_comparison import compare
-from experiments.reporting.paper_comparison import table_of
-from experiments.reporting.records import Results
+from experiments.reporting import numbers
+from experiments.reporting.selection import Estimate
 
-# Okabe and Ito: told apart with every common colour vision deficiency.
-COLORS = ("#009E73", "#E69F00", "#CC79A7", "#000000")
-MARKERS = ("^", "D", "v", "P", "X", "<", ">")
-# Those that stand in most pictures have their own.
+# Okabe and Ito's colours, which are distinct with every common colour vision
+# deficiency.
+_COLORS = ("#009E73", "#E69F00", "#CC79A7", "#000000")
+_MARKERS = ("^", "D", "v", "P", "X", "<", ">")
+# Colours and markers of methods that most pictures show.
 _METHOD_COLORS = {
   comparisons.LELP: "#D55E00",
   "vanilla": "#0072B2",
@@ -31,31 +38,76 @@ _METHOD_MARKERS = {
   "standard": "p",
   comparisons.ORACLE: "*",
 }
-# All of them, for what has no colour of its own.
-PALETTE = (*_METHOD_COLORS.values(),)[:3] + COLORS
+PALETTE = (*_METHOD_COLORS.values(),)[:3] + _COLORS
 _DASHES = ("-", "--", ":")
 PAPER_COLOR = "#CC79A7"
 FAINT = "#555555"
 _BASELINE_COLOR = "#009E73"
 _OTHER_COLOR = "#E69F00"
 _DPI = 150
-_LETTERS_PER_INCH = 10.0  # Of a title.
+# Letters per inch of a title, and of a legend.
+_TITLE_LETTERS, _LEGEND_LETTERS = 10.0, 14
+_LETTERS_PER_HANDLE = 9
+# Lines with more points are drawn as a band without markers.
+_MOST_MARKED = 30
+_MOST_TICKS = 9
+# Inches.
+_PANEL_WIDTH, _PANEL_HEIGHT = 3.9, 3.4
+_MOST_IN_ROW = 3
 
-References = Mapping[tuple[str, str], float]
+
+@dataclasses.dataclass(frozen=True)
+class PlotLine:
+  """One line.
+
+  Attributes:
+    label: Label in the legend.
+    points: Estimate by position on the axis.
+    paper: The paper's number by position.
+    links: Config of a run by position; not drawn.
+  """
+
+  label: str
+  points: Mapping[float, Estimate]
+  paper: Mapping[float, float] = dataclasses.field(default_factory=dict)
+  links: Mapping[float, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+  """One panel of lines.
+
+  Attributes:
+    title: Title.
+    x_label: Label of the horizontal axis.
+    y_label: Label of the vertical axis.
+    lines: Its lines, by a name that decides their style.
+    logarithmic: Whether the horizontal axis is logarithmic.
+    zero: Whether a line marks zero.
+    joined: Whether points are joined.
+  """
+
+  title: str
+  x_label: str
+  y_label: str
+  lines: Mapping[str, PlotLine]
+  logarithmic: bool = False
+  zero: bool = False
+  joined: bool = True
 
 
 def method_color(method: str) -> str:
-  """The colour of a method's bars; baselines share one."""
+  """Returns the colour of a method's bars; baselines share one."""
   if method in _METHOD_COLORS:
     return _METHOD_COLORS[method]
   return _BASELINE_COLOR if comparisons.is_baseline(method) else _OTHER_COLOR
 
 
 def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-  """A colour, a marker and a dash for each of several lines, LELP's first.
+  """Returns colour, marker and dashes of several lines.
 
   Args:
-    names: What the lines are of: methods, or anything else.
+    names: Names of the lines: methods, or anything else.
   """
   names = list(dict.fromkeys(names))
   known = [name for name in _METHOD_COLORS if name in names]
@@ -67,45 +119,163 @@ def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     }
     for name in known
   }
-  colors = COLORS if known else PALETTE
+  colors = _COLORS if known else PALETTE
   rest = [name for name in names if name not in known]
   for i, name in enumerate(rest):
     styles[name] = {
       "color": colors[i % len(colors)],
-      "marker": MARKERS[i % len(MARKERS)],
+      "marker": _MARKERS[i % len(_MARKERS)],
       "ls": _DASHES[i // len(colors) % len(_DASHES)],
     }
   return styles
 
 
-def paper_references(results: Results) -> References:
-  """The paper's accuracies by column and method, where ours are comparable."""
-  return {
-    (column, method): one.paper.mean
-    for (method, column), one in compare(results, table_of(results)).items()
-    if one.paper is not None and one.comparable
-  }
-
-
 def write_title(figure: Figure, title: str) -> None:
-  """Writes a title above a picture, on as many lines as it needs.
+  """Writes the title of a picture, on as many lines as it needs.
 
   Args:
-    figure: The picture, of its final width.
+    figure: The picture, with its final width.
     title: The title.
   """
-  letters = int(_LETTERS_PER_INCH * figure.get_figwidth())
+  letters = int(_TITLE_LETTERS * figure.get_figwidth())
   figure.suptitle(textwrap.fill(title, letters), fontsize=12)
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-  """Writes a picture as PNG, and as SVG beside it: the same bytes every time.
+def save(figure: Figure, path: pathlib.Path) -> None:
+  """Writes a picture as PNG and SVG, with the same bytes every time.
 
   Args:
     figure: The picture.
-    path: Where the PNG goes.
+    path: Path of the PNG; the SVG is beside it.
   """
-  path = pathlib.Path(path)
   figure.savefig(path, dpi=_DPI)
   with matplotlib.rc_context({"svg.hashsalt": "lelp"}):
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+
+
+def draw_plots(
+  plots: Sequence[Plot],
+  path: pathlib.Path,
+  *,
+  title: str,
+  explanation: str,
+  in_row: int = _MOST_IN_ROW,
+  share_y: bool = False,
+) -> None:
+  """Draws panels of lines with one legend.
+
+  Args:
+    plots: The panels, row by row; at least one has a line.
+    path: Path of the PNG; the SVG is beside it.
+    title: Title of the picture.
+    explanation: Meaning of whiskers and marks.
+    in_row: Greatest number of panels in a row.
+    share_y: Whether the panels of a row share their vertical axis.
+  """
+  styles = line_styles(name for plot in plots for name in plot.lines)
+  columns = min(in_row, len(plots))
+  rows = -(-len(plots) // columns)
+  width = (0.62 if columns > _MOST_IN_ROW else 1.0) * _PANEL_WIDTH
+  figure = Figure(
+    figsize=(max(width * columns, 5.0), 0.9 + _PANEL_HEIGHT * rows),
+    layout="constrained",
+  )
+  axes = figure.subplots(
+    rows, columns, squeeze=False, sharey="row" if share_y else False
+  )
+  for i, (ax, plot) in enumerate(zip(axes.flat, plots, strict=False)):
+    _draw(ax, plot, styles)
+    if not share_y or i % columns == 0:
+      ax.set_ylabel(plot.y_label, fontsize=9)
+  for ax in axes.flat[len(plots) :]:
+    ax.set_axis_off()
+  write_title(figure, title)
+  handles = _handles(plots, styles)
+  longest = max(len(str(handle.get_label())) for handle in handles)
+  room = _LEGEND_LETTERS * figure.get_figwidth()
+  figure.legend(
+    handles=handles,
+    loc="outside lower center",
+    ncols=max(1, int(room / (longest + _LETTERS_PER_HANDLE))),
+    frameon=False,
+    fontsize=8.5,
+    title=explanation,
+    title_fontsize=8,
+  )
+  save(figure, path)
+
+
+def _draw(ax: Axes, plot: Plot, styles: Mapping[str, Any]) -> None:
+  """Draws one panel."""
+  if plot.zero:
+    ax.axhline(0, color=FAINT, lw=1, zorder=1)
+  for name, line in plot.lines.items():
+    style = styles[name]
+    _draw_line(ax, line, style if plot.joined else style | {"ls": ""})
+    ax.plot(
+      list(line.paper),
+      list(line.paper.values()),
+      ls="",
+      marker=style["marker"],
+      ms=8,
+      mfc="none",
+      mec=style["color"],
+      mew=1.3,
+      zorder=4,
+    )
+  if plot.logarithmic:
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_minor_locator(NullLocator())
+  places = sorted(
+    {x for line in plot.lines.values() for x in (*line.points, *line.paper)}
+  )
+  if _has_room(places, plot.logarithmic):
+    ax.set_xticks(places)
+  form = numbers.setting if plot.logarithmic else "{:,.6g}".format
+  ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: form(x)))
+  ax.set_title(plot.title, fontsize=10)
+  ax.set_xlabel(plot.x_label, fontsize=9)
+  ax.tick_params(labelsize=8.5)
+  ax.grid(axis="y", color="#E5E5E5", lw=0.7)
+  ax.set_axisbelow(True)
+  ax.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_line(ax: Axes, line: PlotLine, style: Mapping[str, Any]) -> None:
+  if not line.points:
+    return
+  x = sorted(line.points)
+  means = [line.points[place].mean for place in x]
+  errors = [line.points[place].standard_error or 0.0 for place in x]
+  if len(x) > _MOST_MARKED:
+    ax.plot(x, means, color=style["color"], ls=style["ls"], lw=1.4)
+    low = [mean - error for mean, error in zip(means, errors, strict=True)]
+    high = [mean + error for mean, error in zip(means, errors, strict=True)]
+    ax.fill_between(x, low, high, color=style["color"], alpha=0.25, lw=0)
+    return
+  ax.errorbar(
+    x, means, errors, **style, ms=4.5, lw=1.4, capsize=2.5, elinewidth=1
+  )
+
+
+def _has_room(places: Sequence[float], logarithmic: bool) -> bool:
+  """Returns whether ticks at these places do not overlap."""
+  if len(places) > _MOST_TICKS:
+    return False
+  if logarithmic:
+    places = [math.log2(place) for place in places]
+  gaps = [b - a for a, b in itertools.pairwise(places)]
+  return not gaps or min(gaps) > 0.08 * (places[-1] - places[0])
+
+
+def _handles(plots: Sequence[Plot], styles: Mapping[str, Any]) -> list[Line2D]:
+  """Makes the entries of the legend."""
+  labels = {name: line.label for p in plots for name, line in p.lines.items()}
+  handles = [
+    Line2D([], [], label=labels[name], ms=4.5, lw=1.4, **style)
+    for name, style in styles.items()
+  ]
+  if any(line.paper for plot in plots for line in plot.lines.values()):
+    hollow = {"marker": "o", "mfc": "none", "mec": "black", "ms": 8}
+    handles.append(Line2D([], [], ls="", label="hollow: the paper's", **hollow))
+  return handles

@@ -1,7 +1,8 @@
-"""Maps of the students' embeddings, laid out as Figure 4 of the paper."""
+"""Maps of the students' embeddings, as in Figure 4 of the paper."""
 
+import dataclasses
 import math
-import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,122 +22,108 @@ _CLASS_COLORS = (
 )  # fmt: skip
 _MARKERS = ("o", "^", "s", "D", "v", "P")
 _MAX_LEGEND = 20
+_SEED, _PERPLEXITY = 0, 30.0
 
-Panel = tuple[str, np.ndarray, np.ndarray, np.ndarray]
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingPanel:
+  """The embeddings of one student.
+
+  Attributes:
+    title: Title of the student.
+    embeddings: Embeddings of examples, ``[N, D]``.
+    labels: Their classes, int ``[N]``.
+    fine: Their fine classes, int ``[N]``.
+  """
+
+  title: str
+  embeddings: np.ndarray
+  labels: np.ndarray
+  fine: np.ndarray
 
 
 def embedding_maps(
-  panels: Sequence[Panel],
-  path: str | os.PathLike[str],
+  panels: Sequence[EmbeddingPanel],
+  path: pathlib.Path,
   class_names: Sequence[str],
   fine_names: Sequence[str],
-  *,
-  seed: int = 0,
-  perplexity: float = 30.0,
 ) -> None:
   """Draws a t-SNE map of each student, coloured by class and by fine class.
 
   Args:
-    panels: For each student its title, embeddings `[N, D]`, labels `[N]` and
-      fine labels `[N]`.
-    path: Where the PNG goes.
-    class_names: A name for each label.
-    fine_names: A name for each fine label.
-    seed: Of the t-SNE.
-    perplexity: Of the t-SNE; a third of the examples at most is used.
+    panels: At least one student.
+    path: Path of the PNG; the SVG is beside it.
+    class_names: A name for each class.
+    fine_names: A name for each fine class.
 
   Raises:
-    ValueError: If a panel's arrays do not belong together.
+    ValueError: If the embeddings of a student cannot be mapped.
   """
-  if not panels:
-    raise ValueError("panels must hold one student or more, got none.")
   for panel in panels:
-    _check_panel(*panel, len(class_names), len(fine_names))
-  # It must stay below the number of examples.
-  perplexity = min(perplexity, *((len(p[1]) - 1) / 3 for p in panels))
-  maps = [tsne(p[1], seed=seed, perplexity=perplexity) for p in panels]
+    _check(panel)
+  # The perplexity must be below the number of examples.
+  perplexity = min(_PERPLEXITY, *((len(p.embeddings) - 1) / 3 for p in panels))
+  maps = [tsne(p.embeddings, perplexity=perplexity) for p in panels]
   figure = Figure(figsize=(1.4 + 3.0 * len(panels), 6.4), layout="constrained")
   axes = figure.subplots(2, len(panels), squeeze=False)
-  for column, (panel, points) in enumerate(zip(panels, maps, strict=True)):
-    title, _, labels, fine = panel
-    axes[0, column].set_title(title, fontsize=11)
-    colors = [_class_color(c) for c in range(len(class_names))]
-    _scatter(axes[0, column], points, labels, labels, colors)
-    _scatter(axes[1, column], points, labels, fine, _fine_colors(fine_names))
+  colors = [_class_color(c) for c in range(len(class_names))]
+  for (upper, lower), panel, points in zip(axes.T, panels, maps, strict=True):
+    upper.set_title(panel.title, fontsize=11)
+    _scatter(upper, points, panel.labels, panel.labels, colors)
+    _scatter(lower, points, panel.labels, panel.fine, fine_colors(fine_names))
   axes[0, 0].set_ylabel("coloured by class", fontsize=10)
   axes[1, 0].set_ylabel("coloured by fine class", fontsize=10)
-  _legends(list(axes[:, -1]), panels, class_names, fine_names)
-  sizes = [len(points) for points in maps]
+  _legends(list(axes[:, -1]), panels[0], class_names, fine_names)
   figure.supxlabel(
-    f"t-SNE of the students' embeddings of {_range(sizes)} examples,"
-    f" perplexity {perplexity:.3g}, seed {seed}",
+    f"t-SNE of the students' embeddings of {len(maps[0]):,} examples,"
+    f" perplexity {perplexity:.3g}, seed {_SEED}",
     fontsize=8,
     color="#555555",
   )
   drawing.save(figure, path)
 
 
-def _check_panel(
-  title: str,
-  embeddings: np.ndarray,
-  labels: np.ndarray,
-  fine: np.ndarray,
-  num_classes: int,
-  num_fine: int,
-) -> None:
-  shape = np.shape(embeddings)
-  if len(shape) != 2 or min(shape) < 4:
+def _check(panel: EmbeddingPanel) -> None:
+  shape = panel.embeddings.shape
+  if min(shape) < 4:
     raise ValueError(
-      f"{title}: embeddings must be [N, D] of 4 or more each, got {shape}."
+      f"{panel.title}: embeddings must be [N, D] with N and D of 4 or more, got"
+      f" {shape}."
     )
-  if not np.isfinite(embeddings).all() or not np.ptp(embeddings, 0).any():
-    raise ValueError(
-      f"{title}: embeddings must be finite and not all the same: the student"
-      " diverged or is dead."
-    )
-  for name, values, size in (
-    ("labels", labels, num_classes),
-    ("fine labels", fine, num_fine),
+  if (
+    not np.isfinite(panel.embeddings).all()
+    or not np.ptp(panel.embeddings, axis=0).any()
   ):
-    if np.shape(values) != shape[:1]:
-      raise ValueError(
-        f"{title}: {name} must have shape {shape[:1]}, got {np.shape(values)}."
-      )
-    if np.min(values) < 0 or np.max(values) >= size:
-      raise ValueError(
-        f"{title}: {name} must lie in [0, {size}), for which there are names,"
-        f" got {np.min(values)} to {np.max(values)}."
-      )
+    raise ValueError(
+      f"{panel.title}: the embeddings are not finite or all the same: the"
+      " student diverged or is dead."
+    )
 
 
-def tsne(embeddings: np.ndarray, *, seed: int, perplexity: float) -> np.ndarray:
-  """Lays embeddings `[N, D]` out in the plane, `[N, 2]`."""
+def tsne(embeddings: np.ndarray, *, perplexity: float) -> np.ndarray:
+  """Maps embeddings ``[N, D]`` to the plane, ``[N, 2]``."""
   embeddings = np.asarray(embeddings, np.float32)
-  # Any: the stubs of scikit-learn take no NumPy array of a known dtype.
+  # Any: the stubs of scikit-learn do not accept NumPy arrays with a dtype.
   model: Any = manifold.TSNE(
     init="pca",
     perplexity=perplexity,
-    random_state=seed,
+    random_state=_SEED,
   )
-  # Its threads wait for each other by spinning: on cores shared with anything
-  # else one thread is many times faster. It also sums in one order.
+  # Its threads spin while they wait: on shared cores one thread is many times
+  # faster. One thread also sums in a fixed order.
   with threadpool_limits(1):
     return model.fit_transform(embeddings)
-
-
-def _range(sizes: Sequence[int]) -> str:
-  low, high = f"{min(sizes):,}", f"{max(sizes):,}"
-  return low if low == high else f"{low} to {high}"
 
 
 def _class_color(label: int) -> str:
   return _CLASS_COLORS[label % len(_CLASS_COLORS)]
 
 
-def _fine_colors(names: Sequence[str]) -> list:
+def fine_colors(names: Sequence[str]) -> list:
+  """Returns a colour for each fine class."""
   if len(names) <= len(drawing.PALETTE):
     return list(drawing.PALETTE[: len(names)])
-  # Its light end is lost on white. The marker tells the class besides.
+  # Without its light end, which is hard to see on white.
   return list(colormaps["viridis"](np.linspace(0.0, 0.95, len(names))))
 
 
@@ -152,7 +139,7 @@ def _scatter(
   colors: Sequence,
 ) -> None:
   size = float(np.clip(10000 / len(points), 3, 18))
-  # In one shuffled order: no class is drawn over the others.
+  # Shuffled, so that no class is drawn over the others.
   order = np.random.default_rng(0).permutation(len(points))
   for label in np.unique(labels):
     chosen = order[labels[order] == label]
@@ -176,11 +163,11 @@ def _scatter(
 
 def _legends(
   axes: Sequence[Axes],
-  panels: Sequence[Panel],
+  panel: EmbeddingPanel,
   class_names: Sequence[str],
   fine_names: Sequence[str],
 ) -> None:
-  _, _, labels, fine = panels[0]
+  labels, fine = panel.labels, panel.fine
   _legend(
     axes[0],
     "class",
@@ -190,7 +177,7 @@ def _legends(
   )
   if len(fine_names) > _MAX_LEGEND:
     return
-  # A fine class lies in one class: the first example says in which.
+  # A fine class belongs to one class, that of its first example.
   owners = [
     int(labels[np.argmax(fine == f)]) if (fine == f).any() else 0
     for f in range(len(fine_names))
@@ -199,7 +186,7 @@ def _legends(
     axes[1],
     "fine class",
     fine_names,
-    _fine_colors(fine_names),
+    fine_colors(fine_names),
     [_marker(owner) for owner in owners],
   )
 

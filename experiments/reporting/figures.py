@@ -1,8 +1,8 @@
-"""The pictures of a report, laid out as Figures 3 and 4 of the paper."""
+"""Accuracies of all methods as bars, as in Figure 3 of the paper."""
 
 import dataclasses
 import math
-import os
+import pathlib
 import textwrap
 from collections.abc import Sequence
 
@@ -11,20 +11,18 @@ from matplotlib.figure import Figure
 
 from experiments.reporting import comparisons
 from experiments.reporting import drawing
-from experiments.reporting.embeddings import embedding_maps
-from experiments.reporting.names import column_name
-from experiments.reporting.paper_comparison import TEACHER
-from experiments.reporting.records import Results
-from experiments.reporting.statistics import chosen_on
-from experiments.reporting.statistics import Estimate
-from experiments.reporting.statistics import estimate
-from experiments.reporting.statistics import Summaries
-from experiments.reporting.statistics import summarize
-
-__all__ = ["accuracy_bars", "embedding_maps"]
+from experiments.reporting.paper_tables import paper_accuracies
+from experiments.reporting.paper_tables import TEACHER
+from experiments.reporting.selection import chosen_on
+from experiments.reporting.selection import Estimate
+from experiments.reporting.selection import estimate
+from experiments.reporting.selection import Summaries
+from experiments.reporting.selection import summarize
+from experiments.reporting.tables import column_groups
+from experiments.reporting.workdirs import SweepResults
 
 _TEACHER_COLOR = "#333333"
-# Inches: a page, what surrounds the bars of a panel, and a bar with the number
+# Inches: a page, the surroundings of a panel's bars, and a bar with the number
 # above it and the label below it.
 _PAGE = 11.0
 _MARGIN = 1.2
@@ -34,28 +32,19 @@ _PER_UPRIGHT_LABEL = 1.0
 _PER_TWO_LINES = 0.55
 
 
-def accuracy_bars(
-  results: Results,
-  path: str | os.PathLike[str],
-  references: drawing.References | None = None,
-) -> None:
-  """Draws the test accuracy of every method as bars, as the paper's Figure 3.
+def accuracy_bars(results: SweepResults, path: pathlib.Path) -> None:
+  """Draws the test accuracy of every method as bars.
 
-  Replicates give one panel: bars over the splits with a dot for each split.
-  Settings give a panel each: bars over the trials with a dot for each trial.
+  Replicates have one panel with bars over the splits and a dot per split.
+  Settings have a panel each with bars over the trials and a dot per trial. The
+  paper's accuracies are lines.
 
   Args:
-    results: What `results.load` returns.
-    path: Where the PNG goes, and the SVG beside it.
-    references: The paper's accuracies by column and method, drawn as lines.
-
-  Raises:
-    ValueError: If there is no run to draw.
+    results: The finished cells.
+    path: Path of the PNG; the SVG is beside it.
   """
   summaries = summarize(results)
-  panels = _panels(results, summaries, references or {})
-  if not panels:
-    raise ValueError(f"{results.name} holds no run to draw: run the sweep.")
+  panels = _panels(results, summaries)
   num_bars = max(len(panel.values) for panel in panels)
   room = math.floor(_PAGE / (_MARGIN + _LEAST_PER_BAR * num_bars))
   rows = math.ceil(len(panels) / max(1, room))
@@ -67,7 +56,7 @@ def accuracy_bars(
   )
   axes = figure.subplots(rows, in_row, squeeze=False)
   for ax, panel in zip(axes.flat, panels, strict=False):
-    # Upright, a label has as many lines as fit the width of a bar.
+    # An upright label has as many lines as fit the width of a bar.
     _draw_panel(
       ax, results, panel, letters=13 if per_bar > _PER_TWO_LINES else 20
     )
@@ -76,8 +65,7 @@ def accuracy_bars(
   for ax in axes.flat[len(panels) :]:
     ax.set_axis_off()
   drawing.write_title(
-    figure,
-    f"{results.title}: test accuracy{chosen_on(results, summaries)}",
+    figure, f"{results.title}: test accuracy{chosen_on(results, summaries)}"
   )
   legend = _legend(results)
   if any(panel.paper for panel in panels):
@@ -88,12 +76,12 @@ def accuracy_bars(
 
 @dataclasses.dataclass(frozen=True)
 class _Panel:
-  """What stands in one panel, percent.
+  """Contents of one panel, percent.
 
   Attributes:
-    title: What stands above it.
-    values: Those of each method's bar.
-    teacher: The teacher, None where there is none.
+    title: Title.
+    values: Values of each method's bar.
+    teacher: Accuracy of the teacher, None where it is unknown.
     paper: The paper's numbers by method, and its "teacher".
   """
 
@@ -103,18 +91,10 @@ class _Panel:
   paper: dict[str, float]
 
 
-def _panels(
-  results: Results, summaries: Summaries, references: drawing.References
-) -> list[_Panel]:
-  if results.columns_are == "replicates" and len(results.columns) > 1:
-    groups = [("", [column.id for column in results.columns])]
-  else:
-    titled = len(results.columns) > 1
-    groups = [
-      (column_name(c) if titled else "", [c.id]) for c in results.columns
-    ]
+def _panels(results: SweepResults, summaries: Summaries) -> list[_Panel]:
+  references = paper_accuracies(results)
   panels = []
-  for title, columns in groups:
+  for title, columns in column_groups(results):
     values = {m.id: _values(summaries, columns, m.id) for m in results.methods}
     if not any(values.values()):
       continue
@@ -132,7 +112,7 @@ def _panels(
 def _values(
   summaries: Summaries, columns: Sequence[str], method: str
 ) -> list[float]:
-  """Means of the columns, or the trials of a single one."""
+  """Means of the columns, or the trials of a single column."""
   found = [summaries[c, method] for c in columns if (c, method) in summaries]
   if len(columns) > 1:
     return [summary.test.mean for summary in found]
@@ -140,21 +120,22 @@ def _values(
 
 
 def _teacher(
-  results: Results, summaries: Summaries, columns: Sequence[str]
+  results: SweepResults, summaries: Summaries, columns: Sequence[str]
 ) -> float | None:
   methods = comparisons.teacher_groups(results)["Teacher"]
   means = []
   for column in columns:
-    found = comparisons.teachers(summaries, column, methods)
-    if found:
-      means.append(estimate(100 * t.test.accuracy for t in found).mean)
+    cells = comparisons.with_different_teachers(summaries, column, methods)
+    if cells:
+      accuracies = (100 * cell.teacher.test.accuracy for cell in cells)
+      means.append(estimate(accuracies).mean)
   return estimate(means).mean if means else None
 
 
 def _draw_panel(
-  ax: Axes, results: Results, panel: _Panel, letters: int
+  ax: Axes, results: SweepResults, panel: _Panel, letters: int
 ) -> None:
-  # The upper bound stands apart, at the left.
+  # The upper bound is the leftmost bar.
   order = sorted(panel.values, key=lambda method: method != comparisons.ORACLE)
   bottom, top = _limits(panel)
   for x, method in enumerate(order):
@@ -199,13 +180,13 @@ def _draw_teacher(ax: Axes, accuracy: float, text: str) -> None:
 def _draw_reference(
   ax: Axes, x: float, accuracy: float, half: float = 0.42
 ) -> None:
-  """The paper's number: a line as wide as the bar and a little wider."""
+  """Draws the paper's number as a line, a little wider than the bar."""
   for color, width in (("white", 3.4), (drawing.PAPER_COLOR, 2.0)):
     ax.hlines(accuracy, x - half, x + half, color=color, lw=width, zorder=2.5)
 
 
 def _limits(panel: _Panel) -> tuple[float, float]:
-  """A range that shows the differences and leaves room for the numbers."""
+  """A range that shows the differences and has room for the numbers."""
   shown = [x for group in panel.values.values() for x in group]
   shown += panel.paper.values()
   shown += [panel.teacher] if panel.teacher is not None else []
@@ -236,7 +217,7 @@ def _draw_bar(ax: Axes, x: int, method: str, values: Sequence[float]) -> None:
     ax.errorbar(
       x, whole.mean, whole.standard_error, color="black", capsize=4, zorder=3
     )
-    # Side by side in the order of the splits, so that none hides another.
+    # Dots are side by side, so that none hides another.
     n = len(values)
     places = [x + 0.5 * ((i + 0.5) / n - 0.5) for i in range(n)]
     ax.scatter(
@@ -263,22 +244,21 @@ def _write_number(ax: Axes, x: int, whole: Estimate, highest: float) -> None:
   )
 
 
-def _bar_label(results: Results, method: str, letters: int) -> str:
+def _bar_label(results: SweepResults, method: str, letters: int) -> str:
   title = results.method_title(method)
   if method == comparisons.ORACLE:
     title += " (upper bound)"
   return textwrap.fill(title, letters, break_long_words=False)
 
 
-def _legend(results: Results) -> str:
-  """Says what bars, whiskers and dots are."""
-  if results.columns_are == "replicates" and len(results.columns) > 1:
-    n, what = len(results.columns), "splits"
-  else:
-    n, what = results.num_trials, "trials"
+def _legend(results: SweepResults) -> str:
+  """Explains bars, whiskers and dots."""
+  n, unit = results.num_trials, "trial"
+  if results.averages_columns:
+    n, unit = len(results.columns), "split"
   if n == 1:
     return "Bars: one trial each, so no error is known."
   return (
-    f"Bars: mean over {n} {what}. Whiskers: ± 1 standard error."
-    f" Dots: the single {what}."
+    f"Bars: mean over {n} {unit}s. Whiskers: ± 1 standard error."
+    f" Dots: one per {unit}."
   )

@@ -1,7 +1,8 @@
-"""Figures 5 and 6 of the paper, from the runs that are there.
+"""Figures 5 and 6 of the paper, and accuracy over the number of classes.
 
-Every function takes what `results.load` returns, the workdir and the path of
-the PNG, and returns whether there was anything to draw.
+Every function takes the finished cells, the folder that their paths are
+relative to, and the path of the PNG. It returns whether there was anything to
+draw.
 """
 
 import pathlib
@@ -11,41 +12,40 @@ from typing import Any
 from experiments.io import json_files
 from experiments.io.metrics import read_metrics
 from experiments.reporting import comparisons
-from experiments.reporting import curves
 from experiments.reporting import drawing
-from experiments.reporting import settings
-from experiments.reporting.formats import short
-from experiments.reporting.names import paper_place
-from experiments.reporting.records import Results
-from experiments.reporting.statistics import chosen_on
-from experiments.reporting.statistics import Estimate
-from experiments.reporting.statistics import estimate
-from experiments.reporting.statistics import summarize
-from experiments.reporting.statistics import Summary
+from experiments.reporting import numbers
+from experiments.reporting.names import paper_column
+from experiments.reporting.paper_tables import paper_accuracies
+from experiments.reporting.selection import along
+from experiments.reporting.selection import chosen_on
+from experiments.reporting.selection import Estimate
+from experiments.reporting.selection import estimate
+from experiments.reporting.selection import summarize
+from experiments.reporting.selection import Summary
+from experiments.reporting.workdirs import SweepResults
 
 RANDOM = f"{comparisons.LELP}_random"
-IDENTITY = f"{comparisons.LELP}_identity"
+_IDENTITY = f"{comparisons.LELP}_identity"
 _S, _BETA = "num_subclasses", "subclass_temperature"
 _ERRORS = "Whiskers: ± 1 standard error over trials."
-_ACCURACY = "Test accuracy (%)"
+ACCURACY_LABEL = "Test accuracy (%)"
 
 
 def projections(
-  results: Results, workdir: pathlib.Path, path: pathlib.Path
+  results: SweepResults, base: pathlib.Path, path: pathlib.Path
 ) -> bool:
-  """Draws Figure 5: accuracy, and the advantage over random projections.
+  """Draws Figure 5: accuracy over S, and the gain over random projections.
 
-  A panel for each subclass temperature, over the number of subclasses. The
-  identity takes all coordinates, S = D: it is a level line.
+  There is one panel per subclass temperature. The identity uses all
+  coordinates, S = D: it is a level line.
   """
-  del workdir
+  del base
   column = results.columns[0].id
   found = {
-    m.id: settings.along(results, m.id, column, _S, _BETA)
-    for m in results.methods
+    m.id: along(results, m.id, column, _S, _BETA) for m in results.methods
   }
   sizes = sorted(
-    {s for m, runs in found.items() if m != IDENTITY for s, _ in runs}
+    {s for m, runs in found.items() if m != _IDENTITY for s, _ in runs}
   )
   temperatures = sorted({beta for runs in found.values() for _, beta in runs})
   if not sizes:
@@ -56,29 +56,29 @@ def projections(
     lines, advantages = {}, {}
     for method in results.methods:
       own = runs[method.id]
-      label = method.title + (" (S = D)" if method.id == IDENTITY else "")
+      label = method.title + (" (S = D)" if method.id == _IDENTITY else "")
       if own:
         points = {s: run.test for s, run in own.items()}
-        lines[method.id] = curves.Line(label, points)
-      if method.id == IDENTITY:  # It has one S, the largest.
+        lines[method.id] = drawing.PlotLine(label, points)
+      if method.id == _IDENTITY:  # It has one S, the largest.
         own = {s: run for s, run in own.items() if s == sizes[-1]}
       over = _differences(own, runs.get(RANDOM, {}))
       if over and method.id != RANDOM:
-        advantages[method.id] = curves.Line(label, over)
-    title = f"β = {short(beta)}"
+        advantages[method.id] = drawing.PlotLine(label, over)
+    title = f"β = {numbers.setting(beta)}"
     across = "Number of subclasses S"
     accuracies.append(
-      curves.Plot(title, across, _ACCURACY, lines, logarithmic=True)
+      drawing.Plot(title, across, ACCURACY_LABEL, lines, logarithmic=True)
     )
     gains.append(
-      curves.Plot(
+      drawing.Plot(
         "", across, "Minus random (points)", advantages, True, zero=True
       )
     )
   every = {
     (m, at): run for m, runs in found.items() for at, run in runs.items()
   }
-  curves.draw_plots(
+  drawing.draw_plots(
     [*accuracies, *gains],
     path,
     title=f"{results.title}{chosen_on(results, every)}",
@@ -95,9 +95,9 @@ def _at(
   sizes: list[Any],
   method: str,
 ) -> dict[float, Summary]:
-  """The runs at one subclass temperature by S; the identity's at every S."""
+  """The runs at one subclass temperature by S; the identity's at both ends."""
   own = {s: run for (s, at), run in runs.items() if at == beta}
-  if method == IDENTITY and own:
+  if method == _IDENTITY and own:
     (run, *_) = own.values()
     return dict.fromkeys((sizes[0], sizes[-1]), run)
   return own
@@ -113,104 +113,81 @@ def _differences(
 
 
 def dataset_size(
-  results: Results, workdir: pathlib.Path, path: pathlib.Path
+  results: SweepResults, base: pathlib.Path, path: pathlib.Path
 ) -> bool:
-  """Draws Figure 6, left: accuracy over the number of examples to train on."""
-  del workdir
-  summaries = summarize(results)
-
-  def size(column: str) -> float | None:
-    sizes = {
-      cell.numbers.get("num_train_examples")
-      for (where, _), summary in summaries.items()
-      for cell in summary.cells
-      if where == column
-    }
-    return sizes.pop() if len(sizes) == 1 else None
-
+  """Draws Figure 6, left: accuracy over the number of training examples."""
+  del base
+  sizes: dict[str, set[int]] = {}
+  for (column, _), summary in summarize(results).items():
+    found = sizes.setdefault(column, set())
+    found |= {cell.num_train_examples for cell in summary.cells}
+  places = {c: x.pop() for c, x in sizes.items() if len(x) == 1}
   return _over_columns(
-    results,
-    path,
-    {column.id: size(column.id) for column in results.columns},
-    "Examples the student trains on",
+    results, path, places, "Examples that the student trains on"
   )
 
 
 def labelled(
-  results: Results, workdir: pathlib.Path, path: pathlib.Path
+  results: SweepResults, base: pathlib.Path, path: pathlib.Path
 ) -> bool:
   """Draws Figure 6, right: Table 5 over the number of labelled examples."""
-  del workdir
-  places = {column.id: paper_place(column) for column in results.columns}
+  del base
+  columns = {c.id: paper_column(c.id) for c in results.columns}
+  places = {c: p.num_labelled for c, p in columns.items() if p}
   return _over_columns(
-    results,
-    path,
-    {
-      k: place.num_labelled or None if place else None
-      for k, place in places.items()
-    },
-    "Labelled examples the teacher saw",
+    results, path, places, "Labelled examples that the teacher saw"
   )
 
 
 def num_classes(
-  results: Results, workdir: pathlib.Path, path: pathlib.Path
+  results: SweepResults, base: pathlib.Path, path: pathlib.Path
 ) -> bool:
-  """Draws accuracy over the number of classes that CIFAR-100 is merged into.
-
-  Columns end in ``-mergedC``.
-  """
-  del workdir
-  places = {c.id: c.id.rpartition("merged")[2] for c in results.columns}
-  return _over_columns(
-    results,
-    path,
-    {k: int(n) if n.isdigit() else None for k, n in places.items()},
-    "Number of classes",
-    logarithmic=True,
-  )
+  """Draws accuracy over the number of classes that CIFAR-100 is merged into."""
+  del base
+  columns = {c.id: paper_column(c.id) for c in results.columns}
+  places = {c: p.num_merged for c, p in columns.items() if p}
+  return _over_columns(results, path, places, "Number of classes", True)
 
 
 def _over_columns(
-  results: Results,
+  results: SweepResults,
   path: pathlib.Path,
-  places: Mapping[str, float | None],
+  places: Mapping[str, int],
   x_label: str,
-  *,
   logarithmic: bool = False,
 ) -> bool:
-  """Draws the chosen runs of each method over what columns differ in."""
+  """Draws each method over a number per column; columns with 0 are left out."""
   summaries = summarize(results)
-  references = drawing.paper_references(results)
+  references = paper_accuracies(results)
   lines, gains = {}, {}
   for method in results.methods:
     points, paper, over = {}, {}, {}
     for column, x in places.items():
-      if x is None:
+      if not x:
         continue
       if (column, method.id) in summaries:
         points[x] = summaries[column, method.id].test
       if (column, method.id) in references:
         paper[x] = references[column, method.id]
-      gain = comparisons.difference_in_column(
-        summaries, column, method.id, "vanilla"
+      gain = comparisons.difference_of_methods(
+        results, summaries, column, method.id, "vanilla"
       )
       if gain is not None and method.id != "vanilla":
         over[x] = gain
     if points or paper:
-      lines[method.id] = curves.Line(method.title, points, paper)
+      lines[method.id] = drawing.PlotLine(method.title, points, paper)
     if over:
-      gains[method.id] = curves.Line(method.title, over)
+      gains[method.id] = drawing.PlotLine(method.title, over)
   if not any(line.points for line in lines.values()):
     return False
-  plots = [curves.Plot("", x_label, _ACCURACY, lines, logarithmic)]
+  plots = [drawing.Plot("", x_label, ACCURACY_LABEL, lines, logarithmic)]
   if gains:
     plots.append(
-      curves.Plot(
+      drawing.Plot(
         "", x_label, "Minus vanilla (points)", gains, logarithmic, zero=True
       )
     )
-  curves.draw_plots(
+  drawing.draw_plots(
     plots,
     path,
     title=f"{results.title}{chosen_on(results, summaries)}",
@@ -220,7 +197,7 @@ def _over_columns(
 
 
 def training_curves(
-  results: Results, workdir: pathlib.Path, path: pathlib.Path
+  results: SweepResults, base: pathlib.Path, path: pathlib.Path
 ) -> bool:
   """Draws Figure 6, middle: accuracy after each epoch of the chosen runs."""
   summaries = summarize(results)
@@ -229,15 +206,15 @@ def training_curves(
     lines = {}
     for method in results.methods:
       summary = summaries.get((column.id, method.id))
-      points = _by_epoch(summary, workdir) if summary else {}
+      points = _by_epoch(summary, base) if summary else {}
       if points:
-        lines[method.id] = curves.Line(method.title, points)
+        lines[method.id] = drawing.PlotLine(method.title, points)
     if lines:
       held_out = results.selection == "heldout"
-      what = "Held-out accuracy (%)" if held_out else _ACCURACY
-      plots.append(curves.Plot("", "Epoch", what, lines))
+      y_label = "Held-out accuracy (%)" if held_out else ACCURACY_LABEL
+      plots.append(drawing.Plot("", "Epoch", y_label, lines))
   if plots:
-    curves.draw_plots(
+    drawing.draw_plots(
       plots,
       path,
       title=results.title,
@@ -246,18 +223,17 @@ def training_curves(
   return bool(plots)
 
 
-def _by_epoch(summary: Summary, workdir: pathlib.Path) -> dict[float, Estimate]:
+def _by_epoch(summary: Summary, base: pathlib.Path) -> dict[float, Estimate]:
   """Accuracy over the trials after each chunk of steps, by epoch."""
   values: dict[float, list[float]] = {}
   for cell in summary.cells:
-    path = workdir / cell.folder / "metrics.jsonl"
-    config = workdir / cell.config
-    size = cell.numbers.get("num_train_examples")
-    if not (path.is_file() and config.is_file() and size):
+    metrics, config = base / cell.folder / "metrics.jsonl", base / cell.config
+    if not (metrics.is_file() and config.is_file()):
       continue
     batch = json_files.read_json(config)["student"]["batch_size"]
-    per_epoch = max(1, size // batch)  # The last batch has to be whole.
-    for line in read_metrics(path):
+    # Batches are always full.
+    per_epoch = max(1, cell.num_train_examples // batch)
+    for line in read_metrics(metrics):
       epoch = line["step"] / per_epoch
       values.setdefault(epoch, []).append(100 * line["validation/accuracy"])
   return {epoch: estimate(group) for epoch, group in values.items()}

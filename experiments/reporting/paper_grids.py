@@ -1,119 +1,111 @@
-"""Tables 6 to 15 of the paper: its grids, what it chose, and what we chose."""
+"""Tables 6 to 15 of the paper: its grids, its choices and ours."""
 
 from experiments.paper import grids
-from experiments.paper.columns import Column
-from experiments.reporting.formats import short
-from experiments.reporting.layout import heading
-from experiments.reporting.layout import Row
-from experiments.reporting.layout import Table
-from experiments.reporting.layout import TableCell
+from experiments.paper.names import PaperColumn
+from experiments.reporting import numbers
+from experiments.reporting.document import Footnotes
+from experiments.reporting.document import Table
+from experiments.reporting.document import TableCell
+from experiments.reporting.document import TableRow
 from experiments.reporting.names import column_name
-from experiments.reporting.names import paper_place
-from experiments.reporting.records import Named
-from experiments.reporting.records import Results
-from experiments.reporting.statistics import Summaries
-from experiments.reporting.statistics import summarize
-from experiments.reporting.statistics import Summary
+from experiments.reporting.names import paper_column
+from experiments.reporting.selection import Summaries
+from experiments.reporting.selection import summarize
+from experiments.reporting.selection import Summary
+from experiments.reporting.workdirs import SweepResults
+from experiments.results import Heading
 
-HEADER = ("grid, as printed", "the paper's choice", "ours")
+_HEADER = ("grid, as printed", "the paper's choice", "ours")
 _CAPTION = (
-  "Ours: chosen in this workdir on {where} data, empty where nothing was run;"
-  " (edge): the least or the greatest value that was tried, so that a better"
-  " one may lie beyond."
+  "Ours: chosen in this workdir on {where} data, empty if nothing was run."
+  " (edge): the least or the greatest value that was tried; a better one may"
+  " lie beyond."
 )
-_BORROWED = "A-31: of the same pair on all data; here the paper lists none."
-_COUNTED = {
-  "per_class": " Counted in each class{ours} (A-17).",
-  "in_total": (
-    " The paper counts the clusters of both classes together, ours are those of"
-    " each class{ours} (A-17)."
-  ),
-}
-_IN_TOTAL = " in total"
-_OURS = ", where it says in total of both together"
+_BORROWED = "A-31: the choice for the same pair on all data; none is printed."
+_PER_CLASS = " Subclasses and clusters are counted per class{ours} (A-17)."
+_IN_TOTAL = (
+  " The paper counts the clusters of both classes together, ours are counted"
+  " per class{ours} (A-17)."
+)
+_TOTAL = " in total"
+_OURS = ", except where the number is followed by “in total”"
 
 
-def grid_tables(results: Results) -> tuple[Table, ...]:
-  """Builds one table for each method of a sweep that the paper has a grid of.
+def grid_tables(results: SweepResults) -> tuple[Table, ...]:
+  """Builds one table per method of a sweep that the paper has a grid for.
 
   Args:
-    results: What `results.load` returns.
+    results: The finished cells.
 
   Returns:
-    Rows: each hyperparameter in each column that is one of the paper's.
+    Tables with a row per hyperparameter and column of the paper.
   """
   summaries = summarize(results)
-  found = []
-  for method in results.methods:
-    for grid in grids.grid_tables():
-      if grid.method == method.id:
-        table = _grid_table(results, summaries, method, grid)
-        found += [table] if table.rows else []
-  return tuple(found)
+  methods = [method.id for method in results.methods]
+  tables = [
+    _grid_table(results, summaries, grid)
+    for grid in sorted(
+      (grid for grid in grids.grid_tables() if grid.method in methods),
+      key=lambda grid: methods.index(grid.method),
+    )
+  ]
+  return tuple(table for table in tables if table.rows)
 
 
 def _grid_table(
-  results: Results, summaries: Summaries, method: Named, grid: grids.GridTable
+  results: SweepResults, summaries: Summaries, grid: grids.GridTable
 ) -> Table:
-  rows: list[Row] = []
-  footnotes: list[str] = []
+  rows: list[TableRow] = []
+  footnotes = Footnotes()
   for column in results.columns:
-    place = paper_place(column)
-    axes = {}
-    if place is not None:
-      axes = grid.rows.get(place.dataset) or grid.rows.get("*", {})
+    place = paper_column(column.id)
+    if place is None or place.num_merged:
+      continue
+    axes = grid.rows.get(place.dataset) or grid.rows.get("*", {})
     name = column_name(column)
-    rows += [heading(name, len(HEADER))] if axes else []
+    rows += [TableRow.heading(name, len(_HEADER))] if axes else []
     for field, axis in axes.items():
-      assert place is not None
       choice = _choice(axis.choices.get(place.pair))
-      # Of fewer labels or examples than the pair's own column.
-      borrowed = _BORROWED if choice and _is_part(column, place) else ""
-      summary = summaries.get((column.id, method.id))
-      ours = _ours(results, column.id, method.id, summary, field)
+      borrowed = [_BORROWED] if choice and _is_part(place) else []
+      summary = summaries.get((column.id, grid.method))
+      ours = _ours(results, column, summary, field) if summary else ""
       cells = (
-        TableCell(", ".join(axis.printed), "", _note(footnotes, axis.note)),
-        TableCell(choice, "", _note(footnotes, borrowed)),
+        TableCell(
+          ", ".join(axis.printed),
+          footnotes=footnotes.refer(*([axis.note] if axis.note else [])),
+        ),
+        TableCell(choice, footnotes=footnotes.refer(*borrowed)),
         TableCell(
           ours, link=summary.cells[0].config if summary and ours else ""
         ),
       )
-      rows.append(Row(grid.axes[field], cells, name, detail=True))
-  said = any(_IN_TOTAL in cell.text for row in rows for cell in row.cells)
-  counted = _COUNTED.get(grid.counted, "").format(ours=_OURS if said else "")
+      rows.append(TableRow(grid.axes[field], cells, name, detail=True))
+  has_totals = any(_TOTAL in cell.text for row in rows for cell in row.cells)
+  counted = {"per_class": _PER_CLASS, "in_total": _IN_TOTAL}
   where = {"heldout": "held-out", "test": "TEST"}[results.selection]
   number = f"Table {grid.number} of the paper" if grid.number else "The paper"
   return Table(
     title=f"{number}: {grid.title}",
-    header=HEADER,
+    header=_HEADER,
     rows=tuple(rows),
-    caption=_CAPTION.format(where=where) + counted,
-    footnotes=tuple(footnotes),
+    caption=_CAPTION.format(where=where)
+    + counted.get(grid.counted, "").format(ours=_OURS if has_totals else ""),
+    footnotes=tuple(footnotes.texts),
   )
 
 
-def _is_part(column: Named, place: Column) -> bool:
+def _is_part(place: PaperColumn) -> bool:
   """Whether a column has fewer labels or examples than the paper's pair."""
-  whole = (place.id, f"{place.id}-transfer100")
-  return place.num_labelled > 0 or column.id not in whole
-
-
-def _note(footnotes: list[str], text: str) -> tuple[int, ...]:
-  """The number of a footnote, which is added where it is new."""
-  if not text:
-    return ()
-  if text not in footnotes:
-    footnotes.append(text)
-  return (footnotes.index(text) + 1,)
+  return place.num_labelled > 0 or place.transfer not in (0, 100)
 
 
 def _choice(choice: grids.Choice | None) -> str:
-  """What is legible of the paper's choice, and how certain that is (A-38)."""
+  """The paper's choice as far as it is legible, with its certainty (A-38)."""
   if choice is None or choice.status == "absent":
     return ""
   if choice.value is not None:
-    return short(choice.value)
-  values = [short(value) for value in choice.candidates]
+    return numbers.setting(choice.value)
+  values = [numbers.setting(value) for value in choice.candidates]
   return {
     "ambiguous": f"probably {' or '.join(values)} (A-38)",
     "multiple": f"{' and '.join(values)} are marked (A-38)",
@@ -122,28 +114,24 @@ def _choice(choice: grids.Choice | None) -> str:
 
 
 def _ours(
-  results: Results,
-  column: str,
-  method: str,
-  summary: Summary | None,
-  field: str,
+  results: SweepResults, column: Heading, summary: Summary, field: str
 ) -> str:
   """The chosen value, and whether it lies at the edge of those tried."""
-  if summary is None:
-    return ""
-  # Two fields of one last name are told apart by their whole names.
+  # Two fields with the same last name are recorded by their whole names.
   last = field.rpartition(".")[2]
   name = field if field in summary.hyperparameters else last
   value = summary.hyperparameters.get(name)
   if not isinstance(value, int | float):
     return ""
+  method = summary.cells[0].method
   tried = {
     cell.hyperparameters[name]
     for cell in results.cells
-    if (cell.column, cell.method) == (column, method)
+    if (cell.column, cell.method) == (column.id, method)
   }
   edge = len(tried) > 2 and value in (min(tried), max(tried))
-  # Of the config's argument cluster_scope.
+  # Set by the config's argument cluster_scope.
   in_total = summary.hyperparameters.get("scope") == "global"
-  text = short(value) + _IN_TOTAL * (in_total and last == "num_clusters")
+  text = numbers.setting(value)
+  text += _TOTAL * (in_total and last == "num_clusters")
   return f"{text} (edge)" if edge else text

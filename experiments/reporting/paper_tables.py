@@ -1,81 +1,361 @@
-"""Tables 1 to 5 in the paper's layout: ours, the paper's, the difference."""
+"""Tables 1 to 5 of the paper beside ours: numbers, differences and layout.
 
+The gains of LELP are computed twice, ours from our accuracies and the paper's
+from the paper's accuracies: ten of its printed gains do not follow from their
+own column (docs/ambiguities.md, "Misprints of the paper").
+"""
+
+import dataclasses
+import math
+import re
 from collections.abc import Sequence
+from decimal import Decimal
 
+from experiments.paper.tables import Note
+from experiments.paper.tables import paper_table
 from experiments.paper.tables import PaperTable
 from experiments.reporting import comparisons
-from experiments.reporting.formats import interval
-from experiments.reporting.formats import mark_rows
-from experiments.reporting.formats import number
-from experiments.reporting.formats import signed
-from experiments.reporting.layout import Row
-from experiments.reporting.layout import Table
-from experiments.reporting.layout import TableCell
+from experiments.reporting import numbers
+from experiments.reporting.document import Footnotes
+from experiments.reporting.document import Table
+from experiments.reporting.document import TableCell
+from experiments.reporting.document import TableRow
 from experiments.reporting.names import column_header
 from experiments.reporting.names import column_name
 from experiments.reporting.names import corner
-from experiments.reporting.paper_comparison import compare
-from experiments.reporting.paper_comparison import Comparison
-from experiments.reporting.paper_comparison import GAINS
-from experiments.reporting.paper_comparison import of_paper_data
-from experiments.reporting.paper_comparison import SUBCLASS_TEACHER
-from experiments.reporting.paper_comparison import TEACHER
-from experiments.reporting.records import Named
-from experiments.reporting.records import Results
-from experiments.reporting.statistics import chosen_on
-from experiments.reporting.statistics import summarize
+from experiments.reporting.names import paper_column
+from experiments.reporting.selection import chosen_on
+from experiments.reporting.selection import Estimate
+from experiments.reporting.selection import estimate
+from experiments.reporting.selection import Summaries
+from experiments.reporting.selection import summarize
+from experiments.reporting.tables import mark_rows
+from experiments.reporting.workdirs import SweepResults
+from experiments.results import Heading
 
+TEACHER = "teacher"
+SUBCLASS_TEACHER = "subclass_teacher"
+GAINS = ("gain_best", "gain_non_subclass", "gain_vanilla")
 _REFERENCES = (TEACHER, SUBCLASS_TEACHER, comparisons.ORACLE)
+# Figures that show numbers of a table.
+_FIGURES = {"figure1a": 2, "figure3": 1, "figure6_right": 5}
+# Kinds of notes on printed numbers that are known to be wrong.
+_NOT_COMPARED = ("misprint", "unknown")
 _CAPTION = (
   "Test accuracy in % after the last step. First line of a row: ours, mean ±"
-  " standard error over {trials}. Second: the paper's, to the letter."
-  " Third: ours minus the paper's in points and, in brackets, in standard"
-  " errors (SE): both sides' in quadrature, the paper's ± taken for one (A-28)."
-  " A teacher is a single model and has no error."
+  " standard error over {trials}. Second line: the paper's number as printed."
+  " Third line: ours minus the paper's in points and, in brackets, in standard"
+  " errors (SE): those of both sides in quadrature, where the paper's ± is"
+  " taken to be one (A-28). A teacher is a single model and has no error."
 )
-_GAINS = (
-  " Gains: ours from our numbers, paired by trial, as is their interval; the"
+_GAINS_CAPTION = (
+  " Gains: ours from our numbers, paired by trial, with their interval; the"
   " paper's recomputed from its numbers."
 )
 
 
-def paper_layout(results: Results, paper: PaperTable) -> Table:
-  """Builds one of the paper's tables with ours in it.
+@dataclasses.dataclass(frozen=True)
+class Printed:
+  """A number of the paper.
+
+  Attributes:
+    mean: Percent; a gain is recomputed from its column.
+    error: Number after the ±, taken for a standard error (A-28). Of a gain: the
+      errors of both its numbers in quadrature. None where there is none.
+    text: The number as printed.
+    notes: Notes on it.
+  """
+
+  mean: float
+  error: float | None
+  text: str
+  notes: tuple[Note, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """One number of ours and the paper's.
+
+  Attributes:
+    column: Id of the column.
+    method: Id of the method, "teacher", "subclass_teacher" or one of `GAINS`.
+    ours: Ours over the trials, None where there is none.
+    paper: The paper's, None where there is none.
+    same_as: Text in place of ours, such as "= vanilla KD".
+    link: Config of ours.
+    comparable: Whether a difference makes sense: not for printed numbers that
+      are known to be wrong, nor where ours are of other data.
+  """
+
+  column: str
+  method: str
+  ours: Estimate | None = None
+  paper: Printed | None = None
+  same_as: str = ""
+  link: str = ""
+  comparable: bool = True
+
+  @property
+  def difference(self) -> float | None:
+    """Ours minus the paper's, points."""
+    if self.ours is None or self.paper is None or not self.comparable:
+      return None
+    return self.ours.mean - self.paper.mean
+
+  @property
+  def standard_errors(self) -> float | None:
+    """The difference in standard errors: both sides' in quadrature.
+
+    None if ours is unknown, as that of a single trial, or both are zero.
+    """
+    if self.difference is None or self.ours is None or self.paper is None:
+      return None
+    if self.ours.standard_error is None:
+      return None
+    error = math.hypot(self.ours.standard_error, self.paper.error or 0.0)
+    return self.difference / error if error > 0 else None
+
+  @property
+  def is_misprinted(self) -> bool:
+    """Whether it is a printed gain that does not follow from its column."""
+    return (
+      self.method in GAINS
+      and self.paper is not None
+      and f"{self.paper.mean:.2f}" != f"{float(self.paper.text):.2f}"
+    )
+
+
+def table_of(results: SweepResults) -> PaperTable | None:
+  """Returns the paper's table that a sweep reproduces, or None.
+
+  For a figure, it has the columns whose numbers the figure shows.
+  """
+  found = re.fullmatch(r"table([1-5])", results.name)
+  if found:
+    return paper_table(int(found[1]))
+  if results.name not in _FIGURES:
+    return None
+  table = paper_table(_FIGURES[results.name])
+  ids = [column.id for column in results.columns]
+  kept = [i for i, column in enumerate(table.columns) if column.id in ids]
+
+  def only(rows):
+    return tuple(
+      dataclasses.replace(row, cells=tuple(row.cells[i] for i in kept))
+      for row in rows
+    )
+
+  if not kept:
+    return None
+  return dataclasses.replace(
+    table,
+    columns=tuple(table.columns[i] for i in kept),
+    rows=only(table.rows),
+    gains=only(table.gains),
+  )
+
+
+def in_paper_order(results: SweepResults) -> SweepResults:
+  """Sorts columns as in the paper's table; other columns follow."""
+  table = table_of(results)
+  order = [column.id for column in table.columns] if table else []
+
+  def rank(column: Heading) -> int:
+    return order.index(column.id) if column.id in order else len(order)
+
+  columns = tuple(sorted(results.columns, key=rank))
+  return dataclasses.replace(results, columns=columns)
+
+
+def compare(
+  results: SweepResults, table: PaperTable | None
+) -> dict[tuple[str, str], Comparison]:
+  """Pairs every number of ours with the paper's.
 
   Args:
-    results: What `results.load` returns.
-    paper: The table, from `paper_comparison.table_of`.
+    results: The finished cells.
+    table: The paper's table, or None for a sweep that is not in the paper.
 
   Returns:
-    The paper's rows and columns in its order, three lines each; what was run
-    besides follows. What was not run is empty. The best and the second best
-    are marked on each side.
+    The comparisons by method and column, row by row: those of the paper's
+    table, then our other rows, then gains.
+  """
+  summaries = summarize(results)
+  ours = [TEACHER, SUBCLASS_TEACHER, *(m.id for m in results.methods)]
+  rows = [row.method for row in table.rows] if table else []
+  rows += [method for method in ours if method not in rows]
+  columns = [c.id for c in table.columns] if table else []
+  columns += [c.id for c in results.columns if c.id not in columns]
+  found = {}
+  for method in rows:
+    for column in columns:
+      one = _ours(results, summaries, column, method)
+      cell = table.cell(method, column) if table else None
+      if cell is not None:
+        printed = Printed(cell.mean, cell.spread, cell.printed, cell.notes)
+        wrong = any(note.kind in _NOT_COMPARED for note in cell.notes)
+        one = dataclasses.replace(one, paper=printed, comparable=not wrong)
+      found[method, column] = one
+  for gain in (row.method for row in table.gains) if table else ():
+    assert table is not None
+    for column in columns:
+      found[gain, column] = Comparison(
+        column,
+        gain,
+        ours=_our_gain(results, summaries, table, column, gain),
+        paper=_printed_gain(table, column, gain),
+      )
+  return {
+    place: one
+    if is_paper_data(results, one.column)
+    else dataclasses.replace(one, comparable=False)
+    for place, one in found.items()
+  }
+
+
+def paper_accuracies(results: SweepResults) -> dict[tuple[str, str], float]:
+  """Returns the paper's accuracies that ours can be compared with.
+
+  Args:
+    results: The finished cells.
+
+  Returns:
+    Percent by column and method.
+  """
+  return {
+    (column, method): one.paper.mean
+    for (method, column), one in compare(results, table_of(results)).items()
+    if one.paper is not None and one.comparable
+  }
+
+
+def is_paper_data(results: SweepResults, column: str) -> bool:
+  """Returns whether a column was run on the data that its id names."""
+  if column not in results.datasets:
+    return True
+  place = paper_column(column)
+  return place is not None and place.dataset == results.datasets[column]
+
+
+def _ours(
+  results: SweepResults, summaries: Summaries, column: str, method: str
+) -> Comparison:
+  one = Comparison(column, method)
+  if method in (TEACHER, SUBCLASS_TEACHER):
+    plain, own = [*comparisons.teacher_groups(results).values(), []][:2]
+    found = comparisons.with_different_teachers(
+      summaries, column, plain if method == TEACHER else own
+    )
+    if not found:
+      return one
+    accuracies = (100 * cell.teacher.test.accuracy for cell in found)
+    return dataclasses.replace(
+      one, ours=estimate(accuracies), link=found[0].teacher_config
+    )
+  summary = summaries.get((column, method))
+  if summary is None:
+    same_as = results.same_as.get((column, method), "")
+    return dataclasses.replace(one, same_as=same_as)
+  return dataclasses.replace(
+    one, ours=summary.test, link=summary.cells[0].config
+  )
+
+
+def gain_rivals(table: PaperTable, gain: str) -> tuple[str, ...]:
+  """Returns the methods of the paper over which a gain is.
+
+  Args:
+    table: The paper's table.
+    gain: One of `GAINS`.
+  """
+  if gain == "gain_vanilla":
+    return ("vanilla",)
+  return tuple(
+    row.method
+    for row in table.rows
+    if comparisons.is_baseline(row.method)
+    and row.method not in (TEACHER, SUBCLASS_TEACHER)
+    and (gain == "gain_best" or row.method != comparisons.SUBCLASS)
+  )
+
+
+def _our_gain(
+  results: SweepResults,
+  summaries: Summaries,
+  table: PaperTable,
+  column: str,
+  gain: str,
+) -> Estimate | None:
+  """LELP minus its best rival, paired by trial; None if a rival is missing."""
+  among = gain_rivals(table, gain)
+  if any(
+    (column, rival) not in summaries and (column, rival) not in results.same_as
+    for rival in among
+  ):
+    return None
+  return comparisons.gain(results, summaries, column, among.__contains__)
+
+
+def _printed_gain(table: PaperTable, column: str, gain: str) -> Printed | None:
+  """The paper's gain, recomputed exactly from its accuracies."""
+  printed = table.cell(gain, column)
+  if printed is None:
+    return None
+  cells = {row.method: table.cell(row.method, column) for row in table.rows}
+  means = {m: Decimal(c.printed.split(" ")[0]) for m, c in cells.items() if c}
+  errors = {m: c.spread or 0.0 for m, c in cells.items() if c}
+  best = max(gain_rivals(table, gain), key=lambda method: means[method])
+  return Printed(
+    float(means[comparisons.LELP] - means[best]),
+    math.hypot(errors[comparisons.LELP], errors[best]),
+    printed.printed,
+    printed.notes,
+  )
+
+
+def paper_layout(results: SweepResults, paper: PaperTable) -> Table:
+  """Builds one of the paper's tables with our numbers in it.
+
+  Args:
+    results: The finished cells.
+    paper: The table, from `table_of`.
+
+  Returns:
+    The paper's rows and columns in its order, three lines per row; our other
+    rows and columns follow. Missing cells are empty. The best and the second
+    best are marked on each side.
   """
   found = compare(results, paper)
   methods = list(dict.fromkeys(method for method, _ in found))
   columns = list(dict.fromkeys(column for _, column in found))
-  footnotes: list[str] = []
+  footnotes = Footnotes()
   ours, intervals, papers, differences = {}, {}, {}, {}
   for method in methods:
     cells = [found[method, column] for column in columns]
     group = _group(method)
     label = _label(results, paper, method)
-    ours[method] = Row(label, _our_cells(results, cells), group)
+    ours[method] = TableRow.of(
+      label, [_our_cell(results, cell) for cell in cells], group
+    )
     for rows, label, made in (
-      (intervals, "95 % interval of ours", map(_interval_cell, cells)),
-      (papers, _paper_label(method), _paper_cells(cells, footnotes)),
-      (differences, "difference", map(_difference_cell, cells)),
+      (intervals, "95 % interval of ours", map(_interval, cells)),
+      (
+        papers,
+        "paper, recomputed" if method in GAINS else "paper",
+        (_paper_cell(cell, footnotes) for cell in cells),
+      ),
+      (differences, "difference", map(_difference, cells)),
     ):
-      rows[method] = Row(label, tuple(made), group, detail=True)
+      rows[method] = TableRow.of(label, made, group, detail=True)
   for rows in (ours, papers):
     students = [m for m in methods if _group(m) == "students"]
     marked = mark_rows([rows[m] for m in students])
     rows |= dict(zip(students, marked, strict=True))
   several = results.num_trials > 1
   trials = f"{results.num_trials} trials" if several else "one trial, so none"
-  caption = _CAPTION.format(trials=trials)
-  other = any(not of_paper_data(results, column) for column in columns)
-  header = tuple(column_header(Named(c, c)) for c in columns)
+  other = any(not is_paper_data(results, column) for column in columns)
+  header = tuple(column_header(Heading(c, c)) for c in columns)
+  printed = [row.method for row in (*paper.rows, *paper.gains)]
   return Table(
     title=(
       f"Table {paper.number} of the paper beside ours"
@@ -87,18 +367,15 @@ def paper_layout(results: Results, paper: PaperTable) -> Table:
       rows[method]
       for method in methods
       for rows in (ours, intervals, papers, differences)
-      if not _is_empty(rows[method])
-      or (rows is ours and _wanted(paper, method))
+      if any(cell.text for cell in rows[method].cells)
+      or (rows is ours and method in printed)
     ),
-    caption=caption + (_GAINS if paper.gains else ""),
+    caption=_CAPTION.format(trials=trials)
+    + (_GAINS_CAPTION if paper.gains else ""),
     notes=(*_notes(results, paper, columns), *results.notes),
-    footnotes=tuple(footnotes),
+    footnotes=tuple(footnotes.texts),
     corner=corner(header),
   )
-
-
-def _paper_label(method: str) -> str:
-  return "paper, recomputed" if method in GAINS else "paper"
 
 
 def _group(method: str) -> str:
@@ -107,16 +384,7 @@ def _group(method: str) -> str:
   return "references" if method in _REFERENCES else "students"
 
 
-def _is_empty(row: Row) -> bool:
-  return not any(cell.text for cell in row.cells)
-
-
-def _wanted(paper: PaperTable, method: str) -> bool:
-  """Whether a row stands there although nothing was run."""
-  return method in (row.method for row in (*paper.rows, *paper.gains))
-
-
-def _label(results: Results, paper: PaperTable, method: str) -> str:
+def _label(results: SweepResults, paper: PaperTable, method: str) -> str:
   """The paper's own label, else ours."""
   for row in (*paper.rows, *paper.gains):
     if row.method == method:
@@ -126,78 +394,62 @@ def _label(results: Results, paper: PaperTable, method: str) -> str:
   return f"{results.method_title(method)} (not in the paper's table)"
 
 
-def _our_cells(
-  results: Results, cells: Sequence[Comparison]
-) -> tuple[TableCell, ...]:
-  made = []
-  for cell in cells:
-    text = cell.same_as
-    if cell.ours is not None:
-      single = cell.method in (TEACHER, SUBCLASS_TEACHER)
-      expected = cell.ours.n if single else results.num_trials
-      text = number(cell.ours, expected, sign=cell.method in GAINS)
-    made.append(TableCell(text, link=cell.link))
-  return tuple(made)
+def _our_cell(results: SweepResults, cell: Comparison) -> TableCell:
+  text = cell.same_as
+  if cell.ours is not None:
+    single = cell.method in (TEACHER, SUBCLASS_TEACHER)
+    expected = cell.ours.n if single else results.num_trials
+    text = numbers.number(cell.ours, expected, sign=cell.method in GAINS)
+  return TableCell(text, link=cell.link)
 
 
-def _paper_cells(
-  cells: Sequence[Comparison], footnotes: list[str]
-) -> tuple[TableCell, ...]:
-  made = []
-  for cell in cells:
-    if cell.paper is None:
-      made.append(TableCell())
-      continue
-    text, printed = cell.paper.text, ""
-    if cell.method in GAINS:
-      text = signed(cell.paper.mean)
-      printed = f"{cell.paper.text} is printed. " if cell.is_misprinted else ""
-    notes = [
-      f"{note.kind.capitalize()} ({note.item}): {printed}{note.text}"
-      for note in cell.paper.notes
-    ]
-    made.append(TableCell(text, footnotes=_numbered(notes, footnotes)))
-  return tuple(made)
+def _paper_cell(cell: Comparison, footnotes: Footnotes) -> TableCell:
+  if cell.paper is None:
+    return TableCell()
+  text, printed = cell.paper.text, ""
+  if cell.method in GAINS:
+    text = numbers.signed(cell.paper.mean)
+    printed = f"{cell.paper.text} is printed. " if cell.is_misprinted else ""
+  notes = [
+    f"{note.kind.capitalize()} ({note.item}): {printed}{note.text}"
+    for note in cell.paper.notes
+  ]
+  return TableCell(text, footnotes=footnotes.refer(*notes))
 
 
-def _numbered(texts: Sequence[str], footnotes: list[str]) -> tuple[int, ...]:
-  """The numbers of footnotes, those that are new being added."""
-  footnotes += [text for text in texts if text not in footnotes]
-  return tuple(footnotes.index(text) + 1 for text in texts)
-
-
-def _interval_cell(cell: Comparison) -> TableCell:
+def _interval(cell: Comparison) -> str:
   if cell.method not in GAINS or cell.ours is None:
-    return TableCell()
-  return TableCell(interval(cell.ours))
+    return ""
+  return numbers.interval(cell.ours)
 
 
-def _difference_cell(cell: Comparison) -> TableCell:
+def _difference(cell: Comparison) -> str:
   if cell.difference is None:
-    return TableCell()
-  text = signed(cell.difference)
+    return ""
+  text = numbers.signed(cell.difference)
   if cell.standard_errors is not None:
-    # Without a sign where it rounds to zero: the points may have another.
+    # Zero has no sign here: the points beside it may have the other one.
     errors = round(cell.standard_errors, 1)
     text += f" ({errors:+.1f} SE)" if errors else " (0.0 SE)"
-  return TableCell(text)
+  return text
 
 
 def _notes(
-  results: Results, paper: PaperTable, columns: Sequence[str]
+  results: SweepResults, paper: PaperTable, columns: Sequence[str]
 ) -> list[str]:
-  """What holds for whole columns or the whole table."""
+  """Notes on whole columns or the whole table."""
   notes = [
     f"{note.item}: {note.text}{_where(note.columns, columns)}"
     for note in paper.notes
     if not note.rows
   ]
-  others = [c for c in columns if not of_paper_data(results, c)]
+  others = [c for c in columns if not is_paper_data(results, c)]
   if others:
-    kinds = sorted({results.datasets[column] for column in others})
+    datasets = sorted({results.datasets[column] for column in others})
     notes.append(
-      f"NOT the paper's data, so nothing is subtracted: {len(others)} of"
-      f" {len(columns)} columns were run on {', '.join(kinds)}."
+      "These are NOT the paper's data, so no difference is shown:"
+      f" {len(others)} of {len(columns)} columns were run on"
+      f" {', '.join(datasets)}."
     )
   known = {column.id for column in results.columns}
   absent = [column for column in columns if column not in known]
@@ -211,5 +463,5 @@ def _notes(
 def _where(concerned: Sequence[str], columns: Sequence[str]) -> str:
   if not concerned or set(columns) <= set(concerned):
     return ""
-  names = [column_name(Named(column, column)) for column in concerned]
+  names = [column_name(Heading(column, column)) for column in concerned]
   return f" ({'; '.join(names)})"

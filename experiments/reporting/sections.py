@@ -1,34 +1,30 @@
-"""What a report is made of: its sections, from the runs of workdirs."""
+"""The sections of a report, from the finished cells of sweeps."""
 
 import dataclasses
 import pathlib
 from collections.abc import Callable
 from collections.abc import Sequence
 
-from experiments.reporting import answers
 from experiments.reporting import comparisons
-from experiments.reporting import cost
-from experiments.reporting import details
-from experiments.reporting import drawing
+from experiments.reporting import costs
 from experiments.reporting import figures
 from experiments.reporting import paper_figures
 from experiments.reporting import paper_grids
+from experiments.reporting import paper_tables
+from experiments.reporting import questions
 from experiments.reporting import sensitivity
 from experiments.reporting import sentence
 from experiments.reporting import tables
 from experiments.reporting.document import Document
 from experiments.reporting.document import Picture
 from experiments.reporting.document import Section
-from experiments.reporting.layout import Row
-from experiments.reporting.layout import Table
-from experiments.reporting.layout import TableCell
-from experiments.reporting.paper_comparison import table_of
-from experiments.reporting.paper_tables import paper_layout
-from experiments.reporting.records import Results
-from experiments.reporting.statistics import selections
+from experiments.reporting.document import Table
+from experiments.reporting.document import TableRow
+from experiments.reporting.selection import selections
+from experiments.reporting.workdirs import SweepResults
 
 _LABELLED = (
-  "As the paper's Figure 6, right: Table 5 over the number of labelled examples"
+  "Figure 6 of the paper, right: Table 5 over the number of labelled examples"
   " that the teacher saw."
 )
 _OVERVIEW = (
@@ -40,21 +36,21 @@ _OVERVIEW = (
   "trials",
   "chosen on",
 )
-# By the name of a sweep: what draws its figure, and what that shows.
+# By the name of a sweep: the function that draws its figure, and the caption.
 _FIGURES = {
   "figure5": (
     paper_figures.projections,
-    "As the paper's Figure 5: test accuracy over the number of subclasses S,"
-    " for each subclass temperature β. Lower row: minus random projections.",
+    "Figure 5 of the paper: test accuracy over the number of subclasses S, for"
+    " each subclass temperature β. Lower row: minus random projections.",
   ),
   "figure6_left": (
     paper_figures.dataset_size,
-    "As the paper's Figure 6, left: test accuracy over the number of examples"
+    "Figure 6 of the paper, left: test accuracy over the number of examples"
     " that students train on.",
   ),
   "figure6_middle": (
     paper_figures.training_curves,
-    "As the paper's Figure 6, middle: the student's accuracy after each epoch.",
+    "Figure 6 of the paper, middle: the student's accuracy after each epoch.",
   ),
   "figure6_right": (paper_figures.labelled, _LABELLED),
   "table5": (paper_figures.labelled, _LABELLED),
@@ -67,18 +63,18 @@ PICTURES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Sweep:
+class ReportedSweep:
   """One sweep of a report.
 
   Attributes:
-    results: What `results.load` returns, its paths relative to `base`.
-    base: Where they are read from.
-    folder: Where pictures go.
-    prefix: What the names of its pictures begin with.
-    maps: Pictures that are there already.
+    results: Its finished cells.
+    base: Folder that their paths are relative to.
+    folder: Folder of the report, for pictures.
+    prefix: Prefix of the file names of its pictures.
+    maps: Maps of the students' embeddings.
   """
 
-  results: Results
+  results: SweepResults
   base: pathlib.Path
   folder: pathlib.Path
   prefix: str = ""
@@ -87,12 +83,16 @@ class Sweep:
   def draw(
     self, name: str, caption: str, drawn: Callable[[pathlib.Path], object]
   ) -> list[Picture]:
-    """Draws a picture; none where `drawn` says that it drew nothing.
+    """Draws a picture.
 
     Args:
       name: One of `PICTURES`.
-      caption: What it shows.
-      drawn: Draws it; takes the path of the PNG.
+      caption: Caption of the picture.
+      drawn: Draws it to the path of a PNG, or returns False if there is nothing
+        to draw.
+
+    Returns:
+      The picture, if there is one.
     """
     if drawn(self.folder / f"{self.prefix}{name}.png") is False:
       return []
@@ -100,17 +100,17 @@ class Sweep:
 
 
 def make_document(
-  sweeps: Sequence[Sweep], unfinished: Sequence[str] = ()
+  sweeps: Sequence[ReportedSweep], unfinished: Sequence[str] = ()
 ) -> Document:
   """Makes the report of one sweep or of several, and draws its pictures.
 
   Args:
     sweeps: At least one.
-    unfinished: Names of workdirs in which nothing is finished.
+    unfinished: Names of workdirs without a finished cell.
 
   Returns:
-    The report, with a chapter for each sweep where several workdirs were asked
-    for; nothing in it depends on when it was made.
+    The report, with a chapter per sweep if there are several workdirs. It does
+    not depend on the time or the machine.
   """
   if len(sweeps) == 1 and not unfinished:
     return Document(sweeps[0].results.title, _sections(sweeps[0]))
@@ -129,14 +129,15 @@ def make_document(
   return Document(f"{len(sweeps)} sweep{several}", tuple(sections))
 
 
-def read_off(results: Results) -> str:
-  """The sentence to take away from a sweep.
+def conclusion(results: SweepResults) -> str:
+  """Returns the sentence to take away from a sweep.
 
   Args:
-    results: What `results.load` returns.
+    results: The finished cells.
 
   Returns:
-    How LELP compares; in a sweep of its settings alone, how much they matter.
+    The comparison of LELP with its baselines; for a sweep of LELP's settings
+    alone, their ranges.
   """
   known = any(method.id == comparisons.LELP for method in results.methods)
   said = "" if known else sensitivity.sensitivity_sentence(results)
@@ -144,9 +145,11 @@ def read_off(results: Results) -> str:
 
 
 def _overview(
-  sweeps: Sequence[Sweep], chapters: Sequence[str], unfinished: Sequence[str]
+  sweeps: Sequence[ReportedSweep],
+  chapters: Sequence[str],
+  unfinished: Sequence[str],
 ) -> Section:
-  """What there is of each sweep, and what to read off."""
+  """Sizes and conclusions of all sweeps."""
   rows, sentences = [], []
   for sweep, chapter in zip(sweeps, chapters, strict=True):
     results = sweep.results
@@ -159,26 +162,25 @@ def _overview(
       str(results.num_trials),
       {"heldout": "held-out", "test": "TEST"}[results.selection],
     )
-    rows.append(Row(chapter, tuple(map(TableCell, texts))))
-    sentences.append(f"{chapter}: {read_off(results)}")
+    rows.append(TableRow.of(chapter, texts))
+    sentences.append(f"{chapter}: {conclusion(results)}")
   notes = ()
   if unfinished:
     notes = (
-      f"Left out, since no cell is finished: {len(unfinished)}"
-      f" ({', '.join(unfinished)}).",
+      f"{len(unfinished)} without a finished cell: {', '.join(unfinished)}.",
     )
   table = Table(
-    title="What this report is of",
+    title="Sweeps in this report",
     header=_OVERVIEW,
     rows=tuple(rows),
-    caption="Chosen on: which examples choose hyperparameters (A-37).",
+    caption="Chosen on: the examples that choose hyperparameters (A-37).",
     notes=notes,
   )
   return Section("Overview", (table, *sentences))
 
 
-def _sections(sweep: Sweep) -> tuple[Section, ...]:
-  """What a report says of one sweep."""
+def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
+  """The sections of one sweep, without empty ones."""
   results = sweep.results
   parts = [
     _accuracy(sweep),
@@ -189,90 +191,85 @@ def _sections(sweep: Sweep) -> tuple[Section, ...]:
     Section("Figures", (*_figures(sweep), *sweep.maps)),
     Section(
       "Chosen hyperparameters",
-      tuple(map(details.hyperparameter_table, selections(results))),
+      tuple(map(tables.hyperparameter_table, selections(results))),
     ),
     Section("The paper's grids", paper_grids.grid_tables(results)),
-    Section("Cost", (cost.cost_table(results, sweep.base),)),
-    Section("Diagnostics", (details.diagnostics_table(results),)),
+    Section("Cost", (costs.cost_table(results, sweep.base),)),
+    Section("Diagnostics", (tables.diagnostics_table(results),)),
   ]
   return tuple(part for part in parts if part.parts)
 
 
-def _accuracy(sweep: Sweep) -> Section:
-  """The tables, the sentence and the bars."""
+def _accuracy(sweep: ReportedSweep) -> Section:
+  """The tables with each selection, the conclusion and the bars."""
   results = sweep.results
   parts: list[str | Table] = []
-  paper = table_of(results)
+  paper = paper_tables.table_of(results)
   for part in selections(results):
     if paper is not None:
-      parts.append(paper_layout(part, paper))
+      parts.append(paper_tables.paper_layout(part, paper))
     parts.append(tables.accuracy_table(part))
     if part is results:
-      parts.append(read_off(results))
-  references = drawing.paper_references(results)
+      parts.append(conclusion(results))
   bars = sweep.draw(
     "accuracy",
     f"Test accuracy of each method: {results.title}.",
-    lambda path: figures.accuracy_bars(results, path, references),
+    lambda path: figures.accuracy_bars(results, path),
   )
   return Section("Accuracy", (*parts, *bars))
 
 
-def _null_space(results: Results) -> Section:
-  """Why the head's span is projected off: with and without."""
-  table = answers.null_space_table(results)
-  said = answers.null_space_sentence(results)
-  parts = (table, said) if table and said else (table,) if table else ()
-  return Section("With and without the null space", parts)
+def _null_space(results: SweepResults) -> Section:
+  table = questions.null_space_table(results)
+  said = questions.null_space_sentence(results) if table else ""
+  parts = [part for part in (table, said) if part]
+  return Section("With and without the null space", tuple(parts))
 
 
-def _ensembles(sweep: Sweep) -> Section:
-  """Whether several random projections do as well."""
-  results = sweep.results
-  table = answers.ensemble_table(results)
+def _ensembles(sweep: ReportedSweep) -> Section:
+  title = "Ensembles of random projections"
+  table = questions.ensemble_table(sweep.results)
   if table is None:
-    return Section("Ensembles of random projections", ())
+    return Section(title, ())
   picture = sweep.draw(
     "random_ensembles",
     "Test accuracy over the number of random projections; LELP is level.",
-    lambda path: answers.ensemble_picture(results, path),
+    lambda path: questions.ensemble_picture(sweep.results, path),
   )
-  return Section("Ensembles of random projections", (table, *picture))
+  return Section(title, (table, *picture))
 
 
-def _classes(sweep: Sweep) -> Section:
-  """Why few classes: what LELP gains with more of them."""
-  results = sweep.results
-  table = answers.classes_table(results)
+def _classes(sweep: ReportedSweep) -> Section:
+  title = "From few classes to many"
+  table = questions.classes_table(sweep.results)
   if table is None:
-    return Section("From few classes to many", ())
+    return Section(title, ())
   picture = sweep.draw(
     "num_classes",
     "Test accuracy with CIFAR-100's classes merged into fewer.",
-    lambda path: paper_figures.num_classes(results, sweep.base, path),
+    lambda path: paper_figures.num_classes(sweep.results, sweep.base, path),
   )
-  return Section("From few classes to many", (*picture, table))
+  return Section(title, (*picture, table))
 
 
-def _sensitivity(sweep: Sweep) -> Section:
-  """LELP over each hyperparameter, but for Figure 5's: it shows two at once."""
-  results = sweep.results
+def _sensitivity(sweep: ReportedSweep) -> Section:
+  title, results = "Sensitivity of LELP", sweep.results
   table = sensitivity.sensitivity_table(results)
+  # Figure 5 varies two hyperparameters at once and has its own picture.
   if table is None or results.name == "figure5":
-    return Section("Sensitivity of LELP", ())
-  caption = (
-    "Test accuracy of LELP over each hyperparameter of which several values"
-    " were tried, the others being the best at that value."
-  )
+    return Section(title, ())
   picture = sweep.draw(
-    "sensitivity", caption, lambda path: sensitivity.sensitivity(results, path)
+    "sensitivity",
+    "Test accuracy of LELP over each hyperparameter with several values, with"
+    " the best setting of the others.",
+    lambda path: sensitivity.sensitivity_picture(results, path),
   )
   said = sensitivity.sensitivity_sentence(results)
-  return Section("Sensitivity of LELP", (said, *picture, table))
+  return Section(title, (said, *picture, table))
 
 
-def _figures(sweep: Sweep) -> list[Picture]:
-  """The figure that a sweep is named after."""
+def _figures(sweep: ReportedSweep) -> list[Picture]:
+  """The figure of the paper that the sweep is named after."""
   results = sweep.results
   if results.name not in _FIGURES:
     return []

@@ -1,4 +1,4 @@
-"""How much LELP depends on each of its hyperparameters."""
+"""Sensitivity of LELP to each of its hyperparameters."""
 
 import collections
 import math
@@ -8,23 +8,24 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 
 from experiments.reporting import comparisons
-from experiments.reporting import curves
-from experiments.reporting import settings
-from experiments.reporting.formats import short
-from experiments.reporting.layout import heading
-from experiments.reporting.layout import Row
-from experiments.reporting.layout import Table
-from experiments.reporting.layout import TableCell
+from experiments.reporting import drawing
+from experiments.reporting import numbers
+from experiments.reporting.document import Table
+from experiments.reporting.document import TableCell
+from experiments.reporting.document import TableRow
 from experiments.reporting.names import column_name
-from experiments.reporting.records import Named
-from experiments.reporting.records import Results
+from experiments.reporting.paper_figures import ACCURACY_LABEL
+from experiments.reporting.selection import along
+from experiments.reporting.selection import chosen_on
+from experiments.reporting.selection import Estimate
+from experiments.reporting.selection import estimate
+from experiments.reporting.selection import Summary
+from experiments.reporting.selection import varied
 from experiments.reporting.sentence import in_sentence
-from experiments.reporting.statistics import chosen_on
-from experiments.reporting.statistics import Estimate
-from experiments.reporting.statistics import estimate
-from experiments.reporting.statistics import Summary
+from experiments.reporting.workdirs import SweepResults
+from experiments.results import Heading
 
-# By the last part of a config's field; and those that equal factors suit.
+# By the last part of a config's field.
 _LABELS = {
   "num_subclasses": "Number of subclasses S",
   "subclass_temperature": "Subclass temperature β",
@@ -39,8 +40,7 @@ _LOGARITHMIC = (
   "temperature",
   "num_projections",
 )
-
-# What lies between two of these values means nothing.
+# Values without an order: a line between two of them means nothing.
 _UNORDERED = ("seed",)
 _HEADER = (
   "values",
@@ -54,47 +54,46 @@ _HEADER = (
 )
 
 
-def sensitivity_table(results: Results) -> Table | None:
-  """Builds the table of what each hyperparameter of LELP moves.
+def sensitivity_table(results: SweepResults) -> Table | None:
+  """Builds the table of how much each hyperparameter of LELP matters.
 
   Args:
-    results: What `results.load` returns.
+    results: The finished cells.
 
   Returns:
-    A row for each hyperparameter of which several values were tried, in each
-    column, or over the replicates. None without any.
+    One row per hyperparameter with several values, in each column, or over the
+    replicates; None without any.
   """
   rows, drawn = [], list(_plots(results))
   names = dict.fromkeys(name for plot in drawn for name in plot.lines)
+  several = len(names) > 1
   for name in names:
-    of_column = [plot for plot in drawn if name in plot.lines]
-    label = of_column[0].lines[name].label
-    several = len(names) > 1
-    rows += [heading(label, len(_HEADER))] if several else []
-    for plot in of_column:
+    plots = [plot for plot in drawn if name in plot.lines]
+    label = plots[0].lines[name].label
+    rows += [TableRow.heading(label, len(_HEADER))] if several else []
+    for plot in plots:
       axis = f"{plot.x_label}{f', {plot.title}' if plot.title else ''}"
       cells = _row_cells(plot.lines[name])
-      rows.append(Row(axis, cells, label if several else "", detail=several))
+      rows.append(TableRow.of(axis, cells, label if several else "", several))
   if not rows:
     return None
-  unit = "splits" if _replicates(results) else "trials"
-  caption = (
-    f"Test accuracy in %, mean over {unit}; range and deviations in points."
-    " Each value: with the best setting of the others. Deviations have n - 1;"
-    f" that over {unit} is the root of the mean square over the values. Where"
-    " the value does nothing, as where one rotation is as good as another, the"
-    f" first is at most about the second over the root of the number of {unit}."
-  )
-  header = [text.replace("trials", unit) for text in _HEADER]
+  unit = _unit(results)
   return Table(
     title=f"{results.title}: sensitivity{_others_chosen_on(results)}",
-    header=tuple(header),
+    header=tuple(text.replace("trials", unit) for text in _HEADER),
     rows=tuple(rows),
-    caption=caption,
+    caption=(
+      f"Test accuracy in %, mean over {unit}; range and deviations in points."
+      " Each value with the best setting of the other hyperparameters."
+      f" Deviations have n - 1; the one over {unit} is the root mean square"
+      " over the values. If a hyperparameter has no effect, as is expected of"
+      " the seed of the rotation, the deviation over values is at most about"
+      f" the one over {unit} divided by the root of the number of {unit}."
+    ),
   )
 
 
-def _row_cells(line: curves.Line) -> tuple[TableCell, ...]:
+def _row_cells(line: drawing.PlotLine) -> list[str | TableCell]:
   points = line.points
   best = max(points, key=lambda x: points[x].mean)
   worst = min(points, key=lambda x: points[x].mean)
@@ -104,20 +103,21 @@ def _row_cells(line: curves.Line) -> tuple[TableCell, ...]:
   within = (
     math.sqrt(estimate(s * s for s in deviations).mean) if deviations else None
   )
-  return (
-    TableCell(f"{len(points)}: {short(min(points))} to {short(max(points))}"),
-    TableCell(short(best)),
+  ends = (numbers.setting(end) for end in (min(points), max(points)))
+  return [
+    f"{len(points)}: {' to '.join(ends)}",
+    numbers.setting(best),
     TableCell(f"{high:.2f}", link=line.links.get(best, "")),
-    TableCell(short(worst)),
+    numbers.setting(worst),
     TableCell(f"{low:.2f}", link=line.links.get(worst, "")),
-    TableCell(f"{high - low:.2f}"),
-    TableCell("" if over is None else f"{over:.2f}"),
-    TableCell("" if within is None else f"{within:.2f}"),
-  )
+    f"{high - low:.2f}",
+    "" if over is None else f"{over:.2f}",
+    "" if within is None else f"{within:.2f}",
+  ]
 
 
-def sensitivity_sentence(results: Results) -> str:
-  """Says how far the best and the worst value of each lie apart."""
+def sensitivity_sentence(results: SweepResults) -> str:
+  """Returns a sentence with the range of each hyperparameter, or nothing."""
   ranges: dict[str, list[float]] = {}
   for plot in _plots(results):
     for line in plot.lines.values():
@@ -141,22 +141,19 @@ def _amount(ranges: list[float]) -> str:
   return f"by {low if low == high else f'{low} to {high}'} points"
 
 
-def sensitivity(results: Results, path: pathlib.Path) -> bool:
-  """Draws LELP's accuracy over each hyperparameter of which several were tried.
-
-  At each value stands the best setting of the others. Columns have a line
-  each; replicates are averaged.
+def sensitivity_picture(results: SweepResults, path: pathlib.Path) -> bool:
+  """Draws LELP's accuracy over each hyperparameter with several values.
 
   Args:
-    results: What `results.load` returns.
-    path: Where the PNG goes.
+    results: The finished cells.
+    path: Path of the PNG; the SVG is beside it.
 
   Returns:
     Whether there was anything to draw.
   """
   plots = list(_plots(results))
   if plots:
-    curves.draw_plots(
+    drawing.draw_plots(
       plots,
       path,
       title=(
@@ -165,38 +162,38 @@ def sensitivity(results: Results, path: pathlib.Path) -> bool:
       ),
       explanation=(
         "Each point: the best setting of the others. Whiskers: ± 1 standard"
-        f" error over {'splits' if _replicates(results) else 'trials'}."
+        f" error over {_unit(results)}."
       ),
     )
   return bool(plots)
 
 
-def _plots(results: Results) -> Iterator[curves.Plot]:
-  """A panel for each hyperparameter of each row of LELP that was varied."""
+def _plots(results: SweepResults) -> Iterator[drawing.Plot]:
+  """Yields a panel per hyperparameter and row of LELP with several values."""
   axes = _axes(results)
   times = collections.Counter(axis for found in axes.values() for axis in found)
   for method, found in axes.items():
     for axis in found:
       lines = _lines(results, method.id, axis)
       if lines:
-        yield curves.Plot(
+        yield drawing.Plot(
           method.title if times[axis] > 1 else "",
           _LABELS.get(axis, axis.replace("_", " ")),
-          "Test accuracy (%)",
+          ACCURACY_LABEL,
           lines,
           axis in _LOGARITHMIC,
           joined=axis not in _UNORDERED,
         )
 
 
-def _axes(results: Results) -> dict[Named, list[str]]:
-  """What was varied in each row of LELP."""
+def _axes(results: SweepResults) -> dict[Heading, list[str]]:
+  """The hyperparameters with several values, by row of LELP."""
   rows = [m for m in results.methods if m.id.startswith(comparisons.LELP)]
-  return {method: settings.varied(results, method.id) for method in rows}
+  return {method: varied(results, method.id) for method in rows}
 
 
-def _others_chosen_on(results: Results) -> str:
-  """Where the other hyperparameters were chosen, if there was any choice."""
+def _others_chosen_on(results: SweepResults) -> str:
+  """Names the examples that chose the other hyperparameters."""
   runs = {
     (method.id, axis, column.id, value): run
     for method, axes in _axes(results).items()
@@ -208,19 +205,18 @@ def _others_chosen_on(results: Results) -> str:
   return said and f", the others{said.removeprefix(',')}"
 
 
-def _replicates(results: Results) -> bool:
-  return results.columns_are == "replicates" and len(results.columns) > 1
+def _unit(results: SweepResults) -> str:
+  return "splits" if results.averages_columns else "trials"
 
 
 def _runs(
-  results: Results, method: str, axis: str
-) -> dict[Named, dict[float, Summary]]:
-  """The best setting at each value, in the columns that have several."""
+  results: SweepResults, method: str, axis: str
+) -> dict[Heading, dict[float, Summary]]:
+  """The best setting at each value, in columns with several numeric values."""
   found = {
-    column: settings.along(results, method, column.id, axis)
+    column: along(results, method, column.id, axis)
     for column in results.columns
   }
-  # What is no number has no place on an axis, nor has a single value a slope.
   return {
     column: {x: run for (x,), run in runs.items()}
     for column, runs in found.items()
@@ -228,14 +224,16 @@ def _runs(
   }
 
 
-def _lines(results: Results, method: str, axis: str) -> dict[str, curves.Line]:
-  """A line for each column, or one over the replicates, by its name."""
+def _lines(
+  results: SweepResults, method: str, axis: str
+) -> dict[str, drawing.PlotLine]:
+  """One line per column, or one over the replicates, by name."""
   runs = _runs(results, method, axis)
-  if _replicates(results) and runs:
+  if results.averages_columns and runs:
     label = f"mean over {len(runs)} split{'s' if len(runs) > 1 else ''}"
-    return {"splits": curves.Line(label, _averaged(runs.values()))}
+    return {"splits": drawing.PlotLine(label, _averaged(runs.values()))}
   return {
-    column.id: curves.Line(
+    column.id: drawing.PlotLine(
       column_name(column),
       {x: run.test for x, run in found.items()},
       links={x: run.cells[0].config for x, run in found.items()},
@@ -248,7 +246,7 @@ def _averaged(
   runs: Iterable[Mapping[float, Summary]],
 ) -> dict[float, Estimate]:
   values: dict[float, list[float]] = {}
-  for of_column in runs:
-    for x, summary in of_column.items():
+  for summaries in runs:
+    for x, summary in summaries.items():
       values.setdefault(x, []).append(summary.test.mean)
   return {x: estimate(means) for x, means in values.items()}

@@ -1,15 +1,15 @@
-"""The one sentence to take away from a table, made from its numbers."""
+"""One sentence that says how LELP compares, made from the numbers."""
 
 from experiments.reporting import comparisons
-from experiments.reporting.records import Results
-from experiments.reporting.statistics import chosen_on
-from experiments.reporting.statistics import Estimate
-from experiments.reporting.statistics import Summaries
-from experiments.reporting.statistics import summarize
+from experiments.reporting.selection import chosen_on
+from experiments.reporting.selection import Estimate
+from experiments.reporting.selection import Summaries
+from experiments.reporting.selection import summarize
+from experiments.reporting.workdirs import SweepResults
 
 
 def in_sentence(title: str) -> str:
-  """A title as it stands within a sentence: names keep their capitals.
+  """Returns a title for use within a sentence: names keep their capitals.
 
   Examples:
     >>> in_sentence("Vanilla distillation"), in_sentence("FitNet")
@@ -19,35 +19,37 @@ def in_sentence(title: str) -> str:
   return title[:1].lower() + title[1:] if first.istitle() else title
 
 
-def what_to_read_off(results: Results) -> str:
-  """Says in one sentence how LELP compares, whichever way it went.
+def what_to_read_off(results: SweepResults) -> str:
+  """Returns a sentence on the differences between LELP and its baselines.
 
   Args:
-    results: What `results.load` returns.
+    results: The finished cells.
 
   Returns:
     The differences to standard training, to vanilla distillation and to the
-    best baseline where that is another, with their 95 % intervals over the
-    splits (replicates) or the trials (one column); to its ablations in a sweep
-    of nothing else. For several settings: in how many of them LELP is above.
-    At its end, on what hyperparameters were chosen, where any were.
+    best baseline if that is another one, with their 95 % intervals over splits
+    (replicates) or trials (one column). In a sweep without baselines: the
+    differences to LELP's ablations. With several settings: the number of
+    settings in which LELP is above.
   """
   summaries = summarize(results)
-  title = dict((m.id, m.title) for m in results.methods).get(comparisons.LELP)
-  if title is None:
-    return "Nothing to read off: LELP is no row of this sweep."
+  if not any(method.id == comparisons.LELP for method in results.methods):
+    return "There is no comparison: LELP is not a row of this sweep."
   if not any(method == comparisons.LELP for _, method in summaries):
-    return "Nothing to read off: no cell of LELP is there yet."
+    return "There is no comparison yet: no cell of LELP is finished."
   rivals = _rivals(results, summaries)
   if not rivals:
-    return "Nothing to read off: no cell of a baseline is there yet."
-  replicates = results.columns_are == "replicates"
-  if replicates or len(results.columns) == 1:
+    return "There is no comparison yet: no cell of a baseline is finished."
+  if results.columns_are == "replicates" or len(results.columns) == 1:
     body = _differences(results, summaries, rivals)
   else:
     body = _counts(results, summaries, rivals)
   if not body:
-    return "Nothing to read off: LELP and no baseline share a column yet."
+    return (
+      "There is no comparison yet: no column has finished cells of both LELP"
+      " and a baseline."
+    )
+  title = results.method_title(comparisons.LELP)
   sentence = f"{title} is {body}{chosen_on(results, summaries)}."
   if results.num_missing:
     sentence = (
@@ -57,21 +59,21 @@ def what_to_read_off(results: Results) -> str:
   return sentence
 
 
-def _rivals(results: Results, summaries: Summaries) -> dict[str, str]:
-  """Whom LELP is compared with, and how they are called."""
-  there = {method for _, method in summaries}
-  if not any(map(_is_rival, (method.id for method in results.methods))):
+def _rivals(results: SweepResults, summaries: Summaries) -> dict[str, str]:
+  """Returns the methods that LELP is compared with, and their names."""
+  finished = {method for _, method in summaries}
+  if not any(_is_rival(method.id) for method in results.methods):
     return {
       method.id: variant(method.title)
       for method in results.methods
-      if method.id in there and method.id.startswith(f"{comparisons.LELP}_")
+      if method.id in finished and method.id.startswith(f"{comparisons.LELP}_")
     }
   rivals = {
     method: in_sentence(results.method_title(method))
     for method in ("standard", "vanilla")
-    if method in there
+    if method in finished
   }
-  # Among several settings each has its own best: the table says which.
+  # With several settings each has its own best baseline: see the table.
   if results.columns_are == "replicates" or len(results.columns) == 1:
     for kind, among in (
       ("baseline", comparisons.is_baseline),
@@ -89,7 +91,7 @@ def _is_rival(method: str) -> bool:
 
 
 def variant(title: str) -> str:
-  """The title of an ablation as it stands within a sentence.
+  """Returns the title of an ablation for use within a sentence.
 
   Examples:
     >>> variant("LELP, random directions")
@@ -103,32 +105,24 @@ def variant(title: str) -> str:
 
 
 def _differences(
-  results: Results, summaries: Summaries, rivals: dict[str, str]
+  results: SweepResults, summaries: Summaries, rivals: dict[str, str]
 ) -> str:
+  """Differences over splits, or over trials if there is one column."""
+  several = len(results.columns) > 1
+  column, unit = (
+    (None, "split") if several else (results.columns[0].id, "trial")
+  )
   clauses = []
   for method, name in rivals.items():
-    gain, unit = _difference(results, summaries, method)
-    if gain is None:
-      continue
-    interval = _interval(gain, unit, brief=bool(clauses))
-    clauses.append(f"{_amount(gain)} {name} ({interval})")
+    gain = comparisons.difference_of_methods(
+      results, summaries, column, comparisons.LELP, method
+    )
+    if gain is not None:
+      interval = _interval(gain, unit, brief=bool(clauses))
+      clauses.append(f"{_amount(gain)} {name} ({interval})")
   return " and ".join(
     [", ".join(clauses[:-1]), clauses[-1]] if len(clauses) > 1 else clauses
   )
-
-
-def _difference(
-  results: Results, summaries: Summaries, other: str
-) -> tuple[Estimate | None, str]:
-  """The difference over splits, or over trials where there is one column."""
-  if len(results.columns) > 1:
-    return comparisons.difference_over_columns(
-      results, summaries, comparisons.LELP, other
-    ), "split"
-  column = results.columns[0].id
-  return comparisons.difference_in_column(
-    summaries, column, comparisons.LELP, other
-  ), "trial"
 
 
 def _amount(gain: Estimate) -> str:
@@ -149,19 +143,18 @@ def _interval(gain: Estimate, unit: str, *, brief: bool) -> str:
 
 
 def _counts(
-  results: Results, summaries: Summaries, rivals: dict[str, str]
+  results: SweepResults, summaries: Summaries, rivals: dict[str, str]
 ) -> str:
+  """Numbers of settings in which LELP is above."""
   clauses = []
   for method, name in rivals.items():
-    gains = [
-      gain
-      for column in results.columns
-      if (
-        gain := comparisons.difference_in_column(
-          summaries, column.id, comparisons.LELP, method
-        )
+    found = [
+      comparisons.difference_of_methods(
+        results, summaries, column.id, comparisons.LELP, method
       )
+      for column in results.columns
     ]
+    gains = [gain for gain in found if gain is not None]
     if not gains:
       continue
     above = sum(gain.mean > 0 for gain in gains)

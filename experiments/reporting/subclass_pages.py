@@ -1,56 +1,46 @@
-"""Pages on the subclasses of a cell: one of all, and one for each class."""
+"""HTML pages on the subclasses of a cell: an index, and a page per class."""
 
+import base64
 import dataclasses
-import html
+import io
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from experiments.data.dataset import Subclasses
 from experiments.data.dataset import Task
-from experiments.reporting import markup
-from experiments.reporting.subclass_information import Information
-from experiments.reporting.subclass_information import NUM_PERMUTATIONS
-from experiments.reporting.subclass_information import subclass_information
+from experiments.reporting.permutation_test import Information
+from experiments.reporting.permutation_test import NUM_PERMUTATIONS
+from experiments.reporting.permutation_test import subclass_information
+from experiments.reporting.render import render
 
 INDEX = "index.html"
 _NUM_BINS = 32
-# More fine labels stand in the order of the subclasses they mostly fall to.
+# More fine labels are sorted by the subclass with most of their examples.
 _MOST_IN_ORDER = 12
-_COORDINATES = {
-  "direction": (
-    "A direction is drawn by its coordinates of the class's examples, in units"
-    " of the largest standard deviation along a direction of the class where"
-    " directions are scaled so. An example's subclass is the direction of its"
-    " largest coordinate: at any temperature the most probable one of its"
-    " projection, of which a cell has one or several."
-  ),
-  "output": (
-    "An output of the teacher is drawn by its logits of the class's examples;"
-    " an example's subclass is the output of the largest."
-  ),
-  "cluster": (
-    "Clusters of the teacher's embeddings have no coordinates: some of their"
-    " examples are shown, drawn at random."
-  ),
-}
+_MOST_LETTERS = 140
+# The shorter side of an image is shown with so many pixels. Every pixel of a
+# small image is then a square; large images are made smaller.
+_SHOWN, _SMALL, _LARGE = 64, 64, 192
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-  """What pages are about.
+  """Everything that the pages of a cell show.
 
   Attributes:
-    title: Of the cell, plain text.
-    facts: What there is to know of it, plain text by name.
-    task: The data's.
+    title: Title of the cell.
+    facts: Facts about the cell, by name.
+    task: Task of the data set.
     subclasses: The subclasses of the examples.
-    text_of: The text of an example by its id, None where they are images or
-      nothing that can be shown.
-    num_shown: How many examples are shown at each end.
+    text_of: Returns the text of an example by its id; None for images, and for
+      examples that cannot be shown.
+    num_shown: Number of examples at each end of a direction.
   """
 
   title: str
@@ -65,10 +55,10 @@ def subclass_pages(subject: Subject) -> dict[str, str]:
   """Makes the pages of a cell.
 
   Args:
-    subject: What they are about.
+    subject: Content of the pages.
 
   Returns:
-    Their HTML by file name, the first of them `INDEX`.
+    Their HTML by file name, the first one is `INDEX`.
   """
   told, over_all = (), None
   if "fine_labels" in subject.subclasses.examples:
@@ -88,55 +78,46 @@ def _class_name(task: Task, c: int) -> str:
   return task.class_names[c] if task.class_names else f"class {c}"
 
 
+def _fine_name(task: Task, fine: int) -> str:
+  return task.fine_names[fine] if task.fine_names else str(fine)
+
+
+def _percent(share: float) -> str:
+  return f"{100 * share:.1f} %"
+
+
 def _index(
-  subject: Subject,
-  told: Sequence[Information],
-  over_all: Information | None,
+  subject: Subject, told: Sequence[Information], over_all: Information | None
 ) -> str:
-  """The page of all classes."""
+  """The page with all classes."""
   found, task = subject.subclasses, subject.task
-  labels = np.asarray(found.examples["labels"])
+  labels, shares = np.asarray(found.examples["labels"]), found.variance_shares
   header = ["class", "examples", f"{found.kind}s"]
-  if found.variance_shares is not None:
-    header.append("their share of the variance")
+  header += ["their share of the variance"] * (shares is not None)
   if over_all is not None:
     header += ["information (nats)", "by chance", "normalized", "by chance"]
   rows = []
   for c in range(task.num_classes):
-    name = html.escape(_class_name(task, c))
-    row = [f'<a href="{_file(c)}">{name}</a>', f"{(labels == c).sum():,}"]
-    row.append(str(found.where[c].sum()))
-    if found.variance_shares is not None:
-      row.append(_percent(found.variance_shares[c].sum()))
-    rows.append(row + (_numbers(told[c]) if told else []))
+    numbers = [f"{(labels == c).sum():,}", str(found.where[c].sum())]
+    numbers += [] if shares is None else [_percent(shares[c].sum())]
+    numbers += _numbers(told[c]) if told else []
+    rows.append((_file(c), _class_name(task, c), numbers))
   if over_all is not None:
-    row = ["all classes", f"{len(labels):,}", str(found.where.sum())]
-    row += [""] * (found.variance_shares is not None) + _numbers(over_all)
-    rows.append(row)
-  facts = [
-    f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>"
-    for name, value in subject.facts.items()
-  ]
-  parts = [
-    f"<h1>{html.escape(subject.title)}</h1>",
-    f"<dl>{''.join(facts)}</dl>",
-    markup.table(header, rows),
-    f'<p class="soft">{_COORDINATES[found.kind]}</p>',
-  ]
-  if over_all is not None:
-    parts.append(
-      '<p class="soft">Information: the mutual information of subclass and'
-      " fine label; normalized: over the mean of the two entropies. By chance:"
-      f" mean ± standard deviation over {NUM_PERMUTATIONS} shuffles of the fine"
-      " labels inside each class, seed 0. Over all classes the subclass is a"
-      " pair with the class, which a shuffle leaves: by chance that much is"
-      " known already.</p>"
-    )
-  return markup.page(subject.title, parts)
+    numbers = [f"{len(labels):,}", str(found.where.sum())]
+    numbers += [""] * (shares is not None) + _numbers(over_all)
+    rows.append(("", "all classes", numbers))
+  return render(
+    "subclass_index.html.j2",
+    subject=subject,
+    header=header,
+    rows=rows,
+    has_information=over_all is not None,
+    num_permutations=NUM_PERMUTATIONS,
+  )
 
 
 def _numbers(told: Information) -> list[str]:
-  """Mutual information beside chance, as cells of a table."""
+  """Mutual information and that of shuffled labels, as cells of a table."""
   return [
     f"{told.nats:.3f} of {told.entropy:.3f}",
     f"{told.chance.mean:.3f} ± {told.chance.std:.3f}",
@@ -149,145 +130,155 @@ def _class_page(subject: Subject, c: int, told: Information | None) -> str:
   """The page of one class."""
   task, found = subject.task, subject.subclasses
   rows = np.flatnonzero(np.asarray(found.examples["labels"]) == c)
-  name = _class_name(task, c)
-  parts = [_navigation(task, c), f"<h1>{html.escape(name)}</h1>"]
-  if not len(rows):
-    parts.append("<p>No example is of this class.</p>")
-    return markup.page(f"{name}: {subject.title}", parts)
-  parts.append(
-    f'<p class="soft">{len(rows):,} examples. {html.escape(subject.title)}</p>'
-  )
-  if told is not None:
-    nats, chance, normalized, chance_normalized = _numbers(told)
-    parts.append(
-      f"<p>Its {found.kind}s tell <b>{nats} nats</b> that the fine label has"
-      f" (by chance {chance}), normalized <b>{normalized}</b> (by chance"
-      f" {chance_normalized}).</p>"
-    )
-  parts.append(_subclass_table(subject, c, rows, told))
-  for s in np.flatnonzero(found.where[c]):
-    parts += _section(subject, c, int(s), rows)
-  parts.append(_navigation(task, c))
-  return markup.page(f"{name}: {subject.title}", parts)
-
-
-def _navigation(task: Task, c: int) -> str:
-  links = [f'<a href="{INDEX}">all classes</a>']
-  for other, arrow in ((c - 1, "← {}"), (c + 1, "{} →")):
-    if 0 <= other < task.num_classes:
-      name = arrow.format(html.escape(_class_name(task, other)))
-      links.append(f'<a href="{_file(other)}">{name}</a>')
-  return f"<nav>{''.join(links)}</nav>"
-
-
-def _subclass_table(
-  subject: Subject, c: int, rows: np.ndarray, told: Information | None
-) -> str:
-  """Each subclass's shares, and its counts of fine labels as a heat map."""
-  found, task = subject.subclasses, subject.task
-  header = [found.kind, "share of the class"]
-  if found.variance_shares is not None:
-    header.append("share of the variance")
-  fine: Sequence[int] = ()
+  fine: list[int] = []
   if told is not None:
     fine = np.flatnonzero(told.counts.any(axis=0)).tolist()
     if len(fine) > _MOST_IN_ORDER:
       fine.sort(key=lambda f: told.counts[:, f].argmax())
-    header += [html.escape(_fine_name(task, f)) for f in fine]
-  lines = []
-  for s in np.flatnonzero(found.where[c]):
-    line = [f'<a href="#s{s}">{s}</a>']
-    line.append(_percent(np.mean(found.assignments[rows] == s)))
-    if found.variance_shares is not None:
-      line.append(_percent(found.variance_shares[c, s]))
-    if told is not None:
-      totals = told.counts.sum(axis=0)
-      counts = told.counts[s]
-      line += [
-        markup.heat(f"{counts[f]:,}", counts[f] / totals[f]) for f in fine
-      ]
-    lines.append(line)
-  notes = ""
-  if told is not None:
-    notes = (
-      '<p class="soft">Examples by fine label; the colour is the share of the'
-      " fine label that falls to the subclass.</p>"
-    )
-  return markup.table(header, lines) + notes
+  neighbours = [(INDEX, "all classes")] + [
+    (_file(other), arrow.format(_class_name(task, other)))
+    for other, arrow in ((c - 1, "← {}"), (c + 1, "{} →"))
+    if 0 <= other < task.num_classes
+  ]
+  return render(
+    "subclass_class.html.j2",
+    subject=subject,
+    name=_class_name(task, c),
+    neighbours=neighbours,
+    num_examples=len(rows),
+    information=_numbers(told) if told else None,
+    fine_names=[_fine_name(task, f) for f in fine],
+    subclasses=[
+      _subclass(subject, c, int(s), rows, told, fine)
+      for s in np.flatnonzero(found.where[c])
+    ]
+    if len(rows)
+    else [],
+  )
 
 
-def _section(
-  subject: Subject, c: int, s: int, rows: np.ndarray
-) -> Iterator[str]:
-  """One subclass: its shares, its histogram, examples at both ends."""
+def _subclass(
+  subject: Subject,
+  c: int,
+  s: int,
+  rows: np.ndarray,
+  told: Information | None,
+  fine: Sequence[int],
+) -> dict[str, Any]:
+  """Shares, counts, histogram and examples of a subclass, for the template."""
   found = subject.subclasses
   members = rows[found.assignments[rows] == s]
-  share = _percent(len(members) / len(rows))
-  title = f"{found.kind.capitalize()} {s}"
-  yield f'<section id="s{s}"><h2>{title}</h2>'
-  summary = f"The subclass of {len(members):,} examples ({share})"
-  if found.coordinates is not None:
-    summary += ", in colour"
+  made: dict[str, Any] = {
+    "number": s,
+    "num_examples": len(members),
+    "share": _percent(len(members) / len(rows)),
+    "variance": None,
+    # Each with its share of the fine label.
+    "counts": [],
+  }
   if found.variance_shares is not None:
-    carried = _percent(found.variance_shares[c, s])
-    summary += f"; {carried} of the variance of the class"
-  yield f'<p class="soft">{summary}.</p>'
+    made["variance"] = _percent(found.variance_shares[c, s])
+  if told is not None:
+    totals = told.counts.sum(axis=0)
+    made["counts"] = [
+      (told.counts[s, f], told.counts[s, f] / totals[f]) for f in fine
+    ]
   if found.coordinates is None:
     drawn = np.random.default_rng(s).permutation(members)[: subject.num_shown]
-    yield _examples(subject, drawn, None)
-  else:
-    along = found.coordinates[:, s]
-    # One scale for all directions of the class.
-    every = found.coordinates[rows][:, found.where[c]]
-    limits = float(every.min()), float(every.max())
-    counts, own = (
-      np.histogram(along[some], _NUM_BINS, limits)[0].tolist()
-      for some in (rows, members)
-    )
-    yield markup.histogram(counts, own, limits)
-    order = rows[np.argsort(along[rows], kind="stable")]
-    # With few examples the two ends meet in the middle.
-    count = min(subject.num_shown, max(1, len(order) // 2))
-    yield '<div class="ends">'
-    for name, end in (
-      ("Highest", order[::-1][:count]),
-      ("Lowest", order[:count]),
-    ):
-      yield f"<div><h3>{name}</h3>{_examples(subject, end, along)}</div>"
-    yield "</div>"
-  yield "</section>"
+    return made | {"histogram": None, "ends": [("", _examples(subject, drawn))]}
+  along = found.coordinates[:, s]
+  # All directions of a class have the same scale.
+  every = found.coordinates[rows][:, found.where[c]]
+  limits = float(every.min()), float(every.max())
+  counts, own = (
+    np.histogram(along[some], _NUM_BINS, limits)[0].tolist()
+    for some in (rows, members)
+  )
+  order = rows[np.argsort(along[rows], kind="stable")]
+  # With few examples the two ends meet in the middle.
+  count = min(subject.num_shown, max(1, len(order) // 2))
+  return made | {
+    "histogram": {
+      "limits": [f"{limit:+.2f}" for limit in limits],
+      "num_bins": _NUM_BINS,
+      "bars": list(histogram_bars(counts, own)),
+    },
+    "ends": [
+      ("Highest", _examples(subject, order[::-1][:count], along)),
+      ("Lowest", _examples(subject, order[:count], along)),
+    ],
+  }
+
+
+def histogram_bars(
+  counts: Sequence[int], own: Sequence[int]
+) -> Iterator[tuple[str, int, float]]:
+  """Yields the bars of a histogram.
+
+  Args:
+    counts: Number of examples per bin.
+    own: Number of them that belong to the subclass.
+
+  Yields:
+    Kind, "all" or "own", bin and height in percent of the highest bar.
+  """
+  most = max(1, *counts)
+  for i, (total, part) in enumerate(zip(counts, own, strict=True)):
+    for kind, value in (("all", total), ("own", part)):
+      if value:
+        yield kind, i, 100 * value / most
 
 
 def _examples(
-  subject: Subject, rows: np.ndarray, along: np.ndarray | None
-) -> str:
-  """Some examples, with their coordinates and fine labels."""
+  subject: Subject, rows: np.ndarray, along: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+  """Examples with their coordinates and fine labels, for the template."""
   task, examples = subject.task, subject.subclasses.examples
-  items = []
+  made = []
   for row in rows:
-    said = [] if along is None else [f"{along[row]:+.2f}"]
+    labels = [] if along is None else [f"{along[row]:+.2f}"]
     if "fine_labels" in examples:
-      said.append(html.escape(_fine_name(task, examples["fine_labels"][row])))
+      labels.append(_fine_name(task, examples["fine_labels"][row]))
+    example: dict[str, Any] = {"labels": labels}
     if task.image_shape is not None:
-      shown = markup.image(examples["inputs"][row], task.scale)
-      caption = "<br>".join(said)
-      items.append(
-        f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
-      )
-      continue
-    example = int(examples["ids"][row])
-    text = f"example {example}"
-    if subject.text_of is not None:
-      text = subject.text_of(example)
-    items.append(f"<li><b>{' · '.join(said)}</b> {markup.text(text)}</li>")
-  if task.image_shape is not None:
-    return f'<div class="examples">{"".join(items)}</div>'
-  return f'<ul class="texts">{"".join(items)}</ul>'
+      example["image"] = image(examples["inputs"][row], task.scale)
+    else:
+      number = int(examples["ids"][row])
+      text = f"example {number}"
+      if subject.text_of is not None:
+        text = subject.text_of(number)
+      example["text"] = text
+      is_long = len(text) > _MOST_LETTERS
+      example["start"] = text[:_MOST_LETTERS].rstrip() if is_long else ""
+    made.append(example)
+  return made
 
 
-def _fine_name(task: Task, fine: int) -> str:
-  return task.fine_names[fine] if task.fine_names else str(fine)
+def image(pixels: np.ndarray, scale: float) -> dict[str, Any]:
+  """Converts an image to a PNG inside the page.
 
+  Args:
+    pixels: uint8, ``[H, W, channels]``: one channel, or red, green and blue.
+    scale: Value of white.
 
-def _percent(share: float) -> str:
-  return f"{100 * share:.1f} %"
+  Returns:
+    The `data` of the PNG, its `width` and `height` on the page, and whether it
+    `is_small`.
+  """
+  levels = np.clip(np.asarray(pixels, np.float32) * (255 / scale), 0, 255)
+  levels = levels.round().astype(np.uint8)
+  if levels.shape[-1] == 1:
+    levels = levels[..., 0]
+  file = io.BytesIO()
+  picture = Image.fromarray(levels)
+  picture.thumbnail((_LARGE, _LARGE))
+  picture.save(file, "png")
+  height, width = levels.shape[:2]
+  shown = _SHOWN / max(1, min(height, width))
+  data = base64.b64encode(file.getvalue()).decode()
+  return {
+    "data": f"data:image/png;base64,{data}",
+    "width": round(shown * width),
+    "height": round(shown * height),
+    "is_small": max(height, width) <= _SMALL,
+  }

@@ -1,72 +1,66 @@
-"""The tables of a report, laid out as Tables 1 and 3 of the paper."""
+"""The tables of a sweep: accuracies, chosen hyperparameters, diagnostics."""
 
+import dataclasses
 from collections.abc import Callable
+from collections.abc import Sequence
 
 from experiments.reporting import comparisons
-from experiments.reporting.details import diagnostics_table
-from experiments.reporting.details import hyperparameter_table
-from experiments.reporting.formats import mark_rows
-from experiments.reporting.formats import number
-from experiments.reporting.formats import with_interval
-from experiments.reporting.layout import Row
-from experiments.reporting.layout import Table
-from experiments.reporting.layout import TableCell
-from experiments.reporting.layout import to_markdown
-from experiments.reporting.layout import to_text
+from experiments.reporting import numbers
+from experiments.reporting.document import BEST
+from experiments.reporting.document import SECOND
+from experiments.reporting.document import Table
+from experiments.reporting.document import TableCell
+from experiments.reporting.document import TableRow
 from experiments.reporting.names import column_header
 from experiments.reporting.names import column_name
 from experiments.reporting.names import corner
-from experiments.reporting.records import Results
+from experiments.reporting.selection import chosen_on
+from experiments.reporting.selection import estimate
+from experiments.reporting.selection import Summaries
+from experiments.reporting.selection import summarize
+from experiments.reporting.selection import Summary
+from experiments.reporting.selection import was_chosen
 from experiments.reporting.sentence import in_sentence
-from experiments.reporting.sentence import what_to_read_off
-from experiments.reporting.statistics import chosen_on
-from experiments.reporting.statistics import estimate
-from experiments.reporting.statistics import Summaries
-from experiments.reporting.statistics import summarize
-from experiments.reporting.statistics import was_chosen
+from experiments.reporting.workdirs import FinishedCell
+from experiments.reporting.workdirs import SweepResults
+from experiments.results import Heading
 
-__all__ = [
-  "accuracy_table",
-  "hyperparameter_table",
-  "diagnostics_table",
-  "what_to_read_off",
-  "to_markdown",
-  "to_text",
-]
+_DIAGNOSTICS = (
+  "agreement",
+  "class term",
+  "subclass term",
+  "variance share",
+  "null space",
+  "parameters",
+)
 
 
-def accuracy_table(results: Results) -> Table:
+def accuracy_table(results: SweepResults) -> Table:
   """Builds the main table: test accuracies and the gains of LELP.
 
   Args:
-    results: What `results.load` returns.
+    results: The finished cells.
 
   Returns:
-    A column for each of the sweep's, and one over all where they are
+    One column per column of the sweep, and one over all columns if they are
     replicates. Rows: teacher and oracle, the students, the gains.
   """
   summaries = summarize(results)
-  students = [m for m in results.methods if m.id != comparisons.ORACLE]
-  references = [m for m in results.methods if m.id == comparisons.ORACLE]
   rows = _teacher_rows(results, summaries)
-  for method in references:
-    label = f"{method.title} (upper bound)"
+  students = []
+  for method in results.methods:
     cells = _accuracy_cells(results, summaries, method.id)
-    rows.append(Row(label, cells, "references"))
-  ranked = [
-    Row(m.title, _accuracy_cells(results, summaries, m.id), "students")
-    for m in students
-  ]
-  rows += mark_rows(ranked)
-  rows += _gain_rows(results, summaries)
-  header = [column_header(column) for column in results.columns]
-  corner_text = corner(tuple(header))
-  if _has_overall(results):
-    header.append(_overall_title(results))
+    if method.id == comparisons.ORACLE:
+      label = f"{method.title} (upper bound)"
+      rows.append(TableRow(label, cells, "references"))
+    else:
+      students.append(TableRow(method.title, cells, "students"))
+  header = tuple(column_header(column) for column in results.columns)
+  whole = (_overall_title(results),) * results.averages_columns
   return Table(
     title=f"{results.title}: test accuracy{chosen_on(results, summaries)}",
-    header=tuple(header),
-    rows=tuple(rows),
+    header=header + whole,
+    rows=(*rows, *mark_rows(students), *_gain_rows(results, summaries)),
     caption=_caption(results, summaries),
     notes=(
       *_best_baseline_notes(results, summaries),
@@ -74,59 +68,94 @@ def accuracy_table(results: Results) -> Table:
       *_replicate_notes(results),
       *results.notes,
     ),
-    corner=corner_text,
+    corner=corner(header),
   )
 
 
-def _has_overall(results: Results) -> bool:
-  return results.columns_are == "replicates" and len(results.columns) > 1
+def accuracy_cell(summary: Summary | None, num_trials: int) -> TableCell:
+  """Makes the cell of a test accuracy, empty for None."""
+  if summary is None:
+    return TableCell()
+  text = numbers.number(summary.test, num_trials)
+  return TableCell(text, link=summary.cells[0].config)
 
 
-def _overall_title(results: Results) -> str:
+def mark_rows(rows: Sequence[TableRow]) -> list[TableRow]:
+  """Marks the best and the second best cell of each column.
+
+  Args:
+    rows: Rows whose cells start with a number.
+  """
+  columns = zip(*(row.cells for row in rows), strict=True)
+  marked = [_mark_column(cells) for cells in columns]
+  return [
+    dataclasses.replace(row, cells=tuple(column[i] for column in marked))
+    for i, row in enumerate(rows)
+  ]
+
+
+def _mark_column(cells: Sequence[TableCell]) -> list[TableCell]:
+  # Numbers that print alike share a rank. A mean over fewer trials than the
+  # others' is not ranked, nor is "= vanilla KD".
+  printed = [
+    None
+    if not cell.text or "(n=" in cell.text or cell.text.startswith("=")
+    else float(cell.text.split(" ")[0])
+    for cell in cells
+  ]
+  order = sorted({x for x in printed if x is not None}, reverse=True)
+  marks = dict(zip(order, (BEST, SECOND), strict=False))
+  return [
+    dataclasses.replace(cell, mark=marks.get(x, "") if x is not None else "")
+    for cell, x in zip(cells, printed, strict=True)
+  ]
+
+
+def _overall_title(results: SweepResults) -> str:
   return f"all {len(results.columns)} splits"
 
 
 def _accuracy_cells(
-  results: Results, summaries: Summaries, method: str
+  results: SweepResults, summaries: Summaries, method: str
 ) -> tuple[TableCell, ...]:
   cells = []
   for column in results.columns:
-    summary = summaries.get((column.id, method))
-    text, link = results.same_as.get((column.id, method), ""), ""
-    if summary:
-      text = number(summary.test, results.num_trials)
-      link = summary.cells[0].config
-    cells.append(TableCell(text, link=link))
-  if _has_overall(results):
+    cell = accuracy_cell(summaries.get((column.id, method)), results.num_trials)
+    same_as = results.same_as.get((column.id, method), "")
+    cells.append(cell if cell.text else TableCell(same_as))
+  if results.averages_columns:
     whole = comparisons.over_columns(results, summaries, method)
-    text = number(whole, len(results.columns)) if whole else ""
-    cells.append(TableCell(text))
+    expected = len(results.columns)
+    cells.append(TableCell(numbers.number(whole, expected) if whole else ""))
   return tuple(cells)
 
 
-def _teacher_rows(results: Results, summaries: Summaries) -> list[Row]:
+def _teacher_rows(
+  results: SweepResults, summaries: Summaries
+) -> list[TableRow]:
   """The teacher, and the one that Subclass Distillation trains for itself."""
   rows = []
   for label, methods in comparisons.teacher_groups(results).items():
     cells, means = [], []
     for column in results.columns:
-      found = comparisons.teachers(summaries, column.id, methods)
-      text, link = "", ""
-      if found:
-        whole = estimate(100 * teacher.test.accuracy for teacher in found)
-        means.append(whole.mean)
-        text, link = number(whole, whole.n), found[0].config
-      cells.append(TableCell(text, link=link))
-    if _has_overall(results):
-      text = number(estimate(means), len(results.columns)) if means else ""
+      found = comparisons.with_different_teachers(summaries, column.id, methods)
+      if not found:
+        cells.append(TableCell())
+        continue
+      whole = estimate(100 * cell.teacher.test.accuracy for cell in found)
+      means.append(whole.mean)
+      text = numbers.number(whole, whole.n)
+      cells.append(TableCell(text, link=found[0].teacher_config))
+    if means and results.averages_columns:
+      text = numbers.number(estimate(means), len(results.columns))
       cells.append(TableCell(text))
     if means:
-      rows.append(Row(label, tuple(cells), "references"))
+      rows.append(TableRow(label, tuple(cells), "references"))
   return rows
 
 
-def _gain_rows(results: Results, summaries: Summaries) -> list[Row]:
-  """LELP minus the best of its rivals, vanilla distillation and standard."""
+def _gain_rows(results: SweepResults, summaries: Summaries) -> list[TableRow]:
+  """LELP minus the best baselines, vanilla distillation and standard."""
   titles = {m.id: in_sentence(m.title) for m in results.methods}
   names = {
     "gain_best": "best baseline",
@@ -135,50 +164,42 @@ def _gain_rows(results: Results, summaries: Summaries) -> list[Row]:
     ),
     "gain_clustering": "best clustering",
   } | {f"gain_{method}": title for method, title in titles.items()}
-  lelp = dict((m.id, m.title) for m in results.methods).get(comparisons.LELP)
-  return [
-    Row(
-      f"{lelp} - {names[gain]}",
-      _gain_cells(results, summaries, among),
-      "gains",
-    )
-    for gain, among in comparisons.rivals(results).items()
-  ]
-
-
-def _gain_cells(
-  results: Results, summaries: Summaries, among: Callable[[str], bool]
-) -> tuple[TableCell, ...]:
   places: list[tuple[str | None, int]] = [
     (column.id, results.num_trials) for column in results.columns
   ]
-  if _has_overall(results):
+  if results.averages_columns:
     places.append((None, len(results.columns)))
-  gains = [
-    (comparisons.gain(results, summaries, column, among), expected)
-    for column, expected in places
+  return [
+    TableRow.of(
+      f"{results.method_title(comparisons.LELP)} - {names[name]}",
+      [
+        numbers.with_interval(
+          comparisons.gain(results, summaries, column, among), expected
+        )
+        for column, expected in places
+      ],
+      "gains",
+    )
+    for name, among in comparisons.rivals(results).items()
   ]
-  return tuple(
-    TableCell(with_interval(gain, expected) if gain else "")
-    for gain, expected in gains
-  )
 
 
-def _best_baseline_notes(results: Results, summaries: Summaries) -> list[str]:
-  """Says which baseline is the best one, for each column."""
+def _best_baseline_notes(
+  results: SweepResults, summaries: Summaries
+) -> list[str]:
+  """Names the best baseline of each column."""
   titles = {column.id: column_name(column) for column in results.columns}
   best = {
     title: comparisons.best(results, summaries, column)
     for column, title in titles.items()
   }
-  if _has_overall(results):
-    whole = comparisons.best(results, summaries)
-    best[_overall_title(results)] = whole
+  if results.averages_columns:
+    best[_overall_title(results)] = comparisons.best(results, summaries)
   where: dict[str, list[str]] = {}
   for title, method in best.items():
     if method is not None:
       where.setdefault(results.method_title(method), []).append(title)
-  # Names of the paper's columns have commas in them.
+  # Names of the paper's columns contain commas.
   comma = "; " if any("," in title for title in titles.values()) else ", "
   named = "; ".join(
     f"{method} ({comma.join(at) if len(where) > 1 else 'every column'})"
@@ -187,11 +208,11 @@ def _best_baseline_notes(results: Results, summaries: Summaries) -> list[str]:
   return [f"Best baseline by test accuracy: {named}."] if where else []
 
 
-def _missing_notes(results: Results, summaries: Summaries) -> list[str]:
-  """Names what nothing is there of, where something is missing at all."""
+def _missing_notes(results: SweepResults, summaries: Summaries) -> list[str]:
+  """Names methods without a finished cell, where cells are missing at all."""
   if not results.num_missing:
     return []
-  absent = {}
+  absent = []
   for method in results.methods:
     missing = [
       column_name(column)
@@ -202,13 +223,12 @@ def _missing_notes(results: Results, summaries: Summaries) -> list[str]:
     if missing:
       everywhere = len(missing) == len(results.columns)
       where = "every column" if everywhere else "; ".join(missing)
-      absent[method.title] = where
-  named = ", ".join(f"{method} ({where})" for method, where in absent.items())
-  return [f"Nothing is there yet of {named}."] if absent else []
+      absent.append(f"{method.title} ({where})")
+  return [f"No cell is finished of {', '.join(absent)}."] if absent else []
 
 
-def _replicate_notes(results: Results) -> list[str]:
-  if not _has_overall(results):
+def _replicate_notes(results: SweepResults) -> list[str]:
+  if not results.averages_columns:
     return []
   return [
     "The splits share the examples of one data set: intervals over splits are"
@@ -216,8 +236,8 @@ def _replicate_notes(results: Results) -> list[str]:
   ]
 
 
-def _caption(results: Results, summaries: Summaries) -> str:
-  """Says what every number of the main table is."""
+def _caption(results: SweepResults, summaries: Summaries) -> str:
+  """Explains every number of the main table."""
   trials = results.num_trials
   text = "Test accuracy in % after the last step"
   if trials > 1:
@@ -226,11 +246,19 @@ def _caption(results: Results, summaries: Summaries) -> str:
       text += " (n=: over that many)"
   else:
     text += ", one trial, so no error"
-  text += f". {_selection(results, summaries)}"
+  if not was_chosen(summaries):
+    text += ". There is one setting per method: nothing was chosen."
+  elif results.selection == "test":
+    text += (
+      ". Hyperparameters chosen on the TEST data, as in the paper:"
+      " the numbers are optimistic."
+    )
+  else:
+    text += ". Hyperparameters chosen on held-out validation data."
   if comparisons.rivals(results):
     text += " Gains in points, paired by trial"
     text += ", in brackets their 95 % interval." if trials > 1 else "."
-  if _has_overall(results):
+  if results.averages_columns:
     text += (
       f" Last column: mean ± standard error over the {len(results.columns)}"
       " splits' means, gains paired by split."
@@ -238,12 +266,155 @@ def _caption(results: Results, summaries: Summaries) -> str:
   return text
 
 
-def _selection(results: Results, summaries: Summaries) -> str:
-  if not was_chosen(summaries):
-    return "One setting of each method: nothing was chosen."
-  if results.selection == "test":
-    return (
-      "Hyperparameters chosen on the TEST data, as in the paper:"
-      " the numbers are optimistic."
+def hyperparameter_table(results: SweepResults) -> Table:
+  """Builds the table of the chosen hyperparameters.
+
+  Args:
+    results: The finished cells.
+
+  Returns:
+    One column per column of the sweep. Rows of each method: the chosen values,
+    their held-out accuracy, and the spread of their test accuracy.
+  """
+  summaries = summarize(results)
+  header = tuple(column_header(column) for column in results.columns)
+  where = "held-out validation" if results.selection == "heldout" else "TEST"
+  return Table(
+    title=f"{results.title}: hyperparameters{chosen_on(results, summaries)}",
+    header=header,
+    corner=corner(header),
+    rows=tuple(
+      row
+      for method in results.methods
+      for row in _hyperparameter_rows(results, summaries, method)
+    ),
+    caption=(
+      f"Of all settings tried, the one with the highest mean {where} accuracy"
+      " over trials. Validation accuracy in %: its mean over trials. Test"
+      " deviation in points: the standard deviation (n - 1) of its test"
+      " accuracy over trials."
+    ),
+  )
+
+
+def _hyperparameter_rows(
+  results: SweepResults, summaries: Summaries, method: Heading
+) -> list[TableRow]:
+  found = [summaries.get((c.id, method.id)) for c in results.columns]
+  names = dict.fromkeys(name for s in found if s for name in s.hyperparameters)
+  readers: dict[str, Callable[[Summary], str]] = {
+    name.replace("_", " "): lambda s, name=name: numbers.setting(
+      s.hyperparameters.get(name)
     )
-  return "Hyperparameters chosen on held-out validation data."
+    for name in names
+  }
+  readers["settings tried"] = lambda s: str(s.num_settings)
+  readers["validation accuracy"] = lambda s: (
+    f"{s.validation.mean:.2f}" if s.validation else ""
+  )
+  readers["test deviation"] = lambda s: (
+    "" if s.test.std is None else f"{s.test.std:.2f}"
+  )
+  rows = []
+  for label, read in readers.items():
+    texts = [read(summary) if summary else "" for summary in found]
+    cells = [
+      TableCell(text, link=s.cells[0].config if s and text else "")
+      for text, s in zip(texts, found, strict=True)
+    ]
+    if any(texts):
+      rows.append(TableRow.of(f"{method.title}, {label}", cells, method.id))
+  return rows
+
+
+def diagnostics_table(results: SweepResults) -> Table:
+  """Builds the table of agreement, loss terms, variance shares and sizes.
+
+  Args:
+    results: The finished cells.
+
+  Returns:
+    One row per method over all columns if they are replicates, else one per
+    method and column.
+  """
+  summaries = summarize(results)
+  rows = []
+  for name, columns in column_groups(results):
+    found = _diagnostic_rows(results, summaries, name, columns)
+    if name and found:
+      rows.append(TableRow.heading(name, len(_DIAGNOSTICS)))
+    rows += found
+  return Table(
+    title=f"{results.title}: diagnostics{chosen_on(results, summaries)}",
+    header=_DIAGNOSTICS,
+    rows=tuple(rows),
+    caption=(
+      "Means over the trials with the chosen hyperparameters. Agreement: test"
+      " examples in % on which student and teacher predict the same class."
+      " Class and subclass term: the two parts of the training loss at the last"
+      " step, not comparable between methods or temperatures. Variance share: %"
+      " of the teacher's variance within a class that the chosen directions"
+      " carry, mean over classes; null space: % of it that the head does not"
+      " see (A-3)."
+    ),
+  )
+
+
+def column_groups(results: SweepResults) -> list[tuple[str, list[str]]]:
+  """Returns the groups of columns that a table by method is divided into.
+
+  Args:
+    results: The finished cells.
+
+  Returns:
+    Name and column ids of each group: one group without a name for replicates
+    and for a single column, else one group per column.
+  """
+  if results.columns_are == "replicates" or len(results.columns) == 1:
+    return [("", [column.id for column in results.columns])]
+  return [(column_name(column), [column.id]) for column in results.columns]
+
+
+def _diagnostic_rows(
+  results: SweepResults, summaries: Summaries, name: str, columns: list[str]
+) -> list[TableRow]:
+  rows = []
+  for label, methods in comparisons.teacher_groups(results).items():
+    sizes = [
+      cell.teacher.num_parameters
+      for column in columns
+      for cell in comparisons.with_different_teachers(
+        summaries, column, methods
+      )
+    ]
+    texts = [""] * (len(_DIAGNOSTICS) - 1) + [numbers.count_range(sizes)]
+    if sizes:
+      rows.append(TableRow.of(label, texts, name or "teacher", bool(name)))
+  for method in results.methods:
+    cells = [
+      cell
+      for column in columns
+      if (column, method.id) in summaries
+      for cell in summaries[column, method.id].cells
+    ]
+    if cells:
+      texts = _diagnostics(cells)
+      rows.append(TableRow.of(method.title, texts, name, bool(name)))
+  return rows
+
+
+def _diagnostics(cells: Sequence[FinishedCell]) -> list[str]:
+  def term(name: str) -> str:
+    return numbers.mean((c.train.get(name) for c in cells), "{:.3g}".format)
+
+  agreements = (cell.test.agreement for cell in cells)
+  shares = (x for cell in cells for x in cell.variance_share or ())
+  null_spaces = (x for cell in cells for x in cell.null_space_share or ())
+  return [
+    numbers.mean(agreements, lambda x: f"{100 * x:.2f}"),
+    term("class_term"),
+    term("subclass_term"),
+    numbers.mean(shares, numbers.percent),
+    numbers.mean(null_spaces, numbers.percent),
+    numbers.count_range(cell.num_parameters for cell in cells),
+  ]

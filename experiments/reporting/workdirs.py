@@ -1,17 +1,307 @@
-"""Which workdirs a report is of, and where it goes."""
+"""Reads the finished cells of workdirs: the input of every report.
 
+A workdir holds `sweep.json`, the description of its sweep, and one folder
+`cells/<column>/<method>/<digest>/trial<k>` per cell. Missing cells are counted
+and named; a damaged file is an error.
+"""
+
+import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
+from experiments import results as results_lib
+from experiments.io import json_files
+from experiments.methods import METHODS
+from experiments.paper.names import row_title
 from experiments.reporting.document import anchor
+from experiments.results import CellResult
+from experiments.results import Evaluation
+from experiments.results import Heading
+from experiments.results import SweepDescription
+
+_CELLS = "cells/*/*/*/trial*"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinishedCell(CellResult):
+  """The result of a cell, and where it is.
+
+  Attributes:
+    folder: Folder of the cell, relative to the base of the report: the workdir,
+      or the folder that holds several workdirs.
+    teacher_folder: Folder of its teacher, likewise; empty for a teacher outside
+      the workdir (`--teacher_dir`).
+  """
+
+  folder: str
+  teacher_folder: str = ""
+
+  @property
+  def config(self) -> str:
+    """Path of its config."""
+    return f"{self.folder}/config.json"
+
+  @property
+  def teacher_config(self) -> str:
+    """Path of its teacher's config; empty for a teacher outside the workdir."""
+    return self.teacher_folder and f"{self.teacher_folder}/config.json"
+
+  @property
+  def held_out(self) -> Evaluation | None:
+    """Scores on held-out examples, None where none were held out."""
+    return None if self.selection == "test" else self.validation
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepResults:
+  """The finished cells of a workdir, and the description of its sweep.
+
+  Attributes:
+    name: Short name of the sweep.
+    title: Name for readers.
+    columns: Columns of the table, in order.
+    methods: Rows of the table, in order.
+    num_trials: Number of trials of each cell.
+    selection: Examples that choose hyperparameters, "heldout" or "test" (A-37).
+    columns_are: "replicates" (random splits of one data set, of which a mean
+      makes sense) or "settings".
+    num_expected: Number of cells that the sweep asks for, None if unknown.
+    cells: The finished cells.
+    notes: What a reader has to know, one sentence each.
+    same_as: Text in place of a number, such as "= vanilla KD", by column and
+      method: cells that would repeat another method's are not trained.
+    datasets: Data set of each column, where a config names it.
+    folder: The workdir, relative to the base of the report; empty if they are
+      the same.
+  """
+
+  name: str
+  title: str
+  columns: tuple[Heading, ...]
+  methods: tuple[Heading, ...]
+  num_trials: int
+  selection: str
+  columns_are: str
+  num_expected: int | None
+  cells: tuple[FinishedCell, ...]
+  notes: tuple[str, ...] = ()
+  same_as: Mapping[tuple[str, str], str] = dataclasses.field(
+    default_factory=dict
+  )
+  datasets: Mapping[str, str] = dataclasses.field(
+    default_factory=dict, compare=False
+  )
+  folder: str = ""
+
+  @property
+  def num_missing(self) -> int:
+    """Number of cells that the sweep asks for and that are not finished."""
+    return max(0, (self.num_expected or 0) - len(self.cells))
+
+  @property
+  def averages_columns(self) -> bool:
+    """Whether a mean over the columns makes sense."""
+    return self.columns_are == "replicates" and len(self.columns) > 1
+
+  def method_title(self, method: str) -> str:
+    """Returns the title of a method by its id."""
+    return next(m.title for m in self.methods if m.id == method)
+
+
+def load(workdir: pathlib.Path, base: pathlib.Path) -> SweepResults:
+  """Reads the finished cells of a workdir.
+
+  Args:
+    workdir: The workdir. Without a `sweep.json`, as after `experiments.main`,
+      columns and methods are those of the finished cells.
+    base: Base of the report: paths are relative to it.
+
+  Raises:
+    FileNotFoundError: If no cell is finished.
+    ValueError: If a file is damaged or not where it belongs.
+  """
+  folders = sorted(p.parent for p in workdir.glob(f"{_CELLS}/result.json"))
+  if not folders:
+    raise FileNotFoundError(
+      f"workdir {workdir} holds no finished cell: run experiments.sweep or "
+      "experiments.main with this --workdir first."
+    )
+  way = relative(workdir, base)
+  cells = tuple(_read_cell(folder, workdir, way) for folder in folders)
+  _check_unique(cells, workdir)
+  configs = _configs(workdir, cells)
+  if results_lib.path_of(workdir, SweepDescription).is_file():
+    found = _described(results_lib.read(workdir, SweepDescription), cells)
+  else:
+    found = _not_described(workdir, cells, list(configs.values()))
+  datasets = {
+    column: config.get("data", {}).get("dataset", "")
+    for column, config in configs.items()
+  }
+  return dataclasses.replace(
+    found,
+    datasets={column: name for column, name in datasets.items() if name},
+    notes=(*found.notes, *_teacher_notes(found.cells)),
+    folder=way,
+  )
+
+
+def _read_cell(
+  folder: pathlib.Path, workdir: pathlib.Path, way: str
+) -> FinishedCell:
+  """Reads a cell, and checks that it is the one that its folder names."""
+  result = results_lib.read(folder, CellResult)
+  column, method, _, trial = folder.parts[-4:]
+  # A single run may have no column; its folder has a name.
+  result = dataclasses.replace(result, column=result.column or column)
+  if (column, method, trial) != (
+    result.column,
+    result.method,
+    f"trial{result.trial}",
+  ):
+    raise ValueError(
+      f"{folder} holds the result of {result.column}/{result.method}/"
+      f"trial{result.trial}: it was moved or copied. Delete it and run "
+      "experiments.sweep again."
+    )
+  teacher = f"teachers/{result.teacher.digest}"
+  return FinishedCell(
+    **{f.name: getattr(result, f.name) for f in dataclasses.fields(result)},
+    folder=_joined(way, folder.relative_to(workdir).as_posix()),
+    teacher_folder=_joined(way, teacher)
+    if (workdir / teacher).is_dir()
+    else "",
+  )
+
+
+def _joined(way: str, path: str) -> str:
+  return f"{way}/{path}" if way else path
+
+
+def _check_unique(cells: Sequence[FinishedCell], workdir: pathlib.Path) -> None:
+  """Raises ValueError if a cell is there twice."""
+  seen = set()
+  for cell in cells:
+    key = (cell.column, cell.method, cell.digest, cell.trial)
+    if key in seen:
+      raise ValueError(
+        f"{workdir} holds trial {cell.trial} of {cell.column}/{cell.method}/"
+        f"{cell.digest} twice: delete the folder whose name is not the digest."
+      )
+    seen.add(key)
+
+
+def _configs(
+  workdir: pathlib.Path, cells: Sequence[FinishedCell]
+) -> dict[str, Mapping[str, Any]]:
+  """Reads the config of one cell of each column, where there is one."""
+  folders: dict[str, pathlib.Path] = {}
+  for cell in cells:
+    place = pathlib.Path(cell.folder).parts[-5:]
+    folders.setdefault(cell.column, workdir.joinpath(*place))
+  paths = {c: folder / "config.json" for c, folder in folders.items()}
+  return {c: json_files.read_json(p) for c, p in paths.items() if p.is_file()}
+
+
+def _described(
+  sweep: SweepDescription, cells: tuple[FinishedCell, ...]
+) -> SweepResults:
+  """Keeps the cells that the sweep asks for, and counts the others."""
+  columns = {column.id for column in sweep.columns}
+  methods = {method.id for method in sweep.methods}
+  digests = set(sweep.digests)
+  asked = tuple(
+    cell
+    for cell in cells
+    if cell.column in columns
+    and cell.method in methods
+    and cell.trial < sweep.num_trials
+    and cell.digest in digests
+  )
+  notes = list(sweep.notes)
+  if len(asked) < sweep.num_cells:
+    notes.append(
+      f"{sweep.num_cells - len(asked)} of {sweep.num_cells} cells are not "
+      "finished: run experiments.sweep again."
+    )
+  if len(asked) < len(cells):
+    notes.append(
+      f"{len(cells) - len(asked)} finished cells are left out: sweep.json does "
+      "not name their column, method, settings or trial."
+    )
+  return SweepResults(
+    name=sweep.name,
+    title=sweep.title.rstrip("."),
+    columns=sweep.columns,
+    methods=sweep.methods,
+    num_trials=sweep.num_trials,
+    selection=sweep.selection,
+    columns_are=sweep.columns_are,
+    num_expected=sweep.num_cells,
+    cells=asked,
+    notes=tuple(notes),
+    same_as={(x.column, x.method): x.text for x in sweep.same_as},
+  )
+
+
+def _not_described(
+  workdir: pathlib.Path,
+  cells: tuple[FinishedCell, ...],
+  configs: Sequence[Mapping[str, Any]],
+) -> SweepResults:
+  """Describes the cells of a workdir without a `sweep.json`."""
+  order = list(METHODS)
+  methods = sorted(
+    {cell.method for cell in cells},
+    key=lambda m: (order.index(m) if m in order else len(order), m),
+  )
+  titles = {m: METHODS[m].title if m in METHODS else m for m in methods}
+  name = _common(configs, "name") or workdir.resolve().name
+  return SweepResults(
+    name=name,
+    title=(_common(configs, "title") or name).rstrip("."),
+    columns=tuple(Heading(c, c) for c in sorted({c.column for c in cells})),
+    methods=tuple(Heading(m, row_title(m, m, t)) for m, t in titles.items()),
+    num_trials=max(cell.trial for cell in cells) + 1,
+    selection="heldout" if all(c.held_out for c in cells) else "test",
+    columns_are="settings",
+    num_expected=None,
+    cells=cells,
+    notes=("There is no sweep.json: the table shows all finished cells.",),
+  )
+
+
+def _common(configs: Sequence[Mapping[str, Any]], field: str) -> str:
+  """Returns the value that all configs have in a field, else nothing."""
+  found = {config.get(field) for config in configs}
+  return str(found.pop() or "") if len(found) == 1 else ""
+
+
+def _teacher_notes(cells: Sequence[FinishedCell]) -> list[str]:
+  """Names the teachers that several commands trained with different results."""
+  accuracies: dict[str, dict[float, None]] = {}
+  for cell in cells:
+    found = accuracies.setdefault(cell.teacher.digest, {})
+    found[cell.teacher.test.accuracy] = None
+  return [
+    f"Teacher {digest} was trained more than once, for example by shards "
+    "without a common --teacher_dir, and the results differ: test accuracy "
+    f"{', '.join(f'{100 * x:.2f}' for x in found)} %. The tables show one of "
+    "these numbers."
+    for digest, found in accuracies.items()
+    if len(found) > 1
+  ]
 
 
 def parse_paths(text: str) -> list[pathlib.Path]:
-  """Returns the folders that a flag names, with commas between them.
+  """Splits the value of --workdir into folders.
 
   Args:
-    text: The flag's; a folder may have commas in its own name.
+    text: A folder, or several separated by commas. The name of an existing
+      folder may contain commas.
 
   Examples:
     >>> [path.name for path in parse_paths("runs/table1,runs/table3")]
@@ -24,31 +314,32 @@ def parse_paths(text: str) -> list[pathlib.Path]:
   return [pathlib.Path(name).expanduser() for name in names]
 
 
-def find_sweeps(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-  """Returns the workdirs of sweeps that some folders are or hold.
+def find_workdirs(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+  """Finds the workdirs among some folders and directly inside them.
 
   Args:
-    paths: Workdirs, and folders with workdirs in them.
+    paths: Workdirs, and folders that contain workdirs.
 
   Returns:
-    Each workdir once, those of a folder by name; finished cells or not.
+    Each workdir once, those of a folder by name, finished or not.
 
   Raises:
-    FileNotFoundError: If one is no folder, or neither.
+    FileNotFoundError: If a path is not a folder, or there is no workdir.
   """
   found: dict[pathlib.Path, pathlib.Path] = {}
   for path in paths:
     if not path.is_dir():
       raise FileNotFoundError(
-        f"workdir {path} is no folder: pass the --workdir of experiments.sweep,"
-        " a folder of such, or several with commas between them."
+        f"--workdir={path} is not a folder: pass the --workdir of "
+        "experiments.sweep, a folder of workdirs, or several separated by "
+        "commas."
       )
     inside = [path] if _is_workdir(path) else []
     inside = inside or sorted(filter(_is_workdir, path.iterdir()))
     if not inside:
       raise FileNotFoundError(
-        f"workdir {path} holds no sweep, nor does a folder in it: run"
-        " experiments.sweep or experiments.main with this --workdir first."
+        f"--workdir={path} is not a workdir and contains none: run "
+        "experiments.sweep or experiments.main with this --workdir first."
       )
     found |= {folder.resolve(): folder for folder in inside}
   return list(found.values())
@@ -59,18 +350,18 @@ def _is_workdir(path: pathlib.Path) -> bool:
 
 
 def has_results(workdir: pathlib.Path) -> bool:
-  """Whether a run in a workdir has finished."""
-  return any(workdir.glob("cells/*/*/*/trial*/result.json"))
+  """Returns whether a cell of a workdir is finished."""
+  return any(workdir.glob(f"{_CELLS}/result.json"))
 
 
 def default_output(paths: Sequence[pathlib.Path]) -> pathlib.Path:
-  """Returns where the report of some folders goes.
+  """Returns the folder for the report of some paths.
 
   Args:
-    paths: What the report is of: one folder, or several in one.
+    paths: One folder, or several in the same folder.
 
   Raises:
-    ValueError: If several have no folder in common.
+    ValueError: If several paths are in different folders.
 
   Examples:
     >>> runs = pathlib.Path("runs")
@@ -82,31 +373,31 @@ def default_output(paths: Sequence[pathlib.Path]) -> pathlib.Path:
   parents = {os.path.dirname(os.path.abspath(p)): p.parent for p in paths}
   if len(parents) > 1:
     raise ValueError(
-      "--output must say where the report goes: the workdirs lie in"
-      f" {', '.join(map(str, parents.values()))}."
+      "--output is required: the workdirs are in different folders, "
+      f"{', '.join(map(str, parents.values()))}."
     )
   return paths[0].parent / "report"
 
 
-def seen_from(workdir: pathlib.Path, base: pathlib.Path) -> str:
-  """Returns the way from a folder to a workdir; empty where it is that one."""
+def relative(workdir: pathlib.Path, base: pathlib.Path) -> str:
+  """Returns a path relative to a folder; empty if they are the same."""
   way = pathlib.Path(os.path.relpath(workdir, base)).as_posix()
   return "" if way == "." else way
 
 
-def prefixes(folders: Sequence[str]) -> list[str]:
-  """Returns what the names of each sweep's pictures begin with.
+def picture_prefixes(folders: Sequence[str]) -> list[str]:
+  """Returns a prefix for the file names of each sweep's pictures.
 
   Args:
-    folders: Of the sweeps, from `seen_from`.
+    folders: Folders of the sweeps, from `relative`.
 
   Returns:
-    One for each, all different; of a single sweep nothing.
+    One prefix per sweep, all different; empty for a single sweep.
 
   Examples:
-    >>> prefixes(["table1", "table3/a b", "table3-a-b"])
+    >>> picture_prefixes(["table1", "table3/a b", "table3-a-b"])
     ['table1-', 'table3-a-b-', 'table3-a-b-3-']
-    >>> prefixes(["table1"])
+    >>> picture_prefixes(["table1"])
     ['']
   """
   if len(folders) == 1:

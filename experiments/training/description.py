@@ -10,7 +10,7 @@ from experiments import specs
 from experiments.data.dataset import Task
 from experiments.methods import METHODS
 from experiments.methods.base import Setup
-from experiments.paper import rows as rows_lib
+from experiments.paper.names import row_title
 
 
 def described(
@@ -67,10 +67,7 @@ def described(
 
 def _title(cell: specs.CellSpec) -> str:
   """Returns the title of a cell's row."""
-  title = METHODS[cell.method].title
-  if cell.row != cell.method:
-    title = f"{title}: {cell.row}"
-  return rows_lib.TITLES.get(cell.row, title)
+  return row_title(cell.row, cell.method, METHODS[cell.method].title)
 
 
 def announcement(

@@ -4,15 +4,22 @@ import dataclasses
 import json
 import pathlib
 
+from experiments import results as results_lib
+from experiments.methods import METHODS
+from experiments.paper.names import ROW_TITLES
 from experiments.paper.tables import paper_table
-from experiments.reporting.records import Cell
-from experiments.reporting.records import METHOD_TITLES
-from experiments.reporting.records import Named
-from experiments.reporting.records import Results
-from experiments.reporting.records import Scores
-from experiments.reporting.records import Teacher
+from experiments.reporting.workdirs import FinishedCell
+from experiments.reporting.workdirs import SweepResults
+from experiments.results import CellResult
+from experiments.results import CellSeconds
+from experiments.results import Evaluation
+from experiments.results import Heading
+from experiments.results import StackResult
+from experiments.results import SweepDescription
+from experiments.results import TeacherSummary
 
-# Test accuracies by column and method, one for each trial. By hand:
+TITLES = {name: method.title for name, method in METHODS.items()} | ROW_TITLES
+# Test accuracies by column and method, one per trial. By hand:
 #            split0 (mean, se)   split1 (mean, se)   all (mean, se)
 # standard   92.00  1.15         82.00  1.15         87.00  5.00
 # vanilla    96.00  1.53         85.00  0.58         90.50  5.50
@@ -33,128 +40,116 @@ BY_HAND = {
 }
 
 
-def record(column, method, trial, accuracy, **changes):
-  """What the sweep writes for one run."""
-  return {
+def teacher(digest, accuracy=0.97, num_parameters=1234) -> TeacherSummary:
+  """The teacher of a cell."""
+  return TeacherSummary(
+    digest=digest,
+    outputs="inline",
+    validation=Evaluation(0.9),
+    test=Evaluation(accuracy),
+    num_parameters=num_parameters,
+    origin={},
+  )
+
+
+def make_cell(column, method, trial, accuracy, **changes) -> FinishedCell:
+  """A finished cell, without files."""
+  digest = changes.get("digest", "d0")
+  fields = {
     "column": column,
     "method": method,
-    "digest": "d0",
     "trial": trial,
+    "digest": digest,
+    "selection": "heldout",
     "hyperparameters": {},
-    "validation": {"accuracy": 0.5, "loss": 0.5, "num_examples": 100},
-    "test": {"accuracy": accuracy, "loss": 0.1, "agreement": 0.9},
+    "test": Evaluation(accuracy, loss=0.1, agreement=0.9),
+    "validation": Evaluation(0.5, loss=0.5, num_examples=100),
     "train": {"loss": 0.3, "class_term": 0.1, "subclass_term": 0.2},
-    "variance_share": None,
-    "teacher": {
-      "digest": f"teacher-{column}",
-      "validation": {"accuracy": 0.9},
-      "test": {"accuracy": 0.97},
-      "num_parameters": 1234,
-    },
+    "teacher": teacher(f"teacher-{column}"),
     "num_parameters": 99,
-    "steps": 10,
+    "num_extra_parameters": 0,
+    "num_steps": 10,
+    "num_train_examples": 1000,
+    "variance_share": None,
     "versions": {},
-    "seed": trial,
-    **changes,
+    "stack": StackResult(digest="s", num_cells=4, seconds=100.0),
+    "seconds": CellSeconds(),
+    "folder": f"cells/{column}/{method}/{digest}/trial{trial}",
   }
+  return FinishedCell(**fields | changes)
 
 
-def write_record(workdir, content) -> pathlib.Path:
-  """Writes one result.json to where it belongs."""
-  path = pathlib.Path(workdir).joinpath(
-    "cells",
-    content["column"],
-    content["method"],
-    content["digest"],
-    f"trial{content['trial']}",
-    "result.json",
+def write_cell(workdir, cell, config=None) -> pathlib.Path:
+  """Writes result.json, and config.json if given; returns the folder."""
+  folder = pathlib.Path(workdir) / cell.folder
+  names = [field.name for field in dataclasses.fields(CellResult)]
+  result = CellResult(**{name: getattr(cell, name) for name in names})
+  results_lib.write(folder, result)
+  if config is not None:
+    (folder / "config.json").write_text(json.dumps(config))
+  return folder
+
+
+def make_cells(accuracies) -> tuple[FinishedCell, ...]:
+  """One setting of each method."""
+  return tuple(
+    make_cell(column, method, trial, accuracy)
+    for column, methods in accuracies.items()
+    for method, trials in methods.items()
+    for trial, accuracy in enumerate(trials)
   )
-  path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(json.dumps(content))
-  return path
+
+
+def _headings(accuracies):
+  methods = {m: None for column in accuracies.values() for m in column}
+  known = [m for m in TITLES if m in methods]
+  return tuple(Heading(m, TITLES.get(m, m)) for m in known or methods)
 
 
 def write_workdir(workdir, accuracies=BY_HAND, **changes) -> None:
   """Writes a finished sweep of one setting of each method."""
-  methods = {method for column in accuracies.values() for method in column}
-  runs = [
-    (column, method, trial, accuracy)
-    for column, of_column in accuracies.items()
-    for method, trials in of_column.items()
-    for trial, accuracy in enumerate(trials)
-  ]
-  for run in runs:
-    write_record(workdir, record(*run))
-  sweep = {
+  cells = make_cells(accuracies)
+  for cell in cells:
+    write_cell(workdir, cell)
+  fields = {
     "name": "made-up",
     "title": "Made-up digits",
-    "columns": [{"id": c, "title": c.upper()} for c in accuracies],
-    "methods": [
-      {"id": m, "title": METHOD_TITLES[m]}
-      for m in METHOD_TITLES
-      if m in methods
-    ],
-    "num_trials": max(run[2] for run in runs) + 1,
+    "columns": tuple(Heading(c, c.upper()) for c in accuracies),
+    "methods": _headings(accuracies),
+    "num_trials": max(cell.trial for cell in cells) + 1,
     "selection": "heldout",
     "columns_are": "replicates",
-    "num_cells": len(runs),
-    "digests": ["d0"],
-    "notes": ["Made up."],
-    **changes,
+    "num_cells": len(cells),
+    "digests": ("d0",),
+    "notes": ("Made up.",),
   }
-  (pathlib.Path(workdir) / "sweep.json").write_text(json.dumps(sweep))
+  results_lib.write(workdir, SweepDescription(**fields | changes))
 
 
-def make_cell(column, method, trial, accuracy, **changes) -> Cell:
-  """One run, without a file."""
-  fields = {
-    "digest": "d0",
-    "hyperparameters": {},
-    "test": Scores(accuracy, agreement=0.9),
-    "validation": Scores(0.5, loss=0.5),
-    "teacher": Teacher(f"teacher-{column}", Scores(0.97), 1234),
-    "num_parameters": 99,
-    **changes,
-  }
-  fields.setdefault(
-    "folder", f"cells/{column}/{method}/{fields['digest']}/trial{trial}"
-  )
-  return Cell(column=column, method=method, trial=trial, **fields)
-
-
-def make_results(accuracies=BY_HAND, **changes) -> Results:
-  """All runs of a sweep of one setting of each method, without files."""
-  methods = {method for column in accuracies.values() for method in column}
-  cells = tuple(
-    make_cell(column, method, trial, accuracy)
-    for column, of_column in accuracies.items()
-    for method, trials in of_column.items()
-    for trial, accuracy in enumerate(trials)
-  )
+def make_results(accuracies=BY_HAND, **changes) -> SweepResults:
+  """All cells of a sweep of one setting of each method, without files."""
+  cells = make_cells(accuracies)
   fields = {
     "name": "made-up",
     "title": "Made-up digits",
-    "columns": tuple(Named(c, c) for c in accuracies),
-    "methods": tuple(
-      Named(m, title) for m, title in METHOD_TITLES.items() if m in methods
-    ),
+    "columns": tuple(Heading(c, c) for c in accuracies),
+    "methods": _headings(accuracies),
     "num_trials": max(cell.trial for cell in cells) + 1,
     "selection": "heldout",
     "columns_are": "replicates",
     "num_expected": len(cells),
     "cells": cells,
-    **changes,
   }
-  return Results(**fields)
+  return SweepResults(**fields | changes)
 
 
-def papers_own(number, **changes) -> Results:
+def papers_own(number, **changes) -> SweepResults:
   """Three trials of each cell whose mean and error are the paper's."""
   table = paper_table(number)
   cells = []
   for column in table.columns:
     teachers = {
-      name: Teacher(f"{name}-{column.id}", Scores(cell.mean / 100))
+      name: teacher(f"{name}-{column.id}", cell.mean / 100)
       for name in ("teacher", "subclass_teacher")
       if (cell := table.cell(name, column.id))
     }
@@ -166,19 +161,31 @@ def papers_own(number, **changes) -> Results:
       for trial in range(3):
         # The standard error of m - d, m, m + d is d / sqrt(3).
         accuracy = cell.mean + (trial - 1) * 3**0.5 * cell.spread
-        made = make_cell(column.id, row.method, trial, accuracy / 100)
-        cells.append(dataclasses.replace(made, teacher=teachers[kind]))
-  methods = dict.fromkeys(cell.method for cell in cells)
+        cells.append(
+          make_cell(
+            column.id,
+            row.method,
+            trial,
+            accuracy / 100,
+            teacher=teachers[kind],
+          )
+        )
   fields = {
     "name": f"table{number}",
     "title": f"Table {number}",
-    "columns": tuple(Named(c.id, c.id) for c in table.columns),
-    "methods": tuple(Named(m, m) for m in methods),
+    "columns": tuple(Heading(c.id, c.id) for c in table.columns),
+    "methods": tuple(
+      Heading(m, m) for m in dict.fromkeys(cell.method for cell in cells)
+    ),
     "num_trials": 3,
     "selection": "heldout",
     "columns_are": "settings",
     "num_expected": len(cells),
     "cells": tuple(cells),
-    **changes,
   }
-  return Results(**fields)
+  return SweepResults(**fields | changes)
+
+
+def texts(table) -> dict[str, list[str]]:
+  """The texts of each row of a table, by label."""
+  return {row.label: [c.text for c in row.cells] for row in table.rows}

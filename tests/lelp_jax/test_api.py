@@ -8,7 +8,6 @@ import pytest
 
 import lelp_jax
 from lelp_jax import baselines
-from lelp_jax import information
 from lelp_jax import metrics
 from lelp_jax import models
 from lelp_jax import train_step
@@ -66,7 +65,7 @@ def test_all_names_exist_and_are_documented(module):
   "function",
   [
     getattr(module, name)
-    for module in (lelp_jax, baselines, train_step, metrics, information)
+    for module in (lelp_jax, baselines, train_step, metrics)
     for name in dir(module)
     if inspect.isfunction(getattr(module, name))
     and getattr(module, name).__module__.startswith("lelp_jax")

@@ -18,7 +18,7 @@ from experiments.methods.clustering import CLUSTERINGS
 from experiments.paper import grids
 from experiments.paper import recipes
 from experiments.paper import tables
-from experiments.paper.columns import parse_column
+from experiments.paper.names import parse_column
 from experiments.training import sweep
 from experiments.training.models import in_steps
 

@@ -14,7 +14,7 @@ from experiments import stacks
 from experiments.configs import validate
 from experiments.io.metrics import read_metrics
 from experiments.methods.base import Setup
-from experiments.reporting.files import FORMATS
+from experiments.reporting.render import FORMATS
 from experiments.training import data
 from experiments.training import description
 from experiments.training import sweep

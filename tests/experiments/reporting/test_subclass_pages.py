@@ -1,54 +1,26 @@
 """Pages on planted subclasses: right examples, right numbers, whole HTML."""
 
 import base64
-import html.parser
 import io
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from PIL import Image
+from sklearn import metrics
 
 from experiments.data.dataset import Subclasses
 from experiments.data.dataset import Task
-from experiments.reporting import markup
-from experiments.reporting.subclass_information import subclass_information
+from experiments.reporting import permutation_test
+from experiments.reporting import subclass_pages as pages_lib
+from experiments.reporting.permutation_test import subclass_information
 from experiments.reporting.subclass_pages import INDEX
 from experiments.reporting.subclass_pages import subclass_pages
 from experiments.reporting.subclass_pages import Subject
+from tests.experiments.reporting.test_render import Page
 
-_VOID = ("br", "img", "link", "meta", "rect")
 _TEXT = '<script>alert("x")</script> & more'
-
-
-class Page(html.parser.HTMLParser):
-  """What a page holds; fails where its elements are not well nested."""
-
-  def __init__(self, content):
-    super().__init__()
-    self.open, self.found, self.words = [], [], []
-    self.feed(content)
-    self.close()
-    assert not self.open
-
-  def handle_starttag(self, tag, attrs):
-    self.found.append((tag, dict(attrs)))
-    if tag not in _VOID:
-      self.open.append(tag)
-
-  def handle_startendtag(self, tag, attrs):
-    self.found.append((tag, dict(attrs)))
-
-  def handle_endtag(self, tag):
-    assert self.open.pop() == tag
-
-  def handle_data(self, data):
-    self.words.append((self.open[-1] if self.open else "", data))
-
-  def all(self, tag):
-    return [attrs for name, attrs in self.found if name == tag]
-
-  def texts(self, tag):
-    return [data for inside, data in self.words if inside == tag]
 
 
 def planted(rng, num_examples=240, **changes):
@@ -150,10 +122,12 @@ def test_histograms_count_every_example_once(rng):
   kinds = [(r["class"], float(r["x"])) for r in page.all("rect")]
   own = [x for kind, x in kinds if kind == "own"]
   assert own[0] > 16 > kinds[0][1]
-  bars = markup.histogram([3, 0, 1], [3, 0, 0], (-1.0, 2.5))
-  found = Page(bars).all("rect")
-  assert [float(r["height"]) for r in found] == [100.0, 100.0, 33.33]
-  assert Page(bars).texts("span") == ["-1.00", "+2.50"]
+  bars = list(pages_lib.histogram_bars([3, 0, 1], [3, 0, 0]))
+  assert bars == [
+    ("all", 0, 100.0),
+    ("own", 0, 100.0),
+    ("all", 2, pytest.approx(100 / 3)),
+  ]
 
 
 def test_pages_link_to_each_other_and_to_nothing_else(rng):
@@ -175,37 +149,78 @@ def test_pages_link_to_each_other_and_to_nothing_else(rng):
 
 def test_information_of_planted_subclasses_and_of_chance(rng):
   subclasses = planted(rng)
+  labels, fine = (
+    subclasses.examples[name] for name in ("labels", "fine_labels")
+  )
   told, over_all = subclass_information(subclasses, 4)
-  p = np.zeros([2, 2, 2])
-  for label, fine, s in zip(
-    subclasses.examples["labels"],
-    subclasses.examples["fine_labels"],
-    subclasses.assignments,
-    strict=True,
-  ):
-    p[label, s, fine % 2] += 1
   for c in range(2):
-    q = p[c] / p[c].sum()
-    terms = q * np.log(
-      np.where(q > 0, q, 1) / np.outer(q.sum(axis=1), q.sum(axis=0))
-    )
-    assert told[c].nats == pytest.approx(terms.sum(), abs=1e-6)
+    own = labels == c
+    pair = fine[own], subclasses.assignments[own]
+    assert told[c].nats == pytest.approx(metrics.mutual_info_score(*pair))
     assert told[c].nats > 0.6  # Of log 2.
-    assert told[c].entropy == pytest.approx(np.log(2), abs=1e-6)
+    assert told[c].entropy == pytest.approx(np.log(2))
+    assert told[c].normalized == pytest.approx(
+      metrics.normalized_mutual_info_score(*pair)
+    )
     # Chance: (2 - 1) (2 - 1) / (2 * 120) nats on average.
     assert told[c].chance.mean == pytest.approx(1 / 240, rel=0.5)
+    assert told[c].chance.n == permutation_test.NUM_PERMUTATIONS
     assert told[c].chance_normalized < 0.02
-    np.testing.assert_array_equal(
-      told[c].counts[:, 2 * c : 2 * c + 2], p[c].astype(int)
-    )
+    counts = metrics.cluster.contingency_matrix(*pair).T
+    np.testing.assert_array_equal(told[c].counts[:, 2 * c : 2 * c + 2], counts)
   mean = (told[0].nats + told[1].nats) / 2
-  assert over_all.nats == pytest.approx(np.log(2) + mean, abs=1e-5)
+  assert over_all.nats == pytest.approx(np.log(2) + mean)
   assert over_all.chance.mean == pytest.approx(np.log(2), abs=0.02)
   shuffled = planted(rng, assignments=rng.integers(2, size=240))
   told, over_all = subclass_information(shuffled, 4)
   assert max(x.nats for x in told) < 0.03
   # Its seed is fixed.
   assert subclass_information(shuffled, 4)[1].chance == over_all.chance
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_narrow_labels_do_not_wrap(rng, dtype):
+  """Of 8 classes with 40 subclasses and 100 fine labels each."""
+  labels, fine = rng.integers(8, size=500), rng.integers(100, size=500)
+  where = np.ones((8, 40), bool)
+  assignments = rng.integers(40, size=500)
+  found = [
+    subclass_information(
+      planted(
+        rng,
+        examples={"labels": labels.astype(d), "fine_labels": fine.astype(d)},
+        where=where,
+        assignments=assignments.astype(d),
+      ),
+      100,
+    )
+    for d in (np.int64, dtype)
+  ]
+  np.testing.assert_array_equal(found[0][1].counts, found[1][1].counts)
+  assert found[0][1].counts.sum() == 500
+  assert found[0][1].chance == found[1][1].chance
+
+
+COUNTS = st.lists(st.integers(0, 50), min_size=12, max_size=12).map(
+  lambda values: np.array(values).reshape(3, 4)
+)
+
+
+@hypothesis.settings(deadline=None, max_examples=50)
+@hypothesis.given(counts=COUNTS)
+def test_information_of_any_counts(counts):
+  nats = float(permutation_test.mutual_information(counts))
+  normalized = float(permutation_test.normalized_information(counts))
+  rows, columns = np.indices(counts.shape).reshape(2, -1)
+  rows, columns = (np.repeat(x, counts.ravel()) for x in (rows, columns))
+  # Two labels that do not vary: scikit-learn calls them the same.
+  if len(set(rows)) < 2 and len(set(columns)) < 2:
+    assert nats == normalized == 0
+    return
+  expected = metrics.mutual_info_score(rows, columns)
+  assert nats == pytest.approx(expected, abs=1e-9)
+  expected = metrics.normalized_mutual_info_score(rows, columns)
+  assert normalized == pytest.approx(expected, abs=1e-9)
 
 
 def test_texts_are_escaped_and_long_ones_folded(rng):
@@ -286,10 +301,9 @@ def test_many_fine_labels_stand_by_the_subclass_they_fall_to(rng):
 def test_images_in_colour_and_large_ones():
   pixels = np.zeros((300, 600, 3), np.uint8)
   pixels[..., 0] = 255
-  (attributes,) = Page(markup.image(pixels, 255.0)).all("img")
-  picture = Image.open(
-    io.BytesIO(base64.b64decode(attributes["src"].split(",")[1]))
-  )
+  made = pages_lib.image(pixels, 255.0)
+  data = base64.b64decode(made["data"].split(",")[1])
+  picture = Image.open(io.BytesIO(data))
   assert (picture.mode, picture.size) == ("RGB", (192, 96))
   assert picture.getpixel((5, 5)) == (255, 0, 0)
-  assert "class" not in attributes
+  assert not made["is_small"]

@@ -1,170 +1,196 @@
-"""One report of several workdirs."""
+"""Finished cells and descriptions of sweeps are read, counted and checked."""
 
-import csv
+import dataclasses
+import json
 import os
 import pathlib
-import re
-import urllib.parse
 
 import pytest
 
-from experiments import report as command
+from experiments.methods import METHODS
+from experiments.reporting import tables
 from experiments.reporting import workdirs
-from experiments.reporting.files import FORMATS
-from tests.experiments.reporting.test_html import Page
+from experiments.results import Evaluation
+from experiments.results import Heading
+from experiments.results import SameAs
+from tests.experiments.reporting_workdirs import BY_HAND
+from tests.experiments.reporting_workdirs import make_cell
+from tests.experiments.reporting_workdirs import make_results
+from tests.experiments.reporting_workdirs import teacher
+from tests.experiments.reporting_workdirs import texts
+from tests.experiments.reporting_workdirs import write_cell
 from tests.experiments.reporting_workdirs import write_workdir
 
-COLUMN = "cifar10_bin-resnet92-mobilenet"
-ACCURACIES = {COLUMN: {"vanilla": (0.93, 0.92), "lelp": (0.94, 0.95)}}
+
+def load(root):
+  return workdirs.load(root, root)
 
 
-def write_sweep(root, **changes):
-  """A sweep with the configs that links lead to."""
-  root.mkdir(parents=True)
-  fields = {"name": "table3", "title": "Table 3", "columns_are": "settings"}
-  write_workdir(root, ACCURACIES, **(fields | changes))
-  for path in root.glob("cells/*/*/*/*/result.json"):
-    path.with_name("config.json").write_text("{}")
+def test_a_workdir_is_read_as_the_sweep_wrote_it(tmp_path):
+  write_workdir(tmp_path, columns=tuple(Heading(c, c) for c in BY_HAND))
+  (tmp_path / "teachers/teacher-split0").mkdir(parents=True)
+  loaded = load(tmp_path)
+  made = make_results(notes=("Made up.",))
+  in_workdir = "teachers/teacher-split0"
+  cells = (
+    dataclasses.replace(
+      c, teacher_folder=in_workdir if c.column == "split0" else ""
+    )
+    for c in made.cells
+  )
+  key = lambda cell: cell.folder  # noqa: E731
+  assert sorted(loaded.cells, key=key) == sorted(cells, key=key)
+  assert loaded == dataclasses.replace(made, cells=loaded.cells)
+  assert loaded.cells[0].config == f"{loaded.cells[0].folder}/config.json"
+  assert {c.teacher_config for c in loaded.cells} == {
+    f"{in_workdir}/config.json",
+    "",
+  }
+  # Seen from another folder.
+  found = workdirs.load(tmp_path, tmp_path.parent)
+  assert found.folder == tmp_path.name
+  assert found.cells[0].folder == f"{tmp_path.name}/{loaded.cells[0].folder}"
+  assert found.cells[0].teacher_folder == f"{tmp_path.name}/{in_workdir}"
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-  """Two sweeps, one of which nothing is finished, and what is no sweep."""
-  runs = tmp_path_factory.mktemp("all") / "runs"
-  write_sweep(runs / "binary")
-  write_sweep(runs / "few labels", title="Table 4")
-  write_sweep(runs / "later")
-  for path in (runs / "later").glob("cells/*/*/*/*/result.json"):
-    path.unlink()
-  (runs / "teachers").mkdir()
-  command.report([runs], list(FORMATS))
-  return runs
-
-
-@pytest.fixture(scope="module")
-def text(runs):
-  return (runs / "report" / "report.html").read_text(encoding="utf-8")
-
-
-def test_all_sweeps_of_a_folder_are_in_one_report(runs, text):
-  page = Page(text)
-  assert len(set(page.ids)) == len(page.ids)
-  assert re.findall(r"<h1 id=.*?>(.*?)</h1>", text) == ["Table 3", "Table 4"]
-  contents = text[text.index("<nav") : text.index("</nav>")]
-  for name in ("overview", "table-3", "table-3-accuracy", "table-4-cost"):
-    assert f'href="#{name}"' in contents
-  configs = set()
-  for address in page.addresses:
-    if address.startswith("#"):
-      assert address[1:] in page.ids
-    elif not address.startswith("data:"):
-      path = runs / "report" / urllib.parse.unquote(address)
-      assert path.is_file(), address
-      configs.add(path.parts[-7])
-  assert configs == {"binary", "few labels"}
-  assert not (runs / "binary" / "report").exists()
-
-
-def test_every_format_has_all_sweeps(runs):
-  report = runs / "report"
-  markdown = (report / "table.md").read_text()
-  assert re.findall(r"^# (.*)$", markdown, re.M) == [
-    "2 sweeps",
-    "Table 3",
-    "Table 4",
+def test_without_sweep_json_columns_and_methods_are_those_of_the_cells(
+  tmp_path,
+):
+  write_workdir(tmp_path)
+  (tmp_path / "sweep.json").unlink()
+  write_cell(tmp_path, make_cell("split0", "mine", 0, 0.5))
+  loaded = load(tmp_path)
+  assert [column.id for column in loaded.columns] == ["split0", "split1"]
+  # Known methods in their order, then the others.
+  expected = [m for m in METHODS if m in BY_HAND["split0"]] + ["mine"]
+  assert [(m.id, m.title) for m in loaded.methods] == [
+    (m, METHODS[m].title if m in METHODS else m) for m in expected
   ]
-  for name in re.findall(r"!\[.*?\]\((.*?)\)", markdown):
-    assert (report / name).is_file()
-  latex = (report / "table.tex").read_text()
-  assert latex.count("Table 3 of the paper beside ours") == 2
-  with (report / "table.csv").open() as file:
-    rows = list(csv.DictReader(file))
-  assert {row["workdir"] for row in rows} == {"binary", "few labels"}
-  links = {row["config"] for row in rows} - {""}
-  assert len(links) == 4
-  assert all((runs / link).is_file() for link in links)
+  assert loaded.columns_are == "settings"
+  assert loaded.selection == "heldout"
+  assert loaded.num_missing == 0
+  write_cell(tmp_path, make_cell("split0", "mine", 0, 0.5, selection="test"))
+  assert load(tmp_path).selection == "test"
 
 
-def test_pictures_of_sweeps_do_not_collide(runs):
-  pictures = {p.name for p in (runs / "report").glob("*.png")}
-  assert {"binary-accuracy.png", "few-labels-accuracy.png"} <= pictures
+def test_runs_of_main_belong_to_their_config(tmp_path):
+  config = {"name": "table3", "title": "Table 3.", "data": {"dataset": "x"}}
+  write_cell(tmp_path, make_cell("a", "lelp", 0, 0.5), config)
+  folder = write_cell(tmp_path, make_cell("b", "lelp", 0, 0.5), config)
+  loaded = load(tmp_path)
+  assert (loaded.name, loaded.title) == ("table3", "Table 3")
+  assert loaded.datasets == {"a": "x", "b": "x"}
+  # Runs of several configs in one workdir belong to none of them.
+  other = config | {"name": "table4", "title": "T"}
+  (folder / "config.json").write_text(json.dumps(other))
+  loaded = load(tmp_path)
+  assert (loaded.name, loaded.title) == (tmp_path.name, tmp_path.name)
 
 
-def test_what_is_not_finished_is_named_and_counted(runs, text, capsys):
-  assert "no cell is finished: 1 (later)" in text
-  assert text.count("later") == 1
-  command.report([runs / "binary", runs / "later"], ["md"])
-  out = capsys.readouterr().out
-  assert "Nothing is finished in 1: later." in out
-  assert f"Report in {runs / 'report'}: table.md" in out
-  text = (runs / "report" / "table.md").read_text()
-  assert re.findall(r"^# (.*)$", text, re.M) == ["1 sweep", "Table 3"]
-  assert "no cell is finished: 1 (later)" in text
+def test_a_teacher_with_two_results_is_noted(tmp_path):
+  for trial, accuracy in enumerate((0.9, 0.9, 0.92)):
+    cell = make_cell("a", "lelp", trial, 0.5, teacher=teacher("t", accuracy))
+    write_cell(tmp_path, cell)
+    notes = load(tmp_path).notes
+    assert any("Teacher t" in note for note in notes) == (trial == 2)
+  assert "90.00, 92.00 %" in notes[-1]
 
 
-def test_a_report_may_go_elsewhere(runs, tmp_path):
-  write_sweep(tmp_path / "other" / "binary", title="Table 3")
-  paths = [runs / "binary", tmp_path / "other" / "binary"]
-  with pytest.raises(ValueError, match="--output must say where"):
-    command.report(paths, ["html"])
-  command.report(paths, ["html"], tmp_path / "new" / "all")
-  text = (tmp_path / "new" / "all" / "report.html").read_text()
-  # Equal titles are told apart by their folders.
-  assert "Table 3 (../other/binary)" in text
-  for address in Page(text).addresses:
-    if not address.startswith(("#", "data:")):
-      assert (tmp_path / "new" / "all" / address).is_file()
-  assert len(list((tmp_path / "new" / "all").glob("*accuracy.png"))) == 2
+def test_missing_cells_and_those_of_another_sweep_are_counted(tmp_path):
+  write_workdir(tmp_path)
+  for trial in range(2):
+    folder = tmp_path / f"cells/split1/lelp/d0/trial{trial}"
+    (folder / "result.json").unlink()
+  loaded = load(tmp_path)
+  assert loaded.num_missing == 2
+  assert loaded.notes[-1].startswith("2 of 24 cells")
+  write_cell(tmp_path, make_cell("split9", "lelp", 0, 0.1))
+  write_cell(tmp_path, make_cell("split0", "mine", 0, 0.1))
+  write_cell(tmp_path, make_cell("split0", "lelp", 3, 0.1))
+  # Of an earlier sweep with another grid, and better: not to be chosen.
+  write_cell(tmp_path, make_cell("split0", "lelp", 0, 1.0, digest="old"))
+  loaded = load(tmp_path)
+  assert len(loaded.cells) == 22
+  assert loaded.notes[-1].startswith("4 finished cells are left out")
 
 
-def test_a_workdir_alone_is_reported_in_itself(tmp_path):
-  write_sweep(tmp_path / "runs" / "one")
-  command.report([tmp_path / "runs" / "one"], ["html", "csv"])
-  report = tmp_path / "runs" / "one" / "report"
-  inside = (report / "report.html").read_text()
-  # A folder with this sweep alone has the same report, elsewhere.
-  command.report([tmp_path / "runs"], ["html", "csv"])
-  outside = (tmp_path / "runs" / "report" / "report.html").read_text()
-  assert outside.replace("../one/cells", "../cells") == inside
-  assert (report / "accuracy.png").is_file()
+def test_held_out_scores_are_those_of_other_examples(tmp_path):
+  cell = make_cell("a", "lelp", 0, 0.5, validation=Evaluation(0.25, None))
+  assert cell.held_out == Evaluation(0.25, None)
+  assert dataclasses.replace(cell, selection="test").held_out is None
 
 
-def test_errors_are_one_line_each(tmp_path):
-  empty = tmp_path / "empty"
-  empty.mkdir()
-  for paths, message in (
-    ([tmp_path / "nowhere"], "is no folder"),
-    ([empty], "holds no sweep, nor does a folder in it"),
+def test_a_run_without_column_is_named_after_its_folder(tmp_path):
+  folder = write_cell(tmp_path, make_cell("cell", "lelp", 0, 0.5))
+  record = json.loads((folder / "result.json").read_text()) | {"column": ""}
+  (folder / "result.json").write_text(json.dumps(record))
+  assert load(tmp_path).cells[0].column == "cell"
+
+
+def test_damaged_and_copied_files_are_named(tmp_path):
+  folder = write_cell(tmp_path, make_cell("a", "lelp", 0, 0.5))
+  path = folder / "result.json"
+  text = path.read_text()
+  copy = tmp_path / "cells/a/lelp/copy/trial0/result.json"
+  copy.parent.mkdir(parents=True)
+  copy.write_text(text)
+  with pytest.raises(ValueError, match="trial 0 of a/lelp/d0"):
+    load(tmp_path)
+  copy.unlink()
+  for content, named in (
+    (json.dumps(json.loads(text) | {"column": "other"}), "other/lelp/trial0"),
+    (json.dumps(json.loads(text) | {"trial": "0"}), "trial.*'0'"),
+    ("{", "JSON"),
   ):
-    with pytest.raises(FileNotFoundError, match=message) as error:
-      command.report(paths, ["md"])
+    path.write_text(content)
+    with pytest.raises(ValueError, match=named) as error:
+      load(tmp_path)
+    assert str(folder) in str(error.value)
     assert "\n" not in str(error.value)
-  (tmp_path / "a" / "cells").mkdir(parents=True)
-  (tmp_path / "b" / "cells").mkdir(parents=True)
-  with pytest.raises(FileNotFoundError, match="no cell of a sweep is finished"):
-    command.report([tmp_path], ["md"])
-  assert not list(tmp_path.glob("**/report"))
 
 
-def test_a_comma_may_be_in_a_name(tmp_path):
-  text = f"{tmp_path / 'a'},{tmp_path / 'b'}"
-  assert workdirs.parse_paths(text) == [tmp_path / "a", tmp_path / "b"]
-  (tmp_path / "a,b").mkdir()
-  text = str(tmp_path / "a,b")
-  assert workdirs.parse_paths(text) == [tmp_path / "a,b"]
+def test_cells_that_repeat_another_method_say_so(tmp_path):
+  accuracies = {
+    column: {m: t for m, t in methods.items() if m != "standard"}
+    for column, methods in BY_HAND.items()
+  }
+  ids = ("dkd", "vanilla", "oracle", "lelp")
+  write_workdir(
+    tmp_path,
+    accuracies,
+    methods=tuple(Heading(m, m) for m in ids),
+    same_as=tuple(SameAs(c, "dkd", "= vanilla KD") for c in accuracies),
+  )
+  found = load(tmp_path)
+  assert found.num_missing == 0
+  row = texts(tables.accuracy_table(found))["dkd"]
+  assert row == ["= vanilla KD"] * 2 + [""]
 
 
 def test_workdirs_are_found_once(tmp_path):
-  write_sweep(tmp_path / "runs" / "b")
-  write_sweep(tmp_path / "runs" / "a")
-  runs = tmp_path / "runs"
-  found = workdirs.find_sweeps([runs / "b", runs, runs / "." / "a"])
+  for name in ("a", "b"):
+    write_workdir(tmp_path / name)
+  (tmp_path / "teachers").mkdir()
+  found = workdirs.find_workdirs([tmp_path / "b", tmp_path, tmp_path / "./a"])
   assert [path.name for path in found] == ["b", "a"]
-  assert workdirs.seen_from(runs / "a", runs) == "a"
-  assert workdirs.seen_from(runs, runs) == ""
-  assert workdirs.seen_from(runs, runs / "a") == ".."
-  assert workdirs.default_output([runs]) == runs / "report"
-  here = pathlib.Path(os.path.relpath(runs))
-  assert workdirs.default_output([here / "a", runs / "b"]).resolve() == (
-    runs / "report"
-  )
+  for path in (tmp_path / "nowhere", tmp_path / "teachers"):
+    with pytest.raises(FileNotFoundError, match=f"--workdir={path}"):
+      workdirs.find_workdirs([path])
+  with pytest.raises(FileNotFoundError, match="teachers"):
+    load(tmp_path / "teachers")
+
+
+def test_paths_of_reports(tmp_path):
+  text = f"{tmp_path / 'a'},{tmp_path / 'b'}"
+  assert workdirs.parse_paths(text) == [tmp_path / "a", tmp_path / "b"]
+  (tmp_path / "a,b").mkdir()  # A comma may be in a name.
+  assert workdirs.parse_paths(str(tmp_path / "a,b")) == [tmp_path / "a,b"]
+  assert workdirs.relative(tmp_path / "a", tmp_path) == "a"
+  assert workdirs.relative(tmp_path, tmp_path) == ""
+  assert workdirs.relative(tmp_path, tmp_path / "a") == ".."
+  assert workdirs.default_output([tmp_path]) == tmp_path / "report"
+  here = pathlib.Path(os.path.relpath(tmp_path))
+  found = workdirs.default_output([here / "a", tmp_path / "b"])
+  assert found.resolve() == tmp_path / "report"
+  with pytest.raises(ValueError, match="--output"):
+    workdirs.default_output([tmp_path / "a", tmp_path / "c" / "b"])

@@ -1,17 +1,16 @@
-"""The numbers of a report as CSV: one row for each cell of its table."""
+"""The numbers of a report as CSV."""
 
 import csv
 import io
-from collections.abc import Container
 from collections.abc import Iterable
 
 from experiments.reporting import comparisons
-from experiments.reporting.paper_comparison import compare
-from experiments.reporting.paper_comparison import Comparison
-from experiments.reporting.paper_comparison import GAINS
-from experiments.reporting.paper_comparison import table_of
-from experiments.reporting.records import Results
-from experiments.reporting.statistics import summarize
+from experiments.reporting.paper_tables import compare
+from experiments.reporting.paper_tables import Comparison
+from experiments.reporting.paper_tables import GAINS
+from experiments.reporting.paper_tables import table_of
+from experiments.reporting.selection import summarize
+from experiments.reporting.workdirs import SweepResults
 
 COLUMNS = (
   "workdir",
@@ -35,47 +34,40 @@ COLUMNS = (
 )
 
 
-def to_csv(parts: Iterable[Results]) -> str:
-  """Writes the numbers as CSV, empty where there is none.
+def to_csv(parts: Iterable[SweepResults]) -> str:
+  """Formats the numbers as CSV; unknown ones are empty.
 
   Args:
-    parts: What `results.load` returns, with each selection.
+    parts: The results of each sweep with each selection.
 
   Returns:
-    A line for each column and method, percent and points. `ours_std` has
-    n - 1; the interval is that of 95 % over the trials, a gain's is paired by
-    them. A gain's `paper_mean` is recomputed from its column, what is printed
-    stands beside it. Flags are "kind item", separated by semicolons. `workdir`
-    is empty where the report is of a single one, and `config` leads from there,
-    else from the folder that holds the report's.
+    One line per column and method, in percent and points. `ours_std` has n - 1;
+    the interval is the 95 % interval over trials, by which gains are paired.
+    The `paper_mean` of a gain is recomputed from its column. Flags are
+    "kind item", separated by semicolons. `workdir` and `config` are relative to
+    the base of the report.
   """
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")
   writer.writerow(COLUMNS)
   for results in parts:
-    of_sweep = [results.folder, results.name, results.selection]
+    sweep = [results.folder, results.name, results.selection]
     found = compare(results, table_of(results))
-    for cell in (*found.values(), *_other_gains(results, found)):
+    summaries = summarize(results)
+    other_gains = [
+      Comparison(
+        column.id,
+        name,
+        ours=comparisons.gain(results, summaries, column.id, among),
+      )
+      for name, among in comparisons.rivals(results).items()
+      for column in results.columns
+      if (name, column.id) not in found
+    ]
+    for cell in (*found.values(), *other_gains):
       if cell.ours is not None or cell.paper is not None or cell.same_as:
-        writer.writerow([*of_sweep, *_fields(cell)])
+        writer.writerow([*sweep, *_fields(cell)])
   return text.getvalue()
-
-
-def _other_gains(
-  results: Results, found: Container[tuple[str, str]]
-) -> list[Comparison]:
-  """The gains of LELP that are none of the paper's."""
-  summaries = summarize(results)
-  return [
-    Comparison(
-      column.id,
-      name,
-      ours=comparisons.gain(results, summaries, column.id, among),
-    )
-    for name, among in comparisons.rivals(results).items()
-    for column in results.columns
-    if (name, column.id) not in found
-  ]
 
 
 def _fields(cell: Comparison) -> list[str]:

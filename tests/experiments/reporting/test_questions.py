@@ -1,17 +1,18 @@
-"""What the reviewers asked: null space, random ensembles, sensitivity."""
+"""The null space, random ensembles, merged classes and sensitivity."""
 
 import dataclasses
 
 import pytest
 
-from experiments.reporting import answers
-from experiments.reporting import curves
+from experiments.reporting import drawing
+from experiments.reporting import questions
 from experiments.reporting import sections
 from experiments.reporting import sensitivity
 from experiments.reporting import sentence
-from experiments.reporting.records import Named
+from experiments.results import Heading
 from tests.experiments.reporting_workdirs import make_cell
 from tests.experiments.reporting_workdirs import make_results
+from tests.experiments.reporting_workdirs import texts
 
 # Accuracies of three trials and shares of two classes.
 NULL_SPACE = {
@@ -49,12 +50,8 @@ def null_space():
   return make_results(accuracies, cells=found, columns_are="settings")
 
 
-def texts(table):
-  return {row.label: [cell.text for cell in row.cells] for row in table.rows}
-
-
 def test_null_space_by_hand():
-  made = answers.null_space_table(null_space())
+  made = questions.null_space_table(null_space())
   assert texts(made) == {
     "a": [
       *("92.00 ± 1.15", "90.00 ± 0.00", "90.00 ± 0.58"),
@@ -70,7 +67,7 @@ def test_null_space_by_hand():
     ],
   }
   assert made.rows[0].cells[0].link == "cells/a/lelp/d0/trial0/config.json"
-  assert answers.null_space_sentence(null_space()) == (
+  assert questions.null_space_sentence(null_space()) == (
     "Of the variance of the teacher's embeddings within a class 40.0 to 70.0 %"
     " lies in the null space of its head (3 settings, mean over classes)."
   )
@@ -78,8 +75,8 @@ def test_null_space_by_hand():
 
 def test_null_space_of_a_sweep_without_it():
   results = make_results()
-  assert answers.null_space_table(results) is None
-  assert answers.null_space_sentence(results) == ""
+  assert questions.null_space_table(results) is None
+  assert questions.null_space_sentence(results) == ""
 
 
 def test_ablations_are_compared_where_there_is_no_baseline():
@@ -126,7 +123,7 @@ def ensembles(**changes):
 
 
 def test_ensembles_by_hand():
-  made = answers.ensemble_table(ensembles())
+  made = questions.ensemble_table(ensembles())
   assert texts(made) == {
     "LELP": [
       *("91.00 ± 1.00", "+11.00 ± 1.00\n[-1.71, 23.71]", ""),
@@ -149,42 +146,43 @@ def test_ensembles_by_hand():
       *("8", "1/2", "2"),
     ],
   }
-  assert answers.ensemble_table(make_results()) is None
+  assert questions.ensemble_table(make_results()) is None
 
 
 @pytest.mark.parametrize(
   ("selection", "words"),
   [("heldout", "chosen on held-out data"), ("test", "chosen on TEST data")],
 )
-def test_answers_say_where_was_chosen(monkeypatch, tmp_path, selection, words):
+def test_titles_say_where_was_chosen(monkeypatch, tmp_path, selection, words):
   results = ensembles(selection=selection)
   titles = []
   monkeypatch.setattr(
-    curves, "draw_plots", lambda plots, path, title, **_: titles.append(title)
+    drawing, "draw_plots", lambda plots, path, title, **_: titles.append(title)
   )
-  answers.ensemble_picture(results, tmp_path / "x.png")
+  questions.ensemble_picture(results, tmp_path / "x.png")
   assert titles == [f"Made-up digits, {words}"]
-  table = answers.ensemble_table(results)
+  table = questions.ensemble_table(results)
   assert table.title == f"Made-up digits: ensembles, {words}"
   merged = dataclasses.replace(
     results,
-    columns=(Named("a-merged2", ""),),
+    columns=(Heading("a-b-c-merged2", ""),),
     cells=tuple(
-      dataclasses.replace(cell, column="a-merged2") for cell in results.cells
+      dataclasses.replace(cell, column="a-b-c-merged2")
+      for cell in results.cells
     ),
   )
-  table = answers.classes_table(merged)
-  assert table.title == f"Made-up digits: what LELP gains, {words}"
-  assert sections.read_off(results).endswith(f"), {words}.")
-  assert "chosen" not in answers.null_space_table(null_space()).title
+  table = questions.classes_table(merged)
+  assert table.title == f"Made-up digits: the gain of LELP, {words}"
+  assert sections.conclusion(results).endswith(f"), {words}.")
+  assert "chosen" not in questions.null_space_table(null_space()).title
 
 
 def test_ensembles_are_drawn_beside_lelp(monkeypatch, tmp_path):
   drawn = []
   monkeypatch.setattr(
-    curves, "draw_plots", lambda plots, path, **_: drawn.append(plots)
+    drawing, "draw_plots", lambda plots, path, **_: drawn.append(plots)
   )
-  assert answers.ensemble_picture(ensembles(), tmp_path / "x.png")
+  assert questions.ensemble_picture(ensembles(), tmp_path / "x.png")
   ((plot,),) = drawn
   means = {
     name: {x: value.mean for x, value in line.points.items()}
@@ -194,7 +192,7 @@ def test_ensembles_are_drawn_beside_lelp(monkeypatch, tmp_path):
     "lelp_random_ensemble": pytest.approx({1: 80, 2: 85, 4: 89}),
     "lelp": pytest.approx({1: 91, 4: 91}),
   }
-  assert not answers.ensemble_picture(make_results(), tmp_path / "x.png")
+  assert not questions.ensemble_picture(make_results(), tmp_path / "x.png")
 
 
 def test_classes_by_hand():
@@ -217,14 +215,14 @@ def test_classes_by_hand():
   )
   accuracies = {c: dict.fromkeys(("vanilla", "lelp"), (0, 0)) for c in columns}
   results = make_results(accuracies, cells=found, columns_are="settings")
-  assert texts(answers.classes_table(results)) == {
+  assert texts(questions.classes_table(results)) == {
     "2 classes": [
       *("80.00 ± 0.00", "85.00 ± 5.00", "+5.00 ± 5.00\n[-58.53, 68.53]"),
       *("1", "9"),
     ],
     "20 classes": ["80.00 ± 0.00", "", "", "19", ""],
   }
-  assert answers.classes_table(make_results()) is None
+  assert questions.classes_table(make_results()) is None
 
 
 def rotations():
@@ -273,7 +271,7 @@ def test_sensitivity_by_hand():
     *("", "", f"{folder}10/trial0/config.json"),
     *("", f"{folder}5/trial0/config.json", "", "", ""),
   ]
-  assert sections.read_off(rotations()) == (
+  assert sections.conclusion(rotations()) == (
     "From the worst to the best of the values tried, test accuracy changes with"
     " number of subclasses S by 10.00 points, seed of the rotation by 2.00"
     " points."
@@ -301,15 +299,15 @@ def test_sensitivity_says_where_the_others_were_chosen(selection, words):
   results = dataclasses.replace(results, cells=cells)
   table = sensitivity.sensitivity_table(results)
   assert table.title == f"Made-up digits: sensitivity, the others {words}"
-  assert sections.read_off(results).endswith(f"points, the others {words}.")
+  assert sections.conclusion(results).endswith(f"points, the others {words}.")
 
 
 def test_seeds_of_a_rotation_are_not_joined(monkeypatch, tmp_path):
   drawn = []
   monkeypatch.setattr(
-    curves, "draw_plots", lambda plots, path, **_: drawn.append(plots)
+    drawing, "draw_plots", lambda plots, path, **_: drawn.append(plots)
   )
-  assert sensitivity.sensitivity(rotations(), tmp_path / "x.png")
+  assert sensitivity.sensitivity_picture(rotations(), tmp_path / "x.png")
   joined = {plot.x_label: plot.joined for plot in drawn[0]}
   assert joined == {
     "Number of subclasses S": True,

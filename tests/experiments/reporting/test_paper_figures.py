@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from experiments.reporting import curves
+from experiments.reporting import drawing
 from experiments.reporting import paper_figures
 from experiments.reporting import sensitivity
-from experiments.reporting import settings
-from experiments.reporting.records import Scores
-from experiments.reporting.statistics import estimate
+from experiments.reporting.selection import estimate
+from experiments.reporting.selection import varied
+from experiments.results import Evaluation
 from tests.experiments.reporting_workdirs import make_cell
 from tests.experiments.reporting_workdirs import make_results
 
@@ -21,10 +21,10 @@ R56 = "cifar100_bin-resnet92-resnet56"
 
 @pytest.fixture
 def drawn(monkeypatch):
-  """What would be drawn: the panels of each picture."""
+  """The panels of each picture, in place of drawing them."""
   pictures = []
   monkeypatch.setattr(
-    curves, "draw_plots", lambda plots, path, **_: pictures.append(plots)
+    drawing, "draw_plots", lambda plots, path, **_: pictures.append(plots)
   )
   return pictures
 
@@ -40,8 +40,8 @@ def results_of(runs, columns=(R56,), **changes):
       digest=json.dumps(hyperparameters),
       hyperparameters=hyperparameters,
       # The better on the test set, the better on held-out data.
-      validation=Scores(accuracy, loss=0.5),
-      numbers={"num_train_examples": 1000.0 * (1 + columns.index(column))},
+      validation=Evaluation(accuracy, loss=0.5),
+      num_train_examples=1000 * (1 + columns.index(column)),
     )
     for column, method, hyperparameters, accuracies in runs
     for trial, accuracy in enumerate(accuracies)
@@ -111,7 +111,7 @@ def test_figure_5_draws_what_is_there(drawn, tmp_path):
 def test_figures_say_where_was_chosen(monkeypatch, tmp_path, selection, words):
   titles = []
   monkeypatch.setattr(
-    curves, "draw_plots", lambda plots, path, title, **_: titles.append(title)
+    drawing, "draw_plots", lambda plots, path, title, **_: titles.append(title)
   )
   place = {"num_subclasses": 2, "subclass_temperature": 0.5}
   column = f"{R56}-merged2"
@@ -150,8 +150,9 @@ def test_figure_6_left_by_hand(drawn, tmp_path):
 
 def test_figure_6_middle_reads_the_metrics(drawn, tmp_path):
   results = results_of([(R56, "lelp", {}, (0.6, 0.8))])
-  numbers = {"num_train_examples": 1090.0}
-  cells = (dataclasses.replace(c, numbers=numbers) for c in results.cells)
+  cells = (
+    dataclasses.replace(c, num_train_examples=1090) for c in results.cells
+  )
   results = dataclasses.replace(results, cells=tuple(cells))
   for trial, cell in enumerate(results.cells):
     folder = tmp_path / cell.folder
@@ -164,7 +165,7 @@ def test_figure_6_middle_reads_the_metrics(drawn, tmp_path):
     (folder / "metrics.jsonl").write_text(text)
   path = tmp_path / "x.png"
   assert paper_figures.training_curves(results, tmp_path, path)
-  (((plot),),) = drawn
+  ((plot,),) = drawn
   # 10 steps of 100 are an epoch of 1,090: what is left is no batch.
   assert means(plot.lines["lelp"]) == {1: 15, 2: 25}
   assert plot.y_label == "Held-out accuracy (%)"
@@ -204,9 +205,9 @@ def test_sensitivity_takes_the_best_of_the_others(drawn, tmp_path):
     }.items()
   ]
   results = results_of([*runs, (R56, "vanilla", {"temperature": 1.0}, (0.5,))])
-  assert settings.varied(results, "lelp") == ["temperature", "num_subclasses"]
-  assert settings.varied(results, "vanilla") == []
-  assert sensitivity.sensitivity(results, tmp_path / "x.png")
+  assert varied(results, "lelp") == ["temperature", "num_subclasses"]
+  assert varied(results, "vanilla") == []
+  assert sensitivity.sensitivity_picture(results, tmp_path / "x.png")
   ((tau, s),) = drawn
   assert tau.x_label == "Temperature τ"
   assert means(tau.lines[R56]) == {1.0: 60, 2.0: 80}
@@ -220,7 +221,7 @@ def test_sensitivity_leaves_out_columns_of_a_single_value(drawn, tmp_path):
   runs += [("b", "lelp", {"temperature": 1.0}, (0.5,))]
   runs += [("a", "lelp", {"num_subclasses": 5}, (0.9,))]
   results = results_of(runs, columns)
-  assert sensitivity.sensitivity(results, tmp_path / "x.png")
+  assert sensitivity.sensitivity_picture(results, tmp_path / "x.png")
   ((plot,),) = drawn
   assert list(plot.lines) == ["a"]
   assert means(plot.lines["a"]) == {1.0: 50, 2.0: 50}
@@ -234,7 +235,7 @@ def test_sensitivity_averages_replicates(drawn, tmp_path):
     for tau in (1.0, 2.0)
   ]
   results = results_of(runs, columns, columns_are="replicates")
-  assert sensitivity.sensitivity(results, tmp_path / "x.png")
+  assert sensitivity.sensitivity_picture(results, tmp_path / "x.png")
   (line,) = drawn[0][0].lines.values()
   assert line.label == "mean over 2 splits"
   assert means(line) == {1.0: 35, 2.0: 65}
@@ -242,7 +243,7 @@ def test_sensitivity_averages_replicates(drawn, tmp_path):
 
 def test_sensitivity_of_one_setting_draws_nothing(drawn, tmp_path):
   results = results_of([(R56, "lelp", {"kind": "lelp"}, (0.5,))])
-  assert not sensitivity.sensitivity(results, tmp_path / "x.png")
+  assert not sensitivity.sensitivity_picture(results, tmp_path / "x.png")
   assert not drawn
 
 
@@ -250,12 +251,12 @@ def test_sensitivity_of_one_setting_draws_nothing(drawn, tmp_path):
 def test_draw_plots_draws_lines_and_paper(tmp_path, logarithmic):
   points = {2.0**i: estimate([70.0 + i, 71.0 + i]) for i in range(5)}
   lines = {
-    "lelp": curves.Line("LELP", points, {4.0: 72.0}),
-    "rkd": curves.Line("RKD", {2.0: estimate([70.0])}),
+    "lelp": drawing.PlotLine("LELP", points, {4.0: 72.0}),
+    "rkd": drawing.PlotLine("RKD", {2.0: estimate([70.0])}),
   }
-  plot = curves.Plot("t", "x", "y", lines, logarithmic, zero=not logarithmic)
+  plot = drawing.Plot("t", "x", "y", lines, logarithmic, zero=not logarithmic)
   path = tmp_path / "x.png"
-  curves.draw_plots([plot] * 4, path, title="T", explanation="E")
+  drawing.draw_plots([plot] * 4, path, title="T", explanation="E")
   pixels = image.imread(path)
   # Two rows of three panels, 150 dots an inch.
   assert pixels.shape[:2] == (1155, 1755)
@@ -266,19 +267,11 @@ def test_draw_plots_draws_lines_and_paper(tmp_path, logarithmic):
 
 def test_draw_plots_of_many_points(tmp_path):
   points = {float(i): estimate([i, i + 1.0]) for i in range(200)}
-  plot = curves.Plot("", "Epoch", "y", {"lelp": curves.Line("LELP", points)})
-  curves.draw_plots([plot], tmp_path / "x.png", title="", explanation="")
+  plot = drawing.Plot(
+    "", "Epoch", "y", {"lelp": drawing.PlotLine("LELP", points)}
+  )
+  drawing.draw_plots([plot], tmp_path / "x.png", title="", explanation="")
   assert image.imread(tmp_path / "x.png").shape[1] == 750
-
-
-def test_draw_plots_refuses_nothing(tmp_path):
-  with pytest.raises(ValueError, match="no run to draw"):
-    curves.draw_plots(
-      [curves.Plot("", "x", "y", {})],
-      tmp_path / "x.png",
-      title="T",
-      explanation="",
-    )
 
 
 def test_a_run_of_table_5_without_a_column_has_no_place(drawn, tmp_path):

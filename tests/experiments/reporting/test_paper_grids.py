@@ -4,9 +4,9 @@ import dataclasses
 
 from experiments.paper import grids
 from experiments.reporting import paper_grids
-from experiments.reporting.records import Scores
-from tests.experiments.reporting.test_curves import R56
-from tests.experiments.reporting.test_curves import results_of
+from experiments.results import Evaluation
+from tests.experiments.reporting.test_paper_figures import R56
+from tests.experiments.reporting.test_paper_figures import results_of
 from tests.experiments.reporting_workdirs import make_results
 
 
@@ -53,10 +53,10 @@ def test_grids_beside_what_was_chosen():
     "CIFAR-100-bin, ResNet92 to ResNet56"
   }
   captions = [table.caption for table in paper_grids.grid_tables(results)]
-  assert "both classes together" in captions[0]
+  assert "(A-17)" in captions[0]
   worst = {0.5: 0.9, 0.7: 0.5, 0.6: 0.6}
   cells = tuple(
-    dataclasses.replace(c, validation=Scores(worst[c.test.accuracy]))
+    dataclasses.replace(c, validation=Evaluation(worst[c.test.accuracy]))
     for c in results.cells
   )
   found = grid_rows(dataclasses.replace(results, cells=cells))
@@ -64,12 +64,12 @@ def test_grids_beside_what_was_chosen():
 
 
 def test_clusters_of_both_classes_together_are_said_to_be():
-  total, said = {"scope": "global"}, "where it says in total of both together"
+  total = {"scope": "global"}
   expected = {
-    "agglomerative": ({"num_clusters": 10}, "10", "of each class (A-17)."),
-    "kmeans": ({"num_clusters": 20} | total, "20 in total", said),
-    "tsne_kmeans": ({"num_clusters": 50} | total, "50 in total", said),
-    "lelp": ({"num_subclasses": 5}, "5", "Counted in each class (A-17)."),
+    "agglomerative": ({"num_clusters": 10}, "10", False),
+    "kmeans": ({"num_clusters": 20} | total, "20 in total", True),
+    "tsne_kmeans": ({"num_clusters": 50} | total, "50 in total", True),
+    "lelp": ({"num_subclasses": 5}, "5", False),
   }
   results = results_of(
     [(R56, method, of[0], (0.5,)) for method, of in expected.items()]
@@ -81,9 +81,10 @@ def test_clusters_of_both_classes_together_are_said_to_be():
       strict=True,
     )
   )
-  for method, (_, ours, caption) in expected.items():
+  for method, (_, ours, has_total) in expected.items():
     assert tables[method].rows[1].cells[2].text == ours
-    assert caption in tables[method].caption
+    assert ("in total" in tables[method].caption) == has_total
+    assert "per class" in tables[method].caption
 
 
 def test_shares_of_the_data_have_the_grid_of_the_whole():
@@ -108,7 +109,8 @@ def test_choices_of_the_whole_are_marked_where_the_paper_lists_none():
     }
     for row in table.rows
   }
-  note = "A-31: of the same pair on all data; here the paper lists none."
+  (note,) = table.footnotes
+  assert note.startswith("A-31")
   assert found == {
     "CIFAR-100, ResNet92 to MobileNet": set(),
     "CIFAR-100, ResNet92 to MobileNet, 10000 labels": {note},

@@ -1,21 +1,22 @@
-"""Tables 1 to 5 beside ours: fed with the paper's own numbers above all."""
+"""Tables 1 to 5 beside ours, also as CSV, mostly of the paper's own numbers."""
 
+import csv
 import dataclasses
+import io
 
 import pytest
 
 from experiments.paper.tables import paper_table
-from experiments.reporting import layout
-from experiments.reporting import paper_comparison
+from experiments.reporting import csv_table
 from experiments.reporting import paper_tables
-from experiments.reporting.records import Named
-from experiments.reporting.records import Scores
+from experiments.reporting.selection import selections
+from experiments.results import Evaluation
+from experiments.results import Heading
 from tests.experiments.reporting_workdirs import make_cell
 from tests.experiments.reporting_workdirs import papers_own
 
 R56 = "cifar100_bin-resnet92-resnet56"
-# Of the 57 printed gains those that do not follow from their column (spec
-# 7.1): what is printed, and what is right.
+# The printed gains that do not follow from their column: printed, recomputed.
 WRONG_GAINS = {
   (2, "gain_non_subclass", "lmrd-albert_large-albert_base"): (0.24, 0.03),
   (2, "gain_best", "glue_cola-albert_large-albert_base"): (0.20, 0.19),
@@ -34,11 +35,11 @@ WRONG_GAINS = {
 
 
 def compared(results):
-  return paper_comparison.compare(results, paper_comparison.table_of(results))
+  return paper_tables.compare(results, paper_tables.table_of(results))
 
 
 def laid_out(results):
-  return paper_tables.paper_layout(results, paper_comparison.table_of(results))
+  return paper_tables.paper_layout(results, paper_tables.table_of(results))
 
 
 def lines(table, label, column):
@@ -56,7 +57,7 @@ def lines(table, label, column):
 def test_the_papers_own_numbers_give_its_gains_but_for_ten(number):
   wrong, right = {}, 0
   for (method, column), one in compared(papers_own(number)).items():
-    if method not in paper_comparison.GAINS:
+    if method not in paper_tables.GAINS:
       continue
     # Ours are the paper's: the two sides are computed apart, and agree.
     assert one.ours.mean == pytest.approx(one.paper.mean, abs=1e-9)
@@ -64,7 +65,7 @@ def test_the_papers_own_numbers_give_its_gains_but_for_ten(number):
     if one.is_misprinted:
       gains = float(one.paper.text), round(one.ours.mean, 2)
       wrong[number, method, column] = gains
-      assert any(note.item == "spec 7.1" for note in one.paper.notes)
+      assert any(note.item.startswith("M-") for note in one.paper.notes)
     else:
       assert round(one.ours.mean, 2) == float(one.paper.text)
       right += 1
@@ -147,7 +148,7 @@ def test_best_and_second_are_marked_on_each_side():
 def test_difference_has_both_errors():
   results = papers_own(3)
   cells = tuple(
-    dataclasses.replace(c, test=Scores(c.test.accuracy + 0.01))
+    dataclasses.replace(c, test=Evaluation(c.test.accuracy + 0.01))
     if (c.column, c.method) == (R56, "lelp")
     else c
     for c in results.cells
@@ -208,15 +209,12 @@ def test_flags_are_footnotes_with_the_item():
   gain = table.rows[labels.index("Avg. gain over the best baseline") + 2]
   (number,) = gain.cells[0].footnotes
   assert table.footnotes[number - 1].startswith(
-    "Misprint (spec 7.1): 0.23 is printed. LELP minus embedding"
+    "Misprint (M-7): 0.23 is printed. LELP minus embedding"
   )
   assert not gain.cells[1].footnotes
   assert rows["LELP (Ours)", False].cells[0].link.endswith("config.json")
-  markdown = layout.to_markdown(table)
-  assert f"+0.18 [{number}]" in markdown
-  assert f"* [{number}] Misprint (spec 7.1)" in markdown
-  assert "A-28: The paper calls its spreads" in markdown
-  assert "A-37" in markdown
+  items = [note.split(":")[0] for note in table.notes]
+  assert items[:2] == ["A-28", "A-37"]
 
 
 def test_other_data_are_not_compared():
@@ -236,7 +234,7 @@ def test_a_method_of_ours_comes_after_the_papers():
   results = dataclasses.replace(
     results,
     cells=results.cells + extra,
-    methods=(*results.methods, Named("dist", "DIST")),
+    methods=(*results.methods, Heading("dist", "DIST")),
   )
   table = laid_out(results)
   labels = [row.label for row in table.rows if not row.detail]
@@ -266,7 +264,80 @@ def test_figures_have_their_columns_of_a_table():
   figure = dataclasses.replace(
     results, name="figure1a", columns=results.columns[5::2]
   )
-  table = paper_comparison.table_of(figure)
+  table = paper_tables.table_of(figure)
   assert [c.id for c in table.columns] == [c.id for c in figure.columns]
   assert table.cell("lelp", figure.columns[0].id).mean == 78.08
-  assert paper_comparison.table_of(papers_own(2, name="quickstart")) is None
+  assert paper_tables.table_of(papers_own(2, name="quickstart")) is None
+
+
+def as_csv(*results):
+  return list(csv.DictReader(io.StringIO(csv_table.to_csv(results))))
+
+
+def test_csv_has_a_row_for_each_cell():
+  rows = as_csv(papers_own(3))
+  table = paper_table(3)
+  # Two gains are not the paper's: over clusterings and standard training.
+  gains = len(table.gains) + 2
+  assert len(rows) == 6 * (len(table.rows) + gains)
+  (row,) = [r for r in rows if (r["method"], r["column"]) == ("lelp", R56)]
+  assert row == {
+    "workdir": "",
+    "sweep": "table3",
+    "selection": "heldout",
+    "column": R56,
+    "method": "lelp",
+    "ours_mean": "79.9100",
+    "ours_std": "0.2598",
+    "ours_standard_error": "0.1500",
+    "ours_n": "3",
+    "ours_interval_low": "79.2646",
+    "ours_interval_high": "80.5554",
+    "paper_printed": "79.91 ± 0.15",
+    "paper_mean": "79.91",
+    "paper_spread": "0.15",
+    "difference": "0.0000",
+    "difference_in_standard_errors": "0.0000",
+    "flags": "",
+    "config": f"cells/{R56}/lelp/d0/trial0/config.json",
+  }
+  (row,) = [
+    r for r in rows if (r["method"], r["column"]) == ("gain_vanilla", R56)
+  ]
+  # Both sides have equal steps: those of the difference are 0.15 - 0.27.
+  low, high = float(row["ours_interval_low"]), float(row["ours_interval_high"])
+  assert (low + high) / 2 == pytest.approx(7.04, abs=1e-3)
+  assert (high - low) / 2 == pytest.approx(4.302653 * 0.12, abs=1e-3)
+  flagged = [r for r in rows if "misprint M-7" in r["flags"]]
+  printed = [(r["paper_printed"], r["paper_mean"]) for r in flagged]
+  assert printed == [("0.23", "0.18")] * 2
+
+
+def test_csv_of_a_sweep_that_is_not_in_the_paper():
+  rows = as_csv(papers_own(3, name="mine"))
+  assert {row["paper_printed"] for row in rows} == {""}
+  methods = {row["method"] for row in rows}
+  assert methods >= {"lelp", "teacher", "gain_best", "gain_standard"}
+
+
+def test_both_selections_are_given_where_there_was_a_choice():
+  results = papers_own(4)
+  assert selections(results) == (results,)
+  column = results.columns[0].id
+  # Better on the test set, worse on held-out examples.
+  worse = Evaluation(0.1, loss=0.5)
+  other = tuple(
+    make_cell(column, "lelp", k, 0.99, digest="d1", validation=worse)
+    for k in range(3)
+  )
+  results = dataclasses.replace(results, cells=results.cells + other)
+  means = {
+    row["selection"]: row["ours_mean"]
+    for row in as_csv(*selections(results))
+    if (row["method"], row["column"]) == ("lelp", column)
+  }
+  assert means == {"heldout": "88.0200", "test": "99.0000"}
+  heldout, test = map(laid_out, selections(results))
+  assert heldout.title.endswith("chosen on held-out data")
+  assert test.title.endswith("chosen on TEST data")
+  assert len(test.notes) == len(heldout.notes) + 1

@@ -1,0 +1,151 @@
+"""Costs of each method beside the training of its students.
+
+The paper's argument for LELP is that it needs no teacher of its own, whereas
+Subclass Distillation retrains a teacher for each of its settings.
+"""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from experiments import results as results_lib
+from experiments.io import json_files
+from experiments.reporting import comparisons
+from experiments.reporting import numbers
+from experiments.reporting.document import Table
+from experiments.reporting.document import TableRow
+from experiments.reporting.tables import column_groups
+from experiments.reporting.workdirs import FinishedCell
+from experiments.reporting.workdirs import SweepResults
+from experiments.results import TeacherResult
+
+HEADER = (
+  "settings tried",
+  "teachers of its own",
+  "their parameters",
+  "examples they saw",
+  "seconds to train them",
+  "extra parameters",
+  "examples of pre-training",
+  "preparation (s)",
+  "step (ms)",
+)
+_CAPTION = (
+  "Settings: number of settings in one column. Teachers of its own: teachers"
+  " that were trained for this method's settings alone; the first row has those"
+  " that the other methods share. Examples: steps x batch size, summed over the"
+  " teachers. Extra parameters: trained with a student and not part of it."
+  " Pre-training: of projections, once for all settings (A-24). Preparation:"
+  " time of a stack of cells before its first step (projections, clusters,"
+  " subspaces), mean over stacks. Step: time of a step divided by the number of"
+  " cells that were trained together, mean over stacks; comparable only on one"
+  " machine and between stacks of equal size. Empty: not recorded."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TeacherCost:
+  """Number of examples that a teacher saw, and the time of its training."""
+
+  examples: int
+  seconds: float | None
+
+
+def cost_table(results: SweepResults, base: pathlib.Path) -> Table:
+  """Builds the table of costs, over all settings that were tried.
+
+  Args:
+    results: The finished cells.
+    base: Folder that their paths are relative to.
+
+  Returns:
+    One row per method over all columns if they are replicates, else one per
+    method and column; and one row for the teacher that they share.
+  """
+  teachers = _teacher_costs(results.cells, base)
+  rows = []
+  for name, columns in column_groups(results):
+    cells = [cell for cell in results.cells if cell.column in columns]
+    rows += [TableRow.heading(name, len(HEADER))] if name and cells else []
+    shared = [c for c in cells if c.method != comparisons.SUBCLASS]
+    if shared:
+      texts = ["", *_teacher_texts(shared, teachers), "", "", "", ""]
+      rows.append(TableRow.of("Teacher", texts, name, bool(name)))
+    for method in results.methods:
+      own = [cell for cell in cells if cell.method == method.id]
+      if own:
+        texts = _method_texts(own, teachers)
+        rows.append(TableRow.of(method.title, texts, name, bool(name)))
+  return Table(
+    title=f"{results.title}: costs of each method",
+    header=HEADER,
+    rows=tuple(rows),
+    caption=_CAPTION,
+  )
+
+
+def _method_texts(
+  cells: Sequence[FinishedCell], teachers: Mapping[str, _TeacherCost]
+) -> list[str]:
+  """The cells of a method's row."""
+  own = cells if cells[0].method == comparisons.SUBCLASS else ()
+  settings = collections.Counter(
+    column for column, _ in {(cell.column, cell.digest) for cell in cells}
+  )
+  extra = {cell.num_extra_parameters for cell in cells}
+  pretrainings = {p.digest: p for c in cells if (p := c.pretraining)}.values()
+  examples = sum(p.num_steps * p.batch_size for p in pretrainings)
+  # The cells of one stack share its numbers: each stack counts once.
+  stacks = {(c.stack, c.seconds.step): c for c in cells}.values()
+  preparations = (cell.seconds.preparation for cell in stacks)
+  steps = (
+    1000 * cell.seconds.step / cell.stack.num_cells
+    for cell in stacks
+    if cell.seconds.step
+  )
+  return [
+    str(max(settings.values())),
+    *_teacher_texts(own, teachers),
+    numbers.count_range(extra),
+    f"{examples:,}" if examples else "",
+    numbers.mean(preparations, "{:.1f}".format),
+    numbers.mean(steps, "{:.2f}".format),
+  ]
+
+
+def _teacher_texts(
+  cells: Sequence[FinishedCell], teachers: Mapping[str, _TeacherCost]
+) -> list[str]:
+  """Number, size and costs of the teachers of some cells."""
+  found = {cell.teacher.digest: cell.teacher for cell in cells}
+  if not found:
+    return ["0", "", "", ""]
+  known = [teachers[digest] for digest in found if digest in teachers]
+  seconds = [cost.seconds for cost in known if cost.seconds is not None]
+  # A sum over some of the teachers would be too small.
+  examples = sum(cost.examples for cost in known)
+  return [
+    str(len(found)),
+    numbers.count_range(teacher.num_parameters for teacher in found.values()),
+    f"{examples:,}" if len(known) == len(found) else "",
+    f"{sum(seconds):,.0f}" if len(seconds) == len(found) else "",
+  ]
+
+
+def _teacher_costs(
+  cells: Sequence[FinishedCell], base: pathlib.Path
+) -> dict[str, _TeacherCost]:
+  """Reads the costs of the teachers in the workdir, by digest."""
+  found = {}
+  for name in {cell.teacher_folder for cell in cells} - {""}:
+    folder = base / name
+    if results_lib.path_of(folder, TeacherResult).is_file():
+      result = results_lib.read(folder, TeacherResult)
+      config = json_files.read_json(folder / "config.json")
+      found[folder.name] = _TeacherCost(
+        result.num_steps * config["teacher"]["batch_size"],
+        result.seconds.training,
+      )
+  return found

@@ -1,0 +1,142 @@
+"""Mutual information of subclasses and fine labels, with a permutation test."""
+
+import dataclasses
+
+import numpy as np
+
+from experiments.data.dataset import Subclasses
+from experiments.reporting.selection import Estimate
+from experiments.reporting.selection import estimate
+
+NUM_PERMUTATIONS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Information:
+  """Mutual information of subclass and fine label, in one class or in all.
+
+  Attributes:
+    counts: Number of examples by subclass and fine label, int ``[S, F]``; over
+      all classes by pair of class and subclass, ``[C * S, F]``.
+    nats: Mutual information.
+    entropy: Entropy of the fine label, the greatest possible value of `nats`.
+    normalized: Mutual information divided by the mean of both entropies.
+    chance: Mutual information with fine labels that are shuffled inside each
+      class, over `NUM_PERMUTATIONS` permutations.
+    chance_normalized: Mean of the same, normalized.
+  """
+
+  counts: np.ndarray
+  nats: float
+  entropy: float
+  normalized: float
+  chance: Estimate
+  chance_normalized: float
+
+
+def subclass_information(
+  subclasses: Subclasses, num_fine: int
+) -> tuple[tuple[Information, ...], Information]:
+  """Computes how much subclasses tell about fine labels.
+
+  Args:
+    subclasses: Subclasses of examples with fine labels.
+    num_fine: Number of fine labels, F.
+
+  Returns:
+    The information in each class, and over all classes. Over all classes a
+    subclass is a pair with its class, so that chance is far above zero.
+  """
+  num_classes, size = subclasses.where.shape
+  # Labels may be narrow integers: uint8 would wrap.
+  labels, fine, assignments = (
+    np.asarray(array).astype(np.int64)
+    for array in (
+      subclasses.examples["labels"],
+      subclasses.examples["fine_labels"],
+      subclasses.assignments,
+    )
+  )
+  pairs = labels * size + assignments
+
+  def table(fine: np.ndarray) -> np.ndarray:
+    length = num_classes * size * num_fine
+    counts = np.bincount(pairs * num_fine + fine, minlength=length)
+    return counts.reshape(num_classes, size, num_fine)
+
+  rng, shuffled = np.random.default_rng(0), fine.copy()
+  found = []  # Nats and normalized, of each class and of all.
+  # The examples of each class in order, and in a random order.
+  kept = np.argsort(labels, kind="stable")
+  for _ in range(NUM_PERMUTATIONS):
+    shuffled[kept] = fine[np.lexsort((rng.random(len(labels)), labels))]
+    counts = table(shuffled)
+    whole = counts.reshape(-1, num_fine)
+    found.append(
+      [
+        np.append(function(counts), function(whole))
+        for function in (mutual_information, normalized_information)
+      ]
+    )
+  chance, chance_normalized = np.swapaxes(np.asarray(found), 0, 1)
+  counts = table(fine)
+  return tuple(
+    _information(counts[c], chance[:, c], chance_normalized[:, c])
+    for c in range(num_classes)
+  ), _information(
+    counts.reshape(-1, num_fine), chance[:, -1], chance_normalized[:, -1]
+  )
+
+
+def _information(
+  counts: np.ndarray, chance: np.ndarray, chance_normalized: np.ndarray
+) -> Information:
+  return Information(
+    counts=counts,
+    nats=float(mutual_information(counts)),
+    entropy=float(_entropy(counts.sum(axis=0))),
+    normalized=float(normalized_information(counts)),
+    chance=estimate(chance),
+    chance_normalized=estimate(chance_normalized).mean,
+  )
+
+
+def mutual_information(counts: np.ndarray) -> np.ndarray:
+  """Computes the mutual information of two labels from their counts.
+
+  Args:
+    counts: Nonnegative, ``[..., R, K]``.
+
+  Returns:
+    Nats, float64, ``[...]``; zero where there are no counts.
+
+  Examples:
+    >>> round(float(mutual_information(np.array([[5, 0], [0, 5]]))), 4)
+    0.6931
+  """
+  rows, columns = counts.sum(axis=-1), counts.sum(axis=-2)
+  joint = _entropy(counts.reshape(*counts.shape[:-2], -1))
+  # Rounding can leave a little less than zero.
+  return np.maximum(_entropy(rows) + _entropy(columns) - joint, 0)
+
+
+def normalized_information(counts: np.ndarray) -> np.ndarray:
+  """Divides mutual information by the mean entropy of both labels.
+
+  Args:
+    counts: Nonnegative, ``[..., R, K]``.
+
+  Returns:
+    Fractions in ``[0, 1]``; zero where a label does not vary.
+  """
+  entropies = _entropy(counts.sum(axis=-1)) + _entropy(counts.sum(axis=-2))
+  varies = entropies > 1e-12
+  fraction = 2 * mutual_information(counts) / np.where(varies, entropies, 1)
+  return np.where(varies, np.minimum(fraction, 1), 0)
+
+
+def _entropy(counts: np.ndarray) -> np.ndarray:
+  """Computes the entropy over the last axis, in nats."""
+  total = counts.sum(axis=-1, keepdims=True)
+  p = counts / np.where(total > 0, total, 1)
+  return -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1)

@@ -1,0 +1,311 @@
+"""Tables for sweeps that are not in the paper.
+
+They show LELP with and without the null space (`configs/null_space.py`),
+ensembles of random projections (`configs/random_ensembles.py`) and LELP over
+the number of classes (`configs/num_classes.py`).
+"""
+
+import pathlib
+from collections.abc import Iterable
+
+from experiments.reporting import comparisons
+from experiments.reporting import drawing
+from experiments.reporting import numbers
+from experiments.reporting.document import Table
+from experiments.reporting.document import TableRow
+from experiments.reporting.names import column_name
+from experiments.reporting.names import paper_column
+from experiments.reporting.paper_figures import ACCURACY_LABEL
+from experiments.reporting.paper_figures import RANDOM
+from experiments.reporting.selection import along
+from experiments.reporting.selection import chosen_on
+from experiments.reporting.selection import estimate
+from experiments.reporting.selection import Summaries
+from experiments.reporting.selection import summarize
+from experiments.reporting.selection import Summary
+from experiments.reporting.tables import accuracy_cell
+from experiments.reporting.workdirs import SweepResults
+from experiments.results import Heading
+
+DIFFERENCES = f"{comparisons.LELP}_differences"
+UNPROJECTED = f"{comparisons.LELP}_unprojected"
+ENSEMBLE = f"{comparisons.LELP}_random_ensemble"
+_NULL_SPACE_HEADER = (
+  "the paper's: off all weights",
+  "off their differences",
+  "no projection",
+  "projection minus none",
+  "variance in the null space",
+  "in LELP's directions",
+  "in those without projection",
+)
+_ENSEMBLE_HEADER = (
+  "test accuracy",
+  "minus one projection",
+  "minus LELP",
+  "S",
+  "β",
+  "settings tried",
+)
+_CLASSES_HEADER = (
+  "vanilla",
+  "LELP",
+  "LELP minus vanilla",
+  "free numbers of a target, vanilla",
+  "LELP's",
+)
+_PAIRED = "points, paired by trial, in brackets the 95 % interval."
+
+
+def null_space_table(results: SweepResults) -> Table | None:
+  """Builds the table of LELP with and without the projection (A-3).
+
+  Args:
+    results: The finished cells.
+
+  Returns:
+    One row per column: accuracies, the difference, and shares of the teacher's
+    variance within a class. None if no row leaves the projection out.
+  """
+  summaries = summarize(results)
+  rows = []
+  for column in results.columns:
+    with_it, differences, without = found = [
+      summaries.get((column.id, method))
+      for method in (comparisons.LELP, DIFFERENCES, UNPROJECTED)
+    ]
+    if differences is None and without is None:
+      continue
+    accuracies = [accuracy_cell(s, results.num_trials) for s in found]
+    texts = [
+      _difference(with_it, without, results),
+      _range(_null_space_shares(results, column)),
+      _range(_variance_shares(with_it)),
+      _range(_variance_shares(without)),
+    ]
+    rows.append(TableRow.of(column_name(column), [*accuracies, *texts]))
+  if not rows:
+    return None
+  return Table(
+    title=(
+      f"{results.title}: the null space of the teacher's head"
+      f"{chosen_on(results, summaries)}"
+    ),
+    header=_NULL_SPACE_HEADER,
+    rows=tuple(rows),
+    caption=(
+      f"Test accuracy in %{_over_trials(results)}."
+      f" Projection minus none: {_PAIRED} Variance: % of the variance of the"
+      " teacher's embeddings within a class, mean over classes and in brackets"
+      " the least and the greatest; the rest of it lies in the span of the"
+      " head's weights, which the projection removes. Directions: the share"
+      " that the S directions of a class carry."
+    ),
+  )
+
+
+def null_space_sentence(results: SweepResults) -> str:
+  """Returns a sentence with the teacher's variance that the head ignores."""
+  means = [
+    estimate(shares).mean
+    for column in results.columns
+    if (shares := _null_space_shares(results, column))
+  ]
+  if not means:
+    return ""
+  low, high = (f"{100 * f(means):.1f}" for f in (min, max))
+  amount = low if low == high else f"{low} to {high}"
+  settings = f"{len(means)} settings, " if len(means) > 1 else ""
+  return (
+    f"Of the variance of the teacher's embeddings within a class {amount} %"
+    f" lies in the null space of its head ({settings}mean over classes)."
+  )
+
+
+def _null_space_shares(results: SweepResults, column: Heading) -> list[float]:
+  """Share of each class; the same for all cells with one teacher."""
+  for cell in results.cells:
+    if cell.column == column.id and cell.null_space_share:
+      return [share for share in cell.null_space_share if share is not None]
+  return []
+
+
+def _variance_shares(summary: Summary | None) -> list[float]:
+  shares = summary.cells[0].variance_share if summary else None
+  return [share for share in shares or () if share is not None]
+
+
+def ensemble_table(results: SweepResults) -> Table | None:
+  """Builds the table of ensembles of random projections beside LELP.
+
+  Args:
+    results: The finished cells.
+
+  Returns:
+    Rows of each column: LELP, one random projection, and an ensemble of each
+    size, each with its best other settings. None without an ensemble.
+  """
+  summaries, rows = summarize(results), []
+  several = len(results.columns) > 1
+  for column in results.columns:
+    found = _ensembles(results, summaries, column)
+    if not found:
+      continue
+    lelp = summaries.get((column.id, comparisons.LELP))
+    name = column_name(column) if several else ""
+    rows += [TableRow.heading(name, len(_ENSEMBLE_HEADER))] if several else []
+    for label, summary in (
+      (results.method_title(comparisons.LELP), lelp),
+      *((_ensemble_label(n), one) for n, one in found.items()),
+    ):
+      if summary is None:
+        continue
+      chosen = summary.hyperparameters
+      cells = (
+        accuracy_cell(summary, results.num_trials),
+        _difference(summary, found.get(1), results),
+        _difference(summary, lelp, results),
+        numbers.setting(chosen.get("num_subclasses")),
+        numbers.setting(chosen.get("subclass_temperature")),
+        str(summary.num_settings),
+      )
+      rows.append(TableRow.of(label, cells, name, several))
+  if not rows:
+    return None
+  return Table(
+    title=f"{results.title}: ensembles{chosen_on(results, summaries)}",
+    header=_ENSEMBLE_HEADER,
+    rows=tuple(rows),
+    caption=(
+      f"Test accuracy in %{_over_trials(results)}. S and β: the best of each"
+      f" row. Differences: {_PAIRED} The S directions of an ensemble are"
+      " divided among its projections."
+    ),
+  )
+
+
+def ensemble_picture(results: SweepResults, path: pathlib.Path) -> bool:
+  """Draws accuracy over the number of random projections, LELP as a level.
+
+  Args:
+    results: The finished cells.
+    path: Path of the PNG; the SVG is beside it.
+
+  Returns:
+    Whether there was an ensemble to draw.
+  """
+  summaries, plots = summarize(results), []
+  for column in results.columns:
+    found = _ensembles(results, summaries, column)
+    if not found:
+      continue
+    points = {float(n): summary.test for n, summary in found.items()}
+    lines = {ENSEMBLE: drawing.PlotLine("Random projections", points)}
+    lelp = summaries.get((column.id, comparisons.LELP))
+    if lelp is not None:
+      level = dict.fromkeys((1.0, max(points)), lelp.test)
+      title = results.method_title(comparisons.LELP)
+      lines[comparisons.LELP] = drawing.PlotLine(title, level)
+    plots.append(
+      drawing.Plot(
+        column_name(column) if len(results.columns) > 1 else "",
+        "Number of random projections",
+        ACCURACY_LABEL,
+        lines,
+        logarithmic=True,
+      )
+    )
+  if plots:
+    drawing.draw_plots(
+      plots,
+      path,
+      title=f"{results.title}{chosen_on(results, summaries)}",
+      explanation="Whiskers: ± 1 standard error over trials.",
+    )
+  return bool(plots)
+
+
+def classes_table(results: SweepResults) -> Table | None:
+  """Builds the table of LELP over the number of classes.
+
+  Args:
+    results: The finished cells.
+
+  Returns:
+    One row per number of classes: the gain of LELP, and how many numbers of a
+    target are free. None without columns of merged classes.
+  """
+  summaries, rows = summarize(results), []
+  for column in results.columns:
+    place = paper_column(column.id)
+    if place is None or not place.num_merged:
+      continue
+    vanilla, lelp = (
+      summaries.get((column.id, method))
+      for method in ("vanilla", comparisons.LELP)
+    )
+    size = lelp.hyperparameters.get("num_subclasses") if lelp else None
+    classes = place.num_merged
+    cells = (
+      accuracy_cell(vanilla, results.num_trials),
+      accuracy_cell(lelp, results.num_trials),
+      _difference(lelp, vanilla, results),
+      f"{classes - 1:,}",
+      f"{classes * size - 1:,}" if isinstance(size, int) else "",
+    )
+    rows.append(TableRow.of(f"{classes} classes", cells))
+  if not rows:
+    return None
+  return Table(
+    title=f"{results.title}: the gain of LELP{chosen_on(results, summaries)}",
+    header=_CLASSES_HEADER,
+    rows=tuple(rows),
+    caption=(
+      f"Test accuracy in %{_over_trials(results)}. LELP minus vanilla:"
+      f" {_PAIRED} Free numbers of a target: C - 1 of the probabilities of C"
+      " classes, S x C - 1 of those with S subclasses per class."
+    ),
+  )
+
+
+def _ensembles(
+  results: SweepResults, summaries: Summaries, column: Heading
+) -> dict[int, Summary]:
+  """The best setting by number of projections; empty without an ensemble."""
+  runs = along(results, ENSEMBLE, column.id, "num_projections")
+  found = {int(n): summary for (n,), summary in runs.items()}
+  if not set(found) - {1}:
+    return {}
+  one = summaries.get((column.id, RANDOM))
+  return ({1: one} if one and 1 not in found else {}) | found
+
+
+def _over_trials(results: SweepResults) -> str:
+  if results.num_trials == 1:
+    return ", one trial, so no error"
+  return f": mean ± standard error over {results.num_trials} trials"
+
+
+def _ensemble_label(size: int) -> str:
+  return "one random projection" if size == 1 else f"ensemble of {size}"
+
+
+def _difference(
+  summary: Summary | None, other: Summary | None, results: SweepResults
+) -> str:
+  if summary is other:
+    return ""
+  found = comparisons.difference(summary, other)
+  return numbers.with_interval(found, results.num_trials)
+
+
+def _range(shares: Iterable[float]) -> str:
+  """Formats their mean in percent, with the ends if they differ."""
+  shares = list(shares)
+  if not shares:
+    return ""
+  low, mean, high = (
+    numbers.percent(x)
+    for x in (min(shares), estimate(shares).mean, max(shares))
+  )
+  return mean if low == high else f"{mean} ({low} to {high})"

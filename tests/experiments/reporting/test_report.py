@@ -1,0 +1,171 @@
+"""The command of the report: several workdirs, links, and missing maps."""
+
+import csv
+import json
+import pathlib
+import re
+import urllib.parse
+
+import numpy as np
+import pytest
+
+from experiments import report as command
+from experiments import specs
+from experiments.data.dataset import Splits
+from experiments.data.dataset import Task
+from experiments.reporting.render import FORMATS
+from experiments.training import data
+from experiments.training import inspection
+from tests.experiments import tiny
+from tests.experiments.reporting.test_render import Page
+from tests.experiments.reporting_workdirs import write_workdir
+
+COLUMN = "cifar10_bin-resnet92-mobilenet"
+CONFIG = specs.plain(tiny.cell(data__dataset="cifar10_bin"))
+ACCURACIES = {COLUMN: {"vanilla": (0.93, 0.92), "lelp": (0.94, 0.95)}}
+
+
+def write_sweep(root, **changes):
+  """A sweep with the configs that links lead to."""
+  fields = {"name": "table3", "title": "Table 3", "columns_are": "settings"}
+  write_workdir(root, ACCURACIES, **(fields | changes))
+  for path in root.glob("cells/*/*/*/*/result.json"):
+    path.with_name("config.json").write_text(json.dumps(CONFIG))
+
+
+def linked(report):
+  """The configs that a report links to, which must exist."""
+  found = set()
+  for address in Page((report / "report.html").read_text()).addresses:
+    if not address.startswith(("#", "data:")):
+      path = report / urllib.parse.unquote(address)
+      assert path.is_file(), address
+      found.add(path)
+  assert found
+  return found
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+  """Two finished sweeps, one without a finished cell, and another folder."""
+  runs = tmp_path_factory.mktemp("all") / "runs"
+  write_sweep(runs / "binary")
+  write_sweep(runs / "few labels", title="Table 4")
+  write_sweep(runs / "later")
+  for path in (runs / "later").glob("cells/*/*/*/*/result.json"):
+    path.unlink()
+  (runs / "teachers").mkdir()
+  command.report([runs], list(FORMATS))
+  return runs
+
+
+def test_all_sweeps_of_a_folder_are_in_one_report(runs):
+  text = (runs / "report" / "report.html").read_text(encoding="utf-8")
+  page = Page(text)
+  assert len(set(page.ids)) == len(page.ids)
+  assert re.findall(r"<h1 id=.*?>(.*?)</h1>", text) == ["Table 3", "Table 4"]
+  contents = text[text.index("<nav") : text.index("</nav>")]
+  for name in ("overview", "table-3", "table-3-accuracy", "table-4-cost"):
+    assert f'href="#{name}"' in contents
+  for address in page.addresses:
+    assert address[0] != "#" or address[1:] in page.ids
+  folders = {path.parts[-7] for path in linked(runs / "report")}
+  assert folders == {"binary", "few labels"}
+  assert not (runs / "binary" / "report").exists()
+  pictures = {p.name for p in (runs / "report").glob("*.png")}
+  assert {"binary-accuracy.png", "few-labels-accuracy.png"} <= pictures
+
+
+def test_every_format_has_all_sweeps(runs):
+  report = runs / "report"
+  markdown = (report / "table.md").read_text()
+  assert re.findall(r"^# (.*)$", markdown, re.M) == [
+    "2 sweeps",
+    "Table 3",
+    "Table 4",
+  ]
+  for name in re.findall(r"!\[.*?\]\((.*?)\)", markdown):
+    assert (report / name).is_file()
+  latex = (report / "table.tex").read_text()
+  assert latex.count("Table 3 of the paper beside ours") == 2
+  with (report / "table.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  assert {row["workdir"] for row in rows} == {"binary", "few labels"}
+  links = {row["config"] for row in rows} - {""}
+  assert len(links) == 4
+  assert all((runs / link).is_file() for link in links)
+
+
+def test_unfinished_workdirs_are_named_and_counted(runs, capsys):
+  said = "1 without a finished cell: later."
+  assert said in (runs / "report" / "report.html").read_text(encoding="utf-8")
+  command.report([runs / "binary", runs / "later"], ["md"])
+  out = capsys.readouterr().out
+  assert said in out
+  assert f"Report in {runs / 'report'}: table.md" in out
+  text = (runs / "report" / "table.md").read_text()
+  assert re.findall(r"^# (.*)$", text, re.M) == ["1 sweep", "Table 3"]
+  assert said in text
+
+
+def test_a_report_may_go_elsewhere(runs, tmp_path, monkeypatch):
+  write_sweep(tmp_path / "other" / "binary", title="Table 3")
+  paths = [runs / "binary", tmp_path / "other" / "binary"]
+  with pytest.raises(ValueError, match="--output"):
+    command.report(paths, ["html"])
+  command.report(paths, ["html"], tmp_path / "new" / "all")
+  text = (tmp_path / "new" / "all" / "report.html").read_text()
+  # Equal titles are told apart by their folders.
+  assert "Table 3 (../other/binary)" in text
+  linked(tmp_path / "new" / "all")
+  assert len(list((tmp_path / "new" / "all").glob("*accuracy.png"))) == 2
+  # Also to where one stands.
+  for here, output in (("out", "."), ("out/sub", ".."), ("out", "sub/../new")):
+    folder = tmp_path / here
+    folder.mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(folder)
+    command.report([runs / "binary"], ["html"], pathlib.Path(output))
+    linked(folder / output)
+
+
+def test_a_workdir_alone_is_reported_in_itself(tmp_path):
+  write_sweep(tmp_path / "runs" / "one")
+  command.report([tmp_path / "runs" / "one"], ["html", "csv"])
+  report = tmp_path / "runs" / "one" / "report"
+  inside = (report / "report.html").read_text()
+  # A folder with this sweep alone has the same report, elsewhere.
+  command.report([tmp_path / "runs"], ["html", "csv"])
+  outside = (tmp_path / "runs" / "report" / "report.html").read_text()
+  assert outside.replace("../one/cells", "../cells") == inside
+  assert (report / "accuracy.png").is_file()
+
+
+def test_without_a_finished_cell_nothing_is_written(tmp_path):
+  (tmp_path / "a" / "cells").mkdir(parents=True)
+  (tmp_path / "b" / "cells").mkdir(parents=True)
+  with pytest.raises(FileNotFoundError, match="a, b") as error:
+    command.report([tmp_path], ["md"])
+  assert "\n" not in str(error.value)
+  assert not list(tmp_path.glob("**/report"))
+
+
+@pytest.mark.parametrize(
+  ("embeddings", "reason"),
+  [(np.zeros([8, 5]), "dead"), (np.eye(3, 5), r"\(3, 5\)")],
+)
+def test_a_report_can_do_without_the_map(
+  tmp_path, monkeypatch, capsys, embeddings, reason
+):
+  write_sweep(tmp_path, name="mine", title="Mine")
+  labels = np.arange(len(embeddings)) % 2
+  task = Task("mine", 2, class_names=("even", "odd"))
+  splits = Splits(task, {}, {}, {}, {"labels": labels})
+  monkeypatch.setattr(data, "load_splits", lambda *_: splits)
+  monkeypatch.setattr(inspection, "student_embeddings", lambda *_: embeddings)
+  command.report([tmp_path], ["html", "md"])
+  out = capsys.readouterr().out
+  assert re.search(f"No embeddings are drawn: Vanilla .*: .*{reason}", out)
+  report = tmp_path / "report"
+  assert (report / "accuracy.png").is_file()
+  assert not (report / "embeddings.png").exists()
+  assert "embeddings" not in (report / "table.md").read_text()
