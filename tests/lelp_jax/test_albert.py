@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from lelp_jax.models import _transformer
-from lelp_jax.models import albert as albert_lib
 from lelp_jax.models import MODELS
 from lelp_jax.models.albert import albert
 from tests import jaxprs
@@ -68,63 +67,6 @@ def test_base_runs_as_a_student():
 # --- What is computed ---------------------------------------------------------
 
 
-def unrolled_logits(params, inputs, config):
-  """The definition, plainly: a Python loop over the layers."""
-  body = params["encoder"]
-  layer = body["layer"]
-
-  def dense(params, x):
-    return x @ params["kernel"] + jnp.broadcast_to(
-      params["bias"], (*x.shape[:-1], params["bias"].size)
-    )
-
-  def norm(params, x):
-    x -= x.mean(-1, keepdims=True)
-    x /= jnp.sqrt((x**2).mean(-1, keepdims=True) + config.layer_norm_epsilon)
-    return x * params["scale"][None, None] + params["bias"][None, None]
-
-  def attention(query, key, value):
-    scores = query @ key.swapaxes(1, 2) / np.sqrt(query.shape[-1])
-    scores -= 1e30 * (inputs["attention_mask"] == 0)[:, None]
-    weights = jnp.exp(scores - scores.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True) @ value
-
-  def gelu_new(x):
-    inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
-    return 0.5 * x * (1 + jnp.tanh(inner))
-
-  x = body["word_embeddings"]["embedding"][inputs["input_ids"]]
-  x += body["token_type_embeddings"]["embedding"][inputs["token_type_ids"]]
-  x += body["position_embeddings"]["embedding"][None, : x.shape[1]]
-  x = dense(body["embedding_projection"], norm(body["embedding_norm"], x))
-  for _ in range(config.num_layers):
-    projections = (
-      jnp.split(dense(layer[name], x), config.num_heads, axis=-1)
-      for name in ("query", "key", "value")
-    )
-    heads = [attention(*head) for head in zip(*projections, strict=True)]
-    y = dense(layer["attention_output"], jnp.concatenate(heads, axis=-1))
-    x = norm(layer["attention_norm"], x + y)
-    y = dense(layer["ffn_output"], gelu_new(dense(layer["ffn"], x)))
-    x = norm(layer["ffn_norm"], x + y)
-  return dense(params["head"], jnp.tanh(dense(params["pooler"], x[:, 0])))
-
-
-def test_scanned_layers_equal_unrolled_ones(inputs):
-  def with_gradient(logits_of):
-    def loss(params):
-      logits = logits_of(params)
-      return jnp.sum(jnp.sin(logits)), logits
-
-    return jax.jit(jax.grad(loss, has_aux=True))(tiny_albert.params())
-
-  config = dataclasses.replace(CONFIG, num_layers=2)
-  model = albert(config, 3)
-  scanned = with_gradient(lambda p: model.apply(p, {}, inputs)[0].logits)
-  unrolled = with_gradient(lambda p: unrolled_logits(p, inputs, config))
-  chex.assert_trees_all_close(scanned, unrolled, rtol=1e-4, atol=1e-5)
-
-
 def test_programs_do_not_grow_with_depth(inputs):
   def equations(num_layers, **options):
     config = dataclasses.replace(DROPOUT, num_layers=num_layers)
@@ -140,25 +82,6 @@ def test_programs_do_not_grow_with_depth(inputs):
 
   for options in ({}, {"remat": True}):
     assert 100 < equations(2, **options) == equations(12, **options)
-
-
-def test_embeddings_are_pooled_or_the_first_state(inputs):
-  params = tiny_albert.params()
-  hidden, _ = jax.jit(albert_lib.AlbertEncoder(CONFIG).apply)(
-    {"params": params["encoder"]}, inputs
-  )
-  chex.assert_shape(hidden, (3, 7, 8))
-  pooler = params["pooler"]
-  expected = np.tanh(hidden[:, 0] @ pooler["kernel"] + pooler["bias"][None])
-  pooled = tiny_albert.outputs(CONFIG, inputs).embeddings
-  np.testing.assert_allclose(pooled, expected, atol=1e-6)
-
-  config = dataclasses.replace(CONFIG, pooling="cls")
-  first = tiny_albert.outputs(config, inputs).embeddings
-  np.testing.assert_allclose(first, hidden[:, 0], atol=1e-6)
-  model = albert(config, 3)
-  params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
-  assert params.keys() == {"encoder", "head"}
 
 
 def test_attention_is_jax_nn_with_a_full_mask(inputs, monkeypatch):
@@ -271,40 +194,32 @@ IDS = jnp.ones([2, 4], jnp.int32)
 @pytest.mark.parametrize(
   ("inputs", "error", "message"),
   [
-    (IDS, ValueError, "must be a dict of 'input_ids' .* got ArrayImpl"),
-    ({}, ValueError, r"must be a dict of 'input_ids' and .* got \[\]"),
-    (
-      {"input_ids": IDS, "position_ids": IDS},
-      ValueError,
-      r"at most \('attention_mask', 'token_type_ids'\), got .*position_ids",
-    ),
-    ({"input_ids": IDS[0]}, ValueError, r"shape \[B, L\], got shape \(4,\)"),
-    ({"input_ids": IDS * 1.0}, TypeError, "input_ids must hold integers"),
+    (IDS, ValueError, r"'input_ids'.*got ArrayImpl"),
+    ({}, ValueError, r"'input_ids'.*got \[\]"),
+    ({"input_ids": IDS, "position_ids": IDS}, ValueError, "'position_ids'"),
+    ({"input_ids": IDS[0]}, ValueError, r"input_ids.*\[B, L\].*\(4,\)"),
+    ({"input_ids": IDS * 1.0}, TypeError, r"input_ids.*float32"),
     (
       {"input_ids": IDS, "attention_mask": IDS > 0},
       TypeError,
-      "attention_mask must hold integers, got dtype bool",
+      r"attention_mask.*bool",
     ),
     (
       {"input_ids": IDS, "attention_mask": IDS[:, 1:]},
       ValueError,
-      r"attention_mask must have the shape of input_ids, \(2, 4\), got \(2, 3",
+      r"attention_mask.*\(2, 4\).*\(2, 3\)",
     ),
     (
       {"input_ids": jnp.ones([2, 11], int)},
       ValueError,
-      r"1 to 10 tokens \(max_positions\), got 11: truncate",
+      r"10.*\(max_positions\).*11",
     ),
-    ({"input_ids": jnp.ones([2, 0], int)}, ValueError, "1 to 10 .* got 0"),
-    (
-      {"input_ids": IDS * 20},
-      ValueError,
-      r"input_ids must lie in \[0, 20\), got values from 20 to 20",
-    ),
+    ({"input_ids": jnp.ones([2, 0], int)}, ValueError, r"max_positions.*0"),
+    ({"input_ids": IDS * 20}, ValueError, r"input_ids.*\[0, 20\).*20"),
     (
       {"input_ids": IDS, "token_type_ids": IDS * 2},
       ValueError,
-      r"token_type_ids must lie in \[0, 2\), got",
+      r"token_type_ids.*\[0, 2\)",
     ),
   ],
 )
@@ -330,9 +245,9 @@ def test_a_table_of_one_row_has_one_id():
 
 
 def test_models_refuse_bad_arguments():
-  with pytest.raises(ValueError, match="num_outputs must be at least 1, got 0"):
+  with pytest.raises(ValueError, match=r"num_outputs.*0"):
     albert(CONFIG, 0)
   with pytest.raises(TypeError, match="depth"):
     MODELS["albert_base"](2, depth=3)
-  with pytest.raises(ValueError, match=r"version must be one of .*got 'v3'"):
+  with pytest.raises(ValueError, match=r"version.*'v3'"):
     MODELS["albert_base"](2, version="v3")

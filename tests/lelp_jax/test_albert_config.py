@@ -63,14 +63,14 @@ def test_changes_replace_the_published():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"num_layers": 0}, "num_layers must be at least 1, got 0"),
-    ({"hidden_size": 9}, "hidden_size must be a multiple of num_heads, got 9"),
-    ({"hidden_dropout": 1.0}, r"hidden_dropout must lie in \[0, 1\), got 1.0"),
-    ({"attention_dropout": -1}, r"attention_dropout must lie in .*got -1"),
-    ({"activation": "silu"}, r"activation must be one of \('gelu', 'gelu_new'"),
+    ({"num_layers": 0}, r"num_layers.*0"),
+    ({"hidden_size": 9}, r"hidden_size.*num_heads.*9"),
+    ({"hidden_dropout": 1.0}, r"hidden_dropout.*1\.0"),
+    ({"attention_dropout": -1}, r"attention_dropout.*-1"),
+    ({"activation": "silu"}, r"activation.*'silu'"),
     ({"pooling": "max"}, r"pooling must be one of \('pooled', .*got 'max'"),
-    ({"layer_norm_epsilon": 0.0}, "layer_norm_epsilon must be positive"),
-    ({"initializer_range": -0.1}, "initializer_range must be positive"),
+    ({"layer_norm_epsilon": 0.0}, r"layer_norm_epsilon.*0\.0"),
+    ({"initializer_range": -0.1}, r"initializer_range.*-0\.1"),
   ],
 )
 def test_configs_refuse_bad_values(changes, message):
@@ -79,7 +79,7 @@ def test_configs_refuse_bad_values(changes, message):
 
 
 def test_configs_refuse_sizes_that_are_no_integers():
-  with pytest.raises(TypeError, match=r"num_heads must be an int, got 2\.0"):
+  with pytest.raises(TypeError, match=r"num_heads.*2\.0"):
     dataclasses.replace(SMALL, num_heads=2.0)
 
 
@@ -138,15 +138,15 @@ def test_old_files_may_lack_what_has_a_default():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"model_type": "bert"}, "^model_type must be 'albert', got 'bert'.$"),
-    ({"num_hidden_groups": 4}, "^num_hidden_groups must be 1, got 4.$"),
-    ({"inner_group_num": 2}, "^inner_group_num must be 1, got 2.$"),
+    ({"model_type": "bert"}, r"model_type.*'albert'.*'bert'"),
+    ({"num_hidden_groups": 4}, r"num_hidden_groups.*4"),
+    ({"inner_group_num": 2}, r"inner_group_num.*2"),
     (
       {"position_embedding_type": "relative_key"},
-      "^position_embedding_type must be 'absolute', got 'relative_key'.$",
+      r"position_embedding_type.*'relative_key'",
     ),
-    ({"hidden_act": "silu"}, r"^hidden_act must be one of \(.*, got 'silu'.$"),
-    ({"hidden_size": 770}, "^hidden_size must be a multiple of num_heads"),
+    ({"hidden_act": "silu"}, r"hidden_act.*'silu'"),
+    ({"hidden_size": 770}, r"hidden_size.*num_heads"),
   ],
 )
 def test_files_of_other_models_are_refused(changes, message):
@@ -157,7 +157,7 @@ def test_files_of_other_models_are_refused(changes, message):
 def test_missing_sizes_are_named():
   with pytest.raises(
     ValueError,
-    match=r"must hold \['num_hidden_layers', 'vocab_size'\].$",
+    match=r"'num_hidden_layers', 'vocab_size'",
   ):
     config_from_huggingface(
       {

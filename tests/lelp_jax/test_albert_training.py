@@ -98,6 +98,7 @@ def test_attention_with_dropout_equals_the_fused(inputs):
   )
 
 
+@pytest.mark.slow
 def test_remat_changes_neither_value_nor_gradient(inputs):
   plain, remat = (
     tiny_albert.loss_and_gradient(ATTENTION, inputs, train=True, remat=remat)
@@ -120,7 +121,11 @@ def test_remat_computes_the_layers_again(inputs):
 
 
 @pytest.mark.parametrize(
-  ("dtype", "train"), [("float32", True), ("bfloat16", False)]
+  ("dtype", "train"),
+  [
+    ("float32", True),
+    pytest.param("bfloat16", False, marks=pytest.mark.slow),
+  ],
 )
 def test_rows_of_padding_alone_stay_finite(dtype, train):
   inputs = tiny_albert.inputs(lengths=(0, 3), length=4)

@@ -96,15 +96,14 @@ def test_every_difference_of_the_bodies_is_listed():
   tuned["encoder"]["adapter"] = {"kernel": jnp.ones([2, 2])}
   tuned["encoder"]["word_embeddings"] = {"embedding": jnp.ones([21, 6])}
   del tuned["pooler"]
-  with pytest.raises(ValueError) as error:
-    graft_pretrained(fresh, tuned)
-  assert str(error.value) == (
-    "pretrained_params are of another model: missing ['pooler/bias', "
-    "'pooler/kernel'], unexpected ['encoder/adapter/kernel'], of a wrong "
-    "shape ['encoder/word_embeddings/embedding [21, 6], not [20, 6]']."
+  pattern = (
+    r"'pooler/bias', 'pooler/kernel'.*'encoder/adapter/kernel'.*"
+    r"'encoder/word_embeddings/embedding \[21, 6\], not \[20, 6\]'"
   )
+  with pytest.raises(ValueError, match=pattern):
+    graft_pretrained(fresh, tuned)
 
 
 def test_the_head_must_be_a_layer_of_the_initial_params(tuned):
-  with pytest.raises(ValueError, match="head='out' is no layer of this model"):
+  with pytest.raises(ValueError, match="head='out'"):
     graft_pretrained(tuned, tuned, head="out")

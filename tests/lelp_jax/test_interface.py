@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import re
 import subprocess
 import sys
 
@@ -210,7 +209,7 @@ def test_apply_draws_from_the_key_in_training(started, inputs):
 def test_apply_without_the_key_it_needs(started, inputs):
   model, params, model_state = started
   model.apply(params, model_state, inputs)
-  with pytest.raises(ValueError, match="needs a key"):
+  with pytest.raises(ValueError, match="key"):
     model.apply(params, model_state, inputs, train=True)
 
 
@@ -335,15 +334,15 @@ def test_with_head_refuses_what_does_not_fit(inputs):
   model = from_linen(LinenCompact(), head="head")
   params, _ = model.init(jax.random.key(0), inputs)
   kernel, bias = model.head(params)
-  with pytest.raises(ValueError, match=re.escape("got (5, 3)")):
+  with pytest.raises(ValueError, match=r"\(5, 3\)"):
     model.with_head(params, Head(kernel[:5], bias))
-  with pytest.raises(ValueError, match=re.escape("got (2,)")):
+  with pytest.raises(ValueError, match=r"\(2,\)"):
     model.with_head(params, Head(kernel, bias[:2]))
-  with pytest.raises(ValueError, match="has a bias in the model, got none"):
+  with pytest.raises(ValueError, match=r"'head'.*bias.*none"):
     model.with_head(params, Head(kernel, None))
   model = from_linen(LinenNested(), head="classifier.out")
   params, _ = model.init(jax.random.key(0), inputs)
-  with pytest.raises(ValueError, match="has no bias in the model, got one"):
+  with pytest.raises(ValueError, match=r"'classifier.out'.*bias.*one"):
     model.with_head(params, Head(model.head(params).kernel, bias))
 
 
@@ -381,12 +380,12 @@ class Activated(nn.Module):
 @pytest.mark.parametrize(
   ("kind", "head", "message"),
   [
-    ("", "heads", "head='heads' is no layer .* layers: body, head, norm"),
-    ("", "body/kernel", "head='body/kernel' must be a linear layer"),
-    ("", "norm", "head='norm' must be a linear layer.* layers: body, head"),
-    ("twice", "head", "head='head' must be called once.* 2 times.*: body, he"),
-    ("rank 3", "head", "head='head' must map embeddings .B, D.*: body, head"),
-    ("activation", "relu", "head='relu' must compute embeddings @ kernel"),
+    ("", "heads", r"head='heads'.*: body, head, norm"),
+    ("", "body/kernel", r"head='body/kernel'.*linear"),
+    ("", "norm", r"head='norm'.*linear.*: body, head"),
+    ("twice", "head", r"head='head'.* 2 .*: body, he"),
+    ("rank 3", "head", r"head='head'.*\[B, D\].*: body, head"),
+    ("activation", "relu", r"head='relu'.*embeddings @ kernel"),
   ],
 )
 def test_from_linen_refuses_head(kind, head, message, inputs):
@@ -398,9 +397,9 @@ def test_from_linen_apply_refuses_head(inputs):
   params, state = from_linen(Bad(""), head="head").init(
     jax.random.key(0), inputs
   )
-  with pytest.raises(ValueError, match=r"must be called once.* 0 times"):
+  with pytest.raises(ValueError, match=r"head='head'.* 0 "):
     from_linen(BodyOnly(), head="head").apply(params, state, inputs)
-  with pytest.raises(ValueError, match="head='top' is no layer"):
+  with pytest.raises(ValueError, match="head='top'"):
     from_linen(Bad(""), head="top").head(params)
 
 
@@ -460,13 +459,13 @@ class NnxNormalised(NnxFlat):
 
 
 def test_from_nnx_refuses_head(inputs):
-  with pytest.raises(ValueError, match=r"head='top' is no.* body, head, norm"):
+  with pytest.raises(ValueError, match=r"head='top'.* body, head, norm"):
     from_nnx(NnxFlat, head="top")
-  with pytest.raises(ValueError, match="head='norm' must be a linear layer"):
+  with pytest.raises(ValueError, match=r"head='norm'.*linear"):
     from_nnx(NnxFlat, head="norm")
-  with pytest.raises(ValueError, match=r"must be called once.* 2 times"):
+  with pytest.raises(ValueError, match=r"head='head'.* 2 "):
     from_nnx(NnxTwice, head="head").init(jax.random.key(0), inputs)
-  with pytest.raises(ValueError, match="must compute embeddings @ kernel"):
+  with pytest.raises(ValueError, match=r"head='head'.*embeddings @ kernel"):
     from_nnx(NnxNormalised, head="head").init(jax.random.key(0), inputs)
 
 

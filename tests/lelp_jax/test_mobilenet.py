@@ -51,6 +51,7 @@ def test_inference_equals_keras():
   vision.assert_close(outputs, expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_training_on_eight_devices_equals_keras():
   # One image each: BatchNorm must see them all.
   assert jax.device_count() == 8
@@ -168,12 +169,13 @@ def test_dropout_is_on_by_default(images):
   model = from_linen(MobileNet(3, 1 / 16), head="head")
   images = jnp.ones([1, 32, 32, 3])
   variables = jax.eval_shape(model.init, jax.random.key(0), images)
-  with pytest.raises(ValueError, match="apply needs a key"):
+  with pytest.raises(ValueError, match="key"):
     jax.eval_shape(
       lambda *variables: model.apply(*variables, images, train=True), *variables
     )
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32(images):
   module = TINY.clone(compute_dtype="bfloat16")
   variables = vision.random_variables(module, images)
@@ -194,24 +196,24 @@ def test_bfloat16_is_near_float32(images):
 @pytest.mark.parametrize(
   ("options", "shape", "message"),
   [
-    ({}, (2, 32, 32), r"images must have shape \[B, H, W, channels\], got"),
+    ({}, (2, 32, 32), r"images.*\[B, H, W, channels\]"),
     (
       {},
       (2, 64, 30, 3),
-      "one pixel a side before block 12, which has stride 2",
+      r"\(2, 64, 30, 3\).*block 12.*stride 2",
     ),
-    ({"width_multiplier": 0.03}, (2, 32, 32, 3), "at least 1/32, .* got 0.03"),
+    ({"width_multiplier": 0.03}, (2, 32, 32, 3), r"width_multiplier.*0\.03"),
     (
       {"depth_multiplier": 0},
       (2, 32, 32, 3),
-      "depth_multiplier must be at least 1, got 0",
+      r"depth_multiplier.*0",
     ),
-    ({"stem_stride": 0}, (2, 32, 32, 3), "stem_stride must be at least 1"),
-    ({"strides": (1, 2)}, (2, 32, 32, 3), r"must be 13, .* got 2: \(1, 2\)"),
+    ({"stem_stride": 0}, (2, 32, 32, 3), r"stem_stride.*0"),
+    ({"strides": (1, 2)}, (2, 32, 32, 3), r"strides.*13.*\(1, 2\)"),
     (
       {"strides": 12 * (1,) + (0,)},
       (2, 32, 32, 3),
-      "strides must be at least 1, got 0",
+      r"strides.*0",
     ),
   ],
 )

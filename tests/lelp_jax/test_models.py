@@ -62,8 +62,17 @@ def test_model_bfloat16_is_near_float32(name, images):
   assert 0 < error < 0.05 * jnp.max(jnp.abs(exact))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", [*OPTIONS, "resnet20", "mobilenet", "albert"])
+@pytest.mark.parametrize(
+  ("name", "dtype"),
+  [
+    *((name, "float32") for name in OPTIONS),
+    *((name, "bfloat16") for name in OPTIONS),
+    ("resnet20", "bfloat16"),
+    ("mobilenet", "bfloat16"),
+    ("albert", "float32"),
+    ("albert", "bfloat16"),
+  ],
+)
 def test_models_run_with_strict_promotion(name, dtype):
   if name == "albert":
     config = tiny_albert.DROPOUT
@@ -164,14 +173,14 @@ def test_cnn_pools_small_and_odd_images():
 
 def test_cnn_refuses_images_without_channels(images):
   model = MODELS["cnn"](3)
-  with pytest.raises(ValueError, match=r"\[B, H, W, channels\], got shape"):
+  with pytest.raises(ValueError, match=r"\[B, H, W, channels\]"):
     model.init(jax.random.key(0), images[..., 0])
 
 
 def test_models_refuse_bad_arguments():
-  with pytest.raises(ValueError, match="num_outputs must be at least 1, got 0"):
+  with pytest.raises(ValueError, match=r"num_outputs.*0"):
     MODELS["mlp"](0)
-  with pytest.raises(TypeError, match="num_outputs must be an int"):
+  with pytest.raises(TypeError, match=r"num_outputs.*2\.0"):
     MODELS["mlp"](2.0)
   with pytest.raises(TypeError, match="depth"):
     MODELS["mlp"](2, depth=3)

@@ -215,10 +215,10 @@ def test_images_of_any_size(variant):
 @pytest.mark.parametrize(
   ("attributes", "shape", "message"),
   [
-    ({}, (2, 8, 8), r"images must have shape \[B, H, W, channels\], got shape"),
-    ({"depth": 21}, (2, 8, 8, 3), "depth must be 9 n .* 110, got 21"),
-    ({"depth": 2}, (2, 8, 8, 3), "depth must be at least 11, got 2"),
-    ({"variant": "v1"}, (2, 8, 8, 3), "variant must be one of .* got 'v1'"),
+    ({}, (2, 8, 8), r"images.*\[B, H, W, channels\].*\(2, 8, 8\)"),
+    ({"depth": 21}, (2, 8, 8, 3), r"depth.*21"),
+    ({"depth": 2}, (2, 8, 8, 3), r"depth.*11.*2"),
+    ({"variant": "v1"}, (2, 8, 8, 3), r"variant.*'v1'"),
   ],
 )
 def test_bad_arguments(attributes, shape, message):
@@ -228,5 +228,5 @@ def test_bad_arguments(attributes, shape, message):
 
 
 def test_depth_must_be_an_int():
-  with pytest.raises(TypeError, match="depth must be an int, got '20'"):
+  with pytest.raises(TypeError, match=r"depth.*'20'"):
     ResNet(3, "20").init(jax.random.key(0), jnp.ones([2, 8, 8, 3]))
