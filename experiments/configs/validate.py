@@ -2,7 +2,7 @@
 
 Values are checked in the order of the fields of `experiments.configs.base`,
 and each message names the field. What depends on the data is checked by
-`experiments.training.checks`, before anything is trained.
+`experiments.training.data`, before anything is trained.
 """
 
 import dataclasses

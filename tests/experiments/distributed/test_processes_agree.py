@@ -8,6 +8,7 @@ import optax
 import pytest
 
 import lelp_jax
+from experiments import specs
 from experiments.distributed import mesh as mesh_lib
 from experiments.methods import METHODS
 from lelp_jax import baselines
@@ -15,7 +16,7 @@ from lelp_jax.models import MODELS
 from lelp_jax.models import Outputs
 from lelp_jax.train_step import make_train_step
 from lelp_jax.train_step import TrainState
-from tests.experiments import training_jobs
+from tests.experiments import training_runs
 from tests.experiments.processes import run_together
 
 # With two classes these losses' gradients are, in part or whole, rounding.
@@ -25,10 +26,10 @@ TRAINED = [*sorted(METHODS), "subclass_teacher"]
 
 def step_of(method, teachers, placement="auto"):
   """Loss and gradient of the first step, on all devices there are."""
-  config = training_jobs.one_step_config(method)
-  config.data.placement = placement
-  job = training_jobs.method_job(config, pathlib.Path(teachers))
-  return training_jobs.loss_and_gradient(job)
+  cell = training_runs.one_step_cell(method)
+  cell = specs.replace(cell, {"data.placement": placement})
+  run = training_runs.method_run(cell, pathlib.Path(teachers))
+  return training_runs.loss_and_gradient(run)
 
 
 BODY = """
@@ -63,7 +64,7 @@ def teachers(tmp_path_factory):
   """A folder with the teachers that one process trained."""
   folder = tmp_path_factory.mktemp("teachers")
   for method in ("lelp", "subclass"):
-    training_jobs.knowing_teacher(method, folder)
+    training_runs.knowing_teacher(method, folder)
   return str(folder)
 
 
@@ -79,7 +80,7 @@ def test_every_method_on_two_processes_equals_one(tmp_path, teachers):
       if arguments[0] in DEGENERATE:
         np.testing.assert_allclose(step[0], expected[0], rtol=1e-6)
       else:
-        training_jobs.assert_equal_steps(step, expected)
+        training_runs.assert_equal_steps(step, expected)
     except AssertionError as error:
       different[arguments[0]] = str(error)
   assert not different

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from experiments.distributed import processes as processes_lib
+from experiments.distributed.signals import deferred
 from experiments.distributed.signals import Interrupted
-from experiments.distributed.signals import interrupts
 from experiments.io.json_files import read_json
-from experiments.training import cached_examples
-from experiments.training import cached_outputs
-from experiments.training import runs
 from experiments.training import teacher as teacher_lib
+from experiments.training import teacher_cache
+from experiments.training.build import build_run
+from experiments.training.data import load_splits
 from tests.experiments import processes
 from tests.experiments import tiny
 
@@ -50,25 +50,25 @@ def computed(folder, mode, before=nothing):
     mode: One of `MODES`.
     before: Called before each part, with those so far.
   """
-  config = tiny.config()
-  config.teacher.batch_size = 40
-  config.teacher.outputs, config.teacher.num_coordinates = mode, 3
-  splits = runs.load_splits(config)
-  compute, firsts = cached_outputs.CachedOutputs._computed, []
+  cell = tiny.cell(
+    teacher__batch_size=40,
+    teacher__outputs=mode,
+    teacher__num_coordinates=3,
+  )
+  splits = load_splits(cell)
+  compute, firsts = teacher_cache.TeacherCache._computed, []
 
   def noted(self, start, stop, fixed):
     before(firsts)
     firsts.append(start)
     return compute(self, start, stop, fixed)
 
-  with pytest.MonkeyPatch.context() as patch, interrupts() as signals:
-    patch.setattr(cached_outputs, "_BATCHES_A_PART", 1)
-    patch.setattr(cached_outputs.CachedOutputs, "_computed", noted)
-    teacher = teacher_lib.load_or_train(
-      config, splits, folder / "teachers", signals
-    )
+  with pytest.MonkeyPatch.context() as patch, deferred():
+    patch.setattr(teacher_cache, "_BATCHES_PER_PART", 1)
+    patch.setattr(teacher_cache.TeacherCache, "_computed", noted)
+    teacher = teacher_lib.load_or_train(cell, splits, folder / "teachers")
     try:
-      cached_examples.with_outputs(config, splits, teacher)
+      build_run([cell], splits, teacher=teacher, names=[])
     except Interrupted as stop:
       print("stopped", stop)
   return firsts

@@ -17,7 +17,7 @@ from experiments.distributed.signals import Interrupted
 from experiments.io import checkpoints
 from experiments.io.json_files import read_json
 from experiments.io.metrics import read_metrics
-from experiments.training import runs
+from experiments.training import sweep
 from tests.experiments import disks
 from tests.experiments import tiny
 from tests.experiments.processes import ROOT
@@ -27,16 +27,15 @@ from tests.experiments.processes import run_together
 STEPS, LONG, CHUNK = 24, 300, 3
 
 
-def config(num_steps=STEPS):
-  made = tiny.config("lelp")
-  made.teacher.batch_size, made.student.batch_size = 40, 24
-  made.student.num_steps, made.student.steps_per_chunk = num_steps, CHUNK
-  return made
-
-
 def run(workdir, num_steps=STEPS):
-  (folder,) = runs.run_cells(
-    [config(num_steps)],
+  cell = tiny.cell(
+    teacher__batch_size=40,
+    student__batch_size=24,
+    student__num_steps=num_steps,
+    student__steps_per_chunk=CHUNK,
+  )
+  (folder,) = sweep.run_cells(
+    [cell],
     pathlib.Path(workdir),
     teacher_directory=pathlib.Path(workdir).parent / "teachers",
   )

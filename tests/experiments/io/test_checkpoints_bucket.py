@@ -10,8 +10,9 @@ from experiments.distributed.signals import Interrupted
 from experiments.io import checkpoints
 from experiments.io import storage
 from experiments.io.json_files import read_json
-from experiments.training import runs
+from experiments.training import sweep
 from experiments.training import teacher as teacher_lib
+from experiments.training.data import load_splits
 from tests.experiments import tiny
 from tests.experiments.bucket_server import refuse
 from tests.experiments.bucket_server import Server
@@ -208,9 +209,9 @@ def test_trees(bucket):
 def test_a_run_interrupted_and_continued_repeats_the_bits_of_another(
   tmp_path, bucket, caplog, monkeypatch
 ):
-  config = tiny.config("standard")
+  cell = tiny.cell("standard")
   teachers, states = tmp_path / "teachers", storage.folder(RUN)
-  teacher_lib.load_or_train(config, runs.load_splits(config), teachers)
+  teacher_lib.load_or_train(cell, load_splits(cell), teachers)
   with monkeypatch.context() as patch:
     save = checkpoints.Checkpoints.save
 
@@ -222,8 +223,8 @@ def test_a_run_interrupted_and_continued_repeats_the_bits_of_another(
     with pytest.raises(
       Interrupted, match=r"step 4 is saved in gs://states/run/\w+"
     ):
-      runs.run_cells(
-        [config],
+      sweep.run_cells(
+        [cell],
         tmp_path / "stopped",
         teacher_directory=teachers,
         checkpoint_directory=states,
@@ -233,8 +234,8 @@ def test_a_run_interrupted_and_continued_repeats_the_bits_of_another(
   assert left == {".lock", "states.json"}  # Where they are, and none of them.
   students = []
   for name, directory in (("stopped", states), ("undisturbed", None)):
-    (folder,) = runs.run_cells(
-      [config],
+    (folder,) = sweep.run_cells(
+      [cell],
       tmp_path / name,
       teacher_directory=teachers,
       checkpoint_directory=directory,

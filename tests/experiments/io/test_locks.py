@@ -10,8 +10,9 @@ import threading
 
 import pytest
 
-from experiments import cells
+from experiments import identity
 from experiments.configs import quickstart
+from experiments.configs import validate
 from experiments.distributed import signals
 from experiments.distributed.signals import Interrupted
 from experiments.io import locks
@@ -86,8 +87,8 @@ def test_a_short_wait_prints_nothing_and_ends_at_a_signal(
 
 @pytest.mark.slow  # The lock's own tests hold what it says and when it stops.
 def test_a_command_that_waits_says_for_whom_and_can_be_stopped(tmp_path):
-  config = quickstart.get_config()
-  folder = tmp_path / "teachers" / cells.teacher_digest(config)
+  cell = validate.cell_spec(quickstart.get_config())
+  folder = tmp_path / "teachers" / identity.teacher_digest(cell)
   with locks.exclusive(folder):
     process = subprocess.Popen(
       [
