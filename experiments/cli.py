@@ -1,4 +1,4 @@
-"""What the commands share: flags, and errors as one line and an exit code."""
+"""Flags and error messages that the commands share."""
 
 import contextlib
 import errno
@@ -22,10 +22,12 @@ from experiments.distributed.signals import EXIT_INTERRUPTED
 from experiments.distributed.signals import Interrupted
 from experiments.io import storage
 
-# What users can cause; anything else is a defect and keeps its traceback.
+# Errors that users can cause. All others are defects and keep their traceback.
 _USER_ERRORS = (ValueError, FileNotFoundError, FloatingPointError, OSError)
-_FULL = (errno.ENOSPC, errno.EDQUOT)  # Of a disk, or a user's part of it.
-# Seconds to wait for the other processes: they may still write, or never come.
+# The disk is full, or the user's quota is used up.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Seconds to wait at the end for other processes, which may still be writing or
+# may have been killed.
 _PATIENCE, _PATIENCE_AFTER_ERRORS = 600.0, 5.0
 
 
@@ -34,8 +36,8 @@ def config_flag() -> Any:
   holder = config_flags.DEFINE_config_file(
     "config",
     None,
-    "Config file, with its arguments behind a colon; --config.FIELD=VALUE "
-    "sets a field of it.",
+    "Config file, with its arguments after a colon; --config.FIELD=VALUE sets "
+    "one of its fields.",
     lock_config=True,
   )
   flags.mark_flag_as_required("config")
@@ -46,7 +48,7 @@ def set_fields(config: Any) -> set[str]:
   """Returns the fields that flags set, such as --config.student.batch_size.
 
   Args:
-    config: What `config_flag` returned.
+    config: The flag, from `config_flag`.
   """
   return set(config_flags.get_override_values(flags.FLAGS[config.name]))
 
@@ -57,7 +59,7 @@ def workdir_flag(
   """Defines --workdir.
 
   Args:
-    meaning: What --help says.
+    meaning: Its description for --help.
   """
   return flags.DEFINE_string(
     "workdir",
@@ -73,7 +75,7 @@ def teachers_flag() -> flags.FlagHolder[str | None]:
   return flags.DEFINE_string(
     "teacher_dir",
     None,
-    "Folder of teachers, to share them between workdirs; by default "
+    "Folder of teachers, to share them between workdirs. The default is "
     "`teachers` in the workdir.",
   )
 
@@ -83,31 +85,32 @@ def checkpoints_flag() -> flags.FlagHolder[str | None]:
   return flags.DEFINE_string(
     "checkpoint_dir",
     None,
-    "Where the states of unfinished stacks go: a folder, or gs://BUCKET/FOLDER "
-    "(extra `gcs`), for one workdir; by default `checkpoints` in the workdir.",
+    "Folder of the checkpoints of unfinished stacks, which may be "
+    "gs://BUCKET/FOLDER (extra `gcs`). Each workdir needs its own. The default "
+    "is `checkpoints` in the workdir.",
   )
 
 
 def processes_flags() -> Callable[[], None]:
-  """Defines --coordinator_address and what goes with it.
+  """Defines --coordinator_address and the other flags of several processes.
 
   Returns:
-    What makes this process one of those that the flags speak of.
+    A function that connects this process with the others.
   """
   address = flags.DEFINE_string(
     "coordinator_address",
     None,
-    "Host and port of process 0, of several that work together; by default "
-    "they are detected on Cloud TPU, GKE, SLURM and the like.",
+    "Host and port of process 0, if several processes work together. By "
+    "default it is detected on Cloud TPU, GKE, SLURM and the like.",
   )
   number = flags.DEFINE_integer(
-    "num_processes", None, "How many they are; 1 detects nothing."
+    "num_processes", None, "Number of processes; 1 turns the detection off."
   )
   index = flags.DEFINE_integer(
-    "process_id", None, "Which of them this one is, from 0."
+    "process_id", None, "Number of this process, from 0."
   )
   timeout = flags.DEFINE_integer(
-    "initialization_timeout", 300, "Seconds to wait for all to be there."
+    "initialization_timeout", 300, "Seconds to wait for the other processes."
   )
 
   def connect() -> None:
@@ -119,36 +122,40 @@ def processes_flags() -> Callable[[], None]:
 
 
 def folder(path: str | None) -> Any:
-  """A flag's folder as a path, None where it was not given.
+  """Returns the folder that a flag names, None without the flag.
 
   Args:
-    path: The flag's value.
+    path: The value of the flag.
 
   Raises:
     ValueError: If it is a URL.
   """
   if path is not None and "://" in path:
     raise ValueError(
-      f"{path} must be a folder of a file system, for its locks and for files "
-      "that grow; of a run only --checkpoint_dir may be in a bucket."
+      f"{path} must be a folder of a file system, which has locks and files "
+      "that grow; only --checkpoint_dir may be in a bucket."
     )
   return None if path is None else pathlib.Path(path).expanduser()
 
 
 def checkpoint_folder(path: str | None) -> Any:
-  """The value of --checkpoint_dir as a path, None where it was not given.
+  """Returns the folder that --checkpoint_dir names, None without the flag.
 
   Args:
-    path: The flag's value.
+    path: The value of the flag.
 
   Raises:
-    ValueError: If it is a URL of another kind, or what it needs is missing.
+    ValueError: If it is a URL of another kind, or a package is missing.
   """
   return None if path is None else storage.folder(os.path.expanduser(path))
 
 
 def no_arguments(argv: list[str]) -> None:
-  """Exits if something on the command line is no flag."""
+  """Exits if the command line has an argument that is not a flag.
+
+  Args:
+    argv: The arguments that are not flags, after the command's name.
+  """
   if len(argv) > 1:
     sys.exit(f"error: unexpected argument {argv[1]!r}; give --flag=value.")
 
@@ -157,26 +164,26 @@ def run(main: Callable[[list[str]], None]) -> None:
   """Runs a command: parses the flags, then calls `main`.
 
   Args:
-    main: Takes the arguments that are no flags.
+    main: The command. It takes the arguments that are not flags.
   """
   try:
     app.run(main, flags_parser=_parsed)
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     if flags.FLAGS.is_parsed():
       raise
-    # A config file's own complaint, or a field that it does not have.
+    # An error of the config file, or a field that it does not have.
     message = error.args[0] if error.args else error
     sys.exit(f"error: --config: {message}")
 
 
 def _parsed(argv: list[str]) -> list[str]:
-  """Parses the flags, or exits with one line that says what is wrong."""
+  """Parses the flags, or exits with an error of one line."""
   try:
     return flags.FLAGS(argv)
   except flags.Error as error:
     if "Error whilst parsing config file" not in str(error):
       sys.exit(f"error: {error}")
-    own: BaseException = error  # It has a traceback in its text.
+    own: BaseException = error  # Its text holds a whole traceback.
     while own.__context__ is not None and not own.__suppress_context__:
       own = own.__context__
     sys.exit(f"error: --config: {own}")
@@ -184,13 +191,13 @@ def _parsed(argv: list[str]) -> list[str]:
 
 @contextlib.contextmanager
 def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
-  """Turns what a user can cause into one line and an exit code.
+  """Turns errors that a user can cause into one line and an exit code.
 
   Args:
-    connect: Makes this process one of several. They part at the end, also
-      after an error: without waiting for ever for those that had none.
+    connect: Connects this process with others. At the end they disconnect, also
+      after an error, without waiting forever for those that had none.
   """
-  logging.set_verbosity(logging.WARNING)  # Orbax tells of every step it takes.
+  logging.set_verbosity(logging.WARNING)  # Orbax logs each of its steps.
   code, patience = 1, _PATIENCE_AFTER_ERRORS
   try:
     with quiet():
