@@ -1,32 +1,39 @@
-r"""Embeds texts with Sentence-T5, once: the frozen teacher of spec A-33.
+r"""Computes Sentence-T5 embeddings of texts, once.
 
   pip install -e '.[t5]'
   python -m experiments.embed_sentence_t5 \
-    --texts=data/imdb --output=data/imdb_sentence_t5
+    --texts=data/amazon --output=data/amazon_sentence_t5
 
-`--texts` is a prepared dataset, of which every split is embedded, or a table
-(TSV, CSV, JSON lines, Parquet) with `--text_column`. Stopped and started again
-it continues; the files are the same. `experiments.data.embeddings` says what
-is in them. The default model has 4.9 billion parameters, T5-11B's encoder: in
-bfloat16 a GPU of 24 GB holds it.
+Students that read embeddings (an MLP on Sentence-T5 in the paper's tables) then
+train on them with `--config.data.embeddings=data/amazon_sentence_t5`.
+
+`--texts` is a prepared data set, of which every split is embedded, or a table
+(TSV, CSV, JSON lines, Parquet) with `--text_column`. A stopped computation
+continues when the command is run again; run again on finished embeddings, the
+command verifies them. `experiments.data.embeddings` describes the files. The
+default model has 4.9 billion parameters, those of T5-11B's encoder (A-33); in
+bfloat16 it fits on a GPU with 24 GB.
 """
 
 from absl import flags
 
 from experiments import cli
-from experiments.data import sentence_t5
-from experiments.data.embeddings_writer import write_embeddings
-from experiments.distributed.signals import interrupts
+from experiments.data import embeddings
+from experiments.distributed import signals
 
 _TEXTS = flags.DEFINE_string(
-  "texts", None, "A prepared dataset or a table of texts.", required=True
+  "texts", None, "A prepared data set or a table of texts.", required=True
 )
 _OUTPUT = flags.DEFINE_string(
   "output", None, "Folder of the embeddings.", required=True
 )
-_TEXT_COLUMN = flags.DEFINE_string("text_column", None, "Of a table.")
+_TEXT_COLUMN = flags.DEFINE_string(
+  "text_column", None, "The table's column of texts."
+)
 _ID_COLUMN = flags.DEFINE_string(
-  "id_column", None, "Of a table; by default an id is the row's number."
+  "id_column",
+  None,
+  "The table's column of ids; by default an id is the number of the row.",
 )
 _MODEL = flags.DEFINE_string(
   "model",
@@ -37,25 +44,25 @@ _REVISION = flags.DEFINE_string(
   "revision", None, "Branch, tag or commit of a model on the hub."
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-  "batch_size", 64, "Texts at a time.", lower_bound=1
+  "batch_size", 64, "Number of texts in a batch.", lower_bound=1
 )
 _MAX_LENGTH = flags.DEFINE_integer(
   "max_length",
   None,
-  "Tokens a text is cut to; by default what the model says, 256.",
+  "Tokens that a text is cut to; by default the model's setting, 256.",
   lower_bound=1,
 )
 _DTYPE = flags.DEFINE_enum(
   "dtype",
   "bfloat16",
   ["bfloat16", "float32"],
-  "What the encoder computes in; pooling and all behind it is in float32.",
+  "Dtype of the encoder; pooling and everything after it is in float32.",
 )
 _STORED_DTYPE = flags.DEFINE_enum(
-  "stored_dtype", "float32", ["float32", "float16"], "What is written."
+  "stored_dtype", "float32", ["float32", "float16"], "Dtype on disk."
 )
 _DEVICE = flags.DEFINE_string(
-  "device", None, 'Such as "cuda" or "cpu"; by default the best there is.'
+  "device", None, 'Such as "cuda" or "cpu"; by default the best one.'
 )
 flags.adopt_module_key_flags(cli)
 
@@ -64,10 +71,10 @@ def main(argv: list[str]) -> None:
   """Embeds the texts that the flags name."""
   cli.no_arguments(argv)
   with cli.reported():
-    corpus = sentence_t5.read_corpus(
+    corpus = embeddings.read_corpus(
       cli.folder(_TEXTS.value), _TEXT_COLUMN.value, _ID_COLUMN.value
     )
-    encoder = sentence_t5.sentence_transformer(
+    encoder = embeddings.sentence_transformer(
       _MODEL.value,
       revision=_REVISION.value,
       batch_size=_BATCH_SIZE.value,
@@ -76,9 +83,9 @@ def main(argv: list[str]) -> None:
       device=_DEVICE.value,
     )
     output = cli.folder(_OUTPUT.value)
-    with interrupts() as signals:
-      write_embeddings(
-        output, corpus, encoder, dtype=_STORED_DTYPE.value, signals=signals
+    with signals.deferred():
+      embeddings.compute_embeddings(
+        output, corpus, encoder, dtype=_STORED_DTYPE.value
       )
     number, width = len(corpus.texts), encoder.width
     print(f"{number} embeddings of width {width} are in {output}.")

@@ -1,29 +1,32 @@
-"""Precomputed embeddings: an array, the ids of its rows, and a manifest.
+"""Precomputed embeddings: computed from texts, opened, aligned with examples.
 
   <folder>/embeddings.npy   float16, float32 or float64, [N, width]
   <folder>/ids.npy          integers or strings, [N], each once
-  <folder>/manifest.json    what computed them, sizes and SHA-256 of the files
+  <folder>/manifest.json    encoder, texts, and SHA-256 of the arrays
 
-`experiments.embed_sentence_t5` makes such a folder. For an array of another
-origin put the two files into a folder and call `write_manifest` on it.
+`experiments.embed_sentence_t5` writes such a folder with Sentence-T5. For an
+array from another source, save the two .npy files into a folder and call
+`write_manifest` on it.
 """
 
 import dataclasses
 import hashlib
+import json
 import pathlib
+from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from experiments.data import prepared as prepared_lib
-from experiments.io import json_files
+from experiments.data import tables
+from experiments.io import array_files
 
-FORMAT = 1
-ARRAY, IDS, MANIFEST = "embeddings.npy", "ids.npy", "manifest.json"
-FILES = (ARRAY, IDS)
-
-_ROWS = 4096  # Read at a time.
+_BATCHES_PER_PART = 16
+_ROWS_AT_ONCE = 4096  # Checked at a time.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Embeddings:
   """Embeddings on disk.
 
   Attributes:
-    folder: Where they are.
-    manifest: What `manifest.json` says.
+    folder: Their folder.
+    manifest: Contents of `manifest.json`.
     values: Float, ``[N, width]``, memory-mapped.
     ids: The id of each row, ``[N]``.
   """
@@ -44,59 +47,48 @@ class Embeddings:
 
   @property
   def digest(self) -> str:
-    """SHA-256 that other embeddings, or other ids, do not share."""
-    files = self.manifest["files"]
-    text = "".join(files[name]["sha256"] for name in FILES)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """SHA-256 that other embeddings or other ids do not share."""
+    contents = [self.manifest["parts"], self.manifest["fixed"]]
+    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
 
 
-def open_embeddings(folder: Any, *, verify: bool = False) -> Embeddings:
-  """Opens embeddings; nothing is read but the manifest and the ids.
+def open_embeddings(folder: Any) -> Embeddings:
+  """Opens embeddings; only the manifest and the ids are read.
 
   Args:
     folder: The folder.
-    verify: Whether to compare every file's SHA-256 with the manifest's, at
-      about 1 GB a second. Sizes are always compared.
-
-  Returns:
-    The embeddings.
 
   Raises:
-    FileNotFoundError: If there are none.
-    ValueError: If the format is another, or a file is not what was written.
+    FileNotFoundError: If there are no embeddings.
+    ValueError: If the folder holds something else, or a file has another size
+      than it was written with.
   """
   folder = pathlib.Path(folder).expanduser()
-  if not (folder / MANIFEST).is_file():
+  if not array_files.is_finished(folder):
     raise FileNotFoundError(
       f"there are no embeddings in {folder}: compute them with python -m "
-      f"experiments.embed_sentence_t5 --output={folder}, or put {ARRAY} and "
-      f"{IDS} of your own there and call embeddings.write_manifest."
+      f"experiments.embed_sentence_t5 --output={folder}, or save "
+      "embeddings.npy and ids.npy there and call embeddings.write_manifest."
     )
-  manifest = json_files.read_json(folder / MANIFEST)
-  found = manifest.get("format") if isinstance(manifest, dict) else None
-  if found != FORMAT or not {*FILES} <= manifest.get("files", {}).keys():
-    raise ValueError(
-      f"{folder / MANIFEST} is none of embeddings in format {FORMAT} (it has "
-      f"format {found}): give another folder, or make this one again."
-    )
-  for name in FILES:
-    _check_file(folder / name, manifest["files"][name], verify)
-  return Embeddings(folder, manifest, *_arrays(folder))
+  manifest, arrays, fixed = array_files.load(folder)
+  if not {"embeddings", "ids"} <= {*arrays, *fixed}:
+    raise ValueError(f"{folder} holds {[*arrays]}, not embeddings and ids.")
+  return Embeddings(folder, manifest, arrays["embeddings"], fixed["ids"])
 
 
 def aligned(embeddings: Embeddings, ids: np.ndarray) -> np.ndarray:
   """Returns the rows of some examples.
 
   Args:
-    embeddings: What `open_embeddings` returned.
+    embeddings: The embeddings.
     ids: Ids of examples, ``[n]``, in any order.
 
   Returns:
-    Their embeddings, ``[n, width]``: still memory-mapped if the rows lie one
-    behind the other, else a copy in memory.
+    Their embeddings, ``[n, width]``: still memory-mapped if the rows are
+    contiguous, otherwise a copy in memory.
 
   Raises:
-    ValueError: If some have no embedding.
+    ValueError: If an example has no embedding.
   """
   ids = np.asarray(ids)
   order = np.argsort(embeddings.ids, kind="stable")
@@ -105,9 +97,9 @@ def aligned(embeddings: Embeddings, ids: np.ndarray) -> np.ndarray:
   missing = ids[embeddings.ids[rows] != ids]
   if len(missing):
     raise ValueError(
-      f"{embeddings.folder} has no embedding of {len(missing)} of {len(ids)} "
-      f"examples, the first with id {missing[0]}: embed the texts of this "
-      "dataset."
+      f"{embeddings.folder} has no embeddings for {len(missing)} of {len(ids)} "
+      f"examples, the first with id {missing[0]}: embed the texts of this data "
+      "set."
     )
   if len(rows) and np.array_equal(rows, rows[0] + np.arange(len(rows))):
     return embeddings.values[rows[0] : rows[0] + len(rows)]
@@ -117,26 +109,26 @@ def aligned(embeddings: Embeddings, ids: np.ndarray) -> np.ndarray:
 def check_dataset(
   embeddings: Embeddings, prepared: prepared_lib.Prepared
 ) -> None:
-  """Raises ValueError if embeddings are of other texts than a dataset's.
+  """Raises ValueError if embeddings belong to other texts than a data set's.
 
-  Ids are positions, so those of another dataset, or of another version of
-  this one, would fit without a word. Embeddings whose manifest does not name
-  texts, as may be with a user's own, cannot be checked and pass.
+  Ids are positions, so the embeddings of another data set, or of another
+  version of this one, would fit without an error. Embeddings whose manifest
+  does not name their texts cannot be checked and pass.
 
   Args:
     embeddings: The embeddings.
-    prepared: The dataset.
+    prepared: The data set.
   """
-  texts = (embeddings.manifest.get("texts") or {}).get("splits")
+  texts = (embeddings.manifest["origin"].get("texts") or {}).get("splits")
   if texts is not None and texts != dataset_texts(prepared):
     raise ValueError(
       f"{embeddings.folder} holds embeddings of other texts than those in "
-      f"{prepared.folder}: embed these, or use the dataset those are of."
+      f"{prepared.folder}: embed these, or use the data set of the embeddings."
     )
 
 
 def dataset_texts(prepared: prepared_lib.Prepared) -> dict[str, list[str]]:
-  """Returns what tells the texts of a prepared dataset from others."""
+  """Returns digests that identify the texts of a prepared data set."""
   files = ("text.npy", "text_offsets.npy")
   return {
     split: [record["files"][name]["sha256"] for name in files]
@@ -150,7 +142,7 @@ def write_manifest(
   encoder: Mapping[str, Any],
   texts: Mapping[str, Any] | None = None,
 ) -> None:
-  """Declares the arrays in a folder complete, after looking at all of them.
+  """Checks the arrays that another program saved, and declares them complete.
 
   Args:
     folder: Holds `embeddings.npy` and `ids.npy`.
@@ -159,86 +151,247 @@ def write_manifest(
 
   Raises:
     FileNotFoundError: If a file is missing.
-    ValueError: If the arrays are no embeddings and their ids.
+    ValueError: If the arrays are not embeddings and their ids.
   """
   folder = pathlib.Path(folder).expanduser()
-  for name in FILES:
-    if not (folder / name).is_file():
-      raise FileNotFoundError(
-        f"there is no {folder / name}: np.save the ids of the rows there, for "
-        "a prepared dataset those of its ids.npy."
-        if name == IDS
-        else f"there is no {folder / name}: np.save the embeddings there."
-      )
-  values, ids = _arrays(folder)
-  for start in range(0, len(values), _ROWS):
-    finite = np.isfinite(values[start : start + _ROWS]).all(axis=1)
-    if not finite.all():
-      row = start + int(np.argmin(finite))
-      raise ValueError(
-        f"row {row} of {folder / ARRAY}, of id {ids[row]}, holds NaN or "
-        "infinity: compute it again, in another precision."
-      )
-  manifest = {
-    "format": FORMAT,
-    "encoder": dict(encoder),
-    "texts": None if texts is None else dict(texts),
-    "num_examples": len(values),
-    "width": values.shape[1],
-    "dtype": values.dtype.name,
-    "files": {
-      name: {
-        "bytes": (folder / name).stat().st_size,
-        "sha256": prepared_lib.file_sha256(folder / name),
-      }
-      for name in FILES
-    },
-  }
-  json_files.write_json(folder / MANIFEST, manifest)
-
-
-def _check_file(
-  path: pathlib.Path, expected: Mapping[str, Any], verify: bool
-) -> None:
-  """Raises ValueError if a file is not what the manifest says."""
-  if not path.is_file():
-    raise ValueError(f"{path} is missing: make the embeddings again.")
-  size = path.stat().st_size
-  if size != expected["bytes"]:
-    raise ValueError(
-      f"{path} has {size:,} bytes, {expected['bytes']:,} were written: make "
-      "the embeddings again."
-    )
-  if verify and prepared_lib.file_sha256(path) != expected["sha256"]:
-    raise ValueError(
-      f"{path} is damaged, its SHA-256 is not the manifest's: make the "
-      "embeddings again."
-    )
-
-
-def _arrays(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
-  """Maps the embeddings, and reads their ids."""
-  values = _loaded(folder / ARRAY, "r")
-  ids = _loaded(folder / IDS, None)
+  loaded = {}
+  for name in ("embeddings", "ids"):
+    path = folder / f"{name}.npy"
+    if not path.is_file():
+      raise FileNotFoundError(f"there is no {path}: write it with numpy.save.")
+    with tables.reading(path):
+      loaded[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+  values, ids = loaded.values()
   if values.ndim != 2 or values.dtype.kind != "f" or 0 in values.shape:
     raise ValueError(
-      f"{folder / ARRAY} must be floats [N, width], got "
+      f"{folder / 'embeddings.npy'} must hold floats [N, width], got "
       f"{values.dtype}{[*values.shape]}."
     )
   if ids.shape != values.shape[:1] or ids.dtype.kind not in "iuU":
     raise ValueError(
-      f"{folder / IDS} must be one integer or string for each of the "
-      f"{len(values)} rows of {ARRAY}, got {ids.dtype}{[*ids.shape]}."
+      f"{folder / 'ids.npy'} must hold an integer or string for each of the "
+      f"{len(values)} embeddings, got {ids.dtype}{[*ids.shape]}."
     )
   unique, counts = np.unique(ids, return_counts=True)
   if len(unique) < len(ids):
     twice = unique[np.argmax(counts > 1)]
-    raise ValueError(f"{folder / IDS} holds the id {twice} more than once.")
-  return values, ids
+    raise ValueError(f"{folder / 'ids.npy'} holds id {twice} more than once.")
+  for start in range(0, len(values), _ROWS_AT_ONCE):
+    finite = np.isfinite(values[start : start + _ROWS_AT_ONCE]).all(axis=1)
+    if not finite.all():
+      row = start + int(np.argmin(finite))
+      raise ValueError(
+        f"row {row} of {folder / 'embeddings.npy'}, of id {ids[row]}, holds "
+        "NaN or infinity: compute it again in another precision."
+      )
+  content = array_files.Content(
+    {"encoder": dict(encoder), "texts": texts and dict(texts)},
+    {"embeddings": jax.ShapeDtypeStruct(values.shape, values.dtype)},
+    (0, len(values)),
+  )
+  array_files.declare(folder, content, fixed=["ids"])
 
 
-def _loaded(path: pathlib.Path, mmap_mode: Any) -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+  """A model that computes embeddings.
+
+  Attributes:
+    encode: From a list of texts to floats ``[n, width]``. The same list gives
+      the same bits; a text may give others in another list.
+    width: Width of an embedding.
+    batch_size: Size of the batches that `encode` divides its list into.
+    description: Identifies the model, plain data.
+  """
+
+  encode: Callable[[list[str]], np.ndarray]
+  width: int
+  batch_size: int
+  description: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+  """Texts to embed.
+
+  Attributes:
+    texts: The texts.
+    ids: The id of each, integers or strings, ``[N]``.
+    splits: `dataset_texts` of a prepared data set, None for other texts.
+  """
+
+  texts: Sequence[str]
+  ids: np.ndarray
+  splits: Mapping[str, Any] | None = None
+
+  def description(self) -> dict[str, Any]:
+    """Returns plain data that other texts, or other ids, do not share."""
+    digest = hashlib.sha256()
+    for number, text in zip(self.ids.tolist(), self.texts, strict=True):
+      digest.update(json.dumps([number, text]).encode())
+    return {"sha256": digest.hexdigest(), "splits": self.splits}
+
+
+def read_corpus(
+  path: pathlib.Path, text_column: str | None, id_column: str | None
+) -> Corpus:
+  """Reads texts and their ids.
+
+  Args:
+    path: A prepared data set, of which all splits are read, or a table.
+    text_column: The table's column of texts.
+    id_column: The table's column of ids; None for the number of the row.
+
+  Raises:
+    FileNotFoundError: If `path` does not exist.
+    ValueError: If it holds no texts, or cannot be read.
+  """
+  if path.is_dir():
+    if text_column or id_column:
+      raise ValueError(
+        f"{path} is a folder: --text_column and --id_column are for tables."
+      )
+    prepared = prepared_lib.open_prepared(path)
+    texts = [text for name in prepared.splits for text in prepared.texts(name)]
+    ids = np.concatenate([arrays["ids"] for arrays in prepared.splits.values()])
+    return Corpus(texts, ids, dataset_texts(prepared))
+  examples = tables.read(path, text_column=text_column, id_column=id_column)
+  if "text" not in examples.columns:
+    raise ValueError(f"{path} holds no texts.")
+  return Corpus(examples.columns["text"], np.array(examples.columns["id"]))
+
+
+def compute_embeddings(
+  folder: Any, corpus: Corpus, encoder: Encoder, *, dtype: str = "float32"
+) -> None:
+  """Computes embeddings into a folder that `open_embeddings` reads.
+
+  A stopped computation continues after its last part, and the files are as if
+  it had never stopped. A finished folder is verified.
+
+  Args:
+    folder: The folder; it is created if needed.
+    corpus: The texts and their ids.
+    encoder: Computes the embeddings.
+    dtype: Stored dtype, "float32" or "float16".
+
+  Raises:
+    Interrupted: On SIGINT or SIGTERM, after a whole part.
+    ValueError: If the folder holds something else, there are no texts, or an
+      embedding is not finite or has the wrong shape.
+  """
+  folder = pathlib.Path(folder)
+  num_texts = len(corpus.texts)
+  if not num_texts:
+    raise ValueError("there are no texts to embed.")
+  if not array_files.is_begun(folder) and any(folder.glob("*.npy")):
+    raise ValueError(
+      f"{folder} holds arrays of another program: use another --output."
+    )
+
+  def compute(start: int, stop: int, fixed: Any) -> dict[str, np.ndarray]:
+    del fixed
+    values = np.asarray(encoder.encode(list(corpus.texts[start:stop])))
+    with np.errstate(over="ignore"):  # Infinity is an error later.
+      return {"embeddings": values.astype(dtype)}
+
+  description = {**encoder.description, "batch_size": encoder.batch_size}
+  step = _BATCHES_PER_PART * encoder.batch_size
+  content = array_files.Content(
+    {"encoder": description, "texts": corpus.description()},
+    {"embeddings": jax.ShapeDtypeStruct((num_texts, encoder.width), dtype)},
+    (*range(0, num_texts, step), num_texts),
+  )
+  array_files.load_or_compute(
+    folder,
+    content,
+    compute,
+    fixed=lambda: {"ids": corpus.ids},
+    label="embeddings",
+  )
+
+
+def sentence_transformer(
+  model: str,
+  *,
+  revision: str | None = None,
+  batch_size: int = 64,
+  max_length: int | None = None,
+  dtype: str = "bfloat16",
+  device: str | None = None,
+) -> Encoder:
+  """Loads a model of sentence-transformers.
+
+  Args:
+    model: A hub id, which is downloaded if needed, or a folder.
+    revision: Branch, tag or commit of a hub id.
+    batch_size: Number of texts in a batch.
+    max_length: Tokens that a text is cut to; None for the model's default.
+    dtype: Dtype of the transformer. The modules after it, pooling and
+      normalisation, compute in float32.
+    device: Such as "cuda" or "cpu"; None for the best one.
+
+  Raises:
+    ValueError: If the model cannot be loaded, or sentence-transformers is not
+      installed.
+  """
   try:
-    return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-  except (EOFError, ValueError) as error:
-    raise ValueError(f"{path} is no .npy file of an array ({error}).") from None
+    import sentence_transformers
+  except ImportError:
+    raise ValueError(
+      "embedding texts needs sentence-transformers: pip install -e '.[t5]'."
+    ) from None
+  try:
+    network = sentence_transformers.SentenceTransformer(
+      model,
+      revision=revision,
+      device=device,
+      model_kwargs={"torch_dtype": dtype},
+    )
+  except (OSError, ValueError) as error:
+    reason = str(error).strip().partition("\n")[0]
+    raise ValueError(
+      f"sentence-transformers cannot load {model!r} ({reason}): set --model to "
+      "a hub id such as sentence-transformers/sentence-t5-base, or to a folder."
+    ) from error
+  transformer, *others = network
+  for module in others:
+    module.float()
+  transformer.register_forward_hook(_widen)
+  if max_length is not None:
+    network.max_seq_length = max_length
+
+  def encode(texts: list[str]) -> np.ndarray:
+    return network.encode(texts, batch_size=batch_size, show_progress_bar=False)
+
+  description = {
+    "model": model,
+    "revision": _revision(model, revision),
+    "dtype": dtype,
+    "max_length": network.max_seq_length,
+  }
+  width = encode(["a text"]).shape[1]
+  return Encoder(encode, width, batch_size, description)
+
+
+def _widen(module, inputs, outputs):
+  """A hook of torch that passes the tokens' vectors on in float32."""
+  del module, inputs
+  return outputs | {"token_embeddings": outputs["token_embeddings"].float()}
+
+
+def _revision(model: str, revision: str | None) -> str | None:
+  """Identifies weights: the commit on the hub, or a digest of a folder's."""
+  folder = pathlib.Path(model)
+  if not folder.is_dir():
+    import huggingface_hub
+
+    path = huggingface_hub.try_to_load_from_cache(
+      model, "modules.json", revision=revision
+    )
+    return pathlib.Path(path).parent.name if isinstance(path, str) else revision
+  digest = hashlib.sha256()
+  for file in sorted(folder.rglob("*")):
+    if file.suffix in (".safetensors", ".bin"):
+      digest.update(prepared_lib.file_sha256(file).encode())
+  return f"sha256:{digest.hexdigest()}"

@@ -1,14 +1,14 @@
-"""Arrays of one row an example, computed in parts by all processes together.
+"""Arrays on disk: written in parts that a stopped run continues, or growing.
 
-  <folder>/<name>.npy      [N, ...], memory-mapped by those who read
-  <folder>/fixed.npz       small arrays that the others are computed with
-  <folder>/manifest.json   what they came from, shapes, SHA-256 of each part
-  <folder>/request.json, parts/   only of a computation that is not finished
+  <folder>/<name>.npy      arrays [N, ...], memory-mapped; fixed arrays
+  <folder>/manifest.json   origin, shapes, SHA-256 of each part and fixed array
+  <folder>/request.json, parts/   only while the computation is unfinished
 
-A part counts when its record is there, which is after its rows are on disk. So
-however a process ends, the next one computes what is missing. Each of several
-processes computes a contiguous share of it; the folder has to be on a disk that
-all of them see. How many wrote a folder does not show in it.
+`load_or_compute` computes the arrays of a folder in parts. The record of a part
+is written after its rows are on disk, so the next run computes exactly what is
+missing, however the process ended. Several processes compute a contiguous share
+each, and need one file system; the result does not depend on their number.
+`GrowingArray` writes one array whose length is not known beforehand.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -29,27 +30,21 @@ import jax
 import numpy as np
 
 from experiments.distributed import processes
-from experiments.distributed.signals import Interrupts
-from experiments.distributed.signals import stop_if_asked
+from experiments.distributed import signals
 from experiments.io import json_files
 from experiments.io import locks
 from experiments.io.progress import Progress
 
-_MANIFEST, _REQUEST, _FIXED, _PARTS = (
-  "manifest.json",
-  "request.json",
-  "fixed.npz",
-  "parts",
-)
+_MANIFEST, _REQUEST, _PARTS = "manifest.json", "request.json", "parts"
 Arrays = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-  """What a folder is to hold.
+  """The contents of a folder.
 
   Attributes:
-    origin: All that the arrays follow from, plain data nested by name.
+    origin: Everything that determines the arrays, plain data nested by name.
     arrays: Shape ``[N, ...]`` and dtype of each array by name.
     bounds: The first row of each part, and N.
   """
@@ -58,8 +53,13 @@ class Content:
   arrays: Mapping[str, jax.ShapeDtypeStruct]
   bounds: tuple[int, ...]
 
+  @property
+  def parts(self) -> range:
+    """Numbers of the parts."""
+    return range(len(self.bounds) - 1)
+
   def described(self) -> dict[str, Any]:
-    """Returns it as plain data."""
+    """Returns the entries of the manifest, plain data."""
     arrays = {
       name: {"shape": list(array.shape), "dtype": np.dtype(array.dtype).name}
       for name, array in self.arrays.items()
@@ -67,7 +67,7 @@ class Content:
     return {
       "origin": dict(self.origin),
       "arrays": arrays,
-      "num_parts": len(self.bounds) - 1,
+      "num_parts": len(self.parts),
     }
 
 
@@ -78,45 +78,99 @@ def load_or_compute(
   *,
   fixed: Callable[[], Arrays] = dict,
   label: str = "rows",
-  signals: Interrupts | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-  """Returns arrays from a folder, computing what of them is not there.
+  """Returns the arrays of a folder, and computes the parts that are missing.
 
-  All processes call it together.
+  All processes call it together. Every byte is compared with its checksum, at
+  about 1 GB per second.
 
   Args:
-    folder: The folder; made if need be.
-    content: What it is to hold.
+    folder: The folder; it is created if needed.
+    content: Its contents.
     compute: ``(start, stop, fixed) -> arrays``: those rows of each array.
-    fixed: Makes small arrays that belong to the others, once.
-    label: What the progress display calls the rows.
-    signals: What was asked of the process, looked at after each part.
+    fixed: Makes small arrays that are stored whole beside the others, once.
+    label: Label of the progress display.
 
   Returns:
-    The arrays, memory-mapped, and the fixed ones.
+    The arrays, memory-mapped, and the fixed arrays.
 
   Raises:
     Interrupted: On SIGINT or SIGTERM to any process, after a whole part.
-    ValueError: If the folder holds something else, is damaged (every byte is
-      checked, at about 1 GB a second), or a row is not finite.
+    ValueError: If the folder has other contents or is damaged, or a row is not
+      finite.
   """
-  signals = signals or Interrupts()
-  with json_files.named(folder), locks.exclusive_run(folder, signals):
+  with json_files.named(folder), locks.exclusive_run(folder):
     finished = processes.from_main(lambda: _begin(folder, content, fixed))
     with _together():
       _check_same(folder, content, finished)
     if not finished:
-      _compute(folder, content, compute, label, signals)
+      _compute(folder, content, compute, label)
       processes.from_main(lambda: _finish(folder, content))
     with _together():
       _verify(folder, content)
-  arrays = {n: _mapped(folder, n, array) for n, array in content.arrays.items()}
-  return arrays, _fixed(folder)
+  return _mapped(folder, content), _fixed(folder, _MANIFEST)
+
+
+def load(folder: pathlib.Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+  """Opens a finished folder; only fixed arrays are read and verified.
+
+  Args:
+    folder: The folder.
+
+  Returns:
+    The manifest; the arrays, memory-mapped; and the fixed arrays.
+
+  Raises:
+    FileNotFoundError: If there is no manifest.
+    ValueError: If there is another kind of manifest, or a file is missing or
+      has another size or header than it was written with.
+  """
+  manifest = json_files.read_json(folder / _MANIFEST)
+  if not isinstance(manifest, dict) or not {"arrays", "fixed"} <= {*manifest}:
+    raise ValueError(
+      f"{folder / _MANIFEST} is not a manifest of arrays of this version: use "
+      "another folder, or delete this one and write it again."
+    )
+  arrays = {
+    name: jax.ShapeDtypeStruct(tuple(array["shape"]), array["dtype"])
+    for name, array in manifest["arrays"].items()
+  }
+  content = Content(manifest["origin"], arrays, ())
+  return manifest, _mapped(folder, content), _fixed(folder, _MANIFEST)
+
+
+def declare(
+  folder: pathlib.Path, content: Content, fixed: Iterable[str] = ()
+) -> None:
+  """Writes the manifest of arrays that another program has saved.
+
+  Args:
+    folder: Holds an .npy file for each array.
+    content: Its contents.
+    fixed: Names of the fixed arrays.
+
+  Raises:
+    ValueError: If an array is not stored as `numpy.save` stores it.
+  """
+  mapped = _mapped(folder, content)
+  bounds = zip(content.bounds[:-1], content.bounds[1:], strict=True)
+  parts = [
+    {name: _sha256(array[a:b]) for name, array in mapped.items()}
+    for a, b in bounds
+  ]
+  manifest = content.described() | {"parts": parts}
+  manifest["fixed"] = {name: _file_sha256(folder, name) for name in fixed}
+  json_files.write_json(folder / _MANIFEST, manifest)
 
 
 def is_finished(folder: pathlib.Path) -> bool:
-  """Whether a folder holds all its rows; their bytes are not looked at."""
+  """Returns whether all rows of a folder were computed, without reading it."""
   return (folder / _MANIFEST).exists()
+
+
+def is_begun(folder: pathlib.Path) -> bool:
+  """Returns whether some rows of a folder may be computed, or all."""
+  return is_finished(folder) or (folder / _REQUEST).exists()
 
 
 @contextlib.contextmanager
@@ -128,30 +182,32 @@ def _together() -> Iterator[None]:
   except Exception as raised:
     error = raised
   if processes.any_process(error is not None):
-    raise error or ValueError("another process failed, and says why.")
+    raise error or ValueError("another process failed; see its output.")
 
 
 def _begin(
   folder: pathlib.Path, content: Content, fixed: Callable[[], Arrays]
 ) -> bool:
-  """Makes a folder ready for its parts; whether it has all of them."""
-  if is_finished(folder) or (folder / _REQUEST).exists():
+  """Prepares a folder for its parts; returns whether it has all of them."""
+  if is_begun(folder):
     return is_finished(folder)
   shutil.rmtree(folder / _PARTS, ignore_errors=True)
-  made: dict[str, Any] = dict(fixed())
-  if made:
-    np.savez(folder / _FIXED, **made)
+  digests = {}
+  for name, array in fixed().items():
+    np.save(folder / f"{name}.npy", array)
+    digests[name] = _file_sha256(folder, name)
   for name, array in content.arrays.items():
     with (folder / f"{name}.npy").open("wb") as file:
       header = _header(array)
       file.write(header)
       file.truncate(len(header) + array.size * np.dtype(array.dtype).itemsize)
-  json_files.write_json(folder / _REQUEST, content.described())
+  request = content.described() | {"fixed": digests}
+  json_files.write_json(folder / _REQUEST, request)
   return False
 
 
 def _check_same(folder: pathlib.Path, content: Content, finished: bool) -> None:
-  """Raises ValueError, naming each field, if a folder is of something else."""
+  """Raises ValueError with the fields that differ if the contents differ."""
   state, name = "holds a part of", _REQUEST
   if finished:
     state, name = "holds", _MANIFEST
@@ -160,13 +216,13 @@ def _check_same(folder: pathlib.Path, content: Content, finished: bool) -> None:
   found = json_files.differences(there, here)
   if found:
     raise ValueError(
-      f"{folder} {state} what came from something else: {'; '.join(found)}. "
-      "Delete that folder to compute it again, or use what it came from."
+      f"{folder} {state} arrays of another origin: {'; '.join(found)}. Delete "
+      "that folder to compute them again, or use what they were computed from."
     )
 
 
 def _share(parts: Sequence[int], index: int) -> Sequence[int]:
-  """What one of the processes does of some parts: a contiguous share."""
+  """Returns the contiguous share of some parts that one process computes."""
   count = jax.process_count()
   return parts[index * len(parts) // count : (index + 1) * len(parts) // count]
 
@@ -180,13 +236,12 @@ def _compute(
   content: Content,
   compute: Callable[[int, int, Arrays], Arrays],
   label: str,
-  signals: Interrupts,
 ) -> None:
   """Computes the missing parts, one in each process at a time.
 
-  So that all end after a part in which one failed or was asked to stop.
+  All processes end after a part in which one failed or received a signal.
   """
-  parts = range(len(content.bounds) - 1)
+  parts = content.parts
   missing = processes.from_main(
     lambda: [part for part in parts if not _record(folder, part).exists()]
   )
@@ -206,7 +261,7 @@ def _compute(
       if progress is not None:
         progress.update(sum(turn < len(share) for share in shares))
       if turn + 1 < turns:
-        stop_if_asked(signals, f"what is computed is kept in {folder}")
+        signals.stop_if_asked(f"the computed rows are kept in {folder}")
 
 
 def _compute_part(
@@ -215,13 +270,13 @@ def _compute_part(
   compute: Callable[[int, int, Arrays], Arrays],
   part: int,
 ) -> None:
-  """Computes a part and writes it, its record last."""
+  """Computes a part and writes its rows, then its record."""
   start, stop = content.bounds[part : part + 2]
-  values = compute(start, stop, _fixed(folder))
+  values = compute(start, stop, _fixed(folder, _REQUEST))
   digests = {}
   for name, array in content.arrays.items():
     rows = _checked(content, name, values[name], start, stop)
-    # Plain writes: on a full disk a memory map ends the process.
+    # Plain writes: a memory map kills the process when the disk is full.
     with open(folder / f"{name}.npy", "r+b", opener=_synchronous) as file:
       offset = len(_header(array))
       file.seek(offset + start * (rows.nbytes // len(rows)))
@@ -233,15 +288,15 @@ def _compute_part(
 
 
 def _synchronous(path: str, flags: int) -> int:
-  # Else NFS writes back whole pages, with what it last saw of the rows that
-  # another machine writes beside these.
+  # Otherwise NFS writes back whole pages, with an old state of the rows that
+  # another machine writes next to these.
   return os.open(path, flags | getattr(os, "O_DSYNC", 0))
 
 
 def _checked(
   content: Content, name: str, values: np.ndarray, start: int, stop: int
 ) -> np.ndarray:
-  """Returns rows as they are stored, if they are what was announced."""
+  """Returns rows as they are stored; raises ValueError if they are wrong."""
   expected = content.arrays[name]
   rows = np.ascontiguousarray(values, expected.dtype)
   if rows.shape != (stop - start, *expected.shape[1:]):
@@ -252,47 +307,43 @@ def _checked(
   finite = np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
   if not finite.all():
     row = start + int(np.argmin(finite))
-    raise ValueError(f"row {row} of {name} holds NaN or infinity.")
+    raise ValueError(
+      f"row {row} of {name} holds NaN or infinity in {rows.dtype}."
+    )
   return rows
 
 
 def _finish(folder: pathlib.Path, content: Content) -> None:
   """Declares a folder complete."""
-  parts = range(len(content.bounds) - 1)
   manifest = content.described()
   manifest["parts"] = [
-    json_files.read_json(_record(folder, part)) for part in parts
+    json_files.read_json(_record(folder, part)) for part in content.parts
   ]
-  fixed = folder / _FIXED
-  manifest["fixed"] = _sha256(fixed.read_bytes()) if fixed.exists() else None
+  manifest["fixed"] = json_files.read_json(folder / _REQUEST)["fixed"]
   json_files.write_json(folder / _MANIFEST, manifest)
   (folder / _REQUEST).unlink()
   shutil.rmtree(folder / _PARTS)
 
 
 def _verify(folder: pathlib.Path, content: Content) -> None:
-  """Raises ValueError if a byte is not what was written; each its share."""
+  """Raises ValueError if a byte changed; each process checks its share."""
   manifest = json_files.read_json(folder / _MANIFEST)
-  mine = _share(range(len(content.bounds) - 1), jax.process_index())
+  mapped = _mapped(folder, content)
   try:
-    for name, expected in content.arrays.items():
-      mapped = _mapped(folder, name, expected)
-      for part in mine:
-        start, stop = content.bounds[part : part + 2]
-        if _sha256(mapped[start:stop]) != manifest["parts"][part][name]:
+    for part in _share(content.parts, jax.process_index()):
+      start, stop = content.bounds[part : part + 2]
+      for name, array in mapped.items():
+        if _sha256(array[start:stop]) != manifest["parts"][part][name]:
           raise _damage(folder, f"rows {start} to {stop} of {name}.npy")
-    if manifest["fixed"] is not None and (
-      _sha256((folder / _FIXED).read_bytes()) != manifest["fixed"]
-    ):
-      raise _damage(folder, _FIXED)
-  except (KeyError, OSError) as error:
+    _fixed(folder, _MANIFEST)
+  except KeyError as error:
     raise _damage(folder, f"{error}") from None
 
 
 def _damage(folder: pathlib.Path, what: str) -> ValueError:
   return ValueError(
-    f"{folder} is damaged: {what} is missing or not what was written. Delete "
-    "that folder to compute it again."
+    f"{folder} is damaged: {what} is missing or not as it was written. Delete "
+    "that folder to write it again."
   )
 
 
@@ -300,15 +351,25 @@ def _sha256(data: Any) -> str:
   return hashlib.sha256(data).hexdigest()
 
 
-def _fixed(folder: pathlib.Path) -> dict[str, np.ndarray]:
-  if not (folder / _FIXED).exists():
-    return {}
-  with np.load(folder / _FIXED, allow_pickle=False) as file:
-    return dict(file)
+def _file_sha256(folder: pathlib.Path, name: str) -> str:
+  return _sha256((folder / f"{name}.npy").read_bytes())
+
+
+def _fixed(folder: pathlib.Path, manifest: str) -> dict[str, np.ndarray]:
+  """Reads the fixed arrays that a manifest or request names."""
+  arrays = {}
+  for name, digest in json_files.read_json(folder / manifest)["fixed"].items():
+    try:
+      if _file_sha256(folder, name) != digest:
+        raise _damage(folder, f"{name}.npy")
+    except OSError:
+      raise _damage(folder, f"{name}.npy") from None
+    arrays[name] = np.load(folder / f"{name}.npy", allow_pickle=False)
+  return arrays
 
 
 def _header(array: jax.ShapeDtypeStruct) -> bytes:
-  """The start of the .npy file of an array."""
+  """Returns the header of the .npy file of an array."""
   buffer = io.BytesIO()
   header = {
     "descr": np.lib.format.dtype_to_descr(np.dtype(array.dtype)),
@@ -319,16 +380,21 @@ def _header(array: jax.ShapeDtypeStruct) -> bytes:
   return buffer.getvalue()
 
 
-def _mapped(
-  folder: pathlib.Path, name: str, array: jax.ShapeDtypeStruct
-) -> np.ndarray:
-  """Maps an array whose file is as long, and begins, as it should."""
-  path, header = folder / f"{name}.npy", _header(array)
-  size = len(header) + array.size * np.dtype(array.dtype).itemsize
-  with path.open("rb") as file:
-    if file.read(len(header)) != header or path.stat().st_size != size:
-      raise _damage(folder, path.name)
-  return np.memmap(path, array.dtype, "r", len(header), array.shape)
+def _mapped(folder: pathlib.Path, content: Content) -> dict[str, np.ndarray]:
+  """Maps arrays whose files have the expected header and size."""
+  mapped: dict[str, np.ndarray] = {}
+  for name, array in content.arrays.items():
+    path, header = folder / f"{name}.npy", _header(array)
+    size = len(header) + array.size * np.dtype(array.dtype).itemsize
+    try:
+      with path.open("rb") as file:
+        found = file.read(len(header))
+      if found != header or path.stat().st_size != size:
+        raise _damage(folder, path.name)
+    except OSError:
+      raise _damage(folder, path.name) from None
+    mapped[name] = np.memmap(path, array.dtype, "r", len(header), array.shape)
+  return mapped
 
 
 class GrowingArray:

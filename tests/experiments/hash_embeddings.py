@@ -1,14 +1,14 @@
-"""Embeddings that tests compute: of texts, by hashing."""
+"""Embeddings that tests compute from texts by hashing."""
 
 import numpy as np
 
-from experiments.data import embeddings_writer
-from experiments.data.embeddings_writer import Corpus
-from experiments.data.embeddings_writer import Encoder
+from experiments.data import embeddings
+from experiments.data.embeddings import Corpus
+from experiments.data.embeddings import Encoder
 
 WIDTH = 6
-CHUNK = 2 * embeddings_writer._BATCHES_A_CHUNK
-TEXTS = [f"text {i}" for i in range(3 * CHUNK + 5)]
+PART = 2 * embeddings._BATCHES_PER_PART
+TEXTS = [f"text {i}" for i in range(3 * PART + 5)]
 
 
 def vectors(texts: list[str]) -> np.ndarray:

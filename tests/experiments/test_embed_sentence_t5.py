@@ -8,12 +8,12 @@ import types
 import numpy as np
 import pytest
 
-from experiments.data import sentence_t5
+from experiments.data import embeddings as embeddings_lib
 from experiments.data.dataset import Task
 from experiments.data.embeddings import aligned
 from experiments.data.embeddings import check_dataset
+from experiments.data.embeddings import compute_embeddings
 from experiments.data.embeddings import open_embeddings
-from experiments.data.embeddings_writer import write_embeddings
 from experiments.data.prepared import open_prepared
 from experiments.data.prepared import Writer
 
@@ -98,11 +98,11 @@ def prepared(tmp_path) -> pathlib.Path:
 def test_every_split_of_a_prepared_dataset_is_embedded(
   library, prepared, tmp_path
 ):
-  corpus = sentence_t5.read_corpus(prepared, None, None)
+  corpus = embeddings_lib.read_corpus(prepared, None, None)
   assert list(corpus.texts) == ["aab", "", "c" * 300, "bébé 🙂", "a"]
-  encoder = sentence_t5.sentence_transformer("st/t5", batch_size=2)
-  write_embeddings(tmp_path / "out", corpus, encoder)
-  found = open_embeddings(tmp_path / "out", verify=True)
+  encoder = embeddings_lib.sentence_transformer("st/t5", batch_size=2)
+  compute_embeddings(tmp_path / "out", corpus, encoder)
+  found = open_embeddings(tmp_path / "out")
   dataset = open_prepared(prepared)
   check_dataset(found, dataset)
   rows = aligned(found, dataset.splits["test"]["ids"])
@@ -110,7 +110,7 @@ def test_every_split_of_a_prepared_dataset_is_embedded(
   # Cut to 256, and counted in half precision before that is widened.
   np.testing.assert_array_equal(found.values[2], [0, 0, 256])
   assert found.values.dtype == np.float32
-  assert found.manifest["encoder"] == {
+  assert found.manifest["origin"]["encoder"] == {
     "model": "st/t5",
     "revision": None,
     "dtype": "bfloat16",
@@ -120,7 +120,7 @@ def test_every_split_of_a_prepared_dataset_is_embedded(
 
 
 def test_the_encoder_is_narrow_and_all_behind_it_wide(library):
-  encoder = sentence_t5.sentence_transformer(
+  encoder = embeddings_lib.sentence_transformer(
     "st/t5", revision="v1", device="cpu", max_length=2
   )
   assert library.loaded == (
@@ -142,27 +142,27 @@ def test_the_encoder_is_narrow_and_all_behind_it_wide(library):
 def test_texts_of_a_table_have_its_ids(tmp_path):
   file = tmp_path / "texts.csv"
   file.write_text('name,text\nx,"a, b"\ny,c\n')
-  corpus = sentence_t5.read_corpus(file, "text", None)
+  corpus = embeddings_lib.read_corpus(file, "text", None)
   assert list(corpus.texts) == ["a, b", "c"]
   assert corpus.ids.tolist() == [0, 1]
   assert corpus.splits is None
-  corpus = sentence_t5.read_corpus(file, "text", "name")
+  corpus = embeddings_lib.read_corpus(file, "text", "name")
   assert corpus.ids.tolist() == ["x", "y"]
 
 
 def test_what_holds_no_texts_is_refused(tmp_path, prepared):
-  with pytest.raises(ValueError, match=r"--text_column and --id_column are of"):
-    sentence_t5.read_corpus(prepared, "text", None)
+  with pytest.raises(ValueError, match="--text_column"):
+    embeddings_lib.read_corpus(prepared, "text", None)
   np.savez(tmp_path / "a.npz", images=np.zeros([2, 4, 4], np.uint8))
-  with pytest.raises(ValueError, match=r"a\.npz holds no texts"):
-    sentence_t5.read_corpus(tmp_path / "a.npz", None, None)
+  with pytest.raises(ValueError, match=r"a\.npz"):
+    embeddings_lib.read_corpus(tmp_path / "a.npz", None, None)
   with pytest.raises(FileNotFoundError):
-    sentence_t5.read_corpus(tmp_path / "none.csv", "text", None)
+    embeddings_lib.read_corpus(tmp_path / "none.csv", "text", None)
 
 
 def test_weights_in_a_folder_are_named_by_their_digest(library, tmp_path):
   def revision():
-    encoder = sentence_t5.sentence_transformer(str(tmp_path))
+    encoder = embeddings_lib.sentence_transformer(str(tmp_path))
     return encoder.description["revision"]
 
   (tmp_path / "2_Dense").mkdir()
@@ -184,22 +184,20 @@ def test_the_commit_of_a_hub_model_is_recorded(library, monkeypatch):
     "try_to_load_from_cache",
     lambda model, file, revision: f"/hub/{model}/{revision}/abc/{file}",
   )
-  encoder = sentence_t5.sentence_transformer("st/t5", revision="main")
+  encoder = embeddings_lib.sentence_transformer("st/t5", revision="main")
   assert encoder.description["revision"] == "abc"
 
 
 def test_a_model_that_cannot_be_loaded_is_named(library):
-  with pytest.raises(
-    ValueError, match=r"'no/model' .no network.: give"
-  ) as error:
-    sentence_t5.sentence_transformer("no/model")
+  with pytest.raises(ValueError, match=r"'no/model' .no network") as error:
+    embeddings_lib.sentence_transformer("no/model")
   assert "\n" not in str(error.value)
 
 
 def test_the_missing_extra_is_named(monkeypatch):
   monkeypatch.setitem(sys.modules, "sentence_transformers", None)
   with pytest.raises(ValueError, match=r"pip install -e '\.\[t5\]'"):
-    sentence_t5.sentence_transformer("st/t5")
+    embeddings_lib.sentence_transformer("st/t5")
 
 
 def _command(*flags: str, library: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""Embeddings on disk: what is read, and what is refused."""
+"""Embeddings: computed, continued, opened, aligned, and what is refused."""
 
 import json
 import pathlib
@@ -10,50 +10,136 @@ import pytest
 from experiments.data import embeddings as embeddings_lib
 from experiments.data.dataset import Task
 from experiments.data.embeddings import aligned
+from experiments.data.embeddings import check_dataset
+from experiments.data.embeddings import compute_embeddings
+from experiments.data.embeddings import Corpus
 from experiments.data.embeddings import open_embeddings
 from experiments.data.embeddings import write_manifest
-from experiments.data.embeddings_writer import Corpus
-from experiments.data.embeddings_writer import write_embeddings
 from experiments.data.prepared import Prepared
 from tests.experiments import hash_embeddings as hashed
+from tests.experiments.original_files import files_below
 
 
 @pytest.fixture
 def folder(tmp_path) -> pathlib.Path:
   """A finished folder."""
-  write_embeddings(tmp_path / "whole", hashed.corpus(), hashed.encoder())
+  compute_embeddings(tmp_path / "whole", hashed.corpus(), hashed.encoder())
   return tmp_path / "whole"
+
+
+def _refuse(texts):
+  raise AssertionError("nothing is to be computed")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_what_is_written_is_what_is_read(tmp_path, dtype):
-  write_embeddings(tmp_path, hashed.corpus(), hashed.encoder(), dtype=dtype)
-  found = open_embeddings(tmp_path, verify=True)
-  starts = range(0, len(hashed.TEXTS), hashed.CHUNK)
-  chunks = [
-    hashed.vectors(hashed.TEXTS[start : start + hashed.CHUNK])
-    for start in starts
+  compute_embeddings(tmp_path, hashed.corpus(), hashed.encoder(), dtype=dtype)
+  found = open_embeddings(tmp_path)
+  parts = [
+    hashed.vectors(hashed.TEXTS[start : start + hashed.PART])
+    for start in range(0, len(hashed.TEXTS), hashed.PART)
   ]
-  expected = np.concatenate(chunks).astype(dtype)
+  expected = np.concatenate(parts).astype(dtype)
   np.testing.assert_array_equal(found.values, expected)
   np.testing.assert_array_equal(found.ids, np.arange(len(hashed.TEXTS)))
   assert found.values.dtype == dtype
   assert isinstance(found.values, np.memmap)
-  assert found.manifest["encoder"] == {"model": "hash", "batch_size": 2}
-  assert (found.manifest["num_examples"], found.manifest["width"]) == (
-    len(hashed.TEXTS),
-    hashed.WIDTH,
-  )
-  assert found.digest != found.manifest["files"]["ids.npy"]["sha256"]
+  assert found.manifest["origin"]["encoder"] == {
+    "model": "hash",
+    "batch_size": 2,
+  }
+  # As any program reads it.
+  np.testing.assert_array_equal(np.load(tmp_path / "embeddings.npy"), expected)
+
+
+@pytest.mark.parametrize("parts", [0, 1, 3])
+def test_a_failed_run_continues_to_the_same_files(tmp_path, folder, parts):
+  calls = []
+
+  def failing(texts):
+    if len(calls) == parts:
+      raise RuntimeError("out of memory")
+    calls.append(texts)
+    return hashed.vectors(texts)
+
+  with pytest.raises(RuntimeError):
+    compute_embeddings(tmp_path / "b", hashed.corpus(), hashed.encoder(failing))
+  with pytest.raises(FileNotFoundError):
+    open_embeddings(tmp_path / "b")
+
+  def counted(texts):
+    calls.append(texts)
+    return hashed.vectors(texts)
+
+  compute_embeddings(tmp_path / "b", hashed.corpus(), hashed.encoder(counted))
+  assert [text for texts in calls for text in texts] == hashed.TEXTS
+  assert files_below(tmp_path / "b") == files_below(folder)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"encoder": hashed.encoder(_refuse, model="other")}, "encoder.model"),
+    ({"encoder": hashed.encoder(_refuse, revision="b")}, "encoder.revision"),
+    ({"corpus": hashed.corpus(["Other", *hashed.TEXTS[1:]])}, "texts.sha256"),
+    (
+      {"corpus": Corpus(hashed.TEXTS, np.arange(len(hashed.TEXTS)) + 1)},
+      "texts.sha256",
+    ),
+    ({"dtype": "float16"}, "'float32'.*'float16'"),
+  ],
+)
+def test_other_embeddings_are_not_continued(folder, change, message):
+  before = files_below(folder)
+  arguments = {"corpus": hashed.corpus(), "encoder": hashed.encoder(_refuse)}
+  compute_embeddings(folder, **arguments)  # It is verified and kept.
+  with pytest.raises(ValueError, match=message):
+    compute_embeddings(folder, **arguments | change)
+  assert files_below(folder) == before
+
+
+def test_an_array_of_another_program_is_kept(tmp_path):
+  np.save(tmp_path / "embeddings.npy", np.ones(3))
+  with pytest.raises(ValueError, match="--output"):
+    compute_embeddings(tmp_path, hashed.corpus(), hashed.encoder())
+  kept = np.load(tmp_path / "embeddings.npy")
+  np.testing.assert_array_equal(kept, np.ones(3))
+
+
+@pytest.mark.parametrize(
+  ("dtype", "value"), [("float32", np.nan), ("float16", 1e6)]
+)
+def test_overflow_is_noticed(tmp_path, dtype, value):
+  def overflowing(texts):
+    return np.where(
+      np.array(texts)[:, None] == "text 3", value, hashed.vectors(texts)
+    )
+
+  encoder = hashed.encoder(overflowing)
+  with pytest.raises(ValueError, match=f"row 3 .*{dtype}"):
+    compute_embeddings(tmp_path, hashed.corpus(), encoder, dtype=dtype)
+
+
+def test_the_encoder_and_the_texts_are_checked(tmp_path):
+  encoder = hashed.encoder(lambda texts: hashed.vectors(texts)[1:])
+  with pytest.raises(ValueError, match=rf"\({hashed.PART}, 6\)"):
+    compute_embeddings(tmp_path / "a", hashed.corpus(), encoder)
+  with pytest.raises(ValueError, match="no texts"):
+    compute_embeddings(tmp_path / "b", hashed.corpus([]), hashed.encoder())
+  assert not (tmp_path / "b").exists()
+
+
+def save(folder, values, ids):
+  np.save(folder / "embeddings.npy", values)
+  np.save(folder / "ids.npy", ids)
+  write_manifest(folder, encoder={"model": "mine"})
+  return open_embeddings(folder)
 
 
 def test_rows_are_found_by_id(tmp_path, rng):
   ids = rng.permutation(50)[:20]
   values = rng.standard_normal((20, 3))
-  np.save(tmp_path / "embeddings.npy", values)
-  np.save(tmp_path / "ids.npy", ids)
-  write_manifest(tmp_path, encoder={"model": "mine"})
-  found = open_embeddings(tmp_path)
+  found = save(tmp_path, values, ids)
   order = rng.permutation(20)
   np.testing.assert_array_equal(aligned(found, ids[order]), values[order])
   # In the order of the file nothing is copied.
@@ -64,44 +150,41 @@ def test_rows_are_found_by_id(tmp_path, rng):
 
 
 def test_ids_may_be_strings(tmp_path):
-  np.save(tmp_path / "embeddings.npy", np.float16([[1], [2], [3]]))
-  np.save(tmp_path / "ids.npy", np.array(["c", "a", "b"]))
-  write_manifest(tmp_path, encoder={"model": "mine"})
-  rows = aligned(open_embeddings(tmp_path), np.array(["a", "c"]))
+  found = save(tmp_path, np.float16([[1], [2], [3]]), np.array(["c", "a", "b"]))
+  rows = aligned(found, np.array(["a", "c"]))
   np.testing.assert_array_equal(rows, np.float16([[2], [1]]))
 
 
 @pytest.mark.parametrize("missing", [[-1], [1000], [3, 77, 1000]])
 def test_missing_ids_are_named(tmp_path, missing):
-  np.save(tmp_path / "embeddings.npy", np.ones([4, 2]))
-  np.save(tmp_path / "ids.npy", np.array([5, 3, 900, 7]))
-  write_manifest(tmp_path, encoder={})
+  found = save(tmp_path, np.ones([4, 2]), np.array([5, 3, 900, 7]))
   absent = [i for i in missing if i != 3]
-  message = f"no embedding of {len(absent)} of .* with id {absent[0]}:"
+  message = f" {len(absent)} of .* id {absent[0]}:"
   with pytest.raises(ValueError, match=message):
-    aligned(open_embeddings(tmp_path), np.array([*missing, 5]))
+    aligned(found, np.array([*missing, 5]))
 
 
 @pytest.mark.parametrize(
   ("values", "ids", "message"),
   [
-    (np.ones([3, 2]), np.arange(2), r"one integer or string .* 3 rows"),
-    (np.ones([3, 2]), np.ones(3), r"got float64\[3\]"),
-    (np.ones([3, 2]), np.array([1, 4, 4]), "holds the id 4 more than once"),
-    (np.ones(3), np.arange(3), r"must be floats \[N, width\], got .*\[3\]"),
-    (np.ones([0, 2]), np.arange(0), r"must be floats"),
-    (np.ones([3, 2], int), np.arange(3), r"got int64\[3, 2\]"),
-    (np.float32([[1], [np.nan]]), np.array([8, 9]), "row 1 .* of id 9"),
-    (None, np.arange(3), r"no .*embeddings\.npy: np\.save the embeddings"),
-    (np.ones([3, 2]), None, r"no .*ids\.npy: np\.save the ids"),
-    (b"no array", np.arange(3), r"embeddings\.npy is no \.npy file"),
-    (b"", np.arange(3), r"embeddings\.npy is no \.npy file"),
+    (np.ones([3, 2]), np.arange(2), r"ids\.npy .* 3 embeddings"),
+    (np.ones([3, 2]), np.ones(3), r"ids\.npy .* float64\[3\]"),
+    (np.ones([3, 2]), np.array([1, 4, 4]), "id 4 more than once"),
+    (np.ones(3), np.arange(3), r"embeddings\.npy .*\[3\]"),
+    (np.ones([0, 2]), np.arange(0), r"embeddings\.npy .*\[0, 2\]"),
+    (np.ones([3, 2], int), np.arange(3), r"int64\[3, 2\]"),
+    (np.ones([2, 3]).T, np.arange(3), r"embeddings\.npy"),
+    (np.float32([[1], [np.nan]]), np.array([8, 9]), "row 1 .* id 9"),
+    (None, np.arange(3), r"no .*embeddings\.npy: .*numpy\.save"),
+    (np.ones([3, 2]), None, r"no .*ids\.npy: .*numpy\.save"),
+    (b"no array", np.arange(3), r"embeddings\.npy is damaged"),
+    (b"", np.arange(3), r"embeddings\.npy is damaged"),
   ],
 )
-def test_arrays_that_are_no_embeddings_are_refused(
+def test_arrays_that_are_not_embeddings_are_refused(
   tmp_path, monkeypatch, values, ids, message
 ):
-  monkeypatch.setattr(embeddings_lib, "_ROWS", 1)
+  monkeypatch.setattr(embeddings_lib, "_ROWS_AT_ONCE", 1)
   for name, array in (("embeddings.npy", values), ("ids.npy", ids)):
     if isinstance(array, bytes):
       (tmp_path / name).write_bytes(array)
@@ -115,9 +198,8 @@ def test_arrays_that_are_no_embeddings_are_refused(
 
 def test_a_folder_without_a_manifest_is_not_read(folder):
   (folder / "manifest.json").unlink()
-  with pytest.raises(FileNotFoundError, match=r"write_manifest") as error:
+  with pytest.raises(FileNotFoundError, match=f"--output={folder}"):
     open_embeddings(folder)
-  assert f"--output={folder}" in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["embeddings.npy", "ids.npy"])
@@ -125,21 +207,23 @@ def test_damaged_files_are_named(folder, name):
   file = folder / name
   data = file.read_bytes()
   file.write_bytes(data[:-3])
-  with pytest.raises(ValueError, match=rf"{name} has .* bytes"):
+  with pytest.raises(ValueError, match=name):
     open_embeddings(folder)
   file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-  open_embeddings(folder)
-  with pytest.raises(ValueError, match=rf"{name} is damaged"):
-    open_embeddings(folder, verify=True)
+  with pytest.raises(ValueError, match=name):
+    compute_embeddings(folder, hashed.corpus(), hashed.encoder(_refuse))
   file.unlink()
-  with pytest.raises(ValueError, match=rf"{name} is missing"):
+  with pytest.raises(ValueError, match=name):
     open_embeddings(folder)
 
 
-@pytest.mark.parametrize("manifest", [{}, [], {"format": 1}, {"format": 2}])
+@pytest.mark.parametrize(
+  "manifest",
+  [{}, [], {"format": 1}, {"origin": {}, "arrays": {}, "fixed": {}}],
+)
 def test_other_manifests_are_refused(folder, manifest):
   (folder / "manifest.json").write_text(json.dumps(manifest))
-  with pytest.raises(ValueError, match="none of embeddings in format 1"):
+  with pytest.raises(ValueError, match=str(folder)):
     open_embeddings(folder)
 
 
@@ -156,17 +240,19 @@ def _prepared(digest: str) -> Prepared:
 def test_embeddings_of_other_texts_are_refused(tmp_path, folder):
   splits = embeddings_lib.dataset_texts(_prepared("a"))
   corpus = Corpus(["a"], np.arange(1), splits)
-  write_embeddings(tmp_path / "one", corpus, hashed.encoder())
+  compute_embeddings(tmp_path / "one", corpus, hashed.encoder())
   found = open_embeddings(tmp_path / "one")
-  embeddings_lib.check_dataset(found, _prepared("a"))
-  with pytest.raises(ValueError, match="of other texts than those in data/x"):
-    embeddings_lib.check_dataset(found, _prepared("b"))
-  # Of a table nobody knows, of a user's own array neither.
-  embeddings_lib.check_dataset(open_embeddings(folder), _prepared("b"))
+  check_dataset(found, _prepared("a"))
+  with pytest.raises(ValueError, match="other texts than those in data/x"):
+    check_dataset(found, _prepared("b"))
+  # Those of a table or of a user's own array cannot be checked.
+  check_dataset(open_embeddings(folder), _prepared("b"))
   write_manifest(folder, encoder={})
-  embeddings_lib.check_dataset(open_embeddings(folder), _prepared("b"))
+  check_dataset(open_embeddings(folder), _prepared("b"))
 
 
 def test_folders_can_be_moved(folder, tmp_path):
-  moved = shutil.move(folder, tmp_path / "elsewhere")
-  assert len(open_embeddings(moved, verify=True).values) == len(hashed.TEXTS)
+  before = open_embeddings(folder)
+  moved = open_embeddings(shutil.move(folder, tmp_path / "elsewhere"))
+  assert moved.digest == before.digest
+  assert len(moved.values) == len(hashed.TEXTS)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from experiments.distributed import processes as processes_lib
+from experiments.distributed import signals
 from experiments.distributed.signals import Interrupted
-from experiments.distributed.signals import Interrupts
 from experiments.io import array_files
 from experiments.io import locks
 from tests.experiments import disks
@@ -67,7 +67,7 @@ def test_parts_are_computed_once_and_read_back(tmp_path):
   assert_whole(tmp_path / "new")
   names = {path.name for path in (tmp_path / "new").iterdir()}
   arrays = {"embeddings.npy", "logits.npy"}
-  assert names == {".lock", "fixed.npz", "manifest.json"} | arrays
+  assert names == {".lock", "scale.npy", "manifest.json"} | arrays
 
 
 class Killed(BaseException):
@@ -94,16 +94,16 @@ def test_a_killed_computation_goes_on_after_its_last_part(tmp_path, finished):
   assert_whole(tmp_path)
 
 
-def test_an_interrupt_is_answered_after_a_whole_part(tmp_path):
-  signals = Interrupts()
+def test_an_interrupt_is_answered_after_a_whole_part(tmp_path, monkeypatch):
   compute = Counted()
 
   def interrupted(start, stop, fixed):
-    signals.requested = "SIGTERM"
+    monkeypatch.setattr(signals._state, "requested", "SIGTERM")
     return compute(start, stop, fixed)
 
-  with pytest.raises(Interrupted, match=r"SIGTERM.*is kept in"):
-    load(tmp_path, interrupted, signals=signals)
+  with pytest.raises(Interrupted, match=r"SIGTERM.* kept in"):
+    load(tmp_path, interrupted)
+  monkeypatch.undo()
   load(tmp_path, compute)
   assert compute.asked == list(itertools.pairwise(BOUNDS))
 
@@ -221,7 +221,6 @@ def test_rows_that_are_not_finite_or_of_another_shape_are_named(tmp_path):
 def share(folder):
   """On two processes: whole, failed, stopped, waiting, and continued."""
   second = jax.process_index() == 1
-  signals = Interrupts()
 
   def tried(name, fail=lambda: None, **options):
     compute = Counted()
@@ -233,7 +232,7 @@ def share(folder):
 
     said = "done"
     try:
-      load(folder / name, failing, signals=signals, **options)
+      load(folder / name, failing, **options)
     except (Interrupted, OSError, ValueError) as error:
       said = str(error).replace(str(folder), "")
     print(json.dumps([compute.asked, said]))
@@ -243,11 +242,11 @@ def share(folder):
 
   tried("whole")
   tried("half", full)
-  tried("half", lambda: setattr(signals, "requested", "SIGTERM"))
+  tried("half", lambda: setattr(signals._state, "requested", "SIGTERM"))
   lock = locks.exclusive(folder / "half")
   with contextlib.nullcontext() if second else lock:
     tried("half")
-  signals.requested = None
+  signals._state.requested = None
   processes_lib.main_first(lambda: second or copy(folder / "half"))
   tried("half")
   tried("half", what=content({"code": "of process 1"}) if second else None)
@@ -259,8 +258,8 @@ def copy(folder):
 
 _SHARE = """
 import pathlib
-from tests.experiments.io import test_array_files as test_row_files
-test_row_files.share(pathlib.Path({folder!r}))
+from tests.experiments.io import test_array_files
+test_array_files.share(pathlib.Path({folder!r}))
 """
 
 
@@ -274,9 +273,9 @@ def test_two_processes_share_the_work_and_one_reads_it(tmp_path):
   assert first[0] == [[[0, 4], [4, 8]], "done"]
   assert second[0] == [[[8, 10], [10, 13]], "done"]
   # One fails or is stopped: the other ends after the part that it is at.
-  assert first[1] == [[[0, 4]], "another process failed, and says why."]
+  assert first[1] == [[[0, 4]], "another process failed; see its output."]
   assert second[1] == [[], "[Errno 28] No space left on device: '/half'"]
-  kept = "what is computed is kept in /half: run the same command again"
+  kept = "the computed rows are kept in /half: run the same command again"
   assert first[2][0] == [[4, 8]]
   assert f"stopped by a signal to another process; {kept}" in first[2][1]
   assert second[2][0] == [[8, 10]]
@@ -291,7 +290,7 @@ def test_two_processes_share_the_work_and_one_reads_it(tmp_path):
   load(tmp_path / "moved", compute)
   assert compute.asked == [(10, 13)]
   # What one of them would compute otherwise is refused, too.
-  assert first[5] == [[], "another process failed, and says why."]
+  assert first[5] == [[], "another process failed; see its output."]
   assert "origin.code: saved nothing, now 'of process 1'" in second[5][1]
   load(tmp_path / "alone", Counted())
   manifests = [
