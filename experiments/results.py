@@ -6,15 +6,14 @@ hold, NaN and infinity, are written as null and read as None.
 """
 
 import dataclasses
-import functools
 import os
 import pathlib
-import types
-import typing
 from collections.abc import Mapping
 from typing import Any
+from typing import Literal
 from typing import TypeVar
 
+from experiments import specs
 from experiments.io import json_files
 
 Numbers = Mapping[str, float | None]
@@ -41,7 +40,7 @@ class Evaluation:
   def __post_init__(self) -> None:
     if not 0 <= self.accuracy <= 1:
       raise ValueError(
-        f"accuracy must be a fraction from 0 to 1, got {self.accuracy}"
+        f"accuracy must be a fraction from 0 to 1, got {self.accuracy}."
       )
 
 
@@ -198,7 +197,7 @@ class CellResult(ModelResult):
   method: str
   digest: str
   trial: int
-  selection: str
+  selection: Literal["heldout", "test"]
   hyperparameters: Mapping[str, Any]
   teacher: TeacherSummary
   stack: StackResult
@@ -261,22 +260,12 @@ class SweepDescription:
   columns: tuple[Heading, ...]
   methods: tuple[Heading, ...]
   num_trials: int
-  selection: str
-  columns_are: str
+  selection: Literal["heldout", "test"]
+  columns_are: Literal["replicates", "settings"]
   num_cells: int
   digests: tuple[str, ...]
   notes: tuple[str, ...] = ()
   same_as: tuple[SameAs, ...] = ()
-
-  def __post_init__(self) -> None:
-    for name, allowed in (
-      ("selection", ("heldout", "test")),
-      ("columns_are", ("replicates", "settings")),
-    ):
-      if getattr(self, name) not in allowed:
-        raise ValueError(
-          f"{name} must be one of {allowed}, got {getattr(self, name)!r}"
-        )
 
 
 def path_of(folder: str | os.PathLike[str], kind: type[Any]) -> pathlib.Path:
@@ -308,7 +297,7 @@ def read(folder: str | os.PathLike[str], kind: type[Record]) -> Record:
 
   Args:
     folder: Folder of the cell, the teacher or the sweep.
-    kind: Class of the record. Fields that it does not have are ignored.
+    kind: Class of the record.
 
   Returns:
     The record, an instance of `kind`.
@@ -318,72 +307,13 @@ def read(folder: str | os.PathLike[str], kind: type[Record]) -> Record:
     ValueError: If the file is damaged, or was written by another version.
   """
   path = path_of(folder, kind)
-  data = json_files.read_json(path)
+  values = json_files.read_json(path)
   try:
-    return _parsed(kind, data, "")
+    if not isinstance(values, dict):
+      raise ValueError(f"it must hold an object, got {values!r:.80}.")
+    return specs.from_plain(values, kind, kind.__name__)
   except ValueError as error:
     raise ValueError(
-      f"{path} is damaged or was written by another version: {error}. Delete "
-      "it and run the command that writes it again."
+      f"{path} cannot be used: {error} Delete it and run the command that "
+      "writes it again."
     ) from None
-
-
-def _parsed(kind: Any, value: Any, name: str) -> Any:
-  """Converts JSON data to a type; `name` is the field for errors."""
-  origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-  if kind is Any:
-    return _with_tuples(value)
-  if origin is types.UnionType:
-    if value is None:
-      return None
-    (kind,) = (k for k in arguments if k is not types.NoneType)
-    return _parsed(kind, value, name)
-  if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-    return _parsed_record(kind, value, name)
-  if origin is tuple and isinstance(value, list):
-    return tuple(
-      _parsed(arguments[0], item, f"{name}[{i}]")
-      for i, item in enumerate(value)
-    )
-  if origin is Mapping and isinstance(value, dict):
-    return {
-      key: _parsed(arguments[1], item, f"{name}.{key}")
-      for key, item in value.items()
-    }
-  if kind is float and type(value) in (int, float):
-    return float(value)
-  if isinstance(kind, type) and type(value) is kind:
-    return value
-  expected = kind.__name__ if isinstance(kind, type) else kind
-  where = f"field {name!r}" if name else "the file"
-  raise ValueError(f"{where} must hold a {expected}, got {value!r:.80}")
-
-
-def _parsed_record(kind: Any, data: dict[str, Any], name: str) -> Any:
-  """Converts a JSON object to a dataclass."""
-  values = {}
-  for field, (hint, required) in _fields(kind).items():
-    full = f"{name}.{field}" if name else field
-    if field in data:
-      values[field] = _parsed(hint, data[field], full)
-    elif required:
-      raise ValueError(f"field {full!r} is missing")
-  try:
-    return kind(**values)
-  except ValueError as error:
-    raise ValueError(f"{name}.{error}".lstrip(".")) from None
-
-
-@functools.cache
-def _fields(kind: Any) -> dict[str, tuple[Any, bool]]:
-  """Type of each field of a dataclass, and whether a file must have it."""
-  hints = typing.get_type_hints(kind)
-  return {
-    field.name: (hints[field.name], field.default is dataclasses.MISSING)
-    for field in dataclasses.fields(kind)
-  }
-
-
-def _with_tuples(value: Any) -> Any:
-  """Converts lists, which JSON has in place of tuples, to tuples."""
-  return tuple(map(_with_tuples, value)) if isinstance(value, list) else value

@@ -260,6 +260,7 @@ class Field(NamedTuple):
     is_section: Whether its values are specs.
     ranges: The ranges that its values lie in.
     is_stacked: Whether compiled programs take it as an array.
+    is_required: Whether it has no default.
   """
 
   name: str
@@ -267,6 +268,7 @@ class Field(NamedTuple):
   is_section: bool
   ranges: tuple[Range, ...]
   is_stacked: bool
+  is_required: bool
 
 
 @functools.cache
@@ -284,8 +286,16 @@ def fields_of(kind: type) -> tuple[Field, ...]:
       hint, *extras = typing.get_args(hint)
     ranges = tuple(extra for extra in extras if isinstance(extra, Range))
     is_section = dataclasses.is_dataclass(hint)
-    is_stacked = STACKED in extras
-    found.append(Field(field.name, hint, is_section, ranges, is_stacked))
+    found.append(
+      Field(
+        field.name,
+        hint,
+        is_section,
+        ranges,
+        is_stacked=STACKED in extras,
+        is_required=field.default is dataclasses.MISSING,
+      )
+    )
   return tuple(found)
 
 
@@ -400,13 +410,13 @@ def plain(spec: Any) -> Any:
 def from_plain(
   values: Mapping[str, Any], kind: type[Spec] = CellSpec, path: str = "config"
 ) -> Spec:
-  """Makes a spec from plain data: the inverse of `plain`.
+  """Makes a spec, or a record of a result, from plain data.
 
-  Types are checked; ranges are not.
+  This is the inverse of `plain`. Types are checked; ranges are not.
 
   Args:
     values: Each field by name; sections are mappings.
-    kind: The class to make.
+    kind: The class to make, any dataclass with annotations like these.
     path: Where the values are from, for messages.
 
   Raises:
@@ -414,7 +424,11 @@ def from_plain(
   """
   fields = fields_of(kind)
   unknown = set(values) - {field.name for field in fields}
-  missing = [field.name for field in fields if field.name not in values]
+  missing = [
+    field.name
+    for field in fields
+    if field.is_required and field.name not in values
+  ]
   if unknown or missing:
     raise ValueError(
       f"{path} has other fields than this version of experiments reads: "
@@ -424,6 +438,7 @@ def from_plain(
     **{
       field.name: _typed(field.type, values[field.name], f"{path}.{field.name}")
       for field in fields
+      if field.name in values
     }
   )
 
@@ -431,10 +446,12 @@ def from_plain(
 def _typed(kind: Any, value: Any, name: str) -> Any:
   """Returns a value as its field's type has it."""
   origin, kinds = typing.get_origin(kind), typing.get_args(kind)
-  if dataclasses.is_dataclass(kind):
-    return from_plain(value, typing.cast(type, kind), name)
-  if _is_mapping(kind):
+  if kind is Any or _is_mapping(kind):
     return _frozen(value)
+  if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+    return from_plain(value, typing.cast(type, kind), name)
+  if origin is Mapping and isinstance(value, Mapping):
+    return {k: _typed(kinds[1], x, f"{name}.{k}") for k, x in value.items()}
   if origin is types.UnionType:  # A type or None.
     return None if value is None else _typed(kinds[0], value, name)
   if origin is tuple and isinstance(value, list | tuple):
