@@ -1,5 +1,6 @@
 """A stack of 24 cells and the 24 runs of one cell each, from one teacher."""
 
+import dataclasses
 import functools
 import itertools
 from typing import Any
@@ -19,8 +20,7 @@ from experiments.training.build import build_run
 from experiments.training.models import model_fns
 from experiments.training.types import Run
 from experiments.training.types import Teacher
-from lelp_jax.models import from_linen
-from lelp_jax.models import ModelFns
+from lelp_jax.models import MODELS
 from tests.experiments import tiny
 from tests.experiments.training_runs import chunk
 from tests.experiments.training_runs import initial
@@ -116,9 +116,10 @@ class _Float64(nn.Module):
     return dense(self.num_outputs, name="head")(x)
 
 
-def float64_mlp(num_outputs: int, *, features: tuple[int, ...]) -> ModelFns:
-  """What `MODELS["mlp"]` is replaced with."""
-  return from_linen(_Float64(num_outputs, features), head="head")
+# What `MODELS["mlp"]` is replaced with.
+FLOAT64_MLP = dataclasses.replace(
+  MODELS["mlp"], module=_Float64, free_options=frozenset()
+)
 
 
 def make(some: list[CellSpec], data: Splits, taught: Teacher) -> Run:

@@ -161,7 +161,7 @@ def test_8_devices_equal_1(folder, monkeypatch, method, family, widths):
 
 def test_8_devices_equal_1_on_a_deep_net(folder, monkeypatch, method):
   """In float64: depth amplifies the rounding of float32 beyond comparison."""
-  monkeypatch.setitem(MODELS, "mlp", sweep_of_24.float64_mlp)
+  monkeypatch.setitem(MODELS, "mlp", sweep_of_24.FLOAT64_MLP)
   with jax.enable_x64(True):
     found, expected = _on_8_and_1(
       monkeypatch, method, "deep", "unequal", folder

@@ -1,23 +1,27 @@
 """Subclasses of finished cells, found again as training found them."""
 
-import json
+import dataclasses
 import shutil
 
 import numpy as np
 import pytest
 
-from experiments import cells
+from experiments import identity
+from experiments import results
+from experiments import specs
 from experiments import subclasses
+from experiments.configs import validate
 from experiments.data.embeddings import write_manifest
 from experiments.io import json_files
-from experiments.io.json_files import read_json
 from experiments.methods import METHODS
+from experiments.methods.base import Setup
 from experiments.paper.tables import paper_table
+from experiments.training import data
 from experiments.training import inspection
-from experiments.training import jobs
-from experiments.training import passes
-from experiments.training import runs
+from experiments.training import sweep
 from experiments.training import teacher as teacher_lib
+from experiments.training.build import build_run
+from experiments.training.inference import FrozenModel
 from tests import reference
 from tests.experiments import tiny
 from tests.experiments.reporting.test_subclass_pages import Page
@@ -28,20 +32,26 @@ from tests.experiments.reporting_workdirs import write_workdir
 def finished(tmp_path_factory):
   """A workdir with two trials of LELP."""
   workdir = tmp_path_factory.mktemp("runs")
-  runs.run_cells([tiny.config(), tiny.config(trial=1)], workdir)
+  sweep.run_cells([tiny.cell(), tiny.cell(trial=1)], workdir)
   return workdir
 
 
-def folder_of(workdir, config):
-  return cells.cell_directory(workdir, config)
+def folder_of(workdir, cell):
+  return identity.cell_directory(workdir, cell)
 
 
-def found_again(workdir, config, split="train", result=None):
-  if result is None:
-    result = read_json(folder_of(workdir, config) / "result.json")
-  splits = runs.load_splits(config, workdir)
+def result_of(workdir, cell):
+  return results.read(folder_of(workdir, cell), results.CellResult)
+
+
+def found_again(workdir, cell, split="train", result=None):
+  splits = data.load_splits(cell, workdir)
   return splits, inspection.subclasses(
-    config, splits, result, workdir / "teachers", split
+    cell,
+    splits,
+    result or result_of(workdir, cell),
+    workdir / "teachers",
+    split,
   )
 
 
@@ -49,41 +59,43 @@ def found_again(workdir, config, split="train", result=None):
 def test_directions_are_those_that_the_cell_was_trained_with(
   finished, trial, split
 ):
-  config = tiny.config(trial=trial)
-  splits, found = found_again(finished, config, split)
-  teacher = teacher_lib.load_or_train(config, splits, finished / "teachers")
-  job = jobs.make_job(
-    [config], splits, train=splits.transfer, teacher=teacher, names=["x"]
-  )
-  directions = np.asarray(job.targets["directions"][0])
-  means = np.asarray(job.shared_targets["means"])
+  cell = tiny.cell(trial=trial)
+  splits, found = found_again(finished, cell, split)
+  teacher = teacher_lib.load_or_train(cell, splits, finished / "teachers")
+  run = build_run([cell], splits, teacher=teacher, names=["x"])
+  directions = np.asarray(run.targets["directions"][0])
+  means = np.asarray(run.shared_targets["means"])
   examples = {"train": splits.train, "test": splits.test}[split]
   assert found.kind == "direction"
   assert found.examples is examples
-  fields = cells.plain(config.teacher)
-  for rows, outputs in passes.outputs(
-    fields, teacher.params, teacher.model_state, examples, splits.task.scale
-  ):
-    for row, h in zip(rows, outputs.embeddings, strict=True):
-      own = reference.subclass_logits(h, directions, means)
-      own = own[examples["labels"][row]]
-      np.testing.assert_allclose(found.coordinates[row], own, atol=1e-4)
-      assert found.assignments[row] == found.coordinates[row].argmax()
+  outputs = outputs_of(cell, teacher, splits, examples)
+  for row, h in enumerate(outputs.embeddings):
+    own = reference.subclass_logits(h, directions, means)
+    own = own[examples["labels"][row]]
+    np.testing.assert_allclose(found.coordinates[row], own, atol=1e-4)
+    assert found.assignments[row] == found.coordinates[row].argmax()
   assert found.coordinates.any(axis=1).all()
   scatter = np.asarray(teacher.statistics.moments.scatter, np.float64)
   for c in range(2):
     for s, v in enumerate(directions[c]):
       share = v @ scatter[c] @ v / (v @ v) / np.trace(scatter[c])
       assert found.variance_shares[c, s] == pytest.approx(share, rel=1e-3)
-  recorded = read_json(folder_of(finished, config) / "result.json")
+  recorded = result_of(finished, cell).variance_share
   np.testing.assert_allclose(
-    found.variance_shares.sum(axis=1), recorded["variance_share"], rtol=1e-4
+    found.variance_shares.sum(axis=1), recorded, rtol=1e-4
   )
 
 
+def outputs_of(cell, teacher, splits, examples):
+  model = FrozenModel(
+    cell.teacher, teacher.params, teacher.model_state, splits.task.scale
+  )
+  return model.outputs(examples)
+
+
 def test_trials_have_their_own_rotation(finished):
-  _, first = found_again(finished, tiny.config())
-  _, second = found_again(finished, tiny.config(trial=1))
+  _, first = found_again(finished, tiny.cell())
+  _, second = found_again(finished, tiny.cell(trial=1))
   assert np.abs(first.coordinates - second.coordinates).max() > 0.1
   # The span is one, so that the lengths are alike up to the scale of a class.
   lengths = [np.linalg.norm(x.coordinates, axis=1) for x in (first, second)]
@@ -93,31 +105,38 @@ def test_trials_have_their_own_rotation(finished):
     np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)
 
 
-def without_student(workdir, config):
-  """The result of a cell of which only the teacher is trained."""
-  splits, teachers = runs.load_splits(config, workdir), workdir / "teachers"
-  teacher = teacher_lib.load_or_train(config, splits, teachers)
-  return teacher, {
-    "column": config.column,
-    "method": config.method,
-    "digest": cells.cell_digest(config),
-    "trial": config.trial,
-    "hyperparameters": {},
-    "test": teacher.summary["test"],
-    "teacher": teacher.summary,
-    "variance_share": None,
+def without_student(workdir, cell):
+  """The teacher of a cell, and a result as its student would have."""
+  splits, teachers = data.load_splits(cell, workdir), workdir / "teachers"
+  teacher = teacher_lib.load_or_train(cell, splits, teachers)
+  own = results.read(teachers / teacher.summary.digest, results.TeacherResult)
+  model = {
+    field.name: getattr(own, field.name)
+    for field in dataclasses.fields(results.ModelResult)
   }
+  return teacher, results.CellResult(
+    **model,
+    column=cell.column,
+    method=cell.method,
+    digest=identity.cell_digest(cell),
+    trial=cell.trial,
+    selection=cell.selection,
+    hyperparameters={},
+    teacher=teacher.summary,
+    stack=results.StackResult(digest="", num_cells=1, seconds=None),
+    seconds=results.CellSeconds(),
+  )
 
 
 @pytest.mark.parametrize("method", ["kmeans", "kmeans_soft"])
 def test_clusters_of_a_class_are_those_of_its_details(finished, method):
-  config = tiny.config(method)
-  config.clustering.num_clusters = 3
-  teacher, result = without_student(finished, config)
-  splits, found = found_again(finished, config, result=result)
+  cell = specs.replace(tiny.cell(method), {"clustering.num_clusters": 3})
+  teacher, result = without_student(finished, cell)
+  splits, found = found_again(finished, cell, result=result)
   assert found.kind == "cluster"
   assert found.examples is splits.transfer
-  details = METHODS[method].details(config, teacher.statistics)
+  setup = Setup(cell, splits.task, 16, teacher.statistics, 3)
+  details = METHODS[method].details(setup)
   labels = splits.transfer["labels"]
   for c, sizes in enumerate(details["clustering"]["sizes"]):
     own = found.assignments[labels == c]
@@ -126,28 +145,22 @@ def test_clusters_of_a_class_are_those_of_its_details(finished, method):
 
 @pytest.mark.slow
 def test_the_outputs_of_a_teacher_with_subclasses(tmp_path):
-  config = tiny.config("subclass")
-  config.teacher.subclass.num_subclasses = 2
-  teacher, result = without_student(tmp_path, config)
-  splits, found = found_again(tmp_path, config, "validation", result)
+  cell = specs.replace(
+    tiny.cell("subclass"), {"teacher.subclass.num_subclasses": 2}
+  )
+  teacher, result = without_student(tmp_path, cell)
+  splits, found = found_again(tmp_path, cell, "validation", result)
+  outputs = outputs_of(cell, teacher, splits, splits.validation)
   labels = splits.validation["labels"]
-  for rows, outputs in passes.outputs(
-    cells.plain(config.teacher),
-    teacher.params,
-    teacher.model_state,
-    splits.validation,
-    16.0,
-  ):
-    logits = outputs.logits.reshape(-1, 2, 2)
-    own = logits[np.arange(len(rows)), labels[rows]]
-    np.testing.assert_allclose(found.coordinates[rows], own, atol=1e-5)
+  own = outputs.logits.reshape(-1, 2, 2)[np.arange(len(labels)), labels]
+  np.testing.assert_allclose(found.coordinates, own, atol=1e-5)
   assert (found.kind, found.variance_shares) == ("output", None)
 
 
 def test_the_command_writes_the_pages_of_the_reports_choice(finished, capsys):
   # Two trials of LELP are there, of one setting.
   folder = subclasses.find_cell(finished, None)
-  assert folder == folder_of(finished, tiny.config())
+  assert folder == folder_of(finished, tiny.cell())
   index = subclasses.write_pages(finished, folder, split="test", num_shown=3)
   name = f"split0-lelp-{folder.parts[-2]}-trial0"
   assert index == finished / "report/subclasses" / name / "index.html"
@@ -165,13 +178,14 @@ def test_the_first_column_is_that_of_the_report(tmp_path):
   accuracies = {column: {"lelp": (0.5,)} for column in reversed(columns)}
   write_workdir(tmp_path, accuracies, name="table3", columns_are="settings")
   for path in tmp_path.glob("cells/*/*/*/*/result.json"):
-    json_files.write_json(path.with_name("config.json"), {"method": "lelp"})
+    cell = specs.plain(tiny.cell())
+    json_files.write_json(path.with_name("config.json"), cell)
   folder = subclasses.find_cell(tmp_path, None)
   assert folder == tmp_path / "cells" / columns[0] / "lelp/d0/trial0"
 
 
 def test_cells_are_named_by_folder_or_by_place(finished, monkeypatch):
-  folder = folder_of(finished, tiny.config(trial=1))
+  folder = folder_of(finished, tiny.cell(trial=1))
   assert subclasses.find_cell(finished, str(folder)) == folder
   place = "/".join(folder.parts[-4:])
   assert subclasses.find_cell(finished, place) == folder
@@ -180,18 +194,18 @@ def test_cells_are_named_by_folder_or_by_place(finished, monkeypatch):
 
 
 def test_what_cannot_be_inspected_is_one_line(finished, tmp_path):
-  folder = folder_of(finished, tiny.config())
+  folder = folder_of(finished, tiny.cell())
   for named in ("split0/lelp/nope/trial0", str(tmp_path), "split0/lelp"):
     with pytest.raises(FileNotFoundError, match=f"--cell={named} is no cell"):
       subclasses.find_cell(finished, named)
   vanilla, soft = tmp_path / "vanilla", tmp_path / "soft"
   for other, method in ((vanilla, "vanilla"), (soft, "kmeans_soft")):
     shutil.copytree(folder, other)
-    config = cells.plain(tiny.config(method))
-    json_files.write_json(other / "config.json", config)
+    cell = specs.plain(tiny.cell(method))
+    json_files.write_json(other / "config.json", cell)
   with pytest.raises(ValueError, match=r"'vanilla' has no subclasses .* lelp,"):
     subclasses.write_pages(finished, vanilla)
-  with pytest.raises(ValueError, match="none of the split 'test'"):
+  with pytest.raises(ValueError, match=r"'kmeans_soft' .*'test'"):
     subclasses.write_pages(finished, soft, split="test")
   with pytest.raises(FileNotFoundError, match=r"teacher .* --teacher_dir"):
     subclasses.write_pages(finished, folder, teachers=tmp_path)
@@ -200,7 +214,8 @@ def test_what_cannot_be_inspected_is_one_line(finished, tmp_path):
   (half / "result.json").unlink()
   with pytest.raises(FileNotFoundError, match="is not finished"):
     subclasses.find_cell(tmp_path, "split0/lelp/x/trial0")
-  result = read_json(folder / "result.json") | {"method": "vanilla"}
+  result = json_files.read_json(folder / "result.json")
+  result["method"] = "vanilla"
   only = tmp_path / "cells/split0/vanilla" / result["digest"] / "trial0"
   shutil.copytree(vanilla, only)
   json_files.write_json(only / "result.json", result)
@@ -210,16 +225,16 @@ def test_what_cannot_be_inspected_is_one_line(finished, tmp_path):
 
 
 def test_another_teacher_or_other_data_are_noticed(finished):
-  config = tiny.config()
-  result = read_json(folder_of(finished, config) / "result.json")
-  splits, teachers = runs.load_splits(config), finished / "teachers"
-  moved = json.loads(json.dumps(result))
-  moved["variance_share"][1] += 0.01
+  cell = tiny.cell()
+  result = result_of(finished, cell)
+  splits, teachers = data.load_splits(cell), finished / "teachers"
+  first, second = result.variance_share
+  moved = dataclasses.replace(result, variance_share=(first, second + 0.01))
   with pytest.raises(ValueError, match="another share of the variance"):
-    inspection.subclasses(config, splits, moved, teachers)
-  config.teacher.seed = 1
-  with pytest.raises(ValueError, match="its config now means"):
-    inspection.subclasses(config, splits, result, teachers)
+    inspection.subclasses(cell, splits, moved, teachers)
+  other = specs.replace(cell, {"teacher.seed": 1})
+  with pytest.raises(ValueError, match=result.teacher.digest):
+    inspection.subclasses(other, splits, result, teachers)
 
 
 def test_planted_subclasses_of_texts_with_vectors(tmp_path, rng):
@@ -247,13 +262,14 @@ def test_planted_subclasses_of_texts_with_vectors(tmp_path, rng):
     embeddings=str(tmp_path),
     options={},
   )
-  config.teacher.reads = config.student.reads = "embeddings"
+  config.teacher.input_field = config.student.input_field = "embeddings"
   config.teacher.max_shift = config.student.max_shift = 0.0
   config.subspace.num_subclasses = 1
-  folder = cells.cell_directory(tmp_path / "run", config)
-  _, result = without_student(tmp_path / "run", config)
-  json_files.write_json(folder / "config.json", cells.plain(config))
-  json_files.write_json(folder / "result.json", result)
+  cell = validate.cell_spec(config)
+  folder = identity.cell_directory(tmp_path / "run", cell)
+  _, result = without_student(tmp_path / "run", cell)
+  json_files.write_json(folder / "config.json", specs.plain(cell))
+  results.write(folder, result)
   index = subclasses.write_pages(tmp_path / "run", folder, num_shown=6)
   for c in range(2):
     content = (index.parent / f"class{c}.html").read_text()

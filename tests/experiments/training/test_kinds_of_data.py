@@ -1,6 +1,7 @@
 """Whole runs on texts, vectors and images that a user brings."""
 
 import csv
+import dataclasses
 import json
 
 import jax
@@ -11,13 +12,16 @@ from ml_collections import ConfigDict
 from PIL import Image
 from safetensors import numpy as safetensors
 
-from experiments import cells
+from experiments import results
 from experiments.configs import own
+from experiments.configs import validate
 from experiments.data import embeddings as embeddings_lib
 from experiments.data.prepared import open_prepared
-from experiments.io.json_files import read_json
+from experiments.io.students import load_student
+from experiments.training import data
 from experiments.training import pretrained
-from experiments.training import runs
+from experiments.training import sweep
+from experiments.training.inference import FrozenModel
 
 # A text is of the class whose words it has.
 WORDS = {"bad": ("dull", "grim", "poor"), "good": ("fine", "warm", "wise")}
@@ -95,6 +99,18 @@ def fine_tuned(folder, rng):
   return folder
 
 
+def train(config, workdir):
+  return sweep.run_cells([validate.cell_spec(config)], workdir)
+
+
+def load(config, workdir):
+  return data.load_splits(validate.cell_spec(config), workdir)
+
+
+def read(folder):
+  return results.read(folder, results.CellResult)
+
+
 @pytest.fixture(name="texts")
 def fixture_texts(tmp_path, rng):
   """Own texts with a fine-tuned teacher, taken as it is."""
@@ -115,18 +131,21 @@ def fixture_texts(tmp_path, rng):
 
 def test_texts_of_a_user(texts, tmp_path):
   texts.student.init = texts.teacher.init
-  (folder,) = runs.run_cells([texts], tmp_path / "runs")
+  (folder,) = train(texts, tmp_path / "runs")
   prepared = open_prepared(tmp_path / "runs/data/own")
   assert prepared.task.class_names == ("bad", "good")
-  result = read_json(folder / "result.json")
+  result = read(folder)
   # 60, a fifth to test on, a tenth of the rest held out, two epochs by 16.
-  assert result["num_train_examples"] == 43
-  assert result["num_steps"] == 2 * (43 // 16)
-  assert result["test"]["num_examples"] == 12
-  assert result["validation"]["num_examples"] == 5
-  splits = runs.load_splits(texts, tmp_path / "runs")
+  assert result.num_train_examples == 43
+  assert result.num_steps == 2 * (43 // 16)
+  assert result.test.num_examples == 12
+  assert result.validation.num_examples == 5
+  splits = load(texts, tmp_path / "runs")
   # The student's embeddings are in the order of the examples.
-  embeddings = runs.student_embeddings(texts, tmp_path / "runs")
+  params, state = load_student(folder / "student.msgpack")
+  student = validate.cell_spec(texts).student
+  model = FrozenModel(student, params, state, splits.task.scale)
+  embeddings = model.outputs(splits.test).embeddings
   rows = [tuple(splits.test["inputs"][i]) for i in range(12)]
   assert embeddings.shape == (12, 8)
   for i, j in np.argwhere(np.array([[r == s for s in rows] for r in rows])):
@@ -139,20 +158,20 @@ def test_texts_of_a_user(texts, tmp_path):
     getattr(cached, "cache_clear", lambda: None)()
   texts.loss.temperature = 3.0
   with pytest.raises(ValueError, match="other pretrained weights"):
-    runs.run_cells([texts], tmp_path / "runs")
+    train(texts, tmp_path / "runs")
 
 
 def test_a_fine_tuned_head_is_put_in_the_order_of_the_classes(texts, tmp_path):
   folder = tmp_path / "tuned"
   path = folder / "config.json"
-  splits = runs.load_splits(texts, tmp_path / "runs")
+  splits = load(texts, tmp_path / "runs")
   assert splits.task.class_names == ("bad", "good")
 
   def head(**names):
     path.write_text(json.dumps(CONFIG | names))
     pretrained._load.cache_clear()
-    recipe = cells.plain(texts.teacher)
-    start = pretrained.starting_weights(recipe, splits.task)
+    teacher = validate.cell_spec(texts).teacher
+    start = pretrained.starting_weights(teacher, splits.task)
     assert start is not None
     return start.params["head"]
 
@@ -168,10 +187,10 @@ def test_a_fine_tuned_head_is_put_in_the_order_of_the_classes(texts, tmp_path):
 
 def test_a_student_of_vectors_learns_from_a_teacher_of_texts(texts, tmp_path):
   workdir = tmp_path / "runs"
-  texts.student.model, texts.student.reads = "mlp", "embeddings"
+  splits = load(texts, workdir)
+  texts.student.model, texts.student.input_field = "mlp", "embeddings"
   texts.student.init = "random"
   texts.student.options = ConfigDict({"features": (8,)})
-  splits = runs.load_splits(texts, workdir)
   prepared = open_prepared(workdir / "data/own")
   vectors = tmp_path / "vectors"
   vectors.mkdir()
@@ -187,9 +206,9 @@ def test_a_student_of_vectors_learns_from_a_teacher_of_texts(texts, tmp_path):
   texts.data.embeddings = str(vectors)
   texts.method = "standard"
   texts.student.num_epochs, texts.student.learning_rate = 60.0, 1e-2
-  (folder,) = runs.run_cells([texts], workdir)
-  result = read_json(folder / "result.json")
-  assert result["test"]["accuracy"] == 1.0
+  (folder,) = train(texts, workdir)
+  result = read(folder)
+  assert result.test.accuracy == 1.0
   assert splits.task.class_names == ("bad", "good")
 
 
@@ -212,18 +231,22 @@ def fixture_images(tmp_path, rng):
   return config
 
 
-def test_images_train_to_the_same_bits_on_the_host(images, tmp_path):
+def test_images_train_the_same_on_the_host(images, tmp_path):
   found = []
   for placement in ("device", "host"):
     images.data.placement = placement
-    (folder,) = runs.run_cells([images], tmp_path / placement)
-    result = read_json(folder / "result.json")
-    found.append({k: result[k] for k in ("train", "validation", "test")})
-  assert found[0]["test"]["accuracy"] > 0.9
+    (folder,) = train(images, tmp_path / placement)
+    result = read(folder)
+    scores = (
+      dataclasses.asdict(result.validation),
+      dataclasses.asdict(result.test),
+    )
+    found.append((dict(result.train), *scores))
+  assert result.test.accuracy > 0.9
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), *found)
 
 
 def test_text_cannot_live_on_the_devices(texts, tmp_path):
   texts.data.placement = "device"
-  with pytest.raises(ValueError, match='Use "auto"'):
-    runs.run_cells([texts], tmp_path)
+  with pytest.raises(ValueError, match="placement"):
+    train(texts, tmp_path)

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import cells
+from experiments import identity
 from experiments.io import checkpoints
 from experiments.io import json_files
 from experiments.io import students
-from experiments.training import runs
+from experiments.training import sweep
 from experiments.training.pretrained import load_pretrained
 from experiments.training.pretrained import weights_digest
 from tests.experiments import tiny
@@ -73,15 +73,14 @@ def test_our_own_runs_are_read(tmp_path, rng, save, stateful):
 
 @pytest.mark.slow
 def test_what_a_sweep_leaves_is_read(tmp_path):
-  config = tiny.config("standard")
-  (folder,) = runs.run_cells([config], tmp_path)
-  teacher = tmp_path / "teachers" / cells.teacher_digest(config)
-  for place, fields, width in [
-    (folder, config.student, 8),
-    (teacher, config.teacher, 16),
+  cell = tiny.cell("standard")
+  (folder,) = sweep.run_cells([cell], tmp_path)
+  teacher = tmp_path / "teachers" / identity.teacher_digest(cell)
+  for place, spec, width in [
+    (folder, cell.student, 8),
+    (teacher, cell.teacher, 16),
   ]:
-    plain = cells.plain(fields)
-    found = load_pretrained(str(place), plain["model"], plain["options"])
+    found = load_pretrained(str(place), spec.model, spec.options)
     assert found.params["head"]["kernel"].shape == (width, 2)
 
 

@@ -11,12 +11,13 @@ import sys
 
 import pytest
 
+from experiments import results
 from experiments.configs import pair
+from experiments.configs import validate
 from experiments.data.prepare import prepare
 from experiments.data.prepare import Tokenization
 from experiments.data.tokenizer import load_tokenizer
-from experiments.io.json_files import read_json
-from experiments.training import runs
+from experiments.training import sweep
 from tests.experiments import real_originals
 
 DATA = os.environ.get("LELP_DATA")
@@ -70,13 +71,13 @@ def test_a_short_training(tmp_path, dataset, folder, num_train, num_test):
     tokenization=tokenization,
     partial=True,
   )
-  config = _config(dataset, tmp_path / "data")
-  (cell,) = runs.run_cells([config], tmp_path / "run")
-  result = read_json(cell / "result.json")
-  assert result["num_train_examples"] == num_train
-  assert result["test"]["num_examples"] == num_test
+  cell = validate.cell_spec(_config(dataset, tmp_path / "data"))
+  (folder,) = sweep.run_cells([cell], tmp_path / "run")
+  result = results.read(folder, results.CellResult)
+  assert result.num_train_examples == num_train
+  assert result.test.num_examples == num_test
   chance = 1 / (100 if dataset == "cifar100" else 2)
-  assert 0.3 * chance <= result["test"]["accuracy"] <= 1
+  assert 0.3 * chance <= result.test.accuracy <= 1
   assert result["teacher"]["test"]["num_examples"] == num_test
 
 

@@ -1,4 +1,4 @@
-"""A finished student, read back as whoever gets the file would read it."""
+"""Students of a finished stack, read as any user of the file reads them."""
 
 import dataclasses
 import types
@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import results
+from experiments import specs
 from experiments.data import load as load_lib
 from experiments.distributed import mesh
-from experiments.io.json_files import read_json
 from experiments.io.students import load_student
-from experiments.training import finished
-from experiments.training import recipe
-from experiments.training import runs
+from experiments.training import data
+from experiments.training import states as states_lib
+from experiments.training import sweep
+from experiments.training.inference import FrozenModel
+from experiments.training.models import model_fns
 from tests.experiments import tiny
 
 
@@ -32,23 +35,25 @@ def fixture_unequal(monkeypatch):
     return dataclasses.replace(splits, task=task)
 
   monkeypatch.setitem(load_lib.READY, "digits", load)
-  runs._load.cache_clear()
+  data._load_splits.cache_clear()
   yield
-  runs._load.cache_clear()
+  data._load_splits.cache_clear()
 
 
 def trained_longer(method):
   """Long enough that outputs which do not exist would be in the way."""
-  config = tiny.config(method)
-  for fields in (config.teacher, config.student):
-    fields.num_steps = fields.steps_per_chunk = 40
-  return config
+  fields = ("num_steps", "steps_per_chunk")
+  roles = ("teacher", "student")
+  longer = {f"{role}.{name}": 40 for role in roles for name in fields}
+  return specs.replace(tiny.cell(method), longer)
 
 
-def assert_read_as_reported(folder, config, workdir, num_subclasses):
+def assert_read_as_reported(folder, cell, num_subclasses):
   """Asserts that a plain sum over the outputs of a class predicts it."""
-  params, _ = load_student(folder / "student.msgpack")
-  embeddings = runs.student_embeddings(config, workdir)
+  params, model_state = load_student(folder / "student.msgpack")
+  splits = data.load_splits(cell)
+  student = FrozenModel(cell.student, params, model_state, splits.task.scale)
+  embeddings = student.outputs(splits.test).embeddings
   kernel, bias = params["head"]["kernel"], params["head"]["bias"]
   assert np.isfinite(kernel).all()
   assert np.isfinite(bias).all()
@@ -56,38 +61,41 @@ def assert_read_as_reported(folder, config, workdir, num_subclasses):
   probs = np.exp(logits - logits.max(axis=1, keepdims=True))
   probs = (probs / probs.sum(axis=1, keepdims=True)).reshape(len(probs), 2, -1)
   classes = probs.sum(axis=-1)
-  labels = runs.load_splits(config).test["labels"]
-  reported = read_json(folder / "result.json")["test"]
+  labels = splits.test["labels"]
+  reported = results.read(folder, results.CellResult).test
   accuracy = np.mean(classes.argmax(axis=-1) == labels)
-  assert accuracy == pytest.approx(reported["accuracy"], abs=1e-6)
+  assert accuracy == pytest.approx(reported.accuracy, abs=1e-6)
   loss = -np.log(classes[np.arange(len(labels)), labels]).mean()
-  assert loss == pytest.approx(reported["loss"], rel=1e-4)
+  assert loss == pytest.approx(reported.loss, rel=1e-4)
   assert (probs > 0).any(axis=0).sum(axis=-1).tolist() == num_subclasses
 
 
 def test_clusters_that_a_class_lacks_get_no_probability(tmp_path):
-  config = trained_longer("kmeans")
-  config.clustering.scope, config.clustering.num_clusters = "global", 20
-  (folder,) = runs.run_cells([config], tmp_path)
-  found = read_json(folder / "result.json")["clustering"]["num_subclasses"]
+  cell = specs.replace(
+    trained_longer("kmeans"),
+    {"clustering.scope": "global", "clustering.num_clusters": 20},
+  )
+  (folder,) = sweep.run_cells([cell], tmp_path)
+  result = results.read(folder, results.CellResult)
+  found = list(result.clustering["num_subclasses"])
   assert min(found) < 20
-  assert_read_as_reported(folder, config, tmp_path, found)
+  assert_read_as_reported(folder, cell, found)
 
 
 def test_the_oracle_of_unequal_classes_is_right_when_summed(tmp_path, unequal):
-  config = trained_longer("oracle")
-  (folder,) = runs.run_cells([config], tmp_path)
-  assert_read_as_reported(folder, config, tmp_path, [3, 7])
+  cell = trained_longer("oracle")
+  (folder,) = sweep.run_cells([cell], tmp_path)
+  assert_read_as_reported(folder, cell, [3, 7])
 
 
 def test_padding_goes_and_what_does_not_exist_is_out_of_the_way():
-  fields = tiny.config().student.to_dict()
-  model = recipe.model_fns(fields, 2 * 3)
+  spec = tiny.cell().student
+  model = model_fns(spec, 2 * 3)
   params, _ = model.init(jax.random.key(0), jnp.ones([1, 8, 8, 1]))
   where = np.array([[[1, 1, 0], [1, 0, 0]], [[1, 1, 1], [1, 1, 1]]], bool)
-  job: Any = types.SimpleNamespace(
+  run: Any = types.SimpleNamespace(
     spec=types.SimpleNamespace(
-      num_cells=2, num_classes=2, num_subclasses=3, recipe=fields
+      num_cells=2, num_classes=2, num_subclasses=3, student=spec
     ),
     sizes=(2, 3),
     shared_targets={},
@@ -96,7 +104,7 @@ def test_padding_goes_and_what_does_not_exist_is_out_of_the_way():
   )
   stacked = jax.tree.map(lambda x: jnp.stack([x, x]), params)
   states: Any = types.SimpleNamespace(params=stacked, model_state={})
-  (cut, _), (whole, _) = finished.students(job, states)
+  (cut, _), (whole, _) = states_lib.students(run, states)
   jax.tree.map(np.testing.assert_array_equal, whole, params)
   kernel, bias = cut["head"]["kernel"], cut["head"]["bias"]
   assert kernel.dtype == bias.dtype == np.float32

@@ -1,20 +1,24 @@
+"""Models and optimizers from specs: lengths in steps, learning rates."""
+
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from experiments import cells
-from experiments.configs import base
 from experiments.configs import pair
-from experiments.training import recipe
+from experiments.configs import validate
+from experiments.training import models
+from tests.experiments import tiny
 
 
-def _fields(**changes):
-  return cells.plain(base.model()) | changes
+def _model(**changes):
+  return dataclasses.replace(tiny.cell().student, **changes)
 
 
-def _rates(fields, steps):
+def _rates(spec, steps):
   """The learning rate of each step, read off plain gradient descent."""
-  tx = recipe.optimizer(fields)
+  tx = models.optimizer(spec)
   params = {"w": jnp.zeros(())}
   state, rates = tx.init(params), []
   for _ in range(steps):
@@ -24,63 +28,44 @@ def _rates(fields, steps):
 
 
 def test_epochs_become_steps_and_boundaries_with_them():
-  fields = _fields(
+  spec = _model(
     num_epochs=3.0,
     batch_size=10,
     steps_per_chunk=0,
     schedule="piecewise_constant",
-    schedule_boundaries=[1, 2],
-    schedule_factors=[0.1, 0.5],
+    schedule_boundaries=(1.0, 2.0),
+    schedule_factors=(0.1, 0.5),
     optimizer="sgd",
     momentum=0.0,
     learning_rate=2.0,
   )
-  found = recipe.resolved(fields, 47)  # Four batches an epoch.
-  assert found["num_steps"] == 12
-  assert found["steps_per_chunk"] == 4
+  found = models.in_steps(spec, 47)  # Four batches per epoch.
+  assert (found.num_steps, found.num_epochs, found.steps_per_chunk) == (
+    12,
+    0,
+    4,
+  )
   # Factors are of the first rate, not of one another (A-21b).
   expected = [2.0] * 4 + [0.2] * 4 + [1.0] * 4
   np.testing.assert_allclose(_rates(found, 12), expected, rtol=1e-6)
 
 
 def test_steps_stay_what_they_are():
-  found = recipe.resolved(_fields(num_steps=7, steps_per_chunk=250), 47)
-  assert (found["num_steps"], found["steps_per_chunk"]) == (7, 7)
-
-
-@pytest.mark.parametrize(
-  ("changes", "message"),
-  [
-    ({"num_epochs": -1.0}, "num_epochs must be at least 0"),
-    ({"num_steps": 0}, 'set "init" to a folder'),
-    ({"reads": "vectors"}, "reads must be one of"),
-    ({"init_head": "old"}, "init_head must be one of"),
-    (
-      {"schedule": "piecewise_constant", "schedule_boundaries": [3, 1]},
-      "schedule_boundaries must increase",
-    ),
-    (
-      {"schedule": "piecewise_constant", "schedule_boundaries": [3]},
-      "one of schedule_factors for each",
-    ),
-  ],
-)
-def test_trainings_that_there_cannot_be(changes, message):
-  with pytest.raises(ValueError, match=message):
-    recipe.check(_fields(**changes))
+  found = models.in_steps(_model(num_steps=7, steps_per_chunk=250), 47)
+  assert (found.num_steps, found.steps_per_chunk) == (7, 7)
 
 
 def test_pairs_have_the_recipe_of_the_paper():
   config = pair.get_config(
     "dataset=cifar100_bin,teacher=resnet92,student=mobilenet"
   )
-  student = recipe.resolved(cells.plain(config.student), 50_000)
-  assert student["num_steps"] == 200 * (50_000 // 128)
-  assert student["schedule_boundaries"] == [
+  student = models.in_steps(validate.cell_spec(config).student, 50_000)
+  assert student.num_steps == 200 * (50_000 // 128)
+  assert student.schedule_boundaries == tuple(
     e * 390 for e in (81, 121, 161, 181)
-  ]
-  assert student["schedule_factors"] == [1e-1, 1e-2, 1e-3, 5e-4]
-  assert (student["optimizer"], student["learning_rate"]) == ("adam", 1e-3)
+  )
+  assert student.schedule_factors == (1e-1, 1e-2, 1e-3, 5e-4)
+  assert (student.optimizer, student.learning_rate) == ("adam", 1e-3)
   assert config.teacher.learning_rate == 1e-3  # As printed (A-21).
   usual = pair.get_config("resnet92_rate=usual")
   assert usual.teacher.learning_rate == 0.1
@@ -90,7 +75,7 @@ def test_pairs_have_the_recipe_of_the_paper():
   assert text.teacher.init == "albert/albert-large-v2"
   assert text.student.num_epochs == 40
   vectors = pair.get_config("dataset=amazon,teacher=albert_xxlarge,student=mlp")
-  assert vectors.student.reads == "embeddings"
+  assert vectors.student.input_field == "embeddings"
 
 
 def test_pairs_sweep_the_grid_of_the_paper():

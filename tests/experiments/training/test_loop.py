@@ -1,0 +1,122 @@
+"""The loop: what a run leaves, what an interrupted one repeats."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from experiments import results
+from experiments import specs
+from experiments.distributed.signals import Interrupted
+from experiments.io import checkpoints
+from experiments.io.json_files import read_json
+from experiments.io.metrics import read_metrics
+from experiments.io.students import load_student
+from experiments.training import data
+from experiments.training import sweep
+from experiments.training.inference import FrozenModel
+from tests.experiments import tiny
+
+
+def _finished(workdir):
+  """Everything a run leaves, without times."""
+  found = {}
+  for path in sorted(workdir.glob("**/result.json")):
+    result = read_json(path)
+    result.get("stack", {}).pop("seconds", None)
+    result.pop("seconds")
+    found[str(path.relative_to(workdir))] = result
+  for path in sorted(workdir.glob("**/metrics.jsonl")):
+    lines = read_metrics(path)
+    for line in lines:
+      for name in [n for n in line if n == "wall_time" or n[:5] == "time/"]:
+        del line[name]
+    found[str(path.relative_to(workdir))] = lines
+  for path in sorted(workdir.glob("cells/**/student.msgpack")):
+    found[str(path.relative_to(workdir))] = path.read_bytes()
+  return found
+
+
+# A bank, its normalizers and projections are states, too.
+@pytest.mark.parametrize(
+  "method", ["crd_bank", pytest.param("lelp", marks=pytest.mark.slow)]
+)
+def test_an_interrupted_run_repeats_the_bits(tmp_path, monkeypatch, method):
+  cells = [tiny.cell(method, trial) for trial in (0, 1)]
+  sweep.run_cells(cells, tmp_path / "whole")
+  save = checkpoints.Checkpoints.save
+  interruptions = []
+
+  def save_and_interrupt(self, step, state):
+    save(self, step, state)
+    if step < cells[0].student.num_steps:
+      interruptions.append(step)
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpoints.Checkpoints, "save", save_and_interrupt)
+    for _ in range(4):
+      with pytest.raises(Interrupted, match="step"):
+        sweep.run_cells(cells, tmp_path / "cut")
+    sweep.run_cells(cells, tmp_path / "cut")
+  # Twice in the teacher and twice in the stack, each time further on.
+  assert interruptions == [4, 8, 4, 8]
+  whole, cut = _finished(tmp_path / "whole"), _finished(tmp_path / "cut")
+  assert whole == cut
+  assert len(whole) == 2 + 2 * 3
+
+
+def test_finished_cells_are_kept_and_missing_ones_made_again(tmp_path):
+  cells = [tiny.cell(trial=0), tiny.cell(trial=1)]
+  first, second = sweep.run_cells(cells, tmp_path)
+  kept = (first / "result.json").stat().st_mtime_ns
+  expected = (second / "result.json").read_text()
+  (second / "result.json").unlink()
+  sweep.run_cells(cells, tmp_path)
+  assert (first / "result.json").stat().st_mtime_ns == kept
+  found, expected = read_json(second / "result.json"), json.loads(expected)
+  assert found.pop("stack")["digest"] == expected.pop("stack")["digest"]
+  assert found.pop("seconds").keys() == expected.pop("seconds").keys()
+  assert found == expected
+
+
+def test_result_says_what_the_cell_was(tmp_path):
+  cell = tiny.cell("lelp")
+  (folder,) = sweep.run_cells([cell], tmp_path)
+  result = results.read(folder, results.CellResult)
+  assert folder.relative_to(tmp_path).parts[:3] == ("cells", "split0", "lelp")
+  assert result.hyperparameters == {
+    "temperature": 2.0,
+    "subclass_temperature": 4.0,
+    "num_subclasses": 3,
+  }
+  # 64 x 8 + 8 and 8 x 6 + 6: two classes of three subclasses.
+  assert result.num_parameters == 574
+  assert result.test.num_examples == 500
+  assert 0 <= result.test.agreement <= 1
+  assert all(0 < share < 1 for share in result.variance_share)
+  assert all(0 < share < 1 for share in result.null_space_share)
+  assert {"class_term", "subclass_term", "loss"} <= result.train.keys()
+  lines = read_metrics(folder / "metrics.jsonl")
+  assert [line["step"] for line in lines] == [4, 8, 12]
+  assert lines[-1]["validation/accuracy"] == pytest.approx(
+    result.validation.accuracy
+  )
+  params, model_state = load_student(folder / "student.msgpack")
+  assert params["head"]["kernel"].shape == (8, 6)
+  # The saved student, read by hand, has the accuracy that was reported.
+  splits = data.load_splits(cell)
+  student = FrozenModel(cell.student, params, model_state, splits.task.scale)
+  logits = student.outputs(splits.test).logits
+  probs = np.exp(logits / cell.loss.temperature).reshape(500, 2, 3).sum(-1)
+  accuracy = np.mean(probs.argmax(-1) == splits.test["labels"])
+  assert accuracy == pytest.approx(result.test.accuracy, abs=1e-6)
+
+
+def test_a_batch_larger_than_the_data_is_named(tmp_path):
+  cell = specs.replace(tiny.cell(), {"student.batch_size": 101})
+  with pytest.raises(ValueError, match="batch_size=101"):
+    sweep.run_cells([cell], tmp_path)
+  assert not list(tmp_path.glob("cells/**/*"))

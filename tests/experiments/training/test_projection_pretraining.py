@@ -1,0 +1,96 @@
+"""Pre-training of projections: once for all that may share it (A-24)."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from flax.core import FrozenDict
+
+from experiments import results
+from experiments import specs
+from experiments.training import data
+from experiments.training import projection_pretraining
+from experiments.training import sweep
+from experiments.training import teacher as teacher_lib
+from tests.experiments import tiny
+
+
+def _cell(method, trial=0, **changes):
+  steps = {"pretraining.num_steps": 4, "pretraining.steps_per_chunk": 4}
+  named = {name.replace("__", "."): x for name, x in changes.items()}
+  return specs.replace(tiny.cell(method, trial), steps | named)
+
+
+def _read(folder):
+  return results.read(folder, results.CellResult)
+
+
+@pytest.mark.parametrize("method", ["fitnet", "crd"])
+def test_trials_and_weights_share_one(tmp_path, method):
+  cells = [_cell(method, trial) for trial in (0, 1)]
+  cells.append(_cell(method, loss__feature_weight=3.0))
+  found = [_read(folder) for folder in sweep.run_cells(cells, tmp_path)]
+  (parameters,) = tmp_path.glob("pretraining/*/parameters")
+  # The results say which one they used, and what it cost.
+  record = results.read(parameters.parent, results.PretrainingResult)
+  assert record.digest == parameters.parent.name
+  assert (record.num_steps, record.batch_size) == (4, 25)
+  assert [result.pretraining for result in found] == [record] * 3
+
+
+def test_another_student_has_its_own(tmp_path):
+  cells = [_cell("fitnet"), _cell("fitnet", student__options__features=(9,))]
+  sweep.run_cells(cells, tmp_path)
+  assert len(list(tmp_path.glob("pretraining/*/parameters"))) == 2
+
+
+def test_students_start_from_what_was_trained(tmp_path):
+  cell = _cell("fitnet")
+  splits = data.load_splits(cell)
+  teacher = teacher_lib.load_or_train(cell, splits, tmp_path / "teachers")
+
+  def learned(cell, teacher=teacher):
+    return projection_pretraining.load_or_train(
+      cell, splits, teacher, tmp_path / "pretraining"
+    )
+
+  first, again = learned(cell), learned(cell)
+  jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+  assert learned(_cell("fitnet", pretraining__num_steps=0)) is None
+  assert learned(_cell("vanilla")) is None
+  # A teacher of the same settings that was trained again has its own.
+  params = jax.tree.map(lambda x: x + 0.1, teacher.params)
+  other = learned(cell, dataclasses.replace(teacher, params=params))
+  assert other.record.digest != first.record.digest
+
+
+@pytest.mark.parametrize("method", ["fitnet", "kmeans"])
+def test_each_share_of_the_examples_has_its_own(tmp_path, method):
+  """What is made of a teacher's outputs is of the examples students see."""
+  cells = [
+    _cell(
+      method,
+      data__dataset="stand_in",
+      student__batch_size=10,
+      clustering__num_clusters=2,
+      data__transfer_fraction=share,
+    )
+    for share in (1.0, 0.5)
+  ]
+  options = {"like": "cifar10_bin"}
+  cells = [
+    dataclasses.replace(
+      cell,
+      data=dataclasses.replace(cell.data, options=FrozenDict(options)),
+    )
+    for cell in cells
+  ]
+  folders = sweep.run_cells(cells, tmp_path)
+  for folder, size in zip(folders, (360, 180), strict=True):
+    result = _read(folder)
+    assert result.num_train_examples == size
+    if method == "kmeans":
+      assert np.sum(result.clustering["sizes"]) == size
+  made = 2 if method == "fitnet" else 0
+  assert len(list(tmp_path.glob("pretraining/*/parameters"))) == made
