@@ -1,48 +1,62 @@
-r"""Compiles the train step for a TPU that is not there, and says what it costs.
+r"""Estimates memory and time of a training on TPUs, without a TPU.
 
   python -m experiments.plan --topology=v4:2x2x1 --config=experiments/\
 configs/pair.py:dataset=amazon,teacher=albert_xxlarge,student=albert_base
   python -m experiments.plan --config=... --topologies=v4:2x2x1,v4:4x4x4
   python -m experiments.plan --all --topology=v4:2x2x1
 
-Needs the extra `tpu`, no TPU and no data. The stack is the largest of the
-config's sweep.
+It compiles the train step of the largest stack of the config's sweep. It needs
+the extra `tpu`, and neither data nor weights.
 """
+
+import dataclasses
+import importlib
+import itertools
+import pathlib
+from collections.abc import Iterator
+from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import config_flags
+from ml_collections import ConfigDict
 
+from experiments import cells
 from experiments import cli
+from experiments.configs import validate
 from experiments.io import json_files
-from experiments.planning import blank
-from experiments.planning import scaling
+from experiments.planning import chips
+from experiments.planning import report
+from experiments.planning import shapes
+from experiments.planning import worker
+from experiments.stacks import stacks
 
+_CONFIGS = pathlib.Path(__file__).parent / "configs"
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
   None,
-  "Config file, with its arguments behind a colon.",
+  "Config file, with its arguments after a colon.",
   lock_config=True,
 )
 _TOPOLOGY = flags.DEFINE_string(
   "topology", None, "Chip and sides, such as v4:2x2x1 or v5e:4x4."
 )
 _TOPOLOGIES = flags.DEFINE_list(
-  "topologies", [], "Several, for a table of how it scales."
+  "topologies", [], "Several topologies, for a table of how training scales."
 )
-_ALL = flags.DEFINE_bool("all", False, "Every config of experiments/configs.")
+_ALL = flags.DEFINE_bool(
+  "all", False, "Plan every config of experiments/configs."
+)
 _CELLS = flags.DEFINE_integer(
-  "cells", None, "Cells of the stack; by default those of the largest."
+  "cells", None, "Cells of the stack; by default those of the largest stack."
 )
 _LENGTH = flags.DEFINE_integer(
   "length", None, "Tokens of a text; by default the longest of the data."
 )
 _EXAMPLES = flags.DEFINE_integer(
-  "num_examples", 10_000, "Training examples of data of your own."
+  "num_examples", 10_000, "Training examples of your own data."
 )
-_CLASSES = flags.DEFINE_integer(
-  "num_classes", 2, "Classes of data of your own."
-)
-_JSON = flags.DEFINE_string("json", None, "File for the same as data.")
+_CLASSES = flags.DEFINE_integer("num_classes", 2, "Classes of your own data.")
+_JSON = flags.DEFINE_string("json", None, "File for the plans as JSON.")
 
 
 def main(argv: list[str]) -> None:
@@ -52,19 +66,93 @@ def main(argv: list[str]) -> None:
     names = [*filter(None, [_TOPOLOGY.value]), *_TOPOLOGIES.value]
     if not names:
       raise ValueError("give --topology=v4:2x2x1, or --topologies=A,B.")
+    for name in names:
+      chips.parse_topology(name)
     if bool(_CONFIG.value) == _ALL.value:
       raise ValueError("give --config=FILE or --all.")
-    assumed = blank.Assumed(_LENGTH.value, _EXAMPLES.value, _CLASSES.value)
+    assumed = shapes.Assumed(_LENGTH.value, _EXAMPLES.value, _CLASSES.value)
     if _ALL.value:
-      plans = [
-        p
-        for p in scaling.every(names, _CELLS.value, assumed)
-        if "topology" in p
-      ]
+      plans = plan_all(names, _CELLS.value, assumed)
     else:
-      plans = scaling.scaled(_CONFIG.value, names, _CELLS.value, assumed)
+      plans = plan_config(_CONFIG.value, names, _CELLS.value, assumed)
     if _JSON.value:
-      json_files.write_json(_JSON.value, plans)
+      json_files.write_json(_JSON.value, [dataclasses.asdict(p) for p in plans])
+
+
+def plan_config(
+  config: ConfigDict,
+  topologies: Sequence[str],
+  num_cells: int | None,
+  assumed: shapes.Assumed,
+) -> list[report.Plan]:
+  """Plans one config on every topology, and prints the plans.
+
+  Args:
+    config: The config.
+    topologies: Names of the topologies.
+    num_cells: Number of cells; None for the largest stack of the sweep.
+    assumed: Properties of the data that the config does not give.
+
+  Returns:
+    The plans.
+  """
+  plans = []
+  for topology in topologies:
+    plans.append(_plan(config, topology, num_cells, assumed))
+    print(report.text(plans[-1]), end="\n\n", flush=True)
+  if len(plans) > 1:
+    print(report.table(plans))
+  return plans
+
+
+def plan_all(
+  topologies: Sequence[str], num_cells: int | None, assumed: shapes.Assumed
+) -> list[report.Plan]:
+  """Plans every config on every topology, and prints a table.
+
+  Args:
+    topologies: As for `plan_config`, and so are the others.
+    num_cells: Number of cells.
+    assumed: Properties of the data.
+
+  Returns:
+    The plans that could be made.
+  """
+  rows: list[report.Plan | tuple[str, str]] = []
+  for (name, config), topology in itertools.product(_configs(), topologies):
+    try:
+      rows.append(_plan(config, topology, num_cells, assumed))
+    except ValueError as error:
+      rows.append((f"{name} {topology}", f"error: {error}"))
+  print(report.table(rows))
+  return [row for row in rows if isinstance(row, report.Plan)]
+
+
+def _configs() -> Iterator[tuple[str, ConfigDict]]:
+  for path in sorted(_CONFIGS.glob("*.py")):
+    module = importlib.import_module(f"experiments.configs.{path.stem}")
+    if hasattr(module, "get_config"):
+      yield path.stem, module.get_config()
+
+
+def _plan(
+  config: ConfigDict,
+  topology: str,
+  num_cells: int | None,
+  assumed: shapes.Assumed,
+) -> report.Plan:
+  """Plans the largest stack of a config."""
+  expanded = (
+    cells.expand(config)
+    if config.sweep.methods
+    else [validate.cell_spec(config)]
+  )
+  stack = max(stacks(expanded), key=lambda stack: len(stack.cells))
+  count = len(stack.cells) if num_cells is None else num_cells
+  if count < 1:
+    raise ValueError(f"--cells must be at least 1, got {count}.")
+  repeated = tuple(itertools.islice(itertools.cycle(stack.cells), count))
+  return worker.plan(repeated, topology, assumed)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from experiments import stacks
 from experiments.configs import validate
 from experiments.data.dataset import Splits
 from experiments.distributed import processes
-from experiments.planning import blank
+from experiments.planning import shapes
 from experiments.training import data
 from experiments.training import description
 from experiments.training import dry_run
@@ -92,7 +92,7 @@ def _splits(cell: specs.CellSpec, workdir: pathlib.Path) -> Splits:
   except FileNotFoundError:
     if not _DRY_RUN.value:
       raise
-    return blank.splits(cell, blank.Assumed())
+    return shapes.blank_splits(cell)
 
 
 if __name__ == "__main__":

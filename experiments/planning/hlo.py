@@ -1,169 +1,192 @@
-"""Reads the text of a compiled program: its parts and its loops."""
+"""Costs of a compiled program in which loops count as often as they run.
 
+`jax.stages.Compiled.cost_analysis` counts the body of a loop once, and knows
+neither collectives nor the cycles of the compiler's schedule. This module reads
+them from the text of the program.
+"""
+
+import collections
 import dataclasses
-import functools
 import math
 import re
-from collections.abc import Mapping
 
-_INSTRUCTION = re.compile(
-  r"^\s+(?P<root>ROOT )?%?(?P<name>[\w.-]+) = (?P<shape>.*?) "
-  r"(?P<opcode>[a-z][a-z0-9_-]*)\((?P<rest>.*)$"
+import numpy as np
+
+COLLECTIVES = (
+  "all-reduce",
+  "all-gather",
+  "reduce-scatter",
+  "all-to-all",
+  "ragged-all-to-all",
+  "collective-permute",
+  "collective-broadcast",
 )
-_ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\](\{[^}]*\})?")
+_COMPUTATION = re.compile(r"(ENTRY )?%?([\w.-]+) .*\{$")
+# "  ROOT %name = f32[2,3]{1,0} opcode(%operand, ...), attribute=..."
+_INSTRUCTION = re.compile(
+  r"\s+(?:ROOT )?%?([\w.-]+) = (.*?) ([a-z][a-z0-9_-]*)\((.*)"
+)
+_ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\]")
 _CALLED = re.compile(r"(?:calls|to_apply|body|condition)=%?([\w.-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+# Attributes of a convolution's window, and their defaults.
+_WINDOW = {"stride": 1, "pad": 0, "lhs_dilate": 1, "rhs_dilate": 1}
+
+Shape = tuple[int, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Array:
-  """One array of a shape.
-
-  Attributes:
-    dims: Its dimensions.
-    size: Bytes.
-    in_memory: Whether it lies in the main memory and not on the chip.
-  """
-
-  dims: tuple[int, ...]
-  size: int
-  in_memory: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Instruction:
-  """One instruction.
+@dataclasses.dataclass
+class Costs:
+  """Costs of a program, or of a part of it, on one device.
 
   Attributes:
-    name: Unique in its computation.
-    opcode: Such as "fusion".
-    arrays: What it makes, a tuple's parts one by one.
-    operands: Names of the instructions it reads.
-    rest: The text behind the opening parenthesis.
-    is_root: Whether it is its computation's result.
+    flops: Multiplications and additions in matrix products and convolutions.
+    cycles: Estimate of the compiler's schedule; 0 where it gives none.
+    counts: Number of collectives, by kind.
+    sizes: Bytes of the results of collectives, by kind.
+    unknown_loops: Number of loops of unknown length, which count once.
   """
 
-  name: str
-  opcode: str
-  arrays: tuple[Array, ...]
-  operands: tuple[str, ...]
-  rest: str
-  is_root: bool
+  flops: int = 0
+  cycles: int = 0
+  counts: collections.Counter[str] = dataclasses.field(
+    default_factory=collections.Counter
+  )
+  sizes: collections.Counter[str] = dataclasses.field(
+    default_factory=collections.Counter
+  )
+  unknown_loops: int = 0
 
-  def attribute(self, name: str, pattern: str = r"[^,\s]+") -> str:
-    """Returns the text of an attribute, "" where it has none."""
-    found = re.search(rf"[\s,{{]{name}=({pattern})", self.rest)
-    return found[1] if found else ""
-
-  @property
-  def called(self) -> tuple[str, ...]:
-    """The computations it calls, but for those that reduce."""
-    if self.opcode in ("fusion", "while", "call") or "-start" in self.opcode:
-      return tuple(_CALLED.findall(self.rest))
-    branches = _BRANCHES.search(self.rest)
-    return tuple(re.findall(r"[\w.-]+", branches[1])) if branches else ()
-
-
-Computation = Mapping[str, Instruction]
+  def add(self, part: "Costs", times: int) -> None:
+    """Adds a part that runs several times."""
+    self.flops += times * part.flops
+    self.cycles += times * part.cycles
+    for kind, count in part.counts.items():
+      self.counts[kind] += times * count
+      self.sizes[kind] += times * part.sizes[kind]
+    self.unknown_loops += part.unknown_loops
 
 
-@dataclasses.dataclass(frozen=True)
-class Module:
-  """A compiled program.
-
-  Attributes:
-    computations: By name, each its instructions by name.
-    entry: Name of the first one.
-  """
-
-  computations: Mapping[str, Computation]
-  entry: str
-
-  @functools.cached_property
-  def times(self) -> dict[str, int]:
-    """How often each computation runs; once, a loop of unknown length."""
-    times = {self.entry: 1}
-    # The text has callees before their callers.
-    for name in reversed(list(self.computations)):
-      for instruction in self.computations[name].values():
-        trips = self.trips(instruction) or 1
-        for called in instruction.called:
-          more = times.get(name, 0) * trips
-          times[called] = times.get(called, 0) + more
-    return times
-
-  @property
-  def unknown_loops(self) -> int:
-    """How many loops do not tell their length."""
-    return sum(
-      self.trips(instruction) is None
-      for computation in self.computations.values()
-      for instruction in computation.values()
-    )
-
-  def trips(self, instruction: Instruction) -> int | None:
-    """How often a loop runs its body; None where the text does not tell."""
-    if instruction.opcode != "while":
-      return 1
-    known = re.search(r'known_trip_count\D*"?(\d+)', instruction.rest)
-    if known:
-      return int(known[1])
-    # JAX's loops count from zero up to a constant.
-    condition = self.computations[instruction.attribute("condition").strip("%")]
-    limits = [
-      i.rest.split(")")[0] for i in condition.values() if i.opcode == "constant"
-    ]
-    limits = [int(limit) for limit in limits if limit.isdecimal()]
-    return limits[0] if len(limits) == 1 else None
-
-
-def parse(text: str) -> Module:
-  """Parses the text of a compiled program.
+def costs(text: str) -> Costs:
+  """Returns the costs of a compiled program.
 
   Args:
-    text: What `jax.stages.Compiled.as_text` returns.
-
-  Returns:
-    Its computations.
+    text: Its text, from `jax.stages.Compiled.as_text`.
 
   Raises:
-    ValueError: If there is no entry in it.
+    ValueError: If the text has no entry computation.
   """
-  computations: dict[str, dict[str, Instruction]] = {}
-  entry, current = "", {}
+  # A computation stands in the text before those that call it, and an
+  # instruction before those that use its result.
+  totals: dict[str, Costs] = {}
+  constants: dict[str, list[str]] = {}
+  shapes: dict[str, Shape] = {}
+  name, entry = "", None
   for line in text.splitlines():
-    if line.endswith("{") and not line.startswith((" ", "HloModule")):
-      name = re.match(r"(?:ENTRY )?%?([\w.-]+)", line)
-      assert name
-      current = computations[name[1]] = {}
-      if line.startswith("ENTRY"):
-        entry = name[1]
+    if header := _COMPUTATION.match(line):
+      name = header[2]
+      totals[name], constants[name], shapes = Costs(), [], {}
+      entry = totals[name] if header[1] else entry
     elif found := _INSTRUCTION.match(line):
-      current[found["name"]] = Instruction(
-        name=found["name"],
-        opcode=found["opcode"],
-        arrays=arrays(found["shape"]),
-        operands=tuple(re.findall(r"%([\w.-]+)", found["rest"].split(")")[0])),
-        rest=found["rest"],
-        is_root=bool(found["root"]),
-      )
-  if not entry:
+      result, shape, opcode, rest = found.groups()
+      total, arrays = totals[name], _arrays(shape)
+      shapes[result] = arrays[0][0] if arrays else ()
+      if opcode == "constant":
+        constants[name].append(rest.split(")")[0])
+      if estimate := re.search(r'"estimated_cycles":"(\d+)"', rest):
+        total.cycles += int(estimate[1])
+      if opcode in ("dot", "convolution"):
+        operands = re.findall(r"%([\w.-]+)", rest.split(")")[0])
+        left, right = (shapes[operand] for operand in operands)
+        count = _dot_flops if opcode == "dot" else _convolution_flops
+        total.flops += count(left, right, shapes[result], rest)
+      kind = opcode.removesuffix("-start")
+      if kind in COLLECTIVES:
+        sizes = [size for _, size in arrays]
+        if opcode != kind and kind != "all-reduce":
+          # Its result is (operands, results, ...).
+          num_operands = rest.split(")")[0].count("%")
+          sizes = sizes[num_operands : 2 * num_operands]
+        total.counts[kind] += 1
+        total.sizes[kind] += sum(sizes)
+      times = 1
+      if opcode == "while":
+        (condition,) = re.findall(r"condition=%?([\w.-]+)", rest)
+        times = _trip_count(rest, constants[condition])
+        total.unknown_loops += not times
+      for called in _called(opcode, rest):
+        total.add(totals[called], times or 1)
+  if entry is None:
     raise ValueError("the text of the compiled program has no ENTRY.")
-  return Module(computations, entry)
+  return entry
 
 
-def arrays(shape: str) -> tuple[Array, ...]:
-  """Returns the arrays of a shape's text.
-
-  >>> arrays("(f32[2,3]{1,0:T(8,128)S(1)}, pred[])")[0]
-  Array(dims=(2, 3), size=24, in_memory=False)
-  """
+def _arrays(shape: str) -> list[tuple[Shape, int]]:
+  """Returns dimensions and bytes of each array in the text of a shape."""
   found = []
-  for kind, dims, layout in _ARRAY.findall(shape):
+  for dtype, dims in _ARRAY.findall(shape):
     sides = tuple(int(n) for n in dims.split(",") if n)
-    digits = re.search(r"\d+", kind)
-    bits = 8 if kind == "pred" else int(digits[0]) if digits else 0
-    place = re.search(r"S\((\d+)\)", layout)
-    size = math.ceil(math.prod(sides) * bits / 8)
-    found.append(Array(sides, size, place is None or place[1] == "0"))
-  return tuple(found)
+    digits = re.search(r"\d+", dtype)
+    bits = 8 if dtype == "pred" else int(digits[0]) if digits else 0
+    found.append((sides, math.ceil(math.prod(sides) * bits / 8)))
+  return found
+
+
+def _called(opcode: str, rest: str) -> list[str]:
+  """Returns the computations that an instruction runs, except reductions."""
+  if opcode in ("fusion", "while", "call") or opcode.endswith("-start"):
+    return _CALLED.findall(rest)
+  branches = _BRANCHES.search(rest)
+  return re.findall(r"[\w.-]+", branches[1]) if branches else []
+
+
+def _trip_count(rest: str, constants: list[str]) -> int:
+  """Returns how often a loop runs, or 0 if its text does not tell."""
+  if known := re.search(r'known_trip_count\D*"?(\d+)', rest):
+    return int(known[1])
+  # JAX's loops count from zero to a constant, which their condition holds.
+  limits = [int(text) for text in constants if text.isdecimal()]
+  return limits[0] if len(limits) == 1 else 0
+
+
+def _dot_flops(left: Shape, right: Shape, out: Shape, rest: str) -> int:
+  del right
+  (axes,) = re.findall(r"lhs_contracting_dims=\{([\d,]*)\}", rest)
+  contracted = [left[int(axis)] for axis in re.findall(r"\d+", axes)]
+  return 2 * math.prod(out) * math.prod(contracted)
+
+
+def _convolution_flops(left: Shape, right: Shape, out: Shape, rest: str) -> int:
+  (labels,) = re.findall(r"dim_labels=(\w+->\w+)", rest)
+  inputs, kernel, results = (
+    dict(zip(names, sides, strict=True))
+    for names, sides in zip(
+      re.split("_|->", labels), (left, right, out), strict=True
+    )
+  )
+  groups, batches = (
+    int((re.findall(rf"{name}_group_count=(\d+)", rest) or [1])[0])
+    for name in ("feature", "batch")
+  )
+  channels = inputs["f"] // groups * results["f"]
+  total = 2 * channels * (inputs["b"] // batches)
+  window = re.findall(r"window=\{([^}]*)\}", rest)
+  for axis in filter(str.isdigit, inputs):
+    stride, pad, gap, kernel_gap = (
+      _window_field("".join(window), name, int(axis)) for name in _WINDOW
+    )
+    # The compiler writes batched products and gradients as convolutions whose
+    # inputs have gaps: only pairs of an input and a weight count.
+    place = np.arange(results[axis])[:, None] * stride - pad
+    place = place + np.arange(kernel[axis]) * kernel_gap
+    inside = (place >= 0) & (place <= (inputs[axis] - 1) * gap)
+    total *= int(np.sum(inside & (place % gap == 0)))
+  return total
+
+
+def _window_field(window: str, name: str, axis: int) -> int:
+  """Returns a window's attribute along an axis; of the padding, that before."""
+  found = re.search(rf"{name}=(\S+)", window)
+  return (
+    int(found[1].split("x")[axis].split("_")[0]) if found else _WINDOW[name]
+  )

@@ -1,14 +1,13 @@
-"""What a plan says, for people to read."""
+"""Plans as text."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import Any
 
 from experiments.planning import chips
+from experiments.specs import CellSpec
 from lelp_jax.models import MODELS
-
-Plan = Mapping[str, Any]
 
 _PARTS = {
   "parameters": "parameters of the students",
@@ -20,106 +19,153 @@ _PARTS = {
   "results": "results",
   "code": "code",
 }
-_ROOM = 0.9  # Of the memory: the runtime needs some of its own.
+_MOST_OF_MEMORY = 0.9  # The runtime needs some memory for itself.
 
 
-def fits(plan: Plan) -> bool:
-  """Whether the memory of a chip suffices."""
-  if "needed" in plan:
-    return False
-  return plan["memory"]["total"] <= chips.CHIPS[plan["chip"]].memory
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """Estimates of a stack on a topology, per chip and step.
 
-
-def step_seconds(plan: Plan) -> float:
-  """Estimates the time of a step, without waiting for other chips.
-
-  By the compiler's own schedule, or by the roofline where it gives none.
-
-  Args:
-    plan: What `compiling.compiled` returned.
-
-  Returns:
-    Seconds.
+  Attributes:
+    cell: The first cell of the stack.
+    topology: Such as "v4:2x2x1".
+    mesh: Number of chips along each axis of the mesh.
+    num_cells: Number of cells.
+    num_subclasses: The largest S of the cells.
+    example_shape: Shape of an example that a student reads.
+    needed: The memory that the compiler asks for, bytes, where it refuses the
+      program; the fields below are then empty.
+    compile_seconds: Time of the compilation.
+    memory: Bytes by purpose, see `_PARTS`.
+    flops: Operations of matrix products and convolutions.
+    cycles: Estimate of the compiler's schedule; 0 where it gives none.
+    counts: Number of collectives, by kind.
+    sizes: Bytes of the results of collectives, by kind.
+    unknown_loops: Number of loops of unknown length, which count once.
   """
-  if plan["cycles"]:
-    return plan["cycles"] / chips.CHIPS[plan["chip"]].clock
-  return roofline_seconds(plan)
 
+  cell: CellSpec
+  topology: str
+  mesh: Mapping[str, int]
+  num_cells: int
+  num_subclasses: int
+  example_shape: tuple[int, ...]
+  needed: int | None = None
+  compile_seconds: float = 0.0
+  memory: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  flops: float = 0.0
+  cycles: float = 0.0
+  counts: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  sizes: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  unknown_loops: int = 0
 
-def roofline_seconds(plan: Plan) -> float:
-  """The time that arithmetic at its peak, or memory, needs for a step."""
-  chip = chips.CHIPS[plan["chip"]]
-  return max(plan["flops"] / chip.peak, plan["bytes"] / chip.bandwidth)
+  @property
+  def chip(self) -> chips.Chip:
+    """The chip of the topology."""
+    return chips.parse_topology(self.topology)[0]
 
+  @property
+  def total_memory(self) -> int:
+    """Bytes that a chip needs."""
+    if self.needed is not None:
+      return self.needed
+    return sum(self.memory.values())
 
-def examples_per_second(plan: Plan) -> float:
-  """Cells times batch over the estimated time of a step."""
-  return plan["num_cells"] * plan["batch_size"] / step_seconds(plan)
+  @property
+  def fits(self) -> bool:
+    """Whether the memory of a chip is large enough."""
+    return self.needed is None and self.total_memory <= self.chip.memory
+
+  @property
+  def step_seconds(self) -> float:
+    """Time of a step without waiting for other chips.
+
+    By the compiler's schedule or, where that has no estimate, at the chip's
+    peak.
+    """
+    if self.cycles:
+      return self.cycles / self.chip.clock
+    return self.flops / self.chip.peak
+
+  @property
+  def examples_per_second(self) -> float:
+    """Cells times batch, over the time of a step."""
+    return self.num_cells * self.cell.student.batch_size / self.step_seconds
 
 
 def text(plan: Plan) -> str:
-  """Returns everything about one topology."""
-  chip = chips.CHIPS[plan["chip"]]
-  lines = [title(plan), _layout(plan)]
-  if "needed" in plan:
-    return "\n".join([*lines, _verdict(plan)])
-  memory = plan["memory"]
-  lines.append(f"per chip ({_bytes(chip.memory)}, {chip.source}):")
-  lines += [
-    f"  {label:<28}{_bytes(memory[part]):>12}"
-    for part, label in _PARTS.items()
-    if memory[part]
+  """Returns everything about a plan, for people to read.
+
+  Args:
+    plan: The plan.
+  """
+  cell, shape = plan.cell, "x".join(map(str, plan.example_shape))
+  kind = f"{shape} tokens" if len(plan.example_shape) == 1 else shape
+  _, num_chips = chips.parse_topology(plan.topology)
+  idle = num_chips - math.prod(plan.mesh.values())
+  mesh = " x ".join(f"{name}={size}" for name, size in plan.mesh.items())
+  lines = [
+    f"{cell.data.dataset}: {cell.teacher.model} to {cell.student.model}, "
+    f"method {cell.method}, {cell.teacher.outputs} outputs of the teacher",
+    f"{plan.num_cells} cells of up to {plan.num_subclasses} subclasses, "
+    f"batches of {cell.student.batch_size} ({kind})",
+    f"{plan.topology}: {num_chips} chips as {mesh}"
+    + (f", {idle} chips idle" if idle else "")
+    + f"; compiled in {plan.compile_seconds:.0f} s",
+    "Estimates: nothing was run.",
   ]
-  lines.append(f"  {'total':<28}{_bytes(memory['total']):>12}")
-  lines += [_verdict(plan), *_time(plan), *_exchange(plan)]
-  if plan["unknown_loops"]:
+  if plan.needed is None:
+    lines.append(f"per chip ({_bytes(plan.chip.memory)}, {plan.chip.source}):")
+    lines += [
+      f"  {label:<28}{_bytes(plan.memory[part]):>12}"
+      for part, label in _PARTS.items()
+      if plan.memory[part]
+    ]
+    lines.append(f"  {'total':<28}{_bytes(plan.total_memory):>12}")
+  lines.append(_verdict(plan))
+  if plan.needed is None:
+    lines += _time(plan)
+    lines += [
+      f"{kind}: {count:,.4g} per step, {_bytes(plan.sizes[kind])}"
+      for kind, count in sorted(plan.counts.items())
+    ] or ["no collectives: the chips exchange nothing"]
+  if plan.unknown_loops:
     lines.append(
-      f"{plan['unknown_loops']} loops of unknown length are counted once."
+      f"{plan.unknown_loops} loops have an unknown length and count once."
     )
   return "\n".join(lines)
 
 
-def title(plan: Plan) -> str:
-  """Returns what is planned, in two lines."""
-  shape = "x".join(map(str, plan["example_shape"]))
-  kind = f"{shape} tokens" if len(plan["example_shape"]) == 1 else shape
-  return (
-    f"{plan['dataset']}: {plan['teacher']} to {plan['student']}, method "
-    f"{plan['method']}\n{plan['num_cells']} cells of up to "
-    f"{plan['num_subclasses']} subclasses, batches of {plan['batch_size']} "
-    f"({kind})"
-  )
-
-
 def table(plans: Sequence[Plan | tuple[str, str]]) -> str:
-  """Returns a row for each plan.
+  """Returns a table with a row per plan.
 
   Args:
-    plans: Plans, or for one that could not be made its name and why.
+    plans: Plans, and name and error of those that could not be made.
   """
-  header = (
-    "plan", "topology", "cell x data", "memory", "FLOP", "step", "examples/s",
-    "exchanged", "",
-  )  # fmt: skip
-  rows: list[tuple[str, ...]] = [header]
+  header = "plan,topology,cell x data,memory,FLOP,step,examples/s,exchanged,"
+  rows: list[tuple[str, ...]] = [tuple(header.split(","))]
   for plan in plans:
     if isinstance(plan, tuple):
       rows.append((plan[0], *[""] * 7, plan[1]))
       continue
-    name = f"{plan['column']} {plan['method']} x{plan['num_cells']}"
-    mesh = " x ".join(str(n) for n in plan["mesh"].values())
-    if "needed" in plan:
-      given = (_bytes(plan["needed"]), "", "", "", "")
-    else:
-      given = (
-        _bytes(plan["memory"]["total"]),
-        _count(plan["flops"]),
-        _seconds(step_seconds(plan)),
-        f"{examples_per_second(plan):,.0f}",
-        _bytes(sum(c["bytes"] for c in plan["collectives"])),
+    estimates = ("", "", "", "")
+    if plan.needed is None:
+      estimates = (
+        _count(plan.flops),
+        _seconds(plan.step_seconds),
+        f"{plan.examples_per_second:,.0f}",
+        _bytes(sum(plan.sizes.values())),
       )
-    verdict = "fits" if fits(plan) else "does not fit"
-    rows.append((name, plan["topology"], mesh, *given, verdict))
+    rows.append(
+      (
+        f"{plan.cell.column} {plan.cell.method} x{plan.num_cells}",
+        plan.topology,
+        " x ".join(map(str, plan.mesh.values())),
+        _bytes(plan.total_memory),
+        *estimates,
+        "fits" if plan.fits else "does not fit",
+      )
+    )
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   return "\n".join(
     "  ".join(
@@ -130,96 +176,59 @@ def table(plans: Sequence[Plan | tuple[str, str]]) -> str:
   )
 
 
-def _layout(plan: Plan) -> str:
-  mesh = " x ".join(f"{name}={size}" for name, size in plan["mesh"].items())
-  idle = plan["num_devices"] - math.prod(plan["mesh"].values())
-  without = f", {idle} chips idle" if idle else ""
-  seconds = plan.get("compile_seconds")
-  compiled = f"; compiled in {seconds:.0f} s" if seconds else ""
-  return (
-    f"{plan['topology']}: {plan['num_devices']} chips as {mesh}{without}"
-    f"{compiled}\nEstimates: nothing was run."
-  )
-
-
 def _verdict(plan: Plan) -> str:
-  chip = chips.CHIPS[plan["chip"]]
-  if not fits(plan):
-    total = plan.get("needed") or plan["memory"]["total"]
+  memory = plan.chip.memory
+  if not plan.fits:
     return (
-      f"does not fit: {_bytes(total)} of {_bytes(chip.memory)}; try "
+      f"does not fit: {_bytes(plan.total_memory)} of {_bytes(memory)}; try "
       f"{', '.join(_advice(plan))}."
     )
-  share = plan["memory"]["total"] / chip.memory
-  close = " (little is left for the runtime)" if share > _ROOM else ""
-  return f"fits: {100 * share:.0f} % of the memory{close}."
+  share = plan.total_memory / memory
+  close = " (the runtime may need more)" if share > _MOST_OF_MEMORY else ""
+  return f"fits: {share:.0%} of the memory{close}."
 
 
 def _advice(plan: Plan) -> list[str]:
-  """What to change, the likeliest first."""
-  advice = []
-  on_chip = plan["num_cells"] // plan["mesh"]["cell"]
-  if on_chip > 1:
+  """Returns changes that save memory, the most promising first."""
+  student, advice = plan.cell.student, []
+  if plan.num_cells > plan.mesh["cell"]:
     advice.append(
-      f"fewer cells a stack (config.stack.max_cells below {plan['num_cells']})"
+      f"fewer cells per stack (config.stack.max_cells below {plan.num_cells})"
     )
     advice.append('config.stack.cells="map"')
-  if plan["batch_size"] > plan["mesh"]["data"]:
+  if student.batch_size > plan.mesh["data"]:
     advice.append("more chips along data, or a smaller student.batch_size")
-  if plan.get("memory", {}).get("teacher", 0) > 2**30:
+  if plan.memory.get("teacher", 0) > 2**30:
     advice.append('config.mesh.teacher="fsdp"')
-  student = MODELS[plan["student"]]
-  if "remat" in student.attributes():
-    advice.append("options.remat=True of the student")
-  if student.reads == "tokens":
-    advice.append("shorter texts (--length)")
+  if MODELS[student.model].reads == "tokens":
+    advice.append("options.remat=True of the student, shorter texts (--length)")
   return advice
 
 
 def _time(plan: Plan) -> list[str]:
-  chip = chips.CHIPS[plan["chip"]]
-  seconds, roofline = step_seconds(plan), roofline_seconds(plan)
-  by = (
-    "by the compiler's schedule (estimated_cycles at "
-    f"{chip.clock / 1e9:.2f} GHz)"
-    if plan["cycles"]
-    else "by the chip's peaks, as the compiler gives no cycles"
-  )
-  optimal = plan["optimal_seconds"]
+  seconds, clock = plan.step_seconds, plan.chip.clock
+  batch_size = plan.cell.student.batch_size
+  source = "at the chip's peak, as the compiler gives no cycles"
+  if plan.cycles:
+    source = (
+      f"by the compiler's schedule (estimated_cycles at {clock / 1e9:.2f} GHz)"
+    )
+  peak = plan.flops / plan.chip.peak / seconds if seconds else 0.0
   return [
-    f"a step, per chip: {_count(plan['flops'])}FLOP in matrix products, "
-    f"{_bytes(plan['bytes'])} to and from memory",
-    f"  {plan['flops'] / max(1, plan['bytes']):.0f} FLOP/byte; the chip's "
-    f"peaks meet at {chip.peak / chip.bandwidth:.0f}",
-    "time of a step, without waiting for other chips:",
-    f"  {_seconds(seconds)} {by}",
-    f"  {_seconds(roofline)} at least, by the chip's peaks",
-    "  the compiler's optimal_seconds: "
-    + (
-      f"{_seconds(optimal)}, loops counted once"
-      if optimal
-      else "missing or negative"
-    ),
-    f"examples/s = cells x batch / time of a step = {plan['num_cells']} x "
-    f"{plan['batch_size']} / {_seconds(seconds)} = "
-    f"{examples_per_second(plan):,.0f}",
-  ]
-
-
-def _exchange(plan: Plan) -> list[str]:
-  if not plan["collectives"]:
-    return ["no collectives: chips exchange nothing"]
-  return [
-    f"{c['kind']} along {' and '.join(c['axes']) or 'no axis'}: "
-    f"{c['count']:,.4g} a step, {_bytes(c['bytes'])}"
-    for c in plan["collectives"]
+    f"a step, per chip: {_count(plan.flops)}FLOP in matrix products and "
+    "convolutions",
+    f"time of a step, without waiting for other chips: {_seconds(seconds)} "
+    f"{source}, {peak:.0%} of the chip's peak",
+    "examples/s = cells x batch / time of a step = "
+    f"{plan.num_cells} x {batch_size} / {_seconds(seconds)} = "
+    f"{plan.examples_per_second:,.0f}",
   ]
 
 
 def _scaled(
   number: float, step: int, units: Sequence[str]
 ) -> tuple[float, str]:
-  """A number in the first unit in which it is less than a step."""
+  """Returns a number in the first unit in which it is less than a step."""
   power = 0
   while abs(number) >= step and power < len(units) - 1:
     number, power = number / step, power + 1

@@ -1,11 +1,17 @@
-"""What a process of its own does: lower, compile, measure what came out."""
+"""Compilation for a TPU topology, in a process of its own.
 
-import collections
-import json
+The compiler for TPUs must not disturb a JAX backend in use, and when it crashes
+it ends its process.
+"""
+
+import dataclasses
+import importlib.util
 import math
+import os
 import pathlib
 import pickle
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -14,72 +20,120 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
-from experiments.planning import abstract
-from experiments.planning import blank
 from experiments.planning import chips
-from experiments.planning import costs
 from experiments.planning import hlo
-from experiments.planning.collectives import collectives
-from experiments.planning.compiling import Request
-from experiments.training.types import Run
+from experiments.planning import shapes
+from experiments.planning.report import Plan
+from experiments.specs import CellSpec
 
+_ROOT = pathlib.Path(__file__).parents[2]
+_ENVIRONMENT = {
+  "JAX_PLATFORMS": "cpu",
+  "TPU_SKIP_MDS_QUERY": "1",  # Does not ask the cloud for the machine's TPU.
+  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # Two can run, as neither uses a chip.
+  "XLA_FLAGS": "",  # Flags for CPUs would be unknown to it.
+}
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-def measured(request: Request) -> dict[str, Any]:
-  """Compiles the train step of a stack for a topology.
+def plan(
+  cells: Sequence[CellSpec],
+  topology: str,
+  assumed: shapes.Assumed | None = None,
+) -> Plan:
+  """Plans a stack in another process.
 
   Args:
-    request: What is to be compiled.
-
-  Returns:
-    Plain data: what was compiled ("topology", "chip", "mesh", "num_cells",
-    "batch_size", ...); "memory" in bytes a device, by what it is for; a
-    step's "flops", "bytes" and "cycles" a device; "collectives"; or "needed",
-    the bytes that the compiler says would do.
+    cells: The cells of the stack.
+    topology: Name of the topology, such as "v4:2x2x1".
+    assumed: Properties of the data that the cells do not give.
 
   Raises:
-    ValueError: If the configs do not fit together or do not compile.
+    ValueError: If the cells do not fit the data, the topology is unknown, or
+      the compiler is not installed or fails.
   """
-  devices = topology_devices(request.topology)
-  splits = blank.splits(request.cells[0], request.assumed)
-  run = abstract.abstract_run(request.cells, splits, devices)
-  given = abstract.arguments(run)
-  lowered, length = abstract.lower(run, given)
+  chips.parse_topology(topology)
+  if not is_installed():
+    raise ValueError(
+      "the TPU compiler is not installed: pip install -e '.[tpu]', or use "
+      "`make plan`, which installs it."
+    )
+  done = subprocess.run(
+    [sys.executable, "-m", __name__],
+    cwd=_ROOT,
+    env={**os.environ, **_ENVIRONMENT},
+    input=pickle.dumps((tuple(cells), topology, assumed)),
+    capture_output=True,
+    check=False,
+  )
+  if done.returncode:
+    lines = done.stderr.decode().strip().splitlines() or ["it printed nothing"]
+    raise ValueError(
+      f"the compiler for {topology} failed with exit code {done.returncode}: "
+      f"{lines[-1][:300]}"
+    )
+  result = pickle.loads(done.stdout)
+  if isinstance(result, str):
+    raise ValueError(result)
+  return result
+
+
+def is_installed() -> bool:
+  """Returns whether the compiler for TPUs is installed."""
+  return importlib.util.find_spec("libtpu") is not None
+
+
+def compiled(
+  cells: Sequence[CellSpec], topology: str, assumed: shapes.Assumed | None
+) -> Plan:
+  """Plans a stack in this process.
+
+  Args:
+    cells: As for `plan`, and so are the others.
+    topology: Name of the topology.
+    assumed: Properties of the data.
+
+  Raises:
+    ValueError: As for `plan`.
+  """
+  devices = _devices(topology)
+  splits = shapes.blank_splits(cells[0], assumed)
+  run = shapes.abstract_run(cells, splits, devices)
+  arguments = shapes.arguments(run)
+  spec = run.spec
+  shape = dict(spec.shapes)[spec.student.input_field]
+  result = Plan(
+    cell=cells[0],
+    topology=topology,
+    mesh=dict(run.program.mesh.shape),
+    num_cells=spec.num_cells,
+    num_subclasses=spec.num_subclasses,
+    example_shape=shape or (splits.train["inputs"].longest,),
+  )
+  # Examples on the devices are trained on in chunks of steps, others one by
+  # one.
+  length = spec.student.steps_per_chunk if spec.on_device else 1
+  lowered = run.program.lower(*arguments, length=length)
   start = time.monotonic()
-  described = {**_described(run, request, splits), "steps": length}
   try:
-    compiled = lowered.compile()
+    program = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
-    return {**described, "needed": _needed(str(error))}
-  seconds = time.monotonic() - start
-  module = hlo.parse(compiled.as_text() or "")
-  cycles = costs.cycles(module)
-  own = compiled.cost_analysis() or {}
-  optimal = own.get("optimal_seconds")
-  return {
-    **described,
-    "compile_seconds": round(seconds, 1),
-    "memory": _memory(compiled.memory_analysis(), given),
-    "flops": costs.flops(module) / length,
-    "bytes": costs.traffic(module) / length,
-    "cycles": None if cycles is None else cycles / length,
-    # XLA counts a loop's body once in it, and some of its parts are negative.
-    "optimal_seconds": optimal if optimal and optimal > 0 else None,
-    "unknown_loops": module.unknown_loops,
-    "collectives": _exchanged(module, run, length),
-  }
+    return dataclasses.replace(result, needed=_needed(str(error)))
+  costs = hlo.costs(program.as_text() or "")
+  return dataclasses.replace(
+    result,
+    compile_seconds=time.monotonic() - start,
+    memory=_memory(program.memory_analysis(), arguments),
+    flops=costs.flops / length,
+    cycles=costs.cycles / length,
+    counts={kind: count / length for kind, count in costs.counts.items()},
+    sizes={kind: size / length for kind, size in costs.sizes.items()},
+    unknown_loops=costs.unknown_loops,
+  )
 
 
-def topology_devices(name: str) -> Sequence[jax.Device]:
-  """Returns the devices of a topology, a chip one device.
-
-  Args:
-    name: Such as ``"v4:2x2x1"``.
-
-  Raises:
-    ValueError: If the compiler knows no such topology.
-  """
+def _devices(name: str) -> Sequence[jax.Device]:
+  """Returns the devices of a topology, one per chip."""
   chip, count = chips.parse_topology(name)
   options = {"chip_config_name": chip.config} if chip.config else {}
   try:
@@ -88,39 +142,16 @@ def topology_devices(name: str) -> Sequence[jax.Device]:
     ).devices
   except jax.errors.JaxRuntimeError as error:
     raise ValueError(
-      f"the TPU compiler knows no topology {name!r}: {_first_line(error)}"
+      f"the TPU compiler does not know the topology {name!r}: "
+      f"{str(error).splitlines()[0][:300]}"
     ) from error
   assert len(found) == count, (name, len(found))
   return found
 
 
-def _described(run: Run, request: Request, splits: Any) -> dict[str, Any]:
-  """What is compiled."""
-  cell, spec = request.cells[0], run.spec
-  shape = dict(spec.shapes)[spec.student.input_field]
-  longest = None if shape else splits.train["inputs"].longest
-  return {
-    "config": request.name,
-    "column": cell.column,
-    "method": cell.method,
-    "dataset": cell.data.dataset,
-    "teacher": cell.teacher.model,
-    "student": cell.student.model,
-    "topology": request.topology,
-    "chip": chips.parse_topology(request.topology)[0].name,
-    "num_devices": chips.parse_topology(request.topology)[1],
-    "mesh": dict(run.program.mesh.shape),
-    "num_cells": spec.num_cells,
-    "num_subclasses": spec.num_subclasses,
-    "batch_size": spec.student.batch_size,
-    "num_examples": spec.num_examples,
-    "example_shape": list(shape) if shape else [longest],
-  }
-
-
-def _memory(analysis: Any, given: abstract.Arguments) -> dict[str, int]:
-  """Bytes a device, by what they are for."""
-  states, inputs, data, _ = given
+def _memory(analysis: Any, arguments: shapes.Arguments) -> dict[str, int]:
+  """Returns bytes per device, by purpose."""
+  states, inputs, data, _ = arguments
   examples = data.examples
   parts = {
     "parameters": _size((states.params, states.loss_params)),
@@ -128,64 +159,45 @@ def _memory(analysis: Any, given: abstract.Arguments) -> dict[str, int]:
     "teacher": _size(inputs.teacher),
     "examples": _size(examples) if isinstance(examples, dict) else 0,
   }
-  arguments = analysis.argument_size_in_bytes
-  parts["other"] = arguments - sum(parts.values())
+  # The compiler's own account, which includes the padding of arrays.
+  parts["other"] = analysis.argument_size_in_bytes - sum(parts.values())
   parts["activations"] = analysis.temp_size_in_bytes
-  results = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
-  parts["results"] = results
+  parts["results"] = (
+    analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+  )
   parts["code"] = analysis.generated_code_size_in_bytes
-  return {**parts, "total": sum(parts.values())}
+  return parts
 
 
 def _size(tree: Any) -> int:
-  """Bytes of a tree's arrays on one device."""
+  """Returns the bytes of a tree's arrays on one device."""
   return sum(
     math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
     for leaf in jax.tree.leaves(tree)
   )
 
 
-def _exchanged(
-  module: hlo.Module, run: Run, length: int
-) -> list[dict[str, Any]]:
-  """Collectives by kind and axes of the mesh; counts and bytes of a step."""
-  mesh = run.program.mesh
-  counts: dict[Any, float] = collections.defaultdict(float)
-  sizes: dict[Any, float] = collections.defaultdict(float)
-  for found in collectives(module, mesh.size):
-    key = found.kind, found.axes(mesh.shape)
-    counts[key] += found.times / length
-    sizes[key] += found.times * found.size / length
-  return [
-    {"kind": kind, "axes": list(axes), "count": count, "bytes": sizes[key]}
-    for key, count in sorted(counts.items())
-    for kind, axes in [key]
-  ]
-
-
 def _needed(message: str) -> int:
-  """The memory that a compiler asks for when there is too little."""
+  """Returns the memory that the compiler asks for where it is too little."""
   # "Used 45.1G of 31.25G hbm", "total memory required for HLO temporaries
   # (45.1G) exceeds available HBM (31.25G)".
   used = re.search(r"(?:Used |temporaries \()([\d.]+)([KMGT]?)", message)
   if "RESOURCE_EXHAUSTED" not in message or not used:
-    raise ValueError(f"the compiler says: {message.splitlines()[0][:300]}")
+    raise ValueError(f"the compiler failed: {message.splitlines()[0][:300]}")
   return round(float(used[1]) * _UNITS[used[2]])
 
 
-def _first_line(error: Exception) -> str:
-  return str(error).splitlines()[0][:300]
-
-
-def main(question: str, answer: str) -> None:
-  """Answers a request: both are files."""
-  request = pickle.loads(pathlib.Path(question).read_bytes())
+def main() -> None:
+  """Reads the arguments of `compiled`, and writes its plan or its error."""
+  output = os.fdopen(os.dup(1), "wb")
+  os.dup2(2, 1)  # The compiler may print.
   try:
-    result = measured(request)
+    result: Plan | str = compiled(*pickle.load(sys.stdin.buffer))
   except (ValueError, FileNotFoundError) as error:
-    result = {"error": str(error)}
-  pathlib.Path(answer).write_text(json.dumps(result))
+    result = str(error)
+  output.write(pickle.dumps(result))
+  output.close()
 
 
 if __name__ == "__main__":
-  main(*sys.argv[1:])
+  main()

@@ -85,7 +85,10 @@ def build_run(
     shared_targets=shared_targets,
     targets=targets,
     hyperparameters={k: np.stack([s[k] for s in scalars]) for k in scalars[0]},
-    teacher=(teacher.params, teacher.model_state) if teacher else (),
+    # Cached outputs need no teacher on the devices.
+    teacher=(teacher.params, teacher.model_state)
+    if teacher and teacher.outputs.mode == "inline"
+    else (),
     split_teacher=first.split_teacher,
     # Trials that share the order of their batches have it from one seed.
     data_seed=np.int32(0 if first.data.shared_batch_order else first.trial),

@@ -13,8 +13,7 @@ from experiments import results
 from experiments import specs
 from experiments.configs import pair
 from experiments.configs import validate
-from experiments.planning import abstract
-from experiments.planning import blank
+from experiments.planning import shapes
 from experiments.training import data
 from experiments.training import sweep
 from experiments.training.pretrained import load_pretrained
@@ -116,9 +115,9 @@ def test_its_vocabulary_and_length_are_checked(cell):
 
 
 def test_its_shapes_are_planned(cell):
-  splits = blank.splits(cell, blank.Assumed())
+  splits = shapes.blank_splits(cell)
   cell = specs.replace(cell, {"teacher.outputs": "inline"})
-  run = abstract.abstract_run([cell], splits, jax.devices())
+  run = shapes.abstract_run([cell], splits, jax.devices())
   params, _ = run.teacher
   assert params["words"]["embedding"].shape == (100, _WIDTH)
   assert run.spec.example()["input_ids"].dtype == jnp.int32
