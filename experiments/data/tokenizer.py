@@ -1,17 +1,16 @@
-"""Texts to token ids, as ALBERT was pretrained: [CLS] x [SEP].
+"""Tokenizers of text models: texts become rows of ids, ``[CLS] x [SEP]``.
 
-The ids are those of Google's code and of transformers with the `tokenizer.json`
-of the hub, and a bare `spiece.model` gives the same. With that transformers 5
-starts a new word after every full stop, hyphen, quotation mark and bracket,
-which gives other ids than ALBERT was pretrained on: for a third of SST-2.
+For ALBERT the ids are those of Google's code, and of transformers with the
+`tokenizer.json` of the hub; a bare `spiece.model` gives the same ids. (With a
+bare `spiece.model`, transformers 5 starts a new word after every full stop,
+hyphen, quotation mark and bracket, which gives other ids for a third of SST-2
+than ALBERT was pretrained on.)
 """
 
 import dataclasses
 import hashlib
 import os
 import pathlib
-import struct
-from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,28 +18,24 @@ import numpy as np
 
 from experiments.io import hub
 
-# Those that a folder or a model of the hub is searched for, in this order.
+# The files of a folder or a model of the hub, in the order of preference.
 FILES = ("tokenizer.json", "spiece.model")
 
-_BATCH = (
-  1024  # Texts in memory as the encodings of `tokenizers`, which are big.
-)
-# Piece types and the model type of SentencePiece's sentencepiece_model.proto.
-_NORMAL, _UNKNOWN, _CONTROL, _UNIGRAM = 1, 2, 3, 1
+_BATCH = 1024  # Texts at a time: the encodings of `tokenizers` are large.
 
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-  """A vocabulary and what cuts a text into its pieces; can be pickled.
+  """A vocabulary and the rules that cut a text into its pieces; picklable.
 
   Attributes:
-    name: Where it was loaded from.
+    name: Path or hub id that it was loaded from.
     digest: SHA-256 of the file.
     vocab_size: Ids are below it.
-    pad_id: What fills a batch's rows up.
-    cls_id: What starts each row.
-    sep_id: What ends each row.
-    pieces: The `tokenizers.Tokenizer`, which leaves these two out.
+    pad_id: Id of the padding piece.
+    cls_id: Id at the start of each row.
+    sep_id: Id at the end of each row.
+    pieces: The `tokenizers.Tokenizer`, which adds neither of these.
   """
 
   name: str
@@ -57,20 +52,20 @@ class Tokenizer:
     """Computes the ids of texts, on all cores.
 
     Args:
-      texts: The texts, a list of str.
-      max_length: The most ids of a row; longer texts lose their end.
+      texts: The texts.
+      max_length: The largest number of ids in a row; longer texts are cut.
 
     Returns:
-      One row a text, ``[CLS] x [SEP]``, of length 2 to `max_length`: uint16,
-      or int32 for more than 65,536 ids.
+      A row per text, ``[CLS] x [SEP]``, of length 2 to `max_length`: uint16,
+      or int32 for a vocabulary of more than 65,536 pieces.
 
     Raises:
-      TypeError: If `texts` is one str or holds something else.
+      TypeError: If `texts` is a str or holds something else than str.
       ValueError: If `max_length` leaves no room for a piece.
     """
     if max_length < 3:
       raise ValueError(
-        f"max_length must be at least 3, for [CLS], a piece and [SEP], got "
+        "max_length must be at least 3, for [CLS], a piece and [SEP], got "
         f"{max_length}."
       )
     if isinstance(texts, str):
@@ -96,17 +91,15 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
   """Loads a tokenizer.
 
   Args:
-    path: A `tokenizer.json`; a SentencePiece model (`spiece.model`), read with
-      ALBERT's normalisation; a folder that holds one of them, the first if
-      both; or the id of a model on the hub, such as "albert/albert-base-v2".
-
-  Returns:
-    The tokenizer.
+    path: A `tokenizer.json`; a SentencePiece model (`spiece.model`), which is
+      used with ALBERT's normalisation; a folder with one of them, the first if
+      it has both; or the id of a model on the hub, such as
+      "albert/albert-base-v2".
 
   Raises:
     FileNotFoundError: If there is no such file, folder or model.
-    ValueError: If the file is damaged, or its vocabulary lacks [CLS], [SEP] or
-      a padding piece.
+    ValueError: If the file is damaged, its vocabulary lacks [CLS], [SEP] or a
+      padding piece, or a package is missing.
   """
   try:
     import tokenizers
@@ -121,12 +114,17 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
       pieces = tokenizers.Tokenizer.from_str(data.decode())
     else:
       pieces = _from_sentencepiece(data)
-  except Exception as error:  # What Rust raises has no type of its own.
+  except ImportError:
+    raise ValueError(
+      f"{file} needs the package sentencepiece: pip install -e '.[text]', or "
+      "use the tokenizer.json of the same model, which the hub has."
+    ) from None
+  except Exception as error:  # Rust's errors have no type of their own.
     kind = "tokenizer.json" if file.suffix == ".json" else "SentencePiece model"
     raise ValueError(
       f"{file} cannot be read as a {kind} ({error}): download it again."
     ) from None
-  # A file may carry settings of the program that wrote it.
+  # The program that wrote the file may have stored its own lengths.
   pieces.no_padding()
   pieces.no_truncation()
   return Tokenizer(
@@ -151,43 +149,40 @@ def _file(path: str | os.PathLike[str]) -> pathlib.Path:
     if (found / name).is_file():
       return found / name
   raise FileNotFoundError(
-    f"{path} holds neither {FILES[0]} nor {FILES[1]}: give the file itself if "
-    "it is called something else."
+    f"{path} holds neither {FILES[0]} nor {FILES[1]}: name the file itself if "
+    "it has another name."
   )
 
 
 def _id(file: pathlib.Path, pieces: Any, *names: str) -> int:
-  """Looks a special piece up, under any of its names."""
+  """Looks up a special piece by any of its names."""
   for name in names:
     if (found := pieces.token_to_id(name)) is not None:
       return found
   raise ValueError(
     f"the vocabulary of {file} has no piece {' or '.join(names)}: rows are "
-    "[CLS] x [SEP] and padding, so give ALBERT's or one that has them too."
+    "[CLS] x [SEP] and padding, so use ALBERT's or another one with them."
   )
 
 
 def _from_sentencepiece(data: bytes) -> Any:
   """Builds ALBERT's tokenizer from a SentencePiece model."""
+  from sentencepiece import sentencepiece_model_pb2 as generated
   from tokenizers import AddedToken
   from tokenizers import models
   from tokenizers import normalizers
   from tokenizers import pre_tokenizers
   from tokenizers import Tokenizer as Pieces
 
-  pieces, types, model_type, charsmap = _parse_model(data)
-  if model_type != _UNIGRAM:
-    raise ValueError("it is no unigram model")
-  # "9," is read as "9" and ",": google-research/albert, tokenization.py, cuts
-  # such pieces again; a bad score keeps them from being chosen.
-  scores = [
-    score - 100 if piece[-1:] == "," and piece[-2:-1].isdigit() else score
-    for piece, score in pieces
-  ]
-  vocabulary = [
-    (piece, score) for (piece, _), score in zip(pieces, scores, strict=True)
-  ]
-  result = Pieces(models.Unigram(vocabulary, unk_id=types.index(_UNKNOWN)))
+  model: Any = generated  # Its classes are made when it is imported.
+  proto = model.ModelProto.FromString(data)
+  if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
+    raise ValueError("it is not a unigram model")
+  vocabulary = [(piece.piece, _score(piece)) for piece in proto.pieces]
+  types = [piece.type for piece in proto.pieces]
+  charsmap = proto.normalizer_spec.precompiled_charsmap
+  kinds = model.ModelProto.SentencePiece
+  result = Pieces(models.Unigram(vocabulary, unk_id=types.index(kinds.UNKNOWN)))
   result.normalizer = normalizers.Sequence(
     [
       normalizers.Replace("``", '"'),
@@ -204,73 +199,23 @@ def _from_sentencepiece(data: bytes) -> Any:
       pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always"),
     ]
   )
-  # Not the user-defined ones, "." and "-" among them: a piece added here ends
-  # a word, where SentencePiece and ALBERT have "e-mail" as one.
+  # Without the user-defined pieces, such as "." and "-": an added piece ends a
+  # word, but "e-mail" is one word for SentencePiece and ALBERT.
   result.add_special_tokens(
     [
-      AddedToken(piece, normalized=False)
-      for (piece, _), kind in zip(pieces, types, strict=True)
-      if kind in (_UNKNOWN, _CONTROL)
+      AddedToken(piece.piece, normalized=False)
+      for piece in proto.pieces
+      if piece.type in (kinds.UNKNOWN, kinds.CONTROL)
     ]
   )
   return result
 
 
-def _parse_model(
-  data: bytes,
-) -> tuple[list[tuple[str, float]], list[int], int, bytes]:
-  """Parses a `ModelProto`: its pieces, their types, model type, normaliser."""
-  pieces, types, model_type, charsmap = [], [], _UNIGRAM, b""
-  for number, value in _fields(data):
-    if number == 1:
-      piece = dict(_fields(value))
-      # No score is a score of 0, and no type is a normal piece.
-      (score,) = struct.unpack("<f", piece.get(2, bytes(4)))
-      pieces.append((piece[1].decode(), score))
-      types.append(piece.get(3, _NORMAL))
-    elif number == 2:
-      model_type = dict(_fields(value)).get(3, _UNIGRAM)
-    elif number == 3:
-      charsmap = dict(_fields(value)).get(2, b"")
-  return pieces, types, model_type, charsmap
+def _score(piece: Any) -> float:
+  """Returns the score of a piece, a bad one for "9," and the like.
 
-
-def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-  """Yields number and value of each field of a protocol buffer.
-
-  Args:
-    data: One message.
-
-  Yields:
-    An int for a varint, bytes for everything else.
-
-  Raises:
-    ValueError: If that is not what it is.
+  google-research/albert, tokenization.py, cuts such pieces into "9" and ",".
   """
-  position = 0
-
-  def varint() -> int:
-    nonlocal position
-    value = 0
-    for shift in range(0, 70, 7):
-      byte = take(1)[0]
-      value |= (byte & 127) << shift
-      if byte < 128:
-        return value
-    raise ValueError("a number is too long")
-
-  def take(length: int) -> bytes:
-    nonlocal position
-    position += length
-    if position > len(data):
-      raise ValueError("it is cut short")
-    return data[position - length : position]
-
-  while position < len(data):
-    number, kind = divmod(varint(), 8)
-    if kind == 0:
-      yield number, varint()
-    elif kind in (1, 2, 5):
-      yield number, take({1: 8, 2: None, 5: 4}[kind] or varint())
-    else:
-      raise ValueError(f"a field has the unknown type {kind}")
+  name = piece.piece
+  is_cut = name[-1:] == "," and name[-2:-1].isdigit()
+  return piece.score - 100 * is_cut

@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 import pickle
-import struct
+import sys
 
 import huggingface_hub
 import hypothesis
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tokenizers
 from hypothesis import strategies as st
+from sentencepiece import sentencepiece_model_pb2
 
 from experiments.data import tokenizer as tokenizer_lib
 from experiments.data.tokenizer import load_tokenizer
@@ -39,28 +40,13 @@ _VOCABULARY = (
 )
 
 
-def _field(number: int, value: int | bytes) -> bytes:
-  """One field of a protocol buffer, its numbers below 2**14."""
-
-  def varint(n: int) -> bytes:
-    return bytes([n]) if n < 128 else bytes([n & 127 | 128, n >> 7])
-
-  if isinstance(value, int):
-    return varint(number << 3) + varint(value)
-  return varint(number << 3 | 2) + varint(len(value)) + value
-
-
 def _model(vocabulary=_VOCABULARY, model_type=1) -> bytes:
   """A SentencePiece model file."""
-  pieces = [
-    _field(1, name.encode())
-    + (b"\x15" + struct.pack("<f", score))
-    + (b"" if kind == _NORMAL else _field(3, kind))
-    for name, score, kind in vocabulary
-  ]
-  return b"".join(
-    [*(_field(1, piece) for piece in pieces), _field(2, _field(3, model_type))]
-  )
+  model = sentencepiece_model_pb2.ModelProto()
+  model.trainer_spec.model_type = model_type
+  for name, score, kind in vocabulary:
+    model.pieces.add(piece=name, score=score, type=kind)
+  return model.SerializeToString()
 
 
 def _without(*names: str) -> bytes:
@@ -204,15 +190,14 @@ def test_tokenizers_travel_to_other_processes(model):
 @pytest.mark.parametrize(
   ("data", "message"),
   [
-    (_without("[CLS]"), r"no piece \[CLS\]: rows are \[CLS\] x \[SEP\]"),
+    (_without("[CLS]"), r"no piece \[CLS\]"),
     (_without("[SEP]"), r"no piece \[SEP\]"),
     (_without("<pad>"), r"no piece <pad> or \[PAD\]"),
-    (_without("<unk>"), "cannot be read as a SentencePiece model"),
-    (_model(model_type=2), "no unigram model"),
-    (_model()[:-7], "cut short"),
-    (b"\x08" + b"\xff" * 20, "a number is too long"),
-    (b"some text, not a model", "cannot be read as a SentencePiece model"),
-    (b"", "cannot be read as a SentencePiece model"),
+    (_without("<unk>"), "SentencePiece model"),
+    (_model(model_type=2), "unigram"),
+    (_model()[:-7], "SentencePiece model"),
+    (b"some text, not a model", "SentencePiece model"),
+    (b"", "SentencePiece model"),
   ],
 )
 def test_a_model_that_will_not_do_is_named(model, data, message):
@@ -227,8 +212,16 @@ def test_a_damaged_tokenizer_json_is_named(tmp_path):
   file = tmp_path / "tokenizer.json"
   for data in (b"{", b'{"model": 3}', b"\xff"):
     file.write_bytes(data)
-    with pytest.raises(ValueError, match=r"read as a tokenizer\.json"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json"):
       load_tokenizer(tmp_path)
+
+
+def test_a_missing_package_is_named(model, monkeypatch):
+  for package in ("sentencepiece", "tokenizers"):
+    with monkeypatch.context() as patch:
+      patch.setitem(sys.modules, package, None)
+      with pytest.raises(ValueError, match=rf"{package}: .*\[text\]"):
+        load_tokenizer(model)
 
 
 def test_texts_and_lengths_are_checked(model):
@@ -237,14 +230,14 @@ def test_texts_and_lengths_are_checked(model):
     tokenizer.encode("a text", max_length=8)
   with pytest.raises(TypeError, match="got None at position 1"):
     tokenizer.encode(["a", None], max_length=8)
-  with pytest.raises(ValueError, match=r"at least 3, .* got 2"):
+  with pytest.raises(ValueError, match=r"max_length .* got 2"):
     tokenizer.encode(["a"], max_length=2)
   assert tokenizer.encode([], max_length=3) == []
 
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path):
   with pytest.raises(
-    FileNotFoundError, match=r"neither tokenizer.json nor spiece.model"
+    FileNotFoundError, match=r"tokenizer\.json .* spiece\.model"
   ):
     load_tokenizer(tmp_path)
 
@@ -267,9 +260,7 @@ def test_what_is_neither_here_nor_on_the_hub_is_named(monkeypatch):
     raise OSError(f"no network for {repository}\nand more")
 
   monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-  with pytest.raises(
-    FileNotFoundError, match="'an/albert' is no path"
-  ) as error:
+  with pytest.raises(FileNotFoundError, match="'an/albert'") as error:
     load_tokenizer("an/albert")
   assert "no network" in str(error.value)
   assert "\n" not in str(error.value)
