@@ -234,10 +234,10 @@ class Originals:
   paths: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
   tfds_dir: pathlib.Path | None = None
 
-  @property
-  def sizes(self) -> list[dict[str, Any]]:
-    """Names and sizes of the given files."""
-    return [size(path) for path in self.given]
+  @functools.cached_property
+  def sources(self) -> list[dict[str, Any]]:
+    """Name, bytes and SHA-256 of the given files."""
+    return [describe(path) for path in self.given]
 
   def read(
     self, scratch: pathlib.Path, options: Mapping[str, Any]
@@ -260,9 +260,13 @@ class Originals:
       if self.given:
         found = self if self.form else self._unpacked(scratch)
         assert found.form is not None
-        sources = [describe(path) for path in self.given]
         raw = found.form.read(found.paths, **options)
-        form, notes = found.form.name, _differences(sources)
+        form, sources = found.form.name, self.sources
+        notes = [
+          f"{source['name']} is not the file that was published under that name"
+          for source in sources
+          if official_files().get(source["name"], source) != source
+        ]
       else:
         raw, form, sources = self._read_tfds(options)
         notes = []
@@ -453,48 +457,31 @@ def _members(archive: pathlib.Path) -> Iterator[tuple[str, IO[bytes]]]:
         yield info.name.removeprefix("./"), member
 
 
-def size(path: pathlib.Path) -> dict[str, Any]:
-  """Returns the name and bytes of a file, or of all files in a folder."""
-  if path.is_file():
-    return {"name": path.name, "bytes": path.stat().st_size}
-  name = f"{path.parent.name}/{path.name}"
-  return {"name": name, "bytes": sum(p.stat().st_size for p in _below(path))}
-
-
 def describe(path: pathlib.Path) -> dict[str, Any]:
   """Returns the name, bytes and SHA-256 of a file or folder.
 
   The SHA-256 of a folder is that of the names and SHA-256 of its files.
   """
   if path.is_file():
-    return size(path) | {"sha256": prepared.file_sha256(path)}
-  lines = (
-    f"{p.relative_to(path).as_posix()} {prepared.file_sha256(p)}\n"
-    for p in _below(path)
+    num_bytes, digest = path.stat().st_size, prepared.file_sha256(path)
+    return {"name": path.name, "bytes": num_bytes, "sha256": digest}
+  files = sorted(file for file in path.rglob("*") if file.is_file())
+  lines = "".join(
+    f"{file.relative_to(path).as_posix()} {prepared.file_sha256(file)}\n"
+    for file in files
   )
-  digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-  return size(path) | {"sha256": digest}
-
-
-def _below(folder: pathlib.Path) -> list[pathlib.Path]:
-  return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _differences(sources: Iterable[Mapping[str, Any]]) -> list[str]:
-  """Returns notes on files that are not the published ones of that name."""
-  return [
-    f"{source['name']} is not the file that was published under that name"
-    for source in sources
-    if source["name"] in official_files()
-    and source["sha256"] != official_files()[source["name"]]["sha256"]
-  ]
+  return {
+    "name": f"{path.parent.name}/{path.name}",
+    "bytes": sum(file.stat().st_size for file in files),
+    "sha256": hashlib.sha256(lines.encode()).hexdigest(),
+  }
 
 
 @functools.cache
 def official_files() -> dict[str, dict[str, Any]]:
-  """Returns bytes and SHA-256 of the files as they were published."""
+  """Returns `describe` of the published files, by their names."""
   path = pathlib.Path(__file__).with_name("official.tsv")
   return {
-    name: {"bytes": int(num_bytes), "sha256": sha256}
+    name: {"name": name, "bytes": int(num_bytes), "sha256": sha256}
     for _, (name, num_bytes, sha256) in tables.Table(path)
   }

@@ -96,7 +96,7 @@ def prepare(
   tokenization = _fitted(tokenization, dataset.task, dataset.max_length)
   with _writer(folder) as writer:
     if folder.exists():
-      same = {"sources": found.sizes} if found.given else {}
+      same = {"sources": found.sources} if found.given else {}
       _check_same(folder, {"options": chosen} | same)
       prepared.open_prepared(folder, verify=True)
       return _with_tokens(writer, tokenization)
@@ -208,24 +208,20 @@ def _check_same(folder: pathlib.Path, wanted: Mapping[str, Any]) -> None:
     )
   manifest = prepared.read_manifest(folder)
   for key, value in json.loads(json.dumps(wanted)).items():
-    if not _agree(manifest[key], value):
+    if manifest[key] != value:
       raise ValueError(
         f"{folder} was prepared with the {key} {_plain(manifest[key])}, not "
         f"with {_plain(value)}: delete it, or use another folder."
       )
 
 
-def _agree(found: Any, wanted: Any) -> bool:
-  """Returns whether options are equal, and sources in all wanted entries."""
-  if not isinstance(wanted, list) or len(found) != len(wanted):
-    return found == wanted
-  return all(f | w == f for f, w in zip(found, wanted, strict=True))
-
-
 def _plain(value: Any) -> str:
   """Returns options or sources as a phrase."""
   if isinstance(value, list):
-    return ", ".join(f"{s['name']} ({s['bytes']:,} bytes)" for s in value)
+    return ", ".join(
+      f"{s['name']} ({s['bytes']:,} bytes, SHA-256 {s['sha256'][:8]})"
+      for s in value
+    )
   return ", ".join(f"{k}={v}" for k, v in value.items()) or "none"
 
 

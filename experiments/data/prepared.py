@@ -26,7 +26,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-from typing import overload
 from typing import Self
 
 import numpy as np
@@ -61,17 +60,8 @@ class Texts(Sequence[str]):
   def __len__(self) -> int:
     return len(self.rows)
 
-  @overload
-  def __getitem__(self, index: int) -> str: ...
-  @overload
-  def __getitem__(self, index: slice) -> list[str]: ...
-
-  def __getitem__(self, index: int | slice) -> str | list[str]:
-    """Returns one text, or a list of them for a slice."""
-    positions = range(len(self))[index]
-    if isinstance(positions, range):
-      return [self[i] for i in positions]
-    return self.rows[positions].tobytes().decode()
+  def __getitem__(self, index: Any) -> Any:
+    return self.rows[range(len(self))[index]].tobytes().decode()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Examples from files: tables, arrays and folders of images.
 
 Tables are TSV, CSV, JSON lines or Parquet, text files also compressed; arrays
-are .npz or .npy files. Rows that cannot be used are left out and counted, with
-the first reasons. `label_name` is the one place that decides which spellings of
+are .npz files. Rows that cannot be used are left out and counted, with the
+first reasons. `label_name` is the one place that decides which spellings of
 a label are the same class.
 """
 
@@ -11,7 +11,6 @@ import collections
 import contextlib
 import csv
 import dataclasses
-import functools
 import gzip
 import io
 import itertools
@@ -19,6 +18,7 @@ import json
 import lzma
 import pathlib
 import re
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -39,7 +39,7 @@ Path = str | pathlib.Path
 
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
 TEXT_SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson")
-_SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".npz", ".npy")
+_SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".npz")
 _OPENERS: dict[str, Callable[..., Any]] = {
   ".gz": gzip.open,
   ".bz2": bz2.open,
@@ -108,7 +108,6 @@ class Examples(Sequence[dict[str, Any]]):
     return {key: column[index] for key, column in self.columns.items()}
 
 
-@functools.lru_cache(maxsize=2 * _MOST_CLASSES)
 def label_name(value: Any) -> str:
   """Returns the name of the class that a label stands for.
 
@@ -130,7 +129,7 @@ def label_name(value: Any) -> str:
   name = str(value).strip()
   if not name:
     raise ValueError("blank label")
-  return name
+  return sys.intern(name)
 
 
 def class_names(examples: Examples) -> tuple[str, ...]:
@@ -198,14 +197,14 @@ def read(
   are looked up.
 
   Args:
-    *paths: Tables, one after another; or one .npz or .npy file, or one folder
-      with a folder of images per class.
+    *paths: Tables, one after another; or one .npz file, or one folder with a
+      folder of images per class.
     text_column: Column of the texts.
     image_column: Column of encoded images in Parquet, as bytes or as Hugging
       Face writes them; or the array of images in an .npz file, by default
       "images", "x" or "data".
     label_column: Column of the labels; for an .npz file the array of labels,
-      by default "labels" or "y"; for an .npy file another one beside it.
+      by default "labels" or "y".
     id_column: Column of the ids. Without it, an id is the number of the row
       from 0, or the path of the image in the folder.
     image_size: As for `images.DecodedImages`.
@@ -236,7 +235,7 @@ def read(
       "(text files may be compressed to .gz, .bz2 or .xz), or a folder with "
       "one folder of images per class."
     )
-  allowed = {"": (), ".npz": ("image", "label"), ".npy": ("label",)}
+  allowed = {"": (), ".npz": ("image", "label")}
   for part in given:
     if part not in allowed.get(suffix, given):
       raise ValueError(f"{path}: {part}_column does not apply to such files.")
@@ -244,8 +243,6 @@ def read(
     return _read_folder(path, image_size)
   if suffix == ".npz":
     return _read_npz(path, **given)
-  if suffix == ".npy":
-    return _read_npy(path, **given)
   if ("text" in given) == ("image" in given):
     table = Table(path, **options)
     next(iter(table), None)  # JSON has its names in the rows.
@@ -270,7 +267,7 @@ def _read_tables(
     for number, values in table:
       row = dict(zip(given, values, strict=True))
       try:
-        row = {part: _CONVERTED[part](value) for part, value in row.items()}
+        row = {part: _converted(part, value) for part, value in row.items()}
       except ValueError as error:
         table.leave_out(number, str(error))
       else:
@@ -291,27 +288,18 @@ def _read_tables(
   return Examples(name, columns, bad)
 
 
-def _text(value: Any) -> str:
-  if not isinstance(value, str):
-    raise ValueError(f"text is {type(value).__name__}, not a string")
-  return value
-
-
-def _image(value: Any) -> bytes:
+def _converted(part: str, value: Any) -> Any:
+  """Returns a value as a part of an example; raises ValueError if it is not."""
+  if part == "id":
+    return str(value)
+  if part == "label":
+    return label_name(value)
   if isinstance(value, dict):
     value = value.get("bytes")
-  if not isinstance(value, bytes):
-    raise ValueError(f"image is {type(value).__name__}, not bytes")
+  kind = str if part == "text" else bytes
+  if not isinstance(value, kind):
+    raise ValueError(f"{part} is {type(value).__name__}, not {kind.__name__}")
   return value
-
-
-def _label(value: Any) -> str:
-  if isinstance(value, list | dict):  # These are not hashable.
-    raise ValueError(f"label {value!r} is neither an integer nor a name")
-  return label_name(value)
-
-
-_CONVERTED = {"text": _text, "image": _image, "label": _label, "id": str}
 
 
 class Table:
@@ -425,7 +413,7 @@ class Table:
   def _decoded(self, values: Sequence[str]) -> list[str]:
     """Decodes values in which each byte is a character.
 
-    Files are read so: one bad byte then does not stop the whole file.
+    Files are read this way so that one bad byte does not stop the whole file.
     """
     return [v.encode("latin-1").decode(self._encoding) for v in values]
 
@@ -530,48 +518,29 @@ def _read_folder(folder: pathlib.Path, image_size: int | None) -> Examples:
 def _read_npz(
   path: pathlib.Path, image: str | None = None, label: str | None = None
 ) -> Examples:
-  """Reads the images and labels of an .npz file into memory."""
-  # NumPy would leave a damaged file open.
-  with opened(path) as file:
-    archive = np.load(file, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-      raise ValueError(f"{path} holds one array: rename it to .npy.")
-    names = archive.files
-    if image is None:
-      found = [key for key in _IMAGE_KEYS if key in names]
-      if len(found) != 1:
-        raise ValueError(f"{path}: set image_column to one of {names}.")
-      (image,) = found
-      label = label or next((k for k in _LABEL_KEYS if k in names), None)
-    for name in (image, label):
-      if name is not None and name not in names:
-        raise ValueError(f"{path} has no array {name!r}; it has {names}.")
-    labels = None if label is None else archive[label]
-    return _array_examples(path, archive[image], labels)
-
-
-def _read_npy(path: pathlib.Path, label: str | None = None) -> Examples:
-  """Maps the images of an .npy file."""
-  labels = None
-  if label is not None:
-    with reading(path.parent / label):
-      labels = np.load(path.parent / label, allow_pickle=False)
-  with reading(path):
-    pixels = np.lib.format.open_memmap(path, mode="r")
-  return _array_examples(path, pixels, labels)
-
-
-def _array_examples(
-  path: pathlib.Path, pixels: np.ndarray, labels: np.ndarray | None
-) -> Examples:
-  """Returns the examples of arrays.
+  """Reads the images and labels of an .npz file into memory.
 
   Args:
-    path: Where they come from.
-    pixels: uint8 ``[N, H, W, channels]`` with 1 or 3 channels, ``[N, H, W]``
-      or ``[N, channels, H, W]``.
-    labels: Whole numbers or names, ``[N]`` or ``[N, 1]``.
+    path: The file.
+    image: Name of the images: uint8 ``[N, H, W, channels]`` with 1 or 3
+      channels, ``[N, H, W]`` or ``[N, channels, H, W]``.
+    label: Name of the labels: whole numbers or names, ``[N]`` or ``[N, 1]``.
   """
+  with opened(path) as file:  # NumPy would leave a damaged file open.
+    archive = np.load(file, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+      raise ValueError("it holds one array: use numpy.savez")
+    arrays = dict(archive)
+  if image is None:
+    image = next((key for key in _IMAGE_KEYS if key in arrays), "images")
+    label = label or next((k for k in _LABEL_KEYS if k in arrays), None)
+  for part, name in (("image", image), ("label", label)):
+    if name is not None and name not in arrays:
+      raise ValueError(
+        f"{path} has no array {name!r}: set {part}_column to one of "
+        f"{[*arrays]}."
+      )
+  pixels = arrays[image]
   shape = pixels.shape
   if pixels.ndim == 3:
     pixels = pixels[..., None]
@@ -588,7 +557,8 @@ def _array_examples(
       "255 and round."
     )
   columns: dict[str, Any] = {"id": range(len(pixels)), "image": pixels}
-  if labels is not None:
+  if label is not None:
+    labels = arrays[label]
     if labels.ndim == 2 and labels.shape[1] == 1:
       labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "biuU":

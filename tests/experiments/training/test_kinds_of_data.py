@@ -197,7 +197,7 @@ def test_a_student_of_vectors_learns_from_a_teacher_of_texts(texts, tmp_path):
   rows = np.array(
     [
       [w in text for w in sum(WORDS.values(), ())]
-      for text in prepared.texts("train")[:]
+      for text in prepared.texts("train")
     ]
   )
   np.save(vectors / "embeddings.npy", rows.astype(np.float32))
