@@ -187,7 +187,7 @@ def _draw_maps(sweep: sections.ReportedSweep) -> list[Picture]:
   return sweep.draw(
     "embeddings",
     caption,
-    lambda path: embeddings.embedding_maps(
+    lambda _, path: embeddings.embedding_maps(
       panels, path, names, task.fine_names or names
     ),
   )

@@ -146,9 +146,6 @@ def best(
 def rivals(results: SweepResults) -> dict[str, Callable[[str], bool]]:
   """Returns the gains of LELP that a table shows.
 
-  Args:
-    results: The finished cells.
-
   Returns:
     For each gain a function that returns whether it is over a method; nothing
     if LELP is not a row. The gain over the best baseline is left out if there

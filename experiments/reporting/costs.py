@@ -15,8 +15,7 @@ from experiments.io import json_files
 from experiments.reporting import comparisons
 from experiments.reporting import numbers
 from experiments.reporting.document import Table
-from experiments.reporting.document import TableRow
-from experiments.reporting.tables import column_groups
+from experiments.reporting.tables import rows_by_method
 from experiments.reporting.workdirs import FinishedCell
 from experiments.reporting.workdirs import SweepResults
 from experiments.results import TeacherResult
@@ -56,28 +55,24 @@ class _TeacherCost:
 def cost_table(results: SweepResults, base: pathlib.Path) -> Table:
   """Builds the table of costs, over all settings that were tried.
 
-  Args:
-    results: The finished cells.
-    base: Folder that their paths are relative to.
-
   Returns:
     One row per method over all columns if they are replicates, else one per
     method and column; and one row for the teacher that they share.
   """
   teachers = _teacher_costs(results.cells, base)
-  rows = []
-  for name, columns in column_groups(results):
-    cells = [cell for cell in results.cells if cell.column in columns]
-    rows += [TableRow.heading(name, len(HEADER))] if name and cells else []
-    shared = [c for c in cells if c.method != comparisons.SUBCLASS]
-    if shared:
-      texts = ["", *_teacher_texts(shared, teachers), "", "", "", ""]
-      rows.append(TableRow.of("Teacher", texts, name, bool(name)))
-    for method in results.methods:
-      own = [cell for cell in cells if cell.method == method.id]
-      if own:
-        texts = _method_texts(own, teachers)
-        rows.append(TableRow.of(method.title, texts, name, bool(name)))
+
+  def teacher_texts(cells: Sequence[FinishedCell]) -> list[str]:
+    # Subclass Distillation's own teachers are in its row.
+    if cells[0].method == comparisons.SUBCLASS:
+      return []
+    return ["", *_teacher_texts(cells, teachers), "", "", "", ""]
+
+  rows = rows_by_method(
+    results,
+    results.cells,
+    teacher_texts,
+    lambda cells: _method_texts(cells, teachers),
+  )
   return Table(
     title=f"{results.title}: costs of each method",
     header=HEADER,

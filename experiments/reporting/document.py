@@ -121,10 +121,7 @@ class Table:
     """
     *above, (last_corner, *last) = self.header_lines
     spans = [
-      (
-        corner,
-        [(t, len(list(group))) for t, group in itertools.groupby(texts)],
-      )
+      (corner, [(t, len(list(group))) for t, group in itertools.groupby(texts)])
       for corner, *texts in above
     ]
     return [*spans, (last_corner, [(text, 1) for text in last])]

@@ -131,23 +131,13 @@ def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def write_title(figure: Figure, title: str) -> None:
-  """Writes the title of a picture, on as many lines as it needs.
-
-  Args:
-    figure: The picture, with its final width.
-    title: The title.
-  """
+  """Writes the title of a picture, on as many lines as it needs."""
   letters = int(_TITLE_LETTERS * figure.get_figwidth())
   figure.suptitle(textwrap.fill(title, letters), fontsize=12)
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-  """Writes a picture as PNG and SVG, with the same bytes every time.
-
-  Args:
-    figure: The picture.
-    path: Path of the PNG; the SVG is beside it.
-  """
+  """Writes a picture as PNG and SVG, with the same bytes every time."""
   figure.savefig(path, dpi=_DPI)
   with matplotlib.rc_context({"svg.hashsalt": "lelp"}):
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})

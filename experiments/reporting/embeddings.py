@@ -105,9 +105,7 @@ def tsne(embeddings: np.ndarray, *, perplexity: float) -> np.ndarray:
   embeddings = np.asarray(embeddings, np.float32)
   # Any: the stubs of scikit-learn do not accept NumPy arrays with a dtype.
   model: Any = manifold.TSNE(
-    init="pca",
-    perplexity=perplexity,
-    random_state=_SEED,
+    init="pca", perplexity=perplexity, random_state=_SEED
   )
   # Its threads spin while they wait: on shared cores one thread is many times
   # faster. One thread also sums in a fixed order.

@@ -38,10 +38,6 @@ def accuracy_bars(results: SweepResults, path: pathlib.Path) -> None:
   Replicates have one panel with bars over the splits and a dot per split.
   Settings have a panel each with bars over the trials and a dot per trial. The
   paper's accuracies are lines.
-
-  Args:
-    results: The finished cells.
-    path: Path of the PNG; the SVG is beside it.
   """
   summaries = summarize(results)
   panels = _panels(results, summaries)

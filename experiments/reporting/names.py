@@ -20,9 +20,6 @@ def paper_column(column: str) -> PaperColumn | None:
 def column_header(column: Heading) -> str:
   r"""Returns teacher, student and data of a column, one per line.
 
-  Args:
-    column: A column. One without data set and models keeps its title.
-
   Examples:
     >>> column_header(Heading("amazon-albert_xxlarge-mlp", ""))
     'ALBERT-XXL\nMLP/T5(11B)\nAmazon Reviews'

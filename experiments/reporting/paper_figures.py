@@ -1,8 +1,7 @@
 """Figures 5 and 6 of the paper, and accuracy over the number of classes.
 
-Every function takes the finished cells, the folder that their paths are
-relative to, and the path of the PNG. It returns whether there was anything to
-draw.
+Every function takes the finished cells and the path of the PNG, and returns
+whether there was anything to draw.
 """
 
 import pathlib
@@ -31,15 +30,12 @@ _ERRORS = "Whiskers: ± 1 standard error over trials."
 ACCURACY_LABEL = "Test accuracy (%)"
 
 
-def projections(
-  results: SweepResults, base: pathlib.Path, path: pathlib.Path
-) -> bool:
+def projections(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws Figure 5: accuracy over S, and the gain over random projections.
 
   There is one panel per subclass temperature. The identity uses all
   coordinates, S = D: it is a level line.
   """
-  del base
   column = results.columns[0].id
   found = {
     m.id: along(results, m.id, column, _S, _BETA) for m in results.methods
@@ -112,11 +108,8 @@ def _differences(
   return {s: value for s, value in pairs.items() if value is not None}
 
 
-def dataset_size(
-  results: SweepResults, base: pathlib.Path, path: pathlib.Path
-) -> bool:
+def dataset_size(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws Figure 6, left: accuracy over the number of training examples."""
-  del base
   sizes: dict[str, set[int]] = {}
   for (column, _), summary in summarize(results).items():
     found = sizes.setdefault(column, set())
@@ -127,11 +120,8 @@ def dataset_size(
   )
 
 
-def labelled(
-  results: SweepResults, base: pathlib.Path, path: pathlib.Path
-) -> bool:
+def labelled(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws Figure 6, right: Table 5 over the number of labelled examples."""
-  del base
   columns = {c.id: paper_column(c.id) for c in results.columns}
   places = {c: p.num_labelled for c, p in columns.items() if p}
   return _over_columns(
@@ -139,11 +129,8 @@ def labelled(
   )
 
 
-def num_classes(
-  results: SweepResults, base: pathlib.Path, path: pathlib.Path
-) -> bool:
+def num_classes(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws accuracy over the number of classes that CIFAR-100 is merged into."""
-  del base
   columns = {c.id: paper_column(c.id) for c in results.columns}
   places = {c: p.num_merged for c, p in columns.items() if p}
   return _over_columns(results, path, places, "Number of classes", True)
@@ -197,9 +184,12 @@ def _over_columns(
 
 
 def training_curves(
-  results: SweepResults, base: pathlib.Path, path: pathlib.Path
+  results: SweepResults, path: pathlib.Path, base: pathlib.Path
 ) -> bool:
-  """Draws Figure 6, middle: accuracy after each epoch of the chosen runs."""
+  """Draws Figure 6, middle: accuracy after each epoch of the chosen runs.
+
+  The metrics are read from the cells' folders, relative to `base`.
+  """
   summaries = summarize(results)
   plots = []
   for column in results.columns:

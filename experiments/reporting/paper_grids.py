@@ -34,9 +34,6 @@ _OURS = ", except where the number is followed by “in total”"
 def grid_tables(results: SweepResults) -> tuple[Table, ...]:
   """Builds one table per method of a sweep that the paper has a grid for.
 
-  Args:
-    results: The finished cells.
-
   Returns:
     Tables with a row per hyperparameter and column of the paper.
   """

@@ -172,10 +172,6 @@ def compare(
 ) -> dict[tuple[str, str], Comparison]:
   """Pairs every number of ours with the paper's.
 
-  Args:
-    results: The finished cells.
-    table: The paper's table, or None for a sweep that is not in the paper.
-
   Returns:
     The comparisons by method and column, row by row: those of the paper's
     table, then our other rows, then gains.
@@ -216,9 +212,6 @@ def compare(
 def paper_accuracies(results: SweepResults) -> dict[tuple[str, str], float]:
   """Returns the paper's accuracies that ours can be compared with.
 
-  Args:
-    results: The finished cells.
-
   Returns:
     Percent by column and method.
   """
@@ -254,7 +247,7 @@ def _ours(
     )
   summary = summaries.get((column, method))
   if summary is None:
-    same_as = results.same_as.get((column, method), "")
+    same_as = results.repeats(column, method)
     return dataclasses.replace(one, same_as=same_as)
   return dataclasses.replace(
     one, ours=summary.test, link=summary.cells[0].config
@@ -262,12 +255,7 @@ def _ours(
 
 
 def gain_rivals(table: PaperTable, gain: str) -> tuple[str, ...]:
-  """Returns the methods of the paper over which a gain is.
-
-  Args:
-    table: The paper's table.
-    gain: One of `GAINS`.
-  """
+  """Returns the methods of the paper over which a gain is."""
   if gain == "gain_vanilla":
     return ("vanilla",)
   return tuple(
@@ -289,7 +277,7 @@ def _our_gain(
   """LELP minus its best rival, paired by trial; None if a rival is missing."""
   among = gain_rivals(table, gain)
   if any(
-    (column, rival) not in summaries and (column, rival) not in results.same_as
+    (column, rival) not in summaries and not results.repeats(column, rival)
     for rival in among
   ):
     return None
@@ -315,10 +303,6 @@ def _printed_gain(table: PaperTable, column: str, gain: str) -> Printed | None:
 
 def paper_layout(results: SweepResults, paper: PaperTable) -> Table:
   """Builds one of the paper's tables with our numbers in it.
-
-  Args:
-    results: The finished cells.
-    paper: The table, from `table_of`.
 
   Returns:
     The paper's rows and columns in its order, three lines per row; our other

@@ -60,9 +60,6 @@ _PAIRED = "points, paired by trial, in brackets the 95 % interval."
 def null_space_table(results: SweepResults) -> Table | None:
   """Builds the table of LELP with and without the projection (A-3).
 
-  Args:
-    results: The finished cells.
-
   Returns:
     One row per column: accuracies, the difference, and shares of the teacher's
     variance within a class. None if no row leaves the projection out.
@@ -138,9 +135,6 @@ def _variance_shares(summary: Summary | None) -> list[float]:
 def ensemble_table(results: SweepResults) -> Table | None:
   """Builds the table of ensembles of random projections beside LELP.
 
-  Args:
-    results: The finished cells.
-
   Returns:
     Rows of each column: LELP, one random projection, and an ensemble of each
     size, each with its best other settings. None without an ensemble.
@@ -187,10 +181,6 @@ def ensemble_table(results: SweepResults) -> Table | None:
 def ensemble_picture(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws accuracy over the number of random projections, LELP as a level.
 
-  Args:
-    results: The finished cells.
-    path: Path of the PNG; the SVG is beside it.
-
   Returns:
     Whether there was an ensemble to draw.
   """
@@ -227,9 +217,6 @@ def ensemble_picture(results: SweepResults, path: pathlib.Path) -> bool:
 
 def classes_table(results: SweepResults) -> Table | None:
   """Builds the table of LELP over the number of classes.
-
-  Args:
-    results: The finished cells.
 
   Returns:
     One row per number of classes: the gain of LELP, and how many numbers of a

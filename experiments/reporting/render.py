@@ -115,11 +115,7 @@ def to_markdown(document: Document) -> str:
 
 
 def to_latex(tables: Iterable[Table]) -> str:
-  r"""Formats tables as a LaTeX file for ``\input``.
-
-  Args:
-    tables: The tables.
-  """
+  r"""Formats tables as a LaTeX file for ``\input``."""
   return render("tables.tex.j2", tables=list(tables))
 
 

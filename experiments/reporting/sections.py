@@ -1,6 +1,7 @@
 """The sections of a report, from the finished cells of sweeps."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -48,18 +49,15 @@ _FIGURES = {
     "Figure 6 of the paper, left: test accuracy over the number of examples"
     " that students train on.",
   ),
-  "figure6_middle": (
-    paper_figures.training_curves,
-    "Figure 6 of the paper, middle: the student's accuracy after each epoch.",
-  ),
   "figure6_right": (paper_figures.labelled, _LABELLED),
   "table5": (paper_figures.labelled, _LABELLED),
 }
 # Every picture that a report may have of a sweep.
 PICTURES = (
   *("accuracy", "embeddings", "sensitivity", "random_ensembles", "num_classes"),
-  *_FIGURES,
+  *(*_FIGURES, "figure6_middle"),
 )
+Part = str | Table | Picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,20 +79,24 @@ class ReportedSweep:
   maps: tuple[Picture, ...] = ()
 
   def draw(
-    self, name: str, caption: str, drawn: Callable[[pathlib.Path], object]
+    self,
+    name: str,
+    caption: str,
+    drawn: Callable[[SweepResults, pathlib.Path], object],
   ) -> list[Picture]:
     """Draws a picture.
 
     Args:
       name: One of `PICTURES`.
       caption: Caption of the picture.
-      drawn: Draws it to the path of a PNG, or returns False if there is nothing
-        to draw.
+      drawn: Draws results to the path of a PNG, with an SVG beside it. Returns
+        False if there is nothing to draw.
 
     Returns:
       The picture, if there is one.
     """
-    if drawn(self.folder / f"{self.prefix}{name}.png") is False:
+    path = self.folder / f"{self.prefix}{name}.png"
+    if drawn(self.results, path) is False:
       return []
     return [Picture(f"{self.prefix}{name}", caption)]
 
@@ -132,9 +134,6 @@ def make_document(
 def conclusion(results: SweepResults) -> str:
   """Returns the sentence to take away from a sweep.
 
-  Args:
-    results: The finished cells.
-
   Returns:
     The comparison of LELP with its baselines; for a sweep of LELP's settings
     alone, their ranges.
@@ -156,7 +155,7 @@ def _overview(
     texts = (
       results.folder,
       f"{len(results.cells):,}",
-      "" if results.num_expected is None else f"{results.num_expected:,}",
+      f"{results.num_cells:,}",
       str(len(results.columns)),
       str(len(results.methods)),
       str(results.num_trials),
@@ -182,28 +181,28 @@ def _overview(
 def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
   """The sections of one sweep, without empty ones."""
   results = sweep.results
-  parts = [
-    _accuracy(sweep),
-    _null_space(results),
-    _ensembles(sweep),
-    _classes(sweep),
-    _sensitivity(sweep),
-    Section("Figures", (*_figures(sweep), *sweep.maps)),
-    Section(
-      "Chosen hyperparameters",
-      tuple(map(tables.hyperparameter_table, selections(results))),
+  parts = {
+    "Accuracy": _accuracy(sweep),
+    "With and without the null space": _null_space(results),
+    "Ensembles of random projections": _ensembles(sweep),
+    "From few classes to many": _classes(sweep),
+    "Sensitivity of LELP": _sensitivity(sweep),
+    "Figures": [*_figures(sweep), *sweep.maps],
+    "Chosen hyperparameters": map(
+      tables.hyperparameter_table, selections(results)
     ),
-    Section("The paper's grids", paper_grids.grid_tables(results)),
-    Section("Cost", (costs.cost_table(results, sweep.base),)),
-    Section("Diagnostics", (tables.diagnostics_table(results),)),
-  ]
-  return tuple(part for part in parts if part.parts)
+    "The paper's grids": paper_grids.grid_tables(results),
+    "Cost": [costs.cost_table(results, sweep.base)],
+    "Diagnostics": [tables.diagnostics_table(results)],
+  }
+  sections = (Section(title, tuple(own)) for title, own in parts.items())
+  return tuple(section for section in sections if section.parts)
 
 
-def _accuracy(sweep: ReportedSweep) -> Section:
+def _accuracy(sweep: ReportedSweep) -> list[Part]:
   """The tables with each selection, the conclusion and the bars."""
   results = sweep.results
-  parts: list[str | Table] = []
+  parts: list[Part] = []
   paper = paper_tables.table_of(results)
   for part in selections(results):
     if paper is not None:
@@ -211,69 +210,61 @@ def _accuracy(sweep: ReportedSweep) -> Section:
     parts.append(tables.accuracy_table(part))
     if part is results:
       parts.append(conclusion(results))
-  bars = sweep.draw(
-    "accuracy",
-    f"Test accuracy of each method: {results.title}.",
-    lambda path: figures.accuracy_bars(results, path),
-  )
-  return Section("Accuracy", (*parts, *bars))
+  caption = f"Test accuracy of each method: {results.title}."
+  return parts + sweep.draw("accuracy", caption, figures.accuracy_bars)
 
 
-def _null_space(results: SweepResults) -> Section:
+def _null_space(results: SweepResults) -> list[Part]:
   table = questions.null_space_table(results)
   said = questions.null_space_sentence(results) if table else ""
-  parts = [part for part in (table, said) if part]
-  return Section("With and without the null space", tuple(parts))
+  return [part for part in (table, said) if part]
 
 
-def _ensembles(sweep: ReportedSweep) -> Section:
-  title = "Ensembles of random projections"
+def _ensembles(sweep: ReportedSweep) -> list[Part]:
   table = questions.ensemble_table(sweep.results)
   if table is None:
-    return Section(title, ())
-  picture = sweep.draw(
-    "random_ensembles",
-    "Test accuracy over the number of random projections; LELP is level.",
-    lambda path: questions.ensemble_picture(sweep.results, path),
+    return []
+  caption = (
+    "Test accuracy over the number of random projections; LELP is level."
   )
-  return Section(title, (table, *picture))
+  draw = questions.ensemble_picture
+  return [table, *sweep.draw("random_ensembles", caption, draw)]
 
 
-def _classes(sweep: ReportedSweep) -> Section:
-  title = "From few classes to many"
+def _classes(sweep: ReportedSweep) -> list[Part]:
   table = questions.classes_table(sweep.results)
   if table is None:
-    return Section(title, ())
-  picture = sweep.draw(
-    "num_classes",
-    "Test accuracy with CIFAR-100's classes merged into fewer.",
-    lambda path: paper_figures.num_classes(sweep.results, sweep.base, path),
-  )
-  return Section(title, (*picture, table))
+    return []
+  caption = "Test accuracy with CIFAR-100's classes merged into fewer."
+  draw = paper_figures.num_classes
+  return [*sweep.draw("num_classes", caption, draw), table]
 
 
-def _sensitivity(sweep: ReportedSweep) -> Section:
-  title, results = "Sensitivity of LELP", sweep.results
+def _sensitivity(sweep: ReportedSweep) -> list[Part]:
+  results = sweep.results
   table = sensitivity.sensitivity_table(results)
   # Figure 5 varies two hyperparameters at once and has its own picture.
   if table is None or results.name == "figure5":
-    return Section(title, ())
-  picture = sweep.draw(
-    "sensitivity",
+    return []
+  caption = (
     "Test accuracy of LELP over each hyperparameter with several values, with"
-    " the best setting of the others.",
-    lambda path: sensitivity.sensitivity_picture(results, path),
+    " the best setting of the others."
   )
+  draw = sensitivity.sensitivity_picture
   said = sensitivity.sensitivity_sentence(results)
-  return Section(title, (said, *picture, table))
+  return [said, *sweep.draw("sensitivity", caption, draw), table]
 
 
 def _figures(sweep: ReportedSweep) -> list[Picture]:
   """The figure of the paper that the sweep is named after."""
-  results = sweep.results
-  if results.name not in _FIGURES:
+  name = sweep.results.name
+  if name == "figure6_middle":
+    caption = (
+      "Figure 6 of the paper, middle: the student's accuracy after each epoch."
+    )
+    draw = functools.partial(paper_figures.training_curves, base=sweep.base)
+    return sweep.draw(name, caption, draw)
+  if name not in _FIGURES:
     return []
-  draw, caption = _FIGURES[results.name]
-  return sweep.draw(
-    results.name, caption, lambda path: draw(results, sweep.base, path)
-  )
+  draw, caption = _FIGURES[name]
+  return sweep.draw(name, caption, draw)

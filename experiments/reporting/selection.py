@@ -123,9 +123,6 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
 def summarize(results: SweepResults) -> Summaries:
   """Chooses the hyperparameters of every method in every column.
 
-  Args:
-    results: The finished cells.
-
   Returns:
     A summary by column and method, where a cell is finished.
   """
@@ -197,13 +194,7 @@ def was_chosen(summaries: Mapping[Any, Summary]) -> bool:
 
 
 def chosen_on(results: SweepResults, summaries: Mapping[Any, Summary]) -> str:
-  """Returns the end of a title that names the examples of the choice.
-
-  Args:
-    results: The finished cells.
-    summaries: Summaries that the title is about; without a choice among them
-      the text is empty.
-  """
+  """Returns the end of a title that names the examples of the choice."""
   if not was_chosen(summaries):
     return ""
   return {
@@ -217,9 +208,6 @@ def selections(results: SweepResults) -> tuple[SweepResults, ...]:
 
   Cells with held-out examples were evaluated on both sets, so that one can also
   choose on the test set as the paper did (A-37).
-
-  Args:
-    results: The finished cells.
   """
   if results.selection == "test" or not was_chosen(summarize(results)):
     return (results,)
@@ -234,12 +222,7 @@ def selections(results: SweepResults) -> tuple[SweepResults, ...]:
 
 
 def varied(results: SweepResults, method: str) -> list[str]:
-  """Returns the hyperparameters with several values in one column.
-
-  Args:
-    results: The finished cells.
-    method: Id of a method.
-  """
+  """Returns the hyperparameters with several values in one column."""
   values: dict[tuple[str, str], set[Any]] = {}
   for cell in results.cells:
     if cell.method == method:

@@ -57,9 +57,6 @@ _HEADER = (
 def sensitivity_table(results: SweepResults) -> Table | None:
   """Builds the table of how much each hyperparameter of LELP matters.
 
-  Args:
-    results: The finished cells.
-
   Returns:
     One row per hyperparameter with several values, in each column, or over the
     replicates; None without any.
@@ -143,10 +140,6 @@ def _amount(ranges: list[float]) -> str:
 
 def sensitivity_picture(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws LELP's accuracy over each hyperparameter with several values.
-
-  Args:
-    results: The finished cells.
-    path: Path of the PNG; the SVG is beside it.
 
   Returns:
     Whether there was anything to draw.
@@ -242,9 +235,7 @@ def _lines(
   }
 
 
-def _averaged(
-  runs: Iterable[Mapping[float, Summary]],
-) -> dict[float, Estimate]:
+def _averaged(runs: Iterable[Mapping[float, Summary]]) -> dict[float, Estimate]:
   values: dict[float, list[float]] = {}
   for summaries in runs:
     for x, summary in summaries.items():

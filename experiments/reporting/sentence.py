@@ -22,9 +22,6 @@ def in_sentence(title: str) -> str:
 def what_to_read_off(results: SweepResults) -> str:
   """Returns a sentence on the differences between LELP and its baselines.
 
-  Args:
-    results: The finished cells.
-
   Returns:
     The differences to standard training, to vanilla distillation and to the
     best baseline if that is another one, with their 95 % intervals over splits
@@ -53,7 +50,7 @@ def what_to_read_off(results: SweepResults) -> str:
   sentence = f"{title} is {body}{chosen_on(results, summaries)}."
   if results.num_missing:
     sentence = (
-      f"Provisional, {results.num_missing} of {results.num_expected} cells"
+      f"Provisional, {results.num_missing} of {results.num_cells} cells"
       f" missing: {sentence}"
     )
   return sentence

@@ -54,9 +54,6 @@ class Subject:
 def subclass_pages(subject: Subject) -> dict[str, str]:
   """Makes the pages of a cell.
 
-  Args:
-    subject: Content of the pages.
-
   Returns:
     Their HTML by file name, the first one is `INDEX`.
   """

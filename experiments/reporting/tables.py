@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 
 from experiments.reporting import comparisons
@@ -37,9 +38,6 @@ _DIAGNOSTICS = (
 
 def accuracy_table(results: SweepResults) -> Table:
   """Builds the main table: test accuracies and the gains of LELP.
-
-  Args:
-    results: The finished cells.
 
   Returns:
     One column per column of the sweep, and one over all columns if they are
@@ -121,7 +119,7 @@ def _accuracy_cells(
   cells = []
   for column in results.columns:
     cell = accuracy_cell(summaries.get((column.id, method)), results.num_trials)
-    same_as = results.same_as.get((column.id, method), "")
+    same_as = results.repeats(column.id, method)
     cells.append(cell if cell.text else TableCell(same_as))
   if results.averages_columns:
     whole = comparisons.over_columns(results, summaries, method)
@@ -218,7 +216,7 @@ def _missing_notes(results: SweepResults, summaries: Summaries) -> list[str]:
       column_name(column)
       for column in results.columns
       if (column.id, method.id) not in summaries
-      and (column.id, method.id) not in results.same_as
+      and not results.repeats(column.id, method.id)
     ]
     if missing:
       everywhere = len(missing) == len(results.columns)
@@ -268,9 +266,6 @@ def _caption(results: SweepResults, summaries: Summaries) -> str:
 
 def hyperparameter_table(results: SweepResults) -> Table:
   """Builds the table of the chosen hyperparameters.
-
-  Args:
-    results: The finished cells.
 
   Returns:
     One column per column of the sweep. Rows of each method: the chosen values,
@@ -330,24 +325,22 @@ def _hyperparameter_rows(
 def diagnostics_table(results: SweepResults) -> Table:
   """Builds the table of agreement, loss terms, variance shares and sizes.
 
-  Args:
-    results: The finished cells.
-
   Returns:
     One row per method over all columns if they are replicates, else one per
     method and column.
   """
   summaries = summarize(results)
-  rows = []
-  for name, columns in column_groups(results):
-    found = _diagnostic_rows(results, summaries, name, columns)
-    if name and found:
-      rows.append(TableRow.heading(name, len(_DIAGNOSTICS)))
-    rows += found
+  chosen = [cell for summary in summaries.values() for cell in summary.cells]
+  empty = [""] * (len(_DIAGNOSTICS) - 1)
+
+  def teacher_texts(cells: Sequence[FinishedCell]) -> list[str]:
+    sizes = (cell.teacher.num_parameters for cell in cells)
+    return [*empty, numbers.count_range(sizes)]
+
   return Table(
     title=f"{results.title}: diagnostics{chosen_on(results, summaries)}",
     header=_DIAGNOSTICS,
-    rows=tuple(rows),
+    rows=tuple(rows_by_method(results, chosen, teacher_texts, _diagnostics)),
     caption=(
       "Means over the trials with the chosen hyperparameters. Agreement: test"
       " examples in % on which student and teacher predict the same class."
@@ -363,9 +356,6 @@ def diagnostics_table(results: SweepResults) -> Table:
 def column_groups(results: SweepResults) -> list[tuple[str, list[str]]]:
   """Returns the groups of columns that a table by method is divided into.
 
-  Args:
-    results: The finished cells.
-
   Returns:
     Name and column ids of each group: one group without a name for replicates
     and for a single column, else one group per column.
@@ -375,32 +365,36 @@ def column_groups(results: SweepResults) -> list[tuple[str, list[str]]]:
   return [(column_name(column), [column.id]) for column in results.columns]
 
 
-def _diagnostic_rows(
-  results: SweepResults, summaries: Summaries, name: str, columns: list[str]
-) -> list[TableRow]:
-  rows = []
-  for label, methods in comparisons.teacher_groups(results).items():
-    sizes = [
-      cell.teacher.num_parameters
-      for column in columns
-      for cell in comparisons.with_different_teachers(
-        summaries, column, methods
-      )
+def rows_by_method(
+  results: SweepResults,
+  cells: Sequence[FinishedCell],
+  teacher_texts: Callable[[Sequence[FinishedCell]], Sequence[str]],
+  method_texts: Callable[[Sequence[FinishedCell]], Sequence[str]],
+) -> Iterator[TableRow]:
+  """Yields a row per teacher and method, for each group of columns.
+
+  Args:
+    results: The finished cells.
+    cells: Those of them that the table is about.
+    teacher_texts: Makes a teacher's row from the cells that share it; empty for
+      none.
+    method_texts: Makes a method's row from its cells.
+  """
+  for name, columns in column_groups(results):
+    own = [cell for cell in cells if cell.column in columns]
+    groups = [
+      (label, methods, teacher_texts)
+      for label, methods in comparisons.teacher_groups(results).items()
     ]
-    texts = [""] * (len(_DIAGNOSTICS) - 1) + [numbers.count_range(sizes)]
-    if sizes:
-      rows.append(TableRow.of(label, texts, name or "teacher", bool(name)))
-  for method in results.methods:
-    cells = [
-      cell
-      for column in columns
-      if (column, method.id) in summaries
-      for cell in summaries[column, method.id].cells
-    ]
-    if cells:
-      texts = _diagnostics(cells)
-      rows.append(TableRow.of(method.title, texts, name, bool(name)))
-  return rows
+    groups += [(m.title, [m.id], method_texts) for m in results.methods]
+    rows = []
+    for label, methods, make in groups:
+      found = [cell for cell in own if cell.method in methods]
+      if texts := make(found) if found else ():
+        rows.append(TableRow.of(label, texts, name, detail=bool(name)))
+    if name and rows:
+      yield TableRow.heading(name, len(rows[0].cells))
+    yield from rows
 
 
 def _diagnostics(cells: Sequence[FinishedCell]) -> list[str]:

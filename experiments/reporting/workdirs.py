@@ -55,42 +55,19 @@ class FinishedCell(CellResult):
     return None if self.selection == "test" else self.validation
 
 
-@dataclasses.dataclass(frozen=True)
-class SweepResults:
-  """The finished cells of a workdir, and the description of its sweep.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepResults(SweepDescription):
+  """The description of a sweep, and its finished cells.
 
   Attributes:
-    name: Short name of the sweep.
-    title: Name for readers.
-    columns: Columns of the table, in order.
-    methods: Rows of the table, in order.
-    num_trials: Number of trials of each cell.
-    selection: Examples that choose hyperparameters, "heldout" or "test" (A-37).
-    columns_are: "replicates" (random splits of one data set, of which a mean
-      makes sense) or "settings".
-    num_expected: Number of cells that the sweep asks for, None if unknown.
     cells: The finished cells.
-    notes: What a reader has to know, one sentence each.
-    same_as: Text in place of a number, such as "= vanilla KD", by column and
-      method: cells that would repeat another method's are not trained.
     datasets: Data set of each column, where a config names it.
     folder: The workdir, relative to the base of the report; empty if they are
       the same.
   """
 
-  name: str
-  title: str
-  columns: tuple[Heading, ...]
-  methods: tuple[Heading, ...]
-  num_trials: int
-  selection: str
-  columns_are: str
-  num_expected: int | None
+  digests: tuple[str, ...] = ()
   cells: tuple[FinishedCell, ...]
-  notes: tuple[str, ...] = ()
-  same_as: Mapping[tuple[str, str], str] = dataclasses.field(
-    default_factory=dict
-  )
   datasets: Mapping[str, str] = dataclasses.field(
     default_factory=dict, compare=False
   )
@@ -99,7 +76,7 @@ class SweepResults:
   @property
   def num_missing(self) -> int:
     """Number of cells that the sweep asks for and that are not finished."""
-    return max(0, (self.num_expected or 0) - len(self.cells))
+    return max(0, self.num_cells - len(self.cells))
 
   @property
   def averages_columns(self) -> bool:
@@ -109,6 +86,11 @@ class SweepResults:
   def method_title(self, method: str) -> str:
     """Returns the title of a method by its id."""
     return next(m.title for m in self.methods if m.id == method)
+
+  def repeats(self, column: str, method: str) -> str:
+    """Returns text such as "= vanilla KD" for a cell that is not trained."""
+    texts = {(x.column, x.method): x.text for x in self.same_as}
+    return texts.get((column, method), "")
 
 
 def load(workdir: pathlib.Path, base: pathlib.Path) -> SweepResults:
@@ -132,11 +114,11 @@ def load(workdir: pathlib.Path, base: pathlib.Path) -> SweepResults:
   way = relative(workdir, base)
   cells = tuple(_read_cell(folder, workdir, way) for folder in folders)
   _check_unique(cells, workdir)
-  configs = _configs(workdir, cells)
+  configs = _configs(base, cells)
   if results_lib.path_of(workdir, SweepDescription).is_file():
     found = _described(results_lib.read(workdir, SweepDescription), cells)
   else:
-    found = _not_described(workdir, cells, list(configs.values()))
+    found = _not_described(workdir, cells)
   datasets = {
     column: config.get("data", {}).get("dataset", "")
     for column, config in configs.items()
@@ -195,14 +177,10 @@ def _check_unique(cells: Sequence[FinishedCell], workdir: pathlib.Path) -> None:
 
 
 def _configs(
-  workdir: pathlib.Path, cells: Sequence[FinishedCell]
+  base: pathlib.Path, cells: Sequence[FinishedCell]
 ) -> dict[str, Mapping[str, Any]]:
   """Reads the config of one cell of each column, where there is one."""
-  folders: dict[str, pathlib.Path] = {}
-  for cell in cells:
-    place = pathlib.Path(cell.folder).parts[-5:]
-    folders.setdefault(cell.column, workdir.joinpath(*place))
-  paths = {c: folder / "config.json" for c, folder in folders.items()}
+  paths = {cell.column: base / cell.config for cell in reversed(cells)}
   return {c: json_files.read_json(p) for c, p in paths.items() if p.is_file()}
 
 
@@ -232,25 +210,12 @@ def _described(
       f"{len(cells) - len(asked)} finished cells are left out: sweep.json does "
       "not name their column, method, settings or trial."
     )
-  return SweepResults(
-    name=sweep.name,
-    title=sweep.title.rstrip("."),
-    columns=sweep.columns,
-    methods=sweep.methods,
-    num_trials=sweep.num_trials,
-    selection=sweep.selection,
-    columns_are=sweep.columns_are,
-    num_expected=sweep.num_cells,
-    cells=asked,
-    notes=tuple(notes),
-    same_as={(x.column, x.method): x.text for x in sweep.same_as},
-  )
+  fields = vars(sweep) | {"title": sweep.title.rstrip("."), "digests": ()}
+  return SweepResults(**fields | {"notes": tuple(notes), "cells": asked})
 
 
 def _not_described(
-  workdir: pathlib.Path,
-  cells: tuple[FinishedCell, ...],
-  configs: Sequence[Mapping[str, Any]],
+  workdir: pathlib.Path, cells: tuple[FinishedCell, ...]
 ) -> SweepResults:
   """Describes the cells of a workdir without a `sweep.json`."""
   order = list(METHODS)
@@ -259,25 +224,18 @@ def _not_described(
     key=lambda m: (order.index(m) if m in order else len(order), m),
   )
   titles = {m: METHODS[m].title if m in METHODS else m for m in methods}
-  name = _common(configs, "name") or workdir.resolve().name
   return SweepResults(
-    name=name,
-    title=(_common(configs, "title") or name).rstrip("."),
+    name=workdir.resolve().name,
+    title=workdir.resolve().name,
     columns=tuple(Heading(c, c) for c in sorted({c.column for c in cells})),
     methods=tuple(Heading(m, row_title(m, m, t)) for m, t in titles.items()),
     num_trials=max(cell.trial for cell in cells) + 1,
     selection="heldout" if all(c.held_out for c in cells) else "test",
     columns_are="settings",
-    num_expected=None,
+    num_cells=len(cells),
     cells=cells,
     notes=("There is no sweep.json: the table shows all finished cells.",),
   )
-
-
-def _common(configs: Sequence[Mapping[str, Any]], field: str) -> str:
-  """Returns the value that all configs have in a field, else nothing."""
-  found = {config.get(field) for config in configs}
-  return str(found.pop() or "") if len(found) == 1 else ""
 
 
 def _teacher_notes(cells: Sequence[FinishedCell]) -> list[str]:

@@ -137,7 +137,7 @@ def make_results(accuracies=BY_HAND, **changes) -> SweepResults:
     "num_trials": max(cell.trial for cell in cells) + 1,
     "selection": "heldout",
     "columns_are": "replicates",
-    "num_expected": len(cells),
+    "num_cells": len(cells),
     "cells": cells,
   }
   return SweepResults(**fields | changes)
@@ -163,11 +163,7 @@ def papers_own(number, **changes) -> SweepResults:
         accuracy = cell.mean + (trial - 1) * 3**0.5 * cell.spread
         cells.append(
           make_cell(
-            column.id,
-            row.method,
-            trial,
-            accuracy / 100,
-            teacher=teachers[kind],
+            column.id, row.method, trial, accuracy / 100, teacher=teachers[kind]
           )
         )
   fields = {
@@ -180,7 +176,7 @@ def papers_own(number, **changes) -> SweepResults:
     "num_trials": 3,
     "selection": "heldout",
     "columns_are": "settings",
-    "num_expected": len(cells),
+    "num_cells": len(cells),
     "cells": tuple(cells),
   }
   return SweepResults(**fields | changes)

@@ -75,7 +75,7 @@ def surface():
 
 
 def test_figure_5_by_hand(drawn, tmp_path):
-  assert paper_figures.projections(surface(), tmp_path, tmp_path / "x.png")
+  assert paper_figures.projections(surface(), tmp_path / "x.png")
   (plots,) = drawn
   assert [plot.title for plot in plots] == ["β = 1/2", "β = 1", "", ""]
   half, one, gains, empty = plots
@@ -100,7 +100,7 @@ def test_figure_5_draws_what_is_there(drawn, tmp_path):
   for kept in (("lelp_random",), ("lelp_identity",), ()):
     cells = tuple(cell for cell in whole.cells if cell.method in kept)
     part = dataclasses.replace(whole, cells=cells)
-    found = paper_figures.projections(part, tmp_path, tmp_path / "x.png")
+    found = paper_figures.projections(part, tmp_path / "x.png")
     assert found == (kept == ("lelp_random",))
 
 
@@ -122,11 +122,11 @@ def test_figures_say_where_was_chosen(monkeypatch, tmp_path, selection, words):
     ]
     results = results_of(runs, (column,), selection=selection)
     for draw in (paper_figures.projections, paper_figures.num_classes):
-      assert draw(results, tmp_path, tmp_path / "x.png")
+      assert draw(results, tmp_path / "x.png")
   assert titles == ["Made-up digits"] * 2 + [f"Made-up digits, {words}"] * 2
   # Figure 5 shows every S and β: among them nothing was chosen.
   whole = dataclasses.replace(surface(), selection=selection)
-  paper_figures.projections(whole, tmp_path, tmp_path / "x.png")
+  paper_figures.projections(whole, tmp_path / "x.png")
   assert titles[-1] == "Made-up digits"
 
 
@@ -140,7 +140,7 @@ def test_figure_6_left_by_hand(drawn, tmp_path):
     ],
     columns,
   )
-  assert paper_figures.dataset_size(results, tmp_path, tmp_path / "x.png")
+  assert paper_figures.dataset_size(results, tmp_path / "x.png")
   ((accuracies, gains),) = drawn
   assert means(accuracies.lines["lelp"]) == {1000: 64.5, 2000: 70}
   assert means(accuracies.lines["vanilla"]) == {1000: 61}
@@ -164,15 +164,15 @@ def test_figure_6_middle_reads_the_metrics(drawn, tmp_path):
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "metrics.jsonl").write_text(text)
   path = tmp_path / "x.png"
-  assert paper_figures.training_curves(results, tmp_path, path)
+  assert paper_figures.training_curves(results, path, tmp_path)
   ((plot,),) = drawn
   # 10 steps of 100 are an epoch of 1,090: what is left is no batch.
   assert means(plot.lines["lelp"]) == {1: 15, 2: 25}
   assert plot.y_label == "Held-out accuracy (%)"
   on_test = dataclasses.replace(results, selection="test")
-  assert paper_figures.training_curves(on_test, tmp_path, path)
+  assert paper_figures.training_curves(on_test, path, tmp_path)
   assert drawn[1][0].y_label == "Test accuracy (%)"
-  assert not paper_figures.training_curves(results, tmp_path / "no", path)
+  assert not paper_figures.training_curves(results, path, tmp_path / "no")
 
 
 def test_figure_6_right_has_the_papers_numbers(drawn, tmp_path):
@@ -180,7 +180,7 @@ def test_figure_6_right_has_the_papers_numbers(drawn, tmp_path):
   results = results_of(
     [(columns[1], "lelp", {}, (0.55, 0.56))], columns, name="figure6_right"
   )
-  assert paper_figures.labelled(results, tmp_path, tmp_path / "x.png")
+  assert paper_figures.labelled(results, tmp_path / "x.png")
   line = drawn[0][0].lines["lelp"]
   assert means(line) == {15000: 55.5}
   assert line.paper == {10000: 49.95, 15000: 55.07, 20000: 57.9}
@@ -190,7 +190,7 @@ def test_num_classes_are_read_from_the_columns(drawn, tmp_path):
   columns = tuple(f"cifar100-resnet92-resnet56-merged{n}" for n in (2, 20))
   runs = [(c, "lelp", {}, (0.1 * (i + 1),)) for i, c in enumerate(columns)]
   results = results_of(runs, columns)
-  assert paper_figures.num_classes(results, tmp_path, tmp_path / "x.png")
+  assert paper_figures.num_classes(results, tmp_path / "x.png")
   assert means(drawn[0][0].lines["lelp"]) == {2: 10, 20: 20}
 
 
@@ -276,4 +276,4 @@ def test_draw_plots_of_many_points(tmp_path):
 
 def test_a_run_of_table_5_without_a_column_has_no_place(drawn, tmp_path):
   results = results_of([("cell", "lelp", {}, (0.5,))], ("cell",))
-  assert not paper_figures.labelled(results, tmp_path, tmp_path / "x.png")
+  assert not paper_figures.labelled(results, tmp_path / "x.png")

@@ -12,6 +12,7 @@ from experiments.reporting import paper_tables
 from experiments.reporting.selection import selections
 from experiments.results import Evaluation
 from experiments.results import Heading
+from experiments.results import SameAs
 from tests.experiments.reporting_workdirs import make_cell
 from tests.experiments.reporting_workdirs import papers_own
 
@@ -173,10 +174,7 @@ def test_what_is_missing_stays_empty():
   ]
   results = dataclasses.replace(results, cells=tuple(cells))
   table = laid_out(results)
-  assert lines(table, "FitNet", 0) == {
-    "FitNet": "",
-    "paper": "96.53 ± 0.05",
-  }
+  assert lines(table, "FitNet", 0) == {"FitNet": "", "paper": "96.53 ± 0.05"}
   best = lines(table, "Avg. gain over the best baseline", 0)
   assert best["Avg. gain over the best baseline"] == ""
   assert best["paper, recomputed"] == "+0.18"
@@ -190,7 +188,7 @@ def test_what_is_missing_stays_empty():
 
 def test_a_method_that_repeats_another_is_not_missing():
   results = papers_own(3)
-  same_as = {(c.id, "dkd"): "= vanilla KD" for c in results.columns}
+  same_as = tuple(SameAs(c.id, "dkd", "= vanilla KD") for c in results.columns)
   cells = tuple(c for c in results.cells if c.method != "dkd")
   results = dataclasses.replace(results, cells=cells, same_as=same_as)
   table = laid_out(results)

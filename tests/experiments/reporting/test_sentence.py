@@ -79,7 +79,7 @@ def test_what_to_read_off_counts_settings():
 
 
 def test_what_to_read_off_says_when_cells_are_missing():
-  results = make_results(splits([90, 90], [91, 91]), num_expected=9)
+  results = make_results(splits([90, 90], [91, 91]), num_cells=9)
   assert sentence.what_to_read_off(results).startswith(
     "Provisional, 5 of 9 cells missing: LELP is 1.00 points below"
   )

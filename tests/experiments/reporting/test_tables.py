@@ -70,8 +70,7 @@ def test_accuracy_table_says_what_its_numbers_are():
 
 
 @pytest.mark.parametrize(
-  ("selection", "words"),
-  [("heldout", "held-out"), ("test", "TEST data")],
+  ("selection", "words"), [("heldout", "held-out"), ("test", "TEST data")]
 )
 def test_accuracy_table_says_where_was_chosen(selection, words):
   cells = tuple(
@@ -122,7 +121,7 @@ def test_accuracy_table_leaves_missing_cells_empty():
 
 
 def test_accuracy_table_names_what_nothing_is_there_of():
-  whole = make_results(num_expected=24)
+  whole = make_results(num_cells=24)
   cells = tuple(
     c
     for c in whole.cells

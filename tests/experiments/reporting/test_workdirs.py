@@ -58,7 +58,8 @@ def test_without_sweep_json_columns_and_methods_are_those_of_the_cells(
 ):
   write_workdir(tmp_path)
   (tmp_path / "sweep.json").unlink()
-  write_cell(tmp_path, make_cell("split0", "mine", 0, 0.5))
+  config = {"data": {"dataset": "x"}}
+  write_cell(tmp_path, make_cell("split0", "mine", 0, 0.5), config)
   loaded = load(tmp_path)
   assert [column.id for column in loaded.columns] == ["split0", "split1"]
   # Known methods in their order, then the others.
@@ -66,25 +67,13 @@ def test_without_sweep_json_columns_and_methods_are_those_of_the_cells(
   assert [(m.id, m.title) for m in loaded.methods] == [
     (m, METHODS[m].title if m in METHODS else m) for m in expected
   ]
+  assert (loaded.name, loaded.title) == (tmp_path.name, tmp_path.name)
   assert loaded.columns_are == "settings"
   assert loaded.selection == "heldout"
   assert loaded.num_missing == 0
+  assert loaded.datasets == {}  # Only the first cell of a column is asked.
   write_cell(tmp_path, make_cell("split0", "mine", 0, 0.5, selection="test"))
   assert load(tmp_path).selection == "test"
-
-
-def test_runs_of_main_belong_to_their_config(tmp_path):
-  config = {"name": "table3", "title": "Table 3.", "data": {"dataset": "x"}}
-  write_cell(tmp_path, make_cell("a", "lelp", 0, 0.5), config)
-  folder = write_cell(tmp_path, make_cell("b", "lelp", 0, 0.5), config)
-  loaded = load(tmp_path)
-  assert (loaded.name, loaded.title) == ("table3", "Table 3")
-  assert loaded.datasets == {"a": "x", "b": "x"}
-  # Runs of several configs in one workdir belong to none of them.
-  other = config | {"name": "table4", "title": "T"}
-  (folder / "config.json").write_text(json.dumps(other))
-  loaded = load(tmp_path)
-  assert (loaded.name, loaded.title) == (tmp_path.name, tmp_path.name)
 
 
 def test_a_teacher_with_two_results_is_noted(tmp_path):
