@@ -106,9 +106,11 @@ def _train_stack(
   """Trains a stack and writes the folder of each cell, result.json last."""
   splits = data.load_splits(stack.cells[0], workdir)
   start = time.monotonic()
-  projections = projection_pretraining.load_or_train(
-    stack.cells[0], splits, teacher, workdir / "pretraining"
-  )
+  projections = None
+  if METHODS[stack.cells[0].method].pretraining:
+    projections = projection_pretraining.load_or_train(
+      stack.cells[0], splits, teacher, workdir / "pretraining"
+    )
   run = build_run(
     stack.cells,
     splits,
