@@ -336,7 +336,9 @@ class Writer:
       Interrupted: On SIGINT or SIGTERM while it waits.
     """
     self._new_parent = not self.folder.parent.exists()
-    self._stack.enter_context(locks.exclusive_alone(self._aside))
+    self._stack.enter_context(
+      locks.exclusive_when_free(self._aside, all_processes=False)
+    )
     if self._replaced.exists() and not self.folder.exists():
       self._replaced.rename(self.folder)  # Killed between the two renames.
     shutil.rmtree(self.scratch, ignore_errors=True)

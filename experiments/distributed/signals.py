@@ -6,7 +6,6 @@ calls `stop_if_asked`.
 """
 
 import contextlib
-import dataclasses
 import os
 import signal
 import threading
@@ -22,20 +21,7 @@ EXIT_INTERRUPTED = 75
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-@dataclasses.dataclass
-class Interrupts:
-  """The signal that this process received, as a parameter.
-
-  Only for callers that have not switched to `requested` yet.
-
-  Attributes:
-    requested: The name of the first signal, or None.
-  """
-
-  requested: str | None = None
-
-
-_state = Interrupts()
+_requested: str | None = None
 _installed = False
 
 
@@ -44,33 +30,23 @@ def requested() -> str | None:
 
   It is None outside of `deferred`.
   """
-  return _state.requested
+  return _requested
 
 
-def stop_if_asked(
-  signals: Interrupts | str,
-  saved: str | None = None,
-  *,
-  all_processes: bool = True,
-) -> None:
+def stop_if_asked(saved: str, *, all_processes: bool = True) -> None:
   """Stops the run if this or another of its processes received a signal.
 
   Args:
-    signals: What is saved and where; or, for callers that have not switched
-      yet, a flag to look at.
-    saved: What is saved and where, after such a flag.
+    saved: What is saved and where, for the message.
     all_processes: Whether all processes call this at the same point of their
       work and stop together; otherwise this process decides alone.
 
   Raises:
     Interrupted: If a signal came; with `all_processes` in every process.
   """
-  name, text = requested(), signals
-  if isinstance(signals, Interrupts):
-    name, text = signals.requested, saved
-  stop = name is not None
+  stop = _requested is not None
   if processes.any_process(stop) if all_processes else stop:
-    raise Interrupted(name or "a signal to another process", str(text))
+    raise Interrupted(_requested or "a signal to another process", saved)
 
 
 @contextlib.contextmanager
@@ -82,7 +58,7 @@ def deferred() -> Iterator[None]:
   installs the handlers, and clears the flag at its end. Python delivers
   signals to the main thread only, so in any other thread this does nothing.
   """
-  global _installed
+  global _installed, _requested
   in_main_thread = threading.current_thread() is threading.main_thread()
   if _installed or not in_main_thread:
     yield
@@ -90,14 +66,14 @@ def deferred() -> Iterator[None]:
   seen_interrupt = False
 
   def handle(number: int, frame: FrameType | None) -> None:
+    global _requested
     nonlocal seen_interrupt
     del frame
     if number == signal.SIGINT and seen_interrupt:
       raise KeyboardInterrupt
     seen_interrupt = seen_interrupt or number == signal.SIGINT
     name = signal.Signals(number).name
-    if _state.requested is None:
-      _state.requested = name
+    _requested = _requested or name
     # Not print(), which this very signal may have interrupted.
     hint = "; once more stops at once" if number == signal.SIGINT else ""
     with contextlib.suppress(OSError):
@@ -111,11 +87,4 @@ def deferred() -> Iterator[None]:
     for number, handler in previous.items():
       # A handler that was not installed from Python is None.
       signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    _installed, _state.requested = False, None
-
-
-@contextlib.contextmanager
-def interrupts() -> Iterator[Interrupts]:
-  """Enters `deferred`, and yields the flag for callers that pass it on."""
-  with deferred():
-    yield _state
+    _installed, _requested = False, None

@@ -99,7 +99,7 @@ def load_or_compute(
     ValueError: If the folder has other contents or is damaged, or a row is not
       finite.
   """
-  with json_files.named(folder), locks.exclusive_run(folder):
+  with json_files.named(folder), locks.exclusive_when_free(folder):
     finished = processes.from_main(lambda: _begin(folder, content, fixed))
     with _together():
       _check_same(folder, content, finished)

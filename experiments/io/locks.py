@@ -74,38 +74,35 @@ def exclusive(folder: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def exclusive_run(
-  folder: pathlib.Path, flag: signals.Interrupts | None = None
+def exclusive_when_free(
+  folder: pathlib.Path, *, all_processes: bool = True
 ) -> Iterator[None]:
-  """Locks a folder for all processes of this run, when it is free.
+  """Locks a folder as soon as no other run holds the lock.
 
-  After a few seconds of waiting for another run, one line says so.
-
-  Args:
-    folder: As for `exclusive`. All processes call this together.
-    flag: Only for callers that have not switched to `signals.requested` yet.
-
-  Raises:
-    Interrupted: On SIGINT or SIGTERM to any of the processes.
-  """
-  with _exclusive_when_free(folder, flag, all_processes=True):
-    yield
-
-
-@contextlib.contextmanager
-def exclusive_alone(
-  folder: pathlib.Path, flag: signals.Interrupts | None = None
-) -> Iterator[None]:
-  """Locks a folder for this process only, when it is free.
+  After a few seconds of waiting, one line names the holder.
 
   Args:
     folder: As for `exclusive`.
-    flag: As for `exclusive_run`.
+    all_processes: Whether the lock is for all processes of this run, which
+      call this together, or for this process only.
 
   Raises:
-    Interrupted: On SIGINT or SIGTERM to this process.
+    Interrupted: On SIGINT or SIGTERM to one of those processes.
   """
-  with _exclusive_when_free(folder, flag, all_processes=False):
+  with contextlib.ExitStack() as stack:
+
+    def enter() -> str:
+      return _enter(stack, folder)
+
+    start = time.monotonic()
+    silent = all_processes and not processes.is_main_process()
+    while holder := processes.from_main(enter) if all_processes else enter():
+      if not silent and time.monotonic() - start >= _SECONDS_OF_SILENCE:
+        text = f"waiting for {holder}, which works in {folder}."
+        print(text, file=sys.stderr, flush=True)
+        silent = True
+      signals.stop_if_asked(_WAITED, all_processes=all_processes)
+      time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
     yield
 
 
@@ -136,32 +133,6 @@ def remove_if_empty(folder: pathlib.Path) -> None:
       (folder / _LOCK).unlink()
     folder.rmdir()
     folder.parent.rmdir()
-
-
-@contextlib.contextmanager
-def _exclusive_when_free(
-  folder: pathlib.Path,
-  flag: signals.Interrupts | None,
-  *,
-  all_processes: bool,
-) -> Iterator[None]:
-  with contextlib.ExitStack() as stack:
-
-    def enter() -> str:
-      return _enter(stack, folder)
-
-    start = time.monotonic()
-    silent = all_processes and not processes.is_main_process()
-    while holder := processes.from_main(enter) if all_processes else enter():
-      if not silent and time.monotonic() - start >= _SECONDS_OF_SILENCE:
-        text = f"waiting for {holder}, which works in {folder}."
-        print(text, file=sys.stderr, flush=True)
-        silent = True
-      signals.stop_if_asked(
-        flag or _WAITED, _WAITED, all_processes=all_processes
-      )
-      time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
-    yield
 
 
 def _enter(stack: contextlib.ExitStack, folder: pathlib.Path) -> str:

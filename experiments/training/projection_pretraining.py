@@ -81,7 +81,7 @@ def load_or_train(
   if not jax.tree.leaves(states.loss_params):
     return None  # Without a projection there is nothing to train.
   parts = [folder / "parameters", folder / "result.json"]
-  with locks.exclusive_run(folder):
+  with locks.exclusive_when_free(folder):
     if not processes.from_main(lambda: all(part.exists() for part in parts)):
       label = f"{cell.column} {name}"
       _train(own, run, digest, fields, folder, label)

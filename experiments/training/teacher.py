@@ -60,7 +60,7 @@ def load_or_train(
   run = build_run([own], splits, teacher=None, names=[digest])
   parts = [folder / "parameters", folder / "result.json"]
   # Another process that shares the folder may be training it: wait for that.
-  with locks.exclusive_run(folder):
+  with locks.exclusive_when_free(folder):
     if not processes.from_main(lambda: all(part.exists() for part in parts)):
       _train(own, run, folder, f"teacher of {cell.column}")
     # The process that finished it may have been killed before this.

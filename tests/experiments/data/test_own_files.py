@@ -62,7 +62,7 @@ def test_files_that_changed_are_noticed(tmp_path):
 def test_prepared_files_are_opened_by_all_at_once(tmp_path, monkeypatch):
   paths = {"train": own(tmp_path, [(0, "a"), (1, "b")])}
   prepare_own(tmp_path / "data", paths, **COLUMNS)
-  monkeypatch.delattr(locks, "exclusive_alone")  # Nobody waits for another.
+  monkeypatch.delattr(locks, "exclusive_when_free")  # Nobody waits for another.
   found = prepare_own(tmp_path / "data", paths, **COLUMNS)
   assert list(found.texts("train")) == ["a", "b"]
 

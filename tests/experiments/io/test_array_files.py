@@ -98,7 +98,7 @@ def test_an_interrupt_is_answered_after_a_whole_part(tmp_path, monkeypatch):
   compute = Counted()
 
   def interrupted(start, stop, fixed):
-    monkeypatch.setattr(signals._state, "requested", "SIGTERM")
+    monkeypatch.setattr(signals, "_requested", "SIGTERM")
     return compute(start, stop, fixed)
 
   with pytest.raises(Interrupted, match=r"SIGTERM.* kept in"):
@@ -242,11 +242,11 @@ def share(folder):
 
   tried("whole")
   tried("half", full)
-  tried("half", lambda: setattr(signals._state, "requested", "SIGTERM"))
+  tried("half", lambda: setattr(signals, "_requested", "SIGTERM"))
   lock = locks.exclusive(folder / "half")
   with contextlib.nullcontext() if second else lock:
     tried("half")
-  signals._state.requested = None
+  signals._requested = None
   processes_lib.main_first(lambda: second or copy(folder / "half"))
   tried("half")
   tried("half", what=content({"code": "of process 1"}) if second else None)

@@ -39,11 +39,9 @@ def test_what_a_killed_holder_left_is_overwritten(tmp_path):
     assert (tmp_path / ".lock").read_text() == ME
 
 
-@pytest.mark.parametrize(
-  "waiting", [locks.exclusive_run, locks.exclusive_alone]
-)
+@pytest.mark.parametrize("all_processes", [True, False])
 def test_waiting_ends_when_the_folder_is_free(
-  tmp_path, monkeypatch, capsys, waiting
+  tmp_path, monkeypatch, capsys, all_processes
 ):
   monkeypatch.setattr(locks, "_SECONDS_OF_SILENCE", 0.0)
   monkeypatch.setattr(locks, "_SECONDS_BETWEEN_ATTEMPTS", 0.01)
@@ -58,30 +56,28 @@ def test_waiting_ends_when_the_folder_is_free(
   other.start()
   held.wait()
   threading.Timer(0.1, free.set).start()
-  with waiting(tmp_path):
+  with locks.exclusive_when_free(tmp_path, all_processes=all_processes):
     assert free.is_set()
   other.join()
   said = f"waiting for {ME}, which works in {tmp_path}.\n"
   assert capsys.readouterr().err == said
 
 
-@pytest.mark.parametrize(
-  "waiting", [locks.exclusive_run, locks.exclusive_alone]
-)
+@pytest.mark.parametrize("all_processes", [True, False])
 def test_a_short_wait_prints_nothing_and_ends_at_a_signal(
-  tmp_path, capsys, waiting
+  tmp_path, capsys, all_processes
 ):
   with signals.deferred():
     signal.raise_signal(signal.SIGTERM)
     with (
       locks.exclusive(tmp_path),
       pytest.raises(Interrupted, match="SIGTERM"),
-      waiting(tmp_path),
+      locks.exclusive_when_free(tmp_path, all_processes=all_processes),
     ):
       pass
     assert capsys.readouterr().err == ""
     # A free folder is taken; reacting to the signal is left to the caller.
-    with waiting(tmp_path):
+    with locks.exclusive_when_free(tmp_path, all_processes=all_processes):
       pass
 
 
