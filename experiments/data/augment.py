@@ -7,15 +7,15 @@ import jax.numpy as jnp
 def random_flip_and_shift(
   key: jax.Array, images: jax.Array, *, max_shift: int, flip: bool
 ) -> jax.Array:
-  """Mirrors each image with probability 1/2, and moves it a few pixels.
+  """Mirrors each image with probability 1/2, and shifts it by a few pixels.
 
-  Each image has its own draw: a shift along each axis, uniform over the whole
-  pixels from -max_shift to max_shift. What comes in from outside repeats the
+  Each image is shifted along each axis by a number of pixels that is uniform on
+  the integers from -max_shift to max_shift. Pixels from outside repeat the
   nearest pixel of the edge.
 
   Args:
-    key: A key.
-    images: Any dtype, [B, H, W, channels].
+    key: Key of the draws.
+    images: Any dtype, ``[B, H, W, channels]``.
     max_shift: The largest shift, in pixels; see `shift_pixels`.
     flip: Whether to mirror left and right.
 
@@ -24,7 +24,7 @@ def random_flip_and_shift(
 
   Raises:
     ValueError: If `images` has another rank or `max_shift` is negative.
-    TypeError: If `max_shift` is no int.
+    TypeError: If `max_shift` is not an int.
   """
   if images.ndim != 4:
     raise ValueError(
@@ -40,7 +40,7 @@ def random_flip_and_shift(
     mirrored = jax.random.bernoulli(flip_key, shape=(batch, 1, 1, 1))
     images = jnp.where(mirrored, images[:, :, ::-1], images)
   if max_shift:
-    # One slice an image, where gathering pixel by pixel is slow on a TPU.
+    # One slice per image: gathering pixel by pixel is slow on a TPU.
     starts = jax.random.randint(shift_key, (batch, 2), 0, 2 * max_shift + 1)
     margin = (max_shift, max_shift)
     padded = jnp.pad(images, ((0, 0), margin, margin, (0, 0)), mode="edge")
@@ -53,19 +53,19 @@ def random_flip_and_shift(
 def _window(
   image: jax.Array, start: jax.Array, shape: tuple[int, ...]
 ) -> jax.Array:
-  """Returns the part of one image, [H, W, channels], from a corner on."""
+  """Cuts a part with the given shape out of one image, from a corner."""
   return jax.lax.dynamic_slice(image, (start[0], start[1], 0), shape)
 
 
 def shift_pixels(fraction: float, size: int) -> int:
-  """Returns a shift given as a share of an image's width, in whole pixels.
+  """Converts a shift from a share of an image's width to whole pixels.
 
   Args:
     fraction: The share, in [0, 1).
     size: The width or height, in pixels.
 
   Returns:
-    At least 1, unless the share is 0.
+    The shift: at least 1, unless the share is 0.
 
   Raises:
     ValueError: If the share is out of range.
