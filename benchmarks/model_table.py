@@ -35,6 +35,7 @@ NAMES = (
   "distilbert",
   "roberta",
   "xlm_roberta",
+  "static",
   "mlp",
 )
 

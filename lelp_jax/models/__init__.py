@@ -30,6 +30,8 @@ from lelp_jax.models.mlp import Mlp
 from lelp_jax.models.mobilenet import MobileNet
 from lelp_jax.models.registry import MODELS
 from lelp_jax.models.resnet import ResNet
+from lelp_jax.models.static import Static
+from lelp_jax.models.static import static_embeddings
 
 __all__ = [
   "MODELS",
@@ -42,10 +44,12 @@ __all__ = [
   "from_nnx",
   "from_huggingface",
   "graft_pretrained",
+  "static_embeddings",
   "Mlp",
   "Cnn",
   "ResNet",
   "MobileNet",
   "Albert",
   "Bert",
+  "Static",
 ]

@@ -244,19 +244,13 @@ def embed_tokens(
   return nn.Dropout(config.hidden_dropout)(x, deterministic=not train)
 
 
-def first_or_mean(
-  config: TransformerConfig, hidden: jax.Array, mask: jax.Array | None
-) -> jax.Array:
-  """Returns one vector per text, ``[B, D]``, of hidden states ``[B, L, D]``.
+def mean_over_tokens(hidden: jax.Array, mask: jax.Array | None) -> jax.Array:
+  """Returns the mean of each text's hidden states, ``[B, D]``.
 
   Args:
-    config: The hyperparameters; its ``pooling`` chooses between the mean over
-      the tokens and the state of the first token.
-    hidden: The hidden states.
+    hidden: The hidden states, float, shape ``[B, L, D]``.
     mask: As for `TransformerLayer`. The mean of a row without tokens is 0.
   """
-  if config.pooling != "mean":
-    return hidden[:, 0]
   if mask is None:
     mask = jnp.ones(hidden.shape[:2], bool)
   weights = mask.astype(jnp.float32)
@@ -266,14 +260,20 @@ def first_or_mean(
 
 
 def check_inputs(
-  inputs: Mapping[str, jax.Array], config: TransformerConfig
+  inputs: Mapping[str, jax.Array],
+  *,
+  vocab_size: int,
+  max_positions: int | None = None,
+  type_vocab_size: int = 0,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
   """Checks a batch of texts and returns its parts.
 
   Args:
     inputs: ``"input_ids"`` and, optionally, ``"attention_mask"`` and
       ``"token_type_ids"``, each int, shape ``[B, L]``.
-    config: The hyperparameters.
+    vocab_size: Number of tokens in the vocabulary.
+    max_positions: Largest number of tokens in a row, None without a limit.
+    type_vocab_size: Number of token types; 0 for a model that ignores them.
 
   Returns:
     The ids; which of them are tokens, bool, None if all are; and the types, 0
@@ -301,15 +301,16 @@ def check_inputs(
         f"{name} must have the shape of input_ids, {ids.shape}, "
         f"got {array.shape}."
       )
-  if not 1 <= ids.shape[1] <= config.max_positions:
+  length = ids.shape[1]
+  if max_positions is not None and not 1 <= length <= max_positions:
     raise ValueError(
-      f"Rows must hold 1 to {config.max_positions} tokens (max_positions), "
-      f"got {ids.shape[1]}: truncate them."
+      f"Rows must hold 1 to {max_positions} tokens (max_positions), "
+      f"got {length}: truncate them."
     )
   types = inputs.get("token_type_ids", jnp.zeros_like(ids))
-  _checks.check_labels("input_ids", ids, config.vocab_size)
-  if config.type_vocab_size:
-    _checks.check_labels("token_type_ids", types, config.type_vocab_size)
+  _checks.check_labels("input_ids", ids, vocab_size)
+  if type_vocab_size:
+    _checks.check_labels("token_type_ids", types, type_vocab_size)
   mask = inputs.get("attention_mask")
   return ids, None if mask is None else mask > 0, types
 

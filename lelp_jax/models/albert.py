@@ -134,7 +134,9 @@ class Albert(nn.Module):
       self.attention_implementation,
       name="encoder",
     )(inputs, train=train)
-    x = _transformer.first_or_mean(config, hidden, mask)
+    x = hidden[:, 0]
+    if config.pooling == "mean":
+      x = _transformer.mean_over_tokens(hidden, mask)
     if config.pooling == "pooled":
       pooler = _transformer.dense(
         config, config.hidden_size, self.compute_dtype, "pooler"
@@ -171,7 +173,12 @@ class AlbertEncoder(nn.Module):
       belong to tokens, bool, ``[B, L]``, or None if all do.
     """
     config = self.config
-    ids, mask, types = _transformer.check_inputs(inputs, config)
+    ids, mask, types = _transformer.check_inputs(
+      inputs,
+      vocab_size=config.vocab_size,
+      max_positions=config.max_positions,
+      type_vocab_size=config.type_vocab_size,
+    )
     x = _transformer.embed_tokens(
       config,
       ids,

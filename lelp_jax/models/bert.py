@@ -155,7 +155,9 @@ class Bert(nn.Module):
       self.attention_implementation,
       name="encoder",
     )(inputs, train=train)
-    x = _transformer.first_or_mean(config, hidden, mask)
+    x = hidden[:, 0]
+    if config.pooling == "mean":
+      x = _transformer.mean_over_tokens(hidden, mask)
     if config.pooling == "pooled":
       x = _transformer.dense(
         config, config.hidden_size, self.compute_dtype, "pooler"
@@ -192,7 +194,12 @@ class BertEncoder(nn.Module):
       belong to tokens, bool, ``[B, L]``, or None if all do.
     """
     config = self.config
-    ids, mask, types = _transformer.check_inputs(inputs, config)
+    ids, mask, types = _transformer.check_inputs(
+      inputs,
+      vocab_size=config.vocab_size,
+      max_positions=config.max_positions,
+      type_vocab_size=config.type_vocab_size,
+    )
     if config.padding_id is None:
       positions = jnp.arange(ids.shape[1])[None]
     else:

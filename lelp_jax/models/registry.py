@@ -6,6 +6,7 @@ from lelp_jax.models import cnn
 from lelp_jax.models import mlp
 from lelp_jax.models import mobilenet
 from lelp_jax.models import resnet
+from lelp_jax.models import static
 from lelp_jax.models.architecture import Architecture
 
 MODELS: dict[str, Architecture] = {
@@ -15,4 +16,5 @@ MODELS: dict[str, Architecture] = {
   **mobilenet.MODELS,
   **albert.MODELS,
   **bert.MODELS,
+  **static.MODELS,
 }
