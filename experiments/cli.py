@@ -17,10 +17,10 @@ from ml_collections import config_flags
 
 from experiments import results
 from experiments.distributed import startup
-from experiments.distributed.quiet import quiet
 from experiments.distributed.signals import EXIT_INTERRUPTED
 from experiments.distributed.signals import Interrupted
 from experiments.io import storage
+from experiments.io.quiet import quiet_orbax
 
 # Errors that users can cause. All others are defects and keep their traceback.
 _USER_ERRORS = (ValueError, FileNotFoundError, FloatingPointError, OSError)
@@ -200,7 +200,7 @@ def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
   logging.set_verbosity(logging.WARNING)  # Orbax logs each of its steps.
   code, patience = 1, _PATIENCE_AFTER_ERRORS
   try:
-    with quiet():
+    with quiet_orbax():
       connect()
       yield
     code, patience = 0, _PATIENCE

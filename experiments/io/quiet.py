@@ -1,4 +1,4 @@
-"""Suppression of Orbax's own error output."""
+"""Suppression of the errors that Orbax's threads print."""
 
 import contextlib
 import logging
@@ -10,7 +10,7 @@ from absl import logging as absl_logging
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet_orbax() -> Iterator[None]:
   """Suppresses errors of Orbax's threads, which `Checkpoints` raises anyway.
 
   On a full disk the threads log hundreds of lines, and TensorStore calls back

@@ -8,7 +8,7 @@ import pytest
 from absl import logging
 
 from experiments import cli
-from experiments.distributed.quiet import quiet
+from experiments.io.quiet import quiet_orbax
 
 
 def logged(path, level, text):
@@ -24,10 +24,10 @@ def test_what_is_raised_as_well_is_not_printed(caplog, monkeypatch):
   seen = []
   hook = seen.append
   monkeypatch.setattr(sys, "unraisablehook", hook)
-  with quiet():
+  with quiet_orbax():
     logged("/site-packages/orbax/checkpoint/futures.py", 40, "on a thread")
     logged("/site-packages/orbax/checkpoint/futures.py", 30, "a warning")
-    logged("/checkout/experiments/runtime/checkpoints.py", 40, "ours")
+    logged("/checkout/experiments/io/checkpoints.py", 40, "ours")
     unraisable(RuntimeError("Event loop is closed"))
     unraisable(RuntimeError("another"))
   logged("/site-packages/orbax/checkpoint/futures.py", 40, "afterwards")
