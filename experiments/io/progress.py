@@ -5,6 +5,8 @@ fill a log with thousands of fragments, plain lines are printed: the first, the
 last, and in between at most one every 10 seconds.
 """
 
+import datetime
+import math
 import shutil
 import sys
 import time
@@ -68,7 +70,8 @@ class Progress:
     # The rate is measured from here. The first update moves it to its own end,
     # because its time is mostly compilation.
     self._rate_from = (time.monotonic(), initial)
-    self._printed: tuple[float, int] | None = None  # When, and units done.
+    self._printed_at = -math.inf
+    self._printed_done = initial
     self._width = 0
 
   def update(self, n: int = 1, **values: Any) -> None:
@@ -82,26 +85,21 @@ class Progress:
     self._done += n
     self._values = values
     now = time.monotonic()
-    rate = self._units_per_second(now)
-    if first:
-      self._rate_from = (now, self._done)
     wait = _SECONDS_BETWEEN_LINES
     if self._terminal:
       wait = _SECONDS_BETWEEN_REWRITES
-    old = self._printed is None or now - self._printed[0] >= wait
-    if old or self._done >= self._total:
-      self._print(now, rate, finished=self._done >= self._total)
+    if self._done >= self._total or now - self._printed_at >= wait:
+      self._print(now, finished=self._done >= self._total)
+    if first:
+      self._rate_from = (now, self._done)
 
   def close(self) -> None:
     """Prints the last line; calling it again does nothing."""
-    now = time.monotonic()
-    if self._printed is None and self._done == self._initial:
-      return
-    if self._printed is None or self._printed[1] != self._done:
-      self._print(now, self._units_per_second(now), finished=True)
-    if self._terminal and self._shown:
+    if self._printed_done != self._done:
+      self._print(time.monotonic(), finished=True)
+    if self._width:
       print(file=self._stream, flush=True)
-    self._terminal = False
+    self._width = 0
 
   def __enter__(self) -> Self:
     return self
@@ -109,23 +107,23 @@ class Progress:
   def __exit__(self, *_: object) -> None:
     self.close()
 
-  def _units_per_second(self, now: float) -> float | None:
-    since, done = self._rate_from
-    if now <= since or self._done <= done:
-      return None
-    return (self._done - done) / (now - since)
-
-  def _print(self, now: float, rate: float | None, *, finished: bool) -> None:
-    self._printed = now, self._done
+  def _print(self, now: float, *, finished: bool) -> None:
+    self._printed_at, self._printed_done = now, self._done
     if not self._shown:
       return
     share = f" ({self._done / self._total:.0%})" if self._total else ""
     parts = [f"{self._label}: {self._done}/{self._total} {self._unit}s{share}"]
-    if rate and self._examples_per_unit is not None:
-      parts.append(f"{_thousands(rate * self._examples_per_unit)} examples/s")
-    if rate and not finished:
-      parts.append(f"{_duration((self._total - self._done) / rate)} left")
-    parts += [f"{name} {_short(value)}" for name, value in self._values.items()]
+    seconds, units = now - self._rate_from[0], self._done - self._rate_from[1]
+    if seconds > 0 and units:
+      if self._examples_per_unit is not None:
+        rate = units * self._examples_per_unit / seconds
+        parts.append(f"{rate:,.0f} examples/s")
+      if not finished:
+        left = round((self._total - self._done) * seconds / units)
+        parts.append(f"{datetime.timedelta(seconds=left)} left")
+    for name, value in self._values.items():
+      text = str(value) if isinstance(value, str | int) else f"{value:.4g}"
+      parts.append(f"{name} {text}")
     line = ", ".join(parts)
     if not self._terminal:
       print(line, file=self._stream, flush=True)
@@ -175,29 +173,3 @@ def tracked(
         done = 0
     if done:
       progress.update(done)
-
-
-def _short(value: Any) -> str:
-  """Formats a number with four digits, and anything else as it is."""
-  return str(value) if isinstance(value, str | int) else f"{float(value):.4g}"
-
-
-def _thousands(value: float) -> str:
-  """Formats a rate with three digits."""
-  for unit in ("", "k", "M"):
-    if value < 999.5:
-      return f"{value:.3g}{unit}"
-    value /= 1000
-  return f"{value:.3g}G"
-
-
-def _duration(seconds: float) -> str:
-  """Formats a duration in its two largest units."""
-  minutes, seconds = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  days, hours = divmod(hours, 24)
-  if days:
-    return f"{days}d{hours:02d}h"
-  if hours:
-    return f"{hours}h{minutes:02d}m"
-  return f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
