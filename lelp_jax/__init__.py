@@ -5,6 +5,7 @@ the subspaces in them, the pseudo-subclasses these make, and the loss that
 distils them. See https://arxiv.org/abs/2409.20449.
 """
 
+from lelp_jax import _serialization  # noqa: F401
 from lelp_jax.ablations import identity_subspaces
 from lelp_jax.ablations import random_subspaces
 from lelp_jax.coordinates import coordinate_directions

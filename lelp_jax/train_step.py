@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
-from typing import cast
 from typing import NamedTuple
 from typing import Protocol
 
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from lelp_jax import _checks
+from lelp_jax import _serialization
 from lelp_jax.metrics import Mean
 from lelp_jax.models.interface import Outputs
 
@@ -84,7 +84,8 @@ class TrainState:
     model_state: The student's state, such as BatchNorm's statistics.
     loss_params: Parameters that the loss learns beside the student's.
     loss_state: Arrays that the loss carries from step to step.
-    opt_state: The optimizer's state, for ``(params, loss_params)``.
+    opt_state: The optimizer's state. The optimizer sees ``params`` or, if the
+      loss has parameters, ``{"params": params, "loss_params": loss_params}``.
     key: Root of the run's randomness; each step folds its number in.
   """
 
@@ -118,7 +119,7 @@ class TrainState:
       loss_state: State of the loss, a pytree.
 
     Returns:
-      The state, with ``tx`` initialised on ``(params, loss_params)``.
+      The state, with ``tx`` initialised on the parameters.
     """
     return cls(
       step=jnp.zeros((), jnp.int32),
@@ -126,9 +127,38 @@ class TrainState:
       model_state=model_state,
       loss_params=loss_params,
       loss_state=loss_state,
-      opt_state=tx.init((params, loss_params)),
+      opt_state=tx.init(_Trained(params, loss_params).tree()),
       key=key,
     )
+
+
+_serialization.register(TrainState)
+
+
+class _Trained(NamedTuple):
+  """Parameters that the optimizer trains, or their gradients.
+
+  Attributes:
+    params: The student's.
+    loss_params: Those of the loss.
+  """
+
+  params: Any
+  loss_params: Any
+
+  def tree(self) -> Any:
+    """Returns the tree that the optimizer sees.
+
+    Optimizers may choose parameters by name, so parts have names, and the
+    student's parameters stand alone where there are no others.
+    """
+    return self._asdict() if jax.tree.leaves(self.loss_params) else self.params
+
+  def with_tree(self, tree: Any) -> "_Trained":
+    """Returns other parameters, given as what `tree` returns."""
+    if jax.tree.leaves(self.loss_params):
+      return _Trained(**tree)
+    return self._replace(params=tree)
 
 
 def make_train_step(
@@ -139,7 +169,9 @@ def make_train_step(
   Args:
     student_apply: The student's `ModelFns.apply`.
     loss_fn: The loss.
-    tx: The optimizer, for ``(params, loss_params)``.
+    tx: The optimizer; see `TrainState`. Each update also gets ``value``,
+      ``grad`` and ``value_fn``, which `optax.lbfgs`, `optax.polyak_sgd` and
+      `optax.contrib.reduce_on_plateau` need.
 
   Returns:
     ``step(state, batch, hyperparameters, targets=None) -> (state, metrics)``.
@@ -162,16 +194,20 @@ def make_train_step(
     >>> int(state.step), sorted(metrics)
     (1, ['gradient_norm', 'loss'])
   """
+  tx = optax.with_extra_args_support(tx)
 
   def train_step(state, batch, hyperparameters, targets=None):
     step_key = jax.random.fold_in(state.key, state.step)
-    student_key, loss_key = jax.random.split(step_key)
+    keys = tuple(jax.random.split(step_key))
     teacher = jax.lax.stop_gradient(batch.get("teacher"))
 
-    def objective(trained):
-      params, loss_params = trained
+    def objective(trained, student_key, loss_key):
       student, model_state = student_apply(
-        params, state.model_state, batch["inputs"], train=True, key=student_key
+        trained.params,
+        state.model_state,
+        batch["inputs"],
+        train=True,
+        key=student_key,
       )
       loss, aux = loss_fn(
         LossInputs(
@@ -180,25 +216,36 @@ def make_train_step(
           targets=targets,
           batch=batch,
           hyperparameters=hyperparameters,
-          loss_params=loss_params,
+          loss_params=trained.loss_params,
           loss_state=state.loss_state,
           key=loss_key,
         )
       )
       return loss, (model_state, *aux)
 
-    trained = (state.params, state.loss_params)
+    def value_fn(tree):
+      # A line search needs the same random numbers at every point.
+      return objective(trained.with_tree(tree), *map(jax.random.clone, keys))[0]
+
+    trained = _Trained(state.params, state.loss_params)
     gradient_fn = jax.value_and_grad(objective, has_aux=True)
-    (loss, aux), gradient = gradient_fn(trained)
+    (loss, aux), gradient = gradient_fn(trained, *keys)
     model_state, metrics, loss_state = aux
-    updates, opt_state = tx.update(gradient, state.opt_state, trained)
-    params, loss_params = cast(Any, optax.apply_updates(trained, updates))
+    updates, opt_state = tx.update(
+      gradient.tree(),
+      state.opt_state,
+      trained.tree(),
+      value=loss,
+      grad=gradient.tree(),
+      value_fn=value_fn,
+    )
+    trained = trained.with_tree(optax.apply_updates(trained.tree(), updates))
     state = dataclasses.replace(
       state,
       step=state.step + 1,
-      params=params,
+      params=trained.params,
       model_state=model_state,
-      loss_params=loss_params,
+      loss_params=trained.loss_params,
       loss_state=loss_state,
       opt_state=opt_state,
     )
@@ -253,7 +300,7 @@ def make_distill_step(
     student_apply: The student's `ModelFns.apply`.
     teacher_apply: The teacher's `ModelFns.apply`.
     loss_fn: The loss.
-    tx: The optimizer, for ``(params, loss_params)``.
+    tx: The optimizer; see `make_train_step`.
 
   Returns:
     ``step(state, teacher, batch, hyperparameters) -> (state, metrics)`` with

@@ -47,10 +47,6 @@ def test_import_loads_no_foreign_package():
   assert not found
 
 
-def test_importing_the_core_does_not_load_flax():
-  assert "flax" not in _loaded_by("import lelp_jax")
-
-
 @pytest.mark.parametrize(
   "module", [lelp_jax, baselines, models], ids=lambda m: m.__name__
 )

@@ -92,7 +92,10 @@ def test_train_state_starts_at_zero():
   assert state.step.dtype == jnp.int32
   assert int(state.step) == 0
   (adam, _) = state.opt_state
-  chex.assert_trees_all_equal_shapes(adam.mu, (state.params, state.loss_params))
+  trained = {"params": state.params, "loss_params": state.loss_params}
+  chex.assert_trees_all_equal_shapes(adam.mu, trained)
+  _, state = start("cnn", optax.adam(0.1))
+  chex.assert_trees_all_equal_shapes(state.opt_state[0].mu, state.params)
   assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
 
 
@@ -142,6 +145,76 @@ def test_train_step_lowers_the_loss(batch):
     state, metrics = step(state, batch, {"weight": 1.0})
     losses.append(float(metrics["loss"]))
   assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize(
+  "tx",
+  [
+    optax.chain(optax.sgd(0.5), optax.contrib.reduce_on_plateau()),
+    optax.polyak_sgd(max_learning_rate=0.5),
+    optax.lbfgs(),
+  ],
+  ids=["plateau", "polyak", "lbfgs"],
+)
+def test_optimizers_get_the_loss_and_its_function(tx, batch):
+  model, state = start("mlp", tx)
+  step = jax.jit(make_train_step(model.apply, cross_entropy, tx))
+  losses = []
+  for _ in range(5):
+    state, metrics = step(state, batch, {"weight": 1.0})
+    losses.append(float(metrics["loss"]))
+  assert losses[-1] < losses[0]
+
+
+def test_the_value_function_repeats_the_loss(batch, teacher):
+  """It draws the same numbers as the step, at the same point."""
+  seen = {}
+
+  def update(gradient, opt_state, params, *, value, grad, value_fn):
+    chex.assert_trees_all_equal_structs(gradient, grad)
+    seen["values"] = jnp.stack([value, value_fn(params)])
+    return jax.tree.map(jnp.zeros_like, gradient), opt_state
+
+  tx = optax.GradientTransformationExtraArgs(lambda params: (), update)
+  model, state = start_distilling("mlp", tx)
+  frozen, values = teacher
+  step = make_distill_step(model.apply, frozen.apply, kl, tx)
+  step(state, values, batch, {"temperature": 2.0})
+  np.testing.assert_array_equal(*seen["values"])
+
+
+def is_head(path):
+  return "head" in jax.tree_util.keystr(path)
+
+
+def test_optimizers_choose_parameters_by_name(batch):
+  def labels(params):
+    return {name: "head" if name == "head" else "body" for name in params}
+
+  tx = optax.multi_transform(
+    {"head": optax.sgd(0.1), "body": optax.set_to_zero()}, labels
+  )
+  model, state = start("mlp", tx)
+  step = jax.jit(make_train_step(model.apply, cross_entropy, tx))
+  new, _ = step(state, batch, {"weight": 1.0})
+  for path, moved in jax.tree.leaves_with_path(
+    jax.tree.map(lambda a, b: bool(jnp.any(a != b)), new.params, state.params)
+  ):
+    assert moved == is_head(path)
+
+
+def test_optimizers_choose_the_parameters_of_the_loss_by_name(batch, teacher):
+  tx = optax.multi_transform(
+    {"student": optax.set_to_zero(), "loss": optax.sgd(0.1)},
+    {"params": "student", "loss_params": "loss"},
+  )
+  model, state = start_distilling("mlp", tx)
+  frozen, values = teacher
+  step = make_distill_step(model.apply, frozen.apply, kl, tx)
+  new, _ = jax.jit(step)(state, values, batch, {"temperature": 2.0})
+  chex.assert_trees_all_equal(new.params, state.params)
+  (old, moved) = (s.loss_params["projection"] for s in (state, new))
+  assert jnp.any(moved != old)
 
 
 def test_train_step_is_a_function_of_the_key_and_the_step(batch):

@@ -1,0 +1,61 @@
+"""Registration of our dataclasses of arrays with `flax.serialization`."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from flax import serialization
+
+from lelp_jax.metrics import Mean
+from lelp_jax.moments import ClassMoments
+from lelp_jax.principal import PrincipalDirections
+from lelp_jax.subspaces import Subspaces
+
+
+def register(cls: type) -> None:
+  """Makes a dataclass of arrays serializable by Flax.
+
+  A restored object has NumPy arrays, as all that Flax restores, and random
+  keys of the implementation that the target's keys have.
+
+  Args:
+    cls: The dataclass.
+  """
+  serialization.register_serialization_state(
+    cls, _to_state_dict, _from_state_dict, override=True
+  )
+
+
+def _to_state_dict(value: Any) -> Any:
+  fields = jax.tree.map(
+    lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf,
+    _fields(value),
+  )
+  return serialization.to_state_dict(fields)
+
+
+def _from_state_dict(target: Any, state: Any) -> Any:
+  fields = _fields(target)
+  restored = jax.tree.map(
+    lambda like, leaf: (
+      jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like))
+      if _is_key(like)
+      else leaf
+    ),
+    fields,
+    serialization.from_state_dict(fields, state),
+  )
+  return type(target)(**restored)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+  return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+
+
+def _is_key(leaf: Any) -> bool:
+  dtype = getattr(leaf, "dtype", None)
+  return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+
+
+for _cls in (ClassMoments, PrincipalDirections, Subspaces, Mean):
+  register(_cls)
