@@ -7,7 +7,7 @@ projections) and of one step. The report adds the numbers of parameters of
 student and loss. All methods of a grid share one teacher, except Subclass
 Distillation, which trains one for each of its settings.
 
-Cost: 14 trainings of a student, 2 of a teacher; 1e8 examples or 2e17 FLOP.
+Cost: 14 trainings of a student, 2 of a teacher; 1e8 examples or 3e17 FLOP.
 
   python -m experiments.sweep --workdir=runs/cost \
     --config=experiments/configs/cost.py

@@ -5,7 +5,7 @@ Tables 6 and 12, one trial. The first row of maps is coloured by the two
 classes, the second by the ten original classes. The paper's students reach
 95.75, 96.71 and 97.17 % (Table 1).
 
-Cost: 3 trainings of a student, 1 of a teacher; 3e7 examples or 4e16 FLOP.
+Cost: 3 trainings of a student, 1 of a teacher; 3e7 examples or 7e16 FLOP.
 
   python -m experiments.sweep --workdir=runs/figure4 \
     --config=experiments/configs/figure4.py

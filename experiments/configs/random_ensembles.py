@@ -4,7 +4,7 @@ LELP, S random directions, and an ensemble: the S directions are M independent
 sets, each with a softmax of its own and 1/M of the class's probability. As in
 Figure 5: CIFAR-100-bin, ResNet-92 to ResNet-56, tau = 2.
 
-Cost: 90 trainings of a student, 1 of a teacher; 8e8 examples or 2e18 FLOP.
+Cost: 90 trainings of a student, 1 of a teacher; 8e8 examples or 1e18 FLOP.
 
   python -m experiments.sweep --workdir=runs/random_ensembles \
     --config=experiments/configs/random_ensembles.py

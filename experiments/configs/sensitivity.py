@@ -5,7 +5,7 @@ S, beta and tau over Table 12's grid; the seed of the rotation independently of
 the trial (A-9), which measures its share of the spread; and the weight of the
 second term of the loss (A-14), which is the term within the classes.
 
-Cost: 330 trainings of a student, 2 of a teacher; 2e9 examples or 4e19 FLOP,
+Cost: 330 trainings of a student, 2 of a teacher; 2e9 examples or 2e19 FLOP,
 most of it for SST-2.
 
   python -m experiments.sweep --workdir=runs/sensitivity --config=experiments/\

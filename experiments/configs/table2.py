@@ -23,7 +23,7 @@ percent:
     87.29    85.82 ± 0.15  85.95 ± 0.17  87.00 ± 0.25
 
 Cost: 29,112 trainings of a student, 702 of a teacher (Subclass Distillation
-trains 696 of them); 3e10 examples or, at 128 tokens each, 1e22 FLOP. Run
+trains 696 of them); 3e10 examples or, at 128 tokens each, 2e21 FLOP. Run
 one column at a time, and begin with `grid=chosen`.
 
   python -m experiments.sweep --workdir=runs/table2 --config=experiments/\
