@@ -143,6 +143,32 @@ def make_results(accuracies=BY_HAND, **changes) -> SweepResults:
   return SweepResults(**fields | changes)
 
 
+def results_of(runs, columns=(), **changes) -> SweepResults:
+  """Results of ``(column, method, hyperparameters, accuracies)``.
+
+  The better on the test set, the better on held-out examples. Columns are
+  those of the runs unless given.
+  """
+  columns = columns or tuple(dict.fromkeys(run[0] for run in runs))
+  cells = tuple(
+    make_cell(
+      column,
+      method,
+      trial,
+      accuracy,
+      digest=json.dumps(hyperparameters),
+      hyperparameters=hyperparameters,
+      validation=Evaluation(accuracy, loss=0.5),
+      num_train_examples=1000 * (1 + columns.index(column)),
+    )
+    for column, method, hyperparameters, accuracies in runs
+    for trial, accuracy in enumerate(accuracies)
+  )
+  accuracies = {c: {run[1]: run[3] for run in runs} for c in columns}
+  fields = {"cells": cells, "columns_are": "settings", **changes}
+  return make_results(accuracies, **fields)
+
+
 def papers_own(number, **changes) -> SweepResults:
   """Three trials of each cell whose mean and error are the paper's."""
   table = paper_table(number)

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from experiments.reporting import drawing
 from experiments.reporting import embeddings
 from experiments.reporting import figures
-from tests.experiments.reporting_workdirs import make_cell
 from tests.experiments.reporting_workdirs import make_results
 
 
@@ -71,26 +70,6 @@ def test_accuracy_bars_of_settings_draw_a_panel_each(tmp_path):
 def test_accuracy_bars_of_unusual_results(tmp_path, accuracies):
   figures.accuracy_bars(make_results(accuracies), tmp_path / "bars.png")
   read(tmp_path / "bars.png")
-
-
-@pytest.mark.parametrize(
-  ("selection", "words"),
-  [("heldout", ", chosen on held-out data"), ("test", ", chosen on TEST data")],
-)
-def test_accuracy_bars_say_where_was_chosen(
-  monkeypatch, tmp_path, selection, words
-):
-  titles = []
-  monkeypatch.setattr(
-    drawing, "write_title", lambda _, title: titles.append(title)
-  )
-  accuracies = {"a": {"lelp": (0.9,)}}
-  cells = tuple(make_cell("a", "lelp", 0, 0.9, digest=d) for d in "xy")
-  for found in (cells, cells[:1]):
-    results = make_results(accuracies, cells=found, selection=selection)
-    figures.accuracy_bars(results, tmp_path / "bars.png")
-  title = "Made-up digits: test accuracy"
-  assert titles == [title + words, title]
 
 
 def test_a_long_title_has_several_lines():

@@ -6,8 +6,8 @@ from experiments.paper import grids
 from experiments.reporting import paper_grids
 from experiments.results import Evaluation
 from tests.experiments.reporting.test_paper_figures import R56
-from tests.experiments.reporting.test_paper_figures import results_of
 from tests.experiments.reporting_workdirs import make_results
+from tests.experiments.reporting_workdirs import results_of
 
 
 def grid_rows(results):

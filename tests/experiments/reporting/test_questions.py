@@ -9,49 +9,56 @@ from experiments.reporting import questions
 from experiments.reporting import sections
 from experiments.reporting import sensitivity
 from experiments.reporting import sentence
-from experiments.results import Heading
-from tests.experiments.reporting_workdirs import make_cell
+from experiments.reporting.selection import varied
 from tests.experiments.reporting_workdirs import make_results
+from tests.experiments.reporting_workdirs import results_of
 from tests.experiments.reporting_workdirs import texts
 
 # Accuracies of three trials and shares of two classes.
 NULL_SPACE = {
-  "a": {
-    "lelp": ((0.90, 0.92, 0.94), (0.3, 0.4)),
-    "lelp_differences": ((0.90, 0.90, 0.90), (0.5, 0.5)),
-    "lelp_unprojected": ((0.89, 0.90, 0.91), (0.9, 0.9)),
-  },
-  "b": {"lelp": ((0.8, 0.8, 0.8), (0.3, 0.3))},
-  "c": {
-    "lelp": ((0.7, 0.7, 0.7), (0.2, 0.2)),
-    "lelp_unprojected": ((0.8, 0.8, 0.8), (0.8, 0.8)),
-  },
+  ("a", "lelp"): ((0.90, 0.92, 0.94), (0.3, 0.4)),
+  ("a", "lelp_differences"): ((0.90, 0.90, 0.90), (0.5, 0.5)),
+  ("a", "lelp_unprojected"): ((0.89, 0.90, 0.91), (0.9, 0.9)),
+  ("b", "lelp"): ((0.8, 0.8, 0.8), (0.3, 0.3)),
+  ("c", "lelp"): ((0.7, 0.7, 0.7), (0.2, 0.2)),
+  ("c", "lelp_unprojected"): ((0.8, 0.8, 0.8), (0.8, 0.8)),
 }
 
 
-def null_space():
-  """The shares in the null space are twice those of the directions."""
-  found = tuple(
-    make_cell(
-      column,
-      method,
-      trial,
-      accuracy,
-      variance_share=shares,
-      null_space_share=tuple(2 * s for s in NULL_SPACE[column]["lelp"][1]),
-    )
-    for column, of_column in NULL_SPACE.items()
-    for method, (accuracies, shares) in of_column.items()
-    for trial, accuracy in enumerate(accuracies)
+@pytest.fixture
+def drawn(monkeypatch):
+  """The panels of each picture, in place of drawing them."""
+  pictures = []
+  monkeypatch.setattr(
+    drawing, "draw_plots", lambda plots, path, **_: pictures.append(plots)
   )
-  accuracies = {
-    c: {m: runs for m, (runs, _) in of.items()} for c, of in NULL_SPACE.items()
-  }
-  return make_results(accuracies, cells=found, columns_are="settings")
+  return pictures
+
+
+def means(line):
+  return {x: round(value.mean, 6) for x, value in line.points.items()}
+
+
+def null_space():
+  """The shares in the null space are twice those of LELP's directions."""
+  runs = [(c, m, {}, trials) for (c, m), (trials, _) in NULL_SPACE.items()]
+  results = results_of(runs, ("a", "b", "c"))
+  cells = tuple(
+    dataclasses.replace(
+      cell,
+      variance_share=NULL_SPACE[cell.column, cell.method][1],
+      null_space_share=tuple(
+        2 * share for share in NULL_SPACE[cell.column, "lelp"][1]
+      ),
+    )
+    for cell in results.cells
+  )
+  return dataclasses.replace(results, cells=cells)
 
 
 def test_null_space_by_hand():
-  made = questions.null_space_table(null_space())
+  results = null_space()
+  made = questions.null_space_table(results)
   assert texts(made) == {
     "a": [
       *("92.00 ± 1.15", "90.00 ± 0.00", "90.00 ± 0.58"),
@@ -59,163 +66,73 @@ def test_null_space_by_hand():
       "+2.00 ± 0.58\n[-0.48, 4.48]",
       *("70.0 (60.0 to 80.0)", "35.0 (30.0 to 40.0)", "90.0"),
     ],
-    # Without a run off the projection there is nothing to say of "b".
+    # Nothing was run without the projection in "b".
     "c": [
       *("70.00 ± 0.00", "", "80.00 ± 0.00"),
       "-10.00 ± 0.00\n[-10.00, -10.00]",
       *("40.0", "20.0", "80.0"),
     ],
   }
-  assert made.rows[0].cells[0].link == "cells/a/lelp/d0/trial0/config.json"
-  assert questions.null_space_sentence(null_space()) == (
-    "Of the variance of the teacher's embeddings within a class 40.0 to 70.0 %"
-    " lies in the null space of its head (3 settings, mean over classes)."
-  )
+  assert made.rows[0].cells[0].link.endswith("trial0/config.json")
+  said = questions.null_space_sentence(results)
+  assert "40.0 to 70.0 %" in said
+  assert "3 settings" in said
+  # Without a baseline LELP is compared with its ablations.
+  said = sentence.what_to_read_off(results)
+  assert "LELP off the differences of weights in 1 of 1 settings" in said
+  assert "LELP without the projection in 1 of 2 settings" in said
+  assert questions.null_space_table(make_results()) is None
+  assert questions.null_space_sentence(make_results()) == ""
 
 
-def test_null_space_of_a_sweep_without_it():
-  results = make_results()
-  assert questions.null_space_table(results) is None
-  assert questions.null_space_sentence(results) == ""
-
-
-def test_ablations_are_compared_where_there_is_no_baseline():
-  assert sentence.what_to_read_off(null_space()) == (
-    "LELP is above LELP off the differences of weights in 1 of 1 settings"
-    " (differences +2.00 to +2.00 points; 95 % interval over trials above zero"
-    " in 0, below in 0) and above LELP without the projection in 1 of 2"
-    " settings (differences -10.00 to +2.00 points; 95 % interval over trials"
-    " above zero in 0, below in 1)."
-  )
-
-
-def ensembles(**changes):
-  """Two trials; the better of two settings is the first."""
-  runs = {
-    ("lelp", None): ((0.90, 0.92), (0.5, 0.5)),
-    ("lelp_random", None): ((0.80, 0.80), (0.7, 0.7)),
-    ("lelp_random_ensemble", 2): ((0.84, 0.86), (0.9, 0.9)),
-    ("lelp_random_ensemble", 4): ((0.88, 0.90), (0.9, 0.9)),
-  }
-  found = tuple(
-    make_cell(
-      "a",
-      method,
-      trial,
-      accuracy,
-      digest=f"{digest}{number}",
-      hyperparameters={
-        "num_subclasses": 8 * digest,
-        "subclass_temperature": 0.5,
-      }
-      | ({"num_projections": number} if number else {}),
-      validation=dataclasses.replace(
-        make_cell("a", method, 0, 0.0).test, accuracy=1.0 / digest
-      ),
-    )
-    for (method, number), settings in runs.items()
-    for digest, accuracies in enumerate(settings, start=1)
-    for trial, accuracy in enumerate(accuracies)
-  )
-  accuracies = {"a": {method: (0.0, 0.0) for method, _ in runs}}
-  fields = {"columns_are": "settings", **changes}
-  return make_results(accuracies, cells=found, **fields)
-
-
-def test_ensembles_by_hand():
-  made = questions.ensemble_table(ensembles())
-  assert texts(made) == {
+def test_ensembles_by_hand(drawn, tmp_path):
+  chosen = {"num_subclasses": 8, "subclass_temperature": 0.5}
+  worse = chosen | {"num_subclasses": 16}
+  runs = []
+  for method, number, accuracies in (
+    ("lelp", {}, (0.90, 0.92)),
+    ("lelp_random", {}, (0.80, 0.80)),
+    ("lelp_random_ensemble", {"num_projections": 2}, (0.84, 0.86)),
+    ("lelp_random_ensemble", {"num_projections": 4}, (0.88, 0.90)),
+  ):
+    runs.append(("a", method, chosen | number, accuracies))
+    runs.append(("a", method, worse | number, (0.5, 0.5)))
+  results = results_of(runs)
+  setting = ("8", "1/2", "2")
+  assert texts(questions.ensemble_table(results)) == {
     "LELP": [
-      *("91.00 ± 1.00", "+11.00 ± 1.00\n[-1.71, 23.71]", ""),
-      *("8", "1/2", "2"),
+      *("91.00 ± 1.00", "+11.00 ± 1.00\n[-1.71, 23.71]", "", *setting),
     ],
     "one random projection": [
-      *("80.00 ± 0.00", "", "-11.00 ± 1.00\n[-23.71, 1.71]"),
-      *("8", "1/2", "2"),
+      *("80.00 ± 0.00", "", "-11.00 ± 1.00\n[-23.71, 1.71]", *setting),
     ],
     "ensemble of 2": [
-      "85.00 ± 1.00",
-      "+5.00 ± 1.00\n[-7.71, 17.71]",
-      "-6.00 ± 0.00\n[-6.00, -6.00]",
-      *("8", "1/2", "2"),
+      *("85.00 ± 1.00", "+5.00 ± 1.00\n[-7.71, 17.71]"),
+      *("-6.00 ± 0.00\n[-6.00, -6.00]", *setting),
     ],
     "ensemble of 4": [
-      "89.00 ± 1.00",
-      "+9.00 ± 1.00\n[-3.71, 21.71]",
-      "-2.00 ± 0.00\n[-2.00, -2.00]",
-      *("8", "1/2", "2"),
+      *("89.00 ± 1.00", "+9.00 ± 1.00\n[-3.71, 21.71]"),
+      *("-2.00 ± 0.00\n[-2.00, -2.00]", *setting),
     ],
   }
-  assert questions.ensemble_table(make_results()) is None
-
-
-@pytest.mark.parametrize(
-  ("selection", "words"),
-  [("heldout", "chosen on held-out data"), ("test", "chosen on TEST data")],
-)
-def test_titles_say_where_was_chosen(monkeypatch, tmp_path, selection, words):
-  results = ensembles(selection=selection)
-  titles = []
-  monkeypatch.setattr(
-    drawing, "draw_plots", lambda plots, path, title, **_: titles.append(title)
-  )
-  questions.ensemble_picture(results, tmp_path / "x.png")
-  assert titles == [f"Made-up digits, {words}"]
-  table = questions.ensemble_table(results)
-  assert table.title == f"Made-up digits: ensembles, {words}"
-  merged = dataclasses.replace(
-    results,
-    columns=(Heading("a-b-c-merged2", ""),),
-    cells=tuple(
-      dataclasses.replace(cell, column="a-b-c-merged2")
-      for cell in results.cells
-    ),
-  )
-  table = questions.classes_table(merged)
-  assert table.title == f"Made-up digits: the gain of LELP, {words}"
-  assert sections.conclusion(results).endswith(f"), {words}.")
-  assert "chosen" not in questions.null_space_table(null_space()).title
-
-
-def test_ensembles_are_drawn_beside_lelp(monkeypatch, tmp_path):
-  drawn = []
-  monkeypatch.setattr(
-    drawing, "draw_plots", lambda plots, path, **_: drawn.append(plots)
-  )
-  assert questions.ensemble_picture(ensembles(), tmp_path / "x.png")
+  assert questions.ensemble_picture(results, tmp_path)
   ((plot,),) = drawn
-  means = {
-    name: {x: value.mean for x, value in line.points.items()}
-    for name, line in plot.lines.items()
+  assert {name: means(line) for name, line in plot.lines.items()} == {
+    "lelp_random_ensemble": {1: 80, 2: 85, 4: 89},
+    "lelp": {1: 91, 4: 91},
   }
-  assert means == {
-    "lelp_random_ensemble": pytest.approx({1: 80, 2: 85, 4: 89}),
-    "lelp": pytest.approx({1: 91, 4: 91}),
-  }
-  assert not questions.ensemble_picture(make_results(), tmp_path / "x.png")
+  assert questions.ensemble_table(make_results()) is None
+  assert not questions.ensemble_picture(make_results(), tmp_path)
 
 
 def test_classes_by_hand():
-  columns = [f"cifar100-resnet92-resnet56-merged{n}" for n in (2, 20)]
-  found = tuple(
-    make_cell(
-      column,
-      method,
-      trial,
-      accuracy,
-      hyperparameters={"num_subclasses": 5} if method == "lelp" else {},
-    )
-    for column in columns
-    for method, accuracies in {
-      "vanilla": (0.8, 0.8),
-      "lelp": (0.8, 0.9),
-    }.items()
-    for trial, accuracy in enumerate(accuracies)
-    if (column, method) != (columns[1], "lelp")
-  )
-  accuracies = {c: dict.fromkeys(("vanilla", "lelp"), (0, 0)) for c in columns}
-  results = make_results(accuracies, cells=found, columns_are="settings")
-  assert texts(questions.classes_table(results)) == {
+  columns = tuple(f"cifar100-resnet92-resnet56-merged{n}" for n in (2, 20))
+  runs = [
+    (columns[0], "vanilla", {}, (0.8, 0.8)),
+    (columns[0], "lelp", {"num_subclasses": 5}, (0.8, 0.9)),
+    (columns[1], "vanilla", {}, (0.8, 0.8)),
+  ]
+  assert texts(questions.classes_table(results_of(runs, columns))) == {
     "2 classes": [
       *("80.00 ± 0.00", "85.00 ± 5.00", "+5.00 ± 5.00\n[-58.53, 68.53]"),
       *("1", "9"),
@@ -227,33 +144,19 @@ def test_classes_by_hand():
 
 def rotations():
   """Three rotations in two trials each, and two values of S."""
-  runs = {
-    "lelp_rotation": {
-      "seed": {0: (0.90, 0.92), 1: (0.91, 0.93), 2: (0.92, 0.94)}
-    },
-    "lelp_num_subclasses": {
-      "num_subclasses": {5: (0.80, 0.84), 10: (0.90, 0.94)}
-    },
-  }
-  found = tuple(
-    make_cell(
-      "a",
-      method,
-      trial,
-      accuracy,
-      digest=f"{method}{value}",
-      hyperparameters={name: value},
-    )
-    for method, axes in runs.items()
-    for name, values in axes.items()
-    for value, accuracies in values.items()
-    for trial, accuracy in enumerate(accuracies)
+  return results_of(
+    [
+      *(
+        ("a", "lelp_rotation", {"seed": k}, (0.90 + k / 100, 0.92 + k / 100))
+        for k in range(3)
+      ),
+      ("a", "lelp_num_subclasses", {"num_subclasses": 5}, (0.80, 0.84)),
+      ("a", "lelp_num_subclasses", {"num_subclasses": 10}, (0.90, 0.94)),
+    ]
   )
-  accuracies = {"a": {method: (0.0, 0.0) for method in runs}}
-  return make_results(accuracies, cells=found, columns_are="settings")
 
 
-def test_sensitivity_by_hand():
+def test_sensitivity_by_hand(drawn, tmp_path):
   made = sensitivity.sensitivity_table(rotations())
   assert texts(made) == {
     "Number of subclasses S": [
@@ -265,51 +168,61 @@ def test_sensitivity_by_hand():
       *("2.00", "1.00", "1.41"),
     ],
   }
-  links = {row.label: [c.link for c in row.cells] for row in made.rows}
-  folder = "cells/a/lelp_num_subclasses/lelp_num_subclasses"
-  assert links["Number of subclasses S"] == [
-    *("", "", f"{folder}10/trial0/config.json"),
-    *("", f"{folder}5/trial0/config.json", "", "", ""),
+  assert [bool(cell.link) for cell in made.rows[0].cells] == [
+    *(False, False, True, False, True, False, False, False)
   ]
   assert sections.conclusion(rotations()) == (
     "From the worst to the best of the values tried, test accuracy changes with"
     " number of subclasses S by 10.00 points, seed of the rotation by 2.00"
     " points."
   )
-  assert sensitivity.sensitivity_table(make_results()) is None
-
-
-@pytest.mark.parametrize(
-  ("selection", "words"),
-  [("heldout", "chosen on held-out data"), ("test", "chosen on TEST data")],
-)
-def test_sensitivity_says_where_the_others_were_chosen(selection, words):
-  # At each value there is one setting: nothing was chosen.
-  results = dataclasses.replace(rotations(), selection=selection)
-  assert "chosen" not in sensitivity.sensitivity_table(results).title
-  cells = tuple(
-    dataclasses.replace(
-      cell,
-      digest=f"{cell.digest}-{temperature}",
-      hyperparameters=cell.hyperparameters | {"temperature": temperature},
-    )
-    for cell in results.cells
-    for temperature in (1.0, 2.0)
-  )
-  results = dataclasses.replace(results, cells=cells)
-  table = sensitivity.sensitivity_table(results)
-  assert table.title == f"Made-up digits: sensitivity, the others {words}"
-  assert sections.conclusion(results).endswith(f"points, the others {words}.")
-
-
-def test_seeds_of_a_rotation_are_not_joined(monkeypatch, tmp_path):
-  drawn = []
-  monkeypatch.setattr(
-    drawing, "draw_plots", lambda plots, path, **_: drawn.append(plots)
-  )
-  assert sensitivity.sensitivity_picture(rotations(), tmp_path / "x.png")
-  joined = {plot.x_label: plot.joined for plot in drawn[0]}
-  assert joined == {
+  assert sensitivity.sensitivity_picture(rotations(), tmp_path)
+  # Seeds have no order: they are not joined.
+  assert {plot.x_label: plot.joined for plot in drawn[0]} == {
     "Number of subclasses S": True,
     "Seed of the rotation": False,
   }
+  assert sensitivity.sensitivity_table(make_results()) is None
+
+
+def test_sensitivity_takes_the_best_of_the_others(drawn, tmp_path):
+  runs = [
+    ("a", "lelp", {"temperature": tau, "num_subclasses": s}, (accuracy,))
+    for (tau, s), accuracy in {
+      (1.0, 5): 0.5,
+      (1.0, 10): 0.6,
+      (2.0, 5): 0.8,
+      (2.0, 10): 0.7,
+    }.items()
+  ]
+  # Other methods, columns with one value and text do not take part.
+  runs.append(("a", "vanilla", {"temperature": 1.0}, (0.5,)))
+  runs.append(("b", "lelp", {"temperature": 1.0}, (0.5,)))
+  runs += [("b", "lelp_pca", {"kind": kind}, (0.5,)) for kind in ("x", "y")]
+  results = results_of(runs, ("a", "b"))
+  assert varied(results, "lelp") == ["temperature", "num_subclasses"]
+  assert varied(results, "vanilla") == []
+  assert sensitivity.sensitivity_picture(results, tmp_path)
+  ((tau, s),) = drawn
+  assert tau.x_label == "Temperature τ"
+  assert list(tau.lines) == ["a"]
+  assert means(tau.lines["a"]) == {1.0: 60, 2.0: 80}
+  assert means(s.lines["a"]) == {5: 80, 10: 70}
+  title = sensitivity.sensitivity_table(results).title
+  assert title.endswith("the others chosen on held-out data")
+  one = results_of([("a", "lelp", {"temperature": 1.0}, (0.5,))])
+  assert not sensitivity.sensitivity_picture(one, tmp_path)
+
+
+def test_sensitivity_averages_replicates(drawn, tmp_path):
+  columns = ("split0", "split1")
+  runs = [
+    (column, "lelp", {"temperature": tau}, (0.1 * i + 0.3 * tau,))
+    for i, column in enumerate(columns)
+    for tau in (1.0, 2.0)
+  ]
+  results = results_of(runs, columns, columns_are="replicates")
+  assert sensitivity.sensitivity_picture(results, tmp_path)
+  (line,) = drawn[0][0].lines.values()
+  assert line.label == "mean over 2 splits"
+  assert means(line) == {1.0: 35, 2.0: 65}

@@ -10,6 +10,7 @@ import pytest
 
 from experiments.paper.tables import paper_table
 from experiments.reporting import console
+from experiments.reporting import drawing
 from experiments.reporting import paper_tables
 from experiments.reporting import render
 from experiments.reporting import sections
@@ -24,6 +25,7 @@ from experiments.reporting.paper_grids import grid_tables
 from tests.experiments import browser
 from tests.experiments.reporting_workdirs import make_results
 from tests.experiments.reporting_workdirs import papers_own
+from tests.experiments.reporting_workdirs import results_of
 from tests.experiments.reporting_workdirs import write_workdir
 
 SMALL = Table(
@@ -351,3 +353,41 @@ def test_marks_go_by_the_number_and_not_by_its_digits():
   rows = [TableRow.of("", [text]) for text in texts]
   marks = [row.cells[0].mark for row in tables.mark_rows(rows)]
   assert marks == ["best", "best", "", "second", "", "", ""]
+
+
+@pytest.mark.parametrize(
+  ("selection", "words"),
+  [("heldout", "chosen on held-out data"), ("test", "chosen on TEST data")],
+)
+def test_titles_say_where_was_chosen(monkeypatch, tmp_path, selection, words):
+  titles = []
+  monkeypatch.setattr(drawing, "write_title", lambda _, t: titles.append(t))
+  monkeypatch.setattr(drawing, "save", lambda *_: None)
+  column = "a-b-c-merged2"
+
+  def titles_of(temperatures):
+    results = results_of(
+      [
+        (column, method, {"temperature": tau, "num_projections": n}, (0.5,))
+        for tau in temperatures
+        for method, numbers in {
+          "vanilla": (1,),
+          "lelp": (1,),
+          "lelp_unprojected": (1,),
+          "lelp_random_ensemble": (2, 3),
+        }.items()
+        for n in numbers
+      ],
+      (column,),
+      selection=selection,
+    )
+    sweep = sections.ReportedSweep(results, tmp_path, tmp_path)
+    titles.clear()
+    made = sections.make_document([sweep])
+    titles.extend(table.title for table in made.tables)
+    assert len(made.pictures) == 4
+    return [title for title in titles if words in title]
+
+  assert len(titles_of((1.0, 2.0))) >= 11
+  # Sensitivity shows each number of projections: only others can be chosen.
+  assert not any("others" in title for title in titles_of((1.0,)))

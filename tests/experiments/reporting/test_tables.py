@@ -1,7 +1,5 @@
 import dataclasses
 
-import pytest
-
 from experiments.reporting import tables
 from experiments.results import Evaluation
 from tests.experiments.reporting_workdirs import BY_HAND
@@ -67,20 +65,6 @@ def test_accuracy_table_says_what_its_numbers_are():
     "Best baseline by test accuracy: Vanilla distillation (every column)."
   )
   assert table.notes[-1] == "A note."
-
-
-@pytest.mark.parametrize(
-  ("selection", "words"), [("heldout", "held-out"), ("test", "TEST data")]
-)
-def test_accuracy_table_says_where_was_chosen(selection, words):
-  cells = tuple(
-    make_cell("a", "lelp", 0, 0.5, digest=d, hyperparameters={"x": d})
-    for d in "xy"
-  )
-  results = make_results(
-    {"a": {"lelp": (0.5,)}}, cells=cells, selection=selection
-  )
-  assert words in tables.accuracy_table(results).caption
 
 
 def test_accuracy_table_of_one_trial_shows_no_error():
