@@ -7,6 +7,7 @@ ones weigh the clusters by the teacher's class probabilities.
 
 import functools
 from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,9 @@ from experiments.methods.base import teacher_of
 from experiments.methods.base import Terms
 from experiments.methods.base import with_hard_labels
 from lelp_jax.train_step import LossInputs
+
+if TYPE_CHECKING:  # Importing it imports scikit-learn.
+  from experiments.methods.clusterer import Clustering
 
 
 def _hard_terms(inputs: LossInputs) -> Terms:
@@ -92,7 +96,7 @@ def _details(algorithm: str, form: str, setup: Setup) -> dict[str, Any]:
   return {"clustering": _clustering(algorithm, form, setup).summary}
 
 
-def _clustering(algorithm: str, form: str, setup: Setup) -> Any:
+def _clustering(algorithm: str, form: str, setup: Setup) -> "Clustering":
   clustering = setup.cell.clustering
   return setup.teacher.clustering(
     algorithm, clustering.scope, clustering.num_clusters, form

@@ -31,6 +31,7 @@ from experiments.training.step import build_program
 from experiments.training.types import Run
 from experiments.training.types import StepInputs
 from experiments.training.types import TrainingData
+from experiments.training.types import Weights
 from lelp_jax.models import MODELS
 from lelp_jax.models import Outputs
 from lelp_jax.train_step import TrainState
@@ -158,8 +159,8 @@ def abstract_run(
   part = splits.train[first.teacher.input_field]
   shape = (1,) if isinstance(part, Ragged) else part.shape[1:]
   example = MODELS[first.teacher.model].input_shapes(1, shape)
-  teacher = jax.eval_shape(model.init, jax.random.key(0), example)
-  kernel = model.head(teacher[0]).kernel
+  teacher = Weights(*jax.eval_shape(model.init, jax.random.key(0), example))
+  kernel = model.head(teacher.params).kernel
   width = kernel.shape[0]
   train = build.training_arrays(splits.transfer)
   if mode == "cached":
@@ -181,7 +182,7 @@ def abstract_run(
     program=build_program(spec, tuple(devices)),
     trials=np.array([cell.trial for cell in cells], np.int32),
     sizes=sizes,
-    pretrained=(),
+    pretrained=None,
     loss_params=None,
     details=(),
     shared_targets=shared,
@@ -190,7 +191,7 @@ def abstract_run(
       name: _shape(np.zeros(len(cells), np.float32))
       for name in method.scalars(first)
     },
-    teacher=teacher if mode == "inline" else (),
+    teacher=teacher if mode == "inline" else None,
     split_teacher=first.split_teacher,
     data_seed=_shape(np.int32(0)),
     train=jax.tree.map(_shape, train)

@@ -28,6 +28,7 @@ from experiments.training.types import model_fields
 from experiments.training.types import ProgramSpec
 from experiments.training.types import Run
 from experiments.training.types import Teacher
+from experiments.training.types import Weights
 
 # Larger training sets stay on the host.
 _MOST_BYTES_ON_DEVICE = 2**30
@@ -79,16 +80,16 @@ def build_run(
     program=build_program(spec),
     trials=np.array([cell.trial for cell in cells], np.int32),
     sizes=sizes,
-    pretrained=(start.params, start.model_state) if start else (),
+    pretrained=Weights(start.params, start.model_state) if start else None,
     loss_params=loss_params,
     details=tuple(method.details(setup) for setup in setups),
     shared_targets=shared_targets,
     targets=targets,
     hyperparameters={k: np.stack([s[k] for s in scalars]) for k in scalars[0]},
     # Cached outputs need no teacher on the devices.
-    teacher=(teacher.params, teacher.model_state)
+    teacher=teacher.weights
     if teacher and teacher.outputs.mode == "inline"
-    else (),
+    else None,
     split_teacher=first.split_teacher,
     # Trials that share the order of their batches have it from one seed.
     data_seed=np.int32(0 if first.data.shared_batch_order else first.trial),

@@ -21,6 +21,7 @@ from experiments.specs import ModelSpec
 from experiments.training.models import model_fns
 from experiments.training.models import model_inputs
 from experiments.training.types import model_fields
+from experiments.training.types import Weights
 from lelp_jax.models import Outputs
 
 
@@ -54,16 +55,14 @@ class FrozenModel:
 
   Attributes:
     spec: The model.
-    params: Its parameters; the number of outputs is that of their head.
-    model_state: Its state.
+    weights: Its weights; the number of outputs is that of their head.
     scale: Divisor of stored images.
     devices: Devices it runs on; all that JAX sees if None.
     is_split: Whether each of its arrays is cut over the devices.
   """
 
   spec: ModelSpec
-  params: Any
-  model_state: Any
+  weights: Weights
   scale: float
   devices: tuple[jax.Device, ...] | None = None
   is_split: bool = False
@@ -85,11 +84,13 @@ class FrozenModel:
       A batch on the host and on the devices, see `evaluation_batches`, and the
       outputs on the devices. They are meaningless where "mask" is False.
     """
-    num_outputs = model_fns(self.spec, 1).head(self.params).kernel.shape[-1]
+    num_outputs = (
+      model_fns(self.spec, 1).head(self.weights.params).kernel.shape[-1]
+    )
     apply = _compiled(self.spec, num_outputs, self.scale)
     size = self.spec.eval_batch_size
     for batch, placed in evaluation_batches(arrays, size, self.mesh):
-      yield batch, placed, apply(*self._placed, placed)
+      yield batch, placed, apply(self._placed, placed)
 
   def outputs(self, arrays: Arrays) -> Outputs:
     """Returns the outputs on examples, in their order, NumPy arrays.
@@ -108,23 +109,22 @@ class FrozenModel:
     return jax.tree.map(lambda *x: np.concatenate(x)[order], *parts)
 
   @functools.cached_property
-  def _placed(self) -> tuple[Any, Any]:
-    weights = self.params, self.model_state
+  def _placed(self) -> Weights:
     if self.is_split:
-      return mesh_lib.place_split(weights, self.mesh)
-    return mesh_lib.place(weights, mesh_lib.replicated(self.mesh))
+      return mesh_lib.place_split(self.weights, self.mesh)
+    return mesh_lib.place(self.weights, mesh_lib.replicated(self.mesh))
 
 
 @functools.lru_cache(maxsize=64)
 def _compiled(
   spec: ModelSpec, num_outputs: int, scale: float
-) -> Callable[[Any, Any, dict[str, Any]], Outputs]:
+) -> Callable[[Weights, dict[str, Any]], Outputs]:
   """The compiled model, once for all of its parameters."""
   model = model_fns(spec, num_outputs)
 
   @jax.jit
-  def apply(params, model_state, batch):
+  def apply(weights, batch):
     inputs = model_inputs(spec, batch, scale)
-    return model.apply(params, model_state, inputs, train=False)[0]
+    return model.apply(*weights, inputs, train=False)[0]
 
   return apply

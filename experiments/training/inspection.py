@@ -28,6 +28,7 @@ from experiments.training.inference import FrozenModel
 from experiments.training.types import model_fields
 from experiments.training.types import Run
 from experiments.training.types import Teacher
+from experiments.training.types import Weights
 from lelp_jax.models import Outputs
 
 # Methods that split classes by what the teacher computes.
@@ -108,9 +109,7 @@ def subclasses(
   if cell.method == "lelp":
     subspaces = lelp_jax.Subspaces(targets["directions"], targets["means"])
     shares = np.asarray(_variance_shares(subspaces, teacher))
-  model = FrozenModel(
-    cell.teacher, teacher.params, teacher.model_state, splits.task.scale
-  )
+  model = FrozenModel(cell.teacher, teacher.weights, splits.task.scale)
   coordinates = _coordinates(model, subspaces, where, examples)
   found = coordinates.argmax(axis=1)
   kind = "output" if subspaces is None else "direction"
@@ -138,10 +137,9 @@ def student_embeddings(
     FileNotFoundError: If the cell is not finished.
   """
   folder = identity.cell_directory(workdir, cell)
-  params, model_state = students.load_student(folder / "student.msgpack")
+  weights = Weights(*students.load_student(folder / "student.msgpack"))
   arrays = {k: v[rows] for k, v in model_fields(splits.test).items()}
-  scale = splits.task.scale
-  model = FrozenModel(cell.student, params, model_state, scale)
+  model = FrozenModel(cell.student, weights, splits.task.scale)
   return np.asarray(model.outputs(arrays).embeddings)
 
 

@@ -20,6 +20,7 @@ from experiments.methods.base import LossSetup
 from experiments.training.models import model_fns
 from experiments.training.types import ProgramSpec
 from experiments.training.types import Run
+from experiments.training.types import Weights
 from lelp_jax.models import graft_pretrained
 from lelp_jax.models import Head
 from lelp_jax.models import ModelFns
@@ -64,7 +65,7 @@ def initial_states(
   tx: optax.GradientTransformation,
   trials: jax.Array,
   sizes: tuple[int, ...],
-  pretrained: tuple[Any, ...] = (),
+  pretrained: Weights | None = None,
   loss_params: Any = None,
 ) -> TrainState:
   """Initializes the cells of a stack.
@@ -74,8 +75,8 @@ def initial_states(
     tx: The optimizer.
     trials: Seed of each cell, int32, ``[cells]``.
     sizes: S of each cell.
-    pretrained: Parameters, with or without a head, and model state that every
-      cell starts from, or ().
+    pretrained: Weights, with or without a head, that every cell starts from,
+      or None.
     loss_params: Parameters of the loss to start from, or None for random ones.
 
   Returns:
@@ -97,7 +98,7 @@ def _init_cell(
   spec: ProgramSpec,
   tx: optax.GradientTransformation,
   num_subclasses: int,
-  pretrained: tuple[Any, ...],
+  pretrained: Weights | None,
   loss_params: Any,
   trial: jax.Array,
 ) -> TrainState:
@@ -105,9 +106,9 @@ def _init_cell(
   init_key, train_key = jax.random.split(root_key(spec, trial))
   model = model_fns(spec.student, spec.num_classes * num_subclasses)
   params, model_state = model.init(init_key, spec.example())
-  if pretrained:
-    params = graft_pretrained(params, pretrained[0])
-    model_state = {**model_state, **pretrained[1]}
+  if pretrained is not None:
+    params = graft_pretrained(params, pretrained.params)
+    model_state = {**model_state, **pretrained.model_state}
   setup = LossSetup(
     statics=spec.loss,
     student_width=model.head(params).kernel.shape[0],
@@ -144,7 +145,7 @@ def _with_padded_head(
   return model.with_head(params, Head(kernel.reshape(len(kernel), -1), bias))
 
 
-def students(run: Run, states: TrainState) -> Iterator[tuple[Any, Any]]:
+def students(run: Run, states: TrainState) -> Iterator[Weights]:
   """Takes the students out of a stack, each at its own S.
 
   Outputs that do not exist, such as clusters that a class has no examples of,
@@ -157,7 +158,7 @@ def students(run: Run, states: TrainState) -> Iterator[tuple[Any, Any]]:
     states: Its states.
 
   Yields:
-    The parameters and the model state of each cell, NumPy arrays.
+    The weights of each cell, NumPy arrays.
   """
   spec = run.spec
   # Once for all cells: a slice of a device array is a program of its own.
@@ -173,7 +174,7 @@ def students(run: Run, states: TrainState) -> Iterator[tuple[Any, Any]]:
     own = where[cell, :, :size]
     if size < spec.num_subclasses or not own.all():
       params = model.with_head(params, _own_head(model.head(params), own))
-    yield params, model_state
+    yield Weights(params, model_state)
 
 
 def _own_head(head: Head, where: np.ndarray) -> Head:

@@ -32,6 +32,7 @@ from experiments.training.types import Program
 from experiments.training.types import ProgramSpec
 from experiments.training.types import StepInputs
 from experiments.training.types import TrainingData
+from experiments.training.types import Weights
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.models import Outputs
 from lelp_jax.train_step import make_eval_step
@@ -146,7 +147,7 @@ def _augmented(
 
 
 def _with_teacher(
-  spec: ProgramSpec, teacher: tuple[Any, ...], batch: Mapping[str, Any]
+  spec: ProgramSpec, teacher: Weights | None, batch: Mapping[str, Any]
 ) -> dict[str, Any]:
   """Adds the teacher's outputs, and makes "inputs" what the student takes.
 
@@ -154,13 +155,12 @@ def _with_teacher(
   from a cache, once for all cells.
   """
   scale, outputs = spec.input_scale, {}
-  if spec.teacher is not None and spec.teacher.outputs == "inline":
+  if spec.teacher is not None and teacher is not None:
     subclasses = spec.teacher.subclass.num_subclasses
     model = model_fns(spec.teacher, spec.num_classes * subclasses)
-    params, model_state = teacher
     inputs = model_inputs(spec.teacher, batch, scale)
     outputs["teacher"] = teacher_outputs(
-      model.apply, params, model_state, inputs
+      model.apply, teacher.params, teacher.model_state, inputs
     )
   elif spec.teacher is not None:
     # There are no embeddings if the loss does not read them.

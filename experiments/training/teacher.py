@@ -32,6 +32,7 @@ from experiments.training.monitor import MonitorSpec
 from experiments.training.teacher_cache import TeacherCache
 from experiments.training.types import Run
 from experiments.training.types import Teacher
+from experiments.training.types import Weights
 
 
 def load_or_train(
@@ -65,23 +66,22 @@ def load_or_train(
       _train(own, run, folder, f"teacher of {cell.column}")
     # The process that finished it may have been killed before this.
     processes.from_main(lambda: storage.delete(folder / "checkpoints"))
-  params, model_state = _read_weights(run, folder)
+  weights = _read_weights(run, folder)
   result = results.read(folder, results.TeacherResult)
   _check_origin(result, run, folder)
   model = FrozenModel(
     own.student,
-    params,
-    model_state,
+    weights,
     splits.task.scale,
     is_split=cell.split_teacher,
   )
-  kernel = model_fns(own.student, 1).head(params).kernel
+  kernel = model_fns(own.student, 1).head(weights.params).kernel
   cache = TeacherCache(
     cell.teacher.outputs,
     folder / "outputs",
     splits,
     _on_own_devices(model).outputs,
-    teacher=(params, model_state),
+    teacher=weights,
     widths=(kernel.shape[0], kernel.shape[1]),
     batch_size=own.student.eval_batch_size,
     label=f"outputs of the teacher of {cell.column}",
@@ -95,8 +95,7 @@ def load_or_train(
     return found
 
   return Teacher(
-    params=params,
-    model_state=model_state,
+    weights=weights,
     statistics=TeacherStatistics(
       moments,
       jnp.asarray(kernel),
@@ -185,8 +184,8 @@ def _train(own: CellSpec, run: Run, folder: pathlib.Path, label: str) -> None:
   processes.from_main(lambda: results.write(folder, record))
 
 
-def _read_weights(run: Run, folder: pathlib.Path) -> tuple[Any, Any]:
-  """Reads the parameters and the state of a finished teacher."""
+def _read_weights(run: Run, folder: pathlib.Path) -> Weights:
+  """Reads the weights of a finished teacher."""
   states = jax.eval_shape(
     functools.partial(run.program.init, sizes=run.sizes), run.trials
   )
@@ -196,7 +195,7 @@ def _read_weights(run: Run, folder: pathlib.Path) -> tuple[Any, Any]:
   saved = checkpoints.load_tree(folder / "parameters", like)
   # Training keeps a leading cell axis, of one.
   saved = jax.tree.map(lambda x: x[0], saved)
-  return saved["params"], saved["model_state"]
+  return Weights(saved["params"], saved["model_state"])
 
 
 def _on_own_devices(model: FrozenModel) -> FrozenModel:

@@ -89,17 +89,29 @@ class ProgramSpec:
     return jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), shapes)
 
 
+class Weights(NamedTuple):
+  """Weights of a model.
+
+  Attributes:
+    params: Its parameters.
+    model_state: Its state, such as BatchNorm's statistics.
+  """
+
+  params: Any
+  model_state: Any
+
+
 class StepInputs(NamedTuple):
   """Arguments of a step that stay the same throughout a training.
 
   Attributes:
-    teacher: ``(params, model_state)`` of the teacher, or ().
+    teacher: The teacher, or None for a run without one or with cached outputs.
     shared_targets: Targets that all cells have in common.
     targets: Targets of each cell, a leading cell axis on each array.
     hyperparameters: Scalars by name, ``[cells]`` each.
   """
 
-  teacher: tuple[Any, ...]
+  teacher: Weights | None
   shared_targets: dict[str, Any]
   targets: dict[str, Any]
   hyperparameters: dict[str, Any]
@@ -114,7 +126,7 @@ class TrainingData(NamedTuple):
   """
 
   examples: dict[str, Any] | Feed
-  seed: Any
+  seed: jax.typing.ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +135,7 @@ class Program:
 
   Attributes:
     mesh: Devices, with axes ("cell", "data").
-    init: ``(trials [cells], *, sizes, pretrained=(), loss_params=None) ->
+    init: ``(trials [cells], *, sizes, pretrained=None, loss_params=None) ->
       states``, each cell at its own S.
     train_chunk: ``(states, StepInputs, TrainingData, first_step, *, length) ->
       (states, metrics)``, of `length` steps. Metrics are means over the steps,
@@ -150,8 +162,7 @@ class Teacher:
   """A frozen teacher.
 
   Attributes:
-    params: Its parameters.
-    model_state: Its state.
+    weights: Its weights.
     statistics: Statistics from which methods prepare their targets.
     summary: What the results of its students record of it.
     outputs: Its outputs on examples without augmentation.
@@ -159,8 +170,7 @@ class Teacher:
       until something needed them.
   """
 
-  params: Any
-  model_state: Any
+  weights: Weights
   statistics: TeacherStatistics
   summary: results.TeacherSummary
   outputs: TeacherCache
@@ -169,7 +179,7 @@ class Teacher:
   @functools.cached_property
   def parameters_sha256(self) -> str:
     """Tells it from a teacher of the same config that was trained elsewhere."""
-    return digests.of_arrays((self.params, self.model_state))
+    return digests.of_arrays(self.weights)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,13 +191,13 @@ class Run:
     program: The compiled functions.
     trials: Seed of each cell, int32, ``[cells]``.
     sizes: S of each cell.
-    pretrained: Parameters and model state to start from, or ().
+    pretrained: Weights to start from, with or without a head, or None.
     loss_params: Parameters of the loss to start from, or None.
     details: Further fields of each cell's `results.CellResult`.
     shared_targets: See `StepInputs`, as for the next three.
     targets: Targets of each cell.
     hyperparameters: Scalars, ``[cells]`` each.
-    teacher: ``(params, model_state)`` of the teacher, or ().
+    teacher: The teacher, or None for a run without one.
     split_teacher: Whether each array of the teacher is cut over the devices
       that share a batch, because it does not fit on one.
     data_seed: Seed of batch order and augmentation, int32.
@@ -203,20 +213,20 @@ class Run:
   program: Program
   trials: np.ndarray
   sizes: tuple[int, ...]
-  pretrained: tuple[Any, ...]
+  pretrained: Weights | None
   loss_params: Any
   details: tuple[dict[str, Any], ...]
   shared_targets: dict[str, Any]
   targets: dict[str, Any]
   hyperparameters: Mapping[str, np.ndarray]
-  teacher: tuple[Any, ...]
+  teacher: Weights | None
   split_teacher: bool
   data_seed: np.int32
   train: Arrays | Feed
   validation: Arrays
   test: Arrays
   fingerprint: Mapping[str, Any]
-  example_ids: Any = None
+  example_ids: np.ndarray | None = None
 
   @functools.cached_property
   def inputs(self) -> StepInputs:

@@ -20,6 +20,7 @@ from experiments.training.build import build_run
 from experiments.training.models import model_fns
 from experiments.training.types import Run
 from experiments.training.types import Teacher
+from experiments.training.types import Weights
 from lelp_jax.models import MODELS
 from tests.experiments import tiny
 from tests.experiments.training_runs import chunk
@@ -91,7 +92,7 @@ def teacher(cell: CellSpec, data: Splits) -> Teacher:
   )
   unused: Any = None
   cache: Any = _Inline()
-  return Teacher(params, state, statistics, unused, cache, {})
+  return Teacher(Weights(params, state), statistics, unused, cache, {})
 
 
 class _Inline:

@@ -22,6 +22,7 @@ from experiments.training import data
 from experiments.training import pretrained
 from experiments.training import sweep
 from experiments.training.inference import FrozenModel
+from experiments.training.types import Weights
 
 # A text is of the class whose words it has.
 WORDS = {"bad": ("dull", "grim", "poor"), "good": ("fine", "warm", "wise")}
@@ -142,9 +143,9 @@ def test_texts_of_a_user(texts, tmp_path):
   assert result.validation.num_examples == 5
   splits = load(texts, tmp_path / "runs")
   # The student's embeddings are in the order of the examples.
-  params, state = load_student(folder / "student.msgpack")
+  weights = Weights(*load_student(folder / "student.msgpack"))
   student = validate.cell_spec(texts).student
-  model = FrozenModel(student, params, state, splits.task.scale)
+  model = FrozenModel(student, weights, splits.task.scale)
   embeddings = model.outputs(splits.test).embeddings
   rows = [tuple(splits.test["inputs"][i]) for i in range(12)]
   assert embeddings.shape == (12, 8)

@@ -17,6 +17,7 @@ from experiments.io.students import load_student
 from experiments.training import data
 from experiments.training import sweep
 from experiments.training.inference import FrozenModel
+from experiments.training.types import Weights
 from tests.experiments import tiny
 
 
@@ -104,11 +105,11 @@ def test_result_says_what_the_cell_was(tmp_path):
   assert lines[-1]["validation/accuracy"] == pytest.approx(
     result.validation.accuracy
   )
-  params, model_state = load_student(folder / "student.msgpack")
-  assert params["head"]["kernel"].shape == (8, 6)
+  weights = Weights(*load_student(folder / "student.msgpack"))
+  assert weights.params["head"]["kernel"].shape == (8, 6)
   # The saved student, read by hand, has the accuracy that was reported.
   splits = data.load_splits(cell)
-  student = FrozenModel(cell.student, params, model_state, splits.task.scale)
+  student = FrozenModel(cell.student, weights, splits.task.scale)
   logits = student.outputs(splits.test).logits
   probs = np.exp(logits / cell.loss.temperature).reshape(500, 2, 3).sum(-1)
   accuracy = np.mean(probs.argmax(-1) == splits.test["labels"])

@@ -60,8 +60,8 @@ def test_students_start_from_what_was_trained(tmp_path):
   assert learned(_cell("fitnet", pretraining__num_steps=0)) is None
   assert learned(_cell("vanilla")) is None
   # A teacher of the same settings that was trained again has its own.
-  params = jax.tree.map(lambda x: x + 0.1, teacher.params)
-  other = learned(cell, dataclasses.replace(teacher, params=params))
+  weights = jax.tree.map(lambda x: x + 0.1, teacher.weights)
+  other = learned(cell, dataclasses.replace(teacher, weights=weights))
   assert other.record.digest != first.record.digest
 
 

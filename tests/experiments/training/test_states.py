@@ -19,6 +19,7 @@ from experiments.training import states as states_lib
 from experiments.training import sweep
 from experiments.training.inference import FrozenModel
 from experiments.training.models import model_fns
+from experiments.training.types import Weights
 from tests.experiments import tiny
 
 
@@ -50,11 +51,12 @@ def trained_longer(method):
 
 def assert_read_as_reported(folder, cell, num_subclasses):
   """Asserts that a plain sum over the outputs of a class predicts it."""
-  params, model_state = load_student(folder / "student.msgpack")
+  weights = Weights(*load_student(folder / "student.msgpack"))
   splits = data.load_splits(cell)
-  student = FrozenModel(cell.student, params, model_state, splits.task.scale)
+  student = FrozenModel(cell.student, weights, splits.task.scale)
   embeddings = student.outputs(splits.test).embeddings
-  kernel, bias = params["head"]["kernel"], params["head"]["bias"]
+  head = weights.params["head"]
+  kernel, bias = head["kernel"], head["bias"]
   assert np.isfinite(kernel).all()
   assert np.isfinite(bias).all()
   logits = embeddings @ kernel + bias  # Hard targets have no temperature.

@@ -68,8 +68,7 @@ def test_a_teacher_cut_over_the_devices_gives_the_same(teacher):
   split = make_run([specs.replace(cell, {"split_teacher": True})], teacher)
   assert split.fingerprint == whole.fingerprint
   for run, share in ((whole, 1), (split, 8)):
-    params, _ = run.inputs.teacher
-    kernel = params["Dense_0"]["kernel"]
+    kernel = run.inputs.teacher.params["Dense_0"]["kernel"]
     assert kernel.addressable_shards[0].data.size * share == kernel.size
   assert_equal_steps(loss_and_gradient(split), loss_and_gradient(whole))
 

@@ -226,7 +226,7 @@ def test_a_method_that_repeats_another_is_not_trained():
 def test_another_teacher_of_the_same_settings_refuses_to_resume(tmp_path):
   cell = tiny.cell("vanilla")
   teacher = _load_or_train(cell, tmp_path)
-  retrained = jax.tree.map(lambda x: x * np.float32(1.5), teacher.params)
+  retrained = jax.tree.map(lambda x: x * np.float32(1.5), teacher.weights)
   fingerprints = [
     build_run(
       [cell], data.load_splits(cell), teacher=one, names=["s"]
@@ -234,7 +234,7 @@ def test_another_teacher_of_the_same_settings_refuses_to_resume(tmp_path):
     for one in (
       teacher,
       dataclasses.replace(teacher, statistics=teacher.statistics),
-      dataclasses.replace(teacher, params=retrained),
+      dataclasses.replace(teacher, weights=retrained),
     )
   ]
   assert fingerprints[1] == fingerprints[0]

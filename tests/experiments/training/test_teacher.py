@@ -16,11 +16,9 @@ def test_teacher_is_trained_once_and_read_back(tmp_path):
   first = teacher_lib.load_or_train(cell, splits, tmp_path)
   again = teacher_lib.load_or_train(cell, splits, tmp_path)
   assert len(list(tmp_path.iterdir())) == 1
-  np.testing.assert_array_equal(vector(first.params), vector(again.params))
+  np.testing.assert_array_equal(vector(first.weights), vector(again.weights))
   # One pass in batches: the moments of all embeddings at once.
-  model = FrozenModel(
-    cell.teacher, first.params, first.model_state, splits.task.scale
-  )
+  model = FrozenModel(cell.teacher, first.weights, splits.task.scale)
   expected = lelp_jax.class_moments(
     model.outputs(splits.train).embeddings,
     splits.train["labels"],
