@@ -97,6 +97,7 @@ def test_sizes_that_do_not_add_up(sizes, message):
     digits.load(0, **sizes)
 
 
+@pytest.mark.slow
 def test_the_registry_and_the_import_need_no_scikit_learn():
   assert load.READY["digits"] is digits.load
   code = (

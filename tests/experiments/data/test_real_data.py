@@ -20,7 +20,7 @@ from tests.experiments.real_originals import lines
 
 @pytest.fixture(scope="module")
 def data():
-  if "LELP_DATA" not in os.environ:
+  if not os.environ.get("LELP_DATA"):
     pytest.skip("LELP_DATA names no folder of real data")
   return pathlib.Path(os.environ["LELP_DATA"])
 
