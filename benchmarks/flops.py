@@ -10,8 +10,8 @@ import jax
 def matmul_flops(function: Callable[..., Any], *arguments: Any) -> int:
   """Counts the operations of matrix products and convolutions.
 
-  A multiplication and an addition are two. What is elementwise is left out,
-  as is usual: it is bound by memory.
+  A multiplication and an addition count as two operations. Elementwise
+  operations, which are bound by memory, are not counted, as is usual.
 
   Args:
     function: Any function of arrays.

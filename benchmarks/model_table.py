@@ -11,10 +11,10 @@ from benchmarks.flops import matmul_flops
 from lelp_jax.models import MODELS
 
 HEADER = (
-  "| model | reads | D | parameters | batch statistics | GFLOP an example |\n"
+  "| model | input | D | parameters | batch statistics | GFLOP per example |\n"
   "|---|---|---|---|---|---|"
 )
-# What the rows are counted for, by what a model reads.
+# Input of a row of the table, by what a model reads.
 _INPUTS = {
   "image": ("32x32x3 image", (32, 32, 3)),
   "tokens": ("128 tokens", (128,)),

@@ -1,13 +1,13 @@
-"""Each model's forward and backward pass beside the same model in torch.
+"""Speed and memory of each model compared with the same model in torch.
 
   pip install '.[bench]'
   python -m benchmarks.models [resnet56 albert_base ...]
 
 Both frameworks run in one process, in turns, on the same device and in
-float32; times are given as ratios too. What each needs to start (compiling,
-or torch's first pass) and its peak memory over that of the imports, parameters
-included, are measured apart: each in a process of its own that runs two passes
-forward and backward.
+float32; times of forward and backward passes are given as ratios too. The time
+to start (compilation, or torch's first pass) and the peak memory above that of
+the imports, parameters included, are measured in a separate process for each
+framework, which runs two passes forward and backward.
 """
 
 import argparse
@@ -36,9 +36,9 @@ class Case:
 
   Attributes:
     batch: Number of examples.
-    shape: Of one example; ``(L,)`` for token ids.
+    shape: Shape of one example; ``(L,)`` for token ids.
     peer: ``(torch_models module) -> torch module``.
-    options: Of our model.
+    options: Options of our model.
   """
 
   batch: int
@@ -73,7 +73,7 @@ def _inputs(name: str) -> np.ndarray:
 
 
 def ours(name: str) -> dict[str, Callable[[], Any]]:
-  """Our model's passes, compiled at their first call."""
+  """Returns passes of our model, which the first call compiles."""
   model = MODELS[name](2, **CASES[name].options)
   inputs: Any = jnp.asarray(_inputs(name))
   if MODELS[name].reads == "tokens":
@@ -103,7 +103,7 @@ def ours(name: str) -> dict[str, Callable[[], Any]]:
 
 
 def theirs(name: str) -> dict[str, Callable[[], Any]]:
-  """Torch's passes; a GPU's are waited for."""
+  """Returns passes of torch's model; they wait for a GPU."""
   import torch
 
   from benchmarks import torch_models
@@ -112,7 +112,7 @@ def theirs(name: str) -> dict[str, Callable[[], Any]]:
   model = CASES[name].peer(torch_models).to(device)
   inputs = torch.as_tensor(_inputs(name))
   if MODELS[name].reads != "tokens":
-    # Channels first, stored channels last: torch's fastest.
+    # Channels first, stored with channels last, is fastest in torch.
     inputs = inputs.movedim(-1, 1) if inputs.ndim == 4 else inputs
     model = model.to(memory_format=torch.channels_last)
   inputs = inputs.to(device)
@@ -129,7 +129,7 @@ def theirs(name: str) -> dict[str, Callable[[], Any]]:
 
 
 def _peak_mib(framework: str) -> float:
-  """Most memory used so far: of the GPU, or of this process."""
+  """Returns the peak memory so far, of the GPU or of this process."""
   if jax.default_backend() != "cpu" and framework == "ours":
     stats = jax.devices()[0].memory_stats() or {}
     return stats.get("peak_bytes_in_use", 0) / _MIB
@@ -142,7 +142,7 @@ def _peak_mib(framework: str) -> float:
 
 
 def _apart(name: str, framework: str) -> dict[str, float]:
-  """Measures one framework in a process of its own."""
+  """Measures one framework in a separate process."""
   command = [sys.executable, "-m", "benchmarks.models", f"--apart={framework}"]
   done = subprocess.run([*command, name], capture_output=True, text=True)
   if done.returncode:

@@ -1,8 +1,8 @@
-"""The models once more, written plainly in torch, to measure ours beside.
+"""The models in plain torch, to compare the speed and memory of ours with.
 
 ResNet v2 and MobileNet follow the same Keras definitions as
-`lelp_jax.models`; ALBERT is that of transformers. Weights are random: nothing
-here is compared but time and memory.
+`lelp_jax.models`; ALBERT is that of transformers. Weights are random, since
+only time and memory are compared.
 """
 
 import torch

@@ -13,8 +13,8 @@ from experiments.configs.dotted import flatten
 from experiments.data.datasets import DATASETS
 from experiments.paper import tables
 from lelp_jax.models import Mlp
-from lelp_jax.models.albert_config import albert_config
-from lelp_jax.models.albert_config import AlbertConfig
+from lelp_jax.models.albert import albert_config
+from lelp_jax.models.albert import AlbertConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGE = (ROOT / "docs/ambiguities.md").read_text()

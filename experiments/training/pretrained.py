@@ -104,8 +104,9 @@ def check_head(start: Pretrained | None, init: str, num_outputs: int) -> None:
     )
 
 
+@functools.lru_cache(maxsize=2)  # A teacher's and a student's.
 def load_pretrained(
-  init: str, model: str, options: Mapping[str, Any]
+  init: str, model: str, options: FrozenDict[str, Any]
 ) -> Pretrained:
   """Reads the weights that a model starts from, once for many cells.
 
@@ -121,15 +122,6 @@ def load_pretrained(
     FileNotFoundError: If there is no such folder or model.
     ValueError: If it holds no weights, those of another model, or damaged ones.
   """
-  hashable = {
-    name: tuple(value) if isinstance(value, list) else value
-    for name, value in options.items()
-  }
-  return _load(init, model, FrozenDict(hashable))
-
-
-@functools.lru_cache(maxsize=2)  # A teacher's and a student's.
-def _load(init: str, model: str, options: FrozenDict[str, Any]) -> Pretrained:
   folder = _folder(init)
   read = {"cell": _cell, "teacher": _teacher, "huggingface": _huggingface}
   kind = _kind(folder)

@@ -1,4 +1,4 @@
-"""A model's head: finding it in the params, replacing it, checking its call."""
+"""Finding, replacing and checking the head of a model in its params."""
 
 import re
 from collections.abc import Mapping
@@ -13,34 +13,34 @@ from lelp_jax import _checks
 
 
 def parse_path(name: str) -> tuple[str, ...]:
-  """The path that `"a/b"` or `"a.b"` names."""
+  """Splits `"a/b"` or `"a.b"` into a path."""
   return tuple(re.split("[./]", name))
 
 
 def layer(name: str, params: Any) -> Mapping[str, Any]:
-  """The params of the head, or a ValueError unless it is a linear layer."""
+  """Returns the params of the head; ValueError unless it is linear."""
   found: Any = params
   for part in parse_path(name):
     found = found.get(part) if isinstance(found, Mapping) else None
   if found is None:
     raise ValueError(
-      f"head={name!r} is no layer of this model. {_layers(params)}"
+      f"head={name!r} is not a layer of this model. {_layers(params)}"
     )
   if not isinstance(found, Mapping) or not (
     {"kernel"} <= found.keys() <= {"kernel", "bias"}
     and jnp.ndim(found["kernel"]) >= 2
   ):
     raise ValueError(
-      f"head={name!r} must be a linear layer: a kernel [D, n], at most a bias "
-      f"[n], nothing else. {_layers(params)}"
+      f"head={name!r} must be a linear layer, with a kernel [D, n], optionally "
+      f"a bias [n], and nothing else. {_layers(params)}"
     )
   return found
 
 
 def with_layer(name: str, params: Any, kernel: Any, bias: Any) -> Any:
-  """The params with another kernel and bias in the head.
+  """Returns params with another kernel and bias in the head.
 
-  Axes in front of `[D, n]` and `[n]` are those of stacked params.
+  Stacked params have further axes in front of `[D, n]` and `[n]`.
   """
   old = layer(name, params)
   *stack, _ = jnp.shape(old["kernel"])
@@ -53,7 +53,7 @@ def with_layer(name: str, params: Any, kernel: Any, bias: Any) -> Any:
   if (bias is None) != ("bias" not in old):
     raise ValueError(
       f"head={name!r} has {'a' if 'bias' in old else 'no'} bias in the model, "
-      f"got {'none' if bias is None else 'one'}."
+      f"and the given head has {'none' if bias is None else 'one'}."
     )
   new = {"kernel": kernel}
   if bias is not None:
@@ -70,11 +70,11 @@ def with_layer(name: str, params: Any, kernel: Any, bias: Any) -> Any:
 def only_call(
   name: str, params: Any, calls: Sequence[Any]
 ) -> tuple[jax.Array, jax.Array]:
-  """Embeddings and logits of the one call of the head, or a ValueError."""
+  """Returns inputs and outputs of the head; ValueError unless called once."""
   layer(name, params)
   if len(calls) != 1:
     raise ValueError(
-      f"head={name!r} must be called once by the model, it was called "
+      f"head={name!r} must be called once by the model, and was called "
       f"{len(calls)} times. {_layers(params)}"
     )
   ((embeddings, logits),) = calls
@@ -91,8 +91,8 @@ def check_linear(
 ) -> None:
   """Raises ValueError if logits are not `embeddings @ kernel + bias`.
 
-  Shapes cannot tell an activation or a normalised kernel inside the head;
-  values can. Skipped under a trace.
+  Only values reveal an activation or a normalized kernel inside the head, so
+  this is skipped under a trace.
   """
   head = layer(name, params)
   if not all(map(_checks.is_concrete, (*head.values(), embeddings, logits))):
@@ -106,19 +106,19 @@ def check_linear(
   )
   if error > 0.05 * scale:  # Well above what a bf16 product loses.
     raise ValueError(
-      f"head={name!r} must compute embeddings @ kernel + bias, and differs "
-      f"from it by up to {error:.2g}. {_layers(params)}"
+      f"head={name!r} must compute embeddings @ kernel + bias, and its output "
+      f"differs from that by up to {error:.2g}. {_layers(params)}"
     )
 
 
 def _layers(params: Any) -> str:
-  """A sentence naming the layers that hold params."""
+  """Returns a sentence that names the layers that hold params."""
   paths = {path[:-1] for path in traverse_util.flatten_dict(params)}
   return f"Its layers: {', '.join(sorted(map('/'.join, paths)))}."
 
 
 def _replace(tree: Any, path: Sequence[str], value: Any) -> Any:
-  """A copy of nested dicts with the entry at `path` replaced."""
+  """Returns a copy of nested dicts with the entry at `path` replaced."""
   if not path:
     return value
   first, *rest = path

@@ -1,7 +1,8 @@
-"""NNX modules as values: split into dicts of arrays, put together, listened to.
+"""NNX modules as dicts of arrays, and a record of the calls of one layer.
 
-`nnx.split` and `nnx.merge` on raw arrays only. A merge makes new variables at
-the current trace level, so `jax.grad` and `jax.vmap` may write to them.
+Modules are split into raw arrays and merged from them. Merging makes new
+variables at the current trace level, so that the module may update them inside
+`jax.grad` and `jax.vmap`.
 """
 
 import functools
@@ -18,11 +19,11 @@ import jax.numpy as jnp
 from flax import nnx
 from flax import traverse_util
 
-Flat = dict[tuple[Any, ...], Any]  # Path of attributes and indices: value.
+Flat = dict[tuple[Any, ...], Any]  # Values by path of attributes and indices.
 
 
 class Parts(NamedTuple):
-  """A module taken apart: its static structure and three kinds of values."""
+  """The static structure of a module and its values, of three kinds."""
 
   graphdef: Any
   params: Flat
@@ -31,14 +32,15 @@ class Parts(NamedTuple):
 
 
 def builder(module: Any) -> tuple[Callable[[jax.Array], Any], Any]:
-  """Given a module or its constructor: a function of a key, and an example.
+  """Returns a function that builds a module from a key, and an example of it.
 
-  The example of a constructor has values that nobody uses.
+  The argument is a module or a constructor; only the structure of a
+  constructor's example is used.
   """
   if isinstance(module, nnx.Module):
     return lambda key: module, module
 
-  # Of a class, what its __init__ takes: NNX's metaclass hides it.
+  # NNX's metaclass hides the parameters of a class's __init__.
   function = module.__init__ if inspect.isclass(module) else module
   parameters = inspect.signature(function).parameters.values()
   by_name = any(
@@ -49,30 +51,30 @@ def builder(module: Any) -> tuple[Callable[[jax.Array], Any], Any]:
     rngs = nnx.Rngs(key)
     return module(rngs=rngs) if by_name else module(rngs)
 
-  # Not under eval_shape: arrays that are no variables would be its tracers.
+  # Not under eval_shape: arrays that are not variables would be its tracers.
   return build, build(jax.random.key(0))
 
 
 def split(module: nnx.Module) -> Parts:
-  """Takes a module apart."""
+  """Splits a module into its structure and its values."""
   graphdef, *states = nnx.split(module, nnx.Param, nnx.RngState, ...)
   return Parts(graphdef, *map(_to_flat, states))
 
 
 def merge(graphdef: Any, *values: Flat) -> Any:
-  """Puts a module together again, around other values."""
+  """Builds a module from its structure and other values."""
   return nnx.merge(graphdef, *map(nnx.from_flat_state, values))
 
 
 def to_tree(flat: Flat) -> dict[str, Any]:
-  """Nested dicts with string keys: what every pytree tool takes."""
+  """Returns nested dicts with string keys, as most tools for pytrees expect."""
   return traverse_util.unflatten_dict(
     {tuple(map(str, path)): value for path, value in flat.items()}
   )
 
 
 def from_tree(tree: Mapping[str, Any], like: Flat) -> Flat:
-  """The inverse of `to_tree`, given the paths."""
+  """Returns the inverse of `to_tree` for the paths of `like`."""
   return {
     path: functools.reduce(lambda node, name: node[str(name)], path, tree)
     for path in like
@@ -80,11 +82,11 @@ def from_tree(tree: Mapping[str, Any], like: Flat) -> Flat:
 
 
 def seeded(like: Flat, key: jax.Array) -> Flat:
-  """Values for all random streams, each with a key of its own, unused."""
+  """Returns values for all random streams, each with a fresh key of its own."""
 
   def value(index, leaf):
     if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-      return jnp.zeros(leaf.shape, leaf.dtype)  # The draws counted so far.
+      return jnp.zeros(leaf.shape, leaf.dtype)  # The number of draws so far.
     stream_key = jax.random.fold_in(key, index)
     if not leaf.shape:
       return stream_key
@@ -96,7 +98,7 @@ def seeded(like: Flat, key: jax.Array) -> Flat:
 
 
 def values_at(module: Any, paths: Iterable[tuple[Any, ...]]) -> Flat:
-  """The values a module holds now at some paths; others, as of `sow`, go."""
+  """Returns the values at some paths; variables made by `sow` are left out."""
   values = _to_flat(nnx.state(module))
   return {path: values[path] for path in paths}
 
@@ -116,16 +118,16 @@ def recorded_call(
 
 
 def _child(node: Any, name: str) -> Any:
-  """The attribute or, if its name is a number, the item of a module."""
+  """Returns an attribute of a module or, for a number, an item of a list."""
   return node[int(name)] if name.isdecimal() else getattr(node, name)
 
 
 class _Calls(nnx.Variable):
-  """A variable, so that calls inside `nnx.remat` come out of it."""
+  """A variable, since only variables leave `nnx.remat`."""
 
 
 class _Recorder(nnx.Module):
-  """Stands in for a layer and lists its calls."""
+  """Replaces a layer and records its calls."""
 
   def __init__(self, layer: Any):
     self.layer = layer
@@ -138,7 +140,7 @@ class _Recorder(nnx.Module):
     return outputs
 
   def __getattr__(self, name: str) -> Any:
-    if name == "layer" or name.startswith("_"):  # Not ours, not the layer's.
+    if name == "layer" or name.startswith("_"):
       raise AttributeError(name)
     return getattr(self.layer, name)
 

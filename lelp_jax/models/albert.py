@@ -1,10 +1,8 @@
 """ALBERT (Lan et al., 2020): one transformer layer, applied many times.
 
-With h_0 a linear map of LN(word + position + token type), the shared layer is
-
-    a = LN(h + dense(attention(h))),  h' = LN(a + ffn(a)),
-
-and the embedding is tanh(W h[:, 0] + b) of the last h, or h[:, 0] itself.
+The first hidden state is a linear map of LN(word + position + token type). The
+same `TransformerLayer` then follows ``num_layers`` times, and the embedding is
+tanh(W h[:, 0] + b) of the last hidden state h, or another pooling of h.
 """
 
 import dataclasses
@@ -19,30 +17,83 @@ from flax import linen as nn
 from lelp_jax import _checks
 from lelp_jax.models import _huggingface
 from lelp_jax.models import _transformer
-from lelp_jax.models.albert_config import albert_config
-from lelp_jax.models.albert_config import ALBERT_SIZES
-from lelp_jax.models.albert_config import AlbertConfig
-from lelp_jax.models.albert_config import config_from_huggingface
-from lelp_jax.models.albert_weights import params_from_huggingface
 from lelp_jax.models.architecture import Architecture
 from lelp_jax.models.architecture import HuggingFaceFormat
 from lelp_jax.models.interface import from_linen
 from lelp_jax.models.interface import ModelFns
 
-__all__ = [
-  "ALBERT_SIZES",
-  "AlbertConfig",
-  "albert_config",
-  "albert",
-  "Albert",
-  "AlbertEncoder",
-  "config_from_huggingface",
-  "params_from_huggingface",
-]
+# Hidden size, layers, heads, intermediate size: Lan et al., table 1.
+_SIZES = {
+  "base": (768, 12, 12, 3072),
+  "large": (1024, 24, 16, 4096),
+  "xlarge": (2048, 24, 16, 8192),
+  "xxlarge": (4096, 12, 64, 16384),
+}
+ALBERT_SIZES = tuple(_SIZES)
+
+
+@dataclasses.dataclass(frozen=True)
+class AlbertConfig(_transformer.TransformerConfig):
+  """Hyperparameters of an ALBERT with one shared layer, as all published.
+
+  Attributes: those of `TransformerConfig`, ``num_layers`` being how often the
+  one shared layer is applied (A-32 for ``pooling``), and
+
+    embedding_size: Width of the token embeddings.
+
+  Raises:
+    TypeError: If a size is not an integer.
+    ValueError: If a value is out of its range.
+  """
+
+  vocab_size: int = 30_000
+  activation: str = "gelu_new"
+  hidden_dropout: float = 0.0
+  attention_dropout: float = 0.0
+  embedding_size: int = 128
+
+
+def albert_config(
+  size: str, *, version: str = "v2", **changes: Any
+) -> AlbertConfig:
+  """Returns the config of a published ALBERT, as its authors' files have it.
+
+  Args:
+    size: ``"base"``, ``"large"``, ``"xlarge"`` or ``"xxlarge"``.
+    version: ``"v2"``, without dropout below the classifier's and with
+      ``"gelu_new"``, or ``"v1"``, with dropout 0.1 in all but ``"xxlarge"``
+      and with ``"gelu"``.
+    **changes: Other values for attributes of the config.
+
+  Returns:
+    The config.
+
+  Raises:
+    ValueError: If there is no such size or version.
+
+  Examples:
+    >>> albert_config("xlarge").hidden_size
+    2048
+    >>> albert_config("base", version="v1", pooling="cls").hidden_dropout
+    0.1
+
+  References:
+    Lan et al., `ALBERT: A Lite BERT <https://arxiv.org/abs/1909.11942>`_, 2020.
+  """
+  _checks.check_option("size", size, ALBERT_SIZES)
+  _checks.check_option("version", version, ("v1", "v2"))
+  dropout = 0.1 if version == "v1" and size != "xxlarge" else 0.0
+  config = AlbertConfig(
+    *_SIZES[size],
+    activation="gelu" if version == "v1" else "gelu_new",
+    hidden_dropout=dropout,
+    attention_dropout=dropout,
+  )
+  return dataclasses.replace(config, **changes)
 
 
 def albert(config: AlbertConfig, num_outputs: int, **options: Any) -> ModelFns:
-  """An ALBERT classifier as pure functions.
+  """Makes an ALBERT classifier, as pure functions.
 
   In training its embeddings are the head's input after the classifier's
   dropout.
@@ -57,7 +108,8 @@ def albert(config: AlbertConfig, num_outputs: int, **options: Any) -> ModelFns:
     The model; its inputs are those of `Albert`.
 
   Raises:
-    TypeError: If there is no such option, or ``num_outputs`` is no integer.
+    TypeError: If there is no such option, or ``num_outputs`` is not an
+      integer.
     ValueError: If ``num_outputs`` is less than one.
 
   Examples:
@@ -82,7 +134,7 @@ def albert(config: AlbertConfig, num_outputs: int, **options: Any) -> ModelFns:
 
 
 class Albert(nn.Module):
-  """An ALBERT encoder, its pooling, dropout, a linear head.
+  """An ALBERT encoder, its pooling, dropout and a linear head.
 
   Attributes:
     num_outputs: Number of logits ``n``.
@@ -205,6 +257,138 @@ class AlbertEncoder(nn.Module):
       layer(config, train, self.attention_implementation, name="layer"), x, mask
     )
     return x, mask
+
+
+# --- Weights of Hugging Face --------------------------------------------------
+
+_LAYER = "albert_layer_groups.0.albert_layers.0"
+# Attributes by their names in a config.json. Old files lack some of those that
+# have defaults.
+_HUGGINGFACE_NAMES = {
+  "hidden_size": "hidden_size",
+  "num_hidden_layers": "num_layers",
+  "num_attention_heads": "num_heads",
+  "intermediate_size": "intermediate_size",
+  "vocab_size": "vocab_size",
+  "embedding_size": "embedding_size",
+  "max_position_embeddings": "max_positions",
+  "type_vocab_size": "type_vocab_size",
+  "hidden_act": "activation",
+  "hidden_dropout_prob": "hidden_dropout",
+  "attention_probs_dropout_prob": "attention_dropout",
+  "classifier_dropout_prob": "classifier_dropout",
+  "layer_norm_eps": "layer_norm_epsilon",
+  "initializer_range": "initializer_range",
+}
+_REQUIRED = tuple(_HUGGINGFACE_NAMES)[:6]
+# The only values that `Albert` implements.
+_FIXED = {
+  "model_type": "albert",
+  "num_hidden_groups": 1,
+  "inner_group_num": 1,
+  "position_embedding_type": "absolute",
+}
+
+
+def config_from_huggingface(mapping: Mapping[str, Any]) -> AlbertConfig:
+  """Returns the config that a Hugging Face ``config.json`` describes.
+
+  Args:
+    mapping: The parsed file. Names that do not describe the architecture of an
+      ALBERT are ignored.
+
+  Returns:
+    The config, with ``pooling="pooled"``.
+
+  Raises:
+    ValueError: If a size is missing, or the file describes something that
+      `Albert` does not implement: several groups of layers, relative
+      positions, other activations.
+
+  Examples:
+    >>> config = config_from_huggingface({
+    ...   "model_type": "albert", "vocab_size": 50, "embedding_size": 4,
+    ...   "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
+    ...   "intermediate_size": 16, "hidden_act": "gelu"})
+    >>> config.num_layers, config.activation
+    (2, 'gelu')
+  """
+  for name, value in _FIXED.items():
+    if mapping.get(name, value) != value:
+      raise ValueError(f"{name} must be {value!r}, got {mapping[name]!r}.")
+  missing = [name for name in _REQUIRED if name not in mapping]
+  if missing:
+    raise ValueError(f"The config.json of an ALBERT must hold {missing}.")
+  _checks.check_option(
+    "hidden_act",
+    mapping.get("hidden_act", "gelu_new"),
+    _transformer.ACTIVATIONS,
+  )
+  return AlbertConfig(
+    **{
+      ours: mapping[theirs]
+      for theirs, ours in _HUGGINGFACE_NAMES.items()
+      if theirs in mapping
+    }
+  )
+
+
+def params_from_huggingface(
+  state_dict: Mapping[str, Any], config: AlbertConfig
+) -> dict[str, Any]:
+  """Converts the weights of transformers' ``Albert*`` classes to params.
+
+  The encoder may stand under any prefix, such as ``albert.``; heads of other
+  tasks (masked words, sentence order, spans) are ignored. A sequence
+  classifier's ``classifier`` becomes ``"head"``. PyTorch's linear weights are
+  ``[out, in]`` and get transposed.
+
+  Args:
+    state_dict: Arrays by name, of any float dtype, as in
+      ``model.safetensors``. It is not changed.
+    config: The hyperparameters, such as `config_from_huggingface` reads. The
+      file's pooler is needed if ``pooling="pooled"``, and ignored otherwise.
+
+  Returns:
+    Nested dicts of float32 NumPy arrays: the params of `albert`, without
+    ``"head"`` where the file has no classifier (see `graft_pretrained`).
+
+  Raises:
+    ValueError: Listing every missing or unexpected name, and every array of
+      another shape or dtype.
+
+  Examples:
+    >>> config = AlbertConfig(8, 1, 2, 16, vocab_size=9, pooling="cls")
+    >>> params_from_huggingface({}, config)
+    Traceback (most recent call last):
+    ValueError: state_dict must hold one 'embeddings.word_embeddings.weight',
+      under any prefix, got 0 among 0 names: [].
+  """
+  token, width = config.embedding_size, config.hidden_size
+  inner = config.intermediate_size
+  encoder = _huggingface.embeddings(config, token, config.max_positions)
+  for theirs, ours, inputs, outputs in [
+    ("embedding_hidden_mapping_in", "embedding_projection", token, width),
+    (f"{_LAYER}.attention.query", "layer/query", width, width),
+    (f"{_LAYER}.attention.key", "layer/key", width, width),
+    (f"{_LAYER}.attention.value", "layer/value", width, width),
+    (f"{_LAYER}.attention.dense", "layer/attention_output", width, width),
+    (f"{_LAYER}.ffn", "layer/ffn", width, inner),
+    (f"{_LAYER}.ffn_output", "layer/ffn_output", inner, width),
+  ]:
+    encoder |= _huggingface.linear(
+      f"encoder.{theirs}", f"encoder/{ours}", inputs, outputs
+    )
+  for theirs, ours in [
+    ("attention.LayerNorm", "attention_norm"),
+    ("full_layer_layer_norm", "ffn_norm"),
+  ]:
+    encoder |= _huggingface.norm(
+      f"encoder.{_LAYER}.{theirs}", f"encoder/layer/{ours}", width
+    )
+  return _huggingface.convert(
+    state_dict, encoder, config, pooler="pooler", head="classifier"
+  )
 
 
 def _options_from_huggingface(mapping: Mapping[str, Any]) -> dict[str, Any]:

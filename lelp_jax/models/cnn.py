@@ -13,13 +13,14 @@ from lelp_jax.models.architecture import Architecture
 
 
 class Cnn(nn.Module):
-  """Blocks of convolution, BatchNorm, ReLU and pooling, then a linear head.
+  """Blocks of convolution, BatchNorm, ReLU and pooling, and a linear head.
 
   Attributes:
     num_outputs: Number of logits ``n``.
-    features: Channels of each block: a 3x3 convolution and a 2x2 max pool.
-    width: The embedding's ``D``: a ReLU layer after the blocks.
-    batch_norm: Whether the blocks normalise, over the global batch.
+    features: Number of channels of each block, which has a 3x3 convolution
+      and a 2x2 max pooling.
+    width: Width of the ReLU layer after the blocks, the embedding's ``D``.
+    batch_norm: Whether the blocks have BatchNorm, over the global batch.
     compute_dtype: Dtype below the head. Params and head are float32.
   """
 
@@ -64,7 +65,7 @@ class Cnn(nn.Module):
       x = nn.Conv(channels, (3, 3), use_bias=bias, dtype=dtype)(x)
       if self.batch_norm:
         x = _norm.batch_norm(x, train=train, dtype=dtype, momentum=0.9)
-      # "SAME": the last row of an odd size counts, and 1x1 stays 1x1.
+      # "SAME" keeps the last row of an odd size, and 1x1 stays 1x1.
       x = nn.max_pool(nn.relu(x), (2, 2), strides=(2, 2), padding="SAME")
     x = x.reshape(x.shape[0], -1)
     x = nn.relu(nn.Dense(self.width, dtype=dtype)(x))

@@ -1,4 +1,4 @@
-"""A pretrained body under a head of the width that a method needs."""
+"""Pretrained params under a head with the number of outputs of a method."""
 
 from typing import Any
 
@@ -11,23 +11,25 @@ from lelp_jax.models import _head
 def graft_pretrained(
   initial_params: Any, pretrained_params: Any, *, head: str = "head"
 ) -> dict[str, Any]:
-  """Pretrained params, with the initial head where theirs does not fit.
+  """Puts a pretrained body under the initial head, unless theirs fits.
 
-  The body is the pretrained one. The head is the initial one, unless the
-  pretrained params hold a head of the same shapes, which then comes along.
+  Use it to start a model with another number of outputs from trained weights.
+  The body is the pretrained one, and so is the head if its shapes are those of
+  the initial head.
 
   Args:
     initial_params: Params of a model's ``init``, nested dicts of arrays.
-    pretrained_params: Nested dicts with the same body; the head may be of
-      another width or absent.
+    pretrained_params: Nested dicts with the same body; the head may have
+      another number of outputs, or be absent.
     head: Path of the last linear layer in both, as in `from_linen`.
 
   Returns:
     Nested dicts with the structure, shapes and dtypes of ``initial_params``.
 
   Raises:
-    ValueError: If ``head`` is no linear layer of ``initial_params``, or, all
-      listed, if names of the body are missing, unexpected or of another shape.
+    ValueError: If ``head`` is not a linear layer of ``initial_params``, or
+      listing all names of the body that are missing, unexpected or of another
+      shape.
 
   Examples:
     >>> fresh = {"body": {"kernel": jnp.zeros([2, 4])},
@@ -79,6 +81,6 @@ def _check_same(
   ]
   if missing or unexpected or wrong:
     raise ValueError(
-      f"pretrained_params are of another model: missing {missing}, "
+      f"pretrained_params belong to another model: missing {missing}, "
       f"unexpected {unexpected}, of a wrong shape {wrong}."
     )

@@ -11,14 +11,14 @@ from lelp_jax.models.architecture import Architecture
 
 
 class Mlp(nn.Module):
-  """Flattened inputs, hidden ReLU layers, a linear head.
+  """Hidden ReLU layers on flattened inputs, and a linear head.
 
   Attributes:
     num_outputs: Number of logits ``n``.
     features: Widths of the hidden layers; the last is the embedding's ``D``.
       Empty for a linear model, whose embedding is the flattened input.
-    dropout_rate: Share of each hidden layer zeroed when training, the
-      embedding included.
+    dropout_rate: Share of each hidden layer, the embedding included, that is
+      zeroed in training.
     compute_dtype: Dtype of the hidden layers. Params and head are float32.
   """
 

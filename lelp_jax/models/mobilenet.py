@@ -1,14 +1,17 @@
 """MobileNet, version 1, as in ``keras.applications.MobileNet``.
 
 Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile
-Vision Applications" (2017), with the paddings, channel counts and initial
-values of Keras 3 (``keras/src/applications/mobilenet.py``), whose names the
-layers bear; only Keras' ``conv_preds`` is called ``head``.
+Vision Applications" (2017), with the paddings, channel counts, initial values
+and layer names of Keras 3 (``keras/src/applications/mobilenet.py``), except
+that Keras' ``conv_preds`` is called ``head``.
 
 The paper's "MobileNet" has both multipliers 1 (D = 1024), its "MobileNetWD2"
-both 2 (D = 2048). Keras' ``alpha`` is the width multiplier; its
-``depth_multiplier`` is what it does there, not the resolution multiplier of
-that name in Howard et al.
+both 2 (D = 2048).
+
+Note:
+  Keras' ``alpha`` is the width multiplier. Its ``depth_multiplier`` is the
+  number of channels that a depthwise convolution makes of each, as here, and
+  not the resolution multiplier of Howard et al.
 """
 
 from collections.abc import Sequence
@@ -29,22 +32,23 @@ _kernel_init = nn.initializers.glorot_uniform()
 
 
 class MobileNet(nn.Module):
-  """A stem, thirteen depthwise separable blocks, pooling, a linear head.
+  """A stem, thirteen depthwise separable blocks, pooling and a linear head.
 
   A block is a 3x3 convolution of each channel by itself and a 1x1 convolution
-  across channels, each with BatchNorm and ReLU6. The embedding is the mean
-  over the pixels that are left, after dropout: ``D = int(1024
-  width_multiplier)``. With the strides of Keras, images of 32x32 pixels end
-  as one pixel.
+  across channels, each followed by BatchNorm and ReLU6. The embedding is the
+  mean over the remaining pixels, after dropout: ``D = int(1024
+  width_multiplier)``. With the strides of Keras one pixel remains of an image
+  of 32x32.
 
   Attributes:
     num_outputs: Number of logits.
-    width_multiplier: Times the channels of the stem and of the 1x1
-      convolutions.
-    depth_multiplier: Channels that a block's 3x3 convolution makes of each.
+    width_multiplier: Factor of the numbers of channels of the stem and of the
+      1x1 convolutions.
+    depth_multiplier: Number of channels that a block's 3x3 convolution makes
+      of each channel.
     stem_stride: Stride of the first convolution.
     strides: Strides of the thirteen blocks.
-    dropout_rate: Share of the embedding zeroed when training.
+    dropout_rate: Share of the embedding that is zeroed in training.
     compute_dtype: Dtype below the head. BatchNorm's statistics, the params
       and the head are float32.
   """
@@ -64,8 +68,8 @@ class MobileNet(nn.Module):
     """Computes embeddings and logits.
 
     Args:
-      images: Float, shape ``[B, H, W, channels]``. Each stride halves them,
-        and with Keras' strides they need 31 pixels a side.
+      images: Float, shape ``[B, H, W, channels]``. Each stride of 2 halves
+        their sides, which must be 31 pixels or more with Keras' strides.
       train: Whether dropout is on, drawing from the stream ``"dropout"``,
         and BatchNorm uses the batch's own statistics, over the global batch,
         and updates the running ones, in collection ``"batch_stats"``.
@@ -120,9 +124,9 @@ class MobileNet(nn.Module):
           f"block {block}, which has stride {stride}: stem_stride or strides "
           "must be smaller, or the images larger."
         )
-      # A kernel for each copy of a channel, not several for each channel: those
-      # XLA differentiates tens of times slower on CPUs, and for it gathers on
-      # each the batch of all.
+      # One kernel per copy of a channel instead of several per channel: XLA
+      # differentiates the latter tens of times slower on CPUs, and gathers
+      # the global batch on every device for it.
       x = jnp.repeat(x, self.depth_multiplier, axis=-1)
       x = layer(
         x,
@@ -131,7 +135,7 @@ class MobileNet(nn.Module):
         f"conv_dw_{block}",
         depthwise_init,
         strides=stride,
-        # Where it strides, Keras pads at the end alone, whatever the size.
+        # With a stride Keras pads only at the end, whatever the size.
         padding="SAME" if stride == 1 else ((0, 1), (0, 1)),
         feature_group_count=x.shape[-1],
       )
@@ -166,10 +170,11 @@ class MobileNet(nn.Module):
 
 
 def _depthwise_init(multiplier: int) -> Initializer:
-  """Glorot's initial values as for Keras' kernel of another shape.
+  """Returns the initializer of Keras' depthwise kernels.
 
-  Theirs is ``[3, 3, channels, multiplier]``, Flax's ``[3, 3, 1, channels *
-  multiplier]``; fans are counted on the last two axes.
+  It is Glorot's, whose fans are counted on the last two axes. Keras' kernels
+  have shape ``[3, 3, channels, multiplier]``, Flax's ``[3, 3, 1, channels *
+  multiplier]``.
   """
 
   def init(key, shape, dtype=jnp.float32):

@@ -1,18 +1,20 @@
 """ResNets for small images: pre-activation bottlenecks, D = 256.
 
-The paper's "ResNet92" and "ResNet56" have D = 256, which two published
-networks fit (A-20 of the specification):
+The paper's "ResNet92" and "ResNet56" have D = 256, which fits two published
+networks (A-20):
 
 * ``"keras_v2"``, the default: ResNet v2 of the Keras example
   ``cifar10_resnet`` (keras-team/keras, ``examples/cifar10_resnet.py``, removed
   in October 2020), 1.66 and 2.75 million parameters for depths 56 and 92.
 * ``"preact_planes16_32_64"``: the bottleneck form of ``PreResNet`` in
   samuelstanton/gnosis (``gnosis/models/preresnet.py``), 0.59 and 0.96 million.
-  That code has it from depth 44 on, and is another network below.
+  That code uses it from depth 44 on; below, it builds another network.
 
 Both are He et al., "Identity Mappings in Deep Residual Networks" (2016).
-The Keras example adds 1e-4 times the squared kernels of its convolutions to
-the loss; here that is left to the optimizer.
+
+Note:
+  The Keras example adds 1e-4 times the squared kernels of its convolutions to
+  the loss; here weight decay is left to the optimizer.
 """
 
 import functools
@@ -31,18 +33,18 @@ from lelp_jax.models.architecture import Architecture
 
 
 class _Variant(NamedTuple):
-  """What the two published networks do differently.
+  """Differences between the two published networks.
 
   Attributes:
-    channels: Of the 3x3 convolutions, for each stage.
-    bias: Whether convolutions have one.
-    stem_norm: Whether normalisation and ReLU follow the stem, instead of
-      opening the residual branch of the first block.
-    stride_first: Whether a strided block strides in its first 1x1
-      convolution; otherwise in the 3x3.
+    channels: Number of channels of the 3x3 convolutions, per stage.
+    bias: Whether convolutions have a bias.
+    stem_norm: Whether BatchNorm and ReLU follow the stem, instead of opening
+      the residual branch of the first block.
+    stride_first: Whether a block with a stride has it in its first 1x1
+      convolution; otherwise in the 3x3 one.
     norm: Momentum and epsilon of BatchNorm.
-    kernel_init: Of convolutions.
-    head_init: Of the head's kernel.
+    kernel_init: Initializer of the convolutions.
+    head_init: Initializer of the head's kernel.
   """
 
   channels: tuple[int, int, int]
@@ -54,7 +56,7 @@ class _Variant(NamedTuple):
   head_init: Initializer
 
 
-_FEATURES = (64, 128, 256)  # Of each stage's blocks, in both.
+_FEATURES = (64, 128, 256)  # Number of channels between blocks, per stage.
 _VARIANTS = {
   "keras_v2": _Variant(
     channels=(16, 64, 128),
@@ -83,14 +85,14 @@ class _Bottleneck(nn.Module):
   """A shortcut plus convolutions 1x1, 3x3 and 1x1, each after norm and ReLU.
 
   Attributes:
-    channels: Of the first two convolutions.
-    features: Channels of the result.
-    strides: Of the first two convolutions.
-    first_norm: Whether there is norm and ReLU before the first convolution.
+    channels: Number of channels of the first two convolutions.
+    features: Number of channels of the result.
+    strides: Strides of the first two convolutions.
+    first_norm: Whether BatchNorm and ReLU precede the first convolution.
     projection: Whether the shortcut is a 1x1 convolution.
     conv: Makes a 3x3 convolution.
     dense: Makes a 1x1 convolution.
-    norm: Makes a BatchNorm.
+    norm: Applies BatchNorm.
   """
 
   channels: int
@@ -118,11 +120,11 @@ class _Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-  """A stem, three stages of ``n`` bottlenecks, pooling, a linear head.
+  """A stem, three stages of ``n`` bottlenecks, pooling and a linear head.
 
   The stages have 64, 128 and 256 channels, and the second and third halve the
-  image. The embedding is the mean over the pixels that are left, after
-  BatchNorm and ReLU, so it is never negative: ``D = 256``.
+  image. The embedding is the mean over the remaining pixels, after BatchNorm
+  and ReLU, so it is never negative: ``D = 256``.
 
   Attributes:
     num_outputs: Number of logits.
@@ -210,7 +212,7 @@ class ResNet(nn.Module):
 
 
 def _blocks_per_stage(depth: int) -> int:
-  """The ``n`` of a depth ``9 n + 2``."""
+  """Returns the ``n`` of a depth ``9 n + 2``."""
   _checks.check_at_least("depth", depth, 11)
   blocks, rest = divmod(depth - 2, 9)
   if rest:

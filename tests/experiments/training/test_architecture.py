@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax.core import FrozenDict
 from safetensors import numpy as safetensors
 
 from experiments import results
@@ -15,13 +16,17 @@ from experiments.configs import pair
 from experiments.configs import validate
 from experiments.planning import shapes
 from experiments.training import data
+from experiments.training import pretrained
 from experiments.training import sweep
-from experiments.training.pretrained import load_pretrained
 from lelp_jax.models import Architecture
 from lelp_jax.models import HuggingFaceFormat
 from lelp_jax.models import MODELS
 
 _WIDTH = 6
+
+
+def load_pretrained(init, model, options):
+  return pretrained.load_pretrained(init, model, FrozenDict(options))
 
 
 class Bag(nn.Module):
@@ -44,6 +49,10 @@ def _options(config):
   return {"vocab_size": config["vocab_size"], "width": config["dim"]}
 
 
+def _num_outputs(state_dict):
+  return len(state_dict["out.bias"])
+
+
 def _params(state_dict, attributes):
   words = state_dict["words.weight"]
   if words.shape != (attributes["vocab_size"], attributes["width"]):
@@ -59,7 +68,7 @@ def fixture_bag(monkeypatch):
     Bag,
     reads="tokens",
     free_options=frozenset({"max_positions"}),
-    huggingface=HuggingFaceFormat("bag", _options, _params),
+    huggingface=HuggingFaceFormat("bag", _options, _params, _num_outputs),
   )
   monkeypatch.setitem(MODELS, "bag", bag)
 

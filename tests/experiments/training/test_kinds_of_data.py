@@ -170,7 +170,7 @@ def test_a_fine_tuned_head_is_put_in_the_order_of_the_classes(texts, tmp_path):
 
   def head(**names):
     path.write_text(json.dumps(CONFIG | names))
-    pretrained._load.cache_clear()
+    pretrained.load_pretrained.cache_clear()
     teacher = validate.cell_spec(texts).teacher
     start = pretrained.starting_weights(teacher, splits.task)
     assert start is not None

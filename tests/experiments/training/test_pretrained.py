@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
+from flax.core import FrozenDict
 from safetensors import numpy as safetensors
 
-from experiments.training.pretrained import load_pretrained
+from experiments.training import pretrained
 from experiments.training.pretrained import weights_digest
 from lelp_jax.models import grafting
 from lelp_jax.models import MODELS
@@ -41,7 +42,11 @@ _OPTIONS = {
   "max_positions": 10,
 }
 _FIELDS = {"model": "albert_base", "options": _OPTIONS}
-_MLP = {"model": "mlp", "options": {"features": [4]}}
+_MLP = {"model": "mlp", "options": {"features": (4,)}}
+
+
+def load_pretrained(init, model, options):
+  return pretrained.load_pretrained(init, model, FrozenDict(options))
 
 
 def _weights(rng, prefix="albert.", classes=3) -> dict[str, np.ndarray]:

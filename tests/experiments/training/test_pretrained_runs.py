@@ -6,17 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.core import FrozenDict
 
 from experiments import identity
 from experiments.io import checkpoints
 from experiments.io import json_files
 from experiments.io import students
+from experiments.training import pretrained
 from experiments.training import sweep
-from experiments.training.pretrained import load_pretrained
 from experiments.training.pretrained import weights_digest
 from tests.experiments import tiny
 
-_MLP = {"model": "mlp", "options": {"features": [4]}}
+_MLP = {"model": "mlp", "options": {"features": (4,)}}
 _ALBERT = {
   "vocab_size": 11,
   "embedding_size": 4,
@@ -25,6 +26,10 @@ _ALBERT = {
   "num_heads": 2,
   "intermediate_size": 16,
 }
+
+
+def load_pretrained(init, model, options):
+  return pretrained.load_pretrained(init, model, FrozenDict(options))
 
 
 def _assert_equal(found, expected) -> None:
@@ -88,13 +93,13 @@ def test_what_a_sweep_leaves_is_read(tmp_path):
 def test_runs_of_another_model_are_refused(tmp_path, rng, save):
   folder = save(tmp_path / "a", *_tree(rng))
   for fields, message in [
-    ({"model": "cnn", "options": {"features": [4]}}, "module: saved 'Mlp'"),
+    ({"model": "cnn", "options": {"features": (4,)}}, "module: saved 'Mlp'"),
     ({"model": "mlp", "options": {}}, r"features: saved \[4\]"),
     ({"model": "albert_base", "options": {}}, "model 'albert_base'"),
   ]:
     with pytest.raises(ValueError, match=message):
       load_pretrained(folder, **fields)
-  options = {"features": [4], "dropout_rate": 0.5, "compute_dtype": "bfloat16"}
+  options = {"features": (4,), "dropout_rate": 0.5, "compute_dtype": "bfloat16"}
   load_pretrained(folder, "mlp", options)
 
 
