@@ -7,7 +7,6 @@ own column (docs/ambiguities.md, "Misprints of the paper").
 
 import dataclasses
 import math
-import re
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -37,8 +36,9 @@ TEACHER = "teacher"
 SUBCLASS_TEACHER = "subclass_teacher"
 GAINS = ("gain_best", "gain_non_subclass", "gain_vanilla")
 _REFERENCES = (TEACHER, SUBCLASS_TEACHER, comparisons.ORACLE)
-# Figures that show numbers of a table.
-_FIGURES = {"figure1a": 2, "figure3": 1, "figure6_right": 5}
+# Sweeps that reproduce a table, and figures that show numbers of one.
+_TABLES = {f"table{number}": number for number in range(1, 6)}
+_TABLES |= {"figure1a": 2, "figure3": 1, "figure6_right": 5}
 # Kinds of notes on printed numbers that are known to be wrong.
 _NOT_COMPARED = ("misprint", "unknown")
 _CAPTION = (
@@ -130,14 +130,13 @@ def table_of(results: SweepResults) -> PaperTable | None:
 
   For a figure, it has the columns whose numbers the figure shows.
   """
-  found = re.fullmatch(r"table([1-5])", results.name)
-  if found:
-    return paper_table(int(found[1]))
-  if results.name not in _FIGURES:
+  if results.name not in _TABLES:
     return None
-  table = paper_table(_FIGURES[results.name])
+  table = paper_table(_TABLES[results.name])
   ids = [column.id for column in results.columns]
   kept = [i for i, column in enumerate(table.columns) if column.id in ids]
+  if not kept or results.name.startswith("table"):
+    return table if kept else None
 
   def only(rows):
     return tuple(
@@ -145,8 +144,6 @@ def table_of(results: SweepResults) -> PaperTable | None:
       for row in rows
     )
 
-  if not kept:
-    return None
   return dataclasses.replace(
     table,
     columns=tuple(table.columns[i] for i in kept),
