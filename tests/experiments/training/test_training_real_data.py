@@ -78,7 +78,7 @@ def test_a_short_training(tmp_path, dataset, folder, num_train, num_test):
   assert result.test.num_examples == num_test
   chance = 1 / (100 if dataset == "cifar100" else 2)
   assert 0.3 * chance <= result.test.accuracy <= 1
-  assert result["teacher"]["test"]["num_examples"] == num_test
+  assert result.teacher.test.num_examples == num_test
 
 
 def test_no_tensorflow_from_the_originals_to_the_result(tmp_path):
