@@ -1,7 +1,7 @@
-"""A bucket in memory: as much of Cloud Storage's JSON API as states need.
+"""A server of buckets in memory, for tests of checkpoints in buckets.
 
-What gcsfs and TensorStore ask of https://cloud.google.com/storage/docs/json_api:
-objects with generations, each put in one piece, conditions on what is there.
+It has the part of https://cloud.google.com/storage/docs/json_api that gcsfs and
+TensorStore use: objects with generations, uploads, preconditions.
 """
 
 import base64
@@ -47,9 +47,9 @@ class Server(http.server.ThreadingHTTPServer):
   """Buckets on a free port of this machine.
 
   Attributes:
-    buckets: Objects by name, by bucket. What is not there is answered as such.
-    refusal: Called with each request's method and object name; what it returns
-      is answered instead, unless None.
+    buckets: Objects by name, for each bucket.
+    refusal: Called with the method and object name of each request. If it
+      returns an answer, the request is not carried out.
   """
 
   daemon_threads = True
@@ -73,14 +73,14 @@ class Server(http.server.ThreadingHTTPServer):
     return self.buckets[bucket][name]
 
   def handle_error(self, request, client_address):
-    # Clients hang up on what they no longer want to know.
+    # Clients close connections that they no longer need.
     if not isinstance(sys.exception(), ConnectionError):
       super().handle_error(request, client_address)
 
   def answer(self, method, path, query, headers, body) -> Answer:
     route = _ROUTE.fullmatch(path)
     if route is None:
-      return refuse(501, f"{method} {path} is nothing that this server knows.")
+      return refuse(501, f"{method} {path} is unknown to this server.")
     parts = {
       k: urllib.parse.unquote(v or "") for k, v in route.groupdict().items()
     }

@@ -1,4 +1,4 @@
-"""File systems of a few pages, for tests that fill them."""
+"""Small file systems, for tests of full disks."""
 
 import contextlib
 import shutil
@@ -9,7 +9,7 @@ import pytest
 
 @contextlib.contextmanager
 def small_disk(folder, size):
-  """Mounts one at a folder, where this user may; skips the test elsewhere."""
+  """Mounts a small disk at a folder; skips the test where that needs root."""
   folder.mkdir()
   mount = shutil.which("mount") or "false"
   options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
@@ -23,7 +23,7 @@ def small_disk(folder, size):
 
 
 def fill(folder):
-  """Leaves no room on a disk; returns the file to delete to have it again."""
+  """Fills a disk; returns the file to delete to make room again."""
   path = folder / "filler"
   with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
     while True:

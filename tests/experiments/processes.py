@@ -1,4 +1,4 @@
-"""Several JAX processes on this machine, each of them one Python program."""
+"""Runs Python programs in several connected JAX processes."""
 
 import os
 import pathlib
@@ -19,7 +19,7 @@ jax.distributed.shutdown()
 
 
 def free_port() -> int:
-  """A port of this machine that nobody listens on."""
+  """Returns a free port of this machine."""
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     return free.getsockname()[1]
@@ -28,12 +28,12 @@ def free_port() -> int:
 def start_together(
   body: str, *, count: int, devices: int
 ) -> list[subprocess.Popen[str]]:
-  """Starts a program in several processes that know each other.
+  """Starts a program in several connected processes.
 
   Args:
-    body: The program, after JAX has been started.
+    body: The program, without the start of JAX.
     count: Number of processes.
-    devices: Number of virtual devices of each.
+    devices: Number of virtual CPU devices of each process.
   """
   port = free_port()
   return [
@@ -59,16 +59,16 @@ def start_together(
 def run_together(
   body: str, *, count: int, devices: int, timeout: float = 240
 ) -> list[str]:
-  """Runs a program in several processes that know each other.
+  """Runs a program in several connected processes.
 
   Args:
-    body: As for `start_together`, and so are the others.
+    body: As for `start_together`, and so are `count` and `devices`.
     count: Number of processes.
-    devices: Number of virtual devices of each.
+    devices: Number of virtual CPU devices of each process.
     timeout: Seconds after which they are killed.
 
   Returns:
-    What each printed.
+    The standard output of each.
   """
   processes = start_together(body, count=count, devices=devices)
   printed = []

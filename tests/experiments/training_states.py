@@ -1,4 +1,4 @@
-"""A state with every kind of leaf and container, and what tests do with it."""
+"""Training states for tests of checkpoints."""
 
 import dataclasses
 from typing import Any
@@ -25,7 +25,7 @@ class State:
 
 
 def state_at(step):
-  """A state with every kind of leaf and container that training has."""
+  """Returns a state with every kind of leaf and container."""
   rng = np.random.default_rng(step)
   params = {
     "dense": {

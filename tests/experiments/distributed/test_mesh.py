@@ -1,4 +1,4 @@
-"""Meshes: the layout rule, idle devices, and the same result on any of them."""
+"""Meshes: the layout rule, idle devices, the same result on any mesh."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from experiments.distributed import processes
     (8, 29, 64, (1, 8)),
     (8, 12, 64, (4, 2)),
     (8, 6, 64, (2, 4)),
-    (6, 4, 64, (2, 2)),  # 3 devices a group do not divide 64.
+    (6, 4, 64, (2, 2)),  # 3 devices per group do not divide 64.
     (7, 1, 64, (1, 4)),
     (8, 4, 1, (4, 1)),
     (8, 1, 6, (1, 6)),  # Not a divisor of 8, and more than any that is.
@@ -129,7 +129,7 @@ def test_place_takes_numpy_keys_and_empty_containers(num_devices):
 
 
 def test_a_loss_over_the_batch_is_the_same_on_any_mesh(rng):
-  """What Explicit axes would refuse, and per-device means would get wrong."""
+  """Explicit axes would refuse it, and per-device means would be wrong."""
   embeddings = rng.normal(size=(4, 8, 5)).astype(np.float32)
 
   @jax.jit

@@ -1,4 +1,4 @@
-"""States in a bucket: what holds in a folder holds there, without renames."""
+"""Checkpoints in a bucket: the same as in a folder, without renames."""
 
 import importlib.util
 import os
@@ -138,7 +138,9 @@ def test_a_failed_write_is_one_line_and_keeps_what_was_before(server, bucket):
   write(RUN, 1)
   saved = open_at(RUN)
   saved.restore(state_at(0))
-  forbid(server, "POST", part="/state/")
+  # Only what TensorStore writes: if gcsfs fails, Orbax now and then leaves a
+  # coroutine that nobody awaits.
+  forbid(server, "POST", part="/state/ocdbt.process_0/")
   saved.save(2, state_at(2))
   with pytest.raises(OSError) as caught:
     saved.close()
@@ -206,6 +208,7 @@ def test_trees(bucket):
     checkpoints.load_tree("gs://states/t", params)
 
 
+@pytest.mark.slow  # Runs continue from folders in faster tests.
 def test_a_run_interrupted_and_continued_repeats_the_bits_of_another(
   tmp_path, bucket, caplog, monkeypatch
 ):

@@ -1,4 +1,4 @@
-"""What is kept from standard error, and what is not."""
+"""Errors of Orbax that are not printed, and others that are."""
 
 import errno
 import sys
