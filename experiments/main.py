@@ -30,6 +30,9 @@ def main(argv: list[str]) -> None:
   with cli.reported(_CONNECT):
     workdir = cli.folder(_WORKDIR.value)
     cell = validate.cell_spec(_CONFIG.value)
+    if processes.is_main_process():
+      for other in resuming.unfinished(cell, workdir):
+        print(f"unfinished run with other settings in {other}", file=sys.stderr)
     (folder,) = sweep.run_cells(
       [cell],
       workdir,
@@ -37,8 +40,6 @@ def main(argv: list[str]) -> None:
       checkpoint_directory=cli.checkpoint_folder(_CHECKPOINTS.value),
     )
     if processes.is_main_process():
-      for other in resuming.unfinished(cell, workdir):
-        print(f"unfinished run with other settings in {other}", file=sys.stderr)
       cli.print_result(folder)
 
 
