@@ -95,20 +95,18 @@ def costs(text: str) -> Costs:
         constants[name].append(rest.split(")")[0])
       if estimate := re.search(r'"estimated_cycles":"(\d+)"', rest):
         total.cycles += int(estimate[1])
+      operands = re.findall(r"%([\w.-]+)", rest.split(")")[0])
       if opcode in ("dot", "convolution"):
-        operands = re.findall(r"%([\w.-]+)", rest.split(")")[0])
         left, right = (shapes[operand] for operand in operands)
         count = _dot_flops if opcode == "dot" else _convolution_flops
         total.flops += count(left, right, shapes[result], rest)
       kind = opcode.removesuffix("-start")
       if kind in COLLECTIVES:
-        sizes = [size for _, size in arrays]
         if opcode != kind and kind != "all-reduce":
-          # Its result is (operands, results, ...).
-          num_operands = rest.split(")")[0].count("%")
-          sizes = sizes[num_operands : 2 * num_operands]
+          # What is started has (operands, results, ...) as its result.
+          arrays = arrays[len(operands) : 2 * len(operands)]
         total.counts[kind] += 1
-        total.sizes[kind] += sum(sizes)
+        total.sizes[kind] += sum(size for _, size in arrays)
       times = 1
       if opcode == "while":
         (condition,) = re.findall(r"condition=%?([\w.-]+)", rest)
