@@ -54,7 +54,9 @@ def texts(folder: pathlib.Path) -> dict[str, Any]:
   """Writes and maps token ids with lengths like those of SST-2."""
   rng = np.random.default_rng(0)
   lengths = np.clip(rng.lognormal(2.3, 0.7, 67_349), 3, 66).astype(int)
-  ids = rng.integers(5, 30_000, lengths.sum()).astype(np.uint16)
+  ids = rng.integers(
+    5, MODELS["albert_base"].vocab_size(), lengths.sum()
+  ).astype(np.uint16)
   np.save(folder / "tokens.npy", ids)
   offsets = np.concatenate([[0], np.cumsum(lengths)])
   ragged = Ragged(np.load(folder / "tokens.npy", mmap_mode="r"), offsets)
