@@ -1,7 +1,7 @@
-"""The paper's grids, and the values that it chose, as far as they are legible.
+"""Grids of the paper, and its choices as far as they are legible.
 
-Tables 6 to 15, and what the text says of CRD and DKD. Axes are named by the
-config fields that they set.
+These are Tables 6 to 15, and the text's statements on CRD and DKD. Axes are
+named by the config fields that they set.
 """
 
 import dataclasses
@@ -22,13 +22,13 @@ class Choice:
   """The value that the paper chose for a pair of teacher and student.
 
   Attributes:
-    value: It, or None where it is not legible (A-38).
+    value: The value, None if it is not legible (A-38).
     status: "visible" (one value has the pair's mark); "ambiguous" (only other
       pairs' marks are visible, and this one probably coincides with one of
       them); "multiple" (more than one value has the mark); "unmarked" (no
       value has any mark); "absent" (the paper marks nothing for this pair).
-    candidates: The marked values among which it probably is, `value` alone
-      where it is visible.
+    candidates: Marked values that are probably the choice; `value` alone if it
+      is visible.
   """
 
   value: float | None
@@ -41,10 +41,10 @@ class Axis:
   """One hyperparameter of a method on one dataset.
 
   Attributes:
-    printed: The grid to the letter.
-    values: The grid, misprints corrected; integers for counts.
-    choices: By pair, such as "resnet92-mobilenet".
-    note: What is odd about it; mostly empty.
+    printed: The grid as printed.
+    values: The grid with misprints corrected; integers for counts.
+    choices: Choices by pair, such as "resnet92-mobilenet".
+    note: Remark on a misprint; mostly empty.
   """
 
   printed: tuple[str, ...]
@@ -55,17 +55,17 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class GridTable:
-  """One of Tables 6 to 15, or what the text says in place of one.
+  """One of Tables 6 to 15, or the text's statement in place of one.
 
   Attributes:
-    number: Of the table; None for CRD and DKD.
-    method: Whose grid it is.
-    title: Its caption.
-    axes: Config field of each axis to its title.
+    number: Number of the table; None for CRD and DKD.
+    method: Method that the grid is for.
+    title: Caption.
+    axes: Title of each axis by config field.
     counted: Whether subclasses or clusters are counted "per_class" or
-      "in_total" over the classes (A-17); empty where there are none.
-    labels: Dataset to its label; "*" for every dataset.
-    rows: Dataset to its axes by config field.
+      "in_total" over the classes (A-17); empty if there are none.
+    labels: Label by data set; "*" for every data set.
+    rows: Axes by data set and config field.
   """
 
   number: int | None
@@ -89,11 +89,11 @@ def grid(method: str, column: str) -> dict[str, tuple[float, ...]]:
 
   Args:
     method: Id of a method of the paper.
-    column: Id of a column. Its dataset decides; Table 5 has CIFAR-100's.
+    column: Id of a column. The grid depends on its data set; Table 5 has the
+      grids of CIFAR-100.
 
   Returns:
-    Config field of each axis to its values; nothing for "standard" and
-    "oracle".
+    The values by config field; nothing for "standard" and "oracle".
 
   Raises:
     ValueError: If the paper has no such method, or no grid of it for the
@@ -107,11 +107,11 @@ def grid(method: str, column: str) -> dict[str, tuple[float, ...]]:
 
 
 def choices(method: str, column: str) -> dict[str, Choice]:
-  """Returns what the paper chose, by the rules of `grid`.
+  """Returns the paper's choices by config field.
 
   Args:
     method: As in `grid`.
-    column: As in `grid`. Dataset, teacher and student decide.
+    column: As in `grid`. Choices depend on data set, teacher and student.
 
   Raises:
     ValueError: As in `grid`.
@@ -124,7 +124,7 @@ def choices(method: str, column: str) -> dict[str, Choice]:
 
 
 def chosen(method: str, column: str) -> dict[str, float | None]:
-  """Returns the value of each of the `choices`, None where it is unknown.
+  """Returns the value of each of the `choices`, None if it is unknown.
 
   Examples:
     >>> chosen("lelp", "cifar100_bin-resnet92-mobilenet")

@@ -1,4 +1,4 @@
-"""How the paper trains each model on each dataset (appendix H)."""
+"""Training recipes of the paper, by model and data set (appendix H)."""
 
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -10,28 +10,28 @@ from experiments.paper.names import read
 def recipe(
   model: str, dataset: str, role: str, *, resnet92_rate: str = "printed"
 ) -> dict[str, Any]:
-  """Returns the paper's training of a model.
+  """Returns the paper's recipe for training a model.
 
   Args:
     model: A key of `lelp_jax.models.MODELS` that the paper trains.
-    dataset: One of the paper's.
+    dataset: A data set of the paper.
     role: "teacher" or "student".
     resnet92_rate: Learning rate of ResNet-92: "printed" (1e-3, which looks
       like a misprint), "as_resnet56" (5e-2) or "usual" (1e-1) (A-21).
 
   Returns:
-    Fields of `experiments.configs.base.model`, and besides:
+    Fields of `experiments.configs.base.model`, and in addition:
 
     * ``epochs``: Passes over the training examples.
-    * ``schedule_epochs``, ``schedule_factors``: Of the schedule
+    * ``schedule_epochs``, ``schedule_factors``: Parameters of the schedule
       "piecewise_constant": after ``schedule_epochs[i]`` epochs the rate is the
       initial one times ``schedule_factors[i]`` (A-21b). Otherwise empty.
 
-    "cosine" ends at 1e-6. Weight decay is not the paper's (A-22).
+    "cosine" ends at 1e-6. The paper does not state a weight decay (A-22).
 
   Raises:
-    ValueError: If the paper trains no such model on such data, or role or
-      rate is unknown.
+    ValueError: If the paper does not train such a model on such data, or the
+      role or the rate is unknown.
 
   Examples:
     >>> fields = recipe("resnet56", "cifar10_bin", "student")
@@ -56,10 +56,10 @@ def models(dataset: str) -> tuple[str, ...]:
   """Returns the models that the paper trains on images or on texts.
 
   Args:
-    dataset: One of the paper's, whose kind decides.
+    dataset: A data set of the paper, of images or of texts.
 
   Raises:
-    ValueError: If it is not.
+    ValueError: If the data set is not in the paper.
 
   Examples:
     >>> models("cifar10")
@@ -69,17 +69,17 @@ def models(dataset: str) -> tuple[str, ...]:
 
 
 def pretraining(dataset: str) -> dict[str, Any]:
-  """Returns how FitNet and CRD pre-train their projection (A-24).
+  """Returns the recipe for pre-training FitNet's and CRD's projection (A-24).
 
   Args:
-    dataset: One of the paper's.
+    dataset: A data set of the paper.
 
   Returns:
-    ``optimizer``, ``learning_rate``, ``schedule`` and ``epochs``. The rest is
-    not stated; it is the student's.
+    ``optimizer``, ``learning_rate``, ``schedule`` and ``epochs``. The paper
+    does not state the rest; it is the student's.
 
   Raises:
-    ValueError: If the dataset is not the paper's.
+    ValueError: If the data set is not in the paper.
 
   Examples:
     >>> pretraining("lmrd")["learning_rate"]

@@ -1,4 +1,4 @@
-"""The paper's Tables 1 to 5, to print beside ours: `paper_table(number)`."""
+"""Tables 1 to 5 of the paper as printed."""
 
 import dataclasses
 import functools
@@ -12,18 +12,17 @@ from experiments.paper.names import read
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-  """What a reader of printed numbers has to know.
+  """A note on printed numbers.
 
   Attributes:
     kind: "misprint" (other printed numbers contradict it), "differs" (another
-      table prints another number), "copied" (of another row, not measured),
-      "unknown" (not what its row says), "inferred" (not printed) or
+      table prints another number), "copied" (from another row, not measured),
+      "unknown" (its row does not say what it is), "inferred" (not printed) or
       "protocol" (how it was measured).
-    item: Where the paper's contradictions are listed, or its own section.
+    item: Item of docs/ambiguities.md, or section of the paper.
     text: A sentence.
-    rows: Methods whose cells it concerns; all, and so the whole column or
-      table, where empty.
-    columns: Ids of the columns; all where empty.
+    rows: Methods whose cells the note is about; empty for all.
+    columns: Ids of the columns that it is about; empty for all.
   """
 
   kind: str
@@ -38,11 +37,11 @@ class PaperCell:
   """A printed number.
 
   Attributes:
-    printed: It, to the letter.
+    printed: The number as printed.
     mean: Accuracy or gain, percent.
-    spread: What the paper calls the standard deviation over three trials
-      (A-28), percent; None for teachers and gains.
-    notes: Those that name its row.
+    spread: Number after the ±, which the paper calls the standard deviation
+      over three trials (A-28), percent; None for teachers and gains.
+    notes: Notes that name its row.
   """
 
   printed: str
@@ -53,7 +52,7 @@ class PaperCell:
 
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
-  """A row: what it is, its label to the letter, a cell for each column."""
+  """A row: its method, its label as printed, and one cell per column."""
 
   method: str
   label: str
@@ -65,14 +64,14 @@ class PaperTable:
   """One of Tables 1 to 5.
 
   Attributes:
-    number: Of the table.
-    title: Its caption.
-    section: Where it stands.
-    columns: Its columns, in order.
-    rows: Accuracies: "teacher", "subclass_teacher" and methods, in order.
+    number: Number of the table.
+    title: Caption.
+    section: Section of the paper.
+    columns: Columns, in order.
+    rows: Accuracies of "teacher", "subclass_teacher" and methods, in order.
     gains: "gain_best", "gain_non_subclass" and "gain_vanilla" of LELP, as
       printed; none in Table 1.
-    notes: All that concern it.
+    notes: All notes on the table.
   """
 
   number: int
@@ -84,7 +83,7 @@ class PaperTable:
   notes: tuple[Note, ...]
 
   def cell(self, method: str, column: str) -> PaperCell | None:
-    """Returns the cell of a row and a column's id; None if there is none."""
+    """Returns the cell of a method and a column's id; None if missing."""
     ids = [c.id for c in self.columns]
     for row in (*self.rows, *self.gains):
       if row.method == method and column in ids:
@@ -97,7 +96,7 @@ def paper_table(number: int) -> PaperTable:
   """Returns one of the paper's Tables 1 to 5.
 
   Raises:
-    ValueError: If the number is of none of these.
+    ValueError: If there is no such table.
 
   Examples:
     >>> table = paper_table(2)
