@@ -43,12 +43,15 @@ _FAST_COMPILATION = (
   "test_albert_training",
   "test_albert_weights",
   "test_bert",
+  "test_bert",
   "test_coordinates",
   "test_grafting",
   "test_interface",
   "test_mobilenet",
   "test_models",
   "test_resnet",
+  "test_serialization",
+  "test_static",
   "test_train_step",
 )
 
