@@ -205,7 +205,7 @@ def test_choices_are_in_their_grids():
   ],
 )
 def test_what_lelp_chose(column, expected):
-  # Spec 7, read from Table 12 by eye.
+  # Read from Table 12 by eye.
   chosen = grids.chosen("lelp", column)
   assert tuple(chosen) == (NUM_SUBCLASSES, BETA, TAU)
   assert tuple(chosen.values()) == expected
@@ -269,10 +269,10 @@ def test_a_pair_that_is_not_the_papers_has_a_grid_and_no_choice():
 @pytest.mark.parametrize(
   ("method", "column", "message"),
   [
-    ("dist", "lmrd-albert_large-albert_base", "no method 'dist'; it has"),
-    ("lelp", "digits-mlp-mlp", "no grid of 'lelp' for dataset 'digits'"),
-    ("crd", "digits-mlp-mlp", "no grid of 'crd' for dataset 'digits'"),
-    ("kmeans", "lmrd-albert_large-albert_base", "for dataset 'lmrd'; it has"),
+    ("dist", "lmrd-albert_large-albert_base", "'dist'"),
+    ("lelp", "digits-mlp-mlp", "'lelp' .*'digits'"),
+    ("crd", "digits-mlp-mlp", "'crd' .*'digits'"),
+    ("kmeans", "lmrd-albert_large-albert_base", "'kmeans' .*'lmrd'"),
     ("lelp", "lmrd", "dataset-teacher-student"),
   ],
 )

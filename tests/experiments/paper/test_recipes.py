@@ -124,11 +124,11 @@ def test_what_is_returned_is_the_callers():
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    (("resnet92", "digits", "teacher"), "no dataset 'digits'; it has"),
-    (("cnn", "cifar10", "student"), "no cifar10 model 'cnn'; it has"),
-    (("resnet92", "lmrd", "teacher"), "no lmrd model 'resnet92'"),
-    (("mlp", "cifar10", "student"), "no cifar10 model 'mlp'"),
-    (("mlp", "lmrd", "pupil"), "no role 'pupil'; it has"),
+    (("resnet92", "digits", "teacher"), "'digits'"),
+    (("cnn", "cifar10", "student"), "cifar10 .*'cnn'"),
+    (("resnet92", "lmrd", "teacher"), "lmrd .*'resnet92'"),
+    (("mlp", "cifar10", "student"), "cifar10 .*'mlp'"),
+    (("mlp", "lmrd", "pupil"), "role 'pupil'"),
   ],
 )
 def test_no_such_recipe(arguments, message):
@@ -137,5 +137,5 @@ def test_no_such_recipe(arguments, message):
 
 
 def test_no_such_rate():
-  with pytest.raises(ValueError, match="no resnet92_rate 'low'"):
+  with pytest.raises(ValueError, match="resnet92_rate 'low'"):
     recipes.recipe("resnet92", "cifar10", "teacher", resnet92_rate="low")

@@ -237,9 +237,7 @@ def test_texts_are_escaped_and_long_ones_folded(rng):
   assert any(data.endswith("…") for data in page.texts("summary"))
   assert long in page.texts("details")
   assert page.all("img") == []
-
-
-def test_what_cannot_be_shown_is_named_by_its_id(rng):
+  # What cannot be shown is named by its id.
   pages = pages_of(planted(rng, 4), task=task(image_shape=None))
   assert "example 1000" in Page(pages["class0.html"]).texts("span")
 
