@@ -28,7 +28,7 @@ def digest(data: Any) -> str:
   """Returns twelve hexadecimal digits that name JSON-compatible data.
 
   Args:
-    data: What to name.
+    data: The data.
   """
   text = json.dumps(data, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]

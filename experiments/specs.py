@@ -164,7 +164,7 @@ class SubspaceSpec:
 
   @property
   def used_null_space(self) -> str:
-    """What the directions are projected off (A-3): nothing for "pca"."""
+    """The null space that the method uses (A-3): "none" for kind "pca"."""
     return "none" if self.kind == "pca" else self.null_space
 
 

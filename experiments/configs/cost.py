@@ -34,7 +34,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config = paper_table.make_config(
     given,
     name="cost",
-    title="What each method costs",
+    title="Cost of each method",
     columns={name: paper_table.column(name, given)},
     rows=paper_table.paper_rows(3),
     grid=paper_table.axes,

@@ -21,7 +21,7 @@ def described(
   """Describes a sweep, and leaves out the cells that repeat another method's.
 
   Args:
-    sweep: What its cells have in common.
+    sweep: The sweep, without its cells.
     cells: All of its cells.
     task_of: Returns the task of a cell.
 
