@@ -7,6 +7,7 @@ and test, and draws the examples that teachers and students train on.
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +26,9 @@ from experiments.data.prepare import prepare_own
 from experiments.data.prepare import Tokenization
 from experiments.data.prepared import open_prepared
 from experiments.data.prepared import Prepared
+from experiments.data.prepared import summary
 from experiments.data.tokenizer import load_tokenizer
+from experiments.distributed import processes
 from experiments.specs import DataSpec
 
 # Data sets that need no files: divided already, and to be divided.
@@ -56,6 +59,8 @@ def load(
   if spec.dataset in MADE_UP and not spec.source:
     return divide(_made(MADE_UP, spec), spec, selection)
   prepared = _open(spec, workdir)
+  if spec.source and processes.is_main_process():
+    print(summary(prepared), file=sys.stderr, flush=True)
   splits = divide(prepared, spec, selection)
   if not spec.embeddings:
     return splits

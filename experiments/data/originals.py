@@ -70,13 +70,17 @@ class Raw:
 
   Attributes:
     splits: Examples by split, in the order in which they are written.
-    bad: What was left out, by split or file.
+    bad: The malformed rows that were left out, by split or file.
+    unlabelled: The rows that were left out since they have no label, likewise.
     notes: Remarks for the readers of results, a clause each.
     details: Further entries of the manifest.
   """
 
   splits: Mapping[str, ExampleSource]
   bad: Mapping[str, tables.BadRows] = dataclasses.field(default_factory=dict)
+  unlabelled: Mapping[str, tables.BadRows] = dataclasses.field(
+    default_factory=dict
+  )
   notes: tuple[str, ...] = ()
   details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -106,6 +110,7 @@ def from_tables(
   return Raw(
     splits={name: split(examples) for name, examples in splits.items()},
     bad={name: examples.bad for name, examples in splits.items()},
+    unlabelled={name: examples.unlabelled for name, examples in splits.items()},
     **fields,
   )
 

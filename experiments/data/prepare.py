@@ -244,12 +244,15 @@ def _check_sizes(
 
 def _remarks(raw: originals.Raw) -> dict[str, Any]:
   """Returns the entries of the manifest about the examples."""
-  bad = {name: rows for name, rows in raw.bad.items() if rows.count}
-  return {
-    "malformed": {name: rows.count for name, rows in bad.items()},
-    "notes": [*raw.notes, *(f"{name}: {rows}" for name, rows in bad.items())],
-    **raw.details,
-  }
+  counts, notes = {}, [*raw.notes]
+  for kind, left_out in (
+    ("malformed", raw.bad),
+    ("unlabelled", raw.unlabelled),
+  ):
+    found = {name: rows for name, rows in left_out.items() if rows.count}
+    counts[kind] = {name: rows.count for name, rows in found.items()}
+    notes += [f"{name}: {rows}" for name, rows in found.items()]
+  return {**counts, "notes": notes, **raw.details}
 
 
 def _has_tokens(

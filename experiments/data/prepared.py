@@ -45,6 +45,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 _TEXTS_AT_ONCE, _IMAGES_AT_ONCE = 1000, 200
 _MOST_COLUMNS = 10  # Of a table of classes; more classes are one column.
+_MOST_ROWS = 30  # Of a table of classes; more are left to the manifest.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,6 +247,30 @@ def describe(
     f"to train on it: --config.data.dataset={found.folder.name} "
     f"--config.data.data_dir={found.folder.parent}",
   ]
+  return "\n".join(lines)
+
+
+def summary(found: Prepared) -> str:
+  """Returns the class of each label, counts per class, and what was left out.
+
+  Args:
+    found: A data set of a user's own files.
+  """
+  task, splits = found.task, found.manifest["splits"]
+  kind = "texts" if task.image_shape is None else "images"
+  rows = [["", *splits]]
+  rows.append(
+    ["examples", *(f"{s['num_examples']:,}" for s in splits.values())]
+  )
+  counts = [record["label_counts"] for record in splits.values()]
+  for number, name in enumerate(task.class_names[:_MOST_ROWS]):
+    rows.append(
+      [f"class {number}: {name}", *(f"{c[number]:,}" for c in counts)]
+    )
+  lines = [f"{kind} of {task.num_classes:,} classes", *_aligned(rows)]
+  if task.num_classes > _MOST_ROWS:
+    lines.append(f"  ... ({found.folder / MANIFEST} lists all classes)")
+  lines += [f"  note: {note}" for note in found.manifest["notes"]]
   return "\n".join(lines)
 
 

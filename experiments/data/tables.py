@@ -19,12 +19,15 @@ import lzma
 import pathlib
 import re
 import sys
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 from typing import IO
 
@@ -48,7 +51,21 @@ _OPENERS: dict[str, Callable[..., Any]] = {
 _BLOCK_BYTES = 2**22  # Read at a time; a row has to fit in it.
 _NUM_REASONS = 5  # How many rows that were left out are described.
 _MOST_CLASSES = 1000
-_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)([.][0-9]*)?")
+_BOOLEANS = {"true": "1", "false": "0"}
+# Spellings of a missing label, those that pandas reads as missing.
+_MISSING = (
+  "",
+  "NA",
+  "N/A",
+  "n/a",
+  "<NA>",
+  "NaN",
+  "nan",
+  "None",
+  "NULL",
+  "null",
+)
 _IMAGE_KEYS = ("images", "x", "data")
 _LABEL_KEYS = ("labels", "y")
 _CHANNELS = (1, 3)
@@ -56,13 +73,15 @@ _CHANNELS = (1, 3)
 
 @dataclasses.dataclass
 class BadRows:
-  """Rows and files that could not be used and were left out.
+  """Rows and files that were left out, for one kind of reason.
 
   Attributes:
+    kind: The kind, for messages: "malformed" or "without a label".
     count: How many there are: lines of text, rows of Parquet, files.
     first: The place and the problem of the first few.
   """
 
+  kind: str = "malformed"
   count: int = 0
   first: list[str] = dataclasses.field(default_factory=list)
 
@@ -74,7 +93,7 @@ class BadRows:
 
   def __str__(self) -> str:
     more = "; ..." if self.count > len(self.first) == _NUM_REASONS else ""
-    return f"{self.count} malformed: {'; '.join(self.first)}{more}"
+    return f"{self.count:,} {self.kind}: {'; '.join(self.first)}{more}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,19 +105,24 @@ class Examples(Sequence[dict[str, Any]]):
     columns: By name, a value per example: "id" (int or str, unique), "text"
       (str) or "image" (uint8 ``[H, W, channels]``), and "label" (str, see
       `label_name`) where the examples have labels.
-    bad: What was left out.
+    bad: The rows that could not be used and were left out.
+    unlabelled: The rows that were left out since their label is missing.
   """
 
   name: str
   columns: Mapping[str, Any]
   bad: BadRows = dataclasses.field(default_factory=BadRows)
+  unlabelled: BadRows = dataclasses.field(
+    default_factory=lambda: BadRows("without a label")
+  )
 
   def __post_init__(self):
     sizes = {key: len(column) for key, column in self.columns.items()}
     if len(set(sizes.values())) != 1:
       raise ValueError(f"{self.name}: the columns differ in length, {sizes}.")
     if not len(self):
-      reasons = f" ({self.bad})" if self.bad.count else ""
+      rows = [str(rows) for rows in (self.bad, self.unlabelled) if rows.count]
+      reasons = f" ({'; '.join(rows)})" if rows else ""
       raise ValueError(f"{self.name} holds no examples{reasons}.")
 
   def __len__(self) -> int:
@@ -108,32 +132,50 @@ class Examples(Sequence[dict[str, Any]]):
     return {key: column[index] for key, column in self.columns.items()}
 
 
-def label_name(value: Any) -> str:
-  """Returns the name of the class that a label stands for.
+def label_name(value: Any) -> str | None:
+  """Returns the name of the class that a label stands for, None if missing.
 
-  Text is stripped; whole numbers and booleans are spelled as integers.
+  A label means the same in every format of files. Text is stripped and
+  normalized (NFC). A number in plain decimal notation has one spelling, as a
+  number and as text: 1, 1.0, "1", "1.0" and "+1" are one class. A boolean is 1
+  or 0, also as text in any case. The missing values are None and NaN, and the
+  texts that pandas reads as missing: "", "NA", "NaN", "None", "null" and so on.
 
-  >>> [label_name(value) for value in (" pos", 3.0, True)]
-  ['pos', '3', '1']
+  >>> [label_name(value) for value in (" pos", 3.0, "+3", True, "true", "NA")]
+  ['pos', '3', '3', '1', '1', None]
 
   Args:
-    value: A str, int, bool or float.
+    value: A str, int, bool, float or Decimal, or None.
 
   Raises:
-    ValueError: If the label is blank, or is not a name or a whole number.
+    ValueError: If the label is of another type.
   """
-  if isinstance(value, bool) or (isinstance(value, float) and value % 1 == 0):
-    value = int(value)
-  if not isinstance(value, str | int):
-    raise ValueError(f"label {value!r} is neither an integer nor a name")
-  name = str(value).strip()
-  if not name:
-    raise ValueError("blank label")
-  return sys.intern(name)
+  if value is None:
+    return None
+  if not isinstance(value, str | int | float | Decimal):
+    kind = type(value).__name__
+    raise ValueError(f"label is {kind}, not a number or a name")
+  if isinstance(value, float) and np.isfinite(value):
+    # The digits that a float32 has, as arrays and Parquet may hold one.
+    value = f"{Decimal(f'{value:.7g}' if value % 1 else int(value)):f}"
+  name = unicodedata.normalize("NFC", str(value).strip())
+  if name in _MISSING:
+    return None
+  if _NUMBER.fullmatch(name):
+    name = _plain_number(name)
+  return sys.intern(_BOOLEANS.get(name.lower(), name))
+
+
+def _plain_number(text: str) -> str:
+  """Returns the one spelling of a number: "1" for "+1.0", "0.5" for "0.50"."""
+  whole, _, fraction = text.removeprefix("+").partition(".")
+  fraction = fraction.rstrip("0")
+  number = f"{whole}.{fraction}" if fraction else whole
+  return "0" if number == "-0" else number
 
 
 def class_names(examples: Examples) -> tuple[str, ...]:
-  """Returns the labels that occur: integers by value, then names by alphabet.
+  """Returns the labels that occur: numbers by value, then names by alphabet.
 
   Args:
     examples: Training examples.
@@ -153,8 +195,8 @@ def class_names(examples: Examples) -> tuple[str, ...]:
       f"{min(names)!r}, and classes must be 2 to {_MOST_CLASSES}: is "
       "config.data.label_column the column of the labels?"
     )
-  numbers = {name for name in names if _INTEGER.fullmatch(name)}
-  return (*sorted(numbers, key=int), *sorted(names - numbers))
+  numbers = {name for name in names if _NUMBER.fullmatch(name)}
+  return (*sorted(numbers, key=Decimal), *sorted(names - numbers))
 
 
 def with_classes(
@@ -260,19 +302,29 @@ def _read_tables(
   options: Mapping[str, Any],
 ) -> Examples:
   """Reads tables, one after another."""
-  bad, start = BadRows(), 0
+  bad, unlabelled, start = BadRows(), BadRows("without a label"), 0
   columns: dict[str, Any] = {part: [] for part in ("id", *given)}
   for path in paths:
-    table = Table(path, tuple(given.values()), bad=bad, **options)
+    table = Table(
+      path,
+      tuple(given.values()),
+      may_lack=[column for part, column in given.items() if part == "label"],
+      bad=bad,
+      **options,
+    )
     for number, values in table:
       row = dict(zip(given, values, strict=True))
       try:
         row = {part: _converted(part, value) for part, value in row.items()}
       except ValueError as error:
         table.leave_out(number, str(error))
-      else:
-        for part, value in ({"id": start + number} | row).items():
-          columns[part].append(value)
+        continue
+      if "label" in row and row["label"] is None:
+        problem = f"no label in {given['label']!r}"
+        unlabelled.add(table.place(number), problem)
+        continue
+      for part, value in ({"id": start + number} | row).items():
+        columns[part].append(value)
     start += table.num_rows
   name = str(paths[0]) + (" ..." if len(paths) > 1 else "")
   ids = columns["id"]
@@ -285,7 +337,7 @@ def _read_tables(
   if "image" in given and ids:
     encoded = columns["image"]
     columns["image"] = images.DecodedImages(encoded, ids, name, image_size)
-  return Examples(name, columns, bad)
+  return Examples(name, columns, bad, unlabelled)
 
 
 def _converted(part: str, value: Any) -> Any:
@@ -320,6 +372,7 @@ class Table:
     path: Path,
     columns: Sequence[str | int] | None = None,
     *,
+    may_lack: Collection[str | int] = (),
     bad: BadRows | None = None,
     header: bool = True,
     encoding: str = "utf-8",
@@ -333,6 +386,7 @@ class Table:
         is a character like any other.
       columns: Names of the wanted columns, or positions from 0 if there is no
         header; by default all.
+      may_lack: Those of them that need no value in a row, which is then None.
       bad: Counts the rows that are left out.
       header: Whether a TSV or CSV file starts with the names of its columns.
       encoding: Encoding of a TSV or CSV file.
@@ -344,6 +398,7 @@ class Table:
     self.path = pathlib.Path(path).expanduser()
     self.num_rows = 0
     self._bad = BadRows() if bad is None else bad
+    self._may_lack = may_lack
     self._suffix = format_suffix(path)
     self._header = header and self._suffix in _DELIMITERS
     self._encoding = encoding
@@ -376,12 +431,21 @@ class Table:
       rows = self._json_rows()
     with reading(self.path):
       for values in rows:
-        if values is not None and None in values:
-          missing = self._columns[values.index(None)]
-          self.leave_out(self.num_rows, f"no {missing!r}")
-        elif values is not None:
-          yield self.num_rows, values
+        if values is not None:
+          missing = [
+            column
+            for column, value in zip(self._columns, values, strict=True)
+            if value is None and column not in self._may_lack
+          ]
+          if missing:
+            self.leave_out(self.num_rows, f"no {missing[0]!r}")
+          else:
+            yield self.num_rows, values
         self.num_rows += 1
+
+  def place(self, number: int) -> str:
+    """Returns where a row is, for messages: the path and the row from 1."""
+    return f"{self.path} row {number + 1 + self._header}"
 
   def leave_out(self, number: int, problem: str, num_lines: int = 1) -> None:
     """Counts a row that cannot be used.
@@ -391,8 +455,7 @@ class Table:
       problem: Why it cannot be used.
       num_lines: How many lines it takes.
     """
-    place = f"{self.path} row {number + 1 + self._header}"
-    self._bad.add(place, problem, num_lines)
+    self._bad.add(self.place(number), problem, num_lines)
 
   def _first_row(self) -> list[str]:
     """Returns the first row of a TSV or CSV file."""
@@ -507,12 +570,44 @@ def _read_folder(folder: pathlib.Path, image_size: int | None) -> Examples:
   for path, problem in left_out:
     bad.add(str(path), problem)
   ids = [path.relative_to(folder).as_posix() for path in paths]
-  columns = {
+  columns: dict[str, Any] = {
     "id": ids,
     "image": images.DecodedImages(paths, ids, str(folder), image_size),
-    "label": [label_name(path.parent.name) for path in paths],
   }
-  return Examples(str(folder), columns, bad)
+  labels = [label_name(path.parent.name) for path in paths]
+  return _labelled(str(folder), columns, labels, bad)
+
+
+def _labelled(
+  name: str,
+  columns: Mapping[str, Any],
+  labels: Sequence[str | None],
+  bad: BadRows,
+) -> Examples:
+  """Returns the examples that have labels, and counts the others."""
+  unlabelled = BadRows("without a label")
+  for id_, label in zip(columns["id"], labels, strict=True):
+    if label is None:
+      unlabelled.add(f"{name} example {id_}", "its label is missing")
+  columns = {**columns, "label": labels}
+  if unlabelled.count:
+    kept = [row for row, label in enumerate(labels) if label is not None]
+    columns = {key: _Rows(column, kept) for key, column in columns.items()}
+  return Examples(name, columns, bad, unlabelled)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows(Sequence[Any]):
+  """Some rows of a column, looked up when they are asked for."""
+
+  column: Sequence[Any]
+  kept: Sequence[int]
+
+  def __len__(self) -> int:
+    return len(self.kept)
+
+  def __getitem__(self, index: Any) -> Any:
+    return self.column[self.kept[index]]
 
 
 def _read_npz(
@@ -524,7 +619,7 @@ def _read_npz(
     path: The file.
     image: Name of the images: uint8 ``[N, H, W, channels]`` with 1 or 3
       channels, ``[N, H, W]`` or ``[N, channels, H, W]``.
-    label: Name of the labels: whole numbers or names, ``[N]`` or ``[N, 1]``.
+    label: Name of the labels: numbers or names, ``[N]`` or ``[N, 1]``.
   """
   with opened(path) as file:  # NumPy would leave a damaged file open.
     archive = np.load(file, allow_pickle=False)
@@ -561,12 +656,13 @@ def _read_npz(
     labels = arrays[label]
     if labels.ndim == 2 and labels.shape[1] == 1:
       labels = labels[:, 0]
-    if labels.ndim != 1 or labels.dtype.kind not in "biuU":
+    if labels.shape != pixels.shape[:1] or labels.dtype.kind not in "biufU":
       raise ValueError(
-        f"{path}: labels must be integers or strings of shape [N], got "
-        f"{labels.dtype} {list(labels.shape)}."
+        f"{path}: labels must be numbers or strings of shape "
+        f"[{len(pixels)}], got {labels.dtype} {list(labels.shape)}."
       )
-    columns["label"] = list(map(label_name, labels.tolist()))
+    names = list(map(label_name, labels.tolist()))
+    return _labelled(str(path), columns, names, BadRows())
   return Examples(str(path), columns)
 
 

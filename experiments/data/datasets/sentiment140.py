@@ -32,7 +32,12 @@ def _read_csv(paths: Mapping[str, pathlib.Path], *, seed: int) -> originals.Raw:
     header=False,
     encoding="latin-1",
   )
-  return _divided(examples, seed, bad={"tweets": examples.bad})
+  return _divided(
+    examples,
+    seed,
+    bad={"tweets": examples.bad},
+    unlabelled={"tweets": examples.unlabelled},
+  )
 
 
 def _read_tfds(open_tfds: originals.OpenTfds, *, seed: int) -> originals.Raw:

@@ -12,6 +12,7 @@ from PIL import Image
 from experiments.data.prepare import prepare_own
 from experiments.data.prepare import Tokenization
 from experiments.data.prepared import describe
+from experiments.data.prepared import summary
 from experiments.io import locks
 from tests.experiments.prepared_inputs import tokens
 from tests.experiments.prepared_inputs import Words
@@ -48,6 +49,21 @@ def test_labels_that_are_numbers_keep_their_order(tmp_path):
   found = prepare_own(tmp_path / "data", {"train": path}, **COLUMNS)
   assert found.task.class_names == ("-1", "2", "10")
   assert found.splits["train"]["labels"].tolist() == [2, 1, 0, 2]
+
+
+def test_the_class_of_each_label_is_printed_with_its_counts(tmp_path):
+  rows = [("1.0", "a"), ("True", "b"), ("0", "c"), ("nan", "d")]
+  paths = {"train": own(tmp_path, rows), "test": own(tmp_path, rows[:3])}
+  found = prepare_own(tmp_path / "data", paths, **COLUMNS)
+  lines = [line.split() for line in summary(found).splitlines()]
+  assert lines[:5] == [
+    ["texts", "of", "2", "classes"],
+    ["train", "test"],
+    ["examples", "3", "3"],
+    ["class", "0:", "0", "1", "1"],
+    ["class", "1:", "1", "2", "2"],
+  ]
+  assert "1 without a label" in summary(found)
 
 
 def test_files_that_changed_are_noticed(tmp_path):
