@@ -1,8 +1,8 @@
-"""Pseudo-subclasses found by clustering a teacher's embeddings (section 4.2).
+"""Clustering of a teacher's embeddings into pseudo-subclasses (section 4.2).
 
-Three ways, as in the paper: agglomerative clustering with complete linkage,
-k-means, and k-means on a t-SNE map in the plane. All on one thread: sums then
-have one order, and a seed gives one result.
+As in the paper there are three algorithms: agglomerative clustering with
+complete linkage, k-means, and k-means on a t-SNE map in the plane. All run on
+one thread, so that sums have one order and a seed gives one result.
 """
 
 import dataclasses
@@ -18,10 +18,11 @@ from threadpoolctl import threadpool_limits
 
 from experiments.data.load import stratified_subset
 
-# How many examples are clustered together; the rest are placed afterwards.
-# With n of width D, complete linkage holds 8 n^2 + 12 n D bytes (all distances
-# twice in float64, the embeddings in both precisions), k-means 8 n D (for their
-# variance a second time): 1.6 and 1.5 GiB at D = 4096. t-SNE takes minutes.
+# The largest number of examples that are clustered together; the others are
+# placed afterwards. With n examples of width D, complete linkage needs 8 n^2 +
+# 12 n D bytes (all distances twice in float64, the embeddings in both
+# precisions) and k-means 8 n D (the embeddings twice): 1.6 and 1.5 GiB at
+# D = 4096. t-SNE takes minutes.
 MAX_POINTS = {"agglomerative": 12_000, "kmeans": 50_000, "tsne_kmeans": 10_000}
 _KMEANS_STARTS = 10
 _ROWS = 8192
@@ -33,16 +34,17 @@ class Clustering:
 
   Attributes:
     assignments: Cluster of each example, int32, ``[N]``, in [0, S). The hard
-      target is output ``label * S + assignment`` of the student.
-    memberships: The cluster each example belongs to, or would, in each class,
-      int32, ``[N, C]``; that of its own class is its assignment. None unless
-      targets are soft.
+      target is the student's output ``label * S + assignment``.
+    memberships: Cluster of each example in each class, int32, ``[N, C]``: the
+      assignment in its own class, and the cluster that it would be placed in
+      in another. None unless targets are soft.
     where: Subclasses that exist, bool, ``[C, S]``. A class without examples
-      keeps one, so that the student can give it a probability.
-    summary: What results record, plain data: "method", "scope", "targets",
-      "seed"; "num_clusters", as asked for; "num_subclasses" of each class;
-      "sizes", C lists of S, the examples of each; "num_clustered" examples
-      were clustered, and "num_placed" given a cluster afterwards.
+      keeps one, so that the student can give the class a probability.
+    summary: JSON-compatible record for results: "method", "scope", "targets",
+      "seed"; the requested "num_clusters"; "num_subclasses" of each class;
+      "sizes", the number of examples in each of C x S; the numbers of examples
+      that were clustered, "num_clustered", and placed afterwards,
+      "num_placed".
   """
 
   assignments: np.ndarray
@@ -54,17 +56,19 @@ class Clustering:
 class Clusterer:
   """Clusters a teacher's embeddings into any number of clusters.
 
-  What does not depend on that number, the tree of complete linkage and the
-  t-SNE map, is computed at the first call and shared by the others.
+  The tree of complete linkage and the t-SNE map do not depend on that number:
+  the first call computes them, and the others share them.
 
-  Where a class (in scope "global": the data) has more than ``max_points``
-  examples, so many are drawn and clustered, and the rest are placed: with the
-  nearest centroid, or for t-SNE, whose clusters need not be convex, with the
-  nearest clustered example; both in the space of the embeddings. By complete
-  linkage's own criterion, the cluster whose farthest member is nearest, small
-  clusters take what belongs to large ones: with the clusters of half of
-  scikit-learn's digits known it found 56 to 67 % of the others', the nearest
-  centroid 77 to 84 %.
+  If a class (in scope "global": the data set) has more than ``max_points``
+  examples, a sample of that size is clustered and the others are placed: with
+  the nearest centroid or, for t-SNE, whose clusters need not be convex, with
+  the nearest clustered example; both in the space of the embeddings.
+
+  Note:
+    Complete linkage's own criterion would place an example with the cluster
+    whose farthest member is nearest. Small clusters then take what belongs to
+    large ones: given the clusters of half of scikit-learn's digits, it found
+    56 to 67 % of those of the other half, and the nearest centroid 77 to 84 %.
   """
 
   def __init__(
@@ -78,40 +82,28 @@ class Clusterer:
     seed: int = 0,
     max_points: int | None = None,
   ):
-    """Checks the data and draws the examples to cluster.
+    """Checks the embeddings and draws the examples to cluster.
 
     Args:
-      embeddings: The teacher's embeddings, floating point, ``[N, D]``; may be
-        memory-mapped, and are read in parts. They are clustered in float32.
-      labels: The class of each example, int, ``[N]``: the true one, or the
-        teacher's prediction (A-18).
+      embeddings: The teacher's embeddings, floating point, ``[N, D]``. They may
+        be memory-mapped and are clustered in float32.
+      labels: Class of each example, int, ``[N]``: the true one (A-18).
       num_classes: C.
       method: "agglomerative" (complete linkage), "kmeans" or "tsne_kmeans".
       scope: "per_class" clusters each class by itself, "global" all examples
         together (A-17).
-      seed: Of the draw, of k-means and of t-SNE.
-      max_points: The most examples that are clustered together, by default
-        `MAX_POINTS`; in scope "global" every class in its proportion.
+      seed: Seed of the sample, of k-means and of t-SNE.
+      max_points: The largest number of examples that are clustered together,
+        by default that in `MAX_POINTS`; in scope "global" every class has its
+        proportion of them.
 
     Raises:
-      TypeError: If a dtype does not fit, or a size is no int.
-      ValueError: If an argument is out of range, shapes do not fit, or an
-        embedding is not finite.
+      ValueError: If an embedding is not finite, or t-SNE gets embeddings of
+        width one.
     """
-    _check_option("method", method, tuple(MAX_POINTS))
-    _check_option("scope", scope, ("per_class", "global"))
-    _check_at_least("num_classes", num_classes, 1)
-    _check_at_least("seed", seed, 0)
     most = MAX_POINTS[method] if max_points is None else max_points
-    _check_at_least("max_points", most, 1)
-    self._embeddings = _checked(embeddings, method)
-    self._labels = np.asarray(labels)
-    if self._labels.shape != self._embeddings.shape[:1]:
-      raise ValueError(
-        f"labels must have shape {self._embeddings.shape[:1]}, one for each "
-        f"embedding, got shape {self._labels.shape}."
-      )
-    _check_labels(self._labels, num_classes)
+    _check_embeddings(embeddings, method)
+    self._embeddings, self._labels = embeddings, labels
     self._num_classes = num_classes
     self._options = {"method": method, "scope": scope, "seed": seed}
     self._method, self._seed = method, seed
@@ -132,10 +124,10 @@ class Clusterer:
     Scope "per_class" makes ``num_clusters`` in each class: the counts of Table
     15, and half of those of Tables 13 and 14, which are totals over two
     classes (A-17). Scope "global" makes ``num_clusters`` in total, and a class
-    has those that its examples fall in. In both the student's head has S =
-    ``num_clusters`` outputs a class, known without a teacher, and
-    `Clustering.where` tells which exist: fewer where there are fewer distinct
-    embeddings (the summary says how many).
+    has those that its examples fall in. In both scopes the student's head has
+    S = ``num_clusters`` outputs per class, a number that is known without a
+    teacher; `Clustering.where` says which exist, fewer than S if there are
+    fewer distinct embeddings.
 
     Hard targets are one-hot. Soft ones are "weighted by teacher probabilities"
     (section 4.2), which we read as :math:`p_{c,s} = p_c [s = a_c]`
@@ -150,13 +142,7 @@ class Clusterer:
 
     Returns:
       The clusters.
-
-    Raises:
-      TypeError: If ``num_clusters`` is no int.
-      ValueError: If an argument is out of range.
     """
-    _check_at_least("num_clusters", num_clusters, 1)
-    _check_option("targets", targets, ("hard", "soft"))
     everything, soft = np.arange(len(self._labels)), targets == "soft"
     with threadpool_limits(1):
       parts = [
@@ -189,7 +175,17 @@ class Clusterer:
   def _clusters(
     self, i: int, num_clusters: int, examples: np.ndarray
   ) -> tuple[np.ndarray, int]:
-    """Clusters group i: int32 [N], zero except for `examples`, and how many."""
+    """Clusters a group of examples.
+
+    Args:
+      i: Number of the group.
+      num_clusters: S.
+      examples: Examples that need a cluster, int ``[n]``.
+
+    Returns:
+      The cluster of each of these, int32 ``[N]``, zero for all others; and the
+      number of clusters.
+    """
     clusters = np.zeros(len(self._labels), np.int32)
     sample = self._samples[i]
     if not sample.size:
@@ -203,7 +199,7 @@ class Clusterer:
       owners = np.arange(len(names))
       means = [points[found == k].mean(axis=0, dtype=float) for k in owners]
       anchors = np.array(means, np.float32)
-    # Any: the stubs of scikit-learn take no NumPy array of a known dtype.
+    # Any, since scikit-learn's stubs accept no NumPy array of a known dtype.
     nearest: Any = metrics.pairwise_distances_argmin
     rest = np.setdiff1d(examples, sample, assume_unique=True)
     for start in range(0, len(rest), _ROWS):
@@ -212,7 +208,7 @@ class Clusterer:
     return clusters, len(names)
 
   def _partition(self, i: int, points: np.ndarray, size: int) -> np.ndarray:
-    """Clusters the sample of group i, [n, D], into at most `size`: int [n]."""
+    """Clusters the sample of group i, [n, D], into `size` clusters at most."""
     size = _num_distinct(points, most=size)
     if size == 1:
       return np.zeros(len(points), int)
@@ -229,16 +225,16 @@ class Clusterer:
 
 
 def _tree(points: np.ndarray) -> np.ndarray:
-  """Merges of complete linkage in their order, int [n - 1, 2].
+  """Returns the merges of complete linkage in their order, int [n - 1, 2].
 
-  Merge i makes node n + i of two nodes before it; the points are the first n.
+  Merge i makes node n + i of two earlier nodes; the points are the first n.
   """
   model: Any = sklearn_cluster.AgglomerativeClustering(1, linkage="complete")
   return model.fit(points).children_
 
 
 def _cut(tree: np.ndarray, num_clusters: int) -> np.ndarray:
-  """Clusters of the points before the last `num_clusters` - 1 merges."""
+  """Returns the clusters before the last `num_clusters` - 1 merges, int [n]."""
   num_points = len(tree) + 1
   root = np.arange(2 * num_points - num_clusters)
   for i in reversed(range(num_points - num_clusters)):
@@ -247,18 +243,18 @@ def _cut(tree: np.ndarray, num_clusters: int) -> np.ndarray:
 
 
 def _kmeans(points: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
-  """Clusters of k-means, best of ten starts, int [n]; rounds the points."""
+  """Returns clusters of k-means, the best of ten starts; rounds the points."""
   model: Any = sklearn_cluster.KMeans(
     num_clusters, n_init=_KMEANS_STARTS, random_state=seed, copy_x=False
   )
   with warnings.catch_warnings():
-    # Too few points that float32 tells apart: the summary has the number.
+    # Float32 may tell fewer points apart: the summary records the number.
     warnings.simplefilter("ignore", ConvergenceWarning)
     return model.fit(points).labels_
 
 
 def _map(points: np.ndarray, seed: int) -> np.ndarray:
-  """t-SNE map, [n, 2]; perplexity 30, less for fewer than 91 points."""
+  """Returns the t-SNE map, [n, 2]; perplexity 30, less below 91 points."""
   perplexity = min(30.0, (len(points) - 1) / 3)
   tsne: Any = manifold.TSNE
   model = tsne(init="pca", perplexity=perplexity, random_state=seed)
@@ -266,7 +262,7 @@ def _map(points: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _num_distinct(points: np.ndarray, *, most: int) -> int:
-  """Number of different rows, counted up to `most`."""
+  """Counts the different rows, up to `most`."""
   seen = set()
   for row in points:
     seen.add((row + 0).tobytes())  # Negative zero is zero.
@@ -275,51 +271,18 @@ def _num_distinct(points: np.ndarray, *, most: int) -> int:
   return len(seen)
 
 
-def _checked(embeddings: Any, method: str) -> np.ndarray:
-  """Returns the embeddings as an array, or raises."""
-  embeddings = np.asarray(embeddings)
-  if not np.issubdtype(embeddings.dtype, np.floating):
-    raise TypeError(
-      f"embeddings must be floating point, got dtype {embeddings.dtype}."
-    )
-  least = 2 if method == "tsne_kmeans" else 1
-  shape = embeddings.shape
-  if len(shape) != 2 or shape[0] < 1 or shape[1] < least:
+def _check_embeddings(embeddings: np.ndarray, method: str) -> None:
+  """Raises ValueError for embeddings that cannot be clustered."""
+  if method == "tsne_kmeans" and embeddings.shape[1] < 2:
     raise ValueError(
-      f"embeddings must have shape [N, D] with N >= 1 and, for {method}, D >= "
-      f"{least}, got shape {shape}."
+      "method 'tsne_kmeans' needs embeddings of width 2 or more, got shape "
+      f"{embeddings.shape}."
     )
   for start in range(0, len(embeddings), _ROWS):
     rows = embeddings[start : start + _ROWS]
     bad = ~(np.abs(rows) <= np.finfo(np.float32).max).all(axis=1)
     if bad.any():
       raise ValueError(
-        f"embeddings must be finite in float32, and row {start + bad.argmax()} "
+        f"embeddings must be finite in float32, but row {start + bad.argmax()} "
         "is not: the teacher diverged."
       )
-  return embeddings
-
-
-def _check_option(name: str, value: str, options: tuple[str, ...]) -> None:
-  """Raises ValueError unless `value` is one of `options`."""
-  if value not in options:
-    raise ValueError(f"{name} must be one of {options}, got {value!r}.")
-
-
-def _check_at_least(name: str, value: int, least: int) -> None:
-  """Raises unless a size is an integer of at least `least`."""
-  if isinstance(value, bool) or not isinstance(value, int | np.integer):
-    raise TypeError(f"{name} must be an int, got {value!r}.")
-  if value < least:
-    raise ValueError(f"{name} must be at least {least}, got {value}.")
-
-
-def _check_labels(labels: np.ndarray, num_classes: int) -> None:
-  """Raises unless labels are integers in [0, num_classes)."""
-  if not np.issubdtype(labels.dtype, np.integer):
-    raise TypeError(f"labels must hold integers, got dtype {labels.dtype}.")
-  if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
-    raise ValueError(
-      f"labels must lie in [0, {num_classes}), "
-      f"got values from {labels.min()} to {labels.max()}."
-    )

@@ -354,68 +354,22 @@ def test_the_default_is_what_is_drawn():
 
 
 @pytest.mark.parametrize(
-  ("changes", "error", "message"),
+  ("embeddings", "method", "message"),
   [
-    ({"method": "ward"}, ValueError, r"method must be one of .*, got 'ward'"),
-    ({"scope": "class"}, ValueError, "scope must be one of .*, got 'class'"),
-    ({"targets": "one"}, ValueError, "targets must be one of .*, got 'one'"),
-    ({"num_clusters": 0}, ValueError, "num_clusters must be at least 1, got 0"),
-    ({"num_clusters": 2.0}, TypeError, "num_clusters must be an int, got 2.0"),
-    ({"num_classes": 1}, ValueError, r"labels must lie in \[0, 1\), got"),
-    ({"max_points": 0}, ValueError, "max_points must be at least 1, got 0"),
-    ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+    (np.zeros((4, 1), np.float32), "tsne_kmeans", r"tsne_kmeans.*\(4, 1\)"),
     (
-      {"labels": np.zeros(3, int)},
-      ValueError,
-      r"labels must have shape \(4,\), one for each .*, got shape \(3,\)",
+      np.float32([[0, 0], [1, 1], [np.nan, 0], [np.inf, 0]]),
+      "kmeans",
+      "finite .* row 2",
     ),
-    (
-      {"labels": np.zeros(4)},
-      TypeError,
-      "labels must hold integers, got dtype",
-    ),
-    (
-      {"embeddings": np.zeros((4, 2), int)},
-      TypeError,
-      "embeddings must be floating point, got dtype int",
-    ),
-    (
-      {"embeddings": np.zeros(4)},
-      ValueError,
-      r"embeddings must have shape \[N, D\] .* got shape \(4,\)",
-    ),
-    (
-      {"embeddings": np.zeros((0, 2)), "labels": np.zeros(0, int)},
-      ValueError,
-      r"N >= 1 .* got shape \(0, 2\)",
-    ),
-    (
-      {"embeddings": np.zeros((4, 1)), "method": "tsne_kmeans"},
-      ValueError,
-      r"for tsne_kmeans, D >= 2, got shape \(4, 1\)",
-    ),
-    (
-      {"embeddings": np.float32([[0, 0], [1, 1], [np.nan, 0], [np.inf, 0]])},
-      ValueError,
-      "embeddings must be finite in float32, and row 2 is not",
-    ),
-    (
-      {"embeddings": np.float64([[0, 0], [1, 1e39], [0, 0], [0, 0]])},
-      ValueError,
-      "and row 1 is not",
-    ),
+    (np.float64([[0, 0], [1, 1e39], [0, 0], [0, 0]]), "kmeans", "row 1"),
   ],
 )
-def test_errors_are_one_line(changes, error, message):
-  arguments = {
-    "embeddings": np.zeros((4, 2), np.float32),
-    "labels": np.array([0, 1, 0, 1]),
-    "num_classes": 2,
-    "num_clusters": 2,
-  } | changes
-  with pytest.raises(error, match=message) as raised:
-    cluster(**arguments)
-  assert "\n" not in str(raised.value)
+def test_embeddings_that_cannot_be_clustered_are_named(
+  embeddings, method, message
+):
+  with pytest.raises(ValueError, match=message):
+    Clusterer(embeddings, np.array([0, 1, 0, 1]), num_classes=2, method=method)
 
 
 _PEAK = """

@@ -101,7 +101,11 @@ def fine_tuned(folder, rng):
 
 
 def train(config, workdir):
-  return sweep.run_cells([validate.cell_spec(config)], workdir)
+  return sweep.run_cells(
+    [validate.cell_spec(config)],
+    workdir,
+    teacher_directory=workdir.parent / "teachers",
+  )
 
 
 def load(config, workdir):

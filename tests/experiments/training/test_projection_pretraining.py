@@ -26,7 +26,9 @@ def _read(folder):
   return results.read(folder, results.CellResult)
 
 
-@pytest.mark.parametrize("method", ["fitnet", "crd"])
+@pytest.mark.parametrize(
+  "method", ["crd", pytest.param("fitnet", marks=pytest.mark.slow)]
+)
 def test_trials_and_weights_share_one(tmp_path, method):
   cells = [_cell(method, trial) for trial in (0, 1)]
   cells.append(_cell(method, loss__feature_weight=3.0))
@@ -37,12 +39,6 @@ def test_trials_and_weights_share_one(tmp_path, method):
   assert record.digest == parameters.parent.name
   assert (record.num_steps, record.batch_size) == (4, 25)
   assert [result.pretraining for result in found] == [record] * 3
-
-
-def test_another_student_has_its_own(tmp_path):
-  cells = [_cell("fitnet"), _cell("fitnet", student__options__features=(9,))]
-  sweep.run_cells(cells, tmp_path)
-  assert len(list(tmp_path.glob("pretraining/*/parameters"))) == 2
 
 
 def test_students_start_from_what_was_trained(tmp_path):
@@ -58,13 +54,18 @@ def test_students_start_from_what_was_trained(tmp_path):
   first, again = learned(cell), learned(cell)
   jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
   assert learned(_cell("fitnet", pretraining__num_steps=0)) is None
-  assert learned(_cell("vanilla")) is None
-  # A teacher of the same settings that was trained again has its own.
+  # Another student, other examples and a teacher of the same settings that was
+  # trained again each have their own.
   weights = jax.tree.map(lambda x: x + 0.1, teacher.weights)
-  other = learned(cell, dataclasses.replace(teacher, weights=weights))
-  assert other.record.digest != first.record.digest
+  others = [
+    learned(_cell("fitnet", student__options__features=(9,))),
+    learned(_cell("fitnet", data__transfer_fraction=0.5)),
+    learned(cell, dataclasses.replace(teacher, weights=weights)),
+  ]
+  assert len({x.record.digest for x in (first, *others)}) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fitnet", "kmeans"])
 def test_each_share_of_the_examples_has_its_own(tmp_path, method):
   """What is made of a teacher's outputs is of the examples students see."""
@@ -78,11 +79,10 @@ def test_each_share_of_the_examples_has_its_own(tmp_path, method):
     )
     for share in (1.0, 0.5)
   ]
-  options = {"like": "cifar10_bin"}
+  options = FrozenDict({"like": "cifar10_bin"})
   cells = [
     dataclasses.replace(
-      cell,
-      data=dataclasses.replace(cell.data, options=FrozenDict(options)),
+      cell, data=dataclasses.replace(cell.data, options=options)
     )
     for cell in cells
   ]

@@ -43,9 +43,8 @@ def convolutional(cell):
 
 # Every method on every family: test_methods_models.py.
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-@pytest.mark.parametrize("method", ["lelp", "oracle"])
-def test_8_devices_equal_1(teachers, monkeypatch, method, model):
-  cell = one_step_cell(method)
+def test_8_devices_equal_1(teachers, monkeypatch, model):
+  cell = one_step_cell("lelp")
   if model == "cnn":
     cell = convolutional(cell)
   run = method_run(cell, teachers)
