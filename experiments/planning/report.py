@@ -217,8 +217,8 @@ def _time(plan: Plan) -> list[str]:
   return [
     f"a step, per chip: {_count(plan.flops)}FLOP in matrix products and "
     "convolutions",
-    f"time of a step, without waiting for other chips: {_seconds(seconds)} "
-    f"{source}, {peak:.0%} of the chip's peak",
+    "time of a step, without waiting for other chips:",
+    f"  {_seconds(seconds)} {source}, {peak:.0%} of the chip's peak",
     "examples/s = cells x batch / time of a step = "
     f"{plan.num_cells} x {batch_size} / {_seconds(seconds)} = "
     f"{plan.examples_per_second:,.0f}",
