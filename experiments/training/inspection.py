@@ -15,6 +15,7 @@ import numpy as np
 import lelp_jax
 from experiments import identity
 from experiments import results
+from experiments import specs
 from experiments.data.dataset import Arrays
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Subclasses
@@ -32,7 +33,8 @@ from experiments.training.types import Weights
 from lelp_jax.models import Outputs
 
 # Methods that split classes by what the teacher computes.
-METHODS = ("lelp", "subclass", *CLUSTERINGS)
+_WITH_DIRECTIONS = ("lelp", "random_ensemble")
+METHODS = (*_WITH_DIRECTIONS, "subclass", *CLUSTERINGS)
 SPLITS = ("train", "validation", "test")
 
 
@@ -96,6 +98,9 @@ def subclasses(
       f"there is no finished teacher {digest} in {teachers}: set --teacher_dir "
       "to the folder that the cell was trained with."
     )
+  if cell.teacher.outputs == "coordinates":
+    # Directions are wanted in the space of embeddings.
+    cell = specs.replace(cell, {"teacher.outputs": "inline"})
   teacher = teacher_lib.load_or_train(cell, splits, teachers)
   run = build_run([cell], splits, teacher=teacher, names=[])
   _check_same(run, result)
@@ -106,7 +111,7 @@ def subclasses(
     return Subclasses("cluster", splits.transfer, where, found)
   examples = {name: getattr(splits, name) for name in SPLITS}[split]
   subspaces, shares = None, None
-  if cell.method == "lelp":
+  if cell.method in _WITH_DIRECTIONS:
     subspaces = lelp_jax.Subspaces(targets["directions"], targets["means"])
     shares = np.asarray(_variance_shares(subspaces, teacher))
   model = FrozenModel(cell.teacher, teacher.weights, splits.task.scale)

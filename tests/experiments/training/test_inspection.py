@@ -91,6 +91,16 @@ def outputs_of(cell, teacher, splits, examples):
   return model.outputs(examples)
 
 
+def test_cached_coordinates_give_the_same_directions(finished):
+  cell = tiny.cell()
+  _, expected = found_again(finished, cell)
+  cached = specs.replace(
+    cell, {"teacher.outputs": "coordinates", "teacher.num_coordinates": 3}
+  )
+  _, found = found_again(finished, cached)
+  np.testing.assert_array_equal(found.coordinates, expected.coordinates)
+
+
 def test_trials_have_their_own_rotation(finished):
   _, first = found_again(finished, tiny.cell())
   _, second = found_again(finished, tiny.cell(trial=1))
