@@ -16,7 +16,8 @@ from experiments import specs
 # Fields of a cell that describe the machine or the table, not its numbers.
 _NOT_IN_CELL = ("row", "trial", "stack", "split_teacher", "loggers", "profile")
 _NOT_IN_CELL += ("varied",)
-_NOT_IN_DATA = ("data_dir", "placement")
+# The contents of prepared files are compared when they are opened.
+_NOT_IN_DATA = ("data_dir", "placement", "max_bad_rows", "unlabelled")
 # Cached outputs are, up to rounding, those of the teacher run inline.
 _NOT_IN_TEACHER = ("outputs", "num_coordinates")
 # Fields of the data that do not concern a teacher, which has its own order of

@@ -14,6 +14,7 @@ from typing import Literal
 from typing import TypeVar
 
 from experiments import specs
+from experiments.data.dataset import LeftOut
 from experiments.io import json_files
 
 Numbers = Mapping[str, float | None]
@@ -191,6 +192,7 @@ class CellResult(ModelResult):
       space of the teacher's head, None for methods that do not compute it.
     clustering: Numbers of clusters and examples, None for methods without
       clusters.
+    left_out: The rows of a user's own files that are not used.
   """
 
   column: str
@@ -205,6 +207,7 @@ class CellResult(ModelResult):
   pretraining: PretrainingResult | None = None
   null_space_share: tuple[float | None, ...] | None = None
   clustering: Mapping[str, Any] | None = None
+  left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

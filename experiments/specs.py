@@ -69,6 +69,8 @@ class DataSpec:
   image_column: str
   label_column: str
   image_size: Annotated[int, AT_LEAST_0]
+  max_bad_rows: Annotated[float, Range(lambda x: 0 <= x <= 1, "lie in [0, 1]")]
+  unlabelled: Literal["refuse", "drop"]
   tokenizer: str
   max_length: Annotated[int, AT_LEAST_1]
   placement: Literal["auto", "device", "host"]

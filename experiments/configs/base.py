@@ -114,6 +114,11 @@ def base_config() -> ConfigDict:
   config.data.image_column = ""
   config.data.label_column = ""
   config.data.image_size = 0  # Images are resized to this; 0 keeps their size.
+  # Malformed rows and files are left out, counted and named. More than this
+  # share of those of a file stop the command before it trains.
+  config.data.max_bad_rows = 0.01
+  # Rows without a label: "refuse" stops the command, "drop" leaves them out.
+  config.data.unlabelled = "refuse"
   # A tokenizer.json, spiece.model, folder or id of the Hugging Face hub.
   config.data.tokenizer = ""
   config.data.max_length = 128  # Longer texts are cut after this many tokens.

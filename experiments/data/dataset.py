@@ -106,6 +106,28 @@ class Task:
 
 
 @dataclasses.dataclass(frozen=True)
+class LeftOut:
+  """The rows or files of a split that are not used, for one kind of reason.
+
+  Attributes:
+    split: Name of the split, or of the original file.
+    kind: "malformed" or "without a label".
+    count: How many there are: lines of text, rows of Parquet, files.
+    first: The place and the problem of the first few.
+  """
+
+  split: str
+  kind: str
+  count: int
+  first: tuple[str, ...]
+
+  def __str__(self) -> str:
+    more = "; ..." if self.count > len(self.first) else ""
+    reasons = "; ".join(self.first)
+    return f"{self.split}: {self.count:,} {self.kind}: {reasons}{more}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Splits:
   """A data set, divided. Only `train` and `transfer` share examples.
 
@@ -123,6 +145,7 @@ class Splits:
     digest: Identifies contents that could change under the same name; that of
       precomputed embeddings follows after a space.
     tokenizer: Identifies the tokenizer of the texts.
+    left_out: The rows of the original files that are in no split.
   """
 
   task: Task
@@ -132,6 +155,7 @@ class Splits:
   test: Arrays
   digest: str = ""
   tokenizer: str = ""
+  left_out: tuple[LeftOut, ...] = ()
 
   def map(self, function: Callable[[Arrays], Arrays]) -> "Splits":
     """Returns the data set with each split replaced by a function of it."""

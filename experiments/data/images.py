@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from PIL import Image
 SUFFIXES = (
   ".bmp",
   ".gif",
+  ".jfif",
+  ".jpe",
   ".jpeg",
   ".jpg",
   ".pgm",
@@ -21,6 +24,8 @@ SUFFIXES = (
   ".tiff",
   ".webp",
 )
+# Files that Windows and macOS put into folders.
+_OF_SYSTEMS = ("Thumbs.db", "desktop.ini", "__MACOSX")
 _MODES = {1: "L", 3: "RGB"}  # Pillow's names, by number of channels.
 _GREY = ("1", "L", "LA")
 
@@ -119,8 +124,8 @@ def find_images(
 ) -> tuple[list[pathlib.Path], list[tuple[pathlib.Path, str]]]:
   """Finds the images in a folder that has one folder per class.
 
-  Classes, and the images of a class, are in the order of their names. Hidden
-  files are ignored.
+  Classes, and the images of a class, are in the order of their names. Files
+  that are hidden or that Windows and macOS put there are ignored.
 
   Args:
     folder: The folder.
@@ -139,21 +144,17 @@ def find_images(
     if not child.is_dir():
       left_out.append((child, "it is not in the folder of a class"))
       continue
-    files = {
-      file: file.suffix.lower() in SUFFIXES and not file.is_dir()
-      for file in _visible(child)
-    }
-    if not any(files.values()):
+    files = [file for file in _visible(child) if not file.is_dir()]
+    paths = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if not paths:
       raise ValueError(
         f"{child} holds no images ({', '.join(SUFFIXES)}): expected one folder "
         f"per class in {folder}, with the images of the class in it."
       )
-    found += [file for file, is_image in files.items() if is_image]
-    left_out += [
-      (file, "it is not an image")
-      for file, is_image in files.items()
-      if not is_image
-    ]
+    found += paths
+    used = set(paths)
+    others = [file for file in _files_below(child) if file not in used]
+    left_out += [(file, _why_left_out(file, child)) for file in others]
   if not found:
     raise ValueError(
       f"{folder} holds no folders: expected one folder per class, with the "
@@ -162,7 +163,27 @@ def find_images(
   return found, left_out
 
 
+def _files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yields the visible files in a folder and in its sub-folders."""
+  for child in _visible(folder):
+    if child.is_dir():
+      yield from _files_below(child)
+    else:
+      yield child
+
+
+def _why_left_out(file: pathlib.Path, folder: pathlib.Path) -> str:
+  """Returns why a file in the folder of a class is not an example."""
+  if file.suffix.lower() not in SUFFIXES:
+    return "it is not an image"
+  return f"it is in a sub-folder of {folder.name!r}, the folder of its class"
+
+
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Returns the contents of a folder that are not hidden, by name."""
+  """Returns what a folder holds, by name, without what systems put there."""
   children = sorted(folder.iterdir(), key=lambda child: child.name)
-  return [child for child in children if not child.name.startswith(".")]
+  return [
+    child
+    for child in children
+    if not child.name.startswith(".") and child.name not in _OF_SYSTEMS
+  ]

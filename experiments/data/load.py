@@ -128,6 +128,8 @@ def _open(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
     workdir / "data" / (spec.dataset or "own"),
     {split: path for split, path in files.items() if path},
     tokenization=tokenization,
+    max_bad_rows=spec.max_bad_rows,
+    unlabelled=spec.unlabelled,
     **{name: getattr(spec, name) or None for name in columns},
   )
 
@@ -202,6 +204,7 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
     test=test,
     digest=prepared.digest,
     tokenizer=prepared.tokenizer,
+    left_out=prepared.left_out if spec.source else (),
   )
 
 

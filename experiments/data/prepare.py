@@ -1,11 +1,13 @@
 """Brings published data sets and a user's own files into the prepared form."""
 
+import collections
 import contextlib
 import dataclasses
 import json
 import pathlib
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from experiments.data import prepared
 from experiments.data import tables
 from experiments.data.dataset import Example
 from experiments.data.dataset import ExampleSource
+from experiments.data.dataset import LeftOut
 from experiments.data.dataset import Task
 from experiments.data.datasets import DATASETS
 from experiments.data.tokenizer import Tokenizer
@@ -114,6 +117,8 @@ def prepare_own(
   paths: Mapping[str, tables.Path],
   *,
   tokenization: Tokenization | None = None,
+  max_bad_rows: float = 0.01,
+  unlabelled: str = "refuse",
   **columns: Any,
 ) -> prepared.Prepared:
   """Prepares a user's own files, unless they are prepared already.
@@ -126,19 +131,25 @@ def prepare_own(
     paths: A file, or a folder of images, for "train" and optionally for
       "validation" and "test".
     tokenization: How texts become tokens; without it only texts are stored.
+    max_bad_rows: The largest share of the rows of a split that may be
+      malformed; they are left out.
+    unlabelled: "drop" leaves out rows without a label; "refuse" is an error if
+      there are some.
     **columns: Columns, and other arguments of `tables.read`.
 
   Raises:
     Interrupted: On SIGINT or SIGTERM.
     OSError: If a file is missing or unreadable, or the disk is full.
-    ValueError: If a file is damaged or not as described, or the folder holds
-      something else.
+    ValueError: If a file is damaged or not as described, more rows are
+      malformed than allowed, or the folder holds something else.
   """
   columns = {k: value for k, value in columns.items() if value is not None}
   wanted = {"options": columns, "sources": _describe(paths)}
   if folder.exists():
     _check_same(folder, wanted)
     found = prepared.open_prepared(folder)
+    sizes = {k: len(arrays["labels"]) for k, arrays in found.splits.items()}
+    _check_left_out(found.left_out, sizes, max_bad_rows, unlabelled)
     if _has_tokens(found, tokenization):
       return found  # Without the lock: all processes of a run come here.
   with _writer(folder) as writer:
@@ -148,6 +159,8 @@ def prepare_own(
     found = {k: tables.read(path, **columns) for k, path in paths.items()}
     classes = tables.class_names(found["train"])
     raw = originals.from_tables(found, classes)
+    sizes = {split: len(examples) for split, examples in found.items()}
+    _check_left_out(_left_out(raw), sizes, max_bad_rows, unlabelled)
     first = found["train"][0]
     is_text = "text" in first
     task = Task(
@@ -242,17 +255,55 @@ def _check_sizes(
   return whole
 
 
+def _left_out(raw: originals.Raw) -> list[LeftOut]:
+  """Returns the rows of each split or file that are not used."""
+  return [
+    rows.record(name)
+    for parts in (raw.bad, raw.unlabelled)
+    for name, rows in parts.items()
+    if rows.count
+  ]
+
+
+def _check_left_out(
+  left_out: Sequence[LeftOut],
+  sizes: Mapping[str, int],
+  max_bad_rows: float,
+  unlabelled: str,
+) -> None:
+  """Raises ValueError if more is left out of a user's files than allowed.
+
+  Args:
+    left_out: The rows that are not used.
+    sizes: The number of examples that are used, by split.
+    max_bad_rows: As for `prepare_own`.
+    unlabelled: As for `prepare_own`.
+  """
+  totals = collections.Counter(sizes)
+  for rows in left_out:
+    totals[rows.split] += rows.count
+  for rows in left_out:
+    total = totals[rows.split]
+    if rows.kind == "malformed" and rows.count > max_bad_rows * total:
+      raise ValueError(
+        f"{rows.count:,} of {total:,} rows cannot be used, which is more than "
+        f"config.data.max_bad_rows={max_bad_rows:g} allows: correct them, or "
+        f"set a larger share to leave them out ({rows})."
+      )
+    if rows.kind != "malformed" and unlabelled == "refuse":
+      raise ValueError(
+        f"{rows.count:,} of {total:,} rows have no label: label them, or set "
+        f"config.data.unlabelled=drop to leave them out ({rows})."
+      )
+
+
 def _remarks(raw: originals.Raw) -> dict[str, Any]:
   """Returns the entries of the manifest about the examples."""
-  counts, notes = {}, [*raw.notes]
-  for kind, left_out in (
-    ("malformed", raw.bad),
-    ("unlabelled", raw.unlabelled),
-  ):
-    found = {name: rows for name, rows in left_out.items() if rows.count}
-    counts[kind] = {name: rows.count for name, rows in found.items()}
-    notes += [f"{name}: {rows}" for name, rows in found.items()]
-  return {**counts, "notes": notes, **raw.details}
+  return {
+    "left_out": [dataclasses.asdict(record) for record in _left_out(raw)],
+    "notes": list(raw.notes),
+    **raw.details,
+  }
 
 
 def _has_tokens(

@@ -33,6 +33,7 @@ import numpy as np
 from experiments.data.dataset import Arrays
 from experiments.data.dataset import Example
 from experiments.data.dataset import ExampleSource
+from experiments.data.dataset import LeftOut
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Task
 from experiments.distributed.signals import Interrupted
@@ -88,6 +89,14 @@ class Prepared:
   def tokenizer(self) -> str:
     """SHA-256 of the tokenizer, "" if there are no tokens."""
     return (self.manifest.get("tokenizer") or {}).get("sha256", "")
+
+  @property
+  def left_out(self) -> tuple[LeftOut, ...]:
+    """The rows of the original files that are in no split."""
+    return tuple(
+      LeftOut(**record | {"first": tuple(record["first"])})
+      for record in self.manifest["left_out"]
+    )
 
   def texts(self, split: str) -> Texts:
     """Returns the raw texts of a split.
@@ -237,7 +246,7 @@ def describe(
     ]
     lines += ["", title, *_aligned(rows)]
   lines += ["", f"from {manifest['form']}"]
-  lines += [f"note: {note}" for note in manifest["notes"]]
+  lines += [f"note: {note}" for note in (*manifest["notes"], *found.left_out)]
   if manifest["partial"]:
     lines.append("note: a part of the published examples")
   if task.image_shape is None:
@@ -270,7 +279,7 @@ def summary(found: Prepared) -> str:
   lines = [f"{kind} of {task.num_classes:,} classes", *_aligned(rows)]
   if task.num_classes > _MOST_ROWS:
     lines.append(f"  ... ({found.folder / MANIFEST} lists all classes)")
-  lines += [f"  note: {note}" for note in found.manifest["notes"]]
+  lines += [f"  left out of {rows}" for rows in found.left_out]
   return "\n".join(lines)
 
 

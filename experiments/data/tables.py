@@ -37,6 +37,7 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from experiments.data import images
+from experiments.data.dataset import LeftOut
 
 Path = str | pathlib.Path
 
@@ -91,9 +92,9 @@ class BadRows:
     if len(self.first) < _NUM_REASONS:
       self.first.append(f"{where}: {problem}")
 
-  def __str__(self) -> str:
-    more = "; ..." if self.count > len(self.first) == _NUM_REASONS else ""
-    return f"{self.count:,} {self.kind}: {'; '.join(self.first)}{more}"
+  def record(self, split: str) -> LeftOut:
+    """Returns the numbers as a record of the split that they belong to."""
+    return LeftOut(split, self.kind, self.count, tuple(self.first))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +122,11 @@ class Examples(Sequence[dict[str, Any]]):
     if len(set(sizes.values())) != 1:
       raise ValueError(f"{self.name}: the columns differ in length, {sizes}.")
     if not len(self):
-      rows = [str(rows) for rows in (self.bad, self.unlabelled) if rows.count]
-      reasons = f" ({'; '.join(rows)})" if rows else ""
-      raise ValueError(f"{self.name} holds no examples{reasons}.")
+      rows = (self.bad, self.unlabelled)
+      reasons = "; ".join(str(x.record(self.name)) for x in rows if x.count)
+      if reasons:
+        raise ValueError(f"no row can be used in {reasons}.")
+      raise ValueError(f"{self.name} holds no examples.")
 
   def __len__(self) -> int:
     return len(self.columns["id"])

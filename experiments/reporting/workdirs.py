@@ -126,7 +126,11 @@ def load(workdir: pathlib.Path, base: pathlib.Path) -> SweepResults:
   return dataclasses.replace(
     found,
     datasets={column: name for column, name in datasets.items() if name},
-    notes=(*found.notes, *_teacher_notes(found.cells)),
+    notes=(
+      *found.notes,
+      *_teacher_notes(found.cells),
+      *_left_out_notes(found.cells),
+    ),
     folder=way,
   )
 
@@ -252,6 +256,12 @@ def _teacher_notes(cells: Sequence[FinishedCell]) -> list[str]:
     for digest, found in accuracies.items()
     if len(found) > 1
   ]
+
+
+def _left_out_notes(cells: Sequence[FinishedCell]) -> list[str]:
+  """Names the rows of a user's own files that are not used."""
+  found = dict.fromkeys(rows for cell in cells for rows in cell.left_out)
+  return [f"Not all rows are used. Left out of {rows}." for rows in found]
 
 
 def parse_paths(text: str) -> list[pathlib.Path]:

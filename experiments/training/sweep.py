@@ -135,6 +135,7 @@ def _train_stack(
   shared = {
     "teacher": teacher.summary,
     "pretraining": projections.record if projections else None,
+    "left_out": splits.left_out,
     "stack": results.StackResult(
       digest=stack.digest, num_cells=len(stack.cells), seconds=seconds
     ),

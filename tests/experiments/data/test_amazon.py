@@ -200,12 +200,10 @@ def test_malformed_lines_are_counted_and_left_out(tmp_path, reviews):
       (f"{headline} {body}", stars - 1) for _, stars, headline, body in expected
     ]
   # 40 reviews are read of a category, with 39 lines between them.
-  counts = found.manifest["malformed"]
-  assert counts["Office_Products"] == 39 - 6
-  (note,) = [n for n in found.manifest["notes"] if n.startswith("Office")]
-  assert "33 malformed: " in note
-  assert "star_rating is '6'" in note
-  assert "row 4: 16 fields, expected 15" in note
+  (office,) = [r for r in found.left_out if r.split == "Office_Products"]
+  assert (office.kind, office.count) == ("malformed", 39 - 6)
+  assert "star_rating is '6'" in str(office)
+  assert "row 4: 16 fields, expected 15" in str(office)
 
 
 def test_text_is_kept_as_it_is(tmp_path, monkeypatch):

@@ -59,16 +59,25 @@ def test_folder_with_one_folder_per_class(tmp_path, pixels):
   assert examples.bad.count == 0
 
 
-def test_files_that_are_not_images_are_counted(tmp_path, pixels):
-  files = {"cat/notes.txt": b"", "cat/more.png/b.png": b"", "labels.csv": b""}
-  save_folder(tmp_path, {"cat/a.png": png(pixels[0]), **files})
+def test_files_that_are_not_examples_are_counted(tmp_path, pixels):
+  image = png(pixels[0])
+  used = {"cat/a.png": image, "cat/b.jfif": png(pixels[0], kind="JPEG")}
+  left_out = {
+    "cat/more.png/1.png": "sub-folder",
+    "cat/more.png/2/2.JPG": "sub-folder",
+    "cat/notes.txt": "not an image",
+    "labels.csv": "not in the folder of a class",
+  }
+  save_folder(tmp_path, used | dict.fromkeys(left_out, image))
+  save_folder(tmp_path, {"cat/Thumbs.db": b"", "__MACOSX/cat/a.png": b""})
   examples = read(tmp_path)
-  assert len(examples) == 1
-  places = [line.split(": ")[0] for line in examples.bad.first]
-  assert places == [
-    f"{tmp_path}/{name}"
-    for name in ("cat/more.png", "cat/notes.txt", "labels.csv")
-  ]
+  assert [example["id"] for example in examples] == list(used)
+  assert examples.bad.count == len(left_out)
+  for (path, reason), line in zip(
+    left_out.items(), examples.bad.first, strict=True
+  ):
+    assert line.startswith(f"{tmp_path / path}: ")
+    assert reason in line
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
@@ -178,5 +187,5 @@ def test_column_of_images_that_cannot_be_read(tmp_path, pixels):
   examples = read(path, image_column="img", id_column="id")
   assert "'y'" in message(examples.__getitem__, 1)
   text = message(read, path, image_column="id")
-  assert "2 malformed" in text
+  assert ": 2 malformed" in text
   assert "image is str" in text

@@ -1,5 +1,6 @@
 """A user's own files: tables, folders of images and arrays."""
 
+import functools
 import os
 import threading
 import time
@@ -11,7 +12,6 @@ from PIL import Image
 
 from experiments.data.prepare import prepare_own
 from experiments.data.prepare import Tokenization
-from experiments.data.prepared import describe
 from experiments.data.prepared import summary
 from experiments.io import locks
 from tests.experiments.prepared_inputs import tokens
@@ -54,7 +54,7 @@ def test_labels_that_are_numbers_keep_their_order(tmp_path):
 def test_the_class_of_each_label_is_printed_with_its_counts(tmp_path):
   rows = [("1.0", "a"), ("True", "b"), ("0", "c"), ("nan", "d")]
   paths = {"train": own(tmp_path, rows), "test": own(tmp_path, rows[:3])}
-  found = prepare_own(tmp_path / "data", paths, **COLUMNS)
+  found = prepare_own(tmp_path / "data", paths, unlabelled="drop", **COLUMNS)
   lines = [line.split() for line in summary(found).splitlines()]
   assert lines[:5] == [
     ["texts", "of", "2", "classes"],
@@ -109,12 +109,43 @@ def test_files_that_another_process_prepares_are_waited_for(
   assert second.manifest["tokenizer"] is not None
 
 
-def test_bad_rows_are_counted(tmp_path):
-  path = own(tmp_path, [(0, "a"), (1, "b"), (0, "c")])
-  path.write_text(path.read_text() + "1,two,three\n")
-  found = prepare_own(tmp_path / "data", {"train": path}, **COLUMNS)
-  assert found.manifest["malformed"] == {"train": 1}
-  assert "row 5: 3 fields, expected 2" in describe(found)
+def test_more_malformed_rows_than_allowed_stop_before_anything_is_written(
+  tmp_path,
+):
+  lines = ["stars,review", *["0,a", "1,b"] * 20, "1,two,three", "0,d\xe9"]
+  path = tmp_path / "a.csv"
+  path.write_bytes("\n".join(lines).encode("latin-1"))
+  call = functools.partial(
+    prepare_own, tmp_path / "data", {"train": path}, **COLUMNS
+  )
+  with pytest.raises(ValueError, match=r"2 of 42 rows .*max_bad_rows=0\.01 "):
+    call()
+  assert os.listdir(tmp_path) == ["a.csv"]
+  found = call(max_bad_rows=0.05)
+  (rows,) = found.left_out
+  assert (rows.split, rows.kind, rows.count) == ("train", "malformed", 2)
+  assert rows.first == (
+    f"{path} row 42: 3 fields, expected 2",
+    f"{path} row 43: not utf-8",
+  )
+  assert f"left out of {rows}" in summary(found)
+  # What is prepared already is held to the same share.
+  with pytest.raises(ValueError, match=r"2 of 42 rows"):
+    call()
+  assert call(max_bad_rows=0.05).left_out == (rows,)
+
+
+def test_rows_without_a_label_are_an_explicit_choice(tmp_path):
+  path = own(tmp_path, [(0, "a"), ("", "b"), (1, "c"), ("NA", "d")])
+  call = functools.partial(
+    prepare_own, tmp_path / "data", {"train": path}, **COLUMNS
+  )
+  with pytest.raises(ValueError, match=r"2 of 4 rows .*unlabelled=drop"):
+    call()
+  assert os.listdir(tmp_path) == ["0.csv"]
+  found = call(unlabelled="drop", max_bad_rows=0.0)
+  assert list(found.texts("train")) == ["a", "c"]
+  assert [(r.kind, r.count) for r in found.left_out] == [("without a label", 2)]
 
 
 def test_images(tmp_path, rng):

@@ -108,7 +108,7 @@ def test_cola(tmp_path, data):
     labels = [int(row[1]) for row in rows]
     assert found.splits[split]["labels"].tolist() == labels
   assert found.texts("train")[0].startswith("Our friends won't buy this")
-  assert found.manifest["malformed"] == {}
+  assert found.left_out == ()
 
 
 def test_sst2_and_its_tokens(tmp_path, data):

@@ -283,7 +283,9 @@ def test_bad_rows_are_counted_with_the_first_reasons(tmp_path):
   path = save(tmp_path / "b.tsv", "text\tlabel\n" + "bad\n" * 9 + "a\t1\n")
   bad = read(path, text_column="text").bad
   assert (bad.count, len(bad.first)) == (9, 5)
-  assert str(bad).endswith(f"{path} row 6: 1 fields, expected 2; ...")
+  text = str(bad.record("train"))
+  assert text.startswith("train: 9 malformed: ")
+  assert text.endswith(f"{path} row 6: 1 fields, expected 2; ...")
 
 
 def test_an_open_quote_is_counted_or_named(tmp_path, monkeypatch):

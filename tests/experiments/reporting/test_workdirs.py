@@ -7,6 +7,7 @@ import pathlib
 
 import pytest
 
+from experiments.data.dataset import LeftOut
 from experiments.methods import METHODS
 from experiments.reporting import tables
 from experiments.reporting import workdirs
@@ -154,6 +155,15 @@ def test_cells_that_repeat_another_method_say_so(tmp_path):
   assert found.num_missing == 0
   row = texts(tables.accuracy_table(found))["dkd"]
   assert row == ["= vanilla KD"] * 2 + [""]
+
+
+def test_rows_that_are_not_used_are_a_note(tmp_path):
+  rows = LeftOut("train", "malformed", 7, ("a.csv row 3: not utf-8",))
+  for trial in (0, 1):
+    write_cell(tmp_path, make_cell("a", "lelp", trial, 0.5, left_out=(rows,)))
+  assert [note for note in load(tmp_path).notes if "Left out" in note] == [
+    f"Not all rows are used. Left out of {rows}."
+  ]
 
 
 def test_workdirs_are_found_once(tmp_path):
