@@ -1,8 +1,8 @@
 """Learning from Embedding Linear Projections (LELP), in JAX.
 
-Pure functions, by step of the paper: moments of the teacher's embeddings,
-the subspaces in them, the pseudo-subclasses these make, and the loss that
-distils them. See https://arxiv.org/abs/2409.20449.
+Pure functions for the steps of the paper: moments of the teacher's embeddings,
+subspaces fitted to them, the pseudo-subclasses that these define, and the loss
+that distils them. See https://arxiv.org/abs/2409.20449.
 """
 
 from lelp_jax import _serialization  # noqa: F401
@@ -20,13 +20,14 @@ from lelp_jax.moments import merge_moments
 from lelp_jax.principal import null_space_share
 from lelp_jax.principal import principal_directions
 from lelp_jax.principal import PrincipalDirections
+from lelp_jax.splitting import log_subsplit
+from lelp_jax.splitting import subsplit
+from lelp_jax.subspaces import binary_head
 from lelp_jax.subspaces import fit_subspaces
 from lelp_jax.subspaces import fit_subspaces_from_moments
 from lelp_jax.subspaces import Subspaces
 from lelp_jax.subspaces import subspaces_from_principal
 from lelp_jax.subspaces import variance_share
-from lelp_jax.subsplit import log_subsplit
-from lelp_jax.subsplit import subsplit
 from lelp_jax.version import __version__
 
 __all__ = [
@@ -45,11 +46,12 @@ __all__ = [
   "identity_subspaces",
   "variance_share",
   "null_space_share",
+  "binary_head",
   # Step 2: pseudo-subclasses (Algorithm 2).
   "subsplit",
   "log_subsplit",
   "subspace_coordinates",
-  # What step 2 sees of an embedding, for caches.
+  # Coordinates that replace embeddings in step 2, for caches.
   "principal_coordinates",
   "coordinate_directions",
   # Step 3: loss and prediction (Algorithm 3).

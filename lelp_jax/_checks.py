@@ -1,10 +1,13 @@
-"""Checks of arguments: one clear line naming what was given and expected.
+"""Checks of arguments, with one line naming the argument and the remedy.
 
-Shapes and dtypes are known under a trace and always checked. Values are
-checked where they are concrete and left alone under a trace.
+Shapes and dtypes are known under a trace and are always checked. Values are
+checked only where they are concrete. No message prints the data.
 """
 
+import numbers
+import operator
 from typing import Any
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +19,81 @@ def is_concrete(value: Any) -> bool:
   return not isinstance(value, jax.core.Tracer) and (
     getattr(value, "is_fully_addressable", True)
   )
+
+
+def describe(value: Any) -> str:
+  """Describes a wrong argument in a few words, without its data."""
+  if value is None or isinstance(value, bool | numbers.Number):
+    return repr(value)
+  if isinstance(value, str):
+    return repr(value) if len(value) <= 40 else "a long str"
+  if isinstance(value, jax.Array | np.ndarray):
+    return f"an array of shape {np.shape(value)} and dtype {value.dtype}"
+  module = type(value).__module__.split(".")[0]
+  package = "" if module in ("builtins", "lelp_jax") else f"{module} "
+  return f"a {package}{type(value).__name__}"
+
+
+# --- Arrays ------------------------------------------------------------------
+
+
+def as_array(name: str, value: Any) -> Any:
+  """Returns an array unchanged; converts tensors of other libraries.
+
+  Args:
+    name: The argument's name, for errors.
+    value: A JAX or NumPy array, a number, or a tensor that offers
+      ``__dlpack__`` or ``__array__``, such as one of PyTorch.
+
+  Returns:
+    A JAX or NumPy array of numbers.
+
+  Raises:
+    TypeError: If it is anything else, such as a list or a DataFrame.
+  """
+  if isinstance(value, jax.Array):
+    return value
+  if isinstance(value, bool | numbers.Real):
+    return np.asarray(value)
+  if not isinstance(value, np.ndarray):
+    value = _converted(name, value)
+  if value.dtype.kind in "OUSMm":
+    raise TypeError(
+      f"{name} must hold numbers, got dtype {value.dtype}; convert it, for "
+      f"example with np.asarray({name}, np.float32)."
+    )
+  return value
+
+
+def _converted(name: str, value: Any) -> Any:
+  """Converts a tensor of another library, or raises TypeError."""
+  if hasattr(value, "to_numpy"):  # pandas, polars, pyarrow.
+    raise TypeError(
+      f"{name} must be an array, got {describe(value)}; pass {name}.to_numpy()."
+    )
+  is_tensor = hasattr(value, "__dlpack__") or hasattr(value, "__array__")
+  if isinstance(value, type) or not is_tensor:
+    remedy = f"pass jnp.asarray({name})"
+    if isinstance(value, dict):
+      remedy = "pass one of its arrays"
+    elif isinstance(value, str | bytes):
+      remedy = "pass numbers"
+    raise TypeError(
+      f"{name} must be an array, got {describe(value)}; {remedy}."
+    )
+  if hasattr(value, "detach"):  # PyTorch exports no tensor with a gradient.
+    value = value.detach()
+  try:
+    return jnp.from_dlpack(value)
+  except Exception:  # On another device, or strided as JAX does not take it.
+    pass
+  try:
+    return np.asarray(value.cpu() if hasattr(value, "cpu") else value)
+  except Exception as error:
+    raise TypeError(
+      f"{name} must be an array, got {describe(value)}, which could not be "
+      f"converted ({type(error).__name__})."
+    ) from error
 
 
 def check_floating(name: str, array: Any) -> None:
@@ -40,34 +118,152 @@ def check_rank(name: str, array: Any, rank: int, axes: str) -> None:
     )
 
 
-def check_at_least(name: str, value: int, least: int) -> None:
-  """Raises unless a size is an integer of at least `least`."""
-  if isinstance(value, bool) or not isinstance(value, int | np.integer):
-    raise TypeError(f"{name} must be an int, got {value!r}.")
-  if value < least:
-    raise ValueError(f"{name} must be at least {least}, got {value}.")
+def floating(name: str, value: Any, axes: str) -> jax.Array:
+  """Returns a floating point argument as a JAX array.
+
+  Args:
+    name: The argument's name, for errors.
+    value: The argument.
+    axes: Its axes, such as ``"[N, D]"``, or ``"[..., C]"`` for any number of
+      leading axes.
+
+  Returns:
+    The array, in its own dtype.
+
+  Raises:
+    TypeError: If it is not an array of floating point numbers.
+    ValueError: If it has another number of axes.
+  """
+  array = as_array(name, value)
+  check_floating(name, array)
+  names = axes.strip("[]").split(", ")
+  least = len(names) - (names[0] == "...")
+  if np.ndim(array) < least or (names[0] != "..." and np.ndim(array) > least):
+    raise ValueError(
+      f"{name} must have shape {axes}, got shape {np.shape(array)}."
+    )
+  return jnp.asarray(array)
+
+
+def integers(name: str, value: Any) -> Any:
+  """Returns an integer argument as an array, or raises TypeError."""
+  array = as_array(name, value)
+  check_integer(name, array)
+  return array
+
+
+def mask(name: str, value: Any, shape: tuple[int, ...], axes: str) -> Any:
+  """Returns a bool argument of a known shape as an array, or raises."""
+  array = as_array(name, value)
+  if jnp.result_type(array) != jnp.bool_:
+    raise TypeError(f"{name} must be bool, got dtype {jnp.result_type(array)}.")
+  if np.shape(array) != shape:
+    raise ValueError(
+      f"{name} must have shape {axes} = {shape}, got shape {np.shape(array)}."
+    )
+  return jnp.asarray(array)
+
+
+def as_floats(*arrays: Any) -> tuple[jax.Array, ...]:
+  """Arrays in float32, or in float64 if one of them is."""
+  dtype = float_dtype(*arrays)
+  return tuple(jnp.asarray(array).astype(dtype) for array in arrays)
+
+
+def float_dtype(*arrays: Any) -> Any:
+  """The dtype in which arrays are computed with: float32, or float64."""
+  is_double = any(jnp.result_type(array) == jnp.float64 for array in arrays)
+  return jnp.dtype(jnp.float64 if is_double else jnp.float32)
+
+
+def check_instance(name: str, value: Any, kind: type, remedy: str) -> None:
+  """Raises TypeError unless an argument is an instance of a class of ours."""
+  if not isinstance(value, kind):
+    raise TypeError(
+      f"{name} must be a {kind.__name__}, got {describe(value)}; {remedy}."
+    )
+
+
+# --- Numbers and options -----------------------------------------------------
+
+
+def check_at_least(name: str, value: Any, least: int) -> int:
+  """Returns a size as an int; raises unless it is at least `least`."""
+  try:
+    size = None if isinstance(value, bool) else operator.index(value)
+  except (TypeError, jax.errors.TracerIntegerConversionError):
+    size = None
+  if size is None:
+    raise TypeError(f"{name} must be an int, got {describe(value)}.")
+  if size < least:
+    raise ValueError(f"{name} must be at least {least}, got {size}.")
+  return size
 
 
 def check_option(name: str, value: str, options: tuple[str, ...]) -> None:
   """Raises ValueError unless `value` is one of `options`."""
-  if value not in options:
-    raise ValueError(f"{name} must be one of {options}, got {value!r}.")
+  if not isinstance(value, str) or value not in options:
+    raise ValueError(f"{name} must be one of {options}, got {describe(value)}.")
 
 
 def check_scalar(name: str, value: Any) -> None:
-  """Raises ValueError for an array with axes."""
+  """Raises unless an argument is one real number."""
+  if isinstance(value, jax.Array | np.ndarray | np.generic):
+    kinds = jnp.floating, jnp.integer
+    is_number = any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
+  else:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+  if not is_number:
+    raise TypeError(f"{name} must be a number, got {describe(value)}.")
   if np.ndim(value) != 0:
     raise ValueError(
-      f"{name} must be a scalar (vmap over several), "
+      f"{name} must be a scalar (use vmap for several), "
       f"got shape {np.shape(value)}."
     )
 
 
 def check_positive(name: str, value: Any) -> None:
-  """Raises unless a scalar is positive; under a trace only its rank counts."""
+  """Raises unless a scalar is positive and finite, where it is concrete."""
   check_scalar(name, value)
-  if is_concrete(value) and not float(value) > 0:
-    raise ValueError(f"{name} must be positive, got {value}.")
+  if is_concrete(value) and not 0 < float(value) < float("inf"):
+    raise ValueError(f"{name} must be positive and finite, got {float(value)}.")
+
+
+def scalar(name: str, value: Any, dtype: Any) -> jax.Array:
+  """Returns a number in the dtype of the arrays that it meets, or raises."""
+  check_scalar(name, value)
+  if isinstance(value, jax.Array):
+    return value.astype(dtype)
+  return cast(jax.Array, np.asarray(value, dtype)[()])
+
+
+def positive(name: str, value: Any, dtype: Any) -> jax.Array:
+  """Returns a positive number in the dtype of the arrays, or raises."""
+  check_positive(name, value)
+  return scalar(name, value, dtype)
+
+
+def check_key(name: str, key: Any) -> None:
+  """Raises unless an argument is one random key, typed or raw."""
+  rank = None
+  if isinstance(key, jax.Array | np.ndarray):
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+      rank = 0
+    elif key.dtype == np.uint32:  # As `jax.random.PRNGKey` makes them.
+      rank = 1
+  if rank is None:
+    raise TypeError(
+      f"{name} must be a random key, got {describe(key)}; pass "
+      "jax.random.key(0)."
+    )
+  if np.ndim(key) != rank:
+    raise ValueError(
+      f"{name} must be one random key (use vmap for several), got shape "
+      f"{np.shape(key)}."
+    )
+
+
+# --- Values ------------------------------------------------------------------
 
 
 def check_labels(
@@ -77,20 +273,109 @@ def check_labels(
   check_integer(name, labels)
   if not is_concrete(labels) or (where is not None and not is_concrete(where)):
     return
-  seen = np.asarray(labels)
-  if where is not None:
-    seen = seen[np.asarray(where) > 0]
-  if seen.size and (seen.min() < 0 or seen.max() >= num_classes):
+  if isinstance(labels, np.ndarray):  # Before JAX narrows 64 bits to 32.
+    seen = labels if where is None else labels[np.asarray(where) > 0]
+    if not seen.size:
+      return
+    low, high = seen.min(), seen.max()
+  else:
+    with jax.ensure_compile_time_eval():
+      low, high = jax.device_get(_extent(labels, where))
+  if low <= high and (low < 0 or high >= num_classes):
     raise ValueError(
-      f"{name} must lie in [0, {num_classes}), "
-      f"got values from {seen.min()} to {seen.max()}."
+      f"{name} must lie in [0, {num_classes}), got values from {low} to {high}."
     )
 
 
+@jax.jit
+def _extent(labels: jax.Array, where: Any) -> tuple[jax.Array, jax.Array]:
+  """Smallest and largest label that counts; in wrong order if there is none."""
+  counts = None if where is None else where > 0
+  limits = jnp.iinfo(labels.dtype)
+  return (
+    jnp.min(labels, initial=limits.max, where=counts),
+    jnp.max(labels, initial=limits.min, where=counts),
+  )
+
+
+def in_range(labels: Any, num_classes: int) -> jax.Array:
+  """Labels as int32, with -1 for each that lies outside [0, num_classes).
+
+  Compared in their own dtype first, so that no label wraps into the range.
+  """
+  labels = jnp.asarray(labels)
+  highest = min(num_classes - 1, int(jnp.iinfo(labels.dtype).max))
+  valid = (labels >= 0) & (labels <= jnp.asarray(highest, labels.dtype))
+  return jnp.where(valid, labels.astype(jnp.int32), -1)
+
+
 def check_weights(name: str, weights: Any) -> None:
-  """Raises unless weights are nonnegative, where they are concrete."""
+  """Raises unless weights are finite and not negative, where concrete."""
   if weights is None or not is_concrete(weights):
     return
-  least = np.min(np.asarray(weights), initial=0)
+  if jnp.result_type(weights) == jnp.bool_:
+    return
+  with jax.ensure_compile_time_eval():
+    least, finite = jax.device_get(_least(jnp.asarray(weights)))
+  if not finite:
+    raise ValueError(f"{name} must be finite, got NaN or infinity.")
   if least < 0:
     raise ValueError(f"{name} must not be negative, got {least}.")
+
+
+@jax.jit
+def _least(weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The smallest weight, and whether all are finite."""
+  return jnp.min(weights, initial=0), jnp.all(jnp.isfinite(weights))
+
+
+def check_finite(name: str, array: Any, advice: str) -> None:
+  """Raises ValueError if a concrete array holds NaN or infinity."""
+  if is_concrete(array):
+    with jax.ensure_compile_time_eval():
+      finite = bool(_all_finite(array))
+    if not finite:
+      raise ValueError(f"{name} must be finite, got NaN or infinity; {advice}.")
+
+
+@jax.jit
+def _all_finite(array: jax.Array) -> jax.Array:
+  return jnp.all(jnp.isfinite(array))
+
+
+def check_logits(name: str, logits: Any) -> None:
+  """Raises for a single output and for probabilities in place of logits.
+
+  Args:
+    name: The argument's name, for errors.
+    logits: Float, ``[..., C]``. Values are looked at where they are concrete
+      and there are at least two rows: each then sums to one only if they are
+      probabilities.
+
+  Raises:
+    ValueError: If there is one output, or the rows are probabilities.
+  """
+  num_outputs = np.shape(logits)[-1]
+  if num_outputs < 2:
+    raise ValueError(
+      f"{name} must have at least two outputs, got shape {np.shape(logits)}; "
+      "lelp_jax.binary_head turns a head with one logit into two outputs."
+    )
+  if not is_concrete(logits) or np.size(logits) < 2 * num_outputs:
+    return
+  with jax.ensure_compile_time_eval():
+    are_probabilities = bool(_are_probabilities(logits))
+  if are_probabilities:
+    raise ValueError(
+      f"{name} must be logits, got probabilities (every row is nonnegative "
+      "and sums to one); pass the outputs before the softmax."
+    )
+
+
+@jax.jit
+def _are_probabilities(logits: jax.Array) -> jax.Array:
+  """Whether all rows are nonnegative and sum to one, and not just one-hot."""
+  logits = logits.astype(jnp.float32)
+  errors = jnp.abs(jnp.sum(logits, axis=-1) - 1)
+  between = jnp.any((logits > 0) & (logits < 1))
+  return (jnp.min(logits) >= 0) & (jnp.max(errors) < 1e-3) & between

@@ -1,20 +1,22 @@
-r"""Coordinates of embeddings: all that the splitting of classes sees of them.
+r"""Coordinates of embeddings in the subspaces of the classes.
 
-A subspace is rows :math:`\tilde V_c = Q^c V_c / \sigma_c` of a rotation and K
-principal directions (Algorithm 1; A-4, A-6), and classes are split by
-:math:`\tilde V_c (h - \mu_c) = Q^c (V_c (h - \mu_c)) / \sigma_c`. So the
-numbers :math:`V_c (h - \mu_c)` stand for an embedding in everything that
-follows: any S up to K, any rotation, normalization and temperature.
+Splitting classes needs nothing else of an embedding. A subspace is rows
+:math:`\tilde V_c = Q^c V_c / \sigma_c` of a rotation and K principal
+directions (Algorithm 1; A-4, A-6), and classes are split by :math:`\tilde V_c
+(h - \mu_c) = Q^c (V_c (h - \mu_c)) / \sigma_c`. So the numbers :math:`V_c (h -
+\mu_c)` replace an embedding in everything that follows: any S up to K, any
+rotation, normalization and temperature. Caches store them instead of wide
+embeddings.
 """
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from lelp_jax import _checks
 from lelp_jax.principal import PrincipalDirections
+from lelp_jax.subspaces import _check_subspaces
 from lelp_jax.subspaces import Subspaces
 
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -23,14 +25,16 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 def principal_coordinates(
   embeddings: jax.Array, principal: PrincipalDirections
 ) -> jax.Array:
-  r"""Computes the coordinates of embeddings on the directions of every class.
+  r"""Computes the coordinates of embeddings on all principal directions.
+
+  Use it to store ``C * K`` numbers per example in place of a wide embedding:
 
   .. math::
     x_{c,k} = v_{c,k}^T (h - \mu_c)
 
-  With `coordinate_directions` they take the place of the embeddings: what
-  `subspaces_from_principal` and `log_subsplit` make of the two is, up to
-  rounding, what they make of the embeddings and their directions.
+  With `coordinate_directions` they replace the embeddings: up to rounding,
+  `subspaces_from_principal` and `log_subsplit` give the same results for
+  both.
 
   Args:
     embeddings: Teacher embeddings :math:`h`, float, ``[..., D]``.
@@ -46,13 +50,20 @@ def principal_coordinates(
     ValueError: If their width is not that of the directions.
 
   Examples:
-    >>> from lelp_jax import class_moments, principal_directions
-    >>> h = jnp.array([[4., 0.], [0., 0.], [0., 1.], [0., 3.]])
-    >>> moments = class_moments(h, jnp.array([0, 0, 1, 1]), num_classes=2)
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax import class_moments, principal_coordinates
+    >>> from lelp_jax import principal_directions
+    >>> embeddings = jnp.array([[4., 0.], [0., 0.], [0., 1.], [0., 3.]])
+    >>> labels = jnp.array([0, 0, 1, 1])
+    >>> moments = class_moments(embeddings, labels, num_classes=2)
     >>> principal = principal_directions(moments, num_directions=1)
-    >>> principal_coordinates(h, principal).tolist()
-    [[2.0, -2.0], [-2.0, -2.0], [-2.0, -1.0], [-2.0, 1.0]]
+    >>> print(principal_coordinates(embeddings, principal))
+    [[ 2. -2.]
+     [-2. -2.]
+     [-2. -1.]
+     [-2.  1.]]
   """
+  _check_principal(principal)
   found = subspace_coordinates(
     embeddings, Subspaces(principal.directions, principal.means)
   )
@@ -62,33 +73,47 @@ def principal_coordinates(
 def coordinate_directions(
   principal: PrincipalDirections,
 ) -> PrincipalDirections:
-  """Returns the principal directions of coordinates: unit vectors, no means.
+  """Returns the principal directions in the space of their coordinates.
+
+  Pass the result to `subspaces_from_principal` where `principal_coordinates`
+  are used in place of embeddings.
 
   Args:
-    principal: What the coordinates were computed with, ``[C, K, D]``.
+    principal: The directions that the coordinates were computed with,
+      ``[C, K, D]``.
 
   Returns:
-    The same, as seen in `principal_coordinates`: direction k of class c is
-    the unit vector of its place, zero where it was zero, and means are zero.
-    Directions ``[C, K, C * K]``; variances, total variance and rank, and so
-    normalization and what is done about too low a rank (A-10), are kept.
+    Principal directions ``[C, K, C * K]``: direction k of class c is the unit
+    vector of entry ``c * K + k``, or zero where the given direction is zero.
+    The means are zero. Variances, total variance and rank are unchanged, and
+    so are normalization and the treatment of missing directions (A-10).
+
+  Raises:
+    TypeError: If the argument is not a `PrincipalDirections`.
 
   Examples:
-    >>> from lelp_jax import class_moments, principal_directions
-    >>> h = jnp.array([[4., 0.], [0., 0.], [0., 1.], [0., 3.]])
-    >>> moments = class_moments(h, jnp.array([0, 0, 1, 1]), num_classes=2)
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax import class_moments, coordinate_directions
+    >>> from lelp_jax import principal_directions
+    >>> embeddings = jnp.array([[4., 0.], [0., 0.], [0., 1.], [0., 3.]])
+    >>> labels = jnp.array([0, 0, 1, 1])
+    >>> moments = class_moments(embeddings, labels, num_classes=2)
     >>> principal = principal_directions(moments, num_directions=1)
-    >>> coordinate_directions(principal).directions.tolist()
-    [[[1.0, 0.0]], [[0.0, 1.0]]]
+    >>> print(coordinate_directions(principal).directions)
+    [[[1. 0.]]
+    <BLANKLINE>
+     [[0. 1.]]]
   """
+  _check_principal(principal)
   num_classes, num_directions, _ = principal.directions.shape
   size = num_classes * num_directions
-  exist = jnp.any(principal.directions != 0, axis=-1)
+  lengths = jnp.max(jnp.abs(principal.directions), axis=-1, keepdims=True)
   units = jnp.eye(size, dtype=principal.directions.dtype)
   units = units.reshape(num_classes, num_directions, size)
+  directions = jnp.where(lengths == 0, 0, units)
   return dataclasses.replace(
     principal,
-    directions=jnp.where(exist[..., None], units, 0),
+    directions=jnp.where(jnp.isnan(lengths), jnp.nan, directions),
     means=jnp.zeros((num_classes, size), principal.means.dtype),
   )
 
@@ -101,82 +126,69 @@ def subspace_coordinates(
   .. math::
     z_{c,s} = \tilde v_{c,s}^T (h - \mu_c)
 
-  (paper, Algorithm 2). The subclass of the largest coordinate is the most
-  probable one of its class, at any temperature.
+  (paper, Algorithm 2). Use it to assign examples to subclasses: the subclass
+  with the largest coordinate is the most probable one of its class at any
+  temperature.
 
   Args:
     embeddings: Teacher embeddings, float, ``[..., D]``.
     subspaces: Directions ``[C, S, D]`` and means ``[C, D]``.
 
   Returns:
-    The coordinates, float32 at least, ``[..., C, S]``.
+    The coordinates, float32 (float64 for float64 embeddings), ``[..., C, S]``.
 
   Raises:
-    TypeError: If the embeddings are not floating point.
+    TypeError: If the embeddings are not floating point, or the subspaces not
+      a `Subspaces`.
     ValueError: If shapes do not fit.
 
   Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax import subspace_coordinates, Subspaces
     >>> subspaces = Subspaces(
     ...   directions=jnp.array([[[1., 0.], [0., 2.]]]),
     ...   means=jnp.array([[1., 1.]]))
-    >>> subspace_coordinates(jnp.array([4., 5.]), subspaces).tolist()
-    [[3.0, 8.0]]
+    >>> print(subspace_coordinates(jnp.array([4., 5.]), subspaces))
+    [[3. 8.]]
   """
-  _checks.check_floating("embeddings", embeddings)
-  num_classes, num_subclasses = check_subspaces(embeddings, subspaces)
-  dtype = jnp.promote_types(jnp.result_type(embeddings), jnp.float32)
-  embeddings = jnp.asarray(embeddings, dtype)
-  directions = subspaces.directions.astype(embeddings.dtype)
-  means = subspaces.means.astype(embeddings.dtype)
-  # The mean of an empty class is a placeholder of zeros: left out. From the
-  # means alone, so that stacked cells of one teacher share this difference.
+  embeddings = _checks.floating("embeddings", embeddings, "[..., D]")
+  num_classes, num_subclasses, width = _check_subspaces(subspaces)
+  if embeddings.shape[-1] != width:
+    raise ValueError(
+      f"embeddings must have shape [..., {width}] to fit subspaces of "
+      f"directions {subspaces.directions.shape}, got shape {embeddings.shape}."
+    )
+  (embeddings,) = _checks.as_floats(embeddings)
+  directions = jnp.asarray(subspaces.directions).astype(embeddings.dtype)
+  means = jnp.asarray(subspaces.means).astype(embeddings.dtype)
+
+  # Subtract the mean of the class means from the embeddings first: a common
+  # offset, large compared with the spread, would cost digits. The mean of an
+  # empty class is a placeholder of zeros and is left out. The difference does
+  # not depend on the directions, so stacked cells of one teacher share it.
   counts = jnp.any(means != 0, axis=1).astype(embeddings.dtype)
   centre = jnp.dot(counts, means, precision=_HIGHEST) / jnp.maximum(
     counts.sum(), 1
   )
+  lead = (None,) * (embeddings.ndim - 1)
+  centred = embeddings - centre[lead]
+
+  # Apply all directions in one product, and subtract what is left of the
+  # class means.
+  folded = directions.reshape(num_classes * num_subclasses, width)
+  products = jnp.matmul(centred, folded.T, precision=_HIGHEST)
   offsets = jnp.einsum(
     "cd,csd->cs", means - centre[None], directions, precision=_HIGHEST
   )
-  folded = directions.reshape(num_classes * num_subclasses, -1)
-  products = jnp.matmul(
-    embeddings - centre[(None,) * (embeddings.ndim - 1)],
-    folded.T,
-    precision=_HIGHEST,
-  )
   shape = (*embeddings.shape[:-1], num_classes, num_subclasses)
-  lead = (None,) * (embeddings.ndim - 1)
   return products.reshape(shape) - offsets[lead]
 
 
-def check_subspaces(
-  embeddings: jax.Array, subspaces: Subspaces
-) -> tuple[int, int]:
-  """Checks that embeddings and subspaces fit.
-
-  Args:
-    embeddings: ``[..., D]``.
-    subspaces: Directions ``[C, S, D]`` and means ``[C, D]``.
-
-  Returns:
-    C and S.
-
-  Raises:
-    ValueError: If they do not fit.
-  """
-  _checks.check_rank(
-    "subspaces.directions", subspaces.directions, 3, "[C, S, D]"
+def _check_principal(principal: PrincipalDirections) -> None:
+  """Raises TypeError unless the argument `principal` is what its name says."""
+  _checks.check_instance(
+    "principal",
+    principal,
+    PrincipalDirections,
+    "make it with lelp_jax.principal_directions",
   )
-  num_classes, num_subclasses, width = np.shape(subspaces.directions)
-  if np.shape(subspaces.means) != (num_classes, width):
-    raise ValueError(
-      f"subspaces.means must have shape {(num_classes, width)} to fit "
-      f"directions {np.shape(subspaces.directions)}, got shape "
-      f"{np.shape(subspaces.means)}."
-    )
-  if np.shape(embeddings)[-1:] != (width,):
-    raise ValueError(
-      f"embeddings must have shape [..., {width}] to fit subspaces of "
-      f"directions {np.shape(subspaces.directions)}, got shape "
-      f"{np.shape(embeddings)}."
-    )
-  return num_classes, num_subclasses

@@ -13,12 +13,14 @@ network have means far larger than their spread, and :math:`E[hh^T] -
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax import _checks
+from lelp_jax import _sharding
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -28,6 +30,10 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 class ClassMoments:
   r"""Count, mean and scatter of the embeddings of each class.
 
+  The statistics of a teacher that fitting needs. Make them with
+  `class_moments`, one batch at a time if need be, and add them up with
+  `merge_moments`.
+
   Attributes:
     count: Number of examples of each class, or the sum of their weights
       (:math:`N_c`), float, ``[C]``.
@@ -36,9 +42,10 @@ class ClassMoments:
     scatter: :math:`\sum_i (h_i - \mu_c)(h_i - \mu_c)^T` over the examples of
       each class, float, ``[C, D, D]``. Divided by ``count`` it is the
       covariance.
-    mean_remainder: What rounding took off ``mean``, float, ``[C, D]``:
-      ``mean + mean_remainder`` is the mean to twice the digits, so that
-      merging many parts does not add up rounding. None stands for zero.
+    mean_remainder: The rounding error of ``mean``, float, ``[C, D]``:
+      ``mean + mean_remainder`` is the mean with twice the digits, so that
+      rounding errors do not add up when many parts are merged. None stands
+      for zero.
   """
 
   count: jax.Array
@@ -54,10 +61,12 @@ def class_moments(
   num_classes: int,
   where: jax.Array | None = None,
 ) -> ClassMoments:
-  r"""Computes the moments of the embeddings of each class in one batch.
+  r"""Computes the count, mean and scatter of each class in one batch.
 
-  For every class :math:`c`, over its examples (paper, Algorithm 1, in the
-  streaming form of appendix G.1; classes by label: A-11)
+  This is the first step of fitting subspaces to a teacher. For a data set
+  that does not fit in memory, call it on each batch and add the results up
+  with `merge_moments`. For every class :math:`c`, over its examples (paper,
+  Algorithm 1, in the streaming form of appendix G.1; classes by label: A-11)
 
   .. math::
     N_c = \sum_i w_i, \quad
@@ -65,7 +74,7 @@ def class_moments(
     \Sigma_c = \sum_i w_i (h_i - \mu_c)(h_i - \mu_c)^T .
 
   The cost does not grow with the number of classes: rows are sorted by class
-  and taken in tiles that hold one class each.
+  and processed in tiles that hold one class each.
 
   Args:
     embeddings: Teacher embeddings :math:`h`, the inputs of its last linear
@@ -74,8 +83,9 @@ def class_moments(
       trace, rows with a label outside the range are left out.
     num_classes: Number of classes, :math:`C`. Any class may be absent.
     where: Rows that count, bool ``[N]``, or nonnegative weights :math:`w_i`,
-      float ``[N]``. Rows of weight zero (padding) may hold anything, NaN and
-      labels out of range included. By default every row has weight one.
+      float ``[N]``. Rows of weight zero (padding) may hold anything,
+      including NaN and labels out of range. By default every row has weight
+      one.
 
   Returns:
     The moments, in float32 (float64 for float64 embeddings).
@@ -83,87 +93,109 @@ def class_moments(
   Raises:
     TypeError: If the embeddings are not floating point or the labels not
       integers.
-    ValueError: If the shapes do not fit together or a concrete label lies
-      outside ``[0, C)``.
+    ValueError: If the shapes do not fit together, or, for concrete arrays, if
+      a label lies outside ``[0, C)``, an embedding that counts is not finite
+      or the squares of the embeddings leave the range of their dtype.
 
   Examples:
-    >>> h = jnp.array([[0., 1.], [2., 1.], [5., 5.]])
-    >>> moments = class_moments(h, jnp.array([0, 0, 1]), num_classes=2)
-    >>> moments.mean.tolist(), moments.scatter[0].tolist()
-    ([[1.0, 1.0], [5.0, 5.0]], [[2.0, 0.0], [0.0, 0.0]])
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax import class_moments
+    >>> embeddings = jnp.array([[0., 1.], [2., 1.], [5., 5.]])
+    >>> labels = jnp.array([0, 0, 1])
+    >>> moments = class_moments(embeddings, labels, num_classes=2)
+    >>> print(moments.mean)
+    [[1. 1.]
+     [5. 5.]]
+    >>> print(moments.scatter[0])
+    [[2. 0.]
+     [0. 0.]]
   """
-  _checks.check_rank("embeddings", embeddings, 2, "[N, D]")
-  _checks.check_floating("embeddings", embeddings)
-  _checks.check_at_least("num_classes", num_classes, 1)
+  embeddings = _checks.floating("embeddings", embeddings, "[N, D]")
+  labels = _checks.integers("labels", labels)
+  if where is not None:
+    where = _checks.as_array("where", where)
+  num_classes = _checks.check_at_least("num_classes", num_classes, 1)
   for name, array in (("labels", labels), ("where", where)):
-    if array is not None and np.shape(array) != np.shape(embeddings)[:1]:
+    if array is not None and np.shape(array) != embeddings.shape[:1]:
       raise ValueError(
-        f"{name} must have one entry for each of the rows of embeddings "
-        f"{np.shape(embeddings)}, got shape {np.shape(array)}."
+        f"{name} must have one entry for each row of embeddings "
+        f"{embeddings.shape}, got shape {np.shape(array)}."
       )
   _checks.check_labels("labels", labels, num_classes, where)
   _checks.check_weights("where", where)
-  if where is None:
-    where = jnp.ones(np.shape(labels), bool)
-  if not np.shape(labels)[0]:
-    return _no_moments(num_classes, jnp.asarray(embeddings))
-  return _class_moments(
-    jnp.asarray(embeddings),
-    jnp.asarray(labels),
-    jnp.asarray(where),
-    num_classes=num_classes,
+  if not len(embeddings):
+    return _no_moments(num_classes, embeddings)
+  weights = jnp.ones(len(embeddings), bool) if where is None else where
+  moments = _sharding.on_auto_axes(
+    functools.partial(_class_moments, num_classes=num_classes),
+    embeddings,
+    _checks.in_range(labels, num_classes),
+    jnp.asarray(weights),
   )
+  if _checks.is_concrete(moments.mean):
+    _check_values(moments, embeddings, weights)
+  return moments
 
 
 def merge_moments(a: ClassMoments, b: ClassMoments) -> ClassMoments:
   r"""Merges the moments of two disjoint sets of examples.
 
-  With :math:`\delta = \mu_b - \mu_a` and :math:`N = N_a + N_b`, for each class
+  Use it to combine the moments of batches, hosts or replicas. With
+  :math:`\delta = \mu_b - \mu_a` and :math:`N = N_a + N_b`, for each class
   (Chan, Golub and LeVeque, 1979)
 
   .. math::
     \mu = \mu_a + \delta \frac{N_b}{N}, \quad
     \Sigma = \Sigma_a + \Sigma_b + \delta\delta^T \frac{N_a N_b}{N} .
 
-  Associative and commutative up to rounding, so batches, hosts and replicas
-  may be merged in any order. Moments of no examples are the neutral element.
+  The operation is associative and commutative up to rounding, so that the
+  order of merging does not matter. The moments of no examples are the neutral
+  element.
 
   Args:
     a: Moments of the first set, for ``C`` classes of width ``D``.
     b: Moments of the second set, of the same shapes.
 
   Returns:
-    The moments of the union, in the dtype of the arguments; without a
-    ``mean_remainder`` where ``a`` has none, so that it can be a loop's carry.
+    The moments of the union, in the dtype of the arguments. They have a
+    ``mean_remainder`` if ``a`` has one, so that ``a`` can be a loop's carry.
 
   Raises:
+    TypeError: If an argument is not a `ClassMoments`.
     ValueError: If the two have different numbers of classes or widths.
 
   Examples:
-    >>> h, y = jnp.array([[1.], [3.], [8.]]), jnp.array([0, 0, 0])
-    >>> a = class_moments(h[:2], y[:2], num_classes=1)
-    >>> b = class_moments(h[2:], y[2:], num_classes=1)
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax import class_moments, merge_moments
+    >>> embeddings = jnp.array([[1.], [3.], [8.]])
+    >>> labels = jnp.array([0, 0, 0])
+    >>> a = class_moments(embeddings[:2], labels[:2], num_classes=1)
+    >>> b = class_moments(embeddings[2:], labels[2:], num_classes=1)
     >>> merged = merge_moments(a, b)
-    >>> merged.mean.tolist(), merged.scatter.tolist()
-    ([[4.0]], [[[26.0]]])
+    >>> print(merged.count, merged.mean, merged.scatter)
+    [3.] [[4.]] [[[26.]]]
   """
+  _check_moments("a", a)
+  _check_moments("b", b)
   if a.scatter.shape != b.scatter.shape:
     raise ValueError(
       "moments can be merged only for the same classes and width, got "
       f"scatter shapes {a.scatter.shape} and {b.scatter.shape}."
     )
   count = a.count + b.count
-  share = b.count / jnp.where(count > 0, count, 1)
+  share = b.count / jnp.where(count == 0, 1, count)
   remainder_a, remainder_b = (
     jnp.zeros_like(m.mean) if m.mean_remainder is None else m.mean_remainder
     for m in (a, b)
   )
+  # The mean of an empty side is a placeholder, from which nothing differs.
+  either_empty = ((a.count == 0) | (b.count == 0))[:, None]
   delta = (b.mean - a.mean) + (remainder_b - remainder_a)
+  delta = jnp.where(either_empty, 0, delta)
   mean, remainder = _two_sum(a.mean, remainder_a + delta * share[:, None])
-  # The mean of an empty side is a placeholder that must not pull the other.
-  first = (a.count == 0)[:, None]
   between = jnp.einsum("cd,ce->cde", delta, delta, precision=_HIGHEST)
   weight = (a.count * share)[:, None, None]
+  first = (a.count == 0)[:, None]
   return ClassMoments(
     count=count,
     mean=jnp.where(first, b.mean, mean),
@@ -174,9 +206,38 @@ def merge_moments(a: ClassMoments, b: ClassMoments) -> ClassMoments:
   )
 
 
+def _check_moments(name: str, moments: ClassMoments) -> tuple[int, int]:
+  """Checks that an argument holds moments of consistent shapes.
+
+  Args:
+    name: The argument's name, for errors.
+    moments: The argument.
+
+  Returns:
+    The number of classes and the width, C and D.
+
+  Raises:
+    TypeError: If it is not a `ClassMoments`.
+    ValueError: If the shapes of its arrays do not fit together.
+  """
+  _checks.check_instance(
+    name, moments, ClassMoments, "make it with lelp_jax.class_moments"
+  )
+  shape = np.shape(moments.mean)
+  expected = {"count": shape[:1], "scatter": (*shape, *shape[1:])}
+  for field, fitting in expected.items():
+    if len(shape) != 2 or np.shape(getattr(moments, field)) != fitting:
+      raise ValueError(
+        f"{name} must hold a count [C], a mean [C, D] and a scatter "
+        f"[C, D, D], got shapes {np.shape(moments.count)}, {shape} and "
+        f"{np.shape(moments.scatter)}."
+      )
+  return shape[0], shape[1]
+
+
 def _no_moments(num_classes: int, embeddings: jax.Array) -> ClassMoments:
   """The moments of no examples, neutral in merges."""
-  dtype = jnp.promote_types(embeddings.dtype, jnp.float32)
+  dtype = _checks.float_dtype(embeddings)
   width = embeddings.shape[1]
   mean = jnp.zeros((num_classes, width), dtype)
   return ClassMoments(
@@ -191,75 +252,153 @@ def _no_moments(num_classes: int, embeddings: jax.Array) -> ClassMoments:
 def _class_moments(
   embeddings: jax.Array,
   labels: jax.Array,
-  where: jax.Array,
+  weights: jax.Array,
   *,
   num_classes: int,
 ) -> ClassMoments:
-  """Sorts rows by class, then sums over class-pure tiles, twice."""
-  dtype = jnp.promote_types(embeddings.dtype, jnp.float32)
-  num_rows, width = embeddings.shape
-  labels = labels.astype(jnp.int32)  # num_classes may not fit a narrow type.
-  weights = where.astype(dtype)
-  valid = (weights > 0) & (labels >= 0) & (labels < num_classes)
-  # Rows that do not count sort behind the last class, where no tile looks.
-  slot = jnp.where(valid, labels, num_classes)
-  order = jnp.argsort(slot)
-  starts = jnp.searchsorted(slot[order], jnp.arange(num_classes + 1))
-  starts = starts.astype(jnp.int32)
-  tile_size = _tile_size(num_rows, num_classes)
-  tiles = -(-(starts[1:] - starts[:-1]) // tile_size)
-  ends = jnp.cumsum(tiles)
+  """Sums over tiles of one class each, once for means, once for scatters."""
+  weights = weights.astype(_checks.float_dtype(embeddings))
+  tiles = _Tiles.of(embeddings, labels, weights, num_classes)
+  width = embeddings.shape[1]
 
-  def tile(index):
-    """The class of a tile, its rows and their weights (zero: no row)."""
-    c = jnp.searchsorted(ends, index, side="right").astype(jnp.int32)
-    first = starts[c] + (index - (ends[c] - tiles[c])) * tile_size
-    position = first + jnp.arange(tile_size, dtype=first.dtype)
-    inside = position < starts[c + 1]
-    rows = order[jnp.where(inside, position, starts[c])]
-    return c, embeddings[rows].astype(dtype), weights[rows] * inside
-
+  # First pass: weights and weighted sums of the rows of each class.
   def add_sums(index, sums):
-    c, h, w = tile(index)
+    c, h, w = tiles.read(index)
     count, total = sums
     return count.at[c].add(w.sum()), total.at[c].add(
       jnp.dot(w, h, precision=_HIGHEST)
     )
 
-  zeros = (
-    jnp.zeros((num_classes,), dtype),
-    jnp.zeros((num_classes, width), dtype),
-  )
-  count, total = jax.lax.fori_loop(0, ends[-1], add_sums, zeros)
-  divisor = jnp.where(count > 0, count, 1)[:, None]
+  start = tiles.zeros(num_classes), tiles.zeros(num_classes, width)
+  count, total = jax.lax.fori_loop(0, tiles.number, add_sums, start)
+  divisor = jnp.where(count == 0, 1, count)[:, None]
   centre = total / divisor
 
-  # The first mean carries the rounding of large sums. Differences to it are
-  # small and nearly exact, so one more pass over them mends both moments.
+  # Second pass: moments about the first mean. That mean carries the rounding
+  # of large sums, but differences to it are small and nearly exact.
   def add_scatter(index, sums):
-    c, h, w = tile(index)
+    c, h, w = tiles.read(index)
     residual, scatter = sums
     h = h - centre[c][None]
     weighted = h * w[:, None]
     gram = jnp.dot(weighted.T, h, precision=_HIGHEST)
     return residual.at[c].add(weighted.sum(0)), scatter.at[c].add(gram)
 
-  zeros = jnp.zeros_like(total), jnp.zeros((num_classes, width, width), dtype)
-  residual, scatter = jax.lax.fori_loop(0, ends[-1], add_scatter, zeros)
+  start = (
+    tiles.zeros(num_classes, width),
+    tiles.zeros(num_classes, width, width),
+  )
+  residual, scatter = jax.lax.fori_loop(0, tiles.number, add_scatter, start)
+
+  # Correction of both for the distance of the first mean from the true one.
   shift = residual / divisor
   scatter -= jnp.einsum("cd,ce->cde", residual, shift, precision=_HIGHEST)
   mean, remainder = _two_sum(centre, shift)
   return ClassMoments(count, mean, scatter, remainder)
 
 
+class _Tiles(NamedTuple):
+  """Rows in tiles of one class each.
+
+  Attributes:
+    embeddings: All rows, in any precision, ``[N, D]``.
+    weights: Their weights, in the dtype of the sums, ``[N]``.
+    order: Rows sorted by class, ``[N]``; rows that do not count come last.
+    starts: Where each class begins in ``order``, ``[C + 1]``.
+    numbers: Number of tiles of each class, ``[C]``.
+    ends: Its cumulative sum, ``[C]``.
+    size: Rows per tile.
+  """
+
+  embeddings: jax.Array
+  weights: jax.Array
+  order: jax.Array
+  starts: jax.Array
+  numbers: jax.Array
+  ends: jax.Array
+  size: int
+
+  @classmethod
+  def of(cls, embeddings, labels, weights, num_classes):
+    """Sorts the rows; a label of -1 or a weight of zero leaves one out."""
+    counts = (labels >= 0) & ~(weights <= 0)  # NaN weights are not ignored.
+    slot = jnp.where(counts, labels, num_classes)
+    order = jnp.argsort(slot)
+    bounds = jnp.arange(num_classes + 1, dtype=slot.dtype)
+    starts = jnp.searchsorted(slot[order], bounds).astype(jnp.int32)
+    size = _tile_size(len(embeddings), num_classes)
+    numbers = -(-(starts[1:] - starts[:-1]) // size)
+    ends = jnp.cumsum(numbers)
+    return cls(embeddings, weights, order, starts, numbers, ends, size)
+
+  @property
+  def number(self) -> jax.Array:
+    """The number of tiles."""
+    return self.ends[-1]
+
+  def zeros(self, *shape: int) -> jax.Array:
+    """Zeros that vary over the axes of a `shard_map` as the rows do."""
+    return jnp.full(shape, (0 * self.number).astype(self.weights.dtype))
+
+  def read(self, index: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The class of a tile, its rows, and their weights (zero: not a row)."""
+    c = jnp.searchsorted(self.ends, index, side="right").astype(jnp.int32)
+    tile = index - (self.ends[c] - self.numbers[c])
+    first = self.starts[c] + tile * self.size
+    position = first + jnp.arange(self.size, dtype=first.dtype)
+    inside = position < self.starts[c + 1]
+    rows = self.order[jnp.where(inside, position, self.starts[c])]
+    h = self.embeddings[rows].astype(self.weights.dtype)
+    return c, h, jnp.where(inside, self.weights[rows], 0)
+
+
 def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The rounded sum and, exactly, what rounding took off (Knuth)."""
+  """The rounded sum and its exact rounding error (Knuth)."""
   total = a + b
   part = total - a
   return total, (a - (total - part)) + (b - part)
 
 
 def _tile_size(num_rows: int, num_classes: int) -> int:
-  """Rows a tile: a balanced class fills one, a large class several."""
+  """Rows per tile: a balanced class fills one, a large class several."""
   rows = 1.1 * num_rows / num_classes
   return int(np.clip(32 * np.ceil(rows / 32), 32, 256))
+
+
+def _check_values(
+  moments: ClassMoments, embeddings: jax.Array, weights: jax.Array
+) -> None:
+  """Raises if embeddings were not finite, or out of range when squared.
+
+  Only the moments are looked at unless something is wrong: they are small.
+  """
+  with jax.ensure_compile_time_eval():
+    finite, vanished = jax.device_get(_survey(moments))
+  if finite and not vanished:
+    return
+  rows = np.asarray(embeddings)[np.asarray(weights) != 0]
+  bad = ~np.isfinite(np.asarray(embeddings, np.float64)).all(axis=1)
+  bad = np.flatnonzero(bad & (np.asarray(weights) != 0))
+  if bad.size:
+    more = f" and {bad.size - 5} more" if bad.size > 5 else ""
+    raise ValueError(
+      "embeddings must be finite, got NaN or infinity in row "
+      f"{', '.join(map(str, bad[:5]))}{more}; leave rows out with `where`."
+    )
+  largest = float(np.abs(np.asarray(rows, np.float64)).max(initial=0))
+  limits = jnp.finfo(moments.mean.dtype)
+  if not finite or 0 < largest < float(limits.tiny) ** 0.5:
+    kind = "large" if not finite else "small"
+    raise ValueError(
+      f"embeddings are too {kind} for squares in {moments.mean.dtype}: the "
+      f"largest entry is {largest:.3g}; multiply them by a constant."
+    )
+
+
+@jax.jit
+def _survey(moments: ClassMoments) -> tuple[jax.Array, jax.Array]:
+  """Whether all moments are finite, and whether a class has no variance."""
+  squares = jnp.diagonal(moments.scatter, axis1=-2, axis2=-1)
+  finite = jnp.all(jnp.isfinite(squares)) & jnp.all(jnp.isfinite(moments.mean))
+  varies = jnp.any(squares > 0, axis=-1)
+  return finite, jnp.any(~varies & (moments.count > 1))

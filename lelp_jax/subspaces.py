@@ -14,22 +14,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax import _checks
+from lelp_jax.moments import _check_moments
 from lelp_jax.moments import class_moments
 from lelp_jax.moments import ClassMoments
-from lelp_jax.principal import check_num_directions
+from lelp_jax.principal import _check_num_directions
+from lelp_jax.principal import _checked_head_kernel
 from lelp_jax.principal import principal_directions
 from lelp_jax.principal import PrincipalDirections
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 _ROTATIONS = ("haar", "none")
-NORMALIZATIONS = ("max", "per_direction", "none")
+_NORMALIZATIONS = ("max", "per_direction", "none")
 _RANK_DEFICIENT = ("complete", "error")
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Subspaces:
-  r"""What splits classes into subclasses: all that distillation needs.
+  r"""Subspaces that split each class into subclasses.
+
+  Everything that distillation needs to know of the fit: pass them to
+  `log_subsplit` with each batch of teacher outputs.
 
   Attributes:
     directions: Rotated and scaled directions :math:`\tilde v_{c,s}`, float,
@@ -52,7 +57,9 @@ def subspaces_from_principal(
 ) -> Subspaces:
   r"""Rotates and scales the first S principal directions of each class.
 
-  With :math:`Q^c` a random orthogonal matrix, drawn for each class, and
+  This is the cheap half of fitting: a search over the number of subclasses
+  calls `principal_directions` once and this function for each setting. With
+  :math:`Q^c` a random orthogonal matrix, drawn for each class, and
   :math:`\sigma_{c,s}` the standard deviation along a rotated direction
   (paper, Algorithm 1; A-4: rows of :math:`QV`; A-6: one scale per class)
 
@@ -61,42 +68,60 @@ def subspaces_from_principal(
 
   Args:
     principal: At least S directions per class, from `principal_directions`.
-    num_subclasses: Number of subclasses of a class, :math:`S`.
+    num_subclasses: Number of subclasses per class, :math:`S`.
     key: Random key of the rotations; not needed for ``rotation="none"``.
     rotation: ``"haar"`` or ``"none"`` (the ablation of appendix C).
     normalization: ``"max"`` divides the directions of a class by the largest
-      standard deviation among them, ``"per_direction"`` each by its own
-      (whitening; zero where there is no variance), ``"none"`` nothing.
+      standard deviation among them, ``"per_direction"`` divides each by its
+      own (whitening; zero where there is no variance), ``"none"`` does not
+      scale.
     rank_deficient: What to do where a class has variance in fewer than S
-      directions (A-10). ``"complete"`` warns and uses directions without
+      directions (A-10). ``"complete"`` warns and adds directions without
       variance inside the null space of the head, then zero directions that
-      take no part in the rotation; ``"error"`` raises. Neither can be seen
+      take no part in the rotation; ``"error"`` raises. Neither is possible
       under a trace, where the basis is completed silently.
 
   Returns:
     The subspaces. A class without variance has zero directions.
 
   Raises:
+    TypeError: If an argument has the wrong type, such as an integer key.
     ValueError: If fewer than S directions are given, a key is missing, an
       option is unknown, or on request if a class has too few directions.
 
   Examples:
-    >>> h = jnp.array([[4., 0.], [-4., 0.], [0., 1.], [0., -1.]])
-    >>> moments = class_moments(h, jnp.zeros(4, int), num_classes=1)
-    >>> found = principal_directions(moments, num_directions=2)
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax import class_moments, principal_directions
+    >>> from lelp_jax import subspaces_from_principal
+    >>> embeddings = jnp.array([[4., 0.], [-4., 0.], [0., 1.], [0., -1.]])
+    >>> moments = class_moments(embeddings, jnp.zeros(4, int), num_classes=1)
+    >>> principal = principal_directions(moments, num_directions=2)
     >>> subspaces = subspaces_from_principal(
-    ...   found, num_subclasses=2, rotation="none")
-    >>> jnp.abs(subspaces.directions * 8**0.5).round(3).tolist()
-    [[[1.0, 0.0], [0.0, 1.0]]]
+    ...   principal, num_subclasses=2, rotation="none")
+    >>> print((8 * jnp.abs(subspaces.directions) ** 2).round())
+    [[[1. 0.]
+      [0. 1.]]]
   """
+  _checks.check_instance(
+    "principal",
+    principal,
+    PrincipalDirections,
+    "make it with lelp_jax.principal_directions",
+  )
   _checks.check_option("rotation", rotation, _ROTATIONS)
-  _checks.check_option("normalization", normalization, NORMALIZATIONS)
+  _checks.check_option("normalization", normalization, _NORMALIZATIONS)
   _checks.check_option("rank_deficient", rank_deficient, _RANK_DEFICIENT)
   available = principal.directions.shape[1]
-  check_num_directions("num_subclasses", num_subclasses, available)
-  _check_rank(principal.rank, num_subclasses, rank_deficient)
-  if rotation == "haar" and key is None:
-    raise ValueError('rotation="haar" needs a key; pass key=jax.random.key(0).')
+  num_subclasses = _check_num_directions(
+    "num_subclasses", num_subclasses, available
+  )
+  if rotation == "haar":
+    if key is None:
+      raise ValueError(
+        'key is needed for rotation="haar"; pass key=jax.random.key(0).'
+      )
+    _checks.check_key("key", key)
+  _check_rank(principal, num_subclasses, rank_deficient)
   return _subspaces_from_principal(
     principal,
     key if rotation == "haar" else None,
@@ -116,15 +141,18 @@ def fit_subspaces_from_moments(
   normalization: str = "max",
   rank_deficient: str = "complete",
 ) -> Subspaces:
-  """Fits the subspaces of LELP to streamed moments: Algorithm 1, whole.
+  """Fits the subspaces of LELP to streamed moments (Algorithm 1).
 
-  `principal_directions` followed by `subspaces_from_principal`.
+  Use it where the teacher's embeddings do not fit in memory; otherwise
+  `fit_subspaces` takes them as they are. It is `principal_directions`
+  followed by `subspaces_from_principal`.
 
   Args:
     moments: Moments of the embeddings of each class, from `class_moments`
       and `merge_moments`.
     head_kernel: Weights of the teacher's last layer, float, ``[D, C]``.
-    num_subclasses: Number of subclasses of a class, S, at most ``D``.
+    num_subclasses: Number of subclasses per class, S. Past the number of
+      directions with variance, ``rank_deficient`` applies.
     key: Random key of the rotations.
     null_space: See `principal_directions`.
     rotation: See `subspaces_from_principal`.
@@ -135,19 +163,24 @@ def fit_subspaces_from_moments(
     The subspaces: directions ``[C, S, D]`` and means ``[C, D]``.
 
   Raises:
-    TypeError: If the head is not floating point.
-    ValueError: If an argument is out of range or the shapes do not fit.
+    TypeError: If an argument has the wrong type, such as an integer key.
+    ValueError: If an argument is out of range, the shapes do not fit, or
+      concrete moments or weights are not finite.
 
   Examples:
-    >>> h = jax.random.normal(jax.random.key(0), (60, 8))
-    >>> moments = class_moments(h, jnp.arange(60) % 2, num_classes=2)
-    >>> head = jax.random.normal(jax.random.key(1), (8, 2))
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax import class_moments, fit_subspaces_from_moments
+    >>> embeddings = jax.random.normal(jax.random.key(0), (60, 8))
+    >>> head_kernel = jax.random.normal(jax.random.key(1), (8, 2))
+    >>> moments = class_moments(
+    ...   embeddings, jnp.arange(60) % 2, num_classes=2)
     >>> subspaces = fit_subspaces_from_moments(
-    ...   moments, head, num_subclasses=3, key=jax.random.key(2))
-    >>> subspaces.directions.shape, subspaces.means.shape
-    ((2, 3, 8), (2, 8))
+    ...   moments, head_kernel, num_subclasses=3, key=jax.random.key(2))
+    >>> print(subspaces.directions.shape, subspaces.means.shape)
+    (2, 3, 8) (2, 8)
   """
-  _checks.check_at_least("num_subclasses", num_subclasses, 1)
+  num_subclasses = _checks.check_at_least("num_subclasses", num_subclasses, 1)
   principal = principal_directions(
     moments,
     head_kernel,
@@ -176,16 +209,21 @@ def fit_subspaces(
   normalization: str = "max",
   rank_deficient: str = "complete",
 ) -> Subspaces:
-  """Fits the subspaces of LELP to a set of embeddings: Algorithm 1, whole.
+  """Fits the subspaces of LELP to a set of embeddings (Algorithm 1).
+
+  This is all that LELP has to learn from a teacher before the student is
+  trained.
 
   Args:
     embeddings: Teacher embeddings of the training examples, float,
       ``[N, D]``. Where they do not fit in memory, accumulate `class_moments`
       and call `fit_subspaces_from_moments`.
     labels: Class of each example, integers in ``[0, C)``, ``[N]``.
-    head_kernel: Weights of the teacher's last layer, float, ``[D, C]``; its
-      columns tell the number of classes.
-    num_subclasses: Number of subclasses of a class, S, at most ``D``.
+    head_kernel: Weights of the teacher's last layer, float, ``[D, C]`` (the
+      transpose of a torch weight). They define the number of classes; for a
+      head with one logit see `binary_head`.
+    num_subclasses: Number of subclasses per class, S. Past the number of
+      directions with variance, ``rank_deficient`` applies.
     key: Random key of the rotations.
     null_space: See `principal_directions`.
     rotation: See `subspaces_from_principal`.
@@ -196,36 +234,33 @@ def fit_subspaces(
     The subspaces: directions ``[C, S, D]`` and means ``[C, D]``.
 
   Raises:
-    TypeError: If embeddings or head are not floating point or labels not
-      integers.
-    ValueError: If an argument is out of range or the shapes do not fit.
+    TypeError: If an argument has the wrong type, such as integer embeddings.
+    ValueError: If an argument is out of range, the shapes do not fit, or
+      concrete embeddings or weights are not finite.
 
   Examples:
-    >>> h = jax.random.normal(jax.random.key(0), (60, 8))
-    >>> head = jax.random.normal(jax.random.key(1), (8, 2))
-    >>> subspaces = fit_subspaces(h, jnp.arange(60) % 2, head,
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax import fit_subspaces
+    >>> embeddings = jax.random.normal(jax.random.key(0), (60, 8))
+    >>> head_kernel = jax.random.normal(jax.random.key(1), (8, 2))
+    >>> subspaces = fit_subspaces(
+    ...   embeddings, jnp.arange(60) % 2, head_kernel,
     ...   num_subclasses=3, key=jax.random.key(2))
-    >>> overlap = jnp.einsum("csd,dk->csk", subspaces.directions, head)
-    >>> bool(jnp.abs(overlap).max() < 1e-5)
-    True
+    >>> overlap = jnp.einsum("csd,dk->csk", subspaces.directions, head_kernel)
+    >>> print(subspaces.directions.shape, bool(jnp.abs(overlap).max() < 1e-5))
+    (2, 3, 8) True
   """
-  _checks.check_rank("embeddings", embeddings, 2, "[N, D]")
+  embeddings = _checks.floating("embeddings", embeddings, "[N, D]")
   if head_kernel is None:
     raise ValueError(
-      "head_kernel is needed for the number of classes: pass it, with "
+      "head_kernel is needed for the number of classes; pass it, with "
       'null_space="none" to leave its span in, or fit to class_moments.'
     )
-  _checks.check_rank("head_kernel", head_kernel, 2, "[D, C]")
-  width, num_classes = np.shape(head_kernel)
-  if width != np.shape(embeddings)[1]:
-    raise ValueError(
-      f"head_kernel must have shape [{np.shape(embeddings)[1]}, C] to fit "
-      f"embeddings {np.shape(embeddings)}, got shape {np.shape(head_kernel)}; "
-      "torch stores the transpose."
-    )
+  kernel = _checked_head_kernel(head_kernel, embeddings.shape[1], None)
   return fit_subspaces_from_moments(
-    class_moments(embeddings, labels, num_classes=num_classes),
-    head_kernel,
+    class_moments(embeddings, labels, num_classes=kernel.shape[1]),
+    kernel,
     num_subclasses=num_subclasses,
     key=key,
     null_space=null_space,
@@ -233,6 +268,52 @@ def fit_subspaces(
     normalization=normalization,
     rank_deficient=rank_deficient,
   )
+
+
+def binary_head(
+  kernel: jax.Array, bias: jax.Array | float | None = None
+) -> tuple[jax.Array, jax.Array | None]:
+  r"""Turns a head with one logit into the equivalent head with two classes.
+
+  Binary classifiers often have one output :math:`z` and predict
+  :math:`\mathrm{sigmoid}(z)`. The softmax of the two logits :math:`(0, z)`
+  has the same probabilities. Distillation needs those two: pass the kernel to
+  `fit_subspaces` and ``embeddings @ kernel + bias`` to `log_subsplit`.
+
+  Args:
+    kernel: Weights of the head, float, ``[D, 1]`` or ``[D]``.
+    bias: Its bias, a number or float ``[1]``, or None for a head without.
+
+  Returns:
+    The kernel ``[D, 2]`` and the bias ``[2]``, or None without a bias. The
+    first class has logit zero.
+
+  Raises:
+    TypeError: If an argument is not floating point.
+    ValueError: If the head has more than one output.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax import binary_head
+    >>> kernel, bias = binary_head(jnp.array([[2.], [3.]]), jnp.array([1.]))
+    >>> print(kernel, bias)
+    [[0. 2.]
+     [0. 3.]] [0. 1.]
+  """
+  kernel = _checks.floating("kernel", kernel, "[..., D]")
+  if kernel.ndim > 2 or (kernel.ndim == 2 and kernel.shape[1] != 1):
+    raise ValueError(
+      f"kernel must have shape [D, 1] or [D], got shape {kernel.shape}."
+    )
+  column = kernel.reshape(-1, 1)
+  columns = jnp.concatenate([jnp.zeros_like(column), column], axis=1)
+  if bias is None:
+    return columns, None
+  bias = _checks.floating("bias", bias, "[...]")
+  if bias.size != 1:
+    raise ValueError(f"bias must have shape [1], got shape {bias.shape}.")
+  entry = bias.reshape(1)
+  return columns, jnp.concatenate([jnp.zeros_like(entry), entry])
 
 
 @functools.partial(jax.jit, static_argnames=("num_subclasses", "normalization"))
@@ -251,10 +332,11 @@ def _subspaces_from_principal(
     directions = jnp.einsum(
       "cst,ctd->csd", rotate, directions, precision=_HIGHEST
     )
+    # Principal directions are uncorrelated: variances mix by squares.
     variances = jnp.einsum(
       "cst,ct->cs", rotate**2, variances, precision=_HIGHEST
     )
-  factor = direction_scale(variances, normalization)
+  factor = _direction_scale(variances, normalization)
   return Subspaces(directions * factor[..., None], principal.means)
 
 
@@ -268,72 +350,131 @@ def _haar(key: jax.Array, active: jax.Array, dtype: jnp.dtype) -> jax.Array:
   size = active.shape[-1]
   gaussian = jax.random.normal(key, (*active.shape, size), dtype)
   both = active[:, :, None] & active[:, None, :]
-  q, r = jnp.linalg.qr(jnp.where(both, gaussian, jnp.eye(size, dtype=dtype)))
+  identity = jnp.eye(size, dtype=dtype)[None]
+  q, r = jnp.linalg.qr(jnp.where(both, gaussian, identity))
   diagonal = jnp.diagonal(r, axis1=-2, axis2=-1)
-  return q * jnp.where(diagonal < 0, -1, 1)[:, None, :]
+  return jnp.where((diagonal < 0)[:, None, :], -q, q)
 
 
-def direction_scale(variances: jax.Array, normalization: str) -> jax.Array:
+def _direction_scale(variances: jax.Array, normalization: str) -> jax.Array:
   """The factor [C, S] of each direction; zero where there is no variance."""
   if normalization == "none":
     return jnp.ones_like(variances)
   if normalization == "max":
     largest = jnp.max(variances, axis=-1, keepdims=True)
     variances = jnp.broadcast_to(largest, variances.shape)
-  has_variance = variances > 0
-  return jnp.where(
-    has_variance, jax.lax.rsqrt(jnp.where(has_variance, variances, 1)), 0
-  )
+  is_zero = variances == 0
+  return jnp.where(is_zero, 0, jax.lax.rsqrt(jnp.where(is_zero, 1, variances)))
 
 
-def _check_rank(rank: jax.Array, num_subclasses: int, policy: str) -> None:
-  """Warns or raises where concrete ranks fall short of S."""
-  if not _checks.is_concrete(rank):
+def _check_rank(
+  principal: PrincipalDirections, num_subclasses: int, policy: str
+) -> None:
+  """Warns or raises where concrete ranks are less than S."""
+  if not _checks.is_concrete(principal.rank):
     return
-  short = np.flatnonzero(np.asarray(rank) < num_subclasses)
+  ranks = np.asarray(principal.rank)
+  short = np.flatnonzero(ranks < num_subclasses)
   if not short.size:
     return
+  names = ", ".join(map(str, short[:10])) + (", ..." if short.size > 10 else "")
+  found = ", ".join(map(str, ranks[short[:10]]))
   message = (
-    f"num_subclasses={num_subclasses} is more than the directions with "
-    f"variance of class {', '.join(map(str, short))} "
-    f"(there are {', '.join(map(str, np.asarray(rank)[short]))})"
+    f"num_subclasses={num_subclasses} exceeds the number of directions with "
+    f"variance in the null space of the head for class {names} "
+    f"(there are {found})"
   )
+  if not ranks[short].any():
+    message += "; such a class has no examples, or examples that do not differ"
   if policy == "error":
     raise ValueError(f"{message}; use fewer subclasses or more examples.")
   warnings.warn(
-    f"{message}; the rest have none and are uninformative.", stacklevel=3
+    f"{message}; the remaining subclasses have no variance and are "
+    "uninformative.",
+    stacklevel=3,
   )
 
 
-@jax.jit
 def variance_share(subspaces: Subspaces, moments: ClassMoments) -> jax.Array:
   r"""Computes the share of each class's variance inside its subspace.
 
-  For orthogonal directions, whatever their scale,
+  It measures how much of the teacher's embeddings the subclasses see. For
+  orthogonal directions, whatever their scale,
 
   .. math::
     \sum_s \frac{\tilde v_{c,s}^T \Sigma_c \tilde v_{c,s}}
                 {\|\tilde v_{c,s}\|^2} \Big/ \mathrm{tr} \, \Sigma_c .
 
   Args:
-    subspaces: Directions ``[C, S, D]``; zero ones count for nothing.
+    subspaces: Directions ``[C, S, D]``; zero directions do not count.
     moments: Moments of the embeddings of each class.
 
   Returns:
     The shares, in ``[0, 1]``, float, ``[C]``; zero for a class without
     variance.
 
+  Raises:
+    TypeError: If an argument is not of the class that it should be.
+    ValueError: If the two have different numbers of classes or widths.
+
   Examples:
-    >>> h = jnp.array([[3., 1.], [-3., 1.], [3., -1.], [-3., -1.]])
-    >>> moments = class_moments(h, jnp.zeros(4, int), num_classes=1)
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax import class_moments, Subspaces, variance_share
+    >>> embeddings = jnp.array([[3., 1.], [-3., 1.], [3., -1.], [-3., -1.]])
+    >>> moments = class_moments(embeddings, jnp.zeros(4, int), num_classes=1)
     >>> axis = Subspaces(jnp.array([[[5., 0.]]]), jnp.zeros((1, 2)))
-    >>> round(float(variance_share(axis, moments)[0]), 4)
-    0.9
+    >>> print(f"{variance_share(axis, moments)[0]:.4f}")
+    0.9000
   """
-  directions = subspaces.directions
-  spread = jnp.matmul(directions, moments.scatter, precision=_HIGHEST)
+  _check_subspaces(subspaces)
+  num_classes, width = _check_moments("moments", moments)
+  if np.shape(subspaces.means) != (num_classes, width):
+    raise ValueError(
+      f"subspaces of directions {np.shape(subspaces.directions)} do not fit "
+      f"moments of {num_classes} classes and width {width}."
+    )
+  return _variance_share(subspaces, moments)
+
+
+@jax.jit
+def _variance_share(subspaces: Subspaces, moments: ClassMoments) -> jax.Array:
+  """Variances along unit directions, over the trace."""
+  directions, scatter = _checks.as_floats(subspaces.directions, moments.scatter)
+  # In units of the longest direction: no square leaves the range.
+  longest = jnp.max(jnp.abs(directions), axis=(-2, -1), keepdims=True)
+  directions = directions / jnp.where(longest == 0, 1, longest)
+  spread = jnp.matmul(directions, scatter, precision=_HIGHEST)
   variances = jnp.sum(spread * directions, axis=-1)
   norms = jnp.sum(directions**2, axis=-1)
-  inside = jnp.sum(variances / jnp.where(norms > 0, norms, 1), axis=-1)
-  total = jnp.trace(moments.scatter, axis1=-2, axis2=-1)
-  return jnp.where(total > 0, inside / jnp.where(total > 0, total, 1), 0)
+  inside = jnp.sum(variances / jnp.where(norms == 0, 1, norms), axis=-1)
+  total = jnp.trace(scatter, axis1=-2, axis2=-1)
+  return jnp.where(total == 0, 0, inside / jnp.where(total == 0, 1, total))
+
+
+def _check_subspaces(subspaces: Subspaces) -> tuple[int, int, int]:
+  """Checks the argument `subspaces` and returns C, S and D.
+
+  Raises:
+    TypeError: If it is not a `Subspaces` of floating point arrays.
+    ValueError: If the shapes of its arrays do not fit together.
+  """
+  _checks.check_instance(
+    "subspaces",
+    subspaces,
+    Subspaces,
+    "make it with lelp_jax.fit_subspaces, or as "
+    "lelp_jax.Subspaces(directions, means)",
+  )
+  for name in ("directions", "means"):
+    _checks.check_floating(f"subspaces.{name}", getattr(subspaces, name))
+  _checks.check_rank(
+    "subspaces.directions", subspaces.directions, 3, "[C, S, D]"
+  )
+  num_classes, num_subclasses, width = np.shape(subspaces.directions)
+  if np.shape(subspaces.means) != (num_classes, width):
+    raise ValueError(
+      f"subspaces.means must have shape {(num_classes, width)} to fit "
+      f"directions {np.shape(subspaces.directions)}, got shape "
+      f"{np.shape(subspaces.means)}."
+    )
+  return num_classes, num_subclasses, width

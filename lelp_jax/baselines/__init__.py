@@ -1,4 +1,4 @@
-"""What LELP is compared with: one pure loss per file, named as in the paper."""
+"""Losses that LELP is compared with, one per file, named as in the paper."""
 
 from lelp_jax.baselines.crd import crd_loss
 from lelp_jax.baselines.crd import unit_rows

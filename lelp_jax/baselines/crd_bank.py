@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax import _checks
+from lelp_jax import _sharding
 from lelp_jax.baselines import _vectors
 
 
@@ -16,11 +17,11 @@ from lelp_jax.baselines import _vectors
 class CRDBank:
   """Past projections of every training example, and frozen normalizers.
 
-  Belongs into checkpoints: neither part can be computed again.
+  It belongs in checkpoints: neither part can be computed again.
 
   Attributes:
-    student: Unit rows, float, ``[M, P]``, a row an example.
-    teacher: The same of the teacher's projections.
+    student: Unit rows, float, ``[M, P]``, one per example.
+    teacher: The same for the teacher's projections.
     log_normalizers: Logarithms of the constants that turn scores into
       probabilities, for students and for teachers as anchors, ``[2]``;
       ``-inf`` until the first batch has set them.
@@ -44,14 +45,17 @@ class CRDBank:
       in the authors' code. They take :math:`8 M P` bytes.
 
     Raises:
-      TypeError: If a size is not an integer.
+      TypeError: If a size is not an integer or the key not a random key.
       ValueError: If a size is below 1.
 
     Examples:
+      >>> import jax
+      >>> from lelp_jax.baselines import CRDBank
       >>> bank = CRDBank.init(jax.random.key(0), num_examples=5, width=3)
-      >>> bank.student.shape, bank.log_normalizers.tolist()
-      ((5, 3), [-inf, -inf])
+      >>> print(bank.student.shape, bank.log_normalizers)
+      (5, 3) [-inf -inf]
     """
+    _checks.check_key("key", key)
     _checks.check_at_least("num_examples", num_examples, 1)
     _checks.check_at_least("width", width, 1)
     bound = (3 / width) ** 0.5
@@ -73,9 +77,10 @@ def crd_bank_loss(
 ) -> tuple[jax.Array, CRDBank]:
   r"""Computes the CRD loss against a memory bank, and the bank afterwards.
 
-  Every projection is an anchor :math:`a` scored against rows :math:`b` of the
-  *other* network's bank: its own example's and :math:`K` negatives' (the CRD
-  paper's released code)
+  This is the estimate of the original paper, with negatives from the whole
+  data set; `crd_loss` takes those of the batch. Every projection is an anchor
+  :math:`a` scored against rows :math:`b` of the *other* network's bank: its
+  own example's and :math:`K` negatives' (the CRD paper's released code)
 
   .. math::
     L = - \log h_0 - \sum_{k=1}^K \log(1 - h_k), \quad
@@ -85,13 +90,13 @@ def crd_bank_loss(
   summed over the student and the teacher as anchors. :math:`Z` is :math:`M`
   times the mean of :math:`e^{\langle a, b \rangle / \rho}` in the first
   batch, and frozen from then on: a noisy estimate that the whole run keeps.
-  Afterwards rows of the batch become :math:`m b + (1 - m) a`, made unit.
+  Afterwards the rows of the batch become :math:`m b + (1 - m) a`, normalised
+  to length one.
 
-  The formula is the released code's less its 1e-7 in denominators, in
-  logarithms. Rows of the bank are constants, so gradients flow into each
-  projection as an anchor, both of which are learned: what must be constant is
-  the teacher's embedding, *before* its projection. Give the global batch: the
-  first one sets :math:`Z`.
+  Rows of the bank and :math:`Z` are constants. Gradients flow into each
+  projection as an anchor, and both are learned: what must be constant is the
+  teacher's embedding, *before* its projection. Give the global batch, since
+  the first one sets :math:`Z`.
 
   Args:
     student_projections: Projected embeddings of the student, unit rows,
@@ -99,7 +104,7 @@ def crd_bank_loss(
     teacher_projections: Those of the teacher, of the same shape.
     bank: Rows of :math:`M` examples.
     example_ids: Rows of the batch in the bank, integers in ``[0, M)``,
-      ``[B]``. Of equal ones, one is kept.
+      ``[B]``. If some are equal, one of them is kept.
     negative_ids: Rows of the negatives of each example, integers in ``[0,
       M)``, ``[B, K]``. The original draws 16,384 from other classes.
     temperature: Temperature :math:`\rho`, positive scalar (0.07 there).
@@ -108,73 +113,109 @@ def crd_bank_loss(
 
   Returns:
     The loss of each example in nats, float32 (float64 for float64 inputs),
-    ``[B]``, and the bank after the batch.
+    ``[B]``, and the bank after the batch. Under a trace, an example with an
+    id outside the range has loss NaN, and such a row is not updated.
 
   Raises:
-    TypeError: If an array is not floating point or ids are not integers.
-    ValueError: If shapes do not fit, or a concrete id, temperature or
-      momentum is out of range.
+    TypeError: If an array is not floating point, ids are not integers, the
+      bank not a `CRDBank` or a scalar not a number.
+    ValueError: If shapes do not fit, the batch is empty, or a concrete id,
+      temperature or momentum is out of range.
+
+  Note:
+    The formula is that of the released code without its 1e-7 in
+    denominators, in logarithms.
 
   Examples:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax.baselines import crd_bank_loss, CRDBank
     >>> bank = CRDBank.init(jax.random.key(0), num_examples=5, width=2)
     >>> losses, bank = crd_bank_loss(
     ...   jnp.eye(2), jnp.eye(2), bank, jnp.array([0, 1]),
     ...   jnp.array([[2, 3], [3, 4]]), temperature=1.)
-    >>> losses.shape, bool(jnp.all(jnp.isfinite(bank.log_normalizers)))
-    ((2,), True)
+    >>> print(losses.shape, jnp.isfinite(bank.log_normalizers))
+    (2,) [ True  True]
 
   References:
     Tian, Krishnan and Isola, `Contrastive Representation Distillation
     <https://arxiv.org/abs/1910.10699>`_.
   """
-  _check_arguments(
-    student_projections, teacher_projections, bank, example_ids, negative_ids
+  student, teacher = _vectors.checked_pair(
+    ("student_projections", "teacher_projections"),
+    (student_projections, teacher_projections),
+    "[B, P]",
   )
-  _checks.check_positive("temperature", temperature)
+  _vectors.check_batch("student_projections", student)
+  _check_bank(bank, student.shape[1])
+  ids = _checked_ids(example_ids, negative_ids, len(student), len(bank.student))
+  dtype = student.dtype
+  rho = _checks.positive("temperature", temperature, dtype)
   _checks.check_scalar("momentum", momentum)
   if _checks.is_concrete(momentum) and not 0 <= float(momentum) <= 1:
-    raise ValueError(f"momentum must lie in [0, 1], got {momentum}.")
-  bank = jax.lax.stop_gradient(bank)
-  ids = jnp.concatenate(
-    [jnp.asarray(example_ids)[:, None], jnp.asarray(negative_ids)], axis=1
+    raise ValueError(f"momentum must lie in [0, 1], got {float(momentum)}.")
+  kept = _checks.scalar("momentum", momentum, dtype)
+  bank = jax.lax.stop_gradient(jax.tree.map(jnp.asarray, bank))
+
+  def of_batch(
+    student, teacher, bank_student, bank_teacher, log_z, ids, rho, kept
+  ):
+    # Students are scored against the teacher's rows, and the reverse.
+    losses, student_log_z = _one_side(student, bank_teacher, ids, rho, log_z[0])
+    teacher_losses, teacher_log_z = _one_side(
+      teacher, bank_student, ids, rho, log_z[1]
+    )
+    updated = CRDBank(
+      student=_updated(bank_student, student, ids[:, 0], kept),
+      teacher=_updated(bank_teacher, teacher, ids[:, 0], kept),
+      log_normalizers=jnp.stack([student_log_z, teacher_log_z]).astype(
+        log_z.dtype
+      ),
+    )
+    return losses + teacher_losses, updated
+
+  losses, updated = _sharding.on_auto_axes(
+    of_batch,
+    student,
+    teacher,
+    bank.student,
+    bank.teacher,
+    bank.log_normalizers,
+    ids,
+    rho,
+    kept,
+    like=(student, bank),
   )
-  student_loss, student_log_z = _one_side(
-    student_projections, bank.teacher, ids, temperature, bank.log_normalizers[0]
-  )
-  teacher_loss, teacher_log_z = _one_side(
-    teacher_projections, bank.student, ids, temperature, bank.log_normalizers[1]
-  )
-  bank = CRDBank(
-    student=_updated(bank.student, student_projections, ids[:, 0], momentum),
-    teacher=_updated(bank.teacher, teacher_projections, ids[:, 0], momentum),
-    log_normalizers=jnp.stack([student_log_z, teacher_log_z]).astype(
-      bank.log_normalizers.dtype
-    ),
-  )
-  return student_loss + teacher_loss, jax.lax.stop_gradient(bank)
+  return losses, jax.lax.stop_gradient(updated)
 
 
 def _one_side(
   anchors: jax.Array,
   rows: jax.Array,
   ids: jax.Array,
-  temperature: float | jax.Array,
+  temperature: jax.Array,
   log_z: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
   """Loss of each anchor and log Z; the first of its ids is the positive."""
-  anchors, rows = _vectors.as_floats(anchors, rows)
+  anchors, rows = _checks.as_floats(anchors, rows)
   num_examples, num_negatives = len(rows), ids.shape[1] - 1
-  scores = _products(anchors, rows, ids) / temperature
+  scores = _products(anchors, rows, jnp.maximum(ids, 0)) / temperature
+
+  # The first batch sets Z, where it is still the placeholder.
   log_mean = jax.nn.logsumexp(scores) - math.log(scores.size)
   first = jax.lax.stop_gradient(log_mean) + math.log(num_examples)
-  log_z = jnp.where(jnp.isneginf(log_z), first, log_z).astype(scores.dtype)
+  log_z = jnp.where(jnp.isneginf(log_z), first, log_z.astype(scores.dtype))
+
+  # The critic's log-odds: of the positive, then of the negatives.
   log_odds = scores - log_z - math.log(num_negatives / num_examples)
   positive = jax.nn.softplus(-log_odds[:, 0])
-  return positive + jax.nn.softplus(log_odds[:, 1:]).sum(axis=1), log_z
+  losses = positive + jax.nn.softplus(log_odds[:, 1:]).sum(axis=1)
+  in_range = jnp.all(ids >= 0, axis=1)
+  return jnp.where(in_range, losses, jnp.nan), log_z
 
 
 def _products(anchors: jax.Array, rows: jax.Array, ids: jax.Array) -> jax.Array:
-  """Inner products of each anchor with its rows, the way that takes less."""
+  """Inner products of each anchor with its rows, in the cheaper of two ways."""
   if len(rows) <= ids.shape[1] * rows.shape[1]:
     products = jnp.dot(anchors, rows.T, precision=_vectors.HIGHEST)
     return jnp.take_along_axis(products, ids, axis=1)
@@ -184,51 +225,53 @@ def _products(anchors: jax.Array, rows: jax.Array, ids: jax.Array) -> jax.Array:
 
 
 def _updated(
-  rows: jax.Array,
-  projections: jax.Array,
-  ids: jax.Array,
-  momentum: float | jax.Array,
+  rows: jax.Array, projections: jax.Array, ids: jax.Array, momentum: jax.Array
 ) -> jax.Array:
-  """Rows with those of the batch moved towards its projections."""
-  old, new = _vectors.as_floats(rows[ids], projections)
+  """Moves the rows of the batch towards its projections."""
+  old, new = _checks.as_floats(rows[jnp.maximum(ids, 0)], projections)
   moved = _vectors.normalize(momentum * old + (1 - momentum) * new)
-  return rows.at[ids].set(moved.astype(rows.dtype))
+  # An id outside the range is dropped; -1 would be the last row.
+  targets = jnp.where(ids < 0, len(rows), ids)
+  return rows.at[targets].set(moved.astype(rows.dtype), mode="drop")
 
 
-def _check_arguments(
-  student: jax.Array,
-  teacher: jax.Array,
-  bank: CRDBank,
-  example_ids: jax.Array,
-  negative_ids: jax.Array,
-) -> None:
-  """Checks shapes, dtypes and, where they are concrete, ids."""
-  _vectors.check_pair(
-    ("student_projections", "teacher_projections"),
-    (student, teacher),
-    "[B, P]",
-    rank=2,
-  )
-  batch, width = np.shape(student)
-  num_examples = len(bank.student)
-  for name in ("student", "teacher"):
-    rows = getattr(bank, name)
-    _checks.check_floating(f"bank.{name}", rows)
-    if np.shape(rows) != (num_examples, width):
+def _check_bank(bank: CRDBank, width: int) -> None:
+  """Raises unless the argument `bank` holds rows of a width."""
+  _checks.check_instance("bank", bank, CRDBank, "make it with CRDBank.init")
+  num_examples = np.shape(bank.student)[0] if np.ndim(bank.student) else 0
+  for name, shape, axes in (
+    ("student", (num_examples, width), "[M, P]"),
+    ("teacher", (num_examples, width), "[M, P]"),
+    ("log_normalizers", (2,), "[2]"),
+  ):
+    array = getattr(bank, name)
+    _checks.check_floating(f"bank.{name}", array)
+    if np.shape(array) != shape:
       raise ValueError(
-        f"bank.{name} must have shape [M, P] = {(num_examples, width)} to fit "
-        f"student_projections {np.shape(student)}, got shape {np.shape(rows)}."
+        f"bank.{name} must have shape {axes} = {shape} to fit projections of "
+        f"width {width}, got shape {np.shape(array)}."
       )
+
+
+def _checked_ids(
+  example_ids: jax.Array, negative_ids: jax.Array, batch: int, num_examples: int
+) -> jax.Array:
+  """Returns the ids of positives and negatives, `[B, 1 + K]`, -1 if invalid."""
+  example_ids = _checks.integers("example_ids", example_ids)
+  negative_ids = _checks.integers("negative_ids", negative_ids)
+  if np.shape(example_ids) != (batch,):
+    raise ValueError(
+      f"example_ids must have shape [B] with B = {batch}, "
+      f"got shape {np.shape(example_ids)}."
+    )
+  shape = np.shape(negative_ids)
+  if len(shape) != 2 or shape[0] != batch or shape[1] < 1:
+    raise ValueError(
+      f"negative_ids must have shape [B, K] with B = {batch} and K at least 1, "
+      f"got shape {shape}."
+    )
   _checks.check_labels("example_ids", example_ids, num_examples)
   _checks.check_labels("negative_ids", negative_ids, num_examples)
-  shapes = np.shape(example_ids), np.shape(negative_ids)
-  if (
-    shapes[0] != (batch,)
-    or len(shapes[1]) != 2
-    or shapes[1][0] != batch
-    or shapes[1][1] < 1
-  ):
-    raise ValueError(
-      f"example_ids must have shape [B] and negative_ids [B, K], K at least 1, "
-      f"with B = {batch}, got shapes {shapes[0]} and {shapes[1]}."
-    )
+  example_ids = _checks.in_range(example_ids, num_examples)[:, None]
+  negative_ids = _checks.in_range(negative_ids, num_examples)
+  return jnp.concatenate([example_ids, negative_ids], axis=1)

@@ -1,12 +1,14 @@
 r"""Decoupled Knowledge Distillation (Zhao et al., 2022)."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax import _checks
+from lelp_jax import _probabilities
 from lelp_jax.baselines import _vectors
-from lelp_jax.baselines.kd import kd_loss
 
 
 def dkd_loss(
@@ -20,9 +22,11 @@ def dkd_loss(
 ) -> jax.Array:
   r"""Computes the decoupled distillation loss of each example.
 
-  With :math:`b = (p_y, 1 - p_y)` the probability of the label and of all
-  other classes together, and :math:`\hat p` the distribution over the others
-  (equations (1), (2) and (7) of the DKD paper)
+  It splits the divergence of `kd_loss` into one of the label against all
+  other classes and one among the other classes, and weighs them
+  independently. With :math:`b = (p_y, 1 - p_y)` the probability of the label
+  and of all other classes together, and :math:`\hat p` the distribution over
+  the others (equations (1), (2) and (7) of the DKD paper)
 
   .. math::
     L = \tau^2 \big[ \alpha \, \mathrm{KL}(b^T \| b^S)
@@ -30,18 +34,14 @@ def dkd_loss(
 
   where :math:`\alpha = 1, \beta = 1 - p^T_y` is vanilla distillation. **With
   two classes there is one other class, the second term is zero for any**
-  :math:`\beta` **and the loss is** :math:`\alpha` **times** `kd_loss`.
-
-  Both terms are divergences between logits: the log-sum-exp of the other
-  logits stands for :math:`\log(1 - p_y)`. Public code takes the logarithm of a
-  probability and turns to NaN at logits a few hundred apart; and it hides the
-  label by subtracting 1000, here it is left out. Its cross entropy and its
-  warm-up of 20 epochs are the caller's. No gradient flows into the teacher.
+  :math:`\beta` **and the loss is** :math:`\alpha` **times** `kd_loss`. No
+  gradient flows into the teacher's logits.
 
   Args:
     student_logits: Logits of the student, float, ``[..., C]``, finite.
     teacher_logits: Those of the teacher, of the same shape, finite.
-    labels: True classes :math:`y`, integers in ``[0, C)``, ``[...]``.
+    labels: True classes :math:`y`, integers in ``[0, C)``, ``[...]``. Under a
+      trace, an example with a label outside the range has loss NaN.
     temperature: Temperature :math:`\tau`, positive scalar.
     target_weight: Weight :math:`\alpha` of the target class, scalar.
     nontarget_weight: Weight :math:`\beta` of the other classes, scalar.
@@ -51,15 +51,27 @@ def dkd_loss(
     ``[...]``.
 
   Raises:
-    TypeError: If logits are not floating point or labels not integers.
+    TypeError: If logits are not floating point, labels not integers, or
+      scalars not numbers.
     ValueError: If shapes do not fit, there are fewer than two classes, or a
       concrete label or temperature is out of range.
 
+  Note:
+    Both terms are divergences between logits: the log-sum-exp of the other
+    logits stands for :math:`\log(1 - p_y)`. Public code takes the logarithm
+    of a probability, which becomes NaN at logits a few hundred apart, and
+    hides the label by subtracting 1000, where it is left out here. The cross
+    entropy and the warm-up of 20 epochs of that code are left to the caller.
+
   Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax.baselines import dkd_loss
     >>> student, teacher = jnp.array([0., 1., 0.]), jnp.array([2., 0., 0.])
     >>> for weight in (0., 1.):
-    ...   print(round(float(dkd_loss(student, teacher, jnp.array(0),
-    ...     temperature=1., nontarget_weight=weight)), 4))
+    ...   loss = dkd_loss(
+    ...     student, teacher, jnp.array(0),
+    ...     temperature=1., nontarget_weight=weight)
+    ...   print(f"{loss:.4f}")
     0.7538
     0.8739
 
@@ -67,30 +79,62 @@ def dkd_loss(
     Zhao et al., `Decoupled Knowledge Distillation
     <https://arxiv.org/abs/2203.08679>`_.
   """
-  _vectors.check_pair(
-    ("student_logits", "teacher_logits"),
-    (student_logits, teacher_logits),
-    "[..., C]",
-  )
-  *lead, num_classes = np.shape(student_logits)
-  _checks.check_at_least("the number of classes C", num_classes, 2)
+  student, teacher = _vectors.checked_logits(student_logits, teacher_logits)
+  *lead, num_classes = student.shape
+  labels = _checks.integers("labels", labels)
   _checks.check_labels("labels", labels, num_classes)
-  _checks.check_positive("temperature", temperature)
   if np.shape(labels) != tuple(lead):
     raise ValueError(
       f"labels must have shape {tuple(lead)} to fit student_logits "
-      f"{np.shape(student_logits)}, got shape {np.shape(labels)}."
+      f"{student.shape}, got shape {np.shape(labels)}."
     )
+  dtype = student.dtype
+  temperature = _checks.positive("temperature", temperature, dtype)
+  target_weight = _checks.scalar("target_weight", target_weight, dtype)
+  nontarget_weight = _checks.scalar("nontarget_weight", nontarget_weight, dtype)
+  labels = _checks.in_range(labels, num_classes)
   is_target = jax.nn.one_hot(labels, num_classes, dtype=bool)
-  target, others = [], []
-  for logits in _vectors.as_floats(student_logits, teacher_logits):
+  pairs, means, others = [], [], []
+  for logits in (student, teacher):
     scaled = logits / temperature
     hidden = jnp.where(is_target, -jnp.inf, scaled)
     label_logit = jnp.sum(jnp.where(is_target, scaled, 0), axis=-1)
     other_logit = jax.nn.logsumexp(hidden, axis=-1)
-    target.append(jnp.stack([label_logit, other_logit], axis=-1))
+    pairs.append(jnp.stack([label_logit, other_logit], axis=-1))
+    other_mean = _log_mean_exp(scaled, is_target, other_logit)
+    means.append(jnp.stack([label_logit, other_mean], axis=-1))
     others.append(hidden)
-  return temperature**2 * (
-    target_weight * kd_loss(*target, temperature=1.0)
-    + nontarget_weight * kd_loss(*others, temperature=1.0)
+  loss = target_weight * _divergence(*pairs, *means)
+  loss += nontarget_weight * _divergence(*others, *others)
+  return jnp.where(labels < 0, jnp.nan, temperature**2 * loss)
+
+
+def _divergence(
+  student: jax.Array,
+  teacher: jax.Array,
+  exact_student: jax.Array,
+  exact_teacher: jax.Array,
+) -> jax.Array:
+  """KL between two softmaxes; the exact logits differ by one constant."""
+  return _probabilities.divergence(
+    _probabilities.log_softmax(teacher),
+    _probabilities.log_softmax(student),
+    -1,
+    _probabilities.logit_difference(exact_teacher, exact_student),
   )
+
+
+def _log_mean_exp(
+  logits: jax.Array, is_target: jax.Array, log_sum: jax.Array
+) -> jax.Array:
+  """Log-sum-exp of all logits but the label's, less the log of their number.
+
+  Where the logits are close, it is computed with the digits that these have.
+  """
+  count = logits.shape[-1] - 1
+  centre = jnp.sum(jnp.where(is_target, 0, logits), axis=-1) / count
+  deviations = jnp.where(is_target, 0, logits - centre[..., None])
+  are_close = jnp.max(jnp.abs(deviations), axis=-1) < 0.5
+  excess = jnp.sum(jnp.expm1(deviations), axis=-1) / count
+  near = centre + jnp.log1p(jnp.where(are_close, excess, 0))
+  return jnp.where(are_close, near, log_sum - math.log(count))

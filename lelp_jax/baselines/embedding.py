@@ -10,14 +10,17 @@ def embedding_loss(
 ) -> jax.Array:
   r"""Computes the distance of each student embedding from the teacher's.
 
+  It trains a student, through a linear projection, to reproduce the
+  teacher's embeddings:
+
   .. math::
     L = \| h^T - W h^S \|_2
 
   as printed in equation (2) of the paper: the norm, not its square (A-26).
   The caller projects: ``student_embeddings`` are :math:`W h^S`. FitNet
   without a regressor is this method with the square (`hint_loss`). No
-  gradient flows into the teacher, and none from an example that it equals,
-  where the norm has none.
+  gradient flows into the teacher. Where an example equals the teacher's, the
+  norm has no gradient, and zero is used.
 
   Args:
     student_embeddings: Embeddings of the student, projected to the teacher's
@@ -34,9 +37,10 @@ def embedding_loss(
 
   Examples:
     >>> import jax.numpy as jnp
-    >>> student, teacher = jnp.array([[3., 4.], [1., 1.]]), jnp.zeros((2, 2))
-    >>> embedding_loss(student, teacher).round(4).tolist()
-    [5.0, 1.414...]
+    >>> from lelp_jax.baselines import embedding_loss
+    >>> student, teacher = jnp.array([[3., 4.], [0., 2.]]), jnp.zeros((2, 2))
+    >>> print(embedding_loss(student, teacher))
+    [5. 2.]
   """
   student, teacher = _vectors.checked_embeddings(
     student_embeddings, teacher_embeddings

@@ -11,19 +11,17 @@ def hint_loss(
 ) -> jax.Array:
   r"""Computes the hint loss of each example.
 
+  It trains a student, through a linear regressor :math:`r`, to reproduce the
+  teacher's embeddings in mean square:
+
   .. math::
     L = \frac{1}{D} \sum_d (h^T_d - r(h^S)_d)^2
 
-  Equation (3) of FitNets has half the sum over :math:`d` (A-26); the mean of
-  squares is what public code computes and makes one weight fit all widths:
-  multiply by :math:`D / 2` for theirs. Hints come from the last layer, and
-  the regressor :math:`r` is one linear layer, applied by the caller (the
-  paper, appendix H; the original guides a convolutional layer in the middle).
   No gradient flows into the teacher.
 
   Args:
     student_embeddings: Outputs of the regressor :math:`r(h^S)`, float,
-      ``[..., D]``.
+      ``[..., D]``. The caller applies it.
     teacher_embeddings: Embeddings of the teacher :math:`h^T`, of the same
       shape.
 
@@ -35,10 +33,19 @@ def hint_loss(
     TypeError: If an array is not floating point.
     ValueError: If the shapes differ.
 
+  Note:
+    Equation (3) of FitNets has half the sum over :math:`d` (A-26). The mean
+    of squares is what public code computes, and it makes one weight fit all
+    widths; multiply by :math:`D / 2` for the equation. Hints come from the
+    last layer and the regressor is one linear layer (the paper, appendix H),
+    where the original guides a convolutional layer in the middle.
+
   Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax.baselines import hint_loss
     >>> student, teacher = jnp.array([[3., 4.], [1., 1.]]), jnp.zeros((2, 2))
-    >>> hint_loss(student, teacher).tolist()
-    [12.5, 1.0]
+    >>> print(hint_loss(student, teacher))
+    [12.5  1. ]
 
   References:
     Romero et al., `FitNets: Hints for Thin Deep Nets

@@ -1,10 +1,10 @@
-r"""Vanilla knowledge distillation (Hinton, Vinyals and Dean, 2014)."""
+r"""Vanilla knowledge distillation (Hinton et al., 2015)."""
 
 import jax
 
 from lelp_jax import _checks
+from lelp_jax import _probabilities
 from lelp_jax.baselines import _vectors
-from lelp_jax.distill import lelp_loss
 
 
 def kd_loss(
@@ -15,16 +15,17 @@ def kd_loss(
 ) -> jax.Array:
   r"""Computes the vanilla distillation loss of each example.
 
+  The standard way to train a student on a teacher's class probabilities:
+
   .. math::
     L = \tau^2 \, \mathrm{KL}(\mathrm{softmax}(z^T / \tau) \|
                               \mathrm{softmax}(z^S / \tau))
 
-  From log probabilities throughout: clipped probabilities would stop the
-  gradient once the logits are far apart. No gradient flows into the teacher.
+  No gradient flows into the teacher's logits.
 
   Args:
     student_logits: Unnormalized log probabilities :math:`z^S`, float,
-      ``[..., C]``.
+      ``[..., C]``, with at least two classes.
     teacher_logits: Those of the teacher :math:`z^T`, of the same shape.
     temperature: Temperature :math:`\tau`, positive scalar.
 
@@ -33,29 +34,40 @@ def kd_loss(
     ``[...]``.
 
   Raises:
-    TypeError: If an array is not floating point.
-    ValueError: If the shapes differ or a concrete temperature is not
-      positive.
+    TypeError: If an array is not floating point or the temperature not a
+      number.
+    ValueError: If the shapes differ, there is one class (see
+      `lelp_jax.binary_head`), a concrete temperature is not positive and
+      finite, or concrete logits are probabilities.
+
+  Note:
+    Everything is computed from log probabilities: clipped probabilities would
+    stop the gradient once the logits are far apart. The digits are kept at
+    high temperatures, where the two distributions are close.
 
   Examples:
     >>> import jax.numpy as jnp
+    >>> from lelp_jax.baselines import kd_loss
     >>> student, teacher = jnp.array([0., 0.]), jnp.array([2., 0.])
-    >>> round(float(kd_loss(student, teacher, temperature=2.)), 4)
+    >>> print(f"{kd_loss(student, teacher, temperature=2.):.4f}")
     0.4438
 
   References:
     Hinton, Vinyals and Dean, `Distilling the Knowledge in a Neural Network
     <https://arxiv.org/abs/1503.02531>`_, section 2.
   """
-  _vectors.check_pair(
-    ("student_logits", "teacher_logits"),
-    (student_logits, teacher_logits),
-    "[..., C]",
+  student, teacher = _vectors.checked_logits(student_logits, teacher_logits)
+  temperature = _checks.positive("temperature", temperature, student.dtype)
+  return temperature**2 * _tempered_divergence(student, teacher, temperature)
+
+
+def _tempered_divergence(
+  student: jax.Array, teacher: jax.Array, temperature: jax.Array
+) -> jax.Array:
+  """KL between the tempered softmaxes of two logits, over the last axis."""
+  log_q, log_p = (
+    _probabilities.log_softmax(_probabilities.tempered(logits, temperature))
+    for logits in (student, teacher)
   )
-  _checks.check_positive("temperature", temperature)
-  (teacher_logits,) = _vectors.as_floats(teacher_logits)
-  log_probs = jax.nn.log_softmax(teacher_logits / temperature)
-  # One subclass a class: the same divergence, written once.
-  return lelp_loss(
-    student_logits, log_probs[..., None], temperature=temperature
-  )
+  difference = _probabilities.logit_difference(teacher, student)
+  return _probabilities.divergence(log_p, log_q, -1, difference / temperature)

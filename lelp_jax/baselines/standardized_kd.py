@@ -6,7 +6,7 @@ import jax
 
 from lelp_jax import _checks
 from lelp_jax.baselines import _vectors
-from lelp_jax.baselines.kd import kd_loss
+from lelp_jax.baselines.kd import _tempered_divergence
 
 
 def standardized_kd_loss(
@@ -17,26 +17,22 @@ def standardized_kd_loss(
 ) -> jax.Array:
   r"""Computes the distillation loss of each example on standardized logits.
 
-  With :math:`\bar z` the mean of an example's logits and :math:`\sigma` their
-  standard deviation (Sun et al., algorithms 1 and 2)
+  Vanilla distillation that does not ask the student to reach the teacher's
+  range of logits. With :math:`\bar z` the mean of an example's logits and
+  :math:`\sigma` their standard deviation (Sun et al., algorithms 1 and 2)
 
   .. math::
     L = \tau^2 \, \mathrm{KL}\big(\mathrm{softmax}(Z(z^T) / \tau) \|
                                   \mathrm{softmax}(Z(z^S) / \tau)\big),
-    \quad Z(z) = \frac{z - \bar z}{\sigma(z)},
+    \quad Z(z) = \frac{z - \bar z}{\sigma(z)} .
 
-  so the student need not reach the teacher's range. :math:`\sigma` divides by
-  :math:`C` as in the algorithm; the authors' code and figures divide by
-  :math:`C - 1`: their :math:`\tau` is :math:`\tau \sqrt{C / (C - 1)}` here,
-  and their loss :math:`(C - 1) / C` of this one. Equal logits have no standard
-  deviation: their :math:`Z` is zero with gradient zero (the code adds 1e-7).
-  The weight, 9 in the authors' examples, is the caller's.
-
-  **With two classes** :math:`Z` **is 1 and -1: the loss only says whether the
-  two networks agree and has no gradient. Do not use it there.**
+  **With two classes** :math:`Z` **is 1 and -1: the loss only tells whether
+  the two networks agree and has no gradient. Do not use it there.** No
+  gradient flows into the teacher's logits.
 
   Args:
-    student_logits: Logits of the student :math:`z^S`, float, ``[..., C]``.
+    student_logits: Logits of the student :math:`z^S`, float, ``[..., C]``,
+      with at least two classes.
     teacher_logits: Those of the teacher :math:`z^T`, of the same shape.
     temperature: Base temperature :math:`\tau`, positive scalar.
 
@@ -45,31 +41,37 @@ def standardized_kd_loss(
     ``[...]``.
 
   Raises:
-    TypeError: If an array is not floating point.
-    ValueError: If the shapes differ or a concrete temperature is not
-      positive.
+    TypeError: If an array is not floating point or the temperature not a
+      number.
+    ValueError: If the shapes differ, there is one class (see
+      `lelp_jax.binary_head`), a concrete temperature is not positive and
+      finite, or concrete logits are probabilities.
+
+  Note:
+    :math:`\sigma` divides by :math:`C` as in the algorithm. The authors' code
+    and figures divide by :math:`C - 1`: their :math:`\tau` is :math:`\tau
+    \sqrt{C / (C - 1)}` here, and their loss :math:`(C - 1) / C` of this one.
+    Equal logits have no standard deviation: their :math:`Z` is zero with
+    gradient zero (the code adds 1e-7). The weight, 9 in the authors'
+    examples, is left to the caller.
 
   Examples:
     >>> import jax.numpy as jnp
+    >>> from lelp_jax.baselines import standardized_kd_loss
     >>> student, teacher = jnp.array([0., 1., 5.]), jnp.array([3., 0., 9.])
-    >>> round(float(standardized_kd_loss(student, teacher, temperature=2.)), 4)
+    >>> for logits in (teacher, 7 * student + 1):
+    ...   loss = standardized_kd_loss(student, logits, temperature=2.)
+    ...   print(f"{loss:.4f}")
     0.0857
-    >>> loss = standardized_kd_loss(student, 7 * student + 1, temperature=2.)
-    >>> abs(round(float(loss), 4))
-    0.0
+    0.0000
 
   References:
     Sun et al., `Logit Standardization in Knowledge Distillation
     <https://arxiv.org/abs/2403.01427>`_.
   """
-  _vectors.check_pair(
-    ("student_logits", "teacher_logits"),
-    (student_logits, teacher_logits),
-    "[..., C]",
-  )
-  _checks.check_positive("temperature", temperature)
   student, teacher = (
     math.sqrt(logits.shape[-1]) * _vectors.normalize(_vectors.centre(logits))
-    for logits in _vectors.as_floats(student_logits, teacher_logits)
+    for logits in _vectors.checked_logits(student_logits, teacher_logits)
   )
-  return kd_loss(student, teacher, temperature=temperature)
+  temperature = _checks.positive("temperature", temperature, student.dtype)
+  return temperature**2 * _tempered_divergence(student, teacher, temperature)

@@ -18,9 +18,10 @@ def vid_loss(
 ) -> jax.Array:
   r"""Computes the VID loss of each example.
 
-  The negative log likelihood of the teacher's embedding under a Gaussian
-  whose mean the student predicts and whose variances are learned, one a
-  dimension (equation (5) of the VID paper)
+  It trains a student to predict the teacher's embeddings where they can be
+  predicted: the loss is the negative log likelihood of the teacher's
+  embedding under a Gaussian whose mean the student predicts and whose
+  variances are learned, one per dimension (equation (5) of the VID paper)
 
   .. math::
     L = \frac{1}{D} \sum_d \frac{1}{2} \Big[
@@ -28,15 +29,11 @@ def vid_loss(
     \quad \sigma_d^2 = \mathrm{softplus}(\alpha_d) + \varepsilon .
 
   The constant :math:`\frac{1}{2} \log 2\pi` is left out, so the loss may be
-  negative. The paper sums over :math:`d`, public code averages, which makes
-  one weight fit all widths: ``reduction`` chooses (A-26). The variances are
-  parameters like any other and have to be trained; public code starts them at
-  5, where :math:`\alpha = \log(e^{5 - \varepsilon} - 1) = 4.9932294`, and one
-  version of it forgets to train them, which leaves a scaled square. No
-  gradient flows into the teacher.
+  negative. The variances are parameters like any other and have to be
+  trained. No gradient flows into the teacher.
 
   Args:
-    predicted_mean: What the student predicts :math:`\mu`, its projected
+    predicted_mean: The student's prediction :math:`\mu`, its projected
       embedding, float, ``[..., D]``.
     teacher_embeddings: Embeddings of the teacher :math:`h^T`, of the same
       shape.
@@ -46,19 +43,28 @@ def vid_loss(
     reduction: ``"mean"`` or ``"sum"`` over the :math:`D` dimensions.
 
   Returns:
-    The loss of each example in nats (a dimension, or in all), float32
+    The loss of each example in nats (per dimension, or in total), float32
     (float64 for float64 embeddings), ``[...]``.
 
   Raises:
-    TypeError: If an array is not floating point.
+    TypeError: If an array is not floating point or the floor not a number.
     ValueError: If shapes do not fit, the reduction is unknown or a concrete
-      floor is not positive.
+      floor is not positive and finite.
+
+  Note:
+    The paper sums over :math:`d` and public code averages, which makes one
+    weight fit all widths: ``reduction`` chooses (A-26). Public code starts
+    the variances at 5, where :math:`\alpha = \log(e^{5 - \varepsilon} - 1) =
+    4.9932294`. One version of it does not train them, which leaves a scaled
+    square.
 
   Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax.baselines import vid_loss
     >>> mean, teacher = jnp.array([[1., 2.]]), jnp.array([[1., 4.]])
     >>> unit_variance = jnp.log(jnp.expm1(jnp.ones(2)))
-    >>> vid_loss(mean, teacher, unit_variance).round(3).tolist()
-    [1.0]
+    >>> print(vid_loss(mean, teacher, unit_variance).round(3))
+    [1.]
 
   References:
     Ahn et al., `Variational Information Distillation for Knowledge Transfer
@@ -67,15 +73,16 @@ def vid_loss(
   mean, teacher = _vectors.checked_embeddings(
     predicted_mean, teacher_embeddings, "predicted_mean"
   )
-  _checks.check_floating("variance_logits", variance_logits)
-  _checks.check_positive("floor", floor)
+  logits = _checks.as_array("variance_logits", variance_logits)
+  _checks.check_floating("variance_logits", logits)
   _checks.check_option("reduction", reduction, ("mean", "sum"))
-  if np.shape(variance_logits) != mean.shape[-1:]:
+  if np.shape(logits) != mean.shape[-1:]:
     raise ValueError(
       f"variance_logits must have shape [D] = {mean.shape[-1:]} to fit "
-      f"predicted_mean {mean.shape}, got shape {np.shape(variance_logits)}."
+      f"predicted_mean {mean.shape}, got shape {np.shape(logits)}."
     )
-  mean, teacher, logits = _vectors.as_floats(mean, teacher, variance_logits)
+  mean, teacher, logits = _checks.as_floats(mean, teacher, logits)
+  floor = _checks.positive("floor", floor, mean.dtype)
   # log(1 + exp(x)) as written overflows where softplus does not.
   variance = (jax.nn.softplus(logits) + floor)[(None,) * (mean.ndim - 1)]
   terms = 0.5 * ((teacher - mean) ** 2 / variance + jnp.log(variance))
