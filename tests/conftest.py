@@ -49,6 +49,7 @@ _FAST_COMPILATION = (
   "test_interface",
   "test_mobilenet",
   "test_models",
+  "test_properties",
   "test_resnet",
   "test_serialization",
   "test_static",

@@ -21,21 +21,31 @@ def equations(jaxpr):
       yield from equations(inner)
 
 
-def assert_products_are_highest(function, *args):
-  """Every matrix product of `function` asks for precision HIGHEST.
-
-  A TPU's default is one pass of bfloat16, which loses the digits that the
-  other tests measure on a CPU, where the default loses none.
-  """
+def products(function, *args):
+  """The equations of all matrix products of a function."""
   jaxpr = jax.make_jaxpr(function)(*args).jaxpr
-  products = [
+  return [
     equation
     for equation in equations(jaxpr)
     if "dot_general" in equation.primitive.name
   ]
-  assert products, "no matrix product found: the test looks at nothing"
+
+
+def assert_highest(products):
+  """Asserts that matrix products ask for precision HIGHEST.
+
+  A TPU's default is one pass of bfloat16, which loses the digits that the
+  other tests measure on a CPU, where the default loses none.
+  """
   highest = jax.lax.Precision.HIGHEST
   for equation in products:
     assert equation.params["precision"] in (highest, (highest, highest)), (
       equation
     )
+
+
+def assert_products_are_highest(function, *args):
+  """Asserts that a function has matrix products, all of precision HIGHEST."""
+  found = products(function, *args)
+  assert found, "no matrix product found: the test looks at nothing"
+  assert_highest(found)

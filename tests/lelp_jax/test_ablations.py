@@ -110,18 +110,3 @@ def test_ablation_subspaces_of_an_empty_class_are_zero(rng, normalization):
     chex.assert_tree_all_finite(subspaces)
     np.testing.assert_array_equal(subspaces.directions[1], 0.0)
     assert np.all(np.linalg.norm(subspaces.directions[0], axis=-1) > 0)
-
-
-def test_ablation_subspaces_refuse_options(rng):
-  moments, _ = moments_with_spectrum(rng, [[3, 2, 1, 1, 1, 1]], 6)
-  for value, error in ((0, ValueError), (2.0, TypeError)):
-    with pytest.raises(error, match="num_subclasses"):
-      lelp_jax.random_subspaces(
-        moments, num_subclasses=value, key=jax.random.key(0)
-      )
-  with pytest.raises(ValueError, match="normalization"):
-    lelp_jax.random_subspaces(
-      moments, num_subclasses=2, key=jax.random.key(0), normalization="l2"
-    )
-  with pytest.raises(ValueError, match="normalization"):
-    lelp_jax.identity_subspaces(moments, normalization="l2")

@@ -1,9 +1,12 @@
 """The public surface: names, documentation, and what an import loads."""
 
+import dataclasses
 import inspect
+import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
 
 import lelp_jax
@@ -42,7 +45,7 @@ def test_import_loads_no_foreign_package():
     "lelp_jax.train_step, lelp_jax.metrics"
   )
   added = ours - needed
-  assert "lelp_jax.subsplit" in added  # The comparison sees something.
+  assert "lelp_jax.splitting" in added  # The comparison sees something.
   found = [name for name in _FOREIGN if name in added]
   assert not found
 
@@ -78,6 +81,36 @@ def test_public_functions_say_what_they_take_return_and_show(function):
     assert f"{name}:" in doc, name
 
 
+@pytest.mark.parametrize(
+  ("kind", "fields"),
+  [
+    (lelp_jax.ClassMoments, "count mean scatter mean_remainder"),
+    (
+      lelp_jax.PrincipalDirections,
+      "directions variances means total_variance rank",
+    ),
+    (lelp_jax.Subspaces, "directions means"),
+    (baselines.CRDBank, "student teacher log_normalizers"),
+    (metrics.Mean, "total count remainder"),
+  ],
+)
+def test_results_are_frozen_pytrees(kind, fields):
+  value = kind(*range(len(fields.split())))
+  names = [field.name for field in dataclasses.fields(value)]
+  assert names == fields.split()
+  leaves, treedef = jax.tree.flatten(value)
+  assert leaves == list(range(len(names)))
+  assert jax.tree.unflatten(treedef, leaves) == value
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    setattr(value, names[0], None)
+
+
+def test_modules_have_names_of_their_own():
+  # A function of the name of its module would hide the module.
+  for name in lelp_jax.__all__:
+    assert not pathlib.Path(lelp_jax.__file__).with_name(f"{name}.py").exists()
+
+
 def test_signatures_are_those_of_the_design():
   expected = {
     "class_moments": "embeddings labels * num_classes where=None",
@@ -94,6 +127,9 @@ def test_signatures_are_those_of_the_design():
     " rank_deficient='complete'",
     "random_subspaces": "moments * num_subclasses key normalization='max'",
     "identity_subspaces": "moments * normalization='max'",
+    "variance_share": "subspaces moments",
+    "null_space_share": "moments head_kernel * rtol=0.005",
+    "binary_head": "kernel bias=None",
     "subsplit": "embeddings class_logits subspaces * temperature"
     " subclass_temperature where=None",
     "log_subsplit": "embeddings class_logits subspaces * temperature"

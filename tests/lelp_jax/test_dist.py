@@ -95,9 +95,3 @@ def test_equal_rows_of_a_long_batch_are_constant_columns():
   )
   assert float(value) == 1
   np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
-
-
-def test_refuses_an_empty_batch():
-  logits = np.ones((0, 3), np.float32)
-  with pytest.raises(ValueError, match=r"at least one example, .* \(0, 3\)"):
-    baselines.dist_loss(logits, logits, temperature=1.0)

@@ -141,14 +141,33 @@ def test_lelp_loss_invariant_to_a_shift_of_the_student(rng):
   )
 
 
-def test_lelp_loss_permutes_with_the_batch(rng):
-  student, teacher = make_inputs(rng)
-  order = np.array([3, 0, 4, 1, 2])
-  np.testing.assert_allclose(
-    lelp_loss(student[order], teacher[order], temperature=3.0),
-    lelp_loss(student, teacher, temperature=3.0)[order],
-    rtol=1e-6,
-  )
+@pytest.mark.parametrize(
+  ("temperature", "tolerance"),
+  [(1.0, 1e-5), (20.0, 1e-5), (100.0, 1e-5), (1e3, 2e-4)],
+)
+def test_lelp_loss_keeps_digits_at_high_temperatures(
+  rng, temperature, tolerance
+):
+  # The two distributions agree to 1 / temperature there.
+  student, logits = rng.normal(size=(2, 64, 20)).astype(np.float32) * 3
+  exact = np.array(
+    [reference.log_softmax(np.float64(row) / temperature) for row in logits]
+  ).reshape(64, 4, 5)
+  teacher = exact.astype(np.float32)
+  expected = expected_over(reference.lelp_loss, student, exact, temperature)
+  terms = expected_over(reference.lelp_loss_terms, student, exact, temperature)
+  loss = lelp_loss(student, teacher, temperature=temperature)
+  np.testing.assert_allclose(loss, expected, rtol=tolerance)
+  found = np.stack(lelp_loss_terms(student, teacher, temperature=temperature))
+  np.testing.assert_allclose(found.sum(axis=0), expected, rtol=tolerance)
+  np.testing.assert_allclose(found.T, terms, rtol=5 * tolerance, atol=tolerance)
+  # Nothing is negative, not even where nothing is left.
+  flat = temperature * teacher.reshape(64, -1)
+  for value in (
+    lelp_loss(flat, teacher, temperature=temperature),
+    *lelp_loss_terms(flat, teacher, temperature=temperature),
+  ):
+    assert np.all(np.abs(value) <= 1e-6)
 
 
 # --- Gradients ---------------------------------------------------------------
@@ -199,7 +218,7 @@ def test_lelp_loss_no_gradient_to_the_teacher(rng):
   np.testing.assert_array_equal(gradient, np.zeros_like(teacher))
 
 
-# --- Spec 2.5, properties 1 and 8: relation to vanilla distillation ----------
+# --- Relation to vanilla distillation ----------------------------------------
 
 
 def split(rng, teacher, s, temperature, subclass_temperature):
@@ -397,60 +416,6 @@ def test_class_log_probs_extremes():
   chex.assert_tree_all_finite(gradient)
 
 
-# --- jit, vmap, devices, dtypes ----------------------------------------------
-
-
-def test_lelp_loss_mapped_over_temperatures(rng):
-  student, teacher = make_inputs(rng)
-
-  def everything(tau):
-    return (
-      lelp_jax.lelp_loss(student, teacher, temperature=tau),
-      lelp_jax.lelp_loss_terms(student, teacher, temperature=tau),
-      lelp_jax.class_log_probs(
-        student, num_classes=NUM_CLASSES, temperature=tau
-      ),
-    )
-
-  swept = jax.jit(jax.vmap(everything))(jnp.array([1.0, 3.0, 10.0]))
-  for i, tau in enumerate((1.0, 3.0, 10.0)):
-    one = jax.tree.map(lambda leaf, i=i: leaf[i], swept)
-    chex.assert_trees_all_close(one, everything(tau), rtol=1e-5, atol=1e-5)
-
-
-def test_lelp_loss_same_under_vmap_and_on_eight_devices(rng):
-  student, teacher = make_inputs(rng, batch=(16,))
-  expected = lelp_loss(student, teacher, temperature=2.0)
-  mapped = jax.vmap(lambda z, p: lelp_loss(z, p, temperature=2.0))
-  np.testing.assert_allclose(mapped(student, teacher), expected, rtol=1e-5)
-  mesh = jax.make_mesh(
-    (8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
-  )
-  rows = jax.NamedSharding(mesh, jax.P("data"))
-  sharded = lelp_loss(
-    *jax.device_put((student, teacher), rows), temperature=2.0
-  )
-  np.testing.assert_allclose(sharded, expected, rtol=1e-5)
-
-
-def test_lelp_loss_low_precision_input_gives_float32(rng):
-  student, teacher = make_inputs(rng)
-  low = [jnp.asarray(x, jnp.bfloat16) for x in (student, teacher)]
-  wide = [array.astype(jnp.float32) for array in low]
-  for function in (
-    lelp_loss,
-    lelp_loss_terms,
-    lambda z, _, temperature: class_log_probs(
-      z, num_classes=NUM_CLASSES, temperature=temperature
-    ),
-  ):
-    result = function(*low, temperature=2.0)
-    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(result))
-    chex.assert_trees_all_close(
-      result, function(*wide, temperature=2.0), rtol=1e-6
-    )
-
-
 def test_lelp_loss_float64_under_x64(rng):
   student = rng.normal(size=(BATCH, NUM_CLASSES * S)) * 3
   logits = rng.normal(size=(BATCH, NUM_CLASSES * S)) * 3
@@ -474,66 +439,3 @@ def test_lelp_loss_float64_under_x64(rng):
     expected_over(reference.lelp_loss_terms, student, teacher, 2.0),
     rtol=1e-11,
   )
-
-
-# --- Arguments that are refused ----------------------------------------------
-
-BAD_CALLS = [
-  # A head of C outputs is the likeliest mistake of all.
-  (ValueError, "student_logits", np.ones((BATCH, NUM_CLASSES), np.float32)),
-  (ValueError, "student_logits", np.ones((BATCH, 13), np.float32)),
-  (ValueError, "student_logits", np.float32(0)),
-  (TypeError, "student_logits", np.ones((BATCH, 12), np.int32)),
-  (ValueError, "teacher_log_probs", np.zeros((BATCH, 12), np.float32)),
-  (ValueError, "teacher_log_probs", np.zeros(12, np.float32)),
-  (TypeError, "teacher_log_probs", np.zeros((BATCH, 3, 4), np.int32)),
-  # Shapes that would broadcast silently.
-  (ValueError, "teacher_log_probs", np.zeros((1, 3, 4), np.float32)),
-  (ValueError, "teacher_log_probs", np.zeros((3, 4), np.float32)),
-  (ValueError, "temperature", 0.0),
-  (ValueError, "temperature", np.float32(-1)),
-  (ValueError, "where", np.ones((S, NUM_CLASSES), bool)),
-  (TypeError, "where", np.ones((NUM_CLASSES, S), np.float32)),
-]
-
-
-@pytest.mark.parametrize(
-  "function", [lelp_jax.lelp_loss, lelp_jax.lelp_loss_terms]
-)
-@pytest.mark.parametrize(("error", "name", "value"), BAD_CALLS)
-def test_lelp_loss_refuses(rng, function, error, name, value):
-  student, teacher = make_inputs(rng)
-  arguments = {
-    "student_logits": student,
-    "teacher_log_probs": teacher,
-    "temperature": 2.0,
-    name: value,
-  }
-  with pytest.raises(error, match=name) as raised:
-    function(**arguments)
-  if name == "student_logits" and error is ValueError:
-    assert str(np.shape(value)) in str(raised.value)
-
-
-@pytest.mark.parametrize(
-  ("error", "name", "value"),
-  [
-    (ValueError, "logits", np.ones((2, 7), np.float32)),
-    (ValueError, "logits", np.float32(1)),
-    (TypeError, "logits", np.ones((2, 12), np.int32)),
-    (ValueError, "num_classes", 0),
-    (ValueError, "temperature", 0.0),
-    (ValueError, "temperature", -3.0),
-    (ValueError, "where", np.ones((S, NUM_CLASSES), bool)),
-    (TypeError, "where", np.ones((NUM_CLASSES, S), np.float32)),
-  ],
-)
-def test_class_log_probs_refuses(error, name, value):
-  arguments = {
-    "logits": np.ones((2, 12), np.float32),
-    "num_classes": NUM_CLASSES,
-    "temperature": 1.0,
-    name: value,
-  }
-  with pytest.raises(error, match=name):
-    lelp_jax.class_log_probs(**arguments)

@@ -43,24 +43,6 @@ def test_kd_loss_agrees_with_rep_distiller(temperature, expected):
   assert float(jnp.mean(loss)) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(NUM_CLASSES,), (5, 3), (2, 3, 2)])
-def test_kd_loss_matches_reference(rng, shape):
-  student, teacher = make_logits(rng, shape=shape)
-  loss = kd_loss(student, teacher, temperature=2.5)
-  assert loss.shape == shape[:-1]
-  expected = [
-    reference.kd_loss(s, t, 2.5)
-    for s, t in zip(
-      student.reshape(-1, shape[-1]),
-      teacher.reshape(-1, shape[-1]),
-      strict=True,
-    )
-  ]
-  np.testing.assert_allclose(
-    loss, np.reshape(expected, shape[:-1]), rtol=5e-6, atol=1e-6
-  )
-
-
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(
   seed=st.integers(0, 2**31),
@@ -78,6 +60,20 @@ def test_kd_loss_matches_reference_everywhere(seed, temperature, scale):
   atol = 1e-6 * temperature**2 * (1 + size)
   np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=atol)
   assert np.all(loss >= -atol)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 20.0, 100.0, 1e3, 1e4])
+def test_kd_loss_keeps_digits_at_high_temperatures(rng, temperature):
+  student, teacher = make_logits(rng, shape=(64, 20))
+  teacher += np.float32(7)  # An offset of one side costs none either.
+  loss = kd_loss(student, teacher, temperature=temperature)
+  expected = [
+    reference.kd_loss(s, t, temperature)
+    for s, t in zip(student, teacher, strict=True)
+  ]
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  same = kd_loss(student, student, temperature=temperature)
+  np.testing.assert_allclose(same, 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
@@ -127,94 +123,3 @@ def test_kd_loss_zero_at_equality(rng):
   student, _ = make_logits(rng)
   loss = kd_loss(student, student + np.float32(3), temperature=4.0)
   np.testing.assert_allclose(loss, 0, atol=2e-5)
-
-
-def test_kd_loss_permutes_with_the_batch(rng):
-  student, teacher = make_logits(rng)
-  order = rng.permutation(BATCH)
-  np.testing.assert_allclose(
-    kd_loss(student[order], teacher[order], temperature=2.0),
-    kd_loss(student, teacher, temperature=2.0)[order],
-    rtol=1e-6,
-  )
-
-
-def test_kd_loss_gradient_is_numerical(rng):
-  student, teacher = make_logits(rng)
-  gradient = jax.grad(lambda z: jnp.sum(kd_loss(z, teacher, temperature=3.0)))(
-    student
-  )
-  for n in range(BATCH):
-    expected = reference.gradient(
-      lambda z, n=n: reference.kd_loss(z, teacher[n], 3.0), student[n]
-    )
-    np.testing.assert_allclose(gradient[n], expected, atol=5e-6)
-
-
-def test_kd_loss_no_gradient_to_the_teacher(rng):
-  student, teacher = make_logits(rng)
-  gradient = jax.grad(
-    lambda *args: jnp.sum(kd_loss(*args, temperature=3.0)), argnums=1
-  )(student, teacher)
-  np.testing.assert_array_equal(gradient, np.zeros_like(teacher))
-
-
-def test_kd_loss_traced_temperature(rng):
-  student, teacher = make_logits(rng)
-  swept = jax.jit(
-    jax.vmap(lambda tau: kd_loss(student, teacher, temperature=tau))
-  )(jnp.array([1.0, 5.0]))
-  for i, tau in enumerate((1.0, 5.0)):
-    np.testing.assert_allclose(
-      swept[i], kd_loss(student, teacher, temperature=tau), rtol=1e-5
-    )
-
-
-def test_kd_loss_dtypes(rng):
-  student, teacher = make_logits(rng)
-  low = jnp.asarray(student, jnp.bfloat16), jnp.asarray(teacher, jnp.bfloat16)
-  loss = kd_loss(*low, temperature=2.0)
-  assert loss.dtype == jnp.float32
-  wide = [array.astype(jnp.float32) for array in low]
-  np.testing.assert_allclose(loss, kd_loss(*wide, temperature=2.0), rtol=1e-6)
-  with jax.enable_x64(True):
-    exact = kd_loss(
-      student.astype(np.float64), teacher.astype(np.float64), temperature=2.0
-    )
-    single = kd_loss(student, teacher, temperature=2.0)
-  assert single.dtype == jnp.float32
-  assert exact.dtype == jnp.float64
-  expected = [
-    reference.kd_loss(s, t, 2.0) for s, t in zip(student, teacher, strict=True)
-  ]
-  np.testing.assert_allclose(exact, expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-  ("error", "argument", "changes"),
-  [
-    (ValueError, "logits", {"student_logits": np.ones((6, 5), np.float32)}),
-    (ValueError, "logits", {"student_logits": np.ones((1, 4), np.float32)}),
-    (ValueError, "logits", {"teacher_logits": np.ones((5, 4), np.float32)}),
-    (ValueError, "logits", {"teacher_logits": np.ones(4, np.float32)}),
-    (TypeError, "student_logits", {"student_logits": np.ones((6, 4), int)}),
-    (TypeError, "teacher_logits", {"teacher_logits": np.ones((6, 4), int)}),
-    (ValueError, "temperature", {"temperature": 0.0}),
-    (ValueError, "temperature", {"temperature": -1.0}),
-    (
-      ValueError,
-      r"the same shape \[..., C\], got \(\)",
-      {"student_logits": np.float32(1), "teacher_logits": np.float32(1)},
-    ),
-  ],
-)
-def test_kd_loss_refuses(rng, error, argument, changes):
-  student, teacher = make_logits(rng)
-  arguments = {
-    "student_logits": student,
-    "teacher_logits": teacher,
-    "temperature": 2.0,
-    **changes,
-  }
-  with pytest.raises(error, match=argument):
-    baselines.kd_loss(**arguments)

@@ -1,16 +1,13 @@
 """Algorithm 1, first half: principal directions off the head's span."""
 
 import dataclasses
-from functools import partial
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import lelp_jax
-from tests import jaxprs
 from tests import reference
 from tests.lelp_jax.spectra import assert_orthogonal_to
 from tests.lelp_jax.spectra import assert_same_spans
@@ -220,79 +217,3 @@ def test_principal_directions_divide_by_the_count(rng):
   np.testing.assert_allclose(
     halved.total_variance, principal.total_variance / 2, rtol=1e-5
   )
-
-
-def test_principal_directions_is_a_frozen_pytree(rng):
-  head = make_head(rng)
-  principal = lelp_jax.principal_directions(
-    moments_of(*make_data(rng, head)), head, num_directions=S
-  )
-  shapes = {
-    field.name: getattr(principal, field.name).shape
-    for field in dataclasses.fields(principal)
-  }
-  assert shapes == {
-    "directions": (NUM_CLASSES, S, WIDTH),
-    "variances": (NUM_CLASSES, S),
-    "means": (NUM_CLASSES, WIDTH),
-    "total_variance": (NUM_CLASSES,),
-    "rank": (NUM_CLASSES,),
-  }
-  assert jnp.issubdtype(principal.rank.dtype, jnp.integer)
-  assert len(jax.tree.leaves(principal)) == 5
-  with pytest.raises(dataclasses.FrozenInstanceError):
-    principal.means = principal.directions
-
-
-@pytest.mark.parametrize("width", [WIDTH, 4096])
-def test_principal_directions_products_are_highest(width):
-  # At few directions of many a solver by products may take over from eigh.
-  moments = lelp_jax.ClassMoments(
-    count=jax.ShapeDtypeStruct((2,), jnp.float32),
-    mean=jax.ShapeDtypeStruct((2, width), jnp.float32),
-    scatter=jax.ShapeDtypeStruct((2, width, width), jnp.float32),
-  )
-  jaxprs.assert_products_are_highest(
-    partial(lelp_jax.principal_directions, num_directions=S),
-    moments,
-    jax.ShapeDtypeStruct((width, 2), jnp.float32),
-  )
-
-
-def small_moments():
-  """Moments of three classes, eight wide, for calls that are refused."""
-  x = np.random.default_rng(1).normal(size=(40, 8)).astype(np.float32)
-  return lelp_jax.class_moments(x, np.arange(40) % 3, num_classes=3)
-
-
-@pytest.mark.parametrize(
-  ("error", "shape", "dtype"),
-  [
-    (ValueError, (3, 8), np.float32),  # As torch stores it.
-    (ValueError, (7, 3), np.float32),
-    (ValueError, (8, 2), np.float32),
-    (ValueError, (8,), np.float32),
-    (TypeError, (8, 3), np.int32),
-  ],
-)
-def test_principal_directions_refuse_head(error, shape, dtype):
-  head = np.ones(shape, dtype)
-  with pytest.raises(error, match="head_kernel") as raised:
-    lelp_jax.principal_directions(small_moments(), head, num_directions=2)
-  if error is ValueError:
-    assert str(shape) in str(raised.value)
-  with pytest.raises(error, match="head_kernel"):
-    lelp_jax.fit_subspaces_from_moments(
-      small_moments(), head, num_subclasses=2, key=jax.random.key(0)
-    )
-
-
-def test_principal_directions_refuse_options():
-  moments, head = small_moments(), np.eye(8, 3, dtype=np.float32)
-  for value, error in ((0, ValueError), (-2, ValueError), (2.0, TypeError)):
-    with pytest.raises(error, match="num_directions"):
-      lelp_jax.principal_directions(moments, head, num_directions=value)
-  with pytest.raises(ValueError, match="null_space"):
-    lelp_jax.principal_directions(
-      moments, head, num_directions=2, null_space="all"
-    )

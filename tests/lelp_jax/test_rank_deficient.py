@@ -166,6 +166,50 @@ def test_fit_subspaces_collapsed_head_keeps_its_last_direction(rng, dtype):
   assert np.all(np.linalg.norm(subspaces.directions, axis=-1) > 0.01)
 
 
+# --- Variance dominated by the head ------------------------------------------
+
+
+@pytest.mark.parametrize("ratio", [100.0, 1000.0])
+def test_principal_directions_under_a_large_variance_along_the_head(rng, ratio):
+  """A saturated teacher: nearly all variance lies where the head sees it."""
+  width, count = 32, 500
+  head = rng.normal(size=(width, 1)).astype(np.float32)
+  removed, kept = reference.head_bases(head, width)
+  rows = rng.normal(size=(count, width))
+  rows += ratio * rng.normal(size=(count, 1)) * removed.T
+  rows = rows.astype(np.float32)
+  moments = lelp_jax.class_moments(rows, np.zeros(count, int), num_classes=1)
+  found = lelp_jax.principal_directions(moments, head, num_directions=width - 1)
+  assert int(found.rank[0]) == width - 1
+  assert_orthogonal_to(found.directions, removed)
+  _, _, scatter = reference.class_moments(rows, np.zeros(count, int), 1)
+  _, spectrum = reference.principal_directions(
+    scatter[0], count, kept, width - 1
+  )
+  # The scatter itself is rounded: relative to the variance along the head.
+  np.testing.assert_allclose(
+    found.variances[0], spectrum, rtol=1e-4, atol=3e-8 * ratio**2
+  )
+
+
+@pytest.mark.parametrize(("width", "rank"), [(8, 1), (32, 2), (256, 5)])
+@pytest.mark.parametrize("count", [200, 20_000])
+def test_principal_directions_take_no_rounding_for_variance(
+  rng, width, rank, count
+):
+  """All variance lies along the head: what the projection leaves is noise."""
+  head = rng.normal(size=(width, rank)).astype(np.float32)
+  basis = np.linalg.qr(head.astype(np.float64))[0]
+  rows = (rng.normal(size=(count, rank)) + 3.0) @ basis.T
+  labels = np.zeros(count, int)
+  moments = lelp_jax.class_moments(
+    rows.astype(np.float32), labels, num_classes=rank, where=labels == 0
+  )
+  found = lelp_jax.principal_directions(moments, head, num_directions=2)
+  np.testing.assert_array_equal(found.rank, np.zeros(rank))
+  np.testing.assert_array_equal(found.directions, np.zeros((rank, 2, width)))
+
+
 # --- Classes without variance ------------------------------------------------
 
 

@@ -91,16 +91,6 @@ def test_collapsed_classes_keep_their_digits(rng, name):
 
 
 @both_losses
-def test_bfloat16_rows_lose_no_more_than_their_rounding(rng, name):
-  # Mean 1, spread 0.05: products in bfloat16 are wrong by 7 % of a distance.
-  student, teacher = (1 + 0.05 * rng.normal(size=(2, 8, 64))).astype("f")
-  low = jnp.asarray(student, jnp.bfloat16)
-  loss, _ = compiled[name](low, teacher)
-  expected = expected_of(name, np.asarray(low, np.float32), teacher)
-  assert float(loss) == pytest.approx(expected, rel=2e-5)
-
-
-@both_losses
 def test_chunks_change_nothing(rng, name, monkeypatch):
   student, teacher = rng.normal(size=(2, 12, 5)).astype(np.float32)
   expected = compiled[name](student, teacher)
@@ -152,17 +142,3 @@ def test_one_example_has_no_relations(rng, name):
   loss, gradient = compiled[name](student, teacher)
   assert float(loss) == 0
   np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
-
-
-@both_losses
-def test_refuses(name):
-  loss = getattr(baselines, name)
-  rows = np.ones((6, 4), np.float32)
-  with pytest.raises(ValueError, match=r"\[B, D_S\], got shape \(4,\)"):
-    loss(rows[0], rows)
-  with pytest.raises(ValueError, match=r"\[B, D_T\], got shape \(6, 4, 1\)"):
-    loss(rows, rows[..., None])
-  with pytest.raises(ValueError, match="one row an example of the same batch"):
-    loss(rows, rows[:1])
-  with pytest.raises(ValueError, match=r"at least one example, .* \(0, 4\)"):
-    loss(rows[:0], rows[:0])

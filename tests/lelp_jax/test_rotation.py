@@ -1,4 +1,4 @@
-"""The random rotation (spec 2.5, properties 6 and 9), by Monte Carlo."""
+"""The random rotation, by Monte Carlo."""
 
 import dataclasses
 

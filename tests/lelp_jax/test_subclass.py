@@ -84,12 +84,3 @@ def test_a_constant_example_does_not_pay(rng):
   loss = auxiliary_loss(logits, temperature=0.5)
   logits[2] = 3.0
   assert float(auxiliary_loss(logits, temperature=0.5)) > float(loss)
-
-
-def test_refuses():
-  with pytest.raises(ValueError, match=r"subclass_logits .* \[B, C \* S\]"):
-    baselines.subclass_auxiliary_loss(np.ones((2, 3, 4), "f"), temperature=1.0)
-  with pytest.raises(ValueError, match=r"at least one example, .* \(0, 4\)"):
-    baselines.subclass_auxiliary_loss(np.ones((0, 4), "f"), temperature=1.0)
-  with pytest.raises(TypeError, match="subclass_logits must be floating"):
-    baselines.subclass_auxiliary_loss(np.ones((2, 3), int), temperature=1.0)

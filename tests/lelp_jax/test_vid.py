@@ -97,26 +97,3 @@ def test_floor_is_the_smallest_variance():
   mean, teacher = np.zeros((1, 2), np.float32), np.ones((1, 2), np.float32)
   loss = vid_loss(mean, teacher, jnp.full(2, -1e4), floor=0.5)
   assert float(loss[0]) == pytest.approx(0.5 * (1 / 0.5 + np.log(0.5)))
-
-
-@pytest.mark.parametrize(
-  ("error", "match", "changes"),
-  [
-    (ValueError, r"\[D\] = \(4,\)", {"variance_logits": np.ones(3, "f")}),
-    (ValueError, r"\[D\] = \(4,\)", {"variance_logits": np.ones((6, 4), "f")}),
-    (TypeError, "variance_logits", {"variance_logits": np.ones(4, int)}),
-    (TypeError, "predicted_mean", {"predicted_mean": np.ones((6, 4), int)}),
-    (ValueError, "project", {"predicted_mean": np.ones((6, 3), "f")}),
-    (ValueError, "floor must be positive", {"floor": 0.0}),
-    (ValueError, "reduction must be one of", {"reduction": "max"}),
-  ],
-)
-def test_refuses(error, match, changes):
-  arguments = {
-    "predicted_mean": np.ones((6, 4), np.float32),
-    "teacher_embeddings": np.ones((6, 4), np.float32),
-    "variance_logits": np.ones(4, np.float32),
-    **changes,
-  }
-  with pytest.raises(error, match=match):
-    baselines.vid_loss(**arguments)

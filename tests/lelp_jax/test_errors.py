@@ -1,0 +1,738 @@
+"""Errors about arguments: one short line that names the argument."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lelp_jax
+from lelp_jax import baselines
+from lelp_jax import metrics
+
+B, D, C, S, M = 4, 6, 3, 2, 10
+_RNG = np.random.default_rng(0)
+
+
+def _normal(*shape):
+  return _RNG.normal(size=shape).astype(np.float32)
+
+
+_MOMENTS = lelp_jax.ClassMoments(
+  count=np.full(C, 9, np.float32),
+  mean=_normal(C, D),
+  scatter=np.tile(np.eye(D, dtype=np.float32), (C, 1, 1)),
+)
+_PRINCIPAL = lelp_jax.principal_directions(_MOMENTS, num_directions=S)
+_SUBSPACES = lelp_jax.Subspaces(_normal(C, S, D), _normal(C, D))
+_BANK = baselines.CRDBank(_normal(M, D), _normal(M, D), np.zeros(2, np.float32))
+_KEY = jax.random.PRNGKey(0)  # Raw: of typed ones each use would be checked.
+_LABELS = np.arange(B) % C
+_OPTIONS = {"num_subclasses": S, "key": _KEY}
+_SPLIT = {
+  "embeddings": _normal(B, D),
+  "class_logits": _normal(B, C),
+  "subspaces": _SUBSPACES,
+  "temperature": 1.0,
+  "subclass_temperature": 1.0,
+}
+_LELP = {
+  "student_logits": _normal(B, C * S),
+  "teacher_log_probs": np.full((B, C, S), -np.log(C * S), np.float32),
+  "temperature": 1.0,
+}
+_LOGITS = {
+  "student_logits": _normal(B, C),
+  "teacher_logits": _normal(B, C),
+  "temperature": 1.0,
+}
+_EMBEDDINGS = {
+  "student_embeddings": _normal(B, D),
+  "teacher_embeddings": _normal(B, D),
+}
+_PROJECTIONS = {
+  "student_projections": _normal(B, D),
+  "teacher_projections": _normal(B, D),
+  "temperature": 1.0,
+}
+
+# A valid call of each function.
+CALLS = {
+  lelp_jax.class_moments: {
+    "embeddings": _normal(B, D),
+    "labels": _LABELS,
+    "num_classes": C,
+  },
+  lelp_jax.merge_moments: {"a": _MOMENTS, "b": _MOMENTS},
+  lelp_jax.principal_directions: {
+    "moments": _MOMENTS,
+    "head_kernel": _normal(D, C),
+    "num_directions": S,
+  },
+  lelp_jax.null_space_share: {
+    "moments": _MOMENTS,
+    "head_kernel": _normal(D, C),
+  },
+  lelp_jax.subspaces_from_principal: {"principal": _PRINCIPAL, **_OPTIONS},
+  lelp_jax.fit_subspaces_from_moments: {
+    "moments": _MOMENTS,
+    "head_kernel": _normal(D, C),
+    **_OPTIONS,
+  },
+  lelp_jax.fit_subspaces: {
+    "embeddings": _normal(30, D),
+    "labels": np.arange(30) % C,
+    "head_kernel": _normal(D, C),
+    **_OPTIONS,
+  },
+  lelp_jax.random_subspaces: {"moments": _MOMENTS, **_OPTIONS},
+  lelp_jax.identity_subspaces: {"moments": _MOMENTS},
+  lelp_jax.variance_share: {"subspaces": _SUBSPACES, "moments": _MOMENTS},
+  lelp_jax.binary_head: {"kernel": _normal(D, 1), "bias": _normal(1)},
+  lelp_jax.subspace_coordinates: {
+    "embeddings": _normal(B, D),
+    "subspaces": _SUBSPACES,
+  },
+  lelp_jax.principal_coordinates: {
+    "embeddings": _normal(B, D),
+    "principal": _PRINCIPAL,
+  },
+  lelp_jax.coordinate_directions: {"principal": _PRINCIPAL},
+  lelp_jax.subsplit: _SPLIT,
+  lelp_jax.log_subsplit: _SPLIT,
+  lelp_jax.lelp_loss: _LELP,
+  lelp_jax.lelp_loss_terms: _LELP,
+  lelp_jax.class_log_probs: {
+    "logits": _normal(B, C * S),
+    "num_classes": C,
+    "temperature": 1.0,
+  },
+  baselines.kd_loss: _LOGITS,
+  baselines.standardized_kd_loss: _LOGITS,
+  baselines.dist_loss: _LOGITS,
+  baselines.dkd_loss: {**_LOGITS, "labels": _LABELS, "nontarget_weight": 1.0},
+  baselines.embedding_loss: _EMBEDDINGS,
+  baselines.hint_loss: _EMBEDDINGS,
+  baselines.rkd_distance_loss: _EMBEDDINGS,
+  baselines.rkd_angle_loss: _EMBEDDINGS,
+  baselines.vid_loss: {
+    "predicted_mean": _normal(B, D),
+    "teacher_embeddings": _normal(B, D),
+    "variance_logits": _normal(D),
+  },
+  baselines.crd_loss: {**_PROJECTIONS, "dataset_size": 50},
+  baselines.info_nce_loss: _PROJECTIONS,
+  baselines.crd_bank_loss: {
+    **_PROJECTIONS,
+    "bank": _BANK,
+    "example_ids": np.arange(B),
+    "negative_ids": np.arange(2 * B).reshape(B, 2),
+  },
+  baselines.unit_rows: {"vectors": _normal(B, D)},
+  baselines.subclass_auxiliary_loss: {
+    "subclass_logits": _normal(B, C * S),
+    "temperature": 1.0,
+  },
+  metrics.Mean.of: {"values": _normal(B)},
+  metrics.accuracy: {"class_log_probs": _normal(B, C), "labels": _LABELS},
+  metrics.agreement: {
+    "student_class_log_probs": _normal(B, C),
+    "teacher_logits": _normal(B, C),
+  },
+}
+
+
+def refused(function, error, **changes):
+  """The message of a call with some arguments replaced."""
+  with pytest.raises(error) as raised:
+    function(**{**CALLS[function], **changes})
+  message = str(raised.value)
+  assert "\n" not in message
+  assert len(message) < 280, message
+  return message
+
+
+def name_of(function):
+  return getattr(function, "__qualname__", str(function))
+
+
+every_function = pytest.mark.parametrize("function", CALLS, ids=name_of)
+
+
+@every_function
+def test_the_calls_are_valid(function):
+  function(**CALLS[function])
+
+
+# --- Arguments of a wrong type -----------------------------------------------
+
+
+class Frame:
+  """Stands for a DataFrame, whose text is its data."""
+
+  shape = (1000, 6)
+
+  def to_numpy(self):
+    raise AssertionError("not converted for the user")
+
+  def __repr__(self):
+    return "0.123 " * 6000
+
+
+WRONG = {
+  "a list": np.ones((1000, 6)).tolist(),
+  "a DataFrame": Frame(),
+  "a str": "2" * 5000,
+  "a dict": {"kernel": np.ones((6, 3)), "bias": np.ones(3)},
+  "a tuple": (np.ones((6, 3)), np.ones(3)),
+  "an object array": np.array([None, "a"] * 3, dtype=object),
+  "an int": 0,
+  "None": None,
+}
+_POSITIVE = {
+  "temperature",
+  "subclass_temperature",
+  "dataset_size",
+  "floor",
+  "rtol",
+}
+# None is a value that these arguments have.
+_OPTIONAL = "head_kernel", "bias", "key"
+
+
+@every_function
+def test_arguments_of_a_wrong_type(function):
+  for argument in CALLS[function]:
+    for kind, value in WRONG.items():
+      if kind == "None" and argument in _OPTIONAL:
+        continue
+      if kind == "an int" and (
+        argument in ("values", *_POSITIVE)
+        or argument.startswith(("num", "nontarget"))
+      ):
+        continue
+      message = refused(function, (TypeError, ValueError), **{argument: value})
+      assert message.startswith(f"{argument} must"), message
+      assert "0.123" not in message
+
+
+def test_wrong_types_have_a_remedy():
+  for function, argument, value, remedy in (
+    (lelp_jax.class_moments, "embeddings", [[1.0]], "jnp.asarray(embeddings)"),
+    (lelp_jax.class_moments, "labels", Frame(), "labels.to_numpy()"),
+    (lelp_jax.fit_subspaces, "key", 0, "jax.random.key(0)"),
+    (lelp_jax.fit_subspaces, "head_kernel", (1, 2), "kernel of the last layer"),
+    (lelp_jax.fit_subspaces, "head_kernel", {}, "kernel of the last layer"),
+    (
+      lelp_jax.log_subsplit,
+      "subspaces",
+      (1, 2),
+      "Subspaces(directions, means)",
+    ),
+    (lelp_jax.merge_moments, "b", {}, "lelp_jax.class_moments"),
+    (baselines.crd_bank_loss, "bank", 0, "CRDBank.init"),
+  ):
+    message = refused(function, TypeError, **{argument: value})
+    assert remedy in message, message
+
+
+def test_a_key_for_each_of_several_calls_needs_vmap():
+  for key in (_KEY, jax.random.key(0)):
+    keys = jax.random.split(key, 2)
+    assert "vmap" in refused(lelp_jax.fit_subspaces, ValueError, key=keys)
+
+
+# --- Shapes and dtypes -------------------------------------------------------
+
+
+# Some arguments may have any number of rows, or any leading axes.
+_ANY_SHAPE = "embeddings", "vectors", "logits", "subclass_logits"
+
+
+@every_function
+def test_arrays_of_a_wrong_shape_or_dtype(function):
+  for argument, value in CALLS[function].items():
+    if not isinstance(value, np.ndarray) or argument in ("bias", "values"):
+      continue
+    wrong_kind = value > 0 if value.dtype.kind == "i" else value.astype(int)
+    message = refused(function, TypeError, **{argument: wrong_kind})
+    assert message.startswith(f"{argument} must"), message
+    if argument == "kernel":
+      continue
+    if value.ndim > 1 or argument in ("labels", "example_ids"):
+      for changed in (value[:-1], value[..., None, None, None]):
+        if argument in _ANY_SHAPE and changed.ndim >= value.ndim:
+          continue
+        message = refused(function, ValueError, **{argument: changed})
+        assert argument in message, message
+        assert "shape" in message, message
+
+
+def _with(container, **changes):
+  return dataclasses.replace(container, **changes)
+
+
+# Function, argument, value, and what the message has to contain.
+WRONG_SHAPES = [
+  # Shapes that would broadcast silently are the ones to worry about.
+  (lelp_jax.log_subsplit, "class_logits", np.ones((1, C), "f"), "(1, 3)"),
+  (lelp_jax.log_subsplit, "class_logits", np.ones(C, "f"), "(3,)"),
+  (lelp_jax.lelp_loss, "teacher_log_probs", np.zeros((1, C, S), "f"), "C * S"),
+  (lelp_jax.lelp_loss, "teacher_log_probs", np.zeros((C, S), "f"), "C * S"),
+  # A head of C outputs is the likeliest mistake of all.
+  (lelp_jax.lelp_loss, "student_logits", np.ones((B, C), "f"), "subclass"),
+  (lelp_jax.class_log_probs, "logits", np.ones((B, 7), "f"), "(4, 7)"),
+  (lelp_jax.fit_subspaces, "head_kernel", np.ones((C, D), "f"), "transpose"),
+  (lelp_jax.fit_subspaces, "head_kernel", np.ones((D, 1), "f"), "binary_head"),
+  (lelp_jax.fit_subspaces, "head_kernel", np.ones(D, "f"), "binary_head"),
+  (
+    lelp_jax.principal_directions,
+    "head_kernel",
+    np.ones(D, "f"),
+    "binary_head",
+  ),
+  (
+    lelp_jax.merge_moments,
+    "b",
+    _with(
+      _MOMENTS,
+      count=np.ones(1, "f"),
+      mean=np.ones((1, D), "f"),
+      scatter=np.ones((1, D, D), "f"),
+    ),
+    "scatter shapes (3, 6, 6) and (1, 6, 6)",
+  ),
+  (
+    lelp_jax.merge_moments,
+    "b",
+    _with(_MOMENTS, count=np.ones(1, "f")),
+    "count [C]",
+  ),
+  (
+    lelp_jax.log_subsplit,
+    "subspaces",
+    _with(_SUBSPACES, means=np.ones((1, D), "f")),
+    "subspaces.means",
+  ),
+  (
+    lelp_jax.variance_share,
+    "subspaces",
+    lelp_jax.Subspaces(np.ones((2, S, D), "f"), np.ones((2, D), "f")),
+    "do not fit",
+  ),
+  (lelp_jax.binary_head, "kernel", np.ones((D, 2), "f"), "[D, 1]"),
+  (lelp_jax.binary_head, "bias", np.ones(2, "f"), "[1]"),
+  (baselines.vid_loss, "variance_logits", np.ones((B, D), "f"), "[D] = (6,)"),
+  (baselines.hint_loss, "student_embeddings", np.ones((B, 5), "f"), "project"),
+  (baselines.crd_bank_loss, "negative_ids", np.arange(B), "[B, K]"),
+  (
+    baselines.crd_bank_loss,
+    "negative_ids",
+    np.ones((B, 0), int),
+    "K at least 1",
+  ),
+  (
+    baselines.crd_bank_loss,
+    "bank",
+    _with(_BANK, student=np.ones((M, 3), "f")),
+    "bank.student",
+  ),
+  (metrics.Mean.of, "where", np.ones(3, bool), "(4,)"),
+]
+
+
+@pytest.mark.parametrize(
+  ("function", "argument", "value", "text"), WRONG_SHAPES
+)
+def test_shapes_that_do_not_fit(function, argument, value, text):
+  assert text in refused(function, ValueError, **{argument: value})
+
+
+@pytest.mark.parametrize(
+  ("function", "names"),
+  [
+    (baselines.dist_loss, ["student_logits", "teacher_logits"]),
+    (baselines.rkd_distance_loss, list(_EMBEDDINGS)),
+    (baselines.rkd_angle_loss, list(_EMBEDDINGS)),
+    (baselines.crd_loss, list(_PROJECTIONS)[:2]),
+    (baselines.info_nce_loss, list(_PROJECTIONS)[:2]),
+    (baselines.subclass_auxiliary_loss, ["subclass_logits"]),
+  ],
+  ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_batches_without_examples(function, names):
+  empty = {name: CALLS[function][name][:0] for name in names}
+  message = refused(function, ValueError, **empty)
+  assert f"{names[0]} must have at least one example" in message
+
+
+def test_bank_refuses_a_batch_without_examples():
+  arguments = CALLS[baselines.crd_bank_loss]
+  names = (*list(_PROJECTIONS)[:2], "example_ids", "negative_ids")
+  empty = {name: arguments[name][:0] for name in names}
+  message = refused(baselines.crd_bank_loss, ValueError, **empty)
+  assert "student_projections must have at least one example" in message
+
+
+@pytest.mark.parametrize(
+  "function",
+  [
+    baselines.kd_loss,
+    baselines.standardized_kd_loss,
+    baselines.dist_loss,
+    baselines.dkd_loss,
+  ],
+)
+def test_single_outputs_are_refused(function):
+  """Their softmax is one whatever the logit: no loss and no gradient."""
+  one = {
+    "student_logits": np.ones((B, 1), "f"),
+    "teacher_logits": np.ones((B, 1), "f"),
+  }
+  assert "binary_head" in refused(function, ValueError, **one)
+
+
+def test_single_outputs_are_refused_by_lelp():
+  message = refused(
+    lelp_jax.lelp_loss,
+    ValueError,
+    student_logits=np.ones((B, 1), "f"),
+    teacher_log_probs=np.zeros((B, 1, 1), "f"),
+  )
+  assert "binary_head" in message
+  message = refused(
+    lelp_jax.log_subsplit,
+    ValueError,
+    class_logits=np.ones((B, 1), "f"),
+    subspaces=lelp_jax.Subspaces(np.ones((1, S, D), "f"), np.ones((1, D), "f")),
+  )
+  assert "binary_head" in message
+
+
+# --- Numbers and options -----------------------------------------------------
+
+
+@every_function
+def test_numbers_out_of_range(function):
+  for argument in _POSITIVE & set(CALLS[function]):
+    for value in (0.0, -1.0, np.inf, np.nan, np.float32(-2)):
+      message = refused(function, ValueError, **{argument: value})
+      assert f"{argument} must be positive" in message
+    for value in ("2", None, True, 1j):
+      message = refused(function, TypeError, **{argument: value})
+      assert f"{argument} must be a number" in message
+    several = refused(function, ValueError, **{argument: np.ones(2, "f")})
+    assert "vmap" in several
+
+
+@pytest.mark.parametrize(
+  ("function", "argument", "value", "error"),
+  [
+    (lelp_jax.class_moments, "num_classes", 0, ValueError),
+    (lelp_jax.class_moments, "num_classes", 3.0, TypeError),
+    (lelp_jax.principal_directions, "num_directions", 0, ValueError),
+    (lelp_jax.principal_directions, "num_directions", 2.0, TypeError),
+    (lelp_jax.principal_directions, "null_space", "all", ValueError),
+    (lelp_jax.principal_directions, "rtol", 0.0, ValueError),
+    (lelp_jax.fit_subspaces, "null_space", "all", ValueError),
+    (lelp_jax.fit_subspaces, "num_subclasses", -1, ValueError),
+    (lelp_jax.fit_subspaces, "num_subclasses", True, TypeError),
+    (lelp_jax.subspaces_from_principal, "num_subclasses", 3, ValueError),
+    (lelp_jax.subspaces_from_principal, "rotation", "random", ValueError),
+    (lelp_jax.subspaces_from_principal, "normalization", 2, ValueError),
+    (lelp_jax.subspaces_from_principal, "rank_deficient", "cap", ValueError),
+    (lelp_jax.subspaces_from_principal, "key", None, ValueError),
+    (lelp_jax.random_subspaces, "num_subclasses", D + 1, ValueError),
+    (lelp_jax.random_subspaces, "normalization", "l2", ValueError),
+    (lelp_jax.identity_subspaces, "normalization", "l2", ValueError),
+    (lelp_jax.class_log_probs, "num_classes", 0, ValueError),
+    (lelp_jax.log_subsplit, "where", np.ones((S, C), bool), ValueError),
+    (lelp_jax.log_subsplit, "where", np.ones((C, S), "f"), TypeError),
+    (lelp_jax.log_subsplit, "where", np.zeros((C, S), bool), ValueError),
+    (lelp_jax.lelp_loss, "where", np.ones((S, C), bool), ValueError),
+    (lelp_jax.class_log_probs, "where", np.ones((C, S), "f"), TypeError),
+    (baselines.vid_loss, "reduction", "max", ValueError),
+    (baselines.vid_loss, "floor", 0.0, ValueError),
+    (baselines.crd_bank_loss, "momentum", 1.5, ValueError),
+    (baselines.crd_bank_loss, "momentum", np.ones(2), ValueError),
+    (baselines.crd_bank_loss, "momentum", "half", TypeError),
+    (metrics.Mean.of, "where", np.ones(B, np.float32), TypeError),
+  ],
+)
+def test_options_out_of_range(function, argument, value, error):
+  message = refused(function, error, **{argument: value})
+  assert message.startswith((argument, f"{argument} must")), message
+
+
+def test_a_fit_without_a_head_says_why_it_needs_one():
+  message = refused(lelp_jax.fit_subspaces, ValueError, head_kernel=None)
+  assert "number of classes" in message
+
+
+def test_sizes_may_be_integers_of_any_kind():
+  for size in (np.int64(C), np.uint8(C), jnp.asarray(C)):
+    lelp_jax.class_moments(
+      **{**CALLS[lelp_jax.class_moments], "num_classes": size}
+    )
+
+
+# --- Values, where they are concrete -----------------------------------------
+
+
+@pytest.mark.parametrize("as_array", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize(
+  ("function", "argument", "most"),
+  [
+    (lelp_jax.class_moments, "labels", C),
+    (lelp_jax.fit_subspaces, "labels", C),
+    (baselines.dkd_loss, "labels", C),
+    (baselines.crd_bank_loss, "example_ids", M),
+    (baselines.crd_bank_loss, "negative_ids", M),
+  ],
+)
+def test_labels_out_of_range(function, argument, most, as_array):
+  for dtype in (np.int32, np.uint8, np.int8):
+    labels = CALLS[function][argument].astype(dtype)
+    labels.flat[-1] = most
+    message = refused(function, ValueError, **{argument: as_array(labels)})
+    assert f"[0, {most})" in message
+    assert str(most) in message.split("got")[1]
+  labels = CALLS[function][argument].astype(np.int32)
+  labels.flat[0] = -1
+  message = refused(function, ValueError, **{argument: as_array(labels)})
+  assert "from -1" in message
+
+
+def test_labels_that_only_64_bits_hold():
+  """JAX would narrow 2**32 to zero."""
+  labels = _LABELS.astype(np.int64)
+  labels[1] = 2**32
+  for function in (lelp_jax.class_moments, baselines.dkd_loss):
+    assert str(2**32) in refused(function, ValueError, labels=labels)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_embeddings_that_are_not_finite(value):
+  for function in (lelp_jax.class_moments, lelp_jax.fit_subspaces):
+    embeddings = CALLS[function]["embeddings"].copy()
+    embeddings[[1, 3], 2] = value
+    message = refused(function, ValueError, embeddings=embeddings)
+    assert "row 1, 3;" in message
+    assert "where" in message
+  embeddings = np.full((1000, D), value, np.float32)
+  message = refused(
+    lelp_jax.class_moments,
+    ValueError,
+    embeddings=embeddings,
+    labels=np.zeros(1000, int),
+  )
+  assert "and 995 more" in message
+  where = np.arange(B) % 2 == 0
+  embeddings = CALLS[lelp_jax.class_moments]["embeddings"].copy()
+  embeddings[~where] = value
+  lelp_jax.class_moments(
+    embeddings, _LABELS, num_classes=C, where=where
+  )  # Left out: nothing to complain of.
+
+
+def test_weights_that_are_not_weights():
+  arguments = CALLS[lelp_jax.class_moments]
+  for weights, text in (
+    (np.linspace(-1, 1, B, dtype=np.float32), "negative"),
+    (np.full(B, np.nan, np.float32), "finite"),
+  ):
+    with pytest.raises(ValueError, match=f"where must .*{text}"):
+      lelp_jax.class_moments(**arguments, where=weights)
+
+
+@pytest.mark.parametrize(("scale", "text"), [(1e20, "large"), (1e-25, "small")])
+def test_embeddings_whose_squares_leave_float32(scale, text):
+  arguments = CALLS[lelp_jax.fit_subspaces]
+  embeddings = (scale * arguments["embeddings"]).astype(np.float32)
+  message = refused(lelp_jax.fit_subspaces, ValueError, embeddings=embeddings)
+  assert f"too {text}" in message
+  assert "multiply" in message
+
+
+def test_moments_and_heads_that_are_not_finite():
+  for field in ("mean", "scatter"):
+    moments = _with(_MOMENTS, **{field: np.nan * getattr(_MOMENTS, field)})
+    for function in (lelp_jax.principal_directions, lelp_jax.null_space_share):
+      message = refused(function, ValueError, moments=moments)
+      assert "moments must be finite" in message
+  head = np.full((D, C), np.nan, np.float32)
+  for function in (
+    lelp_jax.principal_directions,
+    lelp_jax.null_space_share,
+    lelp_jax.fit_subspaces,
+  ):
+    message = refused(function, ValueError, head_kernel=head)
+    assert "head_kernel must be finite" in message
+
+
+def test_probabilities_are_not_logits():
+  for function in (
+    lelp_jax.log_subsplit,
+    baselines.kd_loss,
+    baselines.dkd_loss,
+    baselines.dist_loss,
+    baselines.standardized_kd_loss,
+  ):
+    for argument, value in CALLS[function].items():
+      if argument.endswith("_logits"):
+        probabilities = jax.nn.softmax(value)
+        message = refused(function, ValueError, **{argument: probabilities})
+        assert f"{argument} must be logits, got probabilities" in message
+
+
+def test_probabilities_are_not_log_probabilities():
+  probabilities = np.exp(_LELP["teacher_log_probs"])
+  for function in (lelp_jax.lelp_loss, lelp_jax.lelp_loss_terms):
+    message = refused(function, ValueError, teacher_log_probs=probabilities)
+    assert "teacher_log_probs must be log probabilities" in message
+
+
+def test_a_square_head_that_was_not_transposed():
+  rng = np.random.default_rng(3)
+  size, count = 8, 40
+  labels = np.arange(size * count) % size
+  head = rng.normal(size=(size, size)).astype(np.float32)
+  # Embeddings whose class means the head classifies, as after training.
+  means = 20 * np.linalg.inv(head)
+  embeddings = (means[labels] + rng.normal(size=(size * count, size))).astype(
+    "f"
+  )
+  fit = {"labels": labels, "num_subclasses": 1}
+  lelp_jax.fit_subspaces(embeddings, head_kernel=head, key=_KEY, **fit)
+  message = refused(
+    lelp_jax.fit_subspaces,
+    ValueError,
+    embeddings=embeddings,
+    head_kernel=head.T,
+    **fit,
+  )
+  assert "head_kernel.T" in message
+
+
+def test_values_are_not_looked_at_under_a_trace():
+  """The same mistakes pass through `jit`, where nothing can be known."""
+  arguments = CALLS[lelp_jax.class_moments]
+  embeddings = np.full((B, D), np.nan, np.float32)
+  moments = jax.jit(lambda h, y: lelp_jax.class_moments(h, y, num_classes=C))(
+    embeddings, np.full(B, -1)
+  )
+  np.testing.assert_array_equal(moments.count, np.zeros(C))
+  # Nor do constants inside of it cause errors of their own.
+  jax.jit(
+    lambda: lelp_jax.class_moments(
+      jnp.asarray(arguments["embeddings"]),
+      jnp.asarray(arguments["labels"]),
+      num_classes=C,
+    )
+  )()
+
+
+def test_traced_labels_do_not_wrap():
+  """Minus one is not the last class, and 2**32 is not the first."""
+  logits = _LOGITS["student_logits"]
+  for labels in (np.int32([0, -1, 2, 3]), np.uint8([0, 255, 2, 3])):
+    loss, gradient = jax.jit(
+      jax.value_and_grad(
+        lambda z, y: baselines.dkd_loss(
+          z, -z[::-1], y, temperature=1.0, nontarget_weight=1.0
+        )[np.array([0, 2])].sum()
+      )
+    )(logits, labels)
+    assert np.isfinite(loss)
+    assert np.isfinite(gradient).all()
+    each = jax.jit(baselines.dkd_loss)(
+      logits, -logits, labels, temperature=1.0, nontarget_weight=1.0
+    )
+    np.testing.assert_array_equal(np.isnan(each), [False, True, False, True])
+    np.testing.assert_array_equal(
+      metrics.accuracy(np.eye(B, 3, dtype="f"), labels), [1, 0, 1, 0]
+    )
+  with jax.enable_x64(True):
+    labels = np.int64([0, 2**32, 2, -(2**32)])
+    moments = jax.jit(lelp_jax.class_moments, static_argnames="num_classes")(
+      CALLS[lelp_jax.class_moments]["embeddings"], labels, num_classes=C
+    )
+  np.testing.assert_array_equal(moments.count, [1, 0, 1])
+
+
+def test_traced_ids_do_not_wrap():
+  arguments = {**CALLS[baselines.crd_bank_loss]}
+  arguments["example_ids"] = np.int32([0, -1, M, 3])
+  losses, bank = jax.jit(baselines.crd_bank_loss)(**arguments)
+  np.testing.assert_array_equal(np.isnan(losses), [False, True, True, False])
+  moved = np.any(np.asarray(bank.student) != _BANK.student, axis=1)
+  np.testing.assert_array_equal(np.flatnonzero(moved), [0, 3])
+
+
+# --- Tensors of other libraries ----------------------------------------------
+
+
+class Tensor:
+  """Stands for a PyTorch tensor that records gradients."""
+
+  def __init__(self, array, *, exported=True):
+    self._array, self._exported = array, exported
+    self.shape, self.dtype = array.shape, array.dtype
+
+  def detach(self):
+    detached = Tensor(self._array, exported=self._exported)
+    detached._is_detached = True
+    return detached
+
+  def cpu(self):
+    on_cpu = self.detach()
+    on_cpu._is_on_cpu = True
+    return on_cpu
+
+  def __dlpack__(self, **options):
+    if not self._exported:
+      raise BufferError("on another device")
+    assert self._is_detached
+    return self._array.__dlpack__(**options)
+
+  def __dlpack_device__(self):
+    return self._array.__dlpack_device__()
+
+  def __array__(self, dtype=None, copy=None):
+    assert self._is_on_cpu
+    return np.asarray(self._array, dtype)
+
+
+@pytest.mark.parametrize("exported", [True, False])
+@pytest.mark.parametrize(
+  "function",
+  [lelp_jax.fit_subspaces, lelp_jax.log_subsplit, baselines.dkd_loss],
+  ids=name_of,
+)
+def test_tensors_are_converted(function, exported):
+  arguments = CALLS[function]
+  tensors = {
+    name: Tensor(value, exported=exported)
+    if isinstance(value, np.ndarray)
+    else value
+    for name, value in arguments.items()
+  }
+  jax.tree.map(
+    np.testing.assert_array_equal, function(**tensors), function(**arguments)
+  )
+
+
+def test_torch_tensors_are_converted():
+  torch = pytest.importorskip("torch")
+  arguments = CALLS[lelp_jax.log_subsplit]
+  expected = lelp_jax.log_subsplit(**arguments)
+  tensors = {
+    name: torch.tensor(value, requires_grad=True)
+    if isinstance(value, np.ndarray)
+    else value
+    for name, value in arguments.items()
+  }
+  np.testing.assert_array_equal(lelp_jax.log_subsplit(**tensors), expected)
+  tensors["embeddings"] = tensors["embeddings"].bfloat16()
+  assert lelp_jax.log_subsplit(**tensors).dtype == jnp.float32
