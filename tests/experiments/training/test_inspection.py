@@ -154,7 +154,8 @@ def test_clusters_of_a_class_are_those_of_its_details(finished, method):
 @pytest.mark.slow
 def test_the_outputs_of_a_teacher_with_subclasses(tmp_path):
   cell = specs.replace(
-    tiny.cell("subclass"), {"teacher.subclass.num_subclasses": 2}
+    tiny.cell("standard"),
+    {"method": "subclass", "teacher.subclass.num_subclasses": 2},
   )
   teacher, result = without_student(tmp_path, cell)
   splits, found = found_again(tmp_path, cell, "validation", result)
