@@ -18,6 +18,12 @@ _CACHE = {
   "jax_persistent_cache_min_compile_time_secs": 0.2,
   "jax_persistent_cache_min_entry_size_bytes": -1,
 }
+# A process that is killed can leave an entry without the time of its last use,
+# and JAX then fails to write any other entry.
+_folder = pathlib.Path(_CACHE["jax_compilation_cache_dir"])
+for _path in _folder.glob("*-cache"):
+  if not _path.with_name(_path.name.removesuffix("cache") + "atime").exists():
+    _path.unlink(missing_ok=True)
 for name, value in _CACHE.items():
   os.environ.setdefault(name.upper(), str(value))
   jax.config.update(name, value)

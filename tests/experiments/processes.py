@@ -26,7 +26,7 @@ def free_port() -> int:
 
 
 def start_together(
-  body: str, *, count: int, devices: int
+  body: str, *, count: int, devices: int, killed: bool = False
 ) -> list[subprocess.Popen[str]]:
   """Starts a program in several connected processes.
 
@@ -34,6 +34,8 @@ def start_together(
     body: The program, without the start of JAX.
     count: Number of processes.
     devices: Number of virtual CPU devices of each process.
+    killed: Whether they will be killed: they then share no compiled programs,
+      as they could leave a damaged one.
   """
   port = free_port()
   return [
@@ -47,7 +49,11 @@ def start_together(
       ],
       cwd=ROOT,
       env=os.environ
-      | {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+      | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_ENABLE_COMPILATION_CACHE": str(not killed),
+      },
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,

@@ -25,7 +25,7 @@ for step in range(1, 10_000):
 
 def test_a_kill_leaves_complete_checkpoints(tmp_path):
   body = KILLED.format(folder=str(tmp_path))
-  (process,) = start_together(body, count=1, devices=1)
+  (process,) = start_together(body, count=1, devices=1, killed=True)
   try:
     for line in process.stdout:
       if int(line) == 8:  # 7 is complete, 8 is being written.
