@@ -173,6 +173,9 @@ def run(main: Callable[[list[str]], None]) -> None:
       raise
     # An error of the config file, or a field that it does not have.
     message = error.args[0] if error.args else error
+    if isinstance(message, KeyError):  # "'name'", and a guess in a second line.
+      name, *guess = message.args[0].splitlines()
+      message = " ".join([f"there is no field {name}.", *guess])
     sys.exit(f"error: --config: {message}")
 
 

@@ -44,6 +44,7 @@ class Range(NamedTuple):
 POSITIVE = Range(lambda x: x > 0, "be positive")
 AT_LEAST_0 = Range(lambda x: x >= 0, "be at least 0")
 AT_LEAST_1 = Range(lambda x: x >= 1, "be at least 1")
+SHARE = Range(lambda x: 0 < x < 1, "lie in (0, 1)")
 STACKED = "stacked"
 
 
@@ -69,6 +70,12 @@ class DataSpec:
   image_column: str
   label_column: str
   image_size: Annotated[int, AT_LEAST_0]
+  encoding: str
+  delimiter: str
+  header: bool
+  quoting: Literal["auto", "double", "none"]
+  validation_fraction: Annotated[float, SHARE]
+  test_fraction: Annotated[float, SHARE]
   max_bad_rows: Annotated[float, Range(lambda x: 0 <= x <= 1, "lie in [0, 1]")]
   unlabelled: Literal["refuse", "drop"]
   tokenizer: str

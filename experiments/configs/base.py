@@ -7,10 +7,17 @@ the config itself; a tuple in a row or in a grid is an axis.
 `experiments.configs.validate` checks a config.
 """
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from lelp_jax.models import MODELS
+
+# Types that flags parse. All other values are literals of Python.
+_PARSED = (bool, int, float, str, tuple)
 
 
 def parse_arg(arg: str | None, **defaults: Any) -> ConfigDict:
@@ -105,14 +112,27 @@ def base_config() -> ConfigDict:
 
   # "files" reads your own files instead of a data set: tables (.tsv, .csv,
   # .jsonl, .parquet), folders of images, or .npz. The first run converts them
-  # and keeps the result in the workdir.
+  # and keeps the result in the workdir. Several tables are separated by commas,
+  # or named by a pattern such as "part-*.csv" or by their folder.
   config.data.source = ""
   config.data.train = ""
   config.data.validation = ""  # By default a part of the training examples.
   config.data.test = ""  # By default a part of the training examples.
+  config.data.validation_fraction = 0.1  # That part, at most 5,000 examples.
+  config.data.test_fraction = 0.2
   config.data.text_column = ""
+  # Column of encoded images, or of their paths, relative to the table's folder.
   config.data.image_column = ""
   config.data.label_column = ""
+  # Text files: the encoding (by default UTF-8, or by the byte order mark), the
+  # character between fields (by default the usual one with which the columns
+  # exist), whether the first line has the names of the columns (if not, a
+  # column is a position from 0), and whether fields may stand in double quotes:
+  # "double", "none", or "auto", which is "double" for .csv and "none" for .tsv.
+  config.data.encoding = ""
+  config.data.delimiter = ""
+  config.data.header = True
+  config.data.quoting = "auto"
   config.data.image_size = 0  # Images are resized to this; 0 keeps their size.
   # Malformed rows and files are left out, counted and named. More than this
   # share of those of a file stop the command before it trains.
@@ -241,11 +261,30 @@ def base_config() -> ConfigDict:
   return config
 
 
+@functools.cache
+def _option_types() -> dict[str, type]:
+  """Returns every option that a model has, with the type of its default."""
+  defaults: dict[str, list[Any]] = {}
+  for architecture in MODELS.values():
+    for name, value in architecture.attributes().items():
+      if name not in architecture.fixed:
+        defaults.setdefault(name, []).append(value)
+  types = {}
+  for name, values in sorted(defaults.items()):
+    kinds = {type(value) for value in values}
+    kind = kinds.pop() if len(kinds) == 1 else object
+    types[name] = kind if kind in _PARSED else object
+  return types
+
+
 def model() -> ConfigDict:
   """Returns the fields of a model and its training."""
   fields = ConfigDict()
   fields.model = "mlp"  # A key of lelp_jax.models.MODELS.
-  fields.options = ConfigDict()  # Arguments of its constructor.
+  # Arguments of its constructor; None for the model's default.
+  fields.options = ConfigDict(
+    {name: placeholder(kind) for name, kind in _option_types().items()}
+  )
   # Field of an example that the model reads: "inputs", or "embeddings", the
   # precomputed vectors.
   fields.input_field = "inputs"

@@ -1,6 +1,6 @@
 r"""Your own data: distils a classifier of texts or images with few classes.
 
-Texts come from a table with a header (.tsv, .csv, .jsonl, .parquet, also .gz):
+Texts come from tables (.tsv, .csv, .jsonl, .parquet, also .gz):
 
   python -m experiments.main --workdir=runs/reviews \
     --config=experiments/configs/own.py:kind=text \
@@ -15,10 +15,13 @@ Images come from a folder with one folder per class:
     --config.data.train=photos/train --config.data.test=photos/test \
     --config.data.image_size=32
 
-Without test examples, a fifth of the training examples is set aside for them;
-without validation examples, a tenth. The first run converts the data and keeps
-them in the workdir; the file manifest.json there lists which label is which
-class. A teacher that you have fine-tuned already is used without training by
+Several tables are separated by commas, or named by a pattern or their folder.
+The section "Data" of experiments/README.md has the fields of `config.data` for
+other encodings, delimiters and images in a table, and says what labels mean.
+Without test examples, `test_fraction` of the training examples is set aside for
+them; without validation examples, `validation_fraction`. The first run converts
+the data, prints the class of each label, and keeps both in the workdir. A
+teacher that you have fine-tuned already is used without training by
 `--config.teacher.init=FOLDER --config.teacher.num_epochs=0`.
 """
 

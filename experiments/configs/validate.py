@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from experiments import specs
 from experiments.configs import dotted
+from experiments.data import encodings
 from experiments.data import load
 from experiments.data.datasets import DATASETS
 from experiments.io import metrics
@@ -87,6 +88,12 @@ def converted(config: ConfigDict) -> specs.CellSpec:
   fields["split_teacher"] = _splits_teacher(mesh["teacher"])
   fields["loggers"] = [name for name in fields["loggers"].split(",") if name]
   fields["profile"] = _profiled(fields["profile"])
+  for model in (fields["teacher"], fields["student"]):
+    model["options"] = {
+      name: value
+      for name, value in model["options"].items()
+      if value is not None
+    }
   row = dotted.flatten(sweep["methods"].get(fields["row"], {}))
   fields["varied"] = [name for name in row if "." in name]
   return specs.from_plain(fields)
@@ -191,6 +198,8 @@ def _check_data(data: specs.DataSpec, selection: str) -> None:
       f"config.data.source must be 'files', got {data.dataset!r}."
     )
   _check_ranges("config.data", data)
+  if data.source:
+    _check_files(data)
   if data.source or data.dataset not in load.READY:
     return
   for name, neutral in _DIVIDING.items():
@@ -206,6 +215,24 @@ def _check_data(data: specs.DataSpec, selection: str) -> None:
     )
 
 
+def _check_files(data: specs.DataSpec) -> None:
+  """Raises ValueError for a user's own files that cannot be read as asked."""
+  encodings.check(data.encoding)
+  if data.delimiter and (
+    len(data.delimiter) != 1 or not data.delimiter.isascii()
+  ):
+    raise ValueError(
+      "config.data.delimiter must be one ASCII character, got "
+      f"{data.delimiter!r}."
+    )
+  if data.text_column and not data.tokenizer and not data.embeddings:
+    raise ValueError(
+      "config.data.tokenizer is not set, and texts need one: set it to the "
+      "model's tokenizer, such as --config.data.tokenizer="
+      "albert/albert-base-v2."
+    )
+
+
 @functools.lru_cache(maxsize=4096)
 def _check_model(path: str, model: specs.ModelSpec) -> None:
   """Raises ValueError for a model or a training that is not possible."""
@@ -218,7 +245,7 @@ def _check_model(path: str, model: specs.ModelSpec) -> None:
   except (TypeError, ValueError) as error:
     raise ValueError(
       f"{path}.options {dict(model.options)} do not fit the model "
-      f"{model.model!r}: {error}"
+      f"{model.model!r}: {error}. Its options are {_options(model.model)}."
     ) from error
   _check_ranges(path, model)
   if not model.num_steps and not model.num_epochs and model.init == "random":
@@ -236,6 +263,12 @@ def _check_model(path: str, model: specs.ModelSpec) -> None:
     raise ValueError(
       f"{path}.schedule_boundaries must increase, got {boundaries}."
     )
+
+
+def _options(model: str) -> str:
+  """Returns the names of the options of a model, for messages."""
+  architecture = MODELS[model]
+  return ", ".join(sorted({*architecture.attributes()} - {*architecture.fixed}))
 
 
 def _check_embeddings(

@@ -34,7 +34,17 @@ from experiments.specs import DataSpec
 # Data sets that need no files: divided already, and to be divided.
 READY = {"digits": digits.load}
 MADE_UP = {"stand_in": made_up.make}
-_TEST_FRACTION = 0.2
+# Arguments of `tables.read` in `config.data`, with the values that mean none.
+_FILE_OPTIONS = {
+  "text_column": "",
+  "image_column": "",
+  "label_column": "",
+  "image_size": 0,
+  "encoding": "",
+  "delimiter": "",
+  "header": True,
+  "quoting": "auto",
+}
 
 
 def load(
@@ -123,14 +133,14 @@ def _open(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
   if spec.tokenizer:
     tokenizer = load_tokenizer(spec.tokenizer)
     tokenization = Tokenization(tokenizer, spec.max_length)
-  columns = ("text_column", "image_column", "label_column", "image_size")
+  options = {name: getattr(spec, name) for name in _FILE_OPTIONS}
   return prepare_own(
     workdir / "data" / (spec.dataset or "own"),
     {split: path for split, path in files.items() if path},
     tokenization=tokenization,
     max_bad_rows=spec.max_bad_rows,
     unlabelled=spec.unlabelled,
-    **{name: getattr(spec, name) or None for name in columns},
+    **{k: x for k, x in options.items() if x != _FILE_OPTIONS[k]},
   )
 
 
@@ -138,9 +148,10 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
   """Divides a prepared data set.
 
   `config.data.merge_classes` merges classes first. A user's own data without
-  test examples lose a fifth of the training examples to them. Held out for
-  validation are the data set's own validation examples or, without any, a
-  tenth of the training examples, at most 5,000, stratified (A-37). With
+  test examples lose `config.data.test_fraction` of the training examples to
+  them. Held out for validation are the data set's own validation examples or,
+  without any, `config.data.validation_fraction` of the training examples, at
+  most 5,000, stratified (A-37). With
   `config.data.num_labelled` the teacher trains on that many of the rest, and
   students on all or, with `config.data.transfer` "labelled", on the same ones
   (A-31, A-36). `config.data.transfer_fraction` draws a stratified share of the
@@ -165,14 +176,19 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
   train = parts["train"]
   if "inputs" not in train and not spec.embeddings:
     raise ValueError(
-      f"the texts in {prepared.folder} are not tokenized: run python -m "
-      "experiments.prepare again with --tokenizer."
+      f"the texts in {prepared.folder} are not tokenized: "
+      + (
+        "set --config.data.tokenizer to the model's tokenizer, such as "
+        "albert/albert-base-v2."
+        if spec.source
+        else "run python -m experiments.prepare again with --tokenizer."
+      )
     )
   if "test" in parts:
     test = parts["test"]
   else:
     rows, held_out = heldout_split(
-      train["labels"], fraction=_TEST_FRACTION, most=len(train["labels"])
+      train["labels"], fraction=spec.test_fraction, most=len(train["labels"])
     )
     train, test = _rows(train, rows), _rows(train, held_out)
   if selection == "test":
@@ -180,7 +196,9 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
   elif "validation" in parts:
     validation = parts["validation"]
   else:
-    rows, held_out = heldout_split(train["labels"])
+    rows, held_out = heldout_split(
+      train["labels"], fraction=spec.validation_fraction
+    )
     train, validation = _rows(train, rows), _rows(train, held_out)
   transfer = train
   if spec.num_labelled:
@@ -289,8 +307,9 @@ def heldout_split(
   if not 0 < size < len(labels):
     raise ValueError(
       f"{fraction:g} of {len(labels)} examples is {size}, and both parts need "
-      "at least one example: provide more training examples, or files for "
-      "config.data.validation and config.data.test."
+      "at least one example: provide more training examples, set "
+      "config.data.validation_fraction and config.data.test_fraction, or name "
+      "files in config.data.validation and config.data.test."
     )
   heldout = stratified_subset(labels, size=size, seed=seed)
   return np.delete(np.arange(len(labels)), heldout), heldout

@@ -128,8 +128,8 @@ def prepare_own(
 
   Args:
     folder: Folder of the prepared data set; its last part is the name.
-    paths: A file, or a folder of images, for "train" and optionally for
-      "validation" and "test".
+    paths: Files as `tables.find_files` takes them, for "train" and optionally
+      for "validation" and "test".
     tokenization: How texts become tokens; without it only texts are stored.
     max_bad_rows: The largest share of the rows of a split that may be
       malformed; they are left out.
@@ -144,7 +144,8 @@ def prepare_own(
       malformed than allowed, or the folder holds something else.
   """
   columns = {k: value for k, value in columns.items() if value is not None}
-  wanted = {"options": columns, "sources": _describe(paths)}
+  files = _find_files(paths)
+  wanted = {"options": columns, "sources": _describe(files)}
   if folder.exists():
     _check_same(folder, wanted)
     found = prepared.open_prepared(folder)
@@ -156,7 +157,7 @@ def prepare_own(
     if folder.exists():
       _check_same(folder, wanted)
       return _with_tokens(writer, tokenization)
-    found = {k: tables.read(path, **columns) for k, path in paths.items()}
+    found = {k: tables.read(*each, **columns) for k, each in files.items()}
     classes = tables.class_names(found["train"])
     raw = originals.from_tables(found, classes)
     sizes = {split: len(examples) for split, examples in found.items()}
@@ -177,16 +178,25 @@ def prepare_own(
   return prepared.open_prepared(folder)
 
 
-def _describe(paths: Mapping[str, tables.Path]) -> list[dict[str, Any]]:
-  """Returns split, name, bytes and SHA-256 of a user's own files."""
+def _find_files(
+  paths: Mapping[str, tables.Path],
+) -> dict[str, list[pathlib.Path]]:
+  """Returns the files of each split of a user's own data."""
   if "train" not in paths:
     raise ValueError("config.data.train is not set: name the training file.")
+  return {split: tables.find_files(path) for split, path in paths.items()}
+
+
+def _describe(
+  files: Mapping[str, Sequence[pathlib.Path]],
+) -> list[dict[str, Any]]:
+  """Returns split, name, bytes and SHA-256 of a user's own files."""
   sources = []
-  for split, path in paths.items():
-    path = pathlib.Path(path).expanduser()
-    with tables.reading(path):
-      path.stat()
-      sources.append({"split": split} | originals.describe(path))
+  for split, paths in files.items():
+    for path in paths:
+      with tables.reading(path):
+        path.stat()
+        sources.append({"split": split} | originals.describe(path))
   return sources
 
 

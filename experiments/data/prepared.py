@@ -95,7 +95,7 @@ class Prepared:
     """The rows of the original files that are in no split."""
     return tuple(
       LeftOut(**record | {"first": tuple(record["first"])})
-      for record in self.manifest["left_out"]
+      for record in self.manifest.get("left_out", ())
     )
 
   def texts(self, split: str) -> Texts:

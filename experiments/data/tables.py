@@ -11,6 +11,7 @@ import collections
 import contextlib
 import csv
 import dataclasses
+import glob
 import gzip
 import io
 import itertools
@@ -36,12 +37,14 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
+from experiments.data import encodings
 from experiments.data import images
 from experiments.data.dataset import LeftOut
 
 Path = str | pathlib.Path
 
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
+_USUAL_DELIMITERS = (",", ";", "\t", "|")
 TEXT_SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson")
 _SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".npz")
 _OPENERS: dict[str, Callable[..., Any]] = {
@@ -253,7 +256,8 @@ def read(
     id_column: Column of the ids. Without it, an id is the number of the row
       from 0, or the path of the image in the folder.
     image_size: As for `images.DecodedImages`.
-    **options: `header` and `encoding` of `Table`.
+    **options: `header`, `encoding`, `delimiter` and `quoting` of `Table`, for
+      text files.
 
   Returns:
     The examples.
@@ -263,9 +267,10 @@ def read(
     ValueError: If a file is damaged or not of the expected form, no row can be
       used, or a column does not exist or does not apply.
   """
+  for each in paths:
+    with reading(each):
+      pathlib.Path(each).expanduser().stat()
   path = pathlib.Path(paths[0]).expanduser()
-  with reading(path):
-    path.stat()
   given: dict[str, Any] = {
     "text": text_column,
     "image": image_column,
@@ -283,7 +288,18 @@ def read(
   allowed = {"": (), ".npz": ("image", "label")}
   for part in given:
     if part not in allowed.get(suffix, given):
-      raise ValueError(f"{path}: {part}_column does not apply to such files.")
+      raise ValueError(
+        f"{path}: config.data.{part}_column does not apply to such files."
+      )
+  if suffix not in TEXT_SUFFIXES and options:
+    raise ValueError(
+      f"{path}: config.data.{min(options)} applies to text files only."
+    )
+  if suffix in ("", ".npz") and len(paths) > 1:
+    raise ValueError(
+      f"{path} is not a table, and only tables may be several: name one "
+      "folder of images or one .npz file."
+    )
   if not suffix:
     return _read_folder(path, image_size)
   if suffix == ".npz":
@@ -292,8 +308,8 @@ def read(
     table = Table(path, **options)
     next(iter(table), None)  # JSON has its names in the rows.
     raise ValueError(
-      f"{path} is a table: set either text_column or image_column; its columns "
-      f"are {table.names}."
+      f"{path} is a table: set either config.data.text_column or "
+      f"config.data.image_column; its columns are {table.names}."
     )
   return _read_tables(paths, given, image_size, options)
 
@@ -318,7 +334,10 @@ def _read_tables(
     for number, values in table:
       row = dict(zip(given, values, strict=True))
       try:
-        row = {part: _converted(part, value) for part, value in row.items()}
+        row = {
+          part: _converted(part, value, table.path)
+          for part, value in row.items()
+        }
       except ValueError as error:
         table.leave_out(number, str(error))
         continue
@@ -343,18 +362,38 @@ def _read_tables(
   return Examples(name, columns, bad, unlabelled)
 
 
-def _converted(part: str, value: Any) -> Any:
-  """Returns a value as a part of an example; raises ValueError if it is not."""
+def _converted(part: str, value: Any, table: pathlib.Path) -> Any:
+  """Returns a value as a part of an example; raises ValueError if it is not.
+
+  Args:
+    part: "id", "text", "image" or "label".
+    value: The value.
+    table: The path of the table. Paths of images are relative to its folder.
+  """
   if part == "id":
     return str(value)
   if part == "label":
     return label_name(value)
-  if isinstance(value, dict):
-    value = value.get("bytes")
-  kind = str if part == "text" else bytes
-  if not isinstance(value, kind):
-    raise ValueError(f"{part} is {type(value).__name__}, not {kind.__name__}")
+  if part == "image":
+    return _image(value, table)
+  if not isinstance(value, str):
+    raise ValueError(f"{part} is {type(value).__name__}, not str")
   return value
+
+
+def _image(value: Any, table: pathlib.Path) -> bytes | pathlib.Path:
+  """Returns the bytes or the path of an image in a table."""
+  if isinstance(value, dict):  # As Hugging Face writes it.
+    value = value.get("bytes") or value.get("path")
+  if isinstance(value, bytes):
+    return value
+  if not isinstance(value, str):
+    kind = type(value).__name__
+    raise ValueError(f"image is {kind}, not bytes or a path")
+  path = table.parent / pathlib.Path(value.strip()).expanduser()
+  if not path.is_file():
+    raise ValueError(f"there is no image {path}")
+  return path
 
 
 class Table:
@@ -378,21 +417,28 @@ class Table:
     may_lack: Collection[str | int] = (),
     bad: BadRows | None = None,
     header: bool = True,
-    encoding: str = "utf-8",
+    encoding: str = "",
+    delimiter: str = "",
+    quoting: str = "auto",
   ):
     """Opens a table.
 
     Args:
       path: A .tsv, .csv, .jsonl or .parquet file; a text file may be
-        compressed. Fields of a CSV file may stand in double quotes, with
-        delimiters, line ends and doubled quotes in them; in a TSV file a quote
-        is a character like any other.
+        compressed.
       columns: Names of the wanted columns, or positions from 0 if there is no
         header; by default all.
       may_lack: Those of them that need no value in a row, which is then None.
       bad: Counts the rows that are left out.
       header: Whether a TSV or CSV file starts with the names of its columns.
-      encoding: Encoding of a TSV or CSV file.
+      encoding: Encoding of a text file, by default UTF-8 or that of its byte
+        order mark.
+      delimiter: Character between the fields of a TSV or CSV file. By default
+        a tab or a comma, or another usual one if the wanted columns exist only
+        with that.
+      quoting: "double": fields may stand in double quotes, with delimiters,
+        line ends and doubled quotes in them; "none": a quote is a character
+        like any other; "auto": "double" for CSV, "none" for TSV.
 
     Raises:
       OSError: If the file cannot be read.
@@ -405,11 +451,17 @@ class Table:
     self._suffix = format_suffix(path)
     self._header = header and self._suffix in _DELIMITERS
     self._encoding = encoding
+    self._quotes = quoting == "double" or (
+      quoting == "auto" and self._suffix == ".csv"
+    )
+    self._delimiter = delimiter
     self.names: list[Any] = []
+    if not header:
+      columns = columns and [_position(column) for column in columns]
+      self._may_lack = [_position(column) for column in may_lack]
     with reading(self.path):
       if self._suffix in _DELIMITERS:
-        names = self._first_row()
-        self.names = names if header else list(range(len(names)))
+        self.names = self._names(header, columns)
       elif self._suffix == ".parquet":
         self.names = parquet.ParquetFile(self.path).schema_arrow.names
     if len(set(self.names)) < len(self.names):
@@ -460,33 +512,48 @@ class Table:
     """
     self._bad.add(self.place(number), problem, num_lines)
 
+  def _names(
+    self, header: bool, wanted: Sequence[str | int] | None
+  ) -> list[Any]:
+    """Returns the names of columns, and finds the delimiter that they need."""
+
+    def names() -> list[Any]:
+      first = self._first_row()
+      return first if header else list(range(len(first)))
+
+    if self._delimiter:
+      return names()
+    usual = dict.fromkeys((_DELIMITERS[self._suffix], *_USUAL_DELIMITERS))
+    for self._delimiter in usual:
+      found = names()
+      if set(wanted or found) <= set(found) and (wanted or len(found) > 1):
+        return found
+    self._delimiter = _DELIMITERS[self._suffix]
+    return names()
+
   def _first_row(self) -> list[str]:
     """Returns the first row of a TSV or CSV file."""
-    with opened(self.path) as file:
+    with self._opened() as (file, encoding, _):
       text = io.TextIOWrapper(file, "latin-1", newline="")
-      quoting = csv.QUOTE_NONE if self._suffix == ".tsv" else csv.QUOTE_MINIMAL
-      delimiter = _DELIMITERS[self._suffix]
-      rows = csv.reader(text, delimiter=delimiter, quoting=quoting)
+      quoting = csv.QUOTE_MINIMAL if self._quotes else csv.QUOTE_NONE
+      rows = csv.reader(text, delimiter=self._delimiter, quoting=quoting)
       try:
         first = next(filter(None, rows), None)
       except csv.Error as error:
         raise ValueError(str(error)) from error
-    if first is None:
-      raise ValueError("it is empty")
-    names = self._decoded(first)
-    return [names[0].removeprefix("\ufeff"), *names[1:]]
+      if first is None:
+        raise ValueError("it is empty")
+      return _decoded(first, encoding)
 
-  def _decoded(self, values: Sequence[str]) -> list[str]:
-    """Decodes values in which each byte is a character.
-
-    Files are read this way so that one bad byte does not stop the whole file.
-    """
-    return [v.encode("latin-1").decode(self._encoding) for v in values]
+  @contextlib.contextmanager
+  def _opened(self) -> Iterator[tuple[IO[bytes], str, str]]:
+    """Opens a text file, with the results of `encodings.as_text`."""
+    with opened(self.path) as file:
+      yield encodings.as_text(file, self._encoding)
 
   # The three below yield the values of each row, None for a row left out.
 
   def _csv_rows(self) -> Iterator[Sequence[Any] | None]:
-    quoting = self._suffix == ".csv"
     left_out: dict[int, tuple[str, int]] = {}  # By the number of the row.
 
     def handle(row: Any) -> str:
@@ -502,7 +569,7 @@ class Table:
 
     names = [f"f{self.names.index(column)}" for column in self._columns]
     with (
-      opened(self.path) as file,
+      self._opened() as (file, encoding, encoding_of_file),
       arrow_csv.open_csv(
         file,
         arrow_csv.ReadOptions(
@@ -512,9 +579,9 @@ class Table:
           encoding="latin-1",  # See `_decoded`.
         ),
         arrow_csv.ParseOptions(
-          delimiter=_DELIMITERS[self._suffix],
-          quote_char='"' if quoting else False,
-          newlines_in_values=quoting,
+          delimiter=self._delimiter,
+          quote_char='"' if self._quotes else False,
+          newlines_in_values=self._quotes,
           invalid_row_handler=handle,
         ),
         arrow_csv.ConvertOptions(
@@ -530,19 +597,19 @@ class Table:
       for values in itertools.islice(rows, self._header, None):
         yield from left_out_before_next_row()
         try:
-          yield self._decoded(values)
+          yield _decoded(values, encoding)
         except UnicodeDecodeError:
-          self.leave_out(self.num_rows, f"not {self._encoding}")
+          self.leave_out(self.num_rows, f"not {encoding_of_file}")
           yield None
       yield from left_out_before_next_row()
 
   def _json_rows(self) -> Iterator[Sequence[Any] | None]:
-    with opened(self.path) as file:
+    with self._opened() as (file, encoding, encoding_of_file):
       for line in file:
         if not line.strip():
           continue
         try:
-          row = json.loads(line)
+          row = json.loads(line.decode(encoding))
           if not isinstance(row, dict):
             raise ValueError
           values = [row.get(column) for column in self._columns]
@@ -551,7 +618,9 @@ class Table:
               value.encode()  # Fails for half of a surrogate pair.
         except (ValueError, RecursionError) as error:
           is_text = isinstance(error, UnicodeError)
-          problem = "not utf-8" if is_text else "not a JSON object"
+          problem = (
+            f"not {encoding_of_file}" if is_text else "not a JSON object"
+          )
           self.leave_out(self.num_rows, problem)
           yield None
         else:
@@ -563,6 +632,19 @@ class Table:
     for batch in file.iter_batches(1024, columns=self._columns):
       columns = [batch.column(name).to_pylist() for name in self._columns]
       yield from zip(*columns, strict=True)
+
+
+def _position(column: str | int) -> str | int:
+  """Returns the position of a column, which the text of a flag may be."""
+  return int(column) if str(column).isdigit() else column
+
+
+def _decoded(values: Sequence[str], encoding: str) -> list[str]:
+  """Decodes values in which each byte is a character.
+
+  Files are read this way so that one bad byte does not stop the whole file.
+  """
+  return [value.encode("latin-1").decode(encoding) for value in values]
 
 
 def _read_folder(folder: pathlib.Path, image_size: int | None) -> Examples:
@@ -669,6 +751,37 @@ def _read_npz(
   return Examples(str(path), columns)
 
 
+def find_files(text: Path) -> list[pathlib.Path]:
+  """Returns the files or the folder that the value of a field names.
+
+  Args:
+    text: The path of a file or a folder of images; a folder of tables, which
+      are read in the order of their names; a pattern such as "part-*.csv"; or
+      several of these, separated by commas.
+
+  Raises:
+    FileNotFoundError: If there is no such file.
+  """
+  path = pathlib.Path(text).expanduser()
+  if path.is_dir() and not any(child.is_dir() for child in path.iterdir()):
+    shards = sorted(
+      child
+      for child in path.iterdir()
+      if format_suffix(child) in (*TEXT_SUFFIXES, ".parquet")
+      and not child.name.startswith((".", "_"))
+    )
+    return shards or [path]
+  if path.exists():
+    return [path]
+  parts = str(text).split(",")
+  if len(parts) > 1:
+    return [file for part in parts for file in find_files(part.strip())]
+  found = sorted(glob.glob(str(path)))
+  if not found:
+    raise FileNotFoundError(f"there is no {path}.")
+  return [pathlib.Path(name) for name in found]
+
+
 def format_suffix(path: Path) -> str:
   """Returns the suffix that tells the format: ".tsv" for "a.tsv.gz"."""
   path = pathlib.Path(path)
@@ -706,7 +819,8 @@ def reading(path: Path) -> Iterator[None]:
     raise FileNotFoundError(f"there is no {path}.") from None
   except UnicodeDecodeError as error:
     raise ValueError(
-      f"{path} is not {error.encoding}: convert it to UTF-8."
+      f"{path} is not {error.encoding}: set config.data.encoding to the "
+      "encoding that it has."
     ) from error
   except (
     EOFError,
@@ -725,7 +839,7 @@ def reading(path: Path) -> Iterator[None]:
     if "straddl" in str(error):  # pyarrow.csv
       raise ValueError(
         f"{path} has a row of more than {_BLOCK_BYTES // 2**20} MB: is a quote "
-        "not closed?"
+        "not closed? Set config.data.quoting=none if quotes have no meaning."
       ) from error
     reason = (str(error) or "it ends early").splitlines()[0].rstrip(".")
     raise ValueError(

@@ -4,12 +4,16 @@ import importlib
 import json
 
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from experiments import cells
 from experiments import specs
+from experiments.configs import own
 from experiments.configs import pair
 from experiments.configs import quickstart
 from experiments.configs import validate
+from lelp_jax.models import MODELS
 from tests.experiments import tiny
 
 PIECEWISE = {"student.schedule": "piecewise_constant"}
@@ -207,3 +211,56 @@ def test_students_of_texts_learn_from_cached_outputs():
   arg = "dataset=glue_cola,teacher=albert_large,student=albert_base,method=lelp"
   assert validate.cell_spec(pair.get_config(arg)).teacher.outputs == "cached"
   assert validate.cell_spec(pair.get_config("")).teacher.outputs == "inline"
+
+
+def parsed(*given):
+  """The config of own.py with flags, as the command reads them."""
+  argv = ["main", *(f"--config.{flag}" for flag in given)]
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_dict(
+    "config", own.get_config(), flag_values=values, sys_argv=argv
+  )
+  values(argv)
+  return values.config
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_option_of_a_model_is_a_flag(model):
+  architecture = MODELS[model]
+  attributes = architecture.attributes()
+  for name in sorted(set(attributes) - set(architecture.fixed)):
+    config = parsed(
+      f"student.model={model}", f"student.options.{name}={attributes[name]}"
+    )
+    cell = validate.cell_spec(config)
+    assert cell.teacher.options == {}
+    if attributes[name] is not None and name != "compute_dtype":
+      assert cell.student.options == {name: attributes[name]}
+
+
+def test_options_of_another_model_are_named():
+  config = parsed("student.model=bert", "student.options.num_layers=2")
+  assert validate.cell_spec(config).student.options == {"num_layers": 2}
+  config = parsed("student.options.features=(3,)")
+  with pytest.raises(
+    ValueError, match=r"student\.options .*features.*num_layers"
+  ):
+    validate.cell_spec(config)
+  with pytest.raises(AttributeError, match="num_layers"):
+    parsed("student.options.num_layer=2")
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    (["data.encoding=utf-9"], "config.data.encoding .*'utf-9'"),
+    (["data.delimiter=;;"], "config.data.delimiter .*';;'"),
+    (["data.text_column=a"], "config.data.tokenizer"),
+    (["data.quoting=maybe"], "config.data.quoting .*'maybe'"),
+    (["data.test_fraction=1.0"], "config.data.test_fraction .*1.0"),
+    (["data.max_bad_rows=2.0"], "config.data.max_bad_rows .*2.0"),
+  ],
+)
+def test_options_of_files_are_checked(fields, message):
+  with pytest.raises(ValueError, match=message):
+    validate.cell_spec(parsed(*fields))

@@ -180,6 +180,20 @@ def test_column_of_images(tmp_path, pixels, form):
   assert examples.bad.first == [f"{path} row 4: no 'img'"]
 
 
+def test_column_of_paths_of_images(tmp_path, pixels):
+  save_folder(
+    tmp_path, {f"in/{i}.png": png(image) for i, image in enumerate(pixels[:2])}
+  )
+  lines = ["file,label", "in/1.png,a", f"{tmp_path}/in/0.png,b", "in/9.png,a"]
+  path = save(tmp_path / "a.csv", "\n".join(lines))
+  examples = read(path, image_column="file", label_column="label")
+  images = [example["image"] for example in examples]
+  np.testing.assert_array_equal(images, pixels[[1, 0]])
+  assert examples.bad.first == [
+    f"{path} row 4: there is no image {tmp_path}/in/9.png"
+  ]
+
+
 def test_column_of_images_that_cannot_be_read(tmp_path, pixels):
   path = tmp_path / "a.parquet"
   table = {"id": ["x", "y"], "img": [png(pixels[0]), b"no image"]}
@@ -188,4 +202,4 @@ def test_column_of_images_that_cannot_be_read(tmp_path, pixels):
   assert "'y'" in message(examples.__getitem__, 1)
   text = message(read, path, image_column="id")
   assert ": 2 malformed" in text
-  assert "image is str" in text
+  assert "there is no image" in text

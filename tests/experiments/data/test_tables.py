@@ -110,6 +110,68 @@ def test_only_line_ends_end_lines(tmp_path):
   assert texts(read(path, **BOTH)) == [text, "b"]
 
 
+def test_encodings_and_byte_order_marks(tmp_path):
+  rows = 'text,label\n"café, ☕",1\n日本,0\n'
+  for encoding in ("utf-8-sig", "utf-16", "utf-32"):
+    path = save(tmp_path / "a.csv", rows.encode(encoding))
+    assert texts(read(path, **BOTH)) == ["café, ☕", "日本"]
+  line = json.dumps({"text": "café ☕"}, ensure_ascii=False) + "\n"
+  for encoding in ("utf-8-sig", "utf-16"):
+    path = save(tmp_path / "a.jsonl", line.encode(encoding) * 1)
+    assert texts(read(path, text_column="text")) == ["café ☕"]
+  for encoding in ("shift_jis", "gb18030", "utf-16-be", "iso2022_jp"):
+    path = save(tmp_path / "b.csv", "text,label\n日本,0\n".encode(encoding))
+    assert texts(read(path, encoding=encoding, **BOTH)) == ["日本"]
+  # A row that cannot be decoded does not stop the file.
+  content = "text,label\n日本,0\n".encode("euc_jp") + b"\xff\xff,1\n"
+  examples = read(save(path, content), encoding="euc_jp", **BOTH)
+  assert texts(examples) == ["日本"]
+  assert examples.bad.first == [f"{path} row 3: not euc_jp"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_usual_delimiters_are_found(tmp_path, suffix, delimiter):
+  lines = [["a, b; c", "label", "text"], ["1", "0", "x"], ["2", "1", "y"]]
+  if delimiter in ",;":
+    lines[0][0] = "a"
+  content = "\n".join(delimiter.join(line) for line in lines)
+  path = save(tmp_path / f"a{suffix}", content)
+  assert texts(read(path, **BOTH)) == ["x", "y"]
+  assert texts(read(path, text_column="2", header=False)) == ["text", "x", "y"]
+  path = save(path, content.replace(delimiter, "~"))
+  assert texts(read(path, delimiter="~", **BOTH)) == ["x", "y"]
+
+
+def test_quoting_can_be_turned_off(tmp_path):
+  path = save(tmp_path / "a.csv", 'text,label\n"open,1\nb",0\n')
+  assert texts(read(path, quoting="none", **BOTH)) == ['"open', 'b"']
+  path = save(tmp_path / "a.tsv", 'text\tlabel\n"a\tb"\t1\n')
+  assert texts(read(path, quoting="double", **BOTH)) == ["a\tb"]
+
+
+def test_options_that_do_not_apply(tmp_path):
+  path = save(tmp_path / "a.parquet", written(ROWS, ".parquet"))
+  text = message(read, path, delimiter=";", **BOTH)
+  assert "config.data.delimiter" in text
+  np.savez(tmp_path / "a.npz", x=np.zeros((1, 2, 2), np.uint8))
+  text = message(read, tmp_path / "a.npz", tmp_path / "a.npz")
+  assert "a.npz is not a table" in text
+
+
+def test_files_are_found_by_pattern_by_comma_and_in_a_folder(tmp_path):
+  names = ["b.csv", "a.csv", "c.jsonl.gz", "_SUCCESS", "_a.csv", ".b.csv"]
+  b, a, c, *_ = (save(tmp_path / "s" / name, "") for name in names)
+  assert tables.find_files(tmp_path / "s") == [a, b, c]
+  assert tables.find_files(tmp_path / "s/[ab].csv") == [a, b]
+  assert tables.find_files(f"{b}, {a}") == [b, a]
+  comma = save(tmp_path / "s/d,e.csv", "")
+  assert tables.find_files(comma) == [comma]
+  (tmp_path / "images/cat").mkdir(parents=True)
+  assert tables.find_files(tmp_path / "images") == [tmp_path / "images"]
+  assert "no-*.csv" in message(tables.find_files, tmp_path / "no-*.csv")
+
+
 def test_quotes_are_those_of_csv_alone(tmp_path):
   content = 'text{0}label\n"a {1} ""b""\nc"{0}1\n\nd{0}0\n'
   path = save(tmp_path / "a.csv", content.format(",", ","))
@@ -354,7 +416,7 @@ def test_columns_that_do_not_exist_or_apply(tmp_path):
   path = save(tmp_path / "a.jsonl", '{"text": "a"}\n')
   assert "no 't'" in message(read, path, text_column="t")
   for columns in ({}, {"label_column": "label"}):
-    assert "text_column or image_column" in message(read, path, **columns)
+    assert "config.data.text_column" in message(read, path, **columns)
   path = save(tmp_path / "b.tsv", "a\ta\nb\tc\n")
   assert "['a', 'a']" in message(read, path, text_column="a")
   assert "label_column" in message(read, tmp_path, label_column="label")
