@@ -193,6 +193,9 @@ class CellResult(ModelResult):
     clustering: Numbers of clusters and examples, None for methods without
       clusters.
     left_out: The rows of a user's own files that are not used.
+    inputs: How the student's inputs are made: of images the "shape", the
+      "scale" by which pixels are divided, and the filter of "resize", if any;
+      of texts the SHA-256 of the "tokenizer" and the "max_length".
   """
 
   column: str
@@ -208,6 +211,7 @@ class CellResult(ModelResult):
   null_space_share: tuple[float | None, ...] | None = None
   clustering: Mapping[str, Any] | None = None
   left_out: tuple[LeftOut, ...] = ()
+  inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -70,6 +70,7 @@ class DataSpec:
   image_column: str
   label_column: str
   image_size: Annotated[int, AT_LEAST_0]
+  channels: Literal[0, 1, 3]
   encoding: str
   delimiter: str
   header: bool

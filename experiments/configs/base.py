@@ -133,7 +133,10 @@ def base_config() -> ConfigDict:
   config.data.delimiter = ""
   config.data.header = True
   config.data.quoting = "auto"
-  config.data.image_size = 0  # Images are resized to this; 0 keeps their size.
+  # Images are resized to this height and width; 0 keeps their size.
+  config.data.image_size = 0
+  # 1 makes images grey, 3 coloured; 0 makes them grey if all of them are.
+  config.data.channels = 0
   # Malformed rows and files are left out, counted and named. More than this
   # share of those of a file stop the command before it trains.
   config.data.max_bad_rows = 0.01

@@ -4,11 +4,15 @@ import io
 import pathlib
 from collections.abc import Iterator
 from collections.abc import Sequence
+from concurrent import futures
 from typing import Any
 
 import numpy as np
 import PIL
 from PIL import Image
+from PIL import ImageOps
+
+from experiments.io.progress import tracked
 
 SUFFIXES = (
   ".bmp",
@@ -33,10 +37,17 @@ _GREY = ("1", "L", "LA")
 class DecodedImages(Sequence[np.ndarray]):
   """Encoded images that are decoded when they are looked up.
 
-  All have the shape of the first one. If that is in colour, grey images among
-  the others are converted.
+  Pixels are those that a viewer shows: EXIF's orientation is applied, and what
+  is transparent is white. Colour profiles are not applied.
 
   Attributes:
+    encoded: The bytes of each image, or the path of its file.
+    ids: Id of each image, for messages.
+    name: Where the images come from, for messages.
+    channels: 1 for grey images, 3 for colour. Other images are converted.
+    image_size: Height and width that each image is resized to, with Pillow's
+      bilinear filter, which averages what it shrinks; proportions are not kept.
+      With None all images must have the shape of the first one.
     shape: Height, width and channels of each image.
   """
 
@@ -45,17 +56,17 @@ class DecodedImages(Sequence[np.ndarray]):
     encoded: Sequence[bytes | pathlib.Path],
     ids: Sequence[Any],
     name: str,
+    channels: int,
     image_size: int | None = None,
   ):
     """Decodes the first image.
 
     Args:
-      encoded: The bytes of each image, or the path of its file.
-      ids: Id of each image, for messages.
-      name: Where the images come from, for messages.
-      image_size: Height and width that each image is resized to (bilinear with
-        antialiasing, without keeping its proportions). By default all images
-        must have one size.
+      encoded: As in the attributes, and so are the others.
+      ids: Likewise.
+      name: Likewise.
+      channels: Likewise.
+      image_size: Likewise.
 
     Raises:
       ValueError: If the first image cannot be decoded, or `image_size` is not
@@ -63,17 +74,15 @@ class DecodedImages(Sequence[np.ndarray]):
     """
     if image_size is not None and image_size < 1:
       raise ValueError(f"image_size must be positive, got {image_size}.")
-    self._encoded = encoded
-    self._ids = ids
-    self._name = name
-    self._size = image_size
-    self._channels = None
+    self.encoded = encoded
+    self.ids = ids
+    self.name = name
+    self.channels = channels
+    self.image_size = image_size
     self.shape = self._decoded(0).shape
-    if self.shape[-1] == 3:
-      self._channels = 3
 
   def __len__(self) -> int:
-    return len(self._encoded)
+    return len(self.encoded)
 
   def __getitem__(self, index: Any) -> Any:
     """Returns one image, uint8 ``[H, W, channels]``.
@@ -84,39 +93,101 @@ class DecodedImages(Sequence[np.ndarray]):
     image = self._decoded(index)
     if image.shape == self.shape:
       return image
-    if image.shape[:2] == self.shape[:2]:
-      remedy = "convert the images to one number of channels"
-    else:
-      remedy = "set config.data.image_size to resize all images"
     raise ValueError(
-      f"{self._name}: images must have one shape, but {self._ids[index]!r} has "
-      f"{image.shape} and {self._ids[0]!r} has {self.shape}: {remedy}."
+      f"{self.name}: images must have one shape, but {self.ids[index]!r} has "
+      f"{image.shape} and {self.ids[0]!r} has {self.shape}: set "
+      "config.data.image_size to resize all images."
+    )
+
+  def with_channels(self, channels: int) -> "DecodedImages":
+    """Returns the same images with another number of channels."""
+    return DecodedImages(
+      self.encoded, self.ids, self.name, channels, self.image_size
     )
 
   def _decoded(self, index: int) -> np.ndarray:
-    encoded = self._encoded[index]
-    file = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
     try:
-      with Image.open(file) as image:
+      with _opened(self.encoded[index]) as image:
         return self._pixels(image)
-    except PIL.UnidentifiedImageError:
-      reason = "it is not in a format that Pillow reads"
     except Exception as error:  # Pillow's decoders raise all kinds of errors.
-      reason = str(error).rstrip(".")
-    raise ValueError(
-      f"{self._name}: cannot read the image {self._ids[index]!r}: {reason}."
-    )
+      raise ValueError(
+        f"{self.name}: cannot read the image {self.ids[index]!r}: "
+        f"{_reason(error)}."
+      ) from error
 
   def _pixels(self, image: Image.Image) -> np.ndarray:
     """Returns an image as uint8 ``[H, W, channels]``, resized if asked for."""
-    if image.mode[0] in "IF":
-      raise ValueError(f"it has more than 8 bits per channel ({image.mode})")
-    channels = self._channels or (1 if image.mode in _GREY else 3)
-    converted = image.convert(_MODES[channels])
-    if self._size is not None:
-      size = (self._size, self._size)
+    image = ImageOps.exif_transpose(image)
+    if _is_transparent(image):
+      image = image.convert("RGBA")
+      white = Image.new("RGBA", image.size, "white")
+      image = Image.alpha_composite(white, image)
+    converted = image.convert(_MODES[self.channels])
+    if self.image_size is not None:
+      size = (self.image_size, self.image_size)
       converted = converted.resize(size, Image.Resampling.BILINEAR)
-    return np.array(converted).reshape(*converted.size[::-1], channels)
+    return np.array(converted).reshape(*converted.size[::-1], self.channels)
+
+
+def check(
+  encoded: Sequence[bytes | pathlib.Path],
+) -> tuple[list[str], int]:
+  """Decodes images, to find those that cannot be read.
+
+  Args:
+    encoded: The bytes of each image, or the path of its file.
+
+  Returns:
+    What is wrong with each image, "" if nothing is; and the number of channels
+    that shows all of them: 1 if all that can be read are grey, else 3.
+
+  Raises:
+    Interrupted: On SIGINT or SIGTERM.
+  """
+  pool = futures.ThreadPoolExecutor()
+  try:
+    found = list(
+      tracked(
+        pool.map(_checked, encoded),
+        total=len(encoded),
+        label="reading images",
+        unit="image",
+        saved="nothing is written yet",
+      )
+    )
+  finally:
+    pool.shutdown(cancel_futures=True)
+  channels = max((count for problem, count in found if not problem), default=1)
+  return [problem for problem, _ in found], channels
+
+
+def _checked(encoded: bytes | pathlib.Path) -> tuple[str, int]:
+  """Returns what is wrong with an image, and its number of channels."""
+  try:
+    with _opened(encoded) as image:
+      image.load()
+      if image.mode[0] in "IF":
+        raise ValueError(f"it has more than 8 bits per channel ({image.mode})")
+      return "", 1 if image.mode in _GREY else 3
+  except Exception as error:  # Pillow's decoders raise all kinds of errors.
+    return _reason(error), 0
+
+
+def _opened(encoded: bytes | pathlib.Path) -> Image.Image:
+  file = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
+  return Image.open(file)
+
+
+def _reason(error: Exception) -> str:
+  """Returns why an image cannot be read."""
+  if isinstance(error, PIL.UnidentifiedImageError):
+    return "it is not in a format that Pillow reads"
+  lines = str(error).splitlines() or [type(error).__name__]
+  return lines[0].rstrip(".")
+
+
+def _is_transparent(image: Image.Image) -> bool:
+  return image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
 
 
 def find_images(

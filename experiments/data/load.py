@@ -40,6 +40,7 @@ _FILE_OPTIONS = {
   "image_column": "",
   "label_column": "",
   "image_size": 0,
+  "channels": 0,
   "encoding": "",
   "delimiter": "",
   "header": True,

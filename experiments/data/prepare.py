@@ -20,6 +20,7 @@ from experiments.data.dataset import ExampleSource
 from experiments.data.dataset import LeftOut
 from experiments.data.dataset import Task
 from experiments.data.datasets import DATASETS
+from experiments.data.images import DecodedImages
 from experiments.data.tokenizer import Tokenizer
 from experiments.distributed import signals
 
@@ -158,6 +159,7 @@ def prepare_own(
       _check_same(folder, wanted)
       return _with_tokens(writer, tokenization)
     found = {k: tables.read(*each, **columns) for k, each in files.items()}
+    found = _with_one_shape(found)
     classes = tables.class_names(found["train"])
     raw = originals.from_tables(found, classes)
     sizes = {split: len(examples) for split, examples in found.items()}
@@ -176,6 +178,47 @@ def prepare_own(
     tokenization = _fitted(tokenization, task, _MAX_LENGTH)
     _write(writer, task, raw.splits, manifest, tokenization)
   return prepared.open_prepared(folder)
+
+
+def _with_one_shape(
+  found: Mapping[str, tables.Examples],
+) -> dict[str, tables.Examples]:
+  """Returns splits whose images have one shape, in colour if any are.
+
+  Args:
+    found: The examples of each split.
+
+  Raises:
+    ValueError: If images of different splits have different sizes.
+  """
+  shapes = {
+    split: np.shape(examples[0]["image"])
+    for split, examples in found.items()
+    if "image" in examples.columns
+  }
+  if "train" not in shapes:
+    return dict(found)
+  channels = max(shape[2] for shape in shapes.values())
+  same = dict(found)
+  for split, shape in shapes.items():
+    if shape[:2] != shapes["train"][:2]:
+      raise ValueError(
+        f"images must have one size, but those of {found['train'].name} have "
+        f"the shape {shapes['train']} and those of {found[split].name} have "
+        f"{shape}: set config.data.image_size to resize all images."
+      )
+    if shape[2] != channels:
+      columns = dict(found[split].columns)
+      columns["image"] = _in_colour(columns["image"])
+      same[split] = dataclasses.replace(found[split], columns=columns)
+  return same
+
+
+def _in_colour(images: DecodedImages | np.ndarray) -> Any:
+  """Returns grey images with three channels."""
+  if isinstance(images, DecodedImages):
+    return images.with_channels(3)
+  return np.repeat(images, 3, axis=-1)
 
 
 def _find_files(

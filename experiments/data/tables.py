@@ -237,12 +237,13 @@ def read(
   label_column: str | int | None = None,
   id_column: str | int | None = None,
   image_size: int | None = None,
+  channels: int | None = None,
   **options: Any,
 ) -> Examples:
   """Reads the examples of one or several files.
 
-  Texts and encoded images are read into memory; images are decoded when they
-  are looked up.
+  Texts and encoded images are read into memory. Images are decoded to find
+  those that cannot be read, and again when they are looked up.
 
   Args:
     *paths: Tables, one after another; or one .npz file, or one folder with a
@@ -256,6 +257,7 @@ def read(
     id_column: Column of the ids. Without it, an id is the number of the row
       from 0, or the path of the image in the folder.
     image_size: As for `images.DecodedImages`.
+    channels: 1 or 3 channels of encoded images; by default 1 if all are grey.
     **options: `header`, `encoding`, `delimiter` and `quoting` of `Table`, for
       text files.
 
@@ -300,8 +302,13 @@ def read(
       f"{path} is not a table, and only tables may be several: name one "
       "folder of images or one .npz file."
     )
+  if suffix == ".npz" and (image_size or channels):
+    raise ValueError(
+      f"{path}: config.data.image_size and config.data.channels do not apply "
+      "to arrays: resize and convert them before they are saved."
+    )
   if not suffix:
-    return _read_folder(path, image_size)
+    return _read_folder(path, image_size, channels)
   if suffix == ".npz":
     return _read_npz(path, **given)
   if ("text" in given) == ("image" in given):
@@ -311,18 +318,21 @@ def read(
       f"{path} is a table: set either config.data.text_column or "
       f"config.data.image_column; its columns are {table.names}."
     )
-  return _read_tables(paths, given, image_size, options)
+  return _read_tables(paths, given, image_size, channels, options)
 
 
 def _read_tables(
   paths: Sequence[Path],
   given: Mapping[str, Any],
   image_size: int | None,
+  channels: int | None,
   options: Mapping[str, Any],
 ) -> Examples:
   """Reads tables, one after another."""
   bad, unlabelled, start = BadRows(), BadRows("without a label"), 0
   columns: dict[str, Any] = {part: [] for part in ("id", *given)}
+  tables: list[Table] = []
+  places: list[tuple[int, int]] = []  # The table and the row of each example.
   for path in paths:
     table = Table(
       path,
@@ -331,6 +341,7 @@ def _read_tables(
       bad=bad,
       **options,
     )
+    tables.append(table)
     for number, values in table:
       row = dict(zip(given, values, strict=True))
       try:
@@ -347,6 +358,7 @@ def _read_tables(
         continue
       for part, value in ({"id": start + number} | row).items():
         columns[part].append(value)
+      places.append((len(tables) - 1, number))
     start += table.num_rows
   name = str(paths[0]) + (" ..." if len(paths) > 1 else "")
   ids = columns["id"]
@@ -356,10 +368,47 @@ def _read_tables(
       f"{name}: ids must be unique, but {twice!r} occurs more than once: use "
       "another column of ids, or none."
     )
-  if "image" in given and ids:
-    encoded = columns["image"]
-    columns["image"] = images.DecodedImages(encoded, ids, name, image_size)
+  if "image" in given:
+
+    def place(row: int) -> str:
+      table, number = places[row]
+      return tables[table].place(number)
+
+    columns = _with_images(name, columns, place, bad, image_size, channels)
   return Examples(name, columns, bad, unlabelled)
+
+
+def _with_images(
+  name: str,
+  columns: Mapping[str, Any],
+  place: Callable[[int], str],
+  bad: BadRows,
+  image_size: int | None,
+  channels: int | None,
+) -> dict[str, Any]:
+  """Returns the columns of examples with images that can be read.
+
+  Args:
+    name: Where the examples come from, for messages.
+    columns: By name, with encoded images as "image".
+    place: Returns the place of an example, for messages.
+    bad: Counts the images that cannot be read.
+    image_size: As for `images.DecodedImages`.
+    channels: As for `read`.
+  """
+  problems, found = images.check(columns["image"])
+  for row, problem in enumerate(problems):
+    if problem:
+      bad.add(place(row), f"the image cannot be read: {problem}")
+  kept = [row for row, problem in enumerate(problems) if not problem]
+  usable: dict[str, Any] = {
+    key: [column[row] for row in kept] for key, column in columns.items()
+  }
+  if kept:
+    usable["image"] = images.DecodedImages(
+      usable["image"], usable["id"], name, channels or found, image_size
+    )
+  return usable
 
 
 def _converted(part: str, value: Any, table: pathlib.Path) -> Any:
@@ -647,52 +696,48 @@ def _decoded(values: Sequence[str], encoding: str) -> list[str]:
   return [value.encode("latin-1").decode(encoding) for value in values]
 
 
-def _read_folder(folder: pathlib.Path, image_size: int | None) -> Examples:
+def _read_folder(
+  folder: pathlib.Path, image_size: int | None, channels: int | None
+) -> Examples:
   """Reads images; an id is a path in the folder, a label the class's folder."""
   with reading(folder):
     paths, left_out = images.find_images(folder)
   bad = BadRows()
   for path, problem in left_out:
     bad.add(str(path), problem)
-  ids = [path.relative_to(folder).as_posix() for path in paths]
-  columns: dict[str, Any] = {
-    "id": ids,
-    "image": images.DecodedImages(paths, ids, str(folder), image_size),
-  }
-  labels = [label_name(path.parent.name) for path in paths]
-  return _labelled(str(folder), columns, labels, bad)
+  columns, unlabelled = _labelled(
+    str(folder),
+    {
+      "id": [path.relative_to(folder).as_posix() for path in paths],
+      "image": paths,
+      "label": [label_name(path.parent.name) for path in paths],
+    },
+  )
+
+  def place(row: int) -> str:
+    return str(columns["image"][row])
+
+  columns = _with_images(str(folder), columns, place, bad, image_size, channels)
+  return Examples(str(folder), columns, bad, unlabelled)
 
 
 def _labelled(
-  name: str,
-  columns: Mapping[str, Any],
-  labels: Sequence[str | None],
-  bad: BadRows,
-) -> Examples:
-  """Returns the examples that have labels, and counts the others."""
-  unlabelled = BadRows("without a label")
+  name: str, columns: Mapping[str, Any]
+) -> tuple[dict[str, Any], BadRows]:
+  """Returns the rows that have labels, and counts the others."""
+  unlabelled, labels = BadRows("without a label"), columns["label"]
+  kept = [row for row, label in enumerate(labels) if label is not None]
   for id_, label in zip(columns["id"], labels, strict=True):
     if label is None:
       unlabelled.add(f"{name} example {id_}", "its label is missing")
-  columns = {**columns, "label": labels}
-  if unlabelled.count:
-    kept = [row for row, label in enumerate(labels) if label is not None]
-    columns = {key: _Rows(column, kept) for key, column in columns.items()}
-  return Examples(name, columns, bad, unlabelled)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Rows(Sequence[Any]):
-  """Some rows of a column, looked up when they are asked for."""
-
-  column: Sequence[Any]
-  kept: Sequence[int]
-
-  def __len__(self) -> int:
-    return len(self.kept)
-
-  def __getitem__(self, index: Any) -> Any:
-    return self.column[self.kept[index]]
+  if not unlabelled.count:
+    return dict(columns), unlabelled
+  return {
+    key: column[kept]
+    if isinstance(column, np.ndarray)
+    else [column[row] for row in kept]
+    for key, column in columns.items()
+  }, unlabelled
 
 
 def _read_npz(
@@ -746,8 +791,9 @@ def _read_npz(
         f"{path}: labels must be numbers or strings of shape "
         f"[{len(pixels)}], got {labels.dtype} {list(labels.shape)}."
       )
-    names = list(map(label_name, labels.tolist()))
-    return _labelled(str(path), columns, names, BadRows())
+    columns["label"] = list(map(label_name, labels.tolist()))
+    columns, unlabelled = _labelled(str(path), columns)
+    return Examples(str(path), columns, unlabelled=unlabelled)
   return Examples(str(path), columns)
 
 

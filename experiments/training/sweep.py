@@ -12,6 +12,7 @@ from etils import epath
 from experiments import identity
 from experiments import results
 from experiments import specs
+from experiments.data.dataset import Splits
 from experiments.distributed import processes
 from experiments.distributed import signals
 from experiments.io import json_files
@@ -136,6 +137,7 @@ def _train_stack(
     "teacher": teacher.summary,
     "pretraining": projections.record if projections else None,
     "left_out": splits.left_out,
+    "inputs": _inputs(stack.cells[0], splits),
     "stack": results.StackResult(
       digest=stack.digest, num_cells=len(stack.cells), seconds=seconds
     ),
@@ -168,6 +170,19 @@ def _train_stack(
     if not is_done
   ]
   processes.from_main(lambda: _end(written, checkpoints))
+
+
+def _inputs(cell: specs.CellSpec, splits: Splits) -> dict[str, Any]:
+  """Returns how the inputs of models are made, for those who use a student."""
+  if splits.task.image_shape is None:
+    return {"tokenizer": splits.tokenizer, "max_length": cell.data.max_length}
+  return {
+    "shape": splits.task.image_shape,
+    "scale": splits.task.scale,
+    "resize": "bilinear, antialiased (Pillow)"
+    if cell.data.image_size
+    else None,
+  }
 
 
 def _begin(

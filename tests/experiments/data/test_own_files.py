@@ -171,6 +171,32 @@ def test_images(tmp_path, rng):
     prepare_own(tmp_path / "other", paths, tokenization=Tokenization(Words()))
 
 
+def test_grey_and_coloured_images_may_be_in_different_splits(tmp_path, rng):
+  images = rng.integers(256, size=(4, 6, 7, 3), dtype=np.uint8)
+  for i, (split, name) in enumerate(
+    [("train", "cat"), ("train", "dog"), ("test", "cat"), ("test", "dog")]
+  ):
+    folder = tmp_path / split / name
+    folder.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(images[i])
+    (image.convert("L") if split == "train" else image).save(folder / "a.png")
+  paths = {split: tmp_path / split for split in ("train", "test")}
+  found = prepare_own(tmp_path / "data", paths)
+  assert found.task.image_shape == (6, 7, 3)
+  np.testing.assert_array_equal(found.splits["test"]["inputs"], images[2:])
+  grey = np.asarray(Image.fromarray(images[0]).convert("L"))
+  first = found.splits["train"]["inputs"][0]
+  np.testing.assert_array_equal(first, np.repeat(grey[..., None], 3, -1))
+  assert prepare_own(tmp_path / "grey", paths, channels=1).task.image_shape == (
+    *(6, 7),
+    1,
+  )
+  Image.fromarray(images[0, :3]).save(tmp_path / "test/cat/a.png")
+  Image.fromarray(images[0, :3]).save(tmp_path / "test/dog/a.png")
+  with pytest.raises(ValueError, match=r"config\.data\.image_size"):
+    prepare_own(tmp_path / "new", paths)
+
+
 @pytest.mark.parametrize(
   ("train", "test", "message"),
   [
