@@ -73,7 +73,8 @@ def run_unfinished(
         continue
       num_left = len(left) - place + 1 + len(busy)
       seconds = (time.monotonic() - start) / max(1, num_run) * num_left
-      time_left = _time_left(seconds) if num_run else ""
+      # The last stack has the time left of its own training.
+      time_left = _time_left(seconds) if num_run and num_left > 1 else ""
       label = f"[{number}/{len(stacks)}{time_left}] {stack.label}"
       folder = claim_folder(workdir, stack)
       with locks.claim(folder) as held:

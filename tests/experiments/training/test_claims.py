@@ -34,7 +34,8 @@ def _write_result(cell, workdir):
 def test_a_stack_that_another_holds_is_left_to_it_and_tried_again(
   tmp_path, capsys
 ):
-  found = stacks.stacks([tiny.cell("standard"), tiny.cell("vanilla")])
+  names = ("standard", "vanilla", "lelp")
+  found = stacks.stacks([tiny.cell(name) for name in names])
   held = claims.claim_folder(tmp_path, found[0])
   order = []
 
@@ -55,8 +56,12 @@ def test_a_stack_that_another_holds_is_left_to_it_and_tried_again(
   taken.wait()
   claims.run_unfinished(found, tmp_path, run)
   other.join()
-  assert [stack for stack, _ in order] == [found[1], found[0]]
-  assert order[1][1].startswith("[1/2, 1 min left] split0 standard")
+  assert [stack for stack, _ in order] == [found[1], found[2], found[0]]
+  assert [label for _, label in order] == [
+    "[2/3] split0 vanilla",
+    "[3/3, 1 min left] split0 lelp",
+    "[1/3] split0 standard",
+  ]
   assert "1 stack" in capsys.readouterr().err
 
 
