@@ -1,7 +1,5 @@
 r"""Decoupled Knowledge Distillation (Zhao et al., 2022)."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,47 +92,14 @@ def dkd_loss(
   nontarget_weight = _checks.scalar("nontarget_weight", nontarget_weight, dtype)
   labels = _checks.in_range(labels, num_classes)
   is_target = jax.nn.one_hot(labels, num_classes, dtype=bool)
-  pairs, means, others = [], [], []
+  target, others = [], []
   for logits in (student, teacher):
     scaled = logits / temperature
     hidden = jnp.where(is_target, -jnp.inf, scaled)
     label_logit = jnp.sum(jnp.where(is_target, scaled, 0), axis=-1)
     other_logit = jax.nn.logsumexp(hidden, axis=-1)
-    pairs.append(jnp.stack([label_logit, other_logit], axis=-1))
-    other_mean = _log_mean_exp(scaled, is_target, other_logit)
-    means.append(jnp.stack([label_logit, other_mean], axis=-1))
+    target.append(jnp.stack([label_logit, other_logit], axis=-1))
     others.append(hidden)
-  loss = target_weight * _divergence(*pairs, *means)
-  loss += nontarget_weight * _divergence(*others, *others)
+  loss = target_weight * _probabilities.logit_divergence(*target)
+  loss += nontarget_weight * _probabilities.logit_divergence(*others)
   return jnp.where(labels < 0, jnp.nan, temperature**2 * loss)
-
-
-def _divergence(
-  student: jax.Array,
-  teacher: jax.Array,
-  exact_student: jax.Array,
-  exact_teacher: jax.Array,
-) -> jax.Array:
-  """KL between two softmaxes; the exact logits differ by one constant."""
-  return _probabilities.divergence(
-    _probabilities.log_softmax(teacher),
-    _probabilities.log_softmax(student),
-    -1,
-    _probabilities.logit_difference(exact_teacher, exact_student),
-  )
-
-
-def _log_mean_exp(
-  logits: jax.Array, is_target: jax.Array, log_sum: jax.Array
-) -> jax.Array:
-  """Log-sum-exp of all logits but the label's, less the log of their number.
-
-  Where the logits are close, it is computed with the digits that these have.
-  """
-  count = logits.shape[-1] - 1
-  centre = jnp.sum(jnp.where(is_target, 0, logits), axis=-1) / count
-  deviations = jnp.where(is_target, 0, logits - centre[..., None])
-  are_close = jnp.max(jnp.abs(deviations), axis=-1) < 0.5
-  excess = jnp.sum(jnp.expm1(deviations), axis=-1) / count
-  near = centre + jnp.log1p(jnp.where(are_close, excess, 0))
-  return jnp.where(are_close, near, log_sum - math.log(count))

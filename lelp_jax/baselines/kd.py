@@ -58,16 +58,6 @@ def kd_loss(
   """
   student, teacher = _vectors.checked_logits(student_logits, teacher_logits)
   temperature = _checks.positive("temperature", temperature, student.dtype)
-  return temperature**2 * _tempered_divergence(student, teacher, temperature)
-
-
-def _tempered_divergence(
-  student: jax.Array, teacher: jax.Array, temperature: jax.Array
-) -> jax.Array:
-  """KL between the tempered softmaxes of two logits, over the last axis."""
-  log_q, log_p = (
-    _probabilities.log_softmax(_probabilities.tempered(logits, temperature))
-    for logits in (student, teacher)
+  return temperature**2 * _probabilities.logit_divergence(
+    student / temperature, _probabilities.tempered(teacher, temperature)
   )
-  difference = _probabilities.logit_difference(teacher, student)
-  return _probabilities.divergence(log_p, log_q, -1, difference / temperature)

@@ -5,8 +5,8 @@ import math
 import jax
 
 from lelp_jax import _checks
+from lelp_jax import _probabilities
 from lelp_jax.baselines import _vectors
-from lelp_jax.baselines.kd import _tempered_divergence
 
 
 def standardized_kd_loss(
@@ -74,4 +74,6 @@ def standardized_kd_loss(
     for logits in _vectors.checked_logits(student_logits, teacher_logits)
   )
   temperature = _checks.positive("temperature", temperature, student.dtype)
-  return temperature**2 * _tempered_divergence(student, teacher, temperature)
+  return temperature**2 * _probabilities.logit_divergence(
+    student / temperature, teacher / temperature
+  )
