@@ -15,7 +15,7 @@ from experiments import specs
 
 # Fields of a cell that describe the machine or the table, not its numbers.
 _NOT_IN_CELL = ("row", "trial", "stack", "split_teacher", "loggers", "profile")
-_NOT_IN_CELL += ("varied",)
+_NOT_IN_CELL += ("varied", "name", "title")
 # The contents of prepared files are compared when they are opened.
 _NOT_IN_DATA = ("data_dir", "placement", "max_bad_rows", "unlabelled")
 # Cached outputs are, up to rounding, those of the teacher run inline.

@@ -228,6 +228,8 @@ class CellSpec:
     profile: First and last step to trace with JAX's profiler, or None.
     varied: Dotted names of the fields that the cell's row of the sweep sets
       or varies.
+    name: Name of the table or figure, which reports of `experiments.main` use.
+    title: Title of the table or figure.
   """
 
   column: str
@@ -247,6 +249,8 @@ class CellSpec:
   loggers: tuple[str, ...]
   profile: tuple[int, int] | None
   varied: tuple[str, ...] = ()
+  name: str = ""
+  title: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

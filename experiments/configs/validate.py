@@ -83,7 +83,6 @@ def converted(config: ConfigDict) -> specs.CellSpec:
   """
   fields = config.to_dict()
   sweep, mesh = fields.pop("sweep"), fields.pop("mesh")
-  del fields["name"], fields["title"]
   fields["row"] = _row(config)
   fields["split_teacher"] = _splits_teacher(mesh["teacher"])
   fields["loggers"] = [name for name in fields["loggers"].split(",") if name]

@@ -118,7 +118,7 @@ def load(workdir: pathlib.Path, base: pathlib.Path) -> SweepResults:
   if results_lib.path_of(workdir, SweepDescription).is_file():
     found = _described(results_lib.read(workdir, SweepDescription), cells)
   else:
-    found = _not_described(workdir, cells)
+    found = _not_described(workdir, cells, list(configs.values()))
   datasets = {
     column: config.get("data", {}).get("dataset", "")
     for column, config in configs.items()
@@ -219,9 +219,17 @@ def _described(
 
 
 def _not_described(
-  workdir: pathlib.Path, cells: tuple[FinishedCell, ...]
+  workdir: pathlib.Path,
+  cells: tuple[FinishedCell, ...],
+  configs: Sequence[Mapping[str, Any]],
 ) -> SweepResults:
-  """Describes the cells of a workdir without a `sweep.json`."""
+  """Describes the cells of a workdir without a `sweep.json`.
+
+  The name and the title are those of their table, where all cells have the
+  same, and otherwise the name of the workdir.
+  """
+  name = _common(configs, "name") or workdir.resolve().name
+  title = _common(configs, "title") or name
   order = list(METHODS)
   methods = sorted(
     {cell.method for cell in cells},
@@ -229,8 +237,8 @@ def _not_described(
   )
   titles = {m: METHODS[m].title if m in METHODS else m for m in methods}
   return SweepResults(
-    name=workdir.resolve().name,
-    title=workdir.resolve().name,
+    name=name,
+    title=title.rstrip("."),
     columns=tuple(Heading(c, c) for c in sorted({c.column for c in cells})),
     methods=tuple(Heading(m, row_title(m, m, t)) for m, t in titles.items()),
     num_trials=max(cell.trial for cell in cells) + 1,
@@ -240,6 +248,12 @@ def _not_described(
     cells=cells,
     notes=("There is no sweep.json: the table shows all finished cells.",),
   )
+
+
+def _common(configs: Sequence[Mapping[str, Any]], field: str) -> str:
+  """Returns the value of a field that all configs share, otherwise ""."""
+  values = {config.get(field, "") for config in configs}
+  return values.pop() if len(values) == 1 else ""
 
 
 def _teacher_notes(cells: Sequence[FinishedCell]) -> list[str]:

@@ -33,6 +33,8 @@ from experiments.methods.statistics import TeacherStatistics
 from lelp_jax.models import Outputs
 
 _BATCHES_PER_PART = 16
+# Packages that compute outputs from examples.
+_CODE = ("lelp_jax", "experiments.data", "experiments.training")
 _Rows = Mapping[str, np.ndarray]
 _coordinates = jax.jit(lelp_jax.principal_coordinates)
 
@@ -232,10 +234,9 @@ class TeacherCache:
       "tokenizer": self._splits.tokenizer,
       "lelp_jax": lelp_jax.__version__,
       "jax": jax.__version__,
-      # A checkout may be edited without changing the version.
-      "code": {
-        name: digests.of_sources(name) for name in ("lelp_jax", "experiments")
-      },
+      # A checkout may be edited without changing the version. Edits of configs,
+      # methods and reports leave the cache valid.
+      "code": {name: digests.of_sources(name) for name in _CODE},
     }
 
 

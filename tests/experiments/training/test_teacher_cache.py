@@ -241,7 +241,7 @@ def other(*what):
     ("jax", other(jax, "__version__", "0.0")),
     ("lelp_jax", other(lelp_jax, "__version__", "0.0")),
     (
-      r"code\.experiments",
+      r"code\.lelp_jax",
       other(digests, "of_sources", lambda name: f"other {name}"),
     ),
   ],
