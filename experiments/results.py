@@ -47,7 +47,7 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelResult:
-  """What every training leaves, of a student or of a teacher.
+  """Results that students and teachers have in common.
 
   Attributes:
     validation: Scores on the validation examples; with `selection="test"`

@@ -114,7 +114,7 @@ class ModelSpec:
 
   @property
   def is_augmented(self) -> bool:
-    """Whether training images are shifted or flipped at random."""
+    """Returns whether training images are shifted or flipped at random."""
     return self.max_shift > 0 or self.flip
 
 
@@ -198,7 +198,7 @@ class PretrainingSpec:
 
 @dataclasses.dataclass(frozen=True)
 class StackSpec:
-  """How cells of one program are run: `config.stack`."""
+  """Execution of the cells of one program: `config.stack`."""
 
   cells: Literal["auto", "vmap", "map"]
   max_cells: Annotated[int, AT_LEAST_1]

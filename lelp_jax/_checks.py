@@ -15,7 +15,7 @@ import numpy as np
 
 
 def is_concrete(value: Any) -> bool:
-  """Whether the value of an argument can be looked at now."""
+  """Returns whether the value of an argument can be looked at now."""
   return not isinstance(value, jax.core.Tracer) and (
     getattr(value, "is_fully_addressable", True)
   )
@@ -374,7 +374,7 @@ def check_logits(name: str, logits: Any) -> None:
 
 @jax.jit
 def _are_probabilities(logits: jax.Array) -> jax.Array:
-  """Whether all rows are nonnegative and sum to one, and not just one-hot."""
+  """Returns whether all rows are probabilities, and not all of them one-hot."""
   logits = logits.astype(jnp.float32)
   errors = jnp.abs(jnp.sum(logits, axis=-1) - 1)
   between = jnp.any((logits > 0) & (logits < 1))

@@ -397,7 +397,7 @@ def _check_values(
 
 @jax.jit
 def _survey(moments: ClassMoments) -> tuple[jax.Array, jax.Array]:
-  """Whether all moments are finite, and whether a class has no variance."""
+  """Returns whether all moments are finite, and which classes lack variance."""
   squares = jnp.diagonal(moments.scatter, axis1=-2, axis2=-1)
   finite = jnp.all(jnp.isfinite(squares)) & jnp.all(jnp.isfinite(moments.mean))
   varies = jnp.any(squares > 0, axis=-1)

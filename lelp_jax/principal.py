@@ -210,7 +210,7 @@ def _check_finite(moments: ClassMoments) -> None:
 
 @jax.jit
 def _is_finite(moments: ClassMoments) -> jax.Array:
-  """Whether the means and the diagonals of the scatters are finite."""
+  """Returns whether the means and the diagonals of the scatters are finite."""
   squares = jnp.diagonal(moments.scatter, axis1=-2, axis2=-1)
   return jnp.all(jnp.isfinite(squares)) & jnp.all(jnp.isfinite(moments.mean))
 

@@ -29,7 +29,7 @@ _MAX_LENGTH = 128  # Of a user's own texts, in tokens.
 
 @dataclasses.dataclass(frozen=True)
 class Tokenization:
-  """How texts become tokens.
+  """Tokenizer of texts, and the length that they are cut to.
 
   Attributes:
     tokenizer: Cuts a text into tokens.

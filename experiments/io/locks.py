@@ -162,7 +162,7 @@ def _lock(file: IO[bytes], folder: pathlib.Path) -> None:
 
 
 def _is_removed(file: IO[bytes], path: pathlib.Path) -> bool:
-  """Whether a path no longer leads to the file that was opened at it."""
+  """Returns whether the file was removed from its path after it was opened."""
   if fcntl is None:
     return False
   try:

@@ -119,7 +119,7 @@ class LossSetup:
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-  """How one method trains a student.
+  """A method: its loss, its targets and its hyperparameters.
 
   Every student has ``C * S`` outputs, those of one class contiguous, and
   predicts a class by their sum (`class_log_probs`); without subclasses

@@ -92,7 +92,7 @@ def _targets(algorithm: str, form: str, setup: Setup) -> dict[str, Any]:
 
 
 def _details(algorithm: str, form: str, setup: Setup) -> dict[str, Any]:
-  """How many examples were clustered, how many placed, and where."""
+  """Returns how many examples were clustered or assigned, per class."""
   return {"clustering": _clustering(algorithm, form, setup).summary}
 
 

@@ -96,7 +96,7 @@ def parse_column(column: str) -> PaperColumn:
       ``-transferP`` for P percent of the examples, ``-mergedC`` for C classes.
 
   Raises:
-    ValueError: If it is no such id. Data set and models are not checked.
+    ValueError: If it is not such an id. Data set and models are not checked.
 
   Examples:
     >>> parse_column("cifar100-resnet92-mobilenet-10000").num_labelled

@@ -68,7 +68,7 @@ class TableRow:
 
   @property
   def is_heading(self) -> bool:
-    """Whether the row was made by `heading`."""
+    """Returns whether the row was made by `heading`."""
     return bool(self.group) and self.label == self.group
 
 
@@ -97,12 +97,12 @@ class Table:
 
   @property
   def is_marked(self) -> bool:
-    """Whether a cell is marked as the best or the second."""
+    """Returns whether a cell is marked as the best or the second."""
     return any(cell.mark for row in self.rows for cell in row.cells)
 
   @property
   def has_links(self) -> bool:
-    """Whether a cell has a link."""
+    """Returns whether a cell has a link."""
     return any(cell.link for row in self.rows for cell in row.cells)
 
   @property

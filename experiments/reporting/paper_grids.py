@@ -92,7 +92,7 @@ def _grid_table(
 
 
 def _is_part(place: PaperColumn) -> bool:
-  """Whether a column has fewer labels or examples than the paper's pair."""
+  """Returns whether a column has fewer labels or examples than the paper's."""
   return place.num_labelled > 0 or place.transfer not in (0, 100)
 
 

@@ -117,7 +117,7 @@ class Comparison:
 
   @property
   def is_misprinted(self) -> bool:
-    """Whether it is a printed gain that does not follow from its column."""
+    """Returns whether a printed gain does not follow from its column."""
     return (
       self.method in GAINS
       and self.paper is not None

@@ -80,7 +80,7 @@ class SweepResults(SweepDescription):
 
   @property
   def averages_columns(self) -> bool:
-    """Whether a mean over the columns makes sense."""
+    """Returns whether a mean over the columns makes sense."""
     return self.columns_are == "replicates" and len(self.columns) > 1
 
   def method_title(self, method: str) -> str:

@@ -247,7 +247,7 @@ def _shapes(
 
 
 def _on_device(placement: str, arrays: Mapping[str, Any]) -> bool:
-  """Whether training examples are put on the devices."""
+  """Returns whether training examples are put on the devices."""
   text = any(isinstance(array, Ragged) for array in arrays.values())
   if text and placement == "device":
     raise ValueError(

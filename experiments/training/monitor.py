@@ -31,7 +31,7 @@ _MOST_PRINTED = 64
 
 @dataclasses.dataclass(frozen=True)
 class MonitorSpec:
-  """What to write about a training, and where.
+  """Settings of a monitor: what to write about a training, and where.
 
   Attributes:
     cells: The cells of the stack.

@@ -173,14 +173,14 @@ def _with_teacher(
 
 
 def _is_mapped(spec: ProgramSpec) -> bool:
-  """Whether cells run one by one inside the program, not as one batch."""
+  """Returns whether cells run one by one inside the program, not vmapped."""
   if spec.cells == "auto":
     return spec.student.model not in _WITHOUT_CONVOLUTIONS
   return spec.cells == "map"
 
 
 def _is_scanned(spec: ProgramSpec, mesh: jax.sharding.Mesh) -> bool:
-  """Whether the steps of a chunk are one program, not one each."""
+  """Returns whether the steps of a chunk are one program, not one each."""
   if mesh.devices.flat[0].platform != "cpu":
     return True
   models = [m.model for m in (spec.student, spec.teacher) if m is not None]
@@ -285,7 +285,7 @@ def _summary(
 
 
 def _finite(states: TrainState) -> jax.Array:
-  """Whether the state of each cell is finite, bool ``[cells]``."""
+  """Returns whether the state of each cell is finite, bool ``[cells]``."""
   trained = (states.params, states.model_state, states.loss_params)
   leaves = jax.tree.leaves((trained, states.opt_state))
   checks = [jnp.isfinite(x) for x in leaves]

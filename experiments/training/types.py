@@ -47,7 +47,7 @@ def model_fields(arrays: Arrays) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class ProgramSpec:
-  """What a program is compiled for; equal specs share one compilation.
+  """Static description of a program; equal specs share one compilation.
 
   Attributes:
     method: What `experiments.methods.method_named` knows.

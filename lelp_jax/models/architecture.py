@@ -24,7 +24,7 @@ from lelp_jax.models.interface import ModelFns
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HuggingFaceFormat:
-  """How weights that Hugging Face's transformers saved become params.
+  """Conversion of weights that Hugging Face transformers saved.
 
   Attributes:
     model_type: The value of ``"model_type"`` in such a ``config.json``.
