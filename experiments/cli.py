@@ -218,6 +218,8 @@ def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
       print(f"error: {startup.LOST}", file=sys.stderr)
     elif isinstance(error, _USER_ERRORS):
       text = str(error)
+      if isinstance(error, OSError) and error.filename and error.strerror:
+        text = f"{error.filename}: {error.strerror}."
       if any(os.strerror(number) in text for number in _FULL):
         text = f"{text.rstrip('.')}. Make room; the same command continues."
       print(f"error: {text}", file=sys.stderr)

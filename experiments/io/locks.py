@@ -21,6 +21,8 @@ except ImportError:  # Windows has no such locks, and runs do without.
 _LOCK = ".lock"
 _SECONDS_BETWEEN_ATTEMPTS = 0.5
 _SECONDS_OF_SILENCE = 3.0
+# Attempts to create a folder that other processes may be removing.
+_MOST_FAILURES = 100
 _WAITED = "it was waiting for another command"
 
 
@@ -52,15 +54,22 @@ def exclusive(folder: pathlib.Path) -> Iterator[None]:
 
   Raises:
     Held: If another process holds the lock.
+    OSError: If the folder cannot be created or written.
     ValueError: If the file system has no locks.
   """
   path = folder / _LOCK
+  num_failures = 0
   while True:
     try:
       folder.mkdir(parents=True, exist_ok=True)
       file = path.open("a+b", buffering=0)
-    except FileNotFoundError:
-      continue  # The last holder removed the folder between the two calls.
+    except OSError as error:
+      num_failures += 1
+      removed = isinstance(error, FileNotFoundError)
+      if removed and num_failures < _MOST_FAILURES:
+        continue  # The last holder removed the folder between the two calls.
+      reason = error.strerror or str(error)
+      raise type(error)(f"cannot create {folder}: {reason}.") from error
     with file:
       _lock(file, folder)
       if _is_removed(file, path):

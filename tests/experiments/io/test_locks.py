@@ -33,6 +33,22 @@ def test_who_holds_a_folder_is_named_while_it_is_held(tmp_path):
     assert held
 
 
+@pytest.mark.parametrize("path", ["gone/a", "file/a"])
+def test_a_folder_that_cannot_be_created_is_named_at_once(
+  tmp_path, monkeypatch, path
+):
+  (tmp_path / "file").write_text("")
+  (tmp_path / "gone").mkdir()
+  monkeypatch.chdir(tmp_path / "gone")
+  (tmp_path / "gone").rmdir()
+  folder = pathlib.Path("a") if path == "gone/a" else tmp_path / path
+  with (
+    pytest.raises(OSError, match=f"^cannot create {folder}: "),
+    locks.exclusive_when_free(folder),
+  ):
+    pass
+
+
 def test_what_a_killed_holder_left_is_overwritten(tmp_path):
   (tmp_path / ".lock").write_text("process 1 on a machine with a longer name")
   with locks.exclusive(tmp_path):
