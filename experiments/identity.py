@@ -12,12 +12,15 @@ import pathlib
 from typing import Any
 
 from experiments import specs
+from experiments.data import load
 
 # Fields of a cell that describe the machine or the table, not its numbers.
 _NOT_IN_CELL = ("row", "trial", "stack", "split_teacher", "loggers", "profile")
 _NOT_IN_CELL += ("varied", "name", "title")
-# The contents of prepared files are compared when they are opened.
-_NOT_IN_DATA = ("data_dir", "placement", "max_bad_rows", "unlabelled")
+_NOT_IN_DATA = ("data_dir", "placement")
+# A user's own files are named by their contents, which cover how they are read.
+_OF_FILES = ("train", "validation", "test", *load.FILE_OPTIONS)
+_OF_FILES += ("max_bad_rows", "unlabelled")
 # Cached outputs are, up to rounding, those of the teacher run inline.
 _NOT_IN_TEACHER = ("outputs", "num_coordinates")
 # Fields of the data that do not concern a teacher, which has its own order of
@@ -94,7 +97,8 @@ def _section(section: Any) -> dict[str, Any]:
   fields = specs.plain(section)
   dropped: tuple[str, ...] = ()
   if isinstance(section, specs.DataSpec):
-    dropped = _NOT_IN_DATA
+    named = section.contents or not section.source
+    dropped = _NOT_IN_DATA + _OF_FILES * bool(named)
   if isinstance(section, specs.TeacherSpec):
     dropped = _NOT_IN_TEACHER
   return {name: fields[name] for name in fields if name not in dropped}

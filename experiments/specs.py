@@ -50,7 +50,10 @@ STACKED = "stacked"
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
-  """Data set, its division and where it lives: `config.data`."""
+  """Data set, its division and where it lives: `config.data`.
+
+  `contents` is no field of a config: it identifies a user's own files.
+  """
 
   dataset: str
   options: FrozenDict[str, Any]
@@ -85,6 +88,7 @@ class DataSpec:
   length_window: Annotated[int, AT_LEAST_1]
   embeddings: str
   shared_batch_order: bool
+  contents: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

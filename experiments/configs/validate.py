@@ -104,6 +104,7 @@ def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
   `teacher.outputs="auto"` becomes "inline" for students whose images are
   augmented, else "cached". `teacher.num_coordinates=0` becomes the largest S
   of the cells with the same null space, which then share their coordinates.
+  The contents of a user's own files are looked up.
 
   Args:
     cells: Cells whose values need not be checked yet.
@@ -114,9 +115,15 @@ def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
     if method and method.teacher_outputs(cell) == "coordinates":
       space, size = cell.subspace.used_null_space, cell.subspace.num_subclasses
       largest[space] = max(size, largest.get(space, 1))
+  # Thousands of cells have a few different sections, which they share.
+  data = {
+    spec: dataclasses.replace(spec, contents=load.contents(spec))
+    for spec in {cell.data for cell in cells}
+  }
   return [
     dataclasses.replace(
       cell,
+      data=data[cell.data],
       teacher=_completed_teacher(
         cell.teacher,
         cell.student,

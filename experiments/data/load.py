@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.data import contents as contents_lib
 from experiments.data import embeddings as embeddings_lib
 from experiments.data.dataset import Arrays
 from experiments.data.dataset import Splits
@@ -22,6 +23,7 @@ from experiments.data.datasets import cifar
 from experiments.data.datasets import DATASETS
 from experiments.data.datasets import digits
 from experiments.data.datasets import made_up
+from experiments.data.prepare import find_files
 from experiments.data.prepare import prepare_own
 from experiments.data.prepare import Tokenization
 from experiments.data.prepared import open_prepared
@@ -35,7 +37,7 @@ from experiments.specs import DataSpec
 READY = {"digits": digits.load}
 MADE_UP = {"stand_in": made_up.make}
 # Arguments of `tables.read` in `config.data`, with the values that mean none.
-_FILE_OPTIONS = {
+FILE_OPTIONS = {
   "text_column": "",
   "image_column": "",
   "label_column": "",
@@ -125,24 +127,52 @@ def _open(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
     return open_prepared(data_dir / spec.dataset)
   if workdir is None:
     raise ValueError("config.data.source needs a workdir to prepare files in.")
-  files = {
-    "train": spec.train,
-    "validation": spec.validation,
-    "test": spec.test,
-  }
   tokenization = None
   if spec.tokenizer:
     tokenizer = load_tokenizer(spec.tokenizer)
     tokenization = Tokenization(tokenizer, spec.max_length)
-  options = {name: getattr(spec, name) for name in _FILE_OPTIONS}
   return prepare_own(
     workdir / "data" / (spec.dataset or "own"),
-    {split: path for split, path in files.items() if path},
+    _paths(spec),
     tokenization=tokenization,
     max_bad_rows=spec.max_bad_rows,
     unlabelled=spec.unlabelled,
-    **{k: x for k, x in options.items() if x != _FILE_OPTIONS[k]},
+    **_options(spec),
   )
+
+
+def contents(spec: DataSpec) -> str:
+  """Returns the SHA-256 of a user's own files, "" if there are none yet.
+
+  Args:
+    spec: `config.data`.
+
+  Raises:
+    ValueError: If a file is damaged.
+  """
+  if not spec.source or not spec.train:
+    return ""
+  options = _options(spec)
+  try:
+    sources = contents_lib.describe(find_files(_paths(spec)), options)
+  except FileNotFoundError:
+    return ""  # Which is an error only for a command that needs the data.
+  return contents_lib.digest(sources, options)
+
+
+def _paths(spec: DataSpec) -> dict[str, str]:
+  """Returns the files of each split as the config names them."""
+  splits = ("train", "validation", "test")
+  return {name: path for name in splits if (path := getattr(spec, name))}
+
+
+def _options(spec: DataSpec) -> dict[str, Any]:
+  """Returns the arguments of `tables.read` that the config sets."""
+  return {
+    name: value
+    for name, neutral in FILE_OPTIONS.items()
+    if (value := getattr(spec, name)) != neutral
+  }
 
 
 def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:

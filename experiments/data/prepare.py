@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.data import contents
 from experiments.data import originals
 from experiments.data import prepared
 from experiments.data import tables
@@ -145,10 +146,10 @@ def prepare_own(
       malformed than allowed, or the folder holds something else.
   """
   columns = {k: value for k, value in columns.items() if value is not None}
-  files = _find_files(paths)
-  wanted = {"options": columns, "sources": _describe(files)}
+  files = find_files(paths)
+  sources = contents.describe(files, columns)
   if folder.exists():
-    _check_same(folder, wanted)
+    _check_contents(folder, sources, columns)
     found = prepared.open_prepared(folder)
     sizes = {k: len(arrays["labels"]) for k, arrays in found.splits.items()}
     _check_left_out(found.left_out, sizes, max_bad_rows, unlabelled)
@@ -156,7 +157,7 @@ def prepare_own(
       return found  # Without the lock: all processes of a run come here.
   with _writer(folder) as writer:
     if folder.exists():
-      _check_same(folder, wanted)
+      _check_contents(folder, sources, columns)
       return _with_tokens(writer, tokenization)
     found = {k: tables.read(*each, **columns) for k, each in files.items()}
     found = _with_one_shape(found)
@@ -174,7 +175,7 @@ def prepare_own(
       scale=1.0 if is_text else 255.0,
     )
     manifest = {"dataset": folder.name, "partial": False, "form": "files"}
-    manifest |= wanted | _remarks(raw)
+    manifest |= {"options": columns, "sources": sources} | _remarks(raw)
     tokenization = _fitted(tokenization, task, _MAX_LENGTH)
     _write(writer, task, raw.splits, manifest, tokenization)
   return prepared.open_prepared(folder)
@@ -221,26 +222,36 @@ def _in_colour(images: DecodedImages | np.ndarray) -> Any:
   return np.repeat(images, 3, axis=-1)
 
 
-def _find_files(
+def find_files(
   paths: Mapping[str, tables.Path],
 ) -> dict[str, list[pathlib.Path]]:
-  """Returns the files of each split of a user's own data."""
+  """Returns the files of each split of a user's own data.
+
+  Args:
+    paths: As for `prepare_own`.
+
+  Raises:
+    FileNotFoundError: If there is no such file.
+    ValueError: If there is no "train".
+  """
   if "train" not in paths:
     raise ValueError("config.data.train is not set: name the training file.")
   return {split: tables.find_files(path) for split, path in paths.items()}
 
 
-def _describe(
-  files: Mapping[str, Sequence[pathlib.Path]],
-) -> list[dict[str, Any]]:
-  """Returns split, name, bytes and SHA-256 of a user's own files."""
-  sources = []
-  for split, paths in files.items():
-    for path in paths:
-      with tables.reading(path):
-        path.stat()
-        sources.append({"split": split} | originals.describe(path))
-  return sources
+def _check_contents(
+  folder: pathlib.Path,
+  sources: Sequence[Mapping[str, Any]],
+  options: Mapping[str, Any],
+) -> None:
+  """Raises ValueError if other files are prepared in a folder."""
+  manifest = _manifest(folder)
+  changes = contents.difference(sources, options, manifest)
+  if changes:
+    raise ValueError(
+      f"{folder} was prepared from other data: {changes}. Use another workdir "
+      f"for the new data, or delete {folder}."
+    )
 
 
 @contextlib.contextmanager
@@ -268,17 +279,22 @@ def _check_same(folder: pathlib.Path, wanted: Mapping[str, Any]) -> None:
     folder: The prepared data set.
     wanted: Entries that its manifest has to have.
   """
-  if not (folder / prepared.MANIFEST).is_file():
-    raise ValueError(
-      f"{folder} exists but is not a prepared data set: use another folder."
-    )
-  manifest = prepared.read_manifest(folder)
+  manifest = _manifest(folder)
   for key, value in json.loads(json.dumps(wanted)).items():
     if manifest[key] != value:
       raise ValueError(
         f"{folder} was prepared with the {key} {_plain(manifest[key])}, not "
         f"with {_plain(value)}: delete it, or use another folder."
       )
+
+
+def _manifest(folder: pathlib.Path) -> dict[str, Any]:
+  """Returns the manifest of a folder, or raises ValueError if it has none."""
+  if not (folder / prepared.MANIFEST).is_file():
+    raise ValueError(
+      f"{folder} exists but is not a prepared data set: use another folder."
+    )
+  return prepared.read_manifest(folder)
 
 
 def _plain(value: Any) -> str:

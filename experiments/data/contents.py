@@ -1,0 +1,138 @@
+"""Identity of a user's own files: by what is in them, not by their paths."""
+
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.data import images
+from experiments.data import tables
+from experiments.data.prepared import file_sha256
+
+Files = Mapping[str, Sequence[pathlib.Path]]
+
+
+def describe(files: Files, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """Returns split, name, bytes and SHA-256 of each file.
+
+  The SHA-256 of a folder of images is that of the names and SHA-256 of the
+  images, whatever else is in the folder and wherever it is. That of a table
+  with paths of images also covers the images.
+
+  Args:
+    files: The files of each split, from `tables.find_files`.
+    options: The arguments of `tables.read`.
+
+  Raises:
+    OSError: If a file cannot be read.
+    ValueError: If a folder holds no images, or a table is damaged.
+  """
+  sources = []
+  for split, paths in files.items():
+    for path in paths:
+      with tables.reading(path):
+        path = path.expanduser()
+        num_bytes, digest = _size_and_digest(path, options)
+      name = path.absolute().name
+      record = {"name": name, "bytes": num_bytes, "sha256": digest}
+      sources.append({"split": split} | record)
+  return sources
+
+
+def digest(
+  sources: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+) -> str:
+  """Returns the SHA-256 of files and of how they are read.
+
+  Args:
+    sources: The files, from `describe`. Their names do not matter.
+    options: The arguments of `tables.read`.
+  """
+  parts = [[source["split"], source["sha256"]] for source in sources]
+  text = json.dumps([parts, dict(options)], sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def difference(
+  sources: Sequence[Mapping[str, Any]],
+  options: Mapping[str, Any],
+  before: Mapping[str, Any],
+) -> str:
+  """Returns how files differ from those of a manifest, "" if they do not.
+
+  Args:
+    sources: The files, from `describe`.
+    options: The arguments of `tables.read`.
+    before: The manifest, with other "sources" and "options".
+  """
+  parts = []
+  splits = [source["split"] for source in (*before["sources"], *sources)]
+  for split in dict.fromkeys(splits):
+    was, now = (
+      [source for source in each if source["split"] == split]
+      for each in (before["sources"], sources)
+    )
+    if [x["sha256"] for x in was] != [x["sha256"] for x in now]:
+      parts.append(f"{split} was {_phrase(was)}, and is {_phrase(now)}")
+  for name in sorted({*before["options"], *options}):
+    was, now = (each.get(name) for each in (before["options"], options))
+    if was != now:
+      parts.append(f"config.data.{name} was {was!r}, and is {now!r}")
+  return "; ".join(parts)
+
+
+def _phrase(sources: Sequence[Mapping[str, Any]]) -> str:
+  return (
+    ", ".join(
+      f"{s['name']} ({s['bytes']:,} bytes, SHA-256 {s['sha256'][:8]})"
+      for s in sources
+    )
+    or "not set"
+  )
+
+
+def _size_and_digest(
+  path: pathlib.Path, options: Mapping[str, Any]
+) -> tuple[int, str]:
+  """Returns the size of a file or a folder of images, and its SHA-256."""
+  if path.is_dir():
+    found, _ = images.find_images(path)
+    named = [(file.relative_to(path).as_posix(), file) for file in found]
+  else:
+    named = [("", path), *_images_of_table(path, options)]
+  if len(named) == 1 and path.is_file():
+    return path.stat().st_size, _cached_digest(path)
+  lines = "".join(f"{name} {_cached_digest(file)}\n" for name, file in named)
+  num_bytes = sum(file.stat().st_size for _, file in named)
+  return num_bytes, hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _images_of_table(
+  path: pathlib.Path, options: Mapping[str, Any]
+) -> Iterator[tuple[str, pathlib.Path]]:
+  """Yields the paths of images in a text table, those that exist."""
+  column = options.get("image_column")
+  if not column or tables.format_suffix(path) not in tables.TEXT_SUFFIXES:
+    return
+  names = ("header", "encoding", "delimiter", "quoting")
+  how = {name: options[name] for name in names if name in options}
+  for _, (value,) in tables.Table(path, [column], **how):
+    file = path.parent / pathlib.Path(str(value).strip()).expanduser()
+    if file.is_file():
+      yield str(value), file
+
+
+def _cached_digest(path: pathlib.Path) -> str:
+  """Returns the SHA-256 of a file, computed once per process and change."""
+  found = path.stat()
+  return _digest_of(path, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=2**20)
+def _digest_of(path: pathlib.Path, *version: int) -> str:
+  del version  # Part of the key.
+  return file_sha256(path)
