@@ -22,7 +22,7 @@ _NOT_IN_DATA = ("data_dir", "placement")
 _OF_FILES = ("train", "validation", "test", *load.FILE_OPTIONS)
 _OF_FILES += ("max_bad_rows", "unlabelled")
 # Cached outputs are, up to rounding, those of the teacher run inline.
-_NOT_IN_TEACHER = ("outputs", "num_coordinates")
+_NOT_IN_TEACHER = ("outputs", "num_coordinates", "allow_chance")
 # Fields of the data that do not concern a teacher, which has its own order of
 # batches and sees all training examples.
 _OF_STUDENTS = ("shared_batch_order", "transfer", "transfer_fraction")

@@ -100,6 +100,7 @@ class ModelSpec:
   input_field: Literal["inputs", "embeddings"]
   init: str
   init_head: Literal["fresh", "pretrained"]
+  init_labels: tuple[str, ...]
   num_steps: Annotated[int, AT_LEAST_0]
   num_epochs: Annotated[float, AT_LEAST_0]
   batch_size: Annotated[int, AT_LEAST_1]
@@ -136,6 +137,7 @@ class TeacherSpec(ModelSpec):
   """Teacher: `config.teacher`. Once validated, `outputs` is never "auto"."""
 
   seed: int
+  allow_chance: bool
   outputs: Literal["auto", "inline", "cached", "coordinates"]
   num_coordinates: Annotated[int, AT_LEAST_0]
   subclass: SubclassTeacherSpec

@@ -161,6 +161,10 @@ def base_config() -> ConfigDict:
   config.teacher = model()
   config.teacher.seed = 0
   config.teacher.init_head = "pretrained"
+  # Whether to go on with a teacher that is not better than naming the most
+  # frequent class. It only matters for a user's own files, and for a
+  # pretrained teacher that is taken as it is.
+  config.teacher.allow_chance = False
   # Where students get the teacher's outputs from: "inline" runs the teacher on
   # each batch; "cached" runs it once on the clean examples and keeps its
   # outputs with the teacher; "coordinates" keeps only coordinates on principal
@@ -296,6 +300,8 @@ def model() -> ConfigDict:
   fields.init = "random"
   # Initial last layer: "fresh", or "pretrained" if `init` has one that fits.
   fields.init_head = "fresh"
+  # The label of each output of that layer, if its config.json has other names.
+  fields.init_labels = ()
   fields.num_steps = 1000  # 0 takes a pretrained teacher as it is.
   fields.num_epochs = 0.0  # If positive it replaces num_steps.
   fields.batch_size = 64

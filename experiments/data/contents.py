@@ -85,6 +85,44 @@ def difference(
   return "; ".join(parts)
 
 
+def repeated(splits: Mapping[str, tables.Examples]) -> Iterator[str]:
+  """Yields a sentence for each split that repeats training examples.
+
+  Args:
+    splits: The examples of each split, "train" among them.
+  """
+  digests = {split: _digests(examples) for split, examples in splits.items()}
+  train = set(digests["train"])
+  for split, found in digests.items():
+    if split == "train":
+      number = len(found) - len(train)
+      if number and "test" not in splits:
+        yield (
+          f"{number:,} of {len(found):,} training examples repeat another one, "
+          "so that examples to test on may also be trained on"
+        )
+    elif number := sum(x in train for x in found):
+      yield (
+        f"{number:,} of {len(found):,} {split} examples are also training "
+        "examples"
+      )
+
+
+def _digests(examples: tables.Examples) -> list[bytes]:
+  """Returns a digest of the text or the image of each example."""
+  columns = examples.columns
+  if "text" in columns:
+    values: Any = map(str.encode, columns["text"])
+  elif isinstance(columns["image"], images.DecodedImages):
+    values = (
+      x if isinstance(x, bytes) else _cached_digest(x).encode()
+      for x in columns["image"].encoded
+    )
+  else:
+    values = (image.tobytes() for image in columns["image"])
+  return [hashlib.sha256(value).digest()[:16] for value in values]
+
+
 def _phrase(sources: Sequence[Mapping[str, Any]]) -> str:
   return (
     ", ".join(

@@ -175,6 +175,7 @@ def prepare_own(
       scale=1.0 if is_text else 255.0,
     )
     manifest = {"dataset": folder.name, "partial": False, "form": "files"}
+    raw = dataclasses.replace(raw, notes=tuple(contents.repeated(found)))
     manifest |= {"options": columns, "sources": sources} | _remarks(raw)
     tokenization = _fitted(tokenization, task, _MAX_LENGTH)
     _write(writer, task, raw.splits, manifest, tokenization)

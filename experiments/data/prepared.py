@@ -280,6 +280,7 @@ def summary(found: Prepared) -> str:
   if task.num_classes > _MOST_ROWS:
     lines.append(f"  ... ({found.folder / MANIFEST} lists all classes)")
   lines += [f"  left out of {rows}" for rows in found.left_out]
+  lines += [f"  warning: {note}" for note in found.manifest["notes"]]
   return "\n".join(lines)
 
 

@@ -16,8 +16,11 @@ from experiments.methods.base import loss_statics
 from experiments.methods.base import LossSetup
 from experiments.methods.base import LossStatics
 from experiments.methods.base import Setup
+from experiments.training import pretrained
 from experiments.training.models import model_fns
 from lelp_jax.models import MODELS
+
+_NUM_COMPARED = 64  # Texts whose tokens are compared.
 
 
 def load_splits(
@@ -45,6 +48,33 @@ def _load_splits(
 ) -> Splits:
   # A user's own files are brought into their training form by one process.
   return processes.main_first(lambda: load.load(data, selection, workdir))
+
+
+def check_tokenizers(
+  cell: specs.CellSpec, splits: Splits, workdir: pathlib.Path | None
+) -> None:
+  """Raises ValueError if a pretrained model reads other tokens than the data.
+
+  Args:
+    cell: A cell; its data, teacher and student matter.
+    splits: The data.
+    workdir: As for `load_splits`.
+  """
+  inputs = splits.train.get("inputs")
+  if not isinstance(inputs, Ragged):
+    return
+  text_of = load.text_of(cell.data, workdir)
+  if text_of is None:
+    return
+  rows = range(min(_NUM_COMPARED, len(inputs)))
+  texts = [text_of(int(splits.train["ids"][row])) for row in rows]
+  tokens = [inputs[row] for row in rows]
+  for path, model in (
+    ("config.teacher", cell.teacher),
+    ("config.student", cell.student),
+  ):
+    if model.input_field == "inputs" and model.init != cell.data.tokenizer:
+      pretrained.check_tokenizer(path, model, texts, tokens)
 
 
 def check_data(cells: Sequence[specs.CellSpec], splits: Splits) -> None:

@@ -15,6 +15,7 @@ import hashlib
 import pathlib
 from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,6 +23,8 @@ import numpy as np
 from flax.core import FrozenDict
 
 from experiments.data.dataset import Task
+from experiments.data.tables import label_name
+from experiments.data.tokenizer import load_tokenizer
 from experiments.io import checkpoints
 from experiments.io import hub
 from experiments.io import json_files
@@ -69,6 +72,10 @@ def starting_weights(spec: ModelSpec, task: Task) -> Pretrained | None:
   Returns:
     The weights, without a head if that is to be fresh; None for a model that
     starts from random weights.
+
+  Raises:
+    ValueError: If the names are not the task's classes, and the model is not
+      trained.
   """
   if spec.init == "random":
     return None
@@ -76,13 +83,40 @@ def starting_weights(spec: ModelSpec, task: Task) -> Pretrained | None:
   body = {name: part for name, part in start.params.items() if name != "head"}
   if spec.init_head != "pretrained":
     return dataclasses.replace(start, params=body)
-  saved = [name.lower() for name in start.class_names]
-  needed = [name.lower() for name in task.class_names]
-  if "head" not in start.params or sorted(saved) != sorted(needed):
+  if "head" not in start.params:
     return start
-  order = np.array([saved.index(name) for name in needed], int)
+  order = _order_of_outputs(start, spec, task)
   head = jax.tree.map(lambda x: x[..., order], start.params["head"])
   return dataclasses.replace(start, params={**body, "head": head})
+
+
+def _order_of_outputs(
+  start: Pretrained, spec: ModelSpec, task: Task
+) -> np.ndarray:
+  """Returns the output of a pretrained head for each class of a task."""
+  width = start.params["head"]["kernel"].shape[-1]
+  as_they_are = np.arange(width)
+  names = spec.init_labels or start.class_names
+  saved, needed = _spelled(names), _spelled(task.class_names)
+  if sorted(saved) == sorted(needed) and len(set(saved)) == width:
+    return np.array([saved.index(name) for name in needed], int)
+  is_numbered = needed == [str(number) for number in range(width)]
+  is_trained = bool(spec.num_steps or spec.num_epochs)
+  named = bool(names) and bool(needed) and width == len(needed)
+  if not named or (is_trained and not spec.init_labels):
+    return as_they_are  # Training finds the order, or a new head is needed.
+  if is_numbered and not spec.init_labels:
+    return as_they_are  # Labels that are the numbers of the outputs.
+  raise ValueError(
+    f"the outputs of init={spec.init!r} are named {', '.join(names)}, and the "
+    f"labels of the data are {', '.join(task.class_names)}: set init_labels of "
+    "this model to the label of each output, in the order of the outputs."
+  )
+
+
+def _spelled(names: Sequence[str]) -> list[str]:
+  """Returns names of classes in the one spelling by which they are compared."""
+  return [(label_name(name) or name).lower() for name in names]
 
 
 def check_head(start: Pretrained | None, init: str, num_outputs: int) -> None:
@@ -102,6 +136,40 @@ def check_head(start: Pretrained | None, init: str, num_outputs: int) -> None:
       '(num_epochs or num_steps above 0), or set init_head="pretrained" to '
       "keep a head."
     )
+
+
+def check_tokenizer(
+  path: str,
+  spec: ModelSpec,
+  texts: Sequence[str],
+  tokens: Sequence[np.ndarray],
+) -> None:
+  """Raises ValueError if pretrained weights read other tokens than the data's.
+
+  Weights of transformers are compared by the tokenizer that lies beside them,
+  if there is one.
+
+  Args:
+    path: Where the model is in the config, for messages.
+    spec: The model.
+    texts: Some texts.
+    tokens: Their tokens, as the model would read them.
+  """
+  if spec.init == "random" or MODELS[spec.model].reads != "tokens":
+    return
+  try:
+    own = load_tokenizer(spec.init)
+  except (FileNotFoundError, ValueError):
+    return  # There is none, or the hub cannot be reached.
+  for text, row in zip(texts, tokens, strict=True):
+    # A row that was cut has the largest length.
+    (expected,) = own.encode([text], max_length=max(3, len(row)))
+    if not np.array_equal(expected, row):
+      raise ValueError(
+        f"{path}.init={spec.init!r} comes with a tokenizer that gives other "
+        f"tokens than those of the data, as for the text {text[:60]!r}: set "
+        f"config.data.tokenizer={spec.init!r}, or prepare the data with it."
+      )
 
 
 @functools.lru_cache(maxsize=2)  # A teacher's and a student's.

@@ -68,8 +68,11 @@ def run_cells(
   def load_teacher(key: Any) -> teacher_lib.Teacher:
     splits = data.load_splits(by_teacher[key][0], workdir)
     data.check_data(by_teacher[key], splits)
+    data.check_tokenizers(by_teacher[key][0], splits, workdir)
     folder = teacher_directory or workdir / "teachers"
-    return teacher_lib.load_or_train(by_teacher[key][0], splits, folder)
+    teacher = teacher_lib.load_or_train(by_teacher[key][0], splits, folder)
+    teacher_lib.check_above_chance(by_teacher[key][0], splits, teacher)
+    return teacher
 
   def run(stack: Stack, label: str) -> None:
     held, elsewhere = claims.claim_folder(workdir, stack), None

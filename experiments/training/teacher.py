@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import lelp_jax
 from experiments import identity
@@ -113,6 +114,35 @@ def load_or_train(
     outputs=cache,
     seconds=seconds,
   )
+
+
+def check_above_chance(
+  cell: CellSpec, splits: Splits, teacher: Teacher
+) -> None:
+  """Raises ValueError for a teacher from which there is nothing to learn.
+
+  Only a user's own data and teachers that are taken as they are are checked:
+  there, the names of classes or the tokenizer may be wrong.
+
+  Args:
+    cell: A cell that learns from it.
+    splits: The data.
+    teacher: The teacher.
+  """
+  spec = cell.teacher
+  is_given = spec.init != "random" and not (spec.num_steps or spec.num_epochs)
+  if spec.allow_chance or not (cell.data.source or is_given):
+    return
+  labels = np.asarray(splits.validation["labels"])
+  chance = np.bincount(labels).max() / len(labels)
+  accuracy = teacher.summary.validation.accuracy
+  if accuracy <= chance:
+    raise ValueError(
+      f"the teacher has an accuracy of {100 * accuracy:.2f} % on the "
+      f"{len(labels):,} validation examples, and naming the most frequent "
+      f"class has {100 * chance:.2f} %: check its labels and its tokenizer, "
+      "train it longer, or set config.teacher.allow_chance=True to go on."
+    )
 
 
 def as_student(cell: CellSpec) -> CellSpec:

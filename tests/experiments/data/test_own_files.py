@@ -135,6 +135,29 @@ def test_more_malformed_rows_than_allowed_stop_before_anything_is_written(
   assert call(max_bad_rows=0.05).left_out == (rows,)
 
 
+def test_examples_that_are_tested_and_trained_on_are_named(tmp_path):
+  train = own(tmp_path, [(0, "a"), (1, "b"), (1, "b"), (0, "c")])
+  test = own(tmp_path, [(0, "a"), (1, "d"), (1, "c")])
+  for name, paths, text in (
+    ("x", {"train": train, "test": test}, "2 of 3 test examples are also"),
+    ("y", {"train": train}, "1 of 4 training examples repeat"),
+  ):
+    found = prepare_own(tmp_path / name, paths, **COLUMNS)
+    (line,) = [x for x in summary(found).splitlines() if "warning" in x]
+    assert text in line
+  np.savez(tmp_path / "a.npz", x=np.eye(4, dtype=np.uint8)[None], y=["a"])
+  np.savez(
+    tmp_path / "b.npz",
+    x=[np.eye(4, dtype=np.uint8), np.ones((4, 4), np.uint8)],
+    y=["a", "b"],
+  )
+  paths = {"train": tmp_path / "b.npz", "test": tmp_path / "a.npz"}
+  found = prepare_own(tmp_path / "z", paths)
+  assert found.manifest["notes"] == [
+    "1 of 1 test examples are also training examples"
+  ]
+
+
 def test_rows_without_a_label_are_an_explicit_choice(tmp_path):
   path = own(tmp_path, [(0, "a"), ("", "b"), (1, "c"), ("NA", "d")])
   call = functools.partial(

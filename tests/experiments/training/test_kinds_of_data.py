@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -126,6 +127,7 @@ def fixture_texts(tmp_path, rng):
   config.teacher.model = "albert_base"
   config.teacher.init = str(fine_tuned(tmp_path / "tuned", rng))
   config.teacher.num_epochs = 0.0
+  config.teacher.allow_chance = True  # Its weights are random.
   config.subspace.num_subclasses = 2
   for fields in (config.teacher, config.student):
     fields.options.update(OPTIONS)
@@ -185,9 +187,42 @@ def test_a_fine_tuned_head_is_put_in_the_order_of_the_classes(texts, tmp_path):
     np.testing.assert_array_equal(
       head(id2label=names)["kernel"], as_stored["kernel"]
     )
+  with pytest.raises(ValueError, match=r"NEGATIVE, POSITIVE.*bad, good"):
+    head(id2label={"0": "NEGATIVE", "1": "POSITIVE"})
+  texts.teacher.init_labels = ("bad", "great")
+  with pytest.raises(ValueError, match=r"bad, great.*init_labels"):
+    head()
+  texts.teacher.init_labels = ("Good", "bad")
+  np.testing.assert_array_equal(
+    head(id2label={"0": "NEGATIVE", "1": "POSITIVE"})["kernel"],
+    as_stored["kernel"][:, ::-1],
+  )
+  texts.teacher.init_labels = ()
   turned = head(id2label={"0": "GOOD", "1": "BAD"})
   np.testing.assert_array_equal(turned["kernel"], as_stored["kernel"][:, ::-1])
   np.testing.assert_array_equal(turned["bias"], as_stored["bias"][::-1])
+
+
+def test_a_tokenizer_other_than_the_model_s_is_named(texts, tmp_path):
+  own_tokenizer = tmp_path / "tuned/tokenizer.json"
+  shutil.copy(texts.data.tokenizer, own_tokenizer)
+  cell = validate.cell_spec(texts)
+  splits = load(texts, tmp_path / "runs")
+  data.check_tokenizers(cell, splits, tmp_path / "runs")
+  vocabulary = json.loads(own_tokenizer.read_text())
+  words = vocabulary["model"]["vocab"]
+  first, second = [word for word in words if word.isalpha()][:2]
+  words[first], words[second] = words[second], words[first]
+  own_tokenizer.write_text(json.dumps(vocabulary))
+  with pytest.raises(ValueError, match=r"teacher\.init.*data\.tokenizer"):
+    data.check_tokenizers(cell, splits, tmp_path / "runs")
+
+
+def test_a_teacher_at_chance_stops_the_command(texts, tmp_path):
+  texts.teacher.allow_chance = False
+  with pytest.raises(ValueError, match=r"teacher\.allow_chance=True"):
+    train(texts, tmp_path / "runs")
+  assert not list((tmp_path / "runs").glob("cells/*/*/*/*/result.json"))
 
 
 def test_a_student_of_vectors_learns_from_a_teacher_of_texts(texts, tmp_path):
