@@ -154,6 +154,7 @@ def first_sentences(count):
   return ids, np.array([int(row["label"]) for row in rows])
 
 
+@pytest.mark.slow
 def test_overfits_sentences():
   ids, labels = first_sentences(64)
   assert 16 < np.sum(labels) < 48

@@ -123,6 +123,7 @@ def test_one_pixel_is_enough_without_strides():
 # --- Training and inference ---------------------------------------------------
 
 
+@pytest.mark.slow
 def test_overfits_64_images():
   accuracies = vision.overfit(MobileNet(10, 0.25), stride=1, max_steps=30)
   assert accuracies[0] < 0.5

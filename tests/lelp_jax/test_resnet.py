@@ -158,6 +158,7 @@ def test_preact_initial_values_are_pytorch_code_s():
 # --- Training and inference ---------------------------------------------------
 
 
+@pytest.mark.slow
 def test_overfits_64_images():
   accuracies = vision.overfit(ResNet(10, 20), stride=2, max_steps=20)
   assert accuracies[0] < 0.5

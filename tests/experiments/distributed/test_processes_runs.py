@@ -249,6 +249,7 @@ def assert_close(found, expected):
     assert line == pytest.approx(wanted, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_process_stops_all_at_one_step(together):
   names = ("a signal to another process", "SIGTERM")
   for printed, name in zip(together, names, strict=True):

@@ -246,6 +246,7 @@ def test_another_teacher_or_other_data_are_noticed(finished):
     inspection.subclasses(other, splits, result, teachers)
 
 
+@pytest.mark.slow
 def test_planted_subclasses_of_texts_with_vectors(tmp_path, rng):
   """The teacher reads vectors in which two kinds hide; the texts are beside."""
   num, width = 400, 12

@@ -271,6 +271,7 @@ def fixture_images(tmp_path, rng):
   return config
 
 
+@pytest.mark.slow
 def test_images_train_the_same_on_the_host(images, tmp_path):
   found = []
   for placement in ("device", "host"):

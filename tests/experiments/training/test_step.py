@@ -42,7 +42,9 @@ def convolutional(cell):
 
 
 # Every method on every family: test_methods_models.py.
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
+@pytest.mark.parametrize(
+  "model", ["mlp", pytest.param("cnn", marks=pytest.mark.slow)]
+)
 def test_8_devices_equal_1(teachers, monkeypatch, model):
   cell = one_step_cell("lelp")
   if model == "cnn":

@@ -93,6 +93,7 @@ def test_a_run_on_coordinates_repeats_the_one_inline(inline):
   assert kept == {"coordinates-weights-20"}
 
 
+@pytest.mark.slow
 def test_the_grid_of_table_12_needs_one_pass_of_the_teacher(
   inline, monkeypatch
 ):

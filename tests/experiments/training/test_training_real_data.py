@@ -29,9 +29,9 @@ ROOT = pathlib.Path(__file__).parents[3]
 # out, how many to test on.
 CASES = [
   pytest.param("cifar10_bin", "cifar10", 7502, 1017),
-  pytest.param("cifar100", "cifar100", 1005, 916),
-  pytest.param("glue_cola", "cola", 7696, 1043),
-  pytest.param("sentiment140_bin", "sentiment140", 17784, 124),
+  pytest.param("cifar100", "cifar100", 1005, 916, marks=slow),
+  pytest.param("glue_cola", "cola", 7696, 1043, marks=slow),
+  pytest.param("sentiment140_bin", "sentiment140", 17784, 124, marks=slow),
   pytest.param("glue_sst2", "sst2", 62349, 872, marks=slow),
   pytest.param("lmrd", "imdb", 22500, 25000, marks=slow),
 ]
@@ -81,6 +81,7 @@ def test_a_short_training(tmp_path, dataset, folder, num_train, num_test):
   assert result.teacher.test.num_examples == num_test
 
 
+@pytest.mark.slow
 def test_no_tensorflow_from_the_originals_to_the_result(tmp_path):
   # There to be found, and not to be imported.
   trap = tmp_path / "trap" / "tensorflow"
