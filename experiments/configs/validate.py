@@ -108,6 +108,9 @@ def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
 
   Args:
     cells: Cells whose values need not be checked yet.
+
+  Raises:
+    ValueError: If a user's own files are not described as they can be.
   """
   largest: dict[str, int] = {}
   for cell in cells:
@@ -116,10 +119,7 @@ def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
       space, size = cell.subspace.used_null_space, cell.subspace.num_subclasses
       largest[space] = max(size, largest.get(space, 1))
   # Thousands of cells have a few different sections, which they share.
-  data = {
-    spec: dataclasses.replace(spec, contents=load.contents(spec))
-    for spec in {cell.data for cell in cells}
-  }
+  data = {spec: _completed_data(spec) for spec in {cell.data for cell in cells}}
   return [
     dataclasses.replace(
       cell,
@@ -132,6 +132,14 @@ def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
     )
     for cell in cells
   ]
+
+
+def _completed_data(data: specs.DataSpec) -> specs.DataSpec:
+  """Returns `completed` for a section of data that cells share."""
+  if not data.source:
+    return data
+  _check_files(data)
+  return dataclasses.replace(data, contents=load.contents(data))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -204,8 +212,6 @@ def _check_data(data: specs.DataSpec, selection: str) -> None:
       f"config.data.source must be 'files', got {data.dataset!r}."
     )
   _check_ranges("config.data", data)
-  if data.source:
-    _check_files(data)
   if data.source or data.dataset not in load.READY:
     return
   for name, neutral in _DIVIDING.items():
@@ -225,11 +231,13 @@ def _check_files(data: specs.DataSpec) -> None:
   """Raises ValueError for a user's own files that cannot be read as asked."""
   encodings.check(data.encoding)
   if data.delimiter and (
-    len(data.delimiter) != 1 or not data.delimiter.isascii()
+    len(data.delimiter) != 1
+    or not data.delimiter.isascii()
+    or data.delimiter in '"\r\n'
   ):
     raise ValueError(
-      "config.data.delimiter must be one ASCII character, got "
-      f"{data.delimiter!r}."
+      "config.data.delimiter must be one ASCII character, not a quote or a "
+      f"line end, got {data.delimiter!r}."
     )
   if data.text_column and not data.tokenizer and not data.embeddings:
     raise ValueError(

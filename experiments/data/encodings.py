@@ -20,7 +20,7 @@ _LIKE_ASCII = ("utf-8", "ascii", "iso8859-1", "cp1252")
 def check(encoding: str) -> None:
   """Raises ValueError for an encoding that does not exist; "" is automatic."""
   try:
-    codecs.lookup(encoding or "utf-8")
+    "".encode(encoding or "utf-8")  # An encoding of text, unlike base64.
   except LookupError:
     raise ValueError(
       "config.data.encoding must be an encoding that Python knows, such as "

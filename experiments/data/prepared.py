@@ -370,7 +370,9 @@ class Writer:
     Raises:
       Interrupted: On SIGINT or SIGTERM while it waits.
     """
-    self._new_parent = not self.folder.parent.exists()
+    self._new_parents = [
+      path for path in self.folder.parents if not path.exists()
+    ]
     self._stack.enter_context(
       locks.exclusive_when_free(self._aside, all_processes=False)
     )
@@ -386,9 +388,9 @@ class Writer:
     worth_keeping = stopped and self._manifest["splits"]
     if not worth_keeping and not self._moved:
       shutil.rmtree(self._aside, ignore_errors=True)
-      if self._new_parent:
-        with contextlib.suppress(OSError):  # Others may use it by now.
-          self.folder.parent.rmdir()
+      with contextlib.suppress(OSError):  # Others may use them by now.
+        for path in self._new_parents:
+          path.rmdir()
     self._stack.close()
 
   def write(

@@ -254,6 +254,8 @@ def test_options_of_another_model_are_named():
   ("fields", "message"),
   [
     (["data.encoding=utf-9"], "config.data.encoding .*'utf-9'"),
+    (["data.encoding=base64"], "config.data.encoding .*'base64'"),
+    (['data.delimiter="'], "config.data.delimiter"),
     (["data.delimiter=;;"], "config.data.delimiter .*';;'"),
     (["data.text_column=a"], "config.data.tokenizer"),
     (["data.quoting=maybe"], "config.data.quoting .*'maybe'"),
