@@ -871,6 +871,8 @@ def reading(path: Path) -> Iterator[None]:
   except (
     EOFError,
     OSError,
+    OverflowError,  # A date of a damaged Parquet file.
+    RuntimeError,  # An encrypted archive, or one of another compression.
     ValueError,
     lzma.LZMAError,
     pa.ArrowException,

@@ -464,6 +464,9 @@ def test_damaged_files_are_named(tmp_path):
   for content in (whole[:-20], b"PAR1", b""):
     path = save(tmp_path / "a.parquet", content)
     assert f"{path} is damaged" in message(read, path, text_column="text")
+  dates = pa.array([2**60], pa.timestamp("ms"))
+  pq.write_table(pa.table({"text": dates}), tmp_path / "a.parquet")
+  assert "a.parquet" in message(read, path, text_column="text")
 
 
 def test_what_cannot_be_opened(tmp_path, monkeypatch):
@@ -528,6 +531,13 @@ def test_damaged_arrays(tmp_path, pixels):
   one = (tmp_path / "one.npy").read_bytes()
   for content in (b"no archive", whole[:-40], b"", b"\x93NUMPY", one):
     path = save(tmp_path / "a.npz", content)
+    assert f"{path} is damaged" in message(read, path)
+  for place, change in ((6, 1), (8, 7)):  # Encrypted; another compression.
+    content = bytearray((tmp_path / "whole.npz").read_bytes())
+    central = content.rindex(b"PK\1\2")
+    content[place] ^= change
+    content[central + place + 2] ^= change
+    path = save(tmp_path / "a.npz", bytes(content))
     assert f"{path} is damaged" in message(read, path)
   np.savez(tmp_path / "b.npz", x=np.array([{}], object))
   assert "b.npz" in message(read, tmp_path / "b.npz")
