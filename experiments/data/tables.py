@@ -807,16 +807,11 @@ def find_files(text: Path) -> list[pathlib.Path]:
 
   Raises:
     FileNotFoundError: If there is no such file.
+    ValueError: If a folder of tables holds other files.
   """
   path = pathlib.Path(text).expanduser()
-  if path.is_dir() and not any(child.is_dir() for child in path.iterdir()):
-    shards = sorted(
-      child
-      for child in path.iterdir()
-      if format_suffix(child) in (*TEXT_SUFFIXES, ".parquet")
-      and not child.name.startswith((".", "_"))
-    )
-    return shards or [path]
+  if path.is_dir():
+    return _tables_of_folder(path) or [path]
   if path.exists():
     return [path]
   parts = str(text).split(",")
@@ -826,6 +821,26 @@ def find_files(text: Path) -> list[pathlib.Path]:
   if not found:
     raise FileNotFoundError(f"there is no {path}.")
   return [pathlib.Path(name) for name in found]
+
+
+def _tables_of_folder(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the tables of a folder, [] for a folder of anything else."""
+  with reading(folder):
+    found = sorted(folder.iterdir())
+  files = [file for file in found if not file.name.startswith((".", "_"))]
+  is_table = [
+    not file.is_dir() and format_suffix(file) in (*TEXT_SUFFIXES, ".parquet")
+    for file in files
+  ]
+  if not any(is_table) or any(file.is_dir() for file in files):
+    return []
+  if not all(is_table):
+    table, other = (files[is_table.index(kind)] for kind in (True, False))
+    raise ValueError(
+      f"{folder} holds tables, and {other.name}, which is not one: name the "
+      f"tables by a pattern, such as {folder}/*{table.suffix}."
+    )
+  return files
 
 
 def format_suffix(path: Path) -> str:

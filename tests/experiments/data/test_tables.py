@@ -163,6 +163,9 @@ def test_files_are_found_by_pattern_by_comma_and_in_a_folder(tmp_path):
   names = ["b.csv", "a.csv", "c.jsonl.gz", "_SUCCESS", "_a.csv", ".b.csv"]
   b, a, c, *_ = (save(tmp_path / "s" / name, "") for name in names)
   assert tables.find_files(tmp_path / "s") == [a, b, c]
+  other = save(tmp_path / "s/d.xlsx", "")
+  assert "d.xlsx" in message(tables.find_files, tmp_path / "s")
+  other.unlink()
   assert tables.find_files(tmp_path / "s/[ab].csv") == [a, b]
   assert tables.find_files(f"{b}, {a}") == [b, a]
   comma = save(tmp_path / "s/d,e.csv", "")
