@@ -1,13 +1,13 @@
-"""Each loss beside the student's step, and beside its formula in torch.
+"""Compares each loss with a student's step and with its formula in torch.
 
   pip install '.[bench]'
   python -m benchmarks.losses
 
-Value and gradient, on batches of the paper's size and embeddings of ResNet's
-width. The step is one of ResNet-20 with cross entropy. The torch versions are
-the formulas as published, written plainly (`torch_losses.py`); LELP, CRD within
-a batch and the auxiliary loss of Subclass Distillation have none. CRD's bank
-has 10,000 rows of which each example sees 1,024.
+Value and gradient are timed on batches of the paper's size and embeddings of
+ResNet's width. The step is one of ResNet-20 with cross entropy. The torch
+versions are the published formulas, written plainly (`torch_losses.py`); LELP,
+CRD within a batch and the auxiliary loss of Subclass Distillation have none.
+CRD's bank has 10,000 rows, of which each example sees 1,024.
 """
 
 import sys

@@ -1,10 +1,10 @@
-"""Class moments beside one pooled product, and beside the one-hot einsum.
+"""Compares class_moments with one pooled product and the one-hot einsum.
 
   python -m benchmarks.moments
 
-The pooled product ``h.T @ h`` is the least that any second moment costs. The
-einsum over one-hot labels is how class moments are usually written: its cost
-grows with the number of classes.
+The pooled product ``h.T @ h`` is a lower bound for the cost of any second
+moment. The einsum over one-hot labels is how class moments are usually
+written; its cost grows with the number of classes.
 """
 
 import functools
@@ -17,7 +17,7 @@ from benchmarks import timing
 from lelp_jax import class_moments
 
 _HIGHEST = jax.lax.Precision.HIGHEST
-# Examples, classes, and the largest ratio to the pooled product we promise.
+# Examples, classes, and the largest promised ratio to the pooled product.
 _SIZES = ((8_192, 2, 2.5), (8_192, 100, 4.0), (50_000, 100, 2.5))
 _WIDTH = 256
 

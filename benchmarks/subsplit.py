@@ -1,9 +1,9 @@
-"""log_subsplit beside one bare matrix product, and beside the paper's formula.
+"""Compares log_subsplit with a matrix product and with the paper's formula.
 
   python -m benchmarks.subsplit
 
-The bare product of embeddings and all directions is the least that the
-coordinates cost. The literal formula subtracts each class's mean from each
+The product of embeddings and all directions is a lower bound for the cost of
+the coordinates. The literal formula subtracts each class's mean from each
 embedding and projects the differences, as Algorithm 2 is written.
 """
 

@@ -1,4 +1,4 @@
-"""Timing beside a reference: both in one process, in turns."""
+"""Interleaved timing of functions in one process."""
 
 import statistics
 import time
@@ -11,11 +11,11 @@ import jax
 def milliseconds(
   functions: dict[str, Callable[[], Any]], *, repeats: int = 20
 ) -> dict[str, float]:
-  """Times functions in turns, so that a slow moment hits all of them.
+  """Times functions in turns, so that a slow moment affects all of them.
 
   Args:
-    functions: By name; each is called once before, to compile.
-    repeats: How often each is timed.
+    functions: The functions by name. Each is called once first, to compile.
+    repeats: Number of times that each is timed.
 
   Returns:
     The median time of each, in milliseconds.
@@ -32,6 +32,6 @@ def milliseconds(
 
 
 def machine() -> str:
-  """Names what the times were measured on."""
+  """Describes the machine that the times were measured on."""
   device = jax.devices()[0]
   return f"jax {jax.__version__}, {len(jax.devices())} x {device.device_kind}"

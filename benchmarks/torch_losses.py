@@ -1,6 +1,6 @@
-"""The losses in torch, as their papers write them, to measure ours beside.
+"""The losses in torch, as their papers write them, for comparison with ours.
 
-Each takes what is differentiated and the arrays of `benchmarks.losses`.
+Each takes the argument to differentiate and the arrays of `benchmarks.losses`.
 """
 
 import math

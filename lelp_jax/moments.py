@@ -370,35 +370,38 @@ def _check_values(
 ) -> None:
   """Raises if embeddings were not finite, or out of range when squared.
 
-  Only the moments are looked at unless something is wrong: they are small.
+  The embeddings are looked at only if the moments, which are small, show that
+  something is wrong.
   """
   with jax.ensure_compile_time_eval():
-    finite, vanished = jax.device_get(_survey(moments))
-  if finite and not vanished:
+    finite, too_small = jax.device_get(_survey(moments))
+  problem = "small" if too_small else "large"
+  if finite and not too_small:
     return
-  rows = np.asarray(embeddings)[np.asarray(weights) != 0]
-  bad = ~np.isfinite(np.asarray(embeddings, np.float64)).all(axis=1)
-  bad = np.flatnonzero(bad & (np.asarray(weights) != 0))
+  rows = np.asarray(embeddings, np.float64)
+  counts = np.asarray(weights) != 0
+  bad = np.flatnonzero(counts & ~np.isfinite(rows).all(axis=1))
   if bad.size:
+    noun = "row" if bad.size == 1 else "rows"
     more = f" and {bad.size - 5} more" if bad.size > 5 else ""
     raise ValueError(
-      "embeddings must be finite, got NaN or infinity in row "
+      f"embeddings must be finite, got NaN or infinity in {noun} "
       f"{', '.join(map(str, bad[:5]))}{more}; leave rows out with `where`."
     )
-  largest = float(np.abs(np.asarray(rows, np.float64)).max(initial=0))
-  limits = jnp.finfo(moments.mean.dtype)
-  if not finite or 0 < largest < float(limits.tiny) ** 0.5:
-    kind = "large" if not finite else "small"
-    raise ValueError(
-      f"embeddings are too {kind} for squares in {moments.mean.dtype}: the "
-      f"largest entry is {largest:.3g}; multiply them by a constant."
-    )
+  raise ValueError(
+    f"embeddings are too {problem} for squares in {moments.mean.dtype}: the "
+    f"largest entry is {np.abs(rows[counts]).max():.3g}; multiply them by a "
+    "constant."
+  )
 
 
 @jax.jit
 def _survey(moments: ClassMoments) -> tuple[jax.Array, jax.Array]:
-  """Returns whether all moments are finite, and which classes lack variance."""
+  """Returns whether moments are finite, and whether squares underflowed."""
   squares = jnp.diagonal(moments.scatter, axis1=-2, axis2=-1)
   finite = jnp.all(jnp.isfinite(squares)) & jnp.all(jnp.isfinite(moments.mean))
-  varies = jnp.any(squares > 0, axis=-1)
-  return finite, jnp.any(~varies & (moments.count > 1))
+  # A class whose rows do not differ has no variance at any scale.
+  constant = (moments.count > 1) & jnp.all(squares == 0, axis=-1)
+  size = jnp.max(jnp.abs(moments.mean), axis=-1)
+  smallest = float(jnp.finfo(size.dtype).tiny) ** 0.5
+  return finite, jnp.any(constant & (size > 0) & (size < smallest))

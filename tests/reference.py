@@ -174,7 +174,7 @@ def kl_divergence(log_p, log_q):
 
 
 def kd_loss(student_logits, teacher_logits, temperature):
-  """Vanilla distillation of one example (spec 2.1): `tau^2 KL`."""
+  """Vanilla distillation of one example with `tau^2 KL`."""
   teacher = log_softmax(np.asarray(teacher_logits, np.float64) / temperature)
   student = log_softmax(np.asarray(student_logits, np.float64) / temperature)
   return temperature**2 * kl_divergence(teacher, student)
@@ -205,7 +205,7 @@ def log_sum_exp(values):
 
 
 def lelp_loss_terms(student_logits, teacher_log_probs, temperature):
-  """The chain rule of spec 2.4, one example: class and subclass terms.
+  """The chain rule of the divergence, one example: class and subclass terms.
 
   `KL(p_c^T || p_c^S)` and `sum_c p_c^T KL(p_{s|c}^T || p_{s|c}^S)`, both times
   `tau^2`.

@@ -30,7 +30,7 @@ def fitted(rng, *, num_directions=K, offset=0.0):
 
 def test_coordinates_match_reference(rng):
   embeddings, _, principal = fitted(rng)
-  found = lelp_jax.principal_coordinates(embeddings, principal)
+  found = np.asarray(lelp_jax.principal_coordinates(embeddings, principal))
   directions = np.asarray(principal.directions, np.float64)
   means = np.asarray(principal.means, np.float64)
   for row, h in zip(found, embeddings, strict=True):

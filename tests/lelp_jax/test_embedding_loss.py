@@ -15,7 +15,7 @@ summed = jax.jit(
 )
 
 
-@pytest.mark.parametrize("shape", [(4,), (6, 4), (2, 3, 4)])
+@pytest.mark.parametrize("shape", [(4,), (2, 3, 4)])
 def test_leading_axes_are_examples(rng, shape):
   student, teacher = rng.normal(size=(2, *shape)).astype(np.float32)
   difference = np.float64(student) - np.float64(teacher)
