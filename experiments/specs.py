@@ -13,6 +13,7 @@ cells that differ only in these are trained together.
 
 import dataclasses
 import functools
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -41,9 +42,10 @@ class Range(NamedTuple):
   text: str
 
 
-POSITIVE = Range(lambda x: x > 0, "be positive")
+POSITIVE = Range(lambda x: 0 < x < math.inf, "be positive and finite")
 AT_LEAST_0 = Range(lambda x: x >= 0, "be at least 0")
 AT_LEAST_1 = Range(lambda x: x >= 1, "be at least 1")
+MOMENTUM = Range(lambda x: 0 <= x < 1, "lie in [0, 1)")
 SHARE = Range(lambda x: 0 < x < 1, "lie in (0, 1)")
 STACKED = "stacked"
 
@@ -52,7 +54,7 @@ STACKED = "stacked"
 class DataSpec:
   """Data set, its division and where it lives: `config.data`.
 
-  `contents` is no field of a config: it identifies a user's own files.
+  `contents` is not a field of a config: it identifies a user's own files.
   """
 
   dataset: str
@@ -64,7 +66,7 @@ class DataSpec:
   transfer_fraction: Annotated[
     float, Range(lambda x: 0 < x <= 1, "lie in (0, 1]")
   ]
-  split_seed: int
+  split_seed: Annotated[int, AT_LEAST_0]
   source: Literal["", "files"]
   train: str
   validation: str
@@ -105,7 +107,7 @@ class ModelSpec:
   num_epochs: Annotated[float, AT_LEAST_0]
   batch_size: Annotated[int, AT_LEAST_1]
   optimizer: Literal["adam", "sgd"]
-  momentum: float
+  momentum: Annotated[float, MOMENTUM]
   nesterov: bool
   learning_rate: Annotated[float, POSITIVE]
   schedule: Literal["constant", "cosine", "piecewise_constant"]
@@ -136,7 +138,7 @@ class SubclassTeacherSpec:
 class TeacherSpec(ModelSpec):
   """Teacher: `config.teacher`. Once validated, `outputs` is never "auto"."""
 
-  seed: int
+  seed: Annotated[int, AT_LEAST_0]
   allow_chance: bool
   outputs: Literal["auto", "inline", "cached", "coordinates"]
   num_coordinates: Annotated[int, AT_LEAST_0]

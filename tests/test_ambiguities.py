@@ -79,7 +79,7 @@ def test_switches_exist_and_have_their_defaults(row):
 def test_config_fields_that_pages_name_exist():
   fields = flatten(base.base_config())
   sections = {name.rpartition(".")[0] for name in fields}
-  known = {*fields, *sections, "student.options"}
+  known = {*fields, *sections, "student.options", "data.options"}
   found = re.findall(r"config\.([a-z_]+(?:\.[a-z_]+)*)", PAGE + README)
   assert len(found) > 30
   for name in found:

@@ -7,6 +7,7 @@ and each message names the field. What depends on the data is checked by
 
 import dataclasses
 import functools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -167,6 +168,9 @@ def check(cell: specs.CellSpec, cluster_scope: str = "") -> None:
     raise ValueError(
       f"config.method must be one of {sorted(METHODS)}, got {cell.method!r}."
     )
+  _check_folder_names(cell.column, cell.row)
+  if cell.trial < 0:
+    raise ValueError(f"config.trial must be at least 0, got {cell.trial}.")
   _check_data(cell.data, cell.selection)
   _check_model("config.teacher", cell.teacher)
   _check_embeddings("config.teacher", cell.teacher, cell.data)
@@ -182,6 +186,17 @@ def check(cell: specs.CellSpec, cluster_scope: str = "") -> None:
   _check_ranges("config.pretraining", cell.pretraining)
   _check_ranges("config.stack", cell.stack)
   metrics.check_loggers(cell.loggers)
+
+
+def _check_folder_names(column: str, row: str) -> None:
+  """Raises ValueError for a column or a row that cannot name a folder."""
+  for field, name in (("column", column), ("row", row)):
+    if name and not re.fullmatch(r"\w[\w.+-]*", name):
+      raise ValueError(
+        f"config.{field} names a folder: it must start with a letter or a "
+        "digit and hold only letters, digits, '_', '.', '+' and '-', got "
+        f"{name!r}."
+      )
 
 
 # Thousands of cells of a sweep have a few different sections.

@@ -18,6 +18,7 @@ import io
 import os
 import pathlib
 import shutil
+import sys
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -47,11 +48,14 @@ class Content:
     origin: Everything that determines the arrays, plain data nested by name.
     arrays: Shape ``[N, ...]`` and dtype of each array by name.
     bounds: The first row of each part, and N.
+    replaceable: Fields of the origin, such as the version of the code. Arrays
+      that differ in these alone are computed again, instead of being refused.
   """
 
   origin: Mapping[str, Any]
   arrays: Mapping[str, jax.ShapeDtypeStruct]
   bounds: tuple[int, ...]
+  replaceable: tuple[str, ...] = ()
 
   @property
   def parts(self) -> range:
@@ -190,7 +194,16 @@ def _begin(
 ) -> bool:
   """Prepares a folder for its parts; returns whether it has all of them."""
   if is_begun(folder):
-    return is_finished(folder)
+    if not _is_outdated(folder, content):
+      return is_finished(folder)
+    print(
+      f"The code that computes {folder} changed: computing its arrays again.",
+      file=sys.stderr,
+      flush=True,
+    )
+    # Without these two files the folder counts as empty.
+    for name in (_MANIFEST, _REQUEST):
+      (folder / name).unlink(missing_ok=True)
   shutil.rmtree(folder / _PARTS, ignore_errors=True)
   digests = {}
   for name, array in fixed().items():
@@ -208,17 +221,26 @@ def _begin(
 
 def _check_same(folder: pathlib.Path, content: Content, finished: bool) -> None:
   """Raises ValueError with the fields that differ if the contents differ."""
-  state, name = "holds a part of", _REQUEST
-  if finished:
-    state, name = "holds", _MANIFEST
-  there, here = json_files.read_json(folder / name), content.described()
-  there = {name: there.get(name) for name in here}
-  found = json_files.differences(there, here)
-  if found:
+  state = "holds" if finished else "holds a part of"
+  if found := _differences(folder, content):
     raise ValueError(
       f"{folder} {state} arrays of another origin: {'; '.join(found)}. Delete "
       "that folder to compute them again, or use what they were computed from."
     )
+
+
+def _differences(folder: pathlib.Path, content: Content) -> list[str]:
+  """Returns the fields in which a folder that is begun differs, as text."""
+  name = _MANIFEST if is_finished(folder) else _REQUEST
+  there, here = json_files.read_json(folder / name), content.described()
+  return json_files.differences({name: there.get(name) for name in here}, here)
+
+
+def _is_outdated(folder: pathlib.Path, content: Content) -> bool:
+  """Returns whether a folder differs in `Content.replaceable` alone."""
+  found = _differences(folder, content)
+  prefixes = tuple(f"origin.{name}" for name in content.replaceable)
+  return bool(found) and all(text.startswith(prefixes) for text in found)
 
 
 def _share(parts: Sequence[int], index: int) -> Sequence[int]:

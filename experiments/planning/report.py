@@ -100,7 +100,8 @@ def text(plan: Plan) -> str:
     plan: The plan.
   """
   cell, shape = plan.cell, "x".join(map(str, plan.example_shape))
-  kind = f"{shape} tokens" if len(plan.example_shape) == 1 else shape
+  reads_tokens = MODELS[cell.student.model].reads == "tokens"
+  kind = f"{shape} tokens" if reads_tokens else shape
   _, num_chips = chips.parse_topology(plan.topology)
   idle = num_chips - math.prod(plan.mesh.values())
   mesh = " x ".join(f"{name}={size}" for name, size in plan.mesh.items())

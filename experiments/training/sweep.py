@@ -12,7 +12,7 @@ from etils import epath
 from experiments import identity
 from experiments import results
 from experiments import specs
-from experiments.data.dataset import Splits
+from experiments.data.dataset import Task
 from experiments.distributed import processes
 from experiments.distributed import signals
 from experiments.io import json_files
@@ -140,7 +140,7 @@ def _train_stack(
     "teacher": teacher.summary,
     "pretraining": projections.record if projections else None,
     "left_out": splits.left_out,
-    "inputs": _inputs(stack.cells[0], splits),
+    "inputs": _inputs(stack.cells[0], splits.task, splits.tokenizer),
     "stack": results.StackResult(
       digest=stack.digest, num_cells=len(stack.cells), seconds=seconds
     ),
@@ -175,13 +175,13 @@ def _train_stack(
   processes.from_main(lambda: _end(written, checkpoints))
 
 
-def _inputs(cell: specs.CellSpec, splits: Splits) -> dict[str, Any]:
+def _inputs(cell: specs.CellSpec, task: Task, tokenizer: str) -> dict[str, Any]:
   """Returns how the inputs of models are made, for those who use a student."""
-  if splits.task.image_shape is None:
-    return {"tokenizer": splits.tokenizer, "max_length": cell.data.max_length}
+  if task.image_shape is None:
+    return {"tokenizer": tokenizer, "max_length": cell.data.max_length}
   return {
-    "shape": splits.task.image_shape,
-    "scale": splits.task.scale,
+    "shape": task.image_shape,
+    "scale": task.scale,
     "resize": "bilinear, antialiased (Pillow)"
     if cell.data.image_size
     else None,

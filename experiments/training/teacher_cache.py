@@ -202,7 +202,9 @@ class TeacherCache:
       stop, step = bounds[-1] + len(segment.rows), self._batch_size
       bounds += range(bounds[-1], stop, _BATCHES_PER_PART * step)[1:]
       bounds.append(stop)
-    content = array_files.Content(self._origin | origin, arrays, tuple(bounds))
+    content = array_files.Content(
+      self._origin | origin, arrays, tuple(bounds), ("code", "jax", "lelp_jax")
+    )
     return array_files.load_or_compute(
       self._folder / name, content, compute, fixed=fixed, label=self._label
     )

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 
 import pytest
 from absl import flags
@@ -266,3 +267,12 @@ def test_options_of_another_model_are_named():
 def test_options_of_files_are_checked(fields, message):
   with pytest.raises(ValueError, match=message):
     validate.cell_spec(parsed(*fields))
+
+
+@pytest.mark.parametrize("field", ["column", "row"])
+@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden"])
+def test_what_names_a_folder_stays_in_it(field, name):
+  config = tiny.config()
+  config[field] = name
+  with pytest.raises(ValueError, match=f"config.{field} .*{re.escape(name)}"):
+    validate.cell_spec(config)

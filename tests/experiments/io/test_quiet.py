@@ -40,6 +40,6 @@ def test_a_full_disk_is_one_line_with_what_to_do(capsys):
   with pytest.raises(SystemExit), cli.reported():
     raise OSError(errno.ENOSPC, "No space left on device", "/runs/a.json")
   assert capsys.readouterr().err == (
-    "error: [Errno 28] No space left on device: '/runs/a.json'. Make room; the "
-    "same command continues.\n"
+    "error: /runs/a.json: No space left on device. Make room; the same command "
+    "continues.\n"
   )
