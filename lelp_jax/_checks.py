@@ -59,8 +59,8 @@ def as_array(name: str, value: Any) -> Any:
     value = _converted(name, value)
   if value.dtype.kind in "OUSMm":
     raise TypeError(
-      f"{name} must hold numbers, got dtype {value.dtype}; convert it, for "
-      f"example with np.asarray({name}, np.float32)."
+      f"{name} must hold numbers, got dtype {value.dtype}; convert it with "
+      f"np.asarray({name}, dtype)."
     )
   return value
 
@@ -81,11 +81,13 @@ def _converted(name: str, value: Any) -> Any:
     raise TypeError(
       f"{name} must be an array, got {describe(value)}; {remedy}."
     )
-  if hasattr(value, "detach"):  # PyTorch exports no tensor with a gradient.
-    value = value.detach()
+  # PyTorch does not export tensors that record gradients, and JAX does not
+  # import all strides.
+  for method in ("detach", "contiguous"):
+    value = getattr(value, method, lambda value=value: value)()
   try:
     return jnp.from_dlpack(value)
-  except Exception:  # On another device, or strided as JAX does not take it.
+  except Exception:  # The tensor is on a device that JAX does not use.
     pass
   try:
     return np.asarray(value.cpu() if hasattr(value, "cpu") else value)

@@ -20,6 +20,7 @@ from tests.lelp_jax.baseline_cases import numerical_gradient
 from tests.lelp_jax.baseline_cases import TEMPERATURE
 from tests.lelp_jax.baseline_cases import WIDTH
 
+_ANY_AXES = "kd", "embedding", "fitnet", "vid", "dkd", "standardized_kd"
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -83,6 +84,18 @@ def test_gradient_of_the_temperature_includes_the_teachers_part(rng, name):
     np.array([TEMPERATURE]),
   )
   np.testing.assert_allclose(gradient, expected[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", _ANY_AXES)
+def test_leading_axes_are_examples(rng, name):
+  student, teacher, rows = make_inputs(rng)
+  loss = jax.jit(CASES[name].loss)
+  expected = loss(student, teacher, rows, TEMPERATURE)
+  stacked = (x.reshape(2, 4, *x.shape[1:]) for x in (student, teacher, rows))
+  found = loss(*stacked, TEMPERATURE)
+  np.testing.assert_allclose(found, expected.reshape(2, 4), rtol=1e-6)
+  one = loss(student[0], teacher[0], rows[0], TEMPERATURE)
+  np.testing.assert_allclose(one, expected[0], rtol=1e-6)
 
 
 @every_case

@@ -131,16 +131,6 @@ def test_lelp_loss_zero_at_equality(rng, temperature):
   np.testing.assert_allclose(gradient, 0, atol=2e-6 * temperature)
 
 
-def test_lelp_loss_invariant_to_a_shift_of_the_student(rng):
-  student, teacher = make_inputs(rng)
-  np.testing.assert_allclose(
-    lelp_loss(student + np.float32(100), teacher, temperature=3.0),
-    lelp_loss(student, teacher, temperature=3.0),
-    rtol=1e-4,
-    atol=1e-4,
-  )
-
-
 @pytest.mark.parametrize(
   ("temperature", "tolerance"),
   [(1.0, 1e-5), (20.0, 1e-5), (100.0, 1e-5), (1e3, 2e-4)],
@@ -345,20 +335,6 @@ def test_lelp_loss_extremes(rng, size, kind, temperature):
   np.testing.assert_allclose(
     both[0] + both[1], temperature * (q - p), atol=2e-5 * temperature
   )
-
-
-def test_lelp_loss_opposite_certainties():
-  # Both sides at logits of 1e4, on different subclasses.
-  student = np.full((BATCH, NUM_CLASSES * S), -1e4, np.float32)
-  student[:, 0] = 1e4
-  logits = np.full((BATCH, NUM_CLASSES * S), -1e4, np.float32)
-  logits[:, 7] = 1e4
-  teacher = jax.nn.log_softmax(logits).reshape(BATCH, NUM_CLASSES, S)
-  value, gradient = loss_and_gradient(student, teacher, 1.0)
-  assert float(value) == pytest.approx(BATCH * 2e4, rel=1e-6)
-  expected = np.zeros((BATCH, NUM_CLASSES * S))
-  expected[:, 0], expected[:, 7] = 1, -1
-  np.testing.assert_allclose(gradient, expected, atol=1e-6)
 
 
 # --- The prediction ----------------------------------------------------------

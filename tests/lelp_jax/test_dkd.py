@@ -158,16 +158,3 @@ def test_logits_far_apart(num_classes, label):
     step = 1e-3 * np.eye(num_classes)[c]
     numerical = (expected(student + step) - expected(student - step)) / 2e-3
     np.testing.assert_allclose(gradient[:, c], numerical, atol=1e-3)
-
-
-@pytest.mark.parametrize("shape", [(3,), (2, 3, 4)])
-def test_leading_axes_are_examples(rng, shape):
-  student, teacher = rng.normal(size=(2, *shape)).astype(np.float32)
-  labels = rng.integers(shape[-1], size=shape[:-1])
-  loss = dkd_loss(
-    student, teacher, labels, temperature=2.0, nontarget_weight=2.0
-  )
-  assert loss.shape == shape[:-1]
-  rows = [array.reshape(-1, shape[-1]) for array in (student, teacher)]
-  expected = baseline_reference.dkd_loss(*rows, labels.ravel(), 2.0, 1.0, 2.0)
-  np.testing.assert_allclose(loss.ravel(), expected, rtol=1e-5)

@@ -15,22 +15,6 @@ summed = jax.jit(
 )
 
 
-@pytest.mark.parametrize("shape", [(4,), (2, 3, 4)])
-def test_leading_axes_are_examples(rng, shape):
-  student, teacher = rng.normal(size=(2, *shape)).astype(np.float32)
-  difference = np.float64(student) - np.float64(teacher)
-  np.testing.assert_allclose(
-    baselines.embedding_loss(student, teacher),
-    np.linalg.norm(difference, axis=-1),
-    rtol=1e-6,
-  )
-  np.testing.assert_allclose(
-    baselines.hint_loss(student, teacher),
-    np.mean(difference**2, axis=-1),
-    rtol=1e-6,
-  )
-
-
 def test_fitnet_without_a_regressor_is_embedding_distillation_squared(rng):
   student, teacher = rng.normal(size=(2, 6, 7)).astype(np.float32)
   distance = baselines.embedding_loss(student, teacher)

@@ -262,28 +262,6 @@ def test_merge_moments_of_an_empty_class_at_any_scale(rng):
 # --- scan, dtypes ------------------------------------------------------------
 
 
-def test_merge_moments_same_under_scan_and_vmap(rng):
-  x, y = map(np.stack, zip(*(small_data(rng) for _ in range(5)), strict=True))
-  parts = [small_moments(*part) for part in zip(x, y, strict=True)]
-  batches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
-
-  @jax.jit
-  def stream(batches):
-    total, _ = jax.lax.scan(
-      lambda a, b: (lelp_jax.merge_moments(a, b), None),
-      jax.tree.map(lambda leaf: leaf[0], batches),
-      jax.tree.map(lambda leaf: leaf[1:], batches),
-    )
-    return total, jax.vmap(lelp_jax.merge_moments)(batches, batches)
-
-  total, doubled = stream(batches)
-  assert_matches_reference(total, x.reshape(-1, 6), y.ravel())
-  np.testing.assert_allclose(doubled.count, 2 * batches.count)
-  np.testing.assert_allclose(
-    doubled.scatter, 2 * batches.scatter, rtol=1e-5, atol=1e-4
-  )
-
-
 def test_merge_moments_starts_from_zeros(rng):
   # The carry of a scan over batches, as anybody would write it.
   x, y = small_data(rng)

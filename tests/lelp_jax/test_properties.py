@@ -11,14 +11,22 @@ import pytest
 import lelp_jax
 from lelp_jax import baselines
 from tests import jaxprs
-from tests.lelp_jax.function_cases import BATCH
+from tests.lelp_jax.function_cases import B
 from tests.lelp_jax.function_cases import CASES
 from tests.lelp_jax.function_cases import in_dtype
+from tests.lelp_jax.function_cases import leaves_of
+from tests.lelp_jax.function_cases import with_leaves
 
-every_case = pytest.mark.parametrize("name", CASES)
-every_run = pytest.mark.parametrize(
-  "name", [name for name, case in CASES.items() if not case.composed]
-)
+
+def cases_where(condition):
+  """Parametrizes a test over the cases of which something is true."""
+  return pytest.mark.parametrize(
+    "name", [name for name, case in CASES.items() if condition(case)]
+  )
+
+
+every_case = cases_where(lambda case: True)
+every_run = cases_where(lambda case: not case.composed)
 
 
 def test_every_public_function_is_here():
@@ -33,18 +41,17 @@ def test_every_public_function_is_here():
 
 @functools.cache
 def compiled(name):
-  """The results of a case, and gradients to its arrays and scalars."""
+  """The results of a case, and gradients to its arguments and scalars."""
   case = CASES[name]
 
   def everything(arrays, scalars):
     def total(inputs):
       results = case.call(**{**arrays, **inputs})
-      leaves = [
+      squares = [
         jnp.sum(jnp.where(jnp.isneginf(leaf), 0, leaf) ** 2)
-        for leaf in jax.tree.leaves(results)
-        if jnp.issubdtype(leaf.dtype, jnp.floating)
+        for leaf in floats(results)
       ]
-      return sum(leaves), results
+      return sum(squares), results
 
     inputs = {name: arrays[name] for name in case.gradients} | scalars
     if not case.gradients:
@@ -61,11 +68,28 @@ def run(name, arrays):
 
 
 def floats(tree):
-  return [leaf for leaf in jax.tree.leaves(tree) if leaf.dtype.kind == "f"]
+  return [
+    leaf
+    for leaf in jax.tree.leaves(tree)
+    if jnp.issubdtype(leaf.dtype, jnp.floating)
+  ]
 
 
 def has_nan(tree):
   return any(np.isnan(leaf).any() for leaf in floats(tree))
+
+
+def assert_close(actual, expected):
+  """Entries agree, relative to the largest of their array."""
+
+  def check(a, b):
+    size = np.max(np.abs(b), initial=1, where=np.isfinite(b))
+    np.testing.assert_allclose(a, b, rtol=2e-5, atol=5e-6 * size)
+
+  jax.tree.map(check, actual, expected)
+
+
+# --- Values ------------------------------------------------------------------
 
 
 @every_run
@@ -74,63 +98,90 @@ def test_nan_in_gives_nan_out(name):
   results, gradients = run(name, case.arrays)
   assert not has_nan(results)
   assert not has_nan(gradients)
-  for argument in case.nan:
-    spoiled = case.arrays[argument].copy()
-    counts = ~case.masked.get(argument, np.zeros(spoiled.shape, bool))
+  for leaf, array in leaves_of(case.arrays).items():
+    if array.dtype.kind != "f" or leaf in case.unread:
+      continue
+    counts = ~case.masked.get(leaf, np.zeros(array.shape, bool))
+    spoiled = array.copy()
     spoiled[tuple(np.argwhere(counts)[0])] = np.nan
-    results, gradients = run(name, {**case.arrays, argument: spoiled})
-    assert has_nan(results), argument
-    assert has_nan(gradients) or not gradients, argument
+    spoiled = with_leaves(case.arrays, **{leaf: spoiled})
+    results, gradients = run(name, spoiled)
+    assert has_nan(results), leaf
+    assert has_nan(gradients) or not gradients, leaf
 
 
-@pytest.mark.parametrize(
-  "name", [name for name, case in CASES.items() if case.masked]
-)
+@cases_where(lambda case: case.masked)
 @pytest.mark.parametrize("filler", [np.nan, np.inf, -np.inf, 1e30])
 def test_masked_entries_never_matter(name, filler):
   case = CASES[name]
+  filled = {}
+  for leaf, mask in case.masked.items():
+    array = leaves_of(case.arrays)[leaf]
+    number = filler if array.dtype.kind == "f" else -7
+    filled[leaf] = np.where(mask, number, array).astype(array.dtype)
+  found = run(name, with_leaves(case.arrays, **filled))
   expected = run(name, case.arrays)
-  filled = dict(case.arrays)
-  for argument, mask in case.masked.items():
-    number = filler if filled[argument].dtype.kind == "f" else -7
-    filled[argument] = np.where(mask, number, filled[argument]).astype(
-      filled[argument].dtype
-    )
-  jax.tree.map(np.testing.assert_array_equal, run(name, filled), expected)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
 
+
+@every_run
+def test_maps_like_a_loop(name):
+  case = CASES[name]
+  stacked = {
+    key: jax.tree.map(
+      lambda x, key=key: np.stack([x, x[::-1] if key in case.batch else x]),
+      value,
+    )
+    for key, value in case.arrays.items()
+  }
+  scalars = {key: np.float32([v, v]) for key, v in case.scalars.items()}
+  mapped = jax.jit(jax.vmap(lambda a, s: case.call(**a, **s)))(stacked, scalars)
+  for i in range(2):
+    one, _ = run(name, jax.tree.map(lambda x, i=i: x[i], stacked))
+    assert_close(jax.tree.map(lambda x, i=i: x[i], mapped), one)
+
+
+# --- Dtypes ------------------------------------------------------------------
 
 _KEEP_DTYPE = "binary_head", "coordinate_directions", "subspaces_from_principal"
 
 
-def _of_moments(case):
-  """Moments and banks have the dtype that they were made with."""
-  return "count" in case.arrays or "student_rows" in case.arrays
+def of_moments(case):
+  """Moments, and what follows from them, have the dtype of their making."""
+  return any("." in leaf for leaf in leaves_of(case.arrays)) and (
+    "embeddings" not in case.arrays
+  )
 
 
 @every_case
 def test_results_have_the_dtype_of_the_arrays(name):
   case = CASES[name]
+  dtypes = [(np.float32, np.float32), (np.float64, np.float64)]
+  if not of_moments(case):
+    dtypes.append((jnp.bfloat16, np.float32))
   with jax.enable_x64(True):
-    for dtype, expected in (
-      (np.float32, np.float32),
-      (np.float64, np.float64),
-      (jnp.bfloat16, np.float32),
-    ):
-      if dtype == jnp.bfloat16 and _of_moments(case):
-        continue
+    for dtype, expected in dtypes:
+      if name in _KEEP_DTYPE:
+        expected = dtype
+      if name in ("accuracy", "agreement"):
+        expected = np.float32
       for scalar in (np.float64, np.float32, float):
         scalars = {key: scalar(value) for key, value in case.scalars.items()}
         results = jax.eval_shape(
           lambda arrays, scalars=scalars: case.call(**arrays, **scalars),
           in_dtype(case.arrays, dtype),
         )
-        if name in _KEEP_DTYPE:
-          expected = dtype
-        if name.startswith(("metrics.acc", "metrics.agr")):
-          expected = np.float32
-        for leaf in jax.tree.leaves(results):
-          if jnp.issubdtype(leaf.dtype, jnp.floating):
-            assert leaf.dtype == expected, (dtype, scalar)
+        assert {leaf.dtype for leaf in floats(results)} == {np.dtype(expected)}
+
+
+@every_case
+def test_strict_promotion(name):
+  case = CASES[name]
+  with jax.numpy_dtype_promotion("strict"):
+    jax.eval_shape(compiled(name), case.arrays, case.scalars)
+    if not of_moments(case):
+      low = in_dtype(case.arrays, jnp.bfloat16)
+      jax.eval_shape(lambda arrays: case.call(**arrays, **case.scalars), low)
 
 
 # Nothing else may happen to numbers of 16 bits before they are widened.
@@ -154,11 +205,9 @@ _EXACT = {
 }
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n not in _KEEP_DTYPE])
+@cases_where(lambda case: not of_moments(case))
 def test_bfloat16_is_read_exactly(name):
   case = CASES[name]
-  if _of_moments(case):
-    return
   low = in_dtype(case.arrays, jnp.bfloat16)
   jaxpr = jax.make_jaxpr(lambda arrays: case.call(**arrays, **case.scalars))
   rounded = {
@@ -170,16 +219,6 @@ def test_bfloat16_is_read_exactly(name):
 
 
 @every_case
-def test_strict_promotion(name):
-  case = CASES[name]
-  with jax.numpy_dtype_promotion("strict"):
-    jax.eval_shape(compiled(name), case.arrays, case.scalars)
-    if not _of_moments(case):
-      low = in_dtype(case.arrays, jnp.bfloat16)
-      jax.eval_shape(lambda arrays: case.call(**arrays, **case.scalars), low)
-
-
-@every_case
 def test_products_ask_for_full_precision(name):
   case = CASES[name]
   products = jaxprs.products(compiled(name), case.arrays, case.scalars)
@@ -187,26 +226,23 @@ def test_products_ask_for_full_precision(name):
   jaxprs.assert_highest(products)
 
 
-@pytest.mark.parametrize(
-  "name", [name for name, case in CASES.items() if case.batch]
-)
+# --- Devices -----------------------------------------------------------------
+
+
+@cases_where(lambda case: case.batch)
 def test_explicit_mesh_and_shard_map(name):
   """Plain `jax.make_mesh` and `jax.shard_map`, as people write them."""
   case = CASES[name]
   mesh = jax.make_mesh((8,), ("data",))
   assert mesh.axis_types == (jax.sharding.AxisType.Explicit,)
   rows = jax.NamedSharding(mesh, jax.P("data"))
-  sharded = {
-    key: jax.device_put(array, rows if key in case.batch else None)
-    for key, array in case.arrays.items()
-  }
+  batch = jax.device_put({key: case.arrays[key] for key in case.batch}, rows)
+  rest = {key: case.arrays[key] for key in case.arrays if key not in batch}
 
   def local(batch, rest):
     results = case.call(**batch, **rest, **case.scalars)
     return jax.tree.map(lambda x: x if case.per_row else x[None], results)
 
-  batch = {key: sharded[key] for key in case.batch}
-  rest = {key: case.arrays[key] for key in case.arrays if key not in batch}
   in_shards = jax.jit(
     jax.shard_map(
       local,
@@ -216,53 +252,17 @@ def test_explicit_mesh_and_shard_map(name):
     )
   )
   if case.composed:
-    jax.eval_shape(compiled(name), sharded, case.scalars)
+    jax.eval_shape(compiled(name), {**batch, **rest}, case.scalars)
     jax.eval_shape(in_shards, batch, rest)
     return
   expected = run(name, case.arrays)
-  results = compiled(name)(sharded, case.scalars)
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6),
-    results,
-    expected,
-  )
+  results = compiled(name)({**batch, **rest}, case.scalars)
+  assert_close(results, expected)
   if case.per_row:
-    first = jax.tree.leaves(results)[0]
-    assert first.sharding.spec[0] == "data"
-  mapped = jax.tree.map(np.asarray, in_shards(batch, rest))
-  if case.per_row:
-    jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6),
-      mapped,
-      expected[0],
-    )
+    assert jax.tree.leaves(results)[0].sharding.spec[0] == "data"
+    assert_close(in_shards(batch, rest), expected[0])
     return
-  part = {key: case.arrays[key][BATCH // 8 :][: BATCH // 8] for key in batch}
-  second = jax.tree.map(
-    np.asarray, jax.jit(case.call)(**part, **rest, **case.scalars)
-  )
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a[1], b, rtol=2e-5, atol=2e-6),
-    mapped,
-    second,
-  )
-
-
-@every_run
-def test_maps_like_a_loop(name):
-  case = CASES[name]
-  stacked = {
-    key: np.stack([array, array[::-1] if key in case.batch else array])
-    for key, array in case.arrays.items()
-  }
-  scalars = {key: np.float32([v, v]) for key, v in case.scalars.items()}
-  mapped = jax.jit(jax.vmap(lambda a, s: case.call(**a, **s)))(stacked, scalars)
-  for i in range(2):
-    one, _ = run(name, {key: array[i] for key, array in stacked.items()})
-    jax.tree.map(
-      lambda a, b, i=i: np.testing.assert_allclose(
-        a[i], b, rtol=2e-5, atol=2e-5
-      ),
-      mapped,
-      one,
-    )
+  mapped = jax.tree.map(lambda x: np.asarray(x)[1], in_shards(batch, rest))
+  part = {key: case.arrays[key][B // 8 :][: B // 8] for key in batch}
+  second = jax.jit(lambda part: case.call(**part, **rest, **case.scalars))(part)
+  assert_close(mapped, second)
