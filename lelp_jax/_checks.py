@@ -53,6 +53,8 @@ def as_array(name: str, value: Any) -> Any:
   """
   if isinstance(value, jax.Array):
     return value
+  if hasattr(value, "__jax_array__"):  # A variable of Flax NNX.
+    return value.__jax_array__()
   if isinstance(value, bool | numbers.Real):
     return np.asarray(value)
   if not isinstance(value, np.ndarray):
@@ -292,7 +294,9 @@ def check_labels(
 @jax.jit
 def _extent(labels: jax.Array, where: Any) -> tuple[jax.Array, jax.Array]:
   """Smallest and largest label that counts; in wrong order if there is none."""
-  counts = None if where is None else where > 0
+  counts = where
+  if where is not None and where.dtype != bool:
+    counts = where > 0
   limits = jnp.iinfo(labels.dtype)
   return (
     jnp.min(labels, initial=limits.max, where=counts),

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from flax import serialization
 
+from lelp_jax.baselines.crd_bank import CRDBank
 from lelp_jax.metrics import Mean
 from lelp_jax.moments import ClassMoments
 from lelp_jax.principal import PrincipalDirections
@@ -57,5 +58,5 @@ def _is_key(leaf: Any) -> bool:
   return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
 
 
-for _cls in (ClassMoments, PrincipalDirections, Subspaces, Mean):
+for _cls in (ClassMoments, PrincipalDirections, Subspaces, Mean, CRDBank):
   register(_cls)

@@ -240,7 +240,12 @@ def _check_log_probs(log_probs: jax.Array) -> None:
     return
   with jax.ensure_compile_time_eval():
     largest = float(jnp.max(log_probs))
-  if largest > 0.05:  # More than the rounding of log probabilities in bfloat16.
+    # Small probabilities: none is negative, as a log probability has to be.
+    is_positive = largest > 0 and not bool(
+      jnp.any((log_probs < 0) & jnp.isfinite(log_probs))
+    )
+  # More than the rounding of log probabilities in bfloat16.
+  if largest > 0.05 or is_positive:
     raise ValueError(
       "teacher_log_probs must be log probabilities, got values up to "
       f"{largest:.3g}; pass the result of log_subsplit, not of subsplit."

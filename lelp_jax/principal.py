@@ -285,6 +285,8 @@ def _check_orientation(kernel: jax.Array, moments: ClassMoments) -> None:
 def _span(kernel: jax.Array, rtol: float, all_weights: bool) -> jax.Array:
   """Orthonormal basis [D, C] of the head's span; zero columns past its rank."""
   (kernel,) = _checks.as_floats(kernel)
+  # LAPACK's decomposition does not return for an infinity; for NaN it does.
+  kernel = jnp.where(jnp.isfinite(kernel).all(), kernel, jnp.nan)
   if not all_weights:
     kernel = kernel - kernel.mean(axis=1, keepdims=True)
   left, singular, _ = jnp.linalg.svd(kernel, full_matrices=False)
@@ -303,7 +305,8 @@ def _principal_directions(
   spanned = jnp.sum(jnp.any(basis != 0, axis=0), dtype=jnp.int32)
   # A head that spans everything would leave nothing: the paper then skips
   # the projection.
-  basis = jnp.where(spanned < width, basis, 0)
+  is_kept = (spanned < width) | jnp.isnan(basis).any()  # NaN in, NaN out.
+  basis = jnp.where(is_kept, basis, 0)
   free = jnp.where(spanned < width, width - spanned, width)
 
   def one_class(inputs):
