@@ -54,8 +54,8 @@ def expand(
   folders = {identity.cell_directory(pathlib.Path(), cell) for cell in cells}
   if len(folders) < len(cells):
     raise ValueError(
-      f"config.sweep has {len(cells)} cells and only {len(folders)} different "
-      "ones: a grid contains a value twice, or two rows are the same."
+      f"config.sweep has {len(cells)} cells, of which only {len(folders)} are "
+      "distinct: a grid contains a value twice, or two rows are the same."
     )
   return cells
 

@@ -111,7 +111,7 @@ def plan_all(
   """Plans every config on every topology, and prints a table.
 
   Args:
-    topologies: As for `plan_config`, and so are the others.
+    topologies: See `plan_config`, as for the others.
     num_cells: Number of cells.
     assumed: Properties of the data.
 

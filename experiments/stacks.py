@@ -63,7 +63,7 @@ def stacks(cells: Iterable[specs.CellSpec]) -> list[Stack]:
 
 
 def _key(cell: specs.CellSpec) -> Any:
-  """Returns the same for cells with equal programs, batches and teacher."""
+  """Returns the key by which cells are grouped into stacks."""
   changes: dict[str, Any] = {"varied": ()}
   if cell.data.shared_batch_order:
     changes["trial"] = None

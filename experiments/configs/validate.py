@@ -1,7 +1,7 @@
 """Checks every value of a config, once, and returns it typed.
 
-Values are checked in the order of the fields of `experiments.configs.base`,
-and each message names the field. What depends on the data is checked by
+Values are checked in the order of the fields of `experiments.configs.base`, and
+each message names the field. Everything that depends on the data is checked by
 `experiments.training.data`, before anything is trained.
 """
 

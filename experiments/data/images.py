@@ -138,7 +138,7 @@ def check(
     encoded: The bytes of each image, or the path of its file.
 
   Returns:
-    What is wrong with each image, "" if nothing is; and the number of channels
+    The fault of each image, "" if there is none; and the number of channels
     that shows all of them: 1 if all that can be read are grey, else 3.
 
   Raises:

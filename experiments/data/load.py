@@ -156,7 +156,7 @@ def contents(spec: DataSpec) -> str:
   try:
     sources = contents_lib.describe(find_files(_paths(spec)), options)
   except FileNotFoundError:
-    return ""  # Which is an error only for a command that needs the data.
+    return ""  # Missing files are an error only in commands that read them.
   return contents_lib.digest(sources, options)
 
 

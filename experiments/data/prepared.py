@@ -338,9 +338,9 @@ class Writer:
   """Writes a prepared data set next to its place, and moves it there when done.
 
   Splits that are finished when the process is interrupted are kept, and the
-  next writer with the same manifest continues after them. What is half written,
-  or was begun with another manifest, is deleted. After any other error nothing
-  stays. Other writers of the same folder wait.
+  next writer with the same manifest continues after them. Unfinished splits
+  and splits of another manifest are deleted. After any other error the folder
+  is removed. Other writers of the same folder wait.
 
     with Writer(folder) as writer:
       writer.write(task, manifest, splits)

@@ -103,7 +103,7 @@ def costs(text: str) -> Costs:
       kind = opcode.removesuffix("-start")
       if kind in COLLECTIVES:
         if opcode != kind and kind != "all-reduce":
-          # What is started has (operands, results, ...) as its result.
+          # An asynchronous start returns (operands, results, ...).
           arrays = arrays[len(operands) : 2 * len(operands)]
         total.counts[kind] += 1
         total.sizes[kind] += sum(size for _, size in arrays)

@@ -117,7 +117,8 @@ def training_arrays(train: Arrays) -> dict[str, Any]:
     train: The split that it trains on.
 
   Returns:
-    What models and losses read, and the position of each example as "rows".
+    The arrays that models and losses read, and the position of each example as
+    "rows".
   """
   rows = np.arange(len(train["labels"]), dtype=np.int32)
   return {**model_fields(train), "rows": rows}

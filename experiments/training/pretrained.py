@@ -65,9 +65,9 @@ def starting_weights(spec: ModelSpec, task: Task) -> Pretrained | None:
 
   Args:
     spec: The model.
-    task: What there is to learn. Where the weights come with names of their
-      outputs, and these are the task's classes in another order, the head's
-      outputs are put into the order of the task.
+    task: The task. If the weights name their outputs, and the names are the
+      classes of the task in another order, the outputs of the head are put
+      into the order of the task.
 
   Returns:
     The weights, without a head if that is to be fresh; None for a model that

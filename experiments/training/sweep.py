@@ -92,7 +92,7 @@ def run_cells(
 
 
 def _teacher_key(cell: specs.CellSpec) -> Any:
-  """Returns the same for cells with one teacher, whose outputs come likewise.
+  """Returns a key that cells with the same teacher, outputs and data share.
 
   A `Teacher` also holds statistics of the examples that students see.
   """

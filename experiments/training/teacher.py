@@ -139,9 +139,10 @@ def check_above_chance(
   if accuracy <= chance:
     raise ValueError(
       f"the teacher has an accuracy of {100 * accuracy:.2f} % on the "
-      f"{len(labels):,} validation examples, and naming the most frequent "
-      f"class has {100 * chance:.2f} %: check its labels and its tokenizer, "
-      "train it longer, or set config.teacher.allow_chance=True to go on."
+      f"{len(labels):,} validation examples, and always predicting the most "
+      f"frequent class reaches {100 * chance:.2f} %: check its labels and its "
+      "tokenizer, train it longer, or set config.teacher.allow_chance=True to "
+      "go on."
     )
 
 

@@ -178,7 +178,7 @@ class Teacher:
 
   @functools.cached_property
   def parameters_sha256(self) -> str:
-    """Tells it from a teacher of the same config that was trained elsewhere."""
+    """SHA-256 of the weights: distinguishes teachers of the same config."""
     return digests.of_arrays(self.weights)
 
 
