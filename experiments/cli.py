@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -184,8 +185,11 @@ def _parsed(argv: list[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except flags.Error as error:
-    if "Error whilst parsing config file" not in str(error):
-      sys.exit(f"error: {error}")
+    text = str(error)
+    if missing := re.fullmatch(r"flag --(\w+)=None: .* than None\.", text):
+      sys.exit(f"error: --{missing[1]} is required; --help explains it.")
+    if "Error whilst parsing config file" not in text:
+      sys.exit(f"error: {text}")
     own: BaseException = error  # Its text holds a whole traceback.
     while own.__context__ is not None and not own.__suppress_context__:
       own = own.__context__

@@ -1,6 +1,7 @@
 """Description of a sweep: the contents of `sweep.json`."""
 
 import pathlib
+import re
 from collections.abc import Callable
 from collections.abc import Sequence
 
@@ -45,7 +46,7 @@ def described(
     name=sweep.name,
     title=sweep.title,
     columns=tuple(
-      results.Heading(column, column.replace("split", "split "))
+      results.Heading(column, re.sub(r"^split(\d+)$", r"split \1", column))
       for column in columns
     ),
     methods=tuple(
