@@ -45,10 +45,10 @@ plan: tpu  ## Estimates memory and time on TPUs, without a TPU (minutes).
 	@$(RUN) -m experiments.plan --topologies=$(TOPOLOGIES) --cells=16 \
 	  --config=experiments/configs/pair.py:$(IMAGES)
 
-test-lib: venv  ## Tests the library alone (under 90 seconds on 2 cores).
+test-lib: venv  ## Tests the library alone (minutes).
 	@$(RUN) -m pytest -q -n 2 -m 'not slow' lelp_jax tests/lelp_jax
 
-test: venv  ## Runs the tests that every change must pass (under 5 minutes).
+test: venv  ## Runs the tests that every change must pass (under 10 minutes).
 	@$(RUN) -m pytest -q -n 2 -m 'not slow'
 
 test-all: venv tpu  ## Runs every test, the slow ones included (hours).
