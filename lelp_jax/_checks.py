@@ -1,7 +1,8 @@
 """Checks of arguments, with one line naming the argument and the remedy.
 
 Shapes and dtypes are known under a trace and are always checked. Values are
-checked only where they are concrete. No message prints the data.
+checked only where they are concrete. Messages describe arrays by type, shape
+and dtype, without printing them.
 """
 
 import numbers

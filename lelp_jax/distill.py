@@ -32,8 +32,9 @@ def lelp_loss(
     L = \tau^2 \sum_{c,s} p^T_{c,s} \log \frac{p^T_{c,s}}{p^S_{c,s}} .
 
   With one subclass per class this is vanilla distillation. No gradient flows
-  into the teacher's log probabilities, so a gradient with respect to the
-  temperature lacks the part of it that reaches the loss through them.
+  into the teacher's log probabilities: a gradient with respect to the
+  temperature treats them as constant, although they were computed at that
+  temperature.
 
   Args:
     student_logits: Outputs of the student's head, float, ``[..., C * S]``.

@@ -85,7 +85,8 @@ def class_moments(
     where: Rows that count, bool ``[N]``, or nonnegative weights :math:`w_i`,
       float ``[N]``. Rows of weight zero (padding) may hold anything,
       including NaN and labels out of range. By default every row has weight
-      one.
+      one. Weights should be about one on average: `principal_directions` takes
+      their sum for the number of rows when it bounds rounding errors.
 
   Returns:
     The moments, in float32 (float64 for float64 embeddings).
@@ -94,8 +95,9 @@ def class_moments(
     TypeError: If the embeddings are not floating point or the labels not
       integers.
     ValueError: If the shapes do not fit together, or, for concrete arrays, if
-      a label lies outside ``[0, C)``, an embedding that counts is not finite
-      or the squares of the embeddings leave the range of their dtype.
+      a label lies outside ``[0, C)``, a weight is negative or not finite, an
+      embedding that counts is not finite, or the squares of the embeddings
+      leave the range of their dtype.
 
   Examples:
     >>> import jax.numpy as jnp

@@ -145,7 +145,8 @@ def null_space_share(
 
   Returns:
     The shares, in ``[0, 1]``, float, ``[C]``; zero for a class without
-    variance.
+    variance, and for every class where the head spans all dimensions, although
+    `principal_directions` then projects nothing off.
 
   Raises:
     TypeError: If the moments are not a `ClassMoments` or the head is not an

@@ -33,13 +33,13 @@ def as_text(file: IO[bytes], encoding: str) -> tuple[IO[bytes], str, str]:
 
   Args:
     file: A text file at its start, opened for reading.
-    encoding: Its encoding. By default ("") that of its byte order mark, or
-      UTF-8. A byte order mark comes before the argument.
+    encoding: The encoding of the file; "" for UTF-8. A byte order mark in the
+      file overrides it.
 
   Returns:
-    The file to read from, the encoding of what it returns, and the encoding of
-    the file for messages. Bytes that cannot be decoded stay in the file to
-    read from, where they are not UTF-8.
+    The file to read from, the encoding of the bytes that it returns, and the
+    original encoding, for messages. Bytes that cannot be decoded are passed on
+    as bytes that are not UTF-8, so that the reader can report their row.
   """
   start: bytes = getattr(file, "peek")(4)[:4]  # noqa: B009
   for mark, name in _MARKS:
