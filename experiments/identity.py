@@ -29,31 +29,21 @@ _OF_STUDENTS = ("shared_batch_order", "transfer", "transfer_fraction")
 
 
 def digest(data: Any) -> str:
-  """Returns twelve hexadecimal digits that name JSON-compatible data.
-
-  Args:
-    data: The data.
-  """
+  """Returns twelve hexadecimal digits that name JSON-compatible data."""
   text = json.dumps(data, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @functools.lru_cache(maxsize=2**17)
 def cell_digest(cell: specs.CellSpec) -> str:
-  """Returns the name of a cell's settings, which its trials share.
-
-  Args:
-    cell: The cell.
-  """
+  """Returns the name of a cell's settings, which its trials share."""
   return digest(cell_fields(cell))
 
 
 def cell_fields(cell: specs.CellSpec) -> dict[str, Any]:
-  """Returns the plain fields that a cell's numbers depend on, except its trial.
+  """Returns the fields that the numbers of all trials of a cell depend on.
 
-  Args:
-    cell: The cell. The sections that are returned are shared: do not change
-      them.
+  Their sections are shared: do not change them.
   """
   fields: dict[str, Any] = {}
   for field in dataclasses.fields(cell):
@@ -65,20 +55,12 @@ def cell_fields(cell: specs.CellSpec) -> dict[str, Any]:
 
 
 def teacher_digest(cell: specs.CellSpec) -> str:
-  """Returns the name of a teacher, after its settings and its data.
-
-  Args:
-    cell: A cell that learns from it.
-  """
+  """Returns the name of a teacher, after its settings and its data."""
   return digest(teacher_fields(cell))
 
 
 def teacher_fields(cell: specs.CellSpec) -> dict[str, Any]:
-  """Returns the plain fields that a teacher depends on.
-
-  Args:
-    cell: A cell that learns from it.
-  """
+  """Returns the plain fields that a teacher depends on."""
   dropped = _OF_STUDENTS
   if cell.teacher.input_field != "embeddings":
     dropped = (*dropped, "embeddings")
@@ -105,11 +87,6 @@ def _section(section: Any) -> dict[str, Any]:
 
 
 def cell_directory(workdir: pathlib.Path, cell: specs.CellSpec) -> pathlib.Path:
-  """Returns the folder of one trial of one cell.
-
-  Args:
-    workdir: Where it is trained.
-    cell: The cell.
-  """
+  """Returns the folder of one trial of one cell."""
   settings = pathlib.Path(cell.column or "cell", cell.row, cell_digest(cell))
   return workdir / "cells" / settings / f"trial{cell.trial}"

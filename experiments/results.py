@@ -234,7 +234,7 @@ class SameAs:
   Attributes:
     column: Column of the table.
     method: Row of the table.
-    text: What to print in place of a number, such as "= vanilla KD".
+    text: Text to print in place of a number, such as "= vanilla KD".
   """
 
   column: str
@@ -258,7 +258,7 @@ class SweepDescription:
     num_cells: Number of cells to train.
     digests: Digests of the cells: a workdir may also hold those of an earlier
       sweep.
-    notes: What a reader has to know, one sentence each.
+    notes: Sentences for the reader.
     same_as: Cells that are not trained.
   """
 

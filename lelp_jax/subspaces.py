@@ -75,7 +75,7 @@ def subspaces_from_principal(
       standard deviation among them, ``"per_direction"`` divides each by its
       own (whitening; zero where there is no variance), ``"none"`` does not
       scale.
-    rank_deficient: What to do where a class has variance in fewer than S
+    rank_deficient: Action where a class has variance in fewer than S
       directions (A-10). ``"complete"`` warns and adds directions without
       variance inside the null space of the head, then zero directions that
       take no part in the rotation; ``"error"`` raises. Neither is possible

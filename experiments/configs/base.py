@@ -23,16 +23,7 @@ _PARSED = (bool, int, float, str, tuple)
 def parse_arg(arg: str | None, **defaults: Any) -> ConfigDict:
   """Parses the text after the colon of --config=file.py:key=value,...
 
-  Args:
-    arg: ``"key=value,flag"`` or None; a key without a value means ``True``.
-    **defaults: The default of every argument; a value is parsed to the type of
-      the default.
-
-  Returns:
-    The typed arguments.
-
-  Raises:
-    ValueError: If an argument is unknown or its value cannot be parsed.
+  A value has the type of its default; a key without a value means ``True``.
   """
   values = ConfigDict(defaults)
   for item in filter(None, (arg or "").split(",")):
@@ -62,16 +53,7 @@ def _parse(name: str, text: str, kind: type) -> Any:
 
 
 def one_of(argument: str, value: str, known: Iterable[str]) -> str:
-  """Returns the value of an argument after checking it.
-
-  Args:
-    argument: Name of the argument.
-    value: Its value.
-    known: All values that it can have.
-
-  Raises:
-    ValueError: If the value is not one of them.
-  """
+  """Returns the value of an argument after checking it."""
   if value not in known:
     raise ValueError(
       f"config argument {argument} must be one of {sorted(known)}, got "

@@ -23,11 +23,9 @@ _COLUMN = "cifar100_bin-resnet92-resnet56"
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of one cell, with the sweep in `config.sweep`.
+  """Returns the config that `paper_table.parse` describes.
 
-  Args:
-    arg: See `experiments.configs.paper_table.parse`; by default
-      ``grid=one`` and ``trials=1``; any ``column=`` of the paper will do.
+  By default ``grid=one`` and ``trials=1``; any ``column=`` of the paper works.
   """
   given = paper_table.parse(arg, grid="one", trials=1)
   name = given.column or _COLUMN

@@ -9,12 +9,7 @@ from ml_collections import ConfigDict
 def flatten(
   tree: ConfigDict | Mapping[str, Any], prefix: str = ""
 ) -> dict[str, Any]:
-  """Returns the values of nested fields by dotted name.
-
-  Args:
-    tree: The nested fields.
-    prefix: Text before each name.
-  """
+  """Returns the values of nested fields by dotted name."""
   flat = {}
   for name, value in tree.items():
     if isinstance(value, ConfigDict | Mapping):
@@ -25,11 +20,7 @@ def flatten(
 
 
 def nested(values: Mapping[str, Any]) -> ConfigDict:
-  """Returns nested fields: the inverse of `flatten`.
-
-  Args:
-    values: By dotted name.
-  """
+  """Returns nested fields: the inverse of `flatten`."""
   tree: dict[str, Any] = {}
   for name, value in values.items():
     *path, field = name.split(".")
@@ -41,16 +32,7 @@ def nested(values: Mapping[str, Any]) -> ConfigDict:
 
 
 def override(config: ConfigDict, values: Mapping[str, Any]) -> None:
-  """Sets fields of a config in place.
-
-  Args:
-    config: The config to change.
-    values: By dotted name.
-
-  Raises:
-    ValueError: If there is no such field, unless it is one of `options`, or
-      the value is of another type.
-  """
+  """Sets fields in place that exist, and any of `options`."""
   for name, value in values.items():
     *path, field = name.split(".")
     section = config

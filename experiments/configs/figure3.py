@@ -29,11 +29,7 @@ _COLUMNS = (
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of one cell, with the sweep in `config.sweep`.
-
-  Args:
-    arg: See `experiments.configs.paper_table.parse`.
-  """
+  """Returns the config that `paper_table.parse` describes."""
   given = paper_table.parse(arg)
   return paper_table.make_config(
     given,

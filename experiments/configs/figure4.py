@@ -21,11 +21,9 @@ _COLUMN = "cifar10_bin-resnet92-resnet56"
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of one cell, with the sweep in `config.sweep`.
+  """Returns the config that `paper_table.parse` describes.
 
-  Args:
-    arg: See `experiments.configs.paper_table.parse`; by default
-      ``grid=chosen`` and ``trials=1``.
+  By default ``grid=chosen`` and ``trials=1``.
   """
   given = paper_table.parse(arg, grid="chosen", trials=1)
   return paper_table.make_config(

@@ -32,14 +32,10 @@ _PANELS = ("left", "middle", "right")
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of one cell, with the sweep in `config.sweep`.
+  """Returns the config that `paper_table.parse` describes.
 
-  Args:
-    arg: See `experiments.configs.paper_table.parse`; also ``panel=left``,
-      ``middle`` or ``right``. The first two have ``grid=chosen`` by default.
-
-  Raises:
-    ValueError: If the panel is unknown.
+  Also ``panel=left``, ``middle`` or ``right``; the first two have
+  ``grid=chosen`` by default.
   """
   given = paper_table.parse(arg, panel="left", grid="chosen")
   base.one_of("panel", given.panel, _PANELS)

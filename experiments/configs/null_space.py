@@ -23,11 +23,9 @@ from experiments.paper import tables
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of one cell, with the sweep in `config.sweep`.
+  """Returns the config that `paper_table.parse` describes.
 
-  Args:
-    arg: See `experiments.configs.paper_table.parse`; by default
-      ``grid=one``; any ``column=`` of the paper will do.
+  By default ``grid=one``; any ``column=`` of the paper will do.
   """
   given = paper_table.parse(arg, grid="one")
   table = tables.paper_table(3).columns

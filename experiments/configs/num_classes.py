@@ -28,11 +28,7 @@ _SUBCLASS_TEMPERATURES = (0.25, 0.5, 1.0)
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of one cell, with the sweep in `config.sweep`.
-
-  Args:
-    arg: See `experiments.configs.paper_table.parse`.
-  """
+  """Returns the config that `paper_table.parse` describes."""
   given = paper_table.parse(arg)
   columns = [f"{_COLUMN}-merged{number}" for number in _NUM_CLASSES]
   return paper_table.make_config(

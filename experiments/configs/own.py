@@ -32,13 +32,9 @@ from lelp_jax.models import MODELS
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of one cell, with a small sweep in `config.sweep`.
+  """Returns the config of ``kind=text`` or ``kind=images``.
 
-  Args:
-    arg: ``kind=text`` or ``kind=images``; ``method=``, ``trial=``.
-
-  Raises:
-    ValueError: If an argument is unknown or its value is not possible.
+  ``method=`` and ``trial=`` choose the single cell.
   """
   given = base.parse_arg(arg, kind="text", method="lelp", trial=0)
   base.one_of("kind", given.kind, ("text", "images"))

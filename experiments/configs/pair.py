@@ -23,14 +23,9 @@ from experiments.methods import METHODS
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of one cell, with the sweep in `config.sweep`.
+  """Returns the config that `paper_table.parse` describes.
 
-  Args:
-    arg: ``dataset=``, ``teacher=``, ``student=``, and the arguments of
-      `experiments.configs.paper_table.parse` except ``column=``.
-
-  Raises:
-    ValueError: If an argument is unknown or its value is not possible.
+  ``dataset=``, ``teacher=`` and ``student=`` take the place of ``column=``.
   """
   given = paper_table.parse(
     arg,

@@ -57,15 +57,6 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
   * ``resnet_variant=``: variant of `lelp_jax.models.ResNet` (A-20).
   * ``smoke=True``: tiny models on made-up data, as an end-to-end check.
 
-  Args:
-    arg: The text after the colon of ``--config=file.py:key=value,...``.
-    **more: Further arguments, or other defaults.
-
-  Returns:
-    The arguments.
-
-  Raises:
-    ValueError: If an argument is unknown or its value is not possible.
   """
   defaults = {
     "column": "",
@@ -95,13 +86,7 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
 def paper_config(
   number: int, arg: str | None, own: Mapping[str, Fields] | None = None
 ) -> ConfigDict:
-  """Returns the config of one of Tables 1 to 5.
-
-  Args:
-    number: Number of the table.
-    arg: See `parse`.
-    own: Fields that some of its rows set.
-  """
+  """Returns the config of one of Tables 1 to 5; `own` sets fields of rows."""
   table, given = tables.paper_table(number), parse(arg)
   return make_config(
     given,
@@ -114,11 +99,7 @@ def paper_config(
 
 
 def paper_rows(number: int) -> dict[str, Fields]:
-  """Returns the rows of one of Tables 1 to 5 that are students' methods.
-
-  Args:
-    number: Number of the table.
-  """
+  """Returns the rows of one of Tables 1 to 5 that are students' methods."""
   rows = tables.paper_table(number).rows
   return {row.method: {} for row in rows if row.method in METHODS}
 
@@ -147,13 +128,6 @@ def make_config(
     notes: Sentences for the readers of the report.
     smoke_values: Number of values per axis in a smoke test.
 
-  Returns:
-    The config with its sweep. If a column and a method are given, it is also
-    the config of that cell.
-
-  Raises:
-    ValueError: If there is no such column or row, or the oracle is named and
-      there are no fine labels.
   """
   chosen = [given.column] if given.column else []
   for place in chosen:
@@ -237,14 +211,7 @@ def _counted(values: Axes, cluster_scope: str) -> Axes:
 
 
 def models(dataset: str) -> list[str]:
-  """Returns the models that have a recipe for a data set.
-
-  Args:
-    dataset: One of the paper's data sets.
-
-  Raises:
-    ValueError: If it is not one of them.
-  """
+  """Returns the models that have a recipe for a data set."""
   own = recipes.models(dataset)
   return [*own, *(name for name, of in _RELATIVES.items() if of in own)]
 
@@ -252,13 +219,7 @@ def models(dataset: str) -> list[str]:
 def column(name: str, given: ConfigDict) -> dict[str, Any]:
   """Returns the fields of a column: data, models and recipes (appendix H).
 
-  Args:
-    name: See `experiments.paper.names.parse_column`. Models that the paper does
-      not train have the recipe of their architecture.
-    given: Arguments from `parse`.
-
-  Raises:
-    ValueError: If there is no recipe for the column.
+  Models that the paper does not train have the recipe of their architecture.
   """
   place = parse_column(name)
   pretraining = recipes.pretraining(place.dataset)

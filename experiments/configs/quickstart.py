@@ -29,9 +29,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
   Args:
     arg: ``method=``, ``split=``, ``trial=``; ``methods=all`` for a sweep of
       every method; ``smoke=True`` for a sweep that takes seconds.
-
-  Raises:
-    ValueError: If an argument is unknown or its value is not possible.
   """
   given = base.parse_arg(
     arg, method="lelp", split=0, trial=0, methods="main", smoke=False

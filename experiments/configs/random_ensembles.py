@@ -28,11 +28,7 @@ _NUM_PROJECTIONS = (2, 4, 8)
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of one cell, with the sweep in `config.sweep`.
-
-  Args:
-    arg: See `experiments.configs.paper_table.parse`.
-  """
+  """Returns the config that `paper_table.parse` describes."""
   given = paper_table.parse(arg)
   lelp = {"method": "lelp", "loss.temperature": _TEMPERATURE}
   return paper_table.make_config(

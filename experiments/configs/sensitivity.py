@@ -39,11 +39,9 @@ _OWN: dict[str, tuple[Any, ...]] = {
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of one cell, with the sweep in `config.sweep`.
+  """Returns the config that `paper_table.parse` describes.
 
-  Args:
-    arg: See `experiments.configs.paper_table.parse`; any ``column=`` of
-      the paper will do.
+  Any ``column=`` of the paper will do.
   """
   given = paper_table.parse(arg)
   columns = (given.column,) if given.column else _COLUMNS

@@ -48,12 +48,7 @@ _LABELS_PER_STAND_IN = 100
 
 
 def column(fields: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns a tiny version of a column.
-
-  Args:
-    fields: The fields that the column sets, by dotted name, as
-      `paper_table.column` returns them.
-  """
+  """Returns a tiny version of a column."""
   small = {
     name: value
     for name, value in fields.items()

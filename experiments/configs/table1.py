@@ -35,9 +35,5 @@ from experiments.configs import paper_table
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of one cell, with the sweep in `config.sweep`.
-
-  Args:
-    arg: See `experiments.configs.paper_table.parse`.
-  """
+  """Returns the config that `paper_table.parse` describes."""
   return paper_table.paper_config(1, arg)

@@ -30,11 +30,7 @@ from experiments.configs import paper_table
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of one cell, with the sweep in `config.sweep`.
-
-  Args:
-    arg: See `experiments.configs.paper_table.parse`.
-  """
+  """Returns the config that `paper_table.parse` describes."""
   # Standard training sees only the labelled examples (A-36).
   own = {"standard": {"data.transfer": "labelled"}}
   return paper_table.paper_config(5, arg, own)

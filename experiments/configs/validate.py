@@ -35,29 +35,14 @@ _DIVIDING = {
 
 
 def cell_spec(config: ConfigDict) -> specs.CellSpec:
-  """Returns the typed and valid description of a single cell.
-
-  Args:
-    config: A config. Of its sweep only the cell's own row matters.
-
-  Raises:
-    ValueError: If a value is not one that its field can have, or two fields
-      contradict each other.
-  """
+  """Returns the typed and valid description of a single cell."""
   (cell,) = completed([converted(config)])
   check(cell, config.sweep.cluster_scope)
   return cell
 
 
 def sweep_spec(config: ConfigDict) -> specs.SweepSpec:
-  """Returns the typed and valid description of a sweep, without its cells.
-
-  Args:
-    config: A config with a sweep.
-
-  Raises:
-    ValueError: If a value is not one that its field can have.
-  """
+  """Returns the typed and valid description of a sweep, without its cells."""
   sweep = specs.from_plain(
     {
       "name": config.name,
@@ -74,14 +59,7 @@ def sweep_spec(config: ConfigDict) -> specs.SweepSpec:
 
 
 def converted(config: ConfigDict) -> specs.CellSpec:
-  """Returns the typed description of a cell, whose values are not checked.
-
-  Args:
-    config: As for `cell_spec`.
-
-  Raises:
-    ValueError: If a value is of another type than its field.
-  """
+  """Returns the typed description of a cell, whose values are not checked."""
   fields = config.to_dict()
   sweep, mesh = fields.pop("sweep"), fields.pop("mesh")
   fields["row"] = _row(config)
@@ -107,11 +85,6 @@ def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
   of the cells with the same null space, which then share their coordinates.
   The contents of a user's own files are looked up.
 
-  Args:
-    cells: Cells whose values need not be checked yet.
-
-  Raises:
-    ValueError: If a user's own files are not described as they can be.
   """
   largest: dict[str, int] = {}
   for cell in cells:
@@ -157,13 +130,7 @@ def _completed_teacher(
 
 
 def check(cell: specs.CellSpec, cluster_scope: str = "") -> None:
-  """Raises ValueError for a cell that cannot be trained on any data.
-
-  Args:
-    cell: Its typed description, from `completed`.
-    cluster_scope: What the config's numbers of clusters count:
-      `config.sweep.cluster_scope`.
-  """
+  """Raises ValueError for a cell that cannot be trained on any data."""
   if cell.method not in METHODS:
     raise ValueError(
       f"config.method must be one of {sorted(METHODS)}, got {cell.method!r}."

@@ -7,24 +7,13 @@ import jax.numpy as jnp
 def random_flip_and_shift(
   key: jax.Array, images: jax.Array, *, max_shift: int, flip: bool
 ) -> jax.Array:
-  """Mirrors each image with probability 1/2, and shifts it by a few pixels.
+  """Mirrors and shifts images ``[B, H, W, channels]`` at random.
 
-  Each image is shifted along each axis by a number of pixels that is uniform on
+  With `flip` each image is mirrored with probability 1/2. It is shifted along
+  each axis by a number of pixels that is uniform on
   the integers from -max_shift to max_shift. Pixels from outside repeat the
   nearest pixel of the edge.
 
-  Args:
-    key: Key of the draws.
-    images: Any dtype, ``[B, H, W, channels]``.
-    max_shift: The largest shift, in pixels; see `shift_pixels`.
-    flip: Whether to mirror left and right.
-
-  Returns:
-    The images, of the same dtype and shape.
-
-  Raises:
-    ValueError: If `images` has another rank or `max_shift` is negative.
-    TypeError: If `max_shift` is not an int.
   """
   if images.ndim != 4:
     raise ValueError(
@@ -58,18 +47,7 @@ def _window(
 
 
 def shift_pixels(fraction: float, size: int) -> int:
-  """Converts a shift from a share of an image's width to whole pixels.
-
-  Args:
-    fraction: The share, in [0, 1).
-    size: The width or height, in pixels.
-
-  Returns:
-    The shift: at least 1, unless the share is 0.
-
-  Raises:
-    ValueError: If the share is out of range.
-  """
+  """Converts a share of a size to pixels: at least 1, unless it is 0."""
   if not 0 <= fraction < 1:
     raise ValueError(f"fraction must lie in [0, 1), got {fraction}.")
   return max(1, round(fraction * size)) if fraction else 0

@@ -34,15 +34,7 @@ _PLACED_AHEAD = 2
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-  """Returns the number of full batches in an epoch.
-
-  Args:
-    num_examples: Number of examples, N.
-    batch_size: Number of examples in a batch, B.
-
-  Raises:
-    ValueError: If there are fewer examples than fill one batch.
-  """
+  """Returns the number of full batches in an epoch."""
   if batch_size < 1:
     raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
   if batch_size > num_examples:
@@ -56,16 +48,7 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
 def epoch_order(
   key: jax.Array, epoch: jax.Array | int, num_examples: int
 ) -> jax.Array:
-  """Returns all positions in the order of one epoch.
-
-  Args:
-    key: The run's key for its data order.
-    epoch: Number of the epoch, from 0; may be traced.
-    num_examples: Number of examples, N.
-
-  Returns:
-    A permutation, int32 ``[N]``.
-  """
+  """Returns all positions in the order of one epoch, int32 ``[N]``."""
   key = jax.random.fold_in(key, epoch)
   return jax.random.permutation(key, jnp.arange(num_examples, dtype=jnp.int32))
 
@@ -77,22 +60,11 @@ def batch_indices(
   num_examples: int,
   batch_size: int,
 ) -> jax.Array:
-  """Returns the positions of the examples in the batch of one step.
+  """Returns the positions of the batch of one step, int32 ``[B]``.
 
   Each epoch is a new permutation of all examples, cut into batches. Examples
   that do not fill a last batch are left out of the epoch.
 
-  Args:
-    key: The run's key for its data order.
-    step: Number of updates made before, from 0; may be traced.
-    num_examples: Number of examples, N.
-    batch_size: Number of examples in a batch, B.
-
-  Returns:
-    Positions, int32 ``[B]``, all different.
-
-  Raises:
-    ValueError: If there are fewer examples than fill one batch.
   """
   per_epoch = steps_per_epoch(num_examples, batch_size)
   order = epoch_order(key, step // per_epoch, num_examples)
@@ -108,24 +80,12 @@ def chunk_indices(
   num_examples: int,
   batch_size: int,
 ) -> jax.Array:
-  """Returns the batches of consecutive steps, for a loop that scans them.
+  """Returns the batches of consecutive steps, int32 ``[num_steps, B]``.
 
   Row i is `batch_indices` of ``step + i``. `batch_indices` sorts all examples
   for a single batch, which takes 24 ms on a CPU for 50,000 examples; this
   function sorts them once per epoch that the chunk touches.
 
-  Args:
-    key: The run's key for its data order.
-    step: The first of the steps; may be traced.
-    num_steps: Number of steps.
-    num_examples: Number of examples, N.
-    batch_size: Number of examples in a batch, B.
-
-  Returns:
-    Positions, int32 ``[num_steps, B]``.
-
-  Raises:
-    ValueError: If there are fewer examples than fill one batch, or no steps.
   """
   if num_steps < 1:
     raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
@@ -141,12 +101,7 @@ def chunk_indices(
 
 
 def gather(arrays: Mapping[str, Any], indices: Any) -> dict[str, Any]:
-  """Returns the chosen rows of each array.
-
-  Args:
-    arrays: Arrays of NumPy or JAX, one row per example.
-    indices: Positions, int ``[B]``.
-  """
+  """Returns the chosen rows of each array."""
   return {name: array[indices] for name, array in arrays.items()}
 
 
@@ -182,14 +137,7 @@ class Feed:
   ) -> Iterator[dict[str, Any]]:
     """Yields the batches of consecutive steps, on the devices.
 
-    Args:
-      key: The run's key for its data order.
-      first: The first of the steps.
-      num_steps: Number of steps.
-      sharding: How rows are laid over the devices.
-
-    Yields:
-      The arrays' rows; `Ragged` rows are `padded` to the longest of the batch.
+    `Ragged` rows are `padded` to the longest of their batch.
     """
     order = functools.lru_cache(maxsize=2)(functools.partial(self._order, key))
 
@@ -220,15 +168,7 @@ class Feed:
     return self._waits[0]
 
   def rows(self, key: jax.Array, step: int) -> np.ndarray:
-    """Returns the positions of the examples in the batch of a step.
-
-    Args:
-      key: The run's key for its data order.
-      step: The step.
-
-    Returns:
-      Positions, int ``[B]``.
-    """
+    """Returns the positions of the batch of a step, int ``[B]``."""
     return self._rows(functools.partial(self._order, key), step)
 
   def example(self) -> dict[str, Any]:
@@ -242,7 +182,7 @@ class Feed:
     return order(epoch)[start : start + self.batch_size]
 
   def _order(self, key: jax.Array, epoch: int) -> np.ndarray:
-    """Returns all batches of an epoch, one after another, int [steps * B]."""
+    """Returns the batches of an epoch, one after another, ``[steps * B]``."""
     order = np.array(epoch_order(key, epoch, _num_rows(self.arrays)))
     order = order[: len(order) // self.batch_size * self.batch_size]
     lengths = [a.lengths for a in self.arrays.values() if isinstance(a, Ragged)]
@@ -265,17 +205,10 @@ def eval_batches(arrays: Arrays, batch_size: int) -> Iterator[dict[str, Any]]:
 
   Texts come sorted by length, so that little of a batch is padding.
 
-  Args:
-    arrays: Arrays and `Ragged` rows, one row per example.
-    batch_size: Number of rows in a batch, B.
-
   Yields:
     The arrays' rows; "rows", their positions, int ``[B]``; and "mask", bool
     ``[B]``: False where the last batch was filled up with the first example.
 
-  Raises:
-    ValueError: If the arrays have different numbers of rows, or an array is
-      called "mask" or "rows".
   """
   if batch_size < 1:
     raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
@@ -301,11 +234,8 @@ def collate(
 ) -> dict[str, Any]:
   """Returns the chosen rows of each array, `Ragged` ones `padded`.
 
-  Args:
-    arrays: Arrays and `Ragged` rows.
-    rows: Positions of the examples of a batch, int ``[B]``.
-    local: The part of `rows` to read. Texts are as wide as the whole batch
-      needs.
+  Of the rows of a batch only those in `local` are read, but texts are as wide
+  as the whole batch needs.
   """
   batch: dict[str, Any] = {}
   for name, array in arrays.items():
@@ -320,11 +250,7 @@ def collate(
 
 
 def padded(token_ids: Ragged, width: int) -> dict[str, np.ndarray]:
-  """Returns token ids padded on the right, as the text models read them.
-
-  Args:
-    token_ids: Token ids; no row is longer than `width`.
-    width: Number of columns, L.
+  """Returns token ids padded on the right to `width`, as text models read them.
 
   Returns:
     "input_ids" and "attention_mask", int32 ``[B, L]``; padding is 0 in both.

@@ -23,13 +23,6 @@ def describe(files: Files, options: Mapping[str, Any]) -> list[dict[str, Any]]:
   images, whatever else is in the folder and wherever it is. That of a table
   with paths of images also covers the images.
 
-  Args:
-    files: The files of each split, from `tables.find_files`.
-    options: The arguments of `tables.read`.
-
-  Raises:
-    OSError: If a file cannot be read.
-    ValueError: If a folder holds no images, or a table is damaged.
   """
   sources = []
   for split, paths in files.items():
@@ -46,12 +39,7 @@ def describe(files: Files, options: Mapping[str, Any]) -> list[dict[str, Any]]:
 def digest(
   sources: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
 ) -> str:
-  """Returns the SHA-256 of files and of how they are read.
-
-  Args:
-    sources: The files, from `describe`. Their names do not matter.
-    options: The arguments of `tables.read`.
-  """
+  """Returns the SHA-256 of files, but not their names, and of the options."""
   parts = [[source["split"], source["sha256"]] for source in sources]
   text = json.dumps([parts, dict(options)], sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()
@@ -62,13 +50,7 @@ def difference(
   options: Mapping[str, Any],
   before: Mapping[str, Any],
 ) -> str:
-  """Returns how files differ from those of a manifest, "" if they do not.
-
-  Args:
-    sources: The files, from `describe`.
-    options: The arguments of `tables.read`.
-    before: The manifest, with other "sources" and "options".
-  """
+  """Returns how files differ from those of a manifest, "" if they do not."""
   parts = []
   splits = [source["split"] for source in (*before["sources"], *sources)]
   for split in dict.fromkeys(splits):
@@ -86,11 +68,7 @@ def difference(
 
 
 def repeated(splits: Mapping[str, tables.Examples]) -> Iterator[str]:
-  """Yields a sentence for each split that repeats training examples.
-
-  Args:
-    splits: The examples of each split, "train" among them.
-  """
+  """Yields a sentence for each split that repeats training examples."""
   digests = {split: _digests(examples) for split, examples in splits.items()}
   train = set(digests["train"])
   for split, found in digests.items():

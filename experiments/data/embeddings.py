@@ -53,16 +53,7 @@ class Embeddings:
 
 
 def open_embeddings(folder: Any) -> Embeddings:
-  """Opens embeddings; only the manifest and the ids are read.
-
-  Args:
-    folder: The folder.
-
-  Raises:
-    FileNotFoundError: If there are no embeddings.
-    ValueError: If the folder holds something else, or a file has another size
-      than it was written with.
-  """
+  """Opens embeddings; only the manifest and the ids are read."""
   folder = pathlib.Path(folder).expanduser()
   if not array_files.is_finished(folder):
     raise FileNotFoundError(
@@ -79,16 +70,10 @@ def open_embeddings(folder: Any) -> Embeddings:
 def aligned(embeddings: Embeddings, ids: np.ndarray) -> np.ndarray:
   """Returns the rows of some examples.
 
-  Args:
-    embeddings: The embeddings.
-    ids: Ids of examples, ``[n]``, in any order.
-
   Returns:
     Their embeddings, ``[n, width]``: still memory-mapped if the rows are
     contiguous, otherwise a copy in memory.
 
-  Raises:
-    ValueError: If an example has no embedding.
   """
   ids = np.asarray(ids)
   order = np.argsort(embeddings.ids, kind="stable")
@@ -115,9 +100,6 @@ def check_dataset(
   version of this one, would fit without an error. Embeddings whose manifest
   does not name their texts cannot be checked and pass.
 
-  Args:
-    embeddings: The embeddings.
-    prepared: The data set.
   """
   texts = (embeddings.manifest["origin"].get("texts") or {}).get("splits")
   if texts is not None and texts != dataset_texts(prepared):
@@ -146,8 +128,8 @@ def write_manifest(
 
   Args:
     folder: Holds `embeddings.npy` and `ids.npy`.
-    encoder: What computed them, plain data such as ``{"model": "my-model"}``.
-    texts: What they were computed from, plain data: see `check_dataset`.
+    encoder: The model, plain data such as ``{"model": "my-model"}``.
+    texts: The texts, plain data: see `check_dataset`.
 
   Raises:
     FileNotFoundError: If a file is missing.
@@ -235,16 +217,9 @@ class Corpus:
 def read_corpus(
   path: pathlib.Path, text_column: str | None, id_column: str | None
 ) -> Corpus:
-  """Reads texts and their ids.
+  """Reads all splits of a prepared data set, or a table.
 
-  Args:
-    path: A prepared data set, of which all splits are read, or a table.
-    text_column: The table's column of texts.
-    id_column: The table's column of ids; None for the number of the row.
-
-  Raises:
-    FileNotFoundError: If `path` does not exist.
-    ValueError: If it holds no texts, or cannot be read.
+  Without a column of ids, an id is the number of the row.
   """
   if path.is_dir():
     if text_column or id_column:
@@ -269,16 +244,6 @@ def compute_embeddings(
   A stopped computation continues after its last part, and the files are as if
   it had never stopped. A finished folder is verified.
 
-  Args:
-    folder: The folder; it is created if needed.
-    corpus: The texts and their ids.
-    encoder: Computes the embeddings.
-    dtype: Stored dtype, "float32" or "float16".
-
-  Raises:
-    Interrupted: On SIGINT or SIGTERM, after a whole part.
-    ValueError: If the folder holds something else, there are no texts, or an
-      embedding is not finite or has the wrong shape.
   """
   folder = pathlib.Path(folder)
   num_texts = len(corpus.texts)
@@ -331,9 +296,6 @@ def sentence_transformer(
       normalisation, compute in float32.
     device: Such as "cuda" or "cpu"; None for the best one.
 
-  Raises:
-    ValueError: If the model cannot be loaded, or sentence-transformers is not
-      installed.
   """
   try:
     import sentence_transformers

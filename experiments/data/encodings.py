@@ -31,11 +31,6 @@ def check(encoding: str) -> None:
 def as_text(file: IO[bytes], encoding: str) -> tuple[IO[bytes], str, str]:
   """Skips a byte order mark, and converts to UTF-8 where that is needed.
 
-  Args:
-    file: A text file at its start, opened for reading.
-    encoding: The encoding of the file; "" for UTF-8. A byte order mark in the
-      file overrides it.
-
   Returns:
     The file to read from, the encoding of the bytes that it returns, and the
     original encoding, for messages. Bytes that cannot be decoded are passed on

@@ -59,19 +59,7 @@ class DecodedImages(Sequence[np.ndarray]):
     channels: int,
     image_size: int | None = None,
   ):
-    """Decodes the first image.
-
-    Args:
-      encoded: As in the attributes, and so are the others.
-      ids: Likewise.
-      name: Likewise.
-      channels: Likewise.
-      image_size: Likewise.
-
-    Raises:
-      ValueError: If the first image cannot be decoded, or `image_size` is not
-        positive.
-    """
+    """Decodes the first image."""
     if image_size is not None and image_size < 1:
       raise ValueError(f"image_size must be positive, got {image_size}.")
     self.encoded = encoded
@@ -85,11 +73,7 @@ class DecodedImages(Sequence[np.ndarray]):
     return len(self.encoded)
 
   def __getitem__(self, index: Any) -> Any:
-    """Returns one image, uint8 ``[H, W, channels]``.
-
-    Raises:
-      ValueError: If it cannot be decoded, or has another shape than the first.
-    """
+    """Returns one image, uint8 ``[H, W, channels]``."""
     image = self._decoded(index)
     if image.shape == self.shape:
       return image
@@ -132,17 +116,12 @@ class DecodedImages(Sequence[np.ndarray]):
 def check(
   encoded: Sequence[bytes | pathlib.Path],
 ) -> tuple[list[str], int]:
-  """Decodes images, to find those that cannot be read.
-
-  Args:
-    encoded: The bytes of each image, or the path of its file.
+  """Decodes images, given as bytes or paths, to find those that are unreadable.
 
   Returns:
     The fault of each image, "" if there is none; and the number of channels
     that shows all of them: 1 if all that can be read are grey, else 3.
 
-  Raises:
-    Interrupted: On SIGINT or SIGTERM.
   """
   pool = futures.ThreadPoolExecutor()
   try:
@@ -193,21 +172,12 @@ def _is_transparent(image: Image.Image) -> bool:
 def find_images(
   folder: pathlib.Path,
 ) -> tuple[list[pathlib.Path], list[tuple[pathlib.Path, str]]]:
-  """Finds the images in a folder that has one folder per class.
+  """Returns the images of a folder with one folder per class, and other files.
 
   Classes, and the images of a class, are in the order of their names. Files
-  that are hidden or that Windows and macOS put there are ignored.
+  that are hidden or that Windows and macOS put there are ignored. Other files
+  come with the reason why they are left out.
 
-  Args:
-    folder: The folder.
-
-  Returns:
-    The path of each image, and the path of each other file with the reason why
-    it is left out.
-
-  Raises:
-    OSError: If the folder cannot be read.
-    ValueError: If a class has no images, or there are no classes.
   """
   found: list[pathlib.Path] = []
   left_out: list[tuple[pathlib.Path, str]] = []

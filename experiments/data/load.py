@@ -53,20 +53,7 @@ FILE_OPTIONS = {
 def load(
   spec: DataSpec, selection: str, workdir: pathlib.Path | None
 ) -> Splits:
-  """Loads the data that a config describes.
-
-  Args:
-    spec: `config.data`, checked.
-    selection: `config.selection`.
-    workdir: Folder in which a user's own files are prepared.
-
-  Returns:
-    The examples, divided.
-
-  Raises:
-    FileNotFoundError: If the data set was not prepared, or a file is missing.
-    ValueError: If a field is out of range, or a file is not as described.
-  """
+  """Loads the data that a config describes."""
   if spec.dataset in READY and not spec.source:
     return _made(READY, spec)
   if spec.dataset in MADE_UP and not spec.source:
@@ -91,18 +78,7 @@ def load(
 def text_of(
   spec: DataSpec, workdir: pathlib.Path | None
 ) -> Callable[[int], str] | None:
-  """Returns a function that looks up the raw text of an example by its id.
-
-  Args:
-    spec: `config.data`.
-    workdir: Folder in which a user's own files were prepared.
-
-  Returns:
-    The function; None if the examples are not prepared texts.
-
-  Raises:
-    FileNotFoundError: If the prepared texts were deleted.
-  """
+  """Returns a function from ids to raw texts, None for other examples."""
   if not spec.source and spec.dataset not in DATASETS:
     return None
   prepared = _open(spec, workdir)
@@ -142,14 +118,7 @@ def _open(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
 
 
 def contents(spec: DataSpec) -> str:
-  """Returns the SHA-256 of a user's own files, "" if there are none yet.
-
-  Args:
-    spec: `config.data`.
-
-  Raises:
-    ValueError: If a file is damaged.
-  """
+  """Returns the SHA-256 of a user's own files, "" if there are none yet."""
   if not spec.source or not spec.train:
     return ""
   options = _options(spec)
@@ -186,20 +155,9 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
   `config.data.num_labelled` the teacher trains on that many of the rest, and
   students on all or, with `config.data.transfer` "labelled", on the same ones
   (A-31, A-36). `config.data.transfer_fraction` draws a stratified share of the
-  students' examples.
+  students' examples. With `selection` "test" nothing is held out, and settings
+  are chosen on the test examples, as the paper did.
 
-  Args:
-    prepared: The data set.
-    spec: `config.data`.
-    selection: "heldout"; or "test", which holds nothing out and chooses
-      settings on the test examples, as the paper did.
-
-  Returns:
-    The splits.
-
-  Raises:
-    ValueError: If texts were not tokenized, `num_labelled` is too large, or
-      the classes cannot be merged.
   """
   task, parts = prepared.task, prepared.splits
   if spec.merge_classes:
@@ -264,20 +222,7 @@ def _rows(arrays: Arrays, rows: np.ndarray) -> Arrays:
 def merge_classes(
   task: Task, parts: Mapping[str, Arrays], num_classes: int
 ) -> tuple[Task, dict[str, Arrays]]:
-  """Merges the classes of CIFAR-100; its own labels become the fine labels.
-
-  Args:
-    task: CIFAR-100's task.
-    parts: Its splits.
-    num_classes: New number of classes; see `cifar.class_of_fine_label`.
-
-  Returns:
-    The task and the splits with the new labels.
-
-  Raises:
-    ValueError: If the task does not have 100 classes, or they cannot be merged
-      into that many.
-  """
+  """Merges the classes of CIFAR-100; its own labels become the fine labels."""
   if task.num_classes != len(cifar.NAMES_100):
     raise ValueError(
       "config.data.merge_classes merges CIFAR-100's 100 classes, but "
@@ -314,20 +259,11 @@ def heldout_split(
   >>> len(train), len(heldout), np.bincount(np.array([0] * 8 + [1] * 2)[train])
   (5, 5, array([4, 1]))
 
-  Args:
-    labels: The class of each example, int, ``[N]``.
-    fraction: The share held out, in (0, 1).
-    most: Largest number of examples to hold out.
-    seed: Seed of the draw.
-
   Returns:
     Positions of the training and of the held-out examples, int64, increasing.
     The share of a class in either part is its share of all examples, to within
     one example.
 
-  Raises:
-    ValueError: If the labels are not a list of classes, `fraction` or `most` is
-      out of range, or a part would be empty.
   """
   if not 0 < fraction < 1:
     raise ValueError(f"fraction must lie in (0, 1), got {fraction}.")
@@ -347,7 +283,7 @@ def heldout_split(
 
 
 def stratified_subset(labels: Any, *, size: int, seed: int) -> np.ndarray:
-  """Draws examples at random with every class in its proportion (A-31).
+  """Draws positions at random with every class in its proportion (A-31).
 
   If classes are equally large and `size` is a multiple of their number, a
   smaller subset of the same seed is part of a larger one.
@@ -355,18 +291,6 @@ def stratified_subset(labels: Any, *, size: int, seed: int) -> np.ndarray:
   >>> stratified_subset([0, 1, 0, 1, 0, 1], size=6, seed=0)
   array([0, 1, 2, 3, 4, 5])
 
-  Args:
-    labels: The class of each example, int, ``[N]``.
-    size: Number of examples to draw.
-    seed: Seed of the draw.
-
-  Returns:
-    Positions, int64 ``[size]``, increasing. The share of a class is its share
-    of all examples, to within one example.
-
-  Raises:
-    ValueError: If the labels are not a list of classes, or `size` is out of
-      range.
   """
   labels = _checked(labels)
   if not 0 < size <= len(labels):
@@ -384,18 +308,11 @@ def stratified_subset(labels: Any, *, size: int, seed: int) -> np.ndarray:
 
 
 def proportional_sizes(counts: Any, size: int) -> np.ndarray:
-  """Divides a number in proportion to others, by largest remainder.
+  """Divides a number in proportion to counts, by largest remainder.
 
   >>> proportional_sizes([8, 1, 1], 5)
   array([4, 1, 0])
 
-  Args:
-    counts: Numbers to be in proportion to, int ``[C]``.
-    size: The sum of the result, at most the sum of `counts`.
-
-  Returns:
-    ``size * counts / sum(counts)``, each rounded down or up, int64 ``[C]``. Of
-    equal remainders the first are rounded up.
   """
   counts = np.asarray(counts, np.int64)
   sizes, remainders = np.divmod(size * counts, counts.sum())

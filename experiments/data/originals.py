@@ -188,7 +188,7 @@ class Dataset:
     published: Number of examples per class, by split; {} to check nothing.
     where: Where the originals are, in a clause.
     max_length: Longest text in tokens, with [CLS] and [SEP].
-    options: What a user can choose, and the paper's or the usual choice.
+    options: Choices of the user, with the paper's or the usual value.
   """
 
   task: Task
@@ -247,19 +247,10 @@ class Originals:
   def read(
     self, scratch: pathlib.Path, options: Mapping[str, Any]
   ) -> tuple[Raw, dict[str, Any]]:
-    """Reads the originals.
+    """Returns the examples, and entries of the manifest about their origin.
 
-    Args:
-      scratch: A folder to unpack an archive in.
-      options: Options of the data set.
-
-    Returns:
-      The examples, and what the manifest says about their origin.
-
-    Raises:
-      FileNotFoundError: If TFDS has not prepared the data set.
-      ValueError: If the originals are damaged or not as expected. Iterating
-        over the examples raises it as well.
+    Archives are unpacked in `scratch`. Iterating over the examples raises
+    ValueError as well if they are damaged.
     """
     with self._explained():
       if self.given:
@@ -354,9 +345,6 @@ def find(dataset: Dataset, source: Any, data_dir: pathlib.Path) -> Originals:
       None, `data_dir` if TFDS prepared the data set there, else TFDS's own.
     data_dir: The folder of prepared data sets.
 
-  Raises:
-    OSError: If `source` cannot be read (FileNotFoundError if it is missing).
-    ValueError: If it does not hold the originals.
   """
   if source is None:
     is_there = _is_tfds(data_dir, dataset.tfds)

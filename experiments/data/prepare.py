@@ -80,11 +80,6 @@ def prepare(
     partial: Whether to accept fewer examples than are published.
     options: Options of the data set, such as "seed".
 
-  Raises:
-    Interrupted: On SIGINT or SIGTERM.
-    OSError: If the originals are missing or unreadable, or the disk is full.
-    ValueError: If an argument is out of range, the originals are damaged or not
-      the published ones, or the folder holds something else.
   """
   if name not in DATASETS:
     raise ValueError(
@@ -139,11 +134,6 @@ def prepare_own(
       there are some.
     **columns: Columns, and other arguments of `tables.read`.
 
-  Raises:
-    Interrupted: On SIGINT or SIGTERM.
-    OSError: If a file is missing or unreadable, or the disk is full.
-    ValueError: If a file is damaged or not as described, more rows are
-      malformed than allowed, or the folder holds something else.
   """
   columns = {k: value for k, value in columns.items() if value is not None}
   files = find_files(paths)
@@ -185,14 +175,7 @@ def prepare_own(
 def _with_one_shape(
   found: Mapping[str, tables.Examples],
 ) -> dict[str, tables.Examples]:
-  """Returns splits whose images have one shape, in colour if any are.
-
-  Args:
-    found: The examples of each split.
-
-  Raises:
-    ValueError: If images of different splits have different sizes.
-  """
+  """Returns splits whose images have one shape, in colour if any are."""
   shapes = {
     split: np.shape(examples[0]["image"])
     for split, examples in found.items()
@@ -226,15 +209,7 @@ def _in_colour(images: DecodedImages | np.ndarray) -> Any:
 def find_files(
   paths: Mapping[str, tables.Path],
 ) -> dict[str, list[pathlib.Path]]:
-  """Returns the files of each split of a user's own data.
-
-  Args:
-    paths: As for `prepare_own`.
-
-  Raises:
-    FileNotFoundError: If there is no such file.
-    ValueError: If there is no "train".
-  """
+  """Returns the files of each split of a user's own data."""
   if "train" not in paths:
     raise ValueError("config.data.train is not set: name the training file.")
   return {split: tables.find_files(path) for split, path in paths.items()}
@@ -274,12 +249,7 @@ def _fitted(
 
 
 def _check_same(folder: pathlib.Path, wanted: Mapping[str, Any]) -> None:
-  """Raises ValueError if a prepared data set was made in another way.
-
-  Args:
-    folder: The prepared data set.
-    wanted: Entries that its manifest has to have.
-  """
+  """Raises ValueError if a prepared data set was made in another way."""
   manifest = _manifest(folder)
   for key, value in json.loads(json.dumps(wanted)).items():
     if manifest[key] != value:
@@ -341,14 +311,7 @@ def _check_left_out(
   max_bad_rows: float,
   unlabelled: str,
 ) -> None:
-  """Raises ValueError if more is left out of a user's files than allowed.
-
-  Args:
-    left_out: The rows that are not used.
-    sizes: The number of examples that are used, by split.
-    max_bad_rows: As for `prepare_own`.
-    unlabelled: As for `prepare_own`.
-  """
+  """Raises ValueError if more is left out of a user's files than allowed."""
   totals = collections.Counter(sizes)
   for rows in left_out:
     totals[rows.split] += rows.count

@@ -99,11 +99,7 @@ class Prepared:
     )
 
   def texts(self, split: str) -> Texts:
-    """Returns the raw texts of a split.
-
-    Raises:
-      ValueError: If there is no such split, or it holds images.
-    """
+    """Returns the raw texts of a split."""
     if self.task.image_shape is not None:
       raise ValueError(f"{self.folder} holds images, not texts.")
     if split not in self.splits:
@@ -114,11 +110,7 @@ class Prepared:
     return Texts(_ragged(self.folder / split, "text.npy", "text_offsets.npy"))
 
   def text_of(self, example: int) -> str:
-    """Returns the raw text of an example by its id.
-
-    Raises:
-      ValueError: If there is no such example, or it is an image.
-    """
+    """Returns the raw text of an example by its id."""
     for split, arrays in self.splits.items():
       ids = arrays["ids"]  # Consecutive numbers.
       if len(ids) and ids[0] <= example <= ids[-1]:
@@ -129,14 +121,8 @@ class Prepared:
 def open_prepared(folder: Any, *, verify: bool = False) -> Prepared:
   """Opens a prepared data set; only the manifest is read.
 
-  Args:
-    folder: Its folder, ``<data_dir>/<dataset>``.
-    verify: Whether to compare the SHA-256 of every file with the manifest, at
-      about 1 GB per second. Sizes are always compared.
-
-  Raises:
-    FileNotFoundError: If there is no prepared data set.
-    ValueError: If it has another format, or a file is not as it was written.
+  Sizes of files are always compared with the manifest. `verify` compares the
+  SHA-256 of every file too, at about 1 GB per second.
   """
   folder = pathlib.Path(folder)
   manifest = read_manifest(folder)
@@ -156,12 +142,7 @@ def open_prepared(folder: Any, *, verify: bool = False) -> Prepared:
 
 
 def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
-  """Returns the manifest of a prepared data set.
-
-  Raises:
-    FileNotFoundError: If there is no prepared data set.
-    ValueError: If the manifest has another format.
-  """
+  """Returns the manifest of a prepared data set."""
   path = folder / MANIFEST
   if not path.is_file():
     raise FileNotFoundError(
@@ -226,12 +207,7 @@ def _mapped(path: pathlib.Path) -> np.ndarray:
 def describe(
   found: Prepared, published: Mapping[str, Sequence[int]] | None = None
 ) -> str:
-  """Returns counts per class, remarks and the flags to train on a data set.
-
-  Args:
-    found: The data set.
-    published: The published number of examples per class, by split.
-  """
+  """Returns counts per class, remarks and the flags to train on a data set."""
   manifest, task = found.manifest, found.task
   kind = "texts" if task.image_shape is None else "images"
   lines = [
@@ -260,11 +236,7 @@ def describe(
 
 
 def summary(found: Prepared) -> str:
-  """Returns the class of each label, counts per class, and what was left out.
-
-  Args:
-    found: A data set of a user's own files.
-  """
+  """Returns the counts per class of own files, and what was left out."""
   task, splits = found.task, found.manifest["splits"]
   kind = "texts" if task.image_shape is None else "images"
   rows = [["", *splits]]
@@ -351,11 +323,6 @@ class Writer:
   """
 
   def __init__(self, folder: pathlib.Path):
-    """Writes nothing yet.
-
-    Args:
-      folder: As in the attributes.
-    """
     self.folder = folder
     self._aside = folder.with_name(f".{folder.name}.partial")
     self._replaced = folder.with_name(f".{folder.name}.replaced")
@@ -365,11 +332,7 @@ class Writer:
     self._manifest: dict[str, Any] = {"splits": {}}
 
   def __enter__(self) -> Self:
-    """Waits until no other process writes the data set.
-
-    Raises:
-      Interrupted: On SIGINT or SIGTERM while it waits.
-    """
+    """Waits until no other process writes the data set."""
     self._new_parents = [
       path for path in self.folder.parents if not path.exists()
     ]
@@ -413,11 +376,6 @@ class Writer:
       encode: Computes the token ids of texts, if there are to be tokens.
       published: The number of examples that each class has to have, by split.
 
-    Raises:
-      Interrupted: On SIGINT or SIGTERM.
-      OSError: If the disk is full.
-      ValueError: If the disk is too small, an example does not fit the task, or
-        the number of examples of a class is wrong.
     """
     self._begin(task, manifest)
     finished = self._manifest["splits"]
@@ -505,17 +463,7 @@ class _SplitWriter(contextlib.ExitStack):
       self._counts["fine_label_counts"] = fine
 
   def extend(self, batch: Sequence[Example]) -> int:
-    """Appends examples.
-
-    Args:
-      batch: Examples.
-
-    Returns:
-      How many bytes they take.
-
-    Raises:
-      ValueError: If an example does not fit the task.
-    """
+    """Appends examples; returns how many bytes they take."""
     columns = self._columns(batch)
     for name, rows in columns.items():
       if name not in self._arrays:

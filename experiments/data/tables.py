@@ -150,11 +150,6 @@ def label_name(value: Any) -> str | None:
   >>> [label_name(value) for value in (" pos", 3.0, "+3", True, "true", "NA")]
   ['pos', '3', '3', '1', '1', None]
 
-  Args:
-    value: A str, int, bool, float or Decimal, or None.
-
-  Raises:
-    ValueError: If the label is of another type.
   """
   if value is None:
     return None
@@ -181,15 +176,7 @@ def _plain_number(text: str) -> str:
 
 
 def class_names(examples: Examples) -> tuple[str, ...]:
-  """Returns the labels that occur: numbers by value, then names by alphabet.
-
-  Args:
-    examples: Training examples.
-
-  Raises:
-    ValueError: If the examples have no labels, fewer than two different ones,
-      or too many for classes.
-  """
+  """Returns the labels that occur: numbers by value, then names by alphabet."""
   if "label" not in examples.columns:
     raise ValueError(
       f"{examples.name} has no labels: set config.data.label_column."
@@ -208,15 +195,7 @@ def class_names(examples: Examples) -> tuple[str, ...]:
 def with_classes(
   examples: Examples, classes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-  """Yields examples with the number of their class as the label.
-
-  Args:
-    examples: Examples with labels.
-    classes: The name of each class.
-
-  Raises:
-    ValueError: If a label is not one of the classes.
-  """
+  """Yields examples with the number of their class as the label."""
   numbers = {name: number for number, name in enumerate(classes)}
   for example in examples:
     if example["label"] not in numbers:
@@ -261,13 +240,6 @@ def read(
     **options: `header`, `encoding`, `delimiter` and `quoting` of `Table`, for
       text files.
 
-  Returns:
-    The examples.
-
-  Raises:
-    OSError: If a file cannot be read (FileNotFoundError if there is none).
-    ValueError: If a file is damaged or not of the expected form, no row can be
-      used, or a column does not exist or does not apply.
   """
   for each in paths:
     with reading(each):
@@ -388,13 +360,7 @@ def _with_images(
 ) -> dict[str, Any]:
   """Returns the columns of examples with images that can be read.
 
-  Args:
-    name: Where the examples come from, for messages.
-    columns: By name, with encoded images as "image".
-    place: Returns the place of an example, for messages.
-    bad: Counts the images that cannot be read.
-    image_size: As for `images.DecodedImages`.
-    channels: As for `read`.
+  Others are counted as bad, with the place of their row.
   """
   problems, found = images.check(columns["image"])
   for row, problem in enumerate(problems):
@@ -412,12 +378,9 @@ def _with_images(
 
 
 def _converted(part: str, value: Any, table: pathlib.Path) -> Any:
-  """Returns a value as a part of an example; raises ValueError if it is not.
+  """Returns a value as a part of an example, or raises ValueError.
 
-  Args:
-    part: "id", "text", "image" or "label".
-    value: The value.
-    table: The path of the table. Paths of images are relative to its folder.
+  Paths of images are relative to the folder of the table.
   """
   if part == "id":
     return str(value)
@@ -489,9 +452,6 @@ class Table:
         line ends and doubled quotes in them; "none": a quote is a character
         like any other; "auto": "double" for CSV, "none" for TSV.
 
-    Raises:
-      OSError: If the file cannot be read.
-      ValueError: If it is damaged or lacks a column.
     """
     self.path = pathlib.Path(path).expanduser()
     self.num_rows = 0
@@ -552,13 +512,7 @@ class Table:
     return f"{self.path} row {number + 1 + self._header}"
 
   def leave_out(self, number: int, problem: str, num_lines: int = 1) -> None:
-    """Counts a row that cannot be used.
-
-    Args:
-      number: The number of the row, from 0.
-      problem: Why it cannot be used.
-      num_lines: How many lines it takes.
-    """
+    """Counts a row that cannot be used."""
     self._bad.add(self.place(number), problem, num_lines)
 
   def _names(
@@ -745,11 +699,9 @@ def _read_npz(
 ) -> Examples:
   """Reads the images and labels of an .npz file into memory.
 
-  Args:
-    path: The file.
-    image: Name of the images: uint8 ``[N, H, W, channels]`` with 1 or 3
-      channels, ``[N, H, W]`` or ``[N, channels, H, W]``.
-    label: Name of the labels: numbers or names, ``[N]`` or ``[N, 1]``.
+  Images are uint8 ``[N, H, W, channels]`` with 1 or 3 channels, ``[N, H, W]``
+  or ``[N, channels, H, W]``; labels are numbers or names, ``[N]`` or
+  ``[N, 1]``.
   """
   with opened(path) as file:  # NumPy would leave a damaged file open.
     archive = np.load(file, allow_pickle=False)
@@ -805,9 +757,6 @@ def find_files(text: Path) -> list[pathlib.Path]:
       are read in the order of their names; a pattern such as "part-*.csv"; or
       several of these, separated by commas.
 
-  Raises:
-    FileNotFoundError: If there is no such file.
-    ValueError: If a folder of tables holds other files.
   """
   path = pathlib.Path(text).expanduser()
   if path.is_dir():
@@ -853,11 +802,7 @@ def format_suffix(path: Path) -> str:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-  """Opens a file for reading; a compressed one is decompressed.
-
-  Args:
-    path: The file. Errors are raised as `reading` says.
-  """
+  """Opens a file for reading; a compressed one is decompressed."""
   opener = _OPENERS.get(pathlib.Path(path).suffix.lower(), open)
   with reading(path), opener(path, "rb") as file:
     yield file
@@ -865,15 +810,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-  """Turns the errors of reading a file into one line that names it.
-
-  Args:
-    path: The file or folder that is read inside the context.
-
-  Raises:
-    OSError: If it cannot be read (FileNotFoundError if there is none).
-    ValueError: If it is damaged or not in the format of its suffix.
-  """
+  """Turns the errors of reading a file into one line that names it."""
   try:
     yield
   except FileNotFoundError:

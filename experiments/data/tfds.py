@@ -31,9 +31,6 @@ class TfdsExamples(Sequence[dict[str, Any]]):
         nested features: ``{"text": "data/review_body", "label": "stars"}``.
       data_dir: TFDS's folder; by default the one that TFDS uses itself.
 
-    Raises:
-      FileNotFoundError: If the data set is not prepared.
-      ValueError: If it has another form than ArrayRecord, or lacks the split.
     """
     self.name = f"{name} {split}"
     self._fields = dict(fields)

@@ -49,19 +49,10 @@ class Tokenizer:
   def encode(
     self, texts: Sequence[str], *, max_length: int
   ) -> list[np.ndarray]:
-    """Computes the ids of texts, on all cores.
+    """Computes a row of ids per text, ``[CLS] x [SEP]``, on all cores.
 
-    Args:
-      texts: The texts.
-      max_length: The largest number of ids in a row; longer texts are cut.
-
-    Returns:
-      A row per text, ``[CLS] x [SEP]``, of length 2 to `max_length`: uint16,
-      or int32 for a vocabulary of more than 65,536 pieces.
-
-    Raises:
-      TypeError: If `texts` is a str or holds something else than str.
-      ValueError: If `max_length` leaves no room for a piece.
+    Rows are cut to `max_length`. They are uint16, or int32 for a vocabulary of
+    more than 65,536 pieces.
     """
     if max_length < 3:
       raise ValueError(
@@ -96,10 +87,6 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
       it has both; or the id of a model on the hub, such as
       "albert/albert-base-v2".
 
-  Raises:
-    FileNotFoundError: If there is no such file, folder or model.
-    ValueError: If the file is damaged, its vocabulary lacks [CLS], [SEP] or a
-      padding piece, or a package is missing.
   """
   try:
     import tokenizers

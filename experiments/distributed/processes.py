@@ -36,7 +36,7 @@ class Interrupted(Exception):
 
   Attributes:
     requested: The name of the signal.
-    saved: What is saved and where.
+    saved: Clause on the saved work and its place.
   """
 
   def __init__(self, requested: str, saved: str):
@@ -44,7 +44,7 @@ class Interrupted(Exception):
 
     Args:
       requested: The name of the signal.
-      saved: What is saved and where.
+      saved: Clause on the saved work and its place.
     """
     super().__init__(
       f"stopped by {requested}; {saved}: run the same command again to "

@@ -37,7 +37,7 @@ def stop_if_asked(saved: str, *, all_processes: bool = True) -> None:
   """Stops the run if this or another of its processes received a signal.
 
   Args:
-    saved: What is saved and where, for the message.
+    saved: Clause on the saved work and its place, for the message.
     all_processes: Whether all processes call this at the same point of their
       work and stop together; otherwise this process decides alone.
 

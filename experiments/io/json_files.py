@@ -144,8 +144,8 @@ def differences(saved: Any, current: Any) -> list[str]:
   """Compares two objects of nested dicts.
 
   Args:
-    saved: What was written before, as for `write_json`.
-    current: What takes its place now.
+    saved: The object written before, as for `write_json`.
+    current: The object that takes its place now.
 
   Returns:
     A phrase for each value that differs, with its dotted name:

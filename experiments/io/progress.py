@@ -152,7 +152,7 @@ def tracked(
     total: The number of items, or an upper bound.
     label: As for `Progress`, and so are `unit` and `stream`.
     unit: The name of one item.
-    saved: What is saved and where, for the message after a signal.
+    saved: Clause on the saved work, for the message after a signal.
     stream: Where to print.
 
   Yields:

@@ -85,19 +85,9 @@ def grid_tables() -> tuple[GridTable, ...]:
 
 
 def grid(method: str, column: str) -> dict[str, tuple[float, ...]]:
-  """Returns the values that the paper tried.
+  """Returns the values that the paper tried for the data set of a column.
 
-  Args:
-    method: Id of a method of the paper.
-    column: Id of a column. The grid depends on its data set; Table 5 has the
-      grids of CIFAR-100.
-
-  Returns:
-    The values by config field; nothing for "standard" and "oracle".
-
-  Raises:
-    ValueError: If the paper has no such method, or no grid of it for the
-      dataset.
+  There are none for "standard" and "oracle"; Table 5 has those of CIFAR-100.
 
   Examples:
     >>> grid("kmeans", "cifar10_bin-resnet92-resnet56")
@@ -107,15 +97,7 @@ def grid(method: str, column: str) -> dict[str, tuple[float, ...]]:
 
 
 def choices(method: str, column: str) -> dict[str, Choice]:
-  """Returns the paper's choices by config field.
-
-  Args:
-    method: As in `grid`.
-    column: As in `grid`. Choices depend on data set, teacher and student.
-
-  Raises:
-    ValueError: As in `grid`.
-  """
+  """Returns the paper's choices by config field."""
   pair = parse_column(column).pair
   return {
     name: axis.choices.get(pair, Choice(None, "absent", ()))

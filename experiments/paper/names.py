@@ -27,20 +27,13 @@ ROW_TITLES = {
 
 @functools.cache
 def read(name: str) -> Any:
-  """Returns the contents of a JSON file of this folder; do not change them.
-
-  Args:
-    name: Name of the file, without its suffix.
-  """
+  """Returns the contents of a JSON file of this folder; do not change them."""
   path = pathlib.Path(__file__).with_name(f"{name}.json")
   return json.loads(path.read_text(encoding="utf-8"))
 
 
 def printed_name(name: str) -> str:
-  """Returns the paper's name of a data set or model.
-
-  Args:
-    name: Our name. One that the paper does not have is returned unchanged.
+  """Returns the paper's name of a data set or model, ours if it has none.
 
   Examples:
     >>> printed_name("albert_xxlarge"), printed_name("digits")
@@ -95,9 +88,6 @@ def parse_column(column: str) -> PaperColumn:
     column: ``dataset-teacher-student``, followed by ``-n`` for ``n`` labels,
       ``-transferP`` for P percent of the examples, ``-mergedC`` for C classes.
 
-  Raises:
-    ValueError: If it is not such an id. Data set and models are not checked.
-
   Examples:
     >>> parse_column("cifar100-resnet92-mobilenet-10000").num_labelled
     10000
@@ -121,11 +111,6 @@ def parse_column(column: str) -> PaperColumn:
 
 def row_title(row: str, method: str, method_title: str) -> str:
   """Returns the printed name of a row.
-
-  Args:
-    row: Id of the row.
-    method: Id of its method.
-    method_title: Title of the method.
 
   Examples:
     >>> row_title("lelp", "lelp", "LELP"), row_title("wide", "lelp", "LELP")

@@ -29,10 +29,6 @@ def recipe(
 
     "cosine" ends at 1e-6. The paper does not state a weight decay (A-22).
 
-  Raises:
-    ValueError: If the paper does not train such a model on such data, or the
-      role or the rate is unknown.
-
   Examples:
     >>> fields = recipe("resnet56", "cifar10_bin", "student")
     >>> fields["optimizer"], fields["learning_rate"], fields["epochs"]
@@ -55,12 +51,6 @@ def recipe(
 def models(dataset: str) -> tuple[str, ...]:
   """Returns the models that the paper trains on images or on texts.
 
-  Args:
-    dataset: A data set of the paper, of images or of texts.
-
-  Raises:
-    ValueError: If the data set is not in the paper.
-
   Examples:
     >>> models("cifar10")
     ('resnet92', 'resnet56', 'mobilenet', 'mobilenet_wd2')
@@ -71,15 +61,7 @@ def models(dataset: str) -> tuple[str, ...]:
 def pretraining(dataset: str) -> dict[str, Any]:
   """Returns the recipe for pre-training FitNet's and CRD's projection (A-24).
 
-  Args:
-    dataset: A data set of the paper.
-
-  Returns:
-    ``optimizer``, ``learning_rate``, ``schedule`` and ``epochs``. The paper
-    does not state the rest; it is the student's.
-
-  Raises:
-    ValueError: If the data set is not in the paper.
+  The paper does not state the batch size and the rest; they are the student's.
 
   Examples:
     >>> pretraining("lmrd")["learning_rate"]

@@ -95,9 +95,6 @@ class PaperTable:
 def paper_table(number: int) -> PaperTable:
   """Returns one of the paper's Tables 1 to 5.
 
-  Raises:
-    ValueError: If there is no such table.
-
   Examples:
     >>> table = paper_table(2)
     >>> table.cell("lelp", "amazon-albert_xxlarge-albert_base").printed

@@ -157,7 +157,7 @@ class Picture:
 
   Attributes:
     name: Name of its files, without the suffix.
-    caption: What it shows.
+    caption: Sentence on what it shows.
   """
 
   name: str

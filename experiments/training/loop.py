@@ -49,7 +49,7 @@ def train(
   Args:
     run: The stack.
     checkpoint_directory: Folder of its checkpoints.
-    monitoring: What to write about the training.
+    monitoring: Metrics and progress of the training.
 
   Returns:
     The trained states.

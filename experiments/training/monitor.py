@@ -62,7 +62,7 @@ class Monitor:
 
     Args:
       run: The stack.
-      spec: What to write.
+      spec: Metrics and where they go.
       step: The step that training continues from.
     """
     self._stack = contextlib.ExitStack()

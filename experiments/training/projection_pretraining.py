@@ -38,7 +38,7 @@ class Projections:
 
   Attributes:
     params: The ``loss_params`` that students start from.
-    record: What the results of the students record of their training.
+    record: Record of their training in the results of the students.
   """
 
   params: Any

@@ -57,7 +57,7 @@ def build_program(
   """Builds the program of a spec, once.
 
   Args:
-    spec: What it is compiled for.
+    spec: Settings that it is compiled for.
     devices: The devices it runs on, or would; all that JAX sees if None.
 
   Raises:

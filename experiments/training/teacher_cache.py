@@ -45,7 +45,7 @@ class TeacherCache:
   All processes call its methods together.
 
   Attributes:
-    mode: What `config.teacher.outputs` asks for: "inline", "cached" or
+    mode: The value of `config.teacher.outputs`: "inline", "cached" or
       "coordinates".
   """
 
@@ -132,7 +132,7 @@ class TeacherCache:
     Args:
       statistics: Statistics of the teacher, from which the directions are
         computed the first time.
-      null_space: What the directions are projected off.
+      null_space: Space that the directions are orthogonal to.
       size: Number K of directions per class.
       rtol: Relative tolerance of the head's rank (A-2).
 

@@ -50,7 +50,7 @@ class ProgramSpec:
   """Static description of a program; equal specs share one compilation.
 
   Attributes:
-    method: What `experiments.methods.method_named` knows.
+    method: The record from `experiments.methods.method_named`.
     loss: Settings of the loss that are compiled in.
     student: The student and its training, whose lengths are in steps.
     teacher: The teacher, whose seed is 0, or None without a teacher.
@@ -164,7 +164,7 @@ class Teacher:
   Attributes:
     weights: Its weights.
     statistics: Statistics from which methods prepare their targets.
-    summary: What the results of its students record of it.
+    summary: Record of it in the results of its students.
     outputs: Its outputs on examples without augmentation.
     seconds: Seconds that "training" and "moments" took; the latter is absent
       until something needed them.
@@ -187,7 +187,7 @@ class Run:
   """A stack of cells, ready to be trained.
 
   Attributes:
-    spec: What its program was compiled for.
+    spec: Settings that its program was compiled for.
     program: The compiled functions.
     trials: Seed of each cell, int32, ``[cells]``.
     sizes: S of each cell.
@@ -204,7 +204,7 @@ class Run:
     train: Examples to train on, arrays for the devices or a `Feed`.
     validation: Held-out examples, evaluated after each chunk.
     test: Examples evaluated at the end.
-    fingerprint: What must be equal for a checkpoint to be continued.
+    fingerprint: Values that must be equal to continue a checkpoint.
     example_ids: Ids of the training examples in their data set, int ``[N]``, or
       None where these have none.
   """

@@ -30,7 +30,7 @@ def checked_pair(
     names: Names of the arguments, for errors.
     arrays: The arguments.
     axes: Their axes, such as ``"[B, P]"`` or ``"[..., C]"``.
-    advice: What to add to an error about shapes.
+    advice: Text to add to an error about shapes.
   """
   first, second = (
     _checks.floating(name, array, axes)

@@ -139,8 +139,6 @@ def sample(
     num_test: Number of test examples per number of stars.
     **fields: Other fields of the result.
 
-  Raises:
-    ValueError: If an option is unknown, or there are too few reviews.
   """
   for name, value in (("sampling", sampling), ("text", text)):
     if value not in _CHOICES[name]:
@@ -237,11 +235,8 @@ def _fill_quotas(
 ) -> dict[str, np.ndarray]:
   """Returns the positions of each split, increasing.
 
-  Args:
-    stars: Stars of each review, ``[N]``.
-    order: Positions in the order in which the quotas are filled, ``[N]``.
-    num_train: Number of training examples per number of stars.
-    num_test: Number of test examples per number of stars; the next ones.
+  Training examples are the first `num_train` of each number of stars in an
+  order, test examples the next `num_test`.
   """
   splits: dict[str, list[np.ndarray]] = {"train": [], "test": []}
   for value in _STARS:

@@ -74,7 +74,7 @@ _Convert = Callable[[Example], Example]
 
 
 def class_of_fine_label(num_classes: int) -> np.ndarray:
-  """Returns the class of each of CIFAR-100's labels after merging classes.
+  """Returns the class of each of CIFAR-100's labels after merging, ``[100]``.
 
   20 classes are the published superclasses. Fewer classes are unions of
   consecutive superclasses: each class of a small number of classes is a union
@@ -83,14 +83,6 @@ def class_of_fine_label(num_classes: int) -> np.ndarray:
   >>> np.bincount(class_of_fine_label(5))
   array([20, 20, 20, 20, 20])
 
-  Args:
-    num_classes: 2, 4, 5, 10, 20 or 100.
-
-  Returns:
-    Classes, int32 ``[100]``.
-
-  Raises:
-    ValueError: If the classes cannot be merged into that many.
   """
   if num_classes == len(_SUPERCLASSES):
     return np.arange(len(_SUPERCLASSES), dtype=np.int32)
@@ -112,13 +104,7 @@ def _split(
   parts: list[tuple[int, Callable[[], Iterator[tuple[Any, Any]]]]],
   convert: _Convert,
 ) -> originals.Generated:
-  """Returns the images of several files.
-
-  Args:
-    parts: For each file the number of images, and a function that yields rows
-      of bytes, ``[n, 3072]``, and their labels.
-    convert: Changes each example.
-  """
+  """Returns the images of several files: their number, and rows with labels."""
 
   def examples() -> Iterator[Example]:
     for _, read in parts:
@@ -233,13 +219,7 @@ def _read_parquet(
 def _dataset(
   name: str, names: tuple[str, ...], convert: _Convert
 ) -> originals.Dataset:
-  """Returns a version of CIFAR-10 or CIFAR-100.
-
-  Args:
-    name: Name of the version.
-    names: Names of the original classes.
-    convert: `_parity` or `dict`.
-  """
+  """Returns a version of CIFAR-10 or CIFAR-100."""
   number, binary = len(names), convert is _parity
   fine = number == len(NAMES_100)
   files = ("train", "test") if fine else (*_BATCHES, "test_batch")

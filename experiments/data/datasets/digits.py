@@ -33,7 +33,8 @@ def load(
   """Returns the digits, split at random with the ten digits balanced.
 
   The share of a digit in each split is its share of all the data, to within
-  two examples.
+  two examples. Images have values from 0 to 16, and ids are the positions in
+  scikit-learn's arrays.
 
   Args:
     split_seed: Seed of the split.
@@ -42,13 +43,6 @@ def load(
     num_validation: Number of examples that settings are chosen on.
     num_test: Number of examples that the reported numbers are measured on.
 
-  Returns:
-    The splits: images uint8 ``[N, 8, 8, 1]`` with values 0 to 16; labels are
-    ``digit % 2``, fine labels the digit, ids the position in scikit-learn's
-    arrays.
-
-  Raises:
-    ValueError: If the sizes do not add up to the number of examples.
   """
   _check_sizes(num_train, num_transfer, num_validation, num_test)
   # Imported lazily: importing scikit-learn takes a second.

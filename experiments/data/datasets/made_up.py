@@ -42,11 +42,6 @@ def make(
     image_size: Height and width of images.
     seed: Seed of the examples.
 
-  Returns:
-    Training and test examples, as if they had been prepared.
-
-  Raises:
-    ValueError: If the data set is unknown.
   """
   if like not in DATASETS:
     raise ValueError(

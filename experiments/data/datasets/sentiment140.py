@@ -46,13 +46,7 @@ def _read_tfds(open_tfds: originals.OpenTfds, *, seed: int) -> originals.Raw:
 
 
 def _divided(examples: Any, seed: int, **fields: Any) -> originals.Raw:
-  """Divides tweets at random into parts with equally large classes.
-
-  Args:
-    examples: The tweets, a sequence.
-    seed: Seed of the division.
-    **fields: Other fields of the result.
-  """
+  """Divides tweets at random into parts with equally large classes."""
   labels = _labels(examples)
   size = min(np.bincount(labels, minlength=2))
   num_test = size // _TEST_SHARE
