@@ -24,17 +24,10 @@ def expand(
 ) -> list[specs.CellSpec]:
   """Returns every cell of `config.sweep`, checked.
 
-  Args:
-    config: A config whose `sweep` names columns, methods and trials.
-    given: Fields by dotted name that keep the config's own value, whatever
-      columns, rows and grids say.
-
-  Returns:
-    One cell for each column, method, grid point and trial, in that order.
-
-  Raises:
-    ValueError: If the sweep is empty, names a field that does not exist, or a
-      cell is not valid or is the same as another.
+  They are in the order of columns, methods, grid points and trials. Fields in
+  `given`, by dotted name, keep the config's own value, whatever columns, rows
+  and grids say. Raises ValueError if the sweep is empty, names a field that
+  does not exist, or a cell is not valid or is the same as another.
   """
   sweep = config.sweep
   if not sweep.columns or not sweep.methods or sweep.num_trials < 1:

@@ -46,22 +46,14 @@ def config_flag() -> Any:
 
 
 def set_fields(config: Any) -> set[str]:
-  """Returns the fields that flags set, such as --config.student.batch_size.
-
-  Args:
-    config: The flag, from `config_flag`.
-  """
+  """Returns the fields that flags set, such as --config.student.batch_size."""
   return set(config_flags.get_override_values(flags.FLAGS[config.name]))
 
 
 def workdir_flag(
   meaning: str = "Folder of results.",
 ) -> flags.FlagHolder[str | None]:
-  """Defines --workdir.
-
-  Args:
-    meaning: Its description for --help.
-  """
+  """Defines --workdir."""
   return flags.DEFINE_string(
     "workdir",
     None,
@@ -95,8 +87,7 @@ def checkpoints_flag() -> flags.FlagHolder[str | None]:
 def processes_flags() -> Callable[[], None]:
   """Defines --coordinator_address and the other flags of several processes.
 
-  Returns:
-    A function that connects this process with the others.
+  Returns a function that connects this process with the others.
   """
   address = flags.DEFINE_string(
     "coordinator_address",
@@ -125,11 +116,7 @@ def processes_flags() -> Callable[[], None]:
 def folder(path: str | None) -> Any:
   """Returns the folder that a flag names, None without the flag.
 
-  Args:
-    path: The value of the flag.
-
-  Raises:
-    ValueError: If it is a URL.
+  Raises ValueError for a URL.
   """
   if path is not None and "://" in path:
     raise ValueError(
@@ -140,33 +127,18 @@ def folder(path: str | None) -> Any:
 
 
 def checkpoint_folder(path: str | None) -> Any:
-  """Returns the folder that --checkpoint_dir names, None without the flag.
-
-  Args:
-    path: The value of the flag.
-
-  Raises:
-    ValueError: If it is a URL of another kind, or a package is missing.
-  """
+  """Returns the folder that --checkpoint_dir names, None without the flag."""
   return None if path is None else storage.folder(os.path.expanduser(path))
 
 
 def no_arguments(argv: list[str]) -> None:
-  """Exits if the command line has an argument that is not a flag.
-
-  Args:
-    argv: The arguments that are not flags, after the command's name.
-  """
+  """Exits if the command line has an argument that is not a flag."""
   if len(argv) > 1:
     sys.exit(f"error: unexpected argument {argv[1]!r}; give --flag=value.")
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-  """Runs a command: parses the flags, then calls `main`.
-
-  Args:
-    main: The command. It takes the arguments that are not flags.
-  """
+  """Runs a command: parses the flags, then calls `main`."""
   try:
     app.run(main, flags_parser=_parsed)
   except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -200,9 +172,8 @@ def _parsed(argv: list[str]) -> list[str]:
 def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
   """Turns errors that a user can cause into one line and an exit code.
 
-  Args:
-    connect: Connects this process with others. At the end they disconnect, also
-      after an error, without waiting forever for those that had none.
+  At the end this process disconnects from those that `connect` connected it
+  with, also after an error, without waiting forever for those that had none.
   """
   logging.set_verbosity(logging.WARNING)  # Orbax logs each of its steps.
   code, patience = 1, _PATIENCE_AFTER_ERRORS

@@ -41,9 +41,9 @@ def cell_digest(cell: specs.CellSpec) -> str:
 
 
 def cell_fields(cell: specs.CellSpec) -> dict[str, Any]:
-  """Returns the fields that the numbers of all trials of a cell depend on.
+  """Returns the plain fields that a cell's numbers depend on, except its trial.
 
-  Their sections are shared: do not change them.
+  The sections in it are shared: do not change them.
   """
   fields: dict[str, Any] = {}
   for field in dataclasses.fields(cell):

@@ -276,23 +276,13 @@ class SweepDescription:
 
 
 def path_of(folder: str | os.PathLike[str], kind: type[Any]) -> pathlib.Path:
-  """Returns the path of a record.
-
-  Args:
-    folder: Folder of the cell, the teacher or the sweep.
-    kind: Class of the record.
-  """
+  """Returns the path of a record in the folder of a cell, teacher or sweep."""
   name = "sweep.json" if kind is SweepDescription else "result.json"
   return pathlib.Path(folder) / name
 
 
 def write(folder: str | os.PathLike[str], record: Any) -> None:
-  """Writes a record atomically.
-
-  Args:
-    folder: Folder of the cell, the teacher or the sweep.
-    record: One of this module's records.
-  """
+  """Writes a record atomically."""
   fields = dataclasses.asdict(record)
   # A cell's name comes before the numbers that all models have.
   own = {k: fields[k] for k in vars(type(record)).get("__annotations__", {})}
@@ -300,18 +290,10 @@ def write(folder: str | os.PathLike[str], record: Any) -> None:
 
 
 def read(folder: str | os.PathLike[str], kind: type[Record]) -> Record:
-  """Reads a record.
+  """Reads a record of a class.
 
-  Args:
-    folder: Folder of the cell, the teacher or the sweep.
-    kind: Class of the record.
-
-  Returns:
-    The record, an instance of `kind`.
-
-  Raises:
-    FileNotFoundError: If there is no such file.
-    ValueError: If the file is damaged, or was written by another version.
+  Raises FileNotFoundError if there is none, and ValueError if it is damaged or
+  was written by another version.
   """
   path = path_of(folder, kind)
   values = json_files.read_json(path)

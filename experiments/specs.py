@@ -295,11 +295,7 @@ class Field(NamedTuple):
 
 @functools.cache
 def fields_of(kind: type) -> tuple[Field, ...]:
-  """Returns the fields of a class of specs, in order.
-
-  Args:
-    kind: One of the dataclasses of this module.
-  """
+  """Returns the fields of a class of specs, in order."""
   hints = typing.get_type_hints(kind, include_extras=True)
   found = []
   for field in dataclasses.fields(kind):
@@ -337,11 +333,8 @@ def _has_stacked(kind: type) -> bool:
 def without_stacked(spec: Spec) -> Spec:
   """Returns a spec in which all `STACKED` fields are None.
 
-  Two cells have the same program if these are equal for both.
-
-  Args:
-    spec: A cell or a section of one. The result is for comparing, hashing and
-      for reading the other fields.
+  Two cells have the same program if these are equal for both. The result is for
+  comparing, hashing and for reading the other fields.
   """
   changes: dict[str, Any] = {}
   for field in fields_of(type(spec)):
@@ -353,12 +346,7 @@ def without_stacked(spec: Spec) -> Spec:
 
 
 def flat(spec: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-  """Yields the fields of a spec by dotted name, such as "loss.temperature".
-
-  Args:
-    spec: A cell or a section of one.
-    prefix: Text before each name.
-  """
+  """Yields the fields of a spec by dotted name, such as "loss.temperature"."""
   for field in fields_of(type(spec)):
     value = getattr(spec, field.name)
     if field.is_section:
@@ -373,13 +361,9 @@ def flat(spec: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def replace(spec: Spec, values: Mapping[str, Any]) -> Spec:
   """Returns a spec with other values of some fields.
 
-  Args:
-    spec: A cell or a section of one.
-    values: By dotted name, such as "loss.temperature". An option that does not
-      exist yet is added.
-
-  Raises:
-    ValueError: If there is no such field, or a value is of another type.
+  Values are by dotted name, such as "loss.temperature". An option that does not
+  exist yet is added. Raises ValueError for an unknown field or a value of
+  another type.
   """
   return _replaced(spec, values, "config")
 
@@ -413,11 +397,7 @@ def _replaced(spec: Any, values: Mapping[str, Any], path: str) -> Any:
 def plain(spec: Any) -> Any:
   """Converts a spec to JSON-compatible data, as `config.json` holds it.
 
-  Args:
-    spec: A dataclass, or a part of one.
-
-  Returns:
-    Dicts for dataclasses and mappings, lists for tuples, all else unchanged.
+  Dataclasses and mappings become dicts, and tuples lists.
   """
   if dataclasses.is_dataclass(spec):
     names = [field.name for field in dataclasses.fields(spec)]
@@ -434,15 +414,9 @@ def from_plain(
 ) -> Spec:
   """Makes a spec, or a record of a result, from plain data.
 
-  This is the inverse of `plain`. Types are checked; ranges are not.
-
-  Args:
-    values: Each field by name; sections are mappings.
-    kind: The class to make, any dataclass with annotations like these.
-    path: Where the values are from, for messages.
-
-  Raises:
-    ValueError: If a field is missing, unknown or of another type.
+  This is the inverse of `plain`. Types are checked; ranges are not. `path` says
+  where the values are from, for messages. Raises ValueError if a field is
+  missing, unknown or of another type.
   """
   fields = fields_of(kind)
   unknown = set(values) - {field.name for field in fields}

@@ -40,12 +40,8 @@ class Stack:
 def stacks(cells: Iterable[specs.CellSpec]) -> list[Stack]:
   """Groups cells that one compiled program can train together.
 
-  Args:
-    cells: The cells.
-
-  Returns:
-    The stacks, in the order of their first cells, with at most
-    `config.stack.max_cells` cells each.
+  The stacks are in the order of their first cells, and have at most
+  `config.stack.max_cells` cells each.
   """
   groups: dict[Any, list[specs.CellSpec]] = {}
   for cell in cells:
@@ -83,16 +79,10 @@ def selected(
 ) -> list[specs.CellSpec]:
   """Returns the cells of a part of a sweep; stacks stay whole.
 
-  Args:
-    cells: All cells.
-    only: Patterns such as ``"*-mobilenet/lelp"``, of column and row, or of
-      either where there is no slash. A cell has to match one of them.
-    skip: Patterns likewise. A cell must not match any of them.
-    shard: ``"i/n"``: every n-th of the remaining stacks, starting with the
-      i-th, counted from 1. The n parts make up the whole.
-
-  Raises:
-    ValueError: If a pattern matches nothing, or the shard is not valid.
+  Patterns such as ``"*-mobilenet/lelp"`` are of column and row, or of either
+  where there is no slash. Cells have to match one of `only` and none of `skip`.
+  A shard ``"i/n"`` is every n-th of the remaining stacks, starting with the
+  i-th, counted from 1. Raises ValueError if a pattern matches nothing.
   """
   for flag, patterns in (("only", only), ("skip", skip)):
     for pattern in patterns:

@@ -36,19 +36,6 @@ def make_mesh(
   remaining devices of each group share its batches along `data`, as many of
   them as divide the batch. Any others are idle: of 7 devices, 1 cell with
   batches of 64 uses 4.
-
-  Args:
-    num_cells: Number of cells in the stack, at least 1.
-    batch_size: Number of examples in a batch, over all devices.
-    devices: The devices to use; all devices of JAX if None.
-
-  Returns:
-    A mesh whose `cell` size divides `num_cells` and whose `data` size divides
-    `batch_size`, with `AxisType.Auto` axes.
-
-  Raises:
-    ValueError: If a size is not positive, or if a process would have only idle
-      devices.
   """
   for name, size in (("num_cells", num_cells), ("batch_size", batch_size)):
     if size < 1:
@@ -122,16 +109,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def place(tree: Tree, sharding: Sharding) -> Tree:
   """Places every array of a tree with one sharding.
 
-  With several processes, each passes the same values.
-
-  Args:
-    tree: Arrays of NumPy or JAX, typed keys included, or
-      `jax.ShapeDtypeStruct`.
-    sharding: One of this module's shardings.
-
-  Returns:
-    The same tree of `jax.Array`, or of `jax.ShapeDtypeStruct` with the
-    sharding.
+  A `jax.ShapeDtypeStruct` gets the sharding. With several processes, each
+  passes the same values.
   """
   if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(tree)):
     return jax.tree.map(lambda shape: shape.update(sharding=sharding), tree)
@@ -161,13 +140,6 @@ def place_split(tree: Tree, mesh: Mesh) -> Tree:
 
   Each array is split along its largest axis that is divisible by the size of
   `data`. If there is none, every device has a copy.
-
-  Args:
-    tree: Arrays, as for `place`.
-    mesh: A mesh from `make_mesh`.
-
-  Returns:
-    The same tree of `jax.Array`.
   """
   size = mesh.shape["data"]
 
@@ -186,13 +158,6 @@ def settled(tree: Tree, mesh: Mesh) -> Tree:
 
   Virtual CPU devices share a few threads. Two computations at a time can block
   each other's collectives until XLA gives up.
-
-  Args:
-    tree: Arrays on the devices of a mesh.
-    mesh: The mesh.
-
-  Returns:
-    The same tree.
   """
   crowded = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
   return jax.block_until_ready(tree) if crowded else tree
@@ -202,10 +167,6 @@ def fetch(tree: Any, mesh: Mesh) -> Any:
   """Returns arrays as NumPy arrays, complete in every process.
 
   All processes call this together, to exchange the parts on their devices.
-
-  Args:
-    tree: Arrays on the devices of a mesh.
-    mesh: The mesh.
   """
   if not all(
     leaf.is_fully_addressable or leaf.is_fully_replicated
@@ -221,11 +182,7 @@ def _same(tree: Tree) -> Tree:
 
 
 def on_host(shapes: Any) -> Any:
-  """Returns uninitialised NumPy arrays, as a target for reading files.
-
-  Args:
-    shapes: A tree of `jax.ShapeDtypeStruct`.
-  """
+  """Returns uninitialised NumPy arrays, as a target for reading files."""
   return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
 
 
@@ -236,18 +193,11 @@ def over_cells(
   common: Any,
   *cells: Any,
 ) -> Any:
-  """Applies a function to each cell of a stack.
+  """Applies ``function(common, *arrays of one cell)`` to each cell of a stack.
 
-  Args:
-    mesh: The mesh whose axis `cell` the cells are divided over.
-    mapped: Whether the cells of a device run one by one (`jax.lax.map`) or as
-      one batch (`jax.vmap`).
-    function: ``(common, *arrays of one cell)`` to a tree of arrays.
-    common: A tree of arrays that all cells share.
-    *cells: Trees of arrays with a leading cell axis.
-
-  Returns:
-    The function's results, with a leading cell axis.
+  Cells and results are trees of arrays with a leading cell axis, which is
+  divided over the axis `cell` of the mesh. Mapped cells of a device run one by
+  one (`jax.lax.map`), others as one batch (`jax.vmap`).
   """
   (num_cells,) = {leaf.shape[0] for leaf in jax.tree.leaves(cells)}
   if num_cells == 1:

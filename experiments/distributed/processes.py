@@ -22,9 +22,6 @@ def any_process(flag: bool) -> bool:
 
   All processes call this together. A signal reaches processes at different
   steps: if they did not agree on it, some would wait for others for ever.
-
-  Args:
-    flag: The flag of this process.
   """
   if jax.process_count() == 1:
     return flag
@@ -40,12 +37,7 @@ class Interrupted(Exception):
   """
 
   def __init__(self, requested: str, saved: str):
-    """Creates the error.
-
-    Args:
-      requested: The name of the signal.
-      saved: Clause on the saved work and its place.
-    """
+    """Creates the error."""
     super().__init__(
       f"stopped by {requested}; {saved}: run the same command again to "
       "continue from there."
@@ -63,18 +55,8 @@ def from_main(make: Callable[[], Any]) -> Any:
 
   For looking at files, taking locks and writing files. Processes that looked
   for themselves could see different files, and would then wait for each other
-  for ever.
-
-  Args:
-    make: The function. Its result is plain JSON.
-
-  Returns:
-    The result, in every process.
-
-  Raises:
-    Interrupted: In every process, if `make` raises it.
-    OtherProcessError: In the other processes, if `make` raises another error,
-      which the main process raises.
+  for ever. The result is plain JSON. If the function raises Interrupted, every
+  process does; after another error, the others raise OtherProcessError.
   """
   if jax.process_count() == 1:
     return make()
@@ -103,16 +85,6 @@ def main_first(make: Callable[[], Made]) -> Made:
   """Calls a function in every process, first in the main process.
 
   For files that the first call writes and later calls find: prepared data.
-
-  Args:
-    make: The function.
-
-  Returns:
-    The result of this process.
-
-  Raises:
-    Interrupted: In every process, if the function raises it in the main one.
-    OtherProcessError: In the other processes, if it fails in the main one.
   """
   first = []
   from_main(lambda: first.append(make()))

@@ -36,13 +36,9 @@ def requested() -> str | None:
 def stop_if_asked(saved: str, *, all_processes: bool = True) -> None:
   """Stops the run if this or another of its processes received a signal.
 
-  Args:
-    saved: Clause on the saved work and its place, for the message.
-    all_processes: Whether all processes call this at the same point of their
-      work and stop together; otherwise this process decides alone.
-
-  Raises:
-    Interrupted: If a signal came; with `all_processes` in every process.
+  `saved` says for the message what is saved and where. With `all_processes` all
+  processes call this at the same point of their work and stop together;
+  otherwise this process decides alone. Raises Interrupted.
   """
   stop = _requested is not None
   if processes.any_process(stop) if all_processes else stop:

@@ -31,18 +31,6 @@ def connect(
   Kubernetes job, SLURM, Open MPI. Where there is none, this returns at once.
   Call it before any computation. If the others do not appear in time, the
   process ends with one line on standard error and exit code 1.
-
-  Args:
-    coordinator_address: Host and port of process 0. The port must be free
-      there and reachable from all. None to detect all three values.
-    num_processes: The number of processes; 1 without an address looks for no
-      cluster.
-    process_id: The number of this process, from 0.
-    timeout: Seconds to wait for the others.
-
-  Raises:
-    ValueError: If an argument is missing or out of range, or the address
-      cannot be used.
   """
   given = (coordinator_address, num_processes, process_id)
   _check(*given, timeout)
@@ -74,12 +62,9 @@ def connect(
 def leave(patience: float) -> bool:
   """Disconnects from the other processes, once they disconnect too.
 
-  Args:
-    patience: Seconds to wait for them, as one of them may hang.
-
-  Returns:
-    Whether all disconnected. If not, only `os._exit` ends this process without
-    another wait; the others notice by the missing heartbeat.
+  It waits `patience` seconds for them, as one of them may hang, and returns
+  whether all disconnected. If not, only `os._exit` ends this process without
+  another wait; the others notice by the missing heartbeat.
   """
   if not jax.distributed.is_initialized():
     return True
@@ -99,9 +84,6 @@ def is_lost(error: Exception) -> bool:
 
   On CPUs collectives fail at once when a process ends. On accelerators they
   wait, and JAX ends this process after its heartbeat timeout of 100 seconds.
-
-  Args:
-    error: The error.
   """
   return jax.distributed.is_initialized() and "Gloo" in str(error)
 

@@ -83,25 +83,13 @@ def load_or_compute(
   fixed: Callable[[], Arrays] = dict,
   label: str = "rows",
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-  """Returns the arrays of a folder, and computes the parts that are missing.
+  """Returns the arrays of a folder, memory-mapped, and its fixed arrays.
 
-  All processes call it together. Every byte is compared with its checksum, at
-  about 1 GB per second.
-
-  Args:
-    folder: The folder; it is created if needed.
-    content: Its contents.
-    compute: ``(start, stop, fixed) -> arrays``: those rows of each array.
-    fixed: Makes small arrays that are stored whole beside the others, once.
-    label: Label of the progress display.
-
-  Returns:
-    The arrays, memory-mapped, and the fixed arrays.
-
-  Raises:
-    Interrupted: On SIGINT or SIGTERM to any process, after a whole part.
-    ValueError: If the folder has other contents or is damaged, or a row is not
-      finite.
+  Missing parts are computed: `compute(start, stop, fixed)` returns those rows
+  of each array. `fixed` makes small arrays that are stored whole beside the
+  others, once. All processes call this together. Every byte is compared with
+  its checksum, at about 1 GB per second. A folder with other contents, damage
+  and rows that are not finite raise ValueError.
   """
   with json_files.named(folder), locks.exclusive_when_free(folder):
     finished = processes.from_main(lambda: _begin(folder, content, fixed))
@@ -118,16 +106,7 @@ def load_or_compute(
 def load(folder: pathlib.Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
   """Opens a finished folder; only fixed arrays are read and verified.
 
-  Args:
-    folder: The folder.
-
-  Returns:
-    The manifest; the arrays, memory-mapped; and the fixed arrays.
-
-  Raises:
-    FileNotFoundError: If there is no manifest.
-    ValueError: If there is another kind of manifest, or a file is missing or
-      has another size or header than it was written with.
+  Returns the manifest, the arrays, memory-mapped, and the fixed arrays.
   """
   manifest = json_files.read_json(folder / _MANIFEST)
   if not isinstance(manifest, dict) or not {"arrays", "fixed"} <= {*manifest}:
@@ -148,13 +127,8 @@ def declare(
 ) -> None:
   """Writes the manifest of arrays that another program has saved.
 
-  Args:
-    folder: Holds an .npy file for each array.
-    content: Its contents.
-    fixed: Names of the fixed arrays.
-
-  Raises:
-    ValueError: If an array is not stored as `numpy.save` stores it.
+  Each array is in an .npy file as `numpy.save` stores it. `fixed` names the
+  fixed ones.
   """
   mapped = _mapped(folder, content)
   bounds = zip(content.bounds[:-1], content.bounds[1:], strict=True)
@@ -426,12 +400,7 @@ class GrowingArray:
   """
 
   def __init__(self, path: pathlib.Path, like: np.ndarray):
-    """Writes nothing yet.
-
-    Args:
-      path: The file, which must not exist.
-      like: An array with the dtype and the shape of a row.
-    """
+    """Takes the file, which must not exist, and an array with rows like its."""
     self._path = path
     self._row = jax.ShapeDtypeStruct(like.shape[1:], like.dtype)
     self._length = 0

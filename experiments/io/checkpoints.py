@@ -62,13 +62,9 @@ class Checkpoints:
   def __init__(self, directory: PathLike, *, fingerprint: Mapping[str, Any]):
     """Looks for complete checkpoints; writes nothing yet.
 
-    Args:
-      directory: The folder, absolute or relative, or `gs://BUCKET/FOLDER`.
-      fingerprint: Everything that has to be the same for a run to continue
-        from a state: batch size, data, seed, configuration. Plain JSON.
-
-    Raises:
-      ValueError: If the folder holds states with another fingerprint.
+    The directory may be `gs://BUCKET/FOLDER`. The fingerprint is plain JSON of
+    everything that has to be the same for a run to continue from a state;
+    ValueError is raised if the folder holds states with another one.
     """
     self._directory = storage.folder(directory)
     self._fingerprint = json_files.plain(fingerprint)
@@ -82,15 +78,9 @@ class Checkpoints:
   def save(self, step: int, state: Any) -> None:
     """Starts to write a state, after the write before has finished.
 
-    Args:
-      step: Its step, later than all steps in the folder. Saving the step that
-        was saved or restored last does nothing.
-      state: The state.
-
-    Raises:
-      OSError: If the write before failed.
-      TypeError: If a leaf of the state is not an array.
-      ValueError: If the folder holds a later step.
+    Its step has to be later than all in the folder; saving the one that was
+    saved or restored last does nothing. Raises OSError if the write before
+    failed.
     """
     self._finish()
     if step == self._current:
@@ -111,21 +101,15 @@ class Checkpoints:
     self._current = step
 
   def restore(self, like: Tree) -> tuple[int, Tree] | None:
-    """Reads the newest state that is not damaged.
+    """Reads the newest state that is not damaged, and returns its step with it.
 
     A warning is logged for each damaged one, and the one before it is read.
+    None is returned if there is no usable checkpoint.
 
-    Args:
-      like: The expected state: arrays, or `jax.ShapeDtypeStruct`. Each array
-        is placed with its counterpart's sharding, or on this process's first
-        device if that has none, whatever devices it was on before.
-
-    Returns:
-      The step and the state, of the same types as `like`; None if there is no
-      usable checkpoint.
-
-    Raises:
-      ValueError: If the state has other arrays than `like`.
+    `like` is the expected state: arrays, or `jax.ShapeDtypeStruct`. Each array
+    is placed with its counterpart's sharding, or on this process's first device
+    if that has none, whatever devices it was on before. ValueError is raised if
+    the state has other arrays.
     """
     self._finish()
     while self._steps:
@@ -148,8 +132,7 @@ class Checkpoints:
   def close(self) -> None:
     """Waits until everything is written; calling it again does nothing.
 
-    Raises:
-      OSError: If the last write failed.
+    Raises OSError if the last write failed.
     """
     self._finish()
 
@@ -221,11 +204,7 @@ class Checkpoints:
 
 
 def last_step(directory: PathLike) -> int | None:
-  """Returns the newest step in a folder of `Checkpoints`, or None.
-
-  Args:
-    directory: The folder. Whether the state is damaged is not checked.
-  """
+  """Returns the newest step in a folder of `Checkpoints`, damaged or not."""
   path = storage.folder(directory)
   with storage.reached(path):
     steps = [int(name) for name in storage.names(path) if name.isdigit()]
@@ -243,12 +222,7 @@ def _sealed(directory: epath.Path) -> list[int]:
 def save_tree(directory: PathLike, tree: Any) -> None:
   """Writes a tree of arrays that other commands read: final parameters.
 
-  Args:
-    directory: The folder, or `gs://BUCKET/FOLDER`. A tree in it is replaced.
-    tree: Arrays, as in a state of `Checkpoints`.
-
-  Raises:
-    TypeError: If a leaf is not an array.
+  It replaces the tree that is in the folder, which may be in a bucket.
   """
   path = storage.folder(directory)
   processes.from_main(lambda: storage.check(path))
@@ -258,19 +232,11 @@ def save_tree(directory: PathLike, tree: Any) -> None:
 
 
 def load_tree(directory: PathLike, like: Any = None) -> Any:
-  """Reads a tree that `save_tree` wrote.
+  """Reads a tree that `save_tree` wrote, with the types of `like`.
 
-  Args:
-    directory: The folder, as for `save_tree`.
-    like: The expected tree, as for `Checkpoints.restore`; None for a tree of
-      nested dicts, whatever is in it.
-
-  Returns:
-    The tree, of the same types as `like`, or of NumPy arrays.
-
-  Raises:
-    FileNotFoundError: If there is no such folder.
-    ValueError: If it holds another tree, or is damaged.
+  Without `like` it returns nested dicts of NumPy arrays. Raises
+  FileNotFoundError if there is no such folder, and ValueError if it is damaged
+  or holds another tree.
   """
   path = storage.folder(directory)
   if not _on_main(path, path.exists):

@@ -17,15 +17,6 @@ def of_sources(*names: str) -> str:
 
   Cached outputs carry it, so that they are not used after a change of the code
   that computed them. It does not depend on where the modules are installed.
-
-  Args:
-    *names: Names of modules, and of packages with everything in them.
-
-  Returns:
-    Twelve hex digits.
-
-  Raises:
-    ModuleNotFoundError: If a module has no source code.
   """
   digest = hashlib.sha256()
   for name in names:
@@ -46,14 +37,7 @@ def of_sources(*names: str) -> str:
 
 
 def of_arrays(tree: Any) -> str:
-  """Returns a digest of all arrays in a tree, at about 1 GB per second.
-
-  Args:
-    tree: Arrays of numbers. Each has to be complete in this process.
-
-  Returns:
-    64 hex digits.
-  """
+  """Returns a digest of all arrays in a tree, at about 1 GB per second."""
   digest = hashlib.sha256()
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
     array = np.asarray(leaf)

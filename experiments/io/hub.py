@@ -5,20 +5,12 @@ from collections.abc import Sequence
 
 
 def download(model: str, files: Sequence[str]) -> pathlib.Path:
-  """Downloads some files of a model, unless they are cached.
+  """Returns the folder of some files of a model, after a download if needed.
 
-  Args:
-    model: Its id, such as "albert/albert-base-v2", optionally followed by "@"
-      and a branch, a tag or a commit.
-    files: Names of the files, or patterns such as "*.safetensors". Files that
-      the model lacks are skipped, and no others are downloaded.
-
-  Returns:
-    The folder that holds them.
-
-  Raises:
-    FileNotFoundError: If there is no such model, or the hub cannot be reached.
-    ValueError: If huggingface_hub is not installed.
+  "@" and a branch, a tag or a commit may follow the id of the model. `files`
+  are names or patterns such as "*.safetensors"; those that the model lacks are
+  skipped. Raises FileNotFoundError if there is no such model, or the hub cannot
+  be reached.
   """
   try:
     import huggingface_hub

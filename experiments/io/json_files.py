@@ -19,11 +19,7 @@ PathLike = str | os.PathLike[str]
 
 @contextlib.contextmanager
 def named(path: PathLike) -> Iterator[None]:
-  """Adds the name of a file to errors of writing to it, which lack it.
-
-  Args:
-    path: The file.
-  """
+  """Adds the name of a file to errors of writing to it, which lack it."""
   try:
     yield
   except OSError as error:
@@ -33,31 +29,18 @@ def named(path: PathLike) -> Iterator[None]:
 
 
 def write_json(path: PathLike, obj: Any) -> None:
-  """Writes a JSON file atomically.
+  """Writes a JSON file atomically, in a file system or a bucket.
 
-  Args:
-    path: The file, in a file system or a bucket. Its folder is created.
-    obj: Dicts, lists, tuples, strings, numbers, None, paths, and arrays and
-      scalars of NumPy and JAX. The order of dicts is kept. NaN and infinity
-      become null, as JSON has neither.
-
-  Raises:
-    TypeError: If there is something else in it. No file is written then.
+  The object may hold dicts, lists, tuples, strings, numbers, None, paths, and
+  arrays and scalars of NumPy and JAX. The order of dicts is kept. NaN and
+  infinity become null, as JSON has neither. The folder is created.
   """
   text = json.dumps(plain(obj), indent=2, allow_nan=False)
   replace(_path(path), text + "\n")
 
 
 def read_json(path: PathLike) -> Any:
-  """Returns the contents of a JSON file, as `json.loads` does.
-
-  Args:
-    path: The file, in a file system or a bucket.
-
-  Raises:
-    FileNotFoundError: If the file does not exist.
-    ValueError: If it is not JSON.
-  """
+  """Returns the contents of a JSON file, as `json.loads` does."""
   text = read_text(_path(path))
   try:
     return json.loads(text)
@@ -73,14 +56,7 @@ def _path(path: PathLike) -> pathlib.Path | epath.Path:
 
 
 def read_text(path: pathlib.Path | epath.Path) -> str:
-  """Returns the text of a file.
-
-  Args:
-    path: The file.
-
-  Raises:
-    FileNotFoundError: If the file does not exist.
-  """
+  """Returns the text of a file."""
   try:
     return path.read_text(encoding="utf-8")
   except FileNotFoundError:
@@ -90,12 +66,7 @@ def read_text(path: pathlib.Path | epath.Path) -> str:
 
 
 def replace(path: pathlib.Path | epath.Path, contents: str | bytes) -> None:
-  """Atomically replaces a file.
-
-  Args:
-    path: The file. Its folder is created.
-    contents: The new contents.
-  """
+  """Atomically replaces a file, and creates its folder."""
   data = contents.encode() if isinstance(contents, str) else contents
   if isinstance(path, epath.Path):
     path.write_bytes(data)  # Writes to a bucket are atomic.
@@ -114,14 +85,7 @@ def replace(path: pathlib.Path | epath.Path, contents: str | bytes) -> None:
 
 
 def plain(obj: Any) -> Any:
-  """Converts an object to the types of JSON.
-
-  Args:
-    obj: As for `write_json`.
-
-  Raises:
-    TypeError: If there is something else in it.
-  """
+  """Converts an object to the types of JSON, as for `write_json`."""
   if isinstance(obj, Mapping):
     return {str(name): plain(value) for name, value in obj.items()}
   if isinstance(obj, list | tuple):
@@ -141,15 +105,9 @@ def plain(obj: Any) -> Any:
 
 
 def differences(saved: Any, current: Any) -> list[str]:
-  """Compares two objects of nested dicts.
+  """Returns a phrase for each value that differs between two nested dicts.
 
-  Args:
-    saved: The object written before, as for `write_json`.
-    current: The object that takes its place now.
-
-  Returns:
-    A phrase for each value that differs, with its dotted name:
-    "student.batch_size: saved 64, now 128".
+  Such as "student.batch_size: saved 64, now 128".
   """
   there, here = _flat(plain(saved)), _flat(plain(current))
   return [

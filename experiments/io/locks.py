@@ -30,32 +30,19 @@ class Held(ValueError):
   """Error: another process holds the lock of a folder."""
 
   def __init__(self, folder: pathlib.Path, holder: str):
-    """Creates the error.
-
-    Args:
-      folder: The folder.
-      holder: The process that holds its lock.
-    """
+    """Creates the error: `holder` is the process that holds the lock."""
     super().__init__(f"{folder} is locked by {holder}; wait until it finishes.")
     self.holder = holder
 
 
 @contextlib.contextmanager
 def exclusive(folder: pathlib.Path) -> Iterator[None]:
-  """Locks a folder, or raises an error if another process holds the lock.
+  """Locks a folder, which is created, or raises `Held`.
 
   The lock is one of the file system (`flock`) on a file that names its holder.
   It ends with the process, however that ends. Between machines it works where
   the file system passes locks on: NFS on Linux does, and Lustre if it is
   mounted so.
-
-  Args:
-    folder: The folder, which is created if it does not exist.
-
-  Raises:
-    Held: If another process holds the lock.
-    OSError: If the folder cannot be created or written.
-    ValueError: If the file system has no locks.
   """
   path = folder / _LOCK
   num_failures = 0
@@ -88,15 +75,9 @@ def exclusive_when_free(
 ) -> Iterator[None]:
   """Locks a folder as soon as no other run holds the lock.
 
-  After a few seconds of waiting, one line names the holder.
-
-  Args:
-    folder: As for `exclusive`.
-    all_processes: Whether the lock is for all processes of this run, which
-      call this together, or for this process only.
-
-  Raises:
-    Interrupted: On SIGINT or SIGTERM to one of those processes.
+  After a few seconds of waiting, one line names the holder. The lock is for all
+  processes of this run, which call this together, unless `all_processes` is
+  False.
   """
   with contextlib.ExitStack() as stack:
 
@@ -117,24 +98,13 @@ def exclusive_when_free(
 
 @contextlib.contextmanager
 def claim(folder: pathlib.Path) -> Iterator[bool]:
-  """Locks a folder for all processes of this run, if it is free.
-
-  Args:
-    folder: As for `exclusive`. All processes call this together.
-
-  Yields:
-    Whether this run holds the lock now.
-  """
+  """Locks a folder for all processes if it is free; yields whether it was."""
   with contextlib.ExitStack() as stack:
     yield not processes.from_main(lambda: _enter(stack, folder))
 
 
 def remove_if_empty(folder: pathlib.Path) -> None:
-  """Removes a locked folder that holds nothing else, and an empty parent.
-
-  Args:
-    folder: As for `claim`.
-  """
+  """Removes a locked folder that holds nothing else, and an empty parent."""
   if not processes.is_main_process():
     return
   with contextlib.suppress(OSError):

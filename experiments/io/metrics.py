@@ -35,13 +35,10 @@ class MetricWriter:
   """
 
   def __init__(self, path: PathLike | None, resume_step: int | None = None):
-    """Opens the file, and creates its folder.
+    """Opens the file, and creates its folder; None writes nothing.
 
-    Args:
-      path: The file; None writes nothing, for all but the main process.
-      resume_step: The step of the checkpoint that the run continues from.
-        Later lines are dropped, as the run will write them again. None starts
-        a new file.
+    Lines after `resume_step`, the step of the checkpoint that the run continues
+    from, are dropped, as the run will write them again. None starts a new file.
     """
     self._file = None
     if path is None:
@@ -54,14 +51,9 @@ class MetricWriter:
     self._file = path.open("a", encoding="utf-8")
 
   def write(self, step: int, scalars: Mapping[str, Any]) -> None:
-    """Appends one line.
+    """Appends one line: numbers, or arrays of one element, by name.
 
-    Args:
-      step: The number of updates made when the scalars were measured.
-      scalars: Python numbers, or arrays of one element, by name.
-
-    Raises:
-      ValueError: If a name is reserved or a value is not a single number.
+    `step` is the number of updates made when they were measured.
     """
     if self._file is None:
       return
@@ -88,18 +80,10 @@ class MetricWriter:
 
 
 def read_metrics(path: PathLike) -> list[dict[str, Any]]:
-  """Returns the lines of a metrics file, in order.
+  """Returns the lines of a metrics file, in order; null is NaN.
 
-  Args:
-    path: A file that a `MetricWriter` wrote. A last line that was cut short,
-      by a full disk or by reading during a write, is left out.
-
-  Returns:
-    One dict per line, with "step", "wall_time" and the scalars; null is NaN.
-
-  Raises:
-    FileNotFoundError: If the file does not exist.
-    ValueError: If another line than the last is broken.
+  A last line that was cut short, by a full disk or by reading during a write,
+  is left out.
   """
   nan = math.nan
   return [
@@ -149,14 +133,7 @@ class Logger(Protocol):
 
 
 def check_loggers(names: Sequence[str]) -> None:
-  """Checks that loggers exist and are installed.
-
-  Args:
-    names: "tensorboard" and "wandb", or fewer.
-
-  Raises:
-    ValueError: If one is unknown or its package is not installed.
-  """
+  """Raises ValueError for a logger that is unknown or not installed."""
   for name in names:
     if name not in _MODULES:
       raise ValueError(
@@ -178,17 +155,9 @@ def open_loggers(
   resume_step: int,
   config: Mapping[str, Any],
 ) -> list[Logger]:
-  """Opens loggers for a run; a continued run stays one run in each of them.
+  """Opens loggers in a run's folder; a continued run stays one run in each.
 
-  Args:
-    names: As for `check_loggers`.
-    folder: The run's own folder.
-    resume_step: The step of the checkpoint that the run continues from. Later
-      steps will be logged again.
-    config: The config of the run, plain data.
-
-  Returns:
-    The loggers.
+  Steps after `resume_step` will be logged again. `config` is plain data.
   """
   makers = {"tensorboard": _TensorBoard, "wandb": _WandB}
   return [makers[name](folder, resume_step, config) for name in names]

@@ -15,15 +15,8 @@ PATTERNS = (WEIGHTS, INDEX, "model-*.safetensors")
 def read(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Reads all arrays of a model, by name.
 
-  Args:
-    folder: Holds `model.safetensors`, or shards and their index.
-
-  Returns:
-    The arrays; those in bfloat16 have the dtype of `ml_dtypes`.
-
-  Raises:
-    FileNotFoundError: If a shard is missing.
-    ValueError: If a file is damaged, or safetensors is not installed.
+  Those in bfloat16 have the dtype of `ml_dtypes`. Raises FileNotFoundError if a
+  shard is missing, and ValueError if a file is damaged.
   """
   try:
     from safetensors import numpy as safetensors
@@ -45,15 +38,7 @@ def read(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def files(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Returns the files that `read` reads, sorted; none if there are no weights.
-
-  Args:
-    folder: The folder.
-
-  Raises:
-    FileNotFoundError: If a shard is missing.
-    ValueError: If the index is damaged.
-  """
+  """Returns the files that `read` reads, sorted; none without weights."""
   if (folder / WEIGHTS).is_file():
     return [folder / WEIGHTS]
   if not (folder / INDEX).is_file():

@@ -31,12 +31,7 @@ os.environ.setdefault("EPATH_USE_TF", "false")
 def folder(directory: PathLike) -> epath.Path:
   """Returns the absolute path of a folder of checkpoints.
 
-  Args:
-    directory: The folder, absolute or relative, or `gs://BUCKET/FOLDER`.
-
-  Raises:
-    ValueError: If it is another kind of URL, or the package for buckets is not
-      installed.
+  It may be `gs://BUCKET/FOLDER`; other URLs raise ValueError.
   """
   text = os.fspath(directory)
   if "://" not in text:
@@ -76,9 +71,6 @@ def checksums(directory: epath.Path) -> dict[str, str]:
   In a file system it is SHA-256, computed at about 1 GB per second. In a bucket
   it is the MD5 or CRC-32C that the bucket computed when it received the object,
   so nothing is read back.
-
-  Args:
-    directory: The folder.
   """
   if in_bucket(directory):
     files, path = fsspec.url_to_fs(os.fspath(directory))
@@ -101,9 +93,6 @@ def delete(directory: PathLike) -> None:
   """Deletes a folder that is not needed any more, if it exists.
 
   A folder that cannot be deleted is left with a warning.
-
-  Args:
-    directory: The folder.
   """
   if not in_bucket(directory):
     shutil.rmtree(directory, ignore_errors=True)
@@ -121,13 +110,9 @@ def delete(directory: PathLike) -> None:
 
 
 def check(directory: epath.Path) -> None:
-  """Checks that a folder can be written, listed and deleted from.
+  """Raises OSError unless a folder can be written, listed and deleted from.
 
-  Args:
-    directory: The folder. In a file system it is created.
-
-  Raises:
-    OSError: If it cannot be used.
+  In a file system it is created.
   """
   if in_bucket(directory):
     with reached(directory):
@@ -146,14 +131,9 @@ def check(directory: epath.Path) -> None:
 
 @contextlib.contextmanager
 def reached(path: epath.Path) -> Iterator[None]:
-  """Turns any error of a bucket into one line.
+  """Turns any error of a bucket into an OSError of one line.
 
-  Args:
-    path: The path that is read or written. Errors of a file system stay as
-      they are.
-
-  Raises:
-    OSError: With what went wrong, and what to check.
+  Errors of a file system stay as they are.
   """
   try:
     yield

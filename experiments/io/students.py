@@ -16,13 +16,7 @@ from experiments.io import json_files
 def save_student(
   path: str | os.PathLike[str], params: Any, model_state: Any
 ) -> None:
-  """Writes a student atomically.
-
-  Args:
-    path: The file.
-    params: Parameters, nested dicts of arrays.
-    model_state: State such as the statistics of BatchNorm, likewise.
-  """
+  """Writes a student atomically."""
   tree = {"params": params, "model_state": model_state}
   data = serialization.msgpack_serialize(
     serialization.to_state_dict(jax.device_get(tree))
@@ -31,18 +25,7 @@ def save_student(
 
 
 def load_student(path: str | os.PathLike[str]) -> tuple[Any, Any]:
-  """Reads a student.
-
-  Args:
-    path: A file that `save_student` wrote.
-
-  Returns:
-    Parameters and model state, nested dicts of NumPy arrays.
-
-  Raises:
-    FileNotFoundError: If the file does not exist.
-    ValueError: If the file is damaged.
-  """
+  """Reads parameters and model state: nested dicts of NumPy arrays."""
   try:
     tree = serialization.msgpack_restore(pathlib.Path(path).read_bytes())
     return tree["params"], tree["model_state"]

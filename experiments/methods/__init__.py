@@ -43,15 +43,7 @@ _PREPARATIONS = {
 
 
 def method_named(name: str) -> Method:
-  """Returns the method of a name.
-
-  Args:
-    name: A key of `METHODS`, or the name of a training that comes before that
-      of a student.
-
-  Raises:
-    ValueError: If there is no such method.
-  """
+  """Returns the method of a name."""
   known = METHODS | _PREPARATIONS
   if name not in known:
     raise ValueError(

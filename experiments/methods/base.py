@@ -48,11 +48,7 @@ class Setup:
 
   @property
   def teacher(self) -> TeacherStatistics:
-    """Statistics of the teacher.
-
-    Raises:
-      ValueError: If there is no teacher.
-    """
+    """Statistics of the teacher."""
     if self.statistics is None:
       raise ValueError(f"method {self.cell.method!r} needs a teacher.")
     return self.statistics
@@ -85,11 +81,7 @@ class LossStatics:
 
 
 def loss_statics(cell: CellSpec) -> LossStatics:
-  """Returns the settings of a cell's loss that its program is compiled for.
-
-  Args:
-    cell: The cell.
-  """
+  """Returns the settings of a cell's loss that its program is compiled for."""
   return LossStatics(
     projection=cell.loss.projection,
     contrast_width=cell.loss.contrast_width,
@@ -164,11 +156,7 @@ class Method:
   remark: Callable[[Setup], str] = lambda setup: ""
 
   def scalars(self, cell: CellSpec) -> dict[str, np.float32]:
-    """Returns the hyperparameters that the compiled program takes as arrays.
-
-    Args:
-      cell: A cell of this method.
-    """
+    """Returns the hyperparameters that the compiled program takes as arrays."""
     loss, subclass = cell.loss, cell.teacher.subclass
     values = {
       field.name: getattr(loss, field.name)
@@ -191,11 +179,7 @@ class Method:
 
 
 def teacher_of(inputs: LossInputs) -> Outputs:
-  """Returns the teacher's outputs, for a loss that cannot do without them.
-
-  Args:
-    inputs: Inputs of the loss.
-  """
+  """Returns the teacher's outputs, for a loss that cannot do without them."""
   assert inputs.teacher is not None
   return inputs.teacher
 
@@ -205,14 +189,8 @@ def class_nll(
 ) -> jax.Array:
   """Computes the cross entropy of the true class, summed over its subclasses.
 
-  Args:
-    logits: The student's logits, ``[B, C * S]``.
-    labels: Classes, int ``[B]``.
-    num_classes: C.
-    where: Subclasses that exist, bool ``[C, S]``, or None for all.
-
-  Returns:
-    Nats, ``[B]``.
+  From logits ``[B, C * S]``, labels ``[B]`` and the subclasses that exist, bool
+  ``[C, S]``, it returns nats, ``[B]``.
   """
   log_probs = lelp_jax.class_log_probs(
     logits, num_classes=num_classes, temperature=1.0, where=where

@@ -37,11 +37,7 @@ FeatureFn = Callable[[LossInputs], tuple[jax.Array, Any]]
 
 
 def with_kd(feature_fn: FeatureFn) -> LossFn:
-  """Makes eq. (1) with KD, plus lambda times a feature loss.
-
-  Args:
-    feature_fn: The feature loss.
-  """
+  """Makes eq. (1) with KD, plus lambda times a feature loss."""
 
   def loss_fn(inputs: LossInputs) -> tuple[jax.Array, tuple[Any, Any]]:
     feature, loss_state = feature_fn(inputs)
@@ -56,11 +52,7 @@ def with_kd(feature_fn: FeatureFn) -> LossFn:
 
 
 def alone(feature_fn: FeatureFn) -> LossFn:
-  """Makes a feature loss alone, with which projections are pre-trained.
-
-  Args:
-    feature_fn: The feature loss.
-  """
+  """Makes a feature loss alone, with which projections are pre-trained."""
 
   def loss_fn(inputs: LossInputs) -> tuple[jax.Array, tuple[Any, Any]]:
     feature, loss_state = feature_fn(inputs)
@@ -91,12 +83,7 @@ def _vid(inputs: LossInputs) -> tuple[jax.Array, Any]:
 
 
 def linear(layer: Mapping[str, jax.Array] | None, x: jax.Array) -> jax.Array:
-  """Applies a linear layer, in float32 at least.
-
-  Args:
-    layer: "kernel" and "bias", or None for the identity.
-    x: Inputs, ``[B, D]``.
-  """
+  """Applies a linear layer, in float32 at least; None is the identity."""
   if layer is None:
     return x
   kernel = layer["kernel"]
@@ -105,13 +92,7 @@ def linear(layer: Mapping[str, jax.Array] | None, x: jax.Array) -> jax.Array:
 
 
 def init_linear(key: jax.Array, inputs: int, outputs: int) -> dict[str, Any]:
-  """Initializes a linear layer.
-
-  Args:
-    key: Random key.
-    inputs: Width of the inputs.
-    outputs: Width of the outputs.
-  """
+  """Initializes a linear layer."""
   kernel = nn.initializers.lecun_normal()(key, (inputs, outputs))
   return {"kernel": kernel, "bias": jnp.zeros(outputs)}
 
@@ -119,12 +100,8 @@ def init_linear(key: jax.Array, inputs: int, outputs: int) -> dict[str, Any]:
 def is_projected(setup: LossSetup, *, auto: bool) -> bool:
   """Tells whether a method has projections.
 
-  Args:
-    setup: Settings of the loss and widths of the embeddings.
-    auto: Whether it has some with `config.loss.projection="auto"`.
-
-  Raises:
-    ValueError: If it needs some, and may never have any.
+  `auto` tells whether it has some with `config.loss.projection="auto"`. Raises
+  ValueError if it needs some, and may never have any.
   """
   mode = setup.statics.projection
   if mode == "never" and setup.student_width != setup.teacher_width:
@@ -157,13 +134,7 @@ def _fitnet_remark(setup: Setup) -> str:
 
 
 def feature_method(title: str, feature_fn: FeatureFn, **fields: Any) -> Method:
-  """Makes a method of KD and a feature loss.
-
-  Args:
-    title: `Method.title`.
-    feature_fn: The feature loss.
-    **fields: Other fields of `Method`.
-  """
+  """Makes a method of KD and a feature loss, and other fields of `Method`."""
   return Method(title, _HYPERPARAMETERS, with_kd(feature_fn), **fields)
 
 

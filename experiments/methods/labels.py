@@ -20,11 +20,7 @@ from lelp_jax.train_step import LossInputs
 
 
 def kd_term(inputs: LossInputs) -> jax.Array:
-  """Computes the loss of vanilla distillation, ``[B]``.
-
-  Args:
-    inputs: Inputs of the loss.
-  """
+  """Computes the loss of vanilla distillation, ``[B]``."""
   return baselines.kd_loss(
     inputs.student.logits,
     teacher_of(inputs).logits,

@@ -31,11 +31,7 @@ def _num_subclasses(setup: Setup) -> int:
 def num_directions(setup: Setup) -> int:
   """Returns `config.subspace.num_subclasses`.
 
-  Args:
-    setup: A cell and the width of its teacher's embeddings.
-
-  Raises:
-    ValueError: If embeddings of that width have fewer directions.
+  Raises ValueError if the teacher's embeddings have fewer directions.
   """
   num_subclasses, width = (
     setup.cell.subspace.num_subclasses,
@@ -62,14 +58,9 @@ def _targets(setup: Setup) -> dict[str, Any]:
 
 
 def padded(setup: Setup, subspaces: lelp_jax.Subspaces) -> dict[str, Any]:
-  """Pads the directions of a cell to the largest S of its stack.
+  """Returns the targets "directions" and "where" of a cell.
 
-  Args:
-    setup: The cell.
-    subspaces: Its subspaces.
-
-  Returns:
-    The targets "directions" and "where".
+  They are padded to the largest S of its stack.
   """
   size, num_subclasses = setup.max_subclasses, subspaces.directions.shape[1]
   padding = ((0, 0), (0, size - num_subclasses), (0, 0))
@@ -138,11 +129,7 @@ def _terms(inputs: LossInputs) -> Terms:
 
 
 def details(setup: Setup) -> dict[str, Any]:
-  """Returns how much of each class's variance the null space keeps (A-3).
-
-  Args:
-    setup: The cell.
-  """
+  """Returns how much of each class's variance the null space keeps (A-3)."""
   share = setup.teacher.null_space_share(setup.cell.subspace.rtol)
   return {"null_space_share": tuple(float(x) for x in share)}
 

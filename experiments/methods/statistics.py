@@ -37,15 +37,10 @@ class TeacherStatistics:
     transfer_labels: np.ndarray,
     transfer_outputs: Callable[[], Outputs],
   ):
-    """Computes nothing yet.
+    """Takes functions that compute moments and outputs when they are needed.
 
-    Args:
-      moments: Computes the moments of the teacher's embeddings of its training
-        examples.
-      head_kernel: As in the attributes.
-      transfer_labels: As in the attributes.
-      transfer_outputs: Computes the teacher's outputs on the students'
-        training examples, NumPy arrays.
+    `moments` are those of the training examples of the teacher,
+    `transfer_outputs` are the outputs on those of the students, NumPy arrays.
     """
     self.head_kernel = head_kernel
     self.transfer_labels = transfer_labels
@@ -57,11 +52,7 @@ class TeacherStatistics:
   def in_coordinates(
     self, principal: lelp_jax.PrincipalDirections
   ) -> "TeacherStatistics":
-    """Returns these statistics for students that get coordinates.
-
-    Args:
-      principal: The directions of the coordinates.
-    """
+    """Returns these statistics for students that get coordinates."""
     other = copy.copy(self)
     other.coordinates = principal
     return other
@@ -91,13 +82,7 @@ class TeacherStatistics:
   def principal(
     self, *, num_directions: int, null_space: str, rtol: float
   ) -> lelp_jax.PrincipalDirections:
-    """Returns `lelp_jax.principal_directions` of the embeddings.
-
-    Args:
-      num_directions: Number K of directions per class.
-      null_space: "weights" or "none".
-      rtol: Relative tolerance of the head's rank.
-    """
+    """Returns `lelp_jax.principal_directions` of the embeddings."""
     return self._once(
       ("principal", num_directions, null_space, rtol),
       lambda: lelp_jax.principal_directions(
@@ -110,11 +95,7 @@ class TeacherStatistics:
     )
 
   def null_space_share(self, rtol: float) -> jax.Array:
-    """Returns `lelp_jax.null_space_share` of the embeddings, ``[C]`` (A-3).
-
-    Args:
-      rtol: Relative tolerance of the head's rank.
-    """
+    """Returns `lelp_jax.null_space_share` of the embeddings, ``[C]`` (A-3)."""
     return self._once(
       ("null space share", rtol),
       lambda: lelp_jax.null_space_share(
@@ -123,12 +104,7 @@ class TeacherStatistics:
     )
 
   def variance_share(self, subspaces: lelp_jax.Subspaces) -> jax.Array:
-    """Returns the share of each class's variance inside a subspace, ``[C]``.
-
-    Args:
-      subspaces: Subspaces of embeddings or, where students get coordinates, of
-        these.
-    """
+    """Returns the share of each class's variance inside a subspace, ``[C]``."""
     if self.coordinates is None:
       return lelp_jax.variance_share(subspaces, self.moments)
     # The directions are a rotation of the first ones, which keeps the sum of
@@ -141,14 +117,7 @@ class TeacherStatistics:
   def clustering(
     self, algorithm: str, scope: str, num_clusters: int, targets: str
   ) -> "Clustering":
-    """Returns clusters of the embeddings of the students' training examples.
-
-    Args:
-      algorithm: `Clusterer`'s method.
-      scope: "per_class" or "global".
-      num_clusters: Number of clusters per class or, globally, in total.
-      targets: "hard" or "soft".
-    """
+    """Returns clusters of the embeddings of the students' training examples."""
     return self._once(
       ("clustering", algorithm, scope, num_clusters, targets),
       lambda: self._clusterer(algorithm, scope).cluster(

@@ -68,14 +68,7 @@ class Costs:
 
 
 def costs(text: str) -> Costs:
-  """Returns the costs of a compiled program.
-
-  Args:
-    text: Its text, from `jax.stages.Compiled.as_text`.
-
-  Raises:
-    ValueError: If the text has no entry computation.
-  """
+  """Returns the costs of a program, given what `Compiled.as_text` returns."""
   # A computation stands in the text before those that call it, and an
   # instruction before those that use its result.
   totals: dict[str, Costs] = {}

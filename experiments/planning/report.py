@@ -94,11 +94,7 @@ class Plan:
 
 
 def text(plan: Plan) -> str:
-  """Returns everything about a plan, for people to read.
-
-  Args:
-    plan: The plan.
-  """
+  """Returns everything about a plan, for people to read."""
   cell, shape = plan.cell, "x".join(map(str, plan.example_shape))
   reads_tokens = MODELS[cell.student.model].reads == "tokens"
   kind = f"{shape} tokens" if reads_tokens else shape
@@ -140,8 +136,7 @@ def text(plan: Plan) -> str:
 def table(plans: Sequence[Plan | tuple[str, str]]) -> str:
   """Returns a table with a row per plan.
 
-  Args:
-    plans: Plans, and name and error of those that could not be made.
+  Of a plan that could not be made, it gets the name and the error.
   """
   header = "plan,topology,cell x data,memory,FLOP,step,examples/s,exchanged,"
   rows: list[tuple[str, ...]] = [tuple(header.split(","))]

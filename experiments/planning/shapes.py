@@ -65,13 +65,6 @@ def blank_splits(cell: CellSpec, assumed: Assumed | None = None) -> Splits:
   The number of examples is the published one, and the examples are divided as
   real ones. All texts have the same length. No file is read, and the arrays
   take almost no memory.
-
-  Args:
-    cell: A cell. Its data, selection and models matter.
-    assumed: Properties that they do not give; `Assumed`'s defaults if None.
-
-  Raises:
-    ValueError: If the data cannot be divided as the cell says.
   """
   spec = cell.data
   if spec.dataset in (*load.READY, *load.MADE_UP) and not spec.source:
@@ -137,16 +130,7 @@ def _inputs(task: Task, size: int, length: int) -> Any:
 def abstract_run(
   cells: Sequence[CellSpec], splits: Splits, devices: Sequence[jax.Device]
 ) -> Run:
-  """Returns the run that `build.build_run` would return, with shapes.
-
-  Args:
-    cells: The cells of a stack.
-    splits: Data, real or from `blank_splits`.
-    devices: The devices of the mesh.
-
-  Raises:
-    ValueError: If the cells do not fit the data.
-  """
+  """Returns the run that `build.build_run` would return, with shapes."""
   first, task = cells[0], splits.task
   mode, method = first.teacher.outputs, method_named(first.method)
   if mode == "coordinates":
@@ -204,11 +188,7 @@ def abstract_run(
 
 
 def arguments(run: Run) -> Arguments:
-  """Returns the arguments of `Program.train_chunk` as shapes with shardings.
-
-  Args:
-    run: An abstract run.
-  """
+  """Returns the arguments of `Program.train_chunk` as shapes with shardings."""
   mesh = run.program.mesh
   states = jax.eval_shape(
     functools.partial(run.program.init, sizes=run.sizes), run.trials

@@ -43,14 +43,8 @@ def plan(
 ) -> Plan:
   """Plans a stack in another process.
 
-  Args:
-    cells: The cells of the stack.
-    topology: Name of the topology, such as "v4:2x2x1".
-    assumed: Properties of the data that the cells do not give.
-
-  Raises:
-    ValueError: If the cells do not fit the data, the topology is unknown, or
-      the compiler is not installed or fails.
+  Raises ValueError if the cells do not fit the data, the topology is unknown,
+  or the compiler is not installed or fails.
   """
   chips.parse_topology(topology)
   if not is_installed():
@@ -86,16 +80,7 @@ def is_installed() -> bool:
 def compiled(
   cells: Sequence[CellSpec], topology: str, assumed: shapes.Assumed | None
 ) -> Plan:
-  """Plans a stack in this process.
-
-  Args:
-    cells: As for `plan`, and so are the others.
-    topology: Name of the topology.
-    assumed: Properties of the data.
-
-  Raises:
-    ValueError: As for `plan`.
-  """
+  """Plans a stack in this process."""
   devices = _devices(topology)
   splits = shapes.blank_splits(cells[0], assumed)
   run = shapes.abstract_run(cells, splits, devices)

@@ -42,22 +42,12 @@ def build_run(
   names: Sequence[str],
   loss_params: Any = None,
 ) -> Run:
-  """Prepares a stack of cells for training.
+  """Prepares a stack of cells for `loop.train`.
 
-  Args:
-    cells: The cells, which can be trained together.
-    splits: The data. Cells train on `splits.transfer`, or on `splits.train`
-      without a teacher.
-    teacher: The teacher, or None to train without one.
-    names: Names of what is trained; checkpoints of other names are refused.
-    loss_params: Parameters of the loss to start from, where they were trained
-      before.
-
-  Returns:
-    The stack, ready for `loop.train`.
-
-  Raises:
-    ValueError: If the cells do not fit the data.
+  Cells train on `splits.transfer`, or on `splits.train` without a teacher.
+  Checkpoints of other `names` are refused. `loss_params` are parameters of the
+  loss that were trained before. Raises ValueError for cells that do not fit the
+  data.
   """
   first, task = cells[0], splits.task
   statistics, width = None, 0
@@ -111,14 +101,9 @@ def build_run(
 
 
 def training_arrays(train: Arrays) -> dict[str, Any]:
-  """Returns the arrays that a stack trains on.
+  """Returns the arrays of a split that a stack trains on.
 
-  Args:
-    train: The split that it trains on.
-
-  Returns:
-    The arrays that models and losses read, and the position of each example as
-    "rows".
+  "rows" is the position of each example.
   """
   rows = np.arange(len(train["labels"]), dtype=np.int32)
   return {**model_fields(train), "rows": rows}
@@ -130,20 +115,7 @@ def program_spec(
   arrays: Mapping[str, Any],
   teacher_width: int,
 ) -> tuple[ProgramSpec, tuple[int, ...]]:
-  """Returns what the program of a stack is compiled for.
-
-  Args:
-    cells: The cells, which can be trained together.
-    task: Their task.
-    arrays: `training_arrays`.
-    teacher_width: Width of the teacher's embeddings, 0 without a teacher.
-
-  Returns:
-    The spec, and S of each cell.
-
-  Raises:
-    ValueError: If a cell has a number of subclasses that does not fit.
-  """
+  """Returns what a stack's program is compiled for, and S of each cell."""
   first, num_examples = cells[0], len(arrays["labels"])
   num_subclasses = method_named(first.method).num_subclasses
   sizes = tuple(
@@ -171,18 +143,7 @@ def program_spec(
 def stack_targets(
   setups: Sequence[Setup],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Returns the targets that a method prepares for the cells of a stack.
-
-  Args:
-    setups: Setup of each cell.
-
-  Returns:
-    The targets that all cells share, and those of each cell, stacked on a
-    leading axis.
-
-  Raises:
-    ValueError: If a method with subclasses does not say which of them exist.
-  """
+  """Returns the targets that all cells share, and those of each, stacked."""
   first = setups[0]
   method = method_named(first.cell.method)
   parts = [method.targets(setup) for setup in setups]

@@ -24,20 +24,13 @@ _SECONDS_BETWEEN_LOOKS = 2.0
 def claim_folder(workdir: pathlib.Path, stack: Stack) -> pathlib.Path:
   """Returns the folder that is locked while a stack is trained.
 
-  Args:
-    workdir: Where the stack is trained.
-    stack: The stack. By default its checkpoints are in the folder, too.
+  By default the stack's checkpoints are in it, too.
   """
   return workdir / "checkpoints" / stack.digest
 
 
 def is_unfinished(stack: Stack, workdir: pathlib.Path) -> bool:
-  """Returns whether a cell of a stack has no result yet.
-
-  Args:
-    stack: The stack.
-    workdir: Where it is trained.
-  """
+  """Returns whether a cell of a stack has no result yet."""
   paths = [
     results.path_of(identity.cell_directory(workdir, cell), results.CellResult)
     for cell in stack.cells
@@ -53,16 +46,7 @@ def run_unfinished(
   """Runs each stack that lacks a result, unless another command holds it.
 
   At the end it waits for the stacks that other commands hold, until they are
-  finished or free.
-
-  Args:
-    stacks: The stacks, in the order in which they run.
-    workdir: Where they are trained.
-    run: Trains a stack to its end. It takes the stack and a label for progress
-      displays.
-
-  Raises:
-    Interrupted: On SIGINT or SIGTERM.
+  finished or free. `run` takes a stack and a label for progress displays.
   """
   start, num_run, told = time.monotonic(), 0, False
   left = list(enumerate(stacks, start=1))

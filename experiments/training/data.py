@@ -28,16 +28,7 @@ def load_splits(
 ) -> Splits:
   """Loads the data of a cell, once for cells that share them.
 
-  Args:
-    cell: The cell.
-    workdir: Where a user's own files are prepared.
-
-  Returns:
-    The examples and the task.
-
-  Raises:
-    FileNotFoundError: If the data were not prepared.
-    ValueError: If a file is not what the config says.
+  A user's own files are prepared in `workdir`.
   """
   return _load_splits(cell.data, cell.selection, workdir)
 
@@ -53,13 +44,7 @@ def _load_splits(
 def check_tokenizers(
   cell: specs.CellSpec, splits: Splits, workdir: pathlib.Path | None
 ) -> None:
-  """Raises ValueError if a pretrained model reads other tokens than the data.
-
-  Args:
-    cell: A cell; its data, teacher and student matter.
-    splits: The data.
-    workdir: As for `load_splits`.
-  """
+  """Raises ValueError if a pretrained model has other tokens than the data."""
   inputs = splits.train.get("inputs")
   if not isinstance(inputs, Ragged):
     return
@@ -78,14 +63,9 @@ def check_tokenizers(
 
 
 def check_data(cells: Sequence[specs.CellSpec], splits: Splits) -> None:
-  """Raises for cells whose training would fail after that of their teacher.
+  """Raises ValueError for cells that would fail after their teacher's training.
 
-  Args:
-    cells: Cells with the same teacher and data.
-    splits: The data.
-
-  Raises:
-    ValueError: If a model cannot read the data, or a method does not fit them.
+  The cells have the same teacher and data.
   """
 
   # Thousands of cells of a sweep have a few different models and losses.

@@ -28,16 +28,10 @@ from lelp_jax.models import Outputs
 def evaluation_batches(
   arrays: Arrays, batch_size: int, mesh: jax.sharding.Mesh
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-  """Yields all examples once, without augmentation.
+  """Yields all examples once, batch by batch, on the host and on the devices.
 
-  Args:
-    arrays: The examples.
-    batch_size: Number of examples in a batch, if there are so many.
-    mesh: The devices.
-
-  Yields:
-    A batch on the host, see `batches.eval_batches`, and the same batch on the
-    devices: laid over those that share batches if their number divides it.
+  A batch is laid over the devices that share batches if their number divides
+  it.
   """
   kept = model_fields(arrays)
   size = min(batch_size, len(next(iter(kept.values()))))
@@ -75,14 +69,9 @@ class FrozenModel:
   def batches(
     self, arrays: Arrays
   ) -> Iterator[tuple[dict[str, Any], dict[str, Any], Outputs]]:
-    """Yields the outputs on all examples, batch by batch.
+    """Yields each batch, on the host and on the devices, with its outputs.
 
-    Args:
-      arrays: The examples.
-
-    Yields:
-      A batch on the host and on the devices, see `evaluation_batches`, and the
-      outputs on the devices. They are meaningless where "mask" is False.
+    The outputs are meaningless where "mask" is False.
     """
     num_outputs = (
       model_fns(self.spec, 1).head(self.weights.params).kernel.shape[-1]
@@ -93,11 +82,7 @@ class FrozenModel:
       yield batch, placed, apply(self._placed, placed)
 
   def outputs(self, arrays: Arrays) -> Outputs:
-    """Returns the outputs on examples, in their order, NumPy arrays.
-
-    Args:
-      arrays: The examples.
-    """
+    """Returns the outputs on examples, in their order, as NumPy arrays."""
     parts, rows = [], []
     for batch, _, outputs in self.batches(arrays):
       outputs = mesh_lib.fetch(outputs, self.mesh)

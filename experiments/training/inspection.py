@@ -39,12 +39,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def check(cell: CellSpec, split: str) -> None:
-  """Raises ValueError for a cell or examples that cannot be inspected.
-
-  Args:
-    cell: The cell.
-    split: "train", "validation" or "test".
-  """
+  """Raises ValueError for a cell or examples that cannot be inspected."""
   if split not in SPLITS:
     raise ValueError(f"split must be one of {SPLITS}, got {split!r}.")
   if cell.method not in METHODS:
@@ -68,22 +63,8 @@ def subclasses(
 ) -> Subclasses:
   """Finds the subclasses of a finished cell again, and those of examples.
 
-  Args:
-    cell: The cell.
-    splits: Its data.
-    result: Its result.
-    teachers: Folder of teachers.
-    split: Examples to return: "train" for those that the directions were
-      fitted to (with a clustering, those that were clustered), "validation" or
-      "test".
-
-  Returns:
-    The subclasses.
-
-  Raises:
-    FileNotFoundError: If its teacher does not exist.
-    ValueError: If there is nothing to look at, or the subclasses are not those
-      that the cell was trained with.
+  Split "train" are the examples that the directions were fitted to or, with a
+  clustering, those that were clustered.
   """
   check(cell, split)
   digest, now = result.teacher.digest, identity.teacher_digest(cell)
@@ -129,17 +110,7 @@ def student_embeddings(
 ) -> np.ndarray:
   """Computes embeddings of test examples by the student of a finished cell.
 
-  Args:
-    cell: The cell.
-    workdir: Where it was trained.
-    splits: Its data.
-    rows: Positions of the test examples, int ``[N]``.
-
-  Returns:
-    The embeddings, float32, ``[N, D]``.
-
-  Raises:
-    FileNotFoundError: If the cell is not finished.
+  They are float32, ``[N, D]``; `rows` are the positions of the examples.
   """
   folder = identity.cell_directory(workdir, cell)
   weights = Weights(*students.load_student(folder / "student.msgpack"))

@@ -43,22 +43,9 @@ def train(
 ) -> Trained:
   """Trains a stack to its last step, from its last checkpoint if it has one.
 
-  A signal is looked at after each chunk except the last one, so that the
-  caller can write the results first.
-
-  Args:
-    run: The stack.
-    checkpoint_directory: Folder of its checkpoints.
-    monitoring: Metrics and progress of the training.
-
-  Returns:
-    The trained states.
-
-  Raises:
-    Interrupted: On SIGINT or SIGTERM, after saving.
-    FloatingPointError: If a loss or a state is not finite; such a state is
-      never saved.
-    ValueError: If the checkpoint belongs to another configuration.
+  A signal is looked at after each chunk except the last one, so that the caller
+  can write the results first. Raises FloatingPointError if a loss or a state is
+  not finite; such a state is never saved.
   """
   student, program = run.spec.student, run.program
   num_steps, mesh = student.num_steps, program.mesh
@@ -122,13 +109,8 @@ def evaluate(
 ) -> dict[str, np.ndarray]:
   """Evaluates all cells on a set of examples, each exactly once.
 
-  Args:
-    run: The stack.
-    states: Its states.
-    arrays: The examples.
-
-  Returns:
-    Accuracy, loss and, with a teacher, agreement with it: ``[cells]`` each.
+  Returns accuracy, loss and, with a teacher, agreement with it: ``[cells]``
+  each.
   """
   means: dict[str, metrics_lib.Mean] = {}
   mesh, size = run.program.mesh, run.spec.student.eval_batch_size
@@ -139,15 +121,7 @@ def evaluate(
 
 
 def model_results(run: Run, trained: Trained) -> list[ModelResult]:
-  """Evaluates the cells of a trained stack.
-
-  Args:
-    run: The stack.
-    trained: The stack after its training.
-
-  Returns:
-    The results of each cell that all models have.
-  """
+  """Evaluates the cells of a trained stack."""
   spec, shares = run.spec, run.targets.get("variance_share")
   evaluations = {
     name: _evaluations(run, trained.states, arrays)

@@ -17,12 +17,7 @@ AnyModel = TypeVar("AnyModel", bound=ModelSpec)
 
 
 def model_fns(spec: ModelSpec, num_outputs: int) -> ModelFns:
-  """Returns the functions of a model.
-
-  Args:
-    spec: The model.
-    num_outputs: Number of outputs of its head.
-  """
+  """Returns the functions of a model."""
   return MODELS[spec.model](num_outputs, **spec.options)
 
 
@@ -31,10 +26,7 @@ def model_inputs(
 ) -> Any:
   """Returns what a model is called with: its part of a batch, as floats.
 
-  Args:
-    spec: The model.
-    batch: Arrays, and dicts of arrays for text.
-    scale: Divisor of stored images.
+  Stored images are divided by `scale`.
   """
   part = batch[spec.input_field]
   if isinstance(part, Mapping):  # Token ids stay as they are.
@@ -46,12 +38,7 @@ def model_inputs(
 def in_steps(spec: AnyModel, num_examples: int) -> AnyModel:
   """Converts the lengths of a training from epochs to steps.
 
-  Args:
-    spec: A model and its training.
-    num_examples: Number of examples that it trains on.
-
-  Returns:
-    The same with `num_epochs=0`, and chunks of a positive number of steps.
+  The result has `num_epochs=0`, and chunks of a positive number of steps.
   """
   per_epoch = max(1, num_examples // spec.batch_size)
   num_steps, boundaries = spec.num_steps, spec.schedule_boundaries
@@ -69,11 +56,7 @@ def in_steps(spec: AnyModel, num_examples: int) -> AnyModel:
 
 
 def optimizer(spec: ModelSpec) -> optax.GradientTransformation:
-  """Returns the optimizer of a training.
-
-  Args:
-    spec: A model and its training, with lengths in steps.
-  """
+  """Returns the optimizer of a training whose lengths are in steps."""
   if spec.optimizer == "adam":
     scale = optax.scale_by_adam()
   else:

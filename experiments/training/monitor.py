@@ -58,13 +58,7 @@ class Monitor:
   """
 
   def __init__(self, run: Run, spec: MonitorSpec, *, step: int):
-    """Opens all files and loggers.
-
-    Args:
-      run: The stack.
-      spec: Metrics and where they go.
-      step: The step that training continues from.
-    """
+    """Opens all files and loggers; training continues from `step`."""
     self._stack = contextlib.ExitStack()
     self._examples_per_step = run.spec.student.batch_size * len(spec.cells)
     self._feed = run.train if isinstance(run.train, Feed) else None
@@ -109,12 +103,7 @@ class Monitor:
 
   @contextlib.contextmanager
   def chunk(self, step: int, length: int) -> Iterator[None]:
-    """Times a chunk of steps, and traces it if it has steps to profile.
-
-    Args:
-      step: Number of steps taken before it.
-      length: Number of its steps.
-    """
+    """Times a chunk after `step`, and traces it if it has steps to profile."""
     waited = self._feed.seconds_waited if self._feed else 0.0
     start = time.monotonic()
     with self._trace(step, length):
@@ -150,10 +139,8 @@ class Monitor:
   ) -> None:
     """Writes a line of metrics per cell, and updates the progress display.
 
-    Args:
-      step: Number of steps taken, including the last chunk.
-      train_metrics: Means over that chunk, ``[cells]`` each.
-      held_out: Metrics on held-out examples, ``[cells]`` each.
+    All metrics are ``[cells]``; those of training are means over the last
+    chunk.
     """
     for cell, writers in enumerate(self._writers):
       scalars = {f"train/{k}": v[cell] for k, v in train_metrics.items()}
@@ -182,11 +169,7 @@ def _trace_folder(folder: pathlib.Path) -> pathlib.Path:
 
 
 def clear_nonfinite(spec: MonitorSpec) -> None:
-  """Deletes the reports of an earlier attempt.
-
-  Args:
-    spec: Where they would be.
-  """
+  """Deletes the reports of an earlier attempt."""
   for path in filter(None, spec.metric_paths):
     path.with_name(NONFINITE).unlink(missing_ok=True)
 
@@ -201,17 +184,8 @@ def nonfinite_error(
   """Reports on which examples a loss or a state stopped being finite.
 
   For each cell concerned, `nonfinite.json` next to its metrics holds the step,
-  all rows of its batch and the checkpoint to go back to.
-
-  Args:
-    run: The stack.
-    first: First step of each cell whose loss, gradient or new state is not
-      finite, counted from 1; 0 if there is none. Int, ``[cells]``.
-    spec: Where reports go.
-    saved: The last checkpoint, or None.
-
-  Returns:
-    The error to raise.
+  all rows of its batch and the checkpoint to go back to. `first` is the first
+  bad step of each cell, counted from 1, or 0. Returns the error to raise.
   """
   names = run.fingerprint["names"]
   reports = {
@@ -264,15 +238,7 @@ def _report(
 
 
 def batch_rows(run: Run, step: int) -> np.ndarray:
-  """Returns the rows of the training set in the batch of a step.
-
-  Args:
-    run: The stack.
-    step: Number of steps taken before.
-
-  Returns:
-    Positions, int ``[B]``.
-  """
+  """Returns the rows of the training set in the batch after `step` steps."""
   key = data_keys(run.spec, run.data_seed)[0]
   if isinstance(run.train, Feed):
     return run.train.rows(key, step)

@@ -61,21 +61,12 @@ class Pretrained:
 
 
 def starting_weights(spec: ModelSpec, task: Task) -> Pretrained | None:
-  """Returns the pretrained weights that a model starts from.
+  """Returns the pretrained weights of a model; None if it starts at random.
 
-  Args:
-    spec: The model.
-    task: The task. If the weights name their outputs, and the names are the
-      classes of the task in another order, the outputs of the head are put
-      into the order of the task.
-
-  Returns:
-    The weights, without a head if that is to be fresh; None for a model that
-    starts from random weights.
-
-  Raises:
-    ValueError: If the names are not the task's classes, and the model is not
-      trained.
+  They have no head if that is to be fresh. If they name their outputs, and the
+  names are the classes of the task in another order, the outputs of the head
+  are put into the order of the task. Raises ValueError if the names are other
+  ones, and the model is not trained.
   """
   if spec.init == "random":
     return None
@@ -120,13 +111,7 @@ def _spelled(names: Sequence[str]) -> list[str]:
 
 
 def check_head(start: Pretrained | None, init: str, num_outputs: int) -> None:
-  """Raises ValueError if a model that is not trained would have a new head.
-
-  Args:
-    start: The weights that it starts from.
-    init: Their place, as in the config.
-    num_outputs: Number of outputs that the model needs.
-  """
+  """Raises ValueError if a model that is not trained would have a new head."""
   head = start.params.get("head", {}) if start else {}
   found = head["kernel"].shape[-1] if head else 0
   if found != num_outputs:
@@ -147,13 +132,8 @@ def check_tokenizer(
   """Raises ValueError if pretrained weights read other tokens than the data's.
 
   Weights of transformers are compared by the tokenizer that lies beside them,
-  if there is one.
-
-  Args:
-    path: Where the model is in the config, for messages.
-    spec: The model.
-    texts: Some texts.
-    tokens: Their tokens, as the model would read them.
+  if there is one: `tokens` are those of `texts`, as the model would read them.
+  `path` is the model's place in the config.
   """
   if spec.init == "random" or MODELS[spec.model].reads != "tokens":
     return
@@ -178,17 +158,7 @@ def load_pretrained(
 ) -> Pretrained:
   """Reads the weights that a model starts from, once for many cells.
 
-  Args:
-    init: A folder or a hub id, as above; "@" and a revision may follow an id.
-    model: A key of `MODELS`, which the weights have to fit.
-    options: Its options.
-
-  Returns:
-    The weights.
-
-  Raises:
-    FileNotFoundError: If there is no such folder or model.
-    ValueError: If it holds no weights, those of another model, or damaged ones.
+  "@" and a revision may follow the id of a model on the hub.
   """
   folder = _folder(init)
   read = {"cell": _cell, "teacher": _teacher, "huggingface": _huggingface}
@@ -200,15 +170,7 @@ def load_pretrained(
 
 @functools.lru_cache(maxsize=8)
 def weights_digest(init: str) -> str:
-  """Returns `Pretrained.digest` without reading the arrays, about 1 GB/s.
-
-  Args:
-    init: As for `load_pretrained`.
-
-  Raises:
-    FileNotFoundError: If there is no such folder or model.
-    ValueError: If it holds no weights.
-  """
+  """Returns `Pretrained.digest` without reading the arrays, about 1 GB/s."""
   folder = _folder(init)
   if (kind := _kind(folder)) == "huggingface":
     files = safetensors_files.files(folder)
@@ -338,12 +300,7 @@ def _check_fit(
 ) -> None:
   """Raises ValueError if saved weights do not fit a model.
 
-  Args:
-    folder: The folder of the weights.
-    saved: Weight attributes of the model that they were saved from.
-    model: The model that is to take them.
-    options: Its options.
-    undecided: Names of attributes that `saved` does not decide.
+  `undecided` names the attributes that `saved` does not decide.
   """
 
   def differences(attributes: Mapping[str, Any]) -> list[str]:

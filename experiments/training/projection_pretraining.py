@@ -53,17 +53,8 @@ def load_or_train(
 ) -> Projections | None:
   """Returns the projections of a cell, training them if they do not exist.
 
-  Args:
-    cell: The cell.
-    splits: Its data.
-    teacher: Its teacher.
-    directory: Folder of pre-trainings; this one's is named by its digest.
-
-  Returns:
-    The projections, None for a cell without pre-training.
-
-  Raises:
-    Interrupted: On SIGINT or SIGTERM, after saving.
+  Their folder in `directory` is named by their digest. None for a cell without
+  pre-training.
   """
   name = method_named(cell.method).pretraining
   if name is None or not (

@@ -27,10 +27,6 @@ def unfinished(
 
   They have other settings or another trial than the cell. In the workdir of a
   sweep there are none, since its command continues them all.
-
-  Args:
-    cell: The cell, which does not count.
-    workdir: Where it is trained.
   """
   if results.path_of(workdir, results.SweepDescription).exists():
     return []
@@ -47,14 +43,10 @@ def unfinished(
 def checkpoint_folder(
   held: pathlib.Path, elsewhere: pathlib.PurePath | None = None
 ) -> pathlib.PurePath:
-  """Returns the folder of a stack's checkpoints, and records it.
+  """Returns the folder of a stack's checkpoints, and records it in `held`.
 
-  Args:
-    held: The folder that is locked for the stack.
-    elsewhere: Folder of its checkpoints, if that is not `held`.
-
-  Raises:
-    ValueError: If the stack has a checkpoint in another folder.
+  That is the folder that is locked for the stack, where checkpoints are unless
+  they are `elsewhere`. Raises ValueError if there is one in a third folder.
   """
   folder = storage.folder(elsewhere or held)
   message = processes.from_main(lambda: _record(held, folder))
@@ -64,11 +56,7 @@ def checkpoint_folder(
 
 
 def forget_checkpoint_folder(held: pathlib.Path) -> None:
-  """Deletes the record of a finished stack's folder of checkpoints.
-
-  Args:
-    held: As for `checkpoint_folder`.
-  """
+  """Deletes the record of a finished stack's folder of checkpoints."""
   processes.from_main(lambda: (held / _RECORD).unlink(missing_ok=True))
 
 

@@ -37,26 +37,13 @@ _NO_LOGIT = -1e9
 
 
 def root_key(spec: ProgramSpec, seed: jax.typing.ArrayLike) -> jax.Array:
-  """Makes the key of a seed; a teacher's differs from a student's.
-
-  Args:
-    spec: Spec of the program, which trains one or the other.
-    seed: The seed, int32.
-
-  Returns:
-    The key, from which each use derives its own.
-  """
+  """Makes the key of a seed; a teacher's differs from a student's."""
   use = TEACHER if spec.teacher is None else STUDENT
   return jax.random.fold_in(jax.random.key(seed), use)
 
 
 def data_keys(spec: ProgramSpec, seed: jax.typing.ArrayLike) -> jax.Array:
-  """Makes the keys of batch order and of augmentation, ``[2]``.
-
-  Args:
-    spec: As for `root_key`.
-    seed: As for `root_key`.
-  """
+  """Makes the keys of batch order and of augmentation, ``[2]``."""
   return jax.random.split(jax.random.fold_in(root_key(spec, seed), DATA))
 
 
@@ -68,19 +55,10 @@ def initial_states(
   pretrained: Weights | None = None,
   loss_params: Any = None,
 ) -> TrainState:
-  """Initializes the cells of a stack.
+  """Initializes the cells of a stack, which have S of `sizes`.
 
-  Args:
-    spec: Spec of the program.
-    tx: The optimizer.
-    trials: Seed of each cell, int32, ``[cells]``.
-    sizes: S of each cell.
-    pretrained: Weights, with or without a head, that every cell starts from,
-      or None.
-    loss_params: Parameters of the loss to start from, or None for random ones.
-
-  Returns:
-    The states, a leading cell axis on each array.
+  Every cell starts from the `pretrained` weights, with or without a head, and
+  from `loss_params`, where they are given.
   """
   parts, order = [], []
   for size in sorted(set(sizes)):
@@ -152,13 +130,6 @@ def students(run: Run, states: TrainState) -> Iterator[Weights]:
   get a constant logit that has no weight in a softmax, so that users can sum
   the outputs of a class without knowing which exist. (A head without a bias
   keeps them.)
-
-  Args:
-    run: The stack.
-    states: Its states.
-
-  Yields:
-    The weights of each cell, NumPy arrays.
   """
   spec = run.spec
   # Once for all cells: a slice of a device array is a program of its own.
@@ -191,12 +162,7 @@ def _own_head(head: Head, where: np.ndarray) -> Head:
 
 
 def num_parameters(spec: ProgramSpec, num_subclasses: int) -> int:
-  """Returns the number of parameters of a student without padding.
-
-  Args:
-    spec: Spec of its program.
-    num_subclasses: Its own S.
-  """
+  """Returns the number of parameters of a student without padding."""
   model = model_fns(spec.student, spec.num_classes * num_subclasses)
   params, _ = jax.eval_shape(model.init, jax.random.key(0), spec.example())
   return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -56,12 +56,7 @@ def build_program(
 ) -> Program:
   """Builds the program of a spec, once.
 
-  Args:
-    spec: Settings that it is compiled for.
-    devices: The devices it runs on, or would; all that JAX sees if None.
-
-  Raises:
-    ValueError: If there are fewer examples than fill a batch.
+  It runs on `devices`, or on all that JAX sees.
   """
   batch_size = spec.student.batch_size
   if batch_size > spec.num_examples:

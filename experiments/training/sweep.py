@@ -213,12 +213,7 @@ def _end(
 
 
 def _settings(cell: specs.CellSpec, num_subclasses: int) -> dict[str, Any]:
-  """Returns the fields of a cell's result that its settings determine.
-
-  Args:
-    cell: The cell.
-    num_subclasses: Its S, which can follow from the data.
-  """
+  """Returns the fields of a cell's result that its settings determine."""
   # Fields that the method reads, and whatever else its row varies.
   names = dict.fromkeys((*METHODS[cell.method].hyperparameters, *cell.varied))
   values = dict(specs.flat(cell)) | {"subspace.num_subclasses": num_subclasses}

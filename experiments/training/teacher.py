@@ -41,18 +41,9 @@ def load_or_train(
 ) -> Teacher:
   """Returns the teacher of a cell, training it if it does not exist yet.
 
-  Args:
-    cell: The cell; its teacher, data and selection matter.
-    splits: The data.
-    directory: Folder of teachers; this one's is named by its digest.
-
-  Returns:
-    The teacher. Its outputs are computed when something asks for them.
-
-  Raises:
-    Interrupted: On SIGINT or SIGTERM, after saving.
-    ValueError: If a teacher of this name was trained from other data or
-      weights.
+  Its folder in `directory` is named by its digest. Its outputs are computed
+  when something asks for them. Raises ValueError for a teacher of this name
+  that was trained from other data or weights.
   """
   digest = identity.teacher_digest(cell)
   folder = directory / digest
@@ -123,11 +114,6 @@ def check_above_chance(
 
   Only a user's own data and teachers that are taken as they are are checked:
   there, the names of classes or the tokenizer may be wrong.
-
-  Args:
-    cell: A cell that learns from it.
-    splits: The data.
-    teacher: The teacher.
   """
   spec = cell.teacher
   is_given = spec.init != "random" and not (spec.num_steps or spec.num_epochs)
@@ -150,9 +136,6 @@ def as_student(cell: CellSpec) -> CellSpec:
   """Returns a cell whose student is the teacher of another cell.
 
   A teacher is trained as a student is: from labels, without a teacher.
-
-  Args:
-    cell: The other cell.
   """
   teacher = cell.teacher
   names = [field.name for field in dataclasses.fields(specs.ModelSpec)]

@@ -37,11 +37,7 @@ MODEL_FIELDS = (
 
 
 def model_fields(arrays: Arrays) -> dict[str, Any]:
-  """Returns the arrays that models and losses read.
-
-  Args:
-    arrays: A split of a data set.
-  """
+  """Returns the arrays that models and losses read."""
   return {name: arrays[name] for name in MODEL_FIELDS if name in arrays}
 
 
@@ -243,11 +239,7 @@ class Run:
     )
 
   def data(self) -> TrainingData:
-    """Puts the training examples on the devices, unless they stay on the host.
-
-    Returns:
-      The examples and the seed of their order.
-    """
+    """Returns the training examples, on the devices unless they are a feed."""
     everywhere = mesh_lib.replicated(self.program.mesh)
     examples = self.train
     if not isinstance(examples, Feed):
