@@ -234,12 +234,12 @@ class SameAs:
   Attributes:
     column: Column of the table.
     method: Row of the table.
-    text: Text to print in place of a number, such as "= vanilla KD".
+    other: The method that it would repeat, a key of `METHODS`.
   """
 
   column: str
   method: str
-  text: str
+  other: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

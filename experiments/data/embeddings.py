@@ -254,8 +254,7 @@ def compute_embeddings(
       f"{folder} holds arrays of another program: use another --output."
     )
 
-  def compute(start: int, stop: int, fixed: Any) -> dict[str, np.ndarray]:
-    del fixed
+  def compute(start: int, stop: int, _: Any) -> dict[str, np.ndarray]:
     values = np.asarray(encoder.encode(list(corpus.texts[start:stop])))
     with np.errstate(over="ignore"):  # Infinity is an error later.
       return {"embeddings": values.astype(dtype)}
@@ -271,7 +270,7 @@ def compute_embeddings(
     folder,
     content,
     compute,
-    fixed=lambda: {"ids": corpus.ids},
+    fixed={"ids": corpus.ids},
     label="embeddings",
   )
 

@@ -61,10 +61,9 @@ def deferred() -> Iterator[None]:
     return
   seen_interrupt = False
 
-  def handle(number: int, frame: FrameType | None) -> None:
+  def handle(number: int, _: FrameType | None) -> None:
     global _requested
     nonlocal seen_interrupt
-    del frame
     if number == signal.SIGINT and seen_interrupt:
       raise KeyboardInterrupt
     seen_interrupt = seen_interrupt or number == signal.SIGINT

@@ -19,6 +19,7 @@ import os
 import pathlib
 import shutil
 import sys
+import types
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -80,16 +81,16 @@ def load_or_compute(
   content: Content,
   compute: Callable[[int, int, Arrays], Arrays],
   *,
-  fixed: Callable[[], Arrays] = dict,
+  fixed: Arrays = types.MappingProxyType({}),
   label: str = "rows",
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Returns the arrays of a folder, memory-mapped, and its fixed arrays.
 
   Missing parts are computed: `compute(start, stop, fixed)` returns those rows
-  of each array. `fixed` makes small arrays that are stored whole beside the
-  others, once. All processes call this together. Every byte is compared with
-  its checksum, at about 1 GB per second. A folder with other contents, damage
-  and rows that are not finite raise ValueError.
+  of each array. `fixed` are small arrays that are stored whole beside the
+  others when the computation begins. All processes call this together. Every
+  byte is compared with its checksum, at about 1 GB per second. A folder with
+  other contents, damage and rows that are not finite raise ValueError.
   """
   with json_files.named(folder), locks.exclusive_when_free(folder):
     finished = processes.from_main(lambda: _begin(folder, content, fixed))
@@ -163,9 +164,7 @@ def _together() -> Iterator[None]:
     raise error or ValueError("another process failed; see its output.")
 
 
-def _begin(
-  folder: pathlib.Path, content: Content, fixed: Callable[[], Arrays]
-) -> bool:
+def _begin(folder: pathlib.Path, content: Content, fixed: Arrays) -> bool:
   """Prepares a folder for its parts; returns whether it has all of them."""
   if is_begun(folder):
     if not _is_outdated(folder, content):
@@ -180,7 +179,7 @@ def _begin(
       (folder / name).unlink(missing_ok=True)
   shutil.rmtree(folder / _PARTS, ignore_errors=True)
   digests = {}
-  for name, array in fixed().items():
+  for name, array in fixed.items():
     np.save(folder / f"{name}.npy", array)
     digests[name] = _file_sha256(folder, name)
   for name, array in content.arrays.items():

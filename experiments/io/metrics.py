@@ -159,17 +159,18 @@ def open_loggers(
 
   Steps after `resume_step` will be logged again. `config` is plain data.
   """
-  makers = {"tensorboard": _TensorBoard, "wandb": _WandB}
-  return [makers[name](folder, resume_step, config) for name in names]
+  return [
+    _TensorBoard(folder, resume_step)
+    if name == "tensorboard"
+    else _WandB(folder, config)
+    for name in names
+  ]
 
 
 class _TensorBoard:
   """Logs to an event file in `tensorboard/` of the run's folder."""
 
-  def __init__(
-    self, folder: pathlib.Path, resume_step: int, config: Mapping[str, Any]
-  ):
-    del config  # It is in config.json of the same folder.
+  def __init__(self, folder: pathlib.Path, resume_step: int):
     import tensorboardX
 
     self._writer = tensorboardX.SummaryWriter(
@@ -192,10 +193,7 @@ class _WandB:
   same cell in another workdir is another run.
   """
 
-  def __init__(
-    self, folder: pathlib.Path, resume_step: int, config: Mapping[str, Any]
-  ):
-    del resume_step  # W&B ignores steps that it already has.
+  def __init__(self, folder: pathlib.Path, config: Mapping[str, Any]):
     import wandb
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -210,7 +208,7 @@ class _WandB:
       name="-".join(folder.parts[-4:]),
       group="-".join(folder.parts[-4:-2]),
       config=dict(config),
-      resume="allow",
+      resume="allow",  # W&B ignores steps that it already has.
       reinit="create_new",  # The cells of a stack are runs of one process.
       settings=wandb.Settings(console="off", silent=True),
     )

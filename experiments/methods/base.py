@@ -135,7 +135,7 @@ class Method:
       one starts from, or None.
     details: JSON-compatible data on the targets, for `result.json`: fields of
       `experiments.results.CellResult`.
-    same_as: Name, for tables, of the method whose training this one would
+    same_as: Key in `METHODS` of the method whose training this one would
       repeat, so that it need not run; None if there is none. It sees the cell
       and its task, and no teacher.
     remark: Note for tables on a task where the method degenerates, or "". It

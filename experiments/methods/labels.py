@@ -63,7 +63,7 @@ def _dkd(inputs: LossInputs) -> Terms:
 
 def _dkd_same_as(setup: Setup) -> str | None:
   """With two classes there is no divergence between non-target classes."""
-  return "vanilla KD" if setup.task.num_classes == 2 else None
+  return "vanilla" if setup.task.num_classes == 2 else None
 
 
 def _dist_remark(setup: Setup) -> str:

@@ -91,8 +91,10 @@ def costs(text: str) -> Costs:
       operands = re.findall(r"%([\w.-]+)", rest.split(")")[0])
       if opcode in ("dot", "convolution"):
         left, right = (shapes[operand] for operand in operands)
-        count = _dot_flops if opcode == "dot" else _convolution_flops
-        total.flops += count(left, right, shapes[result], rest)
+        if opcode == "dot":
+          total.flops += _dot_flops(left, shapes[result], rest)
+        else:
+          total.flops += _convolution_flops(left, right, shapes[result], rest)
       kind = opcode.removesuffix("-start")
       if kind in COLLECTIVES:
         if opcode != kind and kind != "all-reduce":
@@ -140,8 +142,7 @@ def _trip_count(rest: str, constants: list[str]) -> int:
   return limits[0] if len(limits) == 1 else 0
 
 
-def _dot_flops(left: Shape, right: Shape, out: Shape, rest: str) -> int:
-  del right
+def _dot_flops(left: Shape, out: Shape, rest: str) -> int:
   (axes,) = re.findall(r"lhs_contracting_dims=\{([\d,]*)\}", rest)
   contracted = [left[int(axis)] for axis in re.findall(r"\d+", axes)]
   return 2 * math.prod(out) * math.prod(contracted)

@@ -27,11 +27,11 @@ from experiments.methods.statistics import TeacherStatistics
 from experiments.specs import CellSpec
 from experiments.training import build
 from experiments.training.models import model_fns
+from experiments.training.models import Weights
 from experiments.training.step import build_program
 from experiments.training.types import Run
 from experiments.training.types import StepInputs
 from experiments.training.types import TrainingData
-from experiments.training.types import Weights
 from lelp_jax.models import MODELS
 from lelp_jax.models import Outputs
 from lelp_jax.train_step import TrainState
@@ -209,7 +209,6 @@ class _AbstractStatistics(TeacherStatistics):
     self, algorithm: str, scope: str, num_clusters: int, targets: str
   ) -> Clustering:
     """Returns clusters that all exist, with every example in the first."""
-    del algorithm, scope
     classes, size = self.moments.mean.shape[0], len(self.transfer_labels)
     memberships = np.zeros((size, classes), np.int32)
     return Clustering(

@@ -98,7 +98,7 @@ def compiled(
   # Examples on the devices are trained on in chunks of steps, others one by
   # one.
   length = spec.student.steps_per_chunk if spec.on_device else 1
-  lowered = run.program.lower(*arguments, length=length)
+  lowered = run.program.lower(*arguments)
   start = time.monotonic()
   try:
     program = lowered.compile()

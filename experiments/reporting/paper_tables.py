@@ -81,7 +81,7 @@ class Comparison:
     method: Id of the method, "teacher", "subclass_teacher" or one of `GAINS`.
     ours: Ours over the trials, None where there is none.
     paper: The paper's, None where there is none.
-    same_as: Text in place of ours, such as "= vanilla KD".
+    same_as: Text in place of ours, such as "= Vanilla distillation".
     link: Config of ours.
     comparable: Whether a difference makes sense: not for printed numbers that
       are known to be wrong, nor where ours are of other data.

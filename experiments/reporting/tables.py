@@ -94,12 +94,9 @@ def mark_rows(rows: Sequence[TableRow]) -> list[TableRow]:
 
 def _mark_column(cells: Sequence[TableCell]) -> list[TableCell]:
   # Numbers that print alike share a rank. A mean over fewer trials than the
-  # others' is not ranked, nor is "= vanilla KD".
+  # others' is not ranked.
   printed = [
-    None
-    if not cell.text or "(n=" in cell.text or cell.text.startswith("=")
-    else float(cell.text.split(" ")[0])
-    for cell in cells
+    None if "(n=" in cell.text else _leading_number(cell.text) for cell in cells
   ]
   order = sorted({x for x in printed if x is not None}, reverse=True)
   marks = dict(zip(order, (BEST, SECOND), strict=False))
@@ -107,6 +104,13 @@ def _mark_column(cells: Sequence[TableCell]) -> list[TableCell]:
     dataclasses.replace(cell, mark=marks.get(x, "") if x is not None else "")
     for cell, x in zip(cells, printed, strict=True)
   ]
+
+
+def _leading_number(text: str) -> float | None:
+  try:
+    return float(text.partition(" ")[0])
+  except ValueError:  # An empty cell, or one that repeats another method's.
+    return None
 
 
 def _overall_title(results: SweepResults) -> str:

@@ -88,9 +88,10 @@ class SweepResults(SweepDescription):
     return next(m.title for m in self.methods if m.id == method)
 
   def repeats(self, column: str, method: str) -> str:
-    """Returns text such as "= vanilla KD" for a cell that is not trained."""
-    texts = {(x.column, x.method): x.text for x in self.same_as}
-    return texts.get((column, method), "")
+    """Returns "= Vanilla distillation", say, for a cell that is not trained."""
+    others = {(x.column, x.method): x.other for x in self.same_as}
+    other = others.get((column, method))
+    return f"= {METHODS[other].title}" if other else ""
 
 
 def load(workdir: pathlib.Path, base: pathlib.Path) -> SweepResults:

@@ -21,6 +21,7 @@ from experiments.methods.base import Setup
 from experiments.methods.statistics import TeacherStatistics
 from experiments.specs import CellSpec
 from experiments.training.models import in_steps
+from experiments.training.models import Weights
 from experiments.training.pretrained import check_head
 from experiments.training.pretrained import starting_weights
 from experiments.training.step import build_program
@@ -28,7 +29,6 @@ from experiments.training.types import model_fields
 from experiments.training.types import ProgramSpec
 from experiments.training.types import Run
 from experiments.training.types import Teacher
-from experiments.training.types import Weights
 
 # Larger training sets stay on the host.
 _MOST_BYTES_ON_DEVICE = 2**30

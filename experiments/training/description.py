@@ -35,7 +35,7 @@ def described(
     method, setup = METHODS[cell.method], Setup(cell, task_of(cell))
     other = method.same_as(setup)
     if other is not None:
-      same_as[place] = results.SameAs(*place, f"= {other}")
+      same_as[place] = results.SameAs(*place, other)
     elif remark := method.remark(setup):
       remarks[f"{_title(cell)}: {remark}."] = None
   needed = [cell for cell in cells if (cell.column, cell.row) not in same_as]

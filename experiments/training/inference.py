@@ -20,8 +20,8 @@ from experiments.distributed import mesh as mesh_lib
 from experiments.specs import ModelSpec
 from experiments.training.models import model_fns
 from experiments.training.models import model_inputs
+from experiments.training.models import Weights
 from experiments.training.types import model_fields
-from experiments.training.types import Weights
 from lelp_jax.models import Outputs
 
 

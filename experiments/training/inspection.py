@@ -26,10 +26,10 @@ from experiments.specs import CellSpec
 from experiments.training import teacher as teacher_lib
 from experiments.training.build import build_run
 from experiments.training.inference import FrozenModel
+from experiments.training.models import Weights
 from experiments.training.types import model_fields
 from experiments.training.types import Run
 from experiments.training.types import Teacher
-from experiments.training.types import Weights
 from lelp_jax.models import Outputs
 
 # Methods that split classes by what the teacher computes.
@@ -74,7 +74,8 @@ def subclasses(
       f"code names its teacher {now}: inspect it with the version that trained "
       "it."
     )
-  if not (teachers / digest / "result.json").is_file():
+  path = results.path_of(teachers / digest, results.TeacherResult)
+  if not path.is_file():
     raise FileNotFoundError(
       f"there is no finished teacher {digest} in {teachers}: set --teacher_dir "
       "to the folder that the cell was trained with."

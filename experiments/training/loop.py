@@ -11,18 +11,27 @@ import functools
 import importlib.metadata
 import pathlib
 import platform
+import time
+from collections.abc import Callable
 from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
 
+from experiments import results
 from experiments.data.dataset import Arrays
 from experiments.distributed import mesh as mesh_lib
 from experiments.distributed import processes
 from experiments.distributed import signals
+from experiments.io import checkpoints as checkpoints_lib
+from experiments.io import json_files
+from experiments.io import locks
+from experiments.io import storage
 from experiments.io.checkpoints import Checkpoints
 from experiments.results import Evaluation
 from experiments.results import ModelResult
+from experiments.specs import CellSpec
 from experiments.training import monitor as monitor_lib
 from experiments.training.inference import evaluation_batches
 from experiments.training.monitor import Monitor
@@ -33,6 +42,8 @@ from experiments.training.types import Run
 from experiments.training.types import Trained
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.train_step import TrainState
+
+Record = TypeVar("Record", results.TeacherResult, results.PretrainingResult)
 
 
 def train(
@@ -102,6 +113,50 @@ def train(
   return Trained(
     states, train_metrics, monitor.step_seconds, restored is not None
   )
+
+
+def train_once(
+  run: Run,
+  cell: CellSpec,
+  folder: pathlib.Path,
+  kind: type[Record],
+  *,
+  settings: dict[str, Any],
+  kept: Callable[[TrainState], Any],
+  record: Callable[[Trained, float | None], Record],
+  label: str,
+) -> tuple[Any, Record]:
+  """Trains a stack of one cell for all runs that share its folder.
+
+  The first of them trains it and the others wait. `kept` chooses the part of
+  the state that the folder keeps, and `record` takes the seconds, None if
+  another process began the training. Returns that part and the record.
+  """
+  parts = [folder / "parameters", results.path_of(folder, kind)]
+  with locks.exclusive_when_free(folder):
+    if not processes.from_main(lambda: all(part.exists() for part in parts)):
+      path = folder / "config.json"
+      processes.from_main(lambda: json_files.write_json(path, settings))
+      start = time.monotonic()
+      trained = train(
+        run,
+        checkpoint_directory=folder / "checkpoints",
+        monitoring=MonitorSpec([cell], [folder / "metrics.jsonl"], label),
+      )
+      checkpoints_lib.save_tree(folder / "parameters", kept(trained.states))
+      seconds = round(time.monotonic() - start, 3)
+      made = record(trained, None if trained.continued else seconds)
+      processes.from_main(lambda: results.write(folder, made))
+    # The process that finished it may have been killed before this.
+    processes.from_main(lambda: storage.delete(folder / "checkpoints"))
+  shapes = jax.eval_shape(
+    functools.partial(run.program.init, sizes=run.sizes), run.trials
+  )
+  saved = checkpoints_lib.load_tree(
+    folder / "parameters", mesh_lib.on_host(kept(shapes))
+  )
+  # Training keeps a leading cell axis, of one.
+  return jax.tree.map(lambda x: x[0], saved), results.read(folder, kind)
 
 
 def evaluate(

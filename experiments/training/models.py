@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
+from typing import NamedTuple
 from typing import TypeVar
 
 import jax
@@ -14,6 +15,18 @@ from lelp_jax.models import ModelFns
 from lelp_jax.models import MODELS
 
 AnyModel = TypeVar("AnyModel", bound=ModelSpec)
+
+
+class Weights(NamedTuple):
+  """Weights of a model.
+
+  Attributes:
+    params: Its parameters.
+    model_state: Its state, such as BatchNorm's statistics.
+  """
+
+  params: Any
+  model_state: Any
 
 
 def model_fns(spec: ModelSpec, num_outputs: int) -> ModelFns:

@@ -18,9 +18,9 @@ from experiments.distributed import mesh as mesh_lib
 from experiments.methods import method_named
 from experiments.methods.base import LossSetup
 from experiments.training.models import model_fns
+from experiments.training.models import Weights
 from experiments.training.types import ProgramSpec
 from experiments.training.types import Run
-from experiments.training.types import Weights
 from lelp_jax.models import graft_pretrained
 from lelp_jax.models import Head
 from lelp_jax.models import ModelFns

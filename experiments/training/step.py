@@ -26,13 +26,13 @@ from experiments.methods import method_named
 from experiments.training.models import model_fns
 from experiments.training.models import model_inputs
 from experiments.training.models import optimizer
+from experiments.training.models import Weights
 from experiments.training.states import data_keys
 from experiments.training.states import initial_states
 from experiments.training.types import Program
 from experiments.training.types import ProgramSpec
 from experiments.training.types import StepInputs
 from experiments.training.types import TrainingData
-from experiments.training.types import Weights
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.models import Outputs
 from lelp_jax.train_step import make_eval_step
@@ -225,7 +225,8 @@ def _gathered_chunk(
       taken.append(mesh_lib.settled(metrics, mesh))
     return states, _summary_of_steps(states, taken, first)
 
-  return scanned if _is_scanned(spec, mesh) else stepped, scanned.lower
+  lower = functools.partial(scanned.lower, length=spec.student.steps_per_chunk)
+  return scanned if _is_scanned(spec, mesh) else stepped, lower
 
 
 def _fed_chunk(
@@ -246,8 +247,7 @@ def _fed_chunk(
       taken.append(mesh_lib.settled(metrics, mesh))
     return states, _summary_of_steps(states, taken, first)
 
-  def lower(states, inputs, data, first, *, length):
-    del length  # What is compiled is one step.
+  def lower(states, inputs, data, first):
     example = jax.eval_shape(data.examples.example)
     batch = mesh_lib.place(example, sharding)
     return jitted.lower(states, inputs, data.seed, first, batch)

@@ -1,7 +1,6 @@
 """Teachers: trained once, kept by digest, frozen afterwards."""
 
 import dataclasses
-import functools
 import pathlib
 import time
 from collections.abc import Iterator
@@ -17,11 +16,6 @@ from experiments import results
 from experiments import specs
 from experiments.data.dataset import Splits
 from experiments.distributed import mesh as mesh_lib
-from experiments.distributed import processes
-from experiments.io import checkpoints
-from experiments.io import json_files
-from experiments.io import locks
-from experiments.io import storage
 from experiments.methods.statistics import TeacherStatistics
 from experiments.specs import CellSpec
 from experiments.training import loop
@@ -29,11 +23,9 @@ from experiments.training.build import build_run
 from experiments.training.inference import evaluation_batches
 from experiments.training.inference import FrozenModel
 from experiments.training.models import model_fns
-from experiments.training.monitor import MonitorSpec
+from experiments.training.models import Weights
 from experiments.training.teacher_cache import TeacherCache
-from experiments.training.types import Run
 from experiments.training.types import Teacher
-from experiments.training.types import Weights
 
 
 def load_or_train(
@@ -51,16 +43,34 @@ def load_or_train(
     splits = splits.without_embeddings()  # Those are for students.
   own = as_student(cell)
   run = build_run([own], splits, teacher=None, names=[digest])
-  parts = [folder / "parameters", folder / "result.json"]
-  # Another process that shares the folder may be training it: wait for that.
-  with locks.exclusive_when_free(folder):
-    if not processes.from_main(lambda: all(part.exists() for part in parts)):
-      _train(own, run, folder, f"teacher of {cell.column}")
-    # The process that finished it may have been killed before this.
-    processes.from_main(lambda: storage.delete(folder / "checkpoints"))
-  weights = _read_weights(run, folder)
-  result = results.read(folder, results.TeacherResult)
-  _check_origin(result, run, folder)
+  origin = {
+    "data": run.fingerprint["data"],
+    "pretrained weights": run.fingerprint["pretrained"],
+  }
+  saved, result = loop.train_once(
+    run,
+    own,
+    folder,
+    results.TeacherResult,
+    settings=identity.teacher_fields(cell),
+    kept=lambda states: {
+      "params": states.params,
+      "model_state": states.model_state,
+    },
+    record=lambda trained, seconds: results.TeacherResult(
+      **vars(loop.model_results(run, trained)[0]),
+      origin=origin,
+      seconds=results.TeacherSeconds(training=seconds),
+    ),
+    label=f"teacher of {cell.column}",
+  )
+  for name, now in origin.items():
+    if result.origin[name] != now:
+      raise ValueError(
+        f"the teacher in {folder} was trained from other {name} than there are "
+        "now under the same name: delete it, or set another --teacher_dir."
+      )
+  weights = Weights(**saved)
   model = FrozenModel(
     own.student,
     weights,
@@ -69,11 +79,11 @@ def load_or_train(
   )
   kernel = model_fns(own.student, 1).head(weights.params).kernel
   cache = TeacherCache(
-    cell.teacher.outputs,
-    folder / "outputs",
-    splits,
-    _on_own_devices(model).outputs,
-    teacher=weights,
+    mode=cell.teacher.outputs,
+    folder=folder / "outputs",
+    splits=splits,
+    compute=_on_own_devices(model).outputs,
+    weights=weights,
     widths=(kernel.shape[0], kernel.shape[1]),
     batch_size=own.student.eval_batch_size,
     label=f"outputs of the teacher of {cell.column}",
@@ -148,68 +158,6 @@ def as_student(cell: CellSpec) -> CellSpec:
     data=dataclasses.replace(cell.data, shared_batch_order=False),
     student=model,
   )
-
-
-def _check_origin(
-  result: results.TeacherResult, run: Run, folder: pathlib.Path
-) -> None:
-  """Raises ValueError if what a teacher came from changed under its name."""
-  for name, now in _origin(run).items():
-    if result.origin[name] != now:
-      raise ValueError(
-        f"the teacher in {folder} was trained from other {name} than there are "
-        "now under the same name: delete it, or set another --teacher_dir."
-      )
-
-
-def _origin(run: Run) -> dict[str, str | None]:
-  return {
-    "data": run.fingerprint["data"],
-    "pretrained weights": run.fingerprint["pretrained"],
-  }
-
-
-def _train(own: CellSpec, run: Run, folder: pathlib.Path, label: str) -> None:
-  """Trains a teacher and writes its folder, result.json last."""
-  processes.from_main(
-    lambda: json_files.write_json(
-      folder / "config.json", identity.teacher_fields(own)
-    )
-  )
-  start = time.monotonic()
-  trained = loop.train(
-    run,
-    checkpoint_directory=folder / "checkpoints",
-    monitoring=MonitorSpec([own], [folder / "metrics.jsonl"], label),
-  )
-  states = trained.states
-  checkpoints.save_tree(
-    folder / "parameters",
-    {"params": states.params, "model_state": states.model_state},
-  )
-  (result,) = loop.model_results(run, trained)
-  # The time of a training that another process began is not known.
-  seconds = None if trained.continued else round(time.monotonic() - start, 3)
-  record = results.TeacherResult(
-    **vars(result),
-    origin=_origin(run),
-    seconds=results.TeacherSeconds(training=seconds),
-  )
-  processes.from_main(lambda: results.write(folder, record))
-
-
-def _read_weights(run: Run, folder: pathlib.Path) -> Weights:
-  """Reads the weights of a finished teacher."""
-  states = jax.eval_shape(
-    functools.partial(run.program.init, sizes=run.sizes), run.trials
-  )
-  like = mesh_lib.on_host(
-    {"params": states.params, "model_state": states.model_state}
-  )
-  saved = checkpoints.load_tree(folder / "parameters", like)
-  # Training keeps a leading cell axis, of one.
-  saved = jax.tree.map(lambda x: x[0], saved)
-  return Weights(saved["params"], saved["model_state"])
 
 
 def _on_own_devices(model: FrozenModel) -> FrozenModel:

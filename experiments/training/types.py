@@ -20,6 +20,7 @@ from experiments.methods.base import LossStatics
 from experiments.methods.statistics import TeacherStatistics
 from experiments.specs import ModelSpec
 from experiments.specs import TeacherSpec
+from experiments.training.models import Weights
 from experiments.training.teacher_cache import TeacherCache
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.models import MODELS
@@ -46,7 +47,7 @@ class ProgramSpec:
   """Static description of a program; equal specs share one compilation.
 
   Attributes:
-    method: The record from `experiments.methods.method_named`.
+    method: Name of the method, for `experiments.methods.method_named`.
     loss: Settings of the loss that are compiled in.
     student: The student and its training, whose lengths are in steps.
     teacher: The teacher, whose seed is 0, or None without a teacher.
@@ -83,18 +84,6 @@ class ProgramSpec:
     architecture = MODELS[self.student.model]
     shapes = architecture.input_shapes(1, shape or (1,))
     return jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), shapes)
-
-
-class Weights(NamedTuple):
-  """Weights of a model.
-
-  Attributes:
-    params: Its parameters.
-    model_state: Its state, such as BatchNorm's statistics.
-  """
-
-  params: Any
-  model_state: Any
 
 
 class StepInputs(NamedTuple):
@@ -141,7 +130,7 @@ class Program:
     metric_shapes: From the arguments of `train_chunk` to the shapes of its
       metrics.
     lower: From the arguments of `train_chunk`, which may be shapes with
-      shardings, to what an accelerator compiles: the chunk, or one step if
+      shardings, to what an accelerator compiles: a whole chunk, or one step if
       batches come from a `Feed`.
   """
 

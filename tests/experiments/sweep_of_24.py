@@ -18,9 +18,9 @@ from experiments.specs import CellSpec
 from experiments.training import states as states_lib
 from experiments.training.build import build_run
 from experiments.training.models import model_fns
+from experiments.training.models import Weights
 from experiments.training.types import Run
 from experiments.training.types import Teacher
-from experiments.training.types import Weights
 from lelp_jax.models import MODELS
 from tests.experiments import tiny
 from tests.experiments.training_runs import chunk

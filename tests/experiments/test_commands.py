@@ -198,7 +198,7 @@ def test_the_smoke_sweep_of_table_3_and_its_report(tmp_path):
   assert len(list(workdir.glob("cells/*/*/*/*/result.json"))) == 6 * 13
   text = (workdir / "report" / "report.html").read_text()
   assert "Table 3 of the paper beside ours, NOT on its data" in text
-  assert "= vanilla KD" in text
+  assert "= Vanilla distillation" in text
   seen = browser.opened(text, tmp_path)
   assert len(seen["pictures"]) == text.count("<img")
   assert min(seen["pictures"]) > 100

@@ -58,10 +58,10 @@ def computed(folder, mode, before=nothing):
   splits = load_splits(cell)
   compute, firsts = teacher_cache.TeacherCache._computed, []
 
-  def noted(self, start, stop, fixed):
+  def noted(self, start, stop):
     before(firsts)
     firsts.append(start)
-    return compute(self, start, stop, fixed)
+    return compute(self, start, stop)
 
   with pytest.MonkeyPatch.context() as patch, deferred():
     patch.setattr(teacher_cache, "_BATCHES_PER_PART", 1)

@@ -45,7 +45,7 @@ class Counted:
 
 def load(folder, compute, what=None, **options):
   return array_files.load_or_compute(
-    folder, what or content(), compute, fixed=lambda: SCALE, **options
+    folder, what or content(), compute, fixed=SCALE, **options
   )
 
 

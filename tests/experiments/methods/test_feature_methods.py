@@ -285,7 +285,7 @@ def test_subclass_teachers_learn_classes_and_to_spread(statistics, rng):
 def test_degenerate_cases_are_named():
   cell = tiny.cell("standard")
   two, many = Setup(cell, _TASK), Setup(cell, Task("many", 3))
-  assert METHODS["dkd"].same_as(two) == "vanilla KD"
+  assert METHODS["dkd"].same_as(two) == "vanilla"
   assert METHODS["dkd"].same_as(many) is None
   assert METHODS["standardized_kd"].remark(two)
   assert METHODS["dist"].remark(two)

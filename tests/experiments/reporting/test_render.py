@@ -348,7 +348,14 @@ def test_text_of_a_terminal_wraps_labels_and_splits_wide_tables():
 
 
 def test_marks_go_by_the_number_and_not_by_its_digits():
-  texts = ("88.6 ± 0.1", "88.60 ± 0.2", "9.5", "88.59", "= vanilla KD", "")
+  texts = (
+    "88.6 ± 0.1",
+    "88.60 ± 0.2",
+    "9.5",
+    "88.59",
+    "= Vanilla distillation",
+    "",
+  )
   texts += ("99.0 (n=1)",)
   rows = [TableRow.of("", [text]) for text in texts]
   marks = [row.cells[0].mark for row in tables.mark_rows(rows)]

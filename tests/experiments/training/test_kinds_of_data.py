@@ -23,7 +23,7 @@ from experiments.training import data
 from experiments.training import pretrained
 from experiments.training import sweep
 from experiments.training.inference import FrozenModel
-from experiments.training.types import Weights
+from experiments.training.models import Weights
 
 # A text is of the class whose words it has.
 WORDS = {"bad": ("dull", "grim", "poor"), "good": ("fine", "warm", "wise")}

@@ -17,7 +17,7 @@ from experiments.io.students import load_student
 from experiments.training import data
 from experiments.training import sweep
 from experiments.training.inference import FrozenModel
-from experiments.training.types import Weights
+from experiments.training.models import Weights
 from tests.experiments import tiny
 
 

@@ -19,7 +19,7 @@ from experiments.training import states as states_lib
 from experiments.training import sweep
 from experiments.training.inference import FrozenModel
 from experiments.training.models import model_fns
-from experiments.training.types import Weights
+from experiments.training.models import Weights
 from tests.experiments import tiny
 
 

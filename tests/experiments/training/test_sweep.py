@@ -220,8 +220,7 @@ def test_a_method_that_repeats_another_is_not_trained():
     "standardized_kd",
   ]
   assert described.same_as == tuple(
-    results.SameAs(column, "dkd", "= vanilla KD")
-    for column in ("split0", "split1")
+    results.SameAs(column, "dkd", "vanilla") for column in ("split0", "split1")
   )
   (note,) = set(described.notes) - set(config.sweep.notes)
   assert note.startswith("Logit standardization: ")

@@ -22,6 +22,7 @@ from experiments.methods.statistics import TeacherStatistics
 from experiments.paper import grids
 from experiments.training import inference
 from experiments.training import sweep
+from experiments.training.models import Weights
 from experiments.training.step import build_program
 from experiments.training.teacher_cache import TeacherCache
 from lelp_jax import models
@@ -179,11 +180,11 @@ class Encoder:
 
   def cache(self, folder, splits, mode="cached"):
     return TeacherCache(
-      mode,
-      folder,
-      splits,
-      self.outputs,
-      teacher=self.params,
+      mode=mode,
+      folder=folder,
+      splits=splits,
+      compute=self.outputs,
+      weights=Weights(self.params, {}),
       widths=(self.width, 2),
       batch_size=2,
       label="texts",
