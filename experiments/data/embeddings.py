@@ -102,16 +102,18 @@ def check_dataset(
 
   """
   texts = (embeddings.manifest["origin"].get("texts") or {}).get("splits")
-  if texts is not None and texts != dataset_texts(prepared):
+  if texts is not None and texts != dataset_contents(prepared):
     raise ValueError(
       f"{embeddings.folder} holds embeddings of other texts than those in "
       f"{prepared.folder}: embed these, or use the data set of the embeddings."
     )
 
 
-def dataset_texts(prepared: prepared_lib.Prepared) -> dict[str, list[str]]:
-  """Returns digests that identify the texts of a prepared data set."""
+def dataset_contents(prepared: prepared_lib.Prepared) -> dict[str, list[str]]:
+  """Returns digests that identify the texts or images of a data set."""
   files = ("text.npy", "text_offsets.npy")
+  if prepared.task.image_shape is not None:
+    files = ("images.npy",)
   return {
     split: [record["files"][name]["sha256"] for name in files]
     for split, record in prepared.manifest["splits"].items()
@@ -199,7 +201,7 @@ class Corpus:
   Attributes:
     texts: The texts.
     ids: The id of each, integers or strings, ``[N]``.
-    splits: `dataset_texts` of a prepared data set, None for other texts.
+    splits: `dataset_contents` of a prepared data set, None for other texts.
   """
 
   texts: Sequence[str]
@@ -229,7 +231,7 @@ def read_corpus(
     prepared = prepared_lib.open_prepared(path)
     texts = [text for name in prepared.splits for text in prepared.texts(name)]
     ids = np.concatenate([arrays["ids"] for arrays in prepared.splits.values()])
-    return Corpus(texts, ids, dataset_texts(prepared))
+    return Corpus(texts, ids, dataset_contents(prepared))
   examples = tables.read(path, text_column=text_column, id_column=id_column)
   if "text" not in examples.columns:
     raise ValueError(f"{path} holds no texts.")

@@ -58,7 +58,7 @@ def load(
     return _made(READY, spec)
   if spec.dataset in MADE_UP and not spec.source:
     return divide(_made(MADE_UP, spec), spec, selection)
-  prepared = _open(spec, workdir)
+  prepared = open_data(spec, workdir)
   if spec.source and processes.is_main_process():
     print(summary(prepared), file=sys.stderr, flush=True)
   splits = divide(prepared, spec, selection)
@@ -81,7 +81,7 @@ def text_of(
   """Returns a function from ids to raw texts, None for other examples."""
   if not spec.source and spec.dataset not in DATASETS:
     return None
-  prepared = _open(spec, workdir)
+  prepared = open_data(spec, workdir)
   return None if prepared.task.image_shape else prepared.text_of
 
 
@@ -96,8 +96,17 @@ def _made(makers: Mapping[str, Callable[..., Any]], spec: DataSpec) -> Any:
     ) from error
 
 
-def _open(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
-  """Opens what `prepare` wrote; prepares a user's own files at first use."""
+def open_data(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
+  """Opens what `prepare` wrote; prepares a user's own files at first use.
+
+  Args:
+    spec: `config.data`. Without a tokenizer, texts may have no tokens.
+    workdir: Folder in which a user's own files are prepared.
+
+  Raises:
+    FileNotFoundError: If the data set was not prepared, or a file is missing.
+    ValueError: If a file is not as described.
+  """
   if not spec.source:
     data_dir = pathlib.Path(spec.data_dir).expanduser()
     return open_prepared(data_dir / spec.dataset)
@@ -109,11 +118,11 @@ def _open(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
     tokenization = Tokenization(tokenizer, spec.max_length)
   return prepare_own(
     workdir / "data" / (spec.dataset or "own"),
-    _paths(spec),
+    paths_of(spec),
     tokenization=tokenization,
     max_bad_rows=spec.max_bad_rows,
     unlabelled=spec.unlabelled,
-    **_options(spec),
+    **options_of(spec),
   )
 
 
@@ -121,21 +130,21 @@ def contents(spec: DataSpec) -> str:
   """Returns the SHA-256 of a user's own files, "" if there are none yet."""
   if not spec.source or not spec.train:
     return ""
-  options = _options(spec)
+  options = options_of(spec)
   try:
-    sources = contents_lib.describe(find_files(_paths(spec)), options)
+    sources = contents_lib.describe(find_files(paths_of(spec)), options)
   except FileNotFoundError:
     return ""  # Missing files are an error only in commands that read them.
   return contents_lib.digest(sources, options)
 
 
-def _paths(spec: DataSpec) -> dict[str, str]:
+def paths_of(spec: DataSpec) -> dict[str, str]:
   """Returns the files of each split as the config names them."""
   splits = ("train", "validation", "test")
   return {name: path for name in splits if (path := getattr(spec, name))}
 
 
-def _options(spec: DataSpec) -> dict[str, Any]:
+def options_of(spec: DataSpec) -> dict[str, Any]:
   """Returns the arguments of `tables.read` that the config sets."""
   return {
     name: value

@@ -168,7 +168,7 @@ def prepare_own(
     raw = dataclasses.replace(raw, notes=tuple(contents.repeated(found)))
     manifest |= {"options": columns, "sources": sources} | _remarks(raw)
     tokenization = _fitted(tokenization, task, _MAX_LENGTH)
-    _write(writer, task, raw.splits, manifest, tokenization)
+    _write(writer, task, raw.splits, manifest, tokenization, keep_ids=True)
   return prepared.open_prepared(folder)
 
 
@@ -361,15 +361,25 @@ def _with_tokens(
   def split(name: str) -> originals.Generated:
     arrays, texts = found.splits[name], found.texts(name)
     keys = [k for k in ("labels", "fine_labels") if k in arrays]
+    ids = found.source_ids(name) if has_ids else None
 
     def examples() -> Iterator[Example]:
       for i, text in enumerate(texts):
-        yield {"text": text} | {key[:-1]: int(arrays[key][i]) for key in keys}
+        example = {key[:-1]: int(arrays[key][i]) for key in keys}
+        yield {"text": text, "id": ids[i] if ids else i} | example
 
     return originals.Generated(len(texts), examples)
 
+  has_ids = found.has_source_ids
   splits = {name: split(name) for name in found.splits}
-  _write(writer, found.task, splits, found.manifest, tokenization)
+  _write(
+    writer,
+    found.task,
+    splits,
+    found.manifest,
+    tokenization,
+    keep_ids=has_ids,
+  )
   return prepared.open_prepared(writer.folder)
 
 
@@ -380,6 +390,7 @@ def _write(
   manifest: Mapping[str, Any],
   tokenization: Tokenization | None,
   published: Mapping[str, tuple[int, ...]] | None = None,
+  keep_ids: bool = False,
 ) -> None:
   """Writes a data set with the tokenization in its manifest."""
   description, encode = None, None
@@ -392,4 +403,5 @@ def _write(
     splits,
     encode=encode,
     published=published,
+    keep_ids=keep_ids,
   )

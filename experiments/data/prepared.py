@@ -6,6 +6,7 @@
     images.npy uint8 [N, H, W, channels]                     images
     text.npy uint8 [bytes], text_offsets.npy int64 [N + 1]   texts, as UTF-8
     tokens.npy [tokens], token_offsets.npy int64 [N + 1]     texts, tokenized
+    source_ids.npy, source_id_offsets.npy, as those of texts     a user's files
 
 Ids are unique in the data set: the ids of a split continue those of the split
 before. Only this module knows the form: `open_prepared` maps it, `describe`
@@ -108,6 +109,30 @@ class Prepared:
         f"{', '.join(self.splits)}."
       )
     return Texts(_ragged(self.folder / split, "text.npy", "text_offsets.npy"))
+
+  @property
+  def has_source_ids(self) -> bool:
+    """Whether `source_ids` are known, as for all files of a user."""
+    records = self.manifest["splits"].values()
+    return all("source_ids.npy" in record["files"] for record in records)
+
+  def source_ids(self, split: str) -> Texts:
+    """Returns the names of the examples of a split in a user's own files.
+
+    That of an example of a table or an .npz file is the number of its row from
+    0, of which rows that were left out have one, too. That of an image in a
+    folder is its path in that folder.
+
+    Raises:
+      ValueError: If the data set was prepared without them.
+    """
+    if not self.has_source_ids:
+      raise ValueError(
+        f"{self.folder} does not know the rows of its examples: delete it and "
+        "prepare it again."
+      )
+    names = ("source_ids.npy", "source_id_offsets.npy")
+    return Texts(_ragged(self.folder / split, *names))
 
   def text_of(self, example: int) -> str:
     """Returns the raw text of an example by its id."""
@@ -364,6 +389,7 @@ class Writer:
     *,
     encode: Callable[[list[str]], list[np.ndarray]] | None = None,
     published: Mapping[str, Sequence[int]] | None = None,
+    keep_ids: bool = False,
   ) -> None:
     """Writes the splits that are missing, and puts the data set in its place.
 
@@ -375,6 +401,7 @@ class Writer:
         (uint8), and "fine_label" (int) if the task has them.
       encode: Computes the token ids of texts, if there are to be tokens.
       published: The number of examples that each class has to have, by split.
+      keep_ids: Whether to keep the "id" of each example as its source id.
 
     """
     self._begin(task, manifest)
@@ -387,7 +414,7 @@ class Writer:
       half.mkdir()
       first_id = sum(s["num_examples"] for s in finished.values())
       try:
-        with _SplitWriter(half, name, task, encode, first_id) as rows:
+        with _SplitWriter(half, name, task, encode, first_id, keep_ids) as rows:
           for batch in _batches(examples, name, task):
             num_bytes = rows.extend(batch)
             if not fits:  # The first examples tell how much all take.
@@ -449,12 +476,14 @@ class _SplitWriter(contextlib.ExitStack):
     task: Task,
     encode: Callable[[list[str]], list[np.ndarray]] | None,
     first_id: int,
+    keep_ids: bool,
   ):
     super().__init__()
     self._folder = folder
     self._split = split
     self._task = task
     self._encode = encode
+    self._keep_ids = keep_ids
     self._next_id = self._first_id = first_id
     self._arrays: dict[str, GrowingArray] = {}
     self._counts = {"label_counts": np.zeros(task.num_classes, np.int64)}
@@ -493,6 +522,10 @@ class _SplitWriter(contextlib.ExitStack):
     if self._task.fine_to_class is not None:
       fine = [example["fine_label"] for example in batch]
       columns["fine_labels"] = np.array(fine, np.int32)
+    if self._keep_ids:
+      names = [str(example["id"]).encode() for example in batch]
+      columns["source_ids"] = np.frombuffer(b"".join(names), np.uint8)
+      columns["source_id_offsets"] = self._offsets("source_ids", names)
     if self._task.image_shape is not None:
       return columns | {"images": np.stack([e["image"] for e in batch])}
     texts = [example["text"] for example in batch]

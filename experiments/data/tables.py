@@ -70,7 +70,7 @@ _MISSING = (
   "NULL",
   "null",
 )
-_IMAGE_KEYS = ("images", "x", "data")
+IMAGE_KEYS = ("images", "x", "data")
 _LABEL_KEYS = ("labels", "y")
 _CHANNELS = (1, 3)
 
@@ -709,7 +709,7 @@ def _read_npz(
       raise ValueError("it holds one array: use numpy.savez")
     arrays = dict(archive)
   if image is None:
-    image = next((key for key in _IMAGE_KEYS if key in arrays), "images")
+    image = next((key for key in IMAGE_KEYS if key in arrays), "images")
     label = label or next((k for k in _LABEL_KEYS if k in arrays), None)
   for part, name in (("image", image), ("label", label)):
     if name is not None and name not in arrays:

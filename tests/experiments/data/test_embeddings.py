@@ -238,7 +238,7 @@ def _prepared(digest: str) -> Prepared:
 
 
 def test_embeddings_of_other_texts_are_refused(tmp_path, folder):
-  splits = embeddings_lib.dataset_texts(_prepared("a"))
+  splits = embeddings_lib.dataset_contents(_prepared("a"))
   corpus = Corpus(["a"], np.arange(1), splits)
   compute_embeddings(tmp_path / "one", corpus, hashed.encoder())
   found = open_embeddings(tmp_path / "one")

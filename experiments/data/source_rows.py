@@ -1,0 +1,162 @@
+"""The rows of a user's own files, as the user counts them.
+
+Examples of a prepared data set are numbered without the rows that were left
+out. Arrays that another program computed from the same files have a row for
+each row of the files, or say by ids which rows they belong to.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from experiments.data import images
+from experiments.data import load
+from experiments.data import tables
+from experiments.data.prepare import find_files
+from experiments.data.prepared import Prepared
+from experiments.specs import DataSpec
+
+# The order in which the rows of the files follow one another.
+_ORDER = ("train", "unlabelled_files", "validation", "test")
+# Rows of the training files without a label are a split of their own.
+_FILES_OF = {"unlabelled": "train"}
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceRows:
+  """The rows that examples have in a user's own files.
+
+  The rows are those of the training files, then those of the files without
+  labels, of the validation files and of the test files.
+
+  Attributes:
+    rows: The row of each example, by the example's id, int64 ``[N]``.
+    sizes: Number of rows of each kind of files, with those left out.
+    names: The value of the id column in each row, or the path of each image in
+      its folder; None without either.
+  """
+
+  rows: np.ndarray
+  sizes: dict[str, int]
+  names: Sequence[str | None] | None
+
+  @functools.cached_property
+  def num_rows(self) -> int:
+    """Number of rows of all files."""
+    return sum(self.sizes.values())
+
+  def describe(self) -> str:
+    """Returns the number of rows of each kind of files, as a phrase."""
+    return ", then ".join(
+      f"{size:,} of {_phrase(split)}" for split, size in self.sizes.items()
+    )
+
+  def place(self, row: int) -> str:
+    """Returns a row as a phrase, such as "row 3 of --test", from 1."""
+    for split, size in self.sizes.items():
+      if row < size:
+        return f"row {row + 1:,} of {_phrase(split)}"
+      row -= size
+    raise ValueError(f"there is no row {row}.")
+
+
+def source_rows(
+  spec: DataSpec, found: Prepared, id_column: str = ""
+) -> SourceRows:
+  """Finds the rows of examples in the files that they came from.
+
+  Args:
+    spec: `config.data`.
+    found: The prepared form of these files.
+    id_column: Column of tables whose values name the rows.
+
+  Raises:
+    ValueError: If there is no such column, or the files have no columns.
+  """
+  files = find_files(load.paths_of(spec))
+  splits = [split for split in _ORDER if split in files]
+  parts = {split: _names(files[split], spec, id_column) for split in splits}
+  sizes = {split: len(names) for split, names in parts.items()}
+  places: dict[str, dict[str, int]] = {}
+  first = 0
+  for split, names in parts.items():
+    # Source ids are numbers of rows, or paths in a folder of images.
+    is_folder = files[split][0].is_dir()
+    keys = names if is_folder else map(str, range(len(names)))
+    places[split] = {str(key): first + row for row, key in enumerate(keys)}
+    first += len(names)
+  rows = [
+    places[_FILES_OF.get(split, split)][name]
+    for split in found.splits
+    for name in found.source_ids(split)
+  ]
+  names = [name for part in parts.values() for name in part]
+  has_names = bool(id_column) or files["train"][0].is_dir()
+  return SourceRows(
+    np.array(rows, np.int64), sizes, names if has_names else None
+  )
+
+
+def _names(
+  files: Sequence[pathlib.Path], spec: DataSpec, id_column: str
+) -> list[str | None]:
+  """Returns the name of each row of some files, None where it has none."""
+  path, options = files[0], load.options_of(spec)
+  is_table = tables.format_suffix(path) in (*tables.TEXT_SUFFIXES, ".parquet")
+  if path.is_dir() or not is_table:
+    if id_column:
+      raise ValueError(
+        f"--id_column is for tables, and {path} is not a table: the id of an "
+        "image is its path in that folder."
+      )
+    if not path.is_dir():
+      return [None] * _length_of_npz(path, spec.image_column)
+    found, _ = images.find_images(path)
+    return [file.relative_to(path).as_posix() for file in found]
+  kept = ("encoding", "delimiter", "header", "quoting")
+  how = {name: options[name] for name in kept if name in options}
+  column = id_column or spec.text_column or spec.image_column
+  names: list[str | None] = []
+  for file in files:
+    table = tables.Table(file, [column], may_lack=[column], **how)
+    own: dict[int, str | None] = {}
+    if id_column:
+      own = {row: id_name(value) for row, (value,) in table}
+    else:
+      for _ in table:
+        pass
+    names += [own.get(row) for row in range(table.num_rows)]
+  return names
+
+
+def id_name(value: object) -> str | None:
+  """Returns an id as text, so that 3, 3.0 and "3" are the same id.
+
+  Args:
+    value: A value of an id column or of an array of ids.
+  """
+  if value is None:
+    return None
+  if isinstance(value, float | np.floating) and value == int(value):
+    value = int(value)
+  return str(value)
+
+
+def _length_of_npz(path: pathlib.Path, image_column: str) -> int:
+  """Returns the number of images of an .npz file."""
+  with tables.opened(path) as file:
+    arrays = np.load(file, allow_pickle=False)
+    usual = next((key for key in tables.IMAGE_KEYS if key in arrays), "images")
+    return len(arrays[image_column or usual])
+
+
+def _phrase(split: str) -> str:
+  return {
+    "train": "--data",
+    "unlabelled_files": "--unlabelled",
+    "validation": "config.data.validation",
+    "test": "--test",
+  }[split]

@@ -1,0 +1,270 @@
+"""Flags of a user's own data and teacher, which several commands share.
+
+Every field of `experiments.configs.base` can be set by --config.FIELD=VALUE.
+The flags below are shorter names of those that most users need.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+from ml_collections import ConfigDict
+
+from experiments.configs import base
+from experiments.data import tables
+
+# Usual names of columns, those that are looked for first at the start.
+_TEXT_COLUMNS = (
+  "text",
+  "sentence",
+  "review",
+  "document",
+  "content",
+  "message",
+  "query",
+  "question",
+  "utterance",
+  "comment",
+  "tweet",
+)
+_LABEL_COLUMNS = (
+  "label",
+  "labels",
+  "class",
+  "category",
+  "target",
+  "intent",
+  "sentiment",
+)
+_TABLE_OPTIONS = ("encoding", "delimiter", "header", "quoting")
+
+
+def base_config() -> ConfigDict:
+  """Returns a config of a user's own files, whose models are not chosen yet."""
+  config = base.base_config()
+  config.name = config.column = config.data.dataset = "own"
+  config.title = "Your own data"
+  config.data.source = "files"
+  return config
+
+
+def config_flag(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
+  """Defines --config.FIELD=VALUE.
+
+  Args:
+    config: The config whose fields it sets.
+  """
+  return config_flags.DEFINE_config_dict(
+    "config",
+    config,
+    "--config.FIELD=VALUE sets a field; experiments/configs/base.py explains "
+    "each of them.",
+    lock_config=True,
+    allow_override=True,  # A process may import two commands, as tests do.
+  )
+
+
+def string_flag(
+  name: str, meaning: str, *, required: bool = False
+) -> flags.FlagHolder[Any]:
+  """Defines a flag that several commands have.
+
+  Args:
+    name: Its name.
+    meaning: Its description for --help.
+    required: Whether the command needs it.
+  """
+  return flags.DEFINE_string(
+    name, None, meaning, required=required, allow_override=True
+  )
+
+
+def data_flag() -> flags.FlagHolder[str]:
+  """Defines --data."""
+  return string_flag(
+    "data",
+    "Your examples: tables (.csv, .tsv, .jsonl, .parquet, text files also "
+    "compressed), several of them separated by commas, a pattern or a folder "
+    "of them; or a folder with one folder of images per class.",
+    required=True,
+  )
+
+
+def text_column_flag() -> flags.FlagHolder[str | None]:
+  """Defines --text_column."""
+  return string_flag(
+    "text_column",
+    "Column of the texts. By default a usual name, such as text or sentence.",
+  )
+
+
+def teacher_flag() -> flags.FlagHolder[str]:
+  """Defines --teacher."""
+  return string_flag(
+    "teacher",
+    "The teacher: a folder or a hub id of a Hugging Face sequence classifier; "
+    "a folder of arrays of any framework (embeddings.npy, logits.npy, "
+    "head_kernel.npy, optionally head_bias.npy and ids.npy); or the folder of "
+    "a finished run or of its teacher.",
+    required=True,
+  )
+
+
+def teacher_labels_flag() -> flags.FlagHolder[str | None]:
+  """Defines --teacher_labels."""
+  return string_flag(
+    "teacher_labels",
+    "The label of each output of the teacher, in their order, separated by "
+    "commas. By default the names that the teacher comes with, or the order of "
+    "the labels: numbers by value, names by alphabet.",
+  )
+
+
+def finetune_epochs_flag() -> flags.FlagHolder[float | None]:
+  """Defines --finetune_epochs."""
+  return flags.DEFINE_float(
+    "finetune_epochs",
+    None,
+    "Number of epochs for which an encoder without a classifier is fine-tuned "
+    "on the labels, such as 3.",
+    lower_bound=0.0,
+    allow_override=True,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFlags:
+  """The flags of a user's data.
+
+  Attributes:
+    data: --data, and so on for the others.
+  """
+
+  data: flags.FlagHolder[str]
+  test: flags.FlagHolder[str | None]
+  unlabelled: flags.FlagHolder[str | None]
+  text_column: flags.FlagHolder[str | None]
+  image_column: flags.FlagHolder[str | None]
+  label_column: flags.FlagHolder[str | None]
+  image_size: flags.FlagHolder[int | None]
+  id_column: flags.FlagHolder[str | None]
+
+  def set(self, config: ConfigDict) -> None:
+    """Sets `config.data` to what the flags say, and finds missing columns.
+
+    Args:
+      config: A config, from `config_flag`. It is changed.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If a file cannot be read, or its columns have no usual names.
+    """
+    data = config.data
+    values = {
+      "train": self.data.value,
+      "test": self.test.value,
+      "unlabelled_files": self.unlabelled.value,
+      "text_column": self.text_column.value,
+      "image_column": self.image_column.value,
+      "label_column": self.label_column.value,
+      "image_size": self.image_size.value,
+    }
+    for name, value in values.items():
+      if value is not None:
+        data[name] = value
+    data.update(_found_columns(data))
+
+
+def data_flags() -> DataFlags:
+  """Defines --data, --test, --unlabelled and the flags of their columns."""
+  return DataFlags(
+    data=data_flag(),
+    test=string_flag(
+      "test",
+      "Examples to test on, in the form of --data. By default a fifth of "
+      "--data, in which each class has its share, is held out.",
+    ),
+    unlabelled=string_flag(
+      "unlabelled",
+      "More examples without labels, in the form of --data. The student learns "
+      "from the teacher's outputs on them, as on the rows of --data that have "
+      "no label.",
+    ),
+    text_column=text_column_flag(),
+    image_column=string_flag(
+      "image_column",
+      "Column of images in a table: their bytes, or paths relative to the "
+      "table's folder.",
+    ),
+    label_column=string_flag(
+      "label_column",
+      "Column of the labels. By default a usual name, such as label or class.",
+    ),
+    image_size=flags.DEFINE_integer(
+      "image_size",
+      None,
+      "Height and width that images are resized to. By default they keep "
+      "their size, which has to be the same.",
+      lower_bound=1,
+      allow_override=True,
+    ),
+    id_column=string_flag(
+      "id_column",
+      "Column whose values ids.npy of a teacher of arrays holds. By default "
+      "the rows of the arrays are those of --data, then those of --unlabelled, "
+      "then those of --test.",
+    ),
+  )
+
+
+def _found_columns(data: ConfigDict) -> dict[str, str]:
+  """Returns the columns of a table that no flag names, by field."""
+  path = tables.find_files(data.train)[0]
+  wanted: dict[str, Sequence[str]] = {}
+  if not data.text_column and not data.image_column:
+    wanted["text_column"] = _TEXT_COLUMNS
+  if not data.label_column:
+    wanted["label_column"] = _LABEL_COLUMNS
+  if not wanted or not data.header or not _is_table(path):
+    return {}
+  names = _column_names(path, data)
+  found = {
+    field: _usual(path, field, names, usual) for field, usual in wanted.items()
+  }
+  for field, name in found.items():
+    print(f"--{field}={name}, by its name", file=sys.stderr, flush=True)
+  return found
+
+
+def _is_table(path: pathlib.Path) -> bool:
+  suffix = tables.format_suffix(path)
+  is_file = suffix in (*tables.TEXT_SUFFIXES, ".parquet")
+  return is_file and not path.is_dir()
+
+
+def _column_names(path: pathlib.Path, data: ConfigDict) -> list[str]:
+  """Returns the names of the columns of a table."""
+  options = {}
+  if tables.format_suffix(path) in tables.TEXT_SUFFIXES:
+    options = {name: data[name] for name in _TABLE_OPTIONS}
+  table = tables.Table(path, **options)
+  next(iter(table), None)  # JSON has its names in the rows.
+  return table.names
+
+
+def _usual(
+  path: pathlib.Path, field: str, names: Sequence[str], usual: Sequence[str]
+) -> str:
+  """Returns the first column with a usual name."""
+  by_lower = {str(name).lower(): name for name in names}
+  for name in usual:
+    if name in by_lower:
+      return by_lower[name]
+  raise ValueError(
+    f"--{field} is not set, and no column of {path} is called "
+    f"{', '.join(usual[:3])} or the like: set it to one of {list(names)}."
+  )

@@ -1,0 +1,205 @@
+"""Checks that a linear head gives the logits of a teacher, or says why not."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+
+import numpy as np
+
+_MOST_ROWS = 4000  # Rows that are compared.
+# The largest root mean square error of the logits, as a share of their own
+# standard deviation: float16 gives 0.001 and bfloat16 0.01.
+_TOLERANCE = 0.02
+# A single row may differ by this many standard deviations of all logits.
+_ROW_TOLERANCE = 0.25
+
+# What a model may apply in front of its last layer.
+_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+  "tanh": np.tanh,
+  "relu": lambda x: np.maximum(x, 0),
+  "gelu": lambda x: (
+    0.5 * x * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3)))
+  ),
+  "silu": lambda x: x / (1 + np.exp(-np.clip(x, -60, 60))),
+  "sigmoid": lambda x: 1 / (1 + np.exp(-np.clip(x, -60, 60))),
+  "L2 normalization": lambda x: x / np.linalg.norm(x, axis=1, keepdims=True),
+  "layer normalization": lambda x: (
+    (x - x.mean(axis=1, keepdims=True)) / (x.std(axis=1, keepdims=True) + 1e-6)
+  ),
+}
+
+
+def problem(
+  embeddings: np.ndarray,
+  logits: np.ndarray,
+  kernel: np.ndarray,
+  bias: np.ndarray | None,
+) -> str:
+  """Says why ``embeddings @ kernel + bias`` is not the logits; "" if it is.
+
+  Args:
+    embeddings: Finite floats, ``[N, D]``.
+    logits: Finite floats, ``[N, C]``.
+    kernel: ``[D, C]``.
+    bias: ``[C]``, or None if the head has none.
+  """
+  rows = np.unique(
+    np.linspace(0, len(logits) - 1, min(_MOST_ROWS, len(logits))).astype(int)
+  )
+  inputs = np.asarray(embeddings[rows], np.float64)
+  outputs = np.asarray(logits[rows], np.float64)
+  weights = np.asarray(kernel, np.float64)
+  offset = 0.0 if bias is None else np.asarray(bias, np.float64)
+  product = inputs @ weights
+  given = product + offset
+  if _same(given, outputs) and not _is_shifted(given, outputs):
+    error = np.abs(given - outputs).max(axis=1)
+    wrong = error > _ROW_TOLERANCE * _scale(outputs)
+    if not wrong.any():
+      return ""
+    return (
+      f"{wrong.sum():,} of {len(rows):,} rows differ, the first of them row "
+      f"{rows[np.argmax(wrong)]} from 0: write both arrays in one pass."
+    )
+  for reason in _reasons(inputs, outputs, weights, bias, product):
+    return reason
+  if _is_permuted(embeddings, logits, kernel, offset):
+    return (
+      "they have the same rows in another order: write both arrays in one "
+      "pass over the data, without shuffling."
+    )
+  return _unexplained(inputs, outputs, given)
+
+
+def _reasons(
+  inputs: np.ndarray,
+  outputs: np.ndarray,
+  weights: np.ndarray,
+  bias: np.ndarray | None,
+  product: np.ndarray,
+) -> Iterator[str]:
+  """Yields the reasons that explain all logits."""
+  offset = np.zeros(weights.shape[1]) if bias is None else bias
+  given = product + offset
+  if weights.shape[0] == weights.shape[1] and _same(
+    inputs @ weights.T + offset, outputs
+  ):
+    yield (
+      "head_kernel.npy is transposed (torch.nn.Linear keeps weight [C, D]): "
+      "save weight.T."
+    )
+  if bias is not None and _same(product - bias, outputs):
+    yield "head_bias.npy has the wrong sign: save the bias as it is added."
+  shift = (outputs - product).mean(axis=0)
+  if _same(product + shift, outputs):
+    values = ", ".join(f"{value:.4g}" for value in shift[:4])
+    if bias is None:
+      yield (
+        f"the bias is missing: save it as head_bias.npy (the logits are "
+        f"larger by {values})."
+      )
+    yield (
+      f"head_bias.npy is not the bias of these logits, which is {values}: save "
+      "that of the same checkpoint."
+    )
+  probabilities = _softmax(given)
+  if given.shape[1] == 1:
+    probabilities = 1 / (1 + np.exp(-given))
+  if _same(probabilities, outputs):
+    yield (
+      "logits.npy holds probabilities: save the logits, which the softmax or "
+      "the sigmoid reads."
+    )
+  if given.shape[1] > 1 and _same(np.log(probabilities + 1e-300), outputs):
+    yield (
+      "logits.npy holds logarithms of probabilities: save the logits, which "
+      "log_softmax reads."
+    )
+  for name, activation in _ACTIVATIONS.items():
+    with np.errstate(all="ignore"):
+      after = activation(inputs) @ weights + offset
+    if np.isfinite(after).all() and _same(after, outputs):
+      yield (
+        f"embeddings.npy is from before the {name} in front of the last "
+        "linear layer: save what that layer reads."
+      )
+  scale = (product * outputs).sum() / max((product**2).sum(), 1e-300)
+  if _same(scale * given, outputs):
+    yield (
+      f"the logits are {scale:.3g} times as large, as after a division by a "
+      "temperature: save them without it."
+    )
+  if 1 < given.shape[1] <= 50:
+    columns = _matching_columns(given, outputs)
+    if columns is not None and _same(given[:, columns], outputs):
+      yield (
+        "the classes of logits.npy are in another order than the columns of "
+        f"head_kernel.npy: {columns.tolist()}."
+      )
+
+
+def _unexplained(
+  inputs: np.ndarray, outputs: np.ndarray, given: np.ndarray
+) -> str:
+  """Returns the reason if no simple one explains the logits."""
+  error = np.sqrt(np.mean((given - outputs) ** 2)) / _scale(outputs)
+  columns = np.hstack([inputs, np.ones([len(inputs), 1])])
+  # With as many columns as rows, anything is linear.
+  if len(inputs) > 2 * columns.shape[1]:
+    fitted = columns @ np.linalg.lstsq(columns, outputs, rcond=None)[0]
+    if _same(fitted, outputs):
+      return (
+        "another linear head fits them, so head_kernel.npy is that of another "
+        "checkpoint or layer."
+      )
+  return (
+    f"they differ by {error:.2g} standard deviations of the logits. "
+    "embeddings.npy must be what the last linear layer reads, after pooling "
+    "and activation, of the same rows in the same order, with dropout off "
+    "(model.eval())."
+  )
+
+
+def _same(found: np.ndarray, expected: np.ndarray) -> bool:
+  """Returns whether logits are equal up to rounding."""
+  error = np.sqrt(np.mean((found - expected) ** 2))
+  return bool(error <= _TOLERANCE * _scale(expected))
+
+
+def _scale(logits: np.ndarray) -> float:
+  """Returns the standard deviation of the logits of an output."""
+  spread = np.sqrt(np.mean(np.var(logits, axis=0)))
+  return float(max(spread, 1e-3 * np.abs(logits).max(), 1e-6))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+  powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+  return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _is_shifted(given: np.ndarray, outputs: np.ndarray) -> bool:
+  """Returns whether a constant explains what little logits differ by."""
+  error = outputs - given
+  shift = np.sqrt(np.mean(error.mean(axis=0) ** 2))
+  noise = np.sqrt(np.mean(np.var(error, axis=0)))
+  return bool(shift > max(5 * noise, 1e-3 * _scale(outputs)))
+
+
+def _is_permuted(
+  embeddings: np.ndarray,
+  logits: np.ndarray,
+  kernel: np.ndarray,
+  offset: np.ndarray | float,
+) -> bool:
+  """Returns whether the head gives the same logits in another order of rows."""
+  given = np.asarray(embeddings, np.float32) @ np.asarray(kernel, np.float32)
+  given = np.sort((given + offset).astype(np.float64), axis=0)
+  return _same(given, np.sort(np.asarray(logits, np.float64), axis=0))
+
+
+def _matching_columns(
+  given: np.ndarray, outputs: np.ndarray
+) -> np.ndarray | None:
+  """Returns the column of `given` nearest to each of `outputs`."""
+  distances = ((given[:, None, :] - outputs[:, :, None]) ** 2).sum(axis=0)
+  columns = np.argmin(distances, axis=1)
+  return columns if len(set(columns.tolist())) == len(columns) else None
