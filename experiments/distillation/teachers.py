@@ -245,7 +245,7 @@ def _write(
     content,
     compute,
     # Ids of prepared examples are their positions.
-    fixed=lambda: {"ids": np.arange(num_rows, dtype=np.int32)},
+    fixed={"ids": np.arange(num_rows, dtype=np.int32)},
     label="outputs of the teacher",
   )
   return folder
