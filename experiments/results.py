@@ -59,6 +59,8 @@ class ModelResult:
       are not part of it, as projections.
     num_steps: Number of training steps.
     num_train_examples: Number of different training examples.
+    num_unlabelled_examples: Number of those that have no label, so that only
+      the teacher says what they are.
     variance_share: Share of each class's variance that the chosen directions
       carry, None for a method without directions.
     versions: Versions of the packages, and the device.
@@ -71,6 +73,7 @@ class ModelResult:
   num_extra_parameters: int
   num_steps: int
   num_train_examples: int
+  num_unlabelled_examples: int = 0
   variance_share: tuple[float | None, ...] | None
   versions: Mapping[str, str]
 

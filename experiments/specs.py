@@ -83,7 +83,8 @@ class DataSpec:
   validation_fraction: Annotated[float, SHARE]
   test_fraction: Annotated[float, SHARE]
   max_bad_rows: Annotated[float, Range(lambda x: 0 <= x <= 1, "lie in [0, 1]")]
-  unlabelled: Literal["refuse", "drop"]
+  unlabelled: Literal["refuse", "drop", "transfer"]
+  unlabelled_files: str
   tokenizer: str
   max_length: Annotated[int, AT_LEAST_1]
   placement: Literal["auto", "device", "host"]
@@ -168,6 +169,7 @@ class LossSpec:
 class SubspaceSpec:
   """Subspaces of LELP and its ablations: `config.subspace`."""
 
+  membership: Literal["labels", "teacher"]
   kind: Literal["lelp", "pca", "random", "identity"]
   num_subclasses: Annotated[int, AT_LEAST_1, STACKED]
   num_projections: Annotated[int, AT_LEAST_1]

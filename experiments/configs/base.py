@@ -122,8 +122,14 @@ def base_config() -> ConfigDict:
   # Malformed rows and files are left out, counted and named. More than this
   # share of those of a file stop the command before it trains.
   config.data.max_bad_rows = 0.01
-  # Rows without a label: "refuse" stops the command, "drop" leaves them out.
+  # Rows without a label: "refuse" stops the command, "drop" leaves them out,
+  # and "transfer" lets students train on those of `train`, with what the
+  # teacher says about them. Where a method needs a class, it is the teacher's
+  #
   config.data.unlabelled = "refuse"
+  # More files of such examples. Their labels, if any, are ignored, and a folder
+  # of images needs no folders of classes.
+  config.data.unlabelled_files = ""
   # A tokenizer.json, spiece.model, folder or id of the Hugging Face hub.
   config.data.tokenizer = ""
   config.data.max_length = 128  # Longer texts are cut after this many tokens.
@@ -185,6 +191,11 @@ def base_config() -> ConfigDict:
   config.loss.prediction_temperature = "train"
 
   config.subspace = ConfigDict()
+  # Class of an example in the statistics of each class: its "labels" (of the
+  # teacher's training examples; the teacher's class for examples without a
+  # label), or the class that the "teacher" predicts, of all examples that
+  # students train on.
+  config.subspace.membership = "labels"
   # "lelp", or an ablation of appendix C: "pca", "random" or "identity".
   config.subspace.kind = "lelp"
   config.subspace.num_subclasses = 10  # S, per class.

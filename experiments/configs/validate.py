@@ -221,6 +221,15 @@ def _check_files(data: specs.DataSpec) -> None:
       "config.data.delimiter must be one ASCII character, not a quote or a "
       f"line end, got {data.delimiter!r}."
     )
+  if data.transfer == "labelled" and (
+    data.unlabelled == "transfer" or data.unlabelled_files
+  ):
+    field = "unlabelled_files" if data.unlabelled_files else "unlabelled"
+    raise ValueError(
+      "config.data.transfer='labelled' lets students train on labelled "
+      f"examples alone, and config.data.{field}={getattr(data, field)!r} gives "
+      "them others: set config.data.transfer=all."
+    )
   if data.text_column and not data.tokenizer and not data.embeddings:
     raise ValueError(
       "config.data.tokenizer is not set, and texts need one: set it to the "

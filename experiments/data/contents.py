@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import pathlib
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from experiments.data import images
 from experiments.data import tables
+from experiments.data.dataset import UNLABELLED
 from experiments.data.prepared import file_sha256
 
 Files = Mapping[str, Sequence[pathlib.Path]]
@@ -27,9 +29,12 @@ def describe(files: Files, options: Mapping[str, Any]) -> list[dict[str, Any]]:
   sources = []
   for split, paths in files.items():
     for path in paths:
+      find = images.find_images
+      if split in UNLABELLED:
+        find = images.find_unlabelled_images
       with tables.reading(path):
         path = path.expanduser()
-        num_bytes, digest = _size_and_digest(path, options)
+        num_bytes, digest = _size_and_digest(path, options, find)
       name = path.absolute().name
       record = {"name": name, "bytes": num_bytes, "sha256": digest}
       sources.append({"split": split} | record)
@@ -71,7 +76,10 @@ def repeated(splits: Mapping[str, tables.Examples]) -> Iterator[str]:
   """Yields a sentence for each split that repeats training examples."""
   digests = {split: _digests(examples) for split, examples in splits.items()}
   train = set(digests["train"])
+  seen = train.union(*(digests.get(split, ()) for split in UNLABELLED))
   for split, found in digests.items():
+    if split in UNLABELLED:
+      continue
     if split == "train":
       number = len(found) - len(train)
       if number and "test" not in splits:
@@ -79,7 +87,7 @@ def repeated(splits: Mapping[str, tables.Examples]) -> Iterator[str]:
           f"{number:,} of {len(found):,} training examples repeat another one, "
           "so that examples to test on may also be trained on"
         )
-    elif number := sum(x in train for x in found):
+    elif number := sum(x in seen for x in found):
       yield (
         f"{number:,} of {len(found):,} {split} examples are also training "
         "examples"
@@ -112,11 +120,11 @@ def _phrase(sources: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _size_and_digest(
-  path: pathlib.Path, options: Mapping[str, Any]
+  path: pathlib.Path, options: Mapping[str, Any], find: Callable[..., Any]
 ) -> tuple[int, str]:
   """Returns the size of a file or a folder of images, and its SHA-256."""
   if path.is_dir():
-    found, _ = images.find_images(path)
+    found, _ = find(path)
     named = [(file.relative_to(path).as_posix(), file) for file in found]
   else:
     named = [("", path), *_images_of_table(path, options)]

@@ -71,6 +71,11 @@ class Ragged:
 # By name: an array or a `Ragged`, one row per example.
 Arrays = dict[str, Any]
 
+NO_LABEL = -1  # In place of the class of an example without a label.
+# Splits of a prepared data set whose examples have no label: rows of a user's
+# training files, and the files that `config.data.unlabelled_files` names.
+UNLABELLED = ("unlabelled", "unlabelled_files")
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -139,13 +144,16 @@ class Splits:
   Attributes:
     task: Classes to learn, and the form of an example.
     train: Examples that the teacher trains on.
-    transfer: The part of `train` that students train on.
+    transfer: Examples that students train on: a part of `train`, or all
+      examples that could have been in it, and then a part of `unlabelled`.
     validation: Examples that settings are chosen on; nothing trains on them.
     test: Examples that the reported numbers are measured on.
     digest: Identifies contents that could change under the same name; that of
       precomputed embeddings follows after a space.
     tokenizer: Identifies the tokenizer of the texts.
     left_out: The rows of the original files that are in no split.
+    unlabelled: Examples without a label, whose "labels" are `NO_LABEL`; None
+      if there are none.
   """
 
   task: Task
@@ -156,15 +164,18 @@ class Splits:
   digest: str = ""
   tokenizer: str = ""
   left_out: tuple[LeftOut, ...] = ()
+  unlabelled: Arrays | None = None
 
   def map(self, function: Callable[[Arrays], Arrays]) -> "Splits":
     """Returns the data set with each split replaced by a function of it."""
+    unlabelled = self.unlabelled
     return dataclasses.replace(
       self,
       train=function(self.train),
       transfer=function(self.transfer),
       validation=function(self.validation),
       test=function(self.test),
+      unlabelled=None if unlabelled is None else function(unlabelled),
     )
 
   def without_embeddings(self) -> "Splits":

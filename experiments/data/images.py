@@ -89,6 +89,14 @@ class DecodedImages(Sequence[np.ndarray]):
       self.encoded, self.ids, self.name, channels, self.image_size
     )
 
+  def select(self, rows: Sequence[int]) -> "DecodedImages":
+    """Returns the images at some positions."""
+    encoded = [self.encoded[row] for row in rows]
+    ids = [self.ids[row] for row in rows]
+    return DecodedImages(
+      encoded, ids, self.name, self.channels, self.image_size
+    )
+
   def _decoded(self, index: int) -> np.ndarray:
     try:
       with _opened(self.encoded[index]) as image:
@@ -202,6 +210,30 @@ def find_images(
       "images of the class in it. For tables or arrays, name the file."
     )
   return found, left_out
+
+
+def find_unlabelled_images(
+  folder: pathlib.Path,
+) -> tuple[list[pathlib.Path], list[tuple[pathlib.Path, str]]]:
+  """Finds the images in a folder and in its sub-folders.
+
+  Args:
+    folder: The folder. The names of its sub-folders have no meaning.
+
+  Returns:
+    As `find_images`.
+
+  Raises:
+    OSError: If the folder cannot be read.
+    ValueError: If there are no images.
+  """
+  files = list(_files_below(folder))
+  found = [file for file in files if file.suffix.lower() in SUFFIXES]
+  if not found:
+    raise ValueError(f"{folder} holds no images ({', '.join(SUFFIXES)}).")
+  used = set(found)
+  others = [file for file in files if file not in used]
+  return found, [(file, "it is not an image") for file in others]
 
 
 def _files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:

@@ -10,6 +10,7 @@ import pathlib
 import sys
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,16 @@ import numpy as np
 from experiments.data import contents as contents_lib
 from experiments.data import embeddings as embeddings_lib
 from experiments.data.dataset import Arrays
+from experiments.data.dataset import Ragged
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
+from experiments.data.dataset import UNLABELLED
 from experiments.data.datasets import cifar
 from experiments.data.datasets import DATASETS
 from experiments.data.datasets import digits
 from experiments.data.datasets import made_up
 from experiments.data.prepare import find_files
+from experiments.data.prepare import how_read
 from experiments.data.prepare import prepare_own
 from experiments.data.prepare import Tokenization
 from experiments.data.prepared import open_prepared
@@ -130,7 +134,7 @@ def contents(spec: DataSpec) -> str:
   """Returns the SHA-256 of a user's own files, "" if there are none yet."""
   if not spec.source or not spec.train:
     return ""
-  options = options_of(spec)
+  options = how_read(options_of(spec), spec.unlabelled)
   try:
     sources = contents_lib.describe(find_files(paths_of(spec)), options)
   except FileNotFoundError:
@@ -140,7 +144,7 @@ def contents(spec: DataSpec) -> str:
 
 def paths_of(spec: DataSpec) -> dict[str, str]:
   """Returns the files of each split as the config names them."""
-  splits = ("train", "validation", "test")
+  splits = ("train", "validation", "test", "unlabelled_files")
   return {name: path for name in splits if (path := getattr(spec, name))}
 
 
@@ -163,8 +167,9 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
   most 5,000, stratified (A-37). With
   `config.data.num_labelled` the teacher trains on that many of the rest, and
   students on all or, with `config.data.transfer` "labelled", on the same ones
-  (A-31, A-36). `config.data.transfer_fraction` draws a stratified share of the
-  students' examples. With `selection` "test" nothing is held out, and settings
+  (A-31, A-36). Examples without a label are for students only.
+  `config.data.transfer_fraction` draws a stratified share of the students'
+  examples. With `selection` "test" nothing is held out, and settings
   are chosen on the test examples, as the paper did.
 
   """
@@ -198,6 +203,8 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
       train["labels"], fraction=spec.validation_fraction
     )
     train, validation = _rows(train, rows), _rows(train, held_out)
+  rest = [parts[name] for name in UNLABELLED if name in parts]
+  unlabelled = _joined(rest) if rest else None
   transfer = train
   if spec.num_labelled:
     rows = stratified_subset(
@@ -206,11 +213,12 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
     train = _rows(train, rows)
   if spec.transfer == "labelled":
     transfer = train
+  elif unlabelled is not None:
+    transfer = _joined([transfer, unlabelled])
   if spec.transfer_fraction < 1:
     size = round(spec.transfer_fraction * len(transfer["labels"]))
-    rows = stratified_subset(
-      transfer["labels"], size=size, seed=spec.split_seed
-    )
+    strata = transfer["labels"] + (unlabelled is not None)  # From 0 on.
+    rows = stratified_subset(strata, size=size, seed=spec.split_seed)
     transfer = _rows(transfer, rows)
   return Splits(
     task,
@@ -221,7 +229,24 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
     digest=prepared.digest,
     tokenizer=prepared.tokenizer,
     left_out=prepared.left_out if spec.source else (),
+    unlabelled=unlabelled,
   )
+
+
+def _joined(parts: Sequence[Arrays]) -> Arrays:
+  """Returns the examples of several splits, one after another."""
+  joined: Arrays = {}
+  for name, first in parts[0].items():
+    arrays = [part[name] for part in parts]
+    if not isinstance(first, Ragged):
+      joined[name] = np.concatenate(arrays)
+      continue
+    lengths = np.concatenate([array.lengths for array in arrays])
+    joined[name] = Ragged(
+      np.concatenate([array.values for array in arrays]),
+      np.concatenate([[0], np.cumsum(lengths)]),
+    )
+  return joined
 
 
 def _rows(arrays: Arrays, rows: np.ndarray) -> Arrays:

@@ -28,6 +28,7 @@ from experiments.data import tables
 from experiments.data.dataset import Example
 from experiments.data.dataset import ExampleSource
 from experiments.data.dataset import Task
+from experiments.data.dataset import UNLABELLED
 from experiments.data.tfds import TfdsExamples
 
 # Opens a split of a TFDS data set: name, split, fields.
@@ -101,14 +102,16 @@ def from_tables(
   """
   classes = tuple(classes)
 
-  def split(examples: tables.Examples) -> Generated:
-    return Generated(
-      len(examples),
-      lambda: map(convert, tables.with_classes(examples, classes)),
-    )
+  def split(name: str, examples: tables.Examples) -> Generated:
+    def labelled() -> Iterator[Example]:
+      if name in UNLABELLED:
+        return tables.without_classes(examples)
+      return tables.with_classes(examples, classes)
+
+    return Generated(len(examples), lambda: map(convert, labelled()))
 
   return Raw(
-    splits={name: split(examples) for name, examples in splits.items()},
+    splits={name: split(name, examples) for name, examples in splits.items()},
     bad={name: examples.bad for name, examples in splits.items()},
     unlabelled={name: examples.unlabelled for name, examples in splits.items()},
     **fields,

@@ -126,20 +126,21 @@ def prepare_own(
   Args:
     folder: Folder of the prepared data set; its last part is the name.
     paths: Files as `tables.find_files` takes them, for "train" and optionally
-      for "validation" and "test".
+      for "validation", "test" and "unlabelled_files", whose labels are ignored.
     tokenization: How texts become tokens; without it only texts are stored.
     max_bad_rows: The largest share of the rows of a split that may be
       malformed; they are left out.
     unlabelled: "drop" leaves out rows without a label; "refuse" is an error if
-      there are some.
+      there are some; "transfer" makes those of "train" the split "unlabelled",
+      and leaves out others.
     **columns: Columns, and other arguments of `tables.read`.
 
   """
   columns = {k: value for k, value in columns.items() if value is not None}
-  files = find_files(paths)
-  sources = contents.describe(files, columns)
+  files, options = find_files(paths), how_read(columns, unlabelled)
+  sources = contents.describe(files, options)
   if folder.exists():
-    _check_contents(folder, sources, columns)
+    _check_contents(folder, sources, options)
     found = prepared.open_prepared(folder)
     sizes = {k: len(arrays["labels"]) for k, arrays in found.splits.items()}
     _check_left_out(found.left_out, sizes, max_bad_rows, unlabelled)
@@ -147,10 +148,9 @@ def prepare_own(
       return found  # Without the lock: all processes of a run come here.
   with _writer(folder) as writer:
     if folder.exists():
-      _check_contents(folder, sources, columns)
+      _check_contents(folder, sources, options)
       return _with_tokens(writer, tokenization)
-    found = {k: tables.read(*each, **columns) for k, each in files.items()}
-    found = _with_one_shape(found)
+    found = _with_one_shape(_read(files, columns, unlabelled))
     classes = tables.class_names(found["train"])
     raw = originals.from_tables(found, classes)
     sizes = {split: len(examples) for split, examples in found.items()}
@@ -166,10 +166,38 @@ def prepare_own(
     )
     manifest = {"dataset": folder.name, "partial": False, "form": "files"}
     raw = dataclasses.replace(raw, notes=tuple(contents.repeated(found)))
-    manifest |= {"options": columns, "sources": sources} | _remarks(raw)
+    manifest |= {"options": options, "sources": sources} | _remarks(raw)
     tokenization = _fitted(tokenization, task, _MAX_LENGTH)
     _write(writer, task, raw.splits, manifest, tokenization, keep_ids=True)
   return prepared.open_prepared(folder)
+
+
+def how_read(columns: Mapping[str, Any], unlabelled: str) -> dict[str, Any]:
+  """Returns the settings that decide what a user's own files become.
+
+  Args:
+    columns: Arguments of `tables.read`.
+    unlabelled: As for `prepare_own`.
+  """
+  is_kept = unlabelled == "transfer"
+  return {**columns, **({"unlabelled": unlabelled} if is_kept else {})}
+
+
+def _read(
+  files: Mapping[str, Sequence[pathlib.Path]],
+  columns: Mapping[str, Any],
+  unlabelled: str,
+) -> dict[str, tables.Examples]:
+  """Returns the examples of each split, those without a label as the last."""
+  kinds = {"unlabelled_files": "ignored"}
+  if unlabelled == "transfer":
+    kinds["train"] = "optional"
+  found = {
+    split: tables.read(*each, labels=kinds.get(split, "required"), **columns)
+    for split, each in files.items()
+  }
+  found["train"], rest = tables.divide_by_label(found["train"])
+  return found if rest is None else {**found, "unlabelled": rest}
 
 
 def _with_one_shape(
@@ -325,8 +353,9 @@ def _check_left_out(
       )
     if rows.kind != "malformed" and unlabelled == "refuse":
       raise ValueError(
-        f"{rows.count:,} of {total:,} rows have no label: label them, or set "
-        f"config.data.unlabelled=drop to leave them out ({rows})."
+        f"{rows.count:,} of {total:,} rows have no label: label them, set "
+        "config.data.unlabelled=transfer to let students learn from them what "
+        f"the teacher says, or config.data.unlabelled=drop ({rows})."
       )
 
 

@@ -9,8 +9,9 @@
     source_ids.npy, source_id_offsets.npy, as those of texts     a user's files
 
 Ids are unique in the data set: the ids of a split continue those of the split
-before. Only this module knows the form: `open_prepared` maps it, `describe`
-prints what it holds, and `Writer` writes it.
+before. Labels are `NO_LABEL` in the splits of `UNLABELLED`. Only this module
+knows the form: `open_prepared` maps it, `describe` prints what it holds, and
+`Writer` writes it.
 """
 
 import contextlib
@@ -35,8 +36,10 @@ from experiments.data.dataset import Arrays
 from experiments.data.dataset import Example
 from experiments.data.dataset import ExampleSource
 from experiments.data.dataset import LeftOut
+from experiments.data.dataset import NO_LABEL
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Task
+from experiments.data.dataset import UNLABELLED
 from experiments.distributed.signals import Interrupted
 from experiments.io import json_files
 from experiments.io import locks
@@ -502,13 +505,14 @@ class _SplitWriter(contextlib.ExitStack):
     self._next_id += len(batch)
     for key, counts in self._counts.items():
       labels = [example[key.removesuffix("_counts")] for example in batch]
-      counts += np.bincount(labels, minlength=len(counts))
+      if self._split not in UNLABELLED:
+        counts += np.bincount(labels, minlength=len(counts))
     return sum(rows.nbytes for rows in columns.values())
 
   def _columns(self, batch: Sequence[Example]) -> dict[str, np.ndarray]:
     """Returns examples as the arrays of the prepared form."""
     for number, example in enumerate(batch, self._next_id - self._first_id):
-      if problem := _problem(self._task, example):
+      if problem := _problem(self._task, self._split, example):
         name = f"{number} (id {example['id']})" if "id" in example else number
         raise ValueError(
           f"example {name} of {self._task.name}'s {self._split} split: "
@@ -574,7 +578,7 @@ def _batches(
     yield batch
 
 
-def _problem(task: Task, example: Example) -> str | None:
+def _problem(task: Task, split: str, example: Example) -> str | None:
   """Returns why an example does not fit a task, None if it does."""
   fine = () if task.fine_to_class is None else ("fine_label",)
   content = "text" if task.image_shape is None else "image"
@@ -587,7 +591,10 @@ def _problem(task: Task, example: Example) -> str | None:
     label = example[key]
     if not isinstance(label, int | np.integer) or isinstance(label, bool):
       return f"{key} must be an int, got {label!r}"
-    if not 0 <= label < sizes[key]:
+    if split in UNLABELLED:
+      if label != NO_LABEL:
+        return f"{key} must be {NO_LABEL} in this split, got {label}"
+    elif not 0 <= label < sizes[key]:
       return f"{key} must lie in [0, {sizes[key]}), got {label}"
   if task.fine_to_class is not None:
     fine_label, label = example["fine_label"], example["label"]

@@ -40,6 +40,7 @@ from pyarrow import parquet
 from experiments.data import encodings
 from experiments.data import images
 from experiments.data.dataset import LeftOut
+from experiments.data.dataset import NO_LABEL
 
 Path = str | pathlib.Path
 
@@ -177,10 +178,7 @@ def _plain_number(text: str) -> str:
 
 def class_names(examples: Examples) -> tuple[str, ...]:
   """Returns the labels that occur: numbers by value, then names by alphabet."""
-  if "label" not in examples.columns:
-    raise ValueError(
-      f"{examples.name} has no labels: set config.data.label_column."
-    )
+  _check_has_labels(examples)
   names: set[str] = set(examples.columns["label"])
   if not 2 <= len(names) <= _MOST_CLASSES:
     raise ValueError(
@@ -192,10 +190,70 @@ def class_names(examples: Examples) -> tuple[str, ...]:
   return (*sorted(numbers, key=Decimal), *sorted(names - numbers))
 
 
+def _check_has_labels(examples: Examples) -> None:
+  """Raises ValueError for examples without labels."""
+  if "label" not in examples.columns:
+    raise ValueError(
+      f"{examples.name} has no labels: set config.data.label_column."
+    )
+
+
+def divide_by_label(examples: Examples) -> tuple[Examples, Examples | None]:
+  """Returns the examples that have a label, and those that have none.
+
+  Args:
+    examples: Examples, read with `labels="optional"`.
+
+  Returns:
+    The examples with a label; and those without one, or None if all have one.
+
+  Raises:
+    ValueError: If no example has a label.
+  """
+  labels = examples.columns.get("label", ())
+  if None not in labels:
+    return examples, None
+  with_label, without = (
+    [row for row, label in enumerate(labels) if (label is None) is missing]
+    for missing in (False, True)
+  )
+  if not with_label:
+    raise ValueError(f"{examples.name}: no row has a label.")
+  columns = {k: v for k, v in examples.columns.items() if k != "label"}
+  return (
+    dataclasses.replace(
+      examples, columns=_selected(examples.columns, with_label)
+    ),
+    Examples(examples.name, _selected(columns, without)),
+  )
+
+
+def _selected(
+  columns: Mapping[str, Any], rows: Sequence[int]
+) -> dict[str, Any]:
+  """Returns some rows of each column."""
+  selected: dict[str, Any] = {}
+  for key, column in columns.items():
+    if isinstance(column, images.DecodedImages):
+      selected[key] = column.select(rows)
+    elif isinstance(column, np.ndarray):
+      selected[key] = column[rows]
+    else:
+      selected[key] = [column[row] for row in rows]
+  return selected
+
+
+def without_classes(examples: Examples) -> Iterator[dict[str, Any]]:
+  """Yields examples with `NO_LABEL` as the label."""
+  for example in examples:
+    yield {**example, "label": NO_LABEL}
+
+
 def with_classes(
   examples: Examples, classes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
   """Yields examples with the number of their class as the label."""
+  _check_has_labels(examples)
   numbers = {name: number for number, name in enumerate(classes)}
   for example in examples:
     if example["label"] not in numbers:
@@ -217,6 +275,7 @@ def read(
   id_column: str | int | None = None,
   image_size: int | None = None,
   channels: int | None = None,
+  labels: str = "required",
   **options: Any,
 ) -> Examples:
   """Reads the examples of one or several files.
@@ -237,6 +296,9 @@ def read(
       from 0, or the path of the image in the folder.
     image_size: As for `images.DecodedImages`.
     channels: 1 or 3 channels of encoded images; by default 1 if all are grey.
+    labels: "required": rows without a label are left out; "optional": the label
+      of such a row is None; "ignored": no labels are read, and a folder of
+      images needs no folders of classes.
     **options: `header`, `encoding`, `delimiter` and `quoting` of `Table`, for
       text files.
 
@@ -244,6 +306,8 @@ def read(
   for each in paths:
     with reading(each):
       pathlib.Path(each).expanduser().stat()
+  if labels == "ignored":
+    label_column = None
   path = pathlib.Path(paths[0]).expanduser()
   given: dict[str, Any] = {
     "text": text_column,
@@ -280,9 +344,9 @@ def read(
       "to arrays: resize and convert them before they are saved."
     )
   if not suffix:
-    return _read_folder(path, image_size, channels)
+    return _read_folder(path, image_size, channels, labels)
   if suffix == ".npz":
-    return _read_npz(path, **given)
+    return _read_npz(path, labels, **given)
   if ("text" in given) == ("image" in given):
     table = Table(path, **options)
     next(iter(table), None)  # JSON has its names in the rows.
@@ -290,7 +354,7 @@ def read(
       f"{path} is a table: set either config.data.text_column or "
       f"config.data.image_column; its columns are {table.names}."
     )
-  return _read_tables(paths, given, image_size, channels, options)
+  return _read_tables(paths, given, image_size, channels, labels, options)
 
 
 def _read_tables(
@@ -298,6 +362,7 @@ def _read_tables(
   given: Mapping[str, Any],
   image_size: int | None,
   channels: int | None,
+  labels: str,
   options: Mapping[str, Any],
 ) -> Examples:
   """Reads tables, one after another."""
@@ -324,7 +389,7 @@ def _read_tables(
       except ValueError as error:
         table.leave_out(number, str(error))
         continue
-      if "label" in row and row["label"] is None:
+      if row.get("label", "") is None and labels == "required":
         problem = f"no label in {given['label']!r}"
         unlabelled.add(table.place(number), problem)
         continue
@@ -651,22 +716,28 @@ def _decoded(values: Sequence[str], encoding: str) -> list[str]:
 
 
 def _read_folder(
-  folder: pathlib.Path, image_size: int | None, channels: int | None
+  folder: pathlib.Path,
+  image_size: int | None,
+  channels: int | None,
+  labels: str,
 ) -> Examples:
   """Reads images; an id is a path in the folder, a label the class's folder."""
+  find = images.find_images
+  if labels == "ignored":
+    find = images.find_unlabelled_images
   with reading(folder):
-    paths, left_out = images.find_images(folder)
-  bad = BadRows()
+    paths, left_out = find(folder)
+  bad, unlabelled = BadRows(), BadRows("without a label")
   for path, problem in left_out:
     bad.add(str(path), problem)
-  columns, unlabelled = _labelled(
-    str(folder),
-    {
-      "id": [path.relative_to(folder).as_posix() for path in paths],
-      "image": paths,
-      "label": [label_name(path.parent.name) for path in paths],
-    },
-  )
+  columns: dict[str, Any] = {
+    "id": [path.relative_to(folder).as_posix() for path in paths],
+    "image": paths,
+  }
+  if labels != "ignored":
+    columns["label"] = [label_name(path.parent.name) for path in paths]
+  if labels == "required":
+    columns, unlabelled = _labelled(str(folder), columns)
 
   def place(row: int) -> str:
     return str(columns["image"][row])
@@ -686,16 +757,14 @@ def _labelled(
       unlabelled.add(f"{name} example {id_}", "its label is missing")
   if not unlabelled.count:
     return dict(columns), unlabelled
-  return {
-    key: column[kept]
-    if isinstance(column, np.ndarray)
-    else [column[row] for row in kept]
-    for key, column in columns.items()
-  }, unlabelled
+  return _selected(columns, kept), unlabelled
 
 
 def _read_npz(
-  path: pathlib.Path, image: str | None = None, label: str | None = None
+  path: pathlib.Path,
+  needed: str,
+  image: str | None = None,
+  label: str | None = None,
 ) -> Examples:
   """Reads the images and labels of an .npz file into memory.
 
@@ -711,6 +780,8 @@ def _read_npz(
   if image is None:
     image = next((key for key in IMAGE_KEYS if key in arrays), "images")
     label = label or next((k for k in _LABEL_KEYS if k in arrays), None)
+  if needed == "ignored":
+    label = None
   for part, name in (("image", image), ("label", label)):
     if name is not None and name not in arrays:
       raise ValueError(
@@ -744,8 +815,9 @@ def _read_npz(
         f"[{len(pixels)}], got {labels.dtype} {list(labels.shape)}."
       )
     columns["label"] = list(map(label_name, labels.tolist()))
-    columns, unlabelled = _labelled(str(path), columns)
-    return Examples(str(path), columns, unlabelled=unlabelled)
+    if needed == "required":
+      columns, unlabelled = _labelled(str(path), columns)
+      return Examples(str(path), columns, unlabelled=unlabelled)
   return Examples(str(path), columns)
 
 

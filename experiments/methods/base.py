@@ -140,6 +140,10 @@ class Method:
       and its task, and no teacher.
     remark: Note for tables on a task where the method degenerates, or "". It
       sees as much.
+    needs_labels: Whether students train on labelled examples alone. Other
+      methods get the teacher's class as the label of an example without one
+      (A-11), and "is_labelled" in their batches, bool ``[B]``, if there are
+      such examples.
   """
 
   title: str
@@ -154,6 +158,7 @@ class Method:
   details: Callable[[Setup], dict[str, Any]] = lambda setup: {}
   same_as: Callable[[Setup], str | None] = lambda setup: None
   remark: Callable[[Setup], str] = lambda setup: ""
+  needs_labels: bool = False
 
   def scalars(self, cell: CellSpec) -> dict[str, np.float32]:
     """Returns the hyperparameters that the compiled program takes as arrays."""
@@ -222,7 +227,8 @@ def weighed(
   """Computes eq. (1) of the paper from the terms of the distillation loss.
 
   It is alpha * hard labels + (1 - alpha) * distillation, both means over the
-  batch; alpha is `config.loss.hard_label_weight`.
+  batch; alpha is `config.loss.hard_label_weight`. Examples without a label are
+  not in the first mean.
 
   Args:
     terms: Terms by name, each ``[B]`` or a scalar.
@@ -234,7 +240,12 @@ def weighed(
   means = {name: jnp.mean(term) for name, term in terms.items()}
   where, logits = inputs.targets.get("where"), inputs.student.logits
   num_classes = logits.shape[-1] if where is None else where.shape[0]
-  hard = class_nll(logits, inputs.batch["labels"], num_classes, where).mean()
+  hard = class_nll(logits, inputs.batch["labels"], num_classes, where)
+  is_labelled = inputs.batch.get("is_labelled")
+  if is_labelled is None:
+    hard = hard.mean()
+  else:
+    hard = (hard * is_labelled).sum() / jnp.maximum(is_labelled.sum(), 1)
   weight = inputs.hyperparameters["hard_label_weight"]
   loss = weight * hard + (1 - weight) * sum(means.values())
   return loss, {**means, "hard_label_term": hard}

@@ -118,6 +118,7 @@ STANDARD = Method(
   (),
   with_hard_labels(_standard),
   teacher_outputs=lambda cell: "logits",
+  needs_labels=True,
 )
 VANILLA = Method(
   "Vanilla distillation",
@@ -153,4 +154,5 @@ ORACLE = Method(
   teacher_outputs=lambda cell: "logits",
   num_subclasses=_oracle_num_subclasses,
   shared_targets=_oracle_shared,
+  needs_labels=True,
 )

@@ -25,7 +25,6 @@ class TeacherStatistics:
 
   Attributes:
     head_kernel: Weights of the teacher's last layer, ``[D, C]``.
-    transfer_labels: Classes of the students' training examples, int ``[N]``.
     coordinates: Principal directions whose coordinates students get in place
       of embeddings, or None if they get embeddings.
   """
@@ -34,18 +33,19 @@ class TeacherStatistics:
     self,
     moments: Callable[[], lelp_jax.ClassMoments],
     head_kernel: jax.Array,
-    transfer_labels: np.ndarray,
+    transfer_labels: Callable[[], np.ndarray],
     transfer_outputs: Callable[[], Outputs],
   ):
     """Takes functions that compute moments and outputs when they are needed.
 
     `moments` are those of the training examples of the teacher,
-    `transfer_outputs` are the outputs on those of the students, NumPy arrays.
+    `transfer_labels` and `transfer_outputs` are the classes of those of the
+    students and the outputs on them, NumPy arrays.
     """
     self.head_kernel = head_kernel
-    self.transfer_labels = transfer_labels
     self.coordinates: lelp_jax.PrincipalDirections | None = None
     self._compute_moments = moments
+    self._compute_transfer_labels = transfer_labels
     self._compute_transfer_outputs = transfer_outputs
     self._kept: dict[Hashable, Any] = {}
 
@@ -66,6 +66,14 @@ class TeacherStatistics:
   def moments(self) -> lelp_jax.ClassMoments:
     """Moments of the teacher's embeddings of its training examples."""
     return self._once("moments", self._compute_moments)
+
+  @property
+  def transfer_labels(self) -> np.ndarray:
+    """Classes of the students' training examples, int ``[N]``.
+
+    The class of an example without a label is the teacher's (A-11).
+    """
+    return self._once("transfer labels", self._compute_transfer_labels)
 
   @property
   def transfer_outputs(self) -> Outputs:

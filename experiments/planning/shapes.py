@@ -234,7 +234,7 @@ def _with_statistics(
 
   def call(moments: lelp_jax.ClassMoments, kernel: jax.Array) -> Any:
     return function(
-      _AbstractStatistics(lambda: moments, kernel, labels, _no_outputs)
+      _AbstractStatistics(lambda: moments, kernel, lambda: labels, _no_outputs)
     )
 
   return jax.eval_shape(call, lelp_jax.ClassMoments(*parts), head_kernel)

@@ -131,6 +131,7 @@ def load(workdir: pathlib.Path, base: pathlib.Path) -> SweepResults:
       *found.notes,
       *_teacher_notes(found.cells),
       *_left_out_notes(found.cells),
+      *_unlabelled_notes(found.cells),
     ),
     folder=way,
   )
@@ -277,6 +278,18 @@ def _left_out_notes(cells: Sequence[FinishedCell]) -> list[str]:
   """Names the rows of a user's own files that are not used."""
   found = dict.fromkeys(rows for cell in cells for rows in cell.left_out)
   return [f"Not all rows are used. Left out of {rows}." for rows in found]
+
+
+def _unlabelled_notes(cells: Sequence[FinishedCell]) -> list[str]:
+  """Counts the examples that only the teacher classifies."""
+  found = {cell.num_unlabelled_examples for cell in cells} - {0}
+  if not found:
+    return []
+  numbers = " or ".join(f"{number:,}" for number in sorted(found))
+  return [
+    f"Students also train on {numbers} examples without a label, and learn "
+    "from the teacher what they are. Standard training does without them."
+  ]
 
 
 def parse_paths(text: str) -> list[pathlib.Path]:

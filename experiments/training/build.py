@@ -12,6 +12,7 @@ import numpy as np
 from experiments import specs
 from experiments.data.batches import Feed
 from experiments.data.dataset import Arrays
+from experiments.data.dataset import NO_LABEL
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
@@ -54,7 +55,7 @@ def build_run(
   if teacher is not None:
     splits, statistics = _with_teacher_outputs(first, splits, teacher)
     width = statistics.width
-  train = splits.train if teacher is None else splits.transfer
+  train = _examples(first, splits, teacher)
   arrays = training_arrays(train)
   spec, sizes = program_spec(cells, task, arrays, width)
   start = starting_weights(spec.student, task)
@@ -97,7 +98,26 @@ def build_run(
       "data": splits.digest,
     },
     example_ids=train.get("ids"),
+    num_unlabelled=int((~train["is_labelled"]).sum())
+    if "is_labelled" in train
+    else 0,
   )
+
+
+def _examples(
+  cell: CellSpec, splits: Splits, teacher: Teacher | None
+) -> Arrays:
+  """Returns the examples that a cell trains on, all with a class."""
+  if teacher is None:
+    return splits.train
+  transfer = splits.transfer
+  is_labelled = transfer["labels"] != NO_LABEL
+  if is_labelled.all():
+    return transfer
+  if method_named(cell.method).needs_labels:
+    return {name: array[is_labelled] for name, array in transfer.items()}
+  labels = teacher.statistics.transfer_labels
+  return {**transfer, "labels": labels, "is_labelled": is_labelled}
 
 
 def training_arrays(train: Arrays) -> dict[str, Any]:
@@ -175,6 +195,7 @@ def _with_teacher_outputs(
       cell.subspace.used_null_space,
       cell.teacher.num_coordinates,
       cell.subspace.rtol,
+      cell.subspace.membership,
     )
     arrays = {"embeddings": found["coordinates"], "logits": found["logits"]}
     statistics = statistics.in_coordinates(principal)

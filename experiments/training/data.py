@@ -117,7 +117,12 @@ def _embedding_width(path: str, spec: specs.ModelSpec, splits: Splits) -> int:
   model = model_fns(spec, 1)
   parts = [
     part[spec.input_field]
-    for part in (splits.train, splits.validation, splits.test)
+    for part in (
+      splits.train,
+      splits.transfer,
+      splits.validation,
+      splits.test,
+    )
     if spec.input_field in part
   ]
   if not parts:

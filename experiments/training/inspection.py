@@ -89,8 +89,10 @@ def subclasses(
   targets = run.shared_targets | {k: v[0] for k, v in run.targets.items()}
   where = np.asarray(targets["where"])
   if cell.method in CLUSTERINGS:
-    found = _clusters(targets, splits.transfer["labels"])
-    return Subclasses("cluster", splits.transfer, where, found)
+    labels = teacher.statistics.transfer_labels
+    examples = {**splits.transfer, "labels": labels}
+    found = _clusters(targets, labels)
+    return Subclasses("cluster", examples, where, found)
   examples = {name: getattr(splits, name) for name in SPLITS}[split]
   subspaces, shares = None, None
   if cell.method in _WITH_DIRECTIONS:

@@ -193,6 +193,7 @@ def model_results(run: Run, trained: Trained) -> list[ModelResult]:
       num_extra_parameters=sum(x.size // spec.num_cells for x in learned),
       num_steps=spec.student.num_steps,
       num_train_examples=spec.num_examples,
+      num_unlabelled_examples=run.num_unlabelled,
       variance_share=None
       if shares is None
       else tuple(float(share) for share in shares[cell]),

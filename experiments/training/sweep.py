@@ -92,12 +92,13 @@ def run_cells(
 
 
 def _teacher_key(cell: specs.CellSpec) -> Any:
-  """Returns a key that cells with the same teacher, outputs and data share.
+  """Returns a key that cells with the same `Teacher` share.
 
   A `Teacher` also holds statistics of the examples that students see.
   """
   digest = identity.teacher_digest(cell)
-  return digest, cell.teacher.outputs, cell.data, cell.selection
+  membership = cell.subspace.membership
+  return digest, cell.teacher.outputs, cell.data, cell.selection, membership
 
 
 def _train_stack(

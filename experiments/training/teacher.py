@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,7 +15,10 @@ import lelp_jax
 from experiments import identity
 from experiments import results
 from experiments import specs
+from experiments.data.dataset import Arrays
+from experiments.data.dataset import NO_LABEL
 from experiments.data.dataset import Splits
+from experiments.data.dataset import Task
 from experiments.distributed import mesh as mesh_lib
 from experiments.methods.statistics import TeacherStatistics
 from experiments.specs import CellSpec
@@ -92,7 +96,8 @@ def load_or_train(
 
   def moments() -> lelp_jax.ClassMoments:
     start = time.monotonic()
-    found = jax.block_until_ready(_moments(model, splits, cache))
+    parts = _examples_of_moments(cell, splits, cache)
+    found = jax.block_until_ready(_moments(model, splits.task, parts, cache))
     seconds["moments"] = round(time.monotonic() - start, 3)
     return found
 
@@ -101,7 +106,7 @@ def load_or_train(
     statistics=TeacherStatistics(
       moments,
       jnp.asarray(kernel),
-      splits.transfer["labels"],
+      lambda: _labels(splits.transfer, splits.task, cache),
       lambda: cache.on(splits.transfer),
     ),
     summary=results.TeacherSummary(
@@ -167,35 +172,74 @@ def _on_own_devices(model: FrozenModel) -> FrozenModel:
   return dataclasses.replace(model, devices=tuple(jax.local_devices()))
 
 
+def _labels(part: Arrays, task: Task, cache: TeacherCache) -> np.ndarray:
+  """Returns the class of each example, the teacher's where none is known."""
+  labels = np.array(part["labels"])
+  unknown = np.flatnonzero(labels == NO_LABEL)
+  if unknown.size:
+    rows = {name: array[unknown] for name, array in part.items()}
+    labels[unknown] = _predicted(rows, task, cache)
+  return labels
+
+
+def _predicted(part: Arrays, task: Task, cache: TeacherCache) -> np.ndarray:
+  """Returns the class that the teacher predicts for each example, int32."""
+  logits = cache.on(part).logits
+  log_probs = lelp_jax.class_log_probs(  # The teacher may have subclasses.
+    jnp.asarray(logits), num_classes=task.num_classes, temperature=1.0
+  )
+  return np.asarray(log_probs.argmax(axis=-1), np.int32)
+
+
+def _examples_of_moments(
+  cell: CellSpec, splits: Splits, cache: TeacherCache
+) -> list[Arrays]:
+  """Returns the examples that moments are computed from, with classes (A-11).
+
+  By labels these are the teacher's training examples, and those without a
+  label; otherwise the students' training examples.
+  """
+  task = splits.task
+  if cell.subspace.membership == "teacher":
+    labels = _predicted(splits.transfer, task, cache)
+    return [{**splits.transfer, "labels": labels}]
+  if splits.unlabelled is None:
+    return [splits.train]
+  labels = _predicted(splits.unlabelled, task, cache)
+  return [splits.train, {**splits.unlabelled, "labels": labels}]
+
+
 def _moments(
-  model: FrozenModel, splits: Splits, cache: TeacherCache
+  model: FrozenModel, task: Task, parts: Sequence[Arrays], cache: TeacherCache
 ) -> lelp_jax.ClassMoments:
-  """Moments of the embeddings: one clean pass over the training set (A-12)."""
+  """Moments of the embeddings of examples: one clean pass (A-12)."""
   moments, mesh = None, model.mesh
-  for embeddings, batch in _embeddings(model, splits, cache):
-    part = lelp_jax.class_moments(
-      embeddings,
-      batch["labels"],
-      num_classes=splits.task.num_classes,
-      where=batch["mask"],
-    )
-    part = mesh_lib.settled(part, mesh)
-    moments = part if moments is None else lelp_jax.merge_moments(moments, part)
-    moments = mesh_lib.settled(moments, mesh)
+  for examples in parts:
+    for embeddings, batch in _embeddings(model, examples, cache):
+      part = lelp_jax.class_moments(
+        embeddings,
+        batch["labels"],
+        num_classes=task.num_classes,
+        where=batch["mask"],
+      )
+      part = mesh_lib.settled(part, mesh)
+      if moments is not None:
+        part = lelp_jax.merge_moments(moments, part)
+      moments = mesh_lib.settled(part, mesh)
   return jax.tree.map(jnp.asarray, mesh_lib.fetch(moments, mesh))
 
 
 def _embeddings(
-  model: FrozenModel, splits: Splits, cache: TeacherCache
+  model: FrozenModel, examples: Arrays, cache: TeacherCache
 ) -> Iterator[tuple[jax.Array, dict[str, Any]]]:
-  """Yields the embeddings of the training set, with their batches."""
+  """Yields the embeddings of examples, with their batches."""
   if not cache.has_embeddings():
-    for _, batch, outputs in model.batches(splits.train):
+    for _, batch, outputs in model.batches(examples):
       yield outputs.embeddings, batch
     return
   arrays = {
-    "labels": splits.train["labels"],
-    "teacher_embeddings": cache.rows(cache.whole["embeddings"], splits.train),
+    "labels": examples["labels"],
+    "teacher_embeddings": cache.rows(cache.whole["embeddings"], examples),
   }
   size = model.spec.eval_batch_size
   for _, batch in evaluation_batches(arrays, size, model.mesh):

@@ -27,6 +27,7 @@ import numpy as np
 import lelp_jax
 from experiments.data import embeddings as embeddings_lib
 from experiments.data.dataset import Arrays
+from experiments.data.dataset import NO_LABEL
 from experiments.data.dataset import Splits
 from experiments.distributed import processes
 from experiments.io import array_files
@@ -122,14 +123,16 @@ class TeacherCache:
     null_space: str,
     size: int,
     rtol: float,
+    membership: str,
   ) -> tuple[lelp_jax.PrincipalDirections, _Rows]:
     """Returns `size` directions per class, and coordinates on these.
 
     All examples have "coordinates" ``[N, C * size]``, which take the place of
     embeddings, and "logits". They are computed from cached embeddings if there
-    are any.
+    are any. `membership` says how the classes of `statistics` are found (A-11).
     """
-    name = f"coordinates-{null_space}-{size}"
+    suffix = "-teacher" if membership == "teacher" else ""
+    name = f"coordinates-{null_space}-{size}{suffix}"
     if (name, rtol) in self._loaded:
       return self._loaded[name, rtol]
     outputs_between, directions = self._computed, {}
@@ -202,14 +205,19 @@ class TeacherCache:
   def _segments(self) -> list[_Segment]:
     """All examples of the data set, each once."""
     # The larger split comes first, so that its rows are contiguous and can be
-    # memory-mapped.
+    # memory-mapped. Which unlabelled examples students see does not matter.
     splits = self.splits
+    labelled = splits.transfer
+    is_labelled = labelled["labels"] != NO_LABEL
+    if not is_labelled.all():
+      labelled = {name: x[is_labelled] for name, x in labelled.items()}
     largest = sorted(
-      (splits.train, splits.transfer), key=lambda part: -len(part["ids"])
+      (splits.train, labelled), key=lambda part: -len(part["ids"])
     )
+    unlabelled = () if splits.unlabelled is None else (splits.unlabelled,)
     segments: list[_Segment] = []
     seen, first = np.empty(0, np.int32), 0
-    for part in (*largest, splits.validation, splits.test):
+    for part in (*largest, *unlabelled, splits.validation, splits.test):
       rows = np.flatnonzero(~np.isin(part["ids"], seen))
       if rows.size:
         segments.append(_Segment(part, rows, first))

@@ -32,6 +32,7 @@ MODEL_FIELDS = (
   "embeddings",
   "labels",
   "fine_labels",
+  "is_labelled",
   "teacher_embeddings",
   "teacher_logits",
 )
@@ -192,6 +193,7 @@ class Run:
     fingerprint: Values that must be equal to continue a checkpoint.
     example_ids: Ids of the training examples in their data set, int ``[N]``, or
       None where these have none.
+    num_unlabelled: Number of the training examples that have no label.
   """
 
   spec: ProgramSpec
@@ -212,6 +214,7 @@ class Run:
   test: Arrays
   fingerprint: Mapping[str, Any]
   example_ids: np.ndarray | None = None
+  num_unlabelled: int = 0
 
   @functools.cached_property
   def inputs(self) -> StepInputs:

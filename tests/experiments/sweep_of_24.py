@@ -87,7 +87,7 @@ def teacher(cell: CellSpec, data: Splits) -> Teacher:
   statistics = TeacherStatistics(
     lambda: moments,
     model.head(params).kernel,
-    data.train["labels"],
+    lambda: data.train["labels"],
     lambda: outputs,
   )
   unused: Any = None

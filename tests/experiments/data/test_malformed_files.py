@@ -250,7 +250,7 @@ FIELDS = {
   "test_fraction": [0.2, 0.5, 0.999],
   "validation_fraction": [0.1, 0.5, 0.001],
   "max_bad_rows": [0.0, 0.01, 1.0],
-  "unlabelled": ["refuse", "drop"],
+  "unlabelled": ["refuse", "drop", "transfer"],
 }
 CONTENT = (
   """text,label

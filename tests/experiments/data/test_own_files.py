@@ -171,6 +171,79 @@ def test_rows_without_a_label_are_an_explicit_choice(tmp_path):
   assert [(r.kind, r.count) for r in found.left_out] == [("without a label", 2)]
 
 
+def test_rows_without_a_label_may_be_for_students(tmp_path):
+  path = own(tmp_path, [(0, "a"), ("", "b"), (1, "c"), ("NA", "d")])
+  test = own(tmp_path, [(0, "b"), (1, "e"), ("", "f")])
+  more = own(tmp_path, [("what", "g"), (0, "h")])
+  call = functools.partial(
+    prepare_own,
+    tmp_path / "data",
+    {"train": path, "test": test, "unlabelled_files": more},
+    tokenization=Tokenization(Words()),
+    **COLUMNS,
+  )
+  found = call(unlabelled="transfer")
+  texts = {split: list(found.texts(split)) for split in found.splits}
+  assert texts == {
+    "train": ["a", "c"],
+    "test": ["b", "e"],
+    "unlabelled_files": ["g", "h"],
+    "unlabelled": ["b", "d"],
+  }
+  for split in ("unlabelled_files", "unlabelled"):
+    assert found.splits[split]["labels"].tolist() == [-1, -1]
+  ids = np.concatenate([arrays["ids"] for arrays in found.splits.values()])
+  assert ids.tolist() == list(range(8))
+  # A test example needs its label, and students must not train on its text.
+  (rows,) = found.left_out
+  assert (rows.split, rows.kind, rows.count) == ("test", "without a label", 1)
+  (line,) = [x for x in summary(found).splitlines() if "warning" in x]
+  assert "1 of 2 test examples are also" in line
+  with pytest.raises(ValueError, match="unlabelled was 'transfer'"):
+    call(unlabelled="drop")
+
+
+def test_training_files_need_some_labels(tmp_path):
+  paths = {"train": own(tmp_path, [("", "a"), ("NA", "b")])}
+  with pytest.raises(ValueError, match=r"0\.csv: no row has a label"):
+    prepare_own(tmp_path / "data", paths, unlabelled="transfer", **COLUMNS)
+  np.savez(tmp_path / "a.npz", x=np.zeros((2, 4, 4), np.uint8), y=["a", "b"])
+  np.savez(tmp_path / "b.npz", x=np.zeros((2, 4, 4), np.uint8))
+  paths = {"train": tmp_path / "a.npz", "test": tmp_path / "b.npz"}
+  with pytest.raises(ValueError, match=r"b\.npz has no labels"):
+    prepare_own(tmp_path / "data", paths)
+
+
+def test_images_without_a_label_need_no_folders(tmp_path, rng):
+  images = rng.integers(256, size=(5, 6, 7, 3), dtype=np.uint8)
+  names = ("train/cat/a", "train/dog/b", "more/c", "more/x/d", "train/NA/e")
+  for image, name in zip(images, names, strict=True):
+    path = tmp_path / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+  (tmp_path / "more/notes.txt").write_text("")
+  call = functools.partial(
+    prepare_own,
+    tmp_path / "data",
+    {"train": tmp_path / "train", "unlabelled_files": tmp_path / "more"},
+    unlabelled="transfer",
+  )
+  with pytest.raises(ValueError, match=r"unlabelled_files: 1 .*notes\.txt"):
+    call()
+  found = call(max_bad_rows=0.5)
+  for split, rows in (
+    ("train", [0, 1]),
+    ("unlabelled_files", [2, 3]),
+    ("unlabelled", [4]),
+  ):
+    np.testing.assert_array_equal(found.splits[split]["inputs"], images[rows])
+  assert found.task.class_names == ("cat", "dog")
+  assert call(max_bad_rows=0.5).digest == found.digest
+  Image.fromarray(images[0]).save(tmp_path / "more/c.png")
+  with pytest.raises(ValueError, match="unlabelled_files was more"):
+    call(max_bad_rows=0.5)
+
+
 def test_images(tmp_path, rng):
   images = rng.integers(256, size=(4, 6, 7, 3), dtype=np.uint8)
   for i, (split, name) in enumerate(

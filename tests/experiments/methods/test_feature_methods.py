@@ -33,7 +33,7 @@ def statistics(rng) -> TeacherStatistics:
   return TeacherStatistics(
     lambda: moments,
     jnp.asarray(rng.normal(size=(6, 2)), jnp.float32),
-    labels,
+    lambda: labels,
     lambda: Outputs(jnp.asarray(embeddings), jnp.asarray(logits)),
   )
 

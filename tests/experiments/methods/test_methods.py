@@ -32,7 +32,9 @@ def statistics(rng) -> TeacherStatistics:
   moments = lelp_jax.class_moments(embeddings, labels, num_classes=2)
   kernel = jnp.asarray(rng.normal(size=(_WIDTH, 2)), jnp.float32)
   outputs = Outputs(embeddings, embeddings @ kernel)
-  return TeacherStatistics(lambda: moments, kernel, labels, lambda: outputs)
+  return TeacherStatistics(
+    lambda: moments, kernel, lambda: labels, lambda: outputs
+  )
 
 
 def _cell(method, **changes):

@@ -166,6 +166,14 @@ def test_rows_that_are_not_used_are_a_note(tmp_path):
   ]
 
 
+def test_examples_without_a_label_are_a_note(tmp_path):
+  for trial, number in enumerate((0, 1200, 1200)):
+    cell = make_cell("a", "lelp", trial, 0.5, num_unlabelled_examples=number)
+    write_cell(tmp_path, cell)
+  (note,) = [note for note in load(tmp_path).notes if "without a label" in note]
+  assert note.startswith("Students also train on 1,200 examples")
+
+
 def test_workdirs_are_found_once(tmp_path):
   for name in ("a", "b"):
     write_workdir(tmp_path / name)

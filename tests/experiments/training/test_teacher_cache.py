@@ -197,7 +197,7 @@ class Encoder:
         jnp.asarray(cache.on(splits.train).embeddings), labels, num_classes=2
       ),
       jnp.asarray(self.params["head"]["kernel"]),
-      splits.transfer["labels"],
+      lambda: splits.transfer["labels"],
       lambda: cache.on(splits.transfer),
     )
 
@@ -280,14 +280,14 @@ def test_coordinates_come_from_embeddings_where_those_are_cached(
     if mode == "cached":
       cache.on(splits.test)
     statistics = encoder.statistics(cache, splits)
-    found.append(cache.coordinates(statistics, "weights", 3, 5e-3))
+    found.append(cache.coordinates(statistics, "weights", 3, 5e-3, "labels"))
     # Alone: once for the moments and once for the coordinates.
     assert encoder.seen == 53 + (11 if mode == "coordinates" else 0)
     # Read back, nothing runs, and the directions are those that were used.
     again = Encoder()
     cache = again.cache(tmp_path / name, splits, "coordinates")
     statistics = again.statistics(cache, splits)
-    read = cache.coordinates(statistics, "weights", 3, 5e-3)
+    read = cache.coordinates(statistics, "weights", 3, 5e-3, "labels")
     assert again.seen == 0
     for one, other in zip(
       jax.tree.leaves(read), jax.tree.leaves(found[-1]), strict=True
