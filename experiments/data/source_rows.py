@@ -15,6 +15,7 @@ import numpy as np
 from experiments.data import images
 from experiments.data import load
 from experiments.data import tables
+from experiments.data.dataset import UNLABELLED
 from experiments.data.prepare import find_files
 from experiments.data.prepared import Prepared
 from experiments.specs import DataSpec
@@ -78,7 +79,9 @@ def source_rows(
   """
   files = find_files(load.paths_of(spec))
   splits = [split for split in _ORDER if split in files]
-  parts = {split: _names(files[split], spec, id_column) for split in splits}
+  parts = {
+    split: _names(split, files[split], spec, id_column) for split in splits
+  }
   sizes = {split: len(names) for split, names in parts.items()}
   places: dict[str, dict[str, int]] = {}
   first = 0
@@ -101,7 +104,7 @@ def source_rows(
 
 
 def _names(
-  files: Sequence[pathlib.Path], spec: DataSpec, id_column: str
+  split: str, files: Sequence[pathlib.Path], spec: DataSpec, id_column: str
 ) -> list[str | None]:
   """Returns the name of each row of some files, None where it has none."""
   path, options = files[0], load.options_of(spec)
@@ -114,7 +117,10 @@ def _names(
       )
     if not path.is_dir():
       return [None] * _length_of_npz(path, spec.image_column)
-    found, _ = images.find_images(path)
+    find = images.find_images
+    if split in UNLABELLED:
+      find = images.find_unlabelled_images
+    found, _ = find(path)
     return [file.relative_to(path).as_posix() for file in found]
   kept = ("encoding", "delimiter", "header", "quoting")
   how = {name: options[name] for name in kept if name in options}
