@@ -17,8 +17,50 @@ from experiments import specs
 from experiments.data.dataset import LeftOut
 from experiments.io import json_files
 
+# A larger confusion matrix cannot be read, and would fill `result.json`.
+MOST_CLASSES = 32
 Numbers = Mapping[str, float | None]
 Record = TypeVar("Record")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+  """An example whose class is predicted wrongly.
+
+  Attributes:
+    id: Number of the example in its data set.
+    label: Its class.
+    predicted: The predicted class.
+    probability: Probability of the predicted class.
+  """
+
+  id: int
+  label: int
+  predicted: int
+  probability: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predictions:
+  """Counts of predictions, from which reports compute intervals and pictures.
+
+  Attributes:
+    correct: A bit per example, in the order of the split: whether its class is
+      predicted correctly; eight to a byte, as hexadecimal digits. Two models
+      are compared by it, example by example.
+    calibration: Number of examples, sum of their confidences and number of
+      correct ones, by the confidence of the prediction, `[num_bins, 3]`.
+    loss_deviation: Standard deviation of the loss over examples.
+    confusion: Number of examples by class and predicted class, `[C, C]`; None
+      for more than `MOST_CLASSES` classes.
+    mistakes: The wrong predictions with the highest probabilities.
+  """
+
+  correct: str
+  calibration: tuple[tuple[float, ...], ...]
+  loss_deviation: float | None = None
+  confusion: tuple[tuple[int, ...], ...] | None = None
+  mistakes: tuple[Mistake, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,16 +69,25 @@ class Evaluation:
 
   Attributes:
     accuracy: Fraction of the examples whose class is predicted correctly.
-    loss: Cross entropy of the true class, in nats per example.
+    loss: Cross entropy of the true class (log loss), in nats per example.
     agreement: Fraction of the examples on which the model and its teacher
       predict the same class, None for a model without a teacher.
     num_examples: Number of examples.
+    macro_f1: Mean F1 score of the classes; None on validation examples, as for
+      the next ones.
+    matthews_correlation: Matthews' correlation of classes and predictions.
+    calibration_error: Expected calibration error, a fraction.
+    predictions: Counts of the predictions.
   """
 
   accuracy: float
   loss: float | None = None
   agreement: float | None = None
   num_examples: int | None = None
+  macro_f1: float | None = None
+  matthews_correlation: float | None = None
+  calibration_error: float | None = None
+  predictions: Predictions | None = None
 
   def __post_init__(self) -> None:
     if not 0 <= self.accuracy <= 1:

@@ -1,4 +1,11 @@
-"""Means over a data set: sums and counts that merge, never means of means."""
+"""Scores of predictions on a data set, from sums and counts that merge.
+
+Accuracy, agreement and log loss are one number per example, whose `Mean` is
+accumulated over batches. Macro F1 and Matthews' correlation follow from a
+`confusion_matrix`, and the expected calibration error from `calibration_bins`:
+both are sums over examples, so that those of batches add up. Never average the
+scores of batches.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -141,14 +148,7 @@ def accuracy(class_log_probs: jax.Array, labels: jax.Array) -> jax.Array:
     >>> print(accuracy(logits, jnp.array([1, 0])))
     [1. 0.]
   """
-  scores = _checks.floating("class_log_probs", class_log_probs, "[B, C]")
-  labels = _checks.integers("labels", labels)
-  if np.shape(labels) != scores.shape[:1]:
-    raise ValueError(
-      f"labels must have shape {scores.shape[:1]} to fit class_log_probs "
-      f"{scores.shape}, got shape {np.shape(labels)}."
-    )
-  labels = _checks.in_range(labels, scores.shape[1])
+  scores, labels = _predictions(class_log_probs, labels)
   correct = jnp.argmax(scores, axis=-1).astype(jnp.int32) == labels
   return _or_nan(correct, scores)
 
@@ -189,6 +189,230 @@ def agreement(
     )
   same = jnp.argmax(student, axis=-1) == jnp.argmax(teacher, axis=-1)
   return _or_nan(same, student, teacher)
+
+
+def log_loss(class_log_probs: jax.Array, labels: jax.Array) -> jax.Array:
+  """Returns the negative log probability of each example's class.
+
+  Args:
+    class_log_probs: Normalized log probabilities, float, shape ``[B, C]``.
+    labels: Classes, int, shape ``[B]``.
+
+  Returns:
+    Nats, of the dtype of ``class_log_probs``, shape ``[B]``; NaN for a label
+    outside ``[0, C)``.
+
+  Raises:
+    ValueError: If the shapes do not fit.
+    TypeError: If the labels are not integers or the others not floating.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax.metrics import log_loss
+    >>> print(log_loss(jnp.log(jnp.array([[0.5, 0.5]])), jnp.array([1])))
+    [0.6931472]
+  """
+  scores, labels = _predictions(class_log_probs, labels)
+  picked = jnp.take_along_axis(scores, labels[:, None], axis=-1)[:, 0]
+  return jnp.where(labels < 0, jnp.nan, -picked)
+
+
+def confusion_matrix(
+  class_log_probs: jax.Array, labels: jax.Array
+) -> jax.Array:
+  """Counts examples by their class and the predicted class.
+
+  Args:
+    class_log_probs: Log probabilities or logits, float, shape ``[B, C]``.
+    labels: Classes, int, shape ``[B]``. An example with a label outside
+      ``[0, C)``, such as padding, or with NaN is not counted.
+
+  Returns:
+    Counts by class and prediction, int32, shape ``[C, C]``. Those of batches
+    add up to that of all examples.
+
+  Raises:
+    ValueError: If the shapes do not fit.
+    TypeError: If the labels are not integers or the others not floating.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax.metrics import confusion_matrix
+    >>> logits = jnp.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    >>> print(confusion_matrix(logits, jnp.array([1, 0, 0])))
+    [[1 1]
+     [0 1]]
+  """
+  scores, labels = _predictions(class_log_probs, labels)
+  num_classes = scores.shape[1]
+  cells = labels * num_classes + jnp.argmax(scores, axis=-1).astype(jnp.int32)
+  # Cells beyond the last one are dropped.
+  cells = jnp.where(_counted(scores, labels), cells, num_classes**2)
+  counts = jnp.bincount(cells, length=num_classes**2)
+  return counts.astype(jnp.int32).reshape(num_classes, num_classes)
+
+
+def macro_f1(confusion: jax.Array) -> jax.Array:
+  """Returns the mean F1 score of the classes, each with the same weight.
+
+  The F1 score of a class is the harmonic mean of its precision and recall,
+  ``2 TP / (2 TP + FP + FN)``. Where classes are of unequal sizes, it shows what
+  accuracy hides: a rare class that is never predicted.
+
+  Args:
+    confusion: Counts by class and prediction, as `confusion_matrix` returns
+      them, shape ``[C, C]``.
+
+  Returns:
+    A fraction, float32, shape ``[]``, over the classes that have examples or
+    predictions; NaN without any.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax.metrics import macro_f1
+    >>> print(macro_f1(jnp.array([[3, 0], [2, 0]])))
+    0.375
+  """
+  counts = _square(confusion)
+  total = counts.sum(axis=0) + counts.sum(axis=1)
+  exists = total > 0
+  scores = 2 * jnp.diagonal(counts) / jnp.where(exists, total, 1)
+  return jnp.where(exists, scores, 0).sum() / exists.sum().astype(jnp.float32)
+
+
+def matthews_correlation(confusion: jax.Array) -> jax.Array:
+  """Returns Matthews' correlation of classes and predictions.
+
+  It is 1 for perfect predictions and about 0 for predictions that do not
+  depend on the example, whatever the sizes of the classes. With more than two
+  classes it is the R_K statistic of Gorodkin (2004).
+
+  Args:
+    confusion: Counts by class and prediction, as `confusion_matrix` returns
+      them, shape ``[C, C]``.
+
+  Returns:
+    A number from -1 to 1, float32, shape ``[]``; 0 where all examples or all
+    predictions are of one class, NaN without examples.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax.metrics import matthews_correlation
+    >>> print(matthews_correlation(jnp.array([[3, 1], [1, 3]])))
+    0.5
+  """
+  counts = _square(confusion)
+  shares = counts / counts.sum()
+  actual, predicted = shares.sum(axis=1), shares.sum(axis=0)
+  covariance = jnp.trace(shares) - (actual * predicted).sum()
+  spread = (1 - (actual**2).sum()) * (1 - (predicted**2).sum())
+  varies = ((actual > 0).sum() > 1) & ((predicted > 0).sum() > 1)
+  found = covariance / jnp.sqrt(jnp.where(varies, spread, 1))
+  return jnp.where(varies | jnp.isnan(covariance), found, 0)
+
+
+def calibration_bins(
+  class_log_probs: jax.Array, labels: jax.Array, *, num_bins: int = 15
+) -> jax.Array:
+  """Sums confidences and hits of examples by the confidence of predictions.
+
+  The confidence of a prediction is the probability of the predicted class. The
+  bins divide ``[0, 1]`` into equal parts; a confidence on a border belongs to
+  the lower bin.
+
+  Args:
+    class_log_probs: Normalized log probabilities, float, shape ``[B, C]``.
+    labels: Classes, int, shape ``[B]``. An example with a label outside
+      ``[0, C)``, such as padding, or with NaN is not counted.
+    num_bins: Number of bins.
+
+  Returns:
+    For each bin the number of its examples, the sum of their confidences and
+    the number of them that are classified correctly, float32, shape
+    ``[num_bins, 3]``. The bins of batches add up.
+
+  Raises:
+    ValueError: If the shapes do not fit, or there is no bin.
+    TypeError: If the labels are not integers or the others not floating.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax.metrics import calibration_bins
+    >>> log_probs = jnp.log(jnp.array([[0.75, 0.25], [0.25, 0.75]]))
+    >>> print(calibration_bins(log_probs, jnp.array([0, 0]), num_bins=2))
+    [[0.  0.  0. ]
+     [2.  1.5 1. ]]
+  """
+  num_bins = _checks.check_at_least("num_bins", num_bins, 1)
+  scores, labels = _predictions(class_log_probs, labels)
+  scores = scores.astype(jnp.float32)
+  confidence = jnp.exp(scores.max(axis=-1))
+  hits = (jnp.argmax(scores, axis=-1).astype(jnp.int32) == labels).astype(
+    jnp.float32
+  )
+  bins = jnp.ceil(confidence * num_bins).astype(jnp.int32) - 1
+  bins = jnp.clip(bins, 0, num_bins - 1)
+  counted = _counted(scores, labels)
+  values = jnp.stack([jnp.ones_like(hits), confidence, hits], axis=-1)
+  values = jnp.where(counted[:, None], values, 0)
+  return jax.ops.segment_sum(values, bins, num_segments=num_bins)
+
+
+def expected_calibration_error(bins: jax.Array) -> jax.Array:
+  """Returns the mean distance of confidence from accuracy over bins.
+
+  The expected calibration error of Guo et al. (2017), eq. (3): a model whose
+  predictions with a confidence of 80 % are right in 80 % of the cases has none.
+
+  Args:
+    bins: Sums by bin, as `calibration_bins` returns them, shape
+      ``[num_bins, 3]``.
+
+  Returns:
+    A fraction, float32, shape ``[]``, with bins weighted by their numbers of
+    examples; NaN without examples.
+
+  Raises:
+    ValueError: If the shape is another.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax.metrics import expected_calibration_error
+    >>> print(expected_calibration_error(jnp.array([[0, 0, 0], [2, 1.5, 1]])))
+    0.25
+  """
+  bins = jnp.asarray(bins, jnp.float32)
+  if bins.ndim != 2 or bins.shape[1] != 3:
+    raise ValueError(f"bins must have shape [num_bins, 3], got {bins.shape}.")
+  return jnp.abs(bins[:, 1] - bins[:, 2]).sum() / bins[:, 0].sum()
+
+
+def _predictions(
+  class_log_probs: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Checks predictions; labels become int32, those outside become -1."""
+  scores = _checks.floating("class_log_probs", class_log_probs, "[B, C]")
+  labels = _checks.integers("labels", labels)
+  if np.shape(labels) != scores.shape[:1]:
+    raise ValueError(
+      f"labels must have shape {scores.shape[:1]} to fit class_log_probs "
+      f"{scores.shape}, got shape {np.shape(labels)}."
+    )
+  return scores, _checks.in_range(labels, scores.shape[1])
+
+
+def _counted(scores: jax.Array, labels: jax.Array) -> jax.Array:
+  """Returns whether examples have a class and no NaN, bool ``[B]``."""
+  return (labels >= 0) & ~jnp.any(jnp.isnan(scores), axis=-1)
+
+
+def _square(confusion: jax.Array) -> jax.Array:
+  """A checked confusion matrix as float32."""
+  if np.ndim(confusion) != 2 or len(set(np.shape(confusion))) != 1:
+    raise ValueError(
+      f"confusion must have shape [C, C], got {np.shape(confusion)}."
+    )
+  return jnp.asarray(confusion, jnp.float32)
 
 
 def _or_nan(values: jax.Array, *scores: jax.Array) -> jax.Array:

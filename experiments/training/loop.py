@@ -7,12 +7,14 @@ a run that was not interrupted.
 """
 
 import contextlib
+import dataclasses
 import functools
 import importlib.metadata
 import pathlib
 import platform
 import time
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 from typing import TypeVar
 
@@ -30,7 +32,10 @@ from experiments.io import locks
 from experiments.io import storage
 from experiments.io.checkpoints import Checkpoints
 from experiments.results import Evaluation
+from experiments.results import Mistake
 from experiments.results import ModelResult
+from experiments.results import MOST_CLASSES
+from experiments.results import Predictions
 from experiments.specs import CellSpec
 from experiments.training import monitor as monitor_lib
 from experiments.training.inference import evaluation_batches
@@ -44,6 +49,9 @@ from lelp_jax import metrics as metrics_lib
 from lelp_jax.train_step import TrainState
 
 Record = TypeVar("Record", results.TeacherResult, results.PretrainingResult)
+
+# Number of the most confident mistakes that a result names.
+_NUM_MISTAKES = 12
 
 
 def train(
@@ -164,30 +172,44 @@ def evaluate(
 ) -> dict[str, np.ndarray]:
   """Evaluates all cells on a set of examples, each exactly once.
 
-  Returns accuracy, loss and, with a teacher, agreement with it: ``[cells]``
-  each.
+  Returns:
+    Accuracy, loss and, with a teacher, agreement with it: ``[cells]`` each.
   """
+  return _evaluate(run, states, arrays)[0]
+
+
+def _evaluate(
+  run: Run, states: TrainState, arrays: Arrays, predict: bool = False
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+  """Scores of all cells, and if asked for log probabilities [cells, N, C]."""
   means: dict[str, metrics_lib.Mean] = {}
   mesh, size = run.program.mesh, run.spec.student.eval_batch_size
-  for _, batch in evaluation_batches(arrays, size, mesh):
-    part = run.program.eval_batch(states, run.inputs, batch)
+  shape = run.spec.num_cells, len(arrays["labels"]), run.spec.num_classes
+  predictions = np.zeros(shape, np.float32) if predict else None
+  for batch, placed in evaluation_batches(arrays, size, mesh):
+    part, log_probs = run.program.eval_batch(states, run.inputs, placed)
     means = metrics_lib.merge(means, mesh_lib.settled(part, mesh))
-  return mesh_lib.fetch(metrics_lib.compute(means), mesh)
+    if predictions is not None:
+      real = batch["mask"]
+      found = mesh_lib.fetch(log_probs, mesh)
+      predictions[:, batch["rows"][real]] = found[:, real]
+  return mesh_lib.fetch(metrics_lib.compute(means), mesh), predictions
 
 
 def model_results(run: Run, trained: Trained) -> list[ModelResult]:
   """Evaluates the cells of a trained stack."""
   spec, shares = run.spec, run.targets.get("variance_share")
-  evaluations = {
-    name: _evaluations(run, trained.states, arrays)
-    for name, arrays in (("validation", run.validation), ("test", run.test))
-  }
+  validation = evaluate(run, trained.states, run.validation)
+  test, predictions = _evaluate(run, trained.states, run.test, predict=True)
+  assert predictions is not None
   sizes = {size: num_parameters(spec, size) for size in set(run.sizes)}
   learned = jax.tree.leaves(trained.states.loss_params)
   return [
     ModelResult(
-      validation=evaluations["validation"][cell],
-      test=evaluations["test"][cell],
+      validation=_evaluation(validation, cell, run.validation),
+      test=with_predictions(
+        _evaluation(test, cell, run.test), predictions[cell], run.test
+      ),
       train={k: float(v[cell]) for k, v in trained.train_metrics.items()},
       num_parameters=sizes[size],
       num_extra_parameters=sum(x.size // spec.num_cells for x in learned),
@@ -203,18 +225,73 @@ def model_results(run: Run, trained: Trained) -> list[ModelResult]:
   ]
 
 
-def _evaluations(
-  run: Run, states: TrainState, arrays: Arrays
-) -> list[Evaluation]:
-  """Scores of each cell on a set of examples."""
-  scores, number = evaluate(run, states, arrays), len(arrays["labels"])
-  return [
-    Evaluation(
-      **{name: float(values[cell]) for name, values in scores.items()},
-      num_examples=number,
-    )
-    for cell in range(run.spec.num_cells)
-  ]
+def _evaluation(
+  scores: Mapping[str, np.ndarray], cell: int, arrays: Arrays
+) -> Evaluation:
+  agreement = scores.get("agreement")
+  return Evaluation(
+    accuracy=float(scores["accuracy"][cell]),
+    loss=float(scores["loss"][cell]),
+    agreement=None if agreement is None else float(agreement[cell]),
+    num_examples=len(arrays["labels"]),
+  )
+
+
+def with_predictions(
+  evaluation: Evaluation, log_probs: np.ndarray, arrays: Arrays
+) -> Evaluation:
+  """Adds the scores that need all predictions, and counts of these.
+
+  Args:
+    evaluation: Scores on some examples.
+    log_probs: Log probabilities of the classes, ``[N, C]``.
+    arrays: The examples.
+  """
+  labels = np.asarray(arrays["labels"])
+  found = jax.device_get(_counts(log_probs, labels))
+  predicted = log_probs.argmax(axis=1)
+  confidence = np.exp(log_probs.max(axis=1))
+  wrong = np.flatnonzero(predicted != labels)
+  # The most confident first; among equals the first in the split.
+  wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:_NUM_MISTAKES]
+  ids = np.asarray(arrays["ids"] if "ids" in arrays else np.arange(len(labels)))
+  confusion = tuple(map(tuple, found["confusion"].tolist()))
+  return dataclasses.replace(
+    evaluation,
+    macro_f1=float(found["macro_f1"]),
+    matthews_correlation=float(found["matthews_correlation"]),
+    calibration_error=float(found["calibration_error"]),
+    predictions=Predictions(
+      correct=np.packbits(predicted == labels).tobytes().hex(),
+      calibration=tuple(map(tuple, found["calibration"].tolist())),
+      loss_deviation=float(found["loss_deviation"]),
+      confusion=confusion if len(confusion) <= MOST_CLASSES else None,
+      mistakes=tuple(
+        Mistake(
+          id=int(ids[row]),
+          label=int(labels[row]),
+          predicted=int(predicted[row]),
+          probability=float(confidence[row]),
+        )
+        for row in wrong
+      ),
+    ),
+  )
+
+
+@jax.jit
+def _counts(log_probs: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+  """Scores of log probabilities ``[N, C]`` that need all examples at once."""
+  confusion = metrics_lib.confusion_matrix(log_probs, labels)
+  calibration = metrics_lib.calibration_bins(log_probs, labels)
+  return {
+    "confusion": confusion,
+    "macro_f1": metrics_lib.macro_f1(confusion),
+    "matthews_correlation": metrics_lib.matthews_correlation(confusion),
+    "calibration": calibration,
+    "calibration_error": metrics_lib.expected_calibration_error(calibration),
+    "loss_deviation": metrics_lib.log_loss(log_probs, labels).std(ddof=1),
+  }
 
 
 @functools.cache

@@ -35,7 +35,6 @@ from experiments.training.types import StepInputs
 from experiments.training.types import TrainingData
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.models import Outputs
-from lelp_jax.train_step import make_eval_step
 from lelp_jax.train_step import make_train_step
 from lelp_jax.train_step import teacher_outputs
 from lelp_jax.train_step import TrainState
@@ -70,7 +69,6 @@ def build_program(
   train_step = make_train_step(
     student.apply, method_named(spec.method).loss, tx
   )
-  eval_step = make_eval_step(student.apply, _eval_metrics(spec.num_classes))
   statics = dataclasses.asdict(spec.loss)
   on_cells = functools.partial(mesh_lib.over_cells, mesh, _is_mapped(spec))
 
@@ -96,8 +94,16 @@ def build_program(
 
     def one_cell(common, state, scalars, targets):
       batch, shared = common
-      params, model_state = state.params, state.model_state
-      return eval_step(params, model_state, batch, scalars, shared | targets)
+      outputs, _ = student.apply(
+        state.params, state.model_state, batch["inputs"], train=False
+      )
+      log_probs = lelp_jax.class_log_probs(
+        outputs.logits,
+        num_classes=spec.num_classes,
+        temperature=scalars["prediction_temperature"],
+        where=(shared | targets).get("where"),
+      )
+      return _scores(log_probs, batch), log_probs
 
     return on_cells(
       one_cell,
@@ -309,27 +315,23 @@ def _metric_shapes(
   return jax.eval_shape(step, states, inputs, data.seed, first, batch)[1]
 
 
-def _eval_metrics(num_classes: int) -> Callable[..., dict[str, jax.Array]]:
-  def metrics_fn(outputs, batch, hyperparameters, targets):
-    log_probs = lelp_jax.class_log_probs(
-      outputs.logits,
-      num_classes=num_classes,
-      temperature=hyperparameters["prediction_temperature"],
-      where=targets.get("where"),
-    )
-    labels = batch["labels"]
-    picked = jnp.take_along_axis(log_probs, labels[:, None], axis=-1)
-    metrics = {
-      "accuracy": metrics_lib.accuracy(log_probs, labels),
-      "loss": -picked[:, 0],
-    }
-    if "teacher" in batch:
-      teacher_logits = batch["teacher"].logits
-      if teacher_logits.shape[-1] != num_classes:  # It has subclasses.
-        teacher_logits = lelp_jax.class_log_probs(
-          teacher_logits, num_classes=num_classes, temperature=1.0
-        )
-      metrics["agreement"] = metrics_lib.agreement(log_probs, teacher_logits)
-    return metrics
-
-  return metrics_fn
+def _scores(
+  log_probs: jax.Array, batch: Mapping[str, Any]
+) -> dict[str, metrics_lib.Mean]:
+  """Accuracy, loss and agreement of class log probabilities ``[B, C]``."""
+  labels, num_classes = batch["labels"], log_probs.shape[-1]
+  scores = {
+    "accuracy": metrics_lib.accuracy(log_probs, labels),
+    "loss": metrics_lib.log_loss(log_probs, labels),
+  }
+  if "teacher" in batch:
+    teacher_logits = batch["teacher"].logits
+    if teacher_logits.shape[-1] != num_classes:  # It has subclasses.
+      teacher_logits = lelp_jax.class_log_probs(
+        teacher_logits, num_classes=num_classes, temperature=1.0
+      )
+    scores["agreement"] = metrics_lib.agreement(log_probs, teacher_logits)
+  return {
+    name: metrics_lib.Mean.of(values, batch["mask"])
+    for name, values in scores.items()
+  }

@@ -126,8 +126,8 @@ class Program:
     train_chunk: ``(states, StepInputs, TrainingData, first_step, *, length) ->
       (states, metrics)``, of `length` steps. Metrics are means over the steps,
       ``[cells]``, except `step.FIRST_NONFINITE`.
-    eval_batch: ``(states, StepInputs, batch) -> dict of Mean`` with a leading
-      cell axis.
+    eval_batch: ``(states, StepInputs, batch) -> (dict of Mean, class log
+      probabilities [cells, B, C])``, the means with a leading cell axis.
     metric_shapes: From the arguments of `train_chunk` to the shapes of its
       metrics.
     lower: From the arguments of `train_chunk`, which may be shapes with
@@ -138,7 +138,7 @@ class Program:
   mesh: jax.sharding.Mesh
   init: Callable[..., TrainState]
   train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
-  eval_batch: Callable[..., dict[str, metrics_lib.Mean]]
+  eval_batch: Callable[..., tuple[dict[str, metrics_lib.Mean], jax.Array]]
   metric_shapes: Callable[..., dict[str, jax.ShapeDtypeStruct]]
   lower: Callable[..., jax.stages.Lowered]
 

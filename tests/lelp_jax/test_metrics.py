@@ -2,10 +2,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn import metrics as reference
 
 from lelp_jax.metrics import accuracy
 from lelp_jax.metrics import agreement
+from lelp_jax.metrics import calibration_bins
 from lelp_jax.metrics import compute
+from lelp_jax.metrics import confusion_matrix
+from lelp_jax.metrics import expected_calibration_error
+from lelp_jax.metrics import log_loss
+from lelp_jax.metrics import macro_f1
+from lelp_jax.metrics import matthews_correlation
 from lelp_jax.metrics import Mean
 from lelp_jax.metrics import merge
 
@@ -102,3 +109,94 @@ def test_agreement_compares_predictions():
   values = agreement(student, jnp.array([[-5.0, 1.0], [0.0, 9.0]]))
   assert values.dtype == jnp.float32
   np.testing.assert_array_equal(values, [1, 0])
+
+
+def made_predictions(rng, size, num_classes):
+  """Log probabilities in float64 that prefer the class, and labels."""
+  labels = rng.choice(num_classes, size, p=rng.dirichlet(np.ones(num_classes)))
+  logits = 3 * rng.normal(size=(size, num_classes))
+  logits += 2 * np.eye(num_classes)[labels]
+  return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True), labels
+
+
+@pytest.mark.parametrize("num_classes", [2, 7])
+def test_scores_are_those_of_scikit_learn(rng, num_classes):
+  log_probs, labels = made_predictions(rng, 500, num_classes)
+  predicted, classes = log_probs.argmax(axis=1), range(num_classes)
+  # As float32, in two batches of which one is padded.
+  padded = jnp.append(jnp.float32(log_probs), jnp.zeros((4, num_classes)), 0)
+  targets = jnp.append(jnp.asarray(labels), jnp.array([-1, 9, -1, 9]))
+  batches = [slice(0, 300), slice(300, None)]
+  confusion = sum(
+    jax.jit(confusion_matrix)(padded[b], targets[b]) for b in batches
+  )
+  expected = reference.confusion_matrix(labels, predicted, labels=classes)
+  np.testing.assert_array_equal(confusion, expected)
+  np.testing.assert_allclose(
+    jax.jit(macro_f1)(confusion),
+    reference.f1_score(labels, predicted, average="macro"),
+    rtol=1e-6,
+  )
+  np.testing.assert_allclose(
+    jax.jit(matthews_correlation)(confusion),
+    reference.matthews_corrcoef(labels, predicted),
+    rtol=1e-5,
+  )
+  np.testing.assert_allclose(
+    jax.jit(log_loss)(jnp.float32(log_probs), jnp.asarray(labels)).mean(),
+    reference.log_loss(labels, np.exp(log_probs), labels=classes),
+    rtol=1e-6,
+  )
+  assert np.isnan(log_loss(padded, targets)[-4:]).all()
+
+
+def test_calibration_error_is_that_of_plain_loops(rng):
+  log_probs, labels = made_predictions(rng, 400, 3)
+  # Guo et al. (2017), eq. (3), with 10 bins.
+  expected = 0.0
+  confidences = np.exp(log_probs.max(axis=1))
+  hits = log_probs.argmax(axis=1) == labels
+  for low in np.arange(10) / 10:
+    inside = (confidences > low) & (confidences <= low + 0.1)
+    if inside.any():
+      distance = abs(hits[inside].mean() - confidences[inside].mean())
+      expected += inside.sum() / 400 * distance
+  batches = [slice(0, 300), slice(300, None)]
+  bins = sum(
+    calibration_bins(
+      jnp.float32(log_probs[b]), jnp.asarray(labels[b]), num_bins=10
+    )
+    for b in batches
+  )
+  found = jax.jit(expected_calibration_error)(bins)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+  np.testing.assert_allclose(bins.sum(0)[::2], [400, hits.sum()])
+  # Confidences of zero and one are in the first and the last bin.
+  sure = jnp.array([[0.0, -jnp.inf], [-jnp.inf, -jnp.inf], [jnp.nan, 0.0]])
+  ends = calibration_bins(sure, jnp.array([0, 1, 1]), num_bins=2)
+  np.testing.assert_array_equal(ends, [[1, 0, 0], [1, 1, 1]])
+
+
+@pytest.mark.parametrize(
+  ("confusion", "f1", "correlation"),
+  [
+    ([[3, 0], [0, 2]], 1.0, 1.0),
+    ([[0, 3], [2, 0]], 0.0, -1.0),
+    ([[3, 0], [2, 0]], 0.375, 0.0),  # Only one class is predicted.
+    ([[3, 0], [0, 0]], 1.0, 0.0),  # The other class does not occur.
+    ([[0, 0], [0, 0]], np.nan, np.nan),
+  ],
+)
+def test_scores_of_extreme_confusion_matrices(confusion, f1, correlation):
+  np.testing.assert_allclose(macro_f1(jnp.array(confusion)), f1)
+  found = matthews_correlation(jnp.array(confusion))
+  np.testing.assert_allclose(found, correlation, atol=1e-6)
+
+
+def test_scores_refuse_other_shapes():
+  with pytest.raises(ValueError, match="confusion"):
+    macro_f1(jnp.ones((2, 3)))
+  with pytest.raises(ValueError, match="bins"):
+    expected_calibration_error(jnp.ones(3))
+  with pytest.raises(ValueError, match="labels"):
+    confusion_matrix(jnp.ones((3, 2)), jnp.array([1]))

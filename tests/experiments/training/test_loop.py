@@ -112,8 +112,32 @@ def test_result_says_what_the_cell_was(tmp_path):
   student = FrozenModel(cell.student, weights, splits.task.scale)
   logits = student.outputs(splits.test).logits
   probs = np.exp(logits / cell.loss.temperature).reshape(500, 2, 3).sum(-1)
-  accuracy = np.mean(probs.argmax(-1) == splits.test["labels"])
-  assert accuracy == pytest.approx(result.test.accuracy, abs=1e-6)
+  probs /= probs.sum(-1, keepdims=True)
+  labels, predicted = splits.test["labels"], probs.argmax(-1)
+  correct = predicted == labels
+  assert correct.mean() == pytest.approx(result.test.accuracy, abs=1e-6)
+  # And so have the counts of its predictions.
+  counts = result.test.predictions
+  bits = np.frombuffer(bytes.fromhex(counts.correct), np.uint8)
+  np.testing.assert_array_equal(np.unpackbits(bits)[:500], correct)
+  expected = np.zeros((2, 2), int)
+  np.add.at(expected, (labels, predicted), 1)
+  np.testing.assert_array_equal(counts.confusion, expected)
+  assert np.sum(counts.calibration, axis=0)[[0, 2]].tolist() == [
+    500,
+    correct.sum(),
+  ]
+  losses = -np.log(probs[np.arange(500), labels])
+  assert counts.loss_deviation == pytest.approx(losses.std(ddof=1), rel=1e-4)
+  wrong = np.flatnonzero(~correct)
+  highest = np.sort(probs[wrong].max(-1))[::-1]
+  assert [m.probability for m in counts.mistakes] == pytest.approx(
+    highest[:12], rel=1e-5
+  )
+  for mistake in counts.mistakes:
+    (row,) = np.flatnonzero(splits.test["ids"] == mistake.id)
+    assert (mistake.label, mistake.predicted) == (labels[row], predicted[row])
+  assert result.validation.predictions is None
 
 
 def test_a_batch_larger_than_the_data_is_named(tmp_path):
