@@ -19,6 +19,13 @@ from experiments.configs import dotted
 from experiments.configs import validate
 
 
+def of_config(config: ConfigDict) -> list[specs.CellSpec]:
+  """Returns the cells of a config's sweep, or its only cell."""
+  if config.sweep.methods:
+    return expand(config)
+  return [validate.cell_spec(config)]
+
+
 def expand(
   config: ConfigDict, given: Container[str] = ()
 ) -> list[specs.CellSpec]:

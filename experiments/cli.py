@@ -10,10 +10,12 @@ import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
+from typing import overload
 
 from absl import app
 from absl import flags
 from absl import logging
+from etils import epath
 from ml_collections import config_flags
 
 from experiments import results
@@ -52,7 +54,7 @@ def set_fields(config: Any) -> set[str]:
 
 def workdir_flag(
   meaning: str = "Folder of results.",
-) -> flags.FlagHolder[str | None]:
+) -> flags.FlagHolder[str]:
   """Defines --workdir."""
   return flags.DEFINE_string(
     "workdir",
@@ -113,7 +115,11 @@ def processes_flags() -> Callable[[], None]:
   return connect
 
 
-def folder(path: str | None) -> Any:
+@overload
+def folder(path: str) -> pathlib.Path: ...
+@overload
+def folder(path: str | None) -> pathlib.Path | None: ...
+def folder(path: str | None) -> pathlib.Path | None:
   """Returns the folder that a flag names, None without the flag.
 
   Raises ValueError for a URL.
@@ -126,7 +132,7 @@ def folder(path: str | None) -> Any:
   return None if path is None else pathlib.Path(path).expanduser()
 
 
-def checkpoint_folder(path: str | None) -> Any:
+def checkpoint_folder(path: str | None) -> epath.Path | None:
   """Returns the folder that --checkpoint_dir names, None without the flag."""
   return None if path is None else storage.folder(os.path.expanduser(path))
 
@@ -155,7 +161,7 @@ def run(main: Callable[[list[str]], None]) -> None:
 def _parsed(argv: list[str]) -> list[str]:
   """Parses the flags, or exits with an error of one line."""
   try:
-    return flags.FLAGS(argv)
+    rest = flags.FLAGS(argv)
   except flags.Error as error:
     text = str(error)
     if missing := re.fullmatch(r"flag --(\w+)=None: .* than None\.", text):
@@ -166,6 +172,12 @@ def _parsed(argv: list[str]) -> list[str]:
     while own.__context__ is not None and not own.__suppress_context__:
       own = own.__context__
     sys.exit(f"error: --config: {own}")
+  if "config" in flags.FLAGS:
+    given = config_flags.get_config_filename(flags.FLAGS["config"])
+    path = (given or "").partition(":")[0]  # Its arguments follow.
+    if path and not os.path.exists(path):
+      sys.exit(f"error: --config: there is no file {path}.")
+  return rest
 
 
 @contextlib.contextmanager

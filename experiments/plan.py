@@ -10,24 +10,25 @@ the extra `tpu`, and neither data nor weights.
 """
 
 import dataclasses
+import functools
 import importlib
 import itertools
 import pathlib
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import config_flags
-from ml_collections import ConfigDict
 
-from experiments import cells
+from experiments import cells as cells_lib
 from experiments import cli
-from experiments.configs import validate
 from experiments.io import json_files
 from experiments.planning import chips
 from experiments.planning import report
 from experiments.planning import shapes
 from experiments.planning import worker
+from experiments.specs import CellSpec
 from experiments.stacks import stacks
 
 _CONFIGS = pathlib.Path(__file__).parent / "configs"
@@ -74,31 +75,32 @@ def main(argv: list[str]) -> None:
     if _ALL.value:
       plans = plan_all(names, _CELLS.value, assumed)
     else:
-      plans = plan_config(_CONFIG.value, names, _CELLS.value, assumed)
+      cells = cells_lib.of_config(_CONFIG.value)
+      plans = plan_cells(cells, names, _CELLS.value, assumed)
     if _JSON.value:
       json_files.write_json(_JSON.value, [dataclasses.asdict(p) for p in plans])
 
 
-def plan_config(
-  config: ConfigDict,
+def plan_cells(
+  cells: Sequence[CellSpec],
   topologies: Sequence[str],
   num_cells: int | None,
   assumed: shapes.Assumed,
 ) -> list[report.Plan]:
-  """Plans one config on every topology, and prints the plans.
+  """Plans the largest stack of some cells on every topology, and prints it.
 
   Args:
-    config: The config.
+    cells: The cells of a config.
     topologies: Names of the topologies.
-    num_cells: Number of cells; None for the largest stack of the sweep.
-    assumed: Properties of the data that the config does not give.
+    num_cells: Number of cells; None for those of the largest stack.
+    assumed: Properties of the data that the cells do not give.
 
   Returns:
     The plans.
   """
   plans = []
   for topology in topologies:
-    plans.append(_plan(config, topology, num_cells, assumed))
+    plans.append(_plan(cells, topology, num_cells, assumed))
     print(report.text(plans[-1]), end="\n\n", flush=True)
   if len(plans) > 1:
     print(report.table(plans))
@@ -111,7 +113,7 @@ def plan_all(
   """Plans every config on every topology, and prints a table.
 
   Args:
-    topologies: See `plan_config`, as for the others.
+    topologies: See `plan_cells`, as for the others.
     num_cells: Number of cells.
     assumed: Properties of the data.
 
@@ -119,35 +121,31 @@ def plan_all(
     The plans that could be made.
   """
   rows: list[report.Plan | tuple[str, str]] = []
-  for (name, config), topology in itertools.product(_configs(), topologies):
+  for (name, make), topology in itertools.product(_configs(), topologies):
     try:
-      rows.append(_plan(config, topology, num_cells, assumed))
+      rows.append(_plan(make(), topology, num_cells, assumed))
     except ValueError as error:
       rows.append((f"{name} {topology}", f"error: {error}"))
   print(report.table(rows))
   return [row for row in rows if isinstance(row, report.Plan)]
 
 
-def _configs() -> Iterator[tuple[str, ConfigDict]]:
+def _configs() -> Iterator[tuple[str, Callable[[], list[CellSpec]]]]:
+  """Yields the name of every config, and a function that returns its cells."""
   for path in sorted(_CONFIGS.glob("*.py")):
     module = importlib.import_module(f"experiments.configs.{path.stem}")
     if hasattr(module, "get_config"):
-      yield path.stem, module.get_config()
+      config = module.get_config()
+      yield path.stem, functools.partial(cells_lib.of_config, config)
 
 
 def _plan(
-  config: ConfigDict,
+  cells: Sequence[CellSpec],
   topology: str,
   num_cells: int | None,
   assumed: shapes.Assumed,
 ) -> report.Plan:
-  """Plans the largest stack of a config."""
-  expanded = (
-    cells.expand(config)
-    if config.sweep.methods
-    else [validate.cell_spec(config)]
-  )
-  stack = max(stacks(expanded), key=lambda stack: len(stack.cells))
+  stack = max(stacks(cells), key=lambda stack: len(stack.cells))
   count = len(stack.cells) if num_cells is None else num_cells
   if count < 1:
     raise ValueError(f"--cells must be at least 1, got {count}.")

@@ -8,7 +8,9 @@ sweep. Several commands in one workdir, on one machine or on several that share
 its file system, divide the stacks among them.
 """
 
+import contextlib
 import pathlib
+import tempfile
 
 from absl import flags
 
@@ -27,7 +29,12 @@ from experiments.training import dry_run
 from experiments.training import sweep
 
 _CONFIG = cli.config_flag()
-_WORKDIR = cli.workdir_flag()
+_WORKDIR = flags.DEFINE_string(
+  "workdir",
+  None,
+  "Folder of results; --dry_run does without.",
+  allow_override=True,
+)
 _TEACHERS = cli.teachers_flag()
 _CHECKPOINTS = cli.checkpoints_flag()
 _CONNECT = cli.processes_flags()
@@ -53,8 +60,13 @@ flags.adopt_module_key_flags(cli)  # So that --help shows them.
 def main(argv: list[str]) -> None:
   """Trains the sweep that the config describes."""
   cli.no_arguments(argv)
-  with cli.reported(_CONNECT):
-    workdir = cli.folder(_WORKDIR.value)
+  with cli.reported(_CONNECT), contextlib.ExitStack() as stack:
+    if not _WORKDIR.value and not _DRY_RUN.value:
+      raise ValueError("--workdir is required; --help explains it.")
+    # A dry run may read a user's own files, which are prepared in a workdir.
+    workdir = cli.folder(_WORKDIR.value) or pathlib.Path(
+      stack.enter_context(tempfile.TemporaryDirectory())
+    )
     teachers = cli.folder(_TEACHERS.value)
     checkpoints = cli.checkpoint_folder(_CHECKPOINTS.value)
     config = _CONFIG.value

@@ -12,6 +12,7 @@ import pytest
 
 from experiments import plan as command
 from experiments.cells import expand
+from experiments.cells import of_config
 from experiments.configs import own
 from experiments.configs import pair
 from experiments.configs import quickstart
@@ -326,17 +327,17 @@ def asked(monkeypatch):
 def test_the_largest_stack_is_planned_on_every_topology(
   asked, capsys, tmp_path
 ):
-  config, assumed = quickstart.get_config(), shapes.Assumed()
-  plans = command.plan_config(config, ["v4:2x2x1", "v4:2x2x2"], 5, assumed)
+  cells, assumed = of_config(quickstart.get_config()), shapes.Assumed()
+  plans = command.plan_cells(cells, ["v4:2x2x1", "v4:2x2x2"], 5, assumed)
   printed = capsys.readouterr().out
   assert report.text(plans[0]) in printed
   assert printed.endswith(f"{report.table(plans)}\n")
   # LELP has the most cells of the quickstart's methods.
-  assert [(len(cells), cells[0].method) for cells in asked] == [(5, "lelp")] * 2
-  command.plan_config(config, ["v4:2x2x1"], None, assumed)
+  assert [(len(each), each[0].method) for each in asked] == [(5, "lelp")] * 2
+  command.plan_cells(cells, ["v4:2x2x1"], None, assumed)
   assert len(asked[-1]) == 160
   with pytest.raises(ValueError, match="--cells"):
-    command.plan_config(config, ["v4:2x2x1"], 0, assumed)
+    command.plan_cells(cells, ["v4:2x2x1"], 0, assumed)
   json_files.write_json(tmp_path / "plan.json", dataclasses.asdict(plans[0]))
   found = json.loads((tmp_path / "plan.json").read_text())
   assert found["cell"]["student"]["model"] == "albert_base"
