@@ -1,0 +1,66 @@
+r"""Distils a classifier of your own into a small, fast student.
+
+  python -m experiments.distill --teacher=TEACHER --data=reviews.csv \
+    --student=static --workdir=runs/reviews
+
+The teacher is a fine-tuned model of Hugging Face, or arrays that any other
+framework has written. The command compares LELP with vanilla distillation,
+with clusters of the teacher's embeddings and with training on labels alone,
+chooses settings and student on held-out data, writes a report, and leaves the
+student in `student/` in the workdir. It can be interrupted at any time; the
+same command continues.
+"""
+
+from absl import flags
+
+from experiments import cli
+from experiments.distillation import flags as own_flags
+from experiments.distillation import pipeline
+from experiments.distillation import student_models
+
+_CONFIG = own_flags.config_flag(own_flags.base_config())
+_DATA = own_flags.data_flags()
+_TEACHER = own_flags.teacher_flag()
+_LABELS = own_flags.teacher_labels_flag()
+_EPOCHS = own_flags.finetune_epochs_flag()
+_STUDENT = own_flags.string_flag(
+  "student",
+  "The student: static, bert:layers=2, mlp, cnn, resnet20, albert_base, "
+  "mobilenet or another model of docs/models.md, or MODULE:FACTORY for one of "
+  "your own. Fields of it follow after a colon: static:width=64.",
+  required=True,
+)
+_TOKENIZER = own_flags.string_flag(
+  "tokenizer",
+  "The student's tokenizer: a tokenizer.json, a folder or a hub id. By default "
+  "the teacher's; for a teacher of arrays, a new one of 8,000 word pieces.",
+)
+_WORKDIR = cli.workdir_flag("Folder of everything that the command writes.")
+flags.adopt_module_key_flags(cli)  # So that --help shows them.
+flags.adopt_module_key_flags(own_flags)
+
+
+def main(argv: list[str]) -> None:
+  """Distils the teacher that the flags name."""
+  cli.no_arguments(argv)
+  with cli.reported():
+    student = student_models.parse(_STUDENT.value)
+    config = _CONFIG.value
+    _DATA.set(config)
+    pipeline.distill(
+      pipeline.Request(
+        teacher=_TEACHER.value,
+        student=student,
+        config=config,
+        given=cli.set_fields(_CONFIG),
+        workdir=cli.folder(_WORKDIR.value),
+        finetune_epochs=_EPOCHS.value,
+        id_column=_DATA.id_column.value or "",
+        labels=(_LABELS.value or "").split(",") if _LABELS.value else (),
+        tokenizer=_TOKENIZER.value or "",
+      )
+    )
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -1,0 +1,229 @@
+"""The students that `experiments.distill` trains and compares.
+
+Every method is tried with a few settings, one trial each. Then each method's
+best setting on held-out data gets five trials, the first of which is done
+already. Held-out data decide about everything.
+"""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Collection
+from collections.abc import Container
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments import cells as cells_lib
+from experiments import specs
+from experiments.configs import dotted
+from experiments.distillation.student_models import Student
+from experiments.io import json_files
+from experiments.reporting.selection import Summaries
+from lelp_jax.models import Architecture
+from lelp_jax.models import MODELS
+
+NUM_TRIALS = 5
+# Largest number of examples in a batch of embeddings' mean, or of images.
+_BATCH = 128
+_CHUNKS = 8  # Evaluations, and checkpoints, of a training.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Recipe:
+  """Training settings of a kind of model.
+
+  Attributes:
+    epochs: Passes over the transfer examples.
+    least: Smallest number of steps.
+    most: Largest number of steps.
+    fields: Other fields of `config.student`.
+    cheap: Whether a student takes minutes at most, so that a grid may have
+      eight points.
+  """
+
+  epochs: float
+  least: int
+  most: int
+  fields: Mapping[str, Any]
+  cheap: bool = True
+
+
+_ADAM = {"optimizer": "adam", "schedule": "cosine"}
+_STATIC = _Recipe(20, 1500, 3000, {**_ADAM, "learning_rate": 1e-3})
+_MLP = _Recipe(30, 1000, 4000, {**_ADAM, "learning_rate": 1e-3})
+_ENCODER = _Recipe(
+  5, 300, 3000, {**_ADAM, "learning_rate": 5e-5, "batch_size": 32}, cheap=False
+)
+_SMALL_IMAGES = _Recipe(
+  20, 600, 3000, {**_ADAM, "learning_rate": 1e-3}, cheap=False
+)
+_SGD = {
+  "optimizer": "sgd",
+  "nesterov": True,
+  "schedule": "cosine",
+  "learning_rate": 5e-2,
+  "weight_decay": 1e-4,
+}
+_DEEP_IMAGES = _Recipe(60, 1000, 20_000, _SGD, cheap=False)
+
+
+def _recipe(model: str, architecture: Architecture) -> _Recipe:
+  """Returns the training settings of a model."""
+  if model == "cnn":
+    return _SMALL_IMAGES
+  if architecture.reads == "image":
+    return _DEEP_IMAGES
+  if architecture.reads == "array":
+    return _MLP
+  return _ENCODER if architecture.huggingface is not None else _STATIC
+
+
+def training_fields(model: str, num_examples: int) -> dict[str, Any]:
+  """Returns how a student is trained, by dotted name of the config.
+
+  Args:
+    model: A key of `MODELS`.
+    num_examples: Number of examples that it learns from.
+  """
+  recipe = _recipe(model, MODELS[model])
+  batch = min(recipe.fields.get("batch_size", _BATCH), max(1, num_examples))
+  steps = round(recipe.epochs * num_examples / batch)
+  steps = min(max(steps, recipe.least), recipe.most)
+  fields = {
+    **recipe.fields,
+    "batch_size": batch,
+    "num_steps": steps,
+    "num_epochs": 0.0,
+    "steps_per_chunk": math.ceil(steps / _CHUNKS),
+  }
+  return {f"student.{name}": value for name, value in fields.items()}
+
+
+def grids(
+  *,
+  num_classes: int,
+  smallest_class: int,
+  teacher_width: int,
+  cheap: bool,
+) -> dict[str, dict[str, Any]]:
+  """Returns the settings of each method that are tried.
+
+  Args:
+    num_classes: C.
+    smallest_class: Number of transfer examples of the smallest class.
+    teacher_width: Width of the teacher's embeddings.
+    cheap: Whether there is time for many.
+
+  Returns:
+    By row of the sweep, the fields that it sets and its axes; at most eight
+    settings each.
+  """
+  temperatures = (1.0, 2.0, 4.0) if cheap else (2.0, 4.0)
+  # More directions than the embeddings have, or than few classes need, are
+  # noise; so are clusters of a handful of examples.
+  sizes = (5, 20) if num_classes <= 10 else (2, 5)
+  largest = max(1, teacher_width - num_classes)
+  directions = tuple(dict.fromkeys(min(size, largest) for size in sizes))
+  clusters = (5, 20, 75) if num_classes <= 10 else (2, 5, 20)
+  largest = max(1, smallest_class // 5)
+  clusters = tuple(dict.fromkeys(min(size, largest) for size in clusters))
+  return {
+    "standard": {},
+    "vanilla": {"loss": {"temperature": temperatures}},
+    "lelp": {
+      "loss": {
+        "temperature": (2.0, 4.0),
+        "subclass_temperature": (0.5, 2.0) if cheap else (1.0,),
+      },
+      "subspace": {"num_subclasses": directions},
+    },
+    "kmeans": {
+      "clustering": {"num_clusters": clusters if cheap else clusters[:2]}
+    },
+  }
+
+
+def make_config(
+  base: ConfigDict,
+  given: Collection[str],
+  fields: Mapping[str, Any],
+  student: Student,
+  labels: np.ndarray | None,
+  *,
+  num_classes: int,
+  teacher_width: int,
+) -> ConfigDict:
+  """Returns the config of the first stage: a grid per method, one trial each.
+
+  Args:
+    base: The config that flags have set.
+    given: Fields that the user has set, which keep their values.
+    fields: Fields of the teacher, by dotted name.
+    student: The student.
+    labels: Class of each transfer example, int ``[N]``, negative where there
+      is none. None as long as the data are not loaded, which the length of a
+      training depends on.
+    num_classes: C.
+    teacher_width: Width of the teacher's embeddings.
+  """
+  config = base.copy_and_resolve_references()
+  config.column = student.choice.column
+  settings = {**fields, **student.overrides()}
+  # Trials share the order of the batches, so that they train together.
+  settings["data.shared_batch_order"] = True
+  if labels is not None:
+    settings |= training_fields(student.model, len(labels))
+    counts = np.bincount(labels[labels >= 0], minlength=num_classes)
+    rows = grids(
+      num_classes=num_classes,
+      smallest_class=int(counts.min()),
+      teacher_width=teacher_width,
+      cheap=_recipe(student.model, MODELS[student.model]).cheap,
+    )
+    config.sweep.methods = ConfigDict(rows)
+  settings = {k: value for k, value in settings.items() if k not in given}
+  dotted.override(config, settings)
+  config.sweep.num_trials = 1
+  config.sweep.columns = ConfigDict({config.column: {}})
+  return config
+
+
+def with_chosen(
+  config: ConfigDict, summaries: Summaries, workdir: pathlib.Path
+) -> ConfigDict:
+  """Returns the config of the second stage: chosen settings, more trials.
+
+  Args:
+    config: That of the first stage.
+    summaries: What held-out data chose in the first stage.
+    workdir: Where its cells are.
+  """
+  second = config.copy_and_resolve_references()
+  second.sweep.num_trials = NUM_TRIALS
+  rows: dict[str, Any] = {}
+  for (_, row), summary in summaries.items():
+    plain = json_files.read_json(workdir / summary.cells[0].config)
+    cell = specs.from_plain(plain)
+    values = dict(specs.flat(cell))
+    rows[row] = dotted.nested({name: values[name] for name in cell.varied})
+  second.sweep.methods = ConfigDict(rows)
+  return second
+
+
+def expand(config: ConfigDict, given: Container[str]) -> list[specs.CellSpec]:
+  """Returns the cells of a stage.
+
+  Args:
+    config: Its config.
+    given: Fields that the user has set, which no grid changes.
+  """
+  return cells_lib.expand(config, given)
+
+
+def further_trials(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
+  """Returns the cells of the second stage that the first has not trained."""
+  return [cell for cell in cells if cell.trial > 0]

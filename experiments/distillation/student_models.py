@@ -1,0 +1,430 @@
+"""Students that `--student` names: model, initial weights and tokenizer.
+
+`static` averages token embeddings, which start from the teacher's; `bert` is
+the first layers of the teacher or of a pretrained encoder; any other key of
+`MODELS` starts from random weights, or from those that the field `init` names.
+`module:factory` is a model of your own.
+"""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import pathlib
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from experiments.data import tokenizer as tokenizer_lib
+from experiments.distillation.teachers import TeacherArrays
+from experiments.io import hub
+from experiments.io import json_files
+from experiments.io import students
+from lelp_jax.models import Architecture
+from lelp_jax.models import from_linen
+from lelp_jax.models import ModelFns
+from lelp_jax.models import MODELS
+from lelp_jax.models import static_embeddings
+
+# Other names of options, as people call them.
+_ALIASES = {"layers": "num_layers"}
+_VOCABULARY = 8000
+_STATIC_WIDTH = 128
+# Texts that a vocabulary is trained on: more of them change little.
+_MOST_TEXTS = 100_000
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+  """The parsed value of `--student`.
+
+  Attributes:
+    text: The value as it was given.
+    model: A key of `MODELS`; a model of the user's own is one, too.
+    fields: Options of the model, and `init`.
+  """
+
+  text: str
+  model: str
+  fields: Mapping[str, Any]
+
+  @property
+  def architecture(self) -> Architecture:
+    """The description of the model."""
+    return MODELS[self.model]
+
+  @property
+  def column(self) -> str:
+    """A short name, for folders."""
+    return re.sub(r"\W+", "-", self.model.rpartition(":")[2]).strip("-")
+
+
+@dataclasses.dataclass(frozen=True)
+class Student:
+  """A student, ready to be trained.
+
+  Attributes:
+    choice: What `--student` names.
+    model: A key of `MODELS`.
+    options: Its options.
+    init: Folder or hub id of its initial weights, or "random".
+    tokenizer: Tokenizer of its texts; empty for other data.
+    max_length: The largest number of tokens of a text; 0 for other data.
+  """
+
+  choice: Choice
+  model: str
+  options: Mapping[str, Any]
+  init: str = "random"
+  tokenizer: str = ""
+  max_length: int = 0
+
+  def overrides(self) -> dict[str, Any]:
+    """Returns the fields of a config that describe the student, by name."""
+    fields: dict[str, Any] = {
+      "student.model": self.model,
+      "student.init": self.init,
+    }
+    if self.tokenizer:
+      fields["data.tokenizer"] = self.tokenizer
+      fields["data.max_length"] = self.max_length
+    options = self.options.items()
+    return fields | {f"student.options.{name}": x for name, x in options}
+
+
+# --- The value of the flag ----------------------------------------------------
+
+
+def parse(text: str) -> Choice:
+  """Parses the value of `--student`.
+
+  >>> parse("bert:layers=2").fields
+  {'num_layers': 2}
+  >>> parse("static:width=64,features=(128, 64)").fields
+  {'width': 64, 'features': (128, 64)}
+
+  Args:
+    text: NAME or NAME:FIELD=VALUE,...; for a model of the user's own
+      MODULE:FACTORY or MODULE:FACTORY:FIELD=VALUE,....
+
+  Raises:
+    ValueError: If there is no such model or field.
+  """
+  model, _, rest = text.partition(":")
+  if model not in MODELS:
+    factory, _, rest = rest.partition(":")
+    if not factory:
+      raise ValueError(
+        f"--student must be one of {', '.join(sorted(MODELS))}, or "
+        f"MODULE:FACTORY for a model of your own, got {text!r}."
+      )
+    model = f"{model}:{factory}"
+    register_own(model)
+  architecture = MODELS[model]
+  known = {*architecture.attributes()} - {*architecture.fixed}
+  fields: dict[str, Any] = {}
+  for part in _parts(rest):
+    name, equals, value = (item.strip() for item in part.partition("="))
+    name = _ALIASES.get(name, name)
+    if not equals or name not in known | {"init"}:
+      raise ValueError(
+        f"--student={text} has no field {part.strip()!r}: fields of {model} "
+        f"are set as NAME=VALUE, and they are {', '.join(sorted(known))}, init."
+      )
+    fields[name] = _literal(value)
+  try:
+    architecture(1, **{k: v for k, v in fields.items() if k != "init"})
+  except (TypeError, ValueError) as error:
+    raise ValueError(f"--student={text} cannot be built: {error}") from error
+  return Choice(text, model, fields)
+
+
+def _parts(text: str) -> Iterator[str]:
+  """Splits fields at the commas outside of brackets."""
+  return filter(None, re.split(r",(?![^(\[]*[)\]])", text))
+
+
+def _literal(text: str) -> Any:
+  """Returns the value of a Python literal, or the text itself."""
+  try:
+    return ast.literal_eval(text)
+  except (SyntaxError, ValueError):
+    return text
+
+
+# --- Models of the user's own -------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _OwnModel(Architecture):
+  """A model of the user's own, by its factory."""
+
+  factory: Callable[..., Any] = lambda num_outputs: None
+
+  def __call__(self, num_outputs: int, **options: Any) -> ModelFns:
+    made = self.factory(num_outputs, **options)
+    return from_linen(made, head="head") if _is_linen(made) else made
+
+  def attributes(self, **options: Any) -> dict[str, Any]:
+    parameters = [*inspect.signature(self.factory).parameters.values()][1:]
+    skipped = ("parent", "name") if inspect.isclass(self.factory) else ()
+    defaults = {
+      parameter.name: parameter.default
+      for parameter in parameters
+      if parameter.name not in skipped
+    }
+    return defaults | options
+
+  def weight_attributes(self, **options: Any) -> dict[str, Any]:
+    return {"factory": self.factory.__qualname__} | self.attributes(**options)
+
+
+def register_own(name: str) -> None:
+  """Makes a model of the user's own a key of `MODELS`.
+
+  Args:
+    name: MODULE:FACTORY. The factory takes the number of outputs and options
+      as keywords, and returns a `ModelFns`, or a Linen module whose last layer
+      is called "head". An attribute `reads` of it says what the model reads,
+      see `Architecture`; the default is "tokens".
+
+  Raises:
+    ValueError: If there is no such module or factory.
+  """
+  module, _, attribute = name.partition(":")
+  try:
+    factory = getattr(importlib.import_module(module), attribute)
+  except (ImportError, AttributeError, ValueError) as error:
+    raise ValueError(
+      f"--student={name} must be one of {', '.join(sorted(MODELS))}, or "
+      f"MODULE:FACTORY that can be imported ({error})."
+    ) from error
+  if isinstance(factory, Architecture):
+    MODELS[name] = factory
+  elif callable(factory):
+    reads: Any = getattr(factory, "reads", "tokens")
+    MODELS[name] = _OwnModel(nn.Module, reads, factory=factory)
+  else:
+    raise ValueError(
+      f"--student={name} must be a function that returns a model, got "
+      f"{type(factory).__name__}."
+    )
+
+
+def _is_linen(made: Any) -> bool:
+  return isinstance(made, nn.Module)
+
+
+# --- Weights and tokenizer ----------------------------------------------------
+
+
+def prepare(
+  choice: Choice,
+  teacher: TeacherArrays,
+  workdir: pathlib.Path,
+  *,
+  texts: Callable[[], list[str]] | None,
+  tokenizer: str = "",
+) -> Student:
+  """Finds the initial weights and the tokenizer of a student.
+
+  Args:
+    choice: What `--student` names.
+    teacher: The teacher.
+    workdir: Folder in which new weights and a new tokenizer are written.
+    texts: Returns the training texts; None for other data.
+    tokenizer: A tokenizer to use; by default that of the initial weights, the
+      teacher's, or a new one.
+
+  Raises:
+    FileNotFoundError: If the weights or the tokenizer do not exist.
+    ValueError: If the student cannot be made from this teacher or on such
+      data.
+  """
+  reads = choice.architecture.reads
+  if (texts is not None) != (reads == "tokens"):
+    kind = "texts" if texts is not None else "images"
+    fitting = [name for name in MODELS if (MODELS[name].reads == "tokens")]
+    if texts is None:
+      fitting = [name for name in MODELS if name not in fitting]
+    raise ValueError(
+      f"--student={choice.text} cannot read {kind}: use one of "
+      f"{', '.join(fitting)}."
+    )
+  options = {k: v for k, v in choice.fields.items() if k != "init"}
+  if texts is None:
+    init = str(choice.fields.get("init", "random"))
+    return Student(choice, choice.model, options, init)
+  if choice.model == "static":
+    return _static(choice, teacher, workdir, texts, tokenizer, options)
+  if choice.architecture.huggingface is not None:
+    return _encoder(choice, teacher, tokenizer, options)
+  tokenizer = _tokenizer(tokenizer or teacher.tokenizer, workdir, texts)
+  return Student(
+    choice, choice.model, options, "random", tokenizer, max_length=128
+  )
+
+
+def _static(
+  choice: Choice,
+  teacher: TeacherArrays,
+  workdir: pathlib.Path,
+  texts: Callable[[], list[str]],
+  tokenizer: str,
+  options: dict[str, Any],
+) -> Student:
+  """A student that averages embeddings of tokens."""
+  init = str(choice.fields.get("init", "random"))
+  table = None
+  if init == "random" and tokenizer in ("", teacher.tokenizer):
+    if teacher.token_embeddings is not None:
+      table = teacher.token_embeddings()
+  tokenizer = _tokenizer(tokenizer or teacher.tokenizer, workdir, texts)
+  if table is not None:
+    width = min(table.shape[1], options.get("width", _STATIC_WIDTH))
+    options |= {"width": width, "vocab_size": len(table)}
+    options = {"features": (256, 256), "dropout_rate": 0.2} | options
+    init = _write_static(workdir / "initial", table, options)
+  else:
+    known = tokenizer_lib.load_tokenizer(tokenizer).vocab_size
+    options = {"width": _STATIC_WIDTH, "vocab_size": known} | options
+    options = {"features": (256, 256), "dropout_rate": 0.2} | options
+  return Student(choice, "static", options, init, tokenizer, max_length=256)
+
+
+def _write_static(
+  folder: pathlib.Path, table: np.ndarray, options: Mapping[str, Any]
+) -> str:
+  """Writes initial weights with the teacher's token embeddings, reduced."""
+  model = MODELS["static"](1, **options)
+  example = {"input_ids": np.zeros((1, 1), np.int32)}
+  params, _ = model.init(jax.random.key(0), example)
+  reduced = static_embeddings(jnp.asarray(table), options["width"])
+  body = {name: part for name, part in params.items() if name != "head"}
+  body["word_embeddings"] = {"embedding": reduced}
+  return _write_weights(folder, "static", options, body)
+
+
+def _write_weights(
+  folder: pathlib.Path, model: str, options: Mapping[str, Any], params: Any
+) -> str:
+  """Writes weights in the form of a finished cell, unless they are there."""
+  config = {"student": {"model": model, "options": dict(options)}}
+  if (folder / "config.json").is_file():
+    saved = json_files.read_json(folder / "config.json")
+    if json_files.differences(saved, config):
+      raise ValueError(
+        f"{folder} holds the initial weights of another student: use another "
+        "--workdir."
+      )
+    return str(folder)
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  scratch = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=".initial"))
+  try:
+    students.save_student(scratch / "student.msgpack", params, {})
+    json_files.write_json(scratch / "config.json", config)
+    scratch.replace(folder)
+  finally:
+    shutil.rmtree(scratch, ignore_errors=True)
+  return str(folder)
+
+
+def _encoder(
+  choice: Choice,
+  teacher: TeacherArrays,
+  tokenizer: str,
+  options: dict[str, Any],
+) -> Student:
+  """A pretrained encoder, or its first layers."""
+  init = choice.fields.get("init") or choice.architecture.hub_id
+  if not init and teacher.weights is None:
+    raise ValueError(
+      f"--student={choice.text} starts from pretrained weights, and the "
+      "teacher has none to take: name an encoder, such as "
+      f"--student={choice.model}:layers=2,"
+      "init=sentence-transformers/all-MiniLM-L6-v2, or use --student=static."
+    )
+  own = teacher.tokenizer if not init else init
+  init = str(init or teacher.weights)
+  model, saved = _saved_model(choice, init)
+  options = saved | options
+  length = MODELS[model].max_length(**options) or 128
+  return Student(
+    choice, model, options, init, tokenizer or str(own), min(length, 128)
+  )
+
+
+def _saved_model(choice: Choice, init: str) -> tuple[str, dict[str, Any]]:
+  """Returns the model and the options of weights of transformers."""
+  folder = pathlib.Path(init).expanduser()
+  if not folder.is_dir():
+    folder = hub.download(init, ["config.json"])
+  if not (folder / "config.json").is_file():
+    raise FileNotFoundError(
+      f"--student={choice.text}: there is no config.json in {folder}."
+    )
+  config = json_files.read_json(folder / "config.json")
+  kind = config.get("model_type")
+  for name, architecture in MODELS.items():
+    form = architecture.huggingface
+    if form is not None and form.model_type == kind:
+      return name, dict(form.options(config))
+  raise ValueError(
+    f"--student={choice.text}: {folder / 'config.json'} describes a model of "
+    f"the type {kind!r}, which is not supported."
+  )
+
+
+def _tokenizer(
+  given: str, workdir: pathlib.Path, texts: Callable[[], list[str]]
+) -> str:
+  """Returns a tokenizer, and trains a new one if none is given."""
+  if given:
+    return given
+  path = workdir / "tokenizer" / "tokenizer.json"
+  if not path.is_file():
+    path.parent.mkdir(parents=True, exist_ok=True)
+    json_files.replace(path, train_tokenizer(texts()))
+  return str(path.parent)
+
+
+def train_tokenizer(texts: list[str], vocab_size: int = _VOCABULARY) -> str:
+  """Trains a vocabulary of word pieces, in lower case as BERT's.
+
+  Args:
+    texts: The texts.
+    vocab_size: The largest number of pieces.
+
+  Returns:
+    The contents of a `tokenizer.json`.
+  """
+  from tokenizers import models
+  from tokenizers import normalizers
+  from tokenizers import pre_tokenizers
+  from tokenizers import processors
+  from tokenizers import Tokenizer
+  from tokenizers import trainers
+
+  pieces: Any = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+  pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
+  pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+  trainer = trainers.WordPieceTrainer(
+    vocab_size=vocab_size, special_tokens=[*_SPECIAL], show_progress=False
+  )
+  step = -(-len(texts) // _MOST_TEXTS)
+  pieces.train_from_iterator(texts[::step], trainer)
+  pieces.post_processor = processors.TemplateProcessing(
+    single="[CLS] $A [SEP]",
+    special_tokens=[(name, pieces.token_to_id(name)) for name in _SPECIAL[2:4]],
+  )
+  return pieces.to_str(pretty=True)

@@ -1,0 +1,115 @@
+"""Tests of what `--student` names."""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from flax.core import FrozenDict
+
+from experiments.data import tokenizer as tokenizer_lib
+from experiments.distillation import student_models
+from experiments.distillation.teachers import TeacherArrays
+from experiments.training import pretrained
+
+TEXTS = ["a fine film", "a dull film", "superb acting"] * 20
+
+
+def teacher(**fields):
+  """A teacher of two classes, with an embedding for each of 50 tokens."""
+  return TeacherArrays(
+    pathlib.Path("teacher"),
+    ("bad", "good"),
+    np.zeros([6, 2]),
+    np.zeros(2),
+    source={},
+    **{"tokenizer": ""} | fields,
+  )
+
+
+def prepared(text, tmp_path, **fields):
+  """The student that a value of the flag gives, on texts."""
+  return student_models.prepare(
+    student_models.parse(text),
+    teacher(**fields),
+    tmp_path,
+    texts=lambda: TEXTS,
+  )
+
+
+def test_parse_reads_fields_of_a_model():
+  choice = student_models.parse("static:width=64,features=(128, 64)")
+  assert choice.model == choice.column == "static"
+  assert choice.fields == {"width": 64, "features": (128, 64)}
+  assert student_models.parse("bert:layers=2").fields == {"num_layers": 2}
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("statik", "--student must be one of .*static.*'statik'"),
+    ("static:depth=2", "no field 'depth=2'.*features"),
+    ("static:width", "no field 'width'"),
+    ("bert:layers=0", "--student=bert:layers=0 cannot be built"),
+    ("no.such.module:make", "--student=no.such.module:make"),
+    ("math:pi", "must be a function.*float"),
+  ],
+)
+def test_parse_names_the_flag_in_its_errors(text, message):
+  with pytest.raises(ValueError, match=message):
+    student_models.parse(text)
+
+
+def test_a_model_of_the_users_own_is_a_key_of_models():
+  name = "tests.experiments.distillation.own_student:make"
+  choice = student_models.parse(f"{name}:width=3")
+  model = choice.architecture(4, **choice.fields)
+  inputs = {"input_ids": np.array([[1, 2]])}
+  params, state = model.init(jax.random.key(0), inputs)
+  outputs, _ = model.apply(params, state, inputs)
+  assert outputs.embeddings.shape == (1, 3)
+  assert outputs.logits.shape == (1, 4)
+  assert choice.column == "make"
+
+
+def test_static_starts_from_the_teachers_token_embeddings(tmp_path):
+  table = np.random.default_rng(0).standard_normal([50, 16], np.float32)
+  student = prepared(
+    "static:width=4",
+    tmp_path,
+    tokenizer="some/tokenizer",
+    token_embeddings=lambda: table,
+  )
+  assert student.tokenizer == "some/tokenizer"
+  assert (student.options["vocab_size"], student.options["width"]) == (50, 4)
+  start = pretrained.load_pretrained(
+    student.init, "static", FrozenDict(student.options)
+  )
+  found = start.params["word_embeddings"]["embedding"]
+  centred = table - table.mean(axis=0)
+  _, _, components = np.linalg.svd(centred, full_matrices=False)
+  expected = centred @ components[:4].T
+  expected /= np.sqrt((expected**2).sum(axis=1).mean())
+  np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-4)
+
+
+def test_static_of_a_teacher_of_arrays_has_its_own_vocabulary(tmp_path):
+  student = prepared("static", tmp_path)
+  assert (student.init, student.options["width"]) == ("random", 128)
+  found = tokenizer_lib.load_tokenizer(student.tokenizer)
+  assert student.options["vocab_size"] == found.vocab_size
+  (ids,) = found.encode(["A fine film"], max_length=8)
+  assert ids[0] == found.cls_id
+  assert ids[-1] == found.sep_id
+  unknown = found.pieces.token_to_id("[UNK]")
+  assert unknown not in ids
+
+
+def test_bert_needs_weights_to_start_from(tmp_path):
+  with pytest.raises(ValueError, match=r"--student=bert:layers=2.*init="):
+    prepared("bert:layers=2", tmp_path)
+
+
+def test_models_of_images_do_not_read_texts(tmp_path):
+  with pytest.raises(ValueError, match="--student=cnn cannot read texts"):
+    prepared("cnn", tmp_path)
