@@ -24,6 +24,7 @@ from experiments.data.load import stratified_subset
 # precisions) and k-means 8 n D (the embeddings twice): 1.6 and 1.5 GiB at
 # D = 4096. t-SNE takes minutes.
 MAX_POINTS = {"agglomerative": 12_000, "kmeans": 50_000, "tsne_kmeans": 10_000}
+_SEED = 0  # Of the sample, of k-means and of t-SNE.
 _KMEANS_STARTS = 10
 _ROWS = 8192
 
@@ -59,7 +60,7 @@ class Clusterer:
   The tree of complete linkage and the t-SNE map do not depend on that number:
   the first call computes them, and the others share them.
 
-  If a class (in scope "global": the data set) has more than ``max_points``
+  If a class (in scope "global": the data set) has more than `MAX_POINTS`
   examples, a sample of that size is clustered and the others are placed: with
   the nearest centroid or, for t-SNE, whose clusters need not be convex, with
   the nearest clustered example; both in the space of the embeddings.
@@ -77,10 +78,8 @@ class Clusterer:
     labels: np.ndarray,
     *,
     num_classes: int,
-    method: str = "agglomerative",
-    scope: str = "per_class",
-    seed: int = 0,
-    max_points: int | None = None,
+    method: str,
+    scope: str,
   ):
     """Checks the embeddings and draws the examples to cluster.
 
@@ -92,26 +91,20 @@ class Clusterer:
       method: "agglomerative" (complete linkage), "kmeans" or "tsne_kmeans".
       scope: "per_class" clusters each class by itself, "global" all examples
         together (A-17).
-      seed: Seed of the sample, of k-means and of t-SNE.
-      max_points: The largest number of examples that are clustered together,
-        by default that in `MAX_POINTS`; in scope "global" every class has its
-        proportion of them.
 
     Raises:
       ValueError: If an embedding is not finite, or t-SNE gets embeddings of
         width one.
     """
-    most = MAX_POINTS[method] if max_points is None else max_points
     _check_embeddings(embeddings, method)
     self._embeddings, self._labels = embeddings, labels
-    self._num_classes = num_classes
-    self._options = {"method": method, "scope": scope, "seed": seed}
-    self._method, self._seed = method, seed
-    classes = [np.flatnonzero(self._labels == c) for c in range(num_classes)]
-    everything = [np.arange(len(self._labels))]
-    self._groups = classes if scope == "per_class" else everything
+    self._num_classes, self._method, self._scope = num_classes, method, scope
+    self._groups = [np.arange(len(labels))]
+    if scope == "per_class":
+      self._groups = [np.flatnonzero(labels == c) for c in range(num_classes)]
+    most = MAX_POINTS[method]
     self._samples = [
-      group[stratified_subset(self._labels[group], size=most, seed=seed)]
+      group[stratified_subset(labels[group], size=most, seed=_SEED)]
       if len(group) > most
       else group
       for group in self._groups
@@ -121,13 +114,12 @@ class Clusterer:
   def cluster(self, num_clusters: int, *, targets: str = "hard") -> Clustering:
     """Finds the clusters of each class, or of all classes together.
 
-    Scope "per_class" makes ``num_clusters`` in each class: the counts of Table
-    15, and half of those of Tables 13 and 14, which are totals over two
-    classes (A-17). Scope "global" makes ``num_clusters`` in total, and a class
-    has those that its examples fall in. In both scopes the student's head has
-    S = ``num_clusters`` outputs per class, a number that is known without a
-    teacher; `Clustering.where` says which exist, fewer than S if there are
-    fewer distinct embeddings.
+    Scope "per_class" makes S = ``num_clusters`` in each class: the counts of
+    Table 15, and half of those of Tables 13 and 14, which are totals over two
+    classes (A-17). Scope "global" makes S in total, and a class has those that
+    its examples fall in. In both scopes the student's head has S outputs per
+    class, a number that is known without a teacher; `Clustering.where` says
+    which exist, fewer than S if there are fewer distinct embeddings.
 
     Hard targets are one-hot. Soft ones are "weighted by teacher probabilities"
     (section 4.2), which we read as :math:`p_{c,s} = p_c [s = a_c]`
@@ -135,13 +127,6 @@ class Clusterer:
     probability of class c, and :math:`a_c` is the example's membership, the
     cluster of c that it is in or would be placed in. In scope "global" its one
     cluster serves all classes, and every pair exists.
-
-    Args:
-      num_clusters: S.
-      targets: "hard" or "soft".
-
-    Returns:
-      The clusters.
     """
     everything, soft = np.arange(len(self._labels)), targets == "soft"
     with threadpool_limits(1):
@@ -149,7 +134,7 @@ class Clusterer:
         self._clusters(i, num_clusters, everything if soft else group)
         for i, group in enumerate(self._groups)
       ]
-    if self._options["scope"] == "global":
+    if self._scope == "global":
       parts *= self._num_classes
     memberships = np.stack([clusters for clusters, _ in parts], axis=1)
     assignments = memberships[everything, self._labels]
@@ -160,7 +145,10 @@ class Clusterer:
       where = np.arange(num_clusters) < np.array([[n] for _, n in parts])
     where[:, 0] |= ~where.any(axis=1)
     num_clustered = sum(map(len, self._samples))
-    summary = self._options | {
+    summary = {
+      "method": self._method,
+      "scope": self._scope,
+      "seed": _SEED,
       "targets": targets,
       "num_clusters": num_clusters,
       "num_subclasses": where.sum(axis=1).tolist(),
@@ -175,16 +163,9 @@ class Clusterer:
   def _clusters(
     self, i: int, num_clusters: int, examples: np.ndarray
   ) -> tuple[np.ndarray, int]:
-    """Clusters a group of examples.
+    """Returns the clusters of some examples in group i, and their number.
 
-    Args:
-      i: Number of the group.
-      num_clusters: S.
-      examples: Examples that need a cluster, int ``[n]``.
-
-    Returns:
-      The cluster of each of these, int32 ``[N]``, zero for all others; and the
-      number of clusters.
+    They are int32, ``[N]``, and zero for all other examples.
     """
     clusters = np.zeros(len(self._labels), np.int32)
     sample = self._samples[i]
@@ -213,12 +194,12 @@ class Clusterer:
     if size == 1:
       return np.zeros(len(points), int)
     if self._method == "kmeans":
-      return _kmeans(points, size, self._seed)
-    tree = self._method == "agglomerative"
+      return _kmeans(points, size)
+    is_tree = self._method == "agglomerative"
     if i not in self._fits:
-      self._fits[i] = _tree(points) if tree else _map(points, self._seed)
+      self._fits[i] = _tree(points) if is_tree else _map(points)
     fit = self._fits[i]
-    return _cut(fit, size) if tree else _kmeans(fit.copy(), size, self._seed)
+    return _cut(fit, size) if is_tree else _kmeans(fit.copy(), size)
 
   def _rows(self, examples: np.ndarray) -> np.ndarray:
     return np.asarray(self._embeddings[examples], np.float32)
@@ -242,10 +223,10 @@ def _cut(tree: np.ndarray, num_clusters: int) -> np.ndarray:
   return root[:num_points]
 
 
-def _kmeans(points: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+def _kmeans(points: np.ndarray, num_clusters: int) -> np.ndarray:
   """Returns clusters of k-means, the best of ten starts; rounds the points."""
   model: Any = sklearn_cluster.KMeans(
-    num_clusters, n_init=_KMEANS_STARTS, random_state=seed, copy_x=False
+    num_clusters, n_init=_KMEANS_STARTS, random_state=_SEED, copy_x=False
   )
   with warnings.catch_warnings():
     # Float32 may tell fewer points apart: the summary records the number.
@@ -253,11 +234,11 @@ def _kmeans(points: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     return model.fit(points).labels_
 
 
-def _map(points: np.ndarray, seed: int) -> np.ndarray:
+def _map(points: np.ndarray) -> np.ndarray:
   """Returns the t-SNE map, [n, 2]; perplexity 30, less below 91 points."""
   perplexity = min(30.0, (len(points) - 1) / 3)
   tsne: Any = manifold.TSNE
-  model = tsne(init="pca", perplexity=perplexity, random_state=seed)
+  model = tsne(init="pca", perplexity=perplexity, random_state=_SEED)
   return model.fit_transform(points)
 
 

@@ -229,6 +229,7 @@ def test_hard_clusters_are_pairs_of_class_and_cluster(statistics, rng, name):
     statistics.transfer_labels,
     num_classes=2,
     method=name,
+    scope="per_class",
   ).cluster(3)
   rows, labels = given.batch["rows"], np.asarray(given.batch["labels"])
   outputs = labels * 3 + found.assignments[np.asarray(rows)]
