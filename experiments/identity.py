@@ -20,7 +20,7 @@ _NOT_IN_CELL += ("varied", "name", "title")
 _NOT_IN_DATA = ("data_dir", "placement")
 # A user's own files are named by their contents, which cover how they are read.
 _OF_FILES = ("train", "validation", "test", *load.FILE_OPTIONS)
-_OF_FILES += ("max_bad_rows", "unlabelled", "unlabelled_files")
+_OF_FILES += ("max_bad_rows", "unlabelled", "unlabelled_files", "tokenizer")
 # Cached outputs are, up to rounding, those of the teacher run inline.
 _NOT_IN_TEACHER = ("outputs", "num_coordinates", "allow_chance")
 # Fields of the data that do not concern a teacher, which has its own order of

@@ -45,7 +45,7 @@ class Range(NamedTuple):
 POSITIVE = Range(lambda x: 0 < x < math.inf, "be positive and finite")
 AT_LEAST_0 = Range(lambda x: x >= 0, "be at least 0")
 AT_LEAST_1 = Range(lambda x: x >= 1, "be at least 1")
-MOMENTUM = Range(lambda x: 0 <= x < 1, "lie in [0, 1)")
+FRACTION = Range(lambda x: 0 <= x < 1, "lie in [0, 1)")
 SHARE = Range(lambda x: 0 < x < 1, "lie in (0, 1)")
 STACKED = "stacked"
 
@@ -108,14 +108,14 @@ class ModelSpec:
   num_epochs: Annotated[float, AT_LEAST_0]
   batch_size: Annotated[int, AT_LEAST_1]
   optimizer: Literal["adam", "sgd"]
-  momentum: Annotated[float, MOMENTUM]
+  momentum: Annotated[float, FRACTION]
   nesterov: bool
   learning_rate: Annotated[float, POSITIVE]
   schedule: Literal["constant", "cosine", "piecewise_constant"]
   schedule_boundaries: tuple[float, ...]
   schedule_factors: tuple[float, ...]
   weight_decay: Annotated[float, AT_LEAST_0]
-  max_shift: Annotated[float, AT_LEAST_0]
+  max_shift: Annotated[float, FRACTION]
   flip: bool
   steps_per_chunk: Annotated[int, AT_LEAST_0]
   eval_batch_size: Annotated[int, AT_LEAST_1]

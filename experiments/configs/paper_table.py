@@ -56,7 +56,6 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
   * ``resnet92_rate=printed``, ``as_resnet56`` or ``usual`` (A-21).
   * ``resnet_variant=``: variant of `lelp_jax.models.ResNet` (A-20).
   * ``smoke=True``: tiny models on made-up data, as an end-to-end check.
-
   """
   defaults = {
     "column": "",
@@ -127,7 +126,6 @@ def make_config(
     grid: ``(row, column, which) -> axes``, see `axes`.
     notes: Sentences for the readers of the report.
     smoke_values: Number of values per axis in a smoke test.
-
   """
   chosen = [given.column] if given.column else []
   for place in chosen:

@@ -7,9 +7,11 @@ each message names the field. Everything that depends on the data is checked by
 
 import dataclasses
 import functools
+import pathlib
 import re
 from collections.abc import Sequence
 from typing import Any
+from typing import TypeVar
 
 from ml_collections import ConfigDict
 
@@ -22,6 +24,8 @@ from experiments.io import metrics
 from experiments.methods import METHODS
 from experiments.methods.clustering import CLUSTERINGS
 from lelp_jax.models import MODELS
+
+Model = TypeVar("Model", bound=specs.ModelSpec)
 
 # Fields that only concern data which are divided here, with the values that
 # change nothing.
@@ -43,6 +47,7 @@ def cell_spec(config: ConfigDict) -> specs.CellSpec:
 
 def sweep_spec(config: ConfigDict) -> specs.SweepSpec:
   """Returns the typed and valid description of a sweep, without its cells."""
+  converted(config)  # Names fields that are not below `config.sweep`.
   sweep = specs.from_plain(
     {
       "name": config.name,
@@ -53,6 +58,7 @@ def sweep_spec(config: ConfigDict) -> specs.SweepSpec:
       "notes": config.sweep.notes,
     },
     specs.SweepSpec,
+    "config.sweep",
   )
   _check_ranges("config.sweep", sweep)
   return sweep
@@ -83,8 +89,8 @@ def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
   `teacher.outputs="auto"` becomes "inline" for students whose images are
   augmented, else "cached". `teacher.num_coordinates=0` becomes the largest S
   of the cells with the same null space, which then share their coordinates.
-  The contents of a user's own files are looked up.
-
+  The contents of a user's own files are looked up, and folders of pretrained
+  weights get their absolute paths.
   """
   largest: dict[str, int] = {}
   for cell in cells:
@@ -94,15 +100,20 @@ def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
       largest[space] = max(size, largest.get(space, 1))
   # Thousands of cells have a few different sections, which they share.
   data = {spec: _completed_data(spec) for spec in {cell.data for cell in cells}}
+  models = {
+    model: _located(model)
+    for model in {x for cell in cells for x in (cell.teacher, cell.student)}
+  }
   return [
     dataclasses.replace(
       cell,
       data=data[cell.data],
       teacher=_completed_teacher(
-        cell.teacher,
+        models[cell.teacher],
         cell.student,
         largest.get(cell.subspace.used_null_space, 1),
       ),
+      student=models[cell.student],
     )
     for cell in cells
   ]
@@ -114,6 +125,17 @@ def _completed_data(data: specs.DataSpec) -> specs.DataSpec:
     return data
   _check_files(data)
   return dataclasses.replace(data, contents=load.contents(data))
+
+
+def _located(model: Model) -> Model:
+  """Returns a model with the absolute path of the weights that it starts from.
+
+  It is trained once, however the path is spelled.
+  """
+  path = pathlib.Path(model.init).expanduser()
+  if model.init == "random" or not path.exists():
+    return model
+  return dataclasses.replace(model, init=str(path.resolve()))
 
 
 @functools.lru_cache(maxsize=4096)

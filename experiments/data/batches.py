@@ -35,8 +35,6 @@ _PLACED_AHEAD = 2
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
   """Returns the number of full batches in an epoch."""
-  if batch_size < 1:
-    raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
   if batch_size > num_examples:
     raise ValueError(
       f"batch_size must be at most the number of examples, {num_examples}, "
@@ -64,7 +62,6 @@ def batch_indices(
 
   Each epoch is a new permutation of all examples, cut into batches. Examples
   that do not fill a last batch are left out of the epoch.
-
   """
   per_epoch = steps_per_epoch(num_examples, batch_size)
   order = epoch_order(key, step // per_epoch, num_examples)
@@ -85,10 +82,7 @@ def chunk_indices(
   Row i is `batch_indices` of ``step + i``. `batch_indices` sorts all examples
   for a single batch, which takes 24 ms on a CPU for 50,000 examples; this
   function sorts them once per epoch that the chunk touches.
-
   """
-  if num_steps < 1:
-    raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
   per_epoch = steps_per_epoch(num_examples, batch_size)
   # A chunk touches at most this many epochs, wherever it starts.
   num_epochs = (num_steps - 2) // per_epoch + 2
@@ -125,12 +119,6 @@ class Feed:
   _waits: list[float] = dataclasses.field(
     default_factory=lambda: [0.0], init=False, repr=False, compare=False
   )
-
-  def __post_init__(self):
-    if self.length_window < 1:
-      raise ValueError(
-        f"length_window must be at least 1, got {self.length_window}."
-      )
 
   def batches(
     self, key: jax.Array, first: int, num_steps: int, sharding: Sharding
@@ -208,15 +196,7 @@ def eval_batches(arrays: Arrays, batch_size: int) -> Iterator[dict[str, Any]]:
   Yields:
     The arrays' rows; "rows", their positions, int ``[B]``; and "mask", bool
     ``[B]``: False where the last batch was filled up with the first example.
-
   """
-  if batch_size < 1:
-    raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-  if taken := {"mask", "rows"} & arrays.keys():
-    raise ValueError(f"no array may have the name {sorted(taken)[0]!r}.")
-  sizes = {name: len(array) for name, array in arrays.items()}
-  if len(set(sizes.values())) != 1:
-    raise ValueError(f"arrays must have the same number of rows, got {sizes}.")
   num_examples = _num_rows(arrays)
   order = np.arange(num_examples, dtype=np.int32)
   for array in arrays.values():
@@ -250,10 +230,9 @@ def collate(
 
 
 def padded(token_ids: Ragged, width: int) -> dict[str, np.ndarray]:
-  """Returns token ids padded on the right to `width`, as text models read them.
+  """Returns "input_ids" and "attention_mask", int32 ``[B, width]``.
 
-  Returns:
-    "input_ids" and "attention_mask", int32 ``[B, L]``; padding is 0 in both.
+  Rows are padded on the right with 0 in both.
   """
   mask = np.arange(width) < token_ids.lengths[:, None]
   ids = np.zeros(mask.shape, np.int32)

@@ -1,6 +1,5 @@
 """Identity of a user's own files: by what is in them, not by their paths."""
 
-import functools
 import hashlib
 import json
 import pathlib
@@ -16,6 +15,7 @@ from experiments.data.dataset import UNLABELLED
 from experiments.data.prepared import file_sha256
 
 Files = Mapping[str, Sequence[pathlib.Path]]
+_DIGESTS: dict[tuple[Any, ...], str] = {}  # By path and version of a file.
 
 
 def describe(files: Files, options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -24,20 +24,17 @@ def describe(files: Files, options: Mapping[str, Any]) -> list[dict[str, Any]]:
   The SHA-256 of a folder of images is that of the names and SHA-256 of the
   images, whatever else is in the folder and wherever it is. That of a table
   with paths of images also covers the images.
-
   """
   sources = []
   for split, paths in files.items():
-    for path in paths:
-      find = images.find_images
-      if split in UNLABELLED:
-        find = images.find_unlabelled_images
+    find = images.find_images
+    if split in UNLABELLED:
+      find = images.find_unlabelled_images
+    for path in map(pathlib.Path.expanduser, paths):
       with tables.reading(path):
-        path = path.expanduser()
-        num_bytes, digest = _size_and_digest(path, options, find)
-      name = path.absolute().name
-      record = {"name": name, "bytes": num_bytes, "sha256": digest}
-      sources.append({"split": split} | record)
+        size, sha256 = _size_and_digest(path, options, find)
+      record = {"split": split, "name": path.absolute().name}
+      sources.append(record | {"bytes": size, "sha256": sha256})
   return sources
 
 
@@ -64,7 +61,7 @@ def difference(
       for each in (before["sources"], sources)
     )
     if [x["sha256"] for x in was] != [x["sha256"] for x in now]:
-      parts.append(f"{split} was {_phrase(was)}, and is {_phrase(now)}")
+      parts.append(f"{split} was {phrase(was)}, and is {phrase(now)}")
   for name in sorted({*before["options"], *options}):
     was, now = (each.get(name) for each in (before["options"], options))
     if was != now:
@@ -109,14 +106,14 @@ def _digests(examples: tables.Examples) -> list[bytes]:
   return [hashlib.sha256(value).digest()[:16] for value in values]
 
 
-def _phrase(sources: Sequence[Mapping[str, Any]]) -> str:
-  return (
-    ", ".join(
-      f"{s['name']} ({s['bytes']:,} bytes, SHA-256 {s['sha256'][:8]})"
-      for s in sources
-    )
-    or "not set"
+def phrase(sources: Sequence[Mapping[str, Any]]) -> str:
+  """Returns files as a phrase."""
+  described = (
+    f"{source['name']} ({source['bytes']:,} bytes, SHA-256 "
+    f"{source['sha256'][:8]})"
+    for source in sources
   )
+  return ", ".join(described) or "not set"
 
 
 def _size_and_digest(
@@ -142,9 +139,8 @@ def _images_of_table(
   column = options.get("image_column")
   if not column or tables.format_suffix(path) not in tables.TEXT_SUFFIXES:
     return
-  names = ("header", "encoding", "delimiter", "quoting")
-  how = {name: options[name] for name in names if name in options}
-  for _, (value,) in tables.Table(path, [column], **how):
+  how = {name: options[name] for name in tables.TEXT_OPTIONS if name in options}
+  for _, (value,) in tables.TableReader(path, [column], **how):
     file = path.parent / pathlib.Path(str(value).strip()).expanduser()
     if file.is_file():
       yield str(value), file
@@ -153,10 +149,7 @@ def _images_of_table(
 def _cached_digest(path: pathlib.Path) -> str:
   """Returns the SHA-256 of a file, computed once per process and change."""
   found = path.stat()
-  return _digest_of(path, found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=2**20)
-def _digest_of(path: pathlib.Path, *version: int) -> str:
-  del version  # Part of the key.
-  return file_sha256(path)
+  version = (path, found.st_ino, found.st_size, found.st_mtime_ns)
+  if version not in _DIGESTS:
+    _DIGESTS[version] = file_sha256(path)
+  return _DIGESTS[version]

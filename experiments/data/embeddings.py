@@ -73,7 +73,6 @@ def aligned(embeddings: Embeddings, ids: np.ndarray) -> np.ndarray:
   Returns:
     Their embeddings, ``[n, width]``: still memory-mapped if the rows are
     contiguous, otherwise a copy in memory.
-
   """
   ids = np.asarray(ids)
   order = np.argsort(embeddings.ids, kind="stable")
@@ -99,7 +98,6 @@ def check_dataset(
   Ids are positions, so the embeddings of another data set, or of another
   version of this one, would fit without an error. Embeddings whose manifest
   does not name their texts cannot be checked and pass.
-
   """
   texts = (embeddings.manifest["origin"].get("texts") or {}).get("splits")
   if texts is not None and texts != dataset_contents(prepared):
@@ -245,7 +243,6 @@ def compute_embeddings(
 
   A stopped computation continues after its last part, and the files are as if
   it had never stopped. A finished folder is verified.
-
   """
   folder = pathlib.Path(folder)
   num_texts = len(corpus.texts)
@@ -296,7 +293,6 @@ def sentence_transformer(
     dtype: Dtype of the transformer. The modules after it, pooling and
       normalisation, compute in float32.
     device: Such as "cuda" or "cpu"; None for the best one.
-
   """
   try:
     import sentence_transformers

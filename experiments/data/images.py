@@ -14,19 +14,8 @@ from PIL import ImageOps
 
 from experiments.io.progress import tracked
 
-SUFFIXES = (
-  ".bmp",
-  ".gif",
-  ".jfif",
-  ".jpe",
-  ".jpeg",
-  ".jpg",
-  ".pgm",
-  ".png",
-  ".ppm",
-  ".tif",
-  ".tiff",
-  ".webp",
+SUFFIXES = tuple(
+  ".bmp .gif .jfif .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
 )
 # Files that Windows and macOS put into folders.
 _OF_SYSTEMS = ("Thumbs.db", "desktop.ini", "__MACOSX")
@@ -129,7 +118,6 @@ def check(
   Returns:
     The fault of each image, "" if there is none; and the number of channels
     that shows all of them: 1 if all that can be read are grey, else 3.
-
   """
   pool = futures.ThreadPoolExecutor()
   try:
@@ -185,7 +173,6 @@ def find_images(
   Classes, and the images of a class, are in the order of their names. Files
   that are hidden or that Windows and macOS put there are ignored. Other files
   come with the reason why they are left out.
-
   """
   found: list[pathlib.Path] = []
   left_out: list[tuple[pathlib.Path, str]] = []

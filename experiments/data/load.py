@@ -34,6 +34,7 @@ from experiments.data.prepared import open_prepared
 from experiments.data.prepared import Prepared
 from experiments.data.prepared import summary
 from experiments.data.tokenizer import load_tokenizer
+from experiments.data.tokenizer import tokenizer_content
 from experiments.distributed import processes
 from experiments.specs import DataSpec
 
@@ -131,12 +132,17 @@ def open_data(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
 
 
 def contents(spec: DataSpec) -> str:
-  """Returns the SHA-256 of a user's own files, "" if there are none yet."""
+  """Returns the SHA-256 of a user's own files and of how they are read.
+
+  It is "" if there are none yet.
+  """
   if not spec.source or not spec.train:
     return ""
   options = how_read(options_of(spec), spec.unlabelled)
   try:
     sources = contents_lib.describe(find_files(paths_of(spec)), options)
+    if spec.tokenizer:
+      options["tokenizer"] = tokenizer_content(spec.tokenizer)
   except FileNotFoundError:
     return ""  # Missing files are an error only in commands that read them.
   return contents_lib.digest(sources, options)
@@ -171,7 +177,6 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
   `config.data.transfer_fraction` draws a stratified share of the students'
   examples. With `selection` "test" nothing is held out, and settings
   are chosen on the test examples, as the paper did.
-
   """
   task, parts = prepared.task, prepared.splits
   if spec.merge_classes:
@@ -281,7 +286,7 @@ def merge_classes(
 
 
 def heldout_split(
-  labels: Any, *, fraction: float = 0.1, most: int = 5000, seed: int = 0
+  labels: Any, *, fraction: float = 0.1, most: int = 5000
 ) -> tuple[np.ndarray, np.ndarray]:
   """Divides examples into training and held-out examples.
 
@@ -293,17 +298,10 @@ def heldout_split(
   >>> len(train), len(heldout), np.bincount(np.array([0] * 8 + [1] * 2)[train])
   (5, 5, array([4, 1]))
 
-  Returns:
-    Positions of the training and of the held-out examples, int64, increasing.
-    The share of a class in either part is its share of all examples, to within
-    one example.
-
+  The result holds increasing positions. The share of a class in either part is
+  its share of all examples, to within one example.
   """
-  if not 0 < fraction < 1:
-    raise ValueError(f"fraction must lie in (0, 1), got {fraction}.")
-  if most < 1:
-    raise ValueError(f"most must be at least 1, got {most}.")
-  labels = _checked(labels)
+  labels = np.asarray(labels)
   size = min(round(fraction * len(labels)), most)
   if not 0 < size < len(labels):
     raise ValueError(
@@ -312,7 +310,7 @@ def heldout_split(
       "config.data.validation_fraction and config.data.test_fraction, or name "
       "files in config.data.validation and config.data.test."
     )
-  heldout = stratified_subset(labels, size=size, seed=seed)
+  heldout = stratified_subset(labels, size=size, seed=0)
   return np.delete(np.arange(len(labels)), heldout), heldout
 
 
@@ -324,9 +322,8 @@ def stratified_subset(labels: Any, *, size: int, seed: int) -> np.ndarray:
 
   >>> stratified_subset([0, 1, 0, 1, 0, 1], size=6, seed=0)
   array([0, 1, 2, 3, 4, 5])
-
   """
-  labels = _checked(labels)
+  labels = np.asarray(labels)
   if not 0 < size <= len(labels):
     raise ValueError(
       f"size must lie in [1, {len(labels)}], the number of examples, got "
@@ -346,23 +343,9 @@ def proportional_sizes(counts: Any, size: int) -> np.ndarray:
 
   >>> proportional_sizes([8, 1, 1], 5)
   array([4, 1, 0])
-
   """
   counts = np.asarray(counts, np.int64)
   sizes, remainders = np.divmod(size * counts, counts.sum())
   short = size - sizes.sum()
   sizes[np.argsort(-remainders, kind="stable")[:short]] += 1
   return sizes
-
-
-def _checked(labels: Any) -> np.ndarray:
-  """Returns labels as an int64 array, or raises ValueError."""
-  labels = np.asarray(labels)
-  if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-    raise ValueError(
-      f"labels must be ints of shape [N], got {labels.dtype} "
-      f"{list(labels.shape)}."
-    )
-  if labels.size and labels.min() < 0:
-    raise ValueError(f"labels must be at least 0, got {labels.min()}.")
-  return labels.astype(np.int64)

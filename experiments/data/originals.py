@@ -27,6 +27,7 @@ from experiments.data import prepared
 from experiments.data import tables
 from experiments.data.dataset import Example
 from experiments.data.dataset import ExampleSource
+from experiments.data.dataset import LeftOut
 from experiments.data.dataset import Task
 from experiments.data.dataset import UNLABELLED
 from experiments.data.tfds import TfdsExamples
@@ -71,17 +72,13 @@ class Raw:
 
   Attributes:
     splits: Examples by split, in the order in which they are written.
-    bad: The malformed rows that were left out, by split or file.
-    unlabelled: The rows that were left out since they have no label, likewise.
+    left_out: The rows that are not used, by split or file.
     notes: Remarks for the readers of results, a clause each.
     details: Further entries of the manifest.
   """
 
   splits: Mapping[str, ExampleSource]
-  bad: Mapping[str, tables.BadRows] = dataclasses.field(default_factory=dict)
-  unlabelled: Mapping[str, tables.BadRows] = dataclasses.field(
-    default_factory=dict
-  )
+  left_out: tuple[LeftOut, ...] = ()
   notes: tuple[str, ...] = ()
   details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -112,8 +109,11 @@ def from_tables(
 
   return Raw(
     splits={name: split(name, examples) for name, examples in splits.items()},
-    bad={name: examples.bad for name, examples in splits.items()},
-    unlabelled={name: examples.unlabelled for name, examples in splits.items()},
+    left_out=tuple(
+      record
+      for name, examples in splits.items()
+      for record in examples.left_out(name)
+    ),
     **fields,
   )
 
@@ -347,7 +347,6 @@ def find(dataset: Dataset, source: Any, data_dir: pathlib.Path) -> Originals:
     source: The original files, their folder or archive, or TFDS's folder. If
       None, `data_dir` if TFDS prepared the data set there, else TFDS's own.
     data_dir: The folder of prepared data sets.
-
   """
   if source is None:
     is_there = _is_tfds(data_dir, dataset.tfds)
@@ -479,5 +478,5 @@ def official_files() -> dict[str, dict[str, Any]]:
   path = pathlib.Path(__file__).with_name("official.tsv")
   return {
     name: {"name": name, "bytes": int(num_bytes), "sha256": sha256}
-    for _, (name, num_bytes, sha256) in tables.Table(path)
+    for _, (name, num_bytes, sha256) in tables.TableReader(path)
   }

@@ -1,7 +1,6 @@
 """Brings published data sets and a user's own files into the prepared form."""
 
 import collections
-import contextlib
 import dataclasses
 import json
 import pathlib
@@ -20,6 +19,7 @@ from experiments.data.dataset import Example
 from experiments.data.dataset import ExampleSource
 from experiments.data.dataset import LeftOut
 from experiments.data.dataset import Task
+from experiments.data.dataset import UNLABELLED
 from experiments.data.datasets import DATASETS
 from experiments.data.images import DecodedImages
 from experiments.data.tokenizer import Tokenizer
@@ -79,7 +79,6 @@ def prepare(
     tokenization: How texts become tokens; without it only texts are stored.
     partial: Whether to accept fewer examples than are published.
     options: Options of the data set, such as "seed".
-
   """
   if name not in DATASETS:
     raise ValueError(
@@ -94,7 +93,7 @@ def prepare(
   folder = pathlib.Path(data_dir).expanduser() / name
   found = originals.find(dataset, source, folder.parent)
   tokenization = _fitted(tokenization, dataset.task, dataset.max_length)
-  with _writer(folder) as writer:
+  with signals.deferred(), prepared.Writer(folder) as writer:
     if folder.exists():
       same = {"sources": found.sources} if found.given else {}
       _check_same(folder, {"options": chosen} | same)
@@ -134,27 +133,26 @@ def prepare_own(
       there are some; "transfer" makes those of "train" the split "unlabelled",
       and leaves out others.
     **columns: Columns, and other arguments of `tables.read`.
-
   """
   columns = {k: value for k, value in columns.items() if value is not None}
   files, options = find_files(paths), how_read(columns, unlabelled)
   sources = contents.describe(files, options)
   if folder.exists():
-    _check_contents(folder, sources, options)
+    _check_contents(folder, files, sources, options)
     found = prepared.open_prepared(folder)
     sizes = {k: len(arrays["labels"]) for k, arrays in found.splits.items()}
     _check_left_out(found.left_out, sizes, max_bad_rows, unlabelled)
     if _has_tokens(found, tokenization):
       return found  # Without the lock: all processes of a run come here.
-  with _writer(folder) as writer:
+  with signals.deferred(), prepared.Writer(folder) as writer:
     if folder.exists():
-      _check_contents(folder, sources, options)
+      _check_contents(folder, files, sources, options)
       return _with_tokens(writer, tokenization)
     found = _with_one_shape(_read(files, columns, unlabelled))
     classes = tables.class_names(found["train"])
     raw = originals.from_tables(found, classes)
     sizes = {split: len(examples) for split, examples in found.items()}
-    _check_left_out(_left_out(raw), sizes, max_bad_rows, unlabelled)
+    _check_left_out(raw.left_out, sizes, max_bad_rows, unlabelled)
     first = found["train"][0]
     is_text = "text" in first
     task = Task(
@@ -222,16 +220,14 @@ def _with_one_shape(
       )
     if shape[2] != channels:
       columns = dict(found[split].columns)
-      columns["image"] = _in_colour(columns["image"])
+      images = columns["image"]
+      columns["image"] = (
+        images.with_channels(3)
+        if isinstance(images, DecodedImages)
+        else np.repeat(images, 3, axis=-1)
+      )
       same[split] = dataclasses.replace(found[split], columns=columns)
   return same
-
-
-def _in_colour(images: DecodedImages | np.ndarray) -> Any:
-  """Returns grey images with three channels."""
-  if isinstance(images, DecodedImages):
-    return images.with_channels(3)
-  return np.repeat(images, 3, axis=-1)
 
 
 def find_files(
@@ -245,23 +241,20 @@ def find_files(
 
 def _check_contents(
   folder: pathlib.Path,
+  files: contents.Files,
   sources: Sequence[Mapping[str, Any]],
   options: Mapping[str, Any],
 ) -> None:
   """Raises ValueError if other files are prepared in a folder."""
-  manifest = _manifest(folder)
-  changes = contents.difference(sources, options, manifest)
+  changes = contents.difference(sources, options, _manifest(folder))
   if changes:
+    for split, paths in files.items():  # A column may be misspelt.
+      if split not in UNLABELLED:
+        tables.check_columns(*paths, **options)
     raise ValueError(
       f"{folder} was prepared from other data: {changes}. Use another workdir "
       f"for the new data, or delete {folder}."
     )
-
-
-@contextlib.contextmanager
-def _writer(folder: pathlib.Path) -> Iterator[prepared.Writer]:
-  with signals.deferred(), prepared.Writer(folder) as writer:
-    yield writer
 
 
 def _fitted(
@@ -299,10 +292,7 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
 def _plain(value: Any) -> str:
   """Returns options or sources as a phrase."""
   if isinstance(value, list):
-    return ", ".join(
-      f"{s['name']} ({s['bytes']:,} bytes, SHA-256 {s['sha256'][:8]})"
-      for s in value
-    )
+    return contents.phrase(value)
   return ", ".join(f"{k}={v}" for k, v in value.items()) or "none"
 
 
@@ -321,16 +311,6 @@ def _check_sizes(
         "--partial to accept fewer."
       )
   return whole
-
-
-def _left_out(raw: originals.Raw) -> list[LeftOut]:
-  """Returns the rows of each split or file that are not used."""
-  return [
-    rows.record(name)
-    for parts in (raw.bad, raw.unlabelled)
-    for name, rows in parts.items()
-    if rows.count
-  ]
 
 
 def _check_left_out(
@@ -362,7 +342,7 @@ def _check_left_out(
 def _remarks(raw: originals.Raw) -> dict[str, Any]:
   """Returns the entries of the manifest about the examples."""
   return {
-    "left_out": [dataclasses.asdict(record) for record in _left_out(raw)],
+    "left_out": [dataclasses.asdict(record) for record in raw.left_out],
     "notes": list(raw.notes),
     **raw.details,
   }

@@ -405,7 +405,6 @@ class Writer:
       encode: Computes the token ids of texts, if there are to be tokens.
       published: The number of examples that each class has to have, by split.
       keep_ids: Whether to keep the "id" of each example as its source id.
-
     """
     self._begin(task, manifest)
     finished = self._manifest["splits"]

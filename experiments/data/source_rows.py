@@ -127,7 +127,7 @@ def _names(
   column = id_column or spec.text_column or spec.image_column
   names: list[str | None] = []
   for file in files:
-    table = tables.Table(file, [column], may_lack=[column], **how)
+    table = tables.TableReader(file, [column], may_lack=[column], **how)
     own: dict[int, str | None] = {}
     if id_column:
       own = {row: id_name(value) for row, (value,) in table}

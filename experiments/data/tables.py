@@ -6,6 +6,7 @@ first reasons. `label_name` is the one place that decides which spellings of
 a label are the same class.
 """
 
+import bisect
 import bz2
 import collections
 import contextlib
@@ -48,6 +49,7 @@ _DELIMITERS = {".tsv": "\t", ".csv": ","}
 _USUAL_DELIMITERS = (",", ";", "\t", "|")
 TEXT_SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson")
 _SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".npz")
+TEXT_OPTIONS = ("header", "encoding", "delimiter", "quoting")
 _OPENERS: dict[str, Callable[..., Any]] = {
   ".gz": gzip.open,
   ".bz2": bz2.open,
@@ -59,18 +61,7 @@ _MOST_CLASSES = 1000
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)([.][0-9]*)?")
 _BOOLEANS = {"true": "1", "false": "0"}
 # Spellings of a missing label, those that pandas reads as missing.
-_MISSING = (
-  "",
-  "NA",
-  "N/A",
-  "n/a",
-  "<NA>",
-  "NaN",
-  "nan",
-  "None",
-  "NULL",
-  "null",
-)
+_MISSING = ("", *"NA N/A n/a <NA> NaN nan None NULL null".split())
 IMAGE_KEYS = ("images", "x", "data")
 _LABEL_KEYS = ("labels", "y")
 _CHANNELS = (1, 3)
@@ -78,7 +69,7 @@ _CHANNELS = (1, 3)
 
 @dataclasses.dataclass
 class BadRows:
-  """Rows and files that were left out, for one kind of reason.
+  """Counts the rows and files that are left out for one kind of reason.
 
   Attributes:
     kind: The kind, for messages: "malformed" or "without a label".
@@ -91,7 +82,7 @@ class BadRows:
   first: list[str] = dataclasses.field(default_factory=list)
 
   def add(self, where: str, problem: str, count: int = 1) -> None:
-    """Counts what was left out at one place, and why."""
+    """Counts the rows at one place."""
     self.count += count
     if len(self.first) < _NUM_REASONS:
       self.first.append(f"{where}: {problem}")
@@ -117,26 +108,27 @@ class Examples(Sequence[dict[str, Any]]):
   name: str
   columns: Mapping[str, Any]
   bad: BadRows = dataclasses.field(default_factory=BadRows)
-  unlabelled: BadRows = dataclasses.field(
-    default_factory=lambda: BadRows("without a label")
-  )
+  unlabelled: BadRows = dataclasses.field(default_factory=BadRows)
 
   def __post_init__(self):
-    sizes = {key: len(column) for key, column in self.columns.items()}
-    if len(set(sizes.values())) != 1:
-      raise ValueError(f"{self.name}: the columns differ in length, {sizes}.")
     if not len(self):
-      rows = (self.bad, self.unlabelled)
-      reasons = "; ".join(str(x.record(self.name)) for x in rows if x.count)
-      if reasons:
-        raise ValueError(f"no row can be used in {reasons}.")
-      raise ValueError(f"{self.name} holds no examples.")
+      reasons = "; ".join(map(str, self.left_out(self.name)))
+      raise ValueError(
+        f"no row can be used in {reasons}."
+        if reasons
+        else f"{self.name} holds no examples."
+      )
 
   def __len__(self) -> int:
     return len(self.columns["id"])
 
   def __getitem__(self, index: Any) -> Any:
     return {key: column[index] for key, column in self.columns.items()}
+
+  def left_out(self, split: str) -> tuple[LeftOut, ...]:
+    """Returns records of the rows that were left out."""
+    rows = (self.bad, self.unlabelled)
+    return tuple(each.record(split) for each in rows if each.count)
 
 
 def label_name(value: Any) -> str | None:
@@ -150,7 +142,6 @@ def label_name(value: Any) -> str | None:
 
   >>> [label_name(value) for value in (" pos", 3.0, "+3", True, "true", "NA")]
   ['pos', '3', '3', '1', '1', None]
-
   """
   if value is None:
     return None
@@ -299,9 +290,7 @@ def read(
     labels: "required": rows without a label are left out; "optional": the label
       of such a row is None; "ignored": no labels are read, and a folder of
       images needs no folders of classes.
-    **options: `header`, `encoding`, `delimiter` and `quoting` of `Table`, for
-      text files.
-
+    **options: `TEXT_OPTIONS` of `TableReader`, for text files.
   """
   for each in paths:
     with reading(each):
@@ -348,13 +337,22 @@ def read(
   if suffix == ".npz":
     return _read_npz(path, labels, **given)
   if ("text" in given) == ("image" in given):
-    table = Table(path, **options)
+    table = TableReader(path, **options)
     next(iter(table), None)  # JSON has its names in the rows.
     raise ValueError(
       f"{path} is a table: set either config.data.text_column or "
       f"config.data.image_column; its columns are {table.names}."
     )
   return _read_tables(paths, given, image_size, channels, labels, options)
+
+
+def check_columns(*paths: Path, **options: Any) -> None:
+  """Raises ValueError if a table lacks one of the columns given to `read`."""
+  columns = [options[name] for name in options if name.endswith("_column")]
+  how = {name: options[name] for name in TEXT_OPTIONS if name in options}
+  for path in paths:
+    if format_suffix(path) in (*TEXT_SUFFIXES, ".parquet"):
+      TableReader(path, columns, **how)
 
 
 def _read_tables(
@@ -366,12 +364,13 @@ def _read_tables(
   options: Mapping[str, Any],
 ) -> Examples:
   """Reads tables, one after another."""
-  bad, unlabelled, start = BadRows(), BadRows("without a label"), 0
-  columns: dict[str, Any] = {part: [] for part in ("id", *given)}
-  tables: list[Table] = []
-  places: list[tuple[int, int]] = []  # The table and the row of each example.
+  bad = BadRows()
+  numbers: list[int] = []  # Of rows, counted over all tables.
+  columns: dict[str, Any] = {part: [] for part in given}
+  tables: list[TableReader] = []
+  starts = [0]  # The number of the first row of each table.
   for path in paths:
-    table = Table(
+    table = TableReader(
       path,
       tuple(given.values()),
       may_lack=[column for part, column in given.items() if part == "label"],
@@ -380,66 +379,70 @@ def _read_tables(
     )
     tables.append(table)
     for number, values in table:
-      row = dict(zip(given, values, strict=True))
       try:
-        row = {
-          part: _converted(part, value, table.path)
-          for part, value in row.items()
-        }
+        row = [
+          _converted(part, value, table.path)
+          for part, value in zip(given, values, strict=True)
+        ]
       except ValueError as error:
         table.leave_out(number, str(error))
         continue
-      if row.get("label", "") is None and labels == "required":
-        problem = f"no label in {given['label']!r}"
-        unlabelled.add(table.place(number), problem)
-        continue
-      for part, value in ({"id": start + number} | row).items():
-        columns[part].append(value)
-      places.append((len(tables) - 1, number))
-    start += table.num_rows
+      numbers.append(starts[-1] + number)
+      for column, value in zip(columns.values(), row, strict=True):
+        column.append(value)
+    starts.append(starts[-1] + table.num_rows)
   name = str(paths[0]) + (" ..." if len(paths) > 1 else "")
-  ids = columns["id"]
+  ids = columns.setdefault("id", numbers)
   if "id" in given and len(set(ids)) < len(ids):
     twice, _ = collections.Counter(ids).most_common(1)[0]
     raise ValueError(
       f"{name}: ids must be unique, but {twice!r} occurs more than once: use "
       "another column of ids, or none."
     )
-  if "image" in given:
 
-    def place(row: int) -> str:
-      table, number = places[row]
-      return tables[table].place(number)
+  def place(row: int) -> str:
+    number = numbers[row]
+    table = bisect.bisect_right(starts, number) - 1
+    return tables[table].place(number - starts[table])
 
-    columns = _with_images(name, columns, place, bad, image_size, channels)
-  return Examples(name, columns, bad, unlabelled)
+  return _usable(name, columns, place, bad, labels, image_size, channels)
 
 
-def _with_images(
+def _usable(
   name: str,
   columns: Mapping[str, Any],
   place: Callable[[int], str],
   bad: BadRows,
-  image_size: int | None,
-  channels: int | None,
-) -> dict[str, Any]:
-  """Returns the columns of examples with images that can be read.
+  labels: str,
+  image_size: int | None = None,
+  channels: int | None = None,
+) -> Examples:
+  """Returns the examples with the labels that `read` needs and whole images.
 
-  Others are counted as bad, with the place of their row.
+  The others are counted, with the place of their row.
   """
-  problems, found = images.check(columns["image"])
-  for row, problem in enumerate(problems):
-    if problem:
-      bad.add(place(row), f"the image cannot be read: {problem}")
-  kept = [row for row, problem in enumerate(problems) if not problem]
-  usable: dict[str, Any] = {
-    key: [column[row] for row in kept] for key, column in columns.items()
-  }
-  if kept:
-    usable["image"] = images.DecodedImages(
-      usable["image"], usable["id"], name, channels or found, image_size
+  unlabelled = BadRows("without a label")
+  rows: Sequence[int] = range(len(columns["id"]))
+  if "label" in columns and labels == "required":
+    for row, label in enumerate(columns["label"]):
+      if label is None:
+        unlabelled.add(place(row), "its label is missing")
+    rows = [row for row in rows if columns["label"][row] is not None]
+  found = None  # The number of channels that encoded images need.
+  if isinstance(columns.get("image"), list):
+    problems, found = images.check([columns["image"][row] for row in rows])
+    for row, problem in zip(rows, problems, strict=True):
+      if problem:
+        bad.add(place(row), f"the image cannot be read: {problem}")
+    rows = [r for r, x in zip(rows, problems, strict=True) if not x]
+  if len(rows) < len(columns["id"]):
+    columns = _selected(columns, rows)
+  if found and rows:
+    decoded = images.DecodedImages(
+      columns["image"], columns["id"], name, channels or found, image_size
     )
-  return usable
+    columns = {**columns, "image": decoded}
+  return Examples(name, columns, bad, unlabelled)
 
 
 def _converted(part: str, value: Any, table: pathlib.Path) -> Any:
@@ -451,29 +454,22 @@ def _converted(part: str, value: Any, table: pathlib.Path) -> Any:
     return str(value)
   if part == "label":
     return label_name(value)
-  if part == "image":
-    return _image(value, table)
-  if not isinstance(value, str):
-    raise ValueError(f"{part} is {type(value).__name__}, not str")
-  return value
-
-
-def _image(value: Any, table: pathlib.Path) -> bytes | pathlib.Path:
-  """Returns the bytes or the path of an image in a table."""
-  if isinstance(value, dict):  # As Hugging Face writes it.
+  if part == "image" and isinstance(value, dict):  # As Hugging Face writes it.
     value = value.get("bytes") or value.get("path")
-  if isinstance(value, bytes):
+  if part == "image" and isinstance(value, bytes):
     return value
   if not isinstance(value, str):
-    kind = type(value).__name__
-    raise ValueError(f"image is {kind}, not bytes or a path")
+    expected = "str" if part == "text" else "bytes or a path"
+    raise ValueError(f"{part} is {type(value).__name__}, not {expected}")
+  if part == "text":
+    return value
   path = table.parent / pathlib.Path(value.strip()).expanduser()
   if not path.is_file():
     raise ValueError(f"there is no image {path}")
   return path
 
 
-class Table:
+class TableReader:
   """Rows of a table, read from start to end with constant memory.
 
   Blank lines are not rows. A row is left out if it has another number of
@@ -516,7 +512,6 @@ class Table:
       quoting: "double": fields may stand in double quotes, with delimiters,
         line ends and doubled quotes in them; "none": a quote is a character
         like any other; "auto": "double" for CSV, "none" for TSV.
-
     """
     self.path = pathlib.Path(path).expanduser()
     self.num_rows = 0
@@ -576,28 +571,23 @@ class Table:
     """Returns where a row is, for messages: the path and the row from 1."""
     return f"{self.path} row {number + 1 + self._header}"
 
-  def leave_out(self, number: int, problem: str, num_lines: int = 1) -> None:
+  def leave_out(self, number: int, problem: str) -> None:
     """Counts a row that cannot be used."""
-    self._bad.add(self.place(number), problem, num_lines)
+    self._bad.add(self.place(number), problem)
 
   def _names(
     self, header: bool, wanted: Sequence[str | int] | None
   ) -> list[Any]:
     """Returns the names of columns, and finds the delimiter that they need."""
-
-    def names() -> list[Any]:
+    usual = self._delimiter or _DELIMITERS[self._suffix]
+    others = () if self._delimiter else _USUAL_DELIMITERS
+    names: list[Any] = []
+    for self._delimiter in (usual, *others, usual):
       first = self._first_row()
-      return first if header else list(range(len(first)))
-
-    if self._delimiter:
-      return names()
-    usual = dict.fromkeys((_DELIMITERS[self._suffix], *_USUAL_DELIMITERS))
-    for self._delimiter in usual:
-      found = names()
-      if set(wanted or found) <= set(found) and (wanted or len(found) > 1):
-        return found
-    self._delimiter = _DELIMITERS[self._suffix]
-    return names()
+      names = first if header else list(range(len(first)))
+      if set(wanted or names) <= set(names) and (wanted or len(names) > 1):
+        break
+    return names
 
   def _first_row(self) -> list[str]:
     """Returns the first row of a TSV or CSV file."""
@@ -632,7 +622,8 @@ class Table:
 
     def left_out_before_next_row() -> Iterator[None]:
       while self.num_rows in left_out:
-        self.leave_out(self.num_rows, *left_out.pop(self.num_rows))
+        place = self.place(self.num_rows)
+        self._bad.add(place, *left_out.pop(self.num_rows))
         yield None
 
     names = [f"f{self.names.index(column)}" for column in self._columns]
@@ -727,7 +718,7 @@ def _read_folder(
     find = images.find_unlabelled_images
   with reading(folder):
     paths, left_out = find(folder)
-  bad, unlabelled = BadRows(), BadRows("without a label")
+  bad = BadRows()
   for path, problem in left_out:
     bad.add(str(path), problem)
   columns: dict[str, Any] = {
@@ -736,28 +727,11 @@ def _read_folder(
   }
   if labels != "ignored":
     columns["label"] = [label_name(path.parent.name) for path in paths]
-  if labels == "required":
-    columns, unlabelled = _labelled(str(folder), columns)
 
   def place(row: int) -> str:
-    return str(columns["image"][row])
+    return str(paths[row])
 
-  columns = _with_images(str(folder), columns, place, bad, image_size, channels)
-  return Examples(str(folder), columns, bad, unlabelled)
-
-
-def _labelled(
-  name: str, columns: Mapping[str, Any]
-) -> tuple[dict[str, Any], BadRows]:
-  """Returns the rows that have labels, and counts the others."""
-  unlabelled, labels = BadRows("without a label"), columns["label"]
-  kept = [row for row, label in enumerate(labels) if label is not None]
-  for id_, label in zip(columns["id"], labels, strict=True):
-    if label is None:
-      unlabelled.add(f"{name} example {id_}", "its label is missing")
-  if not unlabelled.count:
-    return dict(columns), unlabelled
-  return _selected(columns, kept), unlabelled
+  return _usable(str(folder), columns, place, bad, labels, image_size, channels)
 
 
 def _read_npz(
@@ -815,10 +789,8 @@ def _read_npz(
         f"[{len(pixels)}], got {labels.dtype} {list(labels.shape)}."
       )
     columns["label"] = list(map(label_name, labels.tolist()))
-    if needed == "required":
-      columns, unlabelled = _labelled(str(path), columns)
-      return Examples(str(path), columns, unlabelled=unlabelled)
-  return Examples(str(path), columns)
+  place = f"{path} example {{}}".format
+  return _usable(str(path), columns, place, BadRows(), needed)
 
 
 def find_files(text: Path) -> list[pathlib.Path]:
@@ -828,7 +800,6 @@ def find_files(text: Path) -> list[pathlib.Path]:
     text: The path of a file or a folder of images; a folder of tables, which
       are read in the order of their names; a pattern such as "part-*.csv"; or
       several of these, separated by commas.
-
   """
   path = pathlib.Path(text).expanduser()
   if path.is_dir():

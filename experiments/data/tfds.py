@@ -30,7 +30,6 @@ class TfdsExamples(Sequence[dict[str, Any]]):
       fields: The feature that holds each part of an example, with "/" for
         nested features: ``{"text": "data/review_body", "label": "stars"}``.
       data_dir: TFDS's folder; by default the one that TFDS uses itself.
-
     """
     self.name = f"{name} {split}"
     self._fields = dict(fields)

@@ -86,7 +86,6 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
       used with ALBERT's normalisation; a folder with one of them, the first if
       it has both; or the id of a model on the hub, such as
       "albert/albert-base-v2".
-
   """
   try:
     import tokenizers
@@ -123,6 +122,13 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     sep_id=_id(file, pieces, "[SEP]"),
     pieces=pieces,
   )
+
+
+def tokenizer_content(path: str | os.PathLike[str]) -> str:
+  """Returns the SHA-256 of a tokenizer on disk; an id of the hub as it is."""
+  if not pathlib.Path(path).expanduser().exists():
+    return str(path)
+  return hashlib.sha256(_file(path).read_bytes()).hexdigest()
 
 
 def _file(path: str | os.PathLike[str]) -> pathlib.Path:

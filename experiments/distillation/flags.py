@@ -251,7 +251,7 @@ def _column_names(path: pathlib.Path, data: ConfigDict) -> list[str]:
   options = {}
   if tables.format_suffix(path) in tables.TEXT_SUFFIXES:
     options = {name: data[name] for name in _TABLE_OPTIONS}
-  table = tables.Table(path, **options)
+  table = tables.TableReader(path, **options)
   next(iter(table), None)  # JSON has its names in the rows.
   return table.names
 

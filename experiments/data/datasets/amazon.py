@@ -81,7 +81,7 @@ def _read(paths: Mapping[str, pathlib.Path], **options: Any) -> originals.Raw:
 def _reviews(path: pathlib.Path, bad: tables.BadRows) -> Iterator[Review]:
   """Yields the reviews of a file. A tab inside a text makes a row unusable."""
   columns = ("star_rating", "review_headline", "review_body")
-  table = tables.Table(path, columns, bad=bad)
+  table = tables.TableReader(path, columns, bad=bad)
   for number, (stars, headline, body) in table:
     if stars in ("1", "2", "3", "4", "5"):
       yield Review(int(stars), headline, body)
@@ -138,7 +138,6 @@ def sample(
     num_train: Number of training examples per number of stars.
     num_test: Number of test examples per number of stars.
     **fields: Other fields of the result.
-
   """
   for name, value in (("sampling", sampling), ("text", text)):
     if value not in _CHOICES[name]:
@@ -176,7 +175,9 @@ def sample(
       )
       for split, chosen in positions.items()
     },
-    bad=bad,
+    left_out=tuple(
+      rows.record(name) for name, rows in bad.items() if rows.count
+    ),
     details={
       "tables": {
         title(split): _table(tuple(categories), stars[chosen], places[chosen])

@@ -82,7 +82,6 @@ def class_of_fine_label(num_classes: int) -> np.ndarray:
 
   >>> np.bincount(class_of_fine_label(5))
   array([20, 20, 20, 20, 20])
-
   """
   if num_classes == len(_SUPERCLASSES):
     return np.arange(len(_SUPERCLASSES), dtype=np.int32)

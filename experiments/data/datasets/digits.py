@@ -42,7 +42,6 @@ def load(
     num_transfer: Number of those examples that students train on.
     num_validation: Number of examples that settings are chosen on.
     num_test: Number of examples that the reported numbers are measured on.
-
   """
   _check_sizes(num_train, num_transfer, num_validation, num_test)
   # Imported lazily: importing scikit-learn takes a second.

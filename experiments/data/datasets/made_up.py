@@ -41,7 +41,6 @@ def make(
     num_test: Number of test examples.
     image_size: Height and width of images.
     seed: Seed of the examples.
-
   """
   if like not in DATASETS:
     raise ValueError(

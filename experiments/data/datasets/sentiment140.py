@@ -32,12 +32,7 @@ def _read_csv(paths: Mapping[str, pathlib.Path], *, seed: int) -> originals.Raw:
     header=False,
     encoding="latin-1",
   )
-  return _divided(
-    examples,
-    seed,
-    bad={"tweets": examples.bad},
-    unlabelled={"tweets": examples.unlabelled},
-  )
+  return _divided(examples, seed, left_out=examples.left_out("tweets"))
 
 
 def _read_tfds(open_tfds: originals.OpenTfds, *, seed: int) -> originals.Raw:

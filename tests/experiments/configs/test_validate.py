@@ -69,6 +69,7 @@ def changed(values, method="lelp"):
       r"config\.student\.num_epochs=0 .*student\.init",
     ),
     ({"student.batch_size": 0}, r"config\.student\.batch_size .*0"),
+    ({"student.max_shift": 1.0}, r"config\.student\.max_shift .*1\.0"),
     ({"student.optimizer": "lion"}, r"config\.student\.optimizer .*'lion'"),
     ({"student.learning_rate": 0.0}, r"config\.student\.learning_rate .*0"),
     ({"student.schedule": "linear"}, r"config\.student\.schedule .*'linear'"),
@@ -120,6 +121,29 @@ def test_the_first_wrong_field_is_named():
   values = {"loss.temperature": -1.0, "student.batch_size": 0}
   with pytest.raises(ValueError, match=r"config\.student\.batch_size"):
     validate.cell_spec(changed(values))
+
+
+@pytest.mark.parametrize(
+  ("field", "value"),
+  [("sweep.columns_are", "sums"), ("sweep.num_trials", 0), ("selection", "x")],
+)
+def test_a_wrong_field_of_a_sweep_is_named(field, value):
+  with pytest.raises(ValueError, match=rf"config\.{field} .*{value}"):
+    validate.sweep_spec(changed({field: value}))
+
+
+def test_a_folder_of_weights_has_one_name(tmp_path, monkeypatch):
+  (tmp_path / "weights").mkdir()
+  (tmp_path / "link").symlink_to("weights")
+  monkeypatch.chdir(tmp_path)
+  spellings = ("weights", "./weights/", "link", str(tmp_path / "weights"))
+  found = {
+    validate.cell_spec(changed({"teacher.init": x, "student.init": x}))
+    for x in spellings
+  }
+  assert len(found) == 1
+  hub = validate.cell_spec(changed({"teacher.init": "albert/albert-base-v2"}))
+  assert hub.teacher.init == "albert/albert-base-v2"
 
 
 def test_subclass_distillation_needs_subclasses():

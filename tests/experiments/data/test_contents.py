@@ -32,9 +32,11 @@ def test_a_table_is_the_same_by_every_path(tmp_path, monkeypatch):
   os.symlink(tmp_path / "data.csv", tmp_path / "link.csv")
   monkeypatch.chdir(tmp_path)
   paths = ["data.csv", "./data.csv", str(tmp_path / "data.csv"), "link.csv"]
+  (tmp_path / "tokenizer.json").write_text("{}")
   names = {
-    digests("text", train=path, text_column="text", tokenizer="t")
+    digests("text", train=path, text_column="text", tokenizer=tokenizer)
     for path in [*paths, "copy.csv"]
+    for tokenizer in (".", "./tokenizer.json", str(tmp_path))
   }
   assert len(names) == 1
   columns = {"text_column": "text", "label_column": "label"}
@@ -42,7 +44,7 @@ def test_a_table_is_the_same_by_every_path(tmp_path, monkeypatch):
     found = prepare_own(tmp_path / "work/own", {"train": path}, **columns)
   # A correction of the same size is other data, and so is another reading.
   pathlib.Path("data.csv").write_text(TEXTS.replace("b,1", "c,1"))
-  changed = {"train": "data.csv", "text_column": "text", "tokenizer": "t"}
+  changed = {"train": "data.csv", "text_column": "text", "tokenizer": "."}
   assert not names & {digests("text", **changed)}
   assert digests("text", **changed) != digests("text", **changed, header=False)
   with pytest.raises(ValueError, match=r"SHA-256 .*and is .*SHA-256") as error:

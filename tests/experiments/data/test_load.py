@@ -1,6 +1,5 @@
 """Dividing a data set: merged classes, stratified parts, made-up data."""
 
-import doctest
 import fractions
 import os
 
@@ -26,12 +25,6 @@ def load(like, **fields):
   fields = {"dataset": "stand_in", "options": {"like": like}} | fields
   defaults = base.base_config().data.to_dict()
   return load_lib.load(DataSpec(**defaults | fields), "heldout", None)
-
-
-@pytest.mark.parametrize("module", [load_lib, cifar])
-def test_examples_in_docstrings(module):
-  failed, attempted = doctest.testmod(module)
-  assert (failed, attempted > 0) == (0, True)
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.data())
@@ -67,22 +60,20 @@ def test_a_subset_has_its_size_and_every_class_in_proportion(
   np.testing.assert_array_equal(positions, again)
 
 
-@given(LABELS, SEEDS, st.floats(0.05, 0.95), st.integers(1, 20))
-def test_a_split_uses_every_example_once(labels, seed, fraction, most):
+@given(LABELS, st.floats(0.05, 0.95), st.integers(1, 20))
+def test_a_split_uses_every_example_once(labels, fraction, most):
   size = min(round(fraction * len(labels)), most)
   if not 0 < size < len(labels):
     with pytest.raises(ValueError, match=f" is {size}, "):
       load_lib.heldout_split(labels, fraction=fraction, most=most)
     return
-  train, heldout = load_lib.heldout_split(
-    labels, fraction=fraction, most=most, seed=seed
-  )
+  train, heldout = load_lib.heldout_split(labels, fraction=fraction, most=most)
   assert len(heldout) == size
   assert (np.diff(train) > 0).all()
   np.testing.assert_array_equal(
     np.sort(np.concatenate([train, heldout])), np.arange(len(labels))
   )
-  drawn = load_lib.stratified_subset(labels, size=size, seed=seed)
+  drawn = load_lib.stratified_subset(labels, size=size, seed=0)
   np.testing.assert_array_equal(heldout, drawn)
 
 
@@ -98,9 +89,12 @@ def test_heldout_sizes_of_the_paper_s_datasets(num_examples, size):
 
 def test_every_example_can_be_drawn_and_the_seed_decides():
   labels = np.arange(100) % 2
-  drawn = [load_lib.heldout_split(labels, seed=s)[1] for s in range(200)]
+  drawn = [
+    load_lib.stratified_subset(labels, size=10, seed=seed)
+    for seed in range(200)
+  ]
   counts = np.bincount(np.concatenate(drawn), minlength=100)
-  # Each is held out 20 times of 200 on average, by a binomial of sd 4.2.
+  # Each is drawn 20 times of 200 on average, by a binomial of sd 4.2.
   assert counts.min() > 0
   assert counts.max() < 20 + 6 * 4.2
   assert len({tuple(d) for d in drawn}) == 200
@@ -115,22 +109,10 @@ def test_labelled_subsets_of_one_seed_are_nested():
   assert small < middle < large
 
 
-@pytest.mark.parametrize(
-  ("labels", "size", "message"),
-  [
-    ([0, 1], 0, r"size .* got 0"),
-    ([0, 1], 3, r"size .* got 3"),
-    ([0.0, 1.0], 1, r"labels .* float64 \[2\]"),
-    ([[0, 1]], 1, r"labels .* int64 \[1, 2\]"),
-    ([0, -1], 1, "labels .* got -1"),
-  ],
-)
-def test_subsets_that_cannot_be(labels, size, message):
-  with pytest.raises(ValueError, match=message):
-    load_lib.stratified_subset(labels, size=size, seed=0)
-  for name, value in (("fraction", 0.0), ("fraction", 1.0), ("most", 0)):
-    with pytest.raises(ValueError, match=f"{name} .* got {value}"):
-      load_lib.heldout_split([0, 1] * 5, **{name: value})
+@pytest.mark.parametrize("size", [0, 3])
+def test_subsets_that_cannot_be(size):
+  with pytest.raises(ValueError, match=f"size .* got {size}"):
+    load_lib.stratified_subset([0, 1], size=size, seed=0)
 
 
 @pytest.mark.parametrize("like", DATASETS)

@@ -1,6 +1,5 @@
 """Tables and arrays: every format is read, bad rows are counted."""
 
-import doctest
 import gzip
 import json
 import os
@@ -17,7 +16,7 @@ from pyarrow import parquet as pq
 
 from experiments.data import tables
 from experiments.data.tables import read
-from experiments.data.tables import Table
+from experiments.data.tables import TableReader
 from tests.experiments.source_files import COMPRESS
 from tests.experiments.source_files import message
 from tests.experiments.source_files import ROWS
@@ -31,11 +30,6 @@ def texts(examples):
   return [example["text"] for example in examples]
 
 
-def test_examples_of_docstrings():
-  failed, attempted = doctest.testmod(tables)
-  assert (failed, attempted > 0) == (0, True)
-
-
 @pytest.mark.parametrize("compression", COMPRESS)
 @pytest.mark.parametrize("suffix", [".tsv", ".csv", ".jsonl", ".parquet"])
 def test_every_format_and_compression(tmp_path, suffix, compression):
@@ -43,7 +37,7 @@ def test_every_format_and_compression(tmp_path, suffix, compression):
     return
   content = COMPRESS[compression](written(ROWS, suffix))
   path = save(tmp_path / f"reviews{suffix}{compression}", content)
-  table = list(Table(path, ["label", "text"]))
+  table = list(TableReader(path, ["label", "text"]))
   assert table == [
     (i, [r["label"], r["text"]]) for i, r in enumerate(ROWS)
   ] or (table == [(i, (r["label"], r["text"])) for i, r in enumerate(ROWS)])
@@ -91,7 +85,7 @@ def test_any_row_is_used_or_counted(suffix, lines):
     content = b"\n".join([*header, *lines, b""])
     path = save(pathlib.Path(folder) / f"a{suffix}", content)
     bad = tables.BadRows()
-    table = Table(path, ["text", "label"], bad=bad)
+    table = TableReader(path, ["text", "label"], bad=bad)
     used = sum(1 for _ in table)
     rows = [line for line in lines if (line.strip() if not delimiter else line)]
     if b'"' in content and suffix == ".csv":  # Rows of several lines.
@@ -286,7 +280,7 @@ def test_rows_without_a_label_are_not_malformed(tmp_path):
   assert texts(examples) == ["a", "c"]
   assert examples.bad.count == 1
   assert examples.unlabelled.count == 4
-  assert examples.unlabelled.first[0] == f"{path} row 3: no label in 'label'"
+  assert examples.unlabelled.first[0] == f"{path} row 3: its label is missing"
 
 
 def test_several_files_follow_one_another(tmp_path):
@@ -317,7 +311,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
   allocated = pa.total_allocated_bytes()
   tracemalloc.start()
   peak = 0
-  for _ in Table(path):
+  for _ in TableReader(path):
     peak = max(peak, pa.total_allocated_bytes() - allocated)
   _, python_peak = tracemalloc.get_traced_memory()
   tracemalloc.stop()
@@ -327,9 +321,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
 def test_a_reader_that_stops_early_closes_the_file(tmp_path):
   path = save(tmp_path / "a.csv", "text\n" + "x\n" * 100)
   for _ in range(20):
-    next(iter(Table(path)))
+    next(iter(TableReader(path)))
   os.truncate(path, 0)
-  assert "a.csv" in message(Table, path)
+  assert "a.csv" in message(TableReader, path)
 
 
 def test_bad_rows_are_counted_with_the_first_reasons(tmp_path):
@@ -344,7 +338,7 @@ def test_bad_rows_are_counted_with_the_first_reasons(tmp_path):
     f"{path} row 5: not utf-8",
   ]
   # An undecodable byte matters only where it is wanted.
-  assert len(list(Table(path, ["label"]))) == 3
+  assert len(list(TableReader(path, ["label"]))) == 3
   path = save(tmp_path / "b.tsv", "text\tlabel\n" + "bad\n" * 9 + "a\t1\n")
   bad = read(path, text_column="text").bad
   assert (bad.count, len(bad.first)) == (9, 5)
@@ -406,7 +400,7 @@ def test_unusable_values_are_left_out(tmp_path):
   assert list(examples) == [{"id": 0, "text": "a", "label": "1"}]
   place = f"{tmp_path}/a.parquet row"
   assert examples.bad.first == [f"{place} 2: no 'text'"]
-  assert examples.unlabelled.first == [f"{place} 3: no label in 'label'"]
+  assert examples.unlabelled.first == [f"{place} 3: its label is missing"]
 
 
 def test_columns_that_do_not_exist_or_apply(tmp_path):
@@ -478,7 +472,7 @@ def test_what_cannot_be_opened(tmp_path, monkeypatch):
   path = save(tmp_path / "a.xlsx", b"")
   assert ".parquet" in message(read, path)
   path.with_suffix(".csv").mkdir()
-  assert "a.csv" in message(Table, path.with_suffix(".csv"))
+  assert "a.csv" in message(TableReader, path.with_suffix(".csv"))
   monkeypatch.setenv("HOME", str(tmp_path))
   save(tmp_path / "b.csv", "text\nx\n")
   assert texts(read("~/b.csv", text_column="text")) == ["x"]
