@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from scipy.cluster.hierarchy import ClusterWarning
 from sklearn import cluster as sklearn_cluster
 from sklearn import manifold
 from sklearn import metrics
@@ -211,7 +212,10 @@ def _tree(points: np.ndarray) -> np.ndarray:
   Merge i makes node n + i of two earlier nodes; the points are the first n.
   """
   model: Any = sklearn_cluster.AgglomerativeClustering(1, linkage="complete")
-  return model.fit(points).children_
+  with warnings.catch_warnings():
+    # SciPy suspects that a few symmetric points are distances.
+    warnings.simplefilter("ignore", ClusterWarning)
+    return model.fit(points).children_
 
 
 def _cut(tree: np.ndarray, num_clusters: int) -> np.ndarray:
