@@ -18,8 +18,6 @@ panel costs the same as Table 5.
 With `:smoke=True` it runs on made-up data in minutes.
 """
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
 from experiments.configs import base
@@ -52,15 +50,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
     title=f"Figure 6, {given.panel}: CIFAR-100-bin",
     columns={name: paper_table.column(name, given) for name in columns},
     rows={"standard": {}, "vanilla": {}, "lelp": {}},
-    grid=_axes,
+    grid=lambda row, _, which: paper_table.axes(row, _BINARY, which),
   )
 
 
 def _without_panel(arg: str | None) -> str:
   items = (arg or "").split(",")
   return ",".join(item for item in items if not item.startswith("panel="))
-
-
-def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
-  del column
-  return paper_table.axes(row, _BINARY, which)

@@ -236,7 +236,7 @@ def column(name: str, given: ConfigDict) -> dict[str, Any]:
   for role, model in (("teacher", place.teacher), ("student", place.student)):
     trained = _training(model, place.dataset, role, given)
     fields |= {f"{role}.{k}": v for k, v in trained.items()}
-    if model == "mlp":  # It reads Sentence-T5 embeddings.
+    if MODELS[model].reads == "array":  # It reads Sentence-T5 embeddings.
       fields["data.embeddings"] = f"data/{place.dataset}_sentence_t5"
   return fields
 
@@ -261,13 +261,14 @@ def _training(
     "steps_per_chunk": 0,  # Evaluated after each epoch, as Figure 6 is.
     "eval_batch_size": 512,
   }
-  if model.startswith("resnet") and given.resnet_variant != "keras_v2":
+  has_variants = "variant" in MODELS[model].attributes()
+  if has_variants and given.resnet_variant != "keras_v2":
     fields["options.variant"] = given.resnet_variant
   if MODELS[model].reads == "tokens":
     fields |= {"steps_per_chunk": 500, "eval_batch_size": 64}
     if given.init == "pretrained":
       fields["init"] = MODELS[model].hub_id
-  if model == "mlp":
+  if MODELS[model].reads == "array":
     fields |= {"input_field": "embeddings", "options.features": (4096, 4096)}
   return fields
 

@@ -333,9 +333,8 @@ def sentence_transformer(
   return Encoder(encode, width, batch_size, description)
 
 
-def _widen(module, inputs, outputs):
+def _widen(_module, _inputs, outputs):
   """A hook of torch that passes the tokens' vectors on in float32."""
-  del module, inputs
   return outputs | {"token_embeddings": outputs["token_embeddings"].float()}
 
 

@@ -372,8 +372,7 @@ class Writer:
     shutil.rmtree(self.scratch, ignore_errors=True)
     return self
 
-  def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-    del kind, traceback
+  def __exit__(self, _kind: Any, error: Any, _traceback: Any) -> None:
     shutil.rmtree(self.scratch, ignore_errors=True)
     stopped = isinstance(error, Interrupted | KeyboardInterrupt)
     worth_keeping = stopped and self._manifest["splits"]

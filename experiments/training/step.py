@@ -34,15 +34,11 @@ from experiments.training.types import ProgramSpec
 from experiments.training.types import StepInputs
 from experiments.training.types import TrainingData
 from lelp_jax import metrics as metrics_lib
+from lelp_jax.models import MODELS
 from lelp_jax.models import Outputs
 from lelp_jax.train_step import make_train_step
 from lelp_jax.train_step import teacher_outputs
 from lelp_jax.train_step import TrainState
-
-# Vmapped matrix products become one batched product; vmapped convolutions
-# become grouped ones, and XLA's convolutions on CPU are many times slower
-# inside a loop than outside one.
-_WITHOUT_CONVOLUTIONS = ("mlp",)
 
 # Metric of a chunk: the first step, counted from 1, with a loss, gradient or
 # state that is not finite; 0 if there is none.
@@ -176,7 +172,8 @@ def _with_teacher(
 def _is_mapped(spec: ProgramSpec) -> bool:
   """Returns whether cells run one by one inside the program, not vmapped."""
   if spec.cells == "auto":
-    return spec.student.model not in _WITHOUT_CONVOLUTIONS
+    # Vmapped convolutions become grouped ones, which are slow.
+    return not MODELS[spec.student.model].is_dense
   return spec.cells == "map"
 
 
@@ -184,8 +181,9 @@ def _is_scanned(spec: ProgramSpec, mesh: jax.sharding.Mesh) -> bool:
   """Returns whether the steps of a chunk are one program, not one each."""
   if mesh.devices.flat[0].platform != "cpu":
     return True
+  # XLA's convolutions on CPUs are many times slower inside a loop.
   models = [m.model for m in (spec.student, spec.teacher) if m is not None]
-  return all(model in _WITHOUT_CONVOLUTIONS for model in models)
+  return all(MODELS[model].is_dense for model in models)
 
 
 def _gathered_chunk(

@@ -66,6 +66,9 @@ class Architecture:
       options that are not attributes of the module; None if it has none.
     free_options: Names of options that the weights do not depend on, such as
       rates of dropout: trained weights can be loaded under other values.
+    is_dense: Whether its layers are products of matrices alone. XLA then runs
+      several models at once as one batched product, and many steps as one loop;
+      convolutions become slower by both.
     hub_id: Published weights on the Hugging Face hub; their tokenizer is the
       model's default. Empty if there are none.
     huggingface: How weights saved by transformers load, or None.
@@ -87,6 +90,7 @@ class Architecture:
   fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   config: Callable[..., Any] | None = None
   free_options: frozenset[str] = frozenset()
+  is_dense: bool = False
   hub_id: str = ""
   huggingface: HuggingFaceFormat | None = None
 

@@ -63,5 +63,6 @@ MODELS = {
     Mlp,
     reads="array",
     free_options=frozenset({"dropout_rate", "compute_dtype"}),
+    is_dense=True,
   )
 }

@@ -97,8 +97,7 @@ def _read_tfds(open_tfds: originals.OpenTfds, **options: Any) -> originals.Raw:
     "body": "data/review_body",
   }
 
-  def reviews(category: str, bad: tables.BadRows) -> Iterator[Review]:
-    del bad
+  def reviews(category: str, _bad: tables.BadRows) -> Iterator[Review]:
     name = f"amazon_us_reviews/{category}_v1_00"
     for example in open_tfds(name, "train", features):
       yield Review(**example)
