@@ -218,12 +218,17 @@ class CellSeconds:
     preparation: Everything between the teacher and the first step of the
       stack: projections, clusters, subspaces.
     step: One step of the whole stack.
+    example: The student's forward pass of one example, in a batch of at most
+      64 on the devices of one process.
+    teacher_example: The same of the teacher.
   """
 
   teacher: float | None = None
   moments: float | None = None
   preparation: float | None = None
   step: float | None = None
+  example: float | None = None
+  teacher_example: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,7 +251,10 @@ class CellResult(ModelResult):
       space of the teacher's head, None for methods that do not compute it.
     clustering: Numbers of clusters and examples, None for methods without
       clusters.
+    classes: Names of the classes; empty where the data have none.
     left_out: The rows of a user's own files that are not used.
+    data_notes: Remarks on a user's own files, such as the number of test
+      examples that are also training examples.
     inputs: How the student's inputs are made: of images the "shape", the
       "scale" by which pixels are divided, and the filter of "resize", if any;
       of texts the SHA-256 of the "tokenizer" and the "max_length".
@@ -264,7 +272,9 @@ class CellResult(ModelResult):
   pretraining: PretrainingResult | None = None
   null_space_share: tuple[float | None, ...] | None = None
   clustering: Mapping[str, Any] | None = None
+  classes: tuple[str, ...] = ()
   left_out: tuple[LeftOut, ...] = ()
+  data_notes: tuple[str, ...] = ()
   inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 

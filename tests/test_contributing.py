@@ -119,7 +119,7 @@ def _traced(filename):
   return None if folders[0] in ("io", "distributed") else path.as_posix()
 
 
-def _has_images(value, depth=4):
+def _has_images(value, depth=3):
   """Whether a value holds images of the digits, or tracers of some."""
   if isinstance(value, np.ndarray | jax.Array):
     return value.shape[-3:] == (8, 8, 1)

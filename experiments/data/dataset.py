@@ -152,6 +152,7 @@ class Splits:
       precomputed embeddings follows after a space.
     tokenizer: Identifies the tokenizer of the texts.
     left_out: The rows of the original files that are in no split.
+    notes: Remarks on a user's own files.
     unlabelled: Examples without a label, whose "labels" are `NO_LABEL`; None
       if there are none.
   """
@@ -164,6 +165,7 @@ class Splits:
   digest: str = ""
   tokenizer: str = ""
   left_out: tuple[LeftOut, ...] = ()
+  notes: tuple[str, ...] = ()
   unlabelled: Arrays | None = None
 
   def map(self, function: Callable[[Arrays], Arrays]) -> "Splits":

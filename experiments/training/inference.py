@@ -7,6 +7,8 @@ many examples.
 import dataclasses
 import functools
 import operator
+import statistics
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +25,10 @@ from experiments.training.models import model_inputs
 from experiments.training.models import Weights
 from experiments.training.types import model_fields
 from lelp_jax.models import Outputs
+
+# Examples of the batch whose time is measured, and the times so far.
+_MOST_TIMED = 64
+_SECONDS: dict[tuple[str, Any, int], float] = {}
 
 
 def evaluation_batches(
@@ -92,6 +98,24 @@ class FrozenModel:
     # Texts come sorted by length.
     order = np.argsort(np.concatenate(rows))
     return jax.tree.map(lambda *x: np.concatenate(x)[order], *parts)
+
+  def seconds_per_example(self, arrays: Arrays) -> float:
+    """Measures a forward pass, once per process and architecture."""
+    size = len(arrays["labels"])
+    count = min(_MOST_TIMED, self.spec.eval_batch_size, size)
+    key = self.spec.model, self.spec.options, count
+    if key not in _SECONDS:
+      rows = np.linspace(0, size - 1, count).astype(int)
+      chosen = {k: v[rows] for k, v in model_fields(arrays).items()}
+      times = []
+      for _ in range(4):
+        start = time.monotonic()
+        for _, _, outputs in self.batches(chosen):
+          jax.block_until_ready(outputs)
+        times.append(time.monotonic() - start)
+      # The first run compiles.
+      _SECONDS[key] = statistics.median(times[1:]) / count
+    return _SECONDS[key]
 
   @functools.cached_property
   def _placed(self) -> Weights:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 from etils import epath
 
 from experiments import identity
@@ -29,6 +30,7 @@ from experiments.training import resuming
 from experiments.training import states
 from experiments.training import teacher as teacher_lib
 from experiments.training.build import build_run
+from experiments.training.inference import FrozenModel
 from experiments.training.monitor import MonitorSpec
 
 
@@ -135,12 +137,21 @@ def _train_stack(
     checkpoint_directory=checkpoints,
     monitoring=MonitorSpec(stack.cells, metric_paths, label),
   )
+  weights = list(states.students(run, trained.states))
+  student = FrozenModel(
+    stack.cells[0].student,
+    weights[0],
+    splits.task.scale,
+    tuple(jax.local_devices()),
+  )
   # A run that was continued does not know how long it took altogether.
   seconds = None if trained.continued else round(time.monotonic() - start, 3)
   shared = {
     "teacher": teacher.summary,
     "pretraining": projections.record if projections else None,
+    "classes": splits.task.class_names,
     "left_out": splits.left_out,
+    "data_notes": splits.notes,
     "inputs": _inputs(stack.cells[0], splits.task, splits.tokenizer),
     "stack": results.StackResult(
       digest=stack.digest, num_cells=len(stack.cells), seconds=seconds
@@ -150,6 +161,8 @@ def _train_stack(
       moments=teacher.seconds.get("moments"),
       preparation=round(prepared - start, 3),
       step=trained.step_seconds,
+      example=student.seconds_per_example(splits.test),
+      teacher_example=teacher.seconds["example"],
     ),
   }
   parts = zip(
@@ -157,7 +170,7 @@ def _train_stack(
     done,
     stack.cells,
     run.sizes,
-    states.students(run, trained.states),
+    weights,
     loop.model_results(run, trained),
     run.details,
     strict=True,

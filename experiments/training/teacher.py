@@ -92,7 +92,10 @@ def load_or_train(
     batch_size=own.student.eval_batch_size,
     label=f"outputs of the teacher of {cell.column}",
   )
-  seconds: dict[str, float | None] = {"training": result.seconds.training}
+  seconds: dict[str, float | None] = {
+    "training": result.seconds.training,
+    "example": _on_own_devices(model).seconds_per_example(splits.test),
+  }
 
   def moments() -> lelp_jax.ClassMoments:
     start = time.monotonic()

@@ -152,8 +152,8 @@ class Teacher:
     statistics: Statistics from which methods prepare their targets.
     summary: Record of it in the results of its students.
     outputs: Its outputs on examples without augmentation.
-    seconds: Seconds that "training" and "moments" took; the latter is absent
-      until something needed them.
+    seconds: Seconds that "training", the forward pass of one "example" and
+      "moments" took; the latter are absent until something needed them.
   """
 
   weights: Weights

@@ -97,6 +97,8 @@ def test_result_says_what_the_cell_was(tmp_path):
   assert result.num_parameters == 574
   assert result.test.num_examples == 500
   assert 0 <= result.test.agreement <= 1
+  assert 0 < result.seconds.example < 1
+  assert 0 < result.seconds.teacher_example < 1
   assert all(0 < share < 1 for share in result.variance_share)
   assert all(0 < share < 1 for share in result.null_space_share)
   assert {"class_term", "subclass_term", "loss"} <= result.train.keys()

@@ -86,14 +86,23 @@ def test_examples_without_a_label_change_the_student(config, tmp_path):
   result, params = train(config, tmp_path / "a", method="vanilla")
   assert result.num_unlabelled_examples == NUM_UNLABELLED
   assert result.num_train_examples == NUM_LABELLED + NUM_UNLABELLED
-  assert result.left_out == ()
-  dropped, other = train(config, tmp_path / "b", data__unlabelled="drop")
+  assert (result.left_out, result.data_notes) == ((), ())
+  assert result.classes == ("dark", "light")
+  changes = {
+    "data__unlabelled": "drop",
+    "data__validation": config.data.train,
+    "teacher__allow_chance": True,
+  }
+  dropped, other = train(config, tmp_path / "b", **changes)
+  assert dropped.data_notes == (
+    "64 of 64 validation examples are also training examples",
+  )
   assert dropped.num_unlabelled_examples == 0
   assert dropped.num_train_examples == NUM_LABELLED
   assert not same(params, other)
   # The files are others, so that the teachers have different names.
   assert result.teacher.digest != dropped.teacher.digest
-  assert result.teacher.test == dropped.teacher.test
+  assert result.teacher.test.loss == dropped.teacher.test.loss
 
 
 def test_standard_training_ignores_them(config, tmp_path):
