@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from experiments.io import hub
+from experiments.io import json_files
 
 # The files of a folder or a model of the hub, in the order of preference.
-FILES = ("tokenizer.json", "spiece.model")
+FILES = ("tokenizer.json", "spiece.model", "vocab.txt")
+_SETTINGS = "tokenizer_config.json"  # Says whether vocab.txt is uncased.
 
 _BATCH = 1024  # Texts at a time: the encodings of `tokenizers` are large.
 
@@ -83,9 +85,10 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
 
   Args:
     path: A `tokenizer.json`; a SentencePiece model (`spiece.model`), which is
-      used with ALBERT's normalisation; a folder with one of them, the first if
-      it has both; or the id of a model on the hub, such as
-      "albert/albert-base-v2".
+      used with ALBERT's normalisation; the word pieces of a BERT (`vocab.txt`),
+      uncased unless the `tokenizer_config.json` beside it says otherwise; a
+      folder with one of them, the first that it has; or the id of a model on
+      the hub, such as "albert/albert-base-v2".
   """
   try:
     import tokenizers
@@ -95,9 +98,12 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     ) from None
   file = _file(path)
   data = file.read_bytes()
+  lowercase = file.suffix != ".txt" or _is_uncased(file.parent)
   try:
     if file.suffix == ".json":
       pieces = tokenizers.Tokenizer.from_str(data.decode())
+    elif file.suffix == ".txt":
+      pieces = _from_word_pieces(data.decode(), lowercase)
     else:
       pieces = _from_sentencepiece(data)
   except ImportError:
@@ -106,7 +112,8 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
       "use the tokenizer.json of the same model, which the hub has."
     ) from None
   except Exception as error:  # Rust's errors have no type of their own.
-    kind = "tokenizer.json" if file.suffix == ".json" else "SentencePiece model"
+    kinds = {".json": "tokenizer.json", ".txt": "list of word pieces"}
+    kind = kinds.get(file.suffix, "SentencePiece model")
     raise ValueError(
       f"{file} cannot be read as a {kind} ({error}): download it again."
     ) from None
@@ -115,11 +122,11 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
   pieces.no_truncation()
   return Tokenizer(
     name=str(path),
-    digest=hashlib.sha256(data).hexdigest(),
+    digest=_digest(data, lowercase),
     vocab_size=max(pieces.get_vocab().values()) + 1,
     pad_id=_id(file, pieces, "<pad>", "[PAD]"),
-    cls_id=_id(file, pieces, "[CLS]"),
-    sep_id=_id(file, pieces, "[SEP]"),
+    cls_id=_id(file, pieces, "[CLS]", "<s>"),
+    sep_id=_id(file, pieces, "[SEP]", "</s>"),
     pieces=pieces,
   )
 
@@ -128,7 +135,14 @@ def tokenizer_content(path: str | os.PathLike[str]) -> str:
   """Returns the SHA-256 of a tokenizer on disk; an id of the hub as it is."""
   if not pathlib.Path(path).expanduser().exists():
     return str(path)
-  return hashlib.sha256(_file(path).read_bytes()).hexdigest()
+  file = _file(path)
+  lowercase = file.suffix != ".txt" or _is_uncased(file.parent)
+  return _digest(file.read_bytes(), lowercase)
+
+
+def _digest(data: bytes, lowercase: bool) -> str:
+  """Returns the SHA-256 of a file, another one if its word pieces are cased."""
+  return hashlib.sha256(data if lowercase else data + b"\ncased").hexdigest()
 
 
 def _file(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -137,13 +151,14 @@ def _file(path: str | os.PathLike[str]) -> pathlib.Path:
   if found.is_file():
     return found
   if not found.is_dir():
-    found = hub.download(os.fspath(path), FILES)
+    found = hub.download(os.fspath(path), (*FILES, _SETTINGS))
   for name in FILES:
     if (found / name).is_file():
       return found / name
   raise FileNotFoundError(
-    f"{path} holds neither {FILES[0]} nor {FILES[1]}: name the file itself if "
-    "it has another name."
+    f"{path} holds no tokenizer ({', '.join(FILES)}): name the file itself if "
+    "it has another name, or write it with AutoTokenizer.from_pretrained(MODEL)"
+    ".save_pretrained(FOLDER) of transformers."
   )
 
 
@@ -156,6 +171,34 @@ def _id(file: pathlib.Path, pieces: Any, *names: str) -> int:
     f"the vocabulary of {file} has no piece {' or '.join(names)}: rows are "
     "[CLS] x [SEP] and padding, so use ALBERT's or another one with them."
   )
+
+
+def _is_uncased(folder: pathlib.Path) -> bool:
+  """Returns whether the word pieces in a folder are those of lower case."""
+  path = folder / _SETTINGS
+  settings = json_files.read_json(path) if path.is_file() else {}
+  return bool(settings.get("do_lower_case", True))
+
+
+def _from_word_pieces(text: str, lowercase: bool) -> Any:
+  """Builds a BERT's tokenizer from its word pieces, one per line."""
+  from tokenizers import AddedToken
+  from tokenizers import decoders
+  from tokenizers import models
+  from tokenizers import normalizers
+  from tokenizers import pre_tokenizers
+  from tokenizers import Tokenizer as Pieces
+
+  lines = text.removesuffix("\n").split("\n")
+  vocabulary = {line.rstrip("\r"): row for row, line in enumerate(lines)}
+  result = Pieces(models.WordPiece(vocabulary, unk_token="[UNK]"))
+  result.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+  result.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+  result.decoder = decoders.WordPiece()
+  names = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+  present = [name for name in names if name in vocabulary]
+  result.add_special_tokens([AddedToken(x, normalized=False) for x in present])
+  return result
 
 
 def _from_sentencepiece(data: bytes) -> Any:

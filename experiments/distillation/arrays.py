@@ -21,6 +21,8 @@ import numpy as np
 
 import lelp_jax
 from experiments.data import tables
+from experiments.data.source_rows import id_name
+from experiments.data.source_rows import SourceRows
 from experiments.distillation import head_check
 from experiments.io import json_files
 
@@ -244,15 +246,74 @@ def _labels(folder: pathlib.Path) -> tuple[str, ...]:
   return tuple(map(str, labels))
 
 
-def positions(ids: np.ndarray, names: Sequence[str]) -> np.ndarray:
-  """Returns the row of each of some ids, -1 where there is none.
+# --- The rows of examples -----------------------------------------------------
 
-  Args:
-    ids: The ids of the rows, as text.
-    names: The ids to look up.
+
+def rows_of_examples(
+  given: Arrays, source: SourceRows, id_column: str
+) -> np.ndarray:
+  """Returns the row of the arrays that belongs to each prepared example.
+
+  Raises ValueError if the arrays have other rows than the data.
   """
-  order = np.argsort(ids, kind="stable")
-  wanted = np.asarray(names)
-  places = np.searchsorted(ids, wanted, sorter=order)
-  rows = order[np.minimum(places, len(order) - 1)]
-  return np.where(ids[rows] == wanted, rows, -1)
+  num_rows = len(given.embeddings)
+  if given.ids is None:
+    if id_column:
+      raise ValueError(
+        f"--id_column={id_column}, and {given.folder} has no ids.npy: write "
+        "the values of that column there, in the order of the arrays."
+      )
+    if num_rows != source.num_rows:
+      raise ValueError(
+        f"{given.folder / 'embeddings.npy'} has {num_rows:,} rows, and the "
+        f"data have {source.num_rows:,} ({source.describe()}): write a row for "
+        "each of them in this order, those without a label too, or add ids.npy "
+        "and set --id_column."
+      )
+    return source.rows
+  if source.names is None:
+    raise ValueError(
+      f"{given.folder} has ids.npy: set --id_column to the column that holds "
+      "these ids, or delete ids.npy if the rows are those of the data."
+    )
+  return _rows_by_id(given.folder, given.ids, source, source.names, id_column)
+
+
+def _rows_by_id(
+  folder: pathlib.Path,
+  ids: np.ndarray,
+  source: SourceRows,
+  names: Sequence[str | None],
+  id_column: str,
+) -> np.ndarray:
+  """Returns the row of the arrays that has the id of each example."""
+  column = f"--id_column={id_column}" if id_column else "the paths of images"
+  wanted: list[str] = []
+  for row in source.rows:
+    name = names[row]
+    if name is None:
+      raise ValueError(
+        f"{source.place(int(row))} has no value in {column}: name a column "
+        "that has one in each row."
+      )
+    wanted.append(name)
+  unique, counts = np.unique(wanted, return_counts=True)
+  if len(unique) < len(wanted):
+    twice = unique[np.argmax(counts > 1)]
+    raise ValueError(
+      f"the id {str(twice)!r} occurs more than once in {column}, among all "
+      "files: use a column of unique ids, or delete ids.npy and write the "
+      "arrays in the order of the rows."
+    )
+  places = {id_name(value): row for row, value in enumerate(ids.tolist())}
+  rows = np.array([places.get(name, -1) for name in wanted])
+  missing = np.flatnonzero(rows < 0)
+  if len(missing):
+    first = missing[0]
+    raise ValueError(
+      f"{folder / 'ids.npy'} lacks {len(missing):,} of the {len(rows):,} "
+      f"examples, the first with the id {wanted[first]!r} "
+      f"({source.place(int(source.rows[first]))}): write the outputs of all of "
+      "them."
+    )
+  return rows

@@ -25,17 +25,22 @@ from experiments.data import embeddings as embeddings_lib
 from experiments.data import load
 from experiments.data.prepared import file_sha256
 from experiments.data.prepared import Prepared
-from experiments.data.source_rows import id_name
 from experiments.data.source_rows import source_rows
-from experiments.data.source_rows import SourceRows
 from experiments.distillation import arrays as arrays_lib
+from experiments.distillation import label_check
+from experiments.distillation import networks
+from experiments.distributed import signals
 from experiments.io import array_files
+from experiments.io import digests
 from experiments.io import json_files
 from experiments.io import students
 from experiments.specs import DataSpec
+from experiments.training import pretrained
 
 _ROWS_PER_PART = 65_536
 _LINEAR = {"model": "mlp", "options": {"features": ()}}
+# Packages that compute outputs from examples.
+_CODE = ("lelp_jax", "experiments.data", "experiments.training")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +54,11 @@ class TeacherArrays:
     bias: Its bias, float32, ``[C]``.
     tokenizer: Folder or hub id of the teacher's tokenizer, "" for arrays.
     source: What the teacher is, plain data: "kind", "name", and where they are
-      known "family", "parameters", "bytes" and "examples_per_second".
+      known "model", "parameters", "bytes" and "examples_per_second".
     token_embeddings: Returns the teacher's table of token embeddings
       ``[V, D]``; None if it has none.
-    weights: Folder or hub id of the teacher's weights; None for arrays.
+    weights: Folder or hub id of the weights that the teacher started from, in
+      the form of transformers; None if there are none.
   """
 
   folder: pathlib.Path
@@ -92,7 +98,8 @@ def prepare_teacher(
   """Brings a teacher into one form: its embeddings of all examples, and a head.
 
   Args:
-    teacher: A folder of arrays; see `arrays`.
+    teacher: A folder of arrays, see `arrays`; a folder or a hub id of a model
+      of transformers; or the folder of a finished run or of its teacher.
     data: `config.data`; the tokenizer does not matter.
     workdir: Folder of the run; the result is kept in its folder `teacher`.
     finetune_epochs: Length of the fine-tuning of an encoder without a
@@ -105,150 +112,231 @@ def prepare_teacher(
     Interrupted: On SIGINT or SIGTERM; what is computed is kept.
     ValueError: If the teacher does not fit the data.
   """
-  folder = pathlib.Path(teacher).expanduser()
   data = dataclasses.replace(data, tokenizer="", embeddings="")
-  found = load.open_data(data, workdir)
-  given = arrays_lib.read_arrays(folder)
-  rows = _rows(given, found, source_rows(data, found, id_column), id_column)
-  order = _order_of_outputs(given, found, labels)
-  files = sorted(folder.glob("*.npy"))
+  folder = pathlib.Path(teacher).expanduser()
+  with signals.deferred():
+    if folder.is_dir() and arrays_lib.is_arrays(folder):
+      if finetune_epochs:
+        raise ValueError(
+          "--finetune_epochs is for an encoder without a classifier, and "
+          f"{folder} holds arrays: leave the flag out."
+        )
+      given = arrays_lib.read_arrays(folder)
+      found = load.open_data(data, workdir)
+      return _from_arrays(given, data, found, workdir, id_column, labels)
+    if id_column:
+      raise ValueError(
+        "--id_column belongs to ids.npy of a folder of arrays, and "
+        f"{teacher} is not such a folder: leave the flag out."
+      )
+    network = _network(teacher, data, workdir, finetune_epochs)
+    found = load.open_data(data, workdir)
+    return _from_network(network, found, workdir, labels)
+
+
+def _network(
+  teacher: str,
+  data: DataSpec,
+  workdir: pathlib.Path,
+  finetune_epochs: float | None,
+) -> networks.Network:
+  """Opens a teacher that is run here."""
+  folder = pathlib.Path(teacher).expanduser()
+  if folder.is_dir() and (folder / "teachers").is_dir():
+    folder = _only_teacher(folder)
+  if (folder / "parameters" / "seal.json").is_file():
+    return networks.finished_run(teacher, folder, data)
+  looks_like_path = folder.is_absolute() or teacher.startswith((".", "~"))
+  if not folder.exists() and (looks_like_path or teacher.count("/") != 1):
+    raise FileNotFoundError(f"there is no {folder}: see --teacher in --help.")
+  if folder.is_dir() and not (folder / "config.json").is_file():
+    raise ValueError(
+      f"{folder} is not a teacher: expected config.json and model.safetensors "
+      "of transformers, or embeddings.npy, logits.npy and head_kernel.npy of "
+      "any framework, or a finished run."
+    )
+  return networks.huggingface(teacher, data, workdir, finetune_epochs)
+
+
+def _only_teacher(run: pathlib.Path) -> pathlib.Path:
+  """Returns the folder of the one teacher of a run that can be run again."""
+  found = []
+  for seal in sorted((run / "teachers").glob("*/parameters/seal.json")):
+    folder = seal.parents[1]
+    config = json_files.read_json(folder / "config.json")
+    if config["teacher"]["input_field"] == "inputs":
+      found.append(folder)
+  if len(found) == 1:
+    return found[0]
+  if not found:
+    raise ValueError(
+      f"{run} has no finished teacher that can be run on other data."
+    )
+  names = ", ".join(folder.name for folder in found)
+  raise ValueError(
+    f"{run} has {len(found)} teachers ({names}): name one of them, such as "
+    f"--teacher={found[0]}."
+  )
+
+
+def _from_arrays(
+  given: arrays_lib.Arrays,
+  data: DataSpec,
+  found: Prepared,
+  workdir: pathlib.Path,
+  id_column: str,
+  labels: Sequence[str],
+) -> TeacherArrays:
+  """Brings arrays into the order of the examples."""
+  source = source_rows(data, found, id_column)
+  rows = arrays_lib.rows_of_examples(given, source, id_column)
+  order = _order_of_outputs(
+    str(given.folder), given.kernel.shape[1], given.labels, found, labels
+  )
+  logits = label_check.head_logits(given.embeddings, given.kernel, given.bias)
+  label_check.check(str(given.folder), logits, order, rows, found)
+  kernel, bias = given.kernel[:, order], given.bias[order]
+  paths = sorted(given.folder.glob("*.npy"))
   origin = {
-    "encoder": {
-      "arrays": {path.name: file_sha256(path) for path in files},
-      "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
-    },
-    "texts": {"splits": embeddings_lib.dataset_contents(found)},
+    "arrays": {path.name: file_sha256(path) for path in paths},
+    "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
   }
 
-  def compute(start: int, stop: int, fixed: Any) -> dict[str, np.ndarray]:
-    del fixed
-    values = given.embeddings[rows[start:stop]]
-    return {"embeddings": np.asarray(values, np.float32)}
+  def embeddings(start: int, stop: int) -> np.ndarray:
+    return np.asarray(given.embeddings[rows[start:stop]], np.float32)
 
-  written = _write(
-    workdir / "teacher",
-    origin,
-    len(rows),
-    given.embeddings.shape[1],
-    compute,
-    _ROWS_PER_PART,
-  )
-  kernel, bias = given.kernel[:, order], given.bias[order]
-  _write_head(written, kernel, bias)
+  folder = workdir / "teacher"
+  bounds = (*range(0, len(rows), _ROWS_PER_PART), len(rows))
+  width = given.embeddings.shape[1]
+  _write(folder, origin, found, width, bounds, embeddings)
+  _write_head(folder, kernel, bias)
   return TeacherArrays(
-    folder=written,
+    folder=folder,
     class_names=found.task.class_names,
     kernel=kernel,
     bias=bias,
     tokenizer="",
-    source={"kind": "arrays", "name": folder.name},
+    source={"kind": "arrays", "name": given.folder.name},
   )
 
 
-def _rows(
-  given: arrays_lib.Arrays,
+def _from_network(
+  network: networks.Network,
   found: Prepared,
-  source: SourceRows,
-  id_column: str,
-) -> np.ndarray:
-  """Returns the row of the arrays that belongs to each example."""
-  num_rows = len(given.embeddings)
-  if given.ids is None:
-    if id_column:
-      raise ValueError(
-        f"--id_column={id_column}, and {given.folder} has no ids.npy: write "
-        "the values of that column there, in the order of the arrays."
-      )
-    if num_rows != source.num_rows:
-      sizes = source.describe()
-      raise ValueError(
-        f"{given.folder / 'embeddings.npy'} has {num_rows:,} rows, and the "
-        f"data have {source.num_rows:,} ({sizes}): write a row for each of "
-        "them in this order, those without a label too, or add ids.npy and "
-        "set --id_column."
-      )
-    return source.rows
-  if source.names is None:
-    raise ValueError(
-      f"{given.folder} has ids.npy: set --id_column to the column that holds "
-      "these ids, or delete ids.npy if the rows are those of the data."
-    )
-  return _rows_by_id(given, source, id_column)
-
-
-def _rows_by_id(
-  given: arrays_lib.Arrays, source: SourceRows, id_column: str
-) -> np.ndarray:
-  """Returns the row of the arrays that has the id of each example."""
-  assert given.ids is not None
-  assert source.names is not None
-  names = [source.names[row] for row in source.rows]
-  for row, name in zip(source.rows, names, strict=True):
-    if name is None:
-      raise ValueError(
-        f"{source.place(row)} has no value in --id_column={id_column}: name a "
-        "column that has one in each row."
-      )
-  present = [name for name in names if name is not None]
-  unique, counts = np.unique(present, return_counts=True)
-  if len(unique) < len(present):
-    twice = unique[np.argmax(counts > 1)]
-    raise ValueError(
-      f"the id {twice!r} occurs more than once in --id_column={id_column}, "
-      "among all files: use a column of unique ids, or delete ids.npy and "
-      "write the arrays in the order of the rows."
-    )
-  ids = np.array([id_name(value) or "" for value in given.ids.tolist()])
-  rows = arrays_lib.positions(ids, present)
-  missing = np.flatnonzero(rows < 0)
-  if len(missing):
-    raise ValueError(
-      f"{given.folder / 'ids.npy'} lacks {len(missing):,} of the "
-      f"{len(rows):,} examples, the first with id {present[missing[0]]!r} "
-      f"({source.place(int(source.rows[missing[0]]))}): write the outputs for "
-      "all of them."
-    )
-  return rows
+  workdir: pathlib.Path,
+  labels: Sequence[str],
+) -> TeacherArrays:
+  """Runs a model on all examples."""
+  kernel, bias = network.head
+  order = _order_of_outputs(
+    network.name, kernel.shape[1], network.labels, found, labels
+  )
+  runner = networks.Runner(network, found)
+  origin = {
+    "weights": network.digest,
+    "model": network.spec.model,
+    "max_length": network.max_length,
+    "code": {name: digests.of_sources(name) for name in _CODE},
+  }
+  folder = workdir / "teacher"
+  speed_file = folder / "speed.json"
+  _write(folder, origin, found, len(kernel), runner.bounds, runner.embeddings)
+  embeddings = embeddings_lib.open_embeddings(folder).values
+  logits = label_check.head_logits(embeddings, kernel, bias)
+  rows = np.arange(len(embeddings))
+  label_check.check(network.name, logits, order, rows, found)
+  kernel, bias = kernel[:, order], bias[order]
+  _write_head(folder, kernel, bias)
+  if runner.examples_per_second:
+    speed = {"examples_per_second": runner.examples_per_second}
+    json_files.write_json(speed_file, speed)
+  speed = json_files.read_json(speed_file) if speed_file.is_file() else {}
+  return TeacherArrays(
+    folder=folder,
+    class_names=found.task.class_names,
+    kernel=kernel,
+    bias=bias,
+    tokenizer=network.tokenizer,
+    source={
+      "kind": "model",
+      "name": network.name,
+      "model": network.spec.model,
+      "parameters": network.num_parameters,
+      "bytes": 4 * network.num_parameters,
+      **speed,
+    },
+    token_embeddings=network.token_embeddings,
+    weights=network.weights_from,
+  )
 
 
 def _order_of_outputs(
-  given: arrays_lib.Arrays, found: Prepared, labels: Sequence[str]
+  teacher: str,
+  num_outputs: int,
+  own: Sequence[str],
+  found: Prepared,
+  given: Sequence[str],
 ) -> np.ndarray:
-  """Returns the output that belongs to each class of the data."""
-  names, num_outputs = found.task.class_names, given.kernel.shape[1]
-  if num_outputs != len(names):
+  """Returns the output that belongs to each class of the data.
+
+  Args:
+    teacher: The teacher, for messages.
+    num_outputs: Number of its outputs.
+    own: Names of its outputs, if it has names.
+    found: The data.
+    given: The names that the user gave.
+  """
+  classes = found.task.class_names
+  some = ", ".join(classes[:10]) + ", ..." * (len(classes) > 10)
+  if num_outputs != len(classes):
     raise ValueError(
-      f"the teacher in {given.folder} has {num_outputs} classes, and the data "
-      f"have {len(names)}: {', '.join(names[:10])}."
+      f"the teacher {teacher} has {num_outputs} classes, and the data have "
+      f"{len(classes)} ({some}): give the labels that it was trained on."
     )
-  del labels
-  return np.arange(num_outputs)
+  names = given or own
+  saved, needed = map(pretrained.spelled, (names, classes))
+  if sorted(saved) == sorted(needed):
+    return np.array([saved.index(name) for name in needed])
+  # Labels that are the numbers of the outputs.
+  is_numbered = needed == [str(number) for number in range(num_outputs)]
+  if not names or (is_numbered and not given):
+    return np.arange(num_outputs)
+  raise ValueError(
+    f"the outputs of the teacher {teacher} are named {', '.join(names)}, and "
+    f"the labels of the data are {some}: set --teacher_labels to the label of "
+    f"each output, in the order of the outputs, such as "
+    f"--teacher_labels={','.join(classes[:5])}."
+  )
 
 
 def _write(
   folder: pathlib.Path,
   origin: Mapping[str, Any],
-  num_rows: int,
+  found: Prepared,
   width: int,
-  compute: Callable[[int, int, Any], dict[str, np.ndarray]],
-  rows_per_part: int,
-) -> pathlib.Path:
-  """Writes embeddings of all examples, in parts; returns the folder."""
+  bounds: tuple[int, ...],
+  embeddings: Callable[[int, int], np.ndarray],
+) -> None:
+  """Writes the embeddings of all examples, in parts, unless they are there."""
+  num_rows = bounds[-1]
   shape = jax.ShapeDtypeStruct((num_rows, width), np.float32)
   content = array_files.Content(
-    origin,
+    {
+      "encoder": origin,
+      "texts": {"splits": embeddings_lib.dataset_contents(found)},
+    },
     {"embeddings": shape},
-    (*range(0, num_rows, rows_per_part), num_rows),
+    bounds,
+    ("encoder.code",),
   )
   array_files.load_or_compute(
     folder,
     content,
-    compute,
+    lambda start, stop, fixed: {"embeddings": embeddings(start, stop)},
     # Ids of prepared examples are their positions.
     fixed={"ids": np.arange(num_rows, dtype=np.int32)},
     label="outputs of the teacher",
   )
-  return folder
 
 
 def _write_head(

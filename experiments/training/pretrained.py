@@ -17,6 +17,7 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -60,6 +61,58 @@ class Pretrained:
   class_names: tuple[str, ...] = ()
 
 
+class HuggingFaceModel(NamedTuple):
+  """A model that transformers saved.
+
+  Attributes:
+    model: A key of `MODELS`.
+    options: Its options, those that the sizes in its config.json ask for.
+    num_outputs: Number of outputs of its classifier; None for an encoder
+      without one, whose tokens are averaged (`pooling="mean"`).
+    class_names: Names of the outputs, where its config.json has them.
+  """
+
+  model: str
+  options: FrozenDict[str, Any]
+  num_outputs: int | None
+  class_names: tuple[str, ...]
+
+
+def huggingface_model(init: str) -> HuggingFaceModel:
+  """Finds out which model a folder of transformers, or one on the hub, holds.
+
+  Raises ValueError if the folder holds something else or a model of a kind
+  that cannot be run here.
+  """
+  folder = _folder(init)
+  if (kind := _kind(folder)) != "huggingface":
+    raise ValueError(f"{folder} holds a {kind}, not a model of transformers.")
+  config = _config(folder)
+  readable = {
+    architecture.huggingface.model_type: name
+    for name, architecture in reversed(MODELS.items())
+    if architecture.huggingface
+  }
+  name = readable.get(config.get("model_type", ""))
+  form = MODELS[name].huggingface if name else None
+  if name is None or form is None:
+    raise ValueError(
+      f"{folder} holds a model of type {config.get('model_type')!r}, and only "
+      f"{', '.join(sorted(readable))} can be run here: run it where it runs, "
+      "and give its outputs as a folder of arrays."
+    )
+  try:
+    options = form.options(config)
+    num_outputs = form.num_outputs(safetensors_files.read(folder))
+  except (TypeError, ValueError) as error:
+    raise ValueError(f"{folder}: {error}") from error
+  if num_outputs is None:
+    options["pooling"] = "mean"
+  return HuggingFaceModel(
+    name, FrozenDict(options), num_outputs, _class_names(config)
+  )
+
+
 def starting_weights(spec: ModelSpec, task: Task) -> Pretrained | None:
   """Returns the pretrained weights of a model; None if it starts at random.
 
@@ -88,7 +141,7 @@ def _order_of_outputs(
   width = start.params["head"]["kernel"].shape[-1]
   as_they_are = np.arange(width)
   names = spec.init_labels or start.class_names
-  saved, needed = _spelled(names), _spelled(task.class_names)
+  saved, needed = spelled(names), spelled(task.class_names)
   if sorted(saved) == sorted(needed) and len(set(saved)) == width:
     return np.array([saved.index(name) for name in needed], int)
   is_numbered = needed == [str(number) for number in range(width)]
@@ -105,7 +158,7 @@ def _order_of_outputs(
   )
 
 
-def _spelled(names: Sequence[str]) -> list[str]:
+def spelled(names: Sequence[str]) -> list[str]:
   """Returns names of classes in the one spelling by which they are compared."""
   return [(label_name(name) or name).lower() for name in names]
 

@@ -237,12 +237,14 @@ def test_texts_and_lengths_are_checked(model):
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path):
   with pytest.raises(
-    FileNotFoundError, match=r"tokenizer\.json .* spiece\.model"
+    FileNotFoundError, match=r"tokenizer\.json, spiece\.model"
   ):
     load_tokenizer(tmp_path)
 
 
-def test_the_hub_is_asked_for_two_files_and_no_more(model, monkeypatch):
+def test_the_hub_is_asked_for_files_of_tokenizers_and_no_more(
+  model, monkeypatch
+):
   asked = []
 
   def download(repository, **arguments):
@@ -251,7 +253,8 @@ def test_the_hub_is_asked_for_two_files_and_no_more(model, monkeypatch):
 
   monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
   assert load_tokenizer("an/albert@v2").vocab_size == len(_VOCABULARY)
-  files = {"allow_patterns": ["tokenizer.json", "spiece.model"]}
+  names = ["tokenizer.json", "spiece.model", "vocab.txt"]
+  files = {"allow_patterns": [*names, "tokenizer_config.json"]}
   assert asked == [("an/albert", {"revision": "v2", **files})]
 
 
@@ -264,3 +267,38 @@ def test_what_is_neither_here_nor_on_the_hub_is_named(monkeypatch):
     load_tokenizer("an/albert")
   assert "no network" in str(error.value)
   assert "\n" not in str(error.value)
+
+
+_WORD_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "##b", "A", ".")
+
+
+def _word_pieces(folder: pathlib.Path, **settings) -> pathlib.Path:
+  """Writes a BERT's vocab.txt, and the settings of its tokenizer if any."""
+  folder.mkdir()
+  (folder / "vocab.txt").write_text("\n".join(_WORD_PIECES) + "\n")
+  if settings:
+    text = json.dumps(settings)
+    (folder / "tokenizer_config.json").write_text(text)
+  return folder
+
+
+def test_word_pieces_of_a_bert_are_uncased_unless_they_say_otherwise(tmp_path):
+  uncased = load_tokenizer(_word_pieces(tmp_path / "uncased"))
+  cased = load_tokenizer(_word_pieces(tmp_path / "cased", do_lower_case=False))
+  (lower,) = uncased.encode(["AB. x"], max_length=9)
+  (same,) = cased.encode(["Ab. x"], max_length=9)
+  assert lower.tolist() == [2, 4, 5, 7, 1, 3]
+  assert same.tolist() == [2, 6, 5, 7, 1, 3]
+  assert uncased.digest != cased.digest
+
+
+def test_rows_of_a_roberta_have_its_own_first_and_last_piece(tmp_path):
+  vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4}
+  pieces = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel(vocabulary, unk_token="<unk>")
+  )
+  pieces.save(str(tmp_path / "tokenizer.json"))
+  tokenizer = load_tokenizer(tmp_path)
+  (row,) = tokenizer.encode(["a"], max_length=9)
+  assert row.tolist() == [0, 4, 2]
+  assert tokenizer.pad_id == 1

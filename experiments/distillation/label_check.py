@@ -1,0 +1,120 @@
+"""Compares a teacher's predictions with the labels of the data.
+
+Arrays in the order of other rows, and outputs in the order of other classes,
+have the right shapes. Only the labels tell that they are wrong.
+"""
+
+import numpy as np
+from scipy import optimize
+
+from experiments.data.prepared import Prepared
+
+_ROWS_AT_ONCE = 65_536
+# Standard errors above the agreement of independent predictions.
+_UNRELATED, _RELATED = 3.0, 6.0
+# Another order of the classes or rows has to raise the accuracy by this.
+_GAIN = 0.2
+
+
+def head_logits(
+  embeddings: np.ndarray, kernel: np.ndarray, bias: np.ndarray
+) -> np.ndarray:
+  """Returns the outputs of a linear head, float32 ``[N, C]``."""
+  parts = [
+    np.asarray(embeddings[start : start + _ROWS_AT_ONCE], np.float32) @ kernel
+    for start in range(0, len(embeddings), _ROWS_AT_ONCE)
+  ]
+  return np.concatenate(parts) + bias
+
+
+def all_labels(found: Prepared) -> np.ndarray:
+  """Returns the label of each example by its id, negative without a label."""
+  splits = found.splits.values()
+  return np.concatenate([np.asarray(part["labels"]) for part in splits])
+
+
+def check(
+  teacher: str,
+  logits: np.ndarray,
+  order: np.ndarray,
+  rows: np.ndarray,
+  found: Prepared,
+) -> None:
+  """Raises ValueError if predictions have nothing to do with the labels.
+
+  Args:
+    teacher: The teacher, for messages.
+    logits: Its outputs, ``[rows, C]``, in its own order.
+    order: The output that belongs to each class, ``[C]``.
+    rows: The row of each example by its id, ``[N]``.
+    found: The data.
+  """
+  labels, outputs = all_labels(found), logits.argmax(axis=1)
+  kept = labels >= 0
+  labels, rows = labels[kept], rows[kept]
+  expected = order[labels]  # The output that is right.
+  accuracy = np.mean(outputs[rows] == expected)
+  _check_classes(teacher, outputs[rows], labels, accuracy, found)
+  chance = np.bincount(labels).max() / len(labels)
+  if accuracy > chance or _surprise(outputs[rows], expected) > _UNRELATED:
+    return
+  text = (
+    f"the teacher {teacher} predicts the label of {100 * accuracy:.1f} % of "
+    f"the examples, not more than always naming the most frequent one "
+    f"({100 * chance:.1f} %)"
+  )
+  others = {
+    "in reverse": len(outputs) - 1 - rows,
+    "one row too late": (rows + 1) % len(outputs),
+    "one row too early": (rows - 1) % len(outputs),
+  }
+  for name, other in others.items():
+    better = np.mean(outputs[other] == expected)
+    if (
+      better > accuracy + _GAIN
+      and _surprise(outputs[other], expected) > _RELATED
+    ):
+      raise ValueError(
+        f"{text}: its rows are {name}. In the order of the data they would "
+        f"reach {100 * better:.1f} %."
+      )
+  raise ValueError(
+    f"{text}: are its rows in another order than those of the data (write them "
+    "without shuffling, or with ids.npy), or its outputs in another order than "
+    f"{', '.join(found.task.class_names[:10])} (set --teacher_labels)?"
+  )
+
+
+def _check_classes(
+  teacher: str,
+  outputs: np.ndarray,
+  labels: np.ndarray,
+  accuracy: float,
+  found: Prepared,
+) -> None:
+  """Raises ValueError if another order of the outputs is much better."""
+  names = found.task.class_names
+  counts = np.zeros([len(names), len(names)], np.int64)
+  np.add.at(counts, (labels, outputs), 1)
+  _, best = optimize.linear_sum_assignment(counts, maximize=True)
+  better = counts[np.arange(len(names)), best].sum() / len(labels)
+  if better <= accuracy + _GAIN or _surprise(outputs, best[labels]) < _RELATED:
+    return
+  own = [names[label] for label in np.argsort(best)]
+  raise ValueError(
+    f"the teacher {teacher} predicts the label of {100 * accuracy:.1f} % of "
+    f"the examples, and of {100 * better:.1f} % if its outputs are "
+    f"{', '.join(own)}: set --teacher_labels={','.join(own)}."
+  )
+
+
+def _surprise(predicted: np.ndarray, expected: np.ndarray) -> float:
+  """Returns by how many standard errors agreement exceeds that by chance."""
+  size = max(predicted.max(), expected.max()) + 1
+  shares = [
+    np.bincount(x, minlength=size) / len(x) for x in (predicted, expected)
+  ]
+  chance = float(shares[0] @ shares[1])
+  agreement = float(np.mean(predicted == expected))
+  error = np.sqrt(max(chance * (1 - chance), 1e-12) / len(predicted))
+  return (agreement - chance) / error

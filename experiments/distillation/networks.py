@@ -1,0 +1,335 @@
+"""Teachers that are run here: models of transformers, and finished runs.
+
+A model without a classifier, such as an encoder of sentences, is fine-tuned on
+the labels first.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.core import FrozenDict
+
+import lelp_jax
+from experiments import specs
+from experiments.configs import validate
+from experiments.data import load
+from experiments.data.dataset import Ragged
+from experiments.data.prepared import Prepared
+from experiments.data.prepared import read_manifest
+from experiments.data.tokenizer import load_tokenizer
+from experiments.distillation import flags
+from experiments.io import json_files
+from experiments.training import pretrained
+from experiments.training import teacher as teacher_lib
+from experiments.training.inference import FrozenModel
+from experiments.training.models import model_fns
+from experiments.training.models import Weights
+from lelp_jax.models import MODELS
+
+_BATCH_SIZE, _BATCHES_PER_PART = 64, 16
+# Fine-tuning of an encoder without a classifier.
+_FINETUNING = {
+  "batch_size": 32,
+  "learning_rate": 5e-5,
+  "schedule": "cosine",
+  "steps_per_chunk": 250,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """A teacher that can be run on examples.
+
+  Attributes:
+    name: Its folder or hub id, as given.
+    spec: The model.
+    weights: Its weights.
+    labels: Names of its outputs; empty if it does not say.
+    tokenizer: Folder or hub id of its tokenizer, "" for images.
+    max_length: Texts are cut after this many tokens.
+    digest: SHA-256 of its weights.
+    weights_from: Folder or hub id of the weights in transformers' form, from
+      which students can take layers; None if there are none.
+  """
+
+  name: str
+  spec: specs.ModelSpec
+  weights: Weights
+  labels: tuple[str, ...]
+  tokenizer: str
+  max_length: int
+  digest: str
+  weights_from: str | None
+
+  @property
+  def reads(self) -> str:
+    """The kind of its input, "tokens" for texts."""
+    return MODELS[self.spec.model].reads
+
+  @property
+  def num_parameters(self) -> int:
+    """Number of its parameters."""
+    return sum(x.size for x in jax.tree.leaves(self.weights.params))
+
+  @functools.cached_property
+  def head(self) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel ``[D, C]`` and bias ``[C]`` of its last layer, with C at least 2.
+
+    One logit, read by a sigmoid, becomes the second of two classes.
+    """
+    kernel, bias = model_fns(self.spec, 1).head(self.weights.params)
+    if bias is None:
+      bias = jnp.zeros(kernel.shape[1])
+    if kernel.shape[1] == 1:
+      kernel, bias = lelp_jax.binary_head(kernel, bias)
+    return np.asarray(kernel, np.float32), np.asarray(bias, np.float32)
+
+  @property
+  def token_embeddings(self) -> Callable[[], np.ndarray] | None:
+    """Returns its table of token embeddings when called; None without one."""
+    try:
+      table = self.weights.params["encoder"]["word_embeddings"]["embedding"]
+    except KeyError:
+      return None
+    return lambda: np.asarray(table)
+
+
+def huggingface(
+  name: str,
+  data: specs.DataSpec,
+  workdir: pathlib.Path,
+  finetune_epochs: float | None,
+) -> Network:
+  """Opens a model of transformers; fine-tunes one without a classifier.
+
+  Raises ValueError if such a model comes without `finetune_epochs`.
+  """
+  found = pretrained.huggingface_model(name)
+  load_tokenizer(name)  # Raises before any work if there is none.
+  spec = dataclasses.replace(
+    _model_spec(), model=found.model, options=found.options, init=name
+  )
+  max_length = _max_length(spec, data)
+  if found.num_outputs is None:
+    if not finetune_epochs:
+      raise ValueError(
+        f"{name} is an encoder without a classifier: set --finetune_epochs, "
+        "such as --finetune_epochs=3, to train one on the labels first."
+      )
+    return _finetuned(name, spec, data, workdir, finetune_epochs, max_length)
+  if finetune_epochs:
+    raise ValueError(
+      f"--finetune_epochs is for an encoder without a classifier, and {name} "
+      f"has one with {found.num_outputs} outputs: leave the flag out."
+    )
+  start = pretrained.load_pretrained(name, found.model, found.options)
+  return Network(
+    name,
+    spec,
+    Weights(start.params, start.model_state),
+    found.class_names,
+    name,
+    max_length,
+    start.digest,
+    name,
+  )
+
+
+def _finetuned(
+  name: str,
+  spec: specs.ModelSpec,
+  data: specs.DataSpec,
+  workdir: pathlib.Path,
+  finetune_epochs: float,
+  max_length: int,
+) -> Network:
+  """Trains an encoder with a new head on the training examples."""
+  # Their tokens are the teacher's, so they are prepared beside the student's.
+  data = dataclasses.replace(
+    data, dataset="teacher", tokenizer=name, max_length=max_length
+  )
+  cell = _cell(data, spec, finetune_epochs)
+  splits = load.load(cell.data, cell.selection, workdir)
+  trained = teacher_lib.load_or_train(cell, splits, workdir / "teachers")
+  weights = jax.tree.map(np.asarray, trained.weights)
+  return Network(
+    name,
+    spec,
+    weights,
+    splits.task.class_names,
+    name,
+    max_length,
+    trained.parameters_sha256,
+    name,
+  )
+
+
+def _cell(
+  data: specs.DataSpec, spec: specs.ModelSpec, finetune_epochs: float
+) -> specs.CellSpec:
+  """Returns a cell whose teacher is an encoder to be fine-tuned."""
+  cell = validate.converted(flags.base_config())
+  fields = {
+    f"teacher.{name}": value
+    for name, value in {
+      **_FINETUNING,
+      "model": spec.model,
+      "init": spec.init,
+      "num_epochs": float(finetune_epochs),
+      "num_steps": 0,
+      "eval_batch_size": _BATCH_SIZE,
+    }.items()
+  }
+  options = {f"teacher.options.{k}": v for k, v in spec.options.items()}
+  cell = specs.replace(cell, {**fields, **options, "row": "standard"})
+  cell = dataclasses.replace(cell, data=data, method="standard")
+  (cell,) = validate.completed([cell])
+  validate.check(cell)
+  return cell
+
+
+def finished_run(
+  name: str, folder: pathlib.Path, data: specs.DataSpec
+) -> Network:
+  """Opens the teacher of a finished run.
+
+  Args:
+    name: Its folder, as given.
+    folder: The folder of the teacher: `teachers/<digest>` of a run.
+    data: `config.data`.
+  """
+  config = json_files.read_json(folder / "config.json")
+  teacher = config["teacher"]
+  if teacher["input_field"] != "inputs":
+    raise ValueError(
+      f"the teacher in {folder} reads precomputed embeddings, so that it "
+      "cannot be run on other data: give the arrays that it was made from."
+    )
+  if teacher["subclass"]["num_subclasses"] > 1:
+    raise ValueError(
+      f"the teacher in {folder} predicts subclasses, as Subclass Distillation "
+      "needs them: give a teacher that predicts classes."
+    )
+  options = FrozenDict(teacher["options"])
+  start = pretrained.load_pretrained(str(folder), teacher["model"], options)
+  spec = dataclasses.replace(
+    _model_spec(), model=teacher["model"], options=options, init=str(folder)
+  )
+  tokenizer, max_length = "", 0
+  if MODELS[spec.model].reads == "tokens":
+    tokenizer, max_length = config["data"]["tokenizer"], _max_length(spec, data)
+    load_tokenizer(tokenizer)
+  return Network(
+    name,
+    spec,
+    Weights(start.params, start.model_state),
+    _class_names(folder, config["data"]["dataset"]),
+    tokenizer,
+    max_length,
+    start.digest,
+    None,
+  )
+
+
+def _class_names(folder: pathlib.Path, dataset: str) -> tuple[str, ...]:
+  """Returns the names of the classes of a run's own files, if they exist."""
+  try:
+    manifest = read_manifest(folder.parents[1] / "data" / dataset)
+  except FileNotFoundError:
+    return ()
+  return tuple(manifest["task"]["class_names"])
+
+
+def _model_spec() -> specs.ModelSpec:
+  """Returns a model that is taken as it is."""
+  spec = validate.converted(flags.base_config()).student
+  return dataclasses.replace(
+    spec,
+    init_head="pretrained",
+    num_steps=0,
+    batch_size=_BATCH_SIZE,
+    eval_batch_size=_BATCH_SIZE,
+  )
+
+
+def _max_length(spec: specs.ModelSpec, data: specs.DataSpec) -> int:
+  """Returns how many tokens of a text a model reads."""
+  longest = MODELS[spec.model].max_length(**spec.options)
+  return min(data.max_length, longest or data.max_length)
+
+
+class Runner:
+  """Runs a network on the examples of a prepared data set, by their ids.
+
+  Attributes:
+    examples_per_second: Its speed so far, without the first part, which also
+      compiles it; None before the second part.
+  """
+
+  def __init__(self, network: Network, found: Prepared):
+    """Tokenizes and computes nothing yet."""
+    is_text = found.task.image_shape is None
+    if (network.reads == "tokens") != is_text:
+      raise ValueError(
+        f"the teacher {network.name} reads "
+        f"{'texts' if network.reads == 'tokens' else 'images'}, and the data "
+        f"are {'texts' if is_text else 'images'}."
+      )
+    self._network = network
+    self._found = found
+    self._tokenizer = load_tokenizer(network.tokenizer) if is_text else None
+    self._model = FrozenModel(network.spec, network.weights, found.task.scale)
+    self._seconds, self._examples = 0.0, 0
+    self._is_compiled = False
+
+  @property
+  def examples_per_second(self) -> float | None:
+    """As in the attributes."""
+    return self._examples / self._seconds if self._examples else None
+
+  @functools.cached_property
+  def bounds(self) -> tuple[int, ...]:
+    """The first example of each part that is computed at once, and N.
+
+    A part lies in one split. The last of a split is larger than the others if
+    it would be smaller than a batch.
+    """
+    step, bounds = _BATCHES_PER_PART * _BATCH_SIZE, [0]
+    for arrays in self._found.splits.values():
+      first, size = bounds[-1], len(arrays["labels"])
+      cuts = range(step, size - _BATCH_SIZE + 1, step)
+      bounds += [*(first + cut for cut in cuts), first + size]
+    return tuple(bounds)
+
+  def embeddings(self, start: int, stop: int) -> np.ndarray:
+    """Returns the embeddings of the examples of a part, float32 ``[n, D]``."""
+    begin = time.monotonic()
+    found = self._model.outputs({"inputs": self._inputs(start, stop)})
+    if self._is_compiled:
+      self._seconds += time.monotonic() - begin
+      self._examples += stop - start
+    self._is_compiled = True
+    return np.asarray(found.embeddings, np.float32)
+
+  def _inputs(self, start: int, stop: int) -> Any:
+    """Returns what the model reads of the examples of a part."""
+    for split, arrays in self._found.splits.items():
+      size = len(arrays["labels"])
+      if start < size:
+        if self._tokenizer is None:
+          return arrays["inputs"][start:stop]
+        texts = self._found.texts(split)
+        rows = self._tokenizer.encode(
+          [texts[row] for row in range(start, stop)],
+          max_length=self._network.max_length,
+        )
+        return Ragged.concatenate(rows, rows[0].dtype)
+      start, stop = start - size, stop - size
+    raise ValueError(f"there is no example {start}.")

@@ -1,0 +1,93 @@
+"""Folders of tiny models of transformers, with weights from the goldens."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import tokenizers
+from safetensors import numpy as safetensors
+from tokenizers import pre_tokenizers
+
+from experiments.data.tokenizer import load_tokenizer
+from lelp_jax.models import from_huggingface
+
+GOLDENS = pathlib.Path(__file__).parents[2] / "goldens"
+_WORDS = "film plot cast dull grim poor fine warm wise good bad ok".split()
+_SPECIAL = {
+  "bert": ("[PAD]", "[UNK]", "[CLS]", "[SEP]"),
+  "roberta": ("<s>", "<pad>", "</s>", "<unk>"),
+}
+
+
+def write_model(folder: pathlib.Path, case: str, **changes) -> pathlib.Path:
+  """Writes config.json, model.safetensors and tokenizer.json.
+
+  Args:
+    folder: A new folder.
+    case: Name of the goldens, such as "bert_classifier".
+    **changes: Fields of the config that differ.
+  """
+  folder.mkdir()
+  with np.load(GOLDENS / f"{case}.npz") as file:
+    weights = {
+      name.removeprefix("weights/"): file[name]
+      for name in file
+      if name.startswith("weights/")
+    }
+    config = json.loads(str(file["config"])) | changes
+  safetensors.save_file(weights, folder / "model.safetensors")
+  (folder / "config.json").write_text(json.dumps(config))
+  names = _SPECIAL["roberta" if "roberta" in case else "bert"]
+  vocabulary = {name: row for row, name in enumerate((*names, *_WORDS))}
+  unknown = next(name for name in names if "unk" in name.lower())
+  pieces = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel(vocabulary, unk_token=unknown)
+  )
+  pieces.pre_tokenizer = pre_tokenizers.Whitespace()
+  pieces.save(str(folder / "tokenizer.json"))
+  return folder
+
+
+def balance(folder: pathlib.Path, examples: list[str]) -> None:
+  """Gives a classifier a head that predicts each class on some texts."""
+  embeddings, _ = outputs(folder, examples)
+  weights = safetensors.load_file(folder / "model.safetensors")
+  name = next(
+    x for x in ("classifier", "classifier.out_proj") if f"{x}.bias" in weights
+  )
+  rng = np.random.default_rng(0)
+  kernel = rng.standard_normal(weights[f"{name}.weight"].shape)
+  kernel = kernel.astype(np.float32)
+  weights[f"{name}.weight"] = kernel
+  weights[f"{name}.bias"] = -kernel @ embeddings.mean(axis=0)
+  safetensors.save_file(weights, folder / "model.safetensors")
+
+
+def texts(num_texts: int, seed: int = 0) -> list[str]:
+  """Returns different texts of one to five words."""
+  rng = np.random.default_rng(seed)
+  found: dict[str, None] = {}
+  while len(found) < num_texts:
+    words = rng.choice(_WORDS, rng.integers(1, 6))
+    found[" ".join(words)] = None
+  return list(found)
+
+
+def outputs(
+  folder: pathlib.Path, examples: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns embeddings and logits of texts, computed one by one."""
+  config = json.loads((folder / "config.json").read_text())
+  weights = safetensors.load_file(folder / "model.safetensors")
+  model, params, state = from_huggingface(config, weights)
+  tokenizer = load_tokenizer(folder)
+  apply = jax.jit(model.apply)
+  found = [
+    apply(params, state, {"input_ids": row[None].astype(np.int32)})[0]
+    for row in tokenizer.encode(examples, max_length=8)
+  ]
+  return (
+    np.concatenate([x.embeddings for x in found]),
+    np.concatenate([x.logits for x in found]),
+  )
