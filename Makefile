@@ -23,7 +23,7 @@ venv: .venv/installed  ## Creates .venv with everything the other targets need.
 	@echo "Installing into .venv (once, about a minute) ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install -qq --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[experiments,text,test]'
+	  --constraint constraints.txt --editable '.[experiments,text,deploy,test]'
 	@touch $@
 
 tpu: .venv/installed-tpu  ## Adds the TPU compiler to .venv (200 MB).

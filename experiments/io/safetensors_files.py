@@ -1,6 +1,7 @@
 """Weights of a model in safetensors: one file, or shards with an index."""
 
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -58,3 +59,18 @@ def files(folder: pathlib.Path) -> list[pathlib.Path]:
         "model."
       )
   return paths
+
+
+def write(folder: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes all arrays of a model into one file, atomically.
+
+  Raises ValueError if safetensors is not installed.
+  """
+  try:
+    from safetensors import numpy as safetensors
+  except ImportError:
+    raise ValueError(
+      "weights are written in safetensors, which need the package of that "
+      "name: pip install -e '.[text]'."
+    ) from None
+  json_files.replace(folder / WEIGHTS, safetensors.save(dict(arrays)))

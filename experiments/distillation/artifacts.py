@@ -1,0 +1,387 @@
+"""Export of a trained student: weights, ONNX, `jax.export` and a model card.
+
+Everything is loaded again and compared with the trained student before the
+folder appears under its name.
+"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import pathlib
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from flax.core import FrozenDict
+from jax import export as jax_export
+from jax.extend import core as jax_core
+
+import lelp_jax
+from experiments import specs
+from experiments.data.dataset import Arrays
+from experiments.data.dataset import Ragged
+from experiments.data.dataset import Splits
+from experiments.data.dataset import Task
+from experiments.data.tokenizer import load_tokenizer
+from experiments.data.tokenizer import Tokenizer
+from experiments.distillation import description
+from experiments.distillation import model_card
+from experiments.distillation import onnx_conversion
+from experiments.distillation import predictor
+from experiments.distillation.description import Student
+from experiments.distillation.model_card import Card
+from experiments.io import json_files
+from experiments.io import safetensors_files
+from experiments.methods import method_named
+from experiments.training.inference import FrozenModel
+from experiments.training.models import model_fns
+from experiments.training.models import Weights
+from experiments.training.types import model_fields
+from lelp_jax.calibration import calibrated_class_probs
+from lelp_jax.calibration import calibration_temperature
+from lelp_jax.models import MODELS
+
+_TOLERANCE = 1e-5
+_PLATFORMS = ("cpu", "cuda", "tpu")
+# Options that change how a model computes and not what.
+_OF_TRAINING = ("compute_dtype", "attention_implementation", "remat")
+# Texts whose tokens are compared.
+_SAMPLES = (
+  "",
+  "A plain sentence.",
+  "Émile's \t“quoted” — 漢字 🙂\n12.5%",
+  "a " * 600,
+)
+_PACKAGES = ("lelp-jax", "jax", "flax", "jax2onnx", "onnx", "onnxruntime")
+
+
+def export_student(
+  destination: pathlib.Path,
+  *,
+  cell: specs.CellSpec,
+  weights: Weights,
+  splits: Splits,
+  tokenizer: str,
+  card: Card,
+) -> dict[str, str]:
+  """Writes the folder of a trained student, which needs nothing else.
+
+  A folder of an earlier export is replaced.
+
+  Args:
+    destination: The folder.
+    cell: The cell that the student was trained in.
+    weights: Its weights.
+    splits: The data of the cell; the calibration is fitted on `validation`.
+    tokenizer: The tokenizer of the texts, as `load_tokenizer` takes it; "" for
+      other data.
+    card: The parts of the model card that the folder does not show.
+
+  Returns:
+    Why `model.onnx` or `model.jaxexport` is missing, by its name; empty if
+    both exist. Each reason is also printed.
+
+  Raises:
+    OSError: If a file cannot be written.
+    ValueError: If a file does not give the probabilities of the student.
+  """
+  spec = _in_float32(cell.student)
+  model = FrozenModel(spec, weights, splits.task.scale)
+  loaded = load_tokenizer(tokenizer) if tokenizer else None
+  student = _description(cell, model, splits, loaded)
+  labels = _class_names(splits.task)
+  with _replacing(destination) as folder:
+    _write_weights(folder, weights)
+    description.write(folder, student)
+    json_files.write_json(folder / description.LABELS, labels)
+    if loaded is not None:
+      _write_tokenizer(folder, loaded, student.max_length)
+    failures = _write_functions(folder, student, weights, len(labels))
+    for name, reason in failures.items():
+      print(f"{name} is not written: {reason}.", file=sys.stderr)
+    files = {
+      path.name: path.stat().st_size for path in sorted(folder.iterdir())
+    }
+    text = model_card.text(card, student, labels, files, failures)
+    json_files.replace(folder / description.CARD, text)
+    _check(folder, model, splits)
+  return failures
+
+
+def _class_names(task: Task) -> tuple[str, ...]:
+  """Returns the names of the classes, their numbers if they have none."""
+  return task.class_names or tuple(map(str, range(task.num_classes)))
+
+
+@contextlib.contextmanager
+def _replacing(destination: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yields an empty folder that gets the name of another one at the end."""
+  folder = destination.with_name(f".{destination.name}.tmp")
+  old = destination.with_name(f".{destination.name}.old")
+  for leftover in (folder, old):
+    shutil.rmtree(leftover, ignore_errors=True)
+  folder.mkdir(parents=True)
+  try:
+    yield folder
+    if destination.exists():
+      destination.rename(old)
+    folder.rename(destination)
+  finally:
+    for leftover in (folder, old):
+      shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _in_float32(spec: specs.ModelSpec) -> specs.ModelSpec:
+  """Returns a model that computes in float32, as the exported one does."""
+  kept = {k: v for k, v in spec.options.items() if k not in _OF_TRAINING}
+  return dataclasses.replace(spec, options=FrozenDict(kept))
+
+
+def _description(
+  cell: specs.CellSpec,
+  model: FrozenModel,
+  splits: Splits,
+  tokenizer: Tokenizer | None,
+) -> Student:
+  """Describes a student, with its calibration."""
+  spec, data, task = model.spec, cell.data, splits.task
+  scalars = method_named(cell.method).scalars(cell)
+  temperature = float(scalars["prediction_temperature"])
+  architecture, field = MODELS[spec.model], splits.train[spec.input_field]
+  common: dict[str, Any] = {
+    "model": spec.model,
+    "options": spec.options,
+    "num_outputs": model_fns(spec, 1)
+    .head(model.weights.params)
+    .kernel.shape[-1],
+    "temperature": temperature,
+    "calibration_temperature": _calibrated(model, splits, temperature),
+    "text_column": data.text_column,
+    "image_column": data.image_column,
+    "header": data.header,
+    "versions": _versions(),
+  }
+  if spec.input_field == "embeddings":
+    return Student("embeddings", shape=field.shape[1:], **common)
+  if not isinstance(field, Ragged):
+    return Student("image", shape=field.shape[1:], scale=task.scale, **common)
+  if tokenizer is None:
+    raise ValueError("a student that reads texts is exported with a tokenizer.")
+  longest = architecture.max_length(**spec.options) or data.max_length
+  return Student(
+    "text",
+    max_length=min(data.max_length, longest),
+    pad_id=tokenizer.pad_id,
+    **common,
+  )
+
+
+def _versions() -> dict[str, str]:
+  """Returns the versions of the packages that write a student."""
+  versions = {"python": platform.python_version()}
+  for name in _PACKAGES:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      versions[name] = importlib.metadata.version(name)
+  return versions
+
+
+def _calibrated(
+  model: FrozenModel, splits: Splits, temperature: float
+) -> float:
+  """Returns the temperature that calibrates a student on held-out rows."""
+  logits = _logits(model, splits.validation)
+  log_probs = lelp_jax.class_log_probs(
+    logits, num_classes=splits.task.num_classes, temperature=temperature
+  )
+  return float(calibration_temperature(log_probs, splits.validation["labels"]))
+
+
+def _logits(model: FrozenModel, arrays: Arrays) -> jax.Array:
+  """Returns the logits of a student on examples."""
+  # Products of a GPU or a TPU have fewer digits by default.
+  with jax.default_matmul_precision("highest"):
+    return jnp.asarray(model.outputs(arrays).logits)
+
+
+# --- Files --------------------------------------------------------------------
+
+
+def _write_weights(folder: pathlib.Path, weights: Weights) -> None:
+  """Writes arrays by names such as "params/head/kernel"."""
+  arrays = traverse_util.flatten_dict(weights._asdict(), sep="/")
+  arrays = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
+  safetensors_files.write(folder, arrays)
+
+
+def _write_tokenizer(
+  folder: pathlib.Path, tokenizer: Tokenizer, max_length: int
+) -> None:
+  """Writes a tokenizer that adds special tokens, truncates and pads."""
+  import tokenizers
+  from tokenizers import processors
+
+  pieces = tokenizers.Tokenizer.from_str(tokenizer.pieces.to_str())
+  ends = [tokenizer.cls_id, tokenizer.sep_id]
+  names = [pieces.id_to_token(number) for number in ends]
+  pieces.post_processor = processors.TemplateProcessing(
+    single=[names[0], "$A", names[1]],
+    special_tokens=list(zip(names, ends, strict=True)),
+  )
+  pieces.enable_truncation(max_length)
+  pad_id = tokenizer.pad_id
+  pieces.enable_padding(pad_id=pad_id, pad_token=pieces.id_to_token(pad_id))
+  path = folder / description.TOKENIZER
+  json_files.replace(path, pieces.to_str(pretty=True))
+  read = tokenizers.Tokenizer.from_file(str(path))
+  rows = tokenizer.encode(_SAMPLES, max_length=max_length)
+  for sample, row, encoding in zip(
+    _SAMPLES, rows, read.encode_batch(_SAMPLES), strict=True
+  ):
+    ids = np.array(encoding.ids)[np.array(encoding.attention_mask) > 0]
+    if not np.array_equal(ids, row):
+      raise ValueError(
+        f"{description.TOKENIZER} gives other tokens than the student was "
+        f"trained on, as for the text {sample[:40]!r}: use another tokenizer."
+      )
+
+
+def _write_functions(
+  folder: pathlib.Path, student: Student, weights: Weights, num_classes: int
+) -> dict[str, str]:
+  """Writes `model.onnx` and `model.jaxexport`.
+
+  Returns:
+    Why a file could not be written, by its name.
+  """
+  try:
+    inputs = _input_shapes(student)
+    function = predictor.probabilities(student, weights, num_classes)
+    with jax.default_matmul_precision("highest"):
+      traced = jax.make_jaxpr(function)(*inputs)
+  except Exception as error:  # A user's model may raise anything.
+    reason = (
+      "the model cannot be traced for batches of any size "
+      f"({_first_line(error)})"
+    )
+    return dict.fromkeys((description.ONNX, description.JAX_EXPORT), reason)
+  names = description.INPUT_NAMES[student.reads]
+  failures = {}
+  for name, convert in (
+    (
+      description.ONNX,
+      lambda: onnx_conversion.converted(
+        traced, inputs, names, description.OUTPUT_NAME
+      ),
+    ),
+    (description.JAX_EXPORT, lambda: _jax_export(traced, inputs)),
+  ):
+    try:
+      data = convert()
+    except Exception as error:
+      failures[name] = _first_line(error)
+    else:
+      json_files.replace(folder / name, data)
+  return failures
+
+
+def _first_line(error: Exception) -> str:
+  lines = str(error).strip().splitlines() or [type(error).__name__]
+  return lines[0].rstrip(".")
+
+
+def _input_shapes(student: Student) -> list[jax.ShapeDtypeStruct]:
+  """Returns the inputs of a student, of any number of rows and tokens."""
+  if student.reads == "text":
+    limits = ["L >= 1", f"L <= {student.max_length}"]
+    shape = jax_export.symbolic_shape("B, L", constraints=limits)
+    tokens = jax.ShapeDtypeStruct(shape, jnp.int32)
+    return [tokens, tokens]
+  shape = (*jax_export.symbolic_shape("B"), *student.shape)
+  dtype = jnp.uint8 if student.reads == "image" else jnp.float32
+  return [jax.ShapeDtypeStruct(shape, dtype)]
+
+
+def _jax_export(traced: Any, inputs: Sequence[jax.ShapeDtypeStruct]) -> bytes:
+  """Returns a serialized `jax.export` artifact that takes tokens as int64."""
+  is_tokens = [each.dtype == jnp.int32 for each in inputs]
+
+  def function(*arrays: jax.Array) -> jax.Array:
+    narrow = [
+      array.astype(jnp.int32) if cast else array
+      for array, cast in zip(arrays, is_tokens, strict=True)
+    ]
+    (result,) = jax_core.jaxpr_as_fun(traced)(*narrow)
+    return result
+
+  with jax.enable_x64(True):
+    wide = [
+      jax.ShapeDtypeStruct(each.shape, jnp.int64) if cast else each
+      for each, cast in zip(inputs, is_tokens, strict=True)
+    ]
+    exported = jax_export.export(jax.jit(function), platforms=_PLATFORMS)
+    return bytes(exported(*wide).serialize())
+
+
+# --- Checks -------------------------------------------------------------------
+
+
+def _check(folder: pathlib.Path, model: FrozenModel, splits: Splits) -> None:
+  """Compares what was written with the trained student, on held-out rows.
+
+  Raises ValueError if a file gives other probabilities.
+  """
+  student, labels = description.read(folder)
+  rows = _some_rows(splits.validation[model.spec.input_field])
+  arrays = {k: v[rows] for k, v in model_fields(splits.validation).items()}
+  expected = np.asarray(
+    calibrated_class_probs(
+      _logits(model, arrays),
+      num_classes=len(labels),
+      temperature=student.temperature,
+      calibration_temperature=student.calibration_temperature,
+    )
+  )
+  for name, load in predictor.RUNTIMES.items():
+    if not (folder / name).is_file():
+      continue
+    predict = load(folder, student, len(labels))
+    for part, inputs in _batches(student, arrays[model.spec.input_field]):
+      found = predict(*inputs)
+      difference = np.abs(found - expected[part]).max()
+      if found.shape != expected[part].shape or not difference <= _TOLERANCE:
+        raise ValueError(
+          f"{name} gives probabilities that differ by {difference:.2g} from "
+          f"those of the trained student, for inputs of shape "
+          f"{inputs[0].shape}: nothing is exported."
+        )
+
+
+def _some_rows(field: Any) -> np.ndarray:
+  """Returns positions of up to 7 rows; of texts, from short to long ones."""
+  if isinstance(field, Ragged):
+    order = np.argsort(field.lengths, kind="stable")
+  else:
+    order = np.arange(len(field))
+  places = np.linspace(0, len(order) - 1, min(7, len(order)))
+  return order[np.unique(np.round(places).astype(int))]
+
+
+def _batches(
+  student: Student, field: Any
+) -> Iterator[tuple[slice, tuple[np.ndarray, ...]]]:
+  """Yields inputs of several sizes, texts with and without more padding."""
+  for part in (slice(0, 1), slice(0, 2), slice(None)):
+    if student.reads != "text":
+      yield part, (np.asarray(field[part]),)
+      continue
+    rows = [field[row] for row in range(len(field))[part]]
+    longest = max(map(len, rows))
+    for length in {longest, min(longest + 3, student.max_length)}:
+      yield part, predictor.padded(rows, student.pad_id, length)

@@ -1,0 +1,113 @@
+"""Description of an exported student: `config.json` in its folder."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Annotated
+from typing import Any
+from typing import Literal
+
+from flax.core import FrozenDict
+
+from experiments import specs
+from experiments.io import json_files
+from experiments.io import safetensors_files
+
+CONFIG = "config.json"
+LABELS = "labels.json"
+TOKENIZER = "tokenizer.json"
+WEIGHTS = safetensors_files.WEIGHTS
+ONNX = "model.onnx"
+JAX_EXPORT = "model.jaxexport"
+CARD = "README.md"
+
+# Names of the inputs and of the output of `ONNX` and `JAX_EXPORT`.
+INPUT_NAMES = {
+  "text": ("input_ids", "attention_mask"),
+  "image": ("pixels",),
+  "embeddings": ("embeddings",),
+}
+OUTPUT_NAME = "probabilities"
+
+
+@dataclasses.dataclass(frozen=True)
+class Student:
+  """Everything about an exported student except its weights and labels.
+
+  Attributes:
+    reads: "text", "image" or "embeddings".
+    model: The model, as in `config.student`.
+    options: Its options. It computes in float32.
+    num_outputs: Number of outputs of its head, C * S.
+    temperature: The temperature that it was trained with, at which the outputs
+      of a class are summed.
+    calibration_temperature: The temperature of the probabilities of classes.
+    text_column: Column of the texts in the training data, "" for others.
+    image_column: Column of the images in the training data, likewise.
+    header: Whether the tables of the training data have names of columns.
+    max_length: The largest number of tokens of a text, 0 for others.
+    pad_id: The token that shorter rows of a batch end with.
+    shape: Height, width and channels of an image, or the width of embeddings.
+    scale: Divisor of stored pixels.
+    versions: Versions of the packages that wrote the student.
+  """
+
+  reads: Literal["text", "image", "embeddings"]
+  model: str
+  options: FrozenDict[str, Any]
+  num_outputs: Annotated[int, specs.AT_LEAST_1]
+  temperature: float
+  calibration_temperature: float
+  text_column: str = ""
+  image_column: str = ""
+  header: bool = True
+  max_length: int = 0
+  pad_id: int = 0
+  shape: tuple[int, ...] = ()
+  scale: float = 1.0
+  versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def write(folder: pathlib.Path, student: Student) -> None:
+  """Writes the description of a student."""
+  json_files.write_json(folder / CONFIG, specs.plain(student))
+
+
+def read(folder: pathlib.Path) -> tuple[Student, tuple[str, ...]]:
+  """Returns the description of a student, and the names of its classes.
+
+  Raises FileNotFoundError if there is no such folder, and ValueError if it
+  does not hold a student.
+  """
+  if not folder.is_dir():
+    raise FileNotFoundError(
+      f"there is no student {folder}: run experiments.distill, which writes it "
+      "to `student` in its workdir."
+    )
+  for name in (CONFIG, LABELS):
+    if not (folder / name).is_file():
+      raise ValueError(
+        f"{folder} is not a student: it has no {name}. Name the folder "
+        "`student` of a workdir of experiments.distill."
+      )
+  values = json_files.read_json(folder / CONFIG)
+  labels = json_files.read_json(folder / LABELS)
+  try:
+    if not isinstance(values, dict):
+      raise ValueError(f"it must hold an object, got {values!r:.80}.")
+    student = specs.from_plain(values, Student, CONFIG)
+  except ValueError as error:
+    raise ValueError(
+      f"{folder / CONFIG} does not describe a student: {error} Export the "
+      "student again."
+    ) from None
+  if not (
+    isinstance(labels, list)
+    and len(set(map(str, labels))) == len(labels) > 0
+    and all(isinstance(label, str) for label in labels)
+    and student.num_outputs % len(labels) == 0
+  ):
+    raise ValueError(
+      f"{folder / LABELS} must list the names of the classes in order."
+    )
+  return student, tuple(labels)

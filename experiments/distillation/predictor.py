@@ -1,0 +1,171 @@
+"""Predictions of an exported student."""
+
+import pathlib
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jax import export as jax_export
+
+from experiments.data.tokenizer import load_tokenizer
+from experiments.distillation import description
+from experiments.distillation import student_models
+from experiments.distillation.description import Student
+from experiments.io import safetensors_files
+from experiments.training.models import Weights
+from lelp_jax.calibration import calibrated_class_probs
+from lelp_jax.models import MODELS
+
+# From the arrays that `description.INPUT_NAMES` names to probabilities [B, C].
+Predict = Callable[..., np.ndarray]
+
+_BATCH = 64  # Rows that are predicted together.
+
+
+class Predictor:
+  """An exported student, ready to predict.
+
+  Attributes:
+    student: Its description.
+    labels: The names of its classes.
+  """
+
+  def __init__(self, folder: pathlib.Path):
+    """Loads a student, with ONNX Runtime if it has a `model.onnx`.
+
+    Raises FileNotFoundError or ValueError if the folder is not one.
+    """
+    self.student, self.labels = description.read(folder)
+    name = next(name for name in RUNTIMES if (folder / name).is_file())
+    self._predict = RUNTIMES[name](folder, self.student, len(self.labels))
+    self._tokenizer = None
+    if self.student.reads == "text":
+      self._tokenizer = load_tokenizer(folder / description.TOKENIZER)
+
+  def texts(self, texts: Sequence[str]) -> np.ndarray:
+    """Returns the probabilities of texts, float32 ``[N, C]``, in their order.
+
+    They are predicted in order of length, so that little is padding.
+    """
+    assert self._tokenizer is not None
+    student = self.student
+    rows = self._tokenizer.encode(texts, max_length=student.max_length)
+    order = np.argsort([len(row) for row in rows], kind="stable")
+    found = np.empty((len(rows), len(self.labels)), np.float32)
+    for start in range(0, len(rows), _BATCH):
+      part = order[start : start + _BATCH]
+      batch = [rows[place] for place in part]
+      length = len(batch[-1])
+      found[part] = self._predict(*padded(batch, student.pad_id, length))
+    return found
+
+
+def padded(
+  rows: Sequence[np.ndarray], pad_id: int, length: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns `input_ids` and `attention_mask`, int64 ``[B, length]``."""
+  ids = np.full((len(rows), length), pad_id, np.int64)
+  mask = np.zeros((len(rows), length), np.int64)
+  for place, row in enumerate(rows):
+    ids[place, : len(row)] = row
+    mask[place, : len(row)] = 1
+  return ids, mask
+
+
+def _onnx(folder: pathlib.Path, student: Student, num_classes: int) -> Predict:
+  """Loads `model.onnx`."""
+  del num_classes
+  try:
+    import onnxruntime
+  except ImportError:
+    raise ValueError(
+      "predictions need the package onnxruntime: pip install -e '.[deploy]'."
+    ) from None
+  options = onnxruntime.SessionOptions()
+  options.log_severity_level = 3  # Errors; warnings concern its developers.
+  session: Any = onnxruntime.InferenceSession(
+    folder / description.ONNX, options, providers=["CPUExecutionProvider"]
+  )
+  names = description.INPUT_NAMES[student.reads]
+
+  def predict(*arrays: np.ndarray) -> np.ndarray:
+    inputs = dict(zip(names, arrays, strict=True))
+    return session.run([description.OUTPUT_NAME], inputs)[0]
+
+  return predict
+
+
+def _exported(
+  folder: pathlib.Path, student: Student, num_classes: int
+) -> Predict:
+  """Loads `model.jaxexport`."""
+  del student, num_classes
+  data = bytearray((folder / description.JAX_EXPORT).read_bytes())
+  exported = jax_export.deserialize(data)
+
+  def predict(*arrays: np.ndarray) -> np.ndarray:
+    with jax.enable_x64(True):  # Tokens are int64.
+      return np.asarray(exported.call(*arrays))
+
+  return predict
+
+
+def _weights(
+  folder: pathlib.Path, student: Student, num_classes: int
+) -> Predict:
+  """Builds the model again from `config.json` and `model.safetensors`."""
+  tree = traverse_util.unflatten_dict(safetensors_files.read(folder), sep="/")
+  weights = Weights(tree["params"], tree.get("model_state", {}))
+  function = jax.jit(probabilities(student, weights, num_classes))
+
+  def predict(*arrays: np.ndarray) -> np.ndarray:
+    with jax.default_matmul_precision("highest"):
+      return np.asarray(function(*map(_narrow, arrays)))
+
+  return predict
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+  return array.astype(np.int32) if array.dtype == np.int64 else array
+
+
+# How each file of a student is loaded, those that predict fastest first.
+RUNTIMES: dict[str, Callable[[pathlib.Path, Student, int], Predict]] = {
+  description.ONNX: _onnx,
+  description.WEIGHTS: _weights,
+  description.JAX_EXPORT: _exported,
+}
+
+
+def probabilities(
+  student: Student, weights: Weights, num_classes: int
+) -> Callable[..., jax.Array]:
+  """Returns the function of an exported student.
+
+  It takes the arrays that `description.INPUT_NAMES` names, tokens as int32, and
+  returns probabilities ``[B, C]``.
+  """
+  if ":" in student.model:
+    student_models.register_own(student.model)
+  model = MODELS[student.model](student.num_outputs, **student.options)
+
+  def predict(*arrays: jax.Array) -> jax.Array:
+    inputs: Any
+    if student.reads == "text":
+      names = description.INPUT_NAMES["text"]
+      inputs = dict(zip(names, arrays, strict=True))
+    else:
+      inputs = arrays[0].astype(jnp.float32) / student.scale
+    outputs, _ = model.apply(*weights, inputs, train=False)
+    return calibrated_class_probs(
+      outputs.logits,
+      num_classes=num_classes,
+      temperature=student.temperature,
+      calibration_temperature=student.calibration_temperature,
+    )
+
+  return predict
