@@ -21,7 +21,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
-from typing import IO
 
 from experiments.data import prepared
 from experiments.data import tables
@@ -41,6 +40,7 @@ _DAMAGE = (
   EOFError,
   gzip.BadGzipFile,
   RuntimeError,  # zipfile raises it for unknown compression methods.
+  shutil.ReadError,
   tarfile.TarError,
   zipfile.BadZipFile,
   zlib.error,
@@ -285,13 +285,7 @@ class Originals:
     """Unpacks an archive."""
     (archive,) = self.given
     forms = self.dataset.forms
-    wanted = tuple(
-      f"{folder}/{name}".lstrip("/")
-      for form in forms
-      for folder in form.folders
-      for name in form.files
-    )
-    _unpack(archive, wanted, scratch)
+    _unpack(archive, scratch)
     for form in forms:
       if (paths := _in_folder(scratch, form)) is not None:
         return dataclasses.replace(self, form=form, paths=paths)
@@ -415,41 +409,15 @@ def _missing(source: pathlib.Path, forms: Iterable[Form]) -> str:
   return f"{source} holds no originals"
 
 
-def _unpack(
-  archive: pathlib.Path, wanted: tuple[str, ...], scratch: pathlib.Path
-) -> None:
-  """Unpacks the wanted files, and all files in wanted folders."""
+def _unpack(archive: pathlib.Path, scratch: pathlib.Path) -> None:
+  """Unpacks an archive, but nothing outside of the folder."""
   prepared.check_space(scratch, _EXPANSION * archive.stat().st_size)
-  folders = tuple(f"{name}/" for name in wanted)
+  options: Any = {} if archive.suffix.lower() == ".zip" else {"filter": "data"}
   try:
-    for name, file in _members(archive):
-      if name not in wanted and not name.startswith(folders):
-        continue
-      if ".." in pathlib.PurePosixPath(name).parts:
-        raise ValueError(f"{archive} has a member {name!r} outside of it.")
-      path = scratch / name
-      path.parent.mkdir(parents=True, exist_ok=True)
-      with path.open("wb") as copy:
-        shutil.copyfileobj(file, copy)
+    shutil.unpack_archive(archive, scratch, **options)
   except _DAMAGE as error:
     reason = str(error) or "it ends early"
     raise ValueError(f"{archive} is damaged or cut short ({reason})") from error
-
-
-def _members(archive: pathlib.Path) -> Iterator[tuple[str, IO[bytes]]]:
-  """Yields the files of an archive in its order."""
-  if archive.suffix == ".zip":
-    with zipfile.ZipFile(archive) as file:
-      for info in file.infolist():
-        if not info.is_dir():
-          with file.open(info) as member:
-            yield info.filename, member
-    return
-  with tarfile.open(archive, "r|*") as file:
-    for info in file:
-      member = file.extractfile(info) if info.isfile() else None
-      if member is not None:
-        yield info.name.removeprefix("./"), member
 
 
 def describe(path: pathlib.Path) -> dict[str, Any]:
