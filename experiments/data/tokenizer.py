@@ -61,13 +61,6 @@ class Tokenizer:
         "max_length must be at least 3, for [CLS], a piece and [SEP], got "
         f"{max_length}."
       )
-    if isinstance(texts, str):
-      raise TypeError("texts must be a list of str, got one str.")
-    for number, text in enumerate(texts):
-      if not isinstance(text, str):
-        raise TypeError(
-          f"texts must be a list of str, got {text!r} at position {number}."
-        )
     dtype = np.uint16 if self.vocab_size <= 2**16 else np.int32
     rows = []
     for start in range(0, len(texts), _BATCH):

@@ -95,12 +95,19 @@ def papers_sample(reviews):
   return {"train": train, "test": test}
 
 
-def test_the_sample_is_the_papers(tmp_path, reviews, folder):
-  found = prepare(tmp_path, folder)
-  for split, expected in papers_sample(reviews).items():
-    assert rows(found, split) == [
-      (f"{headline} {body}", stars - 1) for _, stars, headline, body in expected
-    ]
+def expected_rows(sampled, text="headline_and_body"):
+  """Texts and labels of sampled reviews."""
+  return [
+    (body if text == "body" else f"{headline} {body}", stars - 1)
+    for _, stars, headline, body in sampled
+  ]
+
+
+@pytest.mark.parametrize("text", ["headline_and_body", "body"])
+def test_the_sample_is_the_papers(tmp_path, reviews, folder, text):
+  found = prepare(tmp_path, folder, text=text)
+  for split, sampled in papers_sample(reviews).items():
+    assert rows(found, split) == expected_rows(sampled, text)
   assert [len(found.texts(s)) for s in ("train", "test")] == [75, 20]
   assert found.task.class_names[0] == "1 star"
   assert found.task.class_names[4] == "5 stars"
@@ -110,22 +117,15 @@ def test_three_stars_are_left_out_of_the_binary_version(
   tmp_path, reviews, folder
 ):
   found = prepare(tmp_path, folder, "amazon_bin")
-  for split, expected in papers_sample(reviews).items():
-    kept = [example for example in expected if example[1] != 3]
-    assert rows(found, split) == [
-      (f"{headline} {body}", int(stars in (1, 5)))
-      for _, stars, headline, body in kept
-    ]
+  for split, sampled in papers_sample(reviews).items():
+    kept = [example for example in sampled if example[1] != 3]
+    texts = [text for text, _ in expected_rows(kept)]
+    labels = [int(stars in (1, 5)) for _, stars, *_ in kept]
+    assert rows(found, split) == list(zip(texts, labels, strict=True))
     fine = found.splits[split]["fine_labels"]
     names = [found.task.fine_names[i] for i in fine]
     assert [int(name[0]) for name in names] == [e[1] for e in kept]
   assert found.task.class_names == ("mild", "polarized")
-
-
-def test_bodies_alone(tmp_path, reviews, folder):
-  found = prepare(tmp_path, folder, text="body")
-  expected = papers_sample(reviews)["test"]
-  assert rows(found, "test") == [(e[3], e[1] - 1) for e in expected]
 
 
 def test_the_table_tells_how_many_of_each_category(tmp_path, reviews, folder):
@@ -147,11 +147,11 @@ def test_the_table_tells_how_many_of_each_category(tmp_path, reviews, folder):
 def test_shuffled_quotas_are_filled_from_the_same_pool(
   tmp_path, reviews, folder
 ):
-  pool = [
-    (f"{headline} {body}", stars - 1)
+  pool = expected_rows(
+    (category, *review)
     for category in amazon.CATEGORIES
-    for stars, headline, body in reviews[category][:40]
-  ]
+    for review in reviews[category][:40]
+  )
   found = {
     seed: prepare(tmp_path / str(seed), folder, sampling="shuffled", seed=seed)
     for seed in (0, 1)
@@ -168,55 +168,34 @@ def test_shuffled_quotas_are_filled_from_the_same_pool(
   assert all(sum(t["rows"]["Watches"]) > 0 for t in tables)
 
 
+_line = original_files.amazon_line
 BROKEN = [
   b"\n",  # A blank line is none.
-  original_files.tsv([original_files.amazon_line(5, "a\ttab", "inside")]),
-  original_files.tsv([original_files.amazon_line(5, "cut", "off")[:9]]),
-  original_files.tsv([original_files.amazon_line("", "no", "stars")]),
-  original_files.tsv([original_files.amazon_line(6, "six", "stars")]),
-  original_files.tsv([original_files.amazon_line("2015-08-31", "x", "y")]),
-  original_files.tsv([original_files.amazon_line(4, "not", "utf8")]).replace(
-    b"utf8", b"\xff"
+  original_files.tsv([_line(5, "a\ttab", "inside")]),
+  original_files.tsv([_line(5, "cut", "off")[:9]]),
+  *(
+    original_files.tsv([_line(stars, "x", "y")])
+    for stars in ("", 6, "2015-08-31")
   ),
+  original_files.tsv([_line(4, "not", "utf8")]).replace(b"utf8", b"\xff"),
 ]
 
 
 def test_malformed_lines_are_counted_and_left_out(tmp_path, reviews):
-  lines = {}
-  for category, chosen in reviews.items():
-    good = [original_files.amazon_line(*review) for review in chosen]
-    broken = itertools.cycle(BROKEN)
-    lines[category] = [
-      line for pair in zip(good, broken, strict=False) for line in pair
-    ]
   folder = tmp_path / "broken"
   folder.mkdir()
-  for category, rows_ in lines.items():
-    name = amazon.file_name(category)
-    original_files.amazon_file(folder / name, rows_)
+  for category, chosen in reviews.items():
+    pairs = zip(itertools.starmap(_line, chosen), itertools.cycle(BROKEN))
+    lines = list(itertools.chain.from_iterable(pairs))
+    original_files.amazon_file(folder / amazon.file_name(category), lines)
   found = prepare(tmp_path / "out", folder)
-  for split, expected in papers_sample(reviews).items():
-    assert rows(found, split) == [
-      (f"{headline} {body}", stars - 1) for _, stars, headline, body in expected
-    ]
+  for split, sampled in papers_sample(reviews).items():
+    assert rows(found, split) == expected_rows(sampled)
   # 40 reviews are read of a category, with 39 lines between them.
   (office,) = [r for r in found.left_out if r.split == "Office_Products"]
   assert (office.kind, office.count) == ("malformed", 39 - 6)
   assert "star_rating is '6'" in str(office)
   assert "row 4: 16 fields, expected 15" in str(office)
-
-
-def test_text_is_kept_as_it_is(tmp_path, monkeypatch):
-  texts = ['"', 'a "quote" open', "it's", "\u2028\x85", "<br />"]
-  reviews = {
-    category: [(stars, text, text) for text in texts for stars in range(1, 6)]
-    for category in amazon.CATEGORIES
-  }
-  folder = original_files.amazon_folder(tmp_path / "in", reviews, suffix="")
-  publish(monkeypatch, "amazon", {"train": (5,) * 5, "test": (5,) * 5})
-  found = prepare(tmp_path, folder, per_category=25, num_train=5, num_test=5)
-  expected = [f"{text} {text}" for text in texts for _ in range(5)]
-  assert list(found.texts("train")) == expected
 
 
 def sample(reviews, **options):
@@ -266,36 +245,6 @@ def test_reading_stops_when_the_quotas_are_full(reviews):
 def test_samples_that_cannot_be(reviews, change, options, message):
   with pytest.raises(ValueError, match=message):
     sample(reviews | change, **options)
-
-
-def test_a_missing_category_is_named(tmp_path, reviews):
-  chosen = {k: v for k, v in reviews.items() if k not in ("Video", "Toys")}
-  folder = original_files.amazon_folder(tmp_path / "in", chosen)
-  with pytest.raises(ValueError, match=r"Toys_v1_00.tsv") as e:
-    prepare(tmp_path / "out", folder)
-  assert "lacks amazon_reviews_us_Video_v1_00.tsv, " in str(e.value)
-  assert not (tmp_path / "out").exists()
-
-
-def test_a_truncated_file_is_named(tmp_path, reviews):
-  folder = original_files.amazon_folder(tmp_path / "in", reviews)
-  path = folder / "amazon_reviews_us_Video_Games_v1_00.tsv.gz"
-  path.write_bytes(path.read_bytes()[:-300])
-  with pytest.raises(ValueError, match=r"Video_Games.* damaged") as error:
-    prepare(tmp_path / "out", folder)
-  size = path.stat().st_size
-  assert f"{path.name} has {size:,} bytes, published 475,199,894" in str(
-    error.value
-  )
-  assert not (tmp_path / "out").exists()
-
-
-def test_another_file_of_that_name_is_named(tmp_path, reviews):
-  folder = original_files.amazon_folder(tmp_path / "in", reviews)
-  path = folder / "amazon_reviews_us_Office_Products_v1_00.tsv.gz"
-  path.write_bytes(gzip.compress(b"text\tlabel\nx\t1\n"))
-  with pytest.raises(ValueError, match="'star_rating'"):
-    prepare(tmp_path / "out", folder)
 
 
 def test_an_interrupt_is_minded_while_sampling(tmp_path, folder, monkeypatch):

@@ -27,133 +27,125 @@ def small(monkeypatch):
   publish(monkeypatch, "glue_sst2", PUBLISHED)
 
 
-# Wrong originals: how good ones are spoiled, and a part of the message.
+_TWEETS = "training.1600000.processed.noemoticon.csv"
+_COLA = b"a\t1\t\tb\n"
+_LABELLED = files.tsv([("good", "positive")], ("sentence", "label"))
+_MEMBERS = [
+  f"{x}/{y}/0_1.txt" for x in ("train", "test") for y in ("neg", "pos")
+]
+_PICKLES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
 
 
-def _missing_file(folder, rng):
-  cifar10(folder, rng)
-  (folder / "data_batch_4.bin").unlink()
-  return "cifar10", "lacks data_batch_4.bin"
+def _cifar10_without(folder, name):
+  (cifar10(folder, np.random.default_rng(0)) / name).unlink()
 
 
-def _cut_file(folder, rng):
-  path = cifar10(folder, rng) / "test_batch.bin"
-  path.write_bytes(path.read_bytes()[:-1])
-  return "cifar10", "test_batch.bin has 3,072 bytes, .* 3,073"
+def _cut(path, num_bytes):
+  path.write_bytes(path.read_bytes()[:num_bytes])
 
 
-def _cut_tar(folder, rng):
-  del rng
-  noise = os.urandom(20_000)
+def _cut_tar(folder):
   path = folder / "cifar-10-binary.tar.gz"
+  noise = os.urandom(20_000)
   files.tar(path, {"cifar-10-batches-bin/data_batch_1.bin": noise})
-  path.write_bytes(path.read_bytes()[:9000])
-  return "cifar10", r"tar\.gz is damaged .* 9,000 bytes, .* 170,052,171"
+  _cut(path, 9000)
 
 
-def _cut_zip(folder, rng):
-  del rng
-  path = files.zipped(folder / "SST-2.zip", {"SST-2/train.tsv": b"sentence"})
-  path.write_bytes(path.read_bytes()[:-9])
-  return "glue_sst2", r"SST-2\.zip is damaged"
-
-
-def _other_archive(folder, rng):
-  del rng
-  files.zipped(folder / "CoLA.zip", {"CoLA/train.tsv": b"a\t1\t\tb\n"})
-  return "glue_cola", r"CoLA\.zip/CoLA lacks dev\.tsv"
-
-
-def _escaping_member(folder, rng):
-  del rng
-  members = {"aclImdb/train/pos/../../../../../evil.txt": b"x"}
-  files.tar(folder / "aclImdb_v1.tar.gz", members)
-  return "lmrd", "'aclImdb/train/pos/.*evil.txt'"
-
-
-def _other_table(folder, rng):
-  del rng
-  files.folder(folder, {"train.tsv": b"a\t1\t\tb\n", "dev.tsv": b"a\t1\t\tb\n"})
-  return "glue_sst2", r"train\.tsv has no column 'sentence'"
-
-
-def _text_label(folder, rng):
-  del rng
-  table = files.tsv([("good", "positive")], ("sentence", "label"))
-  files.folder(folder, {"train.tsv": table, "dev.tsv": table})
-  return "glue_sst2", "label 'positive'"
-
-
-def _label_out_of_range(folder, rng):
-  cifar10(folder, rng, label=10)
-  return "cifar10", r"example 0 .* train split: label .*\[0, 10\), got 10"
-
-
-def _few_examples(folder, rng):
-  del rng
-  sst2(folder)
-  return "glue_sst2", "train .* 50 examples, .* 67,349 .* --partial"
-
-
-def _other_polarity(folder, rng):
-  del rng
-  table = files.sentiment140_csv([(0, "a"), (2, "b")])
-  name = "training.1600000.processed.noemoticon.csv"
-  files.folder(folder, {name: table})
-  return "sentiment140_bin", "tweet 1 .* got 2"
-
-
-def _not_utf8(folder, rng):
-  del rng
-  members = {
-    f"{split}/{label}/0_1.txt": b"\xff"
-    for split in ("train", "test")
-    for label in ("neg", "pos")
-  }
-  files.folder(folder, members)
-  return "lmrd", r"neg/0_1\.txt is not utf-8"
-
-
-def _no_pickle(folder, rng):
-  del rng
-  names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
-  files.folder(folder, dict.fromkeys(names, b"\x80\x02}q"))
-  return "cifar10", "data_batch_1 is damaged"
-
-
-def _nothing_known(folder, rng):
-  del rng
-  (folder / "readme.txt").write_text("hello")
-  return "amazon", "holds no originals. Expected: .*Amazon withdrew"
-
-
+# A data set, how its originals are wrong, a part of the message, and counts
+# that are published instead of the real ones.
 _WRONG = {
-  _missing_file: None,
-  _cut_file: None,
-  _cut_tar: None,
-  _cut_zip: None,
-  _other_archive: None,
-  _escaping_member: None,
-  _other_table: None,
-  _text_label: {"train": (1,), "test": (1,)},
-  _label_out_of_range: {"train": (1,) * 5, "test": (1,)},
-  _few_examples: None,
-  _other_polarity: None,
-  _not_utf8: {"train": (1, 1), "test": (1, 1)},
-  _no_pickle: None,
-  _nothing_known: None,
+  "a missing file": (
+    "cifar10",
+    lambda f: _cifar10_without(f, "data_batch_4.bin"),
+    "lacks data_batch_4.bin",
+  ),
+  "a short file": (
+    "cifar10",
+    lambda f: _cut(
+      cifar10(f, np.random.default_rng(0)) / "test_batch.bin", 3072
+    ),
+    "test_batch.bin has 3,072 bytes, .* 3,073",
+  ),
+  "a short tar": (
+    "cifar10",
+    _cut_tar,
+    r"tar\.gz is damaged .* 9,000 bytes, .* 170,052,171",
+  ),
+  "a short zip": (
+    "glue_sst2",
+    lambda f: _cut(files.zipped(f / "SST-2.zip", {"x": b"sentence"}), 60),
+    r"SST-2\.zip is damaged",
+  ),
+  "another archive": (
+    "glue_cola",
+    lambda f: files.zipped(f / "CoLA.zip", {"CoLA/train.tsv": _COLA}),
+    r"CoLA\.zip/CoLA lacks dev\.tsv",
+  ),
+  "a member outside": (
+    "lmrd",
+    lambda f: files.tar(
+      f / "aclImdb_v1.tar.gz", {"aclImdb/train/../../../../evil.txt": b"x"}
+    ),
+    "'aclImdb/train/.*evil.txt'",
+  ),
+  "another table": (
+    "glue_sst2",
+    lambda f: files.folder(f, {"train.tsv": _COLA, "dev.tsv": _COLA}),
+    r"train\.tsv has no column 'sentence'",
+  ),
+  "a label that is text": (
+    "glue_sst2",
+    lambda f: files.folder(f, {"train.tsv": _LABELLED, "dev.tsv": _LABELLED}),
+    "label 'positive'",
+    {"train": (1,), "test": (1,)},
+  ),
+  "a label out of range": (
+    "cifar10",
+    lambda f: cifar10(f, np.random.default_rng(0), label=10),
+    r"example 0 .* train split: label .*\[0, 10\), got 10",
+    {"train": (1,) * 5, "test": (1,)},
+  ),
+  "few examples": (
+    "glue_sst2",
+    sst2,
+    "train .* 50 examples, .* 67,349 .* --partial",
+  ),
+  "another polarity": (
+    "sentiment140_bin",
+    lambda f: files.folder(
+      f, {_TWEETS: files.sentiment140_csv([(0, "a"), (2, "b")])}
+    ),
+    "tweet 1 .* got 2",
+  ),
+  "another encoding": (
+    "lmrd",
+    lambda f: files.folder(f, dict.fromkeys(_MEMBERS, b"\xff")),
+    r"neg/0_1\.txt is not utf-8",
+    {"train": (1, 1), "test": (1, 1)},
+  ),
+  "no pickle": (
+    "cifar10",
+    lambda f: files.folder(f, dict.fromkeys(_PICKLES, b"\x80\x02}q")),
+    "data_batch_1 is damaged",
+  ),
+  "nothing": (
+    "amazon",
+    lambda f: files.folder(f, {"readme.txt": b"hello"}),
+    "holds no originals. Expected: .*Amazon withdrew",
+  ),
 }
 
 
-@pytest.mark.parametrize("spoil", _WRONG)
+@pytest.mark.parametrize("case", _WRONG)
 def test_wrong_originals_are_one_line_and_leave_nothing(
-  tmp_path, rng, monkeypatch, spoil
+  tmp_path, monkeypatch, case
 ):
+  name, spoil, message, *published = _WRONG[case]
   source = tmp_path / "in"
   source.mkdir()
-  name, message = spoil(source, rng)
-  if _WRONG[spoil]:
-    publish(monkeypatch, name, _WRONG[spoil])
+  spoil(source)
+  for counts in published:
+    publish(monkeypatch, name, counts)
   with pytest.raises(ValueError, match=message) as error:
     prepare(name, data_dir=tmp_path / "new", source=source)
   assert "\n" not in str(error.value)
@@ -236,16 +228,15 @@ def test_other_options_or_originals_do_not_replace_what_is_prepared(
   tmp_path, rng
 ):
   tweets = [(4 * (i % 2), f"tweet {i}") for i in range(400)]
-  name = "training.1600000.processed.noemoticon.csv"
   table = files.sentiment140_csv(tweets)
-  source = files.folder(tmp_path / "in", {name: table})
+  source = files.folder(tmp_path / "in", {_TWEETS: table})
   given = {"data_dir": tmp_path / "data", "source": source, "partial": True}
   prepare("sentiment140_bin", **given)
   kept = files.files_below(tmp_path / "data")
   with pytest.raises(ValueError, match=r"options seed=0, .*seed=1"):
     prepare("sentiment140_bin", **given, options={"seed": 1})
-  (source / name).write_bytes(table + table[:70])
-  with pytest.raises(ValueError, match=f"sources {name} .* bytes"):
+  (source / _TWEETS).write_bytes(table + table[:70])
+  with pytest.raises(ValueError, match=f"sources {_TWEETS} .* bytes"):
     prepare("sentiment140_bin", **given)
   # A folder that is not ours.
   other = cifar10(tmp_path / "data/cifar10/3.0.2", rng)

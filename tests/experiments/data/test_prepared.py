@@ -18,8 +18,6 @@ from experiments.data.dataset import Task
 from experiments.data.prepared import open_prepared
 from experiments.data.prepared import Writer
 from experiments.distributed.signals import Interrupted
-from experiments.io import locks
-from experiments.io.array_files import GrowingArray
 from tests.experiments.original_files import files_below
 
 TEXT = Task("reviews", 3, class_names=("a", "b", "c"))
@@ -85,6 +83,13 @@ def test_texts_and_tokens_are_read_as_they_were_written(tmp_path):
     assert rows.values.dtype == np.uint16
     for i, tokens in enumerate(encode(texts)):
       np.testing.assert_array_equal(rows[i], tokens)
+  # On disk they are as the docstring of the module says.
+  text = np.load(found.folder / "train/text.npy").tobytes()
+  assert text == "".join(e["text"] for e in EXAMPLES).encode()
+  offsets = np.load(found.folder / "train/text_offsets.npy")
+  ends = np.cumsum([len(e["text"].encode()) for e in EXAMPLES])
+  np.testing.assert_array_equal(offsets, [0, *ends])
+  assert offsets.dtype == np.int64
   texts = found.texts("train")
   assert texts[-1] == found.text_of(3) == "four"
   assert [texts[1], texts[2]] == [found.text_of(5), "naïve ☕\nline"]
@@ -270,20 +275,6 @@ def test_a_disk_that_is_too_small_is_noticed_early(tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_gets_full_leaves_nothing(tmp_path, monkeypatch):
-  append = GrowingArray.append
-
-  def full(self, rows):
-    append(self, rows)
-    if self._path.parent.name == "test.half" and len(self) > 2:
-      raise OSError(28, "No space left on device")
-
-  monkeypatch.setattr(GrowingArray, "append", full)
-  with pytest.raises(OSError, match="No space left"):
-    write(tmp_path / "reviews", {"train": EXAMPLES, "test": EXAMPLES})
-  assert not list(tmp_path.iterdir())
-
-
 def interrupted(folder, splits, error):
   """Writes until the second split is half written."""
 
@@ -352,26 +343,3 @@ def test_a_new_data_set_takes_the_place_of_another(tmp_path):
   with Writer(folder):
     assert open_prepared(folder, verify=True).task == TEXT
   assert [path.name for path in tmp_path.iterdir()] == ["reviews"]
-
-
-def test_one_writer_at_a_time(tmp_path):
-  folder = tmp_path / "reviews"
-  with Writer(folder) as writer:
-    with pytest.raises(locks.Held), locks.exclusive(writer.scratch.parent):
-      pass
-    writer.write(TEXT, {"tokenizer": None}, {"train": EXAMPLES})
-  assert open_prepared(folder).texts("train")[3] == "four"
-
-
-def test_format_is_numpy_s_own(tmp_path):
-  write(tmp_path / "reviews", {"train": EXAMPLES})
-  folder = tmp_path / "reviews/train"
-  np.testing.assert_array_equal(
-    np.load(folder / "labels.npy"), [e["label"] for e in EXAMPLES]
-  )
-  text = np.load(folder / "text.npy").tobytes()
-  assert text == "".join(e["text"] for e in EXAMPLES).encode()
-  ends = np.cumsum([len(e["text"].encode()) for e in EXAMPLES])
-  offsets = np.load(folder / "text_offsets.npy")
-  np.testing.assert_array_equal(offsets, [0, *ends])
-  assert offsets.dtype == np.int64

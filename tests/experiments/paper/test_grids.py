@@ -105,32 +105,6 @@ def test_sums(table):
   assert sum(visible) == pytest.approx(total_chosen, abs=1e-9)
 
 
-def test_temperatures():
-  for method, dataset, name, axis in axes():
-    if name == TAU:
-      ours = method == "lelp" and dataset in IMAGES
-      expected = (1, 2, 4, 8, 10) if ours else (1, 2, 3, 4, 5, 10)
-      assert axis.values == expected, (method, dataset)
-    elif name == BETA:
-      assert axis.values == tuple(2.0**-k for k in range(5, -1, -1)), dataset
-    elif name == SUBCLASS + "auxiliary_temperature":
-      assert axis.values == (1, 5, 10), dataset
-
-
-def test_weights():
-  for method, dataset, name, axis in axes():
-    if name == LAMBDA and method != "crd":
-      long = method in ("vid", "rkd") and dataset != "sentiment140_bin"
-      assert axis.values == (LONG if long else SHORT), (method, dataset)
-    elif name == SUBCLASS + "auxiliary_weight":
-      with_one = dataset in (*IMAGES, "lmrd")
-      one = (1.0,) if with_one else ()
-      assert axis.values == (0, 0.1, *one, 5, 10, 100), dataset
-      assert bool(axis.note) != with_one
-  assert values("crd", "*", LAMBDA) == SHORT[:-1]
-  assert values("dkd", "*", NONTARGET) == (1, 2, 4, 6, 8, 10)
-
-
 def test_counts():
   # Tables 13 and 14 count over both classes, the others in each.
   assert {t.method: t.counted for t in TABLES if t.counted} == {

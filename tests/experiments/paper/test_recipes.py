@@ -134,8 +134,3 @@ def test_what_is_returned_is_the_callers():
 def test_no_such_recipe(arguments, message):
   with pytest.raises(ValueError, match=message):
     recipes.recipe(*arguments)
-
-
-def test_no_such_rate():
-  with pytest.raises(ValueError, match="resnet92_rate 'low'"):
-    recipes.recipe("resnet92", "cifar10", "teacher", resnet92_rate="low")

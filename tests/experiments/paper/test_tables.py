@@ -13,7 +13,6 @@ import pytest
 from experiments.paper import tables
 from experiments.paper.names import parse_column
 from experiments.paper.names import printed_name
-from experiments.paper.names import read
 
 TABLES = [tables.paper_table(number) for number in range(1, 6)]
 TEACHERS = ("teacher", "subclass_teacher")
@@ -75,12 +74,6 @@ def wrong_gains(table):
       baselines = {m: v for m, v in column.items() if m not in NO_BASELINES}
       if lelp - GAINS[gain.method](baselines) != value:
         yield gain.method, table.columns[i].id
-
-
-def test_sizes():
-  sizes = [(len(t.columns), len(t.rows), len(t.gains)) for t in TABLES]
-  assert sizes == [(6, 7, 0), (8, 12, 3), (6, 16, 3), (2, 10, 3), (3, 10, 3)]
-  assert sum(len(list(cells(t))) for t in TABLES) == 341
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: str(t.number))
@@ -237,17 +230,6 @@ def test_notes():
       "sentiment140_bin",
     ],
   }
-
-
-def test_files_say_where_they_are_from():
-  for name in ("tables", "grids", "recipes", "names"):
-    assert "paper" in "".join(read(name)["comment"]), name
-
-
-def test_no_such_cell():
-  table = tables.paper_table(4)
-  assert table.cell("dkd", "cifar10-resnet92-mobilenet") is None
-  assert table.cell("lelp", "lmrd-albert_large-albert_base") is None
 
 
 def test_no_such_table():
