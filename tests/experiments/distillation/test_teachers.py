@@ -96,3 +96,252 @@ def test_a_classifier_of_transformers_is_run_once(tmp_path, case):
   assert len(teacher.token_embeddings()) == 20
   params, _ = students.load_student(teacher.folder / "student.msgpack")
   np.testing.assert_array_equal(params["head"]["kernel"], teacher.kernel)
+
+
+# --- Rows of arrays -----------------------------------------------------------
+
+
+@pytest.fixture(name="reviews")
+def fixture_reviews(tmp_path):
+  """A table, its labels and the arrays of a teacher."""
+  path = tmp_path / "reviews.csv"
+  labels = recorded.write_table(path)
+  return path, labels, recorded.outputs(labels)
+
+
+def prepared(tmp_path, arrays, data, **options):
+  folder = recorded.write_arrays(tmp_path / "arrays", arrays)
+  return prepare_teacher(str(folder), data, tmp_path / "run", **options)
+
+
+def refused(tmp_path, arrays, data, words, **options):
+  """Asserts one line with some words, and that no teacher is written."""
+  with pytest.raises(ValueError, match=words) as error:
+    prepared(tmp_path, arrays, data, **options)
+  assert "\n" not in str(error.value)
+  assert not (tmp_path / "run/teacher").exists()
+
+
+def test_rows_are_counted_as_in_the_files(tmp_path, reviews):
+  path, _, arrays = reviews
+  lines = path.read_text().splitlines()
+  # Row 3 lacks a field and is left out; row 5 has no label.
+  lines[4] = "broken"
+  lines[6] = lines[6].rpartition(",")[0] + ","
+  path.write_text("\n".join(lines) + "\n")
+  more = tmp_path / "more.jsonl"
+  more.write_text('{"text": "a fine film"}\n{"text": "a dull film"}\n')
+  test = tmp_path / "test.tsv"
+  test.write_text("label\ttext\nbad\tx\ngood\ty\n")
+  parts = [arrays["embeddings"]]
+  extra = recorded.outputs(["bad", "good", "bad", "good"], seed=1)
+  arrays["embeddings"] = np.concatenate([*parts, extra["embeddings"]])
+  arrays["logits"] = arrays["embeddings"] @ arrays["head_kernel"]
+  arrays["logits"] += arrays["head_bias"]
+  data = data_spec(
+    path, test=str(test), unlabelled_files=str(more), max_bad_rows=0.1
+  )
+  teacher = prepared(tmp_path, arrays, data)
+  found = open_embeddings(teacher.folder).values
+  order = {"train": [], "unlabelled": [5], "unlabelled_files": [60, 61]}
+  order["train"] = [row for row in range(60) if row not in (3, 5)]
+  order["test"] = [62, 63]
+  splits = load.open_data(data, tmp_path / "run").splits
+  for split, rows in order.items():
+    ids = splits[split]["ids"]
+    np.testing.assert_array_equal(found[ids], arrays["embeddings"][rows])
+
+
+def test_rows_are_found_by_ids(tmp_path):
+  path = tmp_path / "reviews.csv"
+  names = [f"r{7 * i % 61}" for i in range(60)]
+  labels = recorded.write_table(path, key=names)
+  arrays = recorded.outputs(labels)
+  order = np.random.default_rng(0).permutation(60)
+  shuffled = {k: v[order] for k, v in arrays.items() if len(v) == 60}
+  shuffled["ids"] = np.array(names)[order]
+  teacher = prepared(
+    tmp_path, arrays | shuffled, data_spec(path), id_column="key"
+  )
+  found = open_embeddings(teacher.folder).values
+  np.testing.assert_array_equal(found, arrays["embeddings"])
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64, np.str_])
+def test_ids_are_compared_by_value(tmp_path, dtype):
+  path = tmp_path / "reviews.csv"
+  labels = recorded.write_table(path, key=range(100, 160))
+  arrays = recorded.outputs(labels)
+  arrays["ids"] = np.arange(100, 160).astype(dtype)
+  teacher = prepared(tmp_path, arrays, data_spec(path), id_column="key")
+  assert len(open_embeddings(teacher.folder).values) == 60
+
+
+@pytest.mark.parametrize(
+  ("size", "words"),
+  [(59, "59 rows, .* 60 .60 of --data"), (61, "61 rows")],
+)
+def test_another_number_of_rows_is_refused(tmp_path, reviews, size, words):
+  path, labels, _ = reviews
+  arrays = recorded.outputs([*labels, "bad"][:size])
+  refused(tmp_path, arrays, data_spec(path), words)
+
+
+def test_ids_need_a_column_and_a_column_ids(tmp_path, reviews):
+  path, _, arrays = reviews
+  with_ids = arrays | {"ids": np.arange(60)}
+  refused(tmp_path, with_ids, data_spec(path), "set --id_column")
+  (tmp_path / "arrays/ids.npy").unlink()
+  with pytest.raises(ValueError, match=r"has no ids\.npy"):
+    prepare_teacher(
+      str(tmp_path / "arrays"),
+      data_spec(path),
+      tmp_path / "run",
+      id_column="text",
+    )
+
+
+def test_missing_and_repeated_ids_are_named(tmp_path):
+  path = tmp_path / "reviews.csv"
+  labels = recorded.write_table(path, key=["x", "x", *range(2, 60)])
+  arrays = recorded.outputs(labels) | {"ids": np.arange(60)}
+  data = data_spec(path)
+  refused(tmp_path, arrays, data, "'x' occurs more than once", id_column="key")
+  recorded.write_table(path, key=range(5, 65))
+  with pytest.raises(ValueError, match=r"lacks 5 of the 60 .* '60' .row 56"):
+    prepare_teacher(
+      str(tmp_path / "arrays"), data, tmp_path / "two", id_column="key"
+    )
+
+
+def test_rows_that_have_nothing_to_do_with_the_labels_are_refused(tmp_path):
+  path = tmp_path / "reviews.csv"
+  labels = recorded.write_table(path, 200)
+  order = np.random.default_rng(0).permutation(200)
+  arrays = recorded.outputs([labels[row] for row in order])
+  refused(tmp_path, arrays, data_spec(path), "rows in another order")
+
+
+def test_rows_in_reverse_or_shifted_are_named(tmp_path):
+  path = tmp_path / "reviews.csv"
+  recorded.write_table(path)
+  lines = path.read_text().splitlines()
+  rng = np.random.default_rng(0)
+  labels = rng.choice(["bad", "good"], 60).tolist()
+  body = [f"film {i},{label}" for i, label in enumerate(labels)]
+  path.write_text("\n".join([lines[0], *body]) + "\n")
+  backward = recorded.outputs(labels[::-1])
+  refused(tmp_path, backward, data_spec(path), "rows are in reverse")
+  late = recorded.outputs(labels[-1:] + labels[:-1])
+  folder = recorded.write_arrays(tmp_path / "late", late)
+  with pytest.raises(ValueError, match="one row too late"):
+    prepare_teacher(str(folder), data_spec(path), tmp_path / "run")
+
+
+def test_classes_in_another_order_are_named(tmp_path, reviews):
+  path, labels, _ = reviews
+  other = {"bad": "good", "good": "bad"}
+  arrays = recorded.outputs([other[label] for label in labels])
+  data = data_spec(path)
+  refused(tmp_path, arrays, data, "set --teacher_labels=good,bad")
+  teacher = prepare_teacher(
+    str(tmp_path / "arrays"), data, tmp_path / "run", labels=("good", "bad")
+  )
+  np.testing.assert_array_equal(teacher.kernel, arrays["head_kernel"][:, ::-1])
+  assert teacher.class_names == ("bad", "good")
+
+
+def test_labels_of_the_folder_give_the_order(tmp_path, reviews):
+  path, labels, _ = reviews
+  other = {"bad": "good", "good": "bad"}
+  arrays = recorded.outputs([other[label] for label in labels])
+  folder = recorded.write_arrays(tmp_path / "arrays", arrays)
+  (folder / "labels.json").write_text('["good", "bad"]')
+  teacher = prepare_teacher(str(folder), data_spec(path), tmp_path / "run")
+  np.testing.assert_array_equal(teacher.kernel, arrays["head_kernel"][:, ::-1])
+
+
+def test_other_classes_are_refused(tmp_path, reviews):
+  path, labels, arrays = reviews
+  three = recorded.outputs([*labels[:-1], "fair"])
+  refused(tmp_path, three, data_spec(path), "has 3 classes, .* 2 .bad, good")
+  folder = recorded.write_arrays(tmp_path / "two", arrays)
+  with pytest.raises(ValueError, match=r"named no, yes, .* --teacher_labels"):
+    prepare_teacher(
+      str(folder), data_spec(path), tmp_path / "run", labels=("no", "yes")
+    )
+
+
+def test_one_class_only_is_refused(tmp_path, reviews):
+  path, _, arrays = reviews
+  path.write_text(path.read_text().replace(",good", ",bad"))
+  refused(tmp_path, arrays, data_spec(path), "1 different labels")
+
+
+def test_other_arrays_in_the_same_workdir_are_refused(tmp_path, reviews):
+  path, labels, arrays = reviews
+  prepared(tmp_path, arrays, data_spec(path))
+  other = recorded.write_arrays(tmp_path / "b", recorded.outputs(labels, 2))
+  with pytest.raises(ValueError, match="of another origin"):
+    prepare_teacher(str(other), data_spec(path), tmp_path / "run")
+
+
+# --- What is no teacher -------------------------------------------------------
+
+
+def test_encoders_need_epochs_and_classifiers_do_not(tmp_path, reviews):
+  path, *_ = reviews
+  encoder = tiny_transformers.write_model(tmp_path / "encoder", "bert_encoder")
+  with pytest.raises(ValueError, match="set --finetune_epochs"):
+    prepare_teacher(str(encoder), data_spec(path), tmp_path / "run")
+  model = tiny_transformers.write_model(tmp_path / "model", "bert_classifier")
+  with pytest.raises(ValueError, match="leave the flag out"):
+    prepare_teacher(
+      str(model), data_spec(path), tmp_path / "run", finetune_epochs=1
+    )
+  assert not (tmp_path / "run/teacher").exists()
+
+
+@pytest.mark.parametrize(
+  ("change", "words"),
+  [
+    (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer"),
+    (lambda folder: (folder / "config.json").unlink(), "not a teacher"),
+    (
+      lambda folder: (folder / "model.safetensors").rename(
+        folder / "pytorch_model.bin"
+      ),
+      r"pytorch_model\.bin, and only",
+    ),
+    (
+      lambda folder: (folder / "config.json").write_text(
+        '{"model_type": "t5"}'
+      ),
+      "'t5', and only albert, bert",
+    ),
+    (
+      lambda folder: (folder / "model.safetensors").write_bytes(b"x"),
+      "cannot be read",
+    ),
+  ],
+)
+def test_folders_of_models_that_cannot_be_used(
+  tmp_path, reviews, change, words
+):
+  model = tiny_transformers.write_model(tmp_path / "model", "bert_classifier")
+  change(model)
+  with pytest.raises((ValueError, FileNotFoundError), match=words) as error:
+    prepare_teacher(str(model), data_spec(reviews[0]), tmp_path / "run")
+  assert "\n" not in str(error.value)
+  assert not (tmp_path / "run/teacher").exists()
+
+
+def test_what_does_not_exist_is_said(tmp_path, reviews):
+  for name in (str(tmp_path / "nowhere"), "nowhere", "./a/b"):
+    with pytest.raises(FileNotFoundError, match="there is no"):
+      prepare_teacher(name, data_spec(reviews[0]), tmp_path / "run")
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(ValueError, match=r"not a teacher: .* embeddings\.npy"):
+    prepare_teacher(
+      str(tmp_path / "empty"), data_spec(reviews[0]), tmp_path / "run"
+    )

@@ -1,0 +1,226 @@
+"""Arrays of another framework: what is wrong with them is named."""
+
+import re
+
+import numpy as np
+import pytest
+
+from experiments.distillation.arrays import read_arrays
+from tests.experiments.distillation import recorded
+
+_NUM_ROWS = 400
+
+
+@pytest.fixture(name="arrays")
+def fixture_arrays():
+  labels = [("bad", "good", "fair")[i % 3] for i in range(_NUM_ROWS)]
+  return recorded.outputs(labels)
+
+
+def refused(tmp_path, arrays, *words):
+  """Asserts that the arrays are refused with a line that has these words."""
+  folder = recorded.write_arrays(tmp_path / "arrays", arrays)
+  with pytest.raises((ValueError, FileNotFoundError)) as error:
+    read_arrays(folder)
+  message = str(error.value)
+  assert "\n" not in message
+  for word in words:
+    assert re.search(word, message), (word, message)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_arrays_of_any_precision_are_read(tmp_path, arrays, dtype):
+  arrays = {name: array.astype(dtype) for name, array in arrays.items()}
+  found = read_arrays(recorded.write_arrays(tmp_path / "arrays", arrays))
+  np.testing.assert_array_equal(found.embeddings, arrays["embeddings"])
+  assert found.kernel.dtype == found.bias.dtype == np.float32
+  np.testing.assert_allclose(
+    found.embeddings @ found.kernel + found.bias, arrays["logits"], atol=0.05
+  )
+
+
+def test_bfloat16_precision_is_enough(tmp_path, arrays):
+  bits = arrays["embeddings"].view(np.uint32) & np.uint32(0xFFFF0000)
+  arrays["embeddings"] = bits.view(np.float32)
+  read_arrays(recorded.write_arrays(tmp_path / "arrays", arrays))
+
+
+def test_a_head_without_bias_has_zeros(tmp_path, arrays):
+  arrays["logits"] = arrays["logits"] - arrays.pop("head_bias")
+  found = read_arrays(recorded.write_arrays(tmp_path / "arrays", arrays))
+  np.testing.assert_array_equal(found.bias, np.zeros(3))
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize(
+  ("kernel_shape", "logits_shape"),
+  [((-1, 1), (-1, 1)), ((-1, 1), (-1,)), ((-1,), (-1,))],
+)
+def test_one_logit_becomes_two_classes(
+  tmp_path, arrays, kernel_shape, logits_shape, has_bias
+):
+  kernel, bias = arrays["head_kernel"][:, 1], arrays["head_bias"][1]
+  logits = arrays["embeddings"] @ kernel + bias * has_bias
+  given = {
+    "embeddings": arrays["embeddings"],
+    "head_kernel": kernel.reshape(kernel_shape),
+    "logits": logits.reshape(logits_shape),
+  }
+  if has_bias:
+    given["head_bias"] = bias
+  found = read_arrays(recorded.write_arrays(tmp_path / "arrays", given))
+  two = found.embeddings @ found.kernel + found.bias
+  np.testing.assert_array_equal(two[:, 0], 0)
+  np.testing.assert_allclose(two[:, 1], logits, rtol=1e-5, atol=1e-5)
+
+
+def test_a_transposed_kernel_is_named(tmp_path, arrays):
+  arrays["head_kernel"] = arrays["head_kernel"].T
+  refused(tmp_path, arrays, "head_kernel.*transposed", r"weight\.T")
+
+
+def test_a_square_transposed_kernel_is_named(tmp_path):
+  labels = [str(i % recorded.WIDTH) for i in range(_NUM_ROWS)]
+  arrays = recorded.outputs(labels)
+  arrays["head_kernel"] = np.ascontiguousarray(arrays["head_kernel"].T)
+  refused(tmp_path, arrays, "head_kernel.*transposed")
+
+
+def test_a_bias_of_the_wrong_sign_is_named(tmp_path, arrays):
+  arrays["head_bias"] = -arrays["head_bias"]
+  refused(tmp_path, arrays, r"head_bias\.npy has the wrong sign")
+
+
+def test_even_a_small_bias_of_the_wrong_sign_is_named(tmp_path, arrays):
+  bias = arrays["head_bias"]
+  arrays["logits"] = arrays["logits"] - 0.99 * bias
+  arrays["head_bias"] = -0.01 * bias
+  refused(tmp_path, arrays, r"head_bias\.npy has the wrong sign")
+
+
+def test_a_missing_bias_is_named_with_its_values(tmp_path, arrays):
+  bias = arrays.pop("head_bias")
+  refused(tmp_path, arrays, "bias is missing", re.escape(f"{bias[0]:.4g}"))
+
+
+def test_the_bias_of_another_checkpoint_is_named(tmp_path, arrays):
+  arrays["head_bias"] = arrays["head_bias"] + np.float32([1, -2, 0.5])
+  refused(tmp_path, arrays, "not the bias of these logits")
+
+
+def test_rows_in_another_order_are_named(tmp_path, arrays):
+  order = np.random.default_rng(0).permutation(_NUM_ROWS)
+  arrays["logits"] = arrays["logits"][order]
+  refused(tmp_path, arrays, "same rows in another order")
+
+
+@pytest.mark.parametrize(
+  ("name", "activation"),
+  [
+    ("tanh", np.tanh),
+    ("relu", lambda x: np.maximum(x, 0)),
+    ("L2 normalization", lambda x: x / np.linalg.norm(x, axis=1)[:, None]),
+  ],
+)
+def test_embeddings_before_an_activation_are_named(
+  tmp_path, arrays, name, activation
+):
+  after = activation(arrays["embeddings"])
+  arrays["logits"] = after @ arrays["head_kernel"] + arrays["head_bias"]
+  refused(tmp_path, arrays, f"before the {name}")
+
+
+def test_probabilities_are_not_logits(tmp_path, arrays):
+  powers = np.exp(arrays["logits"])
+  arrays["logits"] = powers / powers.sum(axis=1, keepdims=True)
+  refused(tmp_path, arrays, "holds probabilities")
+
+
+def test_logarithms_of_probabilities_are_not_logits(tmp_path, arrays):
+  powers = np.exp(arrays["logits"])
+  arrays["logits"] = np.log(powers / powers.sum(axis=1, keepdims=True))
+  refused(tmp_path, arrays, "logarithms of probabilities")
+
+
+def test_classes_in_another_order_are_named(tmp_path, arrays):
+  arrays["logits"] = arrays["logits"][:, [1, 2, 0]]
+  refused(tmp_path, arrays, "classes .* another order", r"\[1, 2, 0\]")
+
+
+def test_logits_at_a_temperature_are_named(tmp_path, arrays):
+  arrays["logits"] = arrays["logits"] / 4
+  refused(tmp_path, arrays, "0.25 times as large")
+
+
+def test_the_kernel_of_another_checkpoint_is_named(tmp_path, arrays, rng):
+  shape = arrays["head_kernel"].shape
+  arrays["head_kernel"] = rng.standard_normal(shape).astype(np.float32)
+  refused(tmp_path, arrays, "another checkpoint")
+
+
+def test_other_embeddings_are_refused(tmp_path, arrays, rng):
+  shape = arrays["embeddings"].shape
+  arrays["embeddings"] = rng.standard_normal(shape).astype(np.float32)
+  refused(tmp_path, arrays, "what the last linear layer reads")
+
+
+def test_a_few_wrong_rows_are_named(tmp_path, arrays):
+  arrays["logits"][[7, 200]] += 5
+  refused(tmp_path, arrays, "2 of 400 rows differ", "row 7 from 0")
+
+
+def test_rows_that_are_not_finite_are_named(tmp_path, arrays):
+  arrays["embeddings"][[3, 50], 2] = np.nan
+  refused(tmp_path, arrays, r"embeddings\.npy .* 2 of 400 rows", "3, 50")
+
+
+@pytest.mark.parametrize(
+  ("change", "words"),
+  [
+    (lambda a: a.pop("logits"), r"there is no .*logits\.npy"),
+    (lambda a: a.update(logits=a["logits"][:-1]), "a row for each example"),
+    (lambda a: a.update(logits=a["logits"][:, :2]), r"logits\.npy is \[400, 2"),
+    (
+      lambda a: a.update(embeddings=a["embeddings"][:, :4]),
+      r"embeddings\.npy is \[400, 4",
+    ),
+    (
+      lambda a: a.update(embeddings=a["embeddings"][:, None]),
+      "hidden states of all tokens",
+    ),
+    (
+      lambda a: a.update(logits=a["logits"].argmax(axis=1)),
+      r"logits\.npy must hold floats .* int64",
+    ),
+    (
+      lambda a: a.update(embeddings=a["embeddings"].astype("V2")),
+      "bfloat16",
+    ),
+    (
+      lambda a: a.update(embeddings=a["embeddings"].astype(object)),
+      "Python objects",
+    ),
+    (lambda a: a.update(head_bias=a["head_bias"][:2]), r"head_bias.* \[2\]"),
+    (lambda a: a.update(ids=np.zeros(_NUM_ROWS, int)), "id 0 more than once"),
+    (lambda a: a.update(ids=np.arange(3)), r"ids\.npy .* \[3\]"),
+    (lambda a: a.update(embeddings=a["embeddings"][:0]), r"\[0, 6\]"),
+  ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, change, words):
+  change(arrays)
+  refused(tmp_path, arrays, words)
+
+
+def test_nothing_in_a_file_is_executed(tmp_path, arrays):
+  folder = recorded.write_arrays(tmp_path / "arrays", arrays)
+  (folder / "logits.npy").write_bytes(b"cos\nsystem\n(S'touch x'\ntR.")
+  with pytest.raises(ValueError, match=r"logits\.npy"):
+    read_arrays(folder)
+
+
+@pytest.mark.parametrize("text", ['{"0": "a"}', "[[1]]", "["])
+def test_labels_have_to_be_a_list(tmp_path, arrays, text):
+  folder = recorded.write_arrays(tmp_path / "arrays", arrays)
+  (folder / "labels.json").write_text(text)
+  with pytest.raises(ValueError, match=r"labels\.json"):
+    read_arrays(folder)
