@@ -381,7 +381,7 @@ def _read_tables(
     for number, values in table:
       try:
         row = [
-          _converted(part, value, table.path)
+          converted(part, value, table.path)
           for part, value in zip(given, values, strict=True)
         ]
       except ValueError as error:
@@ -445,7 +445,7 @@ def _usable(
   return Examples(name, columns, bad, unlabelled)
 
 
-def _converted(part: str, value: Any, table: pathlib.Path) -> Any:
+def converted(part: str, value: Any, table: pathlib.Path) -> Any:
   """Returns a value as a part of an example, or raises ValueError.
 
   Paths of images are relative to the folder of the table.
@@ -479,6 +479,7 @@ class TableReader:
   Attributes:
     path: The file.
     names: Names of its columns; of JSON, those of the first row that was read.
+    columns: Names of the values of a row.
     num_rows: Number of rows read so far, with those left out.
   """
 
@@ -488,6 +489,7 @@ class TableReader:
     columns: Sequence[str | int] | None = None,
     *,
     may_lack: Collection[str | int] = (),
+    others: bool = False,
     bad: BadRows | None = None,
     header: bool = True,
     encoding: str = "",
@@ -502,6 +504,8 @@ class TableReader:
       columns: Names of the wanted columns, or positions from 0 if there is no
         header; by default all.
       may_lack: Those of them that need no value in a row, which is then None.
+      others: Whether the values of all other columns follow, which may be None;
+        of JSON, those of the rows that were read so far.
       bad: Counts the rows that are left out.
       header: Whether a TSV or CSV file starts with the names of its columns.
       encoding: Encoding of a text file, by default UTF-8 or that of its byte
@@ -538,12 +542,16 @@ class TableReader:
         f"{self.path}: the names of the columns in its first line must differ, "
         f"got {self.names}."
       )
-    self._columns = list(self.names if columns is None else columns)
-    for column in self._columns:
+    self.columns = list(self.names if columns is None else columns)
+    for column in self.columns:
       if self.names and column not in self.names:
         raise ValueError(
           f"{self.path} has no column {column!r}; its columns are {self.names}."
         )
+    self._others = others
+    self._wanted = len(self.columns)
+    if others:
+      self.columns += [x for x in self.names if x not in self.columns]
 
   def __iter__(self) -> Iterator[tuple[int, Sequence[Any]]]:
     """Yields the number of each usable row, from 0, and the wanted values."""
@@ -556,9 +564,10 @@ class TableReader:
     with reading(self.path):
       for values in rows:
         if values is not None:
+          wanted = zip(self.columns[: self._wanted], values, strict=False)
           missing = [
             column
-            for column, value in zip(self._columns, values, strict=True)
+            for column, value in wanted
             if value is None and column not in self._may_lack
           ]
           if missing:
@@ -626,7 +635,7 @@ class TableReader:
         self._bad.add(place, *left_out.pop(self.num_rows))
         yield None
 
-    names = [f"f{self.names.index(column)}" for column in self._columns]
+    names = [f"f{self.names.index(column)}" for column in self.columns]
     with (
       self._opened() as (file, encoding, encoding_of_file),
       arrow_csv.open_csv(
@@ -671,7 +680,11 @@ class TableReader:
           row = json.loads(line.decode(encoding))
           if not isinstance(row, dict):
             raise ValueError
-          values = [row.get(column) for column in self._columns]
+          if self._others:
+            new = [name for name in row if name not in self.columns]
+            json.dumps([row, new], ensure_ascii=False).encode()
+            self.columns += new
+          values = [row.get(column) for column in self.columns]
           for value in values:
             if isinstance(value, str):
               value.encode()  # Fails for half of a surrogate pair.
@@ -688,8 +701,8 @@ class TableReader:
 
   def _parquet_rows(self) -> Iterator[Sequence[Any]]:
     file = parquet.ParquetFile(self.path)
-    for batch in file.iter_batches(1024, columns=self._columns):
-      columns = [batch.column(name).to_pylist() for name in self._columns]
+    for batch in file.iter_batches(1024, columns=self.columns):
+      columns = [batch.column(name).to_pylist() for name in self.columns]
       yield from zip(*columns, strict=True)
 
 

@@ -480,3 +480,23 @@ def test_damaged_arrays(tmp_path, pixels):
     assert f"{path} is damaged" in message(read, path)
   np.savez(tmp_path / "b.npz", x=np.array([{}], object))
   assert "b.npz" in message(read, tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_all_other_columns_follow_the_wanted_ones(tmp_path, suffix):
+  path = tmp_path / f"a.{suffix}"
+  if suffix == "csv":
+    path.write_text("id,text,x\n1,a,\n2,b,c\n")
+  elif suffix == "jsonl":
+    path.write_text('{"id": 1, "text": "a"}\n{"text": "b", "x": "c"}\n')
+  else:
+    columns = {"id": [1, None], "text": ["a", "b"], "x": [None, "c"]}
+    pq.write_table(pa.table(columns), path)
+  table = TableReader(path, ["text"], others=True)
+  rows = [dict(zip(table.columns, values, strict=True)) for _, values in table]
+  first, second = rows
+  assert [table.columns[0], {*table.columns}] == ["text", {"id", "text", "x"}]
+  assert [first["text"], second["text"]] == ["a", "b"]
+  assert str(first["id"]) == "1"
+  assert not first.get("x")
+  assert second["x"] == "c"
