@@ -207,10 +207,7 @@ def last_step(directory: PathLike) -> int | None:
   """Returns the newest step in a folder of `Checkpoints`, damaged or not."""
   path = storage.folder(directory)
   with storage.reached(path):
-    steps = [int(name) for name in storage.names(path) if name.isdigit()]
-    return max(
-      (s for s in steps if (path / f"{s}" / SEAL).exists()), default=None
-    )
+    return max(_sealed(path), default=None)
 
 
 def _sealed(directory: epath.Path) -> list[int]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -45,7 +46,8 @@ def num_directions(setup: Setup) -> int:
   return num_subclasses
 
 
-def _shared_targets(setup: Setup) -> dict[str, Any]:
+def shared_targets(setup: Setup) -> dict[str, Any]:
+  """Returns the class means of what students get."""
   return {"means": setup.teacher.means}
 
 
@@ -116,6 +118,12 @@ def _terms(inputs: LossInputs) -> Terms:
     subclass_temperature=hyperparameters["subclass_temperature"],
     where=targets["where"],
   )
+  return terms_of(inputs, teacher_log_probs)
+
+
+def terms_of(inputs: LossInputs, teacher_log_probs: jax.Array) -> Terms:
+  """Compares a student with log-probabilities of subclasses, ``[B, C, S]``."""
+  hyperparameters, targets = inputs.hyperparameters, inputs.targets
   class_term, subclass_term = lelp_jax.lelp_loss_terms(
     inputs.student.logits,
     teacher_log_probs,
@@ -144,7 +152,7 @@ LELP = Method(
   with_hard_labels(_terms),
   teacher_outputs=_teacher_outputs,
   num_subclasses=_num_subclasses,
-  shared_targets=_shared_targets,
+  shared_targets=shared_targets,
   targets=_targets,
   details=details,
 )

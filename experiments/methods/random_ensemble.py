@@ -20,10 +20,6 @@ from experiments.methods.base import with_hard_labels
 from lelp_jax.train_step import LossInputs
 
 
-def _shared_targets(setup: Setup) -> dict[str, Any]:
-  return {"means": setup.teacher.means}
-
-
 def _targets(setup: Setup) -> dict[str, Any]:
   """Direction ``s * M + m`` is direction s of projection m."""
   subspace, moments = setup.cell.subspace, setup.teacher.moments
@@ -48,21 +44,6 @@ def _targets(setup: Setup) -> dict[str, Any]:
 
 
 def _terms(inputs: LossInputs) -> Terms:
-  hyperparameters, where = inputs.hyperparameters, inputs.targets["where"]
-  class_term, subclass_term = lelp_jax.lelp_loss_terms(
-    inputs.student.logits,
-    _teacher_log_probs(inputs),
-    temperature=hyperparameters["temperature"],
-    where=where,
-  )
-  return {
-    "class_term": class_term,
-    "subclass_term": hyperparameters["subclass_weight"] * subclass_term,
-  }
-
-
-def _teacher_log_probs(inputs: LossInputs) -> jax.Array:
-  """Log-probabilities of the pseudo-subclasses, ``[B, C, S]``."""
   teacher, targets = teacher_of(inputs), inputs.targets
   number = inputs.hyperparameters["num_projections"]
   parts = [
@@ -77,7 +58,7 @@ def _teacher_log_probs(inputs: LossInputs) -> jax.Array:
     for m in range(number)
   ]
   stacked = jnp.stack(parts, axis=-1) - np.log(number).astype(np.float32)
-  return stacked.reshape(*stacked.shape[:-2], -1)
+  return lelp.terms_of(inputs, stacked.reshape(*stacked.shape[:-2], -1))
 
 
 RANDOM_ENSEMBLE = Method(
@@ -90,7 +71,7 @@ RANDOM_ENSEMBLE = Method(
   ),
   with_hard_labels(_terms),
   num_subclasses=lelp.num_directions,
-  shared_targets=_shared_targets,
+  shared_targets=lelp.shared_targets,
   targets=_targets,
   details=lelp.details,
 )

@@ -30,16 +30,9 @@ from experiments.io import checkpoints as checkpoints_lib
 from experiments.io import json_files
 from experiments.io import locks
 from experiments.io import storage
-from experiments.io.checkpoints import Checkpoints
-from experiments.results import Evaluation
-from experiments.results import Mistake
-from experiments.results import ModelResult
-from experiments.results import MOST_CLASSES
-from experiments.results import Predictions
 from experiments.specs import CellSpec
 from experiments.training import monitor as monitor_lib
 from experiments.training.inference import evaluation_batches
-from experiments.training.monitor import Monitor
 from experiments.training.monitor import MonitorSpec
 from experiments.training.states import num_parameters
 from experiments.training.step import FIRST_NONFINITE
@@ -78,7 +71,9 @@ def train(
   data = run.data()
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(
-      Checkpoints(checkpoint_directory, fingerprint=dict(run.fingerprint))
+      checkpoints_lib.Checkpoints(
+        checkpoint_directory, fingerprint=dict(run.fingerprint)
+      )
     )
     shapes = program.metric_shapes(states, run.inputs, data, np.int32(0))
     shapes = mesh_lib.place(shapes, mesh_lib.cell_sharding(mesh))
@@ -90,7 +85,9 @@ def train(
       states, metrics = saved["states"], saved["metrics"]
       train_metrics = mesh_lib.fetch(metrics, mesh)
     processes.from_main(lambda: monitor_lib.clear_nonfinite(monitoring))
-    monitor = stack.enter_context(Monitor(run, monitoring, step=step))
+    monitor = stack.enter_context(
+      monitor_lib.Monitor(run, monitoring, step=step)
+    )
     while step < num_steps:
       length = min(student.steps_per_chunk, num_steps - step)
       with monitor.chunk(step, length):
@@ -196,7 +193,7 @@ def _evaluate(
   return mesh_lib.fetch(metrics_lib.compute(means), mesh), predictions
 
 
-def model_results(run: Run, trained: Trained) -> list[ModelResult]:
+def model_results(run: Run, trained: Trained) -> list[results.ModelResult]:
   """Evaluates the cells of a trained stack."""
   spec, shares = run.spec, run.targets.get("variance_share")
   validation = evaluate(run, trained.states, run.validation)
@@ -205,7 +202,7 @@ def model_results(run: Run, trained: Trained) -> list[ModelResult]:
   sizes = {size: num_parameters(spec, size) for size in set(run.sizes)}
   learned = jax.tree.leaves(trained.states.loss_params)
   return [
-    ModelResult(
+    results.ModelResult(
       validation=_evaluation(validation, cell, run.validation),
       test=with_predictions(
         _evaluation(test, cell, run.test), predictions[cell], run.test
@@ -227,9 +224,9 @@ def model_results(run: Run, trained: Trained) -> list[ModelResult]:
 
 def _evaluation(
   scores: Mapping[str, np.ndarray], cell: int, arrays: Arrays
-) -> Evaluation:
+) -> results.Evaluation:
   agreement = scores.get("agreement")
-  return Evaluation(
+  return results.Evaluation(
     accuracy=float(scores["accuracy"][cell]),
     loss=float(scores["loss"][cell]),
     agreement=None if agreement is None else float(agreement[cell]),
@@ -238,8 +235,8 @@ def _evaluation(
 
 
 def with_predictions(
-  evaluation: Evaluation, log_probs: np.ndarray, arrays: Arrays
-) -> Evaluation:
+  evaluation: results.Evaluation, log_probs: np.ndarray, arrays: Arrays
+) -> results.Evaluation:
   """Adds the scores that need all predictions, and counts of these.
 
   Args:
@@ -261,13 +258,13 @@ def with_predictions(
     macro_f1=float(found["macro_f1"]),
     matthews_correlation=float(found["matthews_correlation"]),
     calibration_error=float(found["calibration_error"]),
-    predictions=Predictions(
+    predictions=results.Predictions(
       correct=np.packbits(predicted == labels).tobytes().hex(),
       calibration=tuple(map(tuple, found["calibration"].tolist())),
       loss_deviation=float(found["loss_deviation"]),
-      confusion=confusion if len(confusion) <= MOST_CLASSES else None,
+      confusion=confusion if len(confusion) <= results.MOST_CLASSES else None,
       mistakes=tuple(
-        Mistake(
+        results.Mistake(
           id=int(ids[row]),
           label=int(labels[row]),
           predicted=int(predicted[row]),

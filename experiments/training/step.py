@@ -66,18 +66,18 @@ def build_program(
     student.apply, method_named(spec.method).loss, tx
   )
   statics = dataclasses.asdict(spec.loss)
-  on_cells = functools.partial(mesh_lib.over_cells, mesh, _is_mapped(spec))
+  is_mapped = _is_mapped(spec)
 
-  def step(states, inputs, seed, number, batch):
-    """One step of all cells, on one batch."""
-    batch = _augmented(spec, batch, seed, number)
-    batch = _with_teacher(spec, inputs.teacher, batch)
+  def on_cells(function, states, inputs, batch):
+    """Calls ``function(state, batch, hyperparameters, targets)`` per cell."""
 
     def one_cell(common, state, scalars, targets):
       batch, shared = common
-      return train_step(state, batch, statics | scalars, shared | targets)
+      return function(state, batch, scalars, shared | targets)
 
-    return on_cells(
+    return mesh_lib.over_cells(
+      mesh,
+      is_mapped,
       one_cell,
       (batch, inputs.shared_targets),
       states,
@@ -85,11 +85,20 @@ def build_program(
       inputs.targets,
     )
 
+  def step(states, inputs, seed, number, batch):
+    """One step of all cells, on one batch."""
+    batch = _augmented(spec, batch, seed, number)
+    batch = _with_teacher(spec, inputs.teacher, batch)
+
+    def one_cell(state, batch, scalars, targets):
+      return train_step(state, batch, statics | scalars, targets)
+
+    return on_cells(one_cell, states, inputs, batch)
+
   def eval_batch(states, inputs, batch):
     batch = _with_teacher(spec, inputs.teacher, batch)
 
-    def one_cell(common, state, scalars, targets):
-      batch, shared = common
+    def one_cell(state, batch, scalars, targets):
       outputs, _ = student.apply(
         state.params, state.model_state, batch["inputs"], train=False
       )
@@ -97,17 +106,11 @@ def build_program(
         outputs.logits,
         num_classes=spec.num_classes,
         temperature=scalars["prediction_temperature"],
-        where=(shared | targets).get("where"),
+        where=targets.get("where"),
       )
       return _scores(log_probs, batch), log_probs
 
-    return on_cells(
-      one_cell,
-      (batch, inputs.shared_targets),
-      states,
-      inputs.hyperparameters,
-      inputs.targets,
-    )
+    return on_cells(one_cell, states, inputs, batch)
 
   make_chunk = _gathered_chunk if spec.on_device else _fed_chunk
   train_chunk, lower = make_chunk(spec, mesh, step)
