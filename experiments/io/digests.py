@@ -12,27 +12,22 @@ import numpy as np
 
 
 @functools.cache
-def of_sources(*names: str) -> str:
-  """Returns a digest of the source code of modules.
+def of_sources(package: str) -> str:
+  """Returns a digest, twelve hex digits, of the source code of a package.
 
   Cached outputs carry it, so that they are not used after a change of the code
-  that computed them. It does not depend on where the modules are installed.
+  that computed them. It does not depend on where the package is installed.
   """
+  spec = importlib.util.find_spec(package)
+  if spec is None or spec.origin is None:
+    raise ModuleNotFoundError(f"the package {package} has no source code.")
+  folder = pathlib.Path(spec.origin).parent
   digest = hashlib.sha256()
-  for name in names:
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-      raise ModuleNotFoundError(f"the module {name} has no source code.")
-    origin = pathlib.Path(spec.origin)
-    package = spec.submodule_search_locations is not None
-    files = {
-      path.relative_to(origin.parent).as_posix(): path
-      for path in (origin.parent.rglob("*.py") if package else (origin,))
-    }
-    for place, path in sorted(files.items()):
-      # Read as text, since a checkout may have the line ends of its platform.
-      text = path.read_text(encoding="utf-8")
-      digest.update(json.dumps([name, place, text]).encode())
+  for path in sorted(folder.rglob("*.py")):
+    # Read as text, since a checkout may have the line ends of its platform.
+    text = path.read_text(encoding="utf-8")
+    place = path.relative_to(folder).as_posix()
+    digest.update(json.dumps([package, place, text]).encode())
   return digest.hexdigest()[:12]
 
 

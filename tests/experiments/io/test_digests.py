@@ -16,7 +16,7 @@ FILES = {"__init__.py": "A = 1\n", "inner/__init__.py": "", "inner/a.py": "B\n"}
 def digest(tmp_path, monkeypatch):
   """Writes a package into a folder and digests it there."""
 
-  def write_and_digest(place, files, *names):
+  def write_and_digest(place, files):
     for name, text in files.items():
       path = tmp_path / place / "made_up" / name
       path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +24,7 @@ def digest(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
       patch.syspath_prepend(str(tmp_path / place))
       importlib.invalidate_caches()
-      return digests.of_sources.__wrapped__(*(names or ("made_up",)))
+      return digests.of_sources.__wrapped__("made_up")
 
   return write_and_digest
 
@@ -49,13 +49,6 @@ def test_it_is_the_same_wherever_the_sources_lie(digest, tmp_path):
 )
 def test_every_edit_changes_it(digest, change):
   assert digest("edited", FILES | change) != digest("checkout", FILES)
-
-
-def test_a_module_is_itself_alone(digest):
-  name = "experiments.io.digests"
-  found = digest("a", FILES, name)
-  assert found != digest("a", FILES, "experiments.io.hub")
-  assert digest("a", FILES, name, "made_up") != found
 
 
 def test_the_package_is_found_as_it_is_imported():

@@ -7,16 +7,13 @@ import shutil
 
 import huggingface_hub
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 from flax.core import FrozenDict
 from safetensors import numpy as safetensors
 
 from experiments.training import pretrained
 from experiments.training.pretrained import weights_digest
-from lelp_jax.models import grafting
 from lelp_jax.models import MODELS
 
 _CONFIG = {
@@ -125,16 +122,6 @@ def test_params_are_those_of_the_file(tmp_path, weights):
   assert found.digest == hashlib.sha256(data).hexdigest()
 
 
-@pytest.mark.parametrize("prefix", ["", "albert.", "model.albert."])
-def test_any_prefix_with_or_without_a_classifier(tmp_path, rng, prefix):
-  weights = _weights(rng, prefix, classes=0)
-  weights["predictions.bias"] = np.zeros(11, np.float32)
-  if prefix == "model.albert.":
-    weights["model.predictions.bias"] = weights.pop("predictions.bias")
-  found = load_pretrained(str(_write(tmp_path / "a", weights)), **_FIELDS)
-  assert sorted(found.params) == ["encoder", "pooler"]
-
-
 def test_shards_are_one_model(tmp_path, weights):
   whole = load_pretrained(str(_write(tmp_path / "whole", weights)), **_FIELDS)
   folder = _shard(tmp_path / "shards", weights)
@@ -148,28 +135,11 @@ def test_shards_are_one_model(tmp_path, weights):
   assert shards.digest == hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
-def test_half_precision_becomes_float32(tmp_path, weights, dtype):
-  weights = {name: array.astype(dtype) for name, array in weights.items()}
-  found = load_pretrained(str(_write(tmp_path / "a", weights)), **_FIELDS)
-  leaves = jax.tree.leaves(found.params)
-  assert {leaf.dtype for leaf in leaves} == {np.dtype(np.float32)}
-  expected = weights["classifier.bias"].astype(np.float32)
-  np.testing.assert_array_equal(found.params["head"]["bias"], expected)
-
-
 def test_weights_are_read_once(tmp_path, weights):
   folder = str(_write(tmp_path / "a", weights))
   first = load_pretrained(folder, **_FIELDS)
   assert load_pretrained(folder, **_FIELDS) is first
   assert load_pretrained(folder, **_FIELDS).digest == weights_digest(folder)
-
-
-def test_dropout_and_pooling_are_the_users_choice(tmp_path, weights):
-  options = _OPTIONS | {"hidden_dropout": 0.3, "pooling": "cls", "remat": True}
-  fields = {"model": "albert_large", "options": options}
-  found = load_pretrained(str(_write(tmp_path / "a", weights)), **fields)
-  assert sorted(found.params) == ["encoder", "head"]
 
 
 @pytest.mark.parametrize(
@@ -319,19 +289,3 @@ def test_what_is_neither_a_folder_nor_on_the_hub_is_named(
   (tmp_path / "file").touch()
   with pytest.raises(ValueError, match="must name a folder, got the file"):
     load_pretrained(str(tmp_path / "file"), **_FIELDS)
-
-
-def test_what_is_read_can_be_grafted(tmp_path, weights):
-  found = load_pretrained(str(_write(tmp_path / "a", weights)), **_FIELDS)
-  model = MODELS["albert_base"](6, **_OPTIONS)
-  inputs = {"input_ids": jnp.ones([1, 4], jnp.int32)}
-  shapes, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
-  initial = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-  params = grafting.graft_pretrained(initial, found.params)
-  assert params["head"]["kernel"].shape == (8, 6)
-  assert not params["head"]["kernel"].any()
-  flat = traverse_util.flatten_dict(found.params["encoder"])
-  assert all(
-    (traverse_util.flatten_dict(params["encoder"])[name] == array).all()
-    for name, array in flat.items()
-  )

@@ -100,15 +100,6 @@ def test_a_damaged_teacher_is_trained_again_once_deleted(tmp_path):
   assert parameters.exists()
 
 
-def test_checkpoints_of_a_finished_teacher_are_deleted(tmp_path, monkeypatch):
-  with monkeypatch.context() as patch:  # Killed just before.
-    patch.setattr(storage, "delete", lambda folder: None)
-    _load_or_train(tiny.cell(), tmp_path)
-  (folder,) = tmp_path.glob("*/checkpoints")
-  _load_or_train(tiny.cell(), tmp_path)
-  assert not folder.exists()
-
-
 def test_data_without_fine_labels_can_be_trained_on(tmp_path, monkeypatch):
   load = data.load_splits
 
@@ -180,30 +171,6 @@ def test_rows_of_one_method_stay_apart(tmp_path):
   for cell, folder in zip(chosen, folders, strict=True):
     plain = json_files.read_json(folder / "config.json")
     assert specs.from_plain(plain) == cell
-
-
-@pytest.mark.slow  # Compiling convolutions; test_step has their steps.
-def test_convolutional_models_train_from_a_config(tmp_path):
-  config = tiny.config("lelp")
-  for fields in (config.teacher, config.student):
-    fields.model = "cnn"
-    fields.options = ConfigDict({"features": (4,), "width": 8})
-    fields.num_steps = fields.steps_per_chunk = 2
-  (folder,) = sweep.run_cells([validate.cell_spec(config)], tmp_path)
-  assert np.isfinite(_read(folder).train["loss"])
-
-
-def test_cached_and_inline_outputs_train_the_same(tmp_path):
-  losses = []
-  for outputs in ("inline", "cached"):
-    cell = tiny.cell("lelp", teacher__outputs=outputs)
-    (folder,) = sweep.run_cells(
-      [cell], tmp_path / outputs, teacher_directory=tmp_path / "teachers"
-    )
-    result = _read(folder)
-    assert result.teacher.outputs == outputs
-    losses.append(result.train["loss"])
-  np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
 def test_a_method_that_repeats_another_is_not_trained():

@@ -9,23 +9,17 @@ import numpy as np
 import pytest
 
 import lelp_jax
-from experiments import cells
 from experiments import results
 from experiments import specs
-from experiments.configs import dotted
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
 from experiments.io import digests
 from experiments.io.metrics import read_metrics
 from experiments.methods.statistics import TeacherStatistics
-from experiments.paper import grids
-from experiments.training import inference
 from experiments.training import sweep
 from experiments.training.models import Weights
-from experiments.training.step import build_program
 from experiments.training.teacher_cache import TeacherCache
-from lelp_jax import models
 from lelp_jax.models import Outputs
 from tests.experiments import tiny
 
@@ -67,74 +61,29 @@ def fixture_inline(tmp_path_factory):
   return workdir, folder, *taken(folder)
 
 
-def assert_as_inline(inline, folder, mode):
-  """One step's loss to rounding, and all scores after two."""
-  _, expected_folder, expected_loss, expected = inline
-  loss, result = taken(folder)
-  assert folder == expected_folder
-  assert loss == pytest.approx(expected_loss, rel=1e-6)
+def test_cached_runs_repeat_the_one_inline(inline):
+  workdir, expected_folder, expected_loss, expected = inline
   assert expected.teacher.outputs == "inline"
-  assert result.teacher.outputs == mode
-  for found, wanted in (
-    (result.validation, expected.validation),
-    (result.test, expected.test),
+  kept = []
+  for mode, name in (
+    ("coordinates", "coordinates-weights-20"),
+    ("cached", "embeddings"),
   ):
-    assert found.loss == pytest.approx(wanted.loss, 1e-5)
-    assert dataclasses.replace(found, loss=wanted.loss) == wanted
-  np.testing.assert_allclose(
-    result.variance_share, expected.variance_share, rtol=1e-5
-  )
-
-
-def test_a_run_on_coordinates_repeats_the_one_inline(inline):
-  workdir = inline[0]
-  (folder,) = sweep.run_cells([cell("coordinates")], workdir)
-  assert_as_inline(inline, folder, "coordinates")
-  kept = {path.name for path in workdir.glob("teachers/*/outputs/*")}
-  assert kept == {"coordinates-weights-20"}
-
-
-@pytest.mark.slow
-def test_the_grid_of_table_12_needs_one_pass_of_the_teacher(
-  inline, monkeypatch
-):
-  sizes = []
-
-  class Counting(models.Mlp):
-    def __call__(self, inputs, *, train=False):
-      if tuple(self.features) == (48,):
-        jax.debug.callback(sizes.append, len(inputs))
-      return super().__call__(inputs, train=train)
-
-  counting = dataclasses.replace(models.MODELS["mlp"], module=Counting)
-  monkeypatch.setitem(models.MODELS, "mlp", counting)
-  build_program.cache_clear()
-  inference._compiled.cache_clear()
-  grid = table_12()
-  assert len(grid) == 2**3
-  folders = sweep.run_cells(grid, inline[0])
-  jax.effects_barrier()
-  build_program.cache_clear()
-  inference._compiled.cache_clear()
-  # 1,000 to train on, 297 to choose on and 500 to measure on, by 250.
-  assert [int(size) for size in sizes] == [250] * (4 + 2 + 2)
-  assert all((folder / "result.json").exists() for folder in folders)
-  assert_as_inline(inline, folders[-1], "cached")
-
-
-def table_12():
-  """The corners of LELP's grid for CIFAR-10-bin, on the digits."""
-  config = tiny.config("lelp")
-  config.teacher.outputs = "cached"
-  config.teacher.options.features = (48,)
-  config.student.num_steps, config.student.steps_per_chunk = 2, 1
-  config.stack.cells = "map"  # To the bit what they are alone.
-  axes = grids.grid("lelp", "cifar10_bin-resnet92-mobilenet")
-  axes = {name: (values[0], values[-1]) for name, values in axes.items()}
-  config.sweep.methods = {"lelp": dotted.nested(axes)}
-  config.sweep.num_trials = 1
-  del config.sweep.columns["split1"]
-  return cells.expand(config)
+    (folder,) = sweep.run_cells([cell(mode)], workdir)
+    assert folder == expected_folder
+    loss, result = taken(folder)
+    assert loss == pytest.approx(expected_loss, rel=1e-6)
+    assert result.teacher.outputs == mode
+    for split in ("validation", "test"):
+      found, wanted = getattr(result, split), getattr(expected, split)
+      assert found.accuracy == wanted.accuracy
+      assert found.loss == pytest.approx(wanted.loss, 1e-5)
+    np.testing.assert_allclose(
+      result.variance_share, expected.variance_share, rtol=1e-5
+    )
+    kept.append(name)
+    found = {path.name for path in workdir.glob("teachers/*/outputs/*")}
+    assert found == set(kept)
 
 
 # --- The cache itself, on texts -----------------------------------------------
