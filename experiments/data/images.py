@@ -87,27 +87,59 @@ class DecodedImages(Sequence[np.ndarray]):
     )
 
   def _decoded(self, index: int) -> np.ndarray:
+    size = None
+    if self.image_size is not None:
+      size = (self.image_size, self.image_size)
     try:
       with _opened(self.encoded[index]) as image:
-        return self._pixels(image)
+        return _pixels(image, self.channels, size)
     except Exception as error:  # Pillow's decoders raise all kinds of errors.
       raise ValueError(
         f"{self.name}: cannot read the image {self.ids[index]!r}: "
         f"{_reason(error)}."
       ) from error
 
-  def _pixels(self, image: Image.Image) -> np.ndarray:
-    """Returns an image as uint8 ``[H, W, channels]``, resized if asked for."""
-    image = ImageOps.exif_transpose(image)
-    if _is_transparent(image):
-      image = image.convert("RGBA")
-      white = Image.new("RGBA", image.size, "white")
-      image = Image.alpha_composite(white, image)
-    converted = image.convert(_MODES[self.channels])
-    if self.image_size is not None:
-      size = (self.image_size, self.image_size)
-      converted = converted.resize(size, Image.Resampling.BILINEAR)
-    return np.array(converted).reshape(*converted.size[::-1], self.channels)
+
+def _pixels(
+  image: Image.Image, channels: int, size: tuple[int, int] | None
+) -> np.ndarray:
+  """Returns an image as uint8 ``[H, W, channels]``, resized to [H, W]."""
+  image = ImageOps.exif_transpose(image)
+  if _is_transparent(image):
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    image = Image.alpha_composite(white, image)
+  converted = image.convert(_MODES[channels])
+  if size is not None:
+    converted = converted.resize(size[::-1], Image.Resampling.BILINEAR)
+  return np.array(converted).reshape(*converted.size[::-1], channels)
+
+
+def decoded(
+  encoded: Sequence[bytes | pathlib.Path], shape: Sequence[int]
+) -> np.ndarray:
+  """Decodes images of one shape, uint8 ``[N, H, W, channels]``.
+
+  Args:
+    encoded: The bytes of each image, or the path of its file.
+    shape: Height, width and channels, which images are converted to.
+
+  Raises:
+    ValueError: If an image cannot be read.
+  """
+  height, width, channels = shape
+
+  def pixels(one: bytes | pathlib.Path) -> np.ndarray:
+    try:
+      with _opened(one) as image:
+        _check_depth(image)
+        return _pixels(image, channels, (height, width))
+    except Exception as error:  # Pillow's decoders raise all kinds of errors.
+      name = "an image" if isinstance(one, bytes) else f"the image {one}"
+      raise ValueError(f"cannot read {name}: {_reason(error)}.") from error
+
+  with futures.ThreadPoolExecutor() as pool:
+    return np.stack(list(pool.map(pixels, encoded)))
 
 
 def check(
@@ -141,11 +173,15 @@ def _checked(encoded: bytes | pathlib.Path) -> tuple[str, int]:
   try:
     with _opened(encoded) as image:
       image.load()
-      if image.mode[0] in "IF":
-        raise ValueError(f"it has more than 8 bits per channel ({image.mode})")
+      _check_depth(image)
       return "", 1 if image.mode in _GREY else 3
   except Exception as error:  # Pillow's decoders raise all kinds of errors.
     return _reason(error), 0
+
+
+def _check_depth(image: Image.Image) -> None:
+  if image.mode[0] in "IF":
+    raise ValueError(f"it has more than 8 bits per channel ({image.mode})")
 
 
 def _opened(encoded: bytes | pathlib.Path) -> Image.Image:

@@ -478,7 +478,8 @@ class TableReader:
 
   Attributes:
     path: The file.
-    names: Names of its columns; of JSON, those of the first row that was read.
+    names: Names of its columns; of JSON, those of the first row that was read,
+      or with `others` those of all rows that were read.
     columns: Names of the values of a row.
     num_rows: Number of rows read so far, with those left out.
   """
@@ -549,6 +550,7 @@ class TableReader:
           f"{self.path} has no column {column!r}; its columns are {self.names}."
         )
     self._others = others
+    self._known = set(self.names)
     self._wanted = len(self.columns)
     if others:
       self.columns += [x for x in self.names if x not in self.columns]
@@ -681,9 +683,12 @@ class TableReader:
           if not isinstance(row, dict):
             raise ValueError
           if self._others:
-            new = [name for name in row if name not in self.columns]
-            json.dumps([row, new], ensure_ascii=False).encode()
-            self.columns += new
+            json.dumps(row, ensure_ascii=False).encode()
+            if not row.keys() <= self._known:
+              new = [name for name in row if name not in self.names]
+              self.names += new
+              self.columns += [x for x in new if x not in self.columns]
+              self._known.update(new)
           values = [row.get(column) for column in self.columns]
           for value in values:
             if isinstance(value, str):

@@ -11,6 +11,7 @@ import numpy as np
 from flax import traverse_util
 from jax import export as jax_export
 
+from experiments.data import images
 from experiments.data.tokenizer import load_tokenizer
 from experiments.distillation import description
 from experiments.distillation import student_models
@@ -46,11 +47,28 @@ class Predictor:
     if self.student.reads == "text":
       self._tokenizer = load_tokenizer(folder / description.TOKENIZER)
 
-  def texts(self, texts: Sequence[str]) -> np.ndarray:
-    """Returns the probabilities of texts, float32 ``[N, C]``, in their order.
+  def predict(self, values: Sequence[Any]) -> np.ndarray:
+    """Returns probabilities, float32 ``[N, C]``, in the order of the values.
 
-    They are predicted in order of length, so that little is padding.
+    Args:
+      values: Texts; paths or bytes of images; or embeddings, each ``[D]``.
     """
+    if self.student.reads == "text":
+      return self._texts(values)
+    parts = [
+      self._predict(self._arrays(values[start : start + _BATCH]))
+      for start in range(0, len(values), _BATCH)
+    ]
+    return np.concatenate(parts)
+
+  def _arrays(self, values: Sequence[Any]) -> np.ndarray:
+    """Returns pixels or embeddings of a batch."""
+    if self.student.reads == "embeddings":
+      return np.stack(values)
+    return images.decoded(values, self.student.shape)
+
+  def _texts(self, texts: Sequence[str]) -> np.ndarray:
+    """Predicts texts in order of length, so that little is padding."""
     assert self._tokenizer is not None
     student = self.student
     rows = self._tokenizer.encode(texts, max_length=student.max_length)

@@ -1,0 +1,266 @@
+"""Rows to predict: every row of the input, in order, with all of its columns.
+
+The input is read twice. The first time finds the rows that cannot be read, so
+that an error comes before any work, and counts the others.
+"""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from collections.abc import Set
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from experiments.data import images
+from experiments.data import tables
+from experiments.distillation.description import Student
+
+# A row: the values of its columns, and the text, image or embedding to predict.
+Row = tuple[Sequence[Any], Any]
+
+_KINDS = {type(None): "null", bool: "bool", int: "int", float: "float"}
+_TYPES = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}
+
+
+@dataclasses.dataclass(frozen=True)
+class InputRows:
+  """Rows that can all be read, in the order of the input.
+
+  Attributes:
+    files: The files, or the folders of images.
+    columns: The columns, by name, with the type that Parquet stores.
+    num_rows: Number of rows.
+    rows: Iterates over them.
+    notes: Sentences on files that are not rows.
+  """
+
+  files: Sequence[pathlib.Path]
+  columns: Mapping[str, pa.DataType]
+  num_rows: int
+  rows: Callable[[], Iterator[Row]]
+  notes: Sequence[str] = ()
+
+
+def find(
+  data: str,
+  student: Student,
+  *,
+  text_column: str = "",
+  image_column: str = "",
+  **options: Any,
+) -> InputRows:
+  """Finds the rows of files that a student can predict.
+
+  Args:
+    data: The files, as `tables.find_files` takes them.
+    student: The student, which says what to read.
+    text_column: Column of the texts.
+    image_column: Column of the images.
+    **options: `tables.TEXT_OPTIONS` of text files.
+
+  Raises:
+    OSError: If a file cannot be read.
+    ValueError: If the files are of a wrong kind, or a row cannot be read.
+  """
+  files = tables.find_files(data)
+  if student.reads == "embeddings":
+    return _embeddings(files, student)
+  if student.reads == "image" and any(file.is_dir() for file in files):
+    return _image_folders(files)
+  part, column = ("text", text_column)
+  if student.reads == "image":
+    part, column = ("image", image_column)
+  for file in files:
+    suffix = "" if file.is_dir() else tables.format_suffix(file)
+    if suffix not in (*tables.TEXT_SUFFIXES, ".parquet"):
+      expected = ", ".join((*tables.TEXT_SUFFIXES, ".parquet"))
+      folder = " or a folder of images" if part == "image" else ""
+      raise ValueError(
+        f"--data={file} is not a table: expected {expected}{folder}."
+      )
+  if not column:
+    raise ValueError(
+      f"--{part}_column is not set, and the student does not know it: name the "
+      f"column of the {part}s."
+    )
+  return _tables(files, part, column, options)
+
+
+def _embeddings(files: Sequence[pathlib.Path], student: Student) -> InputRows:
+  """Rows of arrays of embeddings, numbered from 0 in each file."""
+  arrays = []
+  for file in files:
+    if file.suffix != ".npy":
+      raise ValueError(
+        f"--data={file} is not an array: the student reads embeddings, as "
+        "numpy.save stores them (.npy)."
+      )
+    with tables.reading(file):
+      array = np.load(file, mmap_mode="r", allow_pickle=False)
+    if array.ndim != 2 or array.shape[1:] != student.shape:
+      raise ValueError(
+        f"--data={file} must have shape [N, {student.shape[0]}], got "
+        f"{list(array.shape)}."
+      )
+    if array.dtype.kind != "f":
+      raise ValueError(f"--data={file} must be floats, got {array.dtype}.")
+    arrays.append(array)
+
+  def rows() -> Iterator[Row]:
+    for array in arrays:
+      for number, embedding in enumerate(array):
+        yield (number,), np.asarray(embedding, np.float32)
+
+  return InputRows(files, {"row": pa.int64()}, sum(map(len, arrays)), rows)
+
+
+def _image_folders(folders: Sequence[pathlib.Path]) -> InputRows:
+  """Images of folders and their sub-folders, in the order of their paths."""
+  found, others = [], []
+  for folder in folders:
+    if not folder.is_dir():
+      raise ValueError(f"--data={folder} is not a folder, and others are.")
+    with tables.reading(folder):
+      paths, left_out = images.find_unlabelled_images(folder)
+    found += paths
+    others += left_out
+  notes = []
+  if others:
+    notes.append(
+      f"{len(others):,} files of the folders are not images, such as "
+      f"{others[0][0]}."
+    )
+
+  def rows() -> Iterator[Row]:
+    for path in found:
+      yield (str(path),), path
+
+  return InputRows(folders, {"path": pa.string()}, len(found), rows, notes)
+
+
+def _tables(
+  files: Sequence[pathlib.Path],
+  part: str,
+  column: str,
+  options: Mapping[str, Any],
+) -> InputRows:
+  """Rows of tables; the columns are those of all of them."""
+  bad, num_rows = tables.BadRows(), 0
+  found: list[_Table] = []
+  for file in files:
+    is_text = tables.format_suffix(file) in tables.TEXT_SUFFIXES
+    how = dict(options) if is_text else {}
+    table = tables.TableReader(
+      file, [column], may_lack=[column], others=True, bad=bad, **how
+    )
+    kinds: dict[Any, set[str]] = collections.defaultdict(set)
+    is_json = is_text and not table.names
+    for number, values in table:
+      if is_json:
+        for name, value in zip(table.columns, values, strict=True):
+          kinds[name].add(_kind(value))
+      try:
+        _converted(part, values[0], file)
+      except ValueError as error:
+        table.leave_out(number, str(error))
+    if table.columns[0] not in table.names:
+      raise ValueError(
+        f"{file} has no column {column!r}; its columns are {table.names}."
+      )
+    num_rows += table.num_rows
+    types = {name: _json_type(kinds[name]) for name in table.names}
+    if not is_text:
+      schema = parquet.read_schema(file)
+      types = {name: _stored(schema.field(name).type) for name in table.names}
+    elif not is_json:
+      types = dict.fromkeys(table.names, pa.string())
+    found.append(_Table(file, table.names, table.columns[0], types, how))
+  if bad.count:
+    raise ValueError(
+      f"{bad.count:,} of {num_rows:,} rows cannot be read, so nothing is "
+      f"predicted: correct or remove them ({bad.record('--data')})."
+    )
+  columns: dict[str, pa.DataType] = {}
+  for each in found:
+    for name, kind in each.types.items():
+      known = columns.setdefault(str(name), kind)
+      columns[str(name)] = known if known == kind else pa.string()
+
+  def rows() -> Iterator[Row]:
+    for each in found:
+      yield from each.rows(part, list(columns))
+
+  return InputRows(files, columns, num_rows, rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+  """A table whose rows can all be read.
+
+  Attributes:
+    file: Its file.
+    names: Its columns.
+    column: That of what is predicted.
+    types: The type that Parquet stores for each.
+    options: Options of its reader.
+  """
+
+  file: pathlib.Path
+  names: list[Any]
+  column: Any
+  types: Mapping[Any, pa.DataType]
+  options: Mapping[str, Any]
+
+  def rows(self, part: str, columns: Sequence[str]) -> Iterator[Row]:
+    """Yields its rows, with None for columns that only other tables have."""
+    bad = tables.BadRows()
+    table = tables.TableReader(
+      self.file, self.names, may_lack=self.names, bad=bad, **self.options
+    )
+    own = [str(name) for name in self.names]
+    places = [own.index(name) if name in own else None for name in columns]
+    place = self.names.index(self.column)
+    for _, values in table:
+      value = _converted(part, values[place], self.file)
+      if own != columns:
+        values = [None if i is None else values[i] for i in places]
+      yield values, value
+    if bad.count:
+      raise ValueError(f"{self.file} was changed while it was read.")
+
+
+def _converted(part: str, value: Any, file: pathlib.Path) -> Any:
+  """Returns a text or an image of a table; a text that is missing is empty."""
+  if part == "text" and value is None:
+    return ""
+  return tables.converted(part, value, file)
+
+
+def _kind(value: Any) -> str:
+  """Returns the kind of a value of JSON."""
+  if isinstance(value, int) and not -(2**63) <= value < 2**63:
+    return "object"
+  return _KINDS.get(type(value), "object")
+
+
+def _json_type(kinds: Set[str]) -> pa.DataType:
+  """Returns the type of a column of JSON; mixed ones are stored as text."""
+  kinds = kinds - {"null"}
+  if kinds == {"int", "float"}:
+    return pa.float64()
+  (kind,) = kinds if len(kinds) == 1 else ("object",)
+  return _TYPES.get(kind, pa.string())
+
+
+def _stored(kind: Any) -> pa.DataType:
+  """Returns the type in which the values of a column are written again."""
+  if isinstance(kind, pa.BaseExtensionType):
+    return _stored(kind.storage_type)
+  return kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -1,0 +1,172 @@
+r"""Predicts the classes of texts or images with an exported student.
+
+  python -m experiments.predict --student=runs/reviews/student \
+    --data=new.csv --output=predictions.csv
+
+Each row of the input becomes one row of the output, in the same order: its own
+columns, then `label` and `p_<label>` for each class. A column of the input that
+already has one of these names is called `input_<name>`. An empty or a missing
+text is predicted, too. If a row cannot be read, the command says which one, and
+writes nothing.
+"""
+
+import itertools
+import pathlib
+import sys
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from experiments import cli
+from experiments.distillation import description
+from experiments.distillation import flags as shared_flags
+from experiments.distillation import input_rows
+from experiments.distillation import output_rows
+from experiments.distillation.input_rows import InputRows
+from experiments.distillation.predictor import Predictor
+from experiments.distributed import signals
+from experiments.io.progress import Progress
+
+_WINDOW = {"text": 8192, "image": 256, "embeddings": 8192}  # Rows in memory.
+
+_STUDENT = shared_flags.string_flag(
+  "student",
+  "Folder of the student, such as runs/reviews/student.",
+  required=True,
+)
+_DATA = shared_flags.string_flag(
+  "data",
+  "The rows to predict: tables (.csv, .tsv, .jsonl, .parquet, text files also "
+  "compressed), several of them separated by commas, a pattern or a folder of "
+  "them; a folder of images; or, for a student that reads embeddings, .npy.",
+  required=True,
+)
+_OUTPUT = shared_flags.string_flag(
+  "output",
+  "The file to write: .csv, .tsv, .jsonl or .parquet, or - for CSV on standard "
+  "output.",
+  required=True,
+)
+_TEXT_COLUMN = shared_flags.text_column_flag()
+_IMAGE_COLUMN = shared_flags.string_flag(
+  "image_column",
+  "Column of images in a table: their bytes, or paths relative to the table's "
+  "folder.",
+)
+_OPTIONS = {
+  "encoding": shared_flags.string_flag(
+    "encoding",
+    "Encoding of text files. By default UTF-8, or that of the byte order mark.",
+  ),
+  "delimiter": shared_flags.string_flag(
+    "delimiter",
+    "Character between the fields of a CSV or TSV file. By default it is "
+    "found.",
+  ),
+  "quoting": shared_flags.string_flag(
+    "quoting",
+    'Quotes in CSV and TSV files: "double" or "none" (a character like any '
+    "other). By default double for CSV and none for TSV.",
+  ),
+  "header": flags.DEFINE_bool(
+    "header",
+    None,
+    "Whether CSV and TSV files start with the names of their columns. By "
+    "default as in the training data; without names, columns are numbers.",
+    allow_override=True,
+  ),
+}
+
+
+def main(argv: list[str]) -> None:
+  """Predicts the rows that the flags name."""
+  cli.no_arguments(argv)
+  with cli.reported(), signals.deferred():
+    given = {name: holder.value for name, holder in _OPTIONS.items()}
+    predict(
+      cli.folder(_STUDENT.value),
+      _DATA.value,
+      _OUTPUT.value,
+      text_column=_TEXT_COLUMN.value or "",
+      image_column=_IMAGE_COLUMN.value or "",
+      **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def predict(
+  folder: pathlib.Path,
+  data: str,
+  output: str,
+  *,
+  text_column: str = "",
+  image_column: str = "",
+  **options: Any,
+) -> None:
+  """Predicts every row of a user's files.
+
+  Args:
+    folder: Folder of the student.
+    data: The files, as `tables.find_files` takes them.
+    output: The file to write, or "-".
+    text_column: Column of the texts, by default that of the training data.
+    image_column: Column of the images, likewise.
+    **options: `tables.TEXT_OPTIONS` of text files.
+
+  Raises:
+    Interrupted: On SIGINT or SIGTERM; nothing is written.
+    OSError: If a file cannot be read or written.
+    ValueError: If the student cannot read the files, or a row is malformed.
+  """
+  student, labels = description.read(folder)
+  found = input_rows.find(
+    data,
+    student,
+    text_column=text_column or student.text_column,
+    image_column=image_column or student.image_column,
+    **{"header": student.header, **options},
+  )
+  output_rows.check(output, found.files)
+  for note in [*found.notes, *_notes(found, output, labels)]:
+    _tell(note)
+  predictor = Predictor(folder)
+  names, num_empty = np.array(labels), 0
+  rows = found.rows()
+  with (
+    output_rows.writing(output, found.columns, labels) as write,
+    Progress(found.num_rows, label="predict", unit="row") as progress,
+  ):
+    while window := list(itertools.islice(rows, _WINDOW[student.reads])):
+      signals.stop_if_asked("nothing is written", all_processes=False)
+      values = [value for _, value in window]
+      if student.reads == "text":
+        num_empty += sum(not value.strip() for value in values)
+      probabilities = predictor.predict(values)
+      chosen = names[probabilities.argmax(axis=1)].tolist()
+      write([row for row, _ in window], chosen, probabilities)
+      progress.update(len(window))
+  empty = f", {num_empty:,} with an empty text" if num_empty else ""
+  _tell(f"{found.num_rows:,} rows{empty}: {output}")
+
+
+def _notes(
+  found: InputRows, output: str, labels: Sequence[str]
+) -> Iterator[str]:
+  """Yields what happens to columns that are not written as they are."""
+  for column, name in output_rows.renamed(list(found.columns), labels).items():
+    yield f"the input's column {column!r} is written as {name!r}."
+  for column in output_rows.left_out(output, found.columns):
+    yield (
+      f"the column {column!r} holds bytes, which only Parquet can: it is left "
+      "out."
+    )
+
+
+def _tell(text: str) -> None:
+  print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+  cli.run(main)
