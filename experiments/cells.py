@@ -50,7 +50,7 @@ def expand(
     cells += _cells_of_row(config, column, row, given)
   cells = validate.completed(cells)
   for cell in cells:
-    validate.check(cell, sweep.cluster_scope)
+    validate.check_cell(cell, sweep.cluster_scope)
   folders = {identity.cell_directory(pathlib.Path(), cell) for cell in cells}
   if len(folders) < len(cells):
     raise ValueError(

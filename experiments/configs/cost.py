@@ -33,9 +33,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given,
     name="cost",
     title="Cost of each method",
-    columns={name: paper_table.column(name, given)},
+    columns=[name],
     rows=paper_table.paper_rows(3),
-    grid=paper_table.axes,
   )
   config.stack.max_cells = 1  # Each cell is measured on its own.
   return config

@@ -34,7 +34,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given,
     name="figure1a",
     title="Figure 1a: Amazon Reviews and Sentiment140",
-    columns={name: paper_table.column(name, given) for name in _COLUMNS},
+    columns=_COLUMNS,
     rows=paper_table.paper_rows(2),
-    grid=paper_table.axes,
   )

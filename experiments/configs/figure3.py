@@ -35,7 +35,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given,
     name="figure3",
     title="Figure 3: clustering techniques on CIFAR-100-bin",
-    columns={name: paper_table.column(name, given) for name in _COLUMNS},
+    columns=_COLUMNS,
     rows=paper_table.paper_rows(1),
-    grid=paper_table.axes,
   )

@@ -30,7 +30,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given,
     name="figure4",
     title="Figure 4: embeddings of students on CIFAR-10-bin",
-    columns={_COLUMN: paper_table.column(_COLUMN, given)},
+    columns=[_COLUMN],
     rows={"vanilla": {}, "lelp": {}, "oracle": {}},
-    grid=paper_table.axes,
   )

@@ -43,7 +43,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given,
     name="figure5",
     title="Figure 5: projection, S and subclass temperature on CIFAR-100-bin",
-    columns={_COLUMN: paper_table.column(_COLUMN, given)},
+    columns=[_COLUMN],
     rows={k: {**fixed, "subspace.kind": v} for k, v in _KINDS.items()},
     grid=_axes,
     smoke_values=2,

@@ -48,7 +48,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given,
     name=f"figure6_{given.panel}",
     title=f"Figure 6, {given.panel}: CIFAR-100-bin",
-    columns={name: paper_table.column(name, given) for name in columns},
+    columns=columns,
     rows={"standard": {}, "vanilla": {}, "lelp": {}},
     grid=lambda row, _, which: paper_table.axes(row, _BINARY, which),
   )

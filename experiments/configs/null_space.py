@@ -34,7 +34,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given,
     name="null_space",
     title="LELP with and without the projection off the head's span",
-    columns={name: paper_table.column(name, given) for name in columns},
+    columns=columns,
     rows={
       "lelp": {},
       "lelp_differences": {

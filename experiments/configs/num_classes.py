@@ -35,7 +35,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given,
     name="num_classes",
     title="CIFAR-100 merged into fewer classes",
-    columns={name: paper_table.column(name, given) for name in columns},
+    columns=columns,
     rows={"standard": {}, "vanilla": {}, "lelp": {}},
     grid=_axes,
   )

@@ -48,7 +48,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given,
     name="pair",
     title=given.column,
-    columns={given.column: paper_table.column(given.column, given)},
+    columns=[given.column],
     rows={method: {} for method in METHODS},
-    grid=paper_table.axes,
   )

@@ -91,9 +91,8 @@ def paper_config(
     given,
     name=f"table{number}",
     title=f"Table {number}: {table.title}",
-    columns={c.id: column(c.id, given) for c in table.columns},
+    columns=[column.id for column in table.columns],
     rows=paper_rows(number) | dict(own or {}),
-    grid=axes,
   )
 
 
@@ -108,65 +107,65 @@ def make_config(
   *,
   name: str,
   title: str,
-  columns: Mapping[str, Fields],
+  columns: Iterable[str],
   rows: Mapping[str, Fields],
-  grid: Callable[[str, str, str], Axes],
-  notes: Iterable[str] = (),
+  grid: Callable[[str, str, str], Axes] | None = None,
   smoke_values: int = 1,
 ) -> ConfigDict:
   """Makes the config of a table or figure.
+
+  If a column and a method are given, it is also the config of that cell.
 
   Args:
     given: Arguments from `parse`.
     name: Short name of the table or figure.
     title: Its title.
-    columns: Fields that each column sets, from `column`.
+    columns: Ids of its columns.
     rows: Fields that each row sets. A row whose name is not a method sets the
       method.
-    grid: ``(row, column, which) -> axes``, see `axes`.
-    notes: Sentences for the readers of the report.
+    grid: ``(row, column, which) -> axes``; by default `axes`.
     smoke_values: Number of values per axis in a smoke test.
   """
   chosen = [given.column] if given.column else []
   for place in chosen:
     base.one_of("column", place, columns)
+  fields = {place: column(place, given) for place in chosen or columns}
   known = {**{name: {} for name in METHODS}, **rows}
   if given.cluster_scope == "global":
     scope = {"clustering.scope": "global"}
     known |= {name: {**known[name], **scope} for name in CLUSTERINGS}
-  asked = _rows(given, rows, known, [columns[c] for c in chosen or columns])
+  asked = _rows(given, rows, known, fields.values())
 
   def axes_of(row: str, place: str, which: str, most: int) -> Axes:
-    values = _counted(grid(row, place, which), given.cluster_scope)
+    values = _counted((grid or axes)(row, place, which), given.cluster_scope)
     return smoke.axes(values, most) if given.smoke else values
 
-  if given.smoke:
-    title, notes = f"{smoke.TITLE}: {title}", (*notes, smoke.NOTE)
-    columns = {k: smoke.column(fields) for k, fields in columns.items()}
   config = base.base_config()
   config.name, config.title = name, title
+  if given.smoke:
+    config.title = f"{smoke.TITLE}: {title}"
+    config.sweep.notes = (smoke.NOTE,)
+    fields = {place: smoke.column(values) for place, values in fields.items()}
   config.selection, config.trial = given.selection, given.trial
-  config.sweep.num_trials, config.sweep.notes = given.trials, tuple(notes)
+  config.sweep.num_trials = given.trials
   config.sweep.cluster_scope = given.cluster_scope
   for row in asked:
     config.sweep.methods[row] = dotted.nested(known[row])
-  for place in chosen or columns:
-    config.sweep.columns[place] = dotted.nested(
-      {} if chosen else columns[place]
-    )
+  for place, values in fields.items():
+    config.sweep.columns[place] = dotted.nested({} if chosen else values)
     config.sweep.grids[place] = ConfigDict()
     for row in asked:
-      if values := axes_of(row, place, given.grid, smoke_values):
-        config.sweep.grids[place][row] = dotted.nested(values)
-  if chosen:  # In the config itself, so that flags can change its fields.
-    (config.column,) = chosen
-    dotted.override(config, columns[config.column])
+      if varied := axes_of(row, place, given.grid, smoke_values):
+        config.sweep.grids[place][row] = dotted.nested(varied)
+  for place in chosen:  # In the config itself, so that flags can change it.
+    config.column = place
+    dotted.override(config, fields[place])
   if given.method:
     row = config.row = given.method
     dotted.override(config, {"method": row, **known[row]})
-  if given.method and chosen:
-    values = axes_of(row, config.column, "one", 1)
-    dotted.override(config, {name: v[0] for name, v in values.items()})
+    for place in chosen:
+      one = axes_of(row, place, "one", 1)
+      dotted.override(config, {name: v[0] for name, v in one.items()})
   return config
 
 

@@ -35,7 +35,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given,
     name="random_ensembles",
     title="LELP, a random projection, and ensembles of random projections",
-    columns={_COLUMN: paper_table.column(_COLUMN, given)},
+    columns=[_COLUMN],
     rows={
       "lelp": lelp,
       "lelp_random": {**lelp, "subspace.kind": "random"},

@@ -49,7 +49,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given,
     name="sensitivity",
     title="How LELP depends on S, temperatures, rotation and the inner weight",
-    columns={name: paper_table.column(name, given) for name in columns},
+    columns=columns,
     rows={row: {"method": "lelp"} for row in _AXES},
     grid=_axes,
     smoke_values=2,

@@ -41,7 +41,7 @@ _DIVIDING = {
 def cell_spec(config: ConfigDict) -> specs.CellSpec:
   """Returns the typed and valid description of a single cell."""
   (cell,) = completed([converted(config)])
-  check(cell, config.sweep.cluster_scope)
+  check_cell(cell, config.sweep.cluster_scope)
   return cell
 
 
@@ -151,7 +151,7 @@ def _completed_teacher(
   return dataclasses.replace(teacher, **changes) if changes else teacher
 
 
-def check(cell: specs.CellSpec, cluster_scope: str = "") -> None:
+def check_cell(cell: specs.CellSpec, cluster_scope: str = "") -> None:
   """Raises ValueError for a cell that cannot be trained on any data."""
   if cell.method not in METHODS:
     raise ValueError(
@@ -161,11 +161,9 @@ def check(cell: specs.CellSpec, cluster_scope: str = "") -> None:
   if cell.trial < 0:
     raise ValueError(f"config.trial must be at least 0, got {cell.trial}.")
   _check_data(cell.data, cell.selection)
-  _check_model("config.teacher", cell.teacher)
-  _check_embeddings("config.teacher", cell.teacher, cell.data)
+  _check_model("config.teacher", cell.teacher, cell.data)
   _check_subclasses(cell)
-  _check_model("config.student", cell.student)
-  _check_embeddings("config.student", cell.student, cell.data)
+  _check_model("config.student", cell.student, cell.data)
   _check_outputs(cell)
   _check_ranges("config.loss", cell.loss)
   _check_ranges("config.subspace", cell.subspace)
@@ -233,7 +231,7 @@ def _check_data(data: specs.DataSpec, selection: str) -> None:
 
 def _check_files(data: specs.DataSpec) -> None:
   """Raises ValueError for a user's own files that cannot be read as asked."""
-  encodings.check(data.encoding)
+  encodings.check_encoding(data.encoding)
   if data.delimiter and (
     len(data.delimiter) != 1
     or not data.delimiter.isascii()
@@ -261,7 +259,9 @@ def _check_files(data: specs.DataSpec) -> None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _check_model(path: str, model: specs.ModelSpec) -> None:
+def _check_model(
+  path: str, model: specs.ModelSpec, data: specs.DataSpec
+) -> None:
   """Raises ValueError for a model or a training that is not possible."""
   if model.model not in MODELS:
     raise ValueError(
@@ -290,24 +290,18 @@ def _check_model(path: str, model: specs.ModelSpec) -> None:
     raise ValueError(
       f"{path}.schedule_boundaries must increase, got {boundaries}."
     )
+  vectors = data.embeddings or data.dataset in load.MADE_UP
+  if model.input_field == "embeddings" and not vectors:
+    raise ValueError(
+      f"{path}.input_field='embeddings' needs config.data.embeddings: set it "
+      "to a folder that experiments.embed_sentence_t5 wrote."
+    )
 
 
 def _options(model: str) -> str:
   """Returns the names of the options of a model, for messages."""
   architecture = MODELS[model]
   return ", ".join(sorted({*architecture.attributes()} - {*architecture.fixed}))
-
-
-def _check_embeddings(
-  path: str, model: specs.ModelSpec, data: specs.DataSpec
-) -> None:
-  """Raises ValueError for a model of embeddings that do not exist."""
-  exist = data.embeddings or data.dataset in load.MADE_UP
-  if model.input_field == "embeddings" and not exist:
-    raise ValueError(
-      f"{path}.input_field='embeddings' needs config.data.embeddings: set it "
-      "to a folder that experiments.embed_sentence_t5 wrote."
-    )
 
 
 def _check_subclasses(cell: specs.CellSpec) -> None:

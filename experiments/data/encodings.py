@@ -17,7 +17,7 @@ _MARKS = (
 _LIKE_ASCII = ("utf-8", "ascii", "iso8859-1", "cp1252")
 
 
-def check(encoding: str) -> None:
+def check_encoding(encoding: str) -> None:
   """Raises ValueError for an encoding that does not exist; "" is automatic."""
   try:
     "".encode(encoding or "utf-8")  # An encoding of text, unlike base64.

@@ -142,7 +142,7 @@ def decoded(
     return np.stack(list(pool.map(pixels, encoded)))
 
 
-def check(
+def find_unreadable(
   encoded: Sequence[bytes | pathlib.Path],
 ) -> tuple[list[str], int]:
   """Decodes images, given as bytes or paths, to find those that are unreadable.

@@ -430,7 +430,9 @@ def _usable(
     rows = [row for row in rows if columns["label"][row] is not None]
   found = None  # The number of channels that encoded images need.
   if isinstance(columns.get("image"), list):
-    problems, found = images.check([columns["image"][row] for row in rows])
+    problems, found = images.find_unreadable(
+      [columns["image"][row] for row in rows]
+    )
     for row, problem in zip(rows, problems, strict=True):
       if problem:
         bad.add(place(row), f"the image cannot be read: {problem}")

@@ -191,7 +191,7 @@ def _cell(
   cell = specs.replace(cell, {**fields, **options, "row": "standard"})
   cell = dataclasses.replace(cell, data=data, method="standard")
   (cell,) = validate.completed([cell])
-  validate.check(cell)
+  validate.check_cell(cell)
   return cell
 
 

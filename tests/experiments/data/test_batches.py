@@ -37,11 +37,6 @@ def test_an_epoch_is_a_part_of_a_permutation_and_each_is_its_own():
   assert seen.min() > 33
 
 
-def test_an_epoch_that_divides_has_every_example():
-  epoch = indices_of(range(4), num_examples=20).ravel()
-  np.testing.assert_array_equal(np.sort(epoch), np.arange(20))
-
-
 def test_key_and_step_decide_wherever_it_runs():
   expected = indices_of(range(12))
   assert expected.dtype == np.int32
@@ -174,22 +169,6 @@ def test_texts_longer_than_every_width_keep_their_length():
   )
   assert batch["inputs"]["input_ids"].shape == (2, 600)
   np.testing.assert_array_equal(batch["inputs"]["input_ids"][1], rows[0])
-
-
-def test_images_and_vectors_pass_through():
-  arrays = {
-    "inputs": np.arange(20 * 12, dtype=np.uint8).reshape(20, 2, 2, 3),
-    "labels": np.arange(20, dtype=np.int32),
-  }
-  source = batches.Feed(arrays, 4)
-  mesh = mesh_lib.make_mesh(1, 4)
-  (batch,) = source.batches(
-    jax.random.key(0), 2, 1, mesh_lib.batch_sharding(mesh)
-  )
-  np.testing.assert_array_equal(
-    batch["inputs"], arrays["inputs"][np.asarray(batch["labels"])]
-  )
-  assert source.example()["inputs"].shape == (4, 2, 2, 3)
 
 
 @pytest.mark.parametrize("size", [1, 7, 50, 64])

@@ -27,6 +27,15 @@ def own(tmp_path, rows):
   return path
 
 
+def photos(tmp_path, images, names, mode="RGB"):
+  """Saves images under their names."""
+  for pixels, name in zip(images, names, strict=True):
+    path = tmp_path / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).convert(mode).save(path)
+  return {split: tmp_path / split for split in ("train", "test")}
+
+
 def test_texts_with_named_labels(tmp_path):
   rows = [("good", "a, b"), ("bad", "c\nd"), ("fair", ""), ("bad", "é")]
   paths = {"train": own(tmp_path, rows), "test": own(tmp_path, rows[:1])}
@@ -42,13 +51,6 @@ def test_texts_with_named_labels(tmp_path):
   )
   assert tokens(with_tokens, "train")[0] == [2, 6, 5, 3]
   assert with_tokens.manifest["tokenizer"]["max_length"] == 128
-
-
-def test_labels_that_are_numbers_keep_their_order(tmp_path):
-  path = own(tmp_path, [(10, "a"), (2, "b"), (-1, "c"), (10, "d")])
-  found = prepare_own(tmp_path / "data", {"train": path}, **COLUMNS)
-  assert found.task.class_names == ("-1", "2", "10")
-  assert found.splits["train"]["labels"].tolist() == [2, 1, 0, 2]
 
 
 def test_the_class_of_each_label_is_printed_with_its_counts(tmp_path):
@@ -225,10 +227,7 @@ def test_training_files_need_some_labels(tmp_path):
 def test_images_without_a_label_need_no_folders(tmp_path, rng):
   images = rng.integers(256, size=(5, 6, 7, 3), dtype=np.uint8)
   names = ("train/cat/a", "train/dog/b", "more/c", "more/x/d", "train/NA/e")
-  for image, name in zip(images, names, strict=True):
-    path = tmp_path / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path)
+  photos(tmp_path, images, names)
   (tmp_path / "more/notes.txt").write_text("")
   call = functools.partial(
     prepare_own,
@@ -254,13 +253,8 @@ def test_images_without_a_label_need_no_folders(tmp_path, rng):
 
 def test_images(tmp_path, rng):
   images = rng.integers(256, size=(4, 6, 7, 3), dtype=np.uint8)
-  for i, (split, name) in enumerate(
-    [("train", "cat"), ("train", "dog"), ("train", "dog"), ("test", "dog")]
-  ):
-    folder = tmp_path / split / name
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(images[i]).save(folder / f"{i}.png")
-  paths = {split: tmp_path / split for split in ("train", "test")}
+  names = ("train/cat/0", "train/dog/1", "train/dog/2", "test/dog/3")
+  paths = photos(tmp_path, images, names)
   found = prepare_own(tmp_path / "data", paths)
   assert found.task.image_shape == (6, 7, 3)
   assert found.task.scale == 255.0
@@ -277,26 +271,17 @@ def test_images(tmp_path, rng):
 
 def test_grey_and_coloured_images_may_be_in_different_splits(tmp_path, rng):
   images = rng.integers(256, size=(4, 6, 7, 3), dtype=np.uint8)
-  for i, (split, name) in enumerate(
-    [("train", "cat"), ("train", "dog"), ("test", "cat"), ("test", "dog")]
-  ):
-    folder = tmp_path / split / name
-    folder.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(images[i])
-    (image.convert("L") if split == "train" else image).save(folder / "a.png")
-  paths = {split: tmp_path / split for split in ("train", "test")}
+  photos(tmp_path, images[:2], ("train/cat/a", "train/dog/a"), "L")
+  paths = photos(tmp_path, images[2:], ("test/cat/a", "test/dog/a"))
   found = prepare_own(tmp_path / "data", paths)
   assert found.task.image_shape == (6, 7, 3)
   np.testing.assert_array_equal(found.splits["test"]["inputs"], images[2:])
   grey = np.asarray(Image.fromarray(images[0]).convert("L"))
   first = found.splits["train"]["inputs"][0]
   np.testing.assert_array_equal(first, np.repeat(grey[..., None], 3, -1))
-  assert prepare_own(tmp_path / "grey", paths, channels=1).task.image_shape == (
-    *(6, 7),
-    1,
-  )
-  Image.fromarray(images[0, :3]).save(tmp_path / "test/cat/a.png")
-  Image.fromarray(images[0, :3]).save(tmp_path / "test/dog/a.png")
+  grey = prepare_own(tmp_path / "grey", paths, channels=1)
+  assert grey.task.image_shape == (6, 7, 1)
+  photos(tmp_path, images[2:, :3], ("test/cat/a", "test/dog/a"))
   with pytest.raises(ValueError, match=r"config\.data\.image_size"):
     prepare_own(tmp_path / "new", paths)
 
