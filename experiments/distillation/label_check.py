@@ -40,6 +40,7 @@ def check(
   order: np.ndarray,
   rows: np.ndarray,
   found: Prepared,
+  advice: str,
 ) -> None:
   """Raises ValueError if predictions have nothing to do with the labels.
 
@@ -49,6 +50,7 @@ def check(
     order: The output that belongs to each class, ``[C]``.
     rows: The row of each example by its id, ``[N]``.
     found: The data.
+    advice: Ends a message about predictions that nothing explains.
   """
   labels, outputs = all_labels(found), logits.argmax(axis=1)
   kept = labels >= 0
@@ -81,11 +83,7 @@ def check(
       )
   if accuracy > chance and len(labels) < _FEW:
     return
-  raise ValueError(
-    f"{text}: are its rows in another order than those of the data (write them "
-    "without shuffling, or with ids.npy), or its outputs in another order than "
-    f"{', '.join(found.task.class_names[:10])} (set --teacher_labels)?"
-  )
+  raise ValueError(f"{text}: {advice}")
 
 
 def _check_classes(

@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.core import FrozenDict
 
 import lelp_jax
 from experiments import specs
@@ -217,11 +216,9 @@ def finished_run(
       f"the teacher in {folder} predicts subclasses, as Subclass Distillation "
       "needs them: give a teacher that predicts classes."
     )
-  options = FrozenDict(teacher["options"])
-  start = pretrained.load_pretrained(str(folder), teacher["model"], options)
-  spec = dataclasses.replace(
-    _model_spec(), model=teacher["model"], options=options, init=str(folder)
-  )
+  named = {"model": teacher["model"], "options": teacher["options"]}
+  spec = specs.replace(_model_spec(), {**named, "init": str(folder)})
+  start = pretrained.load_pretrained(spec.init, spec.model, spec.options)
   tokenizer, max_length = "", 0
   if MODELS[spec.model].reads == "tokens":
     tokenizer, max_length = config["data"]["tokenizer"], _max_length(spec, data)

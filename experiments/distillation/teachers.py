@@ -194,7 +194,12 @@ def _from_arrays(
     str(given.folder), given.kernel.shape[1], given.labels, found, labels
   )
   logits = label_check.head_logits(given.embeddings, given.kernel, given.bias)
-  label_check.check(str(given.folder), logits, order, rows, found)
+  advice = (
+    "are its rows in another order than those of the data (write them without "
+    "shuffling, or with ids.npy), or is --label_column another column than the "
+    "labels that it was trained on?"
+  )
+  label_check.check(str(given.folder), logits, order, rows, found, advice)
   kernel, bias = given.kernel[:, order], given.bias[order]
   paths = sorted(given.folder.glob("*.npy"))
   origin = {
@@ -244,7 +249,12 @@ def _from_network(
   embeddings = embeddings_lib.open_embeddings(folder).values
   logits = label_check.head_logits(embeddings, kernel, bias)
   rows = np.arange(len(embeddings))
-  label_check.check(network.name, logits, order, rows, found)
+  advice = (
+    "is --label_column the column of the labels that it was trained on, and "
+    "--text_column that of the texts? A teacher that is fine-tuned here may "
+    "need more --finetune_epochs."
+  )
+  label_check.check(network.name, logits, order, rows, found, advice)
   kernel, bias = kernel[:, order], bias[order]
   _write_head(folder, kernel, bias)
   if runner.examples_per_second:

@@ -1,6 +1,7 @@
 """Teachers of every kind become embeddings and a linear head."""
 
 import csv
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -13,6 +14,7 @@ from experiments.configs import validate
 from experiments.data import load
 from experiments.data.embeddings import open_embeddings
 from experiments.distillation import flags
+from experiments.distillation import networks
 from experiments.distillation.teachers import prepare_teacher
 from experiments.io import students
 from experiments.training import sweep
@@ -345,3 +347,62 @@ def test_what_does_not_exist_is_said(tmp_path, reviews):
     prepare_teacher(
       str(tmp_path / "empty"), data_spec(reviews[0]), tmp_path / "run"
     )
+
+
+# --- Teachers that are trained here -------------------------------------------
+
+
+@pytest.mark.slow  # It is the same training as that of any other teacher.
+def test_an_encoder_is_finetuned_and_its_teacher_used_again(
+  tmp_path, monkeypatch
+):
+  settings = {"learning_rate": 3e-3, "batch_size": 8}
+  monkeypatch.setattr(networks, "_FINETUNING", networks._FINETUNING | settings)
+  case = "bert_distilbert_encoder"
+  encoder = tiny_transformers.write_model(tmp_path / "encoder", case)
+  texts = tiny_transformers.texts(120)
+  labels = [
+    "warm" if "warm" in text or "film" in text else "cold" for text in texts
+  ]
+  write_table(tmp_path / "data.csv", texts, labels)
+  data, run = data_spec(tmp_path / "data.csv"), tmp_path / "run"
+  teacher = prepare_teacher(str(encoder), data, run, finetune_epochs=12)
+  right = logits_of(teacher).argmax(axis=1) == [x == "warm" for x in labels]
+  assert right.mean() > 0.75
+  assert teacher.weights == teacher.tokenizer == str(encoder)
+  # As the teacher of another run, also of texts in another order.
+  write_table(tmp_path / "other.csv", texts[::-1], labels[::-1])
+  data = data_spec(tmp_path / "other.csv")
+  again = prepare_teacher(str(run), data, tmp_path / "second")
+  np.testing.assert_allclose(
+    logits_of(again)[::-1], logits_of(teacher), rtol=1e-5, atol=1e-5
+  )
+  assert again.class_names == ("cold", "warm")
+
+
+def test_a_teacher_of_images_is_run_on_images(tmp_path, rng):
+  images = rng.integers(0, 255, [40, 4, 4, 1]).astype(np.uint8)
+  images[::2] //= 8
+  labels = np.arange(40) % 2
+  np.savez(tmp_path / "data.npz", images=images, labels=labels)
+  config = flags.base_config()
+  config.data.train = str(tmp_path / "data.npz")
+  for model in (config.teacher, config.student):
+    model.options.features = (6,)
+    model.num_steps = model.steps_per_chunk = 60
+    model.batch_size, model.learning_rate = 8, 1e-2
+  config.method = "standard"
+  cell = validate.cell_spec(config)
+  sweep.run_cells([cell], tmp_path / "first")
+  data = specs.from_plain(config.data.to_dict(), specs.DataSpec)
+  teacher = prepare_teacher(str(tmp_path / "first"), data, tmp_path / "run")
+  assert teacher.tokenizer == ""
+  assert teacher.weights is teacher.token_embeddings is None
+  assert teacher.kernel.shape == (6, 2)
+  right = logits_of(teacher).argmax(axis=1) == labels
+  assert right.mean() > 0.9
+  spec = dataclasses.replace(data, train=str(tmp_path / "texts.csv"))
+  write_table(tmp_path / "texts.csv", ["a", "b"] * 9, ["0", "1"] * 9)
+  spec = dataclasses.replace(spec, text_column="text", label_column="label")
+  with pytest.raises(ValueError, match="reads images, and the data are texts"):
+    prepare_teacher(str(tmp_path / "first"), spec, tmp_path / "texts")
