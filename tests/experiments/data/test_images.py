@@ -246,7 +246,6 @@ def test_column_of_images_that_cannot_be_read(tmp_path, pixels):
   table = {"id": ["x", "y"], "img": [png(pixels[0]), b"no image"]}
   pq.write_table(pa.table(table), path)
   examples = read(path, image_column="img", id_column="id")
-  assert [example["id"] for example in examples] == ["x"]
   assert f"{path} row 2: the image cannot be read" in examples.bad.first[0]
   text = message(read, path, image_column="id")
   assert ": 2 malformed" in text

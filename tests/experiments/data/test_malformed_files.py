@@ -77,6 +77,15 @@ def damaged(content, cuts):
   return content
 
 
+def check_with_damage(folder, name, content, cuts, num_rows, **columns):
+  """Checks a file as it is, and the same one damaged."""
+  for place, data in (("whole", content), ("cut", damaged(content, cuts))):
+    (folder / place).mkdir()
+    (folder / place / name).write_bytes(data)
+    whole = place == "whole"
+    check(folder / place / name, num_rows if whole else None, **columns)
+
+
 CUTS = st.lists(
   st.tuples(st.integers(0, 2**20), st.integers(0, 60), st.binary(max_size=8)),
   max_size=4,
@@ -108,11 +117,9 @@ def test_delimited_text(suffix, number):
   def _(folder, rows, cuts):
     rows = [[b"text", b"label"], [b"x", b"a"], [b"y", b"b"], *rows]
     content = b"\n".join(map(delimiter.join, rows))
-    (folder / f"a{suffix}").write_bytes(content)
-    check(folder / f"a{suffix}", len(rows) - 1, **TEXTS)
-    (folder / "b").mkdir()
-    (folder / "b" / f"b{suffix}").write_bytes(damaged(content, cuts))
-    check(folder / "b" / f"b{suffix}", **TEXTS)
+    check_with_damage(
+      folder, f"a{suffix}", content, cuts, len(rows) - 1, **TEXTS
+    )
 
 
 VALUE = st.one_of(
@@ -140,11 +147,7 @@ def test_json_lines(number):
   def _(folder, lines, cuts):
     lines = [*first, *lines]
     content = b"\n".join(lines)
-    (folder / "a.jsonl").write_bytes(content)
-    check(folder / "a.jsonl", len(lines), **TEXTS)
-    (folder / "b").mkdir()
-    (folder / "b/b.jsonl").write_bytes(damaged(content, cuts))
-    check(folder / "b/b.jsonl", **TEXTS)
+    check_with_damage(folder, "a.jsonl", content, cuts, len(lines), **TEXTS)
 
 
 COLUMN = st.one_of(
@@ -171,13 +174,9 @@ COLUMN = st.one_of(
 def test_parquet(number):
   @fuzz(number, COLUMN, COLUMN, CUTS)
   def _(folder, texts, labels, cuts):
-    columns = {"text": texts, "label": labels}
-    pq.write_table(pa.table(columns), folder / "a.parquet")
-    check(folder / "a.parquet", 4, **TEXTS)
-    content = damaged((folder / "a.parquet").read_bytes(), cuts)
-    (folder / "b").mkdir()
-    (folder / "b/b.parquet").write_bytes(content)
-    check(folder / "b/b.parquet", **TEXTS)
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"text": texts, "label": labels}), buffer)
+    check_with_damage(folder, "a.parquet", buffer.getvalue(), cuts, 4, **TEXTS)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -194,13 +193,9 @@ def test_npz(number):
         if label_kind in ("U2", "S1")
         else np.arange(size).astype(label_kind)
       )
-    arrays = {"x": np.zeros(shape, kind), "y": labels}
-    np.savez(folder / "a.npz", **arrays)
-    check(folder / "a.npz", shape[0])
-    content = damaged((folder / "a.npz").read_bytes(), cuts)
-    (folder / "b").mkdir()
-    (folder / "b/b.npz").write_bytes(content)
-    check(folder / "b/b.npz")
+    buffer = io.BytesIO()
+    np.savez(buffer, x=np.zeros(shape, kind), y=labels)
+    check_with_damage(folder, "a.npz", buffer.getvalue(), cuts, shape[0])
 
 
 def png(color, mode="RGB"):

@@ -17,49 +17,47 @@ TEXTS = ("naïve café", 'He said "no"', "third")
 REVIEWS = {"text": "text", "label": "label"}
 
 
-class SmallReviews(tfds.core.GeneratorBasedBuilder):
-  """Texts, labels, and features inside others as Amazon's."""
+class Small:
+  """A data set of three examples in the order in which they are made."""
 
   VERSION = tfds.core.Version("1.0.0")
 
   def _info(self):
-    features = {
-      "text": tfds.features.Text(),
-      "label": tfds.features.ClassLabel(names=["neg", "pos"]),
-      "data": {"stars": np.int32},
-    }
     return tfds.core.DatasetInfo(
       builder=self,
-      features=tfds.features.FeaturesDict(features),
+      features=self.FEATURES,
       disable_shuffling=True,
     )
 
   def _split_generators(self, download):
     return {"train": self._generate_examples()}
+
+
+class SmallReviews(Small, tfds.core.GeneratorBasedBuilder):
+  """Texts, labels, and features inside others as Amazon's."""
+
+  FEATURES = tfds.features.FeaturesDict(
+    {
+      "text": tfds.features.Text(),
+      "label": tfds.features.ClassLabel(names=["neg", "pos"]),
+      "data": {"stars": np.int32},
+    }
+  )
 
   def _generate_examples(self):
     for i, label in enumerate((1, 0, 1)):
       yield i, {"text": TEXTS[i], "label": label, "data": {"stars": i}}
 
 
-class SmallImages(tfds.core.GeneratorBasedBuilder):
+class SmallImages(Small, tfds.core.GeneratorBasedBuilder):
   """PNG images, as CIFAR's builders make them."""
 
-  VERSION = tfds.core.Version("1.0.0")
-
-  def _info(self):
-    features = {
+  FEATURES = tfds.features.FeaturesDict(
+    {
       "image": tfds.features.Image(shape=(4, 5, 3)),
       "label": tfds.features.ClassLabel(num_classes=3),
     }
-    return tfds.core.DatasetInfo(
-      builder=self,
-      features=tfds.features.FeaturesDict(features),
-      disable_shuffling=True,
-    )
-
-  def _split_generators(self, download):
-    return {"train": self._generate_examples()}
+  )
 
   def _generate_examples(self):
     for i in range(3):
