@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from benchmarks.flops import matmul_flops
+from experiments.training.flops import matmul_flops
 from lelp_jax.models import MODELS
 
 HEADER = (

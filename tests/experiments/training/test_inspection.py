@@ -142,7 +142,7 @@ def test_clusters_of_a_class_are_those_of_its_details(finished, method):
   teacher, result = without_student(finished, cell)
   splits, found = found_again(finished, cell, result=result)
   assert found.kind == "cluster"
-  assert found.examples is splits.transfer
+  assert found.examples["ids"] is splits.transfer["ids"]
   setup = Setup(cell, splits.task, 16, teacher.statistics, 3)
   details = METHODS[method].details(setup)
   labels = splits.transfer["labels"]

@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 
-from benchmarks.flops import matmul_flops
+from experiments.training.flops import matmul_flops
 
 
 def test_products_convolutions_and_loops_are_counted():
