@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
+from typing import NamedTuple
 from typing import overload
 
 from absl import app
@@ -62,6 +63,45 @@ def workdir_flag(
     meaning,
     required=True,
     allow_override=True,  # A process may import two commands, as tests do.
+  )
+
+
+class DryRun(NamedTuple):
+  """The flags --workdir, --dry_run and --list."""
+
+  workdir: flags.FlagHolder[str | None]
+  is_asked: flags.FlagHolder[bool]
+  lists: flags.FlagHolder[bool]
+
+  def required_workdir(self) -> pathlib.Path:
+    """Returns the workdir of a command that trains.
+
+    Raises ValueError without --workdir, and if --list has no meaning.
+    """
+    if self.lists.value:
+      raise ValueError("--list is for --dry_run: give both.")
+    if not self.workdir.value:
+      raise ValueError(
+        "--workdir is required: give a folder for the results, or --dry_run."
+      )
+    return folder(self.workdir.value)
+
+
+def dry_run_flags() -> DryRun:
+  """Defines --workdir, which is not always required, --dry_run and --list."""
+  return DryRun(
+    flags.DEFINE_string(
+      "workdir",
+      None,
+      "Folder of results; --dry_run does without.",
+      allow_override=True,
+    ),
+    flags.DEFINE_bool(
+      "dry_run",
+      False,
+      "Print what would be trained and what it costs, and train nothing.",
+    ),
+    flags.DEFINE_bool("list", False, "With --dry_run: list each stack."),
   )
 
 

@@ -13,14 +13,15 @@ from absl import flags
 from experiments import cli
 from experiments.configs import validate
 from experiments.distributed import processes
+from experiments.planning import dry_run
 from experiments.training import resuming
 from experiments.training import sweep
 
 _CONFIG = cli.config_flag()
-_WORKDIR = cli.workdir_flag()
 _TEACHERS = cli.teachers_flag()
 _CHECKPOINTS = cli.checkpoints_flag()
 _CONNECT = cli.processes_flags()
+_DRY_RUN = cli.dry_run_flags()
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
 
 
@@ -28,7 +29,18 @@ def main(argv: list[str]) -> None:
   """Trains the cell that the flags describe."""
   cli.no_arguments(argv)
   with cli.reported(_CONNECT):
-    workdir = cli.folder(_WORKDIR.value)
+    teachers = cli.folder(_TEACHERS.value)
+    if _DRY_RUN.is_asked.value:
+      cell = validate.cell_spec(_CONFIG.value)
+      workdir = cli.folder(_DRY_RUN.workdir.value)
+      with dry_run.facts_of(workdir) as facts:
+        text = dry_run.listing(
+          [cell], workdir, facts, teachers, each=_DRY_RUN.lists.value
+        )
+      if processes.is_main_process():
+        print(text)
+      return
+    workdir = _DRY_RUN.required_workdir()
     cell = validate.cell_spec(_CONFIG.value)
     if processes.is_main_process():
       for other in resuming.unfinished(cell, workdir):
@@ -36,7 +48,7 @@ def main(argv: list[str]) -> None:
     (folder,) = sweep.run_cells(
       [cell],
       workdir,
-      teacher_directory=cli.folder(_TEACHERS.value),
+      teacher_directory=teachers,
       checkpoint_directory=cli.checkpoint_folder(_CHECKPOINTS.value),
     )
     if processes.is_main_process():

@@ -8,11 +8,8 @@ sweep. Several commands in one workdir, on one machine or on several that share
 its file system, divide the stacks among them.
 """
 
-import contextlib
-import pathlib
-import tempfile
-
 from absl import flags
+from ml_collections import ConfigDict
 
 from experiments import cells as cells_lib
 from experiments import cli
@@ -20,21 +17,13 @@ from experiments import results
 from experiments import specs
 from experiments import stacks
 from experiments.configs import validate
-from experiments.data.dataset import Splits
 from experiments.distributed import processes
-from experiments.planning import shapes
+from experiments.planning import dry_run
 from experiments.training import data
 from experiments.training import description
-from experiments.training import dry_run
 from experiments.training import sweep
 
 _CONFIG = cli.config_flag()
-_WORKDIR = flags.DEFINE_string(
-  "workdir",
-  None,
-  "Folder of results; --dry_run does without.",
-  allow_override=True,
-)
 _TEACHERS = cli.teachers_flag()
 _CHECKPOINTS = cli.checkpoints_flag()
 _CONNECT = cli.processes_flags()
@@ -51,38 +40,31 @@ _SHARD = flags.DEFINE_string(
   "i/n: every n-th stack, starting with the i-th, for machines that share no "
   "file system.",
 )
-_DRY_RUN = flags.DEFINE_bool(
-  "dry_run", False, "List the stacks and their cost without training them."
-)
+_DRY_RUN = cli.dry_run_flags()
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
 
 
 def main(argv: list[str]) -> None:
   """Trains the sweep that the config describes."""
   cli.no_arguments(argv)
-  with cli.reported(_CONNECT), contextlib.ExitStack() as stack:
-    if not _WORKDIR.value and not _DRY_RUN.value:
-      raise ValueError("--workdir is required; --help explains it.")
-    # A dry run may read a user's own files, which are prepared in a workdir.
-    workdir = cli.folder(_WORKDIR.value) or pathlib.Path(
-      stack.enter_context(tempfile.TemporaryDirectory())
-    )
+  with cli.reported(_CONNECT):
     teachers = cli.folder(_TEACHERS.value)
     checkpoints = cli.checkpoint_folder(_CHECKPOINTS.value)
-    config = _CONFIG.value
-    needed, described = description.described(
-      validate.sweep_spec(config),
-      cells_lib.expand(config, cli.set_fields(_CONFIG)),
-      lambda cell: _splits(cell, workdir).task,
-    )
-    cells = stacks.selected(
-      needed, only=_ONLY.value, skip=_SKIP.value, shard=_SHARD.value
-    )
-    if _DRY_RUN.value:
-      text = dry_run.listing(cells, workdir, _splits, teachers)
+    if _DRY_RUN.is_asked.value:
+      workdir = cli.folder(_DRY_RUN.workdir.value)
+      with dry_run.facts_of(workdir) as facts:
+        cells, _ = _cells(_CONFIG.value, facts)
+        text = dry_run.listing(
+          cells, workdir, facts, teachers, each=_DRY_RUN.lists.value
+        )
       if processes.is_main_process():
         print(text)
       return
+    workdir = _DRY_RUN.required_workdir()
+    cells, described = _cells(
+      _CONFIG.value,
+      lambda cell: data.facts_of(cell.data, cell.selection, workdir),
+    )
     processes.from_main(lambda: results.write(workdir, described))
     if processes.is_main_process():
       text = description.announcement(described, len(cells), workdir)
@@ -97,14 +79,19 @@ def main(argv: list[str]) -> None:
       print(f"All {len(cells)} cells are in {workdir}.")
 
 
-def _splits(cell: specs.CellSpec, workdir: pathlib.Path) -> Splits:
-  """Loads a cell's data; in a dry run, of the published size if missing."""
-  try:
-    return data.load_splits(cell, workdir)
-  except FileNotFoundError:
-    if not _DRY_RUN.value:
-      raise
-    return shapes.blank_splits(cell)
+def _cells(
+  config: ConfigDict, facts: dry_run.FactsOf
+) -> tuple[list[specs.CellSpec], results.SweepDescription]:
+  """Returns the cells that the flags choose, and describes the whole sweep."""
+  needed, described = description.described(
+    validate.sweep_spec(config),
+    cells_lib.expand(config, cli.set_fields(_CONFIG)),
+    lambda cell: facts(cell).task,
+  )
+  cells = stacks.selected(
+    needed, only=_ONLY.value, skip=_SKIP.value, shard=_SHARD.value
+  )
+  return cells, described
 
 
 if __name__ == "__main__":

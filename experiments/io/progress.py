@@ -67,6 +67,7 @@ class Progress:
     self._stream = sys.stderr if stream is None else stream
     self._terminal = self._stream.isatty()
     self._values: dict[str, Any] = {}
+    self._left_in_all: float | None = None
     # The rate is measured from here. The first update moves it to its own end,
     # because its time is mostly compilation.
     self._rate_from = (time.monotonic(), initial)
@@ -74,16 +75,21 @@ class Progress:
     self._printed_done = initial
     self._width = 0
 
-  def update(self, n: int = 1, **values: Any) -> None:
+  def update(
+    self, n: int = 1, *, left_in_all: float | None = None, **values: Any
+  ) -> None:
     """Counts finished units, and prints a line if the last one is old.
 
     Args:
       n: The number of units finished since the last update.
+      left_in_all: The seconds until the end of all work, if more comes after
+        this loop.
       **values: Numbers or strings to show, such as the accuracy.
     """
     first = self._done == self._initial
     self._done += n
     self._values = values
+    self._left_in_all = left_in_all
     now = time.monotonic()
     wait = _SECONDS_BETWEEN_LINES
     if self._terminal:
@@ -119,8 +125,10 @@ class Progress:
         rate = units * self._examples_per_unit / seconds
         parts.append(f"{rate:,.0f} examples/s")
       if not finished:
-        left = round((self._total - self._done) * seconds / units)
-        parts.append(f"{datetime.timedelta(seconds=left)} left")
+        left = (self._total - self._done) * seconds / units
+        parts.append(f"{_time(left)} left")
+    if self._left_in_all is not None:
+      parts.append(f"{_time(self._left_in_all)} left in all")
     for name, value in self._values.items():
       text = str(value) if isinstance(value, str | int) else f"{value:.4g}"
       parts.append(f"{name} {text}")
@@ -134,6 +142,10 @@ class Progress:
     text = f"\r{line.ljust(self._width)}"
     print(text, end="", file=self._stream, flush=True)
     self._width = len(line)
+
+
+def _time(seconds: float) -> str:
+  return str(datetime.timedelta(seconds=round(seconds)))
 
 
 def tracked(

@@ -48,18 +48,14 @@ def run_unfinished(
   At the end it waits for the stacks that other commands hold, until they are
   finished or free. `run` takes a stack and a label for progress displays.
   """
-  start, num_run, told = time.monotonic(), 0, False
+  told = False
   left = list(enumerate(stacks, start=1))
   while left:
     busy = []
     for place, (number, stack) in enumerate(left, start=1):
       if not is_unfinished(stack, workdir):
         continue
-      num_left = len(left) - place + 1 + len(busy)
-      seconds = (time.monotonic() - start) / max(1, num_run) * num_left
-      # The last stack has the time left of its own training.
-      time_left = _time_left(seconds) if num_run and num_left > 1 else ""
-      label = f"[{number}/{len(stacks)}{time_left}] {stack.label}"
+      label = f"[{number}/{len(stacks)}] {stack.label}"
       folder = claim_folder(workdir, stack)
       with locks.claim(folder) as held:
         if not held:
@@ -69,7 +65,6 @@ def run_unfinished(
             run(stack, label)
           finally:
             locks.remove_if_empty(folder)
-          num_run += 1
         else:  # Another command finished it between the two looks.
           locks.remove_if_empty(folder)
       others = [s for _, s in left[place:] + busy]
@@ -87,11 +82,3 @@ def run_unfinished(
 def _waiting(number: int) -> str:
   held = "1 stack is" if number == 1 else f"{number} stacks are"
   return f"{held} being trained by other commands: waiting."
-
-
-def _time_left(seconds: float) -> str:
-  """Returns the rest of a label: how long the remaining stacks take."""
-  minutes = round(seconds / 60)
-  if minutes < 60:
-    return f", {max(1, minutes)} min left"
-  return f", {minutes // 60} h {minutes % 60} min left"

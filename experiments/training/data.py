@@ -17,6 +17,7 @@ from experiments.methods.base import LossSetup
 from experiments.methods.base import LossStatics
 from experiments.methods.base import Setup
 from experiments.training import pretrained
+from experiments.training import work
 from experiments.training.models import model_fns
 from lelp_jax.models import MODELS
 
@@ -39,6 +40,14 @@ def _load_splits(
 ) -> Splits:
   # A user's own files are brought into their training form by one process.
   return processes.main_first(lambda: load.load(data, selection, workdir))
+
+
+@functools.lru_cache(maxsize=1024)
+def facts_of(
+  data: specs.DataSpec, selection: str, workdir: pathlib.Path | None
+) -> work.Facts:
+  """Returns the properties of data that decide on the work, kept for good."""
+  return work.facts_of(_load_splits(data, selection, workdir))
 
 
 def check_tokenizers(

@@ -32,6 +32,7 @@ from experiments.io import locks
 from experiments.io import storage
 from experiments.specs import CellSpec
 from experiments.training import monitor as monitor_lib
+from experiments.training.forecast import Watch
 from experiments.training.inference import evaluation_batches
 from experiments.training.monitor import MonitorSpec
 from experiments.training.states import num_parameters
@@ -130,6 +131,7 @@ def train_once(
   kept: Callable[[TrainState], Any],
   record: Callable[[Trained, float | None], Record],
   label: str,
+  watch: Watch | None = None,
 ) -> tuple[Any, Record]:
   """Trains a stack of one cell for all runs that share its folder.
 
@@ -146,7 +148,9 @@ def train_once(
       trained = train(
         run,
         checkpoint_directory=folder / "checkpoints",
-        monitoring=MonitorSpec([cell], [folder / "metrics.jsonl"], label),
+        monitoring=MonitorSpec(
+          [cell], [folder / "metrics.jsonl"], label, watch
+        ),
       )
       checkpoints_lib.save_tree(folder / "parameters", kept(trained.states))
       seconds = round(time.monotonic() - start, 3)

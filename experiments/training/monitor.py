@@ -22,6 +22,7 @@ from experiments.io import json_files
 from experiments.io import metrics
 from experiments.io.progress import Progress
 from experiments.specs import CellSpec
+from experiments.training.forecast import Watch
 from experiments.training.states import data_keys
 from experiments.training.types import Run
 
@@ -38,11 +39,13 @@ class MonitorSpec:
     metric_paths: File of metrics of each cell, None for a cell whose metrics
       are kept; loggers and traces go to the folder of the file.
     label: Label of the progress display.
+    watch: Called after each chunk; tells how long the whole command has left.
   """
 
   cells: Sequence[CellSpec]
   metric_paths: Sequence[pathlib.Path | None]
   label: str
+  watch: Watch | None = None
 
 
 class Monitor:
@@ -64,6 +67,8 @@ class Monitor:
     self._feed = run.train if isinstance(run.train, Feed) else None
     self._profiled = spec.cells[0].profile
     self._length = 0
+    self._watch = spec.watch
+    self._written_at = time.monotonic()
     self._times: dict[str, float] = {}
     self._step_seconds: list[float] = []
     main = processes.is_main_process()
@@ -148,7 +153,10 @@ class Monitor:
       for writer in writers:
         writer.write(step, scalars | self._times)
     accuracy = 100 * held_out["accuracy"].mean()
-    self._progress.update(self._length, accuracy=accuracy)
+    seconds = time.monotonic() - self._written_at
+    self._written_at += seconds
+    left = self._watch(step, seconds, self._length) if self._watch else None
+    self._progress.update(self._length, left_in_all=left, accuracy=accuracy)
 
   def __enter__(self) -> Self:
     return self

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import itertools
 import pathlib
 import time
 from collections.abc import Sequence
@@ -29,7 +30,11 @@ from experiments.training import projection_pretraining
 from experiments.training import resuming
 from experiments.training import states
 from experiments.training import teacher as teacher_lib
+from experiments.training import work
 from experiments.training.build import build_run
+from experiments.training.forecast import Forecast
+from experiments.training.forecast import Name
+from experiments.training.forecast import Watch
 from experiments.training.inference import FrozenModel
 from experiments.training.monitor import MonitorSpec
 
@@ -66,13 +71,19 @@ def run_cells(
   for cell in cells:
     by_teacher[_teacher_key(cell)].append(cell)
 
+  teachers = teacher_directory or workdir / "teachers"
+  grouped = stacks(cells)
+  forecast = Forecast(_ahead(grouped, workdir, teachers))
+  forecast.announce()
+
   @functools.lru_cache(maxsize=1)
   def load_teacher(key: Any) -> teacher_lib.Teacher:
     splits = data.load_splits(by_teacher[key][0], workdir)
     data.check_data(by_teacher[key], splits)
     data.check_tokenizers(by_teacher[key][0], splits, workdir)
-    folder = teacher_directory or workdir / "teachers"
-    teacher = teacher_lib.load_or_train(by_teacher[key][0], splits, folder)
+    teacher = teacher_lib.load_or_train(
+      by_teacher[key][0], splits, teachers, forecast.watch(("teacher", key[0]))
+    )
     teacher_lib.check_above_chance(by_teacher[key][0], splits, teacher)
     return teacher
 
@@ -85,12 +96,43 @@ def run_cells(
     checkpoints = resuming.checkpoint_folder(held, elsewhere)
     teacher = load_teacher(_teacher_key(stack.cells[0]))
     signals.stop_if_asked("the teacher is finished")
-    _train_stack(stack, teacher, workdir, checkpoints, label)
+    watch = forecast.watch(("stack", stack.digest))
+    _train_stack(stack, teacher, workdir, checkpoints, label, watch)
     resuming.forget_checkpoint_folder(held)
 
   with signals.deferred():
-    claims.run_unfinished(stacks(cells), workdir, run)
+    claims.run_unfinished(grouped, workdir, run)
   return [identity.cell_directory(workdir, cell) for cell in cells]
+
+
+def _ahead(
+  grouped: Sequence[Stack], workdir: pathlib.Path, teachers: pathlib.Path
+) -> dict[Name, work.Work]:
+  """Returns the stacks that are not finished, each teacher before its first."""
+
+  def unfinished() -> list[bool]:
+    return [
+      not all(
+        results.path_of(
+          identity.cell_directory(workdir, cell), results.CellResult
+        ).exists()
+        for cell in stack.cells
+      )
+      for stack in grouped
+    ]
+
+  ahead: dict[Name, work.Work] = {}
+  is_unfinished = processes.from_main(unfinished)
+  for stack in itertools.compress(grouped, is_unfinished):
+    first = stack.cells[0]
+    facts = data.facts_of(first.data, first.selection, workdir)
+    digest = identity.teacher_digest(first)
+    path = results.path_of(teachers / digest, results.TeacherResult)
+    trained = processes.from_main(path.exists)
+    if ("teacher", digest) not in ahead and not trained:
+      ahead["teacher", digest] = work.of_teacher(first, facts)
+    ahead["stack", stack.digest] = work.of_stack(stack.cells, facts)
+  return ahead
 
 
 def _teacher_key(cell: specs.CellSpec) -> Any:
@@ -109,6 +151,7 @@ def _train_stack(
   workdir: pathlib.Path,
   checkpoints: pathlib.PurePath,
   label: str,
+  watch: Watch,
 ) -> None:
   """Trains a stack and writes the folder of each cell, result.json last."""
   splits = data.load_splits(stack.cells[0], workdir)
@@ -135,7 +178,7 @@ def _train_stack(
   trained = loop.train(
     run,
     checkpoint_directory=checkpoints,
-    monitoring=MonitorSpec(stack.cells, metric_paths, label),
+    monitoring=MonitorSpec(stack.cells, metric_paths, label, watch),
   )
   weights = list(states.students(run, trained.states))
   student = FrozenModel(

@@ -24,6 +24,7 @@ from experiments.methods.statistics import TeacherStatistics
 from experiments.specs import CellSpec
 from experiments.training import loop
 from experiments.training.build import build_run
+from experiments.training.forecast import Watch
 from experiments.training.inference import evaluation_batches
 from experiments.training.inference import FrozenModel
 from experiments.training.models import model_fns
@@ -33,7 +34,10 @@ from experiments.training.types import Teacher
 
 
 def load_or_train(
-  cell: CellSpec, splits: Splits, directory: pathlib.Path
+  cell: CellSpec,
+  splits: Splits,
+  directory: pathlib.Path,
+  watch: Watch | None = None,
 ) -> Teacher:
   """Returns the teacher of a cell, training it if it does not exist yet.
 
@@ -67,6 +71,7 @@ def load_or_train(
       seconds=results.TeacherSeconds(training=seconds),
     ),
     label=f"teacher of {cell.column}",
+    watch=watch,
   )
   for name, now in origin.items():
     if result.origin[name] != now:

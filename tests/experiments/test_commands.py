@@ -161,14 +161,25 @@ def test_a_dry_run_lists_the_stacks_and_writes_nothing(tmp_path, has_workdir):
     "--config.teacher.outputs=inline",
     "--only=split0/lelp",
     "--dry_run",
+    "--list",
   )
   assert done.returncode == 0, done.stderr
-  first, last, _ = done.stdout.splitlines()
+  first, second, total, _ = done.stdout.splitlines()
   assert first == (
     "[1/1] split0 lelp, 8 cells: 40 steps of 25 examples, teacher inline"
   )
-  assert last.startswith("8 cells in 1 stacks, 1 of them to train")
+  assert second == "8 cells in 1 stack, 1 to train; 1 teacher, 1 to train."
+  assert total.startswith("Total: 40 steps of stacks and 40 of teachers")
   assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_needs_no_workdir():
+  done = _run("main", f"--config={_QUICKSTART}", "--dry_run")
+  assert done.returncode == 0, done.stderr
+  assert "Total: 1,000 steps of stacks and 1,500 of teachers" in done.stdout
+  done = _run("main", f"--config={_QUICKSTART}", "--list")
+  assert done.returncode == 1
+  assert "--list" in done.stderr
 
 
 @pytest.mark.parametrize(

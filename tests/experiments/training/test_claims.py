@@ -12,14 +12,10 @@ import time
 import pytest
 
 from experiments import identity
-from experiments import specs
 from experiments import stacks
 from experiments.io import locks
 from experiments.io.metrics import read_metrics
 from experiments.training import claims
-from experiments.training import data
-from experiments.training import dry_run
-from experiments.training import sweep
 from tests.experiments import tiny
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -59,7 +55,7 @@ def test_a_stack_that_another_holds_is_left_to_it_and_tried_again(
   assert [stack for stack, _ in order] == [found[1], found[2], found[0]]
   assert [label for _, label in order] == [
     "[2/3] split0 vanilla",
-    "[3/3, 1 min left] split0 lelp",
+    "[3/3] split0 lelp",
     "[1/3] split0 standard",
   ]
   assert "1 stack" in capsys.readouterr().err
@@ -76,24 +72,6 @@ def test_a_stack_that_another_finished_meanwhile_is_not_run(
 
   claims.run_unfinished(stacks.stacks([tiny.cell("standard")]), tmp_path, run)
   assert not list(tmp_path.glob("checkpoints/*"))
-
-
-def test_a_dry_run_trains_nothing_and_knows_what_is_finished(tmp_path):
-  found = [tiny.cell("standard"), tiny.cell("vanilla")]
-  text = dry_run.listing(found, tmp_path, data.load_splits)
-  assert "[1/2] split0 standard: 12 steps of 25 examples" in text
-  assert "teacher inline" in text
-  assert "2 cells in 2 stacks, 2 of them to train; 1 teachers, 1" in text
-  assert "--only" in text
-  assert not list(tmp_path.iterdir())
-  sweep.run_cells(found[:1], tmp_path)
-  longer = {"student.num_steps": 0, "student.num_epochs": 1e6}
-  found[1] = specs.replace(found[1], longer)
-  text = dry_run.listing(found, tmp_path, data.load_splits)
-  assert "standard: 12 steps of 25 examples, teacher inline, 1 finished" in text
-  assert "vanilla: 4,000,000 steps" in text  # 100 images, batches of 25.
-  assert "1 of them to train; 1 teachers, 0 of them to train" in text
-  assert " h on this machine" in text
 
 
 def _sweep(workdir, *flags):

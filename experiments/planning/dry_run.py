@@ -1,0 +1,231 @@
+"""What a command would train and what that costs, without training it."""
+
+import collections
+import contextlib
+import pathlib
+import tempfile
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from experiments import identity
+from experiments import results
+from experiments import specs
+from experiments.planning import shapes
+from experiments.stacks import Stack
+from experiments.stacks import stacks
+from experiments.training import data
+from experiments.training import work
+from experiments.training.forecast import counted
+from experiments.training.forecast import duration
+
+FactsOf = Callable[[specs.CellSpec], work.Facts]
+_HEADER = ("", "cells", "stacks", "steps", "FLOP", "finished cells")
+
+
+@contextlib.contextmanager
+def facts_of(workdir: pathlib.Path | None) -> Iterator[FactsOf]:
+  """Provides a function that looks up the data of a cell, and writes nothing.
+
+  A user's own files are converted in a temporary folder unless the workdir has
+  them. Published data that are not prepared have their published size.
+  """
+  with tempfile.TemporaryDirectory() as scratch:
+    is_there = workdir is not None and (workdir / "data").is_dir()
+    folder = workdir if is_there else pathlib.Path(scratch)
+
+    def found(cell: specs.CellSpec) -> work.Facts:
+      try:
+        return data.facts_of(cell.data, cell.selection, folder)
+      except FileNotFoundError:
+        if cell.data.source:
+          raise
+        return work.facts_of(shapes.blank_splits(cell))
+
+    yield found
+
+
+class _Line(NamedTuple):
+  """A stack, its work, and how many of its cells are finished."""
+
+  stack: Stack
+  work: work.Work
+  num_finished: int
+
+
+def listing(
+  cells: Sequence[specs.CellSpec],
+  workdir: pathlib.Path | None,
+  facts: FactsOf,
+  teacher_directory: pathlib.Path | None = None,
+  *,
+  each: bool = False,
+) -> str:
+  """Sums up the stacks of a command by method and column, and their cost.
+
+  The time is estimated from the stacks that are finished in the workdir: from
+  the seconds per step of those of the same column and row, or else of all.
+
+  Args:
+    cells: The cells.
+    workdir: Where they would be trained; None for a new folder.
+    facts: Looks up the data of a cell.
+    teacher_directory: Folder of teachers, if it is not the workdir's.
+    each: Whether to list each stack.
+
+  Returns:
+    The lines.
+  """
+  lines = [
+    _Line(
+      stack,
+      work.of_stack(stack.cells, facts(stack.cells[0])),
+      sum(_result(workdir, cell) is not None for cell in stack.cells),
+    )
+    for stack in stacks(cells)
+  ]
+  firsts = {identity.teacher_digest(cell): cell for cell in reversed(cells)}
+  folder = teacher_directory or (workdir and workdir / "teachers")
+  new = [
+    cell
+    for name, cell in firsts.items()
+    if not (folder and _teacher_path(folder, name).exists())
+  ]
+  text = _each(lines) if each else _sums(lines)
+  text.append(
+    f"{counted(len(cells), 'cell')} in {counted(len(lines), 'stack')}, "
+    f"{len(_left(lines)):,} to train; {counted(len(firsts), 'teacher')}, "
+    f"{len(new):,} to train."
+  )
+  text += _total(lines, [(cell, facts(cell)) for cell in new], facts)
+  return "\n".join([*text, *_time(lines, workdir)])
+
+
+def _each(lines: Sequence[_Line]) -> list[str]:
+  """Describes each stack in a line."""
+  text = []
+  for number, (stack, own, num_finished) in enumerate(lines, 1):
+    first = stack.cells[0]
+    text.append(
+      f"[{number}/{len(lines)}] {stack.label}: {own.num_steps:,} steps of "
+      f"{first.student.batch_size} examples, teacher {first.teacher.outputs}"
+      + (f", {num_finished} finished" if num_finished else "")
+    )
+  return text
+
+
+def _sums(lines: Sequence[_Line]) -> list[str]:
+  """Returns a table of the stacks of each method and of each column."""
+  rows = [list(_HEADER)]
+  for kind in ("column", "row"):
+    groups: dict[str, list[_Line]] = collections.defaultdict(list)
+    for line in lines:
+      groups[getattr(line.stack.cells[0], kind)].append(line)
+    if kind == "row" or len(groups) > 1:
+      rows += [_sum(name, group) for name, group in groups.items()]
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  return [
+    "  ".join([name.ljust(widths[0]), *map(str.rjust, values, widths[1:])])
+    for name, *values in rows
+  ]
+
+
+def _sum(name: str, lines: Sequence[_Line]) -> list[str]:
+  steps, flops = _steps_and_flops([line.work for line in lines])
+  return [
+    name,
+    f"{sum(len(line.stack.cells) for line in lines):,}",
+    f"{len(lines):,}",
+    f"{steps:,}",
+    f"{flops:.1e}",
+    f"{sum(line.num_finished for line in lines):,}",
+  ]
+
+
+def _steps_and_flops(works: Sequence[work.Work]) -> tuple[int, float]:
+  steps = sum(each.num_steps for each in works)
+  return steps, float(sum(each.num_steps * each.flops for each in works))
+
+
+def _left(lines: Sequence[_Line]) -> list[_Line]:
+  return [line for line in lines if line.num_finished < len(line.stack.cells)]
+
+
+def _total(
+  lines: Sequence[_Line],
+  new: Sequence[tuple[specs.CellSpec, work.Facts]],
+  facts: FactsOf,
+) -> list[str]:
+  """Sums up what is left to train: steps, operations, teachers' passes."""
+  left = _left(lines)
+  if not left:
+    return []
+  of_students = [line.work for line in left]
+  of_teachers = [work.of_teacher(cell, known) for cell, known in new]
+  student_steps, student_flops = _steps_and_flops(of_students)
+  teacher_steps, teacher_flops = _steps_and_flops(of_teachers)
+  read = sum(each.num_steps * each.num_read for each in of_students)
+  # A cache is computed in one pass over all examples.
+  cached = {
+    identity.teacher_digest(cell): cell
+    for line in left
+    if (cell := line.stack.cells[0]).teacher.outputs != "inline"
+  }
+  read += sum(facts(cell).num_examples for cell in cached.values())
+  return [
+    f"Total: {student_steps:,} steps of stacks and {teacher_steps:,} of "
+    f"teachers, {student_flops + teacher_flops:.1e} FLOP in matrix products "
+    f"and convolutions; teachers read {read:,} examples for their students."
+  ]
+
+
+def _time(lines: Sequence[_Line], workdir: pathlib.Path | None) -> list[str]:
+  """Estimates the time of what is left from what is finished."""
+  left, rates = _left(lines), _seconds_per_step(lines, workdir)
+  seconds = 0.0
+  for line in left:
+    first = line.stack.cells[0]
+    rate = rates.get((first.column, first.row), rates.get(None, 0.0))
+    seconds += rate * line.work.num_steps
+  if seconds:
+    return [
+      f"About {duration(seconds)} on this machine, estimated from the finished "
+      f"stacks in {workdir}, without the teachers."
+    ]
+  if left:
+    return [
+      "There is no finished stack to estimate the time from: start it, and it "
+      "says so within a minute; or use experiments.plan for TPUs."
+    ]
+  return []
+
+
+def _teacher_path(folder: pathlib.Path, digest: str) -> pathlib.Path:
+  return results.path_of(folder / digest, results.TeacherResult)
+
+
+def _result(
+  workdir: pathlib.Path | None, cell: specs.CellSpec
+) -> results.CellResult | None:
+  if workdir is None:
+    return None
+  folder = identity.cell_directory(workdir, cell)
+  if not results.path_of(folder, results.CellResult).exists():
+    return None
+  return results.read(folder, results.CellResult)
+
+
+def _seconds_per_step(
+  lines: Sequence[_Line], workdir: pathlib.Path | None
+) -> dict[tuple[str, str] | None, float]:
+  """Returns means over finished stacks, by column and row; None for all."""
+  found: dict[tuple[str, str] | None, list[float]] = {}
+  for stack, own, _ in lines:
+    first = stack.cells[0]
+    result = _result(workdir, first)
+    if own.num_steps and result and result.stack.seconds:
+      for place in ((first.column, first.row), None):
+        rate = result.stack.seconds / own.num_steps
+        found.setdefault(place, []).append(rate)
+  return {place: sum(rates) / len(rates) for place, rates in found.items()}

@@ -1,0 +1,121 @@
+"""Forecast of the time that a command takes, from the steps that it has timed.
+
+The time of a step of a new kind follows from that of the training before it, in
+proportion to the operations of a step. Before its first step comes what came
+before the first step there, above all the compilation.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+
+import jax
+
+from experiments.distributed import processes
+from experiments.training.work import Work
+
+# "teacher" or "stack", and the digest.
+Name = tuple[str, str]
+# Takes the number of steps that are done, and the seconds and the number of
+# those of the last chunk. Returns the seconds that the whole command has left,
+# None if nothing comes after this training.
+Watch = Callable[[int, float, int], float | None]
+
+_PATIENCE = 30.0  # Seconds after which the first chunk has to do.
+
+
+class Forecast:
+  """Trainings that are ahead of a command, and the time that they take."""
+
+  def __init__(self, ahead: Mapping[Name, Work]):
+    """Starts the clock; `ahead` is in the order of training."""
+    self._ahead = dict(ahead)
+    self._contents = _contents(ahead)
+    self._start = time.monotonic()
+    self._is_told = False
+    self._rates: dict[int, float] = {}  # Seconds of a step, by its operations.
+    self._last = 0  # Operations of the step that was timed last.
+    self._before = 0.0  # Seconds of a training before its first step.
+
+  def announce(self) -> None:
+    """Says what is ahead, before anything is timed."""
+    if self._ahead and processes.is_main_process():
+      print(f"Ahead: {self._contents}.", file=sys.stderr, flush=True)
+
+  def watch(self, name: Name) -> Watch:
+    """Returns the function to call after each chunk of a training.
+
+    Whatever was ahead of it is finished, or is trained by another command.
+    """
+    if name in self._ahead:
+      names = list(self._ahead)
+      for earlier in names[: names.index(name)]:
+        del self._ahead[earlier]
+    first: list[tuple[float, int]] = []  # Seconds and length of a first chunk.
+
+    def watch(step: int, seconds: float, length: int) -> float | None:
+      if name not in self._ahead:
+        return None
+      work, elapsed = self._ahead[name], time.monotonic() - self._start
+      is_first, rate = not first, seconds / length
+      first.append((seconds, length))
+      if is_first and not self._rates and elapsed < _PATIENCE:
+        return None  # Mostly compilation: the next one tells more.
+      if not is_first:
+        self._before = max(0.0, first[0][0] - rate * first[0][1])
+        self._rates[work.flops], self._last = rate, work.flops
+      elif work.flops not in self._rates:
+        rate = max(seconds - self._before, seconds / 10) / length
+        self._rates[work.flops], self._last = rate, work.flops
+      rest = [w for key, w in self._ahead.items() if key != name]
+      left = self._rates[work.flops] * (work.num_steps - step)
+      left += sum(map(self._seconds, rest))
+      if not self._is_told:
+        self._is_told = True
+        self._tell(elapsed + left)
+      return left if rest else None
+
+    return watch
+
+  def _seconds(self, work: Work) -> float:
+    """Returns the estimate for a training that has not begun."""
+    if work.flops in self._rates:
+      return self._rates[work.flops] * work.num_steps
+    rate = self._rates[self._last] * work.flops / max(1, self._last)
+    return self._before + rate * work.num_steps
+
+  def _tell(self, seconds: float) -> None:
+    if processes.is_main_process():
+      text = f"About {duration(seconds)} for {self._contents}."
+      print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+  """Returns a time as a phrase such as "12 min"."""
+  if seconds < 90:
+    return f"{max(1, round(seconds))} s"
+  if seconds < 90 * 60:
+    return f"{round(seconds / 60)} min"
+  if seconds < 48 * 3600:
+    return f"{seconds / 3600:.1f} h"
+  return f"{seconds / 86400:.1f} days"
+
+
+def counted(number: int, noun: str) -> str:
+  """Returns a number with its noun, such as "3 stacks"."""
+  return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _contents(ahead: Mapping[Name, Work]) -> str:
+  """Returns the number and the steps of trainings, and the devices."""
+  parts = []
+  for kind in ("teacher", "stack"):
+    steps = {w.num_steps for name, w in ahead.items() if name[0] == kind}
+    number = sum(name[0] == kind for name in ahead)
+    if number:
+      span = " to ".join(f"{x:,}" for x in sorted({min(steps), max(steps)}))
+      parts.append(f"{counted(number, kind)} of {span} steps")
+  platform = jax.devices()[0].platform.upper()
+  devices = counted(jax.device_count(), f"{platform} device")
+  return f"{' and '.join(parts)}, on {devices}"
