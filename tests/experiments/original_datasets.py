@@ -54,41 +54,37 @@ def _pairs(parts):
   }
 
 
-def _cifar10_binary(folder, rng, archive):
-  parts = cifar_parts(rng, 10)
-  members = {
-    f"cifar-10-batches-bin/data_batch_{i}.bin": files.binary_batch(
-      images, labels
-    )
-    for i, (images, labels) in enumerate(cut(parts["train"]), start=1)
-  }
-  images, labels = parts["test"]
-  name = "cifar-10-batches-bin/test_batch.bin"
-  members[name] = files.binary_batch(images, labels)
-  members = dict(reversed(members.items()))  # The archive has them unsorted.
-  members["cifar-10-batches-bin/readme.html"] = b"not wanted"
-  if archive:
-    source = files.tar(folder / "cifar-10-binary.tar.gz", members)
-  else:
-    source = files.folder(folder, members)
-  return Made(source, _pairs(parts))
+def _put(folder, members, archive=None):
+  """Writes files, or an archive of them."""
+  if archive is None:
+    return files.folder(folder, members)
+  write = files.zipped if archive.endswith(".zip") else files.tar
+  return write(folder / archive, members)
 
 
-def _cifar10_python(folder, rng, archive):
-  parts = cifar_parts(rng, 10)
-  batches = [*cut(parts["train"]), parts["test"]]
-  names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
-  members = {
-    f"cifar-10-batches-py/{name}": files.python2_pickle(
-      {"batch_label": name, "labels": labels}
-      | {"data": files.channels_first(images)}
-    )
-    for name, (images, labels) in zip(names, batches, strict=True)
-  }
-  if archive:
-    files.tar(folder / "cifar-10-python.tar.gz", members)
-    return Made(folder, _pairs(parts))  # Found in its folder.
-  source = files.folder(folder, members) / "cifar-10-batches-py"
+def _cifar(folder, rng, number, version, inside, archive=None):
+  parts = cifar_parts(rng, number)
+  batches = dict(parts)
+  if number == 10:
+    batches = {
+      f"data_batch_{i}": batch for i, batch in enumerate(cut(parts["train"]), 1)
+    } | {"test_batch": parts["test"]}
+  members = {f"{inside}/readme.html": b"not wanted"}
+  for name, (images, labels) in reversed(batches.items()):  # Unsorted.
+    coarse = [label // 5 for label in labels]
+    path = f"{inside}/{name}"
+    if version == "binary":
+      kinds = [labels] if number == 10 else [coarse, labels]
+      members[f"{path}.bin"] = files.binary_batch(images, *kinds)
+    else:
+      keys = {"batch_label": name, "labels": labels}
+      if number == 100:
+        keys = {"coarse_labels": coarse, "fine_labels": labels}
+      keys["data"] = files.channels_first(images)
+      members[path] = files.python2_pickle(keys)
+  source = _put(folder, members, archive)
+  if (number, version) == (10, "python"):  # Found in a folder; in its own.
+    source = folder if archive else folder / inside
   return Made(source, _pairs(parts))
 
 
@@ -100,39 +96,10 @@ def _cifar10_jpeg(folder, rng):
   return Made(folder, _pairs(parts))
 
 
-def _cifar100_binary(folder, rng, archive):
-  parts = cifar_parts(rng, 100)
-  members = {}
-  for split, (images, labels) in parts.items():
-    coarse = [label // 5 for label in labels]
-    batch = files.binary_batch(images, coarse, labels)
-    members[f"cifar-100-binary/{split}.bin"] = batch
-  if archive:
-    source = files.tar(folder / "cifar-100-binary.tar.gz", members)
-  else:
-    source = files.folder(folder, members)
-  return Made(source, _pairs(parts))
-
-
-def _cifar100_python(folder, rng, archive):
-  parts = cifar_parts(rng, 100)
-  members = {}
-  for split, (images, labels) in parts.items():
-    batch = {"coarse_labels": [label // 5 for label in labels]}
-    batch |= {"data": files.channels_first(images), "fine_labels": labels}
-    members[f"cifar-100-python/{split}"] = files.python2_pickle(batch)
-  if archive:
-    source = files.tar(folder / "cifar-100-python.tar.gz", members)
-  else:
-    source = files.folder(folder, members)
-  return Made(source, _pairs(parts))
-
-
-def _cifar_tfds(folder, rng, num_labels):
-  del folder
-  parts = _pairs(cifar_parts(rng, num_labels))
+def _cifar_tfds(_folder, rng, number):
+  parts = _pairs(cifar_parts(rng, number))
   records = {
-    (f"cifar{num_labels}", split): [
+    (f"cifar{number}", split): [
       {"id": f"{split}_{i}".encode(), "image": image, "label": label}
       for i, (image, label) in enumerate(examples)
     ]
@@ -147,10 +114,9 @@ def _labelled(texts=TEXTS):
   return {"train": examples, "test": examples[::-1][:5]}
 
 
-def _imdb_files(examples):
-  """Where the official archive has each review."""
+def _imdb(folder, rng, archive=None):
   members, order = {}, {"train": [], "test": []}
-  for split, pairs in examples.items():
+  for split, pairs in _labelled([*TEXTS, "two\nlines", "\ttab"]).items():
     for label, name in enumerate(("neg", "pos")):
       chosen = [text for text, value in pairs if value == label]
       order[split] += [(text, label) for text in chosen]
@@ -158,24 +124,14 @@ def _imdb_files(examples):
         # 10_7.txt comes after 9_7.txt.
         path = f"aclImdb/{split}/{name}/{number + 9}_{number % 4 + 7}.txt"
         members[path] = text.encode()
-  return members, order
-
-
-def _imdb(folder, rng, archive):
-  members, examples = _imdb_files(_labelled([*TEXTS, "two\nlines", "\ttab"]))
   members["aclImdb/train/unsup/0_0.txt"] = b"unlabelled"
   members["aclImdb/train/labeledBow.feat"] = b"0 1:2"
-  names = rng.permutation(list(members))  # As the archive's, in no order.
-  members = {str(name): members[name] for name in names}
-  if archive:
-    source = files.tar(folder / "aclImdb_v1.tar.gz", members)
-  else:
-    source = files.folder(folder, members) / "aclImdb"
-  return Made(source, examples)
+  names = map(str, rng.permutation(list(members)))  # In no order.
+  source = _put(folder, {name: members[name] for name in names}, archive)
+  return Made(source if archive else source / "aclImdb", order)
 
 
-def _imdb_json(folder, rng):
-  del rng
+def _imdb_json(folder, _rng):
   examples = _labelled([*TEXTS, "two\nlines", "\ttab"])
   members = {
     f"{split}.jsonl.gz": files.json_lines(
@@ -186,109 +142,79 @@ def _imdb_json(folder, rng):
   return Made(files.folder(folder, members), examples)
 
 
-def _cola_table(examples):
-  return files.tsv(
-    [("gj04", label, "*" * (1 - label), text) for text, label in examples]
-  )
+def _cola(examples):
+  return files.tsv([("gj04", y, "*" * (1 - y), text) for text, y in examples])
 
 
-def _cola_glue(folder, rng, archive):
-  del rng
+def _sst2(examples):
+  return files.tsv(examples, ("sentence", "label"))
+
+
+def _glue(folder, _rng, table, paths, archive=None):
+  """Tables of the training, the test, or two parts of the test examples."""
   examples = _labelled()
-  members = {
-    "CoLA/train.tsv": _cola_table(examples["train"]),
-    "CoLA/dev.tsv": _cola_table(examples["test"]),
-    "CoLA/test.tsv": files.tsv([(0, "unlabelled")], ("index", "sentence")),
-  }
-  if archive:
-    return Made(files.zipped(folder / "CoLA.zip", members), examples)
-  return Made(files.folder(folder, members), examples)
+  train, test = examples.values()
+  parts = [train, test] if len(paths) == 2 else [train, test[:3], test[3:]]
+  members = dict(zip(paths, map(table, parts), strict=True))
+  return Made(_put(folder, members, archive), examples)
 
 
-def _cola_public(folder, rng, archive):
-  del rng
-  examples = _labelled()
-  suffix = "" if archive else ".gz"
-  members = {
-    f"in_domain_train.tsv{suffix}": _cola_table(examples["train"]),
-    f"in_domain_dev.tsv{suffix}": _cola_table(examples["test"][:3]),
-    f"out_of_domain_dev.tsv{suffix}": _cola_table(examples["test"][3:]),
-  }
-  if archive:
-    members = {f"cola_public/raw/{k}": v for k, v in members.items()}
-    return Made(files.zipped(folder / "cola_public_1.1.zip", members), examples)
-  return Made(files.folder(folder, members), examples)
-
-
-def _sst2(folder, rng, form):
-  del rng
-  examples = _labelled()
-  suffix = ".gz" if form == "gz" else ""
-  members = {
-    f"SST-2/{name}.tsv{suffix}": files.tsv(
-      examples[split], ("sentence", "label")
-    )
-    for split, name in (("train", "train"), ("test", "dev"))
-  }
-  if form == "zip":
-    files.zipped(folder / "SST-2.zip", members)
-    return Made(folder, examples)
-  source = files.folder(folder, members)
-  return Made(source / "SST-2" if form == "gz" else source, examples)
-
-
-def _glue_tfds(folder, rng, name):
-  del folder, rng
+def _text_tfds(_folder, _rng, name, feature, test):
   examples = _labelled()
   records = {
-    (f"glue/{name}", split): [
-      {"idx": i, "sentence": text.encode(), "label": label}
-      for i, (text, label) in enumerate(pairs)
-    ]
-    for split, pairs in (
-      ("train", examples["train"]),
-      ("validation", examples["test"]),
-    )
-  }
-  return Made(None, examples, records)
-
-
-def _imdb_tfds(folder, rng):
-  del folder, rng
-  examples = _labelled()
-  records = {
-    ("imdb_reviews", split): [
-      {"text": text.encode(), "label": label} for text, label in pairs
+    (name, {"train": "train", "test": test}[split]): [
+      {feature: text.encode(), "label": label} for text, label in pairs
     ]
     for split, pairs in examples.items()
   }
   return Made(None, examples, records)
 
 
+_COLA = ("CoLA/train.tsv", "CoLA/dev.tsv")
+_SST2 = ("SST-2/train.tsv", "SST-2/dev.tsv")
+_AUTHORS = [
+  f"{name}.tsv"
+  for name in ("in_domain_train", "in_domain_dev", "out_of_domain_dev")
+]
 FORMS = {
-  ("cifar10", "binary archive"): (_cifar10_binary, True),
-  ("cifar10", "binary"): (_cifar10_binary, False),
-  ("cifar10", "python archive"): (_cifar10_python, True),
-  ("cifar10", "python"): (_cifar10_python, False),
+  **{
+    (f"cifar{number}", version + (" archive" if archive else "")): (
+      *(_cifar, number, version, inside),
+      f"cifar-{number}-{version}.tar.gz" if archive else None,
+    )
+    for number, version, inside in (
+      (10, "binary", "cifar-10-batches-bin"),
+      (10, "python", "cifar-10-batches-py"),
+      (100, "binary", "cifar-100-binary"),
+      (100, "python", "cifar-100-python"),
+    )
+    for archive in (True, False)
+  },
   ("cifar10", "jpeg"): (_cifar10_jpeg,),
   ("cifar10", "tfds"): (_cifar_tfds, 10),
-  ("cifar100", "binary archive"): (_cifar100_binary, True),
-  ("cifar100", "binary"): (_cifar100_binary, False),
-  ("cifar100", "python archive"): (_cifar100_python, True),
-  ("cifar100", "python"): (_cifar100_python, False),
   ("cifar100", "tfds"): (_cifar_tfds, 100),
-  ("lmrd", "archive"): (_imdb, True),
-  ("lmrd", "folders"): (_imdb, False),
+  ("lmrd", "archive"): (_imdb, "aclImdb_v1.tar.gz"),
+  ("lmrd", "folders"): (_imdb,),
   ("lmrd", "json lines"): (_imdb_json,),
-  ("lmrd", "tfds"): (_imdb_tfds,),
-  ("glue_cola", "archive"): (_cola_glue, True),
-  ("glue_cola", "folder"): (_cola_glue, False),
-  ("glue_cola", "authors' archive"): (_cola_public, True),
-  ("glue_cola", "authors', gzip"): (_cola_public, False),
-  ("glue_cola", "tfds"): (_glue_tfds, "cola"),
-  ("glue_sst2", "archive"): (_sst2, "zip"),
-  ("glue_sst2", "folder, gzip"): (_sst2, "gz"),
-  ("glue_sst2", "tfds"): (_glue_tfds, "sst2"),
+  ("lmrd", "tfds"): (_text_tfds, "imdb_reviews", "text", "test"),
+  ("glue_cola", "archive"): (_glue, _cola, _COLA, "CoLA.zip"),
+  ("glue_cola", "folder"): (_glue, _cola, _COLA),
+  ("glue_cola", "authors' archive"): (
+    *(_glue, _cola),
+    [f"cola_public/raw/{name}" for name in _AUTHORS],
+    "cola_public_1.1.zip",
+  ),
+  ("glue_cola", "authors', gzip"): (
+    *(_glue, _cola),
+    [f"{name}.gz" for name in _AUTHORS],
+  ),
+  ("glue_cola", "tfds"): (_text_tfds, "glue/cola", "sentence", "validation"),
+  ("glue_sst2", "archive"): (_glue, _sst2, _SST2, "SST-2.zip"),
+  ("glue_sst2", "folder, gzip"): (
+    *(_glue, _sst2),
+    [f"{name}.gz" for name in _SST2],
+  ),
+  ("glue_sst2", "tfds"): (_text_tfds, "glue/sst2", "sentence", "validation"),
 }
 
 
