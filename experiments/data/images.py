@@ -1,5 +1,7 @@
 """Encoded images: folders with one folder per class, and columns of tables."""
 
+import dataclasses
+import functools
 import io
 import pathlib
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ _MODES = {1: "L", 3: "RGB"}  # Pillow's names, by number of channels.
 _GREY = ("1", "L", "LA")
 
 
+@dataclasses.dataclass(frozen=True)
 class DecodedImages(Sequence[np.ndarray]):
   """Encoded images that are decoded when they are looked up.
 
@@ -37,26 +40,18 @@ class DecodedImages(Sequence[np.ndarray]):
     image_size: Height and width that each image is resized to, with Pillow's
       bilinear filter, which averages what it shrinks; proportions are not kept.
       With None all images must have the shape of the first one.
-    shape: Height, width and channels of each image.
   """
 
-  def __init__(
-    self,
-    encoded: Sequence[bytes | pathlib.Path],
-    ids: Sequence[Any],
-    name: str,
-    channels: int,
-    image_size: int | None = None,
-  ):
-    """Decodes the first image."""
-    if image_size is not None and image_size < 1:
-      raise ValueError(f"image_size must be positive, got {image_size}.")
-    self.encoded = encoded
-    self.ids = ids
-    self.name = name
-    self.channels = channels
-    self.image_size = image_size
-    self.shape = self._decoded(0).shape
+  encoded: Sequence[bytes | pathlib.Path]
+  ids: Sequence[Any]
+  name: str
+  channels: int
+  image_size: int | None = None
+
+  @functools.cached_property
+  def shape(self) -> tuple[int, ...]:
+    """Height, width and channels of the first image."""
+    return self._decoded(0).shape
 
   def __len__(self) -> int:
     return len(self.encoded)
@@ -72,18 +67,12 @@ class DecodedImages(Sequence[np.ndarray]):
       "config.data.image_size to resize all images."
     )
 
-  def with_channels(self, channels: int) -> "DecodedImages":
-    """Returns the same images with another number of channels."""
-    return DecodedImages(
-      self.encoded, self.ids, self.name, channels, self.image_size
-    )
-
   def select(self, rows: Sequence[int]) -> "DecodedImages":
     """Returns the images at some positions."""
-    encoded = [self.encoded[row] for row in rows]
-    ids = [self.ids[row] for row in rows]
-    return DecodedImages(
-      encoded, ids, self.name, self.channels, self.image_size
+    return dataclasses.replace(
+      self,
+      encoded=[self.encoded[row] for row in rows],
+      ids=[self.ids[row] for row in rows],
     )
 
   def _decoded(self, index: int) -> np.ndarray:

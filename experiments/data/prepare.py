@@ -222,7 +222,7 @@ def _with_one_shape(
       columns = dict(found[split].columns)
       images = columns["image"]
       columns["image"] = (
-        images.with_channels(3)
+        dataclasses.replace(images, channels=3)
         if isinstance(images, DecodedImages)
         else np.repeat(images, 3, axis=-1)
       )
