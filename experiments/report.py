@@ -25,12 +25,15 @@ from experiments import cli
 from experiments import specs
 from experiments.io import json_files
 from experiments.reporting import console
+from experiments.reporting import owner
 from experiments.reporting import render
 from experiments.reporting import sections
 from experiments.reporting import selection
 from experiments.reporting import tables
 from experiments.reporting import workdirs
+from experiments.reporting.document import Example
 from experiments.reporting.document import Picture
+from experiments.reporting.images import image
 from experiments.reporting.names import column_name
 from experiments.reporting.paper_tables import in_paper_order
 from experiments.reporting.workdirs import SweepResults
@@ -52,11 +55,6 @@ flags.adopt_module_key_flags(cli)  # So that --help shows them.
 # in a map: the time of t-SNE grows with its square.
 _MAPPED = ("vanilla", "lelp", "oracle")
 _MOST_MAPPED = 2000
-# Sweeps about something else, by the start of their names.
-_NOT_MAPPED = (
-  *("table", "figure", "cost", "null_space", "num_classes"),
-  *("random_ensembles", "sensitivity"),
-)
 
 
 def main(argv: list[str]) -> None:
@@ -103,7 +101,9 @@ def report(
       for kind in ("png", "svg"):
         (folder / f"{prefix}{name}.{kind}").unlink(missing_ok=True)
     sweep = sections.ReportedSweep(results, folder.parent, folder, prefix)
-    sweeps.append(dataclasses.replace(sweep, maps=tuple(_maps(sweep))))
+    sweeps.append(
+      dataclasses.replace(sweep, maps=tuple(_maps(sweep)), read=_reader(sweep))
+    )
   document = sections.make_document(sweeps, unfinished)
   written = render.write(document, found, folder, formats)
   if unfinished:
@@ -136,10 +136,36 @@ def _load(
   return found, unfinished
 
 
+def _reader(sweep: sections.ReportedSweep) -> owner.Reader | None:
+  """Returns a function from ids to test examples, where the data are here."""
+  # Reading data needs JAX, which other reports do without.
+  from experiments.data import load
+  from experiments.training import data
+
+  results = sweep.results
+  cell, workdir = results.cells[0], sweep.base / results.folder
+  if cell.test.predictions is None:
+    return None
+  try:
+    spec = specs.from_plain(json_files.read_json(sweep.base / cell.config))
+    text_of = load.text_of(spec.data, workdir)
+    if text_of is not None:
+      return lambda number: Example((), text_of(number))
+    splits = data.load_splits(spec, workdir)
+  except (FileNotFoundError, ValueError) as error:
+    print(f"Mistakes are shown by their numbers: {error}")
+    return None
+  if splits.task.image_shape is None or "ids" not in splits.test:
+    return None
+  rows = {int(number): row for row, number in enumerate(splits.test["ids"])}
+  return lambda number: Example(
+    (), image=image(splits.test["inputs"][rows[number]], splits.task.scale)
+  )
+
+
 def _maps(sweep: sections.ReportedSweep) -> list[Picture]:
   """Draws the maps of the students; prints the reason if there are none."""
-  name = sweep.results.name
-  if name.startswith(_NOT_MAPPED) and name != "figure4":
+  if not sweep.results.maps:
     return []
   try:
     return _draw_maps(sweep)

@@ -324,6 +324,8 @@ class SweepDescription:
       sweep.
     notes: Sentences for the reader.
     same_as: Cells that are not trained.
+    is_smoke: Whether its numbers mean nothing, as those of a smoke test.
+    maps: Whether the report draws maps of the students' embeddings.
   """
 
   name: str
@@ -337,6 +339,8 @@ class SweepDescription:
   digests: tuple[str, ...]
   notes: tuple[str, ...] = ()
   same_as: tuple[SameAs, ...] = ()
+  is_smoke: bool = False
+  maps: bool = True
 
 
 def path_of(folder: str | os.PathLike[str], kind: type[Any]) -> pathlib.Path:

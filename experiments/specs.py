@@ -273,6 +273,8 @@ class SweepSpec:
   num_trials: Annotated[int, AT_LEAST_1]
   columns_are: Literal["settings", "replicates"]
   notes: tuple[str, ...]
+  is_smoke: bool
+  maps: bool
 
 
 class Field(NamedTuple):

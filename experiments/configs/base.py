@@ -258,6 +258,10 @@ def base_config() -> ConfigDict:
   # for, which flags must not change; empty if they fit either.
   config.sweep.cluster_scope = ""
   config.sweep.notes = ()  # Sentences for the readers of the report.
+  # Whether numbers mean nothing: the report then marks no best method.
+  config.sweep.is_smoke = False
+  # Whether the report draws maps of the students' embeddings.
+  config.sweep.maps = True
   return config
 
 

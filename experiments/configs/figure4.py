@@ -32,4 +32,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     title="Figure 4: embeddings of students on CIFAR-10-bin",
     columns=[_COLUMN],
     rows={"vanilla": {}, "lelp": {}, "oracle": {}},
+    maps=True,
   )

@@ -50,4 +50,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     title=given.column,
     columns=[given.column],
     rows={method: {} for method in METHODS},
+    maps=True,
   )

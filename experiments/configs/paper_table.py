@@ -111,6 +111,7 @@ def make_config(
   rows: Mapping[str, Fields],
   grid: Callable[[str, str, str], Axes] | None = None,
   smoke_values: int = 1,
+  maps: bool = False,
 ) -> ConfigDict:
   """Makes the config of a table or figure.
 
@@ -125,6 +126,7 @@ def make_config(
       method.
     grid: ``(row, column, which) -> axes``; by default `axes`.
     smoke_values: Number of values per axis in a smoke test.
+    maps: Whether the report draws maps of the students' embeddings.
   """
   chosen = [given.column] if given.column else []
   for place in chosen:
@@ -149,6 +151,7 @@ def make_config(
   config.selection, config.trial = given.selection, given.trial
   config.sweep.num_trials = given.trials
   config.sweep.cluster_scope = given.cluster_scope
+  config.sweep.is_smoke, config.sweep.maps = given.smoke, maps
   for row in asked:
     config.sweep.methods[row] = dotted.nested(known[row])
   for place, values in fields.items():

@@ -130,7 +130,7 @@ def _smoke(config: ConfigDict) -> ConfigDict:
     fields.num_steps = 40
     fields.steps_per_chunk = 20
   config.teacher.options.features = (32, 32)
-  config.sweep.num_trials = 2
+  config.sweep.num_trials, config.sweep.is_smoke = 2, True
   for split in range(2, 5):
     del config.sweep.columns[f"split{split}"]
   config.sweep.methods.lelp.loss.temperature = (1.0,)

@@ -56,6 +56,8 @@ def sweep_spec(config: ConfigDict) -> specs.SweepSpec:
       "num_trials": config.sweep.num_trials,
       "columns_are": config.sweep.columns_are,
       "notes": config.sweep.notes,
+      "is_smoke": config.sweep.is_smoke,
+      "maps": config.sweep.maps,
     },
     specs.SweepSpec,
     "config.sweep",

@@ -1,7 +1,11 @@
 """Differences between methods, and the methods that LELP is compared with."""
 
+import math
 from collections.abc import Callable
 from collections.abc import Iterable
+
+import numpy as np
+from scipy import stats
 
 from experiments.methods.clustering import CLUSTERINGS
 from experiments.reporting.selection import Estimate
@@ -11,6 +15,7 @@ from experiments.reporting.selection import Summaries
 from experiments.reporting.selection import Summary
 from experiments.reporting.workdirs import FinishedCell
 from experiments.reporting.workdirs import SweepResults
+from experiments.results import Evaluation
 
 LELP = "lelp"
 ORACLE = "oracle"
@@ -70,17 +75,44 @@ def over_columns(
 def difference(
   summary: Summary | None, other: Summary | None
 ) -> Estimate | None:
-  """Returns `summary - other`, paired by trial; None if they share no trial."""
+  """Returns `summary - other`, paired by trial; None if they share no trial.
+
+  If they share one trial, the interval is over its test examples.
+  """
   if summary is None or other is None:
     return None
-  a, b = (
-    {cell.trial: 100 * cell.test.accuracy for cell in x.cells}
-    for x in (summary, other)
-  )
+  a, b = ({cell.trial: cell for cell in x.cells} for x in (summary, other))
   trials = sorted(a.keys() & b.keys())
+  if len(trials) == 1:
+    return over_examples(a[trials[0]], b[trials[0]])
   if not trials:
     return None
-  return paired_difference([a[t] for t in trials], [b[t] for t in trials])
+  return paired_difference(
+    *([100 * x[t].test.accuracy for t in trials] for x in (a, b))
+  )
+
+
+def over_examples(cell: FinishedCell, other: FinishedCell) -> Estimate:
+  """Returns the difference in accuracy of two cells, points.
+
+  Its 95 % interval is over test examples, by which it is paired; there is none
+  unless the predictions on equally many are recorded.
+  """
+  mean = 100 * (cell.test.accuracy - other.test.accuracy)
+  a, b = (_correct(each.test) for each in (cell, other))
+  if min(len(a), len(b)) < 2 or len(a) != len(b):
+    return Estimate(mean, 1)
+  error = 100 * float(np.std(a - b, ddof=1)) / math.sqrt(len(a))
+  low, high = stats.norm.interval(0.95, mean, error) if error else (mean, mean)
+  return Estimate(mean, 1, interval=(float(low), float(high)))
+
+
+def _correct(evaluation: Evaluation) -> np.ndarray:
+  """1 for each example that is classified correctly, else 0; maybe empty."""
+  if evaluation.predictions is None:
+    return np.zeros(0)
+  digits = np.frombuffer(bytes.fromhex(evaluation.predictions.correct), "u1")
+  return np.unpackbits(digits)[: evaluation.num_examples].astype(float)
 
 
 def difference_of_methods(

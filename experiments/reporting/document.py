@@ -4,9 +4,12 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 
 BEST = "best"
 SECOND = "second"
+_MOST_LETTERS = 140
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +22,14 @@ class TableCell:
     footnotes: Numbers of the table's footnotes, from 1.
     link: Path of the config that the number belongs to, relative to the base of
       the report, or empty.
+    shade: Darkness of the cell in HTML, from 0 to 1.
   """
 
   text: str = ""
   mark: str = ""
   footnotes: tuple[int, ...] = ()
   link: str = ""
+  shade: float = 0.0
 
   @property
   def reference(self) -> str:
@@ -165,18 +170,54 @@ class Picture:
 
 
 @dataclasses.dataclass(frozen=True)
+class Example:
+  """An example of the data on a page.
+
+  Attributes:
+    labels: What to say of it, a line each.
+    text: Its text, where it is one.
+    image: Its image as `images.image` makes it, where it is one.
+  """
+
+  labels: tuple[str, ...]
+  text: str = ""
+  image: Mapping[str, Any] | None = None
+
+  @property
+  def start(self) -> str:
+    """The start of a long text; empty for a short one."""
+    if len(self.text) <= _MOST_LETTERS:
+      return ""
+    return self.text[:_MOST_LETTERS].rstrip()
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+  """Some examples of the data, with a heading and an explanation."""
+
+  title: str
+  caption: str
+  examples: tuple[Example, ...]
+
+
+Part = str | Table | Picture | Examples
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
   """One section.
 
   Attributes:
     title: Heading, unique in the report or in its chapter.
-    parts: Paragraphs, tables and pictures, in order.
+    parts: Its parts, in order; texts are paragraphs.
     chapter: Chapter of the section in a report of several sweeps, else empty.
+    is_folded: Whether HTML shows the heading alone until it is clicked.
   """
 
   title: str
-  parts: tuple[str | Table | Picture, ...]
+  parts: tuple[Part, ...]
   chapter: str = ""
+  is_folded: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

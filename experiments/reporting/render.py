@@ -13,6 +13,7 @@ import jinja2
 from experiments.reporting import csv_table
 from experiments.reporting.document import anchor
 from experiments.reporting.document import Document
+from experiments.reporting.document import Examples
 from experiments.reporting.document import Picture
 from experiments.reporting.document import Table
 from experiments.reporting.selection import selections
@@ -127,11 +128,7 @@ def render(template: str, **context: Any) -> str:
     **context: Its variables.
   """
   environment = _environment(template.split(".")[-2])
-  return environment.get_template(template).render(
-    is_table=lambda part: isinstance(part, Table),
-    is_picture=lambda part: isinstance(part, Picture),
-    **context,
-  )
+  return environment.get_template(template).render(**context)
 
 
 @functools.cache
@@ -152,10 +149,23 @@ def _environment(kind: str) -> jinja2.Environment:
     lstrip_blocks=True,
     keep_trailing_newline=True,
   )
+  for part in (Table, Picture, Examples):
+    environment.tests[part.__name__.lower()] = functools.partial(_is, part)
   environment.filters["anchor"] = anchor
+  environment.filters["shaded"] = _shaded
   environment.filters["latex"] = escape_latex
   environment.filters["markdown"] = _escape_markdown
   return environment
+
+
+def _is(kind: type, part: object) -> bool:
+  return isinstance(part, kind)
+
+
+def _shaded(share: float) -> str:
+  """Returns the style of a cell; a darker colour would hide the text."""
+  percent = round(55 * share)
+  return f"background:color-mix(in srgb,var(--accent) {percent}%,transparent)"
 
 
 def _escape_markdown(text: str) -> str:

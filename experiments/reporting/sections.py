@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from experiments.reporting import comparisons
 from experiments.reporting import costs
 from experiments.reporting import figures
+from experiments.reporting import gains
+from experiments.reporting import owner
 from experiments.reporting import paper_figures
 from experiments.reporting import paper_grids
 from experiments.reporting import paper_tables
@@ -17,6 +19,7 @@ from experiments.reporting import sensitivity
 from experiments.reporting import sentence
 from experiments.reporting import tables
 from experiments.reporting.document import Document
+from experiments.reporting.document import Part
 from experiments.reporting.document import Picture
 from experiments.reporting.document import Section
 from experiments.reporting.document import Table
@@ -54,10 +57,16 @@ _FIGURES = {
 }
 # Every picture that a report may have of a sweep.
 PICTURES = (
-  *("accuracy", "embeddings", "sensitivity", "random_ensembles", "num_classes"),
+  *(
+    "gains",
+    "accuracy",
+    "embeddings",
+    "sensitivity",
+    "random_ensembles",
+    "num_classes",
+  ),
   *(*_FIGURES, "figure6_middle"),
 )
-Part = str | Table | Picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +79,7 @@ class ReportedSweep:
     folder: Folder of the report, for pictures.
     prefix: Prefix of the file names of its pictures.
     maps: Maps of the students' embeddings.
+    read: Returns a test example by its id, where the data can be read.
   """
 
   results: SweepResults
@@ -77,6 +87,7 @@ class ReportedSweep:
   folder: pathlib.Path
   prefix: str = ""
   maps: tuple[Picture, ...] = ()
+  read: owner.Reader | None = None
 
   def draw(
     self,
@@ -138,6 +149,11 @@ def conclusion(results: SweepResults) -> str:
     The comparison of LELP with its baselines; for a sweep of LELP's settings
     alone, their ranges.
   """
+  if results.is_smoke:
+    return (
+      "This is a smoke test: its numbers mean nothing, and no method is marked"
+      " as the best."
+    )
   known = any(method.id == comparisons.LELP for method in results.methods)
   said = "" if known else sensitivity.sensitivity_sentence(results)
   return said or sentence.what_to_read_off(results)
@@ -182,6 +198,8 @@ def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
   """The sections of one sweep, without empty ones."""
   results = sweep.results
   parts = {
+    "Result": _result(sweep),
+    "On the test examples": owner.score_parts(results, sweep.read),
     "Accuracy": _accuracy(sweep),
     "With and without the null space": _null_space(results),
     "Ensembles of random projections": _ensembles(sweep),
@@ -195,23 +213,41 @@ def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
     "Cost": [costs.cost_table(results, sweep.base)],
     "Diagnostics": [tables.diagnostics_table(results)],
   }
-  sections = (Section(title, tuple(own)) for title, own in parts.items())
+  sections = (
+    Section(title, tuple(own), is_folded=title != "Result")
+    for title, own in parts.items()
+  )
   return tuple(section for section in sections if section.parts)
 
 
-def _accuracy(sweep: ReportedSweep) -> list[Part]:
-  """The tables with each selection, the conclusion and the bars."""
+def _result(sweep: ReportedSweep) -> list[Part]:
+  """The gains as a picture, the conclusion and the main table."""
   results = sweep.results
-  parts: list[Part] = []
+  caption = f"Gain in test accuracy: {results.title}."
   paper = paper_tables.table_of(results)
-  for part in selections(results):
-    if paper is not None:
+  main = (
+    tables.accuracy_table(results)
+    if paper is None
+    else paper_tables.paper_layout(results, paper)
+  )
+  return [
+    *sweep.draw("gains", caption, gains.gain_picture),
+    conclusion(results),
+    main,
+  ]
+
+
+def _accuracy(sweep: ReportedSweep) -> list[Part]:
+  """The bars, and the tables that are not in the first section."""
+  parts: list[Part] = []
+  paper = paper_tables.table_of(sweep.results)
+  for part in selections(sweep.results):
+    if paper is not None and part is not sweep.results:
       parts.append(paper_tables.paper_layout(part, paper))
-    parts.append(tables.accuracy_table(part))
-    if part is results:
-      parts.append(conclusion(results))
-  caption = f"Test accuracy of each method: {results.title}."
-  return parts + sweep.draw("accuracy", caption, figures.accuracy_bars)
+    if paper is not None or part is not sweep.results:
+      parts.append(tables.accuracy_table(part))
+  caption = f"Test accuracy of each method: {sweep.results.title}."
+  return sweep.draw("accuracy", caption, figures.accuracy_bars) + parts
 
 
 def _null_space(results: SweepResults) -> list[Part]:

@@ -135,7 +135,8 @@ def _interval(gain: Estimate, unit: str, *, brief: bool) -> str:
   low, high = (round(bound, 2) + 0.0 for bound in gain.interval)
   text = f"{low:.2f} to {high:.2f}"
   if not brief:
-    text = f"95 % interval of the difference {text}, {gain.n} {unit}s"
+    over = f"{gain.n} {unit}s" if gain.n > 1 else f"one {unit}, over examples"
+    text = f"95 % interval of the difference {text}, {over}"
   return text if gain.sign else f"{text}: not distinguishable from zero"
 
 
@@ -168,4 +169,5 @@ def _signs(gains: list[Estimate]) -> str:
     return "one trial: no interval"
   above = sum(gain.sign > 0 for gain in gains)
   below = sum(gain.sign < 0 for gain in gains)
-  return f"95 % interval over trials above zero in {above}, below in {below}"
+  unit = "trials" if any(gain.n > 1 for gain in gains) else "test examples"
+  return f"95 % interval over {unit} above zero in {above}, below in {below}"

@@ -1,8 +1,6 @@
 """HTML pages on the subclasses of a cell: an index, and a page per class."""
 
-import base64
 import dataclasses
-import io
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -10,10 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from experiments.data.dataset import Subclasses
 from experiments.data.dataset import Task
+from experiments.reporting.document import Example
+from experiments.reporting.images import image
 from experiments.reporting.permutation_test import Information
 from experiments.reporting.permutation_test import NUM_PERMUTATIONS
 from experiments.reporting.permutation_test import subclass_information
@@ -23,10 +22,6 @@ INDEX = "index.html"
 _NUM_BINS = 32
 # More fine labels are sorted by the subclass with most of their examples.
 _MOST_IN_ORDER = 12
-_MOST_LETTERS = 140
-# The shorter side of an image is shown with so many pixels. Every pixel of a
-# small image is then a square; large images are made smaller.
-_SHOWN, _SMALL, _LARGE = 64, 64, 192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,54 +223,19 @@ def histogram_bars(
 
 def _examples(
   subject: Subject, rows: np.ndarray, along: np.ndarray | None = None
-) -> list[dict[str, Any]]:
-  """Examples with their coordinates and fine labels, for the template."""
+) -> list[Example]:
+  """Examples with their coordinates and fine labels."""
   task, examples = subject.task, subject.subclasses.examples
   made = []
   for row in rows:
     labels = [] if along is None else [f"{along[row]:+.2f}"]
     if "fine_labels" in examples:
       labels.append(_fine_name(task, examples["fine_labels"][row]))
-    example: dict[str, Any] = {"labels": labels}
     if task.image_shape is not None:
-      example["image"] = image(examples["inputs"][row], task.scale)
-    else:
-      number = int(examples["ids"][row])
-      text = f"example {number}"
-      if subject.text_of is not None:
-        text = subject.text_of(number)
-      example["text"] = text
-      is_long = len(text) > _MOST_LETTERS
-      example["start"] = text[:_MOST_LETTERS].rstrip() if is_long else ""
-    made.append(example)
+      picture = image(examples["inputs"][row], task.scale)
+      made.append(Example(tuple(labels), image=picture))
+      continue
+    number = int(examples["ids"][row])
+    text = subject.text_of(number) if subject.text_of else f"example {number}"
+    made.append(Example(tuple(labels), text))
   return made
-
-
-def image(pixels: np.ndarray, scale: float) -> dict[str, Any]:
-  """Converts an image to a PNG inside the page.
-
-  Args:
-    pixels: uint8, ``[H, W, channels]``: one channel, or red, green and blue.
-    scale: Value of white.
-
-  Returns:
-    The `data` of the PNG, its `width` and `height` on the page, and whether it
-    `is_small`.
-  """
-  levels = np.clip(np.asarray(pixels, np.float32) * (255 / scale), 0, 255)
-  levels = levels.round().astype(np.uint8)
-  if levels.shape[-1] == 1:
-    levels = levels[..., 0]
-  file = io.BytesIO()
-  picture = Image.fromarray(levels)
-  picture.thumbnail((_LARGE, _LARGE))
-  picture.save(file, "png")
-  height, width = levels.shape[:2]
-  shown = _SHOWN / max(1, min(height, width))
-  data = base64.b64encode(file.getvalue()).decode()
-  return {
-    "data": f"data:image/png;base64,{data}",
-    "width": round(shown * width),
-    "height": round(shown * height),
-    "is_small": max(height, width) <= _SMALL,
-  }

@@ -58,7 +58,11 @@ def accuracy_table(results: SweepResults) -> Table:
   return Table(
     title=f"{results.title}: test accuracy{chosen_on(results, summaries)}",
     header=header + whole,
-    rows=(*rows, *mark_rows(students), *_gain_rows(results, summaries)),
+    rows=(
+      *rows,
+      *(students if results.is_smoke else mark_rows(students)),
+      *_gain_rows(results, summaries),
+    ),
     caption=_caption(results, summaries),
     notes=(
       *_best_baseline_notes(results, summaries),
@@ -190,6 +194,8 @@ def _best_baseline_notes(
   results: SweepResults, summaries: Summaries
 ) -> list[str]:
   """Names the best baseline of each column."""
+  if results.is_smoke:
+    return []
   titles = {column.id: column_name(column) for column in results.columns}
   best = {
     title: comparisons.best(results, summaries, column)
@@ -259,7 +265,12 @@ def _caption(results: SweepResults, summaries: Summaries) -> str:
     text += ". Hyperparameters chosen on held-out validation data."
   if comparisons.rivals(results):
     text += " Gains in points, paired by trial"
-    text += ", in brackets their 95 % interval." if trials > 1 else "."
+    if trials > 1:
+      text += ", in brackets their 95 % interval."
+    elif any(s.cells[0].test.predictions for s in summaries.values()):
+      text += ", in brackets their 95 % interval over test examples."
+    else:
+      text += "."
   if results.averages_columns:
     text += (
       f" Last column: mean ± standard error over the {len(results.columns)}"

@@ -131,6 +131,7 @@ def load(workdir: pathlib.Path, base: pathlib.Path) -> SweepResults:
       *found.notes,
       *_teacher_notes(found.cells),
       *_left_out_notes(found.cells),
+      *_data_notes(found.cells),
       *_unlabelled_notes(found.cells),
     ),
     folder=way,
@@ -290,6 +291,11 @@ def _unlabelled_notes(cells: Sequence[FinishedCell]) -> list[str]:
     f"Students also train on {numbers} examples without a label, and learn "
     "from the teacher what they are. Standard training does without them."
   ]
+
+
+def _data_notes(cells: Sequence[FinishedCell]) -> list[str]:
+  found = dict.fromkeys(note for cell in cells for note in cell.data_notes)
+  return [f"Note on the data: {note}." for note in found]
 
 
 def parse_paths(text: str) -> list[pathlib.Path]:

@@ -62,6 +62,8 @@ def described(
     digests=tuple(sorted({identity.cell_digest(cell) for cell in needed})),
     notes=(*sweep.notes, *remarks),
     same_as=tuple(same_as.values()),
+    is_smoke=sweep.is_smoke,
+    maps=sweep.maps,
   )
   return needed, description
 

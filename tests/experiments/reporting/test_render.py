@@ -149,7 +149,7 @@ def test_html_needs_nothing_else_and_links_lead_somewhere(text, workdir):
 
 def test_html_has_contents_and_every_section_and_escapes_titles(text):
   contents = text[text.index("<nav") : text.index("</nav>")]
-  titles = re.findall(r"<h2 [^>]*>(.*?)</h2>", text)
+  titles = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
   assert len(titles) >= 5
   for title in titles:
     assert title in contents
@@ -392,9 +392,9 @@ def test_titles_say_where_was_chosen(monkeypatch, tmp_path, selection, words):
     titles.clear()
     made = sections.make_document([sweep])
     titles.extend(table.title for table in made.tables)
-    assert len(made.pictures) == 4
+    assert len(made.pictures) == 5
     return [title for title in titles if words in title]
 
-  assert len(titles_of((1.0, 2.0))) >= 11
+  assert len(titles_of((1.0, 2.0))) >= 12
   # Sensitivity shows each number of projections: only others can be chosen.
   assert not any("others" in title for title in titles_of((1.0,)))

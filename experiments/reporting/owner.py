@@ -1,0 +1,400 @@
+"""Scores on the test examples, for the owner of the data.
+
+Intervals are over test examples: they say how much a score could change on
+other examples of the same kind. Those of the other tables are over trials or
+splits, and say how much it could change if training were repeated.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from experiments.reporting import comparisons
+from experiments.reporting import numbers
+from experiments.reporting.document import Example
+from experiments.reporting.document import Examples
+from experiments.reporting.document import Part
+from experiments.reporting.document import Table
+from experiments.reporting.document import TableCell
+from experiments.reporting.document import TableRow
+from experiments.reporting.names import column_name
+from experiments.reporting.selection import summarize
+from experiments.reporting.workdirs import FinishedCell
+from experiments.reporting.workdirs import SweepResults
+from experiments.results import Evaluation
+from experiments.results import Mistake
+from experiments.results import Predictions
+from lelp_jax import metrics
+
+# Returns the text or the image of a test example by its id.
+Reader = Callable[[int], Example]
+
+_NUM_RESAMPLES = 1000
+# Half the width of a 95 % interval in standard errors.
+_Z = float(stats.norm.ppf(0.975))
+# A larger matrix is a list of the most frequent confusions.
+_MOST_IN_MATRIX = 12
+_NUM_CONFUSIONS = 15
+_SCORES = (
+  "accuracy",
+  "macro F1",
+  "Matthews correlation",
+  "log loss",
+  "calibration error",
+)
+_SIZES = (
+  "parameters",
+  "size (MB)",
+  "examples per second",
+  "times smaller",
+  "times faster",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Model:
+  """A teacher or the students of one method: one evaluation per trial."""
+
+  title: str
+  evaluations: list[Evaluation]
+  cell: FinishedCell
+  method: str = ""  # Empty for the teacher.
+
+
+def score_parts(
+  results: SweepResults, read: Reader | None = None
+) -> list[Part]:
+  """Makes everything that the owner of the data wants to know of one column.
+
+  Args:
+    results: The finished cells of a sweep. The first column with recorded
+      predictions is shown.
+    read: Returns an example for the list of mistakes; without it they are
+      numbers.
+
+  Returns:
+    The meaning of one test example, scores, sizes and speeds, confusion
+    matrices and mistakes; nothing without recorded predictions.
+  """
+  for column in results.columns:
+    models = _models(results, column.id)
+    if models:
+      break
+  else:
+    return []
+  where = f" of {column_name(column)}" if len(results.columns) > 1 else ""
+  shown = [models[0]] if not models[0].method else []
+  students = {model.method: model for model in models if model.method}
+  shown += [students[m] for m in ("vanilla", comparisons.LELP) if m in students]
+  shown = shown if len(shown) > 1 else models[:3]
+  best = students.get(comparisons.LELP) or models[-1]
+  return [
+    _example_worth(best, where),
+    _score_table(results, models, where),
+    _size_table(models, where),
+    *(_confusion(model, where) for model in shown if _has_matrix(model)),
+    *_mistakes(best, where, read),
+  ]
+
+
+def _models(results: SweepResults, column: str) -> list[_Model]:
+  """The models of a column whose predictions are recorded, teacher first."""
+  summaries = summarize(results)
+  found = []
+  for label, methods in comparisons.teacher_groups(results).items():
+    cells = comparisons.with_different_teachers(summaries, column, methods)
+    teachers = [cell.teacher.test for cell in cells]
+    if cells and all(teacher.predictions for teacher in teachers):
+      found.append(_Model(label, teachers, cells[0]))
+  for method in results.methods:
+    summary = summaries.get((column, method.id))
+    if summary and all(cell.test.predictions for cell in summary.cells):
+      evaluations = [cell.test for cell in summary.cells]
+      found.append(
+        _Model(method.title, evaluations, summary.cells[0], method.id)
+      )
+  return found
+
+
+def _counts(evaluation: Evaluation) -> Predictions:
+  assert evaluation.predictions is not None  # `_models` has looked.
+  return evaluation.predictions
+
+
+def _example_worth(model: _Model, where: str) -> str:
+  """A sentence on the number of examples, and what guessing would reach."""
+  evaluation = model.evaluations[0]
+  size = evaluation.num_examples or 0
+  text = (
+    f"There are {size:,} test examples{where}, so that one of them is worth"
+    f" {100 / size:.2g} points of accuracy."
+  )
+  if confusion := _counts(evaluation).confusion:
+    most = max(map(sum, confusion)) / size
+    text += (
+      f" Always predicting the most frequent class reaches {100 * most:.2f} %."
+    )
+  return text
+
+
+# --- Scores and their intervals ----------------------------------------------
+
+
+def accuracy_interval(accuracy: float, size: int) -> tuple[float, float]:
+  """Returns Wilson's 95 % interval of an accuracy, as fractions."""
+  hits = round(accuracy * size)
+  found = stats.binomtest(hits, size).proportion_ci(method="wilson")
+  return found.low, found.high
+
+
+def standard_errors(evaluation: Evaluation) -> dict[str, float | None]:
+  """Returns the standard error over examples of each score but accuracy.
+
+  That of log loss is known from its deviation. Those of the others come from
+  drawing as many examples with replacement: confusion matrix and calibration
+  bins determine the scores, so that their counts are drawn.
+  """
+  counts, size = _counts(evaluation), evaluation.num_examples or 1
+  rng = np.random.default_rng(0)
+  found: dict[str, float | None] = dict.fromkeys(_SCORES[1:])
+  if counts.loss_deviation is not None:
+    found["log loss"] = counts.loss_deviation / math.sqrt(size)
+  if counts.confusion is not None:
+    matrix = np.asarray(counts.confusion)
+    drawn = rng.multinomial(size, matrix.ravel() / size, _NUM_RESAMPLES)
+    drawn = drawn.reshape(-1, *matrix.shape)
+    for name, score in (
+      ("macro F1", metrics.macro_f1),
+      ("Matthews correlation", metrics.matthews_correlation),
+    ):
+      found[name] = float(np.std(jax.vmap(score)(jnp.asarray(drawn)), ddof=1))
+  bins = np.asarray(counts.calibration, np.float64)
+  in_bin, confidence, hits = bins.T
+  cells = np.stack([hits, in_bin - hits], axis=1)  # Right and wrong.
+  drawn = rng.multinomial(
+    size, cells.ravel() / in_bin.sum(), _NUM_RESAMPLES
+  ).reshape(-1, *cells.shape)
+  total = drawn.sum(axis=2)
+  mean = confidence / np.maximum(in_bin, 1)
+  resampled = np.stack([total, total * mean, drawn[..., 0]], axis=2)
+  errors = jax.vmap(metrics.expected_calibration_error)(jnp.asarray(resampled))
+  found["calibration error"] = float(np.std(errors, ddof=1))
+  return found
+
+
+def _score_table(
+  results: SweepResults, models: Sequence[_Model], where: str
+) -> Table:
+  size = models[0].evaluations[0].num_examples
+  vanilla = next((m for m in models if m.method == "vanilla"), None)
+  header = [*_SCORES, *(["gain over vanilla"] if vanilla else [])]
+  rows = []
+  for model in models:
+    cells = [_accuracy_text(model), *_score_texts(model)]
+    if vanilla:
+      cells.append(_gain_text(results, model, vanilla))
+    group = "students" if model.method else "teachers"
+    rows.append(TableRow.of(model.title, cells, group))
+  trials = max(len(model.evaluations) for model in models)
+  return Table(
+    title=f"Scores on the test examples{where}",
+    header=tuple(header),
+    rows=tuple(rows),
+    caption=(
+      f"On {size:,} test examples"
+      f"{f', means over at most {trials} trials' if trials > 1 else ''}. In"
+      " brackets the 95 % interval for other examples of the same kind."
+      " Accuracy in %. Macro F1: the mean over classes of the F1 score, in"
+      " which a rare class counts as much as a frequent one. Matthews"
+      " correlation: 1 for perfect predictions, 0 for guessing. Log loss: the"
+      " mean of -log of the probability given to the true class; lower is"
+      " better. Calibration error: the mean difference between how sure a model"
+      " is and how often it is right; lower is better."
+      + (
+        " Gain over vanilla in points, paired by test example."
+        if vanilla
+        else ""
+      )
+    ),
+  )
+
+
+def _accuracy_text(model: _Model) -> str:
+  accuracies = [e.accuracy for e in model.evaluations]
+  intervals = [
+    accuracy_interval(e.accuracy, e.num_examples or 1)
+    for e in model.evaluations
+  ]
+  low, high = np.mean(intervals, axis=0)
+  return f"{100 * np.mean(accuracies):.2f}\n[{100 * low:.2f}, {100 * high:.2f}]"
+
+
+def _score_texts(model: _Model) -> list[str]:
+  """Scores and intervals, means over trials."""
+  errors = [standard_errors(e) for e in model.evaluations]
+  texts = []
+  for name, values in zip(
+    _SCORES[1:],
+    (
+      [e.macro_f1 for e in model.evaluations],
+      [e.matthews_correlation for e in model.evaluations],
+      [e.loss for e in model.evaluations],
+      [e.calibration_error for e in model.evaluations],
+    ),
+    strict=True,
+  ):
+    known = [value for value in values if value is not None]
+    if not known:
+      texts.append("")
+      continue
+    mean = float(np.mean(known))
+    widths = [e for each in errors if (e := each[name]) is not None]
+    half = _Z * float(np.mean(widths)) if widths else None
+    text = f"{mean:.3f}"
+    if half:
+      least = -1.0 if name == "Matthews correlation" else 0.0
+      text += f"\n[{max(least, mean - half):.3f}, {mean + half:.3f}]"
+    texts.append(text)
+  return texts
+
+
+def _gain_text(results: SweepResults, model: _Model, vanilla: _Model) -> str:
+  """The mean over common trials of the gain over vanilla distillation."""
+  if not model.method or model is vanilla:
+    return ""
+  summaries = summarize(results)
+  a, b = (
+    {c.trial: c for c in summaries[model.cell.column, m].cells}
+    for m in (model.method, vanilla.method)
+  )
+  gains = [
+    comparisons.over_examples(a[trial], b[trial])
+    for trial in sorted(a.keys() & b.keys())
+  ]
+  bounds = [(gain.mean, *gain.interval) for gain in gains if gain.interval]
+  if not bounds:
+    return ""
+  mean, low, high = np.mean(bounds, axis=0)
+  return f"{numbers.signed(mean)}\n[{low:.2f}, {high:.2f}]"
+
+
+# --- Sizes and speeds ---------------------------------------------------------
+
+
+def _size_table(models: Sequence[_Model], where: str) -> Table:
+  rows = []
+  teacher = models[0].cell
+  for model in models:
+    cell = model.cell
+    if model.method:
+      size, seconds = cell.num_parameters, cell.seconds.example
+    else:
+      size = cell.teacher.num_parameters
+      seconds = cell.seconds.teacher_example
+    slow = teacher.seconds.teacher_example
+    cells = [
+      f"{size:,}",
+      f"{4 * size / 1e6:,.3g}",
+      f"{1 / seconds:,.0f}" if seconds else "",
+      f"{teacher.teacher.num_parameters / size:.1f}" if model.method else "",
+      f"{slow / seconds:.1f}" if model.method and slow and seconds else "",
+    ]
+    group = "students" if model.method else "teachers"
+    rows.append(TableRow.of(model.title, cells, group))
+  device = teacher.versions.get("device", "")
+  return Table(
+    title=f"Size and speed{where}",
+    header=_SIZES,
+    rows=tuple(rows),
+    caption=(
+      "Size: of the parameters as 32-bit numbers. Speed: of predictions in"
+      " batches of at most 64 test examples, on the machine that trained"
+      f"{f' ({device})' if device else ''}. Times: in comparison with the"
+      " teacher."
+    ),
+  )
+
+
+# --- Confusions and mistakes --------------------------------------------------
+
+
+def _has_matrix(model: _Model) -> bool:
+  return _counts(model.evaluations[0]).confusion is not None
+
+
+def _class_name(cell: FinishedCell, label: int) -> str:
+  return cell.classes[label] if cell.classes else f"class {label}"
+
+
+def _confusion(model: _Model, where: str) -> Table:
+  """The confusion matrix of the first trial, or its largest entries."""
+  matrix = np.asarray(_counts(model.evaluations[0]).confusion)
+  names = [_class_name(model.cell, c) for c in range(len(matrix))]
+  totals = matrix.sum(axis=1)
+  title = f"Confusion matrix: {model.title}{where}"
+  if len(matrix) <= _MOST_IN_MATRIX:
+    rows = [
+      TableRow(
+        f"is {name}",
+        tuple(
+          TableCell(f"{count:,}", shade=count / max(1, total))
+          for count in counts
+        ),
+      )
+      for name, counts, total in zip(names, matrix, totals, strict=True)
+    ]
+    return Table(
+      title=title,
+      header=tuple(f"predicted {name}" for name in names),
+      rows=tuple(rows),
+      caption="Number of test examples of the first trial; each row is a class."
+      " The colour is the share of the class.",
+    )
+  wrong = matrix * ~np.eye(len(matrix), dtype=bool)
+  order = np.argsort(-wrong, axis=None, kind="stable")[:_NUM_CONFUSIONS]
+  pairs = [divmod(int(place), len(matrix)) for place in order]
+  return Table(
+    title=title,
+    header=("examples", "share of the class (%)"),
+    rows=tuple(
+      TableRow.of(
+        f"{names[c]} taken for {names[p]}",
+        [f"{wrong[c, p]:,}", numbers.percent(wrong[c, p] / max(1, totals[c]))],
+      )
+      for c, p in pairs
+      if wrong[c, p]
+    ),
+    caption="The most frequent confusions of the first trial.",
+  )
+
+
+def _mistakes(model: _Model, where: str, read: Reader | None) -> list[Examples]:
+  """The most confident mistakes of the first trial, if there are any."""
+  found = _counts(model.evaluations[0]).mistakes
+  if not found:
+    return []
+
+  def shown(mistake: Mistake) -> Example:
+    labels = (
+      f"{_class_name(model.cell, mistake.predicted)}, "
+      f"{100 * mistake.probability:.1f} %",
+      f"is {_class_name(model.cell, mistake.label)}",
+    )
+    example = read(mistake.id) if read else Example(())
+    text = example.text or ("" if example.image else f"example {mistake.id}")
+    return dataclasses.replace(example, labels=labels, text=text)
+
+  return [
+    Examples(
+      title=f"The most confident mistakes: {model.title}{where}",
+      caption="Test examples of the first trial whose class is predicted"
+      " wrongly with the highest probabilities. Some may be labelled wrongly.",
+      examples=tuple(map(shown, found)),
+    )
+  ]
