@@ -24,30 +24,21 @@ from experiments.training import pretrained
 from experiments.training import sweep
 from experiments.training.inference import FrozenModel
 from experiments.training.models import Weights
+from lelp_jax.models import MODELS
+from tests.experiments import huggingface_files
 
 # A text is of the class whose words it has.
 WORDS = {"bad": ("dull", "grim", "poor"), "good": ("fine", "warm", "wise")}
-CONFIG = {
-  "model_type": "albert",
-  "vocab_size": 10,
-  "embedding_size": 8,
-  "hidden_size": 8,
-  "num_hidden_layers": 1,
-  "num_attention_heads": 2,
-  "intermediate_size": 8,
-  "max_position_embeddings": 16,
-  "type_vocab_size": 2,
-  "hidden_act": "gelu_new",
+_CONFIG, _WEIGHTS = huggingface_files.golden("albert_classifier")
+CONFIG = _CONFIG | {
+  "num_hidden_layers": 1,  # All layers share their weights.
+  "attention_probs_dropout_prob": 0.0,
+  "classifier_dropout_prob": 0.0,
 }
-OPTIONS = {
-  "vocab_size": 10,
-  "embedding_size": 8,
-  "hidden_size": 8,
-  "num_layers": 1,
-  "num_heads": 2,
-  "intermediate_size": 8,
-  "max_positions": 16,
+WEIGHTS = _WEIGHTS | {
+  name: _WEIGHTS[name][:2] for name in ("classifier.weight", "classifier.bias")
 }
+OPTIONS = MODELS["albert_base"].huggingface.options(CONFIG)
 
 
 def table(path, rng, size=60):
@@ -56,7 +47,7 @@ def table(path, rng, size=60):
     writer.writerow(["review", "verdict"])
     for i in range(size):
       verdict = ("bad", "good")[i % 2]
-      words = rng.choice(WORDS[verdict], rng.integers(1, 9))
+      words = rng.choice(WORDS[verdict], rng.choice((2, 6)))
       writer.writerow([" ".join(words), verdict])
   return path
 
@@ -70,35 +61,6 @@ def tokenizer(path):
   made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
   made.save(str(path))
   return path
-
-
-def fine_tuned(folder, rng):
-  """A classifier that somebody has: its embedding sees good words."""
-  layer = "encoder.albert_layer_groups.0.albert_layers.0."
-  shapes = {"embeddings.word_embeddings": (10, 8)}
-  shapes["embeddings.position_embeddings"] = (16, 8)
-  shapes["embeddings.token_type_embeddings"] = (2, 8)
-  linear = ("attention.query", "attention.key", "attention.value")
-  linear += ("attention.dense", "ffn", "ffn_output")
-  names = [layer + name for name in linear]
-  names += ["encoder.embedding_hidden_mapping_in", "pooler"]
-  weights = {}
-  for name in names:
-    shapes[name] = (8, 8)
-    weights[f"albert.{name}.bias"] = np.zeros(8, np.float32)
-  norms = ["embeddings.LayerNorm", f"{layer}attention.LayerNorm"]
-  for name in [*norms, f"{layer}full_layer_layer_norm"]:
-    weights[f"albert.{name}.weight"] = np.ones(8, np.float32)
-    weights[f"albert.{name}.bias"] = np.zeros(8, np.float32)
-  for name, shape in shapes.items():
-    values = rng.normal(size=shape).astype(np.float32)
-    weights[f"albert.{name}.weight"] = values
-  weights["classifier.weight"] = rng.normal(size=(2, 8)).astype(np.float32)
-  weights["classifier.bias"] = np.zeros(2, np.float32)
-  folder.mkdir()
-  safetensors.save_file(weights, folder / "model.safetensors")
-  (folder / "config.json").write_text(json.dumps(CONFIG))
-  return folder
 
 
 def train(config, workdir):
@@ -125,7 +87,8 @@ def fixture_texts(tmp_path, rng):
   config.data.text_column, config.data.label_column = "review", "verdict"
   config.data.tokenizer = str(tokenizer(tmp_path / "tokenizer.json"))
   config.teacher.model = "albert_base"
-  config.teacher.init = str(fine_tuned(tmp_path / "tuned", rng))
+  tuned = huggingface_files.write(tmp_path / "tuned", WEIGHTS, CONFIG)
+  config.teacher.init = str(tuned)
   config.teacher.num_epochs = 0.0
   config.teacher.allow_chance = True  # Its weights are random.
   config.subspace.num_subclasses = 2
@@ -154,7 +117,7 @@ def test_texts_of_a_user(texts, tmp_path):
   model = FrozenModel(student, weights, splits.task.scale)
   embeddings = model.outputs(splits.test).embeddings
   rows = [tuple(splits.test["inputs"][i]) for i in range(12)]
-  assert embeddings.shape == (12, 8)
+  assert embeddings.shape == (12, 12)
   for i, j in np.argwhere(np.array([[r == s for s in rows] for r in rows])):
     np.testing.assert_allclose(embeddings[i], embeddings[j], atol=1e-5)
   # Other weights under the same name are not taken for the teacher's.
@@ -174,8 +137,8 @@ def test_a_fine_tuned_head_is_put_in_the_order_of_the_classes(texts, tmp_path):
   splits = load(texts, tmp_path / "runs")
   assert splits.task.class_names == ("bad", "good")
 
-  def head(**names):
-    path.write_text(json.dumps(CONFIG | names))
+  def head(id2label=None):
+    path.write_text(json.dumps(CONFIG | {"id2label": id2label}))
     pretrained.load_pretrained.cache_clear()
     teacher = validate.cell_spec(texts).teacher
     start = pretrained.starting_weights(teacher, splits.task)

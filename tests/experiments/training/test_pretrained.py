@@ -15,29 +15,10 @@ from safetensors import numpy as safetensors
 from experiments.training import pretrained
 from experiments.training.pretrained import weights_digest
 from lelp_jax.models import MODELS
+from tests.experiments import huggingface_files
 
-_CONFIG = {
-  "model_type": "albert",
-  "vocab_size": 11,
-  "embedding_size": 4,
-  "hidden_size": 8,
-  "num_hidden_layers": 3,
-  "num_attention_heads": 2,
-  "intermediate_size": 16,
-  "max_position_embeddings": 10,
-  "type_vocab_size": 2,
-  "hidden_act": "gelu_new",
-  "hidden_dropout_prob": 0.1,
-}
-_OPTIONS = {
-  "vocab_size": 11,
-  "embedding_size": 4,
-  "hidden_size": 8,
-  "num_layers": 3,
-  "num_heads": 2,
-  "intermediate_size": 16,
-  "max_positions": 10,
-}
+_CONFIG, _WEIGHTS = huggingface_files.golden("albert_classifier")
+_OPTIONS = MODELS["albert_base"].huggingface.options(_CONFIG)
 _FIELDS = {"model": "albert_base", "options": _OPTIONS}
 _MLP = {"model": "mlp", "options": {"features": (4,)}}
 
@@ -46,42 +27,8 @@ def load_pretrained(init, model, options):
   return pretrained.load_pretrained(init, model, FrozenDict(options))
 
 
-def _weights(rng, prefix="albert.", classes=3) -> dict[str, np.ndarray]:
-  """The arrays of a Hugging Face ALBERT, transposed linear weights and all."""
-  layer = "encoder.albert_layer_groups.0.albert_layers.0."
-  shapes = {
-    "embeddings.word_embeddings.weight": (11, 4),
-    "embeddings.position_embeddings.weight": (10, 4),
-    "embeddings.token_type_embeddings.weight": (2, 4),
-  }
-  for name, shape in {
-    "encoder.embedding_hidden_mapping_in": (8, 4),
-    f"{layer}attention.query": (8, 8),
-    f"{layer}attention.key": (8, 8),
-    f"{layer}attention.value": (8, 8),
-    f"{layer}attention.dense": (8, 8),
-    f"{layer}ffn": (16, 8),
-    f"{layer}ffn_output": (8, 16),
-    "pooler": (8, 8),
-    "embeddings.LayerNorm": (4,),
-    f"{layer}attention.LayerNorm": (8,),
-    f"{layer}full_layer_layer_norm": (8,),
-  }.items():
-    shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-  shapes = {prefix + name: shape for name, shape in shapes.items()}
-  if classes:
-    shapes |= {"classifier.weight": (classes, 8), "classifier.bias": (classes,)}
-  return {
-    name: rng.standard_normal(shape).astype(np.float32)
-    for name, shape in shapes.items()
-  }
-
-
-def _write(folder: pathlib.Path, weights, config=_CONFIG) -> pathlib.Path:
-  folder.mkdir(exist_ok=True)
-  safetensors.save_file(weights, folder / "model.safetensors")
-  (folder / "config.json").write_text(json.dumps(config))
-  return folder
+def _write(folder, weights, config=_CONFIG) -> pathlib.Path:
+  return huggingface_files.write(folder, weights, config)
 
 
 def _shard(folder: pathlib.Path, weights) -> pathlib.Path:
@@ -105,8 +52,8 @@ def _assert_equal(found, expected) -> None:
 
 
 @pytest.fixture
-def weights(rng) -> dict[str, np.ndarray]:
-  return _weights(rng)
+def weights() -> dict[str, np.ndarray]:
+  return dict(_WEIGHTS)
 
 
 def test_params_are_those_of_the_file(tmp_path, weights):
@@ -147,8 +94,8 @@ def test_weights_are_read_once(tmp_path, weights):
   [
     ({"num_layers": 2}, "num_layers: saved 3, now 2"),
     ({"num_heads": 4}, "num_heads: saved 2, now 4"),
-    ({"version": "v1"}, "activation: saved 'gelu_new', now 'gelu'"),
-    ({"hidden_size": 16}, "hidden_size: saved 8, now 16"),
+    ({"activation": "gelu_new"}, "activation: saved 'gelu', now 'gelu_new'"),
+    ({"hidden_size": 16}, "hidden_size: saved 12, now 16"),
   ],
 )
 def test_an_albert_of_another_shape_is_refused(
@@ -163,15 +110,7 @@ def test_an_albert_of_another_shape_is_refused(
 
 
 def test_a_bert_can_start_from_the_first_layers_of_a_file(tmp_path):
-  goldens = pathlib.Path(__file__).parents[2] / "goldens"
-  with np.load(goldens / "bert_classifier.npz") as file:
-    arrays = dict(file)
-  weights = {
-    name.removeprefix("weights/"): array
-    for name, array in arrays.items()
-    if name.startswith("weights/")
-  }
-  config = json.loads(str(arrays["config"]))
+  config, weights = huggingface_files.golden("bert_classifier")
   folder = str(_write(tmp_path / "bert", weights, config))
   options = MODELS["bert"].huggingface.options(config) | {"num_layers": 2}
   found = load_pretrained(folder, "bert", options)
@@ -190,7 +129,8 @@ def test_the_published_size_is_named(tmp_path, weights):
   sizes = {"hidden_size": 1024, "num_hidden_layers": 24}
   sizes |= {"num_attention_heads": 16, "intermediate_size": 4096}
   sizes |= {"vocab_size": 30_000, "embedding_size": 128}
-  sizes |= {"max_position_embeddings": 512}
+  sizes |= {"max_position_embeddings": 512, "type_vocab_size": 2}
+  sizes |= {"hidden_act": "gelu_new", "layer_norm_eps": 1e-12}
   folder = _write(tmp_path / "a", weights, _CONFIG | sizes)
   message = "'albert_large', and the config has model 'albert_base'"
   with pytest.raises(ValueError, match=message):

@@ -1,0 +1,28 @@
+"""Folders of models as transformers saves them, from the goldens."""
+
+import json
+import pathlib
+
+import numpy as np
+from safetensors import numpy as safetensors
+
+_GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
+
+
+def golden(name):
+  """Config and weights, by name, of a tiny model of transformers."""
+  with np.load(_GOLDENS / f"{name}.npz") as file:
+    arrays = dict(file)
+  weights = {
+    name.removeprefix("weights/"): array
+    for name, array in arrays.items()
+    if name.startswith("weights/")
+  }
+  return json.loads(str(arrays["config"])), weights
+
+
+def write(folder, weights, config):
+  folder.mkdir(exist_ok=True)
+  safetensors.save_file(weights, folder / "model.safetensors")
+  (folder / "config.json").write_text(json.dumps(config))
+  return folder
