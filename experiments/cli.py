@@ -214,7 +214,9 @@ def _parsed(argv: list[str]) -> list[str]:
     sys.exit(f"error: --config: {own}")
   if "config" in flags.FLAGS:
     given = config_flags.get_config_filename(flags.FLAGS["config"])
-    path = (given or "").partition(":")[0]  # Its arguments follow.
+    # It is a config where a command has one of its own and reads no file.
+    text = given if isinstance(given, str) else ""
+    path = text.partition(":")[0]  # Its arguments follow.
     if path and not os.path.exists(path):
       sys.exit(f"error: --config: there is no file {path}.")
   return rest

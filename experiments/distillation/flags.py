@@ -126,6 +126,11 @@ def teacher_labels_flag() -> flags.FlagHolder[str | None]:
   )
 
 
+def names(text: str | None) -> tuple[str, ...]:
+  """Returns the names that a flag separates by commas."""
+  return tuple(name.strip() for name in text.split(",")) if text else ()
+
+
 def finetune_epochs_flag() -> flags.FlagHolder[float | None]:
   """Defines --finetune_epochs."""
   return flags.DEFINE_float(

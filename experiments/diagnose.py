@@ -1,0 +1,58 @@
+r"""Examines a teacher and its data, before any student is trained.
+
+  python -m experiments.diagnose --teacher=TEACHER --data=reviews.csv \
+    --workdir=runs/reviews
+
+It says how good the teacher is, what is odd about the data, and whether LELP
+has something to transfer. The teacher's outputs are kept in the workdir, where
+`experiments.distill` finds them. Pictures and a page go to its folder
+`diagnosis`.
+"""
+
+import shutil
+
+from absl import flags
+
+from experiments import cli
+from experiments.configs import validate
+from experiments.distillation import diagnosis
+from experiments.distillation import diagnosis_page
+from experiments.distillation import flags as own_flags
+from experiments.distillation import teachers
+
+_CONFIG = own_flags.config_flag(own_flags.base_config())
+_DATA = own_flags.data_flags()
+_TEACHER = own_flags.teacher_flag()
+_LABELS = own_flags.teacher_labels_flag()
+_EPOCHS = own_flags.finetune_epochs_flag()
+_WORKDIR = cli.workdir_flag("Folder of everything that the command writes.")
+flags.adopt_module_key_flags(cli)  # So that --help shows them.
+flags.adopt_module_key_flags(own_flags)
+
+
+def main(argv: list[str]) -> None:
+  """Examines the teacher that the flags name."""
+  cli.no_arguments(argv)
+  with cli.reported():
+    config = _CONFIG.value
+    _DATA.set(config)
+    workdir = cli.folder(_WORKDIR.value)
+    cell = validate.converted(config)
+    teacher = teachers.prepare_teacher(
+      _TEACHER.value,
+      cell.data,
+      workdir,
+      finetune_epochs=_EPOCHS.value,
+      id_column=_DATA.id_column.value or "",
+      labels=own_flags.names(_LABELS.value),
+    )
+    found = diagnosis.diagnose(teacher, cell.data, workdir, cell.selection)
+    folder = workdir / "diagnosis"
+    files = diagnosis_page.write_page(found, folder)
+    columns = shutil.get_terminal_size().columns
+    print(diagnosis_page.summary(found, width=columns))
+    print(f"\nin {folder / files[0]}")
+
+
+if __name__ == "__main__":
+  cli.run(main)
