@@ -179,16 +179,16 @@ def _facts(
 ) -> dict[str, str]:
   """Facts about the cell for its first page, by name."""
   settings = [
-    f"{name.replace('_', ' ')} {setting(value)}"
+    f"{name.replace('num_', 'number of ').replace('_', ' ')}: {setting(value)}"
     for name, value in result.hyperparameters.items()
   ]
   return {
-    "data": f"{cell.data.dataset or 'own files'}, {num_examples:,} examples, "
-    f"{split}",
+    "examples": f"{num_examples:,} of {cell.data.dataset or 'own files'}"
+    f" ({split})",
+    "test accuracy": f"{100 * result.test.accuracy:.2f} % (student), "
+    f"{100 * result.teacher.test.accuracy:.2f} % (teacher)",
     "settings": ", ".join(settings) or "none",
     "cell": f"{result.digest}, trial {result.trial}",
-    "test accuracy": f"{100 * result.test.accuracy:.2f} %, its teacher's "
-    f"{100 * result.teacher.test.accuracy:.2f} %",
   }
 
 

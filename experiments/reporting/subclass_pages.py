@@ -85,9 +85,9 @@ def _index(
   found, task = subject.subclasses, subject.task
   labels, shares = np.asarray(found.examples["labels"]), found.variance_shares
   header = ["class", "examples", f"{found.kind}s"]
-  header += ["their share of the variance"] * (shares is not None)
+  header += ["variation captured"] * (shares is not None)
   if over_all is not None:
-    header += ["information (nats)", "by chance", "normalized", "by chance"]
+    header += ["information (nats)", "by chance", "from 0 to 1", "by chance"]
   rows = []
   for c in range(task.num_classes):
     numbers = [f"{(labels == c).sum():,}", str(found.where[c].sum())]
@@ -196,8 +196,8 @@ def _subclass(
       "bars": list(histogram_bars(counts, own)),
     },
     "ends": [
-      ("Highest", _examples(subject, order[::-1][:count], along)),
-      ("Lowest", _examples(subject, order[:count], along)),
+      ("Most typical", _examples(subject, order[::-1][:count], along)),
+      ("Least typical", _examples(subject, order[:count], along)),
     ],
   }
 
