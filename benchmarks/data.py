@@ -27,6 +27,7 @@ import optax
 from benchmarks import timing
 from experiments.data import augment
 from experiments.data import batches
+from experiments.data.dataset import gather
 from experiments.data.dataset import Ragged
 from experiments.distributed import mesh as mesh_lib
 from lelp_jax.models import MODELS
@@ -86,7 +87,7 @@ def on_device(arrays: dict[str, Any]) -> Callable[[], Iterator[Any]]:
 
   @jax.jit
   def batch(placed, rows, step):
-    found = batches.gather(placed, rows[step])
+    found = gather(placed, rows[step])
     key = jax.random.fold_in(jax.random.key(1), step)
     found["inputs"] = augment.random_flip_and_shift(
       key, found["inputs"], max_shift=3, flip=True

@@ -3,7 +3,7 @@
 The order of the training examples follows from the run's key and the step
 alone: it is the same after a resume, and on any number of devices and
 processes. Arrays on the devices are indexed inside the compiled program
-(`chunk_indices`, `gather`). Arrays on the host (texts, and whatever is too
+(`chunk_indices`). Arrays on the host (texts, and whatever is too
 large for the devices) come through a `Feed`: threads read batches ahead of the
 step that needs them, and each process reads the rows of its own devices only.
 """
@@ -14,7 +14,6 @@ import functools
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
 from typing import Any
 
 import grain
@@ -92,11 +91,6 @@ def chunk_indices(
   )
   batches = orders[:, : per_epoch * batch_size].reshape(-1, batch_size)
   return jax.lax.dynamic_slice_in_dim(batches, step % per_epoch, num_steps)
-
-
-def gather(arrays: Mapping[str, Any], indices: Any) -> dict[str, Any]:
-  """Returns the chosen rows of each array."""
-  return {name: array[indices] for name, array in arrays.items()}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -127,6 +127,13 @@ def _size_and_digest(
     named = [("", path), *_images_of_table(path, options)]
   if len(named) == 1 and path.is_file():
     return path.stat().st_size, _cached_digest(path)
+  return size_and_digest(named)
+
+
+def size_and_digest(
+  named: Sequence[tuple[str, pathlib.Path]],
+) -> tuple[int, str]:
+  """Returns the size of several files, and the SHA-256 of names and SHA-256."""
   lines = "".join(f"{name} {_cached_digest(file)}\n" for name, file in named)
   num_bytes = sum(file.stat().st_size for _, file in named)
   return num_bytes, hashlib.sha256(lines.encode()).hexdigest()

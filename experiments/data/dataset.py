@@ -77,6 +77,11 @@ NO_LABEL = -1  # In place of the class of an example without a label.
 UNLABELLED = ("unlabelled", "unlabelled_files")
 
 
+def gather(arrays: Mapping[str, Any], rows: Any) -> dict[str, Any]:
+  """Returns the chosen rows of each array of NumPy or JAX."""
+  return {name: array[rows] for name, array in arrays.items()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
   """Classes to learn, and the form of an example.

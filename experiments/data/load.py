@@ -18,6 +18,7 @@ import numpy as np
 from experiments.data import contents as contents_lib
 from experiments.data import embeddings as embeddings_lib
 from experiments.data.dataset import Arrays
+from experiments.data.dataset import gather
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
@@ -198,7 +199,7 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
     rows, held_out = heldout_split(
       train["labels"], fraction=spec.test_fraction, most=len(train["labels"])
     )
-    train, test = _rows(train, rows), _rows(train, held_out)
+    train, test = gather(train, rows), gather(train, held_out)
   if selection == "test":
     validation = test
   elif "validation" in parts:
@@ -207,7 +208,7 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
     rows, held_out = heldout_split(
       train["labels"], fraction=spec.validation_fraction
     )
-    train, validation = _rows(train, rows), _rows(train, held_out)
+    train, validation = gather(train, rows), gather(train, held_out)
   rest = [parts[name] for name in UNLABELLED if name in parts]
   unlabelled = _joined(rest) if rest else None
   transfer = train
@@ -215,7 +216,7 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
     rows = stratified_subset(
       train["labels"], size=spec.num_labelled, seed=spec.split_seed
     )
-    train = _rows(train, rows)
+    train = gather(train, rows)
   if spec.transfer == "labelled":
     transfer = train
   elif unlabelled is not None:
@@ -224,7 +225,7 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
     size = round(spec.transfer_fraction * len(transfer["labels"]))
     strata = transfer["labels"] + (unlabelled is not None)  # From 0 on.
     rows = stratified_subset(strata, size=size, seed=spec.split_seed)
-    transfer = _rows(transfer, rows)
+    transfer = gather(transfer, rows)
   return Splits(
     task,
     train=train,
@@ -253,10 +254,6 @@ def _joined(parts: Sequence[Arrays]) -> Arrays:
       np.concatenate([[0], np.cumsum(lengths)]),
     )
   return joined
-
-
-def _rows(arrays: Arrays, rows: np.ndarray) -> Arrays:
-  return {name: array[rows] for name, array in arrays.items()}
 
 
 def merge_classes(

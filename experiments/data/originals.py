@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import functools
 import gzip
-import hashlib
 import os
 import pathlib
 import shutil
@@ -22,6 +21,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.data import contents
 from experiments.data import prepared
 from experiments.data import tables
 from experiments.data.dataset import Example
@@ -429,15 +429,11 @@ def describe(path: pathlib.Path) -> dict[str, Any]:
     num_bytes, digest = path.stat().st_size, prepared.file_sha256(path)
     return {"name": path.name, "bytes": num_bytes, "sha256": digest}
   files = sorted(file for file in path.rglob("*") if file.is_file())
-  lines = "".join(
-    f"{file.relative_to(path).as_posix()} {prepared.file_sha256(file)}\n"
-    for file in files
+  num_bytes, digest = contents.size_and_digest(
+    [(file.relative_to(path).as_posix(), file) for file in files]
   )
-  return {
-    "name": f"{path.parent.name}/{path.name}",
-    "bytes": sum(file.stat().st_size for file in files),
-    "sha256": hashlib.sha256(lines.encode()).hexdigest(),
-  }
+  name = f"{path.parent.name}/{path.name}"
+  return {"name": name, "bytes": num_bytes, "sha256": digest}
 
 
 @functools.cache

@@ -21,6 +21,7 @@ import lelp_jax
 from experiments.data import augment
 from experiments.data import batches
 from experiments.data.batches import Feed
+from experiments.data.dataset import gather
 from experiments.distributed import mesh as mesh_lib
 from experiments.methods import method_named
 from experiments.training.models import model_fns
@@ -208,7 +209,7 @@ def _gathered_chunk(
 
   def gathered_step(states, inputs, data, place):
     number, rows = place
-    batch = batches.gather(data.examples, rows)
+    batch = gather(data.examples, rows)
     batch = jax.lax.with_sharding_constraint(batch, sharding)
     return step(states, inputs, data.seed, number, batch)
 
@@ -312,7 +313,7 @@ def _metric_shapes(
     batch = data.examples.example()
   else:
     rows = np.arange(spec.student.batch_size)
-    batch = jax.eval_shape(batches.gather, data.examples, rows)
+    batch = jax.eval_shape(gather, data.examples, rows)
   return jax.eval_shape(step, states, inputs, data.seed, first, batch)[1]
 
 

@@ -57,8 +57,7 @@ def load(
   order = _balanced_order(digits, np.random.default_rng(split_seed))
 
   def part(start: int, size: int) -> dataset.Arrays:
-    ids = order[start : start + size]
-    return {name: array[ids] for name, array in arrays.items()}
+    return dataset.gather(arrays, order[start : start + size])
 
   return dataset.Splits(
     task=TASK,
