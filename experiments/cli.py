@@ -48,9 +48,9 @@ def config_flag() -> Any:
   return holder
 
 
-def set_fields(config: Any) -> set[str]:
-  """Returns the fields that flags set, such as --config.student.batch_size."""
-  return set(config_flags.get_override_values(flags.FLAGS[config.name]))
+def set_fields(config: Any) -> dict[str, Any]:
+  """Returns the fields that flags set, such as "student.batch_size"."""
+  return dict(config_flags.get_override_values(flags.FLAGS[config.name]))
 
 
 def workdir_flag(

@@ -45,21 +45,22 @@ def main(argv: list[str]) -> None:
   cli.no_arguments(argv)
   with cli.reported():
     student = student_models.parse(_STUDENT.value)
-    config = _CONFIG.value
+    config, given = _CONFIG.value, cli.set_fields(_CONFIG)
+    if "data.unlabelled" not in given:
+      config.data.unlabelled = "transfer"
     _DATA.set(config)
-    pipeline.distill(
-      pipeline.Request(
-        teacher=_TEACHER.value,
-        student=student,
-        config=config,
-        given=cli.set_fields(_CONFIG),
-        workdir=cli.folder(_WORKDIR.value),
-        finetune_epochs=_EPOCHS.value,
-        id_column=_DATA.id_column.value or "",
-        labels=(_LABELS.value or "").split(",") if _LABELS.value else (),
-        tokenizer=_TOKENIZER.value or "",
-      )
+    request = pipeline.Request(
+      teacher=_TEACHER.value,
+      student=student,
+      config=config,
+      given=given,
+      workdir=cli.folder(_WORKDIR.value),
+      finetune_epochs=_EPOCHS.value,
+      id_column=_DATA.id_column.value or "",
+      labels=_LABELS.value.split(",") if _LABELS.value else (),
+      tokenizer=_TOKENIZER.value or "",
     )
+    print(pipeline.distill(request), flush=True)
 
 
 if __name__ == "__main__":

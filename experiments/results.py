@@ -326,6 +326,8 @@ class SweepDescription:
     same_as: Cells that are not trained.
     is_smoke: Whether its numbers mean nothing, as those of a smoke test.
     maps: Whether the report draws maps of the students' embeddings.
+    num_tried: By row, the number of settings of which an earlier stage chose
+      the one of these cells; empty without an earlier stage.
   """
 
   name: str
@@ -341,6 +343,7 @@ class SweepDescription:
   same_as: tuple[SameAs, ...] = ()
   is_smoke: bool = False
   maps: bool = True
+  num_tried: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def path_of(folder: str | os.PathLike[str], kind: type[Any]) -> pathlib.Path:

@@ -338,7 +338,8 @@ def read(
     return _read_npz(path, labels, **given)
   if ("text" in given) == ("image" in given):
     table = TableReader(path, **options)
-    next(iter(table), None)  # JSON has its names in the rows.
+    if not table.names:  # JSON has its names in the rows.
+      next(iter(table), None)
     raise ValueError(
       f"{path} is a table: set either config.data.text_column or "
       f"config.data.image_column; its columns are {table.names}."

@@ -8,7 +8,6 @@ already. Held-out data decide about everything.
 import dataclasses
 import math
 import pathlib
-from collections.abc import Collection
 from collections.abc import Container
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -149,7 +148,7 @@ def grids(
 
 def make_config(
   base: ConfigDict,
-  given: Collection[str],
+  given: Container[str],
   fields: Mapping[str, Any],
   student: Student,
   labels: np.ndarray | None,

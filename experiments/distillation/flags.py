@@ -259,7 +259,8 @@ def _column_names(path: pathlib.Path, data: ConfigDict) -> list[str]:
   if tables.format_suffix(path) in tables.TEXT_SUFFIXES:
     options = {name: data[name] for name in _TABLE_OPTIONS}
   table = tables.TableReader(path, **options)
-  next(iter(table), None)  # JSON has its names in the rows.
+  if not table.names:  # JSON has its names in the rows.
+    next(iter(table), None)
   return table.names
 
 

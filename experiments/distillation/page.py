@@ -1,27 +1,41 @@
 """The report of a distillation: one page, Markdown, and the terminal."""
 
 import pathlib
-import shutil
 
+from experiments.distillation import verdict
 from experiments.distillation.teachers import TeacherArrays
 from experiments.reporting import console
 from experiments.reporting import render
 from experiments.reporting import sections
 from experiments.reporting import tables
+from experiments.reporting.document import Document
+from experiments.reporting.document import Section
 from experiments.reporting.workdirs import SweepResults
+
+_WIDTH = 100  # Of the terminal's tables.
 
 
 def write(
   found: SweepResults, teacher: TeacherArrays, workdir: pathlib.Path
-) -> None:
-  """Prints the results, and writes them to `report/` in the workdir."""
-  del teacher
+) -> str:
+  """Writes the report to `report/` in the workdir.
+
+  Args:
+    found: Five trials of the chosen setting of each method.
+    teacher: The teacher.
+    workdir: Where they are.
+
+  Returns:
+    The summary for the terminal.
+  """
   folder = workdir / "report"
   folder.mkdir(parents=True, exist_ok=True)
-  width = shutil.get_terminal_size((120, 24)).columns
-  print(console.to_text(tables.accuracy_table(found), width=width))
-  print(f"\n{sections.conclusion(found)}\n", flush=True)
+  said = verdict.recommendation(found, teacher.source.get("parameters"))
   document = sections.make_document(
     [sections.ReportedSweep(found, workdir, folder)]
   )
-  render.write(document, [found], folder, ["md", "html"])
+  first = Section("Recommendation", (said,))
+  document = Document(document.title, (first, *document.sections))
+  render.write(document, [found], folder, ["md", "csv", "html"])
+  table = console.to_text(tables.accuracy_table(found), width=_WIDTH)
+  return f"{table}\n{said}\n\nReport: {folder / 'report.html'}"

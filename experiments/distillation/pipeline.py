@@ -1,29 +1,43 @@
 """The steps of `experiments.distill`, from a teacher to a finished student."""
 
+import contextlib
 import dataclasses
 import functools
+import os
 import pathlib
+import shutil
 import sys
 from collections.abc import Callable
-from collections.abc import Collection
+from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from experiments import results
 from experiments import specs
+from experiments import stacks
 from experiments.configs import validate
 from experiments.data import load
+from experiments.data.dataset import Splits
+from experiments.data.tokenizer import load_tokenizer
 from experiments.distillation import candidates
 from experiments.distillation import page
 from experiments.distillation import student_models
 from experiments.distillation import teachers
+from experiments.distillation import timing
+from experiments.io import json_files
 from experiments.reporting import selection
 from experiments.reporting import workdirs
 from experiments.reporting.workdirs import SweepResults
+from experiments.training import claims
 from experiments.training import data
 from experiments.training import description
+from experiments.training import forecast
 from experiments.training import sweep
+
+_RECORD = "distill.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +48,7 @@ class Request:
     teacher: --teacher, and so on for the others.
     student: The parsed --student.
     config: The config that flags have set.
-    given: Fields of the config that the user has set.
+    given: Fields of the config that the user has set, with their values.
     workdir: Folder of everything.
     finetune_epochs: None unless it is given.
     id_column: Empty unless it is given, and so for the next ones.
@@ -45,28 +59,133 @@ class Request:
   teacher: str
   student: student_models.Choice
   config: ConfigDict
-  given: Collection[str]
+  given: Mapping[str, Any]
   workdir: pathlib.Path
   finetune_epochs: float | None = None
   id_column: str = ""
   labels: Sequence[str] = ()
   tokenizer: str = ""
 
+  @functools.cached_property
+  def data(self) -> specs.DataSpec:
+    """The section of data, with what identifies the contents of the files."""
+    spec = validate.converted(self.config).data
+    return dataclasses.replace(spec, contents=load.contents(spec))
 
-def distill(request: Request) -> None:
+  def plain(self) -> dict[str, Any]:
+    """Returns everything that the results depend on, as JSON holds it."""
+    return {
+      "teacher": self.teacher,
+      "student": self.student.text,
+      "tokenizer": self.tokenizer,
+      "finetune_epochs": self.finetune_epochs,
+      "id_column": self.id_column,
+      "teacher_labels": list(self.labels),
+      "data": specs.plain(self.data),
+      "config": {name: repr(value) for name, value in self.given.items()},
+    }
+
+
+def distill(request: Request) -> str:
   """Distils a teacher, and leaves the chosen student in the workdir.
+
+  A finished workdir is not trained again.
+
+  Args:
+    request: What the user asks for.
+
+  Returns:
+    The summary to print.
 
   Raises:
     Interrupted: On SIGINT or SIGTERM, after saving.
     OSError: If a file is missing or cannot be read, or the disk is full.
-    ValueError: If the teacher, the data and the student do not fit together.
+    ValueError: If the teacher, the data and the student do not fit together,
+      or the workdir belongs to another request.
   """
-  workdir = request.workdir
-  spec = validate.converted(request.config).data
+  workdir, asked = request.workdir, request.plain()
+  record = _read_record(workdir, asked)
+  if record.get("summary"):
+    return record["summary"]
+  with _without_leftovers(workdir):
+    teacher, student = _prepared(request)
+    config, cells = _first_stage(request, teacher, student)
+    splits = data.load_splits(cells[0], workdir)
+    data.check_data(cells, splits)
+  json_files.write_json(workdir / _RECORD, {"asked": asked})
+  _tell(_announcement(cells, splits, workdir))
+  found = _trained(config, cells, cells, workdir, later=_further(cells))
+  second = candidates.with_chosen(config, selection.summarize(found), workdir)
+  cells = candidates.expand(second, request.given)
+  further = candidates.further_trials(cells)
+  tried = _num_tried(found)
+  found = _trained(second, cells, further, workdir, num_tried=tried)
+  summary = page.write(found, teacher, workdir)
+  done = {"asked": asked, "summary": summary}
+  json_files.write_json(workdir / _RECORD, done)
+  return summary
+
+
+# --- The record of a request --------------------------------------------------
+
+
+def _read_record(
+  workdir: pathlib.Path, asked: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns what a workdir says of the same request, {} for a new workdir."""
+  path = workdir / _RECORD
+  if not path.is_file():
+    if (workdir / "sweep.json").exists() or (workdir / "cells").exists():
+      raise ValueError(
+        f"--workdir={workdir} holds the results of another command: use a new "
+        "folder."
+      )
+    return {}
+  record = json_files.read_json(path)
+  found = record.get("asked", {})
+  changes = json_files.differences(found, json_files.plain(asked))
+  if changes:
+    raise ValueError(
+      f"--workdir={workdir} belongs to another command: {'; '.join(changes)}. "
+      "Use a new folder, or repeat that command."
+    )
+  return record
+
+
+@contextlib.contextmanager
+def _without_leftovers(workdir: pathlib.Path) -> Iterator[None]:
+  """Removes what was written to a new workdir before a mistake was found.
+
+  Nothing is removed that was trained or was there before.
+  """
+  is_new = not workdir.exists() or not os.listdir(workdir)
+  existed = workdir.exists()
+  try:
+    yield
+  except (ValueError, FileNotFoundError):
+    if is_new and workdir.is_dir() and not (workdir / "teachers").exists():
+      for path in workdir.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+      if not existed:
+        workdir.rmdir()
+    raise
+
+
+# --- Teacher, student and cells -----------------------------------------------
+
+
+def _prepared(
+  request: Request,
+) -> tuple[teachers.TeacherArrays, student_models.Student]:
+  """Brings the teacher and the student into the form that training reads."""
+  spec = request.data
+  if request.tokenizer:  # Before anything long.
+    load_tokenizer(request.tokenizer)
+  student_models.check(request.student, is_text=bool(spec.text_column))
   teacher = teachers.prepare_teacher(
     request.teacher,
     spec,
-    workdir,
+    request.workdir,
     finetune_epochs=request.finetune_epochs,
     id_column=request.id_column,
     labels=request.labels,
@@ -74,19 +193,11 @@ def distill(request: Request) -> None:
   student = student_models.prepare(
     request.student,
     teacher,
-    workdir,
-    texts=_texts(spec, workdir) if spec.text_column else None,
+    request.workdir,
+    texts=_texts(spec, request.workdir) if spec.text_column else None,
     tokenizer=request.tokenizer,
   )
-  config, cells = _first_stage(request, teacher, student)
-  _tell(f"{len(cells)} settings of {len(config.sweep.methods)} methods")
-  found = _trained(config, cells, cells, workdir)
-  summaries = selection.summarize(found)
-  second = candidates.with_chosen(config, summaries, workdir)
-  cells = candidates.expand(second, request.given)
-  further = candidates.further_trials(cells)
-  found = _trained(second, cells, further, workdir)
-  page.write(found, teacher, workdir)
+  return teacher, student
 
 
 def _texts(
@@ -94,7 +205,15 @@ def _texts(
 ) -> Callable[[], list[str]]:
   """Returns a function that reads the training texts."""
   plain = dataclasses.replace(spec, tokenizer="", embeddings="")
-  return lambda: list(load.open_data(plain, workdir).texts("train"))
+
+  def read() -> list[str]:
+    found = load.open_data(plain, workdir)
+    names = [
+      name for name in found.splits if name not in ("test", "validation")
+    ]
+    return [text for name in names for text in found.texts(name)]
+
+  return read
 
 
 def _first_stage(
@@ -117,11 +236,52 @@ def _first_stage(
   return config, candidates.expand(config, request.given)
 
 
+# --- Training -----------------------------------------------------------------
+
+
+def _further(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
+  """Returns cells that take as long as the second stage will."""
+  rows = {cell.row: cell for cell in cells}
+  trials = range(1, candidates.NUM_TRIALS)
+  return [
+    dataclasses.replace(cell, trial=trial)
+    for cell in rows.values()
+    for trial in trials
+  ]
+
+
+def _announcement(
+  cells: Sequence[specs.CellSpec],
+  splits: Splits,
+  workdir: pathlib.Path,
+) -> str:
+  """Returns what the user is told before training begins."""
+  further = _further(cells)
+  timed = timing.measure(cells[0], splits)
+  left = [
+    stack
+    for stack in (*stacks.stacks(cells), *stacks.stacks(further))
+    if claims.is_unfinished(stack, workdir)
+  ]
+  seconds = timed.of(left)
+  rows = len({cell.row for cell in cells})
+  return (
+    f"About {forecast.duration(seconds)} of training on this machine: "
+    f"{len(cells)} settings of {rows} methods, then {candidates.NUM_TRIALS} "
+    "trials of each method's best setting on held-out data, "
+    f"{cells[0].student.num_steps:,} steps each, into {workdir}. You can "
+    "interrupt it at any time; the same command continues."
+  )
+
+
 def _trained(
   config: ConfigDict,
   cells: list[specs.CellSpec],
   missing: list[specs.CellSpec],
   workdir: pathlib.Path,
+  *,
+  later: Sequence[specs.CellSpec] = (),
+  num_tried: Mapping[str, int] | None = None,
 ) -> SweepResults:
   """Trains the cells of a stage that are missing, and reads all of them."""
   needed, described = description.described(
@@ -129,12 +289,19 @@ def _trained(
     cells,
     lambda cell: data.load_splits(cell, workdir).task,
   )
+  described = dataclasses.replace(described, num_tried=dict(num_tried or {}))
   results.write(workdir, described)
-  names = {(cell.row, cell.trial) for cell in needed}
+  wanted = set(needed) & set(missing)
   sweep.run_cells(
-    [cell for cell in missing if (cell.row, cell.trial) in names], workdir
+    [cell for cell in missing if cell in wanted], workdir, later=later
   )
   return workdirs.load(workdir, workdir)
+
+
+def _num_tried(found: SweepResults) -> dict[str, int]:
+  """Returns the number of settings of each method in the first stage."""
+  summaries = selection.summarize(found)
+  return {row: summary.num_settings for (_, row), summary in summaries.items()}
 
 
 def _tell(text: str) -> None:

@@ -39,6 +39,7 @@ from lelp_jax.models import static_embeddings
 _ALIASES = {"layers": "num_layers"}
 _VOCABULARY = 8000
 _STATIC_WIDTH = 128
+_MOST_TOKENS = 128  # Of a text, for encoders.
 # Texts that a vocabulary is trained on: more of them change little.
 _MOST_TEXTS = 100_000
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -80,6 +81,7 @@ class Student:
     init: Folder or hub id of its initial weights, or "random".
     tokenizer: Tokenizer of its texts; empty for other data.
     max_length: The largest number of tokens of a text; 0 for other data.
+    input_field: "embeddings" for a model of the teacher's embeddings.
   """
 
   choice: Choice
@@ -88,12 +90,14 @@ class Student:
   init: str = "random"
   tokenizer: str = ""
   max_length: int = 0
+  input_field: str = "inputs"
 
   def overrides(self) -> dict[str, Any]:
     """Returns the fields of a config that describe the student, by name."""
     fields: dict[str, Any] = {
       "student.model": self.model,
       "student.init": self.init,
+      "student.input_field": self.input_field,
     }
     if self.tokenizer:
       fields["data.tokenizer"] = self.tokenizer
@@ -228,6 +232,22 @@ def _is_linen(made: Any) -> bool:
 # --- Weights and tokenizer ----------------------------------------------------
 
 
+def check(choice: Choice, *, is_text: bool) -> None:
+  """Raises ValueError for a student that cannot read such data.
+
+  Args:
+    choice: What `--student` names.
+    is_text: Whether the data are texts, and not images.
+  """
+  unreadable = "image" if is_text else "tokens"
+  if choice.architecture.reads == unreadable:
+    fitting = [name for name in MODELS if MODELS[name].reads != unreadable]
+    raise ValueError(
+      f"--student={choice.text} cannot read {'texts' if is_text else 'images'}"
+      f": use one of {', '.join(fitting)}."
+    )
+
+
 def prepare(
   choice: Choice,
   teacher: TeacherArrays,
@@ -251,20 +271,13 @@ def prepare(
     ValueError: If the student cannot be made from this teacher or on such
       data.
   """
-  reads = choice.architecture.reads
-  if (texts is not None) != (reads == "tokens"):
-    kind = "texts" if texts is not None else "images"
-    fitting = [name for name in MODELS if (MODELS[name].reads == "tokens")]
-    if texts is None:
-      fitting = [name for name in MODELS if name not in fitting]
-    raise ValueError(
-      f"--student={choice.text} cannot read {kind}: use one of "
-      f"{', '.join(fitting)}."
-    )
+  check(choice, is_text=texts is not None)
   options = {k: v for k, v in choice.fields.items() if k != "init"}
   if texts is None:
     init = str(choice.fields.get("init", "random"))
     return Student(choice, choice.model, options, init)
+  if choice.architecture.reads == "array":
+    return Student(choice, choice.model, options, input_field="embeddings")
   if choice.model == "static":
     return _static(choice, teacher, workdir, texts, tokenizer, options)
   if choice.architecture.huggingface is not None:
@@ -346,21 +359,23 @@ def _encoder(
   options: dict[str, Any],
 ) -> Student:
   """A pretrained encoder, or its first layers."""
-  init = choice.fields.get("init") or choice.architecture.hub_id
-  if not init and teacher.weights is None:
-    raise ValueError(
-      f"--student={choice.text} starts from pretrained weights, and the "
-      "teacher has none to take: name an encoder, such as "
-      f"--student={choice.model}:layers=2,"
-      "init=sentence-transformers/all-MiniLM-L6-v2, or use --student=static."
-    )
-  own = teacher.tokenizer if not init else init
-  init = str(init or teacher.weights)
+  init = str(choice.fields.get("init") or "")
+  own_tokenizer = init
+  if not init and teacher.weights is not None:
+    model, _ = _saved_model(choice, teacher.weights)
+    if MODELS[model].module is choice.architecture.module:
+      init, own_tokenizer = teacher.weights, teacher.tokenizer
+  init = init or choice.architecture.hub_id
   model, saved = _saved_model(choice, init)
   options = saved | options
-  length = MODELS[model].max_length(**options) or 128
+  length = MODELS[model].max_length(**options) or _MOST_TOKENS
   return Student(
-    choice, model, options, init, tokenizer or str(own), min(length, 128)
+    choice,
+    model,
+    options,
+    init,
+    tokenizer or own_tokenizer or init,
+    min(length, _MOST_TOKENS),
   )
 
 
@@ -368,7 +383,14 @@ def _saved_model(choice: Choice, init: str) -> tuple[str, dict[str, Any]]:
   """Returns the model and the options of weights of transformers."""
   folder = pathlib.Path(init).expanduser()
   if not folder.is_dir():
-    folder = hub.download(init, ["config.json"])
+    try:
+      folder = hub.download(init, ["config.json"])
+    except FileNotFoundError as error:
+      raise FileNotFoundError(
+        f"--student={choice.text} starts from pretrained weights: {error} Name "
+        f"an encoder, --student={choice.model}:layers=2,init=FOLDER, or use "
+        "--student=static."
+      ) from None
   if not (folder / "config.json").is_file():
     raise FileNotFoundError(
       f"--student={choice.text}: there is no config.json in {folder}."

@@ -130,11 +130,14 @@ def summarize(results: SweepResults) -> Summaries:
   for cell in results.cells:
     cells.setdefault((cell.column, cell.method), []).append(cell)
   places = [(c.id, m.id) for c in results.columns for m in results.methods]
-  return {
-    place: summarize_cells(cells[place], results.selection)
-    for place in places
-    if place in cells
-  }
+  summaries = {}
+  for column, method in places:
+    if (column, method) in cells:
+      found = summarize_cells(cells[column, method], results.selection)
+      tried = results.num_tried.get(method, found.num_settings)
+      found = dataclasses.replace(found, num_settings=tried)
+      summaries[column, method] = found
+  return summaries
 
 
 def summarize_cells(cells: Iterable[FinishedCell], selection: str) -> Summary:
@@ -210,6 +213,8 @@ def selections(results: SweepResults) -> tuple[SweepResults, ...]:
   choose on the test set as the paper did (A-37).
   """
   if results.selection == "test" or not was_chosen(summarize(results)):
+    return (results,)
+  if results.num_tried:  # The other settings have fewer trials.
     return (results,)
   note = (
     "Chosen on the test set as in the paper, but among students that were "

@@ -212,7 +212,7 @@ def _described(
       f"{sweep.num_cells - len(asked)} of {sweep.num_cells} cells are not "
       "finished: run experiments.sweep again."
     )
-  if len(asked) < len(cells):
+  if len(asked) < len(cells) and not sweep.num_tried:
     notes.append(
       f"{len(cells) - len(asked)} finished cells are left out: sweep.json does "
       "not name their column, method, settings or trial."

@@ -45,6 +45,7 @@ def run_cells(
   *,
   teacher_directory: pathlib.Path | None = None,
   checkpoint_directory: epath.Path | None = None,
+  later: Sequence[specs.CellSpec] = (),
 ) -> list[pathlib.Path]:
   """Trains every cell that has no result yet.
 
@@ -58,6 +59,8 @@ def run_cells(
     teacher_directory: Folder of teachers, to share them between workdirs.
     checkpoint_directory: Folder of the checkpoints of unfinished stacks, which
       may be in a bucket; `checkpoints` in the workdir if None.
+    later: Cells that the caller trains afterwards, or cells that take as long:
+      they are in the forecast of the time.
 
   Returns:
     The folder of each cell.
@@ -73,7 +76,7 @@ def run_cells(
 
   teachers = teacher_directory or workdir / "teachers"
   grouped = stacks(cells)
-  forecast = Forecast(_ahead(grouped, workdir, teachers))
+  forecast = Forecast(_ahead([*grouped, *stacks(later)], workdir, teachers))
   forecast.announce()
 
   @functools.lru_cache(maxsize=1)

@@ -106,8 +106,9 @@ def test_static_of_a_teacher_of_arrays_has_its_own_vocabulary(tmp_path):
 
 
 def test_bert_needs_weights_to_start_from(tmp_path):
-  with pytest.raises(ValueError, match=r"--student=bert:layers=2.*init="):
-    prepared("bert:layers=2", tmp_path)
+  nowhere = tmp_path / "nowhere"
+  with pytest.raises(FileNotFoundError, match=f"--student=bert.*{nowhere}"):
+    prepared(f"bert:layers=2,init={nowhere}", tmp_path)
 
 
 def test_models_of_images_do_not_read_texts(tmp_path):

@@ -1,0 +1,93 @@
+"""Measurement of a training step, to say beforehand how long a run takes."""
+
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from experiments.data.batches import collate
+from experiments.data.dataset import Arrays
+from experiments.data.dataset import Ragged
+from experiments.data.dataset import Splits
+from experiments.specs import CellSpec
+from experiments.stacks import Stack
+from experiments.training.models import in_steps
+from experiments.training.models import model_fns
+from experiments.training.models import model_inputs
+from experiments.training.models import optimizer
+from experiments.training.types import model_fields
+
+_NUM_STEPS = 5
+# Programs of a stack: to initialize, to train and to evaluate.
+_PROGRAMS = 4
+
+
+class StepTime(NamedTuple):
+  """Time of the training of a student.
+
+  Attributes:
+    step: Seconds of a step of one cell.
+    compilation: Seconds that the programs of a stack take to compile.
+  """
+
+  step: float
+  compilation: float
+
+  def of(self, stacks: Iterable[Stack]) -> float:
+    """Returns the seconds that stacks take, whose lengths are in steps."""
+    return sum(
+      self.compilation
+      + self.step * len(stack.cells) * stack.cells[0].student.num_steps
+      for stack in stacks
+    )
+
+
+def measure(cell: CellSpec, splits: Splits) -> StepTime:
+  """Takes a few training steps of a student, and times them.
+
+  Args:
+    cell: A cell of it.
+    splits: Its data.
+  """
+  spec = in_steps(cell.student, len(splits.transfer["labels"]))
+  model = model_fns(spec, splits.task.num_classes)
+  batch = collate(
+    model_fields(splits.transfer), _typical(splits.transfer, spec.batch_size)
+  )
+  inputs = model_inputs(spec, batch, splits.task.scale)
+  params, model_state = jax.jit(model.init)(jax.random.key(0), inputs)
+  tx = optimizer(spec)
+
+  @jax.jit
+  def step(params, model_state, opt_state, key):
+    def loss(params):
+      outputs, state = model.apply(
+        params, model_state, inputs, train=True, key=key
+      )
+      return jax.nn.logsumexp(outputs.logits, axis=-1).mean(), state
+
+    gradient, state = jax.grad(loss, has_aux=True)(params)
+    updates, opt_state = tx.update(gradient, opt_state, params)
+    return optax.apply_updates(params, updates), state, opt_state
+
+  state = params, model_state, tx.init(params)
+  times = [time.monotonic()]
+  for key in jax.random.split(jax.random.key(1), _NUM_STEPS):
+    state = jax.block_until_ready(step(*state, key))
+    times.append(time.monotonic())
+  seconds = np.diff(times)
+  return StepTime(float(np.median(seconds[1:])), _PROGRAMS * float(seconds[0]))
+
+
+def _typical(arrays: Arrays, size: int) -> np.ndarray:
+  """Returns the rows of a batch of texts of usual length, or any batch."""
+  num_rows = len(arrays["labels"])
+  rows = np.arange(num_rows)
+  for array in arrays.values():
+    if isinstance(array, Ragged):
+      rows = np.argsort(array.lengths, kind="stable")
+  start = max(0, min(num_rows - size, num_rows * 6 // 10 - size // 2))
+  return rows[start : start + size]
