@@ -5,14 +5,20 @@ checked only where they are concrete. Messages describe arrays by type, shape
 and dtype, without printing them.
 """
 
+import dataclasses
 import numbers
 import operator
+from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 from typing import cast
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+T = TypeVar("T")
 
 
 def is_concrete(value: Any) -> bool:
@@ -24,7 +30,9 @@ def is_concrete(value: Any) -> bool:
 
 def describe(value: Any) -> str:
   """Describes a wrong argument in a few words, without its data."""
-  if value is None or isinstance(value, bool | numbers.Number):
+  if isinstance(value, int) and abs(value) >= 10**40:
+    return f"an int of {value.bit_length()} bits"
+  if value is None or isinstance(value, numbers.Number):
     return repr(value)
   if isinstance(value, str):
     return repr(value) if len(value) <= 40 else "a long str"
@@ -55,8 +63,8 @@ def as_array(name: str, value: Any) -> Any:
   if isinstance(value, jax.Array):
     return value
   if hasattr(value, "__jax_array__"):  # A variable of Flax NNX.
-    return value.__jax_array__()
-  if isinstance(value, bool | numbers.Real):
+    return as_array(name, value.__jax_array__())
+  if isinstance(value, bool | numbers.Real | np.generic):
     return np.asarray(value)
   if not isinstance(value, np.ndarray):
     value = _converted(name, value)
@@ -88,10 +96,14 @@ def _converted(name: str, value: Any) -> Any:
   # import all strides.
   for method in ("detach", "contiguous"):
     value = getattr(value, method, lambda value=value: value)()
-  try:
-    return jnp.from_dlpack(value)
-  except Exception:  # The tensor is on a device that JAX does not use.
-    pass
+  ways: list[Callable[[Any], Any]] = [np.from_dlpack, jnp.from_dlpack]
+  if str(getattr(value, "dtype", "")).endswith("int64"):
+    del ways[1]  # JAX would narrow integers of 64 bits, and wrong ones wrap.
+  for convert in ways:
+    try:
+      return convert(value)
+    except Exception:  # Another device, or a dtype that NumPy does not have.
+      pass
   try:
     return np.asarray(value.cpu() if hasattr(value, "cpu") else value)
   except Exception as error:
@@ -181,12 +193,66 @@ def float_dtype(*arrays: Any) -> Any:
   return jnp.dtype(jnp.float64 if is_double else jnp.float32)
 
 
-def check_instance(name: str, value: Any, kind: type, remedy: str) -> None:
-  """Raises TypeError unless an argument is an instance of a class of ours."""
+def container(
+  name: str,
+  value: Any,
+  kind: type[T],
+  remedy: str,
+  axes: Mapping[str, str],
+  *,
+  integers: tuple[str, ...] = (),
+  sizes: Mapping[str, int] | None = None,
+) -> tuple[T, dict[str, int]]:
+  """Returns a dataclass of ours with its fields as arrays, or raises.
+
+  Args:
+    name: The argument's name, for errors.
+    value: The argument.
+    kind: The class that it has to be of.
+    remedy: How such an object is made, for errors.
+    axes: The axes of each field, such as ``"[C, D]"``. Axes of one name have
+      one size, that of the first field.
+    integers: Fields that hold integers; the others hold floats.
+    sizes: Sizes of axes that other arguments determine.
+
+  Returns:
+    The dataclass, and the size of each axis.
+
+  Raises:
+    TypeError: If the argument or a field of it has a wrong type.
+    ValueError: If a field has a wrong shape.
+  """
   if not isinstance(value, kind):
     raise TypeError(
       f"{name} must be a {kind.__name__}, got {describe(value)}; {remedy}."
     )
+  known = dict(sizes or {})
+  optional = {
+    field.name
+    for field in dataclasses.fields(cast(Any, value))
+    if field.default is None
+  }
+  arrays = {}
+  for field, names in axes.items():
+    array = getattr(value, field)
+    if array is None and field in optional:
+      continue
+    array = as_array(f"{name}.{field}", array)
+    check = check_integer if field in integers else check_floating
+    check(f"{name}.{field}", array)
+    letters = names.strip("[]").split(", ")
+    shape = np.shape(array)
+    if len(shape) == len(letters):
+      for axis, size in zip(letters, shape, strict=True):
+        known.setdefault(axis, int(axis) if axis.isdecimal() else size)
+    if shape != tuple(known.get(axis) for axis in letters):
+      sizes_known = ", ".join(str(known.get(axis, axis)) for axis in letters)
+      raise ValueError(
+        f"{name}.{field} must have shape {names} = [{sizes_known}], got shape "
+        f"{shape}."
+      )
+    arrays[field] = array
+  return dataclasses.replace(cast(Any, value), **arrays), known
 
 
 # --- Numbers and options -----------------------------------------------------
@@ -211,9 +277,23 @@ def check_option(name: str, value: str, options: tuple[str, ...]) -> None:
     raise ValueError(f"{name} must be one of {options}, got {describe(value)}.")
 
 
-def check_scalar(name: str, value: Any) -> None:
-  """Raises unless an argument is one real number."""
-  if isinstance(value, jax.Array | np.ndarray | np.generic):
+def number(name: str, value: Any) -> Any:
+  """Returns an argument that is one real number, or raises.
+
+  Args:
+    name: The argument's name, for errors.
+    value: A number of Python, or an array, tensor or variable without axes.
+
+  Returns:
+    The number of Python as it is, anything else as an array.
+
+  Raises:
+    TypeError: If it is not a number.
+    ValueError: If it has axes.
+  """
+  conversions = "__jax_array__", "__array__"
+  if any(hasattr(value, conversion) for conversion in conversions):
+    value = as_array(name, value)
     kinds = jnp.floating, jnp.integer
     is_number = any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
   else:
@@ -225,27 +305,59 @@ def check_scalar(name: str, value: Any) -> None:
       f"{name} must be a scalar (use vmap for several), "
       f"got shape {np.shape(value)}."
     )
-
-
-def check_positive(name: str, value: Any) -> None:
-  """Raises unless a scalar is positive and finite, where it is concrete."""
-  check_scalar(name, value)
-  if is_concrete(value) and not 0 < float(value) < float("inf"):
-    raise ValueError(f"{name} must be positive and finite, got {float(value)}.")
+  return value
 
 
 def scalar(name: str, value: Any, dtype: Any) -> jax.Array:
   """Returns a number in the dtype of the arrays that it meets, or raises."""
-  check_scalar(name, value)
+  value = number(name, value)
   if isinstance(value, jax.Array):
     return value.astype(dtype)
+  most = float(jnp.finfo(dtype).max)
+  if most < abs(value) != float("inf"):
+    raise ValueError(
+      f"{name} must be at most {most:.1e} in {jnp.dtype(dtype)}, got "
+      f"{describe(_plain(value))}."
+    )
   return cast(jax.Array, np.asarray(value, dtype)[()])
 
 
-def positive(name: str, value: Any, dtype: Any) -> jax.Array:
-  """Returns a positive number in the dtype of the arrays, or raises."""
-  check_positive(name, value)
+def positive(
+  name: str, value: Any, dtype: Any, *, powers: int = 1
+) -> jax.Array:
+  """Returns a positive number in the dtype of the arrays, or raises.
+
+  Args:
+    name: The argument's name, for errors.
+    value: The argument; looked at where it is concrete.
+    dtype: The dtype.
+    powers: The largest power of the number that is computed.
+  """
+  value = number(name, value)
+  if is_concrete(value):
+    plain = _plain(value)
+    if not 0 < plain < float("inf"):
+      raise ValueError(
+        f"{name} must be positive and finite, got {describe(plain)}."
+      )
+    limits = jnp.finfo(dtype)
+    least, most = (float(x) ** (1 / powers) for x in (limits.tiny, limits.max))
+    if not least <= plain <= most:
+      raise ValueError(
+        f"{name} must lie between {least:.1e} and {most:.1e} in "
+        f"{jnp.dtype(dtype)}, got {describe(plain)}."
+      )
   return scalar(name, value, dtype)
+
+
+def temperature(name: str, value: Any, dtype: Any) -> jax.Array:
+  """Returns a temperature in the dtype of the arrays, or raises."""
+  return positive(name, value, dtype, powers=2)
+
+
+def _plain(value: Any) -> Any:
+  """Returns the number of Python that an array without axes holds."""
+  return value.item() if hasattr(value, "dtype") else value
 
 
 def check_key(name: str, key: Any) -> None:
@@ -310,7 +422,9 @@ def in_range(labels: Any, num_classes: int) -> jax.Array:
 
   Compared in their own dtype first, so that no label wraps into the range.
   """
-  labels = jnp.asarray(labels)
+  if isinstance(labels, np.ndarray):
+    valid = (labels >= 0) & (labels < num_classes)
+    return jnp.asarray(np.where(valid, labels, -1).astype(np.int32))
   highest = min(num_classes - 1, int(jnp.iinfo(labels.dtype).max))
   valid = (labels >= 0) & (labels <= jnp.asarray(highest, labels.dtype))
   return jnp.where(valid, labels.astype(jnp.int32), -1)
@@ -381,8 +495,16 @@ def check_logits(name: str, logits: Any) -> None:
 
 @jax.jit
 def _are_probabilities(logits: jax.Array) -> jax.Array:
-  """Returns whether all rows are probabilities, and not all of them one-hot."""
+  """Returns whether all rows are probabilities.
+
+  Rows that are all one-hot or all constant may be logits as well.
+  """
   logits = logits.astype(jnp.float32)
-  errors = jnp.abs(jnp.sum(logits, axis=-1) - 1)
+  is_bfloat16 = jnp.all(logits == jax.lax.reduce_precision(logits, 8, 7))
+  tolerance = jnp.where(is_bfloat16, 1e-2, 1e-3)
+  error = jnp.max(jnp.abs(jnp.sum(logits, axis=-1) - 1))
   between = jnp.any((logits > 0) & (logits < 1))
-  return (jnp.min(logits) >= 0) & (jnp.max(errors) < 1e-3) & between
+  spread = jnp.max(jnp.max(logits, axis=-1) - jnp.min(logits, axis=-1))
+  return (
+    (jnp.min(logits) >= 0) & (error < tolerance) & between & (spread > 1e-5)
+  )

@@ -17,9 +17,9 @@ _NEAR = 0.25
 def tempered(
   logits: jax.Array, temperature: jax.Array, where: jax.Array | None = None
 ) -> jax.Array:
-  """Divides logits by a temperature, leaving ``-inf`` and masked ones apart.
+  """Divides logits by a temperature; ``-inf`` and masked ones stay ``-inf``.
 
-  Otherwise they would put NaN into the gradient of the temperature.
+  Neither of them reaches the gradient of the temperature, which would be NaN.
 
   Args:
     logits: Float, ``[..., n]``.
@@ -29,12 +29,28 @@ def tempered(
   Returns:
     The quotients, ``-inf`` where the logits are or where they are masked.
   """
-  present = ~jnp.isneginf(logits)
   if where is not None:
-    present = present & where
-  return jnp.where(
-    present, jnp.where(present, logits, 0) / temperature, -jnp.inf
-  )
+    logits = jnp.where(where, logits, -jnp.inf)
+  return _quotients(logits, temperature)
+
+
+@jax.custom_jvp
+def _quotients(logits: jax.Array, temperature: jax.Array) -> jax.Array:
+  return logits / temperature
+
+
+@functools.partial(_quotients.defjvp, symbolic_zeros=True)
+def _quotients_jvp(primals, tangents):
+  """The derivative of a quotient; that of ``-inf`` is zero."""
+  quotients = _quotients(*primals)
+  of_logits, of_temperature = tangents
+  total = jnp.zeros_like(quotients)
+  if not isinstance(of_logits, jax.custom_derivatives.SymbolicZero):
+    total += of_logits / primals[1]
+  if not isinstance(of_temperature, jax.custom_derivatives.SymbolicZero):
+    finite = jnp.where(jnp.isneginf(quotients), 0, quotients)
+    total -= finite * (of_temperature / primals[1])
+  return quotients, total
 
 
 def _shifted(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -77,11 +93,9 @@ def log_sum_exp(log_probs: jax.Array) -> jax.Array:
 
   Neither ``-inf`` entries nor such rows put NaN into the gradient.
   """
-  present = ~jnp.isneginf(log_probs)
-  values = jnp.where(present, log_probs, jnp.finfo(log_probs.dtype).min)
-  largest = jax.lax.stop_gradient(values.max(axis=-1, keepdims=True))
-  terms = jnp.where(present, jnp.exp(values - largest), 0)
-  total = terms.sum(axis=-1)
+  largest = jax.lax.stop_gradient(log_probs.max(axis=-1, keepdims=True))
+  largest = jnp.where(jnp.isneginf(largest), 0, largest)
+  total = jnp.sum(jnp.exp(log_probs - largest), axis=-1)
   is_zero = total == 0
   summed = jnp.log(jnp.where(is_zero, 1, total)) + largest[..., 0]
   return jnp.where(is_zero, -jnp.inf, summed)
@@ -114,12 +128,15 @@ def divergence(
   return _divergence(log_p, log_q, jax.lax.stop_gradient(difference), axes)
 
 
-def logit_divergence(student: jax.Array, teacher: jax.Array) -> jax.Array:
+def logit_divergence(
+  student: jax.Array, teacher: jax.Array, gaps: jax.Array | None = None
+) -> jax.Array:
   """Computes KL(teacher || student) between the softmaxes of logits.
 
   Args:
     student: Float, ``[..., n]``.
     teacher: Float, ``[..., n]``.
+    gaps: ``teacher - student``, where it is known to more digits.
 
   Returns:
     The divergence of each row, ``[...]``.
@@ -127,7 +144,11 @@ def logit_divergence(student: jax.Array, teacher: jax.Array) -> jax.Array:
   q, log_z_q = _shifted(student)
   p, log_z_p = _shifted(teacher)
   # Differences of logits are nearly exact, those of log probabilities are not.
-  difference = (p - q) - (log_z_p - log_z_q)
+  if gaps is None:
+    difference = (p - q) - (log_z_p - log_z_q)
+  else:
+    normalizer = jax.nn.logsumexp(q - log_z_q + gaps, axis=-1, keepdims=True)
+    difference = gaps - normalizer
   return divergence(p - log_z_p, q - log_z_q, -1, difference)
 
 

@@ -17,7 +17,8 @@ def register(cls: type) -> None:
   """Makes a dataclass of arrays serializable by Flax.
 
   A restored object has NumPy arrays, as all that Flax restores, and random
-  keys of the implementation that the target's keys have.
+  keys of the implementation that the target's keys have. Fields that may be
+  None are None where they were not saved.
 
   Args:
     cls: The dataclass.
@@ -36,17 +37,34 @@ def _to_state_dict(value: Any) -> Any:
 
 
 def _from_state_dict(target: Any, state: Any) -> Any:
-  fields = _fields(target)
-  restored = jax.tree.map(
+  optional = {
+    field.name for field in dataclasses.fields(target) if field.default is None
+  }
+  restored = {}
+  for name, like in _fields(target).items():
+    if name in optional and (like is None or state.get(name) is None):
+      restored[name] = state.get(name)
+    elif name in state:
+      restored[name] = _restored(name, like, state[name])
+    else:
+      raise ValueError(
+        f"{name} of {type(target).__name__} is not in what was saved; it has "
+        f"{', '.join(state)}."
+      )
+  return type(target)(**restored)
+
+
+def _restored(name: str, target: Any, state: Any) -> Any:
+  """Restores one field, in which random keys were saved as their data."""
+  return jax.tree.map(
     lambda like, leaf: (
       jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like))
       if _is_key(like)
       else leaf
     ),
-    fields,
-    serialization.from_state_dict(fields, state),
+    target,
+    serialization.from_state_dict(target, state, name),
   )
-  return type(target)(**restored)
 
 
 def _fields(value: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from lelp_jax import _checks
-from lelp_jax.moments import _check_moments
+from lelp_jax.moments import _checked_moments
 from lelp_jax.moments import ClassMoments
 from lelp_jax.principal import _check_num_directions
 from lelp_jax.subspaces import _direction_scale
@@ -57,7 +57,7 @@ def random_subspaces(
     >>> print(subspaces.directions.shape)
     (2, 3, 8)
   """
-  num_classes, width = _check_moments("moments", moments)
+  moments, num_classes, width = _checked_moments("moments", moments)
   _checks.check_option("normalization", normalization, _NORMALIZATIONS)
   num_subclasses = _check_num_directions(
     "num_subclasses", num_subclasses, width
@@ -86,7 +86,7 @@ def identity_subspaces(
     The subspaces: directions ``[C, D, D]`` and means ``[C, D]``.
 
   Raises:
-    TypeError: If the moments are not a `ClassMoments`.
+    TypeError: If the moments are not a `ClassMoments` of arrays.
     ValueError: If the normalization is unknown.
 
   Examples:
@@ -98,7 +98,7 @@ def identity_subspaces(
     [[[0.5 0. ]
       [0.  0.5]]]
   """
-  num_classes, width = _check_moments("moments", moments)
+  moments, num_classes, width = _checked_moments("moments", moments)
   _checks.check_option("normalization", normalization, _NORMALIZATIONS)
   axes = jnp.eye(width, dtype=moments.mean.dtype)
   axes = jnp.broadcast_to(axes, (num_classes, width, width))

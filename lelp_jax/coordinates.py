@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from lelp_jax import _checks
+from lelp_jax.principal import _checked_principal
 from lelp_jax.principal import PrincipalDirections
-from lelp_jax.subspaces import _check_subspaces
+from lelp_jax.subspaces import _checked_subspaces
 from lelp_jax.subspaces import Subspaces
 
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -63,7 +64,7 @@ def principal_coordinates(
      [-2. -1.]
      [-2.  1.]]
   """
-  _check_principal(principal)
+  principal = _checked_principal(principal)
   found = subspace_coordinates(
     embeddings, Subspaces(principal.directions, principal.means)
   )
@@ -104,7 +105,7 @@ def coordinate_directions(
     <BLANKLINE>
      [[0. 1.]]]
   """
-  _check_principal(principal)
+  principal = _checked_principal(principal)
   num_classes, num_directions, _ = principal.directions.shape
   size = num_classes * num_directions
   lengths = jnp.max(jnp.abs(principal.directions), axis=-1, keepdims=True)
@@ -152,7 +153,8 @@ def subspace_coordinates(
     [[3. 8.]]
   """
   embeddings = _checks.floating("embeddings", embeddings, "[..., D]")
-  num_classes, num_subclasses, width = _check_subspaces(subspaces)
+  subspaces = _checked_subspaces(subspaces)
+  num_classes, num_subclasses, width = subspaces.directions.shape
   if embeddings.shape[-1] != width:
     raise ValueError(
       f"embeddings must have shape [..., {width}] to fit subspaces of "
@@ -182,13 +184,3 @@ def subspace_coordinates(
   )
   shape = (*embeddings.shape[:-1], num_classes, num_subclasses)
   return products.reshape(shape) - offsets[lead]
-
-
-def _check_principal(principal: PrincipalDirections) -> None:
-  """Raises TypeError unless the argument `principal` is what its name says."""
-  _checks.check_instance(
-    "principal",
-    principal,
-    PrincipalDirections,
-    "make it with lelp_jax.principal_directions",
-  )

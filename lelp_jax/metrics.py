@@ -138,7 +138,7 @@ def accuracy(class_log_probs: jax.Array, labels: jax.Array) -> jax.Array:
     among its log probabilities. Of equal classes the first is the prediction.
 
   Raises:
-    ValueError: If the shapes do not fit.
+    ValueError: If the shapes do not fit or there is no class.
     TypeError: If the labels are not integers or the others not floating.
 
   Examples:
@@ -168,7 +168,7 @@ def agreement(
     either argument.
 
   Raises:
-    ValueError: If the shapes differ or are not ``[B, C]``.
+    ValueError: If the shapes differ, are not ``[B, C]`` or there is no class.
     TypeError: If an argument is not floating.
 
   Examples:
@@ -187,6 +187,7 @@ def agreement(
       "teacher_logits must have the shape of student_class_log_probs, "
       f"{student.shape}, got {teacher.shape}."
     )
+  _check_classes("student_class_log_probs", student)
   same = jnp.argmax(student, axis=-1) == jnp.argmax(teacher, axis=-1)
   return _or_nan(same, student, teacher)
 
@@ -392,6 +393,7 @@ def _predictions(
 ) -> tuple[jax.Array, jax.Array]:
   """Checks predictions; labels become int32, those outside become -1."""
   scores = _checks.floating("class_log_probs", class_log_probs, "[B, C]")
+  _check_classes("class_log_probs", scores)
   labels = _checks.integers("labels", labels)
   if np.shape(labels) != scores.shape[:1]:
     raise ValueError(
@@ -413,6 +415,14 @@ def _square(confusion: jax.Array) -> jax.Array:
       f"confusion must have shape [C, C], got {np.shape(confusion)}."
     )
   return jnp.asarray(confusion, jnp.float32)
+
+
+def _check_classes(name: str, scores: jax.Array) -> None:
+  """Raises ValueError for scores of no class."""
+  if not scores.shape[1]:
+    raise ValueError(
+      f"{name} must have at least one class, got shape {scores.shape}."
+    )
 
 
 def _or_nan(values: jax.Array, *scores: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ network have means far larger than their spread, and :math:`E[hh^T] -
 
 import dataclasses
 import functools
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from lelp_jax import _checks
 from lelp_jax import _sharding
 
 _HIGHEST = jax.lax.Precision.HIGHEST
+_UNKNOWN_NUMBER = 100_000  # Taken for the examples of moments made by hand.
 
 
 @jax.tree_util.register_dataclass
@@ -46,12 +48,25 @@ class ClassMoments:
       ``mean + mean_remainder`` is the mean with twice the digits, so that
       rounding errors do not add up when many parts are merged. None stands
       for zero.
+    num_examples: Number of examples of each class with a positive weight,
+      int32, ``[C]``. `principal_directions` bounds rounding errors by it. None
+      stands for a number that is not known.
   """
 
   count: jax.Array
   mean: jax.Array
   scatter: jax.Array
   mean_remainder: jax.Array | None = None
+  num_examples: jax.Array | None = None
+
+
+_AXES = {
+  "mean": "[C, D]",
+  "count": "[C]",
+  "scatter": "[C, D, D]",
+  "mean_remainder": "[C, D]",
+  "num_examples": "[C]",
+}
 
 
 def class_moments(
@@ -85,8 +100,7 @@ def class_moments(
     where: Rows that count, bool ``[N]``, or nonnegative weights :math:`w_i`,
       float ``[N]``. Rows of weight zero (padding) may hold anything,
       including NaN and labels out of range. By default every row has weight
-      one. Weights should be about one on average: `principal_directions` takes
-      their sum for the number of rows when it bounds rounding errors.
+      one. A common factor of all weights does not change the subspaces.
 
   Returns:
     The moments, in float32 (float64 for float64 embeddings).
@@ -96,8 +110,8 @@ def class_moments(
       integers.
     ValueError: If the shapes do not fit together, or, for concrete arrays, if
       a label lies outside ``[0, C)``, a weight is negative or not finite, an
-      embedding that counts is not finite, or the squares of the embeddings
-      leave the range of their dtype.
+      embedding that counts is not finite, or the squares of the embeddings,
+      or their sums with weights, leave the range of their dtype.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -135,7 +149,7 @@ def class_moments(
     jnp.asarray(weights),
   )
   if _checks.is_concrete(moments.mean):
-    _check_values(moments, embeddings, weights)
+    _check_values(moments, embeddings, labels, weights)
   return moments
 
 
@@ -159,11 +173,11 @@ def merge_moments(a: ClassMoments, b: ClassMoments) -> ClassMoments:
     b: Moments of the second set, of the same shapes.
 
   Returns:
-    The moments of the union, in the dtype of the arguments. They have a
-    ``mean_remainder`` if ``a`` has one, so that ``a`` can be a loop's carry.
+    The moments of the union, in the dtype of the arguments. They have the
+    optional fields that ``a`` has, so that ``a`` can be a loop's carry.
 
   Raises:
-    TypeError: If an argument is not a `ClassMoments`.
+    TypeError: If an argument is not a `ClassMoments` of arrays.
     ValueError: If the two have different numbers of classes or widths.
 
   Examples:
@@ -177,9 +191,9 @@ def merge_moments(a: ClassMoments, b: ClassMoments) -> ClassMoments:
     >>> print(merged.count, merged.mean, merged.scatter)
     [3.] [[4.]] [[[26.]]]
   """
-  _check_moments("a", a)
-  _check_moments("b", b)
-  if a.scatter.shape != b.scatter.shape:
+  a, num_classes, width = _checked_moments("a", a)
+  b, *others = _checked_moments("b", b)
+  if [num_classes, width] != others:
     raise ValueError(
       "moments can be merged only for the same classes and width, got "
       f"scatter shapes {a.scatter.shape} and {b.scatter.shape}."
@@ -205,36 +219,35 @@ def merge_moments(a: ClassMoments, b: ClassMoments) -> ClassMoments:
     mean_remainder=None
     if a.mean_remainder is None
     else jnp.where(first, remainder_b, remainder),
+    num_examples=None
+    if a.num_examples is None
+    else a.num_examples + _num_examples(b),
   )
 
 
-def _check_moments(name: str, moments: ClassMoments) -> tuple[int, int]:
-  """Checks that an argument holds moments of consistent shapes.
+def _num_examples(moments: ClassMoments) -> jax.Array:
+  """The number of examples of each class, or a large one if it is unknown."""
+  if moments.num_examples is not None:
+    return jnp.asarray(moments.num_examples)
+  is_empty = jnp.asarray(moments.count) == 0
+  return jnp.where(is_empty, 0, _UNKNOWN_NUMBER).astype(jnp.int32)
+
+
+def _checked_moments(name: str, moments: Any) -> tuple[ClassMoments, int, int]:
+  """Returns an argument that holds moments as arrays, or raises.
 
   Args:
     name: The argument's name, for errors.
     moments: The argument.
 
   Returns:
-    The number of classes and the width, C and D.
-
-  Raises:
-    TypeError: If it is not a `ClassMoments`.
-    ValueError: If the shapes of its arrays do not fit together.
+    The moments, the number of classes C and the width D.
   """
-  _checks.check_instance(
-    name, moments, ClassMoments, "make it with lelp_jax.class_moments"
+  remedy = "make it with lelp_jax.class_moments"
+  checked, sizes = _checks.container(
+    name, moments, ClassMoments, remedy, _AXES, integers=("num_examples",)
   )
-  shape = np.shape(moments.mean)
-  expected = {"count": shape[:1], "scatter": (*shape, *shape[1:])}
-  for field, fitting in expected.items():
-    if len(shape) != 2 or np.shape(getattr(moments, field)) != fitting:
-      raise ValueError(
-        f"{name} must hold a count [C], a mean [C, D] and a scatter "
-        f"[C, D, D], got shapes {np.shape(moments.count)}, {shape} and "
-        f"{np.shape(moments.scatter)}."
-      )
-  return shape[0], shape[1]
+  return checked, sizes["C"], sizes["D"]
 
 
 def _no_moments(num_classes: int, embeddings: jax.Array) -> ClassMoments:
@@ -247,6 +260,7 @@ def _no_moments(num_classes: int, embeddings: jax.Array) -> ClassMoments:
     mean=mean,
     scatter=jnp.zeros((num_classes, width, width), dtype),
     mean_remainder=jnp.zeros_like(mean),
+    num_examples=jnp.zeros((num_classes,), jnp.int32),
   )
 
 
@@ -296,7 +310,7 @@ def _class_moments(
   shift = residual / divisor
   scatter -= jnp.einsum("cd,ce->cde", residual, shift, precision=_HIGHEST)
   mean, remainder = _two_sum(centre, shift)
-  return ClassMoments(count, mean, scatter, remainder)
+  return ClassMoments(count, mean, scatter, remainder, tiles.class_sizes)
 
 
 class _Tiles(NamedTuple):
@@ -338,6 +352,11 @@ class _Tiles(NamedTuple):
     """The number of tiles."""
     return self.ends[-1]
 
+  @property
+  def class_sizes(self) -> jax.Array:
+    """The number of rows of each class."""
+    return self.starts[1:] - self.starts[:-1]
+
   def zeros(self, *shape: int) -> jax.Array:
     """Zeros that vary over the axes of a `shard_map` as the rows do."""
     return jnp.full(shape, (0 * self.number).astype(self.weights.dtype))
@@ -368,21 +387,19 @@ def _tile_size(num_rows: int, num_classes: int) -> int:
 
 
 def _check_values(
-  moments: ClassMoments, embeddings: jax.Array, weights: jax.Array
+  moments: ClassMoments, embeddings: jax.Array, labels: Any, weights: Any
 ) -> None:
-  """Raises if embeddings were not finite, or out of range when squared.
+  """Raises if embeddings were not finite, or sums of squares out of range.
 
   The embeddings are looked at only if the moments, which are small, show that
   something is wrong.
   """
   with jax.ensure_compile_time_eval():
-    finite, too_small = jax.device_get(_survey(moments))
-  problem = "small" if too_small else "large"
-  if finite and not too_small:
+    finite, underflowed = jax.device_get(_survey(moments))
+  if finite and not underflowed.any():
     return
-  rows = np.asarray(embeddings, np.float64)
-  counts = np.asarray(weights) != 0
-  bad = np.flatnonzero(counts & ~np.isfinite(rows).all(axis=1))
+  rows, weights = (np.asarray(x, np.float64) for x in (embeddings, weights))
+  bad = np.flatnonzero((weights != 0) & ~np.isfinite(rows).all(axis=1))
   if bad.size:
     noun = "row" if bad.size == 1 else "rows"
     more = f" and {bad.size - 5} more" if bad.size > 5 else ""
@@ -390,20 +407,41 @@ def _check_values(
       f"embeddings must be finite, got NaN or infinity in {noun} "
       f"{', '.join(map(str, bad[:5]))}{more}; leave rows out with `where`."
     )
+
+  # Either the squares themselves are out of range, or the weights make them.
+  counts, problem, of_class = weights != 0, "large", ""
+  if finite:
+    small = int(np.argmax(underflowed))
+    counts &= np.asarray(labels) == small
+    problem, of_class = "small", f" of class {small}"
+  dtype, size = moments.mean.dtype, np.abs(rows[counts]).max()
+  squares = np.sum(rows[counts] ** 2)
+  if size < _smallest(dtype) or squares > jnp.finfo(dtype).max:
+    raise ValueError(
+      f"embeddings{of_class} are too {problem} for squares in {dtype}: the "
+      f"largest entry is {size:.3g}; multiply all embeddings by a constant."
+    )
   raise ValueError(
-    f"embeddings are too {problem} for squares in {moments.mean.dtype}: the "
-    f"largest entry is {np.abs(rows[counts]).max():.3g}; multiply them by a "
-    "constant."
+    f"where is too {problem} for sums in {dtype}: the largest weight{of_class} "
+    f"is {weights[counts].max():.3g}; multiply all weights by a constant."
   )
+
+
+def _smallest(dtype: Any) -> float:
+  """The smallest number whose square is in range."""
+  return float(jnp.finfo(dtype).tiny) ** 0.5
 
 
 @jax.jit
 def _survey(moments: ClassMoments) -> tuple[jax.Array, jax.Array]:
-  """Returns whether moments are finite, and whether squares underflowed."""
+  """Returns whether moments are finite, and whose squares underflowed."""
   squares = jnp.diagonal(moments.scatter, axis1=-2, axis2=-1)
   finite = jnp.all(jnp.isfinite(squares)) & jnp.all(jnp.isfinite(moments.mean))
   # A class whose rows do not differ has no variance at any scale.
-  constant = (moments.count > 1) & jnp.all(squares == 0, axis=-1)
+  number = _num_examples(moments)
+  is_constant = (number > 1) & jnp.all(squares == 0, axis=-1)
   size = jnp.max(jnp.abs(moments.mean), axis=-1)
-  smallest = float(jnp.finfo(size.dtype).tiny) ** 0.5
-  return finite, jnp.any(constant & (size > 0) & (size < smallest))
+  weight = moments.count / jnp.maximum(number, 1).astype(size.dtype)
+  smallest = _smallest(size.dtype)
+  is_small = (size < smallest) | (weight < smallest)
+  return finite, is_constant & (size > 0) & is_small

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax import _checks
-from lelp_jax.moments import _check_moments
+from lelp_jax.moments import _checked_moments
+from lelp_jax.moments import _num_examples
 from lelp_jax.moments import ClassMoments
 
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -48,6 +49,15 @@ class PrincipalDirections:
   means: jax.Array
   total_variance: jax.Array
   rank: jax.Array
+
+
+_AXES = {
+  "directions": "[C, K, D]",
+  "variances": "[C, K]",
+  "means": "[C, D]",
+  "total_variance": "[C]",
+  "rank": "[C]",
+}
 
 
 def principal_directions(
@@ -89,8 +99,8 @@ def principal_directions(
     positive. A class without variance has zero directions.
 
   Raises:
-    TypeError: If the moments are not a `ClassMoments` or the head is not an
-      array of floating point numbers.
+    TypeError: If the moments are not a `ClassMoments` of arrays, or the head
+      is not an array of floating point numbers.
     ValueError: If shapes do not fit together, ``num_directions`` is less than
       one, ``null_space`` is unknown, or concrete moments or weights are not
       finite.
@@ -116,16 +126,36 @@ def principal_directions(
     >>> print(found.rank)
     [2]
   """
-  num_classes, width = _check_moments("moments", moments)
-  _checks.check_option("null_space", null_space, _NULL_SPACES)
-  num_directions = _checks.check_at_least("num_directions", num_directions, 1)
-  _checks.check_positive("rtol", rtol)
+  moments, num_classes, width = _checked_moments("moments", moments)
   _check_finite(moments)
-  basis = jnp.zeros((width, 0), moments.mean.dtype)
+  kernel = None
   if head_kernel is not None and null_space != "none":
     kernel = _checked_head_kernel(head_kernel, width, num_classes)
+  return _find_directions(
+    moments,
+    kernel,
+    num_directions=num_directions,
+    null_space=null_space,
+    rtol=rtol,
+  )
+
+
+def _find_directions(
+  moments: ClassMoments,
+  kernel: jax.Array | None,
+  *,
+  num_directions: int,
+  null_space: str,
+  rtol: Any = 5e-3,
+) -> PrincipalDirections:
+  """The principal directions of checked moments and of a checked head."""
+  _checks.check_option("null_space", null_space, _NULL_SPACES)
+  num_directions = _checks.check_at_least("num_directions", num_directions, 1)
+  tolerance = _checks.positive("rtol", rtol, jnp.float32)
+  basis = jnp.zeros((moments.mean.shape[1], 0), moments.mean.dtype)
+  if kernel is not None and null_space != "none":
     _check_orientation(kernel, moments)
-    basis = _span(kernel, rtol, null_space == "weights")
+    basis = _span(kernel, tolerance, null_space == "weights")
   return _principal_directions(moments, basis, num_directions=num_directions)
 
 
@@ -149,8 +179,8 @@ def null_space_share(
     `principal_directions` then projects nothing off.
 
   Raises:
-    TypeError: If the moments are not a `ClassMoments` or the head is not an
-      array of floating point numbers.
+    TypeError: If the moments are not a `ClassMoments` of arrays, or the head
+      is not an array of floating point numbers.
     ValueError: If shapes do not fit together, or concrete moments or weights
       are not finite.
 
@@ -163,12 +193,12 @@ def null_space_share(
     >>> print(f"{share[0]:.4f}")
     0.1000
   """
-  num_classes, width = _check_moments("moments", moments)
-  _checks.check_positive("rtol", rtol)
+  moments, num_classes, width = _checked_moments("moments", moments)
+  tolerance = _checks.positive("rtol", rtol, jnp.float32)
   _check_finite(moments)
   kernel = _checked_head_kernel(head_kernel, width, num_classes)
   _check_orientation(kernel, moments)
-  return _null_space_share(moments, _span(kernel, rtol, True))
+  return _null_space_share(moments, _span(kernel, tolerance, True))
 
 
 @jax.jit
@@ -254,24 +284,25 @@ def _checked_head_kernel(
 
 
 def _check_orientation(kernel: jax.Array, moments: ClassMoments) -> None:
-  """Raises if a concrete square head looks like its own transpose.
+  """Raises if a concrete square head is clearly its own transpose.
 
   A head classifies the means of its own classes. Where the transpose gets all
-  of them right and the head not even half, the head was not transposed.
+  of them right and the head not even half, the head was not transposed, unless
+  there are so few classes that chance could do it.
   """
   size = kernel.shape[0]
   arrays = kernel, moments.mean, moments.count
-  if kernel.shape[1] != size or size < 3:
-    return
-  if not all(map(_checks.is_concrete, arrays)):
+  if kernel.shape[1] != size or not all(map(_checks.is_concrete, arrays)):
     return
   weights, mean, count = (np.asarray(array, np.float64) for array in arrays)
   classes = np.flatnonzero(count > 0)
+  if len(classes) < 3 or size ** -float(len(classes)) > 1e-6:
+    return
   right, right_transposed = (
     np.argmax(mean[classes] @ matrix, axis=1) == classes
     for matrix in (weights, weights.T)
   )
-  if classes.size and right_transposed.all() and right.mean() < 0.5:
+  if right_transposed.all() and right.mean() < 0.5:
     raise ValueError(
       f"head_kernel of shape {kernel.shape} seems to be transposed: its "
       "transpose classifies all class means correctly, and it does not; pass "
@@ -279,11 +310,25 @@ def _check_orientation(kernel: jax.Array, moments: ClassMoments) -> None:
     )
 
 
+def _checked_principal(principal: Any) -> PrincipalDirections:
+  """Returns the argument `principal` with its fields as arrays, or raises."""
+  remedy = "make it with lelp_jax.principal_directions"
+  checked, _ = _checks.container(
+    "principal",
+    principal,
+    PrincipalDirections,
+    remedy,
+    _AXES,
+    integers=("rank",),
+  )
+  return checked
+
+
 # --- The computation ---------------------------------------------------------
 
 
 @functools.partial(jax.jit, static_argnames="all_weights")
-def _span(kernel: jax.Array, rtol: float, all_weights: bool) -> jax.Array:
+def _span(kernel: jax.Array, rtol: jax.Array, all_weights: bool) -> jax.Array:
   """Orthonormal basis [D, C] of the head's span; zero columns past its rank."""
   (kernel,) = _checks.as_floats(kernel)
   # LAPACK's decomposition does not return for an infinity; for NaN it does.
@@ -291,7 +336,7 @@ def _span(kernel: jax.Array, rtol: float, all_weights: bool) -> jax.Array:
   if not all_weights:
     kernel = kernel - kernel.mean(axis=1, keepdims=True)
   left, singular, _ = jnp.linalg.svd(kernel, full_matrices=False)
-  counts = singular > jnp.asarray(rtol, singular.dtype) * singular[0]
+  counts = singular > rtol.astype(singular.dtype) * singular[0]
   return left * counts[None].astype(left.dtype)
 
 
@@ -311,7 +356,7 @@ def _principal_directions(
   free = jnp.where(spanned < width, width - spanned, width)
 
   def one_class(inputs):
-    count, mean, scatter = inputs
+    count, number, mean, scatter = inputs
     covariance = scatter / jnp.where(count == 0, 1, count)
     # The covariance in units of its largest entry: squares stay in range.
     unit = jnp.max(jnp.abs(covariance))
@@ -332,7 +377,7 @@ def _principal_directions(
     values, vectors = values[::-1], vectors[:, ::-1]
 
     # Count the directions whose variance is more than rounding.
-    noise = _noise(scaled, left, mean, count, unit)
+    noise = _noise(scaled, left, mean, number, unit)
     has_variance = (values > noise) & (jnp.arange(width) < free)
     rank = jnp.sum(has_variance, dtype=jnp.int32)
 
@@ -350,7 +395,13 @@ def _principal_directions(
     )
 
   directions, variances, total, rank = jax.lax.map(
-    one_class, (moments.count, moments.mean, moments.scatter)
+    one_class,
+    (
+      moments.count,
+      _num_examples(moments).astype(moments.mean.dtype),
+      moments.mean,
+      moments.scatter,
+    ),
   )
   # There are no more than D directions: zero rows stand for the rest.
   missing = (0, num_directions - kept_count)
@@ -363,7 +414,7 @@ def _noise(
   scaled: jax.Array,
   left: jax.Array,
   mean: jax.Array,
-  count: jax.Array,
+  number: jax.Array,
   unit: jax.Array,
 ) -> jax.Array:
   """The largest eigenvalue that rounding alone can have made.
@@ -372,7 +423,7 @@ def _noise(
     scaled: The covariance in units of `unit`, before the projection.
     left: Norm of the covariance after the projection.
     mean: Mean of the class.
-    count: Number of its examples.
+    number: Number of its examples.
     unit: Unit of the covariance.
 
   Returns:
@@ -384,7 +435,7 @@ def _noise(
   # up with the number of examples. As a random matrix of such entries, they
   # have eigenvalues of about eps * norm / sqrt(width). The constants lie
   # 1.5 times above the largest that was measured, for widths of 8 to 1,024.
-  growth = jnp.sqrt(1 + count / 8_000)
+  growth = jnp.sqrt(1 + number / 8_000)
   of_projection = min(1.0, 10 / width**0.5) * growth * jnp.linalg.norm(scaled)
   of_covariance = epsilon * jnp.maximum(of_projection, 10 * left)
   # The embeddings themselves are rounded relative to their mean.

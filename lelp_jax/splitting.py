@@ -14,7 +14,7 @@ import numpy as np
 from lelp_jax import _checks
 from lelp_jax import _probabilities
 from lelp_jax.coordinates import subspace_coordinates
-from lelp_jax.subspaces import _check_subspaces
+from lelp_jax.subspaces import _checked_subspaces
 from lelp_jax.subspaces import Subspaces
 
 
@@ -140,7 +140,8 @@ def log_subsplit(
     [[-101. -201.]
      [-101. -201.]]
   """
-  num_classes, num_subclasses, _ = _check_subspaces(subspaces)
+  subspaces = _checked_subspaces(subspaces)
+  num_classes, num_subclasses, _ = subspaces.directions.shape
   embeddings = _checks.floating("embeddings", embeddings, "[..., D]")
   logits = _checks.floating("class_logits", class_logits, "[..., C]")
   if logits.shape != (*embeddings.shape[:-1], num_classes):
@@ -152,8 +153,8 @@ def log_subsplit(
   where = _checked_mask(where, (num_classes, num_subclasses))
   (embeddings,) = _checks.as_floats(embeddings)
   logits, dtype = logits.astype(embeddings.dtype), embeddings.dtype
-  temperature = _checks.positive("temperature", temperature, dtype)
-  subclass_temperature = _checks.positive(
+  temperature = _checks.temperature("temperature", temperature, dtype)
+  subclass_temperature = _checks.temperature(
     "subclass_temperature", subclass_temperature, dtype
   )
   if where is not None:

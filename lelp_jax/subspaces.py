@@ -7,19 +7,23 @@ the largest standard deviation along a direction of the class is one.
 
 import dataclasses
 import functools
+import numbers
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax import _checks
-from lelp_jax.moments import _check_moments
+from lelp_jax.moments import _checked_moments
 from lelp_jax.moments import class_moments
 from lelp_jax.moments import ClassMoments
+from lelp_jax.principal import _check_finite
 from lelp_jax.principal import _check_num_directions
 from lelp_jax.principal import _checked_head_kernel
-from lelp_jax.principal import principal_directions
+from lelp_jax.principal import _checked_principal
+from lelp_jax.principal import _find_directions
 from lelp_jax.principal import PrincipalDirections
 
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -102,12 +106,7 @@ def subspaces_from_principal(
     [[[1. 0.]
       [0. 1.]]]
   """
-  _checks.check_instance(
-    "principal",
-    principal,
-    PrincipalDirections,
-    "make it with lelp_jax.principal_directions",
-  )
+  principal = _checked_principal(principal)
   _checks.check_option("rotation", rotation, _ROTATIONS)
   _checks.check_option("normalization", normalization, _NORMALIZATIONS)
   _checks.check_option("rank_deficient", rank_deficient, _RANK_DEFICIENT)
@@ -180,12 +179,37 @@ def fit_subspaces_from_moments(
     >>> print(subspaces.directions.shape, subspaces.means.shape)
     (2, 3, 8) (2, 8)
   """
-  num_subclasses = _checks.check_at_least("num_subclasses", num_subclasses, 1)
-  principal = principal_directions(
+  moments, num_classes, width = _checked_moments("moments", moments)
+  _check_finite(moments)
+  if head_kernel is not None:
+    head_kernel = _checked_head_kernel(head_kernel, width, num_classes)
+  return _fit(
     moments,
     head_kernel,
-    num_directions=num_subclasses,
+    num_subclasses=num_subclasses,
+    key=key,
     null_space=null_space,
+    rotation=rotation,
+    normalization=normalization,
+    rank_deficient=rank_deficient,
+  )
+
+
+def _fit(
+  moments: ClassMoments,
+  kernel: jax.Array | None,
+  *,
+  num_subclasses: int,
+  key: jax.Array | None,
+  null_space: str,
+  rotation: str,
+  normalization: str,
+  rank_deficient: str,
+) -> Subspaces:
+  """Both halves of Algorithm 1, on checked moments and a checked head."""
+  num_subclasses = _checks.check_at_least("num_subclasses", num_subclasses, 1)
+  principal = _find_directions(
+    moments, kernel, num_directions=num_subclasses, null_space=null_space
   )
   return subspaces_from_principal(
     principal,
@@ -258,7 +282,7 @@ def fit_subspaces(
       'null_space="none" to leave its span in, or fit to class_moments.'
     )
   kernel = _checked_head_kernel(head_kernel, embeddings.shape[1], None)
-  return fit_subspaces_from_moments(
+  return _fit(
     class_moments(embeddings, labels, num_classes=kernel.shape[1]),
     kernel,
     num_subclasses=num_subclasses,
@@ -282,14 +306,14 @@ def binary_head(
 
   Args:
     kernel: Weights of the head, float, ``[D, 1]`` or ``[D]``.
-    bias: Its bias, a number or float ``[1]``, or None for a head without.
+    bias: Its bias, a number or an array of one, or None for a head without.
 
   Returns:
-    The kernel ``[D, 2]`` and the bias ``[2]``, or None without a bias. The
-    first class has logit zero.
+    The kernel ``[D, 2]`` and the bias ``[2]``, or None without a bias, both in
+    the dtype of the kernel. The first class has logit zero.
 
   Raises:
-    TypeError: If an argument is not floating point.
+    TypeError: If the kernel is not floating point or the bias not a number.
     ValueError: If the head has more than one output.
 
   Examples:
@@ -309,11 +333,13 @@ def binary_head(
   columns = jnp.concatenate([jnp.zeros_like(column), column], axis=1)
   if bias is None:
     return columns, None
-  bias = _checks.floating("bias", bias, "[...]")
-  if bias.size != 1:
-    raise ValueError(f"bias must have shape [1], got shape {bias.shape}.")
-  entry = bias.reshape(1)
-  return columns, jnp.concatenate([jnp.zeros_like(entry), entry])
+  if isinstance(bias, bool) or not isinstance(bias, numbers.Real):
+    bias = _checks.as_array("bias", bias)
+    if np.size(bias) != 1:
+      raise ValueError(f"bias must have shape [1], got shape {np.shape(bias)}.")
+    bias = bias.reshape(())
+  entry = jnp.asarray(_checks.scalar("bias", bias, columns.dtype))
+  return columns, jnp.stack([jnp.zeros_like(entry), entry])
 
 
 @functools.partial(jax.jit, static_argnames=("num_subclasses", "normalization"))
@@ -426,8 +452,8 @@ def variance_share(subspaces: Subspaces, moments: ClassMoments) -> jax.Array:
     >>> print(f"{variance_share(axis, moments)[0]:.4f}")
     0.9000
   """
-  _check_subspaces(subspaces)
-  num_classes, width = _check_moments("moments", moments)
+  subspaces = _checked_subspaces(subspaces)
+  moments, num_classes, width = _checked_moments("moments", moments)
   if np.shape(subspaces.means) != (num_classes, width):
     raise ValueError(
       f"subspaces of directions {np.shape(subspaces.directions)} do not fit "
@@ -451,30 +477,14 @@ def _variance_share(subspaces: Subspaces, moments: ClassMoments) -> jax.Array:
   return jnp.where(total == 0, 0, inside / jnp.where(total == 0, 1, total))
 
 
-def _check_subspaces(subspaces: Subspaces) -> tuple[int, int, int]:
-  """Checks the argument `subspaces` and returns C, S and D.
-
-  Raises:
-    TypeError: If it is not a `Subspaces` of floating point arrays.
-    ValueError: If the shapes of its arrays do not fit together.
-  """
-  _checks.check_instance(
-    "subspaces",
-    subspaces,
-    Subspaces,
+def _checked_subspaces(subspaces: Any) -> Subspaces:
+  """Returns the argument `subspaces` with its fields as arrays, or raises."""
+  remedy = (
     "make it with lelp_jax.fit_subspaces, or as "
-    "lelp_jax.Subspaces(directions, means)",
+    "lelp_jax.Subspaces(directions, means)"
   )
-  for name in ("directions", "means"):
-    _checks.check_floating(f"subspaces.{name}", getattr(subspaces, name))
-  _checks.check_rank(
-    "subspaces.directions", subspaces.directions, 3, "[C, S, D]"
+  axes = {"directions": "[C, S, D]", "means": "[C, D]"}
+  checked, _ = _checks.container(
+    "subspaces", subspaces, Subspaces, remedy, axes
   )
-  num_classes, num_subclasses, width = np.shape(subspaces.directions)
-  if np.shape(subspaces.means) != (num_classes, width):
-    raise ValueError(
-      f"subspaces.means must have shape {(num_classes, width)} to fit "
-      f"directions {np.shape(subspaces.directions)}, got shape "
-      f"{np.shape(subspaces.means)}."
-    )
-  return num_classes, num_subclasses, width
+  return checked

@@ -120,7 +120,11 @@ class TrainState:
 
     Returns:
       The state, with ``tx`` initialised on the parameters.
+
+    Raises:
+      TypeError: If ``tx`` is not an optimizer.
     """
+    _check_optimizer(tx)
     return cls(
       step=jnp.zeros((), jnp.int32),
       params=params,
@@ -181,6 +185,9 @@ def make_train_step(
     loss, ``"loss"`` and ``"gradient_norm"`` (l2, over all that is trained);
     a ValueError is raised if the loss has a metric of either name.
 
+  Raises:
+    TypeError: If ``tx`` is not an optimizer.
+
   Examples:
     >>> from lelp_jax.models import MODELS
     >>> def distance(inputs):
@@ -194,6 +201,7 @@ def make_train_step(
     >>> int(state.step), sorted(metrics)
     (1, ['gradient_norm', 'loss'])
   """
+  _check_optimizer(tx)
   tx = optax.with_extra_args_support(tx)
 
   def train_step(state, batch, hyperparameters, targets=None):
@@ -258,6 +266,15 @@ def make_train_step(
     return state, {**metrics, **own}
 
   return train_step
+
+
+def _check_optimizer(tx: Any) -> None:
+  """Raises TypeError unless an argument is an optimizer, as optax makes it."""
+  if not all(callable(getattr(tx, name, None)) for name in ("init", "update")):
+    raise TypeError(
+      f"tx must be an optimizer, got {_checks.describe(tx)}; pass one of "
+      "optax, such as optax.adam(1e-3)."
+    )
 
 
 def teacher_outputs(

@@ -16,7 +16,7 @@ def loss_of_scores(
   student: Any,
   teacher: Any,
   temperature: float | jax.Array,
-  *numbers: float | jax.Array,
+  **numbers: float | jax.Array,
 ) -> jax.Array:
   """Computes a loss of the tempered inner products of all pairs.
 
@@ -26,7 +26,7 @@ def loss_of_scores(
     student: The argument `student_projections`.
     teacher: The argument `teacher_projections`.
     temperature: The argument `temperature`.
-    *numbers: Further numbers that the loss takes, in the dtype of the scores.
+    **numbers: Further positive arguments that the loss takes after the scores.
 
   Returns:
     The loss, sharded as the student's projections are.
@@ -37,13 +37,16 @@ def loss_of_scores(
     "[B, P]",
   )
   _vectors.check_batch("student_projections", student)
-  rho = _checks.positive("temperature", temperature, student.dtype)
+  rho = _checks.temperature("temperature", temperature, student.dtype)
 
   def of_rows(student, teacher, rho, *numbers):
     products = jnp.dot(student, teacher.T, precision=_vectors.HIGHEST)
     return loss(products / rho, *numbers)
 
-  scalars = (_checks.scalar("number", x, student.dtype) for x in numbers)
+  scalars = (
+    _checks.positive(name, value, student.dtype)
+    for name, value in numbers.items()
+  )
   return _sharding.on_auto_axes(
     of_rows, student, teacher, rho, *scalars, like=student
   )

@@ -74,18 +74,21 @@ def crd_loss(
     Tian, Krishnan and Isola, `Contrastive Representation Distillation
     <https://arxiv.org/abs/1910.10699>`_.
   """
-  _checks.check_positive("dataset_size", dataset_size)
 
-  def loss(scores, size):
+  def loss(scores, dataset_size):
     # Without negatives N / M is zero: log-odds of +inf, a loss of zero.
-    ratio = jnp.asarray(len(scores) - 1, scores.dtype) / size
+    ratio = jnp.asarray(len(scores) - 1, scores.dtype) / dataset_size
     log_odds = scores - jnp.log(ratio)
     positive = jnp.eye(len(scores), dtype=bool)
     terms = jax.nn.softplus(jnp.where(positive, -log_odds, log_odds))
     return jnp.sum(terms, axis=1)
 
   return _contrast.loss_of_scores(
-    loss, student_projections, teacher_projections, temperature, dataset_size
+    loss,
+    student_projections,
+    teacher_projections,
+    temperature,
+    dataset_size=dataset_size,
   )
 
 

@@ -147,14 +147,13 @@ def crd_bank_loss(
     "[B, P]",
   )
   _vectors.check_batch("student_projections", student)
-  _check_bank(bank, student.shape[1])
+  bank = _checked_bank(bank, student.shape[1])
   ids = _checked_ids(example_ids, negative_ids, len(student), len(bank.student))
   dtype = student.dtype
-  rho = _checks.positive("temperature", temperature, dtype)
-  _checks.check_scalar("momentum", momentum)
-  if _checks.is_concrete(momentum) and not 0 <= float(momentum) <= 1:
-    raise ValueError(f"momentum must lie in [0, 1], got {float(momentum)}.")
+  rho = _checks.temperature("temperature", temperature, dtype)
   kept = _checks.scalar("momentum", momentum, dtype)
+  if _checks.is_concrete(kept) and not 0 <= float(kept) <= 1:
+    raise ValueError(f"momentum must lie in [0, 1], got {float(kept)}.")
   bank = jax.lax.stop_gradient(jax.tree.map(jnp.asarray, bank))
 
   def of_batch(
@@ -235,22 +234,13 @@ def _updated(
   return rows.at[targets].set(moved.astype(rows.dtype), mode="drop")
 
 
-def _check_bank(bank: CRDBank, width: int) -> None:
-  """Raises unless the argument `bank` holds rows of a width."""
-  _checks.check_instance("bank", bank, CRDBank, "make it with CRDBank.init")
-  num_examples = np.shape(bank.student)[0] if np.ndim(bank.student) else 0
-  for name, shape, axes in (
-    ("student", (num_examples, width), "[M, P]"),
-    ("teacher", (num_examples, width), "[M, P]"),
-    ("log_normalizers", (2,), "[2]"),
-  ):
-    array = getattr(bank, name)
-    _checks.check_floating(f"bank.{name}", array)
-    if np.shape(array) != shape:
-      raise ValueError(
-        f"bank.{name} must have shape {axes} = {shape} to fit projections of "
-        f"width {width}, got shape {np.shape(array)}."
-      )
+def _checked_bank(bank: CRDBank, width: int) -> CRDBank:
+  """Returns the argument `bank`, of rows of a width, as arrays, or raises."""
+  axes = {"student": "[M, P]", "teacher": "[M, P]", "log_normalizers": "[2]"}
+  checked, _ = _checks.container(
+    "bank", bank, CRDBank, "make it with CRDBank.init", axes, sizes={"P": width}
+  )
+  return checked
 
 
 def _checked_ids(

@@ -78,7 +78,7 @@ def dist_loss(
   )
   _vectors.check_batch("student_logits", student)
   dtype = student.dtype
-  tau = _checks.positive("temperature", temperature, dtype)
+  tau = _checks.temperature("temperature", temperature, dtype)
   inter_weight = _checks.scalar("inter_weight", inter_weight, dtype)
   intra_weight = _checks.scalar("intra_weight", intra_weight, dtype)
 

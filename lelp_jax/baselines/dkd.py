@@ -58,7 +58,8 @@ def dkd_loss(
     Both terms are divergences between logits: the log-sum-exp of the other
     logits stands for :math:`\log(1 - p_y)`. Public code takes the logarithm
     of a probability, which becomes NaN at logits a few hundred apart, and
-    hides the label by subtracting 1000, where it is left out here. The cross
+    hides the label by subtracting 1000, where it is left out here. Both terms
+    keep their digits at high temperatures, as `kd_loss` does. The cross
     entropy and the warm-up of 20 epochs of that code are left to the caller.
 
   Examples:
@@ -87,7 +88,7 @@ def dkd_loss(
       f"{student.shape}, got shape {np.shape(labels)}."
     )
   dtype = student.dtype
-  temperature = _checks.positive("temperature", temperature, dtype)
+  temperature = _checks.temperature("temperature", temperature, dtype)
   target_weight = _checks.scalar("target_weight", target_weight, dtype)
   nontarget_weight = _checks.scalar("nontarget_weight", nontarget_weight, dtype)
   labels = _checks.in_range(labels, num_classes)
@@ -100,6 +101,16 @@ def dkd_loss(
     other_logit = jax.nn.logsumexp(hidden, axis=-1)
     target.append(jnp.stack([label_logit, other_logit], axis=-1))
     others.append(hidden)
-  loss = target_weight * _probabilities.logit_divergence(*target)
-  loss += nontarget_weight * _probabilities.logit_divergence(*others)
+  nontarget_term = _probabilities.logit_divergence(*others)
+
+  # The gap between the two log-sum-exps, from the divergence. Subtracting one
+  # from the other would leave few digits of it at high temperatures.
+  weights = jnp.exp(others[1] - target[1][..., 1:])
+  gaps = jnp.where(is_target, 0, others[1] - others[0])
+  other_gap = jnp.sum(weights * gaps, axis=-1) - nontarget_term
+  label_gap = target[1][..., 0] - target[0][..., 0]
+  target_term = _probabilities.logit_divergence(
+    *target, gaps=jnp.stack([label_gap, other_gap], axis=-1)
+  )
+  loss = target_weight * target_term + nontarget_weight * nontarget_term
   return jnp.where(labels < 0, jnp.nan, temperature**2 * loss)

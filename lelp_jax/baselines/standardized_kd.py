@@ -73,7 +73,7 @@ def standardized_kd_loss(
     math.sqrt(logits.shape[-1]) * _vectors.normalize(_vectors.centre(logits))
     for logits in _vectors.checked_logits(student_logits, teacher_logits)
   )
-  temperature = _checks.positive("temperature", temperature, student.dtype)
+  temperature = _checks.temperature("temperature", temperature, student.dtype)
   return temperature**2 * _probabilities.logit_divergence(
     student / temperature, teacher / temperature
   )

@@ -69,7 +69,7 @@ def subclass_auxiliary_loss(
   _vectors.check_batch("subclass_logits", logits)
   _checks.check_logits("subclass_logits", logits)
   (logits,) = _checks.as_floats(logits)
-  tau = _checks.positive("temperature", temperature, logits.dtype)
+  tau = _checks.temperature("temperature", temperature, logits.dtype)
 
   def loss(logits, tau):
     units = _vectors.normalize(_vectors.centre(logits))

@@ -92,8 +92,8 @@ class TransformerConfig:
         _checks.check_at_least(field.name, value, least)
       elif field.name.endswith("_dropout") and not 0 <= value < 1:
         raise ValueError(f"{field.name} must lie in [0, 1), got {value}.")
-    _checks.check_positive("layer_norm_epsilon", self.layer_norm_epsilon)
-    _checks.check_positive("initializer_range", self.initializer_range)
+    _checks.positive("layer_norm_epsilon", self.layer_norm_epsilon, jnp.float32)
+    _checks.positive("initializer_range", self.initializer_range, jnp.float32)
     _checks.check_option("activation", self.activation, ACTIVATIONS)
     _checks.check_option("pooling", self.pooling, POOLINGS)
     if self.hidden_size % self.num_heads:

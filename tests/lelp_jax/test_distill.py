@@ -415,3 +415,46 @@ def test_lelp_loss_float64_under_x64(rng):
     expected_over(reference.lelp_loss_terms, student, teacher, 2.0),
     rtol=1e-11,
   )
+
+
+# --- Student logits of -inf --------------------------------------------------
+
+
+def test_absent_logits_have_no_part_in_the_slope_of_the_temperature(rng):
+  student, teacher = make_inputs(rng)
+  keep = np.arange(NUM_CLASSES * S) % S > 0  # A subclass less in each class.
+  absent = np.where(keep, student, -np.inf).astype(np.float32)
+  fewer = teacher[..., 1:]
+  fewer -= np.log(np.exp(fewer).sum(axis=(1, 2), keepdims=True))
+  padding = np.full_like(teacher[..., :1], -np.inf)
+  masked = np.concatenate([padding, fewer], axis=-1)
+  for loss in (
+    lambda z, t, tau: lelp_loss(z, t, temperature=tau),
+    lambda z, t, tau: sum(lelp_loss_terms(z, t, temperature=tau)),
+    lambda z, t, tau: class_log_probs(
+      z, num_classes=NUM_CLASSES, temperature=tau
+    ),
+  ):
+    slope = jax.grad(
+      lambda tau, z, t, loss=loss: jnp.sum(loss(z, t, tau)), argnums=0
+    )
+    np.testing.assert_allclose(
+      slope(2.0, absent, masked), slope(2.0, student[:, keep], fewer), rtol=1e-4
+    )
+
+
+def test_terms_of_a_class_that_neither_side_has():
+  # Its probability underflows on the teacher's side.
+  teacher = np.float32([[[np.log(0.5)] * 2, [-200, -201]]])
+  student = np.float32([[1, 0, -np.inf, -np.inf]])
+  whole, gradient = jax.value_and_grad(
+    lambda z: lelp_loss(z, teacher, temperature=1.0)[0]
+  )(student)
+  terms = lelp_loss_terms(student, teacher, temperature=1.0)
+  np.testing.assert_allclose(np.sum(terms), whole, rtol=1e-6)
+  assert float(terms[0][0]) == pytest.approx(0, abs=1e-6)
+  split = jax.grad(
+    lambda z: sum(lelp_loss_terms(z, teacher, temperature=1.0))[0]
+  )(student)
+  np.testing.assert_allclose(split, gradient, atol=1e-6)
+  assert np.isfinite(gradient).all()

@@ -130,6 +130,26 @@ def test_two_classes_are_vanilla_distillation(seed, temperature, scale, beta):
   )
 
 
+@pytest.mark.parametrize("temperature", [20.0, 100.0, 1e3])
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0)])
+def test_digits_at_high_temperatures(rng, temperature, weights):
+  student, teacher = (3 * rng.normal(size=(2, 64, 20))).astype(np.float32)
+  labels = np.arange(64) % 20
+  losses = dkd_loss(
+    student,
+    teacher,
+    labels,
+    temperature=temperature,
+    target_weight=weights[0],
+    nontarget_weight=weights[1],
+  )
+  expected = baseline_reference.dkd_loss(
+    np.float64(student), np.float64(teacher), labels, temperature, *weights
+  )
+  # Where the two agree about the label, the terms vanish.
+  np.testing.assert_allclose(losses, expected, rtol=2e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("label", [0, 1])
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_logits_far_apart(num_classes, label):

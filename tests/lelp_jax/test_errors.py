@@ -1,11 +1,13 @@
 """Errors about arguments: one short line that names the argument."""
 
 import dataclasses
+import fractions
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import lelp_jax
 from lelp_jax import baselines
@@ -90,13 +92,48 @@ def test_arguments_of_a_wrong_type(function):
       if kind == "None" and argument in _OPTIONAL:
         continue
       if kind == "an int" and (
-        argument in ("values", "num_classes")
+        argument in ("values", "num_classes", "bias")
         or isinstance(CALLS[function][argument], int | float)
       ):
         continue
       message = refused(function, (TypeError, ValueError), **{argument: value})
       assert message.startswith(f"{argument} must"), message
       assert "0.123" not in message
+
+
+_CONTAINERS = [
+  (function, argument)
+  for function, arguments in CALLS.items()
+  for argument, value in arguments.items()
+  if dataclasses.is_dataclass(value)
+]
+
+
+@pytest.mark.parametrize(
+  ("function", "argument"),
+  _CONTAINERS,
+  ids=lambda value: getattr(value, "__qualname__", value),
+)
+def test_fields_of_a_wrong_type_or_shape(function, argument):
+  container = CALLS[function][argument]
+  for field in dataclasses.fields(container):
+    value = getattr(container, field.name)
+    name = f"{argument}.{field.name}"
+    wrong = {
+      **WRONG,
+      "nested lists": np.ones((50, 20)).tolist(),
+      "bools": np.ones(np.shape(value), bool),
+    }
+    for kind, array in wrong.items():
+      if kind == "None" and value is None:
+        continue
+      changed = {argument: _with(container, **{field.name: array})}
+      message = refused(function, (TypeError, ValueError), **changed)
+      assert message.startswith(f"{name} must"), message
+    if value is not None:
+      changed = {argument: _with(container, **{field.name: value[..., None]})}
+      message = refused(function, ValueError, **changed)
+      assert message.startswith(f"{name} must have shape"), message
 
 
 def test_wrong_types_have_a_remedy():
@@ -190,7 +227,7 @@ WRONG_SHAPES = [
     lelp_jax.merge_moments,
     "b",
     _with(_MOMENTS, count=np.ones(1, "f")),
-    "count [C]",
+    "b.count must have shape [C]",
   ),
   (
     lelp_jax.log_subsplit,
@@ -311,6 +348,51 @@ def test_numbers_out_of_range(function):
       assert f"{argument} must be a number" in message
     several = refused(function, ValueError, **{argument: np.ones(2, "f")})
     assert "vmap" in several
+    for value in (1e-50, 1e39, 10**400):
+      message = refused(function, ValueError, **{argument: value})
+      assert message.startswith(f"{argument} must lie between"), message
+
+
+def test_temperatures_whose_squares_leave_float32():
+  for value in (1e-30, 1e30, np.float64(1e30)):
+    message = refused(baselines.kd_loss, ValueError, temperature=value)
+    assert message.startswith("temperature must lie between 1.1e-19 and 1.8e")
+  with jax.enable_x64(True):
+    logits = np.float64([[1, 2], [3, 5]])
+    loss = baselines.kd_loss(logits, -logits, temperature=1e30)
+  assert np.isfinite(loss).all()
+
+
+def test_weights_out_of_float32():
+  for weight in (-1e39, 10**400):
+    message = refused(baselines.dkd_loss, ValueError, target_weight=weight)
+    assert message.startswith("target_weight must be at most")
+
+
+@pytest.mark.parametrize(
+  "convert",
+  [
+    lambda x: nnx.Param(jnp.float32(x)),
+    lambda x: nnx.Variable(jnp.asarray(int(x))),
+    lambda x: Tensor(np.float32(x)[...]),
+    int,
+    fractions.Fraction,
+    np.float64,
+    jnp.bfloat16,
+  ],
+)
+def test_numbers_of_many_kinds(convert):
+  for function, name in (
+    (baselines.kd_loss, "temperature"),
+    (lelp_jax.log_subsplit, "subclass_temperature"),
+    (baselines.crd_loss, "dataset_size"),
+    (baselines.dkd_loss, "nontarget_weight"),
+  ):
+    arguments = CALLS[function]
+    np.testing.assert_array_equal(
+      function(**{**arguments, name: convert(2)}),
+      function(**{**arguments, name: 2.0}),
+    )
 
 
 @pytest.mark.parametrize(
@@ -345,6 +427,8 @@ def test_numbers_out_of_range(function):
     (baselines.crd_bank_loss, "momentum", np.ones(2), ValueError),
     (baselines.crd_bank_loss, "momentum", "half", TypeError),
     (metrics.Mean.of, "where", np.ones(B, np.float32), TypeError),
+    (metrics.accuracy, "class_log_probs", np.ones((B, 0), "f"), ValueError),
+    (lelp_jax.binary_head, "bias", True, TypeError),
   ],
 )
 def test_options_out_of_range(function, argument, value, error):
@@ -395,8 +479,13 @@ def test_labels_that_only_64_bits_hold():
   """JAX would narrow 2**32 to zero."""
   labels = CALLS[lelp_jax.class_moments]["labels"].astype(np.int64)
   labels[2] = 2**32
-  for function in (lelp_jax.class_moments, baselines.dkd_loss):
-    assert str(2**32) in refused(function, ValueError, labels=labels)
+  for labels_of in (lambda x: x, Tensor):
+    for function in (lelp_jax.class_moments, baselines.dkd_loss):
+      message = refused(function, ValueError, labels=labels_of(labels))
+      assert str(2**32) in message
+    predictions = np.eye(B, C, dtype=np.float32)
+    correct = metrics.accuracy(predictions, labels_of(labels))
+    assert correct[2] == 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -425,6 +514,27 @@ def test_embeddings_that_are_not_finite(value):
   )
 
 
+def test_sums_out_of_float32_are_blamed_on_their_cause():
+  arguments = CALLS[lelp_jax.class_moments]
+  h, y = arguments["embeddings"], arguments["labels"]
+  in_class = (y == 1)[:, None]
+  for embeddings, weight, text in (
+    (h, 1e38, "where is too large for sums in float32"),
+    (1e-2 * h, 1e-36, "where is too small for sums in float32"),
+    (1e20 * h, 1.0, "embeddings are too large"),
+    (1e-25 * h, 1.0, "embeddings of class 0 are too small"),
+    (np.where(in_class, 1e-25 * h, h), 1.0, "embeddings of class 1 are too"),
+  ):
+    message = refused(
+      lelp_jax.class_moments,
+      ValueError,
+      embeddings=np.float32(embeddings),
+      where=np.full(B, weight, np.float32),
+    )
+    assert message.startswith(text), message
+    assert "multiply all" in message
+
+
 def test_weights_that_are_not_weights():
   for weights, text in (
     (np.linspace(-1, 1, B, dtype=np.float32), "negative"),
@@ -434,15 +544,6 @@ def test_weights_that_are_not_weights():
     assert message.startswith(
       f"where must {'not ' * (text == 'negative')}be {text}"
     )
-
-
-@pytest.mark.parametrize(("scale", "text"), [(1e20, "large"), (1e-25, "small")])
-def test_embeddings_whose_squares_leave_float32(scale, text):
-  arguments = CALLS[lelp_jax.fit_subspaces]
-  embeddings = (scale * arguments["embeddings"]).astype(np.float32)
-  message = refused(lelp_jax.fit_subspaces, ValueError, embeddings=embeddings)
-  assert f"too {text}" in message
-  assert "multiply" in message
 
 
 def test_moments_and_heads_that_are_not_finite():
@@ -476,6 +577,25 @@ def test_probabilities_are_not_logits():
         assert f"{argument} must be logits, got probabilities" in message
 
 
+def test_probabilities_of_16_bits_are_not_logits():
+  logits = CALLS[baselines.kd_loss]["student_logits"]
+  for dtype in (jnp.bfloat16, jnp.float16):
+    for width in (2, 3, 40):
+      many = np.tile(logits, (4, 14))[:, :width]
+      probabilities = jax.nn.softmax(jnp.asarray(many, dtype))
+      with pytest.raises(ValueError, match="student_logits must be logits"):
+        baselines.kd_loss(probabilities, many, temperature=1.0)
+
+
+def test_constant_logits_are_not_probabilities():
+  logits = CALLS[baselines.kd_loss]["student_logits"]
+  for constant in (1 / C, 0.0, 1.0):
+    loss = baselines.kd_loss(
+      np.full_like(logits, constant), logits, temperature=1.0
+    )
+    assert np.isfinite(loss).all()
+
+
 def test_probabilities_are_not_log_probabilities():
   probabilities = np.exp(CALLS[lelp_jax.lelp_loss]["teacher_log_probs"])
   for function in (lelp_jax.lelp_loss, lelp_jax.lelp_loss_terms):
@@ -503,6 +623,17 @@ def test_a_square_head_that_was_not_transposed():
     **fit,
   )
   assert "head_kernel.T" in message
+
+
+def test_heads_that_are_not_transposed_are_not_refused(rng):
+  # By chance the transpose of every 40th random head of three classes
+  # classifies their means, and of every eighth a single mean of eight.
+  for size, labels in ((3, np.arange(60) % 3), (8, np.zeros(60, int))):
+    for _ in range(200):
+      embeddings = rng.normal(size=(60, size)).astype(np.float32)
+      moments = lelp_jax.class_moments(embeddings, labels, num_classes=size)
+      head = rng.normal(size=(size, size)).astype(np.float32)
+      lelp_jax.null_space_share(moments, head)
 
 
 def test_values_are_not_looked_at_under_a_trace():
@@ -609,26 +740,16 @@ class Tensor:
 def test_tensors_are_converted(function, exported):
   arguments = CALLS[function]
   tensors = {
-    name: Tensor(value, exported=exported)
-    if isinstance(value, np.ndarray) and name != "key"
-    else value
+    name: value
+    if name == "key"
+    else jax.tree.map(
+      lambda x: (
+        Tensor(x, exported=exported) if isinstance(x, np.ndarray) else x
+      ),
+      value,
+    )
     for name, value in arguments.items()
   }
   jax.tree.map(
     np.testing.assert_array_equal, function(**tensors), function(**arguments)
   )
-
-
-def test_torch_tensors_are_converted():
-  torch = pytest.importorskip("torch")
-  arguments = CALLS[lelp_jax.log_subsplit]
-  expected = lelp_jax.log_subsplit(**arguments)
-  tensors = {
-    name: torch.tensor(value, requires_grad=True)
-    if isinstance(value, np.ndarray)
-    else value
-    for name, value in arguments.items()
-  }
-  np.testing.assert_array_equal(lelp_jax.log_subsplit(**tensors), expected)
-  tensors["embeddings"] = tensors["embeddings"].bfloat16()
-  assert lelp_jax.log_subsplit(**tensors).dtype == jnp.float32

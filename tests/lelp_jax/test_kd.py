@@ -112,3 +112,21 @@ def test_kd_loss_teacher_with_minus_infinity(rng):
   )
   assert float(value) == pytest.approx(expected, rel=1e-5)
   assert np.all(np.isfinite(gradient))
+
+
+def test_kd_loss_masked_class_has_a_slope_in_the_temperature(rng):
+  # A class that both heads mask out.
+  student, teacher = make_logits(rng)
+  student[:, 2] = teacher[:, 2] = -np.inf
+  kept = [0, 1, 3]
+
+  def slope(student, teacher):
+    return jax.grad(
+      lambda tau: jnp.sum(kd_loss(student, teacher, temperature=tau))
+    )(2.0)
+
+  np.testing.assert_allclose(
+    slope(student, teacher),
+    slope(student[:, kept], teacher[:, kept]),
+    rtol=1e-5,
+  )

@@ -181,6 +181,22 @@ def test_class_moments_weights_match_reference(rng):
   assert_matches_reference(moments, embeddings, labels, weights)
 
 
+def test_class_moments_count_examples_of_positive_weight(rng):
+  embeddings, labels = small_data(rng)
+  weights = rng.gamma(0.7, size=48).astype(np.float32)
+  weights[::7] = 0.0
+  expected = np.bincount(labels[weights > 0], minlength=4)
+  moments = small_moments(embeddings, labels, weights)
+  np.testing.assert_array_equal(moments.num_examples, expected)
+  merged = merge(moments, small_moments(embeddings, labels))
+  np.testing.assert_array_equal(
+    merged.num_examples, expected + np.bincount(labels, minlength=4)
+  )
+  nothing = dataclasses.replace(moments, num_examples=None)
+  assert merge(nothing, moments).num_examples is None
+  assert np.all(merge(moments, nothing).num_examples >= 2 * expected)
+
+
 def test_class_moments_weight_two_is_a_row_twice(rng):
   embeddings, labels = small_data(rng)
   times = rng.integers(0, 4, size=48)

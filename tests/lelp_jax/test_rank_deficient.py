@@ -211,6 +211,29 @@ def test_principal_directions_take_no_rounding_for_variance(
   np.testing.assert_array_equal(found.directions, np.zeros((rank, 2, width)))
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_rank_does_not_depend_on_the_scale_of_weights(rng, by_hand):
+  """Some directions lie near the bound on rounding, and stay where they are."""
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  embeddings += 200 * embeddings @ head @ np.linalg.pinv(head)
+  ranks = []
+  for weight in (2.0**-20, 1.0, 2.0**10, 2.0**30):
+    where = np.full(len(labels), weight, np.float32)
+    moments = lelp_jax.class_moments(
+      embeddings.astype(np.float32),
+      labels,
+      num_classes=NUM_CLASSES,
+      where=where,
+    )
+    if by_hand:
+      moments = dataclasses.replace(moments, num_examples=None)
+    principal = lelp_jax.principal_directions(moments, head, num_directions=S)
+    ranks.append(np.asarray(principal.rank))
+  assert 0 < ranks[1].min() <= ranks[1].max() < ROOM
+  np.testing.assert_array_equal(ranks, np.tile(ranks[1], (4, 1)))
+
+
 # --- Classes without variance ------------------------------------------------
 
 

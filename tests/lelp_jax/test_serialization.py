@@ -70,5 +70,19 @@ def test_restored_keys_draw_the_same_numbers(values):
 def test_missing_fields_are_named(values):
   state_dict = serialization.to_state_dict(values["subspaces"])
   del state_dict["means"]
-  with pytest.raises(ValueError, match="means"):
+  with pytest.raises(ValueError, match=r"^means of Subspaces is not in what"):
     serialization.from_state_dict(values["subspaces"], state_dict)
+
+
+def test_moments_are_restored_without_their_optional_fields(values):
+  """Neither the target nor what was saved has to have them."""
+  whole, part = values["moments"], values["moments without a remainder"]
+  for target, saved in ((whole, part), (part, whole), (part, part)):
+    restored = serialization.from_bytes(target, serialization.to_bytes(saved))
+    chex.assert_trees_all_equal(restored, saved)
+  state_dict = serialization.to_state_dict(whole)
+  del state_dict["mean_remainder"]
+  del state_dict["num_examples"]
+  chex.assert_trees_all_equal(
+    serialization.from_state_dict(whole, state_dict), part
+  )

@@ -268,6 +268,22 @@ def test_subspaces_from_principal_scales_by_its_variances(rng, s):
   )
 
 
+# --- Heads with one logit ----------------------------------------------------
+
+
+@pytest.mark.parametrize("bias", [2, 2.0, np.int64(2), np.float64(2)])
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_binary_head_takes_any_number_in_the_dtype_of_the_kernel(bias, shape):
+  for dtype in (np.float32, jnp.bfloat16):
+    kernel = jnp.asarray([[1.0], [3.0]], dtype)
+    with jax.enable_x64(True):
+      given = np.full(shape, bias) if shape else bias
+      columns, biases = lelp_jax.binary_head(kernel, given)
+    assert columns.dtype == biases.dtype == dtype
+    np.testing.assert_array_equal(biases, [0, 2])
+    np.testing.assert_array_equal(columns, [[0, 1], [0, 3]])
+
+
 # --- Dtypes ------------------------------------------------------------------
 
 

@@ -562,3 +562,15 @@ def test_distill_step_with_a_bfloat16_body(name, batch, teacher):
     losses.append(float(metrics["loss"]))
   assert metrics["loss"].dtype == jnp.float32
   assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("tx", ["adam", optax.adam, None])
+def test_optimizers_that_are_none(tx):
+  model = MODELS["mlp"](CLASSES)
+  for call in (
+    lambda: make_train_step(model.apply, cross_entropy, tx),
+    lambda: make_distill_step(model.apply, model.apply, cross_entropy, tx),
+    lambda: TrainState.create({}, {}, tx, jax.random.key(0)),
+  ):
+    with pytest.raises(TypeError, match=r"^tx must be an optimizer"):
+      call()
