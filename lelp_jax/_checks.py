@@ -313,11 +313,11 @@ def scalar(name: str, value: Any, dtype: Any) -> jax.Array:
   value = number(name, value)
   if isinstance(value, jax.Array):
     return value.astype(dtype)
-  most = float(jnp.finfo(dtype).max)
-  if most < abs(value) != float("inf"):
+  plain, most = _plain(value), float(jnp.finfo(dtype).max)
+  if most < abs(plain) != float("inf"):
     raise ValueError(
       f"{name} must be at most {most:.1e} in {jnp.dtype(dtype)}, got "
-      f"{describe(_plain(value))}."
+      f"{describe(plain)}."
     )
   return cast(jax.Array, np.asarray(value, dtype)[()])
 

@@ -338,8 +338,8 @@ def binary_head(
     if np.size(bias) != 1:
       raise ValueError(f"bias must have shape [1], got shape {np.shape(bias)}.")
     bias = bias.reshape(())
-  entry = jnp.asarray(_checks.scalar("bias", bias, columns.dtype))
-  return columns, jnp.stack([jnp.zeros_like(entry), entry])
+  entry = jnp.reshape(_checks.scalar("bias", bias, columns.dtype), 1)
+  return columns, jnp.concatenate([jnp.zeros_like(entry), entry])
 
 
 @functools.partial(jax.jit, static_argnames=("num_subclasses", "normalization"))
