@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import ScalarFormatter
 
 from experiments.distillation.diagnosis import Diagnosis
 from experiments.distillation.diagnosis import percent
@@ -211,9 +213,10 @@ def _draw_spectrum(found: Diagnosis, path: pathlib.Path) -> None:
   figure = Figure(figsize=(6.4, 4.0), layout="constrained")
   ax = figure.subplots()
   names = found.class_names[:_MOST_CLASSES]
+  dimensions = min(len(found.spectra[0]), found.width - found.rank)
   colors = drawing.PALETTE
   for number, name in enumerate(names):
-    cumulative = np.cumsum(found.spectra[number])
+    cumulative = np.cumsum(found.spectra[number][:dimensions])
     sizes = np.arange(1, len(cumulative) + 1)
     ax.plot(
       sizes,
@@ -223,7 +226,9 @@ def _draw_spectrum(found: Diagnosis, path: pathlib.Path) -> None:
       label=name,
     )
   ax.set_xscale("log")
-  ax.set_xlim(1, max(len(found.spectra[0]), 2))
+  ax.xaxis.set_major_formatter(ScalarFormatter())
+  ax.xaxis.set_minor_formatter(NullFormatter())
+  ax.set_xlim(1, max(dimensions, 2))
   ax.set_ylim(0, 100)
   ax.set_xlabel("directions in the null space of the head")
   ax.set_ylabel("share of the variance of the class, %")

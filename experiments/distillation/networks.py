@@ -4,11 +4,13 @@ A model without a classifier, such as an encoder of sentences, is fine-tuned on
 the labels first.
 """
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
 import time
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -221,8 +223,7 @@ def finished_run(
   start = pretrained.load_pretrained(spec.init, spec.model, spec.options)
   tokenizer, max_length = "", 0
   if MODELS[spec.model].reads == "tokens":
-    tokenizer, max_length = config["data"]["tokenizer"], _max_length(spec, data)
-    load_tokenizer(tokenizer)
+    tokenizer, max_length = _tokenizer(folder, config), _max_length(spec, data)
   return Network(
     name,
     spec,
@@ -232,6 +233,27 @@ def finished_run(
     max_length,
     start.digest,
     None,
+  )
+
+
+def _tokenizer(folder: pathlib.Path, config: Mapping[str, Any]) -> str:
+  """Returns the tokenizer of the teacher of a finished run.
+
+  It lies beside the weights that the teacher started from, or its students
+  have it, too.
+  """
+  named = [config["data"].get("tokenizer"), config["teacher"]["init"]]
+  for path in sorted(folder.parents[1].glob("cells/*/*/*/*/config.json")):
+    named.append(json_files.read_json(path)["data"]["tokenizer"])
+  for name in dict.fromkeys(named):
+    if name and name != "random":
+      with contextlib.suppress(FileNotFoundError, ValueError):
+        load_tokenizer(name)
+        return name
+  raise ValueError(
+    f"the tokenizer of the teacher in {folder} cannot be found where its run "
+    "had it: put it back, or give the weights with their tokenizer in one "
+    "folder."
   )
 
 
