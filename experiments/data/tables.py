@@ -298,13 +298,6 @@ def read(
   if labels == "ignored":
     label_column = None
   path = pathlib.Path(paths[0]).expanduser()
-  given: dict[str, Any] = {
-    "text": text_column,
-    "image": image_column,
-    "label": label_column,
-    "id": id_column,
-  }
-  given = {part: column for part, column in given.items() if column is not None}
   suffix = "" if path.is_dir() else format_suffix(path)
   if suffix and suffix not in _SUFFIXES:
     raise ValueError(
@@ -312,26 +305,31 @@ def read(
       "(text files may be compressed to .gz, .bz2 or .xz), or a folder with "
       "one folder of images per class."
     )
-  allowed = {"": (), ".npz": ("image", "label")}
-  for part in given:
-    if part not in allowed.get(suffix, given):
-      raise ValueError(
-        f"{path}: config.data.{part}_column does not apply to such files."
-      )
-  if suffix not in TEXT_SUFFIXES and options:
-    raise ValueError(
-      f"{path}: config.data.{min(options)} applies to text files only."
-    )
+  columns = {
+    "text_column": text_column,
+    "image_column": image_column,
+    "label_column": label_column,
+    "id_column": id_column,
+  }
+  sizes = {"image_size": image_size, "channels": channels}
+  what, allowed = {
+    "": ("a folder of images", {*sizes}),
+    ".npz": ("an .npz file", {"image_column", "label_column"}),
+    ".parquet": ("a Parquet file", {*columns, *sizes}),
+  }.get(suffix, ("a text file", {*columns, *sizes, *options}))
+  for name, value in (columns | sizes | options).items():
+    if value is not None and name not in allowed:
+      raise ValueError(f"{path}: config.data.{name} does not apply to {what}.")
   if suffix in ("", ".npz") and len(paths) > 1:
     raise ValueError(
       f"{path} is not a table, and only tables may be several: name one "
       "folder of images or one .npz file."
     )
-  if suffix == ".npz" and (image_size or channels):
-    raise ValueError(
-      f"{path}: config.data.image_size and config.data.channels do not apply "
-      "to arrays: resize and convert them before they are saved."
-    )
+  given: dict[str, Any] = {
+    name.removesuffix("_column"): column
+    for name, column in columns.items()
+    if column is not None
+  }
   if not suffix:
     return _read_folder(path, image_size, channels, labels)
   if suffix == ".npz":
