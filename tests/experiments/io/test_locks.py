@@ -4,19 +4,13 @@ import os
 import pathlib
 import signal
 import socket
-import subprocess
-import sys
 import threading
 
 import pytest
 
-from experiments import identity
-from experiments.configs import quickstart
-from experiments.configs import validate
 from experiments.distributed import signals
 from experiments.distributed.signals import Interrupted
 from experiments.io import locks
-from tests.experiments.processes import ROOT
 
 ME = f"process {os.getpid()} on {socket.gethostname()}"
 
@@ -95,42 +89,3 @@ def test_a_short_wait_prints_nothing_and_ends_at_a_signal(
     # A free folder is taken; reacting to the signal is left to the caller.
     with locks.exclusive_when_free(tmp_path, all_processes=all_processes):
       pass
-
-
-@pytest.mark.slow  # The lock's own tests hold what it says and when it stops.
-def test_a_command_that_waits_says_for_whom_and_can_be_stopped(tmp_path):
-  cell = validate.cell_spec(quickstart.get_config())
-  folder = tmp_path / "teachers" / identity.teacher_digest(cell)
-  with locks.exclusive(folder):
-    process = subprocess.Popen(
-      [
-        sys.executable,
-        "-m",
-        "experiments.main",
-        "--config=experiments/configs/quickstart.py",
-        f"--workdir={tmp_path}",
-      ],
-      cwd=ROOT,
-      env=os.environ | {"JAX_PLATFORMS": "cpu"},
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    # Or a command that says nothing is waited for without end.
-    watch = threading.Timer(200, process.kill)
-    watch.start()
-    try:
-      lines = iter(process.stderr.readline, "")
-      told = next((line for line in lines if "waiting" in line), None)
-      assert told == f"waiting for {ME}, which works in {folder}.\n"
-      process.send_signal(signal.SIGTERM)
-      _, error = process.communicate(timeout=60)
-    finally:
-      watch.cancel()
-      process.kill()
-      process.communicate()
-  assert process.returncode == 75
-  assert error.splitlines()[-1] == (
-    "stopped by SIGTERM; it was waiting for another command: run the same "
-    "command again to continue from there."
-  )
-  assert [path.name for path in pathlib.Path(folder).iterdir()] == [".lock"]

@@ -161,8 +161,6 @@ def test_projections_are_where_they_should(
 ):
   given = Given(name, statistics, rng, width=width, projection=projection)
   assert given.loss_params.keys() == learned
-  loss, _ = given.loss()
-  assert np.isfinite(loss)
 
 
 def test_unequal_widths_need_a_projection(statistics, rng):

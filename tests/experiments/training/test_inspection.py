@@ -101,18 +101,6 @@ def test_cached_coordinates_give_the_same_directions(finished):
   np.testing.assert_array_equal(found.coordinates, expected.coordinates)
 
 
-def test_trials_have_their_own_rotation(finished):
-  _, first = found_again(finished, tiny.cell())
-  _, second = found_again(finished, tiny.cell(trial=1))
-  assert np.abs(first.coordinates - second.coordinates).max() > 0.1
-  # The span is one, so that the lengths are alike up to the scale of a class.
-  lengths = [np.linalg.norm(x.coordinates, axis=1) for x in (first, second)]
-  for c in range(2):
-    of_class = np.asarray(first.examples["labels"]) == c
-    ratio = lengths[0][of_class] / lengths[1][of_class]
-    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)
-
-
 def without_student(workdir, cell):
   """The teacher of a cell, and a result as its student would have."""
   splits, teachers = data.load_splits(cell, workdir), workdir / "teachers"

@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 from flax.core import FrozenDict
 
-from experiments import identity
 from experiments.io import checkpoints
 from experiments.io import json_files
 from experiments.io import students
 from experiments.training import pretrained
-from experiments.training import sweep
 from experiments.training.pretrained import weights_digest
-from tests.experiments import tiny
 
 _MLP = {"model": "mlp", "options": {"features": (4,)}}
 _ALBERT = {
@@ -74,19 +71,6 @@ def test_our_own_runs_are_read(tmp_path, rng, save, stateful):
   other = save(tmp_path / "b", params, model_state if stateful else {})
   assert len(found.digest) == 64
   assert weights_digest(other) != found.digest
-
-
-@pytest.mark.slow
-def test_what_a_sweep_leaves_is_read(tmp_path):
-  cell = tiny.cell("standard")
-  (folder,) = sweep.run_cells([cell], tmp_path)
-  teacher = tmp_path / "teachers" / identity.teacher_digest(cell)
-  for place, spec, width in [
-    (folder, cell.student, 8),
-    (teacher, cell.teacher, 16),
-  ]:
-    found = load_pretrained(str(place), spec.model, spec.options)
-    assert found.params["head"]["kernel"].shape == (width, 2)
 
 
 @pytest.mark.parametrize("save", [_save_cell, _save_teacher])
