@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import io
-import itertools
 import logging
 import pkgutil
 import warnings
@@ -57,7 +56,7 @@ def converted(
     with _quiet():
       _load_lowerings()
       model = jax2onnx.to_onnx(
-        lambda *args: _evaluated(traced, *args),
+        jax_core.jaxpr_as_fun(traced),
         inputs=list(inputs),
         input_names=inner_names,
         output_names=[output_name],
@@ -66,6 +65,7 @@ def converted(
   except Exception as error:  # Of any type, such as a missing lowering.
     lines = str(error).splitlines() or [type(error).__name__]
     raise ValueError(f"jax2onnx cannot convert it: {lines[0]}") from error
+  _pool_images(model.graph)
   for name, inner, cast in zip(
     input_names, inner_names, is_integer, strict=True
   ):
@@ -124,64 +124,66 @@ def _quiet() -> Iterator[None]:
       logging.getLogger(name).setLevel(level)
 
 
-def _evaluated(traced: Any, *args: Any) -> list[Any]:
-  """Evaluates a traced function, with pooling spelled out.
+def _pool_images(graph: Any) -> None:
+  """Lets every maximum over windows of images be one that ONNX Runtime has.
 
-  ONNX Runtime has no maximum over windows of more than three dimensions, which
-  is what jax2onnx makes of `lax.reduce_window`.
+  jax2onnx pools over all four axes of a batch of images, `[B, H, W, channels]`,
+  and ONNX Runtime over three at most: here over the two of `[B, channels, H,
+  W]`.
   """
-  jaxpr, values = traced.jaxpr, {}
-  values.update(zip(jaxpr.constvars, traced.consts, strict=True))
-  values.update(zip(jaxpr.invars, args, strict=True))
+  import onnx
 
-  def read(variable: Any) -> Any:
-    is_literal = isinstance(variable, jax_core.Literal)
-    return variable.val if is_literal else values[variable]
+  producers = {name: node for node in graph.node for name in node.output}
+  for place, pool in reversed(list(enumerate(graph.node))):
+    if pool.op_type != "MaxPool":
+      continue
+    values = {each.name: list(each.ints) for each in pool.attribute}
+    if len(values["kernel_shape"]) != 4:
+      continue
+    pads = values.pop("pads", [0] * 8)
+    outer = [(x[0], x[3]) for x in (*values.values(),)]
+    if set(outer) != {(1, 1)} or any(pads[i] for i in (0, 3, 4, 7)):
+      raise ValueError("it has pooling over images or over channels")
+    source, last = pool.input[0], pool.output[0]
+    while source in producers and producers[source].op_type == "Unsqueeze":
+      source = producers[source].input[0]
+    (squeeze,) = [node for node in graph.node if last in node.input]
+    inner: dict[str, Any] = {name: ints[1:3] for name, ints in values.items()}
+    inner["pads"] = [pads[i] for i in (1, 2, 5, 6)]
+    first, then = f"{last}_channels_first", f"{last}_pooled"
+    make = onnx.helper.make_node
+    nodes = [
+      make("Transpose", [source], [first], perm=[0, 3, 1, 2]),
+      make("MaxPool", [first], [then], **inner),
+      make("Transpose", [then], list(squeeze.output), perm=[0, 2, 3, 1]),
+    ]
+    graph.node.remove(squeeze)
+    graph.node.remove(pool)
+    for node in reversed(nodes):
+      graph.node.insert(place, node)
+  _remove_unused(graph)
 
-  for equation in jaxpr.eqns:
-    primitive, params = equation.primitive, equation.params
-    given = [read(variable) for variable in equation.invars]
-    if primitive.name == "reduce_window_max":
-      results = [_max_pool(*given, **params)]
-    elif primitive.name in ("jit", "pjit"):
-      results = _evaluated(params["jaxpr"], *given)
-    else:
-      bound = primitive.get_bind_params(params)
-      # A pair in earlier versions of JAX.
-      functions, params = bound if isinstance(bound, tuple) else ((), bound)
-      results = primitive.bind(*functions, *given, **params)
-      results = results if primitive.multiple_results else [results]
-    values.update(zip(equation.outvars, results, strict=True))
-  return [read(variable) for variable in jaxpr.outvars]
+
+def _remove_unused(graph: Any) -> None:
+  """Removes nodes whose outputs nothing reads, and shapes of what is gone."""
+  del graph.value_info[:]
+  outputs = {value.name for value in graph.output}
+  while True:
+    read = _names_read(graph) | outputs
+    unused = [node for node in graph.node if not read & {*node.output}]
+    if not unused:
+      return
+    for node in unused:
+      graph.node.remove(node)
 
 
-def _max_pool(
-  x: jax.Array,
-  *,
-  window_dimensions: Sequence[int],
-  window_strides: Sequence[int],
-  padding: Sequence[tuple[int, int]],
-  base_dilation: Sequence[int],
-  window_dilation: Sequence[int],
-) -> jax.Array:
-  """The maximum over windows, as that of one strided slice per position."""
-  lowest = jnp.array(-jnp.inf, x.dtype)
-  config = [
-    (low, high, dilation - 1)
-    for (low, high), dilation in zip(padding, base_dilation, strict=True)
-  ]
-  x = jax.lax.pad(x, lowest, config)
-  largest = None
-  for position in itertools.product(*map(range, window_dimensions)):
-    starts, stops = [], []
-    for axis, offset in enumerate(position):
-      dilation = window_dilation[axis]
-      start = offset * dilation
-      # The last window starts where its end still fits.
-      rest = (window_dimensions[axis] - 1) * dilation - start
-      starts.append(start)
-      stops.append(x.shape[axis] - rest)
-    part = jax.lax.slice(x, starts, stops, window_strides)
-    largest = part if largest is None else jnp.maximum(largest, part)
-  assert largest is not None
-  return largest
+def _names_read(graph: Any) -> set[str]:
+  """Returns the names that the nodes of a graph read, in subgraphs too."""
+  names = set()
+  for node in graph.node:
+    names.update(node.input)
+    for attribute in node.attribute:
+      if attribute.HasField("g"):
+        names |= _names_read(attribute.g)
+        names.update(value.name for value in attribute.g.output)
+  return names

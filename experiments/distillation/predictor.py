@@ -25,6 +25,7 @@ from lelp_jax.models import MODELS
 Predict = Callable[..., np.ndarray]
 
 _BATCH = 64  # Rows that are predicted together.
+_LENGTHS = 32  # Lengths that JAX compiles for are multiples of it.
 
 
 class Predictor:
@@ -140,18 +141,36 @@ def _weights(
   weights = Weights(tree["params"], tree.get("model_state", {}))
   function = jax.jit(probabilities(student, weights, num_classes))
 
+  fills = {"input_ids": student.pad_id}
+  names = description.INPUT_NAMES[student.reads]
+
   def predict(*arrays: np.ndarray) -> np.ndarray:
+    # Few shapes, since each is compiled.
+    rows, shape = len(arrays[0]), list(arrays[0].shape)
+    shape[0] = 1 << (rows - 1).bit_length()
+    if student.reads == "text":
+      longer = -(-shape[1] // _LENGTHS) * _LENGTHS
+      shape[1] = max(shape[1], min(longer, student.max_length))
+    wide = [
+      _filled(array, shape, fills.get(name, 0))
+      for name, array in zip(names, arrays, strict=True)
+    ]
     with jax.default_matmul_precision("highest"):
-      return np.asarray(function(*map(_narrow, arrays)))
+      return np.asarray(function(*wide))[:rows]
 
   return predict
 
 
-def _narrow(array: np.ndarray) -> np.ndarray:
-  return array.astype(np.int32) if array.dtype == np.int64 else array
+def _filled(array: np.ndarray, shape: Sequence[int], fill: int) -> np.ndarray:
+  """Returns an array in the corner of a larger one; int64 becomes int32."""
+  dtype = np.int32 if array.dtype == np.int64 else array.dtype
+  wide = np.full(shape, fill, dtype)
+  wide[tuple(map(slice, array.shape))] = array
+  return wide
 
 
-# How each file of a student is loaded, those that predict fastest first.
+# How each file of a student is loaded, in the order of preference: ONNX Runtime
+# takes batches of any shape without compiling anything.
 RUNTIMES: dict[str, Callable[[pathlib.Path, Student, int], Predict]] = {
   description.ONNX: _onnx,
   description.WEIGHTS: _weights,

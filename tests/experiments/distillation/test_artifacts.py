@@ -1,0 +1,317 @@
+"""Exported students: every file gives the probabilities of the student."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnxruntime
+import pytest
+from flax import linen as nn
+from jax import export as jax_export
+from PIL import Image
+from safetensors import numpy as safetensors
+
+import lelp_jax
+from experiments.data.tokenizer import load_tokenizer
+from experiments.distillation import artifacts
+from experiments.distillation import description
+from experiments.distillation import onnx_conversion
+from experiments.distillation import predictor
+from experiments.distillation import student_models
+from experiments.distillation.model_card import Card
+from experiments.training.models import model_fns
+from lelp_jax.calibration import calibration_temperature
+from lelp_jax.models import MODELS
+from tests.experiments.distillation import exported
+
+SLOW = ("distilbert", "roberta", "albert_base", "resnet20", "mobilenet")
+MODELS_TO_EXPORT = [
+  pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+  for name in exported.OPTIONS
+]
+TEXTS = ("a fine film", "", "the wise dull poor film", "unheard-of words")
+
+# Runs a snippet where neither JAX nor this repository can be imported.
+ALONE = """
+import sys
+
+class Refuse:
+  def find_spec(self, name, path=None, target=None):
+    if name.split(".")[0] in ("jax", "jaxlib", "flax", "lelp_jax",
+                              "experiments", "tests"):
+      raise ImportError(f"{name} is refused")
+
+sys.meta_path.insert(0, Refuse())
+exec(compile(open("snippet.py", encoding="utf-8").read(), "snippet", "exec"))
+"""
+
+
+def probabilities(cell, weights, splits, rows, calibration=1.0):
+  """The probabilities as training computes them, in float64 NumPy."""
+  model = model_fns(cell.student, 6)
+  part = splits.validation[cell.student.input_field]
+  if splits.task.image_shape:
+    inputs = part[rows].astype(np.float32) / 255
+  elif cell.student.input_field == "embeddings":
+    inputs = part[rows]
+  else:
+    tokens = [part[row] for row in rows]
+    ids = np.zeros((len(rows), max(map(len, tokens))), np.int32)
+    mask = np.zeros_like(ids)
+    for place, row in enumerate(tokens):
+      ids[place, : len(row)], mask[place, : len(row)] = row, 1
+    inputs = {"input_ids": ids, "attention_mask": mask}
+  outputs, _ = model.apply(*weights, inputs, train=False)
+  logits = np.asarray(outputs.logits, np.float64) / 3
+  exps = np.exp(logits - logits.max(axis=1, keepdims=True))
+  classes = exps.reshape(len(rows), 3, 2).sum(axis=2)
+  powers = (classes / classes.sum(axis=1, keepdims=True)) ** (1 / calibration)
+  return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("name", MODELS_TO_EXPORT)
+def test_every_file_gives_the_probabilities_of_the_student(tmp_path, name):
+  folder = tmp_path / "student"
+  assert exported.export(folder, name) == {}
+  cell = exported.make_cell(name)
+  tokenizer = str(tmp_path / "tokenizer.json")
+  splits = exported.make_splits(cell, tokenizer)
+  student, labels = description.read(folder)
+  assert labels == exported.LABELS
+  assert student.temperature == 3.0
+  rows = [0, 5, 9, 13]
+  expected = probabilities(
+    cell,
+    exported.make_weights(cell),
+    splits,
+    rows,
+    student.calibration_temperature,
+  )
+  part = splits.validation[cell.student.input_field]
+  if student.reads == "text":
+    # More padding than any of the rows needs.
+    inputs = predictor.padded([part[row] for row in rows], 0, 12)
+  else:
+    inputs = (part[np.array(rows)],)
+  for load in predictor.RUNTIMES.values():
+    found = load(folder, student, 3)(*inputs)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_model_of_the_users_own_is_exported(tmp_path, monkeypatch):
+  name = "tests.experiments.distillation.own_student:make"
+  student_models.register_own(name)
+  assert exported.export(tmp_path / "student", name) == {}
+  monkeypatch.delitem(MODELS, name)  # As in another process.
+  texts = ["a fine film", "dull"]
+  one = predictor.Predictor(tmp_path / "student").predict(texts)
+  (tmp_path / "student/model.onnx").unlink()
+  other = predictor.Predictor(tmp_path / "student").predict(texts)
+  np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.fixture(name="static", scope="module")
+def exported_static(tmp_path_factory):
+  """A folder of an exported static student."""
+  folder = tmp_path_factory.mktemp("static") / "student"
+  card = Card("Stars", {"Rows": "24"}, {"Family": "BERT"}, {"Accuracy": "9 %"})
+  exported.export(folder, "static", card)
+  return folder
+
+
+def test_the_form_of_the_files(static):
+  names = {path.name for path in static.iterdir()}
+  assert names == {
+    *("model.safetensors", "config.json", "tokenizer.json", "labels.json"),
+    *("model.onnx", "model.jaxexport", "README.md"),
+  }
+  beside = {path.name for path in static.parent.iterdir()}
+  assert beside == {"tokenizer.json", "student"}  # Nothing temporary is left.
+  assert json.loads((static / "labels.json").read_text()) == [*exported.LABELS]
+  config = json.loads((static / "config.json").read_text())
+  assert config["text_column"] == "review"
+  weights = safetensors.load_file(static / "model.safetensors")
+  assert weights["params/head/kernel"].shape == (6, 6)
+  session = onnxruntime.InferenceSession(static / "model.onnx")
+  forms = [(x.name, x.type, x.shape) for x in session.get_inputs()]
+  assert forms == [
+    ("input_ids", "tensor(int64)", ["B", "L"]),
+    ("attention_mask", "tensor(int64)", ["B", "L"]),
+  ]
+  (output,) = session.get_outputs()
+  assert (output.name, output.shape) == ("probabilities", ["B", 3])
+  data = bytearray((static / "model.jaxexport").read_bytes())
+  with jax.enable_x64(True):
+    avals = jax_export.deserialize(data).in_avals
+  assert [str(aval.dtype) for aval in avals] == ["int64", "int64"]
+
+
+def test_the_tokenizer_alone_gives_the_rows_of_training(static):
+  import tokenizers
+
+  alone = tokenizers.Tokenizer.from_file(str(static / "tokenizer.json"))
+  texts = [*TEXTS, "film " * 40]
+  rows = load_tokenizer(static).encode(texts, max_length=12)
+  for encoding, row in zip(alone.encode_batch(texts), rows, strict=True):
+    assert len(encoding.ids) == 12  # All are padded to the longest.
+    assert encoding.ids[: sum(encoding.attention_mask)] == row.tolist()
+
+
+def snippet(folder):
+  """The code of a model card, to run in its folder."""
+  card = (folder / "README.md").read_text()
+  code = card.split("```python\n")[1].split("\n```")[0]
+  assert len(code.splitlines()) <= 12
+  return code
+
+
+def run_alone(folder, code):
+  (folder / "snippet.py").write_text(code, encoding="utf-8")
+  found = subprocess.run(
+    [sys.executable, "-I", "-c", ALONE],
+    cwd=folder,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert found.returncode == 0, found.stderr
+  return found.stdout.splitlines()
+
+
+def test_the_card_predicts_texts_without_jax_and_this_repository(static):
+  code = snippet(static)
+  assert "encode_batch([" in code
+  given = code.split("encode_batch(")[1].split(")\n")[0]
+  lines = run_alone(static, code.replace(given, repr([*TEXTS])))
+  predictions = predictor.Predictor(static).predict(TEXTS)
+  for line, row in zip(lines, predictions, strict=True):
+    label, _, numbers = line.partition(" [")
+    assert label == exported.LABELS[row.argmax()]
+    found = np.array(numbers.rstrip("]").split(), float)
+    np.testing.assert_allclose(found, row, atol=1e-5)
+
+
+def test_the_card_names_data_numbers_and_versions(static):
+  card = (static / "README.md").read_text()
+  for text in ("# Stars", "| Rows | 24 |", "| Family | BERT |", "9 %"):
+    assert text in card
+  assert f"| jax | {jax.__version__} |" in card
+  assert "bad, good, so, so" in card
+
+
+def test_the_card_predicts_images_without_jax_and_this_repository(tmp_path):
+  folder = tmp_path / "student"
+  exported.export(folder, "cnn")
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 256, (20, 24, 3)).astype(np.uint8)
+  Image.fromarray(pixels).save(folder / "image.png")
+  (line,) = run_alone(folder, snippet(folder))
+  (row,) = predictor.Predictor(folder).predict([folder / "image.png"])
+  label, _, numbers = line.partition(" [")
+  assert label == exported.LABELS[row.argmax()]
+  found = np.array(numbers.rstrip("]").split(), float)
+  np.testing.assert_allclose(found, row, atol=1e-5)
+
+
+def test_a_student_that_trained_in_bfloat16_computes_in_float32(tmp_path):
+  folder = tmp_path / "student"
+  field = {"student__options.compute_dtype": "bfloat16"}
+  exported.export(folder, "mlp", **field)
+  student, _ = description.read(folder)
+  assert "compute_dtype" not in student.options
+  exported.export(tmp_path / "same", "mlp")
+  first, second = (
+    safe.read_bytes()
+    for safe in (folder / "model.onnx", tmp_path / "same/model.onnx")
+  )
+  assert first == second
+
+
+def test_the_calibration_is_fitted_on_held_out_rows(tmp_path):
+  folder = tmp_path / "student"
+  exported.export(folder, "mlp")
+  cell = exported.make_cell("mlp")
+  weights, splits = exported.make_weights(cell), exported.make_splits(cell)
+  outputs, _ = model_fns(cell.student, 6).apply(
+    *weights, jnp.asarray(splits.validation["embeddings"])
+  )
+  log_probs = lelp_jax.class_log_probs(
+    outputs.logits, num_classes=3, temperature=3.0
+  )
+  labels = splits.validation["labels"]
+  expected = calibration_temperature(log_probs, labels)
+  student, _ = description.read(folder)
+  assert student.calibration_temperature == pytest.approx(float(expected), 1e-4)
+  assert abs(student.calibration_temperature - 1) > 0.1
+
+
+def test_a_model_that_onnx_cannot_express_keeps_its_other_files(
+  tmp_path, monkeypatch, capsys
+):
+  def refuse(*_):
+    raise ValueError("jax2onnx cannot convert it: no lowering of qr\nmore")
+
+  monkeypatch.setattr(onnx_conversion, "converted", refuse)
+  folder = tmp_path / "student"
+  failures = exported.export(folder, "mlp")
+  assert failures == {
+    "model.onnx": "jax2onnx cannot convert it: no lowering of qr"
+  }
+  assert not (folder / "model.onnx").exists()
+  assert "no lowering of qr" in (folder / "README.md").read_text()
+  assert capsys.readouterr().err.count("\n") == 1
+  # The weights take its place.
+  vectors = np.ones((3, exported.WIDTH), np.float32)
+  assert predictor.Predictor(folder).predict(vectors).shape == (3, 3)
+
+
+def test_a_wrong_onnx_file_is_not_left(tmp_path, monkeypatch):
+  converted = onnx_conversion.converted
+
+  def slightly_wrong(traced, inputs, names, output):
+    def function(x):
+      (probabilities,) = jax.extend.core.jaxpr_as_fun(traced)(x)
+      return 0.9999 * probabilities
+
+    return converted(jax.make_jaxpr(function)(*inputs), inputs, names, output)
+
+  monkeypatch.setattr(onnx_conversion, "converted", slightly_wrong)
+  folder = tmp_path / "student"
+  assert "differ by" in exported.export(folder, "mlp")["model.onnx"]
+  assert not (folder / "model.onnx").exists()
+
+
+def test_nothing_half_written_is_left(tmp_path, monkeypatch):
+  folder = tmp_path / "student"
+  exported.export(folder, "mlp")
+  before = (folder / "model.onnx").read_bytes()
+
+  def full(*_):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(artifacts.model_card, "text", full)
+  with pytest.raises(OSError, match="No space left"):
+    exported.export(folder, "mlp")
+  assert [path.name for path in tmp_path.iterdir()] == ["student"]
+  assert (folder / "model.onnx").read_bytes() == before
+
+
+def test_a_later_export_replaces_the_folder(tmp_path):
+  folder = tmp_path / "student"
+  folder.mkdir()
+  (folder / "old").write_text("")
+  exported.export(folder, "mlp")
+  assert not (folder / "old").exists()
+  assert [path.name for path in tmp_path.iterdir()] == ["student"]
+
+
+def test_jax2onnx_leaves_jax_as_it_is():
+  names = [name for name in vars(jnp) if callable(getattr(jnp, name, None))]
+  before = {name: getattr(jnp, name) for name in names}
+  calls = dict(vars(nn.Conv))
+  onnx_conversion._load_lowerings()
+  assert {name: getattr(jnp, name) for name in names} == before
+  assert dict(vars(nn.Conv)) == calls
