@@ -70,19 +70,7 @@ def report(
   formats: Sequence[str],
   output: pathlib.Path | None = None,
 ) -> None:
-  """Prints and writes the report of workdirs.
-
-  Args:
-    paths: Workdirs, and folders that contain workdirs.
-    formats: Keys of `render.FORMATS`.
-    output: Folder of the report; by default `report` in the one path, or in the
-      folder that contains all paths.
-
-  Raises:
-    FileNotFoundError: If no cell is finished.
-    ValueError: If a format does not exist, a file is damaged, or `output` is
-      needed.
-  """
+  """Prints and writes the report of workdirs."""
   render.check_formats(formats)
   found_workdirs = workdirs.find_workdirs(paths)
   if output is None:

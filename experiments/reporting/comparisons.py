@@ -122,15 +122,7 @@ def difference_of_methods(
   method: str,
   other: str,
 ) -> Estimate | None:
-  """Returns the difference of two methods; None if either is missing.
-
-  Args:
-    results: The finished cells.
-    summaries: Their summaries.
-    column: Column in which trials are paired, or None to pair all columns.
-    method: Id of a method.
-    other: Id of the method that is subtracted.
-  """
+  """Returns the difference of two methods; None if either is missing."""
   if column is not None:
     pair = ((column, method), (column, other))
     return difference(*(summaries.get(place) for place in pair))
@@ -153,12 +145,6 @@ def best(
   """Returns the method with the highest test accuracy; None without any.
 
   It is chosen by the test accuracy, as in the paper: this favours baselines.
-
-  Args:
-    results: The finished cells.
-    summaries: Their summaries.
-    column: A column, or None for the mean over all columns.
-    among: Returns whether a method takes part.
   """
   means = {}
   for method in results.methods:
@@ -176,13 +162,7 @@ def best(
 
 
 def rivals(results: SweepResults) -> dict[str, Callable[[str], bool]]:
-  """Returns the gains of LELP that a table shows.
-
-  Returns:
-    For each gain a function that returns whether it is over a method; nothing
-    if LELP is not a row. The gain over the best baseline is left out if there
-    is only one baseline.
-  """
+  """Returns the gains of LELP that a table shows."""
   ids = [method.id for method in results.methods]
   if LELP not in ids:
     return {}
@@ -208,14 +188,7 @@ def gain(
   column: str | None,
   among: Callable[[str], bool],
 ) -> Estimate | None:
-  """Returns LELP minus the best of some methods; None if either is missing.
-
-  Args:
-    results: The finished cells.
-    summaries: Their summaries.
-    column: Column in which trials are paired, or None to pair all columns.
-    among: Returns whether a method takes part.
-  """
+  """Returns LELP minus the best of some methods; None if either is missing."""
   rival = best(results, summaries, column, among)
   if rival is None:
     return None

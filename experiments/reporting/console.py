@@ -16,14 +16,7 @@ _LONGEST_LABEL = 31
 def to_text(table: Table, *, width: int | None = None) -> str:
   """Formats a table as aligned plain text.
 
-  Args:
-    table: The table.
-    width: Width of the terminal: long labels are wrapped, and a table that is
-      too wide is split into blocks of columns, each with the labels on its
-      left. With None nothing is wrapped or split.
-
-  Returns:
-    The lines, with a line feed at the end.
+  Returns the lines, with a line feed at the end.
   """
   lines = [table.title, "=" * len(table.title), ""]
   if width is not None:

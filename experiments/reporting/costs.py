@@ -55,9 +55,8 @@ class _TeacherCost:
 def cost_table(results: SweepResults, base: pathlib.Path) -> Table:
   """Builds the table of costs, over all settings that were tried.
 
-  Returns:
-    One row per method over all columns if they are replicates, else one per
-    method and column; and one row for the teacher that they share.
+  Returns one row per method over all columns if they are replicates, else one
+  per method and column; and one row for the teacher that they share.
   """
   teachers = _teacher_costs(results.cells, base)
 

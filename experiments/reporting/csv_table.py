@@ -37,16 +37,11 @@ COLUMNS = (
 def to_csv(parts: Iterable[SweepResults]) -> str:
   """Formats the numbers as CSV; unknown ones are empty.
 
-  Args:
-    parts: The results of each sweep with each selection.
-
-  Returns:
-    One line per column and method, in percent and points. `ours_std` has n - 1;
-    the interval is the 95 % interval over trials, by which gains are paired;
-    of one trial, over test examples.
-    The `paper_mean` of a gain is recomputed from its column. Flags are
-    "kind item", separated by semicolons. `workdir` and `config` are relative to
-    the base of the report.
+  Returns one line per column and method, in percent and points. `ours_std` has
+  n - 1; the interval is the 95 % interval over trials, by which gains are
+  paired; of one trial, over test examples. The `paper_mean` of a gain is
+  recomputed from its column. Flags are "kind item", separated by semicolons.
+  `workdir` and `config` are relative to the base of the report.
   """
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")

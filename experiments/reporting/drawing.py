@@ -104,11 +104,7 @@ def method_color(method: str) -> str:
 
 
 def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-  """Returns colour, marker and dashes of several lines.
-
-  Args:
-    names: Names of the lines: methods, or anything else.
-  """
+  """Returns colour, marker and dashes of several lines."""
   names = list(dict.fromkeys(names))
   known = [name for name in _METHOD_COLORS if name in names]
   styles = {
@@ -152,16 +148,7 @@ def draw_plots(
   in_row: int = _MOST_IN_ROW,
   share_y: bool = False,
 ) -> None:
-  """Draws panels of lines with one legend.
-
-  Args:
-    plots: The panels, row by row; at least one has a line.
-    path: Path of the PNG; the SVG is beside it.
-    title: Title of the picture.
-    explanation: Meaning of whiskers and marks.
-    in_row: Greatest number of panels in a row.
-    share_y: Whether the panels of a row share their vertical axis.
-  """
+  """Draws panels of lines with one legend."""
   styles = line_styles(name for plot in plots for name in plot.lines)
   columns = min(in_row, len(plots))
   rows = -(-len(plots) // columns)

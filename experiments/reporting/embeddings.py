@@ -48,17 +48,7 @@ def embedding_maps(
   class_names: Sequence[str],
   fine_names: Sequence[str],
 ) -> None:
-  """Draws a t-SNE map of each student, coloured by class and by fine class.
-
-  Args:
-    panels: At least one student.
-    path: Path of the PNG; the SVG is beside it.
-    class_names: A name for each class.
-    fine_names: A name for each fine class.
-
-  Raises:
-    ValueError: If the embeddings of a student cannot be mapped.
-  """
+  """Draws a t-SNE map of each student, coloured by class and by fine class."""
   for panel in panels:
     _check(panel)
   # The perplexity must be below the number of examples.

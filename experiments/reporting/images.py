@@ -15,13 +15,8 @@ _SHOWN, _SMALL, _LARGE = 64, 64, 192
 def image(pixels: np.ndarray, scale: float) -> dict[str, Any]:
   """Converts an image to a PNG inside the page.
 
-  Args:
-    pixels: uint8, ``[H, W, channels]``: one channel, or red, green and blue.
-    scale: Value of white.
-
-  Returns:
-    The `data` of the PNG, its `width` and `height` on the page, and whether it
-    `is_small`.
+  Returns the `data` of the PNG, its `width` and `height` on the page, and
+  whether it `is_small`.
   """
   levels = np.clip(np.asarray(pixels, np.float32) * (255 / scale), 0, 255)
   levels = levels.round().astype(np.uint8)

@@ -12,11 +12,6 @@ _POWERS = tuple(2.0**i for i in range(1, 11))
 def number(value: Estimate, expected: int, *, sign: bool = False) -> str:
   """Formats mean ± standard error, and n where it is not the expected one.
 
-  Args:
-    value: The estimate.
-    expected: Expected number of values.
-    sign: Whether positive means have a plus.
-
   Examples:
     >>> number(estimate([1.0, 2.0]), 2, sign=True)
     '+1.50 ± 0.50'
@@ -31,10 +26,6 @@ def number(value: Estimate, expected: int, *, sign: bool = False) -> str:
 
 def with_interval(value: Estimate | None, expected: int) -> str:
   r"""Formats a difference, with its 95 % interval on a second line.
-
-  Args:
-    value: The difference, or None for an empty text.
-    expected: Expected number of values.
 
   Examples:
     >>> with_interval(estimate([1.0, 2.0]), 2)

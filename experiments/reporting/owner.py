@@ -72,15 +72,8 @@ def score_parts(
 ) -> list[Part]:
   """Makes everything that the owner of the data wants to know of one column.
 
-  Args:
-    results: The finished cells of a sweep. The first column with recorded
-      predictions is shown.
-    read: Returns an example for the list of mistakes; without it they are
-      numbers.
-
-  Returns:
-    The meaning of one test example, scores, sizes and speeds, confusion
-    matrices and mistakes; nothing without recorded predictions.
+  Returns the meaning of one test example, scores, sizes and speeds, confusion
+  matrices and mistakes; nothing without recorded predictions.
   """
   for column in results.columns:
     models = _models(results, column.id)

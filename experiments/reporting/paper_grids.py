@@ -34,8 +34,7 @@ _OURS = ", except where the number is followed by “in total”"
 def grid_tables(results: SweepResults) -> tuple[Table, ...]:
   """Builds one table per method of a sweep that the paper has a grid for.
 
-  Returns:
-    Tables with a row per hyperparameter and column of the paper.
+  Returns tables with a row per hyperparameter and column of the paper.
   """
   summaries = summarize(results)
   methods = [method.id for method in results.methods]

@@ -169,9 +169,8 @@ def compare(
 ) -> dict[tuple[str, str], Comparison]:
   """Pairs every number of ours with the paper's.
 
-  Returns:
-    The comparisons by method and column, row by row: those of the paper's
-    table, then our other rows, then gains.
+  Returns the comparisons by method and column, row by row: those of the paper's
+  table, then our other rows, then gains.
   """
   summaries = summarize(results)
   ours = [TEACHER, SUBCLASS_TEACHER, *(m.id for m in results.methods)]
@@ -207,11 +206,7 @@ def compare(
 
 
 def paper_accuracies(results: SweepResults) -> dict[tuple[str, str], float]:
-  """Returns the paper's accuracies that ours can be compared with.
-
-  Returns:
-    Percent by column and method.
-  """
+  """Returns the paper's accuracies that ours can be compared with."""
   return {
     (column, method): one.paper.mean
     for (method, column), one in compare(results, table_of(results)).items()
@@ -301,10 +296,9 @@ def _printed_gain(table: PaperTable, column: str, gain: str) -> Printed | None:
 def paper_layout(results: SweepResults, paper: PaperTable) -> Table:
   """Builds one of the paper's tables with our numbers in it.
 
-  Returns:
-    The paper's rows and columns in its order, three lines per row; our other
-    rows and columns follow. Missing cells are empty. The best and the second
-    best are marked on each side.
+  Returns the paper's rows and columns in its order, three lines per row; our
+  other rows and columns follow. Missing cells are empty. The best and the
+  second best are marked on each side.
   """
   found = compare(results, paper)
   methods = list(dict.fromkeys(method for method, _ in found))

@@ -39,13 +39,8 @@ def subclass_information(
 ) -> tuple[tuple[Information, ...], Information]:
   """Computes how much subclasses tell about fine labels.
 
-  Args:
-    subclasses: Subclasses of examples with fine labels.
-    num_fine: Number of fine labels, F.
-
-  Returns:
-    The information in each class, and over all classes. Over all classes a
-    subclass is a pair with its class, so that chance is far above zero.
+  Returns the information in each class, and over all classes. Over all classes
+  a subclass is a pair with its class, so that chance is far above zero.
   """
   num_classes, size = subclasses.where.shape
   # Labels may be narrow integers: uint8 would wrap.
@@ -104,11 +99,7 @@ def _information(
 def mutual_information(counts: np.ndarray) -> np.ndarray:
   """Computes the mutual information of two labels from their counts.
 
-  Args:
-    counts: Nonnegative, ``[..., R, K]``.
-
-  Returns:
-    Nats, float64, ``[...]``; zero where there are no counts.
+  Returns nats, float64, ``[...]``; zero where there are no counts.
 
   Examples:
     >>> round(float(mutual_information(np.array([[5, 0], [0, 5]]))), 4)
@@ -123,11 +114,7 @@ def mutual_information(counts: np.ndarray) -> np.ndarray:
 def normalized_information(counts: np.ndarray) -> np.ndarray:
   """Divides mutual information by the mean entropy of both labels.
 
-  Args:
-    counts: Nonnegative, ``[..., R, K]``.
-
-  Returns:
-    Fractions in ``[0, 1]``; zero where a label does not vary.
+  Returns fractions in ``[0, 1]``; zero where a label does not vary.
   """
   entropies = _entropy(counts.sum(axis=-1)) + _entropy(counts.sum(axis=-2))
   varies = entropies > 1e-12

@@ -60,9 +60,8 @@ _PAIRED = "points, paired by trial, in brackets the 95 % interval."
 def null_space_table(results: SweepResults) -> Table | None:
   """Builds the table of LELP with and without the projection (A-3).
 
-  Returns:
-    One row per column: accuracies, the difference, and shares of the teacher's
-    variance within a class. None if no row leaves the projection out.
+  Returns one row per column: accuracies, the difference, and shares of the
+  teacher's variance within a class. None if no row leaves the projection out.
   """
   summaries = summarize(results)
   rows = []
@@ -135,9 +134,8 @@ def _variance_shares(summary: Summary | None) -> list[float]:
 def ensemble_table(results: SweepResults) -> Table | None:
   """Builds the table of ensembles of random projections beside LELP.
 
-  Returns:
-    Rows of each column: LELP, one random projection, and an ensemble of each
-    size, each with its best other settings. None without an ensemble.
+  Returns rows of each column: LELP, one random projection, and an ensemble of
+  each size, each with its best other settings. None without an ensemble.
   """
   summaries, rows = summarize(results), []
   several = len(results.columns) > 1
@@ -181,8 +179,7 @@ def ensemble_table(results: SweepResults) -> Table | None:
 def ensemble_picture(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws accuracy over the number of random projections, LELP as a level.
 
-  Returns:
-    Whether there was an ensemble to draw.
+  Returns whether there was an ensemble to draw.
   """
   summaries, plots = summarize(results), []
   for column in results.columns:
@@ -218,9 +215,8 @@ def ensemble_picture(results: SweepResults, path: pathlib.Path) -> bool:
 def classes_table(results: SweepResults) -> Table | None:
   """Builds the table of LELP over the number of classes.
 
-  Returns:
-    One row per number of classes: the gain of LELP, and how many numbers of a
-    target are free. None without columns of merged classes.
+  Returns one row per number of classes: the gain of LELP, and how many numbers
+  of a target are free. None without columns of merged classes.
   """
   summaries, rows = summarize(results), []
   for column in results.columns:

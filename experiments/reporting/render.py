@@ -63,17 +63,7 @@ def write(
 ) -> list[str]:
   """Writes the files of a report.
 
-  Args:
-    document: The report.
-    results: The results of each sweep, for CSV.
-    folder: Folder of the report, which contains its pictures.
-    formats: Keys of `FORMATS`.
-
-  Returns:
-    The names of the files, pictures included.
-
-  Raises:
-    ValueError: If a format does not exist.
+  Returns the names of the files, pictures included.
   """
   check_formats(formats)
   writers = {
@@ -97,10 +87,6 @@ def to_html(document: Document, folder: pathlib.Path) -> str:
   """Formats a report as one HTML file that needs no other file.
 
   Links lead to configs, relative to the parent of the report's folder.
-
-  Args:
-    document: The report.
-    folder: Folder of its pictures, which become part of the file.
   """
 
   def picture_data(picture: Picture) -> str:
@@ -121,12 +107,7 @@ def to_latex(tables: Iterable[Table]) -> str:
 
 
 def render(template: str, **context: Any) -> str:
-  """Fills in a template.
-
-  Args:
-    template: Name of a file in `templates`.
-    **context: Its variables.
-  """
+  """Fills in a template."""
   environment = _environment(template.split(".")[-2])
   return environment.get_template(template).render(**context)
 

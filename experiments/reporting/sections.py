@@ -97,14 +97,7 @@ class ReportedSweep:
   ) -> list[Picture]:
     """Draws a picture.
 
-    Args:
-      name: One of `PICTURES`.
-      caption: Caption of the picture.
-      drawn: Draws results to the path of a PNG, with an SVG beside it. Returns
-        False if there is nothing to draw.
-
-    Returns:
-      The picture, if there is one.
+    Returns the picture, if there is one.
     """
     path = self.folder / f"{self.prefix}{name}.png"
     if drawn(self.results, path) is False:
@@ -117,13 +110,8 @@ def make_document(
 ) -> Document:
   """Makes the report of one sweep or of several, and draws its pictures.
 
-  Args:
-    sweeps: At least one.
-    unfinished: Names of workdirs without a finished cell.
-
-  Returns:
-    The report, with a chapter per sweep if there are several workdirs. It does
-    not depend on the time or the machine.
+  Returns the report, with a chapter per sweep if there are several workdirs. It
+  does not depend on the time or the machine.
   """
   if len(sweeps) == 1 and not unfinished:
     return Document(sweeps[0].results.title, _sections(sweeps[0]))
@@ -143,12 +131,7 @@ def make_document(
 
 
 def conclusion(results: SweepResults) -> str:
-  """Returns the sentence to take away from a sweep.
-
-  Returns:
-    The comparison of LELP with its baselines; for a sweep of LELP's settings
-    alone, their ranges.
-  """
+  """Returns the sentence to take away from a sweep."""
   if results.is_smoke:
     return (
       "This is a smoke test: its numbers mean nothing, and no method is marked"

@@ -73,14 +73,7 @@ Summaries = dict[tuple[str, str], Summary]
 def estimate(values: Iterable[float]) -> Estimate:
   """Computes mean, spread and 95 % t interval of independent values.
 
-  Args:
-    values: At least one number.
-
-  Returns:
-    The estimate, without a spread for a single value.
-
-  Raises:
-    ValueError: If there is no value.
+  Returns the estimate, without a spread for a single value.
 
   Examples:
     >>> e = estimate([1.0, 2.0, 3.0])
@@ -106,13 +99,6 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
   Everything that the two values of a pair share, such as the split, the teacher
   or the order of the batches, cancels.
 
-  Args:
-    a: One number per pair.
-    b: The other number of each pair, in the same order.
-
-  Raises:
-    ValueError: If the lengths differ, or there is no pair.
-
   Examples:
     >>> paired_difference([3.0, 5.0], [2.0, 3.0]).mean
     1.5
@@ -123,8 +109,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
 def summarize(results: SweepResults) -> Summaries:
   """Chooses the hyperparameters of every method in every column.
 
-  Returns:
-    A summary by column and method, where a cell is finished.
+  Returns a summary by column and method, where a cell is finished.
   """
   cells: dict[tuple[str, str], list[FinishedCell]] = {}
   for cell in results.cells:
@@ -145,14 +130,6 @@ def summarize_cells(cells: Iterable[FinishedCell], selection: str) -> Summary:
 
   The setting with the highest mean accuracy over trials is chosen; among
   equals the one with the lowest mean loss, then with the smallest digest.
-
-  Args:
-    cells: At least one cell.
-    selection: Examples whose accuracy and loss decide: "heldout", or "test" as
-      in the paper (A-37).
-
-  Raises:
-    ValueError: If there is a choice and a cell has no held-out accuracy.
   """
   groups: dict[str, list[FinishedCell]] = {}
   for cell in sorted(cells, key=lambda cell: (cell.digest, cell.trial)):
@@ -242,14 +219,7 @@ def along(
 ) -> dict[tuple[Any, ...], Summary]:
   """Chooses the best setting at each combination of some hyperparameters.
 
-  Args:
-    results: The finished cells.
-    method: Id of a method.
-    column: Id of a column.
-    *names: Hyperparameters that are not chosen.
-
-  Returns:
-    A summary by the values of these hyperparameters, in ascending order.
+  Returns a summary by the values of these hyperparameters, in ascending order.
   """
   groups: dict[tuple[Any, ...], list[FinishedCell]] = {}
   for cell in results.cells:

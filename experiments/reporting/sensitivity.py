@@ -57,9 +57,8 @@ _HEADER = (
 def sensitivity_table(results: SweepResults) -> Table | None:
   """Builds the table of how much each hyperparameter of LELP matters.
 
-  Returns:
-    One row per hyperparameter with several values, in each column, or over the
-    replicates; None without any.
+  Returns one row per hyperparameter with several values, in each column, or
+  over the replicates; None without any.
   """
   rows, drawn = [], list(_plots(results))
   names = dict.fromkeys(name for plot in drawn for name in plot.lines)
@@ -141,8 +140,7 @@ def _amount(ranges: list[float]) -> str:
 def sensitivity_picture(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws LELP's accuracy over each hyperparameter with several values.
 
-  Returns:
-    Whether there was anything to draw.
+  Returns whether there was anything to draw.
   """
   plots = list(_plots(results))
   if plots:

@@ -20,15 +20,7 @@ def in_sentence(title: str) -> str:
 
 
 def what_to_read_off(results: SweepResults) -> str:
-  """Returns a sentence on the differences between LELP and its baselines.
-
-  Returns:
-    The differences to standard training, to vanilla distillation and to the
-    best baseline if that is another one, with their 95 % intervals over splits
-    (replicates) or trials (one column). In a sweep without baselines: the
-    differences to LELP's ablations. With several settings: the number of
-    settings in which LELP is above.
-  """
+  """Returns a sentence on the differences between LELP and its baselines."""
   summaries = summarize(results)
   if not any(method.id == comparisons.LELP for method in results.methods):
     return "There is no comparison: LELP is not a row of this sweep."

@@ -49,8 +49,7 @@ class Subject:
 def subclass_pages(subject: Subject) -> dict[str, str]:
   """Makes the pages of a cell.
 
-  Returns:
-    Their HTML by file name, the first one is `INDEX`.
+  Returns their HTML by file name, the first one is `INDEX`.
   """
   told, over_all = (), None
   if "fine_labels" in subject.subclasses.examples:
@@ -205,15 +204,7 @@ def _subclass(
 def histogram_bars(
   counts: Sequence[int], own: Sequence[int]
 ) -> Iterator[tuple[str, int, float]]:
-  """Yields the bars of a histogram.
-
-  Args:
-    counts: Number of examples per bin.
-    own: Number of them that belong to the subclass.
-
-  Yields:
-    Kind, "all" or "own", bin and height in percent of the highest bar.
-  """
+  """Yields the bars of a histogram."""
   most = max(1, *counts)
   for i, (total, part) in enumerate(zip(counts, own, strict=True)):
     for kind, value in (("all", total), ("own", part)):

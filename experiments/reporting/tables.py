@@ -39,9 +39,8 @@ _DIAGNOSTICS = (
 def accuracy_table(results: SweepResults) -> Table:
   """Builds the main table: test accuracies and the gains of LELP.
 
-  Returns:
-    One column per column of the sweep, and one over all columns if they are
-    replicates. Rows: teacher and oracle, the students, the gains.
+  Returns one column per column of the sweep, and one over all columns if they
+  are replicates. Rows: teacher and oracle, the students, the gains.
   """
   summaries = summarize(results)
   rows = _teacher_rows(results, summaries)
@@ -83,11 +82,7 @@ def accuracy_cell(summary: Summary | None, num_trials: int) -> TableCell:
 
 
 def mark_rows(rows: Sequence[TableRow]) -> list[TableRow]:
-  """Marks the best and the second best cell of each column.
-
-  Args:
-    rows: Rows whose cells start with a number.
-  """
+  """Marks the best and the second best cell of each column."""
   columns = zip(*(row.cells for row in rows), strict=True)
   marked = [_mark_column(cells) for cells in columns]
   return [
@@ -282,9 +277,8 @@ def _caption(results: SweepResults, summaries: Summaries) -> str:
 def hyperparameter_table(results: SweepResults) -> Table:
   """Builds the table of the chosen hyperparameters.
 
-  Returns:
-    One column per column of the sweep. Rows of each method: the chosen values,
-    their held-out accuracy, and the spread of their test accuracy.
+  Returns one column per column of the sweep. Rows of each method: the chosen
+  values, their held-out accuracy, and the spread of their test accuracy.
   """
   summaries = summarize(results)
   header = tuple(column_header(column) for column in results.columns)
@@ -340,9 +334,8 @@ def _hyperparameter_rows(
 def diagnostics_table(results: SweepResults) -> Table:
   """Builds the table of agreement, loss terms, variance shares and sizes.
 
-  Returns:
-    One row per method over all columns if they are replicates, else one per
-    method and column.
+  Returns one row per method over all columns if they are replicates, else one
+  per method and column.
   """
   summaries = summarize(results)
   chosen = [cell for summary in summaries.values() for cell in summary.cells]
@@ -369,12 +362,7 @@ def diagnostics_table(results: SweepResults) -> Table:
 
 
 def column_groups(results: SweepResults) -> list[tuple[str, list[str]]]:
-  """Returns the groups of columns that a table by method is divided into.
-
-  Returns:
-    Name and column ids of each group: one group without a name for replicates
-    and for a single column, else one group per column.
-  """
+  """Returns the groups of columns that a table by method is divided into."""
   if results.columns_are == "replicates" or len(results.columns) == 1:
     return [("", [column.id for column in results.columns])]
   return [(column_name(column), [column.id]) for column in results.columns]
@@ -386,15 +374,7 @@ def rows_by_method(
   teacher_texts: Callable[[Sequence[FinishedCell]], Sequence[str]],
   method_texts: Callable[[Sequence[FinishedCell]], Sequence[str]],
 ) -> Iterator[TableRow]:
-  """Yields a row per teacher and method, for each group of columns.
-
-  Args:
-    results: The finished cells.
-    cells: Those of them that the table is about.
-    teacher_texts: Makes a teacher's row from the cells that share it; empty for
-      none.
-    method_texts: Makes a method's row from its cells.
-  """
+  """Yields a row per teacher and method, for each group of columns."""
   for name, columns in column_groups(results):
     own = [cell for cell in cells if cell.column in columns]
     groups = [

@@ -95,17 +95,7 @@ class SweepResults(SweepDescription):
 
 
 def load(workdir: pathlib.Path, base: pathlib.Path) -> SweepResults:
-  """Reads the finished cells of a workdir.
-
-  Args:
-    workdir: The workdir. Without a `sweep.json`, as after `experiments.main`,
-      columns and methods are those of the finished cells.
-    base: Base of the report: paths are relative to it.
-
-  Raises:
-    FileNotFoundError: If no cell is finished.
-    ValueError: If a file is damaged or not where it belongs.
-  """
+  """Reads the finished cells of a workdir."""
   folders = sorted(p.parent for p in workdir.glob(f"{_CELLS}/result.json"))
   if not folders:
     raise FileNotFoundError(
@@ -301,10 +291,6 @@ def _data_notes(cells: Sequence[FinishedCell]) -> list[str]:
 def parse_paths(text: str) -> list[pathlib.Path]:
   """Splits the value of --workdir into folders.
 
-  Args:
-    text: A folder, or several separated by commas. The name of an existing
-      folder may contain commas.
-
   Examples:
     >>> [path.name for path in parse_paths("runs/table1,runs/table3")]
     ['table1', 'table3']
@@ -319,14 +305,7 @@ def parse_paths(text: str) -> list[pathlib.Path]:
 def find_workdirs(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
   """Finds the workdirs among some folders and directly inside them.
 
-  Args:
-    paths: Workdirs, and folders that contain workdirs.
-
-  Returns:
-    Each workdir once, those of a folder by name, finished or not.
-
-  Raises:
-    FileNotFoundError: If a path is not a folder, or there is no workdir.
+  Returns each workdir once, those of a folder by name, finished or not.
   """
   found: dict[pathlib.Path, pathlib.Path] = {}
   for path in paths:
@@ -359,12 +338,6 @@ def has_results(workdir: pathlib.Path) -> bool:
 def default_output(paths: Sequence[pathlib.Path]) -> pathlib.Path:
   """Returns the folder for the report of some paths.
 
-  Args:
-    paths: One folder, or several in the same folder.
-
-  Raises:
-    ValueError: If several paths are in different folders.
-
   Examples:
     >>> runs = pathlib.Path("runs")
     >>> default_output([runs / "table1", runs / "table3"]).as_posix()
@@ -389,12 +362,6 @@ def relative(workdir: pathlib.Path, base: pathlib.Path) -> str:
 
 def picture_prefixes(folders: Sequence[str]) -> list[str]:
   """Returns a prefix for the file names of each sweep's pictures.
-
-  Args:
-    folders: Folders of the sweeps, from `relative`.
-
-  Returns:
-    One prefix per sweep, all different; empty for a single sweep.
 
   Examples:
     >>> picture_prefixes(["table1", "table3/a b", "table3-a-b"])

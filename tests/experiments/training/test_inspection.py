@@ -163,7 +163,7 @@ def test_the_command_writes_the_pages_of_the_reports_choice(finished, capsys):
   assert index == finished / "report/subclasses" / name / "index.html"
   assert "reads its 1,000 training examples" in capsys.readouterr().out
   page = Page(index.read_text())
-  assert "digits, 500 examples, test" in page.texts("dd")
+  assert "500 of digits (test)" in page.texts("dd")
   assert [a["href"] for a in page.all("a")] == ["class0.html", "class1.html"]
   for link in page.all("a"):
     images = Page((index.parent / link["href"]).read_text()).all("img")
