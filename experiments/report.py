@@ -28,7 +28,6 @@ from experiments.reporting import console
 from experiments.reporting import owner
 from experiments.reporting import render
 from experiments.reporting import sections
-from experiments.reporting import selection
 from experiments.reporting import tables
 from experiments.reporting import workdirs
 from experiments.reporting.document import Example
@@ -36,7 +35,7 @@ from experiments.reporting.document import Picture
 from experiments.reporting.images import image
 from experiments.reporting.names import column_name
 from experiments.reporting.paper_tables import in_paper_order
-from experiments.reporting.workdirs import SweepResults
+from experiments.reporting.selection import SweepResults
 
 _WORKDIR = cli.workdir_flag(
   "A workdir, a folder of workdirs, or several separated by commas."
@@ -171,13 +170,12 @@ def _draw_maps(sweep: sections.ReportedSweep) -> list[Picture]:
 
   results = sweep.results
   column = results.columns[0].id
-  summaries = selection.summarize(results)
   workdir = sweep.base / results.folder
   panels, task = [], None
   for method in _MAPPED:
-    if (column, method) not in summaries:
+    if (column, method) not in results.summaries:
       continue
-    cell = summaries[column, method].cells[0]
+    cell = results.summaries[column, method].cells[0]
     spec = specs.from_plain(json_files.read_json(sweep.base / cell.config))
     splits = data.load_splits(spec, workdir)
     labels, task = splits.test["labels"], splits.task

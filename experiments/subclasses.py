@@ -21,7 +21,6 @@ from experiments.io import json_files
 from experiments.methods import METHODS
 from experiments.paper.names import row_title
 from experiments.reporting import comparisons
-from experiments.reporting import selection
 from experiments.reporting import workdirs
 from experiments.reporting.numbers import setting
 from experiments.reporting.paper_tables import in_paper_order
@@ -97,11 +96,10 @@ def find_cell(workdir: pathlib.Path, cell: str | None) -> pathlib.Path:
 def _chosen(workdir: pathlib.Path) -> pathlib.Path:
   """Returns the first trial of the report's choice, preferably of LELP."""
   results = in_paper_order(workdirs.load(workdir, workdir))
-  summaries = selection.summarize(results)
   column = results.columns[0].id
   methods = [method.id for method in results.methods]
   for method in sorted(methods, key=lambda m: m != comparisons.LELP):
-    summary = summaries.get((column, method))
+    summary = results.summaries.get((column, method))
     if summary is None:
       continue
     folder = workdir / summary.cells[0].folder

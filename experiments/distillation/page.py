@@ -10,7 +10,7 @@ from experiments.reporting import sections
 from experiments.reporting import tables
 from experiments.reporting.document import Document
 from experiments.reporting.document import Section
-from experiments.reporting.workdirs import SweepResults
+from experiments.reporting.selection import SweepResults
 
 _WIDTH = 100  # Of the terminal's tables.
 

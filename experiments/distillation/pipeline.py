@@ -28,9 +28,8 @@ from experiments.distillation import student_models
 from experiments.distillation import teachers
 from experiments.distillation import timing
 from experiments.io import json_files
-from experiments.reporting import selection
 from experiments.reporting import workdirs
-from experiments.reporting.workdirs import SweepResults
+from experiments.reporting.selection import SweepResults
 from experiments.training import claims
 from experiments.training import data
 from experiments.training import description
@@ -115,7 +114,7 @@ def distill(request: Request) -> str:
   json_files.write_json(workdir / _RECORD, {"asked": asked})
   _tell(_announcement(cells, splits, workdir))
   found = _trained(config, cells, cells, workdir, later=_further(cells))
-  second = candidates.with_chosen(config, selection.summarize(found), workdir)
+  second = candidates.with_chosen(config, found.summaries, workdir)
   cells = candidates.expand(second, request.given)
   further = candidates.further_trials(cells)
   tried = _num_tried(found)
@@ -300,8 +299,9 @@ def _trained(
 
 def _num_tried(found: SweepResults) -> dict[str, int]:
   """Returns the number of settings of each method in the first stage."""
-  summaries = selection.summarize(found)
-  return {row: summary.num_settings for (_, row), summary in summaries.items()}
+  return {
+    row: summary.num_settings for (_, row), summary in found.summaries.items()
+  }
 
 
 def _tell(text: str) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from experiments.reporting.selection import estimate
+from experiments.reporting.estimates import estimate
+from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import summarize_cells
+from experiments.reporting.selection import SweepResults
 from experiments.reporting.sentence import in_sentence
-from experiments.reporting.workdirs import FinishedCell
-from experiments.reporting.workdirs import SweepResults
 from experiments.results import Evaluation
 
 # A student that loses more than this share of what the teacher has above the

@@ -8,13 +8,12 @@ import numpy as np
 from scipy import stats
 
 from experiments.methods.clustering import CLUSTERINGS
-from experiments.reporting.selection import Estimate
-from experiments.reporting.selection import estimate
-from experiments.reporting.selection import paired_difference
-from experiments.reporting.selection import Summaries
+from experiments.reporting.estimates import Estimate
+from experiments.reporting.estimates import estimate
+from experiments.reporting.estimates import paired_difference
+from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import Summary
-from experiments.reporting.workdirs import FinishedCell
-from experiments.reporting.workdirs import SweepResults
+from experiments.reporting.selection import SweepResults
 from experiments.results import Evaluation
 
 LELP = "lelp"
@@ -40,12 +39,12 @@ def is_baseline(method: str) -> bool:
 
 
 def with_different_teachers(
-  summaries: Summaries, column: str, methods: Iterable[str]
+  results: SweepResults, column: str, methods: Iterable[str]
 ) -> list[FinishedCell]:
   """Returns one cell for each teacher of some methods in a column."""
   found: dict[str, FinishedCell] = {}
   for method in methods:
-    summary = summaries.get((column, method))
+    summary = results.summaries.get((column, method))
     for cell in summary.cells if summary else ():
       found.setdefault(cell.teacher.digest, cell)
   return list(found.values())
@@ -60,14 +59,12 @@ def teacher_groups(results: SweepResults) -> dict[str, list[str]]:
   return groups
 
 
-def over_columns(
-  results: SweepResults, summaries: Summaries, method: str
-) -> Estimate | None:
+def over_columns(results: SweepResults, method: str) -> Estimate | None:
   """Returns the mean of a method over its columns; None without any."""
   means = [
-    summaries[column.id, method].test.mean
+    results.summaries[column.id, method].test.mean
     for column in results.columns
-    if (column.id, method) in summaries
+    if (column.id, method) in results.summaries
   ]
   return estimate(means) if means else None
 
@@ -117,7 +114,6 @@ def _correct(evaluation: Evaluation) -> np.ndarray:
 
 def difference_of_methods(
   results: SweepResults,
-  summaries: Summaries,
   column: str | None,
   method: str,
   other: str,
@@ -125,11 +121,15 @@ def difference_of_methods(
   """Returns the difference of two methods; None if either is missing."""
   if column is not None:
     pair = ((column, method), (column, other))
-    return difference(*(summaries.get(place) for place in pair))
+    return difference(*(results.summaries.get(place) for place in pair))
   means = [
-    (summaries[c.id, method].test.mean, summaries[c.id, other].test.mean)
+    (
+      results.summaries[c.id, method].test.mean,
+      results.summaries[c.id, other].test.mean,
+    )
     for c in results.columns
-    if (c.id, method) in summaries and (c.id, other) in summaries
+    if (c.id, method) in results.summaries
+    and (c.id, other) in results.summaries
   ]
   if not means:
     return None
@@ -138,7 +138,6 @@ def difference_of_methods(
 
 def best(
   results: SweepResults,
-  summaries: Summaries,
   column: str | None = None,
   among: Callable[[str], bool] = is_baseline,
 ) -> str | None:
@@ -151,9 +150,9 @@ def best(
     if not among(method.id):
       continue
     if column is None:
-      whole = over_columns(results, summaries, method.id)
+      whole = over_columns(results, method.id)
     else:
-      summary = summaries.get((column, method.id))
+      summary = results.summaries.get((column, method.id))
       whole = summary.test if summary else None
     if whole is not None:
       means[method.id] = whole.mean
@@ -184,12 +183,11 @@ def rivals(results: SweepResults) -> dict[str, Callable[[str], bool]]:
 
 def gain(
   results: SweepResults,
-  summaries: Summaries,
   column: str | None,
   among: Callable[[str], bool],
 ) -> Estimate | None:
   """Returns LELP minus the best of some methods; None if either is missing."""
-  rival = best(results, summaries, column, among)
+  rival = best(results, column, among)
   if rival is None:
     return None
-  return difference_of_methods(results, summaries, column, LELP, rival)
+  return difference_of_methods(results, column, LELP, rival)

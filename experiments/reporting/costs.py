@@ -15,9 +15,9 @@ from experiments.io import json_files
 from experiments.reporting import comparisons
 from experiments.reporting import numbers
 from experiments.reporting.document import Table
+from experiments.reporting.selection import FinishedCell
+from experiments.reporting.selection import SweepResults
 from experiments.reporting.tables import rows_by_method
-from experiments.reporting.workdirs import FinishedCell
-from experiments.reporting.workdirs import SweepResults
 from experiments.results import TeacherResult
 
 HEADER = (

@@ -9,8 +9,7 @@ from experiments.reporting.paper_tables import compare
 from experiments.reporting.paper_tables import Comparison
 from experiments.reporting.paper_tables import GAINS
 from experiments.reporting.paper_tables import table_of
-from experiments.reporting.selection import summarize
-from experiments.reporting.workdirs import SweepResults
+from experiments.reporting.selection import SweepResults
 
 COLUMNS = (
   "workdir",
@@ -49,12 +48,11 @@ def to_csv(parts: Iterable[SweepResults]) -> str:
   for results in parts:
     sweep = [results.folder, results.name, results.selection]
     found = compare(results, table_of(results))
-    summaries = summarize(results)
     other_gains = [
       Comparison(
         column.id,
         name,
-        ours=comparisons.gain(results, summaries, column.id, among),
+        ours=comparisons.gain(results, column.id, among),
       )
       for name, among in comparisons.rivals(results).items()
       for column in results.columns

@@ -19,7 +19,7 @@ from matplotlib.ticker import NullLocator
 
 from experiments.reporting import comparisons
 from experiments.reporting import numbers
-from experiments.reporting.selection import Estimate
+from experiments.reporting.estimates import Estimate
 
 # Okabe and Ito's colours, which are distinct with every common colour vision
 # deficiency.

@@ -11,15 +11,13 @@ from matplotlib.figure import Figure
 
 from experiments.reporting import comparisons
 from experiments.reporting import drawing
+from experiments.reporting.estimates import Estimate
+from experiments.reporting.estimates import estimate
 from experiments.reporting.paper_tables import paper_accuracies
 from experiments.reporting.paper_tables import TEACHER
 from experiments.reporting.selection import chosen_on
-from experiments.reporting.selection import Estimate
-from experiments.reporting.selection import estimate
-from experiments.reporting.selection import Summaries
-from experiments.reporting.selection import summarize
+from experiments.reporting.selection import SweepResults
 from experiments.reporting.tables import column_groups
-from experiments.reporting.workdirs import SweepResults
 
 _TEACHER_COLOR = "#333333"
 # Inches: a page, the surroundings of a panel's bars, and a bar with the number
@@ -39,8 +37,7 @@ def accuracy_bars(results: SweepResults, path: pathlib.Path) -> None:
   Settings have a panel each with bars over the trials and a dot per trial. The
   paper's accuracies are lines.
   """
-  summaries = summarize(results)
-  panels = _panels(results, summaries)
+  panels = _panels(results)
   num_bars = max(len(panel.values) for panel in panels)
   room = math.floor(_PAGE / (_MARGIN + _LEAST_PER_BAR * num_bars))
   rows = math.ceil(len(panels) / max(1, room))
@@ -61,7 +58,7 @@ def accuracy_bars(results: SweepResults, path: pathlib.Path) -> None:
   for ax in axes.flat[len(panels) :]:
     ax.set_axis_off()
   drawing.write_title(
-    figure, f"{results.title}: test accuracy{chosen_on(results, summaries)}"
+    figure, f"{results.title}: test accuracy{chosen_on(results)}"
   )
   legend = _legend(results)
   if any(panel.paper for panel in panels):
@@ -87,11 +84,11 @@ class _Panel:
   paper: dict[str, float]
 
 
-def _panels(results: SweepResults, summaries: Summaries) -> list[_Panel]:
+def _panels(results: SweepResults) -> list[_Panel]:
   references = paper_accuracies(results)
   panels = []
   for title, columns in column_groups(results):
-    values = {m.id: _values(summaries, columns, m.id) for m in results.methods}
+    values = {m.id: _values(results, columns, m.id) for m in results.methods}
     if not any(values.values()):
       continue
     paper = {
@@ -100,28 +97,30 @@ def _panels(results: SweepResults, summaries: Summaries) -> list[_Panel]:
       if len(columns) == 1 and (columns[0], method) in references
     }
     values = {m: x for m, x in values.items() if x or m in paper}
-    teacher = _teacher(results, summaries, columns)
+    teacher = _teacher(results, columns)
     panels.append(_Panel(title, values, teacher, paper))
   return panels
 
 
 def _values(
-  summaries: Summaries, columns: Sequence[str], method: str
+  results: SweepResults, columns: Sequence[str], method: str
 ) -> list[float]:
   """Means of the columns, or the trials of a single column."""
-  found = [summaries[c, method] for c in columns if (c, method) in summaries]
+  found = [
+    summary
+    for column in columns
+    if (summary := results.summaries.get((column, method)))
+  ]
   if len(columns) > 1:
     return [summary.test.mean for summary in found]
   return [100 * cell.test.accuracy for s in found for cell in s.cells]
 
 
-def _teacher(
-  results: SweepResults, summaries: Summaries, columns: Sequence[str]
-) -> float | None:
+def _teacher(results: SweepResults, columns: Sequence[str]) -> float | None:
   methods = comparisons.teacher_groups(results)["Teacher"]
   means = []
   for column in columns:
-    cells = comparisons.with_different_teachers(summaries, column, methods)
+    cells = comparisons.with_different_teachers(results, column, methods)
     if cells:
       accuracies = (100 * cell.teacher.test.accuracy for cell in cells)
       means.append(estimate(accuracies).mean)

@@ -7,14 +7,12 @@ from matplotlib.figure import Figure
 
 from experiments.reporting import comparisons
 from experiments.reporting import drawing
+from experiments.reporting.estimates import Estimate
 from experiments.reporting.names import column_name
 from experiments.reporting.paper_tables import paper_accuracies
 from experiments.reporting.selection import chosen_on
-from experiments.reporting.selection import Estimate
-from experiments.reporting.selection import Summaries
-from experiments.reporting.selection import summarize
+from experiments.reporting.selection import SweepResults
 from experiments.reporting.sentence import in_sentence
-from experiments.reporting.workdirs import SweepResults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,23 +36,20 @@ def gain_picture(results: SweepResults, path: pathlib.Path) -> bool:
   base = next((m for m in ("vanilla", "standard") if m in ids), None)
   if base is None:
     return False
-  summaries = summarize(results)
   by_method = results.columns_are == "replicates" or len(results.columns) == 1
   if by_method:
-    gains = _of_methods(results, summaries, base)
+    gains = _of_methods(results, base)
   elif comparisons.LELP in ids:
-    gains = _of_columns(results, summaries, base)
+    gains = _of_columns(results, base)
   else:
     return False
   if not any(gain.ours for gain in gains):
     return False
-  _draw(results, summaries, base, gains, path)
+  _draw(results, base, gains, path)
   return True
 
 
-def _of_methods(
-  results: SweepResults, summaries: Summaries, base: str
-) -> list[_Gain]:
+def _of_methods(results: SweepResults, base: str) -> list[_Gain]:
   """Gains over all replicates, or in the only column."""
   several = len(results.columns) > 1
   column = results.columns[0].id
@@ -64,7 +59,7 @@ def _of_methods(
     if method.id == base:
       continue
     ours = comparisons.difference_of_methods(
-      results, summaries, None if several else column, method.id, base
+      results, None if several else column, method.id, base
     )
     theirs = _paper_gain(paper, column, method.id, base)
     if ours or theirs is not None:
@@ -72,17 +67,13 @@ def _of_methods(
   return gains
 
 
-def _of_columns(
-  results: SweepResults, summaries: Summaries, base: str
-) -> list[_Gain]:
+def _of_columns(results: SweepResults, base: str) -> list[_Gain]:
   paper, lelp = paper_accuracies(results), comparisons.LELP
   return [
     _Gain(column_name(column), lelp, ours, theirs)
     for column in results.columns
     for ours in [
-      comparisons.difference_of_methods(
-        results, summaries, column.id, lelp, base
-      )
+      comparisons.difference_of_methods(results, column.id, lelp, base)
     ]
     for theirs in [_paper_gain(paper, column.id, lelp, base)]
     if ours or theirs is not None
@@ -99,7 +90,6 @@ def _paper_gain(
 
 def _draw(
   results: SweepResults,
-  summaries: Summaries,
   base: str,
   gains: list[_Gain],
   path: pathlib.Path,
@@ -127,7 +117,7 @@ def _draw(
   drawing.write_title(
     figure,
     f"{results.title}: gain over {in_sentence(results.method_title(base))}"
-    f"{chosen_on(results, summaries)}",
+    f"{chosen_on(results)}",
   )
   figure.supxlabel(
     _explanation(results, gains), fontsize=8, color=drawing.FAINT

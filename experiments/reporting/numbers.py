@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from collections.abc import Iterable
 
-from experiments.reporting.selection import Estimate
-from experiments.reporting.selection import estimate
+from experiments.reporting.estimates import Estimate
+from experiments.reporting.estimates import estimate
 
 _POWERS = tuple(2.0**i for i in range(1, 11))
 

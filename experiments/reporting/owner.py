@@ -24,9 +24,8 @@ from experiments.reporting.document import Table
 from experiments.reporting.document import TableCell
 from experiments.reporting.document import TableRow
 from experiments.reporting.names import column_name
-from experiments.reporting.selection import summarize
-from experiments.reporting.workdirs import FinishedCell
-from experiments.reporting.workdirs import SweepResults
+from experiments.reporting.selection import FinishedCell
+from experiments.reporting.selection import SweepResults
 from experiments.results import Evaluation
 from experiments.results import Mistake
 from experiments.results import Predictions
@@ -98,15 +97,14 @@ def score_parts(
 
 def _models(results: SweepResults, column: str) -> list[_Model]:
   """The models of a column whose predictions are recorded, teacher first."""
-  summaries = summarize(results)
   found = []
   for label, methods in comparisons.teacher_groups(results).items():
-    cells = comparisons.with_different_teachers(summaries, column, methods)
+    cells = comparisons.with_different_teachers(results, column, methods)
     teachers = [cell.teacher.test for cell in cells]
     if cells and all(teacher.predictions for teacher in teachers):
       found.append(_Model(label, teachers, cells[0]))
   for method in results.methods:
-    summary = summaries.get((column, method.id))
+    summary = results.summaries.get((column, method.id))
     if summary and all(cell.test.predictions for cell in summary.cells):
       evaluations = [cell.test for cell in summary.cells]
       found.append(
@@ -261,9 +259,8 @@ def _gain_text(results: SweepResults, model: _Model, vanilla: _Model) -> str:
   """The mean over common trials of the gain over vanilla distillation."""
   if not model.method or model is vanilla:
     return ""
-  summaries = summarize(results)
   a, b = (
-    {c.trial: c for c in summaries[model.cell.column, m].cells}
+    {c.trial: c for c in results.summaries[model.cell.column, m].cells}
     for m in (model.method, vanilla.method)
   )
   gains = [

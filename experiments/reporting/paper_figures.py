@@ -13,15 +13,14 @@ from experiments.io.metrics import read_metrics
 from experiments.reporting import comparisons
 from experiments.reporting import drawing
 from experiments.reporting import numbers
+from experiments.reporting.estimates import Estimate
+from experiments.reporting.estimates import estimate
 from experiments.reporting.names import paper_column
 from experiments.reporting.paper_tables import paper_accuracies
 from experiments.reporting.selection import along
 from experiments.reporting.selection import chosen_on
-from experiments.reporting.selection import Estimate
-from experiments.reporting.selection import estimate
-from experiments.reporting.selection import summarize
 from experiments.reporting.selection import Summary
-from experiments.reporting.workdirs import SweepResults
+from experiments.reporting.selection import SweepResults
 
 RANDOM = f"{comparisons.LELP}_random"
 _IDENTITY = f"{comparisons.LELP}_identity"
@@ -111,7 +110,7 @@ def _differences(
 def dataset_size(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws Figure 6, left: accuracy over the number of training examples."""
   sizes: dict[str, set[int]] = {}
-  for (column, _), summary in summarize(results).items():
+  for (column, _), summary in results.summaries.items():
     found = sizes.setdefault(column, set())
     found |= {cell.num_train_examples for cell in summary.cells}
   places = {c: x.pop() for c, x in sizes.items() if len(x) == 1}
@@ -144,7 +143,6 @@ def _over_columns(
   logarithmic: bool = False,
 ) -> bool:
   """Draws each method over a number per column; columns with 0 are left out."""
-  summaries = summarize(results)
   references = paper_accuracies(results)
   lines, gains = {}, {}
   for method in results.methods:
@@ -152,12 +150,12 @@ def _over_columns(
     for column, x in places.items():
       if not x:
         continue
-      if (column, method.id) in summaries:
-        points[x] = summaries[column, method.id].test
+      if (column, method.id) in results.summaries:
+        points[x] = results.summaries[column, method.id].test
       if (column, method.id) in references:
         paper[x] = references[column, method.id]
       gain = comparisons.difference_of_methods(
-        results, summaries, column, method.id, "vanilla"
+        results, column, method.id, "vanilla"
       )
       if gain is not None and method.id != "vanilla":
         over[x] = gain
@@ -177,7 +175,7 @@ def _over_columns(
   drawing.draw_plots(
     plots,
     path,
-    title=f"{results.title}{chosen_on(results, summaries)}",
+    title=f"{results.title}{chosen_on(results)}",
     explanation=f"{_ERRORS} Differences are paired by trial.",
   )
   return True
@@ -190,12 +188,11 @@ def training_curves(
 
   The metrics are read from the cells' folders, relative to `base`.
   """
-  summaries = summarize(results)
   plots = []
   for column in results.columns:
     lines = {}
     for method in results.methods:
-      summary = summaries.get((column.id, method.id))
+      summary = results.summaries.get((column.id, method.id))
       points = _by_epoch(summary, base) if summary else {}
       if points:
         lines[method.id] = drawing.PlotLine(method.title, points)

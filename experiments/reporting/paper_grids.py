@@ -9,10 +9,8 @@ from experiments.reporting.document import TableCell
 from experiments.reporting.document import TableRow
 from experiments.reporting.names import column_name
 from experiments.reporting.names import paper_column
-from experiments.reporting.selection import Summaries
-from experiments.reporting.selection import summarize
 from experiments.reporting.selection import Summary
-from experiments.reporting.workdirs import SweepResults
+from experiments.reporting.selection import SweepResults
 from experiments.results import Heading
 
 _HEADER = ("grid, as printed", "the paper's choice", "ours")
@@ -36,10 +34,9 @@ def grid_tables(results: SweepResults) -> tuple[Table, ...]:
 
   Returns tables with a row per hyperparameter and column of the paper.
   """
-  summaries = summarize(results)
   methods = [method.id for method in results.methods]
   tables = [
-    _grid_table(results, summaries, grid)
+    _grid_table(results, grid)
     for grid in sorted(
       (grid for grid in grids.grid_tables() if grid.method in methods),
       key=lambda grid: methods.index(grid.method),
@@ -48,9 +45,7 @@ def grid_tables(results: SweepResults) -> tuple[Table, ...]:
   return tuple(table for table in tables if table.rows)
 
 
-def _grid_table(
-  results: SweepResults, summaries: Summaries, grid: grids.GridTable
-) -> Table:
+def _grid_table(results: SweepResults, grid: grids.GridTable) -> Table:
   rows: list[TableRow] = []
   footnotes = Footnotes()
   for column in results.columns:
@@ -63,7 +58,7 @@ def _grid_table(
     for field, axis in axes.items():
       choice = _choice(axis.choices.get(place.pair))
       borrowed = [_BORROWED] if choice and _is_part(place) else []
-      summary = summaries.get((column.id, grid.method))
+      summary = results.summaries.get((column.id, grid.method))
       ours = _ours(results, column, summary, field) if summary else ""
       cells = (
         TableCell(

@@ -19,17 +19,15 @@ from experiments.reporting.document import Footnotes
 from experiments.reporting.document import Table
 from experiments.reporting.document import TableCell
 from experiments.reporting.document import TableRow
+from experiments.reporting.estimates import Estimate
+from experiments.reporting.estimates import estimate
 from experiments.reporting.names import column_header
 from experiments.reporting.names import column_name
 from experiments.reporting.names import corner
 from experiments.reporting.names import paper_column
 from experiments.reporting.selection import chosen_on
-from experiments.reporting.selection import Estimate
-from experiments.reporting.selection import estimate
-from experiments.reporting.selection import Summaries
-from experiments.reporting.selection import summarize
+from experiments.reporting.selection import SweepResults
 from experiments.reporting.tables import mark_rows
-from experiments.reporting.workdirs import SweepResults
 from experiments.results import Heading
 
 TEACHER = "teacher"
@@ -172,7 +170,6 @@ def compare(
   Returns the comparisons by method and column, row by row: those of the paper's
   table, then our other rows, then gains.
   """
-  summaries = summarize(results)
   ours = [TEACHER, SUBCLASS_TEACHER, *(m.id for m in results.methods)]
   rows = [row.method for row in table.rows] if table else []
   rows += [method for method in ours if method not in rows]
@@ -181,7 +178,7 @@ def compare(
   found = {}
   for method in rows:
     for column in columns:
-      one = _ours(results, summaries, column, method)
+      one = _ours(results, column, method)
       cell = table.cell(method, column) if table else None
       if cell is not None:
         printed = Printed(cell.mean, cell.spread, cell.printed, cell.notes)
@@ -194,7 +191,7 @@ def compare(
       found[gain, column] = Comparison(
         column,
         gain,
-        ours=_our_gain(results, summaries, table, column, gain),
+        ours=_our_gain(results, table, column, gain),
         paper=_printed_gain(table, column, gain),
       )
   return {
@@ -222,14 +219,12 @@ def is_paper_data(results: SweepResults, column: str) -> bool:
   return place is not None and place.dataset == results.datasets[column]
 
 
-def _ours(
-  results: SweepResults, summaries: Summaries, column: str, method: str
-) -> Comparison:
+def _ours(results: SweepResults, column: str, method: str) -> Comparison:
   one = Comparison(column, method)
   if method in (TEACHER, SUBCLASS_TEACHER):
     plain, own = [*comparisons.teacher_groups(results).values(), []][:2]
     found = comparisons.with_different_teachers(
-      summaries, column, plain if method == TEACHER else own
+      results, column, plain if method == TEACHER else own
     )
     if not found:
       return one
@@ -237,7 +232,7 @@ def _ours(
     return dataclasses.replace(
       one, ours=estimate(accuracies), link=found[0].teacher_config
     )
-  summary = summaries.get((column, method))
+  summary = results.summaries.get((column, method))
   if summary is None:
     same_as = results.repeats(column, method)
     return dataclasses.replace(one, same_as=same_as)
@@ -261,7 +256,6 @@ def gain_rivals(table: PaperTable, gain: str) -> tuple[str, ...]:
 
 def _our_gain(
   results: SweepResults,
-  summaries: Summaries,
   table: PaperTable,
   column: str,
   gain: str,
@@ -269,11 +263,12 @@ def _our_gain(
   """LELP minus its best rival, paired by trial; None if a rival is missing."""
   among = gain_rivals(table, gain)
   if any(
-    (column, rival) not in summaries and not results.repeats(column, rival)
+    (column, rival) not in results.summaries
+    and not results.repeats(column, rival)
     for rival in among
   ):
     return None
-  return comparisons.gain(results, summaries, column, among.__contains__)
+  return comparisons.gain(results, column, among.__contains__)
 
 
 def _printed_gain(table: PaperTable, column: str, gain: str) -> Printed | None:
@@ -335,7 +330,7 @@ def paper_layout(results: SweepResults, paper: PaperTable) -> Table:
     title=(
       f"Table {paper.number} of the paper beside ours"
       f"{', NOT on its data' if other else ''}"
-      f"{chosen_on(results, summarize(results))}"
+      f"{chosen_on(results)}"
     ),
     header=header,
     rows=tuple(

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from experiments.data.dataset import Subclasses
-from experiments.reporting.selection import Estimate
-from experiments.reporting.selection import estimate
+from experiments.reporting.estimates import Estimate
+from experiments.reporting.estimates import estimate
 
 NUM_PERMUTATIONS = 200
 

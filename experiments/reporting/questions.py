@@ -13,18 +13,16 @@ from experiments.reporting import drawing
 from experiments.reporting import numbers
 from experiments.reporting.document import Table
 from experiments.reporting.document import TableRow
+from experiments.reporting.estimates import estimate
 from experiments.reporting.names import column_name
 from experiments.reporting.names import paper_column
 from experiments.reporting.paper_figures import ACCURACY_LABEL
 from experiments.reporting.paper_figures import RANDOM
 from experiments.reporting.selection import along
 from experiments.reporting.selection import chosen_on
-from experiments.reporting.selection import estimate
-from experiments.reporting.selection import Summaries
-from experiments.reporting.selection import summarize
 from experiments.reporting.selection import Summary
+from experiments.reporting.selection import SweepResults
 from experiments.reporting.tables import accuracy_cell
-from experiments.reporting.workdirs import SweepResults
 from experiments.results import Heading
 
 DIFFERENCES = f"{comparisons.LELP}_differences"
@@ -63,11 +61,10 @@ def null_space_table(results: SweepResults) -> Table | None:
   Returns one row per column: accuracies, the difference, and shares of the
   teacher's variance within a class. None if no row leaves the projection out.
   """
-  summaries = summarize(results)
   rows = []
   for column in results.columns:
     with_it, differences, without = found = [
-      summaries.get((column.id, method))
+      results.summaries.get((column.id, method))
       for method in (comparisons.LELP, DIFFERENCES, UNPROJECTED)
     ]
     if differences is None and without is None:
@@ -85,7 +82,7 @@ def null_space_table(results: SweepResults) -> Table | None:
   return Table(
     title=(
       f"{results.title}: the null space of the teacher's head"
-      f"{chosen_on(results, summaries)}"
+      f"{chosen_on(results)}"
     ),
     header=_NULL_SPACE_HEADER,
     rows=tuple(rows),
@@ -137,13 +134,13 @@ def ensemble_table(results: SweepResults) -> Table | None:
   Returns rows of each column: LELP, one random projection, and an ensemble of
   each size, each with its best other settings. None without an ensemble.
   """
-  summaries, rows = summarize(results), []
+  rows = []
   several = len(results.columns) > 1
   for column in results.columns:
-    found = _ensembles(results, summaries, column)
+    found = _ensembles(results, column)
     if not found:
       continue
-    lelp = summaries.get((column.id, comparisons.LELP))
+    lelp = results.summaries.get((column.id, comparisons.LELP))
     name = column_name(column) if several else ""
     rows += [TableRow.heading(name, len(_ENSEMBLE_HEADER))] if several else []
     for label, summary in (
@@ -165,7 +162,7 @@ def ensemble_table(results: SweepResults) -> Table | None:
   if not rows:
     return None
   return Table(
-    title=f"{results.title}: ensembles{chosen_on(results, summaries)}",
+    title=f"{results.title}: ensembles{chosen_on(results)}",
     header=_ENSEMBLE_HEADER,
     rows=tuple(rows),
     caption=(
@@ -181,14 +178,14 @@ def ensemble_picture(results: SweepResults, path: pathlib.Path) -> bool:
 
   Returns whether there was an ensemble to draw.
   """
-  summaries, plots = summarize(results), []
+  plots = []
   for column in results.columns:
-    found = _ensembles(results, summaries, column)
+    found = _ensembles(results, column)
     if not found:
       continue
     points = {float(n): summary.test for n, summary in found.items()}
     lines = {ENSEMBLE: drawing.PlotLine("Random projections", points)}
-    lelp = summaries.get((column.id, comparisons.LELP))
+    lelp = results.summaries.get((column.id, comparisons.LELP))
     if lelp is not None:
       level = dict.fromkeys((1.0, max(points)), lelp.test)
       title = results.method_title(comparisons.LELP)
@@ -206,7 +203,7 @@ def ensemble_picture(results: SweepResults, path: pathlib.Path) -> bool:
     drawing.draw_plots(
       plots,
       path,
-      title=f"{results.title}{chosen_on(results, summaries)}",
+      title=f"{results.title}{chosen_on(results)}",
       explanation="Whiskers: ± 1 standard error over trials.",
     )
   return bool(plots)
@@ -218,13 +215,13 @@ def classes_table(results: SweepResults) -> Table | None:
   Returns one row per number of classes: the gain of LELP, and how many numbers
   of a target are free. None without columns of merged classes.
   """
-  summaries, rows = summarize(results), []
+  rows = []
   for column in results.columns:
     place = paper_column(column.id)
     if place is None or not place.num_merged:
       continue
     vanilla, lelp = (
-      summaries.get((column.id, method))
+      results.summaries.get((column.id, method))
       for method in ("vanilla", comparisons.LELP)
     )
     size = lelp.hyperparameters.get("num_subclasses") if lelp else None
@@ -240,7 +237,7 @@ def classes_table(results: SweepResults) -> Table | None:
   if not rows:
     return None
   return Table(
-    title=f"{results.title}: the gain of LELP{chosen_on(results, summaries)}",
+    title=f"{results.title}: the gain of LELP{chosen_on(results)}",
     header=_CLASSES_HEADER,
     rows=tuple(rows),
     caption=(
@@ -251,15 +248,13 @@ def classes_table(results: SweepResults) -> Table | None:
   )
 
 
-def _ensembles(
-  results: SweepResults, summaries: Summaries, column: Heading
-) -> dict[int, Summary]:
+def _ensembles(results: SweepResults, column: Heading) -> dict[int, Summary]:
   """The best setting by number of projections; empty without an ensemble."""
   runs = along(results, ENSEMBLE, column.id, "num_projections")
   found = {int(n): summary for (n,), summary in runs.items()}
   if not set(found) - {1}:
     return {}
-  one = summaries.get((column.id, RANDOM))
+  one = results.summaries.get((column.id, RANDOM))
   return ({1: one} if one and 1 not in found else {}) | found
 
 

@@ -17,7 +17,7 @@ from experiments.reporting.document import Examples
 from experiments.reporting.document import Picture
 from experiments.reporting.document import Table
 from experiments.reporting.selection import selections
-from experiments.reporting.workdirs import SweepResults
+from experiments.reporting.selection import SweepResults
 
 FORMATS = {
   "md": "table.md",

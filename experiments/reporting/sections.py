@@ -25,7 +25,7 @@ from experiments.reporting.document import Section
 from experiments.reporting.document import Table
 from experiments.reporting.document import TableRow
 from experiments.reporting.selection import selections
-from experiments.reporting.workdirs import SweepResults
+from experiments.reporting.selection import SweepResults
 
 _LABELLED = (
   "Figure 6 of the paper, right: Table 5 over the number of labelled examples"

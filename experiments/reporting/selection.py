@@ -1,48 +1,53 @@
-"""Estimates with their spread, and the choice of hyperparameters.
+"""The finished cells of a sweep, and the choice of hyperparameters.
 
 Accuracies are in percent from here on. A spread is always that of independent
 repetitions: trials within a column, or columns where they are replicates.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from scipy import special
+from experiments.methods import METHODS
+from experiments.reporting.estimates import Estimate
+from experiments.reporting.estimates import estimate
+from experiments.results import CellResult
+from experiments.results import Evaluation
+from experiments.results import SweepDescription
 
-from experiments.reporting.workdirs import FinishedCell
-from experiments.reporting.workdirs import SweepResults
 
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-  """A mean and its uncertainty.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinishedCell(CellResult):
+  """The result of a cell, and where it is.
 
   Attributes:
-    mean: Mean of the values.
-    n: Number of values.
-    std: Standard deviation with n - 1, None for a single value.
-    standard_error: std / sqrt(n), None for a single value.
-    interval: Bounds of the 95 % t interval, None for a single value.
+    folder: Folder of the cell, relative to the base of the report: the workdir,
+      or the folder that holds several workdirs.
+    teacher_folder: Folder of its teacher, likewise; empty for a teacher outside
+      the workdir (`--teacher_dir`).
   """
 
-  mean: float
-  n: int
-  std: float | None = None
-  standard_error: float | None = None
-  interval: tuple[float, float] | None = None
+  folder: str
+  teacher_folder: str = ""
 
   @property
-  def sign(self) -> int:
-    """1 or -1 where the interval is entirely above or below zero, else 0."""
-    if self.interval is None:
-      return 0
-    low, high = self.interval
-    return int(low > 0) - int(high < 0)
+  def config(self) -> str:
+    """Path of its config."""
+    return f"{self.folder}/config.json"
+
+  @property
+  def teacher_config(self) -> str:
+    """Path of its teacher's config; empty for a teacher outside the workdir."""
+    return self.teacher_folder and f"{self.teacher_folder}/config.json"
+
+  @property
+  def held_out(self) -> Evaluation | None:
+    """Scores on held-out examples, None where none were held out."""
+    return None if self.selection == "test" else self.validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,59 +75,56 @@ class Summary:
 Summaries = dict[tuple[str, str], Summary]
 
 
-def estimate(values: Iterable[float]) -> Estimate:
-  """Computes mean, spread and 95 % t interval of independent values.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepResults(SweepDescription):
+  """The description of a sweep, and its finished cells.
 
-  Returns the estimate, without a spread for a single value.
-
-  Examples:
-    >>> e = estimate([1.0, 2.0, 3.0])
-    >>> e.mean, e.std, round(e.standard_error, 4), e.n
-    (2.0, 1.0, 0.5774, 3)
+  Attributes:
+    cells: The finished cells.
+    datasets: Data set of each column, where a config names it.
+    folder: The workdir, relative to the base of the report; empty if they are
+      the same.
   """
-  x = np.asarray(list(values), np.float64)
-  if not x.size:
-    raise ValueError("values must be one or more numbers, got none.")
-  # fsum does not depend on the order, so that equal sets have equal means.
-  mean = math.fsum(x) / x.size
-  if x.size == 1:
-    return Estimate(mean=mean, n=1)
-  std = float(np.std(x, ddof=1))
-  error = std / math.sqrt(x.size)
-  half = float(special.stdtrit(x.size - 1, 0.975)) * error
-  return Estimate(mean, x.size, std, error, (mean - half, mean + half))
 
+  digests: tuple[str, ...] = ()
+  cells: tuple[FinishedCell, ...]
+  datasets: Mapping[str, str] = dataclasses.field(
+    default_factory=dict, compare=False
+  )
+  folder: str = ""
 
-def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
-  """Estimates the mean of `a - b` over pairs.
+  @property
+  def num_missing(self) -> int:
+    """Number of cells that the sweep asks for and that are not finished."""
+    return max(0, self.num_cells - len(self.cells))
 
-  Everything that the two values of a pair share, such as the split, the teacher
-  or the order of the batches, cancels.
+  @property
+  def averages_columns(self) -> bool:
+    """Returns whether a mean over the columns makes sense."""
+    return self.columns_are == "replicates" and len(self.columns) > 1
 
-  Examples:
-    >>> paired_difference([3.0, 5.0], [2.0, 3.0]).mean
-    1.5
-  """
-  return estimate([x - y for x, y in zip(a, b, strict=True)])
+  def method_title(self, method: str) -> str:
+    """Returns the title of a method by its id."""
+    return next(m.title for m in self.methods if m.id == method)
 
+  def repeats(self, column: str, method: str) -> str:
+    """Returns "= Vanilla distillation", say, for a cell that is not trained."""
+    others = {(x.column, x.method): x.other for x in self.same_as}
+    other = others.get((column, method))
+    return f"= {METHODS[other].title}" if other else ""
 
-def summarize(results: SweepResults) -> Summaries:
-  """Chooses the hyperparameters of every method in every column.
-
-  Returns a summary by column and method, where a cell is finished.
-  """
-  cells: dict[tuple[str, str], list[FinishedCell]] = {}
-  for cell in results.cells:
-    cells.setdefault((cell.column, cell.method), []).append(cell)
-  places = [(c.id, m.id) for c in results.columns for m in results.methods]
-  summaries = {}
-  for column, method in places:
-    if (column, method) in cells:
-      found = summarize_cells(cells[column, method], results.selection)
-      tried = results.num_tried.get(method, found.num_settings)
-      found = dataclasses.replace(found, num_settings=tried)
-      summaries[column, method] = found
-  return summaries
+  @functools.cached_property
+  def summaries(self) -> Summaries:
+    """Each method in each column where a cell is finished, by their ids."""
+    cells: dict[tuple[str, str], list[FinishedCell]] = {}
+    for cell in self.cells:
+      cells.setdefault((cell.column, cell.method), []).append(cell)
+    places = [(c.id, m.id) for c in self.columns for m in self.methods]
+    return {
+      place: summarize_cells(cells[place], self.selection)
+      for place in places
+      if place in cells
+    }
 
 
 def summarize_cells(cells: Iterable[FinishedCell], selection: str) -> Summary:
@@ -173,9 +175,11 @@ def was_chosen(summaries: Mapping[Any, Summary]) -> bool:
   return any(summary.num_settings > 1 for summary in summaries.values())
 
 
-def chosen_on(results: SweepResults, summaries: Mapping[Any, Summary]) -> str:
+def chosen_on(
+  results: SweepResults, summaries: Mapping[Any, Summary] | None = None
+) -> str:
   """Returns the end of a title that names the examples of the choice."""
-  if not was_chosen(summaries):
+  if not was_chosen(results.summaries if summaries is None else summaries):
     return ""
   return {
     "heldout": ", chosen on held-out data",
@@ -189,7 +193,7 @@ def selections(results: SweepResults) -> tuple[SweepResults, ...]:
   Cells with held-out examples were evaluated on both sets, so that one can also
   choose on the test set as the paper did (A-37).
   """
-  if results.selection == "test" or not was_chosen(summarize(results)):
+  if results.selection == "test" or not was_chosen(results.summaries):
     return (results,)
   if results.num_tried:  # The other settings have fewer trials.
     return (results,)

@@ -13,16 +13,16 @@ from experiments.reporting import numbers
 from experiments.reporting.document import Table
 from experiments.reporting.document import TableCell
 from experiments.reporting.document import TableRow
+from experiments.reporting.estimates import Estimate
+from experiments.reporting.estimates import estimate
 from experiments.reporting.names import column_name
 from experiments.reporting.paper_figures import ACCURACY_LABEL
 from experiments.reporting.selection import along
 from experiments.reporting.selection import chosen_on
-from experiments.reporting.selection import Estimate
-from experiments.reporting.selection import estimate
 from experiments.reporting.selection import Summary
+from experiments.reporting.selection import SweepResults
 from experiments.reporting.selection import varied
 from experiments.reporting.sentence import in_sentence
-from experiments.reporting.workdirs import SweepResults
 from experiments.results import Heading
 
 # By the last part of a config's field.

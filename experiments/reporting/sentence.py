@@ -1,11 +1,9 @@
 """One sentence that says how LELP compares, made from the numbers."""
 
 from experiments.reporting import comparisons
+from experiments.reporting.estimates import Estimate
 from experiments.reporting.selection import chosen_on
-from experiments.reporting.selection import Estimate
-from experiments.reporting.selection import Summaries
-from experiments.reporting.selection import summarize
-from experiments.reporting.workdirs import SweepResults
+from experiments.reporting.selection import SweepResults
 
 
 def in_sentence(title: str) -> str:
@@ -21,25 +19,24 @@ def in_sentence(title: str) -> str:
 
 def what_to_read_off(results: SweepResults) -> str:
   """Returns a sentence on the differences between LELP and its baselines."""
-  summaries = summarize(results)
   if not any(method.id == comparisons.LELP for method in results.methods):
     return "There is no comparison: LELP is not a row of this sweep."
-  if not any(method == comparisons.LELP for _, method in summaries):
+  if not any(method == comparisons.LELP for _, method in results.summaries):
     return "There is no comparison yet: no cell of LELP is finished."
-  rivals = _rivals(results, summaries)
+  rivals = _rivals(results)
   if not rivals:
     return "There is no comparison yet: no cell of a baseline is finished."
   if results.columns_are == "replicates" or len(results.columns) == 1:
-    body = _differences(results, summaries, rivals)
+    body = _differences(results, rivals)
   else:
-    body = _counts(results, summaries, rivals)
+    body = _counts(results, rivals)
   if not body:
     return (
       "There is no comparison yet: no column has finished cells of both LELP"
       " and a baseline."
     )
   title = results.method_title(comparisons.LELP)
-  sentence = f"{title} is {body}{chosen_on(results, summaries)}."
+  sentence = f"{title} is {body}{chosen_on(results)}."
   if results.num_missing:
     sentence = (
       f"Provisional, {results.num_missing} of {results.num_cells} cells"
@@ -48,9 +45,9 @@ def what_to_read_off(results: SweepResults) -> str:
   return sentence
 
 
-def _rivals(results: SweepResults, summaries: Summaries) -> dict[str, str]:
+def _rivals(results: SweepResults) -> dict[str, str]:
   """Returns the methods that LELP is compared with, and their names."""
-  finished = {method for _, method in summaries}
+  finished = {method for _, method in results.summaries}
   if not any(_is_rival(method.id) for method in results.methods):
     return {
       method.id: variant(method.title)
@@ -68,7 +65,7 @@ def _rivals(results: SweepResults, summaries: Summaries) -> dict[str, str]:
       ("baseline", comparisons.is_baseline),
       ("clustering", comparisons.is_clustering),
     ):
-      best = comparisons.best(results, summaries, among=among)
+      best = comparisons.best(results, among=among)
       if best is not None and best not in rivals:
         title = in_sentence(results.method_title(best))
         rivals[best] = f"{title}, the best {kind}"
@@ -93,9 +90,7 @@ def variant(title: str) -> str:
   return f"{name} {preposition}{rest}" if rest else title
 
 
-def _differences(
-  results: SweepResults, summaries: Summaries, rivals: dict[str, str]
-) -> str:
+def _differences(results: SweepResults, rivals: dict[str, str]) -> str:
   """Differences over splits, or over trials if there is one column."""
   several = len(results.columns) > 1
   column, unit = (
@@ -104,7 +99,7 @@ def _differences(
   clauses = []
   for method, name in rivals.items():
     gain = comparisons.difference_of_methods(
-      results, summaries, column, comparisons.LELP, method
+      results, column, comparisons.LELP, method
     )
     if gain is not None:
       interval = _interval(gain, unit, brief=bool(clauses))
@@ -132,15 +127,13 @@ def _interval(gain: Estimate, unit: str, *, brief: bool) -> str:
   return text if gain.sign else f"{text}: not distinguishable from zero"
 
 
-def _counts(
-  results: SweepResults, summaries: Summaries, rivals: dict[str, str]
-) -> str:
+def _counts(results: SweepResults, rivals: dict[str, str]) -> str:
   """Numbers of settings in which LELP is above."""
   clauses = []
   for method, name in rivals.items():
     found = [
       comparisons.difference_of_methods(
-        results, summaries, column.id, comparisons.LELP, method
+        results, column.id, comparisons.LELP, method
       )
       for column in results.columns
     ]

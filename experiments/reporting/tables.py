@@ -12,18 +12,16 @@ from experiments.reporting.document import SECOND
 from experiments.reporting.document import Table
 from experiments.reporting.document import TableCell
 from experiments.reporting.document import TableRow
+from experiments.reporting.estimates import estimate
 from experiments.reporting.names import column_header
 from experiments.reporting.names import column_name
 from experiments.reporting.names import corner
 from experiments.reporting.selection import chosen_on
-from experiments.reporting.selection import estimate
-from experiments.reporting.selection import Summaries
-from experiments.reporting.selection import summarize
+from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import Summary
+from experiments.reporting.selection import SweepResults
 from experiments.reporting.selection import was_chosen
 from experiments.reporting.sentence import in_sentence
-from experiments.reporting.workdirs import FinishedCell
-from experiments.reporting.workdirs import SweepResults
 from experiments.results import Heading
 
 _DIAGNOSTICS = (
@@ -42,11 +40,10 @@ def accuracy_table(results: SweepResults) -> Table:
   Returns one column per column of the sweep, and one over all columns if they
   are replicates. Rows: teacher and oracle, the students, the gains.
   """
-  summaries = summarize(results)
-  rows = _teacher_rows(results, summaries)
+  rows = _teacher_rows(results)
   students = []
   for method in results.methods:
-    cells = _accuracy_cells(results, summaries, method.id)
+    cells = _accuracy_cells(results, method.id)
     if method.id == comparisons.ORACLE:
       label = f"{method.title} (upper bound)"
       rows.append(TableRow(label, cells, "references"))
@@ -55,17 +52,17 @@ def accuracy_table(results: SweepResults) -> Table:
   header = tuple(column_header(column) for column in results.columns)
   whole = (_overall_title(results),) * results.averages_columns
   return Table(
-    title=f"{results.title}: test accuracy{chosen_on(results, summaries)}",
+    title=f"{results.title}: test accuracy{chosen_on(results)}",
     header=header + whole,
     rows=(
       *rows,
       *(students if results.is_smoke else mark_rows(students)),
-      *_gain_rows(results, summaries),
+      *_gain_rows(results),
     ),
-    caption=_caption(results, summaries),
+    caption=_caption(results),
     notes=(
-      *_best_baseline_notes(results, summaries),
-      *_missing_notes(results, summaries),
+      *_best_baseline_notes(results),
+      *_missing_notes(results),
       *_replicate_notes(results),
       *results.notes,
     ),
@@ -117,29 +114,29 @@ def _overall_title(results: SweepResults) -> str:
 
 
 def _accuracy_cells(
-  results: SweepResults, summaries: Summaries, method: str
+  results: SweepResults, method: str
 ) -> tuple[TableCell, ...]:
   cells = []
   for column in results.columns:
-    cell = accuracy_cell(summaries.get((column.id, method)), results.num_trials)
+    cell = accuracy_cell(
+      results.summaries.get((column.id, method)), results.num_trials
+    )
     same_as = results.repeats(column.id, method)
     cells.append(cell if cell.text else TableCell(same_as))
   if results.averages_columns:
-    whole = comparisons.over_columns(results, summaries, method)
+    whole = comparisons.over_columns(results, method)
     expected = len(results.columns)
     cells.append(TableCell(numbers.number(whole, expected) if whole else ""))
   return tuple(cells)
 
 
-def _teacher_rows(
-  results: SweepResults, summaries: Summaries
-) -> list[TableRow]:
+def _teacher_rows(results: SweepResults) -> list[TableRow]:
   """The teacher, and the one that Subclass Distillation trains for itself."""
   rows = []
   for label, methods in comparisons.teacher_groups(results).items():
     cells, means = [], []
     for column in results.columns:
-      found = comparisons.with_different_teachers(summaries, column.id, methods)
+      found = comparisons.with_different_teachers(results, column.id, methods)
       if not found:
         cells.append(TableCell())
         continue
@@ -155,7 +152,7 @@ def _teacher_rows(
   return rows
 
 
-def _gain_rows(results: SweepResults, summaries: Summaries) -> list[TableRow]:
+def _gain_rows(results: SweepResults) -> list[TableRow]:
   """LELP minus the best baselines, vanilla distillation and standard."""
   titles = {m.id: in_sentence(m.title) for m in results.methods}
   names = {
@@ -175,7 +172,7 @@ def _gain_rows(results: SweepResults, summaries: Summaries) -> list[TableRow]:
       f"{results.method_title(comparisons.LELP)} - {names[name]}",
       [
         numbers.with_interval(
-          comparisons.gain(results, summaries, column, among), expected
+          comparisons.gain(results, column, among), expected
         )
         for column, expected in places
       ],
@@ -185,19 +182,16 @@ def _gain_rows(results: SweepResults, summaries: Summaries) -> list[TableRow]:
   ]
 
 
-def _best_baseline_notes(
-  results: SweepResults, summaries: Summaries
-) -> list[str]:
+def _best_baseline_notes(results: SweepResults) -> list[str]:
   """Names the best baseline of each column."""
   if results.is_smoke:
     return []
   titles = {column.id: column_name(column) for column in results.columns}
   best = {
-    title: comparisons.best(results, summaries, column)
-    for column, title in titles.items()
+    title: comparisons.best(results, column) for column, title in titles.items()
   }
   if results.averages_columns:
-    best[_overall_title(results)] = comparisons.best(results, summaries)
+    best[_overall_title(results)] = comparisons.best(results)
   where: dict[str, list[str]] = {}
   for title, method in best.items():
     if method is not None:
@@ -211,7 +205,7 @@ def _best_baseline_notes(
   return [f"Best baseline by test accuracy: {named}."] if where else []
 
 
-def _missing_notes(results: SweepResults, summaries: Summaries) -> list[str]:
+def _missing_notes(results: SweepResults) -> list[str]:
   """Names methods without a finished cell, where cells are missing at all."""
   if not results.num_missing:
     return []
@@ -220,7 +214,7 @@ def _missing_notes(results: SweepResults, summaries: Summaries) -> list[str]:
     missing = [
       column_name(column)
       for column in results.columns
-      if (column.id, method.id) not in summaries
+      if (column.id, method.id) not in results.summaries
       and not results.repeats(column.id, method.id)
     ]
     if missing:
@@ -239,17 +233,17 @@ def _replicate_notes(results: SweepResults) -> list[str]:
   ]
 
 
-def _caption(results: SweepResults, summaries: Summaries) -> str:
+def _caption(results: SweepResults) -> str:
   """Explains every number of the main table."""
   trials = results.num_trials
   text = "Test accuracy in % after the last step"
   if trials > 1:
     text += f": mean ± standard error over {trials} trials"
-    if any(summary.test.n != trials for summary in summaries.values()):
+    if any(summary.test.n != trials for summary in results.summaries.values()):
       text += " (n=: over that many)"
   else:
     text += ", one trial, so no error"
-  if not was_chosen(summaries):
+  if not was_chosen(results.summaries):
     text += ". There is one setting per method: nothing was chosen."
   elif results.selection == "test":
     text += (
@@ -262,7 +256,7 @@ def _caption(results: SweepResults, summaries: Summaries) -> str:
     text += " Gains in points, paired by trial"
     if trials > 1:
       text += ", in brackets their 95 % interval."
-    elif any(s.cells[0].test.predictions for s in summaries.values()):
+    elif any(s.cells[0].test.predictions for s in results.summaries.values()):
       text += ", in brackets their 95 % interval over test examples."
     else:
       text += "."
@@ -280,17 +274,16 @@ def hyperparameter_table(results: SweepResults) -> Table:
   Returns one column per column of the sweep. Rows of each method: the chosen
   values, their held-out accuracy, and the spread of their test accuracy.
   """
-  summaries = summarize(results)
   header = tuple(column_header(column) for column in results.columns)
   where = "held-out validation" if results.selection == "heldout" else "TEST"
   return Table(
-    title=f"{results.title}: hyperparameters{chosen_on(results, summaries)}",
+    title=f"{results.title}: hyperparameters{chosen_on(results)}",
     header=header,
     corner=corner(header),
     rows=tuple(
       row
       for method in results.methods
-      for row in _hyperparameter_rows(results, summaries, method)
+      for row in _hyperparameter_rows(results, method)
     ),
     caption=(
       f"Of all settings tried, the one with the highest mean {where} accuracy"
@@ -302,9 +295,9 @@ def hyperparameter_table(results: SweepResults) -> Table:
 
 
 def _hyperparameter_rows(
-  results: SweepResults, summaries: Summaries, method: Heading
+  results: SweepResults, method: Heading
 ) -> list[TableRow]:
-  found = [summaries.get((c.id, method.id)) for c in results.columns]
+  found = [results.summaries.get((c.id, method.id)) for c in results.columns]
   names = dict.fromkeys(name for s in found if s for name in s.hyperparameters)
   readers: dict[str, Callable[[Summary], str]] = {
     name.replace("_", " "): lambda s, name=name: numbers.setting(
@@ -337,8 +330,9 @@ def diagnostics_table(results: SweepResults) -> Table:
   Returns one row per method over all columns if they are replicates, else one
   per method and column.
   """
-  summaries = summarize(results)
-  chosen = [cell for summary in summaries.values() for cell in summary.cells]
+  chosen = [
+    cell for summary in results.summaries.values() for cell in summary.cells
+  ]
   empty = [""] * (len(_DIAGNOSTICS) - 1)
 
   def teacher_texts(cells: Sequence[FinishedCell]) -> list[str]:
@@ -346,7 +340,7 @@ def diagnostics_table(results: SweepResults) -> Table:
     return [*empty, numbers.count_range(sizes)]
 
   return Table(
-    title=f"{results.title}: diagnostics{chosen_on(results, summaries)}",
+    title=f"{results.title}: diagnostics{chosen_on(results)}",
     header=_DIAGNOSTICS,
     rows=tuple(rows_by_method(results, chosen, teacher_texts, _diagnostics)),
     caption=(

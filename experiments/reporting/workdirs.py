@@ -17,81 +17,13 @@ from experiments.io import json_files
 from experiments.methods import METHODS
 from experiments.paper.names import row_title
 from experiments.reporting.document import anchor
+from experiments.reporting.selection import FinishedCell
+from experiments.reporting.selection import SweepResults
 from experiments.results import CellResult
-from experiments.results import Evaluation
 from experiments.results import Heading
 from experiments.results import SweepDescription
 
 _CELLS = "cells/*/*/*/trial*"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FinishedCell(CellResult):
-  """The result of a cell, and where it is.
-
-  Attributes:
-    folder: Folder of the cell, relative to the base of the report: the workdir,
-      or the folder that holds several workdirs.
-    teacher_folder: Folder of its teacher, likewise; empty for a teacher outside
-      the workdir (`--teacher_dir`).
-  """
-
-  folder: str
-  teacher_folder: str = ""
-
-  @property
-  def config(self) -> str:
-    """Path of its config."""
-    return f"{self.folder}/config.json"
-
-  @property
-  def teacher_config(self) -> str:
-    """Path of its teacher's config; empty for a teacher outside the workdir."""
-    return self.teacher_folder and f"{self.teacher_folder}/config.json"
-
-  @property
-  def held_out(self) -> Evaluation | None:
-    """Scores on held-out examples, None where none were held out."""
-    return None if self.selection == "test" else self.validation
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SweepResults(SweepDescription):
-  """The description of a sweep, and its finished cells.
-
-  Attributes:
-    cells: The finished cells.
-    datasets: Data set of each column, where a config names it.
-    folder: The workdir, relative to the base of the report; empty if they are
-      the same.
-  """
-
-  digests: tuple[str, ...] = ()
-  cells: tuple[FinishedCell, ...]
-  datasets: Mapping[str, str] = dataclasses.field(
-    default_factory=dict, compare=False
-  )
-  folder: str = ""
-
-  @property
-  def num_missing(self) -> int:
-    """Number of cells that the sweep asks for and that are not finished."""
-    return max(0, self.num_cells - len(self.cells))
-
-  @property
-  def averages_columns(self) -> bool:
-    """Returns whether a mean over the columns makes sense."""
-    return self.columns_are == "replicates" and len(self.columns) > 1
-
-  def method_title(self, method: str) -> str:
-    """Returns the title of a method by its id."""
-    return next(m.title for m in self.methods if m.id == method)
-
-  def repeats(self, column: str, method: str) -> str:
-    """Returns "= Vanilla distillation", say, for a cell that is not trained."""
-    others = {(x.column, x.method): x.other for x in self.same_as}
-    other = others.get((column, method))
-    return f"= {METHODS[other].title}" if other else ""
 
 
 def load(workdir: pathlib.Path, base: pathlib.Path) -> SweepResults:

@@ -8,8 +8,8 @@ from experiments import results as results_lib
 from experiments.methods import METHODS
 from experiments.paper.names import ROW_TITLES
 from experiments.paper.tables import paper_table
-from experiments.reporting.workdirs import FinishedCell
-from experiments.reporting.workdirs import SweepResults
+from experiments.reporting.selection import FinishedCell
+from experiments.reporting.selection import SweepResults
 from experiments.results import CellResult
 from experiments.results import CellSeconds
 from experiments.results import Evaluation

@@ -9,7 +9,7 @@ from matplotlib import image
 
 from experiments.reporting import drawing
 from experiments.reporting import paper_figures
-from experiments.reporting.selection import estimate
+from experiments.reporting.estimates import estimate
 from tests.experiments.reporting_workdirs import results_of
 
 R56 = "cifar100_bin-resnet92-resnet56"

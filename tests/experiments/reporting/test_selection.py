@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from experiments.reporting import comparisons
+from experiments.reporting import estimates
 from experiments.reporting import selection
 from experiments.results import Evaluation
 from tests.experiments.reporting_workdirs import make_cell
@@ -38,7 +39,7 @@ def chosen(cells, on="heldout"):
 
 
 def test_estimate_by_hand():
-  e = selection.estimate([90.0, 92.0, 94.0])
+  e = estimates.estimate([90.0, 92.0, 94.0])
   assert (e.mean, e.std, e.n) == (92.0, 2.0, 3)
   assert e.standard_error == pytest.approx(2 / math.sqrt(3))
   # The table of Student's t: 4.303 for two degrees of freedom.
@@ -48,7 +49,7 @@ def test_estimate_by_hand():
 
 def test_estimate_equals_scipy(rng):
   values = rng.normal(size=9)
-  e = selection.estimate(values)
+  e = estimates.estimate(values)
   assert e.standard_error == pytest.approx(stats.sem(values))
   assert e.interval == pytest.approx(
     stats.t.interval(0.95, 8, np.mean(values), stats.sem(values))
@@ -56,23 +57,23 @@ def test_estimate_equals_scipy(rng):
 
 
 def test_estimate_of_one_value_has_no_spread_and_of_equal_ones_no_width():
-  assert selection.estimate([3.0]) == selection.Estimate(mean=3.0, n=1)
-  assert selection.estimate([3.0]).sign == 0
-  assert selection.estimate([3.0, 3.0]).interval == (3.0, 3.0)
-  assert selection.estimate([0.0, 0.0]).sign == 0
+  assert estimates.estimate([3.0]) == estimates.Estimate(mean=3.0, n=1)
+  assert estimates.estimate([3.0]).sign == 0
+  assert estimates.estimate([3.0, 3.0]).interval == (3.0, 3.0)
+  assert estimates.estimate([0.0, 0.0]).sign == 0
 
 
 def test_estimate_refuses_no_values():
   with pytest.raises(ValueError, match="values"):
-    selection.estimate([])
+    estimates.estimate([])
 
 
 def test_paired_difference_cancels_what_pairs_share():
   shared = [0.0, 10.0, 20.0]
-  e = selection.paired_difference([s + 1 for s in shared], shared)
+  e = estimates.paired_difference([s + 1 for s in shared], shared)
   assert (e.mean, e.std, e.n) == (1.0, 0.0, 3)
   with pytest.raises(ValueError):
-    selection.paired_difference([1.0, 2.0], [1.0])
+    estimates.paired_difference([1.0, 2.0], [1.0])
 
 
 def test_the_highest_held_out_mean_is_chosen_whatever_the_test_accuracy():
@@ -114,16 +115,15 @@ def test_summarize_reports_the_chosen_setting_in_percent():
     make_cell("a", "vanilla", 0, 1.0, digest="z", validation=Evaluation(1.0)),
   ]
   results = make_results({"a": {"lelp": (0.0,)}}, cells=(*cells, *others))
-  summaries = selection.summarize(results)
-  assert list(summaries) == [("a", "lelp")]
-  summary = summaries["a", "lelp"]
+  assert list(results.summaries) == [("a", "lelp")]
+  summary = results.summaries["a", "lelp"]
   assert summary.digest == "x"
   assert (summary.test.mean, summary.test.n) == (25.0, 2)
   assert summary.validation.mean == pytest.approx(90.0)
   assert summary.num_settings == 2
-  assert selection.chosen_on(results, summaries) == ", chosen on held-out data"
+  assert selection.chosen_on(results) == ", chosen on held-out data"
   on_test = dataclasses.replace(results, selection="test")
-  assert selection.chosen_on(on_test, summaries) == ", chosen on TEST data"
+  assert selection.chosen_on(on_test) == ", chosen on TEST data"
   assert selection.chosen_on(results, {}) == ""
 
 
@@ -155,10 +155,7 @@ def test_varied_hyperparameters_and_the_best_along_them():
 
 
 def difference(results, column, method, other):
-  summaries = selection.summarize(results)
-  return comparisons.difference_of_methods(
-    results, summaries, column, method, other
-  )
+  return comparisons.difference_of_methods(results, column, method, other)
 
 
 def test_differences_pair_trials_and_columns():
@@ -209,7 +206,6 @@ def test_best_baseline_is_the_highest_of_the_column():
       "b": {"standard": (0.3,), "vanilla": (0.5,), "lelp_pca": (0.9,)},
     }
   )
-  summaries = selection.summarize(results)
-  assert comparisons.best(results, summaries, "a") == "standard"
-  assert comparisons.best(results, summaries, "b") == "vanilla"
-  assert comparisons.best(results, summaries) == "vanilla"
+  assert comparisons.best(results, "a") == "standard"
+  assert comparisons.best(results, "b") == "vanilla"
+  assert comparisons.best(results) == "vanilla"

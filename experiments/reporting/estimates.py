@@ -1,0 +1,72 @@
+"""Means of independent repetitions, with their uncertainty."""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import special
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """A mean and its uncertainty.
+
+  Attributes:
+    mean: Mean of the values.
+    n: Number of values.
+    std: Standard deviation with n - 1, None for a single value.
+    standard_error: std / sqrt(n), None for a single value.
+    interval: Bounds of the 95 % t interval, None for a single value.
+  """
+
+  mean: float
+  n: int
+  std: float | None = None
+  standard_error: float | None = None
+  interval: tuple[float, float] | None = None
+
+  @property
+  def sign(self) -> int:
+    """1 or -1 where the interval is entirely above or below zero, else 0."""
+    if self.interval is None:
+      return 0
+    low, high = self.interval
+    return int(low > 0) - int(high < 0)
+
+
+def estimate(values: Iterable[float]) -> Estimate:
+  """Computes mean, spread and 95 % t interval of independent values.
+
+  Returns the estimate, without a spread for a single value.
+
+  Examples:
+    >>> e = estimate([1.0, 2.0, 3.0])
+    >>> e.mean, e.std, round(e.standard_error, 4), e.n
+    (2.0, 1.0, 0.5774, 3)
+  """
+  x = np.asarray(list(values), np.float64)
+  if not x.size:
+    raise ValueError("values must be one or more numbers, got none.")
+  # fsum does not depend on the order, so that equal sets have equal means.
+  mean = math.fsum(x) / x.size
+  if x.size == 1:
+    return Estimate(mean=mean, n=1)
+  std = float(np.std(x, ddof=1))
+  error = std / math.sqrt(x.size)
+  half = float(special.stdtrit(x.size - 1, 0.975)) * error
+  return Estimate(mean, x.size, std, error, (mean - half, mean + half))
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
+  """Estimates the mean of `a - b` over pairs.
+
+  Everything that the two values of a pair share, such as the split, the teacher
+  or the order of the batches, cancels.
+
+  Examples:
+    >>> paired_difference([3.0, 5.0], [2.0, 3.0]).mean
+    1.5
+  """
+  return estimate([x - y for x, y in zip(a, b, strict=True)])
