@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 from typing import Protocol
 
 import numpy as np
@@ -137,6 +139,27 @@ class LeftOut:
     return f"{self.split}: {self.count:,} {self.kind}: {reasons}{more}"
 
 
+class Facts(NamedTuple):
+  """Properties of a data set that decide how much work a training is.
+
+  Attributes:
+    task: The task.
+    num_train: Number of examples that the teacher trains on.
+    num_transfer: Number of examples that students train on.
+    num_labelled: Number of those that have a label.
+    num_examples: Number of all examples.
+    shapes: Shape of an example's "inputs" and "embeddings", where it has them;
+      of texts the mean length.
+  """
+
+  task: Task
+  num_train: int
+  num_transfer: int
+  num_labelled: int
+  num_examples: int
+  shapes: Mapping[str, tuple[int, ...]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Splits:
   """A data set, divided. Only `train` and `transfer` share examples.
@@ -172,6 +195,31 @@ class Splits:
   left_out: tuple[LeftOut, ...] = ()
   notes: tuple[str, ...] = ()
   unlabelled: Arrays | None = None
+
+  @property
+  def facts(self) -> Facts:
+    """The properties that decide how much work a training is."""
+    labels, num_train = self.transfer["labels"], len(self.train["labels"])
+    num_labelled = int(np.count_nonzero(labels != NO_LABEL))
+    # Teacher and students share labelled examples.
+    num_examples = max(num_train, num_labelled)
+    for part in (self.unlabelled, self.validation, self.test):
+      num_examples += 0 if part is None else len(part["labels"])
+    shapes = {}
+    for name in ("inputs", "embeddings"):
+      part = self.train.get(name)
+      if isinstance(part, Ragged):
+        shapes[name] = (max(1, math.ceil(part.lengths.mean())),)
+      elif part is not None:
+        shapes[name] = tuple(part.shape[1:])
+    return Facts(
+      self.task,
+      num_train=num_train,
+      num_transfer=len(labels),
+      num_labelled=num_labelled,
+      num_examples=num_examples,
+      shapes=shapes,
+    )
 
   def map(self, function: Callable[[Arrays], Arrays]) -> "Splits":
     """Returns the data set with each split replaced by a function of it."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from experiments import identity
 from experiments import results
 from experiments import specs
+from experiments.data.dataset import Facts
 from experiments.planning import shapes
 from experiments.stacks import Stack
 from experiments.stacks import stacks
@@ -20,7 +21,7 @@ from experiments.training import work
 from experiments.training.forecast import counted
 from experiments.training.forecast import duration
 
-FactsOf = Callable[[specs.CellSpec], work.Facts]
+FactsOf = Callable[[specs.CellSpec], Facts]
 _HEADER = ("", "cells", "stacks", "steps", "FLOP", "finished cells")
 
 
@@ -35,13 +36,13 @@ def facts_of(workdir: pathlib.Path | None) -> Iterator[FactsOf]:
     is_there = workdir is not None and (workdir / "data").is_dir()
     folder = workdir if is_there else pathlib.Path(scratch)
 
-    def found(cell: specs.CellSpec) -> work.Facts:
+    def found(cell: specs.CellSpec) -> Facts:
       try:
         return data.facts_of(cell.data, cell.selection, folder)
       except FileNotFoundError:
         if cell.data.source:
           raise
-        return work.facts_of(shapes.blank_splits(cell))
+        return shapes.blank_splits(cell).facts
 
     yield found
 
@@ -154,7 +155,7 @@ def _left(lines: Sequence[_Line]) -> list[_Line]:
 
 def _total(
   lines: Sequence[_Line],
-  new: Sequence[tuple[specs.CellSpec, work.Facts]],
+  new: Sequence[tuple[specs.CellSpec, Facts]],
   facts: FactsOf,
 ) -> list[str]:
   """Sums up what is left to train: steps, operations, teachers' passes."""

@@ -8,6 +8,7 @@ import jax
 
 from experiments import specs
 from experiments.data import load
+from experiments.data.dataset import Facts
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Splits
 from experiments.distributed import processes
@@ -17,7 +18,6 @@ from experiments.methods.base import LossSetup
 from experiments.methods.base import LossStatics
 from experiments.methods.base import Setup
 from experiments.training import pretrained
-from experiments.training import work
 from experiments.training.models import model_fns
 from lelp_jax.models import MODELS
 
@@ -45,9 +45,9 @@ def _load_splits(
 @functools.lru_cache(maxsize=1024)
 def facts_of(
   data: specs.DataSpec, selection: str, workdir: pathlib.Path | None
-) -> work.Facts:
+) -> Facts:
   """Returns the properties of data that decide on the work, kept for good."""
-  return work.facts_of(_load_splits(data, selection, workdir))
+  return _load_splits(data, selection, workdir).facts
 
 
 def check_tokenizers(

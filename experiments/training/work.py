@@ -1,19 +1,13 @@
 """Amount of work in a training: steps, and operations per step."""
 
 import functools
-import math
-from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from flax.core import FrozenDict
 
-from experiments.data.dataset import NO_LABEL
-from experiments.data.dataset import Ragged
-from experiments.data.dataset import Splits
-from experiments.data.dataset import Task
+from experiments.data.dataset import Facts
 from experiments.methods import method_named
 from experiments.specs import CellSpec
 from experiments.specs import ModelSpec
@@ -22,27 +16,6 @@ from experiments.training.models import in_steps
 from lelp_jax.models import MODELS
 
 _WITH_BACKWARD = 3  # Operations of a training step, in forward passes.
-
-
-class Facts(NamedTuple):
-  """Properties of a data set that decide how much work a training is.
-
-  Attributes:
-    task: The task.
-    num_train: Number of examples that the teacher trains on.
-    num_transfer: Number of examples that students train on.
-    num_labelled: Number of those that have a label.
-    num_examples: Number of all examples.
-    shapes: Shape of an example's "inputs" and "embeddings", where it has them;
-      of texts the mean length.
-  """
-
-  task: Task
-  num_train: int
-  num_transfer: int
-  num_labelled: int
-  num_examples: int
-  shapes: Mapping[str, tuple[int, ...]]
 
 
 class Work(NamedTuple):
@@ -57,32 +30,6 @@ class Work(NamedTuple):
   num_steps: int
   flops: int
   num_read: int = 0
-
-
-def facts_of(splits: Splits) -> Facts:
-  """Returns the properties of a data set that decide on the work."""
-  labels = splits.transfer["labels"]
-  num_train = len(splits.train["labels"])
-  num_labelled = int(np.count_nonzero(labels != NO_LABEL))
-  # Teacher and students share labelled examples.
-  num_examples = max(num_train, num_labelled)
-  for part in (splits.unlabelled, splits.validation, splits.test):
-    num_examples += 0 if part is None else len(part["labels"])
-  shapes = {}
-  for name in ("inputs", "embeddings"):
-    part = splits.train.get(name)
-    if isinstance(part, Ragged):
-      shapes[name] = (max(1, math.ceil(part.lengths.mean())),)
-    elif part is not None:
-      shapes[name] = tuple(part.shape[1:])
-  return Facts(
-    splits.task,
-    num_train=num_train,
-    num_transfer=len(labels),
-    num_labelled=num_labelled,
-    num_examples=num_examples,
-    shapes=shapes,
-  )
 
 
 def of_stack(cells: Sequence[CellSpec], facts: Facts) -> Work:
