@@ -19,12 +19,6 @@ _QUICKSTART = "experiments/configs/quickstart.py"
 _ROOT = pathlib.Path(__file__).parents[2]
 # Compiling takes most of the time of such short runs.
 _ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-_TINY = (
-  "--config.teacher.num_steps=40",
-  "--config.teacher.steps_per_chunk=20",
-  "--config.student.num_steps=40",
-  "--config.student.steps_per_chunk=20",
-)
 
 
 def _run(
@@ -50,23 +44,10 @@ def workdir(tmp_path_factory) -> pathlib.Path:
   )
   assert done.returncode == 0, done.stderr
   assert "32 cells" in done.stdout
-  return workdir
-
-
-def test_sweep_leaves_a_result_for_every_cell(workdir):
   assert len(list(workdir.glob("cells/*/*/*/trial*/result.json"))) == 32
   assert len(list(workdir.glob("teachers/*/result.json"))) == 2
-  assert not (workdir / "checkpoints").exists() or not list(
-    (workdir / "checkpoints").iterdir()
-  )
-
-
-def test_finished_sweep_does_nothing_when_repeated(workdir):
-  done = _run(
-    "sweep", f"--config={_QUICKSTART}:smoke=True", f"--workdir={workdir}"
-  )
-  assert done.returncode == 0
-  assert "steps" not in done.stderr
+  assert not list(workdir.glob("checkpoints/*"))
+  return workdir
 
 
 def test_report_prints_the_table_and_writes_the_pictures(workdir):
@@ -86,8 +67,20 @@ def test_report_prints_the_table_and_writes_the_pictures(workdir):
   assert "report.html" in done.stdout
 
 
-def _started(flags, workdir, at_step):
-  """Runs `main` until a step is in the metrics; then sends SIGTERM."""
+def _steps(workdir):
+  paths = workdir.glob("cells/**/metrics.jsonl")
+  return [line["step"] for path in paths for line in read_metrics(path)]
+
+
+def test_main_resumes_after_sigterm_and_repeats_its_result(tmp_path):
+  flags = (
+    f"--config={_QUICKSTART}:method=vanilla",
+    f"--workdir={tmp_path}",
+    "--config.teacher.num_steps=40",
+    "--config.teacher.steps_per_chunk=20",
+    "--config.student.num_steps=5000",
+    "--config.student.steps_per_chunk=100",
+  )
   process = subprocess.Popen(
     [sys.executable, "-m", "experiments.main", *flags],
     cwd=_ROOT,
@@ -96,57 +89,29 @@ def _started(flags, workdir, at_step):
     text=True,
   )
   deadline = time.monotonic() + 200
-  while not (lines := _metrics(workdir)) or lines[-1]["step"] < at_step:
+  while not _steps(tmp_path):
     assert process.poll() is None, process.stderr.read()
     assert time.monotonic() < deadline
     time.sleep(0.1)
   process.send_signal(signal.SIGTERM)
   _, error = process.communicate(timeout=100)
   assert process.returncode == 75
-  return error
-
-
-def _metrics(workdir):
-  paths = workdir.glob("cells/**/metrics.jsonl")
-  return [line for path in paths for line in read_metrics(path)]
-
-
-def test_main_resumes_after_sigterm_and_says_where_it_was(tmp_path):
-  flags = (
-    f"--config={_QUICKSTART}:method=lelp",
-    f"--workdir={tmp_path}",
-    "--config.teacher.num_steps=40",
-    "--config.teacher.steps_per_chunk=20",
-    "--config.student.num_steps=400000",
-    "--config.student.steps_per_chunk=100",
-  )
-  error = _started(flags, tmp_path, 100)
   assert "SIGTERM" in error
   (directory,) = tmp_path.glob("checkpoints/*")
-  saved = _metrics(tmp_path)[-1]["step"]
-  assert f"step {saved} is saved in {directory}" in error
+  assert f"step {_steps(tmp_path)[-1]} is saved in {directory}" in error
   assert not list(tmp_path.glob("cells/**/result.json"))
   # The same command goes on from there: its first line follows the saved step.
-  _started(flags, tmp_path, saved + 100)
-  steps = [line["step"] for line in _metrics(tmp_path)]
-  assert steps == list(range(100, steps[-1] + 1, 100))
-
-
-def test_main_prints_the_result_and_repeats_it_from_disk(tmp_path):
-  flags = (
-    f"--config={_QUICKSTART}:method=vanilla",
-    f"--workdir={tmp_path}",
-    *_TINY,
-  )
   other = tmp_path / "cells/split0/vanilla/other/trial0"
   write_json(other / "config.json", {})
   done = _run("main", *flags)
   assert done.returncode == 0, done.stderr
+  assert _steps(tmp_path) == list(range(100, 5001, 100))
   assert f"unfinished run with other settings in {other}" in done.stderr
   assert "% accuracy" in done.stdout
   (path,) = tmp_path.glob("cells/split0/vanilla/*/trial0/result.json")
-  assert read_json(path)["num_steps"] == 40
+  assert read_json(path)["num_steps"] == 5000
   assert read_json(path)["teacher"]["outputs"] == "cached"
+  # It is trained once, and then read from the disk.
   again = _run("main", *flags)
   assert again.stdout == done.stdout
   assert "steps" not in again.stderr
