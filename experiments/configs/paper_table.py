@@ -115,18 +115,9 @@ def make_config(
 ) -> ConfigDict:
   """Makes the config of a table or figure.
 
-  If a column and a method are given, it is also the config of that cell.
-
-  Args:
-    given: Arguments from `parse`.
-    name: Short name of the table or figure.
-    title: Its title.
-    columns: Ids of its columns.
-    rows: Fields that each row sets. A row whose name is not a method sets the
-      method.
-    grid: ``(row, column, which) -> axes``; by default `axes`.
-    smoke_values: Number of values per axis in a smoke test.
-    maps: Whether the report draws maps of the students' embeddings.
+  A row whose name is not a method sets the method. `grid` is like `axes`, its
+  default. With `maps` the report draws maps of the students' embeddings. If a
+  column and a method are given, it is also the config of that cell.
   """
   chosen = [given.column] if given.column else []
   for place in chosen:
@@ -278,14 +269,9 @@ def _training(
 def axes(method: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
   """Returns the paper's grid of a method, empty if the paper has none.
 
-  Numbers of clusters are per class.
-
-  Args:
-    method: Name of the method.
-    column: Id of a column, whose data set has the grid.
-    which: "paper" for all values; "chosen" for the value that the paper chose,
-      where it is legible (A-38); "one" for a single value, which is the chosen
-      one, or one of its candidates, or the middle of the grid.
+  Numbers of clusters are per class. `which` is "paper" for all values; "chosen"
+  for the value that the paper chose, where it is legible (A-38); or "one" for a
+  single value: the chosen one, one of its candidates, or the middle one.
   """
   try:
     grid = grids.grid(method, column)

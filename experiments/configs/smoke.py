@@ -80,13 +80,7 @@ def column(fields: Mapping[str, Any]) -> dict[str, Any]:
 def axes(
   values: Mapping[str, tuple[Any, ...]], most: int
 ) -> dict[str, tuple[Any, ...]]:
-  """Returns a tiny version of a grid.
-
-  Args:
-    values: The axes, by dotted name.
-    most: Number of values to keep per axis. Numbers of subclasses and of
-      clusters become at most twice that.
-  """
+  """Returns a grid with at most so many values per axis, and small counts."""
   small = {name: axis[:most] for name, axis in values.items()}
   for name in _COUNTS:
     if name in small:

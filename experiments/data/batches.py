@@ -185,11 +185,8 @@ class Feed:
 def eval_batches(arrays: Arrays, batch_size: int) -> Iterator[dict[str, Any]]:
   """Yields all examples once, in batches of one size, on the host.
 
-  Texts come sorted by length, so that little of a batch is padding.
-
-  Yields:
-    The arrays' rows; "rows", their positions, int ``[B]``; and "mask", bool
-    ``[B]``: False where the last batch was filled up with the first example.
+  Texts come sorted by length, so that little of a batch is padding. "rows" of a
+  batch are positions, and "mask" is False where the last batch was filled up.
   """
   num_examples = _num_rows(arrays)
   order = np.arange(num_examples, dtype=np.int32)

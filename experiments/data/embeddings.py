@@ -68,12 +68,7 @@ def open_embeddings(folder: Any) -> Embeddings:
 
 
 def aligned(embeddings: Embeddings, ids: np.ndarray) -> np.ndarray:
-  """Returns the rows of some examples.
-
-  Returns:
-    Their embeddings, ``[n, width]``: still memory-mapped if the rows are
-    contiguous, otherwise a copy in memory.
-  """
+  """Returns the rows of some examples, memory-mapped if they are contiguous."""
   ids = np.asarray(ids)
   order = np.argsort(embeddings.ids, kind="stable")
   places = np.searchsorted(embeddings.ids, ids, sorter=order)
@@ -283,16 +278,9 @@ def sentence_transformer(
   dtype: str = "bfloat16",
   device: str | None = None,
 ) -> Encoder:
-  """Loads a model of sentence-transformers.
+  """Loads a model of sentence-transformers, of the hub or of a folder.
 
-  Args:
-    model: A hub id, which is downloaded if needed, or a folder.
-    revision: Branch, tag or commit of a hub id.
-    batch_size: Number of texts in a batch.
-    max_length: Tokens that a text is cut to; None for the model's default.
-    dtype: Dtype of the transformer. The modules after it, pooling and
-      normalisation, compute in float32.
-    device: Such as "cuda" or "cpu"; None for the best one.
+  The modules after the transformer compute in float32.
   """
   try:
     import sentence_transformers

@@ -31,10 +31,9 @@ def check_encoding(encoding: str) -> None:
 def as_text(file: IO[bytes], encoding: str) -> tuple[IO[bytes], str, str]:
   """Skips a byte order mark, and converts to UTF-8 where that is needed.
 
-  Returns:
-    The file to read from, the encoding of the bytes that it returns, and the
-    original encoding, for messages. Bytes that cannot be decoded are passed on
-    as bytes that are not UTF-8, so that the reader can report their row.
+  Returns the file to read from, the encoding of its bytes, and the original
+  encoding. Bytes that cannot be decoded are passed on as bytes that are not
+  UTF-8, so that the reader can report their row.
   """
   start: bytes = getattr(file, "peek")(4)[:4]  # noqa: B009
   for mark, name in _MARKS:

@@ -107,15 +107,7 @@ def _pixels(
 def decoded(
   encoded: Sequence[bytes | pathlib.Path], shape: Sequence[int]
 ) -> np.ndarray:
-  """Decodes images of one shape, uint8 ``[N, H, W, channels]``.
-
-  Args:
-    encoded: The bytes of each image, or the path of its file.
-    shape: Height, width and channels, which images are converted to.
-
-  Raises:
-    ValueError: If an image cannot be read.
-  """
+  """Decodes images of one shape, uint8 ``[N, H, W, channels]``."""
   height, width, channels = shape
 
   def pixels(one: bytes | pathlib.Path) -> np.ndarray:
@@ -134,11 +126,9 @@ def decoded(
 def find_unreadable(
   encoded: Sequence[bytes | pathlib.Path],
 ) -> tuple[list[str], int]:
-  """Decodes images, given as bytes or paths, to find those that are unreadable.
+  """Returns the fault of each image, "" if there is none.
 
-  Returns:
-    The fault of each image, "" if there is none; and the number of channels
-    that shows all of them: 1 if all that can be read are grey, else 3.
+  Also returns the number of channels that shows all of them: 1 if all are grey.
   """
   pool = futures.ThreadPoolExecutor()
   try:
@@ -227,18 +217,7 @@ def find_images(
 def find_unlabelled_images(
   folder: pathlib.Path,
 ) -> tuple[list[pathlib.Path], list[tuple[pathlib.Path, str]]]:
-  """Finds the images in a folder and in its sub-folders.
-
-  Args:
-    folder: The folder. The names of its sub-folders have no meaning.
-
-  Returns:
-    As `find_images`.
-
-  Raises:
-    OSError: If the folder cannot be read.
-    ValueError: If there are no images.
-  """
+  """Finds the images in a folder and its sub-folders, as `find_images` does."""
   files = list(_files_below(folder))
   found = [file for file in files if file.suffix.lower() in SUFFIXES]
   if not found:

@@ -105,13 +105,7 @@ def _made(makers: Mapping[str, Callable[..., Any]], spec: DataSpec) -> Any:
 def open_data(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
   """Opens what `prepare` wrote; prepares a user's own files at first use.
 
-  Args:
-    spec: `config.data`. Without a tokenizer, texts may have no tokens.
-    workdir: Folder in which a user's own files are prepared.
-
-  Raises:
-    FileNotFoundError: If the data set was not prepared, or a file is missing.
-    ValueError: If a file is not as described.
+  Without `config.data.tokenizer`, texts may have no tokens.
   """
   if not spec.source:
     data_dir = pathlib.Path(spec.data_dir).expanduser()

@@ -91,11 +91,7 @@ def from_tables(
 ) -> Raw:
   """Returns examples that were read with `tables.read`.
 
-  Args:
-    splits: The examples of each split.
-    classes: The label of each class in the files.
-    convert: Changes each example, whose label is the number of its class.
-    **fields: Other fields of `Raw`.
+  Their labels are names of `classes`; `convert` sees the number of the class.
   """
   classes = tuple(classes)
 
@@ -336,11 +332,7 @@ class Originals:
 def find(dataset: Dataset, source: Any, data_dir: pathlib.Path) -> Originals:
   """Finds the originals of a data set.
 
-  Args:
-    dataset: The data set.
-    source: The original files, their folder or archive, or TFDS's folder. If
-      None, `data_dir` if TFDS prepared the data set there, else TFDS's own.
-    data_dir: The folder of prepared data sets.
+  Without a source, TFDS has prepared it in `data_dir` or in its own folder.
   """
   if source is None:
     is_there = _is_tfds(data_dir, dataset.tfds)

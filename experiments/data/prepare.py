@@ -68,17 +68,8 @@ def prepare(
 
   An interrupted preparation is continued. If the data set is prepared already,
   every byte of it is compared with its checksum; the tokens of another
-  tokenizer are made from the stored texts, without the originals.
-
-  Args:
-    name: A key of `DATASETS`.
-    data_dir: Folder of prepared data sets; this one goes into its folder
-      `name`.
-    source: The original files, their folder or archive, or TFDS's folder. By
-      default what TFDS prepared in `data_dir` or in its own folder.
-    tokenization: How texts become tokens; without it only texts are stored.
-    partial: Whether to accept fewer examples than are published.
-    options: Options of the data set, such as "seed".
+  tokenizer are made from the stored texts, without the originals. With
+  `partial` there may be fewer examples than are published.
   """
   if name not in DATASETS:
     raise ValueError(
@@ -171,12 +162,7 @@ def prepare_own(
 
 
 def how_read(columns: Mapping[str, Any], unlabelled: str) -> dict[str, Any]:
-  """Returns the settings that decide what a user's own files become.
-
-  Args:
-    columns: Arguments of `tables.read`.
-    unlabelled: As for `prepare_own`.
-  """
+  """Returns the settings that decide what a user's own files become."""
   is_kept = unlabelled == "transfer"
   return {**columns, **({"unlabelled": unlabelled} if is_kept else {})}
 

@@ -125,9 +125,6 @@ class Prepared:
     That of an example of a table or an .npz file is the number of its row from
     0, of which rows that were left out have one, too. That of an image in a
     folder is its path in that folder.
-
-    Raises:
-      ValueError: If the data set was prepared without them.
     """
     if not self.has_source_ids:
       raise ValueError(
@@ -393,17 +390,10 @@ class Writer:
     published: Mapping[str, Sequence[int]] | None = None,
     keep_ids: bool = False,
   ) -> None:
-    """Writes the splits that are missing, and puts the data set in its place.
+    """Writes the splits that are missing, and moves the data set to its place.
 
-    Args:
-      task: Classes to learn, and the form of an example.
-      manifest: The rest of the manifest. An interrupted writer is only
-        continued if its manifest was the same.
-      splits: By name, examples with "label" (int), "text" (str) or "image"
-        (uint8), and "fine_label" (int) if the task has them.
-      encode: Computes the token ids of texts, if there are to be tokens.
-      published: The number of examples that each class has to have, by split.
-      keep_ids: Whether to keep the "id" of each example as its source id.
+    Examples have "label", "text" or "image", and "fine_label" if the task has
+    them. With `keep_ids` the "id" of each is kept as its source id.
     """
     self._begin(task, manifest)
     finished = self._manifest["splits"]

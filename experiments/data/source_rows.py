@@ -67,16 +67,7 @@ class SourceRows:
 def source_rows(
   spec: DataSpec, found: Prepared, id_column: str = ""
 ) -> SourceRows:
-  """Finds the rows of examples in the files that they came from.
-
-  Args:
-    spec: `config.data`.
-    found: The prepared form of these files.
-    id_column: Column of tables whose values name the rows.
-
-  Raises:
-    ValueError: If there is no such column, or the files have no columns.
-  """
+  """Finds the rows of examples in the files that they came from."""
   files = find_files(load.paths_of(spec))
   splits = [split for split in _ORDER if split in files]
   parts = {
@@ -139,11 +130,7 @@ def _names(
 
 
 def id_name(value: object) -> str | None:
-  """Returns an id as text, so that 3, 3.0 and "3" are the same id.
-
-  Args:
-    value: A value of an id column or of an array of ids.
-  """
+  """Returns an id as text, so that 3, 3.0 and "3" are the same id."""
   if value is None:
     return None
   if isinstance(value, float | np.floating) and value == int(value):

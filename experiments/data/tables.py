@@ -190,17 +190,7 @@ def _check_has_labels(examples: Examples) -> None:
 
 
 def divide_by_label(examples: Examples) -> tuple[Examples, Examples | None]:
-  """Returns the examples that have a label, and those that have none.
-
-  Args:
-    examples: Examples, read with `labels="optional"`.
-
-  Returns:
-    The examples with a label; and those without one, or None if all have one.
-
-  Raises:
-    ValueError: If no example has a label.
-  """
+  """Returns the examples with a label, and those without, or None of these."""
   labels = examples.columns.get("label", ())
   if None not in labels:
     return examples, None

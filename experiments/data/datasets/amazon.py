@@ -125,18 +125,9 @@ def sample(
 ) -> originals.Raw:
   """Samples reviews. They are read once for that, and again to be written.
 
-  Args:
-    categories: Reads each category's reviews, in order.
-    binary: Whether to leave out the reviews with 3 stars, and to tell polarized
-      reviews (1 or 5 stars) from mild ones (2 or 4).
-    sampling: "paper"; or "shuffled", which fills the quotas in a random order.
-      Examples are written in the order of the categories in both cases.
-    text: "headline_and_body", with a space between them, or "body" (A-32).
-    seed: Seed of the shuffling.
-    per_category: Number of reviews of each category to sample from.
-    num_train: Number of training examples per number of stars.
-    num_test: Number of test examples per number of stars.
-    **fields: Other fields of the result.
+  With `binary`, reviews with 3 stars are left out, and polarized reviews (1 or
+  5 stars) are told from mild ones. The quotas of training and test examples are
+  per number of stars.
   """
   for name, value in (("sampling", sampling), ("text", text)):
     if value not in _CHOICES[name]:

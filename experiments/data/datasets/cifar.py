@@ -131,13 +131,7 @@ def _read_files(
 
 
 def _open_binary(path: pathlib.Path, num_labels: int) -> Any:
-  """Opens a file of the binary version.
-
-  Args:
-    path: The file.
-    num_labels: Bytes of labels before an image, of which the last one counts:
-      1, or 2 for CIFAR-100's coarse and fine label.
-  """
+  """Opens a file of the binary version; the last label of an image counts."""
   row_bytes = num_labels + _IMAGE_BYTES
   num_bytes = path.stat().st_size
   if num_bytes % row_bytes:

@@ -35,13 +35,6 @@ def load(
   The share of a digit in each split is its share of all the data, to within
   two examples. Images have values from 0 to 16, and ids are the positions in
   scikit-learn's arrays.
-
-  Args:
-    split_seed: Seed of the split.
-    num_train: Number of examples that the teacher trains on.
-    num_transfer: Number of those examples that students train on.
-    num_validation: Number of examples that settings are chosen on.
-    num_test: Number of examples that the reported numbers are measured on.
   """
   _check_sizes(num_train, num_transfer, num_validation, num_test)
   # Imported lazily: importing scikit-learn takes a second.

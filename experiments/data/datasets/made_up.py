@@ -34,13 +34,6 @@ def make(
   Each hidden subclass, or class where there are none, has a random centre.
   Images are noise on a random image. Texts are drawn from a random distribution
   of tokens, and come with a vector in place of precomputed embeddings.
-
-  Args:
-    like: Name of the data set to imitate.
-    num_train: Number of training examples.
-    num_test: Number of test examples.
-    image_size: Height and width of images.
-    seed: Seed of the examples.
   """
   if like not in DATASETS:
     raise ValueError(
