@@ -22,8 +22,6 @@ import numpy as np
 from absl import flags
 
 from experiments import cli
-from experiments import specs
-from experiments.io import json_files
 from experiments.reporting import console
 from experiments.reporting import owner
 from experiments.reporting import render
@@ -134,7 +132,8 @@ def _reader(sweep: sections.ReportedSweep) -> owner.Reader | None:
   if cell.test.predictions is None:
     return None
   try:
-    spec = specs.from_plain(json_files.read_json(sweep.base / cell.config))
+    if (spec := cell.spec(sweep.base)) is None:
+      return None
     text_of = load.text_of(spec.data, workdir)
     if text_of is not None:
       return lambda number: Example((), text_of(number))
@@ -176,7 +175,8 @@ def _draw_maps(sweep: sections.ReportedSweep) -> list[Picture]:
     if (column, method) not in results.summaries:
       continue
     cell = results.summaries[column, method].cells[0]
-    spec = specs.from_plain(json_files.read_json(sweep.base / cell.config))
+    if (spec := cell.spec(sweep.base)) is None:
+      raise FileNotFoundError(f"{cell.config} is missing.")
     splits = data.load_splits(spec, workdir)
     labels, task = splits.test["labels"], splits.task
     rows = _some_rows(len(labels))

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 
 from experiments import results as results_lib
-from experiments.io import json_files
 from experiments.reporting import comparisons
 from experiments.reporting import numbers
 from experiments.reporting.document import Table
@@ -133,13 +132,12 @@ def _teacher_costs(
 ) -> dict[str, _TeacherCost]:
   """Reads the costs of the teachers in the workdir, by digest."""
   found = {}
-  for name in {cell.teacher_folder for cell in cells} - {""}:
-    folder = base / name
-    if results_lib.path_of(folder, TeacherResult).is_file():
-      result = results_lib.read(folder, TeacherResult)
-      config = json_files.read_json(folder / "config.json")
-      found[folder.name] = _TeacherCost(
-        result.num_steps * config["teacher"]["batch_size"],
-        result.seconds.training,
-      )
+  firsts = {cell.teacher_folder: cell for cell in cells if cell.teacher_folder}
+  for name, cell in firsts.items():
+    if results_lib.path_of(base / name, TeacherResult).is_file():
+      result = results_lib.read(base / name, TeacherResult)
+      if spec := cell.spec(base):
+        examples = result.num_steps * spec.teacher.batch_size
+        seconds = result.seconds.training
+        found[cell.teacher.digest] = _TeacherCost(examples, seconds)
   return found

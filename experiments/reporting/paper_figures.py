@@ -8,7 +8,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.io import json_files
 from experiments.io.metrics import read_metrics
 from experiments.reporting import comparisons
 from experiments.reporting import drawing
@@ -214,12 +213,11 @@ def _by_epoch(summary: Summary, base: pathlib.Path) -> dict[float, Estimate]:
   """Accuracy over the trials after each chunk of steps, by epoch."""
   values: dict[float, list[float]] = {}
   for cell in summary.cells:
-    metrics, config = base / cell.folder / "metrics.jsonl", base / cell.config
-    if not (metrics.is_file() and config.is_file()):
+    metrics, spec = base / cell.folder / "metrics.jsonl", cell.spec(base)
+    if spec is None or not metrics.is_file():
       continue
-    batch = json_files.read_json(config)["student"]["batch_size"]
     # Batches are always full.
-    per_epoch = max(1, cell.num_train_examples // batch)
+    per_epoch = max(1, cell.num_train_examples // spec.student.batch_size)
     for line in read_metrics(metrics):
       epoch = line["step"] / per_epoch
       values.setdefault(epoch, []).append(100 * line["validation/accuracy"])

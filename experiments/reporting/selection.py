@@ -7,17 +7,21 @@ repetitions: trials within a column, or columns where they are replicates.
 import dataclasses
 import functools
 import math
+import pathlib
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from experiments import specs
+from experiments.io import json_files
 from experiments.methods import METHODS
 from experiments.reporting.estimates import Estimate
 from experiments.reporting.estimates import estimate
 from experiments.results import CellResult
 from experiments.results import Evaluation
 from experiments.results import SweepDescription
+from experiments.specs import CellSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,13 @@ class FinishedCell(CellResult):
   def teacher_config(self) -> str:
     """Path of its teacher's config; empty for a teacher outside the workdir."""
     return self.teacher_folder and f"{self.teacher_folder}/config.json"
+
+  def spec(self, base: pathlib.Path) -> CellSpec | None:
+    """Reads its config; None where there is none."""
+    path = base / self.config
+    if not path.is_file():
+      return None
+    return specs.from_plain(json_files.read_json(path))
 
   @property
   def held_out(self) -> Evaluation | None:

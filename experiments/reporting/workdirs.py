@@ -5,15 +5,14 @@ A workdir holds `sweep.json`, the description of its sweep, and one folder
 and named; a damaged file is an error.
 """
 
+import collections
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator
 from collections.abc import Sequence
-from typing import Any
 
 from experiments import results as results_lib
-from experiments.io import json_files
 from experiments.methods import METHODS
 from experiments.paper.names import row_title
 from experiments.reporting.document import anchor
@@ -22,6 +21,7 @@ from experiments.reporting.selection import SweepResults
 from experiments.results import CellResult
 from experiments.results import Heading
 from experiments.results import SweepDescription
+from experiments.specs import CellSpec
 
 _CELLS = "cells/*/*/*/trial*"
 
@@ -36,26 +36,25 @@ def load(workdir: pathlib.Path, base: pathlib.Path) -> SweepResults:
     )
   way = relative(workdir, base)
   cells = tuple(_read_cell(folder, workdir, way) for folder in folders)
-  _check_unique(cells, workdir)
-  configs = _configs(base, cells)
+  keys = collections.Counter(
+    f"trial {c.trial} of {c.column}/{c.method}/{c.digest}" for c in cells
+  )
+  if twice := [name for name, count in keys.items() if count > 1]:
+    raise ValueError(
+      f"{workdir} holds {twice[0]} twice: delete the folder whose name is not "
+      "the digest."
+    )
+  # The config of one cell of each column.
+  firsts = {cell.column: cell for cell in reversed(cells)}
+  configs = {c: s for c, cell in firsts.items() if (s := cell.spec(base))}
   if results_lib.path_of(workdir, SweepDescription).is_file():
     found = _described(results_lib.read(workdir, SweepDescription), cells)
   else:
     found = _not_described(workdir, cells, list(configs.values()))
-  datasets = {
-    column: config.get("data", {}).get("dataset", "")
-    for column, config in configs.items()
-  }
   return dataclasses.replace(
     found,
-    datasets={column: name for column, name in datasets.items() if name},
-    notes=(
-      *found.notes,
-      *_teacher_notes(found.cells),
-      *_left_out_notes(found.cells),
-      *_data_notes(found.cells),
-      *_unlabelled_notes(found.cells),
-    ),
+    datasets={c: n for c, spec in configs.items() if (n := spec.data.dataset)},
+    notes=(*found.notes, *_notes(found.cells)),
     folder=way,
   )
 
@@ -78,39 +77,15 @@ def _read_cell(
       f"trial{result.trial}: it was moved or copied. Delete it and run "
       "experiments.sweep again."
     )
-  teacher = f"teachers/{result.teacher.digest}"
+  teacher = workdir / "teachers" / result.teacher.digest
+  root = pathlib.PurePosixPath(way)
   return FinishedCell(
-    **{f.name: getattr(result, f.name) for f in dataclasses.fields(result)},
-    folder=_joined(way, folder.relative_to(workdir).as_posix()),
-    teacher_folder=_joined(way, teacher)
-    if (workdir / teacher).is_dir()
+    **vars(result),
+    folder=str(root / folder.relative_to(workdir).as_posix()),
+    teacher_folder=str(root / "teachers" / teacher.name)
+    if teacher.is_dir()
     else "",
   )
-
-
-def _joined(way: str, path: str) -> str:
-  return f"{way}/{path}" if way else path
-
-
-def _check_unique(cells: Sequence[FinishedCell], workdir: pathlib.Path) -> None:
-  """Raises ValueError if a cell is there twice."""
-  seen = set()
-  for cell in cells:
-    key = (cell.column, cell.method, cell.digest, cell.trial)
-    if key in seen:
-      raise ValueError(
-        f"{workdir} holds trial {cell.trial} of {cell.column}/{cell.method}/"
-        f"{cell.digest} twice: delete the folder whose name is not the digest."
-      )
-    seen.add(key)
-
-
-def _configs(
-  base: pathlib.Path, cells: Sequence[FinishedCell]
-) -> dict[str, Mapping[str, Any]]:
-  """Reads the config of one cell of each column, where there is one."""
-  paths = {cell.column: base / cell.config for cell in reversed(cells)}
-  return {c: json_files.read_json(p) for c, p in paths.items() if p.is_file()}
 
 
 def _described(
@@ -146,26 +121,30 @@ def _described(
 def _not_described(
   workdir: pathlib.Path,
   cells: tuple[FinishedCell, ...],
-  configs: Sequence[Mapping[str, Any]],
+  configs: Sequence[CellSpec],
 ) -> SweepResults:
   """Describes the cells of a workdir without a `sweep.json`.
 
   The name and the title are those of their table, where all cells have the
   same, and otherwise the name of the workdir.
   """
-  name = _common(configs, "name") or workdir.resolve().name
-  title = _common(configs, "title") or name
+  names = {spec.name for spec in configs}
+  titles = {spec.title for spec in configs}
+  name = (names.pop() if len(names) == 1 else "") or workdir.resolve().name
+  title = (titles.pop() if len(titles) == 1 else "") or name
   order = list(METHODS)
   methods = sorted(
     {cell.method for cell in cells},
     key=lambda m: (order.index(m) if m in order else len(order), m),
   )
-  titles = {m: METHODS[m].title if m in METHODS else m for m in methods}
   return SweepResults(
     name=name,
     title=title.rstrip("."),
     columns=tuple(Heading(c, c) for c in sorted({c.column for c in cells})),
-    methods=tuple(Heading(m, row_title(m, m, t)) for m, t in titles.items()),
+    methods=tuple(
+      Heading(m, row_title(m, m, METHODS[m].title if m in METHODS else m))
+      for m in methods
+    ),
     num_trials=max(cell.trial for cell in cells) + 1,
     selection="heldout" if all(c.held_out for c in cells) else "test",
     columns_are="settings",
@@ -175,49 +154,31 @@ def _not_described(
   )
 
 
-def _common(configs: Sequence[Mapping[str, Any]], field: str) -> str:
-  """Returns the value of a field that all configs share, otherwise ""."""
-  values = {config.get(field, "") for config in configs}
-  return values.pop() if len(values) == 1 else ""
-
-
-def _teacher_notes(cells: Sequence[FinishedCell]) -> list[str]:
-  """Names the teachers that several commands trained with different results."""
+def _notes(cells: Sequence[FinishedCell]) -> Iterator[str]:
+  """Yields what a reader has to know about teachers and data."""
   accuracies: dict[str, dict[float, None]] = {}
   for cell in cells:
     found = accuracies.setdefault(cell.teacher.digest, {})
     found[cell.teacher.test.accuracy] = None
-  return [
-    f"Teacher {digest} was trained more than once, for example by shards "
-    "without a common --teacher_dir, and the results differ: test accuracy "
-    f"{', '.join(f'{100 * x:.2f}' for x in found)} %. The tables show one of "
-    "these numbers."
-    for digest, found in accuracies.items()
-    if len(found) > 1
-  ]
-
-
-def _left_out_notes(cells: Sequence[FinishedCell]) -> list[str]:
-  """Names the rows of a user's own files that are not used."""
-  found = dict.fromkeys(rows for cell in cells for rows in cell.left_out)
-  return [f"Not all rows are used. Left out of {rows}." for rows in found]
-
-
-def _unlabelled_notes(cells: Sequence[FinishedCell]) -> list[str]:
-  """Counts the examples that only the teacher classifies."""
-  found = {cell.num_unlabelled_examples for cell in cells} - {0}
-  if not found:
-    return []
-  numbers = " or ".join(f"{number:,}" for number in sorted(found))
-  return [
-    f"Students also train on {numbers} examples without a label, and learn "
-    "from the teacher what they are. Standard training does without them."
-  ]
-
-
-def _data_notes(cells: Sequence[FinishedCell]) -> list[str]:
-  found = dict.fromkeys(note for cell in cells for note in cell.data_notes)
-  return [f"Note on the data: {note}." for note in found]
+  for digest, found in accuracies.items():
+    if len(found) > 1:
+      yield (
+        f"Teacher {digest} was trained more than once, for example by shards "
+        "without a common --teacher_dir, and the results differ: test accuracy "
+        f"{', '.join(f'{100 * x:.2f}' for x in found)} %. The tables show one "
+        "of these numbers."
+      )
+  for rows in dict.fromkeys(rows for cell in cells for rows in cell.left_out):
+    yield f"Not all rows are used. Left out of {rows}."
+  for note in dict.fromkeys(n for cell in cells for n in cell.data_notes):
+    yield f"Note on the data: {note}."
+  sizes = {cell.num_unlabelled_examples for cell in cells} - {0}
+  if sizes:
+    numbers = " or ".join(f"{number:,}" for number in sorted(sizes))
+    yield (
+      f"Students also train on {numbers} examples without a label, and learn "
+      "from the teacher what they are. Standard training does without them."
+    )
 
 
 def parse_paths(text: str) -> list[pathlib.Path]:

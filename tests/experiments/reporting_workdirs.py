@@ -1,10 +1,12 @@
 """Small made-up sweeps for the tests of reports."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 
 from experiments import results as results_lib
+from experiments import specs
 from experiments.methods import METHODS
 from experiments.paper.names import ROW_TITLES
 from experiments.paper.tables import paper_table
@@ -17,6 +19,7 @@ from experiments.results import Heading
 from experiments.results import StackResult
 from experiments.results import SweepDescription
 from experiments.results import TeacherSummary
+from tests.experiments import tiny
 
 TITLES = {name: method.title for name, method in METHODS.items()} | ROW_TITLES
 # Test accuracies by column and method, one per trial. By hand:
@@ -79,6 +82,19 @@ def make_cell(column, method, trial, accuracy, **changes) -> FinishedCell:
   return FinishedCell(**fields | changes)
 
 
+def write_config(folder, **changes) -> None:
+  """Writes the config.json of a cell, with changed fields."""
+  config = specs.plain(specs.replace(_small_cell(), changes))
+  (pathlib.Path(folder) / "config.json").write_text(json.dumps(config))
+
+
+@functools.cache
+def _small_cell() -> specs.CellSpec:
+  """A cell that names neither a table nor data."""
+  nameless = {"name": "", "title": "", "data.dataset": ""}
+  return specs.replace(tiny.cell(), nameless)
+
+
 def write_cell(workdir, cell, config=None) -> pathlib.Path:
   """Writes result.json, and config.json if given; returns the folder."""
   folder = pathlib.Path(workdir) / cell.folder
@@ -86,7 +102,7 @@ def write_cell(workdir, cell, config=None) -> pathlib.Path:
   result = CellResult(**{name: getattr(cell, name) for name in names})
   results_lib.write(folder, result)
   if config is not None:
-    (folder / "config.json").write_text(json.dumps(config))
+    write_config(folder, **config)
   return folder
 
 

@@ -1,7 +1,5 @@
 """The table of what each method costs."""
 
-import json
-
 import pytest
 
 from experiments import results as results_lib
@@ -39,8 +37,6 @@ def write_teacher(root, digest, *, steps, seconds=None):
     seconds=TeacherSeconds(seconds),
   )
   results_lib.write(folder, result)
-  config = {"teacher": {"batch_size": 10}}
-  (folder / "config.json").write_text(json.dumps(config))
 
 
 @pytest.fixture
@@ -62,7 +58,8 @@ def root(tmp_path):
       "seconds": SECONDS,
       "teacher": teacher(taught_by, 0.9, 50),
     }
-    write_cell(tmp_path, make_cell("a", method, 0, 0.9, **fields | changes))
+    cell = make_cell("a", method, 0, 0.9, **fields | changes)
+    write_cell(tmp_path, cell, {"teacher.batch_size": 10})
   write_teacher(tmp_path, "plain", steps=100, seconds=7.0)
   write_teacher(tmp_path, "own0", steps=200, seconds=8.0)
   write_teacher(tmp_path, "own1", steps=300, seconds=9.0)

@@ -11,6 +11,7 @@ from experiments.reporting import drawing
 from experiments.reporting import paper_figures
 from experiments.reporting.estimates import estimate
 from tests.experiments.reporting_workdirs import results_of
+from tests.experiments.reporting_workdirs import write_config
 
 R56 = "cifar100_bin-resnet92-resnet56"
 
@@ -96,7 +97,7 @@ def test_figure_6_middle_reads_the_metrics(drawn, tmp_path):
   for trial, cell in enumerate(cells):
     folder = tmp_path / cell.folder
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text('{"student": {"batch_size": 100}}')
+    write_config(folder, **{"student.batch_size": 100})
     lines = [
       {"step": 10 * i, "validation/accuracy": (i + trial) / 10} for i in (1, 2)
     ]

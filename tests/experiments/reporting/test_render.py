@@ -26,6 +26,7 @@ from tests.experiments import browser
 from tests.experiments.reporting_workdirs import make_results
 from tests.experiments.reporting_workdirs import papers_own
 from tests.experiments.reporting_workdirs import results_of
+from tests.experiments.reporting_workdirs import write_config
 from tests.experiments.reporting_workdirs import write_workdir
 
 SMALL = Table(
@@ -99,7 +100,7 @@ def workdir(tmp_path_factory):
     root, {column: accuracies}, name="table5", title="A <b>title</b> & more."
   )
   for path in root.glob("cells/*/*/*/*/result.json"):
-    path.with_name("config.json").write_text('{"data": {"dataset": ""}}')
+    write_config(path.parent)
   results = workdirs.load(root, root)
   report = root / "report"
   report.mkdir()

@@ -59,7 +59,7 @@ def test_without_sweep_json_columns_and_methods_are_those_of_the_cells(
 ):
   write_workdir(tmp_path)
   (tmp_path / "sweep.json").unlink()
-  config = {"data": {"dataset": "x"}}
+  config = {"data.dataset": "x"}
   write_cell(tmp_path, make_cell("split0", "mine", 0, 0.5), config)
   loaded = load(tmp_path)
   assert [column.id for column in loaded.columns] == ["split0", "split1"]
