@@ -20,7 +20,7 @@ from experiments.io import json_files
 # A larger confusion matrix cannot be read, and would fill `result.json`.
 MOST_CLASSES = 32
 Numbers = Mapping[str, float | None]
-Record = TypeVar("Record")
+Folder = str | os.PathLike[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -346,13 +346,19 @@ class SweepDescription:
   num_tried: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-def path_of(folder: str | os.PathLike[str], kind: type[Any]) -> pathlib.Path:
+# What lies in a folder of a cell, a teacher, a pre-training or a sweep.
+Record = TypeVar(
+  "Record", CellResult, TeacherResult, PretrainingResult, SweepDescription
+)
+
+
+def path_of(folder: Folder, kind: type[Record]) -> pathlib.Path:
   """Returns the path of a record in the folder of a cell, teacher or sweep."""
   name = "sweep.json" if kind is SweepDescription else "result.json"
   return pathlib.Path(folder) / name
 
 
-def write(folder: str | os.PathLike[str], record: Any) -> None:
+def write(folder: Folder, record: Record) -> None:
   """Writes a record atomically."""
   fields = dataclasses.asdict(record)
   # A cell's name comes before the numbers that all models have.
@@ -360,7 +366,7 @@ def write(folder: str | os.PathLike[str], record: Any) -> None:
   json_files.write_json(path_of(folder, type(record)), own | fields)
 
 
-def read(folder: str | os.PathLike[str], kind: type[Record]) -> Record:
+def read(folder: Folder, kind: type[Record]) -> Record:
   """Reads a record of a class.
 
   Raises FileNotFoundError if there is none, and ValueError if it is damaged or

@@ -14,6 +14,9 @@ from typing import Any
 from experiments import identity
 from experiments import specs
 
+# A cell without what may differ in a stack, and the null space if that matters.
+_Key = tuple[specs.CellSpec, str | None]
+
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
@@ -43,7 +46,7 @@ def stacks(cells: Iterable[specs.CellSpec]) -> list[Stack]:
   The stacks are in the order of their first cells, and have at most
   `config.stack.max_cells` cells each.
   """
-  groups: dict[Any, list[specs.CellSpec]] = {}
+  groups: dict[_Key, list[specs.CellSpec]] = {}
   for cell in cells:
     groups.setdefault(_key(cell), []).append(cell)
   result = []
@@ -58,7 +61,7 @@ def stacks(cells: Iterable[specs.CellSpec]) -> list[Stack]:
   return result
 
 
-def _key(cell: specs.CellSpec) -> Any:
+def _key(cell: specs.CellSpec) -> _Key:
   """Returns the key by which cells are grouped into stacks."""
   changes: dict[str, Any] = {"varied": ()}
   if cell.data.shared_batch_order:

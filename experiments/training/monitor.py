@@ -74,7 +74,7 @@ class Monitor:
     main = processes.is_main_process()
     folders = [path.parent for path in spec.metric_paths if path]
     self._trace_folder = _trace_folder(folders[0]) if folders else None
-    self._writers: list[list[Any]] = []
+    self._writers: list[list[metrics.Logger]] = []
     for path, cell in zip(spec.metric_paths, spec.cells, strict=True):
       writer = metrics.MetricWriter(path if main else None, resume_step=step)
       self._writers.append([self._stack.enter_context(writer)])

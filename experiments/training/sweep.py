@@ -36,7 +36,12 @@ from experiments.training.forecast import Forecast
 from experiments.training.forecast import Name
 from experiments.training.forecast import Watch
 from experiments.training.inference import FrozenModel
+from experiments.training.models import Weights
 from experiments.training.monitor import MonitorSpec
+
+# Digest of a teacher, its outputs, the data, the examples to choose on and what
+# its directions are fitted to.
+_TeacherKey = tuple[str, str, specs.DataSpec, str, str]
 
 
 def run_cells(
@@ -80,7 +85,7 @@ def run_cells(
   forecast.announce()
 
   @functools.lru_cache(maxsize=1)
-  def load_teacher(key: Any) -> teacher_lib.Teacher:
+  def load_teacher(key: _TeacherKey) -> teacher_lib.Teacher:
     splits = data.load_splits(by_teacher[key][0], workdir)
     data.check_data(by_teacher[key], splits)
     data.check_tokenizers(by_teacher[key][0], splits, workdir)
@@ -138,7 +143,7 @@ def _ahead(
   return ahead
 
 
-def _teacher_key(cell: specs.CellSpec) -> Any:
+def _teacher_key(cell: specs.CellSpec) -> _TeacherKey:
   """Returns a key that cells with the same `Teacher` share.
 
   A `Teacher` also holds statistics of the examples that students see.
@@ -262,7 +267,7 @@ def _begin(
 
 
 def _end(
-  written: Sequence[tuple[pathlib.Path, Any, results.CellResult]],
+  written: Sequence[tuple[pathlib.Path, Weights, results.CellResult]],
   checkpoints: pathlib.PurePath,
 ) -> None:
   """Writes students and results, then deletes the checkpoints."""
