@@ -52,30 +52,6 @@ def test_what_is_written_is_what_is_read(tmp_path, dtype):
   np.testing.assert_array_equal(np.load(tmp_path / "embeddings.npy"), expected)
 
 
-@pytest.mark.parametrize("parts", [0, 1, 3])
-def test_a_failed_run_continues_to_the_same_files(tmp_path, folder, parts):
-  calls = []
-
-  def failing(texts):
-    if len(calls) == parts:
-      raise RuntimeError("out of memory")
-    calls.append(texts)
-    return hashed.vectors(texts)
-
-  with pytest.raises(RuntimeError):
-    compute_embeddings(tmp_path / "b", hashed.corpus(), hashed.encoder(failing))
-  with pytest.raises(FileNotFoundError):
-    open_embeddings(tmp_path / "b")
-
-  def counted(texts):
-    calls.append(texts)
-    return hashed.vectors(texts)
-
-  compute_embeddings(tmp_path / "b", hashed.corpus(), hashed.encoder(counted))
-  assert [text for texts in calls for text in texts] == hashed.TEXTS
-  assert files_below(tmp_path / "b") == files_below(folder)
-
-
 @pytest.mark.parametrize(
   ("change", "message"),
   [
@@ -106,24 +82,18 @@ def test_an_array_of_another_program_is_kept(tmp_path):
   np.testing.assert_array_equal(kept, np.ones(3))
 
 
-@pytest.mark.parametrize(
-  ("dtype", "value"), [("float32", np.nan), ("float16", 1e6)]
-)
-def test_overflow_is_noticed(tmp_path, dtype, value):
+def test_overflow_of_float16_is_noticed(tmp_path):
   def overflowing(texts):
     return np.where(
-      np.array(texts)[:, None] == "text 3", value, hashed.vectors(texts)
+      np.array(texts)[:, None] == "text 3", 1e6, hashed.vectors(texts)
     )
 
   encoder = hashed.encoder(overflowing)
-  with pytest.raises(ValueError, match=f"row 3 .*{dtype}"):
-    compute_embeddings(tmp_path, hashed.corpus(), encoder, dtype=dtype)
+  with pytest.raises(ValueError, match=r"row 3 .*float16"):
+    compute_embeddings(tmp_path, hashed.corpus(), encoder, dtype="float16")
 
 
-def test_the_encoder_and_the_texts_are_checked(tmp_path):
-  encoder = hashed.encoder(lambda texts: hashed.vectors(texts)[1:])
-  with pytest.raises(ValueError, match=rf"\({hashed.PART}, 6\)"):
-    compute_embeddings(tmp_path / "a", hashed.corpus(), encoder)
+def test_no_texts_are_refused(tmp_path):
   with pytest.raises(ValueError, match="no texts"):
     compute_embeddings(tmp_path / "b", hashed.corpus([]), hashed.encoder())
   assert not (tmp_path / "b").exists()
@@ -196,21 +166,6 @@ def test_arrays_that_are_not_embeddings_are_refused(
 def test_a_folder_without_a_manifest_is_not_read(folder):
   (folder / "manifest.json").unlink()
   with pytest.raises(FileNotFoundError, match=f"--output={folder}"):
-    open_embeddings(folder)
-
-
-@pytest.mark.parametrize("name", ["embeddings.npy", "ids.npy"])
-def test_damaged_files_are_named(folder, name):
-  file = folder / name
-  data = file.read_bytes()
-  file.write_bytes(data[:-3])
-  with pytest.raises(ValueError, match=name):
-    open_embeddings(folder)
-  file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-  with pytest.raises(ValueError, match=name):
-    compute_embeddings(folder, hashed.corpus(), hashed.encoder(_refuse))
-  file.unlink()
-  with pytest.raises(ValueError, match=name):
     open_embeddings(folder)
 
 
