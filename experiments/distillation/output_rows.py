@@ -5,15 +5,16 @@ A column of the input that has one of these names is called `input_<name>`.
 """
 
 import contextlib
-import csv
 import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -171,14 +172,24 @@ def _writer(
         line = dict(zip(names, values, strict=True))
         text.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
   else:
-    # As pandas and spreadsheets read both formats: quoted where need be.
-    table = csv.writer(text, delimiter=_DELIMITERS[suffix], lineterminator="\n")
-    table.writerow(names)
+    delimiter = _DELIMITERS[suffix]
+    special = re.compile(f'[{delimiter}"\r\n]')
+
+    def write_line(values: Iterable[Any]) -> None:
+      # Quoted where need be, as pandas and spreadsheets read both formats. The
+      # csv module leaves a carriage return without quotes.
+      fields = [as_text(value) for value in values]
+      quoted = [
+        '"' + field.replace('"', '""') + '"' if special.search(field) else field
+        for field in fields
+      ]
+      text.write(delimiter.join(quoted) + "\n")
+
+    write_line(names)
 
     def write(rows, found, probs):
       for row, label, own in zip(rows, found, probs, strict=True):
-        values = [as_text(row[i]) for i in kept]
-        table.writerow([*values, label, *map(_rounded, own)])
+        write_line([*(row[i] for i in kept), label, *map(_rounded, own)])
 
   yield write
   text.flush()
