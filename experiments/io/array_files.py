@@ -38,7 +38,7 @@ from experiments.io import locks
 from experiments.io.progress import Progress
 
 _MANIFEST, _REQUEST, _PARTS = "manifest.json", "request.json", "parts"
-Arrays = Mapping[str, np.ndarray]
+NamedArrays = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +79,9 @@ class Content:
 def load_or_compute(
   folder: pathlib.Path,
   content: Content,
-  compute: Callable[[int, int, Arrays], Arrays],
+  compute: Callable[[int, int, NamedArrays], NamedArrays],
   *,
-  fixed: Arrays = types.MappingProxyType({}),
+  fixed: NamedArrays = types.MappingProxyType({}),
   label: str = "rows",
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Returns the arrays of a folder, memory-mapped, and its fixed arrays.
@@ -164,7 +164,7 @@ def _together() -> Iterator[None]:
     raise error or ValueError("another process failed; see its output.")
 
 
-def _begin(folder: pathlib.Path, content: Content, fixed: Arrays) -> bool:
+def _begin(folder: pathlib.Path, content: Content, fixed: NamedArrays) -> bool:
   """Prepares a folder for its parts; returns whether it has all of them."""
   if is_begun(folder):
     if not _is_outdated(folder, content):
@@ -229,7 +229,7 @@ def _record(folder: pathlib.Path, part: int) -> pathlib.Path:
 def _compute(
   folder: pathlib.Path,
   content: Content,
-  compute: Callable[[int, int, Arrays], Arrays],
+  compute: Callable[[int, int, NamedArrays], NamedArrays],
   label: str,
 ) -> None:
   """Computes the missing parts, one in each process at a time.
@@ -262,7 +262,7 @@ def _compute(
 def _compute_part(
   folder: pathlib.Path,
   content: Content,
-  compute: Callable[[int, int, Arrays], Arrays],
+  compute: Callable[[int, int, NamedArrays], NamedArrays],
   part: int,
 ) -> None:
   """Computes a part and writes its rows, then its record."""
