@@ -40,6 +40,8 @@ _LEAK, _LEAK_ERRORS = 0.02, 3.0
 _UNCALIBRATED, _REPEATED, _CONTRADICTED = 0.1, 0.01, 0.02
 # What the share of the variance in the null space means.
 _NO_SHARE, _SOME_SHARE = 0.05, 0.3
+# Half of the variance along this share of the directions is spread evenly.
+_SPREAD = 0.25
 _MANY_CLASSES = 50
 
 
@@ -439,12 +441,15 @@ def _verdict(found: Diagnosis) -> str:
       "classes is invisible to the logits. Expect what vanilla distillation "
       "gives."
     )
-  amount = "much" if found.null_share > _SOME_SHARE else "something"
+  dimensions = found.width - found.rank
+  is_spread = found.half_directions > max(_SPREAD * dimensions, 10)
+  is_much = found.null_share > _SOME_SHARE and not is_spread
   text = (
-    f"LELP has {amount} to transfer: {share} of the variance within the "
-    "classes is invisible to the logits, half of it along "
-    f"{found.half_directions} of {found.width - found.rank} directions. Only "
-    "training shows whether a student gains from it"
+    f"LELP has {'much' if is_much else 'something'} to transfer: {share} of "
+    "the variance within the classes is invisible to the logits, half of it "
+    f"along {found.half_directions} of {dimensions} directions"
+    + ", so that no few of them stand out" * is_spread
+    + ". Only training shows whether a student gains from it"
   )
   if len(found.class_names) >= _MANY_CLASSES:
     return (

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import StrMethodFormatter
 
 from experiments.distillation.diagnosis import Diagnosis
 from experiments.distillation.diagnosis import percent
@@ -226,7 +226,7 @@ def _draw_spectrum(found: Diagnosis, path: pathlib.Path) -> None:
       label=name,
     )
   ax.set_xscale("log")
-  ax.xaxis.set_major_formatter(ScalarFormatter())
+  ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
   ax.xaxis.set_minor_formatter(NullFormatter())
   ax.set_xlim(1, max(dimensions, 2))
   ax.set_ylim(0, 100)
