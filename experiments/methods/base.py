@@ -66,12 +66,6 @@ class LossStatics:
   """Settings of a loss that its program is compiled for.
 
   The loss finds them among its hyperparameters, as Python values.
-
-  Attributes:
-    projection: `config.loss.projection`.
-    contrast_width: `config.loss.contrast_width`.
-    num_negatives: `config.loss.num_negatives`.
-    num_projections: `config.subspace.num_projections`.
   """
 
   projection: str
