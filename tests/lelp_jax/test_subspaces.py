@@ -69,7 +69,7 @@ def test_fit_subspaces_rows_are_orthogonal(rng, rotation):
   subspaces = lelp_jax.fit_subspaces(
     *make_data(rng, head),
     head,
-    num_subclasses=7,
+    num_subclasses=S,
     key=jax.random.key(1),
     rotation=rotation,
   )
@@ -83,7 +83,7 @@ def test_fit_subspaces_largest_variance_is_one(rng):
   head = make_head(rng)
   embeddings, labels = make_data(rng, head)
   subspaces = lelp_jax.fit_subspaces(
-    embeddings, labels, head, num_subclasses=7, key=jax.random.key(3)
+    embeddings, labels, head, num_subclasses=S, key=jax.random.key(3)
   )
   for c in range(NUM_CLASSES):
     rows = embeddings[labels == c].astype(np.float64)
@@ -96,11 +96,11 @@ def test_fit_subspaces_largest_variance_is_one(rng):
 def test_fit_subspaces_rotation_keeps_the_span(rng):
   head = make_head(rng)
   fit = partial(
-    lelp_jax.fit_subspaces, *make_data(rng, head), head, num_subclasses=7
+    lelp_jax.fit_subspaces, *make_data(rng, head), head, num_subclasses=S
   )
   rotated = fit(key=jax.random.key(4))
   plain = fit(key=jax.random.key(4), rotation="none")
-  # No gap after seven directions is needed: both start from the same seven.
+  # Both start from the same directions: closer than another fit would be.
   assert_same_spans(rotated.directions, plain.directions, 1e-5)
   assert not np.allclose(rotated.directions, plain.directions, atol=0.01)
 
@@ -209,7 +209,11 @@ def test_fit_subspaces_streamed_equals_batch(rng):
   [
     {},
     {"null_space": "weight_differences", "rotation": "none"},
-    {"null_space": "none", "normalization": "per_direction"},
+    {
+      "null_space": "none",
+      "normalization": "per_direction",
+      "num_subclasses": S + 3,
+    },
     {"normalization": "none", "num_subclasses": 19},  # Beyond the rank of 17.
   ],
   ids=lambda options: ",".join(map(str, options.values())) or "defaults",
