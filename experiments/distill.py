@@ -46,8 +46,6 @@ def main(argv: list[str]) -> None:
   with cli.reported():
     student = student_models.parse(_STUDENT.value)
     config, given = _CONFIG.value, cli.set_fields(_CONFIG)
-    if "data.unlabelled" not in given:
-      config.data.unlabelled = "transfer"
     _DATA.set(config)
     request = pipeline.Request(
       teacher=_TEACHER.value,
@@ -57,7 +55,7 @@ def main(argv: list[str]) -> None:
       workdir=cli.folder(_WORKDIR.value),
       finetune_epochs=_EPOCHS.value,
       id_column=_DATA.id_column.value or "",
-      labels=_LABELS.value.split(",") if _LABELS.value else (),
+      labels=own_flags.names(_LABELS.value),
       tokenizer=_TOKENIZER.value or "",
     )
     print(pipeline.distill(request), flush=True)

@@ -23,14 +23,12 @@ from absl import flags
 
 from experiments import cli
 from experiments.reporting import console
-from experiments.reporting import owner
+from experiments.reporting import readers
 from experiments.reporting import render
 from experiments.reporting import sections
 from experiments.reporting import tables
 from experiments.reporting import workdirs
-from experiments.reporting.document import Example
 from experiments.reporting.document import Picture
-from experiments.reporting.images import image
 from experiments.reporting.names import column_name
 from experiments.reporting.paper_tables import in_paper_order
 from experiments.reporting.selection import SweepResults
@@ -87,7 +85,11 @@ def report(
         (folder / f"{prefix}{name}.{kind}").unlink(missing_ok=True)
     sweep = sections.ReportedSweep(results, folder.parent, folder, prefix)
     sweeps.append(
-      dataclasses.replace(sweep, maps=tuple(_maps(sweep)), read=_reader(sweep))
+      dataclasses.replace(
+        sweep,
+        maps=tuple(_maps(sweep)),
+        read=readers.test_examples(sweep.results, sweep.base),
+      )
     )
   document = sections.make_document(sweeps, unfinished)
   written = render.write(document, found, folder, formats)
@@ -119,34 +121,6 @@ def _load(
       " experiments.sweep."
     )
   return found, unfinished
-
-
-def _reader(sweep: sections.ReportedSweep) -> owner.Reader | None:
-  """Returns a function from ids to test examples, where the data are here."""
-  # Reading data needs JAX, which other reports do without.
-  from experiments.data import load
-  from experiments.training import data
-
-  results = sweep.results
-  cell, workdir = results.cells[0], sweep.base / results.folder
-  if cell.test.predictions is None:
-    return None
-  try:
-    if (spec := cell.spec(sweep.base)) is None:
-      return None
-    text_of = load.text_of(spec.data, workdir)
-    if text_of is not None:
-      return lambda number: Example((), text_of(number))
-    splits = data.load_splits(spec, workdir)
-  except (FileNotFoundError, ValueError) as error:
-    print(f"Mistakes are shown by their numbers: {error}")
-    return None
-  if splits.task.image_shape is None or "ids" not in splits.test:
-    return None
-  rows = {int(number): row for row, number in enumerate(splits.test["ids"])}
-  return lambda number: Example(
-    (), image=image(splits.test["inputs"][rows[number]], splits.task.scale)
-  )
 
 
 def _maps(sweep: sections.ReportedSweep) -> list[Picture]:

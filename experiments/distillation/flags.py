@@ -49,6 +49,7 @@ def base_config() -> ConfigDict:
   config.name = config.column = config.data.dataset = "own"
   config.title = "Your own data"
   config.data.source = "files"
+  config.data.unlabelled = "transfer"
   # The teacher labels the rows that have no label.
   config.data.unlabelled = "transfer"
   return config

@@ -1,27 +1,43 @@
 """The report of a distillation: one page, Markdown, and the terminal."""
 
+import dataclasses
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
+
+from experiments.data.dataset import Splits
 from experiments.distillation import verdict
+from experiments.distillation.model_card import Card
 from experiments.distillation.teachers import TeacherArrays
 from experiments.reporting import console
+from experiments.reporting import owner
+from experiments.reporting import readers
 from experiments.reporting import render
 from experiments.reporting import sections
-from experiments.reporting import tables
 from experiments.reporting.document import Document
 from experiments.reporting.document import Section
+from experiments.reporting.document import Table
+from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import SweepResults
 
-_WIDTH = 100  # Of the terminal's tables.
+_WIDTH = 120  # Of the terminal's tables.
+_NUM_TABLES = 2  # Scores, and sizes and speeds, are shown on the terminal.
+_FORMATS = ("md", "csv", "html")
 
 
 def write(
-  found: SweepResults, teacher: TeacherArrays, workdir: pathlib.Path
+  found: SweepResults,
+  cell: FinishedCell,
+  teacher: TeacherArrays,
+  workdir: pathlib.Path,
 ) -> str:
   """Writes the report to `report/` in the workdir.
 
   Args:
-    found: Five trials of the chosen setting of each method.
+    found: Some trials of the chosen setting of each method.
+    cell: The trial whose student is exported.
     teacher: The teacher.
     workdir: Where they are.
 
@@ -31,11 +47,96 @@ def write(
   folder = workdir / "report"
   folder.mkdir(parents=True, exist_ok=True)
   said = verdict.recommendation(found, teacher.source.get("parameters"))
-  document = sections.make_document(
-    [sections.ReportedSweep(found, workdir, folder)]
+  sweep = sections.ReportedSweep(
+    found,
+    workdir,
+    folder,
+    read=readers.test_examples(found, workdir),
+    teacher=size_of(teacher.source),
+    best=cell.method,
   )
+  document = sections.make_document([sweep])
   first = Section("Recommendation", (said,))
   document = Document(document.title, (first, *document.sections))
-  render.write(document, [found], folder, ["md", "csv", "html"])
-  table = console.to_text(tables.accuracy_table(found), width=_WIDTH)
-  return f"{table}\n{said}\n\nReport: {folder / 'report.html'}"
+  render.write(document, [found], folder, _FORMATS)
+  tables = [part for part in _scores(sweep) if isinstance(part, Table)]
+  texts = [console.to_text(t, width=_WIDTH) for t in tables[:_NUM_TABLES]]
+  setting = ", ".join(
+    f"{name} {value}" for name, value in cell.hyperparameters.items()
+  )
+  return "\n".join(
+    [
+      *texts,
+      said,
+      "",
+      f"Exported: {found.method_title(cell.method)}"
+      f"{f' ({setting})' if setting else ''}, trial {cell.trial}, which "
+      "held-out data chose.",
+      f"Report:   {folder / 'report.html'}",
+      f"Student:  {workdir / 'student'}",
+    ]
+  )
+
+
+def _scores(sweep: sections.ReportedSweep) -> list[owner.Part]:
+  return owner.score_parts(
+    sweep.results, teacher=sweep.teacher, best=sweep.best
+  )
+
+
+def size_of(source: Mapping[str, Any]) -> owner.TeacherSize:
+  """Returns what is known of the size and the speed of a teacher."""
+  names = [field.name for field in dataclasses.fields(owner.TeacherSize)]
+  return owner.TeacherSize(**{name: source.get(name) for name in names})
+
+
+def card(
+  found: SweepResults,
+  cell: FinishedCell,
+  teacher: TeacherArrays,
+  splits: Splits,
+) -> Card:
+  """Returns the parts of the model card that the student does not know.
+
+  Args:
+    found: Some trials of the chosen setting of each method.
+    cell: The trial whose student is exported.
+    teacher: The teacher.
+    splits: The data.
+  """
+  test, size = cell.test, cell.test.num_examples or 1
+  low, high = owner.accuracy_interval(test.accuracy, size)
+  numbers = {
+    f"Accuracy on {size:,} test rows": f"{100 * test.accuracy:.2f} % "
+    f"({100 * low:.2f} to {100 * high:.2f})",
+    "Accuracy of the teacher": f"{100 * cell.teacher.test.accuracy:.2f} %",
+    "Macro F1": _number(test.macro_f1),
+    "Matthews correlation": _number(test.matthews_correlation),
+    "Log loss, before calibration": _number(test.loss),
+    "Calibration error, before calibration": _number(test.calibration_error),
+    "Agreement with the teacher": f"{100 * (test.agreement or 0):.1f} %",
+    "Parameters": f"{cell.num_parameters:,}",
+  }
+  if cell.seconds.example:
+    numbers["Examples per second, in training's form"] = (
+      f"{1 / cell.seconds.example:,.0f} on {cell.versions.get('device', '')}"
+    )
+  labelled = int(np.count_nonzero(splits.transfer["labels"] >= 0))
+  data = {
+    "Training rows": f"{labelled:,}",
+    "Training rows without a label": f"{cell.num_unlabelled_examples:,}",
+    "Held-out rows, which chose settings": f"{len(splits.validation['ids']):,}",
+    "Test rows": f"{size:,}",
+  }
+  facts = {k: str(v) for k, v in teacher.source.items() if v is not None}
+  facts |= {"method": found.method_title(cell.method)}
+  facts |= {str(k): str(v) for k, v in cell.hyperparameters.items()}
+  notes = [
+    verdict.recommendation(found, teacher.source.get("parameters")),
+    *cell.data_notes,
+  ]
+  return Card("A distilled classifier", data, facts, numbers, notes)
+
+
+def _number(value: float | None) -> str:
+  return "not recorded" if value is None else f"{value:.3f}"

@@ -22,21 +22,29 @@ from experiments.configs import validate
 from experiments.data import load
 from experiments.data.dataset import Splits
 from experiments.data.tokenizer import load_tokenizer
+from experiments.distillation import artifacts
 from experiments.distillation import candidates
+from experiments.distillation import diagnosis
+from experiments.distillation import diagnosis_page
 from experiments.distillation import page
 from experiments.distillation import student_models
 from experiments.distillation import teachers
 from experiments.distillation import timing
+from experiments.distillation import verdict
 from experiments.io import json_files
+from experiments.io import students
 from experiments.reporting import workdirs
+from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import SweepResults
 from experiments.training import claims
 from experiments.training import data
 from experiments.training import description
 from experiments.training import forecast
 from experiments.training import sweep
+from experiments.training.models import Weights
 
 _RECORD = "distill.json"
+_WIDTH = 100  # Of tables on the terminal.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +116,7 @@ def distill(request: Request) -> str:
     return record["summary"]
   with _without_leftovers(workdir):
     teacher, student = _prepared(request)
+    _diagnose(request, teacher)
     config, cells = _first_stage(request, teacher, student)
     splits = data.load_splits(cells[0], workdir)
     data.check_data(cells, splits)
@@ -119,7 +128,9 @@ def distill(request: Request) -> str:
   further = candidates.further_trials(cells)
   tried = _num_tried(found)
   found = _trained(second, cells, further, workdir, num_tried=tried)
-  summary = page.write(found, teacher, workdir)
+  cell = verdict.chosen_cell(found)
+  _export(found, cell, teacher, student, workdir)
+  summary = page.write(found, cell, teacher, workdir)
   done = {"asked": asked, "summary": summary}
   json_files.write_json(workdir / _RECORD, done)
   return summary
@@ -197,6 +208,13 @@ def _prepared(
     tokenizer=request.tokenizer,
   )
   return teacher, student
+
+
+def _diagnose(request: Request, teacher: teachers.TeacherArrays) -> None:
+  """Shows the summary of the diagnosis, and writes its page."""
+  found = diagnosis.diagnose(teacher, request.data, request.workdir)
+  diagnosis_page.write_page(found, request.workdir / "diagnosis")
+  _tell(diagnosis_page.summary(found, width=_WIDTH) + "\n")
 
 
 def _texts(
@@ -295,6 +313,28 @@ def _trained(
     [cell for cell in missing if cell in wanted], workdir, later=later
   )
   return workdirs.load(workdir, workdir)
+
+
+def _export(
+  found: SweepResults,
+  chosen: FinishedCell,
+  teacher: teachers.TeacherArrays,
+  student: student_models.Student,
+  workdir: pathlib.Path,
+) -> None:
+  """Writes the student of a finished cell to `student/`."""
+  folder = workdir / chosen.folder
+  cell = specs.from_plain(json_files.read_json(folder / "config.json"))
+  splits = data.load_splits(cell, workdir)
+  _tell(f"Exporting the student of {folder} to {workdir / 'student'}.")
+  artifacts.export_student(
+    workdir / "student",
+    cell=cell,
+    weights=Weights(*students.load_student(folder / "student.msgpack")),
+    splits=splits,
+    tokenizer=student.tokenizer,
+    card=page.card(found, chosen, teacher, splits),
+  )
 
 
 def _num_tried(found: SweepResults) -> dict[str, int]:

@@ -1,12 +1,12 @@
 """The recommendation of a distillation: one sentence that the numbers say."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special
 
+from experiments.reporting import comparisons
+from experiments.reporting.estimates import Estimate
 from experiments.reporting.estimates import estimate
 from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import summarize_cells
@@ -17,29 +17,6 @@ from experiments.results import Evaluation
 # A student that loses more than this share of what the teacher has above the
 # most frequent class is no replacement.
 _MOST_LOST = 0.25
-
-
-@dataclasses.dataclass(frozen=True)
-class Gain:
-  """Difference of two accuracies on the same test examples, in points.
-
-  Attributes:
-    mean: The difference.
-    interval: Its 95 % interval, over test examples and trials.
-  """
-
-  mean: float
-  interval: tuple[float, float]
-
-  @property
-  def sign(self) -> int:
-    """1 or -1 where the interval is above or below zero, otherwise 0."""
-    low, high = self.interval
-    return int(low > 0) - int(high < 0)
-
-  def __str__(self) -> str:
-    low, high = self.interval
-    return f"{self.mean:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"
 
 
 def chosen_cell(found: SweepResults) -> FinishedCell:
@@ -58,47 +35,30 @@ def chosen_cell(found: SweepResults) -> FinishedCell:
   return min(cells, key=rank)
 
 
-def gain(cells: Sequence[FinishedCell], others: Sequence[FinishedCell]) -> Gain:
-  """Estimates the gain of some trials over others on the test examples.
+def gain(cells: Sequence[Evaluation], others: Sequence[Evaluation]) -> Estimate:
+  """Estimates the gain of some trials over others, in points.
 
-  Its variance is the sum of that over test examples, of the difference of the
-  mean hits, and of that over trials.
-
-  Args:
-    cells: The trials of one setting.
-    others: As many trials of another.
+  Returns the mean over trials of the gains and of the bounds of their 95 %
+  intervals, which are over test examples, by which they are paired.
   """
-  hits = np.stack([_hits(cell.test) for cell in cells])
-  other = np.stack([_hits(cell.test) for cell in others])
-  return _gain(hits, other)
+  gains = [
+    comparisons.over_examples(cell, other)
+    for cell, other in zip(cells, others, strict=True)
+  ]
+  mean = float(np.mean([each.mean for each in gains]))
+  bounds = [each.interval for each in gains if each.interval is not None]
+  if len(bounds) < len(gains):
+    return Estimate(mean, len(gains))
+  low, high = np.mean(bounds, axis=0)
+  return Estimate(mean, len(gains), interval=(float(low), float(high)))
 
 
-def gain_over_teacher(
-  cells: Sequence[FinishedCell], teacher: Evaluation
-) -> Gain:
-  """Estimates the gain of some trials over their teacher."""
-  hits = np.stack([_hits(cell.test) for cell in cells])
-  return _gain(hits, _hits(teacher)[None])
-
-
-def _gain(hits: np.ndarray, other: np.ndarray) -> Gain:
-  """The gain of hits ``[T, N]`` over others, ``[T, N]`` or ``[1, N]``."""
-  difference = 100 * (hits.astype(float) - other.astype(float))
-  trials, size = difference.shape
-  mean = float(difference.mean())
-  variance = float(difference.mean(axis=0).var(ddof=1)) / size
-  if trials > 1:
-    variance += (estimate(difference.mean(axis=1)).standard_error or 0.0) ** 2
-  half = float(special.ndtri(0.975)) * math.sqrt(variance)
-  return Gain(mean, (mean - half, mean + half))
-
-
-def _hits(scores: Evaluation) -> np.ndarray:
-  """Returns whether each test example is predicted correctly, bool ``[N]``."""
-  assert scores.predictions is not None
-  assert scores.num_examples is not None
-  packed = np.frombuffer(bytes.fromhex(scores.predictions.correct), np.uint8)
-  return np.unpackbits(packed, count=scores.num_examples).astype(bool)
+def _points(value: Estimate) -> str:
+  text = f"{value.mean:+.2f} points"
+  if value.interval is None:
+    return text
+  low, high = value.interval
+  return f"{text} (95 % interval {low:+.2f} to {high:+.2f})"
 
 
 def majority_share(scores: Evaluation) -> float | None:
@@ -137,21 +97,21 @@ def recommendation(found: SweepResults, teacher_parameters: int | None) -> str:
     )
   if "vanilla" not in by_row:
     return f"Use the student of {title}, the best on held-out data ({end})."
-  own = gain(cells, by_row["vanilla"])
+  own = gain([c.test for c in cells], [c.test for c in by_row["vanilla"]])
   if own.sign > 0:
     return (
-      f"Use the student of {title}: it is {own} above vanilla distillation "
-      f"({end})."
+      f"Use the student of {title}: it is {_points(own)} above vanilla "
+      f"distillation ({end})."
     )
   if own.sign == 0:
     return (
       f"Use the exported student, of {title}, or use vanilla distillation, "
-      f"which is simpler and as good: the difference of {own} is not "
+      f"which is simpler and as good: the difference of {_points(own)} is not "
       f"distinguishable from zero ({end})."
     )
   return (
     f"Use vanilla distillation: {title}, which held-out data chose and whose "
-    f"student is exported, is at {own} from it ({end})."
+    f"student is exported, is at {_points(own)} from it ({end})."
   )
 
 
@@ -161,7 +121,7 @@ def _reason_to_keep(
   """Returns why a student does not replace the teacher, "" if it does."""
   teacher, size = cells[0].teacher.test, cells[0].num_parameters
   majority = majority_share(teacher)
-  loss = gain_over_teacher(cells, teacher)
+  loss = gain([cell.test for cell in cells], [teacher] * len(cells))
   if majority is not None and loss.sign < 0:
     most = _MOST_LOST * 100 * max(teacher.accuracy - majority, 0)
     if -loss.mean > most:

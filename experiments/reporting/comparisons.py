@@ -81,7 +81,7 @@ def difference(
   a, b = ({cell.trial: cell for cell in x.cells} for x in (summary, other))
   trials = sorted(a.keys() & b.keys())
   if len(trials) == 1:
-    return over_examples(a[trials[0]], b[trials[0]])
+    return over_examples(a[trials[0]].test, b[trials[0]].test)
   if not trials:
     return None
   return paired_difference(
@@ -89,14 +89,14 @@ def difference(
   )
 
 
-def over_examples(cell: FinishedCell, other: FinishedCell) -> Estimate:
-  """Returns the difference in accuracy of two cells, points.
+def over_examples(own: Evaluation, other: Evaluation) -> Estimate:
+  """Returns the difference of two accuracies, points.
 
   Its 95 % interval is over test examples, by which it is paired; there is none
   unless the predictions on equally many are recorded.
   """
-  mean = 100 * (cell.test.accuracy - other.test.accuracy)
-  a, b = (_correct(each.test) for each in (cell, other))
+  mean = 100 * (own.accuracy - other.accuracy)
+  a, b = (_correct(each) for each in (own, other))
   if min(len(a), len(b)) < 2 or len(a) != len(b):
     return Estimate(mean, 1)
   error = 100 * float(np.std(a - b, ddof=1)) / math.sqrt(len(a))

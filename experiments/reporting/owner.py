@@ -57,6 +57,18 @@ _SIZES = (
 
 
 @dataclasses.dataclass(frozen=True)
+class TeacherSize:
+  """Size and speed of a teacher that was run elsewhere, where they are known.
+
+  The teacher of such a sweep is a linear model on its outputs.
+  """
+
+  parameters: int | None = None
+  bytes: int | None = None
+  examples_per_second: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class _Model:
   """A teacher or the students of one method: one evaluation per trial."""
 
@@ -67,7 +79,11 @@ class _Model:
 
 
 def score_parts(
-  results: SweepResults, read: Reader | None = None
+  results: SweepResults,
+  read: Reader | None = None,
+  *,
+  teacher: TeacherSize | None = None,
+  best: str = comparisons.LELP,
 ) -> list[Part]:
   """Makes everything that the owner of the data wants to know of one column.
 
@@ -83,15 +99,16 @@ def score_parts(
   where = f" of {column_name(column)}" if len(results.columns) > 1 else ""
   shown = [models[0]] if not models[0].method else []
   students = {model.method: model for model in models if model.method}
-  shown += [students[m] for m in ("vanilla", comparisons.LELP) if m in students]
+  names = dict.fromkeys(("vanilla", comparisons.LELP, best))
+  shown += [students[name] for name in names if name in students]
   shown = shown if len(shown) > 1 else models[:3]
-  best = students.get(comparisons.LELP) or models[-1]
+  chosen = students.get(best) or models[-1]
   return [
-    _example_worth(best, where),
+    _example_worth(chosen, where),
     _score_table(results, models, where),
-    _size_table(models, where),
+    _size_table(models, where, teacher),
     *(_confusion(model, where) for model in shown if _has_matrix(model)),
-    *_mistakes(best, where, read),
+    *_mistakes(chosen, where, read),
   ]
 
 
@@ -184,10 +201,10 @@ def _score_table(
 ) -> Table:
   size = models[0].evaluations[0].num_examples
   vanilla = next((m for m in models if m.method == "vanilla"), None)
-  header = [*_SCORES, *(["gain over vanilla"] if vanilla else [])]
+  header = [*_SCORES, "agreement", *(["gain over vanilla"] if vanilla else [])]
   rows = []
   for model in models:
-    cells = [_accuracy_text(model), *_score_texts(model)]
+    cells = [_accuracy_text(model), *_score_texts(model), _agreement(model)]
     if vanilla:
       cells.append(_gain_text(results, model, vanilla))
     group = "students" if model.method else "teachers"
@@ -206,7 +223,8 @@ def _score_table(
       " correlation: 1 for perfect predictions, 0 for guessing. Log loss: the"
       " mean of -log of the probability given to the true class; lower is"
       " better. Calibration error: the mean difference between how sure a model"
-      " is and how often it is right; lower is better."
+      " is and how often it is right; lower is better. Agreement: the share of"
+      " examples in % on which a student predicts what its teacher predicts."
       + (
         " Gain over vanilla in points, paired by test example."
         if vanilla
@@ -255,6 +273,11 @@ def _score_texts(model: _Model) -> list[str]:
   return texts
 
 
+def _agreement(model: _Model) -> str:
+  shares = [e.agreement for e in model.evaluations if e.agreement is not None]
+  return numbers.mean(shares, numbers.percent) if model.method else ""
+
+
 def _gain_text(results: SweepResults, model: _Model, vanilla: _Model) -> str:
   """The mean over common trials of the gain over vanilla distillation."""
   if not model.method or model is vanilla:
@@ -264,7 +287,7 @@ def _gain_text(results: SweepResults, model: _Model, vanilla: _Model) -> str:
     for m in (model.method, vanilla.method)
   )
   gains = [
-    comparisons.over_examples(a[trial], b[trial])
+    comparisons.over_examples(a[trial].test, b[trial].test)
     for trial in sorted(a.keys() & b.keys())
   ]
   bounds = [(gain.mean, *gain.interval) for gain in gains if gain.interval]
@@ -277,27 +300,31 @@ def _gain_text(results: SweepResults, model: _Model, vanilla: _Model) -> str:
 # --- Sizes and speeds ---------------------------------------------------------
 
 
-def _size_table(models: Sequence[_Model], where: str) -> Table:
+def _size_table(
+  models: Sequence[_Model], where: str, given: TeacherSize | None
+) -> Table:
   rows = []
-  teacher = models[0].cell
+  first = models[0].cell
+  own = given or TeacherSize(
+    first.teacher.num_parameters,
+    examples_per_second=_rate(first.seconds.teacher_example),
+  )
   for model in models:
-    cell = model.cell
+    size, rate = own.parameters, own.examples_per_second
+    num_bytes = own.bytes or 4 * (size or 0)
     if model.method:
-      size, seconds = cell.num_parameters, cell.seconds.example
-    else:
-      size = cell.teacher.num_parameters
-      seconds = cell.seconds.teacher_example
-    slow = teacher.seconds.teacher_example
+      size, rate = model.cell.num_parameters, _rate(model.cell.seconds.example)
+      num_bytes = 4 * size
     cells = [
-      f"{size:,}",
-      f"{4 * size / 1e6:,.3g}",
-      f"{1 / seconds:,.0f}" if seconds else "",
-      f"{teacher.teacher.num_parameters / size:.1f}" if model.method else "",
-      f"{slow / seconds:.1f}" if model.method and slow and seconds else "",
+      f"{size:,}" if size else "",
+      f"{num_bytes / 1e6:,.3g}" if num_bytes else "",
+      f"{rate:,.0f}" if rate else "",
+      _ratio(own.parameters, size) if model.method else "",
+      _ratio(rate, own.examples_per_second) if model.method else "",
     ]
     group = "students" if model.method else "teachers"
     rows.append(TableRow.of(model.title, cells, group))
-  device = teacher.versions.get("device", "")
+  device = first.versions.get("device", "")
   return Table(
     title=f"Size and speed{where}",
     header=_SIZES,
@@ -309,6 +336,14 @@ def _size_table(models: Sequence[_Model], where: str) -> Table:
       " teacher."
     ),
   )
+
+
+def _ratio(number: float | None, other: float | None) -> str:
+  return f"{number / other:.1f}" if number and other else ""
+
+
+def _rate(seconds: float | None) -> float | None:
+  return 1 / seconds if seconds else None
 
 
 # --- Confusions and mistakes --------------------------------------------------

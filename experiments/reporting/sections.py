@@ -80,6 +80,8 @@ class ReportedSweep:
     prefix: Prefix of the file names of its pictures.
     maps: Maps of the students' embeddings.
     read: Returns a test example by its id, where the data can be read.
+    teacher: Size and speed of a teacher that was run elsewhere.
+    best: Method whose confusions and mistakes are shown.
   """
 
   results: SweepResults
@@ -88,6 +90,8 @@ class ReportedSweep:
   prefix: str = ""
   maps: tuple[Picture, ...] = ()
   read: owner.Reader | None = None
+  teacher: owner.TeacherSize | None = None
+  best: str = comparisons.LELP
 
   def draw(
     self,
@@ -182,7 +186,9 @@ def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
   results = sweep.results
   parts = {
     "Result": _result(sweep),
-    "On the test examples": owner.score_parts(results, sweep.read),
+    "On the test examples": owner.score_parts(
+      results, sweep.read, teacher=sweep.teacher, best=sweep.best
+    ),
     "Accuracy": _accuracy(sweep),
     "With and without the null space": _null_space(results),
     "Ensembles of random projections": _ensembles(sweep),

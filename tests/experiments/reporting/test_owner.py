@@ -97,7 +97,7 @@ def test_a_gain_of_one_trial_is_paired_by_example(rng):
     made(np.random.default_rng(0), skill=skill) for skill in (2.0, 1.0)
   )
   cells = [make_cell("a", "lelp", 0, 0.0, test=e) for e in (one, other)]
-  found = comparisons.over_examples(*cells)
+  found = comparisons.over_examples(*(cell.test for cell in cells))
   difference = 100.0 * (
     (log_probs.argmax(1) == labels) * 1.0 - (others.argmax(1) == labels)
   )
@@ -107,7 +107,7 @@ def test_a_gain_of_one_trial_is_paired_by_example(rng):
   assert found.interval == pytest.approx((low, high), abs=1e-4)
   assert (found.n, found.standard_error) == (1, None)
   plain = make_cell("a", "vanilla", 0, 0.5)
-  assert comparisons.over_examples(cells[0], plain).interval is None
+  assert comparisons.over_examples(cells[0].test, plain.test).interval is None
 
 
 def test_an_owner_sees_scores_sizes_confusions_and_mistakes(rng):
