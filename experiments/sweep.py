@@ -9,7 +9,6 @@ its file system, divide the stacks among them.
 """
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from experiments import cells as cells_lib
 from experiments import cli
@@ -53,7 +52,7 @@ def main(argv: list[str]) -> None:
     if _DRY_RUN.is_asked.value:
       workdir = cli.folder(_DRY_RUN.workdir.value)
       with dry_run.facts_of(workdir) as facts:
-        cells, _ = _cells(_CONFIG.value, facts)
+        cells, _ = _cells(facts)
         text = dry_run.listing(
           cells, workdir, facts, teachers, each=_DRY_RUN.lists.value
         )
@@ -62,7 +61,6 @@ def main(argv: list[str]) -> None:
       return
     workdir = _DRY_RUN.required_workdir()
     cells, described = _cells(
-      _CONFIG.value,
       lambda cell: data.facts_of(cell.data, cell.selection, workdir),
     )
     processes.from_main(lambda: results.write(workdir, described))
@@ -80,12 +78,12 @@ def main(argv: list[str]) -> None:
 
 
 def _cells(
-  config: ConfigDict, facts: dry_run.FactsOf
+  facts: dry_run.FactsOf,
 ) -> tuple[list[specs.CellSpec], results.SweepDescription]:
   """Returns the cells that the flags choose, and describes the whole sweep."""
   needed, described = description.described(
-    validate.sweep_spec(config),
-    cells_lib.expand(config, cli.set_fields(_CONFIG)),
+    validate.sweep_spec(_CONFIG.value),
+    cells_lib.expand(_CONFIG.value, cli.set_fields(_CONFIG)),
     lambda cell: facts(cell).task,
   )
   cells = stacks.selected(

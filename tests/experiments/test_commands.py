@@ -117,12 +117,11 @@ def test_main_resumes_after_sigterm_and_repeats_its_result(tmp_path):
   assert "steps" not in again.stderr
 
 
-@pytest.mark.parametrize("has_workdir", [False, True])
-def test_a_dry_run_lists_the_stacks_and_writes_nothing(tmp_path, has_workdir):
+def test_a_dry_run_lists_the_stacks_and_writes_nothing(tmp_path):
   done = _run(
     "sweep",
     f"--config={_QUICKSTART}:smoke=True",
-    *[f"--workdir={tmp_path}"] * has_workdir,
+    f"--workdir={tmp_path}",
     "--config.teacher.outputs=inline",
     "--only=split0/lelp",
     "--dry_run",
@@ -142,9 +141,6 @@ def test_a_dry_run_needs_no_workdir():
   done = _run("main", f"--config={_QUICKSTART}", "--dry_run")
   assert done.returncode == 0, done.stderr
   assert "Total: 1,000 steps of stacks and 1,500 of teachers" in done.stdout
-  done = _run("main", f"--config={_QUICKSTART}", "--list")
-  assert done.returncode == 1
-  assert "--list" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -153,6 +149,7 @@ def test_a_dry_run_needs_no_workdir():
     (_QUICKSTART, "--config.student.optimizer=x", "config.student.optimizer"),
     (_QUICKSTART, "--config.loss.temprature=2", "--config: .*temprature"),
     (_QUICKSTART, "--workdir=", "--workdir is required"),
+    (_QUICKSTART, "--list", ".*--list"),
     ("no.py:smoke=True", "--dry_run", "--config: .* file no.py"),
     (
       "experiments/configs/pair.py:dataset=glue-sst2",
