@@ -3,32 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 
-def flatten(
-  tree: ConfigDict | Mapping[str, Any], prefix: str = ""
-) -> dict[str, Any]:
+def flatten(tree: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
   """Returns the values of nested fields by dotted name."""
-  flat = {}
-  for name, value in tree.items():
-    if isinstance(value, ConfigDict | Mapping):
-      flat |= flatten(value, f"{prefix}{name}.")
-    else:
-      flat[prefix + name] = value
-  return flat
+  fields = tree.to_dict() if isinstance(tree, ConfigDict) else dict(tree)
+  return traverse_util.flatten_dict(fields, sep=".")
 
 
 def nested(values: Mapping[str, Any]) -> ConfigDict:
   """Returns nested fields: the inverse of `flatten`."""
-  tree: dict[str, Any] = {}
-  for name, value in values.items():
-    *path, field = name.split(".")
-    section = tree
-    for part in path:
-      section = section.setdefault(part, {})
-    section[field] = value
-  return ConfigDict(tree)
+  return ConfigDict(traverse_util.unflatten_dict(dict(values), sep="."))
 
 
 def override(config: ConfigDict, values: Mapping[str, Any]) -> None:

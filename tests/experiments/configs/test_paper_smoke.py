@@ -19,11 +19,6 @@ from experiments.training import data
 from experiments.training import description
 from experiments.training import sweep
 
-CONFIGS = (
-  *(f"table{n}" for n in range(1, 6)),
-  *("figure1a", "figure3", "figure4", "figure5", "figure6"),
-  *("sensitivity", "null_space", "num_classes", "cost", "random_ensembles"),
-)
 slow = pytest.mark.slow
 
 

@@ -29,9 +29,6 @@ AXES = {
   ),
   "lelp": (NUM_SUBCLASSES, BETA, TAU),
 }
-IMAGES = ("cifar10_bin", "cifar100_bin", "cifar10", "cifar100")
-SHORT = (0.1, 1.0, 5.0, 10.0, 100.0, 1000.0)
-LONG = (0.1, 0.2, 0.5, 1.0, 5.0, 10.0, 100.0)
 # Of each table: how many values its grids have, their sum, and that of the
 # visible choices, added up from a transcription that was checked on its own;
 # in Table 9, with A-39's 2.0 in place of 3.0.
