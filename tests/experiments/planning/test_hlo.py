@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from benchmarks.flops import matmul_flops
 from experiments.distributed import mesh as mesh_lib
 from experiments.planning import hlo
+from experiments.training.flops import matmul_flops
 
 _HEAD = "HloModule m\n\n"
 
