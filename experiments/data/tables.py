@@ -171,6 +171,11 @@ def class_names(examples: Examples) -> tuple[str, ...]:
   """Returns the labels that occur: numbers by value, then names by alphabet."""
   _check_has_labels(examples)
   names: set[str] = set(examples.columns["label"])
+  if len(names) == 1:
+    raise ValueError(
+      f"{examples.name} has only the label {min(names)!r}, and a classifier "
+      "needs two: is config.data.label_column the column of the labels?"
+    )
   if not 2 <= len(names) <= _MOST_CLASSES:
     raise ValueError(
       f"{examples.name} has {len(names):,} different labels, such as "

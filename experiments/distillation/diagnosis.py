@@ -384,9 +384,9 @@ def _warnings(found: Diagnosis) -> list[str]:
     sentences.append(
       f"The teacher predicts the label of {percent(heldout.accuracy)} of the "
       f"held-out rows of --data and of {percent(test.accuracy)} of --test: it "
-      "was trained on the held-out rows. Settings that are chosen on them rely "
-      "on outputs that are too good; name rows that it has not seen with "
-      "--config.data.validation=FILE."
+      "was trained on the held-out rows, or on rows like them. Settings that "
+      "are chosen on them rely on outputs that are too good; name rows that it "
+      "has not seen with --config.data.validation=FILE."
     )
   elif not found.has_test_files and heldout.accuracy > 0.99:
     sentences.append(

@@ -10,10 +10,13 @@ which `config.data.embeddings` and `config.teacher.init` read: a linear model on
 precomputed embeddings. Teacher and student may have different tokenizers.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import pathlib
+import shutil
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -114,7 +117,7 @@ def prepare_teacher(
   """
   data = dataclasses.replace(data, tokenizer="", embeddings="")
   folder = pathlib.Path(teacher).expanduser()
-  with signals.deferred():
+  with signals.deferred(), _nothing_left_if_refused(workdir):
     if folder.is_dir() and arrays_lib.is_arrays(folder):
       if finetune_epochs:
         raise ValueError(
@@ -134,6 +137,27 @@ def prepare_teacher(
     return _from_network(network, found, workdir, labels)
 
 
+@contextlib.contextmanager
+def _nothing_left_if_refused(workdir: pathlib.Path) -> Iterator[None]:
+  """Removes what an error leaves of a first command in a workdir.
+
+  Its data are prepared before the teacher can be compared with them. They would
+  refuse corrected files.
+  """
+  new = [path for path in (workdir, *workdir.parents) if not path.exists()]
+  is_first = not (workdir / "data").exists()
+  try:
+    yield
+  except (OSError, ValueError):
+    if is_first:
+      shutil.rmtree(workdir / "data", ignore_errors=True)
+      # Outputs that took long, or another process's files, may lie there.
+      with contextlib.suppress(OSError):
+        for path in new:
+          path.rmdir()
+    raise
+
+
 def _network(
   teacher: str,
   data: DataSpec,
@@ -146,9 +170,17 @@ def _network(
     folder = _only_teacher(folder)
   if (folder / "parameters" / "seal.json").is_file():
     return networks.finished_run(teacher, folder, data)
+  if folder.is_file():
+    raise ValueError(
+      f"--teacher must name a folder or a model of the hub, got {folder}, "
+      "which is a file."
+    )
   looks_like_path = folder.is_absolute() or teacher.startswith((".", "~"))
   if not folder.exists() and (looks_like_path or teacher.count("/") != 1):
-    raise FileNotFoundError(f"there is no {folder}: see --teacher in --help.")
+    raise FileNotFoundError(
+      f"there is no {folder}: --teacher names a folder, or a model of the hub "
+      "such as OWNER/NAME."
+    )
   if folder.is_dir() and not (folder / "config.json").is_file():
     raise ValueError(
       f"{folder} is not a teacher: expected config.json and model.safetensors "
@@ -269,7 +301,9 @@ def _from_network(
     tokenizer=network.tokenizer,
     source={
       "kind": "model",
-      "name": network.name,
+      "name": pathlib.Path(network.name).name
+      if pathlib.Path(network.name).expanduser().exists()
+      else network.name,
       "model": network.spec.model,
       "parameters": network.num_parameters,
       "bytes": 4 * network.num_parameters,

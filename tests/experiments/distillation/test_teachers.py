@@ -121,7 +121,7 @@ def refused(tmp_path, arrays, data, words, **options):
   with pytest.raises(ValueError, match=words) as error:
     prepared(tmp_path, arrays, data, **options)
   assert "\n" not in str(error.value)
-  assert not (tmp_path / "run/teacher").exists()
+  assert not (tmp_path / "run").exists()
 
 
 def test_rows_are_counted_as_in_the_files(tmp_path, reviews):
@@ -277,7 +277,7 @@ def test_other_classes_are_refused(tmp_path, reviews):
 def test_one_class_only_is_refused(tmp_path, reviews):
   path, _, arrays = reviews
   path.write_text(path.read_text().replace(",good", ",bad"))
-  refused(tmp_path, arrays, data_spec(path), "1 different labels")
+  refused(tmp_path, arrays, data_spec(path), "only the label 'bad'")
 
 
 def test_other_arrays_in_the_same_workdir_are_refused(tmp_path, reviews):
