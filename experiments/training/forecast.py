@@ -17,10 +17,10 @@ from experiments.training.work import Work
 
 # "teacher" or "stack", and the digest.
 Name = tuple[str, str]
-# Takes the number of steps that are done, and the seconds and the number of
-# those of the last chunk. Returns the seconds that the whole command has left,
-# None if nothing comes after this training.
-Watch = Callable[[int, float, int], float | None]
+# Takes the number of steps that are done, the seconds and the number of those
+# since the last call, and whether they end a chunk. Returns the seconds that
+# the whole command has left, None if nothing comes after this training.
+Watch = Callable[[int, float, int, bool], float | None]
 
 _PATIENCE = 30.0  # Seconds after which the first chunk has to do.
 
@@ -54,13 +54,16 @@ class Forecast:
         del self._ahead[earlier]
     first: list[tuple[float, int]] = []  # Seconds and length of a first chunk.
 
-    def watch(step: int, seconds: float, length: int) -> float | None:
+    def watch(
+      step: int, seconds: float, length: int, is_whole: bool = True
+    ) -> float | None:
       if name not in self._ahead:
         return None
       work, elapsed = self._ahead[name], time.monotonic() - self._start
       is_first, rate = not first, seconds / length
       first.append((seconds, length))
-      if is_first and not self._rates and elapsed < _PATIENCE:
+      is_early = not is_whole or (not self._rates and elapsed < _PATIENCE)
+      if is_first and is_early:
         return None  # Mostly compilation: the next one tells more.
       if not is_first:
         self._before = max(0.0, first[0][0] - rate * first[0][1])

@@ -93,7 +93,12 @@ def train(
       length = min(student.steps_per_chunk, num_steps - step)
       with monitor.chunk(step, length):
         states, metrics = program.train_chunk(
-          states, run.inputs, data, np.int32(step), length=length
+          states,
+          run.inputs,
+          data,
+          np.int32(step),
+          length=length,
+          after_step=monitor.after_step,
         )
         metrics = dict(metrics)
         # Waits for the end of the chunk.

@@ -28,6 +28,8 @@ from experiments.training.types import Run
 
 NONFINITE = "nonfinite.json"
 _MOST_PRINTED = 64
+_SECONDS_BETWEEN_LOOKS = 5.0  # In a first chunk, for a forecast of the time.
+_NUM_LOOKS = 2  # The first includes the compilation.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,9 @@ class Monitor:
     self._profiled = spec.cells[0].profile
     self._length = 0
     self._watch = spec.watch
-    self._written_at = time.monotonic()
+    self._watched_at = time.monotonic()
+    self._watched = self._step = step
+    self._num_looks = _NUM_LOOKS if spec.watch else 0
     self._times: dict[str, float] = {}
     self._step_seconds: list[float] = []
     main = processes.is_main_process()
@@ -153,10 +157,29 @@ class Monitor:
       for writer in writers:
         writer.write(step, scalars | self._times)
     accuracy = 100 * held_out["accuracy"].mean()
-    seconds = time.monotonic() - self._written_at
-    self._written_at += seconds
-    left = self._watch(step, seconds, self._length) if self._watch else None
-    self._progress.update(self._length, left_in_all=left, accuracy=accuracy)
+    self._step, self._num_looks = step, 0
+    self._progress.update(
+      self._length, left_in_all=self._look(is_whole=True), accuracy=accuracy
+    )
+
+  def after_step(self, metrics: Mapping[str, jax.Array]) -> None:
+    """Looks at the clock in a first chunk whose steps are slow."""
+    self._step += 1
+    if not self._num_looks:
+      return
+    jax.block_until_ready(metrics)
+    if time.monotonic() - self._watched_at > _SECONDS_BETWEEN_LOOKS:
+      self._num_looks -= 1
+      self._look(is_whole=False)
+
+  def _look(self, *, is_whole: bool) -> float | None:
+    """Reports the steps since the last look; returns the seconds left."""
+    length, now = self._step - self._watched, time.monotonic()
+    seconds = now - self._watched_at
+    self._watched, self._watched_at = self._step, now
+    if self._watch is None or not length:
+      return None
+    return self._watch(self._step, seconds, length, is_whole)
 
   def __enter__(self) -> Self:
     return self

@@ -225,16 +225,22 @@ def _gathered_chunk(
   jitted = jax.jit(gathered_step, donate_argnums=0)
   jitted_places = jax.jit(places, static_argnames="length")
 
-  def stepped(states, inputs, data, first, *, length):
+  def stepped(states, inputs, data, first, *, length, after_step=None):
     taken = []
     numbers_and_rows = jitted_places(data.seed, first, length=length)
     for place in zip(*numbers_and_rows, strict=True):
       states, metrics = jitted(states, inputs, data, place)
       taken.append(mesh_lib.settled(metrics, mesh))
+      if after_step is not None:
+        after_step(metrics)
     return states, _summary_of_steps(states, taken, first)
 
+  def whole(states, inputs, data, first, *, length, after_step=None):
+    del after_step  # The steps are one program.
+    return scanned(states, inputs, data, first, length=length)
+
   lower = functools.partial(scanned.lower, length=spec.student.steps_per_chunk)
-  return scanned if _is_scanned(spec, mesh) else stepped, lower
+  return whole if _is_scanned(spec, mesh) else stepped, lower
 
 
 def _fed_chunk(
@@ -244,7 +250,7 @@ def _fed_chunk(
   sharding = mesh_lib.batch_sharding(mesh)
   jitted = jax.jit(step, donate_argnums=0)
 
-  def fed(states, inputs, data, first, *, length):
+  def fed(states, inputs, data, first, *, length, after_step=None):
     # The order is computed by threads, each process on its own.
     key = data_keys(spec, np.asarray(data.seed))[0]
     feed, taken = data.examples, []
@@ -253,6 +259,8 @@ def _fed_chunk(
       number = np.int32(number)
       states, metrics = jitted(states, inputs, data.seed, number, batch)
       taken.append(mesh_lib.settled(metrics, mesh))
+      if after_step is not None:
+        after_step(metrics)
     return states, _summary_of_steps(states, taken, first)
 
   def lower(states, inputs, data, first):

@@ -123,7 +123,8 @@ class Program:
     mesh: Devices, with axes ("cell", "data").
     init: ``(trials [cells], *, sizes, pretrained=None, loss_params=None) ->
       states``, each cell at its own S.
-    train_chunk: ``(states, StepInputs, TrainingData, first_step, *, length) ->
+    train_chunk: ``(states, StepInputs, TrainingData, first_step, *, length,
+      after_step=None) ->
       (states, metrics)``, of `length` steps. Metrics are means over the steps,
       ``[cells]``, except `step.FIRST_NONFINITE`.
     eval_batch: ``(states, StepInputs, batch) -> (dict of Mean, class log

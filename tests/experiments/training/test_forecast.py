@@ -61,6 +61,16 @@ def test_a_first_chunk_of_minutes_has_to_do(forecast, clock, capsys):
   assert "About" in capsys.readouterr().err
 
 
+def test_a_part_of_a_first_chunk_tells_nothing_alone(forecast, clock, capsys):
+  watch = forecast.watch(TEACHER)
+  clock[0] += 60
+  assert watch(1, 60.0, 1, False) is None
+  assert not capsys.readouterr().err
+  clock[0] += 6
+  assert watch(3, 6.0, 2, False) == pytest.approx(97 * 3 + 2 * (57 + 400 * 15))
+  assert "About 3.5 h" in capsys.readouterr().err
+
+
 def test_trainings_of_others_are_not_ahead(forecast, clock):
   del clock
   assert forecast.watch(("teacher", "known"))(10, 1.0, 10) is None

@@ -102,6 +102,29 @@ def test_steps_and_rates_belong_together(tmp_path, teachers):
     assert 0 < line["time/input_wait_seconds"] <= line["time/step_seconds"]
 
 
+@pytest.mark.parametrize("placement", ["host", "device"])
+def test_slow_steps_of_a_first_chunk_are_timed(
+  tmp_path, teachers, unscanned, monkeypatch, placement
+):
+  del unscanned
+  calls = []
+
+  class Forecast(sweep.Forecast):
+    def watch(self, name):
+      def watch(step, seconds, length, is_whole):
+        assert seconds > 0
+        calls.append((step, length, is_whole))
+
+      return watch
+
+  monkeypatch.setattr(sweep, "Forecast", Forecast)
+  monkeypatch.setattr(monitor, "_SECONDS_BETWEEN_LOOKS", 0.0)
+  cell = specs.replace(tiny.cell("standard"), {"data.placement": placement})
+  sweep.run_cells([cell], tmp_path, teacher_directory=teachers)
+  parts, chunks = [(1, 1, False), (2, 1, False)], [(4, 2, True)]
+  assert calls == [*parts, *chunks, (8, 4, True), (12, 4, True)]
+
+
 # --- Losses and states that are not finite ------------------------------------
 
 
