@@ -141,14 +141,21 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path):
   ("other", "message"),
   [
     (
-      {"teacher": {"parameters": "abd"}, "jax": "0.10"},
+      content({"teacher": {"parameters": "abd"}, "jax": "0.10"}),
       r"origin\.teacher\.parameters: saved 'abc', now 'abd'",
     ),
-    ({**ORIGIN, "jax": "0.11"}, r"origin\.jax: saved '0\.10', now '0\.11'"),
-    ({**ORIGIN, "tokenizer": "t"}, r"origin\.tokenizer: saved nothing"),
+    (
+      content({**ORIGIN, "jax": "0.11"}),
+      r"origin\.jax: saved '0\.10', now '0\.11'",
+    ),
+    (
+      content({**ORIGIN, "tokenizer": "t"}),
+      r"origin\.tokenizer: saved nothing",
+    ),
+    (content(bounds=(0, 4, 8, 10, 12)), r"arrays\.logits\.shape: saved \[13"),
   ],
 )
-def test_another_origin_is_refused_by_name(tmp_path, half, other, message):
+def test_other_contents_are_refused_by_name(tmp_path, half, other, message):
   def compute(start, stop, fixed):
     if half and start:
       raise Killed
@@ -157,15 +164,11 @@ def test_another_origin_is_refused_by_name(tmp_path, half, other, message):
   with pytest.raises(Killed) if half else np.errstate():
     load(tmp_path, compute)
   with pytest.raises(ValueError, match=message) as caught:
-    load(tmp_path, Counted(), content(other))
+    load(tmp_path, Counted(), other)
   assert "\n" not in str(caught.value)
-  assert str(caught.value).count(": saved ") == 1
-
-
-def test_another_number_of_rows_is_refused(tmp_path):
-  load(tmp_path, Counted())
-  with pytest.raises(ValueError, match=r"arrays\.logits\.shape: saved \[13\]"):
-    load(tmp_path, Counted(), content(bounds=(0, 4, 8, 10, 12)))
+  # Other fields are not named; two arrays have another shape.
+  expected = 2 if "shape" in message else 1
+  assert str(caught.value).count(": saved ") == expected
 
 
 def _complaint(folder):

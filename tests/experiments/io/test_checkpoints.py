@@ -66,16 +66,17 @@ def test_restore_onto_other_devices(tmp_path):
     )
 
 
-def test_an_empty_folder_has_nothing_to_restore(tmp_path):
-  assert open_at(tmp_path / "nothing").restore(state_at(0)) is None
-  assert checkpoints.last_step(tmp_path / "nothing") is None
-  assert not (tmp_path / "nothing").exists()
-
-
 def test_the_two_newest_are_kept(tmp_path):
-  write(tmp_path, 1, 2, 3, 10)
-  assert names(tmp_path) == ["10", "3"]
-  assert checkpoints.last_step(tmp_path) == 10
+  assert open_at(tmp_path / "run").restore(state_at(0)) is None
+  assert checkpoints.last_step(tmp_path / "run") is None
+  assert not (tmp_path / "run").exists()
+  fingerprint = {"sizes": (1, 2), "rate": 0.1}
+  write(tmp_path / "run", 1, 2, 3, 10, fingerprint=fingerprint)
+  assert names(tmp_path / "run") == ["10", "3"]
+  assert checkpoints.last_step(tmp_path / "run") == 10
+  # Fingerprints are compared as JSON.
+  same = {"rate": 0.1, "sizes": [1, 2]}
+  assert open_at(tmp_path / "run", fingerprint=same).restore(state_at(0))
 
 
 def test_arrays_may_be_donated_once_save_returns(tmp_path):
@@ -107,12 +108,6 @@ def test_another_fingerprint_is_refused_by_name(tmp_path):
   # Without a complete checkpoint there is nothing to mix up.
   (tmp_path / "1" / checkpoints.SEAL).unlink()
   assert open_at(tmp_path, fingerprint=other).restore(state_at(0)) is None
-
-
-def test_a_fingerprint_compares_as_json(tmp_path):
-  write(tmp_path, 1, fingerprint={"sizes": (1, 2), "rate": 0.1})
-  same = open_at(tmp_path, fingerprint={"rate": 0.1, "sizes": (1, 2)})
-  assert same.restore(state_at(0)) is not None
 
 
 def test_another_structure_is_an_error_and_not_damage(tmp_path):

@@ -196,18 +196,6 @@ def test_states_that_cannot_be_deleted_are_left_with_a_warning(
   assert len(caplog.records) == 1
 
 
-def test_trees(bucket):
-  params = state_at(3).params
-  with pytest.raises(FileNotFoundError, match="gs://states/t: run"):
-    checkpoints.load_tree("gs://states/t", params)
-  for step in (2, 3):  # The second takes the first one's place.
-    checkpoints.save_tree("gs://states/t", state_at(step).params)
-  assert_same(checkpoints.load_tree("gs://states/t", params), params)
-  del bucket["t/seal.json"]
-  with pytest.raises(ValueError, match="states/t is damaged"):
-    checkpoints.load_tree("gs://states/t", params)
-
-
 @pytest.mark.slow  # Runs continue from folders in faster tests.
 def test_a_run_interrupted_and_continued_repeats_the_bits_of_another(
   tmp_path, bucket, caplog, monkeypatch
