@@ -50,11 +50,14 @@ _OUTPUT = shared_flags.string_flag(
   "output.",
   required=True,
 )
-_TEXT_COLUMN = shared_flags.text_column_flag()
+_TEXT_COLUMN = shared_flags.string_flag(
+  "text_column",
+  "Column of the texts. By default that of the training data.",
+)
 _IMAGE_COLUMN = shared_flags.string_flag(
   "image_column",
   "Column of images in a table: their bytes, or paths relative to the table's "
-  "folder.",
+  "folder. By default that of the training data.",
 )
 _OPTIONS = {
   "encoding": shared_flags.string_flag(

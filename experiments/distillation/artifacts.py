@@ -133,6 +133,10 @@ def _replacing(destination: pathlib.Path) -> Iterator[pathlib.Path]:
     if destination.exists():
       destination.rename(old)
     folder.rename(destination)
+  except BaseException:
+    if old.exists() and not destination.exists():
+      old.rename(destination)
+    raise
   finally:
     for leftover in (folder, old):
       shutil.rmtree(leftover, ignore_errors=True)

@@ -44,6 +44,13 @@ embeddings = np.load("embeddings.npy").astype(np.float32)
 for probabilities in session.run(None, {"embeddings": embeddings})[0]:
   print(labels[probabilities.argmax()], probabilities)"""
 
+_JAX_SNIPPET = """\
+import jax
+data = open("model.jaxexport", "rb").read()
+exported = jax.export.deserialize(bytearray(data))
+with jax.enable_x64(True):
+  probabilities = exported.call({names})"""
+
 _INPUTS = {
   "text": "`input_ids` and `attention_mask`, int64 `[B, L]`, L at most "
   "{max_length}",
@@ -146,12 +153,12 @@ def text(
       f"{failures[description.JAX_EXPORT]}."
     )
   else:
-    names = ", ".join(description.INPUT_NAMES[student.reads])
+    code = _JAX_SNIPPET.format(
+      names=", ".join(description.INPUT_NAMES[student.reads])
+    )
     parts.append(
       f"`{description.JAX_EXPORT}` is the same function for JAX, of the same "
-      "inputs:\n\n```python\nexported = jax.export.deserialize(bytearray("
-      f'open("{description.JAX_EXPORT}", "rb").read()))\nwith '
-      f"jax.enable_x64(True):\n  probabilities = exported.call({names})\n```"
+      f"inputs:\n\n```python\n{code}\n```"
     )
   parts += ["## Files", _table({k: f"{v:,} bytes" for k, v in files.items()})]
   parts += ["## Versions", _table(student.versions)]

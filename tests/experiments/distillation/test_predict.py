@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -199,6 +200,34 @@ def test_windows_and_batches_keep_the_order(student, tmp_path, monkeypatch):
   check_predictions(again, expected(student, texts))
   one_by_one = [expected(student, [text])[0] for text in texts[:40]]
   check_predictions(whole[:40], one_by_one)
+
+
+def test_a_window_of_rows_is_in_memory(student, tmp_path, monkeypatch):
+  path = tmp_path / "in.csv"
+  path.write_text("review\n" + "fine\n" * 50)
+  find, predict_values = input_rows.find, predictor.Predictor.predict
+  num_read, sizes = 0, []
+
+  def counted(*args, **options):
+    found = find(*args, **options)
+
+    def rows():
+      nonlocal num_read
+      for row in found.rows():
+        num_read += 1
+        yield row
+
+    return dataclasses.replace(found, rows=rows)
+
+  def watched(self, values):
+    sizes.append((num_read, len(values)))
+    return predict_values(self, values)
+
+  monkeypatch.setattr(input_rows, "find", counted)
+  monkeypatch.setattr(predictor.Predictor, "predict", watched)
+  monkeypatch.setitem(command._WINDOW, "text", 20)
+  predict(student, path, tmp_path / "out.csv")
+  assert sizes == [(20, 20), (40, 20), (50, 10)]
 
 
 # --- Images and embeddings ----------------------------------------------------
