@@ -55,7 +55,6 @@ def fuzz(number, *strategies):
   def decorate(function):
     @hypothesis.settings(
       max_examples=number,
-      deadline=None,
       database=None,
       suppress_health_check=list(hypothesis.HealthCheck),
     )
@@ -282,8 +281,9 @@ def test_fields_of_the_command_line(tmp_path, monkeypatch, number):
       text = str(error)
       kept = workdir / "data/own"
     else:
-      names = ("train", "validation", "test")
-      used = sum(len(getattr(splits, name)["labels"]) for name in names)
+      names = ("train", "validation", "test", "unlabelled")
+      parts = filter(None, (getattr(splits, name) for name in names))
+      used = sum(len(arrays["labels"]) for arrays in parts)
       reported = sum(rows.count for rows in splits.left_out)
       files = [*cell.data.train.split(","), *filter(None, [cell.data.test])]
       num_rows = CONTENT.count("\n") - cell.data.header

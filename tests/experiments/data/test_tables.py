@@ -49,7 +49,7 @@ def test_every_format_and_compression(tmp_path, suffix, compression):
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-@hypothesis.settings(max_examples=50, deadline=None)
+@hypothesis.settings(max_examples=50)
 @hypothesis.given(st.lists(TEXT, min_size=1, max_size=8))
 @hypothesis.example(["a\x0bb\x0cc\x1cd\x85e\u2028f\0g"])  # No line ends.
 def test_any_text_comes_back(values):
