@@ -9,7 +9,6 @@ from scipy import stats
 
 from experiments.methods.clustering import CLUSTERINGS
 from experiments.reporting.estimates import Estimate
-from experiments.reporting.estimates import estimate
 from experiments.reporting.estimates import paired_difference
 from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import Summary
@@ -57,16 +56,6 @@ def teacher_groups(results: SweepResults) -> dict[str, list[str]]:
   if SUBCLASS in ids:
     groups[f"{results.method_title(SUBCLASS)} teacher"] = [SUBCLASS]
   return groups
-
-
-def over_columns(results: SweepResults, method: str) -> Estimate | None:
-  """Returns the mean of a method over its columns; None without any."""
-  means = [
-    results.summaries[column.id, method].test.mean
-    for column in results.columns
-    if (column.id, method) in results.summaries
-  ]
-  return estimate(means) if means else None
 
 
 def difference(
@@ -118,22 +107,20 @@ def difference_of_methods(
   method: str,
   other: str,
 ) -> Estimate | None:
-  """Returns the difference of two methods; None if either is missing."""
+  """Returns the difference of two methods; None if either is missing.
+
+  It is paired by trial in a column, and by column if that is None.
+  """
   if column is not None:
     pair = ((column, method), (column, other))
     return difference(*(results.summaries.get(place) for place in pair))
   means = [
-    (
-      results.summaries[c.id, method].test.mean,
-      results.summaries[c.id, other].test.mean,
-    )
+    (a.test.mean, b.test.mean)
     for c in results.columns
-    if (c.id, method) in results.summaries
-    and (c.id, other) in results.summaries
+    if (a := results.summaries.get((c.id, method)))
+    and (b := results.summaries.get((c.id, other)))
   ]
-  if not means:
-    return None
-  return paired_difference([a for a, _ in means], [b for _, b in means])
+  return paired_difference(*zip(*means, strict=True)) if means else None
 
 
 def best(
@@ -145,17 +132,11 @@ def best(
 
   It is chosen by the test accuracy, as in the paper: this favours baselines.
   """
-  means = {}
-  for method in results.methods:
-    if not among(method.id):
-      continue
-    if column is None:
-      whole = over_columns(results, method.id)
-    else:
-      summary = results.summaries.get((column, method.id))
-      whole = summary.test if summary else None
-    if whole is not None:
-      means[method.id] = whole.mean
+  means = {
+    method.id: accuracy.mean
+    for method in results.methods
+    if among(method.id) and (accuracy := results.accuracy(column, method.id))
+  }
   # Among equals the first row wins.
   return max(means, key=lambda method: means[method]) if means else None
 

@@ -1,13 +1,11 @@
 """The picture at the top of a report: gains with their intervals."""
 
-import dataclasses
 import pathlib
 
 from matplotlib.figure import Figure
 
 from experiments.reporting import comparisons
 from experiments.reporting import drawing
-from experiments.reporting.estimates import Estimate
 from experiments.reporting.names import column_name
 from experiments.reporting.paper_tables import paper_accuracies
 from experiments.reporting.selection import chosen_on
@@ -15,124 +13,68 @@ from experiments.reporting.selection import SweepResults
 from experiments.reporting.sentence import in_sentence
 
 
-@dataclasses.dataclass(frozen=True)
-class _Gain:
-  """A line of the picture: ours with its interval, and the paper's."""
-
-  label: str
-  method: str
-  ours: Estimate | None
-  paper: float | None = None
-
-
 def gain_picture(results: SweepResults, path: pathlib.Path) -> bool:
-  """Draws the gain of each method over vanilla distillation.
+  """Draws gains over vanilla distillation, ours and the paper's.
 
-  Several settings have a line each, with the gain of LELP and the paper's.
-  Without vanilla distillation the gain is over training from labels. Returns
-  whether there is a gain to draw.
+  In one setting each method has a line, otherwise LELP has one per setting.
+  Without vanilla distillation the gains are over standard training. Returns
+  whether there is a gain of ours to draw.
   """
-  ids = [method.id for method in results.methods]
-  base = next((m for m in ("vanilla", "standard") if m in ids), None)
+  titles = {method.id: method.title for method in results.methods}
+  base = next((m for m in ("vanilla", "standard") if m in titles), None)
   if base is None:
     return False
-  by_method = results.columns_are == "replicates" or len(results.columns) == 1
-  if by_method:
-    gains = _of_methods(results, base)
-  elif comparisons.LELP in ids:
-    gains = _of_columns(results, base)
+  if results.is_one_setting:
+    column = None if len(results.columns) > 1 else results.columns[0].id
+    lines = [(titles[m], column, m) for m in titles if m != base]
   else:
-    return False
-  if not any(gain.ours for gain in gains):
-    return False
-  _draw(results, base, gains, path)
-  return True
-
-
-def _of_methods(results: SweepResults, base: str) -> list[_Gain]:
-  """Gains over all replicates, or in the only column."""
-  several = len(results.columns) > 1
-  column = results.columns[0].id
-  paper = {} if several else paper_accuracies(results)
-  gains = []
-  for method in results.methods:
-    if method.id == base:
-      continue
-    ours = comparisons.difference_of_methods(
-      results, None if several else column, method.id, base
-    )
-    theirs = _paper_gain(paper, column, method.id, base)
+    lelp = comparisons.LELP
+    lines = [(column_name(c), c.id, lelp) for c in results.columns]
+  paper = paper_accuracies(results)
+  found = []
+  for label, column, method in lines:
+    ours = comparisons.difference_of_methods(results, column, method, base)
+    theirs = None
+    if column and {(column, method), (column, base)} <= paper.keys():
+      theirs = paper[column, method] - paper[column, base]
     if ours or theirs is not None:
-      gains.append(_Gain(method.title, method.id, ours, theirs))
-  return gains
-
-
-def _of_columns(results: SweepResults, base: str) -> list[_Gain]:
-  paper, lelp = paper_accuracies(results), comparisons.LELP
-  return [
-    _Gain(column_name(column), lelp, ours, theirs)
-    for column in results.columns
-    for ours in [
-      comparisons.difference_of_methods(results, column.id, lelp, base)
-    ]
-    for theirs in [_paper_gain(paper, column.id, lelp, base)]
-    if ours or theirs is not None
-  ]
-
-
-def _paper_gain(
-  paper: dict[tuple[str, str], float], column: str, method: str, base: str
-) -> float | None:
-  if (column, method) not in paper or (column, base) not in paper:
-    return None
-  return paper[column, method] - paper[column, base]
-
-
-def _draw(
-  results: SweepResults,
-  base: str,
-  gains: list[_Gain],
-  path: pathlib.Path,
-) -> None:
-  figure = Figure(figsize=(7.5, 1.6 + 0.36 * len(gains)), layout="constrained")
+      found.append((label, method, ours, theirs))
+  estimates = [ours for _, _, ours, _ in found if ours]
+  if not estimates:
+    return False
+  figure = Figure(figsize=(7.5, 1.6 + 0.36 * len(found)), layout="constrained")
   ax = figure.subplots()
   ax.axvline(0, color=drawing.FAINT, lw=1, zorder=1)
-  for y, gain in enumerate(gains):
-    color = drawing.method_color(gain.method)
-    if gain.ours is not None:
-      low, high = gain.ours.interval or (gain.ours.mean, gain.ours.mean)
+  for y, (_, method, ours, theirs) in enumerate(found):
+    color = drawing.method_color(method)
+    if ours:
+      low, high = ours.interval or (ours.mean, ours.mean)
       ax.plot([low, high], [y, y], color=color, lw=2.2, zorder=2)
-      ax.plot(gain.ours.mean, y, "o", color=color, ms=7, zorder=3)
-    if gain.paper is not None:
-      ax.plot(
-        *(gain.paper, y), "D", mfc="none", mec=drawing.PAPER_COLOR, mew=1.5
-      )
-  ax.set_yticks(range(len(gains)), [gain.label for gain in gains], fontsize=9)
-  ax.set_ylim(len(gains) - 0.5, -0.5)
+      ax.plot(ours.mean, y, "o", color=color, ms=7, zorder=3)
+    if theirs is not None:
+      style = {"mfc": "none", "mec": drawing.PAPER_COLOR, "mew": 1.8, "ms": 9}
+      ax.plot(theirs, y, "D", zorder=4, **style)
+  ax.set_yticks(range(len(found)), [label for label, *_ in found], fontsize=9)
+  ax.set_ylim(len(found) - 0.5, -0.5)
   ax.set_xlabel("Gain in test accuracy (points)", fontsize=9)
   ax.tick_params(labelsize=9, axis="y", length=0)
   ax.grid(axis="x", color="#E5E5E5", lw=0.7)
   ax.set_axisbelow(True)
   ax.spines[["top", "right", "left"]].set_visible(False)
+  whose = "" if results.is_one_setting else f" of {titles[comparisons.LELP]}"
+  over = in_sentence(titles[base])
   drawing.write_title(
-    figure,
-    f"{results.title}: gain over {in_sentence(results.method_title(base))}"
-    f"{chosen_on(results)}",
+    figure, f"{results.title}: gain{whose} over {over}{chosen_on(results)}"
   )
-  figure.supxlabel(
-    _explanation(results, gains), fontsize=8, color=drawing.FAINT
-  )
-  drawing.save(figure, path)
-
-
-def _explanation(results: SweepResults, gains: list[_Gain]) -> str:
   unit = "splits" if results.averages_columns else "trials"
-  if not any(gain.ours and gain.ours.interval for gain in gains):
+  if not any(gain.interval for gain in estimates):
     text = f"One of the {unit} each: no interval."
-  elif not results.averages_columns and results.num_trials == 1:
+  elif all(gain.n == 1 for gain in estimates):
     text = "Lines: 95 % interval over test examples, one trial."
   else:
     text = f"Lines: 95 % interval over {unit}."
-  if any(gain.paper is not None for gain in gains):
+  if any(theirs is not None for *_, theirs in found):
     text += " Diamonds: the paper's."
-  return text
+  figure.supxlabel(text, fontsize=8, color=drawing.FAINT)
+  drawing.save(figure, path)
+  return True

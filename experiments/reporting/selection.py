@@ -114,6 +114,30 @@ class SweepResults(SweepDescription):
     """Returns whether a mean over the columns makes sense."""
     return self.columns_are == "replicates" and len(self.columns) > 1
 
+  @property
+  def is_one_setting(self) -> bool:
+    """Whether all columns are of one setting: one column, or replicates."""
+    return self.columns_are == "replicates" or len(self.columns) == 1
+
+  @property
+  def places(self) -> list[tuple[str | None, int]]:
+    """Each column and its number of trials; None for all replicates."""
+    found: list[tuple[str | None, int]] = [
+      (column.id, self.num_trials) for column in self.columns
+    ]
+    if self.averages_columns:
+      found.append((None, len(self.columns)))
+    return found
+
+  def accuracy(self, column: str | None, method: str) -> Estimate | None:
+    """The accuracy in a column, or over all columns; None where unknown."""
+    if column is not None:
+      summary = self.summaries.get((column, method))
+      return summary.test if summary else None
+    places = [(column.id, method) for column in self.columns]
+    means = [s.test.mean for p in places if (s := self.summaries.get(p))]
+    return estimate(means) if means else None
+
   def method_title(self, method: str) -> str:
     """Returns the title of a method by its id."""
     return next(m.title for m in self.methods if m.id == method)

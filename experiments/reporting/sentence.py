@@ -26,7 +26,7 @@ def what_to_read_off(results: SweepResults) -> str:
   rivals = _rivals(results)
   if not rivals:
     return "There is no comparison yet: no cell of a baseline is finished."
-  if results.columns_are == "replicates" or len(results.columns) == 1:
+  if results.is_one_setting:
     body = _differences(results, rivals)
   else:
     body = _counts(results, rivals)
@@ -35,20 +35,19 @@ def what_to_read_off(results: SweepResults) -> str:
       "There is no comparison yet: no column has finished cells of both LELP"
       " and a baseline."
     )
+  missing = f"{results.num_missing} of {results.num_cells} cells missing"
+  start = f"Provisional, {missing}: " if results.num_missing else ""
   title = results.method_title(comparisons.LELP)
-  sentence = f"{title} is {body}{chosen_on(results)}."
-  if results.num_missing:
-    sentence = (
-      f"Provisional, {results.num_missing} of {results.num_cells} cells"
-      f" missing: {sentence}"
-    )
-  return sentence
+  return f"{start}{title} is {body}{chosen_on(results)}."
 
 
 def _rivals(results: SweepResults) -> dict[str, str]:
   """Returns the methods that LELP is compared with, and their names."""
   finished = {method for _, method in results.summaries}
-  if not any(_is_rival(method.id) for method in results.methods):
+  if not any(
+    comparisons.is_baseline(method.id) or comparisons.is_clustering(method.id)
+    for method in results.methods
+  ):
     return {
       method.id: variant(method.title)
       for method in results.methods
@@ -60,7 +59,7 @@ def _rivals(results: SweepResults) -> dict[str, str]:
     if method in finished
   }
   # With several settings each has its own best baseline: see the table.
-  if results.columns_are == "replicates" or len(results.columns) == 1:
+  if results.is_one_setting:
     for kind, among in (
       ("baseline", comparisons.is_baseline),
       ("clustering", comparisons.is_clustering),
@@ -70,10 +69,6 @@ def _rivals(results: SweepResults) -> dict[str, str]:
         title = in_sentence(results.method_title(best))
         rivals[best] = f"{title}, the best {kind}"
   return rivals
-
-
-def _is_rival(method: str) -> bool:
-  return comparisons.is_baseline(method) or comparisons.is_clustering(method)
 
 
 def variant(title: str) -> str:

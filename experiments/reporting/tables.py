@@ -32,6 +32,10 @@ _DIAGNOSTICS = (
   "null space",
   "parameters",
 )
+_REPLICATES = (
+  "The splits share the examples of one data set: intervals over splits are for"
+  " a new split of this data set and somewhat too narrow."
+)
 
 
 def accuracy_table(results: SweepResults) -> Table:
@@ -63,7 +67,7 @@ def accuracy_table(results: SweepResults) -> Table:
     notes=(
       *_best_baseline_notes(results),
       *_missing_notes(results),
-      *_replicate_notes(results),
+      *([_REPLICATES] if results.averages_columns else []),
       *results.notes,
     ),
     corner=corner(header),
@@ -117,16 +121,16 @@ def _accuracy_cells(
   results: SweepResults, method: str
 ) -> tuple[TableCell, ...]:
   cells = []
-  for column in results.columns:
-    cell = accuracy_cell(
-      results.summaries.get((column.id, method)), results.num_trials
+  for column, expected in results.places:
+    text = ""
+    if accuracy := results.accuracy(column, method):
+      text = numbers.number(accuracy, expected)
+    elif column is not None:
+      text = results.repeats(column, method)
+    summary = column and results.summaries.get((column, method))
+    cells.append(
+      TableCell(text, link=summary.cells[0].config if summary else "")
     )
-    same_as = results.repeats(column.id, method)
-    cells.append(cell if cell.text else TableCell(same_as))
-  if results.averages_columns:
-    whole = comparisons.over_columns(results, method)
-    expected = len(results.columns)
-    cells.append(TableCell(numbers.number(whole, expected) if whole else ""))
   return tuple(cells)
 
 
@@ -162,11 +166,6 @@ def _gain_rows(results: SweepResults) -> list[TableRow]:
     ),
     "gain_clustering": "best clustering",
   } | {f"gain_{method}": title for method, title in titles.items()}
-  places: list[tuple[str | None, int]] = [
-    (column.id, results.num_trials) for column in results.columns
-  ]
-  if results.averages_columns:
-    places.append((None, len(results.columns)))
   return [
     TableRow.of(
       f"{results.method_title(comparisons.LELP)} - {names[name]}",
@@ -174,7 +173,7 @@ def _gain_rows(results: SweepResults) -> list[TableRow]:
         numbers.with_interval(
           comparisons.gain(results, column, among), expected
         )
-        for column, expected in places
+        for column, expected in results.places
       ],
       "gains",
     )
@@ -186,15 +185,13 @@ def _best_baseline_notes(results: SweepResults) -> list[str]:
   """Names the best baseline of each column."""
   if results.is_smoke:
     return []
-  titles = {column.id: column_name(column) for column in results.columns}
-  best = {
-    title: comparisons.best(results, column) for column, title in titles.items()
+  titles: dict[str | None, str] = {
+    c.id: column_name(c) for c in results.columns
   }
-  if results.averages_columns:
-    best[_overall_title(results)] = comparisons.best(results)
   where: dict[str, list[str]] = {}
-  for title, method in best.items():
-    if method is not None:
+  for column, _ in results.places:
+    if method := comparisons.best(results, column):
+      title = titles[column] if column else _overall_title(results)
       where.setdefault(results.method_title(method), []).append(title)
   # Names of the paper's columns contain commas.
   comma = "; " if any("," in title for title in titles.values()) else ", "
@@ -222,15 +219,6 @@ def _missing_notes(results: SweepResults) -> list[str]:
       where = "every column" if everywhere else "; ".join(missing)
       absent.append(f"{method.title} ({where})")
   return [f"No cell is finished of {', '.join(absent)}."] if absent else []
-
-
-def _replicate_notes(results: SweepResults) -> list[str]:
-  if not results.averages_columns:
-    return []
-  return [
-    "The splits share the examples of one data set: intervals over splits are"
-    " for a new split of this data set and somewhat too narrow."
-  ]
 
 
 def _caption(results: SweepResults) -> str:
@@ -357,7 +345,7 @@ def diagnostics_table(results: SweepResults) -> Table:
 
 def column_groups(results: SweepResults) -> list[tuple[str, list[str]]]:
   """Returns the groups of columns that a table by method is divided into."""
-  if results.columns_are == "replicates" or len(results.columns) == 1:
+  if results.is_one_setting:
     return [("", [column.id for column in results.columns])]
   return [(column_name(column), [column.id]) for column in results.columns]
 

@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from experiments.reporting import drawing
 from experiments.reporting import embeddings
 from experiments.reporting import figures
+from experiments.reporting import gains
 from tests.experiments.reporting_workdirs import make_results
+from tests.experiments.reporting_workdirs import papers_own
 
 
 def read(path):
@@ -36,6 +38,40 @@ def panel(rng):
 
 def draw_maps(path, *panels):
   embeddings.embedding_maps(panels, path, ["even", "odd"], ["0", "1", "2", "3"])
+
+
+def gains_of(results, monkeypatch):
+  """Labels, places of our dots and of the paper's, and the explanation."""
+  drawn = []
+  with monkeypatch.context() as patch:
+    patch.setattr(drawing, "save", lambda figure, _: drawn.append(figure))
+    if not gains.gain_picture(results, "gains.png"):
+      return None
+  (ax,) = drawn[0].axes
+  labels = [label.get_text() for label in ax.get_yticklabels()]
+  dots = {"o": {}, "D": {}}
+  for line in ax.lines:
+    if line.get_marker() in dots:
+      label = labels[line.get_ydata()[0]]
+      dots[line.get_marker()][label] = line.get_xdata()[0]
+  return labels, dots["o"], dots["D"], drawn[0]._supxlabel.get_text()
+
+
+def test_gains_are_by_method_in_one_setting_and_by_setting(monkeypatch):
+  labels, ours, paper, text = gains_of(make_results(), monkeypatch)
+  # Means of two splits: 87.0, 90.5 and 92.0.
+  assert ours["LELP"] == pytest.approx(1.5)
+  assert ours["Standard training"] == pytest.approx(-3.5)
+  assert "Vanilla distillation" not in labels
+  assert (paper, text) == ({}, "Lines: 95 % interval over splits.")
+  labels, ours, paper, text = gains_of(papers_own(3), monkeypatch)
+  assert labels[0] == "CIFAR-10-bin, ResNet92 to ResNet56"
+  assert ours == pytest.approx(paper)
+  assert len(paper) == 6
+  assert "Diamonds" in text
+  # Neither distillation nor labels to compare with.
+  alone = make_results({"a": {"lelp": (0.5,)}})
+  assert gains_of(alone, monkeypatch) is None
 
 
 def test_accuracy_bars_of_replicates_draw_one_panel(tmp_path):
