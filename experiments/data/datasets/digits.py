@@ -36,7 +36,18 @@ def load(
   two examples. Images have values from 0 to 16, and ids are the positions in
   scikit-learn's arrays.
   """
-  _check_sizes(num_train, num_transfer, num_validation, num_test)
+  sizes = (num_train, num_validation, num_test)
+  if (
+    min(sizes) < 1
+    or sum(sizes) != _NUM_EXAMPLES
+    or not 1 <= num_transfer <= num_train
+  ):
+    raise ValueError(
+      "config.data.options must have positive num_train + num_validation + "
+      f"num_test = {_NUM_EXAMPLES} and num_transfer in [1, num_train], got "
+      f"num_train={num_train}, num_validation={num_validation}, "
+      f"num_test={num_test}, num_transfer={num_transfer}."
+    )
   # Imported lazily: importing scikit-learn takes a second.
   from sklearn import datasets
 
@@ -73,29 +84,3 @@ def _balanced_order(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     rank = rng.permutation(len(members))
     places[members] = (rank + rng.random()) / len(members)
   return np.argsort(places)
-
-
-def _check_sizes(
-  num_train: int, num_transfer: int, num_validation: int, num_test: int
-) -> None:
-  """Raises ValueError unless each split has examples and all are used."""
-  sizes = {
-    "num_train": num_train,
-    "num_transfer": num_transfer,
-    "num_validation": num_validation,
-    "num_test": num_test,
-  }
-  for name, size in sizes.items():
-    if size < 1:
-      raise ValueError(f"{name} must be at least 1, got {size}.")
-  if num_train + num_validation + num_test != _NUM_EXAMPLES:
-    raise ValueError(
-      f"num_train + num_validation + num_test must be {_NUM_EXAMPLES}, got "
-      f"{num_train} + {num_validation} + {num_test} = "
-      f"{num_train + num_validation + num_test}."
-    )
-  if num_transfer > num_train:
-    raise ValueError(
-      f"num_transfer must be at most num_train = {num_train}, got "
-      f"{num_transfer}."
-    )

@@ -71,18 +71,18 @@ def test_the_seed_decides(splits):
 
 
 @pytest.mark.parametrize(
-  ("sizes", "message"),
+  ("name", "size"),
   [
-    ({"num_train": 1001}, r"1797, got 1001 \+ 297 \+ 500 = 1798"),
-    ({"num_test": 400}, "1797, .* = 1697"),
-    ({"num_transfer": 1001}, "num_transfer .* num_train = 1000"),
-    ({"num_transfer": 0}, "num_transfer .* got 0"),
-    ({"num_validation": 0}, "num_validation .* got 0"),
+    ("num_train", 1001),
+    ("num_test", 400),
+    ("num_transfer", 1001),
+    ("num_transfer", 0),
+    ("num_validation", 0),
   ],
 )
-def test_sizes_that_do_not_add_up(sizes, message):
-  with pytest.raises(ValueError, match=message):
-    digits.load(0, **sizes)
+def test_sizes_that_do_not_add_up(name, size):
+  with pytest.raises(ValueError, match=f"= 1797 .*{name}={size}"):
+    digits.load(0, **{name: size})
 
 
 @pytest.mark.slow
