@@ -568,35 +568,31 @@ def _batches(
 
 def _problem(task: Task, split: str, example: Example) -> str | None:
   """Returns why an example does not fit a task, None if it does."""
-  fine = () if task.fine_to_class is None else ("fine_label",)
-  content = "text" if task.image_shape is None else "image"
-  for key in ("label", *fine, content):
-    if key not in example:
-      return f"it has no {key!r}"
-  num_fine = len(task.fine_to_class or ())
-  sizes = {"label": task.num_classes, "fine_label": num_fine}
-  for key in ("label", *fine):
-    label = example[key]
+  sizes = {"label": task.num_classes}
+  if task.fine_to_class is not None:
+    sizes["fine_label"] = len(task.fine_to_class)
+  for key, size in sizes.items():
+    label = example.get(key)
     if not isinstance(label, int | np.integer) or isinstance(label, bool):
       return f"{key} must be an int, got {label!r}"
     if split in UNLABELLED:
       if label != NO_LABEL:
         return f"{key} must be {NO_LABEL} in this split, got {label}"
-    elif not 0 <= label < sizes[key]:
-      return f"{key} must lie in [0, {sizes[key]}), got {label}"
+    elif not 0 <= label < size:
+      return f"{key} must lie in [0, {size}), got {label}"
   if task.fine_to_class is not None:
     fine_label, label = example["fine_label"], example["label"]
     if task.fine_to_class[fine_label] != label:
       return f"label {label} is not the class of fine_label {fine_label}"
   if task.image_shape is not None:
-    image = np.asarray(example["image"])
+    image = np.asarray(example.get("image"))
     if image.shape != task.image_shape or image.dtype != np.uint8:
       return (
         f"image must be uint8 {list(task.image_shape)}, got {image.dtype} "
         f"{list(image.shape)}"
       )
-  elif not isinstance(example["text"], str):
-    return f"text must be a str, got {type(example['text']).__name__}"
+  elif not isinstance(example.get("text"), str):
+    return f"text must be a str, got {type(example.get('text')).__name__}"
   elif not example["text"].isascii():
     try:
       example["text"].encode()

@@ -200,7 +200,8 @@ PIXELS = np.zeros((4, 5, 3), np.uint8)
     (TEXT, {"text": "x", "label": -1}, r"label .*\[0, 3\), got -1"),
     (TEXT, {"text": "x", "label": "1"}, "label .* got '1'"),
     (TEXT, {"text": "x", "label": True}, "label .* got True"),
-    (TEXT, {"text": "x"}, "'label'"),
+    (TEXT, {"text": "x"}, "label .* got None"),
+    (TEXT, {"label": 1}, "text .* got NoneType"),
     (TEXT, {"text": b"x", "label": 0}, "text .* got bytes"),
     (TEXT, {"id": "t9", "text": "\ud800", "label": 0}, "text .* character 0"),
     (
