@@ -8,8 +8,10 @@ as in Vaswani et al. (2017) with the normalization after the residual.
 """
 
 import dataclasses
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
+from typing import ClassVar
 from typing import Literal
 
 import jax
@@ -257,6 +259,77 @@ def mean_over_tokens(hidden: jax.Array, mask: jax.Array | None) -> jax.Array:
   total = jnp.sum(hidden.astype(jnp.float32) * weights[:, :, None], axis=1)
   count = jnp.maximum(jnp.sum(weights, axis=1), 1)
   return (total / count[:, None]).astype(hidden.dtype)
+
+
+class Classifier(nn.Module):
+  """An encoder of texts, its pooling, dropout and a linear head.
+
+  Subclasses say what the encoder is. It is called with the inputs, and returns
+  the last hidden states and which of them belong to tokens.
+
+  Attributes:
+    num_outputs: Number of logits ``n``.
+    config: The hyperparameters.
+    compute_dtype: Dtype of the layers. LayerNorm and the softmax of the
+      attention are computed in float32; params and head are float32.
+    remat: Whether the backward pass recomputes each layer from its input,
+      which saves memory for about a third more computation.
+    attention_implementation: As in `TransformerLayer`.
+  """
+
+  num_outputs: int
+  config: Any
+  compute_dtype: Any = jnp.float32
+  remat: bool = False
+  attention_implementation: AttentionImplementation = None
+
+  encoder_class: ClassVar[Callable[..., nn.Module]]
+
+  def pooler_activation(self, x: jax.Array) -> jax.Array:
+    """The activation after the linear layer of ``pooling="pooled"``."""
+    return jnp.tanh(x)
+
+  @nn.compact
+  def __call__(
+    self, inputs: Mapping[str, jax.Array], *, train: bool = False
+  ) -> tuple[jax.Array, jax.Array]:
+    """Computes embeddings and logits.
+
+    Args:
+      inputs: ``"input_ids"`` and, optionally, ``"attention_mask"`` (positive
+        for tokens, 0 for padding; all tokens if absent) and
+        ``"token_type_ids"`` (0 if absent), each int, shape ``[B, L]``. Ids
+        out of range give NaN under a trace.
+      train: Whether dropout is on; it then draws from the stream
+        ``"dropout"``.
+
+    Returns:
+      The embeddings, ``[B, D]`` in ``compute_dtype``, in training after the
+      classifier's dropout, and the logits, ``[B, n]``, float32.
+
+    Raises:
+      TypeError: If an input does not hold integers.
+      ValueError: If an input is missing, unknown, of another shape, too long
+        or out of range.
+    """
+    config = self.config
+    encoder = type(self).encoder_class(
+      config,
+      self.compute_dtype,
+      self.remat,
+      self.attention_implementation,
+      name="encoder",
+    )
+    hidden, mask = encoder(inputs, train=train)
+    x = hidden[:, 0]
+    if config.pooling == "mean":
+      x = mean_over_tokens(hidden, mask)
+    if config.pooling == "pooled":
+      pooler = dense(config, config.hidden_size, self.compute_dtype, "pooler")
+      x = self.pooler_activation(pooler(x))
+    x = nn.Dropout(config.classifier_dropout)(x, deterministic=not train)
+    head = dense(config, self.num_outputs, jnp.float32, "head")
+    return x, head(x)
 
 
 def check_inputs(

@@ -133,72 +133,6 @@ def albert(config: AlbertConfig, num_outputs: int, **options: Any) -> ModelFns:
   return from_linen(Albert(num_outputs, config, **options), head="head")
 
 
-class Albert(nn.Module):
-  """An ALBERT encoder, its pooling, dropout and a linear head.
-
-  Attributes:
-    num_outputs: Number of logits ``n``.
-    config: The architecture.
-    compute_dtype: Dtype of the layers. LayerNorm and the softmax of the
-      attention are computed in float32; params and head are float32.
-    remat: Whether the backward pass recomputes each layer from its input,
-      which saves memory for about a third more computation.
-    attention_implementation: As in `jax.nn.dot_product_attention`: None for
-      JAX's choice, ``"xla"``, or ``"cudnn"``, the fused one of NVIDIA's GPUs
-      (bfloat16, rows of even length). No fused one has dropout: where
-      attention dropout is on, the weights are computed explicitly.
-  """
-
-  num_outputs: int
-  config: AlbertConfig
-  compute_dtype: Any = jnp.float32
-  remat: bool = False
-  attention_implementation: _transformer.AttentionImplementation = None
-
-  @nn.compact
-  def __call__(
-    self, inputs: Mapping[str, jax.Array], *, train: bool = False
-  ) -> tuple[jax.Array, jax.Array]:
-    """Computes embeddings and logits.
-
-    Args:
-      inputs: ``"input_ids"`` and, if wanted, ``"attention_mask"`` (positive
-        for tokens, 0 for padding; all tokens if absent) and
-        ``"token_type_ids"`` (0 if absent), each int, shape ``[B, L]``. Ids
-        out of range give NaN under a trace.
-      train: Whether dropout is on; it then draws from the stream
-        ``"dropout"``.
-
-    Returns:
-      The embeddings, ``[B, D]`` in ``compute_dtype``, in training after the
-      classifier's dropout, and the logits, ``[B, n]``, float32.
-
-    Raises:
-      TypeError: If an input does not hold integers.
-      ValueError: If an input is missing, unknown, of another shape, too long
-        or out of range.
-    """
-    config = self.config
-    hidden, mask = AlbertEncoder(
-      config,
-      self.compute_dtype,
-      self.remat,
-      self.attention_implementation,
-      name="encoder",
-    )(inputs, train=train)
-    x = hidden[:, 0]
-    if config.pooling == "mean":
-      x = _transformer.mean_over_tokens(hidden, mask)
-    if config.pooling == "pooled":
-      pooler = _transformer.dense(
-        config, config.hidden_size, self.compute_dtype, "pooler"
-      )
-      x = jnp.tanh(pooler(x))
-    x = nn.Dropout(config.classifier_dropout)(x, deterministic=not train)
-    head = _transformer.dense(config, self.num_outputs, jnp.float32, "head")
-    return x, head(x)
-
-
 class AlbertEncoder(nn.Module):
   """Token embeddings and the shared layer: `Albert` below its pooling.
 
@@ -257,6 +191,15 @@ class AlbertEncoder(nn.Module):
       layer(config, train, self.attention_implementation, name="layer"), x, mask
     )
     return x, mask
+
+
+class Albert(_transformer.Classifier):
+  """An ALBERT encoder, its pooling, dropout and a linear head.
+
+  Attributes: those of `Classifier`.
+  """
+
+  encoder_class = AlbertEncoder
 
 
 # --- Weights of Hugging Face --------------------------------------------------

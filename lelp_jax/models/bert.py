@@ -105,69 +105,6 @@ def bert(config: BertConfig, num_outputs: int, **options: Any) -> ModelFns:
   return from_linen(Bert(num_outputs, config, **options), head="head")
 
 
-class Bert(nn.Module):
-  """An encoder of the BERT family, its pooling, dropout and a linear head.
-
-  Attributes:
-    num_outputs: Number of logits ``n``.
-    config: The hyperparameters.
-    compute_dtype: Dtype of the layers. LayerNorm and the softmax of the
-      attention are computed in float32; params and head are float32.
-    remat: Whether the backward pass recomputes each layer from its input,
-      which saves memory for about a third more computation.
-    attention_implementation: As in `TransformerLayer`.
-  """
-
-  num_outputs: int
-  config: BertConfig
-  compute_dtype: Any = jnp.float32
-  remat: bool = False
-  attention_implementation: _transformer.AttentionImplementation = None
-
-  @nn.compact
-  def __call__(
-    self, inputs: Mapping[str, jax.Array], *, train: bool = False
-  ) -> tuple[jax.Array, jax.Array]:
-    """Computes embeddings and logits.
-
-    Args:
-      inputs: ``"input_ids"`` and, optionally, ``"attention_mask"`` (positive
-        for tokens, 0 for padding; all tokens if absent) and
-        ``"token_type_ids"`` (0 if absent), each int, shape ``[B, L]``. Ids
-        out of range give NaN under a trace.
-      train: Whether dropout is on; it then draws from the stream
-        ``"dropout"``.
-
-    Returns:
-      The embeddings, ``[B, D]`` in ``compute_dtype``, in training after the
-      classifier's dropout, and the logits, ``[B, n]``, float32.
-
-    Raises:
-      TypeError: If an input does not hold integers.
-      ValueError: If an input is missing, unknown, of another shape, too long
-        or out of range.
-    """
-    config = self.config
-    hidden, mask = BertEncoder(
-      config,
-      self.compute_dtype,
-      self.remat,
-      self.attention_implementation,
-      name="encoder",
-    )(inputs, train=train)
-    x = hidden[:, 0]
-    if config.pooling == "mean":
-      x = _transformer.mean_over_tokens(hidden, mask)
-    if config.pooling == "pooled":
-      x = _transformer.dense(
-        config, config.hidden_size, self.compute_dtype, "pooler"
-      )(x)
-      x = nn.relu(x) if config.pooler_activation == "relu" else jnp.tanh(x)
-    x = nn.Dropout(config.classifier_dropout)(x, deterministic=not train)
-    head = _transformer.dense(config, self.num_outputs, jnp.float32, "head")
-    return x, head(x)
-
-
 class BertEncoder(nn.Module):
   """Token embeddings and the layers: `Bert` below its pooling.
 
@@ -221,6 +158,20 @@ class BertEncoder(nn.Module):
         config, train, self.attention_implementation, name=f"layer_{i}"
       )(x, mask)
     return x, mask
+
+
+class Bert(_transformer.Classifier):
+  """An encoder of the BERT family, its pooling, dropout and a linear head.
+
+  Attributes: those of `Classifier`.
+  """
+
+  encoder_class = BertEncoder
+
+  def pooler_activation(self, x: jax.Array) -> jax.Array:
+    """The activation after the linear layer of ``pooling="pooled"``."""
+    is_relu = self.config.pooler_activation == "relu"
+    return nn.relu(x) if is_relu else jnp.tanh(x)
 
 
 def _first_position(config: BertConfig) -> int:
