@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
 from typing import TypeVar
 
 import jax
@@ -50,7 +49,7 @@ class OtherProcessError(OSError):
   """Error: another process failed, and this one cannot go on without it."""
 
 
-def from_main(make: Callable[[], Any]) -> Any:
+def from_main(make: Callable[[], Made]) -> Made:
   """Calls a function in the main process, and returns its result in all.
 
   For looking at files, taking locks and writing files. Processes that looked

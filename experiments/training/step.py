@@ -236,7 +236,7 @@ def _gathered_chunk(
     return states, _summary_of_steps(states, taken, first)
 
   def whole(states, inputs, data, first, *, length, after_step=None):
-    del after_step  # The steps are one program.
+    # Nothing follows a single step where all are one program.
     return scanned(states, inputs, data, first, length=length)
 
   lower = functools.partial(scanned.lower, length=spec.student.steps_per_chunk)
