@@ -84,7 +84,10 @@ def test_public_functions_say_what_they_take_return_and_show(function):
 @pytest.mark.parametrize(
   ("kind", "fields"),
   [
-    (lelp_jax.ClassMoments, "count mean scatter mean_remainder"),
+    (
+      lelp_jax.ClassMoments,
+      "count mean scatter mean_remainder num_examples",
+    ),
     (
       lelp_jax.PrincipalDirections,
       "directions variances means total_variance rank",
