@@ -10,6 +10,7 @@ text is predicted, too. If a row cannot be read, the command says which one, and
 writes nothing.
 """
 
+import contextlib
 import itertools
 import pathlib
 import sys
@@ -124,18 +125,19 @@ def predict(
     ValueError: If the student cannot read the files, or a row is malformed.
   """
   student, labels = description.read(folder)
-  found = input_rows.find(
-    data,
-    student,
-    text_column=text_column or student.text_column,
-    image_column=image_column or student.image_column,
-    **{"header": student.header, **options},
-  )
+  with _flags_named():
+    found = input_rows.find(
+      data,
+      student,
+      text_column=text_column or student.text_column,
+      image_column=image_column or student.image_column,
+      **{"header": student.header, **options},
+    )
   output_rows.check(output, found.files)
   for note in [*found.notes, *_notes(found, output, labels)]:
     _tell(note)
   predictor = Predictor(folder)
-  names, num_empty = np.array(labels), 0
+  names, num_empty, num_done = np.array(labels), 0, 0
   rows = found.rows()
   with (
     output_rows.writing(output, found.columns, labels) as write,
@@ -146,12 +148,23 @@ def predict(
       values = [value for _, value in window]
       if student.reads == "text":
         num_empty += sum(not value.strip() for value in values)
-      probabilities = predictor.predict(values)
+      probabilities = predictor.predict(values, num_done)
       chosen = names[probabilities.argmax(axis=1)].tolist()
       write([row for row, _ in window], chosen, probabilities)
+      num_done += len(window)
       progress.update(len(window))
   empty = f", {num_empty:,} with an empty text" if num_empty else ""
   _tell(f"{found.num_rows:,} rows{empty}: {output}")
+
+
+@contextlib.contextmanager
+def _flags_named() -> Iterator[None]:
+  """Names the flags of this command in errors that name fields of a config."""
+  try:
+    yield
+  except ValueError as error:
+    text = str(error).replace("config.data.", "--")
+    raise ValueError(text) from error
 
 
 def _notes(

@@ -105,22 +105,30 @@ def _pixels(
 
 
 def decoded(
-  encoded: Sequence[bytes | pathlib.Path], shape: Sequence[int]
+  encoded: Sequence[bytes | pathlib.Path],
+  shape: Sequence[int],
+  places: Sequence[str],
 ) -> np.ndarray:
-  """Decodes images of one shape, uint8 ``[N, H, W, channels]``."""
+  """Decodes images of one shape, uint8 ``[N, H, W, channels]``.
+
+  Each image is converted to the shape, `[H, W, channels]`. Raises ValueError if
+  one cannot be read, with its place and its path.
+  """
   height, width, channels = shape
 
-  def pixels(one: bytes | pathlib.Path) -> np.ndarray:
+  def pixels(one: bytes | pathlib.Path, place: str) -> np.ndarray:
     try:
       with _opened(one) as image:
         _check_depth(image)
         return _pixels(image, channels, (height, width))
     except Exception as error:  # Pillow's decoders raise all kinds of errors.
-      name = "an image" if isinstance(one, bytes) else f"the image {one}"
-      raise ValueError(f"cannot read {name}: {_reason(error)}.") from error
+      name = "" if isinstance(one, bytes) else f" {one}"
+      raise ValueError(
+        f"{place}: cannot read the image{name}: {_reason(error)}."
+      ) from error
 
   with futures.ThreadPoolExecutor() as pool:
-    return np.stack(list(pool.map(pixels, encoded)))
+    return np.stack(list(pool.map(pixels, encoded, places)))
 
 
 def find_unreadable(

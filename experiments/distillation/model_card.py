@@ -45,8 +45,9 @@ for probabilities in session.run(None, {"embeddings": embeddings})[0]:
   print(labels[probabilities.argmax()], probabilities)"""
 
 _JAX_SNIPPET = """\
+import pathlib
 import jax
-data = open("model.jaxexport", "rb").read()
+data = pathlib.Path("model.jaxexport").read_bytes()
 exported = jax.export.deserialize(bytearray(data))
 with jax.enable_x64(True):
   probabilities = exported.call({names})"""

@@ -48,25 +48,26 @@ class Predictor:
     if self.student.reads == "text":
       self._tokenizer = load_tokenizer(folder / description.TOKENIZER)
 
-  def predict(self, values: Sequence[Any]) -> np.ndarray:
+  def predict(self, values: Sequence[Any], first: int = 0) -> np.ndarray:
     """Returns probabilities, float32 ``[N, C]``, in the order of the values.
 
     Args:
       values: Texts; paths or bytes of images; or embeddings, each ``[D]``.
+      first: The number of the first row, from 0, for messages.
     """
     if self.student.reads == "text":
       return self._texts(values)
-    parts = [
-      self._predict(self._arrays(values[start : start + _BATCH]))
-      for start in range(0, len(values), _BATCH)
-    ]
+    parts = []
+    for start in range(0, len(values), _BATCH):
+      batch = values[start : start + _BATCH]
+      if self.student.reads == "embeddings":
+        parts.append(self._predict(np.stack(batch)))
+      else:
+        rows = range(first + start + 1, first + start + len(batch) + 1)
+        places = [f"row {row:,} of the input" for row in rows]
+        shape = self.student.shape
+        parts.append(self._predict(images.decoded(batch, shape, places)))
     return np.concatenate(parts)
-
-  def _arrays(self, values: Sequence[Any]) -> np.ndarray:
-    """Returns pixels or embeddings of a batch."""
-    if self.student.reads == "embeddings":
-      return np.stack(values)
-    return images.decoded(values, self.student.shape)
 
   def _texts(self, texts: Sequence[str]) -> np.ndarray:
     """Predicts texts in order of length, so that little is padding."""

@@ -194,6 +194,22 @@ def test_the_card_predicts_texts_without_jax_and_this_repository(static):
     np.testing.assert_allclose(found, row, atol=1e-5)
 
 
+def test_the_card_predicts_with_jax(static, monkeypatch):
+  code = (static / "README.md").read_text().split("```python\n")[2]
+  rows = load_tokenizer(static).encode(TEXTS, max_length=12)
+  names = dict(
+    zip(
+      ("input_ids", "attention_mask"),
+      predictor.padded(rows, 0, 9),
+      strict=True,
+    )
+  )
+  monkeypatch.chdir(static)
+  exec(code.split("```")[0], {}, names)
+  predictions = predictor.Predictor(static).predict(TEXTS)
+  np.testing.assert_allclose(names["probabilities"], predictions, atol=1e-6)
+
+
 def test_the_card_names_data_numbers_and_versions(static):
   card = (static / "README.md").read_text()
   for text in ("# Stars", "| Rows | 24 |", "| Family | BERT |", "9 %"):

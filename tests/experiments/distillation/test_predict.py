@@ -219,9 +219,9 @@ def test_a_window_of_rows_is_in_memory(student, tmp_path, monkeypatch):
 
     return dataclasses.replace(found, rows=rows)
 
-  def watched(self, values):
+  def watched(self, values, first):
     sizes.append((num_read, len(values)))
-    return predict_values(self, values)
+    return predict_values(self, values, first)
 
   monkeypatch.setattr(input_rows, "find", counted)
   monkeypatch.setattr(predictor.Predictor, "predict", watched)
@@ -275,7 +275,7 @@ def test_an_image_that_cannot_be_read_stops_before_anything(cnn, tmp_path):
   folder = tmp_path / "photos"
   save_image(folder / "a.png", 0)
   (folder / "b.png").write_bytes(b"not an image")
-  with pytest.raises(ValueError, match=r"b\.png: it is not in a format"):
+  with pytest.raises(ValueError, match=r"row 2 .*b\.png: it is not in a fo"):
     predict(cnn, folder, tmp_path / "out.csv")
   assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
@@ -311,6 +311,7 @@ def test_arrays_of_embeddings(tmp_path):
     ("in.jsonl", '{"text": "a"}\n', r"no column 'review'"),
     ("in.csv", "", "empty"),
     ("in.csv", b"review\n\xff\n", "not utf-8"),
+    ("in.csv", b"review\xff\na\n", "is not utf-8: set --encoding to"),
     ("in.parquet", "nonsense", "damaged"),
     ("in.txt", "a", r"in\.txt is not a table"),
   ],
