@@ -38,17 +38,13 @@ def parse_arg(arg: str | None, **defaults: Any) -> ConfigDict:
 
 
 def _parse(name: str, text: str, kind: type) -> Any:
-  if kind is bool:
-    if text not in ("True", "False", "1", "0"):
-      raise ValueError(
-        f"config argument {name} must be True or False, got {text!r}."
-      )
-    return text in ("True", "1")
+  switches = {"True": True, "1": True, "False": False, "0": False}
   try:
-    return kind(text)
-  except ValueError as error:
+    return switches[text] if kind is bool else kind(text)
+  except (KeyError, ValueError) as error:
+    expected = "True or False" if kind is bool else f"of type {kind.__name__}"
     raise ValueError(
-      f"config argument {name} must be of type {kind.__name__}, got {text!r}."
+      f"config argument {name} must be {expected}, got {text!r}."
     ) from error
 
 

@@ -310,16 +310,12 @@ def _check_subclasses(cell: specs.CellSpec) -> None:
   """Raises ValueError for a head of the teacher that the method cannot use."""
   subclass = cell.teacher.subclass
   _check_ranges("config.teacher.subclass", subclass)
-  name = "config.teacher.subclass.num_subclasses"
-  if cell.method == "subclass" and subclass.num_subclasses < 2:
+  is_needed, number = cell.method == "subclass", subclass.num_subclasses
+  if is_needed != (number > 1):
     raise ValueError(
-      f"{name} must be at least 2 for config.method='subclass', got "
-      f"{subclass.num_subclasses}."
-    )
-  if cell.method != "subclass" and subclass.num_subclasses > 1:
-    raise ValueError(
-      f"{name} must be 1 for config.method={cell.method!r}, which needs a "
-      f"plain teacher, got {subclass.num_subclasses}."
+      "config.teacher.subclass.num_subclasses must be "
+      f"{'at least 2' if is_needed else '1, for a plain teacher,'} with "
+      f"config.method={cell.method!r}, got {number}."
     )
 
 
