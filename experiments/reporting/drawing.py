@@ -147,8 +147,10 @@ def draw_plots(
   explanation: str,
   in_row: int = _MOST_IN_ROW,
   share_y: bool = False,
-) -> None:
-  """Draws panels of lines with one legend."""
+) -> bool:
+  """Draws panels of lines with one legend; returns whether there are any."""
+  if not plots:
+    return False
   styles = line_styles(name for plot in plots for name in plot.lines)
   columns = min(in_row, len(plots))
   rows = -(-len(plots) // columns)
@@ -180,6 +182,7 @@ def draw_plots(
     title_fontsize=8,
   )
   save(figure, path)
+  return True
 
 
 def _draw(ax: Axes, plot: Plot, styles: Mapping[str, Any]) -> None:

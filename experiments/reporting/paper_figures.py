@@ -72,7 +72,7 @@ def projections(results: SweepResults, path: pathlib.Path) -> bool:
   every = {
     (m, at): run for m, runs in found.items() for at, run in runs.items()
   }
-  drawing.draw_plots(
+  return drawing.draw_plots(
     [*accuracies, *gains],
     path,
     title=f"{results.title}{chosen_on(results, every)}",
@@ -80,7 +80,6 @@ def projections(results: SweepResults, path: pathlib.Path) -> bool:
     in_row=len(temperatures),
     share_y=True,
   )
-  return True
 
 
 def _at(
@@ -171,13 +170,12 @@ def _over_columns(
         "", x_label, "Minus vanilla (points)", gains, logarithmic, zero=True
       )
     )
-  drawing.draw_plots(
+  return drawing.draw_plots(
     plots,
     path,
     title=f"{results.title}{chosen_on(results)}",
     explanation=f"{_ERRORS} Differences are paired by trial.",
   )
-  return True
 
 
 def training_curves(
@@ -199,14 +197,12 @@ def training_curves(
       held_out = results.selection == "heldout"
       y_label = "Held-out accuracy (%)" if held_out else ACCURACY_LABEL
       plots.append(drawing.Plot("", "Epoch", y_label, lines))
-  if plots:
-    drawing.draw_plots(
-      plots,
-      path,
-      title=results.title,
-      explanation="Mean ± 1 standard error over trials.",
-    )
-  return bool(plots)
+  return drawing.draw_plots(
+    plots,
+    path,
+    title=results.title,
+    explanation="Mean ± 1 standard error over trials.",
+  )
 
 
 def _by_epoch(summary: Summary, base: pathlib.Path) -> dict[float, Estimate]:

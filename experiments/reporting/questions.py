@@ -7,6 +7,7 @@ the number of classes (`configs/num_classes.py`).
 
 import pathlib
 from collections.abc import Iterable
+from collections.abc import Sequence
 
 from experiments.reporting import comparisons
 from experiments.reporting import drawing
@@ -77,23 +78,16 @@ def null_space_table(results: SweepResults) -> Table | None:
       _range(_variance_shares(without)),
     ]
     rows.append(TableRow.of(column_name(column), [*accuracies, *texts]))
-  if not rows:
-    return None
-  return Table(
-    title=(
-      f"{results.title}: the null space of the teacher's head"
-      f"{chosen_on(results)}"
-    ),
-    header=_NULL_SPACE_HEADER,
-    rows=tuple(rows),
-    caption=(
-      f"Test accuracy in %{_over_trials(results)}."
-      f" Projection minus none: {_PAIRED} Variance: % of the variance of the"
-      " teacher's embeddings within a class, mean over classes and in brackets"
-      " the least and the greatest; the rest of it lies in the span of the"
-      " head's weights, which the projection removes. Directions: the share"
-      " that the S directions of a class carry."
-    ),
+  return _table(
+    results,
+    "the null space of the teacher's head",
+    _NULL_SPACE_HEADER,
+    rows,
+    f"Projection minus none: {_PAIRED} Variance: % of the variance of the"
+    " teacher's embeddings within a class, mean over classes and in brackets"
+    " the least and the greatest; the rest of it lies in the span of the"
+    " head's weights, which the projection removes. Directions: the share"
+    " that the S directions of a class carry.",
   )
 
 
@@ -145,7 +139,10 @@ def ensemble_table(results: SweepResults) -> Table | None:
     rows += [TableRow.heading(name, len(_ENSEMBLE_HEADER))] if several else []
     for label, summary in (
       (results.method_title(comparisons.LELP), lelp),
-      *((_ensemble_label(n), one) for n, one in found.items()),
+      *(
+        ("one random projection" if n == 1 else f"ensemble of {n}", one)
+        for n, one in found.items()
+      ),
     ):
       if summary is None:
         continue
@@ -159,17 +156,13 @@ def ensemble_table(results: SweepResults) -> Table | None:
         str(summary.num_settings),
       )
       rows.append(TableRow.of(label, cells, name, several))
-  if not rows:
-    return None
-  return Table(
-    title=f"{results.title}: ensembles{chosen_on(results)}",
-    header=_ENSEMBLE_HEADER,
-    rows=tuple(rows),
-    caption=(
-      f"Test accuracy in %{_over_trials(results)}. S and β: the best of each"
-      f" row. Differences: {_PAIRED} The S directions of an ensemble are"
-      " divided among its projections."
-    ),
+  return _table(
+    results,
+    "ensembles",
+    _ENSEMBLE_HEADER,
+    rows,
+    f"S and β: the best of each row. Differences: {_PAIRED} The S directions of"
+    " an ensemble are divided among its projections.",
   )
 
 
@@ -199,14 +192,12 @@ def ensemble_picture(results: SweepResults, path: pathlib.Path) -> bool:
         logarithmic=True,
       )
     )
-  if plots:
-    drawing.draw_plots(
-      plots,
-      path,
-      title=f"{results.title}{chosen_on(results)}",
-      explanation="Whiskers: ± 1 standard error over trials.",
-    )
-  return bool(plots)
+  return drawing.draw_plots(
+    plots,
+    path,
+    title=f"{results.title}{chosen_on(results)}",
+    explanation="Whiskers: ± 1 standard error over trials.",
+  )
 
 
 def classes_table(results: SweepResults) -> Table | None:
@@ -234,17 +225,14 @@ def classes_table(results: SweepResults) -> Table | None:
       f"{classes * size - 1:,}" if isinstance(size, int) else "",
     )
     rows.append(TableRow.of(f"{classes} classes", cells))
-  if not rows:
-    return None
-  return Table(
-    title=f"{results.title}: the gain of LELP{chosen_on(results)}",
-    header=_CLASSES_HEADER,
-    rows=tuple(rows),
-    caption=(
-      f"Test accuracy in %{_over_trials(results)}. LELP minus vanilla:"
-      f" {_PAIRED} Free numbers of a target: C - 1 of the probabilities of C"
-      " classes, S x C - 1 of those with S subclasses per class."
-    ),
+  return _table(
+    results,
+    "the gain of LELP",
+    _CLASSES_HEADER,
+    rows,
+    f"LELP minus vanilla: {_PAIRED} Free numbers of a target: C - 1 of the"
+    " probabilities of C classes, S x C - 1 of those with S subclasses per"
+    " class.",
   )
 
 
@@ -258,14 +246,25 @@ def _ensembles(results: SweepResults, column: Heading) -> dict[int, Summary]:
   return ({1: one} if one and 1 not in found else {}) | found
 
 
-def _over_trials(results: SweepResults) -> str:
-  if results.num_trials == 1:
-    return ", one trial, so no error"
-  return f": mean ± standard error over {results.num_trials} trials"
-
-
-def _ensemble_label(size: int) -> str:
-  return "one random projection" if size == 1 else f"ensemble of {size}"
+def _table(
+  results: SweepResults,
+  title: str,
+  header: tuple[str, ...],
+  rows: Sequence[TableRow],
+  caption: str,
+) -> Table | None:
+  """A table of accuracies; None without rows."""
+  error = ", one trial, so no error"
+  if results.num_trials > 1:
+    error = f": mean ± standard error over {results.num_trials} trials"
+  if not rows:
+    return None
+  return Table(
+    title=f"{results.title}: {title}{chosen_on(results)}",
+    header=header,
+    rows=tuple(rows),
+    caption=f"Test accuracy in %{error}. {caption}",
+  )
 
 
 def _difference(

@@ -3,9 +3,7 @@
 import collections
 import math
 import pathlib
-from collections.abc import Iterable
 from collections.abc import Iterator
-from collections.abc import Mapping
 
 from experiments.reporting import comparisons
 from experiments.reporting import drawing
@@ -13,7 +11,6 @@ from experiments.reporting import numbers
 from experiments.reporting.document import Table
 from experiments.reporting.document import TableCell
 from experiments.reporting.document import TableRow
-from experiments.reporting.estimates import Estimate
 from experiments.reporting.estimates import estimate
 from experiments.reporting.names import column_name
 from experiments.reporting.paper_figures import ACCURACY_LABEL
@@ -120,10 +117,10 @@ def sensitivity_sentence(results: SweepResults) -> str:
       means = [point.mean for point in line.points.values()]
       found = ranges.setdefault(in_sentence(plot.x_label), [])
       found.append(max(means) - min(means))
-  amounts = [
-    f"{name} {_amount(found)}"
-    for name, found in sorted(ranges.items(), key=lambda item: -max(item[1]))
-  ]
+  amounts = []
+  for name, found in sorted(ranges.items(), key=lambda item: -max(item[1])):
+    ends = dict.fromkeys(f"{f(found):.2f}" for f in (min, max))
+    amounts.append(f"{name} by {' to '.join(ends)} points")
   if not amounts:
     return ""
   return (
@@ -132,31 +129,23 @@ def sensitivity_sentence(results: SweepResults) -> str:
   )
 
 
-def _amount(ranges: list[float]) -> str:
-  low, high = f"{min(ranges):.2f}", f"{max(ranges):.2f}"
-  return f"by {low if low == high else f'{low} to {high}'} points"
-
-
 def sensitivity_picture(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws LELP's accuracy over each hyperparameter with several values.
 
   Returns whether there was anything to draw.
   """
-  plots = list(_plots(results))
-  if plots:
-    drawing.draw_plots(
-      plots,
-      path,
-      title=(
-        f"{results.title}: one hyperparameter at a time"
-        f"{_others_chosen_on(results)}"
-      ),
-      explanation=(
-        "Each point: the best setting of the others. Whiskers: ± 1 standard"
-        f" error over {_unit(results)}."
-      ),
-    )
-  return bool(plots)
+  return drawing.draw_plots(
+    list(_plots(results)),
+    path,
+    title=(
+      f"{results.title}: one hyperparameter at a time"
+      f"{_others_chosen_on(results)}"
+    ),
+    explanation=(
+      "Each point: the best setting of the others. Whiskers: ± 1 standard"
+      f" error over {_unit(results)}."
+    ),
+  )
 
 
 def _plots(results: SweepResults) -> Iterator[drawing.Plot]:
@@ -222,7 +211,12 @@ def _lines(
   runs = _runs(results, method, axis)
   if results.averages_columns and runs:
     label = f"mean over {len(runs)} split{'s' if len(runs) > 1 else ''}"
-    return {"splits": drawing.PlotLine(label, _averaged(runs.values()))}
+    values: dict[float, list[float]] = {}
+    for found in runs.values():
+      for x, summary in found.items():
+        values.setdefault(x, []).append(summary.test.mean)
+    points = {x: estimate(means) for x, means in values.items()}
+    return {"splits": drawing.PlotLine(label, points)}
   return {
     column.id: drawing.PlotLine(
       column_name(column),
@@ -231,11 +225,3 @@ def _lines(
     )
     for column, found in runs.items()
   }
-
-
-def _averaged(runs: Iterable[Mapping[float, Summary]]) -> dict[float, Estimate]:
-  values: dict[float, list[float]] = {}
-  for summaries in runs:
-    for x, summary in summaries.items():
-      values.setdefault(x, []).append(summary.test.mean)
-  return {x: estimate(means) for x, means in values.items()}

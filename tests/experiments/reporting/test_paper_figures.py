@@ -16,16 +16,6 @@ from tests.experiments.reporting_workdirs import write_config
 R56 = "cifar100_bin-resnet92-resnet56"
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-  """The panels of each picture, in place of drawing them."""
-  pictures = []
-  monkeypatch.setattr(
-    drawing, "draw_plots", lambda plots, path, **_: pictures.append(plots)
-  )
-  return pictures
-
-
 def means(line):
   return {x: round(value.mean, 6) for x, value in line.points.items()}
 

@@ -2,9 +2,6 @@
 
 import dataclasses
 
-import pytest
-
-from experiments.reporting import drawing
 from experiments.reporting import questions
 from experiments.reporting import sections
 from experiments.reporting import sensitivity
@@ -23,16 +20,6 @@ NULL_SPACE = {
   ("c", "lelp"): ((0.7, 0.7, 0.7), (0.2, 0.2)),
   ("c", "lelp_unprojected"): ((0.8, 0.8, 0.8), (0.8, 0.8)),
 }
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-  """The panels of each picture, in place of drawing them."""
-  pictures = []
-  monkeypatch.setattr(
-    drawing, "draw_plots", lambda plots, path, **_: pictures.append(plots)
-  )
-  return pictures
 
 
 def means(line):
