@@ -26,19 +26,13 @@ from experiments.reporting.estimates import Estimate
 _COLORS = ("#009E73", "#E69F00", "#CC79A7", "#000000")
 _MARKERS = ("^", "D", "v", "P", "X", "<", ">")
 # Colours and markers of methods that most pictures show.
-_METHOD_COLORS = {
-  comparisons.LELP: "#D55E00",
-  "vanilla": "#0072B2",
-  "standard": "#56B4E9",
-  comparisons.ORACLE: "#BBBBBB",
+_METHOD_STYLES = {
+  comparisons.LELP: {"color": "#D55E00", "marker": "o"},
+  "vanilla": {"color": "#0072B2", "marker": "s"},
+  "standard": {"color": "#56B4E9", "marker": "p"},
+  comparisons.ORACLE: {"color": "#BBBBBB", "marker": "*"},
 }
-_METHOD_MARKERS = {
-  comparisons.LELP: "o",
-  "vanilla": "s",
-  "standard": "p",
-  comparisons.ORACLE: "*",
-}
-PALETTE = (*_METHOD_COLORS.values(),)[:3] + _COLORS
+PALETTE = ("#D55E00", "#0072B2", "#56B4E9", *_COLORS)
 _DASHES = ("-", "--", ":")
 PAPER_COLOR = "#CC79A7"
 FAINT = "#555555"
@@ -98,25 +92,21 @@ class Plot:
 
 def method_color(method: str) -> str:
   """Returns the colour of a method's bars; baselines share one."""
-  if method in _METHOD_COLORS:
-    return _METHOD_COLORS[method]
+  if method in _METHOD_STYLES:
+    return _METHOD_STYLES[method]["color"]
   return _BASELINE_COLOR if comparisons.is_baseline(method) else _OTHER_COLOR
 
 
 def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
   """Returns colour, marker and dashes of several lines."""
   names = list(dict.fromkeys(names))
-  known = [name for name in _METHOD_COLORS if name in names]
-  styles = {
-    name: {
-      "color": _METHOD_COLORS[name],
-      "marker": _METHOD_MARKERS[name],
-      "ls": "-",
-    }
-    for name in known
+  styles: dict[str, dict[str, Any]] = {
+    name: style | {"ls": "-"}
+    for name, style in _METHOD_STYLES.items()
+    if name in names
   }
-  colors = _COLORS if known else PALETTE
-  rest = [name for name in names if name not in known]
+  colors = _COLORS if styles else PALETTE
+  rest = [name for name in names if name not in styles]
   for i, name in enumerate(rest):
     styles[name] = {
       "color": colors[i % len(colors)],

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from experiments.reporting import comparisons
 from experiments.reporting import drawing
-from experiments.reporting.estimates import Estimate
 from experiments.reporting.estimates import estimate
 from experiments.reporting.paper_tables import paper_accuracies
 from experiments.reporting.paper_tables import TEACHER
@@ -148,8 +147,13 @@ def _draw_panel(
   ax.set_title(panel.title, fontsize=10)
   ax.set_ylim(bottom, top)
   ax.set_xlim(-0.6, len(order) - 0.4)
+  titles = [
+    results.method_title(m) + " (upper bound)" * (m == comparisons.ORACLE)
+    for m in order
+  ]
   ax.set_xticks(
-    range(len(order)), [_bar_label(results, m, letters) for m in order]
+    range(len(order)),
+    [textwrap.fill(t, letters, break_long_words=False) for t in titles],
   )
   ax.tick_params(axis="x", labelsize=8.5, length=0)
   cut = f"\n(axis starts at {bottom:g})" if bottom > 0 else ""
@@ -218,15 +222,10 @@ def _draw_bar(ax: Axes, x: int, method: str, values: Sequence[float]) -> None:
     ax.scatter(
       places, values, s=12, c="white", edgecolors="black", lw=0.7, zorder=4
     )
-  _write_number(ax, x, whole, max(values))
-
-
-def _write_number(ax: Axes, x: int, whole: Estimate, highest: float) -> None:
   error = whole.standard_error
-  text = f"{whole.mean:.2f}" + ("" if error is None else f"\n± {error:.2f}")
   ax.annotate(
-    text,
-    xy=(x, max(highest, whole.mean + (error or 0.0))),
+    f"{whole.mean:.2f}" + ("" if error is None else f"\n± {error:.2f}"),
+    xy=(x, max(*values, whole.mean + (error or 0.0))),
     xytext=(0, 5),
     textcoords="offset points",
     ha="center",
@@ -237,13 +236,6 @@ def _write_number(ax: Axes, x: int, whole: Estimate, highest: float) -> None:
     # The teacher's line must not run through the digits.
     bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
   )
-
-
-def _bar_label(results: SweepResults, method: str, letters: int) -> str:
-  title = results.method_title(method)
-  if method == comparisons.ORACLE:
-    title += " (upper bound)"
-  return textwrap.fill(title, letters, break_long_words=False)
 
 
 def _legend(results: SweepResults) -> str:

@@ -133,33 +133,29 @@ def table_of(results: SweepResults) -> PaperTable | None:
   table = paper_table(_TABLES[results.name])
   ids = [column.id for column in results.columns]
   kept = [i for i, column in enumerate(table.columns) if column.id in ids]
-  if not kept or results.name.startswith("table"):
-    return table if kept else None
-
-  def only(rows):
-    return tuple(
+  if not kept:
+    return None
+  if results.name.startswith("table"):
+    return table
+  rows, gains = (
+    tuple(
       dataclasses.replace(row, cells=tuple(row.cells[i] for i in kept))
-      for row in rows
+      for row in part
     )
-
-  return dataclasses.replace(
-    table,
-    columns=tuple(table.columns[i] for i in kept),
-    rows=only(table.rows),
-    gains=only(table.gains),
+    for part in (table.rows, table.gains)
   )
+  columns = tuple(table.columns[i] for i in kept)
+  return dataclasses.replace(table, columns=columns, rows=rows, gains=gains)
 
 
 def in_paper_order(results: SweepResults) -> SweepResults:
   """Sorts columns as in the paper's table; other columns follow."""
   table = table_of(results)
   order = [column.id for column in table.columns] if table else []
-
-  def rank(column: Heading) -> int:
-    return order.index(column.id) if column.id in order else len(order)
-
-  columns = tuple(sorted(results.columns, key=rank))
-  return dataclasses.replace(results, columns=columns)
+  known = [c for c in results.columns if c.id in order]
+  others = [c for c in results.columns if c.id not in order]
+  known.sort(key=lambda column: order.index(column.id))
+  return dataclasses.replace(results, columns=(*known, *others))
 
 
 def compare(
@@ -308,7 +304,14 @@ def paper_layout(results: SweepResults, paper: PaperTable) -> Table:
       label, [_our_cell(results, cell) for cell in cells], group
     )
     for rows, label, made in (
-      (intervals, "95 % interval of ours", map(_interval, cells)),
+      (
+        intervals,
+        "95 % interval of ours",
+        (
+          numbers.interval(c.ours) if c.method in GAINS and c.ours else ""
+          for c in cells
+        ),
+      ),
       (
         papers,
         "paper, recomputed" if method in GAINS else "paper",
@@ -387,12 +390,6 @@ def _paper_cell(cell: Comparison, footnotes: Footnotes) -> TableCell:
   return TableCell(text, footnotes=footnotes.refer(*notes))
 
 
-def _interval(cell: Comparison) -> str:
-  if cell.method not in GAINS or cell.ours is None:
-    return ""
-  return numbers.interval(cell.ours)
-
-
 def _difference(cell: Comparison) -> str:
   if cell.difference is None:
     return ""
@@ -408,11 +405,13 @@ def _notes(
   results: SweepResults, paper: PaperTable, columns: Sequence[str]
 ) -> list[str]:
   """Notes on whole columns or the whole table."""
-  notes = [
-    f"{note.item}: {note.text}{_where(note.columns, columns)}"
-    for note in paper.notes
-    if not note.rows
-  ]
+  notes = []
+  for note in paper.notes:
+    if not note.rows:
+      names = [column_name(Heading(c, c)) for c in note.columns]
+      part = note.columns and not set(columns) <= set(note.columns)
+      where = f" ({'; '.join(names)})" if part else ""
+      notes.append(f"{note.item}: {note.text}{where}")
   others = [c for c in columns if not is_paper_data(results, c)]
   if others:
     datasets = sorted({results.datasets[column] for column in others})
@@ -428,10 +427,3 @@ def _notes(
       f"{len(absent)} of {len(columns)} columns are not in this sweep."
     )
   return notes
-
-
-def _where(concerned: Sequence[str], columns: Sequence[str]) -> str:
-  if not concerned or set(columns) <= set(concerned):
-    return ""
-  names = [column_name(Heading(column, column)) for column in concerned]
-  return f" ({'; '.join(names)})"

@@ -216,10 +216,8 @@ def chosen_on(
   """Returns the end of a title that names the examples of the choice."""
   if not was_chosen(results.summaries if summaries is None else summaries):
     return ""
-  return {
-    "heldout": ", chosen on held-out data",
-    "test": ", chosen on TEST data",
-  }[results.selection]
+  where = {"heldout": "held-out", "test": "TEST"}[results.selection]
+  return f", chosen on {where} data"
 
 
 def selections(results: SweepResults) -> tuple[SweepResults, ...]:
