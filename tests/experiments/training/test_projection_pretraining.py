@@ -10,6 +10,7 @@ from flax.core import FrozenDict
 from experiments import results
 from experiments import specs
 from experiments.training import data
+from experiments.training import loop
 from experiments.training import projection_pretraining
 from experiments.training import sweep
 from experiments.training import teacher as teacher_lib
@@ -41,7 +42,7 @@ def test_trials_and_weights_share_one(tmp_path, method):
   assert [result.pretraining for result in found] == [record] * 3
 
 
-def test_students_start_from_what_was_trained(tmp_path):
+def test_students_start_from_what_was_trained(tmp_path, monkeypatch):
   cell = _cell("fitnet")
   splits = data.load_splits(cell)
   teacher = teacher_lib.load_or_train(cell, splits, tmp_path / "teachers")
@@ -61,13 +62,16 @@ def test_students_start_from_what_was_trained(tmp_path):
   assert learned(_cell("fitnet", pretraining__num_steps=0)) is None
   # Another student, other examples and a teacher of the same settings that was
   # trained again each have their own.
+  monkeypatch.setattr(
+    loop, "train_once", lambda *_, folder, **__: ({}, folder.name)
+  )
   weights = jax.tree.map(lambda x: x + 0.1, teacher.weights)
   others = [
     learned(_cell("fitnet", student__options__features=(9,))),
     learned(_cell("fitnet", data__transfer_fraction=0.5)),
     learned(cell, dataclasses.replace(teacher, weights=weights)),
   ]
-  assert len({x.record.digest for x in (first, *others)}) == 4
+  assert len({folder.name, *(other.record for other in others)}) == 4
 
 
 @pytest.mark.slow
