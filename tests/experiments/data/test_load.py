@@ -1,7 +1,6 @@
 """Dividing a data set: merged classes, stratified parts, made-up data."""
 
 import fractions
-import os
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from experiments.data.datasets import DATASETS
 from experiments.data.datasets import made_up
 from experiments.specs import DataSpec
 
-DATA = os.environ.get("LELP_DATA")
 LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=60)
 SEEDS = st.integers(0, 2**32)
 
@@ -233,16 +231,6 @@ def test_superclasses_are_the_published_ones():
     found = {names[i] for i in np.flatnonzero(classes == number)}
     assert found == set(line.split())
   assert number == 19
-
-
-@pytest.mark.skipif(not DATA, reason="needs LELP_DATA")
-def test_superclasses_are_those_of_the_data():
-  labels = np.load(f"{DATA}/cifar100/cifar100_labels_all.npz")
-  classes = cifar.class_of_fine_label(20)
-  for split in ("train", "test"):
-    np.testing.assert_array_equal(
-      classes[labels[f"fine_{split}"]], labels[f"coarse_{split}"]
-    )
 
 
 @pytest.mark.parametrize(
