@@ -66,16 +66,9 @@ def _dkd_same_as(setup: Setup) -> str | None:
   return "vanilla" if setup.task.num_classes == 2 else None
 
 
-def _dist_remark(setup: Setup) -> str:
-  if setup.task.num_classes > 2:
-    return ""
-  return "of two classes only the part between examples has a gradient"
-
-
-def _standardized_remark(setup: Setup) -> str:
-  if setup.task.num_classes > 2:
-    return ""
-  return "two standardized logits are a sign: nothing is learned"
+def _of_two_classes(remark: str) -> Callable[[Setup], str]:
+  """Makes a remark on tasks of two classes."""
+  return lambda setup: "" if setup.task.num_classes > 2 else remark
 
 
 def _oracle(inputs: LossInputs) -> Terms:
@@ -138,14 +131,18 @@ DIST = Method(
   ("loss.temperature",),
   _compared(baselines.dist_loss),
   teacher_outputs=lambda cell: "logits",
-  remark=_dist_remark,
+  remark=_of_two_classes(
+    "of two classes only the part between examples has a gradient"
+  ),
 )
 STANDARDIZED = Method(
   "Logit standardization",
   ("loss.temperature",),
   _compared(baselines.standardized_kd_loss),
   teacher_outputs=lambda cell: "logits",
-  remark=_standardized_remark,
+  remark=_of_two_classes(
+    "two standardized logits are a sign: nothing is learned"
+  ),
 )
 ORACLE = Method(
   "Oracle clustering",

@@ -57,8 +57,8 @@ def run_unfinished(
         continue
       label = f"[{number}/{len(stacks)}] {stack.label}"
       folder = claim_folder(workdir, stack)
-      with locks.claim(folder) as held:
-        if not held:
+      with locks.claim(folder) as is_held:
+        if not is_held:
           busy.append((number, stack))
         elif is_unfinished(stack, workdir):
           try:
@@ -68,17 +68,14 @@ def run_unfinished(
         else:  # Another command finished it between the two looks.
           locks.remove_if_empty(folder)
       others = [s for _, s in left[place:] + busy]
-      if held and any(is_unfinished(s, workdir) for s in others):
+      if is_held and any(is_unfinished(s, workdir) for s in others):
         signals.stop_if_asked(f"{label} is finished")
     left = busy
     if busy:
       if not told and processes.is_main_process():
-        print(_waiting(len(busy)), file=sys.stderr, flush=True)
+        held = "1 stack is" if len(busy) == 1 else f"{len(busy)} stacks are"
+        text = f"{held} being trained by other commands: waiting."
+        print(text, file=sys.stderr, flush=True)
       told = True
       time.sleep(_SECONDS_BETWEEN_LOOKS)
       signals.stop_if_asked("no stack was being trained here")
-
-
-def _waiting(number: int) -> str:
-  held = "1 stack is" if number == 1 else f"{number} stacks are"
-  return f"{held} being trained by other commands: waiting."
