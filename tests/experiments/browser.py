@@ -20,15 +20,10 @@ addEventListener("load", () => {
 
 
 def opened(text, folder, width=1200):
-  """Opens a page; the test is skipped without a browser.
+  """Opens a page in an empty folder; the test is skipped without a browser.
 
-  Args:
-    text: The page.
-    folder: An empty folder.
-    width: Of the window.
-
-  Returns:
-    The widths of its pictures as loaded, and whether it is too wide.
+  Returns the widths of its pictures as loaded, and whether it is too wide for
+  the window.
   """
   browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
   if browser is None:

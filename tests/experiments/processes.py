@@ -30,12 +30,9 @@ def start_together(
 ) -> list[subprocess.Popen[str]]:
   """Starts a program in several connected processes.
 
-  Args:
-    body: The program, without the start of JAX.
-    count: Number of processes.
-    devices: Number of virtual CPU devices of each process.
-    killed: Whether they will be killed: they then share no compiled programs,
-      as they could leave a damaged one.
+  The program comes without the start of JAX, and each process has so many
+  virtual CPU devices. Processes that will be killed share no compiled programs,
+  as they could leave a damaged one.
   """
   port = free_port()
   return [
@@ -65,17 +62,7 @@ def start_together(
 def run_together(
   body: str, *, count: int, devices: int, timeout: float = 240
 ) -> list[str]:
-  """Runs a program in several connected processes.
-
-  Args:
-    body: As for `start_together`, and so are `count` and `devices`.
-    count: Number of processes.
-    devices: Number of virtual CPU devices of each process.
-    timeout: Seconds after which they are killed.
-
-  Returns:
-    The standard output of each.
-  """
+  """Runs a program as `start_together` does; returns what each prints."""
   processes = start_together(body, count=count, devices=devices)
   printed = []
   try:

@@ -132,12 +132,8 @@ def make(some: list[CellSpec], data: Splits, taught: Teacher) -> Run:
 def largest_errors(num_steps: int) -> tuple[float, float, float]:
   """Trains both; returns how far they are apart, at the most.
 
-  Args:
-    num_steps: Number of steps.
-
-  Returns:
-    Relative errors of a student's parameters (of the vector of them) and of
-    the last loss, and how far the first student's went from its start.
+  These are relative errors of a student's parameters (of the vector of them)
+  and of the last loss, and how far the first student's went from its start.
   """
   some, data = cells(num_steps), splits()
   taught = teacher(some[0], data)
