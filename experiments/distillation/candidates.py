@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from experiments import cells as cells_lib
 from experiments import specs
 from experiments.configs import dotted
+from experiments.data.dataset import NO_LABEL
 from experiments.distillation.student_models import Student
 from experiments.io import json_files
 from experiments.reporting.selection import Summaries
@@ -81,15 +82,18 @@ def _recipe(model: str, architecture: Architecture) -> _Recipe:
   return _ENCODER if architecture.huggingface is not None else _STATIC
 
 
-def training_fields(model: str, num_examples: int) -> dict[str, Any]:
+def training_fields(
+  model: str, num_examples: int, num_labelled: int
+) -> dict[str, Any]:
   """Returns how a student is trained, by dotted name of the config.
 
   Args:
     model: A key of `MODELS`.
     num_examples: Number of examples that it learns from.
+    num_labelled: Number of those with a label, which standard training needs.
   """
   recipe = _recipe(model, MODELS[model])
-  batch = min(recipe.fields.get("batch_size", _BATCH), max(1, num_examples))
+  batch = min(recipe.fields.get("batch_size", _BATCH), max(1, num_labelled))
   steps = round(recipe.epochs * num_examples / batch)
   steps = min(max(steps, recipe.least), recipe.most)
   fields = {
@@ -175,8 +179,8 @@ def make_config(
   # Trials share the order of the batches, so that they train together.
   settings["data.shared_batch_order"] = True
   if labels is not None:
-    settings |= training_fields(student.model, len(labels))
-    counts = np.bincount(labels[labels >= 0], minlength=num_classes)
+    counts = np.bincount(labels[labels != NO_LABEL], minlength=num_classes)
+    settings |= training_fields(student.model, len(labels), int(counts.sum()))
     rows = grids(
       num_classes=num_classes,
       smallest_class=int(counts.min()),

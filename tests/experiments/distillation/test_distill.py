@@ -1,0 +1,338 @@
+"""`experiments.distill` from a teacher of arrays to an exported student."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import results
+from experiments.distillation import candidates
+from experiments.distillation import pipeline
+from experiments.distributed.signals import Interrupted
+from experiments.training import sweep
+from tests.experiments.distillation import recorded
+from tests.experiments.distillation import requests
+
+_ROOT = pathlib.Path(__file__).parents[3]
+
+
+def trials(workdir):
+  """The result of each cell, by method, settings and trial."""
+  paths = workdir.glob("cells/*/*/*/trial*/result.json")
+  return {path.parts[-4:-1]: path.stat().st_mtime_ns for path in paths}
+
+
+@dataclasses.dataclass
+class Run:
+  """A finished distillation, which was interrupted after its first stage."""
+
+  folder: pathlib.Path
+  summary: str
+  first_stage: dict[tuple[str, ...], int]
+
+  @property
+  def workdir(self):
+    return self.folder / "run"
+
+
+@pytest.fixture(name="run", scope="module")
+def finished(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("distill")
+  requests.write(folder)
+  run_cells = sweep.run_cells
+
+  def interrupted(cells, *args, **kwargs):
+    if cells[0].trial:
+      raise Interrupted(signal.SIGTERM, "all of it")
+    return run_cells(cells, *args, **kwargs)
+
+  def few(**sizes):
+    del sizes
+    return {
+      "vanilla": {"loss": {"temperature": (1.0, 4.0)}},
+      "lelp": {"subspace": {"num_subclasses": 3}},
+    }
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(candidates, "NUM_TRIALS", 3)
+    patch.setattr(candidates, "grids", few)
+    patch.setattr(sweep, "run_cells", interrupted)
+    with pytest.raises(Interrupted):
+      pipeline.distill(requests.request(folder))
+    first = trials(folder / "run")
+    patch.setattr(sweep, "run_cells", run_cells)
+    summary = pipeline.distill(requests.request(folder))
+  return Run(folder, summary, first)
+
+
+def test_second_stage_adds_trials_to_the_chosen_settings(run):
+  found = trials(run.workdir)
+  assert len(run.first_stage) == 3
+  # Nothing is trained again: trials 1 and 2 of one setting per method come.
+  assert run.first_stage.items() <= found.items()
+  added = found.keys() - run.first_stage.keys()
+  assert len(added) == 4
+  assert {trial for *_, trial in added} == {"trial1", "trial2"}
+  described = results.read(run.workdir, results.SweepDescription)
+  assert described.num_tried == {"vanilla": 2, "lelp": 1}
+  best = {}
+  for method, digest, trial in run.first_stage:
+    cell = results.read(
+      run.workdir / "cells" / "static" / method / digest / trial,
+      results.CellResult,
+    )
+    score = cell.validation.accuracy, -cell.validation.loss
+    best[method] = max(best.get(method, ((-1.0, 0.0), "")), (score, digest))
+  assert {digest for _, digest, _ in added} == {d for _, d in best.values()}
+
+
+def test_rows_without_a_label_are_transfer_data(run):
+  paths = run.workdir.glob("cells/*/vanilla/*/trial0")
+  cell = results.read(next(paths), results.CellResult)
+  assert cell.num_unlabelled_examples == 12
+  assert cell.test.num_examples == 22
+
+
+def test_it_leaves_a_student_and_a_report(run):
+  files = {path.name for path in (run.workdir / "student").iterdir()}
+  assert files >= {
+    *("model.safetensors", "config.json", "tokenizer.json", "labels.json"),
+    *("model.onnx", "model.jaxexport", "README.md"),
+  }
+  labels = json.loads((run.workdir / "student" / "labels.json").read_text())
+  assert labels == ["bad", "good"]
+  for name in ("report.html", "table.md"):
+    text = (run.workdir / "report" / name).read_text()
+    assert "Recommendation" in text
+    assert "Confusion matrix" in text
+  assert "The most confident mistakes" in text
+  assert "Exported: " in run.summary
+  assert "agreement" in run.summary
+  assert (run.workdir / "diagnosis").is_dir()
+  assert not list(run.workdir.glob("checkpoints/*"))
+
+
+def test_a_finished_command_prints_its_result_again(run, monkeypatch):
+  def refuse(*args, **kwargs):
+    raise AssertionError("nothing should be prepared or trained")
+
+  monkeypatch.setattr(sweep, "run_cells", refuse)
+  monkeypatch.setattr(pipeline.teachers, "prepare_teacher", refuse)
+  assert pipeline.distill(requests.request(run.folder)) == run.summary
+  with pytest.raises(ValueError, match=r"--workdir=.*another command: student"):
+    pipeline.distill(requests.request(run.folder, student="static:width=5"))
+
+
+def test_the_exported_student_predicts_without_jax_and_this_package(
+  run, tmp_path
+):
+  script = tmp_path / "predict.py"
+  script.write_text(
+    """
+import json, sys
+import numpy as np, onnxruntime, tokenizers
+texts = json.load(open(sys.argv[1]))
+tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
+session = onnxruntime.InferenceSession("model.onnx")
+rows = tokenizer.encode_batch(texts)
+inputs = {"input_ids": np.array([row.ids for row in rows])}
+inputs["attention_mask"] = np.array([row.attention_mask for row in rows])
+assert not {"jax", "experiments", "lelp_jax"} & {*sys.modules}
+print(json.dumps(session.run(None, inputs)[0].tolist()))
+"""
+  )
+  texts = ["great superb film", "awful", ""]
+  (tmp_path / "texts.json").write_text(json.dumps(texts))
+  done = subprocess.run(
+    [sys.executable, "-I", script, tmp_path / "texts.json"],
+    cwd=run.workdir / "student",
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  found = np.array(json.loads(done.stdout))
+  assert found.shape == (3, 2)
+  np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-5)
+
+
+# --- Mistakes -----------------------------------------------------------------
+
+
+def lines(folder):
+  return (folder / "reviews.csv").read_text().splitlines()
+
+
+def write_lines(folder, rows):
+  (folder / "reviews.csv").write_text("".join(f"{row}\n" for row in rows))
+
+
+def relabelled(folder, label, first=1):
+  rows = lines(folder)
+  changed = [f"{row.rpartition(',')[0]},{label}" for row in rows[first:]]
+  write_lines(folder, [*rows[:first], *changed])
+
+
+def save(folder, **arrays):
+  for name, array in arrays.items():
+    np.save(folder / "teacher" / f"{name}.npy", array)
+
+
+def shuffled(folder, arrays):
+  order = np.random.default_rng(0).permutation(120)
+  save(folder, **{k: arrays[k][order] for k in ("embeddings", "logits")})
+
+
+def without(name):
+  return lambda folder, arrays: (folder / "teacher" / name).unlink()
+
+
+def saved(**functions):
+  """Saves functions of some arrays in their place."""
+
+  def prepare(folder, arrays):
+    save(folder, **{k: f(arrays[k]) for k, f in functions.items()})
+
+  return prepare
+
+
+def with_nan(array):
+  return np.where(np.arange(len(array))[:, None] == 3, np.float32("nan"), array)
+
+
+def other_label_in_test(folder, arrays):
+  del arrays
+  (folder / "test.csv").write_text("text,label\na fine film,so so\n")
+  return {"test": str(folder / "test.csv")}
+
+
+NOTHING = lambda folder, arrays: None  # noqa: E731
+MISTAKES = {
+  "transposed kernel": (saved(head_kernel=np.transpose), "transposed"),
+  "sign of the bias": (saved(head_bias=np.negative), "wrong sign"),
+  "no bias": (without("head_bias.npy"), "the bias is missing"),
+  "no logits": (without("logits.npy"), "logits.npy"),
+  "embeddings in another order": (
+    saved(embeddings=lambda x: x[::-1]),
+    "another order",
+  ),
+  "rows in another order": (shuffled, "in another order than those of the"),
+  "more rows than the data": (
+    lambda folder, arrays: write_lines(folder, lines(folder)[:-5]),
+    "has 120 rows, and the data have 115",
+  ),
+  "NaN": (saved(embeddings=with_nan, logits=with_nan), "NaN"),
+  "pickled objects": (
+    saved(logits=lambda x: np.array([{}] * len(x), object)),
+    "Python objects",
+  ),
+  "ids without a column": (saved(head_bias=np.copy), "no ids.npy"),
+  "unknown label": (other_label_in_test, "so so"),
+  "empty file": (lambda folder, arrays: write_lines(folder, []), "is empty"),
+  "no rows": (
+    lambda folder, arrays: write_lines(folder, lines(folder)[:1]),
+    "no examples",
+  ),
+  "one class": (
+    lambda folder, arrays: relabelled(folder, "good"),
+    "1 different labels",
+  ),
+  "three classes": (
+    lambda folder, arrays: relabelled(folder, "so so", first=90),
+    "has 2 classes, and the data have 3",
+  ),
+  "column": (NOTHING, "has no column 'body'", {"text_column": "body"}),
+  "file": (NOTHING, "there is no nowhere.csv", {"train": "nowhere.csv"}),
+  "teacher": (NOTHING, "no such|there is no", {"teacher": "no/such/one"}),
+  "tokenizer": (
+    NOTHING,
+    "no/such/tokenizer",
+    {"tokenizer": "no/such/tokenizer"},
+  ),
+  "student of images": (NOTHING, "cannot read texts", {"student": "cnn"}),
+  "labels of the teacher": (
+    NOTHING,
+    "--teacher_labels",
+    {"labels": ("good", "awful")},
+  ),
+  "learning rate": (
+    NOTHING,
+    "config.student.learning_rate",
+    {"given": {"student.learning_rate": -1.0}},
+  ),
+  "batch size": (
+    NOTHING,
+    "config.student.batch_size=4096",
+    {"given": {"student.batch_size": 4096}},
+  ),
+}
+MISTAKES["ids without a column"] += ({"id_column": "text"},)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_nothing(name, tmp_path):
+  prepare, message, *changes = MISTAKES[name]
+  arrays = requests.write(tmp_path)
+  more = prepare(tmp_path, arrays) or {}
+  request = more | (changes[0] if changes else {})
+  with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+    pipeline.distill(requests.request(tmp_path, **request))
+  assert "\n" not in str(error.value)
+  assert not (tmp_path / "run").exists()
+
+
+def test_what_was_in_the_workdir_before_a_mistake_is_kept(tmp_path):
+  requests.write(tmp_path)
+  (tmp_path / "run").mkdir()
+  (tmp_path / "run" / "notes.txt").write_text("mine")
+  with pytest.raises(FileNotFoundError):
+    pipeline.distill(requests.request(tmp_path, teacher="no/such/one"))
+  assert os.listdir(tmp_path / "run") == ["notes.txt"]
+  (tmp_path / "run" / "sweep.json").write_text("{}")
+  with pytest.raises(ValueError, match=r"--workdir=.*another command"):
+    pipeline.distill(requests.request(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_three_commands(tmp_path):
+  requests.write(tmp_path, num_rows=200)
+
+  def run(command, *flags):
+    done = subprocess.run(
+      [sys.executable, "-m", f"experiments.{command}", *flags],
+      capture_output=True,
+      text=True,
+      cwd=_ROOT,
+      check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+  own = (
+    f"--teacher={tmp_path / 'teacher'}",
+    f"--data={tmp_path / 'reviews.csv'}",
+    f"--workdir={tmp_path / 'run'}",
+  )
+  assert "LELP" in run("diagnose", *own).stdout
+  command = (*own, "--student=static:width=8,features=(8,)")
+  command += ("--config.student.num_steps=60",)
+  done = run("distill", *command)
+  assert "Exported: " in done.stdout
+  assert "About " in done.stderr
+  assert run("distill", *command).stdout == done.stdout
+  recorded.write_table(tmp_path / "new.csv", 10)
+  run(
+    "predict",
+    f"--student={tmp_path / 'run' / 'student'}",
+    f"--data={tmp_path / 'new.csv'}",
+    f"--output={tmp_path / 'predictions.csv'}",
+  )
+  header, *rows = (tmp_path / "predictions.csv").read_text().splitlines()
+  assert header == "text,label,p_bad,p_good" or "p_bad,p_good" in header
+  assert len(rows) == 10
