@@ -5,7 +5,6 @@ Subclass Distillation retrains a teacher for each of its settings.
 """
 
 import collections
-import dataclasses
 import pathlib
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -43,12 +42,8 @@ _CAPTION = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class _TeacherCost:
-  """Number of examples that a teacher saw, and the time of its training."""
-
-  examples: int
-  seconds: float | None
+# Number of examples that a teacher saw, and the seconds of its training.
+_TeacherCost = tuple[int, float | None]
 
 
 def cost_table(results: SweepResults, base: pathlib.Path) -> Table:
@@ -116,9 +111,9 @@ def _teacher_texts(
   if not found:
     return ["0", "", "", ""]
   known = [teachers[digest] for digest in found if digest in teachers]
-  seconds = [cost.seconds for cost in known if cost.seconds is not None]
+  seconds = [time for _, time in known if time is not None]
   # A sum over some of the teachers would be too small.
-  examples = sum(cost.examples for cost in known)
+  examples = sum(number for number, _ in known)
   return [
     str(len(found)),
     numbers.count_range(teacher.num_parameters for teacher in found.values()),
@@ -139,5 +134,5 @@ def _teacher_costs(
       if spec := cell.spec(base):
         examples = result.num_steps * spec.teacher.batch_size
         seconds = result.seconds.training
-        found[cell.teacher.digest] = _TeacherCost(examples, seconds)
+        found[cell.teacher.digest] = examples, seconds
   return found

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pathlib
+from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,16 +55,27 @@ def embedding_maps(
   # The perplexity must be below the number of examples.
   perplexity = min(_PERPLEXITY, *((len(p.embeddings) - 1) / 3 for p in panels))
   maps = [tsne(p.embeddings, perplexity=perplexity) for p in panels]
+  colors = [
+    _CLASS_COLORS[c % len(_CLASS_COLORS)] for c in range(len(class_names))
+  ]
   figure = Figure(figsize=(1.4 + 3.0 * len(panels), 6.4), layout="constrained")
   axes = figure.subplots(2, len(panels), squeeze=False)
-  colors = [_class_color(c) for c in range(len(class_names))]
   for (upper, lower), panel, points in zip(axes.T, panels, maps, strict=True):
     upper.set_title(panel.title, fontsize=11)
     _scatter(upper, points, panel.labels, panel.labels, colors)
     _scatter(lower, points, panel.labels, panel.fine, fine_colors(fine_names))
   axes[0, 0].set_ylabel("coloured by class", fontsize=10)
   axes[1, 0].set_ylabel("coloured by fine class", fontsize=10)
-  _legends(list(axes[:, -1]), panels[0], class_names, fine_names)
+  _legend(axes[0, -1], "class", class_names, colors, range(len(class_names)))
+  if len(fine_names) <= _MAX_LEGEND:
+    labels, fine = panels[0].labels, panels[0].fine
+    # A fine class belongs to one class, that of its first example.
+    owners = [
+      int(labels[np.argmax(fine == f)]) if (fine == f).any() else 0
+      for f in range(len(fine_names))
+    ]
+    shown = fine_colors(fine_names)
+    _legend(axes[1, -1], "fine class", fine_names, shown, owners)
   figure.supxlabel(
     f"t-SNE of the students' embeddings of {len(maps[0]):,} examples,"
     f" perplexity {perplexity:.3g}, seed {_SEED}",
@@ -103,20 +115,12 @@ def tsne(embeddings: np.ndarray, *, perplexity: float) -> np.ndarray:
     return model.fit_transform(embeddings)
 
 
-def _class_color(label: int) -> str:
-  return _CLASS_COLORS[label % len(_CLASS_COLORS)]
-
-
 def fine_colors(names: Sequence[str]) -> list:
   """Returns a colour for each fine class."""
   if len(names) <= len(drawing.PALETTE):
     return list(drawing.PALETTE[: len(names)])
   # Without its light end, which is hard to see on white.
   return list(colormaps["viridis"](np.linspace(0.0, 0.95, len(names))))
-
-
-def _marker(label: int) -> str:
-  return _MARKERS[label % len(_MARKERS)]
 
 
 def _scatter(
@@ -136,7 +140,7 @@ def _scatter(
       points[chosen, 1],
       s=size,
       c=[colors[i] for i in coloured_by[chosen]],
-      marker=_marker(int(label)),
+      marker=_MARKERS[int(label) % len(_MARKERS)],
       lw=0,
       alpha=0.85,
       rasterized=True,  # In an SVG they would be megabytes of paths.
@@ -149,46 +153,18 @@ def _scatter(
     spine.set_color("#BBBBBB")
 
 
-def _legends(
-  axes: Sequence[Axes],
-  panel: EmbeddingPanel,
-  class_names: Sequence[str],
-  fine_names: Sequence[str],
-) -> None:
-  labels, fine = panel.labels, panel.fine
-  _legend(
-    axes[0],
-    "class",
-    class_names,
-    [_class_color(c) for c in range(len(class_names))],
-    [_marker(c) for c in range(len(class_names))],
-  )
-  if len(fine_names) > _MAX_LEGEND:
-    return
-  # A fine class belongs to one class, that of its first example.
-  owners = [
-    int(labels[np.argmax(fine == f)]) if (fine == f).any() else 0
-    for f in range(len(fine_names))
-  ]
-  _legend(
-    axes[1],
-    "fine class",
-    fine_names,
-    fine_colors(fine_names),
-    [_marker(owner) for owner in owners],
-  )
-
-
 def _legend(
   ax: Axes,
   title: str,
   names: Sequence[str],
   colors: Sequence,
-  markers: Sequence[str],
+  classes: Iterable[int],
 ) -> None:
+  """Names the colours; the marker is that of the class."""
   handles = [
     Line2D([], [], color=color, marker=marker, ls="", ms=6, label=name)
-    for name, color, marker in zip(names, colors, markers, strict=True)
+    for name, color, c in zip(names, colors, classes, strict=True)
+    for marker in [_MARKERS[c % len(_MARKERS)]]
   ]
   ax.legend(
     handles=handles,
