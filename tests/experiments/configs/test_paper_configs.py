@@ -403,3 +403,14 @@ def test_the_docstring_has_the_numbers_of_the_paper(name):
       cell = table.cell(row, column)
       assert cell is not None
       assert cell.printed in text, (column, row)
+
+
+@pytest.mark.parametrize("is_smoke", [False, True])
+def test_sweeps_say_whether_they_have_maps_and_a_meaning(is_smoke):
+  for name, maps in {
+    "quickstart": True,
+    "figure4": True,
+    "table3": False,
+  }.items():
+    found = validate.sweep_spec(config_of(name, f"smoke={is_smoke}"))
+    assert (found.maps, found.is_smoke) == (maps, is_smoke)

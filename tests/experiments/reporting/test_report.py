@@ -11,13 +11,18 @@ import pytest
 
 from experiments import report as command
 from experiments import specs
+from experiments.data import load
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
+from experiments.reporting.images import image
 from experiments.reporting.render import FORMATS
 from experiments.training import data
 from experiments.training import inspection
 from tests.experiments import tiny
+from tests.experiments.reporting.test_owner import made
 from tests.experiments.reporting.test_render import Page
+from tests.experiments.reporting_workdirs import make_cell
+from tests.experiments.reporting_workdirs import write_cell
 from tests.experiments.reporting_workdirs import write_workdir
 
 COLUMN = "cifar10_bin-resnet92-mobilenet"
@@ -169,3 +174,38 @@ def test_a_report_can_do_without_the_map(
   assert (report / "accuracy.png").is_file()
   assert not (report / "embeddings.png").exists()
   assert "embeddings" not in (report / "table.md").read_text()
+
+
+@pytest.mark.parametrize("is_text", [True, False])
+def test_mistakes_are_shown_where_the_data_are(
+  tmp_path, rng, monkeypatch, capsys, is_text
+):
+  evaluation, _, _ = made(rng)
+  cells = [make_cell("a", m, 0, 0.9, test=evaluation) for m in ("lelp", "dkd")]
+  for cell in cells:
+    write_cell(tmp_path, cell, {"data.dataset": "mine"})
+  inputs = rng.integers(255, size=(200, 4, 4, 1)).astype(np.uint8)
+  task = Task("mine", 3, image_shape=(4, 4, 1), scale=255.0)
+  test = {"inputs": inputs, "ids": 1000 + np.arange(200)}
+  splits = Splits(task, {}, {}, {}, test)
+  monkeypatch.setattr(command, "_maps", lambda _: [])
+  monkeypatch.setattr(data, "load_splits", lambda *_: splits)
+  monkeypatch.setattr(
+    load, "text_of", lambda *_: "text {}".format if is_text else None
+  )
+  command.report([tmp_path], ["html"])
+  page = (tmp_path / "report" / "report.html").read_text()
+  for mistake in evaluation.predictions.mistakes:
+    shown = image(inputs[mistake.id - 1000], 255.0)["data"]
+    assert (f"text {mistake.id}" in page) is is_text
+    assert (shown in page) is not is_text
+
+  def missing(*_):
+    raise FileNotFoundError("no data.")
+
+  monkeypatch.setattr(load, "text_of", missing)
+  command.report([tmp_path], ["html"])
+  assert "by their numbers: no data." in capsys.readouterr().out
+  number = evaluation.predictions.mistakes[0].id
+  page = (tmp_path / "report" / "report.html").read_text()
+  assert f"example {number}" in page
