@@ -173,8 +173,8 @@ def class_names(examples: Examples) -> tuple[str, ...]:
   names: set[str] = set(examples.columns["label"])
   if len(names) == 1:
     raise ValueError(
-      f"{examples.name} has only the label {min(names)!r}, and a classifier "
-      "needs two: is config.data.label_column the column of the labels?"
+      f"{examples.name} has only the label {min(names)!r}, and classes must "
+      "be at least 2: is config.data.label_column the column of the labels?"
     )
   if not 2 <= len(names) <= _MOST_CLASSES:
     raise ValueError(
