@@ -66,6 +66,7 @@ def converted(
     lines = str(error).splitlines() or [type(error).__name__]
     raise ValueError(f"jax2onnx cannot convert it: {lines[0]}") from error
   _pool_images(model.graph)
+  _remove_unused_constants(model.graph)
   for name, inner, cast in zip(
     input_names, inner_names, is_integer, strict=True
   ):
@@ -175,6 +176,18 @@ def _remove_unused(graph: Any) -> None:
       return
     for node in unused:
       graph.node.remove(node)
+
+
+def _remove_unused_constants(graph: Any) -> None:
+  """Removes constants that nothing reads, of which ONNX Runtime warns."""
+  read = _names_read(graph) | {value.name for value in graph.output}
+  kept = [each for each in graph.initializer if each.name in read]
+  del graph.initializer[:]
+  graph.initializer.extend(kept)
+  for node in graph.node:
+    for attribute in node.attribute:
+      if attribute.HasField("g"):
+        _remove_unused_constants(attribute.g)
 
 
 def _names_read(graph: Any) -> set[str]:

@@ -73,9 +73,13 @@ def probabilities(cell, weights, splits, rows, calibration=1.0):
 
 
 @pytest.mark.parametrize("name", MODELS_TO_EXPORT)
-def test_every_file_gives_the_probabilities_of_the_student(tmp_path, name):
+def test_every_file_gives_the_probabilities_of_the_student(
+  tmp_path, name, capfd
+):
   folder = tmp_path / "student"
   assert exported.export(folder, name) == {}
+  onnxruntime.InferenceSession(folder / "model.onnx")
+  assert capfd.readouterr() == ("", "")  # Users see no warnings.
   cell = exported.make_cell(name)
   tokenizer = str(tmp_path / "tokenizer.json")
   splits = exported.make_splits(cell, tokenizer)
