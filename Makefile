@@ -46,7 +46,7 @@ plan: tpu  ## Estimates memory and time on TPUs, without a TPU (minutes).
 	  --config=experiments/configs/pair.py:$(IMAGES)
 
 test-lib: venv  ## Tests the library alone (minutes).
-	@$(RUN) -m pytest -q -n 2 -m 'not slow' lelp_jax tests/lelp_jax
+	@$(RUN) -m pytest -q -n 2 --dist loadfile -m 'not slow' lelp_jax tests/lelp_jax
 
 test: venv  ## Runs the tests that every change must pass (under 10 minutes).
 	@$(RUN) -m pytest -q -n 2 -m 'not slow'
