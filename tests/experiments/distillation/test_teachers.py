@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from experiments import results
@@ -406,3 +407,48 @@ def test_a_teacher_of_images_is_run_on_images(tmp_path, rng):
   spec = dataclasses.replace(spec, text_column="text", label_column="label")
   with pytest.raises(ValueError, match="reads images, and the data are texts"):
     prepare_teacher(str(tmp_path / "first"), spec, tmp_path / "texts")
+
+
+# --- Rows of several files and of images --------------------------------------
+
+
+def test_rows_of_several_files_follow_one_another(tmp_path):
+  first, second = tmp_path / "part-1.csv", tmp_path / "part-2.csv"
+  labels = recorded.write_table(first, 40) + recorded.write_table(second, 30)
+  arrays = recorded.outputs(labels)
+  data = data_spec(tmp_path / "part-*.csv")
+  teacher = prepared(tmp_path, arrays, data)
+  np.testing.assert_array_equal(
+    open_embeddings(teacher.folder).values, arrays["embeddings"]
+  )
+
+
+def test_images_of_a_folder_are_in_the_order_of_their_paths(tmp_path, rng):
+  labels = []
+  for name in ("b", "a"):
+    (tmp_path / "photos" / name).mkdir(parents=True)
+    for number in range(30):
+      pixels = rng.integers(0, 255, [4, 4, 3]).astype(np.uint8)
+      path = tmp_path / f"photos/{name}/{number:02}.png"
+      PIL.Image.fromarray(pixels).save(path)
+  (tmp_path / "photos/a/07.png").write_bytes(b"damaged")
+  labels = ["a"] * 30 + ["b"] * 30
+  arrays = recorded.outputs(labels)
+  data = data_spec(
+    tmp_path / "photos", text_column="", label_column="", max_bad_rows=0.1
+  )
+  teacher = prepared(tmp_path, arrays, data)
+  kept = [row for row in range(60) if row != 7]
+  np.testing.assert_array_equal(
+    open_embeddings(teacher.folder).values, arrays["embeddings"][kept]
+  )
+  # The same by their paths, in another order.
+  paths = [f"{x}/{number:02}.png" for x in "ab" for number in range(30)]
+  order = rng.permutation(60)
+  named = {k: v[order] for k, v in arrays.items() if len(v) == 60}
+  named["ids"] = np.array(paths)[order]
+  folder = recorded.write_arrays(tmp_path / "named", arrays | named)
+  again = prepare_teacher(str(folder), data, tmp_path / "second")
+  np.testing.assert_array_equal(
+    open_embeddings(again.folder).values, arrays["embeddings"][kept]
+  )
