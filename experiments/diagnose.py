@@ -45,6 +45,7 @@ def main(argv: list[str]) -> None:
       finetune_epochs=_EPOCHS.value,
       id_column=_DATA.id_column.value or "",
       labels=own_flags.names(_LABELS.value),
+      given=cli.set_fields(_CONFIG),
     )
     found = diagnosis.diagnose(teacher, cell.data, workdir, cell.selection)
     folder = workdir / "diagnosis"

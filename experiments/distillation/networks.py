@@ -107,8 +107,11 @@ def huggingface(
   data: specs.DataSpec,
   workdir: pathlib.Path,
   finetune_epochs: float | None,
+  training: Mapping[str, Any],
 ) -> Network:
   """Opens a model of transformers; fine-tunes one without a classifier.
+
+  `training` are the fields of the fine-tuning that the user has set.
 
   Raises ValueError if such a model comes without `finetune_epochs`.
   """
@@ -124,7 +127,9 @@ def huggingface(
         f"{name} is an encoder without a classifier: set --finetune_epochs, "
         "such as --finetune_epochs=3, to train one on the labels first."
       )
-    return _finetuned(name, spec, data, workdir, finetune_epochs, max_length)
+    length = {"num_epochs": float(finetune_epochs), "num_steps": 0}
+    settings = {**_FINETUNING, **training, **length}
+    return _finetuned(name, spec, data, workdir, settings, max_length)
   if finetune_epochs:
     raise ValueError(
       f"--finetune_epochs is for an encoder without a classifier, and {name} "
@@ -148,7 +153,7 @@ def _finetuned(
   spec: specs.ModelSpec,
   data: specs.DataSpec,
   workdir: pathlib.Path,
-  finetune_epochs: float,
+  settings: Mapping[str, Any],
   max_length: int,
 ) -> Network:
   """Trains an encoder with a new head on the training examples."""
@@ -156,7 +161,7 @@ def _finetuned(
   data = dataclasses.replace(
     data, dataset="teacher", tokenizer=name, max_length=max_length
   )
-  cell = _cell(data, spec, finetune_epochs)
+  cell = _cell(data, spec, settings)
   splits = load.load(cell.data, cell.selection, workdir)
   trained = teacher_lib.load_or_train(cell, splits, workdir / "teachers")
   weights = jax.tree.map(np.asarray, trained.weights)
@@ -173,18 +178,16 @@ def _finetuned(
 
 
 def _cell(
-  data: specs.DataSpec, spec: specs.ModelSpec, finetune_epochs: float
+  data: specs.DataSpec, spec: specs.ModelSpec, settings: Mapping[str, Any]
 ) -> specs.CellSpec:
   """Returns a cell whose teacher is an encoder to be fine-tuned."""
   cell = validate.converted(flags.base_config())
   fields = {
     f"teacher.{name}": value
     for name, value in {
-      **_FINETUNING,
+      **settings,
       "model": spec.model,
       "init": spec.init,
-      "num_epochs": float(finetune_epochs),
-      "num_steps": 0,
       "eval_batch_size": _BATCH_SIZE,
     }.items()
   }

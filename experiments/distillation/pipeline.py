@@ -202,6 +202,7 @@ def _prepared(
     finetune_epochs=request.finetune_epochs,
     id_column=request.id_column,
     labels=request.labels,
+    given=request.given,
   )
   student = student_models.prepare(
     request.student,

@@ -15,6 +15,7 @@ import dataclasses
 import hashlib
 import pathlib
 import shutil
+import types
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -42,6 +43,19 @@ from experiments.training import pretrained
 
 _ROWS_PER_PART = 65_536
 _LINEAR = {"model": "mlp", "options": {"features": ()}}
+# Fields of `config.teacher` that concern its students, and its fine-tuning.
+_OF_STUDENTS = ("outputs", "num_coordinates", "allow_chance")
+_OF_FINETUNING = (
+  "learning_rate",
+  "batch_size",
+  "optimizer",
+  "momentum",
+  "nesterov",
+  "schedule",
+  "weight_decay",
+  "steps_per_chunk",
+  "seed",
+)
 # Packages that compute outputs from examples.
 _CODE = ("lelp_jax", "experiments.data", "experiments.training")
 
@@ -97,6 +111,7 @@ def prepare_teacher(
   finetune_epochs: float | None = None,
   id_column: str = "",
   labels: Sequence[str] = (),
+  given: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> TeacherArrays:
   """Brings a teacher into one form: its embeddings of all examples, and a head.
 
@@ -109,6 +124,8 @@ def prepare_teacher(
       classifier.
     id_column: Column of the data whose values the ids of arrays are.
     labels: The label of each output; by default what the teacher says.
+    given: Fields of the config that the user has set. Those of `config.teacher`
+      change the fine-tuning.
 
   Raises:
     FileNotFoundError: If there is no such teacher.
@@ -117,6 +134,7 @@ def prepare_teacher(
   """
   data = dataclasses.replace(data, tokenizer="", embeddings="")
   folder = pathlib.Path(teacher).expanduser()
+  training = _training(given, finetune_epochs)
   with signals.deferred(), _nothing_left_if_refused(workdir):
     if folder.is_dir() and arrays_lib.is_arrays(folder):
       if finetune_epochs:
@@ -124,17 +142,39 @@ def prepare_teacher(
           "--finetune_epochs is for an encoder without a classifier, and "
           f"{folder} holds arrays: leave the flag out."
         )
-      given = arrays_lib.read_arrays(folder)
+      read = arrays_lib.read_arrays(folder)
       found = load.open_data(data, workdir)
-      return _from_arrays(given, data, found, workdir, id_column, labels)
+      return _from_arrays(read, data, found, workdir, id_column, labels)
     if id_column:
       raise ValueError(
         "--id_column belongs to ids.npy of a folder of arrays, and "
         f"{teacher} is not such a folder: leave the flag out."
       )
-    network = _network(teacher, data, workdir, finetune_epochs)
+    network = _network(teacher, data, workdir, finetune_epochs, training)
     found = load.open_data(data, workdir)
     return _from_network(network, found, workdir, labels)
+
+
+def _training(
+  given: Mapping[str, Any], finetune_epochs: float | None
+) -> dict[str, Any]:
+  """Returns the fields of the fine-tuning that the user has set.
+
+  Raises ValueError for a field of the teacher that would have no effect.
+  """
+  fields = {
+    name.removeprefix("teacher."): value
+    for name, value in given.items()
+    if name.startswith("teacher.")
+  }
+  known = _OF_STUDENTS + _OF_FINETUNING * bool(finetune_epochs)
+  for name in fields:
+    if name not in known:
+      reason = "the teacher is taken as it is"
+      if finetune_epochs:
+        reason = "the fine-tuning can set " + ", ".join(_OF_FINETUNING)
+      raise ValueError(f"--config.teacher.{name} has no effect here: {reason}.")
+  return {k: x for k, x in fields.items() if k in _OF_FINETUNING}
 
 
 @contextlib.contextmanager
@@ -163,6 +203,7 @@ def _network(
   data: DataSpec,
   workdir: pathlib.Path,
   finetune_epochs: float | None,
+  training: Mapping[str, Any],
 ) -> networks.Network:
   """Opens a teacher that is run here."""
   folder = pathlib.Path(teacher).expanduser()
@@ -187,7 +228,7 @@ def _network(
       "of transformers, or embeddings.npy, logits.npy and head_kernel.npy of "
       "any framework, or a finished run."
     )
-  return networks.huggingface(teacher, data, workdir, finetune_epochs)
+  return networks.huggingface(teacher, data, workdir, finetune_epochs, training)
 
 
 def _only_teacher(run: pathlib.Path) -> pathlib.Path:

@@ -15,7 +15,6 @@ from experiments.configs import validate
 from experiments.data import load
 from experiments.data.embeddings import open_embeddings
 from experiments.distillation import flags
-from experiments.distillation import networks
 from experiments.distillation.teachers import prepare_teacher
 from experiments.io import students
 from experiments.training import sweep
@@ -354,11 +353,8 @@ def test_what_does_not_exist_is_said(tmp_path, reviews):
 
 
 @pytest.mark.slow  # It is the same training as that of any other teacher.
-def test_an_encoder_is_finetuned_and_its_teacher_used_again(
-  tmp_path, monkeypatch
-):
-  settings = {"learning_rate": 3e-3, "batch_size": 8}
-  monkeypatch.setattr(networks, "_FINETUNING", networks._FINETUNING | settings)
+def test_an_encoder_is_finetuned_and_its_teacher_used_again(tmp_path):
+  settings = {"teacher.learning_rate": 3e-3, "teacher.batch_size": 8}
   case = "bert_distilbert_encoder"
   encoder = tiny_transformers.write_model(tmp_path / "encoder", case)
   texts = tiny_transformers.texts(120)
@@ -367,7 +363,9 @@ def test_an_encoder_is_finetuned_and_its_teacher_used_again(
   ]
   write_table(tmp_path / "data.csv", texts, labels)
   data, run = data_spec(tmp_path / "data.csv"), tmp_path / "run"
-  teacher = prepare_teacher(str(encoder), data, run, finetune_epochs=12)
+  teacher = prepare_teacher(
+    str(encoder), data, run, finetune_epochs=12, given=settings
+  )
   right = logits_of(teacher).argmax(axis=1) == [x == "warm" for x in labels]
   assert right.mean() > 0.75
   assert teacher.weights == teacher.tokenizer == str(encoder)
@@ -451,4 +449,24 @@ def test_images_of_a_folder_are_in_the_order_of_their_paths(tmp_path, rng):
   again = prepare_teacher(str(folder), data, tmp_path / "second")
   np.testing.assert_array_equal(
     open_embeddings(again.folder).values, arrays["embeddings"][kept]
+  )
+
+
+@pytest.mark.parametrize(
+  ("field", "epochs"),
+  [
+    ("teacher.learning_rate", None),
+    ("teacher.num_epochs", None),
+    ("teacher.num_epochs", 3.0),
+  ],
+)
+def test_fields_without_effect_are_refused(tmp_path, reviews, field, epochs):
+  path, _, arrays = reviews
+  refused(
+    tmp_path,
+    arrays,
+    data_spec(path),
+    rf"--config\.{field} has no effect",
+    given={field: 1.0},
+    finetune_epochs=epochs,
   )
