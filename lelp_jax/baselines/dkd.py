@@ -103,11 +103,15 @@ def dkd_loss(
     others.append(hidden)
   nontarget_term = _probabilities.logit_divergence(*others)
 
-  # The gap between the two log-sum-exps, from the divergence. Subtracting one
-  # from the other would leave few digits of it at high temperatures.
+  # The gap between the two log-sum-exps. Where the logits are close, as at high
+  # temperatures, it follows from the divergence with more digits.
   weights = jnp.exp(others[1] - target[1][..., 1:])
   gaps = jnp.where(is_target, 0, others[1] - others[0])
-  other_gap = jnp.sum(weights * gaps, axis=-1) - nontarget_term
+  other_gap = jnp.where(
+    jnp.max(jnp.abs(gaps), axis=-1) < 1,
+    jnp.sum(weights * gaps, axis=-1) - nontarget_term,
+    target[1][..., 1] - target[0][..., 1],
+  )
   label_gap = target[1][..., 0] - target[0][..., 0]
   target_term = _probabilities.logit_divergence(
     *target, gaps=jnp.stack([label_gap, other_gap], axis=-1)
