@@ -136,7 +136,7 @@ def _maps(sweep: sections.ReportedSweep) -> list[Picture]:
 
 def _draw_maps(sweep: sections.ReportedSweep) -> list[Picture]:
   """Maps the test embeddings of the chosen students of the first column."""
-  # Only maps need JAX and scikit-learn.
+  # Only maps need models and scikit-learn.
   from experiments.reporting import embeddings
   from experiments.training import data
   from experiments.training import inspection

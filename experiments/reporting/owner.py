@@ -204,7 +204,7 @@ def _score_table(
   header = [*_SCORES, "agreement", *(["gain over vanilla"] if vanilla else [])]
   rows = []
   for model in models:
-    cells = [_accuracy_text(model), *_score_texts(model), _agreement(model)]
+    cells = [*_score_texts(model), _agreement(model)]
     if vanilla:
       cells.append(_gain_text(results, model, vanilla))
     group = "students" if model.method else "teachers"
@@ -234,42 +234,40 @@ def _score_table(
   )
 
 
-def _accuracy_text(model: _Model) -> str:
-  accuracies = [e.accuracy for e in model.evaluations]
-  intervals = [
-    accuracy_interval(e.accuracy, e.num_examples or 1)
-    for e in model.evaluations
+def _intervals(evaluation: Evaluation) -> list[Sequence[float]]:
+  """Each score and, where it is known, the ends of its interval."""
+  ends = accuracy_interval(evaluation.accuracy, evaluation.num_examples or 1)
+  found: list[Sequence[float]] = [
+    [100 * x for x in (evaluation.accuracy, *ends)]
   ]
-  low, high = np.mean(intervals, axis=0)
-  return f"{100 * np.mean(accuracies):.2f}\n[{100 * low:.2f}, {100 * high:.2f}]"
+  errors = standard_errors(evaluation)
+  for name, value, least, most in (
+    ("macro F1", evaluation.macro_f1, 0, 1),
+    ("Matthews correlation", evaluation.matthews_correlation, -1, 1),
+    ("log loss", evaluation.loss, 0, math.inf),
+    ("calibration error", evaluation.calibration_error, 0, 1),
+  ):
+    error = errors[name]
+    if value is None:
+      found.append(())
+    elif error is None:
+      found.append((value,))
+    else:
+      ends = (max(least, value - _Z * error), min(most, value + _Z * error))
+      found.append((value, *ends))
+  return found
 
 
 def _score_texts(model: _Model) -> list[str]:
   """Scores and intervals, means over trials."""
-  errors = [standard_errors(e) for e in model.evaluations]
   texts = []
-  for name, values in zip(
-    _SCORES[1:],
-    (
-      [e.macro_f1 for e in model.evaluations],
-      [e.matthews_correlation for e in model.evaluations],
-      [e.loss for e in model.evaluations],
-      [e.calibration_error for e in model.evaluations],
-    ),
-    strict=True,
-  ):
-    known = [value for value in values if value is not None]
-    if not known:
-      texts.append("")
-      continue
-    mean = float(np.mean(known))
-    widths = [e for each in errors if (e := each[name]) is not None]
-    half = _Z * float(np.mean(widths)) if widths else None
-    text = f"{mean:.3f}"
-    if half:
-      least = -1.0 if name == "Matthews correlation" else 0.0
-      text += f"\n[{max(least, mean - half):.3f}, {mean + half:.3f}]"
-    texts.append(text)
+  trials = zip(*map(_intervals, model.evaluations), strict=True)
+  for found, digits in zip(trials, (2, 3, 3, 3, 3), strict=True):
+    # A trial without the interval leaves the mean without one.
+    mean, *ends = [
+      f"{np.mean(values):.{digits}f}" for values in zip(*found, strict=False)
+    ] or [""]
+    texts.append(f"{mean}\n[{', '.join(ends)}]" if ends else mean)
   return texts
 
 

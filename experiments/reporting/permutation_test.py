@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from scipy import special
 
 from experiments.data.dataset import Subclasses
 from experiments.reporting.estimates import Estimate
@@ -125,5 +126,4 @@ def normalized_information(counts: np.ndarray) -> np.ndarray:
 def _entropy(counts: np.ndarray) -> np.ndarray:
   """Computes the entropy over the last axis, in nats."""
   total = counts.sum(axis=-1, keepdims=True)
-  p = counts / np.where(total > 0, total, 1)
-  return -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1)
+  return special.entr(counts / np.where(total > 0, total, 1)).sum(axis=-1)
