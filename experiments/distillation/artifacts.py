@@ -103,7 +103,7 @@ def export_student(
     json_files.write_json(folder / description.LABELS, labels)
     if loaded is not None:
       _write_tokenizer(folder, loaded, student.max_length)
-    failures = _write_functions(folder, student, weights, len(labels))
+    failures = _write_functions(folder, student, weights)
     failures |= _check(folder, model, splits)
     for name, reason in failures.items():
       (folder / name).unlink(missing_ok=True)
@@ -162,6 +162,7 @@ def _description(
   common: dict[str, Any] = {
     "model": spec.model,
     "options": spec.options,
+    "num_classes": task.num_classes,
     "num_outputs": model_fns(spec, 1)
     .head(model.weights.params)
     .kernel.shape[-1],
@@ -257,7 +258,7 @@ def _write_tokenizer(
 
 
 def _write_functions(
-  folder: pathlib.Path, student: Student, weights: Weights, num_classes: int
+  folder: pathlib.Path, student: Student, weights: Weights
 ) -> dict[str, str]:
   """Writes `model.onnx` and `model.jaxexport`.
 
@@ -266,7 +267,7 @@ def _write_functions(
   """
   try:
     inputs = _input_shapes(student)
-    function = predictor.probabilities(student, weights, num_classes)
+    function = predictor.probabilities(student, weights)
     with jax.default_matmul_precision("highest"):
       traced = jax.make_jaxpr(function)(*inputs)
   except Exception as error:  # A user's model may raise anything.
@@ -347,13 +348,13 @@ def _check(
   Raises:
     ValueError: If the weights give other probabilities.
   """
-  student, labels = description.read(folder)
+  student, _ = description.read(folder)
   rows = _some_rows(splits.validation[model.spec.input_field])
   arrays = {k: v[rows] for k, v in model_fields(splits.validation).items()}
   expected = np.asarray(
     calibrated_class_probs(
       _logits(model, arrays),
-      num_classes=len(labels),
+      num_classes=student.num_classes,
       temperature=student.temperature,
       calibration_temperature=student.calibration_temperature,
     )
@@ -364,7 +365,7 @@ def _check(
     if not (folder / name).is_file():
       continue
     try:
-      predict = load(folder, student, len(labels))
+      predict = load(folder, student)
       # JAX compiles for each shape.
       chosen = batches if name == description.ONNX else batches[-2:]
       for part, inputs in chosen:

@@ -38,6 +38,7 @@ class Student:
     reads: "text", "image" or "embeddings".
     model: The model, as in `config.student`.
     options: Its options. It computes in float32.
+    num_classes: Number of classes, C.
     num_outputs: Number of outputs of its head, C * S.
     temperature: The temperature that it was trained with, at which the outputs
       of a class are summed.
@@ -55,6 +56,7 @@ class Student:
   reads: Literal["text", "image", "embeddings"]
   model: str
   options: FrozenDict[str, Any]
+  num_classes: Annotated[int, specs.AT_LEAST_1]
   num_outputs: Annotated[int, specs.AT_LEAST_1]
   temperature: float
   calibration_temperature: float
@@ -103,11 +105,16 @@ def read(folder: pathlib.Path) -> tuple[Student, tuple[str, ...]]:
     ) from None
   if not (
     isinstance(labels, list)
-    and len(set(map(str, labels))) == len(labels) > 0
     and all(isinstance(label, str) for label in labels)
-    and student.num_outputs % len(labels) == 0
+    and len(set(labels)) == len(labels) == student.num_classes
   ):
     raise ValueError(
-      f"{folder / LABELS} must list the names of the classes in order."
+      f"{folder / LABELS} must list the names of the {student.num_classes} "
+      "classes in order: export the student again."
+    )
+  if student.reads == "text" and not (folder / TOKENIZER).is_file():
+    raise ValueError(
+      f"{folder} has no {TOKENIZER}, and the student reads texts: export the "
+      "student again."
     )
   return student, tuple(labels)

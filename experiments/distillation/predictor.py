@@ -42,8 +42,13 @@ class Predictor:
     Raises FileNotFoundError or ValueError if the folder is not one.
     """
     self.student, self.labels = description.read(folder)
-    name = next(name for name in RUNTIMES if (folder / name).is_file())
-    self._predict = RUNTIMES[name](folder, self.student, len(self.labels))
+    files = [name for name in RUNTIMES if (folder / name).is_file()]
+    if not files:
+      raise ValueError(
+        f"{folder} has neither {description.ONNX} nor {description.WEIGHTS}: "
+        "export the student again."
+      )
+    self._predict = RUNTIMES[files[0]](folder, self.student)
     self._tokenizer = None
     if self.student.reads == "text":
       self._tokenizer = load_tokenizer(folder / description.TOKENIZER)
@@ -96,9 +101,8 @@ def padded(
   return ids, mask
 
 
-def _onnx(folder: pathlib.Path, student: Student, num_classes: int) -> Predict:
+def _onnx(folder: pathlib.Path, student: Student) -> Predict:
   """Loads `model.onnx`."""
-  del num_classes
   try:
     import onnxruntime
   except ImportError:
@@ -107,9 +111,15 @@ def _onnx(folder: pathlib.Path, student: Student, num_classes: int) -> Predict:
     ) from None
   options = onnxruntime.SessionOptions()
   options.log_severity_level = 3  # Errors; warnings concern its developers.
-  session: Any = onnxruntime.InferenceSession(
-    folder / description.ONNX, options, providers=["CPUExecutionProvider"]
-  )
+  try:
+    session: Any = onnxruntime.InferenceSession(
+      folder / description.ONNX, options, providers=["CPUExecutionProvider"]
+    )
+  except Exception as error:  # ONNX Runtime has errors of its own.
+    raise ValueError(
+      f"{folder / description.ONNX} cannot be loaded "
+      f"({str(error).splitlines()[0]}): export the student again."
+    ) from error
   names = description.INPUT_NAMES[student.reads]
 
   def predict(*arrays: np.ndarray) -> np.ndarray:
@@ -119,11 +129,9 @@ def _onnx(folder: pathlib.Path, student: Student, num_classes: int) -> Predict:
   return predict
 
 
-def _exported(
-  folder: pathlib.Path, student: Student, num_classes: int
-) -> Predict:
+def _exported(folder: pathlib.Path, student: Student) -> Predict:
   """Loads `model.jaxexport`."""
-  del student, num_classes
+  del student
   data = bytearray((folder / description.JAX_EXPORT).read_bytes())
   exported = jax_export.deserialize(data)
 
@@ -134,13 +142,11 @@ def _exported(
   return predict
 
 
-def _weights(
-  folder: pathlib.Path, student: Student, num_classes: int
-) -> Predict:
+def _weights(folder: pathlib.Path, student: Student) -> Predict:
   """Builds the model again from `config.json` and `model.safetensors`."""
   tree = traverse_util.unflatten_dict(safetensors_files.read(folder), sep="/")
   weights = Weights(tree["params"], tree.get("model_state", {}))
-  function = jax.jit(probabilities(student, weights, num_classes))
+  function = jax.jit(probabilities(student, weights))
 
   fills = {"input_ids": student.pad_id}
   names = description.INPUT_NAMES[student.reads]
@@ -172,7 +178,7 @@ def _filled(array: np.ndarray, shape: Sequence[int], fill: int) -> np.ndarray:
 
 # How each file of a student is loaded, in the order of preference: ONNX Runtime
 # takes batches of any shape without compiling anything.
-RUNTIMES: dict[str, Callable[[pathlib.Path, Student, int], Predict]] = {
+RUNTIMES: dict[str, Callable[[pathlib.Path, Student], Predict]] = {
   description.ONNX: _onnx,
   description.WEIGHTS: _weights,
   description.JAX_EXPORT: _exported,
@@ -180,7 +186,7 @@ RUNTIMES: dict[str, Callable[[pathlib.Path, Student, int], Predict]] = {
 
 
 def probabilities(
-  student: Student, weights: Weights, num_classes: int
+  student: Student, weights: Weights
 ) -> Callable[..., jax.Array]:
   """Returns the function of an exported student.
 
@@ -201,7 +207,7 @@ def probabilities(
     outputs, _ = model.apply(*weights, inputs, train=False)
     return calibrated_class_probs(
       outputs.logits,
-      num_classes=num_classes,
+      num_classes=student.num_classes,
       temperature=student.temperature,
       calibration_temperature=student.calibration_temperature,
     )

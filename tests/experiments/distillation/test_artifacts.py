@@ -101,7 +101,7 @@ def test_every_file_gives_the_probabilities_of_the_student(
   else:
     inputs = (part[np.array(rows)],)
   for load in predictor.RUNTIMES.values():
-    found = load(folder, student, 3)(*inputs)
+    found = load(folder, student)(*inputs)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

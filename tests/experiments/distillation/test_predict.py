@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -367,6 +368,39 @@ def test_folders_that_are_not_students(tmp_path):
   (tmp_path / "labels.json").write_text("[]")
   with pytest.raises(ValueError, match="does not describe a student"):
     command.predict(tmp_path, "a.csv", "b.csv")
+
+
+@pytest.mark.parametrize(
+  ("name", "content", "message"),
+  [
+    ("model.onnx", b"\x08nonsense", r"model\.onnx cannot be loaded"),
+    ("model.onnx", None, r"neither model\.onnx nor model\.safetensors"),
+    ("config.json", b"{", r"config\.json is not JSON"),
+    ("config.json", b"[1]", r"config\.json does not describe"),
+    ("labels.json", b'["a"]', r"labels\.json must list"),
+    ("labels.json", b'["a", "a", "b"]', r"labels\.json must list"),
+    ("tokenizer.json", b"{}", r"tokenizer\.json cannot be read"),
+    ("tokenizer.json", None, r"has no tokenizer\.json"),
+  ],
+)
+def test_damaged_students(student, tmp_path, name, content, message):
+  folder = tmp_path / "student"
+  shutil.copytree(student, folder)
+  for each in ("model.safetensors", "model.jaxexport", name):
+    (folder / each).unlink()
+  if content is not None:
+    (folder / name).write_bytes(content)
+  (tmp_path / "in.csv").write_text("review\nfine\n")
+  with pytest.raises(ValueError, match=message) as caught:
+    command.predict(folder, str(tmp_path / "in.csv"), str(tmp_path / "out.csv"))
+  assert "\n" not in str(caught.value)
+  assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_table_without_rows(student, tmp_path):
+  (tmp_path / "in.csv").write_text("review\n")
+  assert predict(student, tmp_path / "in.csv", tmp_path / "out.csv") == []
+  assert predict(student, tmp_path / "in.csv", tmp_path / "o.parquet") == []
 
 
 def test_the_command_prints_csv_and_one_line_of_error(student, tmp_path):
