@@ -35,6 +35,7 @@ from experiments.training.models import Weights
 from lelp_jax.models import MODELS
 
 _BATCH_SIZE, _BATCHES_PER_PART = 64, 16
+_NUM_SAMPLED = 500  # Texts whose lengths are looked at.
 # Fine-tuning of an encoder without a classifier.
 _FINETUNING = {
   "batch_size": 32,
@@ -310,6 +311,18 @@ class Runner:
     self._model = FrozenModel(network.spec, network.weights, found.task.scale)
     self._seconds, self._examples = 0.0, 0
     self._is_compiled = False
+
+  @property
+  def share_cut(self) -> float:
+    """The share of texts, of a sample, that the teacher does not read whole."""
+    if self._tokenizer is None:
+      return 0.0
+    texts = self._found.texts("train")
+    step = max(1, len(texts) // _NUM_SAMPLED)
+    sample = [texts[row] for row in range(0, len(texts), step)]
+    limit = self._network.max_length
+    rows = self._tokenizer.encode(sample, max_length=limit + 1)
+    return float(np.mean([len(row) > limit for row in rows]))
 
   @property
   def examples_per_second(self) -> float | None:

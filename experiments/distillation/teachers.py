@@ -15,6 +15,7 @@ import dataclasses
 import hashlib
 import pathlib
 import shutil
+import sys
 import types
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ from experiments.specs import DataSpec
 from experiments.training import pretrained
 
 _ROWS_PER_PART = 65_536
+_MANY_CUT = 0.05  # Share of the texts.
 _LINEAR = {"model": "mlp", "options": {"features": ()}}
 # Fields of `config.teacher` that concern its students, and its fine-tuning.
 _OF_STUDENTS = ("outputs", "num_coordinates", "allow_chance")
@@ -316,6 +318,14 @@ def _from_network(
     "max_length": network.max_length,
     "code": {name: digests.of_sources(name) for name in _CODE},
   }
+  if runner.share_cut > _MANY_CUT:
+    print(
+      f"The teacher reads the first {network.max_length} tokens of a text, and "
+      f"{100 * runner.share_cut:.0f} % of the texts are longer: set "
+      "--config.data.max_length to what it was trained with.",
+      file=sys.stderr,
+      flush=True,
+    )
   folder = workdir / "teacher"
   speed_file = folder / "speed.json"
   _write(folder, origin, found, len(kernel), runner.bounds, runner.embeddings)

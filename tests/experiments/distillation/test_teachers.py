@@ -291,6 +291,23 @@ def test_other_arrays_in_the_same_workdir_are_refused(tmp_path, reviews):
 # --- What is no teacher -------------------------------------------------------
 
 
+def test_texts_that_are_cut_are_mentioned(tmp_path, capsys):
+  case = "bert_one_logit"
+  folder = tiny_transformers.write_model(tmp_path / "model", case)
+  texts = tiny_transformers.texts(70)
+  tiny_transformers.balance(folder, texts)
+  _, logits = tiny_transformers.outputs(folder, texts)
+  write_table(tmp_path / "data.csv", texts, (logits[:, 0] > 0).astype(int))
+  data = data_spec(tmp_path / "data.csv")
+  whole = prepare_teacher(str(folder), data, tmp_path / "whole")
+  assert "tokens of a text" not in capsys.readouterr().err
+  np.testing.assert_allclose(logits_of(whole)[:, 0], 0)
+  np.testing.assert_allclose(logits_of(whole)[:, 1:], logits, atol=1e-4)
+  short = dataclasses.replace(data, max_length=6)
+  prepare_teacher(str(folder), short, tmp_path / "short")
+  assert "reads the first 6 tokens" in capsys.readouterr().err
+
+
 def test_encoders_need_epochs_and_classifiers_do_not(tmp_path, reviews):
   path, *_ = reviews
   encoder = tiny_transformers.write_model(tmp_path / "encoder", "bert_encoder")
