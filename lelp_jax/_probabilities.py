@@ -136,7 +136,8 @@ def logit_divergence(
   Args:
     student: Float, ``[..., n]``.
     teacher: Float, ``[..., n]``.
-    gaps: ``teacher - student``, where it is known to more digits.
+    gaps: ``teacher - student``, where it is known to more digits. Used in rows
+      where all are below one.
 
   Returns:
     The divergence of each row, ``[...]``.
@@ -144,11 +145,11 @@ def logit_divergence(
   q, log_z_q = _shifted(student)
   p, log_z_p = _shifted(teacher)
   # Differences of logits are nearly exact, those of log probabilities are not.
-  if gaps is None:
-    difference = (p - q) - (log_z_p - log_z_q)
-  else:
+  difference = (p - q) - (log_z_p - log_z_q)
+  if gaps is not None:
     normalizer = jax.nn.logsumexp(q - log_z_q + gaps, axis=-1, keepdims=True)
-    difference = gaps - normalizer
+    is_near = jnp.max(jnp.abs(gaps), axis=-1, keepdims=True) < 1
+    difference = jnp.where(is_near, gaps - normalizer, difference)
   return divergence(p - log_z_p, q - log_z_q, -1, difference)
 
 

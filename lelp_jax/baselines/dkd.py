@@ -103,14 +103,14 @@ def dkd_loss(
     others.append(hidden)
   nontarget_term = _probabilities.logit_divergence(*others)
 
-  # The gap between the two log-sum-exps. Where the logits are close, as at high
-  # temperatures, it follows from the divergence with more digits.
+  # The gap between the log-sum-exps, from the divergence: it has more digits
+  # than their difference where the logits are close, as at high temperatures.
   weights = jnp.exp(others[1] - target[1][..., 1:])
   gaps = jnp.where(is_target, 0, others[1] - others[0])
   other_gap = jnp.where(
     jnp.max(jnp.abs(gaps), axis=-1) < 1,
     jnp.sum(weights * gaps, axis=-1) - nontarget_term,
-    target[1][..., 1] - target[0][..., 1],
+    jnp.inf,
   )
   label_gap = target[1][..., 0] - target[0][..., 0]
   target_term = _probabilities.logit_divergence(
