@@ -229,7 +229,7 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
     digest=prepared.digest,
     tokenizer=prepared.tokenizer,
     left_out=prepared.left_out if spec.source else (),
-    notes=tuple(prepared.manifest["notes"]) if spec.source else (),
+    notes=tuple(prepared.manifest.get("notes", ())) if spec.source else (),
     unlabelled=unlabelled,
   )
 
