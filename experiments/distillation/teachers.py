@@ -219,7 +219,7 @@ def _network(
       "which is a file."
     )
   looks_like_path = folder.is_absolute() or teacher.startswith((".", "~"))
-  if not folder.exists() and (looks_like_path or teacher.count("/") != 1):
+  if not folder.exists() and (looks_like_path or teacher.count("/") > 1):
     raise FileNotFoundError(
       f"there is no {folder}: --teacher names a folder, or a model of the hub "
       "such as OWNER/NAME."
@@ -318,10 +318,10 @@ def _from_network(
     "max_length": network.max_length,
     "code": {name: digests.of_sources(name) for name in _CODE},
   }
-  if runner.share_cut > _MANY_CUT:
+  if (share := runner.share_cut) > _MANY_CUT:
     print(
       f"The teacher reads the first {network.max_length} tokens of a text, and "
-      f"{100 * runner.share_cut:.0f} % of the texts are longer: set "
+      f"{100 * share:.0f} % of the texts are longer: set "
       "--config.data.max_length to what it was trained with.",
       file=sys.stderr,
       flush=True,

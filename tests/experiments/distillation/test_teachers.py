@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import pathlib
 
+import huggingface_hub
 import numpy as np
 import PIL.Image
 import pytest
@@ -355,10 +356,17 @@ def test_folders_of_models_that_cannot_be_used(
   assert not (tmp_path / "run/teacher").exists()
 
 
-def test_what_does_not_exist_is_said(tmp_path, reviews):
-  for name in (str(tmp_path / "nowhere"), "nowhere", "./a/b"):
+def test_what_does_not_exist_is_said(tmp_path, reviews, monkeypatch):
+  def offline(*args, **kwargs):
+    raise OSError("offline")
+
+  for name in (str(tmp_path / "nowhere"), "./a", "a/b/c"):
     with pytest.raises(FileNotFoundError, match="there is no"):
       prepare_teacher(name, data_spec(reviews[0]), tmp_path / "run")
+  # Names of the hub's first models have no owner.
+  monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+  with pytest.raises(FileNotFoundError, match="'nowhere' is not a local path"):
+    prepare_teacher("nowhere", data_spec(reviews[0]), tmp_path / "run")
   (tmp_path / "empty").mkdir()
   with pytest.raises(ValueError, match=r"not a teacher: .* embeddings\.npy"):
     prepare_teacher(
