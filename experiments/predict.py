@@ -149,12 +149,29 @@ def predict(
       if student.reads == "text":
         num_empty += sum(not value.strip() for value in values)
       probabilities = predictor.predict(values, num_done)
+      _check_finite(probabilities, num_done, data)
       chosen = names[probabilities.argmax(axis=1)].tolist()
       write([row for row, _ in window], chosen, probabilities)
       num_done += len(window)
       progress.update(len(window))
   empty = f", {num_empty:,} with an empty text" if num_empty else ""
   _tell(f"{found.num_rows:,} rows{empty}: {output}")
+
+
+def _check_finite(probabilities: np.ndarray, first: int, data: str) -> None:
+  """Raises ValueError for a row without probabilities.
+
+  Args:
+    probabilities: Those of some rows, ``[N, C]``.
+    first: The number of the first row, from 0.
+    data: --data.
+  """
+  bad = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+  if bad.size:
+    raise ValueError(
+      f"the student gives NaN for row {first + bad[0] + 1:,} of --data={data}, "
+      "so nothing is written: are its numbers finite?"
+    )
 
 
 @contextlib.contextmanager

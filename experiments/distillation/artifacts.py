@@ -221,7 +221,7 @@ def _logits(model: FrozenModel, arrays: Arrays) -> jax.Array:
 def _write_weights(folder: pathlib.Path, weights: Weights) -> None:
   """Writes arrays by names such as "params/head/kernel"."""
   arrays = traverse_util.flatten_dict(weights._asdict(), sep="/")
-  arrays = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
+  arrays = {name: np.asarray(x, order="C") for name, x in arrays.items()}
   safetensors_files.write(folder, arrays)
 
 

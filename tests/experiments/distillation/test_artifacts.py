@@ -23,6 +23,7 @@ from experiments.distillation import predictor
 from experiments.distillation import student_models
 from experiments.distillation.model_card import Card
 from experiments.training.models import model_fns
+from experiments.training.models import Weights
 from lelp_jax.calibration import calibration_temperature
 from lelp_jax.models import MODELS
 from tests.experiments.distillation import exported
@@ -326,6 +327,16 @@ def test_a_later_export_replaces_the_folder(tmp_path):
   exported.export(folder, "mlp")
   assert not (folder / "old").exists()
   assert [path.name for path in tmp_path.iterdir()] == ["student"]
+
+
+def test_weights_keep_their_shapes(tmp_path):
+  params = {"a": {"scalar": np.float32(2)}, "b": np.ones((2, 3))[:, ::-1]}
+  artifacts._write_weights(tmp_path, Weights(params, {}))
+  found = safetensors.load_file(tmp_path / "model.safetensors")
+  assert {k: x.shape for k, x in found.items()} == {
+    "params/a/scalar": (),
+    "params/b": (2, 3),
+  }
 
 
 def test_jax2onnx_leaves_jax_as_it_is():

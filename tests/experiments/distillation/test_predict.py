@@ -289,6 +289,11 @@ def test_arrays_of_embeddings(tmp_path):
   rows = predict(folder, tmp_path / "new.npy", tmp_path / "out.csv")
   assert [row["row"] for row in rows] == [*"012345678"]
   check_predictions(rows, expected(folder, vectors.astype(np.float32)))
+  vectors[7, 2] = np.nan
+  np.save(tmp_path / "nan.npy", vectors)
+  with pytest.raises(ValueError, match=r"NaN for row 8 of --data"):
+    predict(folder, tmp_path / "nan.npy", tmp_path / "nan.csv")
+  assert not (tmp_path / "nan.csv").exists()
   np.save(tmp_path / "wide.npy", vectors[:, :2])
   with pytest.raises(
     ValueError, match=r"must have shape \[N, 5\], got \[9, 2\]"
