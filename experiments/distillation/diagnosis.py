@@ -29,6 +29,7 @@ from lelp_jax import metrics
 _RTOL = 5e-3  # Of the head's rank.
 _ROWS_AT_ONCE = 8192
 _MOST_ROWS = 100_000  # Of which the spectrum is computed.
+_MOST_DIRECTIONS = 1000  # Of a spectrum.
 _MOST_POINTS = 600  # Of a class in a picture.
 _MOST_SHOWN = 5  # Examples in a list.
 # A prediction with this probability is saturated; one with this probability
@@ -174,7 +175,7 @@ def diagnose(
   }
   moments = _moments(splits.train, splits.task.num_classes)
   kernel = jnp.asarray(teacher.kernel)
-  size = min(len(kernel), 2 * _MOST_ROWS // len(teacher.class_names))
+  size = min(len(kernel), _MOST_DIRECTIONS)
   principal = lelp_jax.principal_directions(
     moments, kernel, num_directions=size, rtol=_RTOL
   )

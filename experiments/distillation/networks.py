@@ -117,6 +117,12 @@ def huggingface(
   Raises ValueError if such a model comes without `finetune_epochs`.
   """
   found = pretrained.huggingface_model(name)
+  several = found.problem_type.startswith("multi_label")
+  if found.problem_type == "regression" or (several and found.num_outputs != 1):
+    raise ValueError(
+      f"{name} is a model of {found.problem_type.replace('_', ' ')}: a teacher "
+      "has to predict one class per example."
+    )
   load_tokenizer(name)  # Raises before any work if there is none.
   spec = dataclasses.replace(
     _model_spec(), model=found.model, options=found.options, init=name

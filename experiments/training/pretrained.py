@@ -70,12 +70,15 @@ class HuggingFaceModel(NamedTuple):
     num_outputs: Number of outputs of its classifier; None for an encoder
       without one, whose tokens are averaged (`pooling="mean"`).
     class_names: Names of the outputs, where its config.json has them.
+    problem_type: The kind of its labels, as its config.json has it, such as
+      "single_label_classification"; "" where it says nothing.
   """
 
   model: str
   options: FrozenDict[str, Any]
   num_outputs: int | None
   class_names: tuple[str, ...]
+  problem_type: str = ""
 
 
 def huggingface_model(init: str) -> HuggingFaceModel:
@@ -109,7 +112,11 @@ def huggingface_model(init: str) -> HuggingFaceModel:
   if num_outputs is None:
     options["pooling"] = "mean"
   return HuggingFaceModel(
-    name, FrozenDict(options), num_outputs, _class_names(config)
+    name,
+    FrozenDict(options),
+    num_outputs,
+    _class_names(config),
+    str(config.get("problem_type") or ""),
   )
 
 

@@ -18,6 +18,8 @@ from experiments.data.embeddings import open_embeddings
 from experiments.distillation import flags
 from experiments.distillation.teachers import prepare_teacher
 from experiments.io import students
+from experiments.io.json_files import read_json
+from experiments.io.json_files import write_json
 from experiments.training import sweep
 from tests.experiments.distillation import recorded
 from tests.experiments.distillation import tiny_transformers
@@ -309,6 +311,11 @@ def test_texts_that_are_cut_are_mentioned(tmp_path, capsys):
   assert "reads the first 6 tokens" in capsys.readouterr().err
 
 
+def _set(folder, **fields):
+  config = read_json(folder / "config.json")
+  write_json(folder / "config.json", config | fields)
+
+
 def test_encoders_need_epochs_and_classifiers_do_not(tmp_path, reviews):
   path, *_ = reviews
   encoder = tiny_transformers.write_model(tmp_path / "encoder", "bert_encoder")
@@ -343,6 +350,11 @@ def test_encoders_need_epochs_and_classifiers_do_not(tmp_path, reviews):
       lambda folder: (folder / "model.safetensors").write_bytes(b"x"),
       "cannot be read",
     ),
+    (
+      lambda folder: _set(folder, problem_type="multi_label_classification"),
+      "multi label classification: a teacher has to predict one class",
+    ),
+    (lambda folder: _set(folder, problem_type="regression"), "of regression"),
   ],
 )
 def test_folders_of_models_that_cannot_be_used(
