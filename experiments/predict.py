@@ -22,6 +22,7 @@ import numpy as np
 from absl import flags
 
 from experiments import cli
+from experiments.data import tables
 from experiments.distillation import description
 from experiments.distillation import flags as shared_flags
 from experiments.distillation import input_rows
@@ -70,10 +71,13 @@ _OPTIONS = {
     "Character between the fields of a CSV or TSV file. By default it is "
     "found.",
   ),
-  "quoting": shared_flags.string_flag(
+  "quoting": flags.DEFINE_enum(
     "quoting",
-    'Quotes in CSV and TSV files: "double" or "none" (a character like any '
-    "other). By default double for CSV and none for TSV.",
+    None,
+    ["auto", "double", "none"],
+    "Quotes in CSV and TSV files: double, or none for a character like any "
+    "other. By default double for CSV and none for TSV.",
+    allow_override=True,
   ),
   "header": flags.DEFINE_bool(
     "header",
@@ -125,6 +129,7 @@ def predict(
     ValueError: If the student cannot read the files, or a row is malformed.
   """
   student, labels = description.read(folder)
+  output_rows.check(output, tables.find_files(data))
   with _flags_named():
     found = input_rows.find(
       data,
@@ -133,7 +138,6 @@ def predict(
       image_column=image_column or student.image_column,
       **{"header": student.header, **options},
     )
-  output_rows.check(output, found.files)
   for note in [*found.notes, *_notes(found, output, labels)]:
     _tell(note)
   predictor = Predictor(folder)

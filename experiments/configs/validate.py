@@ -19,6 +19,7 @@ from experiments import specs
 from experiments.configs import dotted
 from experiments.data import encodings
 from experiments.data import load
+from experiments.data import tables
 from experiments.data.datasets import DATASETS
 from experiments.io import metrics
 from experiments.methods import METHODS
@@ -234,15 +235,7 @@ def _check_data(data: specs.DataSpec, selection: str) -> None:
 def _check_files(data: specs.DataSpec) -> None:
   """Raises ValueError for a user's own files that cannot be read as asked."""
   encodings.check_encoding(data.encoding)
-  if data.delimiter and (
-    len(data.delimiter) != 1
-    or not data.delimiter.isascii()
-    or data.delimiter in '"\r\n'
-  ):
-    raise ValueError(
-      "config.data.delimiter must be one ASCII character, not a quote or a "
-      f"line end, got {data.delimiter!r}."
-    )
+  tables.check_delimiter(data.delimiter)
   if data.transfer == "labelled" and (
     data.unlabelled == "transfer" or data.unlabelled_files
   ):

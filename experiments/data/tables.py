@@ -465,6 +465,17 @@ def converted(part: str, value: Any, table: pathlib.Path) -> Any:
   return path
 
 
+def check_delimiter(delimiter: str) -> None:
+  """Raises ValueError for what cannot stand between fields; "" is automatic."""
+  if delimiter and (
+    len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n'
+  ):
+    raise ValueError(
+      "config.data.delimiter must be one ASCII character, not a quote or a "
+      f"line end, got {delimiter!r}."
+    )
+
+
 class TableReader:
   """Rows of a table, read from start to end with constant memory.
 

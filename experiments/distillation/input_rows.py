@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from experiments.data import encodings
 from experiments.data import images
 from experiments.data import tables
 from experiments.distillation.description import Student
@@ -34,14 +35,12 @@ class InputRows:
   """Rows that can all be read, in the order of the input.
 
   Attributes:
-    files: The files, or the folders of images.
     columns: The columns, by name, with the type that Parquet stores.
     num_rows: Number of rows.
     rows: Iterates over them.
     notes: Sentences on files that are not rows.
   """
 
-  files: Sequence[pathlib.Path]
   columns: Mapping[str, pa.DataType]
   num_rows: int
   rows: Callable[[], Iterator[Row]]
@@ -69,6 +68,8 @@ def find(
     OSError: If a file cannot be read.
     ValueError: If the files are of a wrong kind, or a row cannot be read.
   """
+  encodings.check_encoding(options.get("encoding", ""))
+  tables.check_delimiter(options.get("delimiter", ""))
   files = tables.find_files(data)
   if student.reads == "embeddings":
     return _embeddings(files, student)
@@ -118,7 +119,7 @@ def _embeddings(files: Sequence[pathlib.Path], student: Student) -> InputRows:
       for number, embedding in enumerate(array):
         yield (number,), np.asarray(embedding, np.float32)
 
-  return InputRows(files, {"row": pa.int64()}, sum(map(len, arrays)), rows)
+  return InputRows({"row": pa.int64()}, sum(map(len, arrays)), rows)
 
 
 def _image_folders(folders: Sequence[pathlib.Path]) -> InputRows:
@@ -142,7 +143,7 @@ def _image_folders(folders: Sequence[pathlib.Path]) -> InputRows:
     for path in found:
       yield (str(path),), path
 
-  return InputRows(folders, {"path": pa.string()}, len(found), rows, notes)
+  return InputRows({"path": pa.string()}, len(found), rows, notes)
 
 
 def _tables(
@@ -197,7 +198,7 @@ def _tables(
     for each in found:
       yield from each.rows(part, list(columns))
 
-  return InputRows(files, columns, num_rows, rows)
+  return InputRows(columns, num_rows, rows)
 
 
 @dataclasses.dataclass(frozen=True)

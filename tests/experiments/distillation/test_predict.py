@@ -333,6 +333,16 @@ def test_a_row_that_cannot_be_read_stops_before_anything(
   assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize(
+  ("option", "value"),
+  [("encoding", "utf-99"), ("delimiter", ", "), ("delimiter", "é")],
+)
+def test_options_that_do_not_exist(student, tmp_path, option, value):
+  (tmp_path / "in.csv").write_text("review\nfine\n")
+  with pytest.raises(ValueError, match=f"^--{option} .*{value}"):
+    predict(student, tmp_path / "in.csv", tmp_path / "a.csv", **{option: value})
+
+
 def test_the_input_is_not_overwritten(student, tmp_path):
   path = tmp_path / "in.csv"
   path.write_text("review\nfine\n")
