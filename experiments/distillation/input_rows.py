@@ -105,6 +105,9 @@ def _embeddings(files: Sequence[pathlib.Path], student: Student) -> InputRows:
       )
     with tables.reading(file):
       array = np.load(file, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):  # An .npz file by another name.
+      array.close()
+      raise ValueError(f"--data={file} holds several arrays: name one (.npy).")
     if array.ndim != 2 or array.shape[1:] != student.shape:
       raise ValueError(
         f"--data={file} must have shape [N, {student.shape[0]}], got "

@@ -28,7 +28,7 @@ WIDTH = 5  # Of embeddings.
 _SIZE = 24
 _ENCODER = {
   "hidden_size": 8,
-  "num_layers": 2,
+  "num_layers": 1,
   "num_heads": 2,
   "intermediate_size": 8,
   "vocab_size": 16,
@@ -40,7 +40,7 @@ OPTIONS = {
   "bert": _ENCODER,
   "distilbert": _ENCODER,
   "roberta": _ENCODER,
-  "albert_base": {**_ENCODER, "embedding_size": 4},
+  "albert_base": {**_ENCODER, "num_layers": 2, "embedding_size": 4},
   "cnn": {"features": (4, 4), "width": 8, "batch_norm": True},
   "resnet20": {},
   "mobilenet": {},

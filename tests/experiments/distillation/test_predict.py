@@ -294,6 +294,10 @@ def test_arrays_of_embeddings(tmp_path):
   with pytest.raises(ValueError, match=r"NaN for row 8 of --data"):
     predict(folder, tmp_path / "nan.npy", tmp_path / "nan.csv")
   assert not (tmp_path / "nan.csv").exists()
+  np.savez(tmp_path / "two.npz", vectors, vectors)
+  (tmp_path / "two.npz").rename(tmp_path / "two.npy")
+  with pytest.raises(ValueError, match=r"two\.npy holds several arrays"):
+    predict(folder, tmp_path / "two.npy", tmp_path / "nan.csv")
   np.save(tmp_path / "wide.npy", vectors[:, :2])
   with pytest.raises(
     ValueError, match=r"must have shape \[N, 5\], got \[9, 2\]"
