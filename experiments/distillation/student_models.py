@@ -280,11 +280,21 @@ def prepare(
     return Student(choice, choice.model, options, input_field="embeddings")
   if choice.model == "static":
     return _static(choice, teacher, workdir, texts, tokenizer, options)
-  if choice.architecture.huggingface is not None:
+  init = choice.fields.get("init")
+  if choice.architecture.huggingface is not None and init != "random":
     return _encoder(choice, teacher, tokenizer, options)
   tokenizer = _tokenizer(tokenizer or teacher.tokenizer, workdir, texts)
+  if "vocab_size" in choice.architecture.attributes():
+    known = tokenizer_lib.load_tokenizer(tokenizer).vocab_size
+    options = {"vocab_size": known} | options
+  length = choice.architecture.max_length(**options) or _MOST_TOKENS
   return Student(
-    choice, choice.model, options, "random", tokenizer, max_length=128
+    choice,
+    choice.model,
+    options,
+    "random",
+    tokenizer,
+    min(length, _MOST_TOKENS),
   )
 
 

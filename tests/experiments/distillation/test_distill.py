@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 
 from experiments import results
+from experiments import specs
 from experiments.distillation import candidates
 from experiments.distillation import pipeline
+from experiments.distillation import predictor
 from experiments.distributed.signals import Interrupted
 from experiments.training import sweep
 from tests.experiments.distillation import recorded
 from tests.experiments.distillation import requests
+from tests.experiments.distillation import tiny_transformers
 
 _ROOT = pathlib.Path(__file__).parents[3]
 
@@ -297,6 +300,90 @@ def test_what_was_in_the_workdir_before_a_mistake_is_kept(tmp_path):
   (tmp_path / "run" / "sweep.json").write_text("{}")
   with pytest.raises(ValueError, match=r"--workdir=.*another command"):
     pipeline.distill(requests.request(tmp_path))
+
+
+# --- Other students -----------------------------------------------------------
+
+
+@pytest.fixture(name="distilled")
+def with_one_setting(tmp_path, monkeypatch):
+  """Returns a function that distils with a single cell."""
+  monkeypatch.setattr(candidates, "NUM_TRIALS", 1)
+  monkeypatch.setattr(candidates, "grids", lambda **sizes: {"vanilla": {}})
+
+  def distil(**changes):
+    pipeline.distill(requests.request(tmp_path, **changes))
+    (path,) = (tmp_path / "run").glob("cells/*/*/*/trial0")
+    plain = json.loads((path / "config.json").read_text())
+    return specs.from_plain(plain), predictor.Predictor(
+      tmp_path / "run" / "student"
+    )
+
+  return distil
+
+
+@pytest.fixture(name="classifier")
+def tiny_classifier(tmp_path):
+  """A tiny BERT of transformers, and a table with its own predictions."""
+  folder = tiny_transformers.write_model(tmp_path / "bert", "bert_classifier")
+  texts = tiny_transformers.texts(80)
+  tiny_transformers.balance(folder, texts)
+  _, logits = tiny_transformers.outputs(folder, texts)
+  labels = np.array(["bad", "fair", "good"])[logits.argmax(axis=1)]
+  rows = [f"{a},{b}" for a, b in zip(texts, labels, strict=True)]
+  write_lines(tmp_path, ["text,label", *rows])
+  return folder
+
+
+@pytest.mark.slow
+def test_static_of_a_model_starts_from_its_token_embeddings(
+  classifier, distilled, tmp_path
+):
+  cell, _ = distilled(teacher=str(classifier))
+  assert cell.student.init == str(tmp_path / "run" / "initial")
+  assert cell.student.options["vocab_size"] == 20
+  assert cell.data.tokenizer == str(classifier)
+
+
+@pytest.mark.slow
+def test_bert_takes_the_first_layers_of_the_teacher(classifier, distilled):
+  cell, _ = distilled(teacher=str(classifier), student="bert:layers=1")
+  assert cell.student.init == str(classifier)
+  assert cell.student.options["num_layers"] == 1
+
+
+@pytest.mark.slow
+def test_mlp_reads_the_embeddings_of_the_teacher(distilled, tmp_path):
+  requests.write(tmp_path)
+  cell, _ = distilled(student="mlp:features=(4,)")
+  assert cell.student.input_field == "embeddings"
+
+
+@pytest.mark.slow
+def test_a_model_of_the_users_own(distilled, tmp_path):
+  requests.write(tmp_path)
+  name = "tests.experiments.distillation.own_student:make"
+  cell, _ = distilled(student=f"{name}:width=3")
+  assert cell.student.model == name
+  assert cell.column == "make"
+
+
+@pytest.mark.slow
+def test_cnn_learns_from_arrays_of_a_model_of_images(distilled, tmp_path):
+  arrays = requests.write(tmp_path)
+  rng = np.random.default_rng(0)
+  labels = arrays["logits"].argmax(axis=1)
+  images = rng.integers(0, 99, (120, 8, 8, 3), np.uint8)
+  images += np.uint8(150) * labels.astype(np.uint8)[:, None, None, None]
+  np.savez(tmp_path / "images.npz", images=images, labels=labels)
+  cell, _ = distilled(
+    train=str(tmp_path / "images.npz"),
+    text_column="",
+    label_column="",
+    student="cnn:features=(4,),width=4",
+  )
+  assert cell.student.model == "cnn"
+  assert not cell.student.is_augmented
 
 
 @pytest.mark.slow
