@@ -1,0 +1,57 @@
+"""The settings that are tried, and how students are trained."""
+
+import itertools
+
+import pytest
+
+from experiments.configs import dotted
+from experiments.distillation import candidates
+
+
+def sizes(rows):
+  """Number of settings by method."""
+  return {
+    name: len(list(itertools.product(*dotted.flatten(row).values())))
+    for name, row in rows.items()
+  }
+
+
+@pytest.mark.parametrize("cheap", [True, False])
+@pytest.mark.parametrize("num_classes", [2, 20])
+def test_a_method_has_at_most_eight_settings(num_classes, cheap):
+  rows = candidates.grids(
+    num_classes=num_classes,
+    smallest_class=1000,
+    teacher_width=384,
+    cheap=cheap,
+  )
+  assert {"standard", "vanilla", "lelp", "kmeans"} <= rows.keys()
+  assert max(sizes(rows).values()) <= 8
+
+
+def test_small_data_have_few_clusters_and_directions():
+  rows = candidates.grids(
+    num_classes=2, smallest_class=12, teacher_width=6, cheap=True
+  )
+  assert rows["kmeans"]["clustering"]["num_clusters"] == (2,)
+  assert rows["lelp"]["subspace"]["num_subclasses"] == (4,)
+
+
+@pytest.mark.parametrize(
+  ("model", "rows", "labelled", "batch", "steps"),
+  [
+    ("static", 2_000, 2_000, 128, 1500),
+    ("static", 16_200, 16_200, 128, 2531),
+    ("static", 1_000_000, 1_000_000, 128, 3000),
+    ("static", 5_000, 100, 100, 1500),
+    ("bert", 6_400, 6_400, 32, 1000),
+    ("cnn", 2_000, 2_000, 128, 600),
+  ],
+)
+def test_the_length_of_a_training_follows_from_the_data(
+  model, rows, labelled, batch, steps
+):
+  fields = candidates.training_fields(model, rows, labelled)
+  assert fields["student.batch_size"] == batch
+  assert fields["student.num_steps"] == steps
+  assert 8 * fields["student.steps_per_chunk"] >= steps
