@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lelp_jax import _checks
 from lelp_jax.distill import class_log_probs
@@ -24,13 +25,14 @@ def calibration_temperature(
   classifier without a mistake gets a finite temperature.
 
   Args:
-    log_probs: The classifier's log probabilities, or its logits, finite float,
-      shape ``[N, C]``.
+    log_probs: The classifier's log probabilities, or its logits, finite,
+      float, shape ``[N, C]``.
     labels: The true classes, int, shape ``[N]``.
 
   Returns:
     :math:`T`, float32 (float64 for float64 inputs), a scalar between 1/64
-    and 64. It is 1 without examples.
+    and 64. It is 1 without examples, and NaN if a logit is not finite or,
+    under a trace, a label is out of range.
 
   Raises:
     TypeError: If ``log_probs`` is not floating point or the labels are not
@@ -45,22 +47,22 @@ def calibration_temperature(
     5.8
   """
   log_probs = _checks.floating("log_probs", log_probs, "[N, C]")
-  _checks.check_rank("log_probs", log_probs, 2, "[N, C]")
-  _checks.check_rank("labels", labels, 1, "[N]")
-  _checks.check_integer("labels", labels)
+  labels = _checks.integers("labels", labels)
   size, num_classes = log_probs.shape
-  if labels.shape[0] != size:
+  if np.shape(labels) != (size,):
     raise ValueError(
       f"labels must have shape [{size}] to fit log_probs {log_probs.shape}, "
-      f"got {labels.shape}."
+      f"got shape {np.shape(labels)}."
     )
   _checks.check_labels("labels", labels, num_classes)
   (log_probs,) = _checks.as_floats(log_probs)
   if not size:
     return jnp.ones((), log_probs.dtype)
   certainty = size / (size + num_classes)
+  labels = _checks.in_range(labels, num_classes)
   targets = jax.nn.one_hot(labels, num_classes, dtype=log_probs.dtype)
   targets = certainty * targets + (1 - certainty) / num_classes
+  targets = jnp.where((labels < 0)[:, None], jnp.nan, targets)
 
   def slope(inverse: jax.Array) -> jax.Array:
     """The derivative of the mean cross entropy by 1 / T."""
@@ -75,6 +77,8 @@ def calibration_temperature(
     return jnp.where(falls, jnp.stack([middle, high]), jnp.stack([low, middle]))
 
   bounds = jnp.log(jnp.array([1 / _LARGEST, 1 / _SMALLEST], log_probs.dtype))
+  # NaN in, NaN out; and under `shard_map` the bounds vary as the examples do.
+  bounds += 0 * slope(jnp.ones((), log_probs.dtype))
   low, high = jax.lax.fori_loop(0, _NUM_HALVINGS, halve, bounds)
   return jnp.exp(-(low + high) / 2)
 

@@ -8,6 +8,7 @@ scores of batches.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax import _checks
+from lelp_jax import _sharding
 from lelp_jax.moments import _two_sum
 
 
@@ -200,8 +202,8 @@ def log_loss(class_log_probs: jax.Array, labels: jax.Array) -> jax.Array:
     labels: Classes, int, shape ``[B]``.
 
   Returns:
-    Nats, of the dtype of ``class_log_probs``, shape ``[B]``; NaN for a label
-    outside ``[0, C)``.
+    Nats, float32 (float64 for float64 log probabilities), shape ``[B]``; NaN
+    for a label outside ``[0, C)`` or NaN among the log probabilities.
 
   Raises:
     ValueError: If the shapes do not fit.
@@ -214,8 +216,9 @@ def log_loss(class_log_probs: jax.Array, labels: jax.Array) -> jax.Array:
     [0.6931472]
   """
   scores, labels = _predictions(class_log_probs, labels)
+  (scores,) = _checks.as_floats(scores)
   picked = jnp.take_along_axis(scores, labels[:, None], axis=-1)[:, 0]
-  return jnp.where(labels < 0, jnp.nan, -picked)
+  return jnp.where(_counted(scores, labels), -picked, jnp.nan)
 
 
 def confusion_matrix(
@@ -246,11 +249,16 @@ def confusion_matrix(
   """
   scores, labels = _predictions(class_log_probs, labels)
   num_classes = scores.shape[1]
-  cells = labels * num_classes + jnp.argmax(scores, axis=-1).astype(jnp.int32)
-  # Cells beyond the last one are dropped.
-  cells = jnp.where(_counted(scores, labels), cells, num_classes**2)
-  counts = jnp.bincount(cells, length=num_classes**2)
-  return counts.astype(jnp.int32).reshape(num_classes, num_classes)
+  predicted = jnp.argmax(scores, axis=-1).astype(jnp.int32)
+  counted = _counted(scores, labels)
+
+  def count(labels, predicted, counted):
+    # Cells beyond the last one are dropped.
+    cells = jnp.where(counted, labels * num_classes + predicted, num_classes**2)
+    counts = jnp.bincount(cells, length=num_classes**2)
+    return counts.astype(jnp.int32).reshape(num_classes, num_classes)
+
+  return _sharding.on_auto_axes(count, labels, predicted, counted)
 
 
 def macro_f1(confusion: jax.Array) -> jax.Array:
@@ -268,6 +276,10 @@ def macro_f1(confusion: jax.Array) -> jax.Array:
     A fraction, float32, shape ``[]``, over the classes that have examples or
     predictions; NaN without any.
 
+  Raises:
+    TypeError: If the argument is not an array of numbers.
+    ValueError: If it is not square.
+
   Examples:
     >>> import jax.numpy as jnp
     >>> from lelp_jax.metrics import macro_f1
@@ -276,7 +288,7 @@ def macro_f1(confusion: jax.Array) -> jax.Array:
   """
   counts = _square(confusion)
   total = counts.sum(axis=0) + counts.sum(axis=1)
-  exists = total > 0
+  exists = total != 0  # NaN in, NaN out.
   scores = 2 * jnp.diagonal(counts) / jnp.where(exists, total, 1)
   return jnp.where(exists, scores, 0).sum() / exists.sum().astype(jnp.float32)
 
@@ -295,6 +307,10 @@ def matthews_correlation(confusion: jax.Array) -> jax.Array:
   Returns:
     A number from -1 to 1, float32, shape ``[]``; 0 where all examples or all
     predictions are of one class, NaN without examples.
+
+  Raises:
+    TypeError: If the argument is not an array of numbers.
+    ValueError: If it is not square.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -356,7 +372,9 @@ def calibration_bins(
   counted = _counted(scores, labels)
   values = jnp.stack([jnp.ones_like(hits), confidence, hits], axis=-1)
   values = jnp.where(counted[:, None], values, 0)
-  return jax.ops.segment_sum(values, bins, num_segments=num_bins)
+  return _sharding.on_auto_axes(
+    functools.partial(jax.ops.segment_sum, num_segments=num_bins), values, bins
+  )
 
 
 def expected_calibration_error(bins: jax.Array) -> jax.Array:
@@ -374,7 +392,8 @@ def expected_calibration_error(bins: jax.Array) -> jax.Array:
     examples; NaN without examples.
 
   Raises:
-    ValueError: If the shape is another.
+    TypeError: If the bins are not floating point.
+    ValueError: If they have another shape.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -382,9 +401,11 @@ def expected_calibration_error(bins: jax.Array) -> jax.Array:
     >>> print(expected_calibration_error(jnp.array([[0, 0, 0], [2, 1.5, 1]])))
     0.25
   """
-  bins = jnp.asarray(bins, jnp.float32)
-  if bins.ndim != 2 or bins.shape[1] != 3:
-    raise ValueError(f"bins must have shape [num_bins, 3], got {bins.shape}.")
+  bins = _checks.floating("bins", bins, "[num_bins, 3]").astype(jnp.float32)
+  if bins.shape[1] != 3:
+    raise ValueError(
+      f"bins must have shape [num_bins, 3], got shape {bins.shape}."
+    )
   return jnp.abs(bins[:, 1] - bins[:, 2]).sum() / bins[:, 0].sum()
 
 
@@ -410,9 +431,10 @@ def _counted(scores: jax.Array, labels: jax.Array) -> jax.Array:
 
 def _square(confusion: jax.Array) -> jax.Array:
   """A checked confusion matrix as float32."""
+  confusion = _checks.as_array("confusion", confusion)
   if np.ndim(confusion) != 2 or len(set(np.shape(confusion))) != 1:
     raise ValueError(
-      f"confusion must have shape [C, C], got {np.shape(confusion)}."
+      f"confusion must have shape [C, C], got shape {np.shape(confusion)}."
     )
   return jnp.asarray(confusion, jnp.float32)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 import lelp_jax
 from lelp_jax import baselines
+from lelp_jax import calibration
 from lelp_jax import metrics
 
 B, D, C, S, M = 16, 6, 3, 2, 24
@@ -107,6 +108,8 @@ _BANK = baselines.CRDBank(
 # Raw: the uses of typed keys would be checked.
 _FIT = {"num_subclasses": S, "key": np.asarray(jax.random.PRNGKey(0))}
 _HEAD = _normal(D, C)
+_PREDICTIONS = {"class_log_probs": -(_normal(B, C) ** 2), "labels": _LABELS}
+_CONFUSION = np.float32([[3, 0, 1], [1, 2, 0], [0, 1, 4]])
 
 
 def _log_probs() -> np.ndarray:
@@ -401,6 +404,39 @@ _CASES = [
       "teacher_logits": _normal(B, C, seed=1),
     },
     batch=("student_class_log_probs", "teacher_logits"),
+    per_row=True,
+  ),
+  Case(metrics.log_loss, _PREDICTIONS, batch=tuple(_PREDICTIONS), per_row=True),
+  # Examples with NaN are not counted.
+  Case(
+    metrics.confusion_matrix,
+    _PREDICTIONS,
+    batch=tuple(_PREDICTIONS),
+    unread=("class_log_probs",),
+  ),
+  Case(
+    metrics.calibration_bins,
+    _PREDICTIONS,
+    options={"num_bins": 5},
+    batch=tuple(_PREDICTIONS),
+    unread=("class_log_probs",),
+  ),
+  Case(metrics.macro_f1, {"confusion": _CONFUSION}),
+  Case(metrics.matthews_correlation, {"confusion": _CONFUSION}),
+  Case(metrics.expected_calibration_error, {"bins": 1 + _CONFUSION}),
+  # --- Calibration -----------------------------------------------------------
+  Case(
+    calibration.calibration_temperature,
+    {"log_probs": 2 * _normal(B, C), "labels": _LABELS},
+    batch=("log_probs", "labels"),
+  ),
+  Case(
+    calibration.calibrated_class_probs,
+    {"logits": _normal(B, C * S)},
+    {"temperature": 2.0, "calibration_temperature": 0.5},
+    {"num_classes": C},
+    batch=("logits",),
+    gradients=("logits",),
     per_row=True,
   ),
 ]

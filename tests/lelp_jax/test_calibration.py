@@ -54,6 +54,13 @@ def test_a_classifier_without_mistakes_gets_a_finite_temperature(rng):
   assert 1 / 64 < found < 1
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_traced_label_out_of_range_gives_nan(rng, label):
+  logits, labels = examples(rng)
+  labels[7] = label
+  assert jnp.isnan(jax.jit(calibration_temperature)(logits, labels))
+
+
 @pytest.mark.parametrize("factor", [1.0, 30.0, 1e4])
 def test_a_classifier_that_is_always_wrong_says_nothing(rng, factor):
   logits, _ = examples(rng, factor=factor)

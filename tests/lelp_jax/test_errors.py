@@ -75,6 +75,7 @@ WRONG = {
   "None": None,
 }
 _POSITIVE = {
+  "calibration_temperature",
   "temperature",
   "subclass_temperature",
   "dataset_size",
@@ -165,9 +166,9 @@ def test_a_key_for_each_of_several_calls_needs_vmap():
 # --- Shapes and dtypes -------------------------------------------------------
 
 
-_ANY_KIND = "bias", "key", "values", "where"
+_ANY_KIND = "bias", "confusion", "key", "values", "where"
 # Some arguments may have any number of rows, or any leading axes.
-_ANY_SHAPE = "embeddings", "vectors", "logits", "subclass_logits"
+_ANY_SHAPE = "bins", "embeddings", "vectors", "logits", "subclass_logits"
 
 
 @every_function

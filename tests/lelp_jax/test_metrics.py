@@ -111,6 +111,12 @@ def test_agreement_compares_predictions():
   np.testing.assert_array_equal(values, [1, 0])
 
 
+def test_log_loss_of_nan_in_another_class_is_nan():
+  log_probs = jnp.array([[jnp.nan, -1.0], [-2.0, -1.0]])
+  found = log_loss(log_probs, jnp.array([1, 1]))
+  np.testing.assert_array_equal(found, [np.nan, 1])
+
+
 def made_predictions(rng, size, num_classes):
   """Log probabilities in float64 that prefer the class, and labels."""
   labels = rng.choice(num_classes, size, p=rng.dirichlet(np.ones(num_classes)))

@@ -10,6 +10,8 @@ import pytest
 
 import lelp_jax
 from lelp_jax import baselines
+from lelp_jax import calibration
+from lelp_jax import metrics
 from tests import jaxprs
 from tests.lelp_jax.function_cases import B
 from tests.lelp_jax.function_cases import CASES
@@ -32,11 +34,12 @@ every_run = cases_where(lambda case: not case.composed)
 def test_every_public_function_is_here():
   public = {
     name
-    for module in (lelp_jax, baselines)
-    for name in module.__all__
-    if inspect.isfunction(getattr(module, name))
+    for module in (lelp_jax, baselines, calibration, metrics)
+    for name, value in inspect.getmembers(module, inspect.isfunction)
+    if name in getattr(module, "__all__", [name]) and not name.startswith("_")
   }
-  assert public <= set(CASES)
+  # These two take dicts of `Mean`.
+  assert public - {"merge", "compute"} <= set(CASES)
 
 
 @functools.cache
@@ -144,6 +147,14 @@ def test_maps_like_a_loop(name):
 # --- Dtypes ------------------------------------------------------------------
 
 _KEEP_DTYPE = "binary_head", "coordinate_directions", "subspaces_from_principal"
+_FLOAT32 = (
+  "accuracy",
+  "agreement",
+  "calibration_bins",
+  "expected_calibration_error",
+  "macro_f1",
+  "matthews_correlation",
+)
 
 
 def of_moments(case):
@@ -163,7 +174,7 @@ def test_results_have_the_dtype_of_the_arrays(name):
     for dtype, expected in dtypes:
       if name in _KEEP_DTYPE:
         expected = dtype
-      if name in ("accuracy", "agreement"):
+      if name in _FLOAT32:
         expected = np.float32
       for scalar in (np.float64, np.float32, float):
         scalars = {key: scalar(value) for key, value in case.scalars.items()}
@@ -171,6 +182,9 @@ def test_results_have_the_dtype_of_the_arrays(name):
           lambda arrays, scalars=scalars: case.call(**arrays, **scalars),
           in_dtype(case.arrays, dtype),
         )
+        if name == "confusion_matrix":
+          assert results.dtype == np.int32
+          continue
         assert {leaf.dtype for leaf in floats(results)} == {np.dtype(expected)}
 
 
