@@ -159,23 +159,21 @@ def _draw_maps(sweep: sections.ReportedSweep) -> list[Picture]:
         results.method_title(method),
         inspection.student_embeddings(spec, workdir, splits, rows),
         labels[rows],
-        splits.test.get("fine_labels", labels)[rows],
+        splits.test["fine_labels"][rows] if task.fine_names else None,
       )
     )
   if task is None:
     return []
-  names = task.class_names
+  classes, fine = task.class_names, task.fine_names
   caption = (
     "Embeddings of test examples by the students, as in Figure 4 of the paper"
-    f" ({column_name(results.columns[0])}, first trial): by class in the upper"
-    " row, by fine class in the lower row."
+    f" ({column_name(results.columns[0])}, first trial)"
+    f"{': by class above, by fine class below' if fine else ''}."
   )
   return sweep.draw(
     "embeddings",
     caption,
-    lambda _, path: embeddings.embedding_maps(
-      panels, path, names, task.fine_names or names
-    ),
+    lambda _, path: embeddings.embedding_maps(panels, path, classes, fine),
   )
 
 

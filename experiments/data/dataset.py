@@ -134,7 +134,7 @@ class LeftOut:
   first: tuple[str, ...]
 
   def __str__(self) -> str:
-    more = "; ..." if self.count > len(self.first) else ""
+    more = "; and more" if self.count > len(self.first) else ""
     reasons = "; ".join(self.first)
     return f"{self.split}: {self.count:,} {self.kind}: {reasons}{more}"
 

@@ -71,6 +71,7 @@ class Progress:
     # The rate is measured from here. The first update moves it to its own end,
     # because its time is mostly compilation.
     self._rate_from = (time.monotonic(), initial)
+    self._knows_rate = False
     self._printed_at = -math.inf
     self._printed_done = initial
     self._width = 0
@@ -91,6 +92,8 @@ class Progress:
     self._values = values
     self._left_in_all = left_in_all
     now = time.monotonic()
+    # The first steps of a training include the compilation.
+    self._knows_rate = not first or self._examples_per_unit is None
     wait = _SECONDS_BETWEEN_LINES
     if self._terminal:
       wait = _SECONDS_BETWEEN_REWRITES
@@ -124,7 +127,7 @@ class Progress:
       if self._examples_per_unit is not None:
         rate = units * self._examples_per_unit / seconds
         parts.append(f"{rate:,.0f} examples/s")
-      if not finished:
+      if not finished and self._knows_rate:
         left = (self._total - self._done) * seconds / units
         parts.append(f"{_time(left)} left")
     if self._left_in_all is not None:

@@ -34,22 +34,25 @@ class EmbeddingPanel:
     title: Title of the student.
     embeddings: Embeddings of examples, ``[N, D]``.
     labels: Their classes, int ``[N]``.
-    fine: Their fine classes, int ``[N]``.
+    fine: Their fine classes, int ``[N]``; None if they have none.
   """
 
   title: str
   embeddings: np.ndarray
   labels: np.ndarray
-  fine: np.ndarray
+  fine: np.ndarray | None = None
 
 
 def embedding_maps(
   panels: Sequence[EmbeddingPanel],
   path: pathlib.Path,
   class_names: Sequence[str],
-  fine_names: Sequence[str],
+  fine_names: Sequence[str] = (),
 ) -> None:
-  """Draws a t-SNE map of each student, coloured by class and by fine class."""
+  """Draws a t-SNE map of each student, coloured by class.
+
+  Where the examples have fine classes, a second row is coloured by these.
+  """
   for panel in panels:
     _check(panel)
   # The perplexity must be below the number of examples.
@@ -58,17 +61,23 @@ def embedding_maps(
   colors = [
     _CLASS_COLORS[c % len(_CLASS_COLORS)] for c in range(len(class_names))
   ]
-  figure = Figure(figsize=(1.4 + 3.0 * len(panels), 6.4), layout="constrained")
-  axes = figure.subplots(2, len(panels), squeeze=False)
-  for (upper, lower), panel, points in zip(axes.T, panels, maps, strict=True):
-    upper.set_title(panel.title, fontsize=11)
-    _scatter(upper, points, panel.labels, panel.labels, colors)
-    _scatter(lower, points, panel.labels, panel.fine, fine_colors(fine_names))
+  rows = 2 if fine_names else 1
+  figure = Figure(
+    figsize=(1.4 + 3.0 * len(panels), 0.2 + 3.1 * rows), layout="constrained"
+  )
+  axes = figure.subplots(rows, len(panels), squeeze=False)
+  for column, panel, points in zip(axes.T, panels, maps, strict=True):
+    column[0].set_title(panel.title, fontsize=11)
+    _scatter(column[0], points, panel.labels, panel.labels, colors)
+    if panel.fine is not None:
+      shown = fine_colors(fine_names)
+      _scatter(column[1], points, panel.labels, panel.fine, shown)
   axes[0, 0].set_ylabel("coloured by class", fontsize=10)
-  axes[1, 0].set_ylabel("coloured by fine class", fontsize=10)
   _legend(axes[0, -1], "class", class_names, colors, range(len(class_names)))
-  if len(fine_names) <= _MAX_LEGEND:
-    labels, fine = panels[0].labels, panels[0].fine
+  labels, fine = panels[0].labels, panels[0].fine
+  if fine is not None:
+    axes[1, 0].set_ylabel("coloured by fine class", fontsize=10)
+  if fine is not None and len(fine_names) <= _MAX_LEGEND:
     # A fine class belongs to one class, that of its first example.
     owners = [
       int(labels[np.argmax(fine == f)]) if (fine == f).any() else 0

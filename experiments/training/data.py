@@ -99,6 +99,7 @@ def check_data(cells: Sequence[specs.CellSpec], splits: Splits) -> None:
     student_width = width_of("config.student", cell.student)
     _check_augmentation("config.teacher", cell.teacher, splits)
     _check_augmentation("config.student", cell.student, splits)
+    _check_batch_sizes(cell, splits.facts)
     if cell.teacher.num_coordinates > teacher_width:
       raise ValueError(
         "config.teacher.num_coordinates must be at most the width of the "
@@ -119,6 +120,22 @@ def _check_augmentation(
       f"{path}.max_shift and {path}.flip augment images, and these data have "
       "no images: set max_shift=0 and flip=False."
     )
+
+
+def _check_batch_sizes(cell: specs.CellSpec, facts: Facts) -> None:
+  """Raises ValueError if the training examples do not fill a batch."""
+  students = facts.num_transfer
+  if method_named(cell.method).needs_labels:
+    students = facts.num_labelled
+  for path, batch_size, size in (
+    ("config.teacher", cell.teacher.batch_size, facts.num_train),
+    ("config.student", cell.student.batch_size, students),
+  ):
+    if batch_size > size:
+      raise ValueError(
+        f"{path}.batch_size={batch_size} must be at most {size:,}, the number "
+        "of training examples."
+      )
 
 
 def _embedding_width(path: str, spec: specs.ModelSpec, splits: Splits) -> int:

@@ -12,6 +12,7 @@ from experiments.data.dataset import Task
 from experiments.methods import METHODS
 from experiments.methods.base import Setup
 from experiments.paper.names import row_title
+from experiments.training.forecast import counted
 
 
 def described(
@@ -86,8 +87,8 @@ def announcement(
   part = f"{num_here} of " * (num_here < description.num_cells)
   methods = ", ".join(method.id for method in description.methods)
   return (
-    f"{description.title}: {part}{description.num_cells} cells "
-    f"({len(description.columns)} columns; {methods}; "
-    f"{description.num_trials} trials) into {workdir}. You can interrupt it at "
-    "any time; the same command continues."
+    f"{description.title}: {part}{counted(description.num_cells, 'cell')} "
+    f"({counted(len(description.columns), 'column')}; {methods}; "
+    f"{counted(description.num_trials, 'trial')}) into {workdir}. You can "
+    "interrupt it at any time; the same command continues."
   )

@@ -28,8 +28,13 @@ from experiments.training.types import Run
 
 NONFINITE = "nonfinite.json"
 _MOST_PRINTED = 64
-_SECONDS_BETWEEN_LOOKS = 5.0  # In a first chunk, for a forecast of the time.
-_NUM_LOOKS = 2  # The first includes the compilation.
+# A first chunk is looked at twice, for a forecast of the time: the first look
+# includes the compilation, the second one times the steps after it.
+_NUM_LOOKS = 2
+_SECONDS_BETWEEN_LOOKS = 5.0
+# The second look waits for this number of steps, but not for more seconds than
+# this. Texts of another length compile again, so that few steps say little.
+_NUM_TIMED, _MOST_SECONDS = 8, 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Monitor:
     self._watch = spec.watch
     self._watched_at = time.monotonic()
     self._watched = self._step = step
+    self._timed: list[float] = []  # Seconds of each step since the last look.
     self._num_looks = _NUM_LOOKS if spec.watch else 0
     self._times: dict[str, float] = {}
     self._step_seconds: list[float] = []
@@ -168,7 +174,11 @@ class Monitor:
     if not self._num_looks:
       return
     jax.block_until_ready(metrics)
-    if time.monotonic() - self._watched_at > _SECONDS_BETWEEN_LOOKS:
+    seconds = time.monotonic() - self._watched_at
+    self._timed.append(seconds - sum(self._timed))
+    is_first = self._num_looks == _NUM_LOOKS
+    is_enough = len(self._timed) >= _NUM_TIMED or seconds > _MOST_SECONDS
+    if seconds > _SECONDS_BETWEEN_LOOKS and (is_first or is_enough):
       self._num_looks -= 1
       self._look(is_whole=False)
 
@@ -176,7 +186,11 @@ class Monitor:
     """Reports the steps since the last look; returns the seconds left."""
     length, now = self._step - self._watched, time.monotonic()
     seconds = now - self._watched_at
+    if not is_whole and not self._num_looks:
+      # Steps that compile again are slow, and the median ignores them.
+      seconds = length * statistics.median_low(self._timed)
     self._watched, self._watched_at = self._step, now
+    self._timed.clear()
     if self._watch is None or not length:
       return None
     return self._watch(self._step, seconds, length, is_whole)

@@ -55,11 +55,6 @@ def build_program(
   It runs on `devices`, or on all that JAX sees.
   """
   batch_size = spec.student.batch_size
-  if batch_size > spec.num_examples:
-    raise ValueError(
-      f"batch_size={batch_size} must be at most {spec.num_examples}, the "
-      "number of training examples."
-    )
   mesh = mesh_lib.make_mesh(spec.num_cells, batch_size, devices)
   student = model_fns(spec.student, spec.num_classes * spec.num_subclasses)
   tx = optimizer(spec.student)

@@ -294,7 +294,7 @@ def test_bad_rows_are_counted_with_the_first_reasons(tmp_path):
   assert (bad.count, len(bad.first)) == (9, 5)
   text = str(bad.record("train"))
   assert text.startswith("train: 9 malformed: ")
-  assert text.endswith(f"{path} row 6: 1 fields, expected 2; ...")
+  assert text.endswith(f"{path} row 6: 1 fields, expected 2; and more")
 
 
 def test_an_open_quote_is_counted_or_named(tmp_path, monkeypatch):

@@ -54,9 +54,7 @@ def test_a_log_has_the_first_the_last_and_a_line_every_ten_seconds(
 def test_a_line_has_position_rate_time_left_and_values(clock):
   # The first step compiles for 30 s, which must not lower later rates.
   lines = run(clock, 10, 20.0, first=30.0, examples_per_unit=64)
-  assert lines[0] == (
-    "train: 1/10 steps (10%), 2 examples/s, 0:04:30 left, accuracy 0.5"
-  )
+  assert lines[0] == "train: 1/10 steps (10%), 2 examples/s, accuracy 0.5"
   assert lines[5] == (
     "train: 6/10 steps (60%), 3 examples/s, 0:01:20 left, accuracy 0.505"
   )
@@ -72,9 +70,12 @@ def test_a_resumed_run_counts_on_and_its_rate_is_its_own(clock):
   ) as progress:
     clock[0] += 10
     progress.update(50)
-  assert stream.getvalue() == (
-    "t: 950/1000 steps (95%), 10 examples/s, 0:00:10 left\n"
-  )
+    clock[0] += 10
+    progress.update(25)
+  assert stream.getvalue().splitlines() == [
+    "t: 950/1000 steps (95%), 10 examples/s",
+    "t: 975/1000 steps (98%), 5 examples/s, 0:00:10 left",
+  ]
 
 
 def test_a_loop_that_ends_early_is_not_said_to_go_on(clock):

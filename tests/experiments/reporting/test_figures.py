@@ -127,6 +127,13 @@ def test_embedding_maps_draw_two_rows(tmp_path, panel):
     assert has_color(half, 0x56, 0xB4, 0xE9) is expected
 
 
+def test_embedding_maps_without_fine_classes_have_one_row(tmp_path, panel):
+  plain = dataclasses.replace(panel, fine=None)
+  path = tmp_path / "maps.png"
+  embeddings.embedding_maps([plain, plain], path, ["even", "odd"])
+  assert read(path).shape[:2] == (495, 1110)
+
+
 @pytest.mark.parametrize("number", [2, 7, 8, 100])
 def test_fine_classes_have_colors_apart_in_grey_or_of_the_palette(number):
   colors = embeddings.fine_colors([str(i) for i in range(number)])

@@ -25,6 +25,7 @@ def _splits(longest=9, token=99):
 
 def _cell(**changes):
   cell = validate.cell_spec(pair.get_config(f"{_SMOKE},method=vanilla"))
+  changes = {"teacher__batch_size": 2, "student__batch_size": 2} | changes
   named = {name.replace("__", "."): value for name, value in changes.items()}
   return specs.replace(cell, named)
 
@@ -59,6 +60,7 @@ def test_a_cell_that_fits_its_data_passes():
       {},
       r"subspace\.num_subclasses .*16.*17",
     ),
+    ({"teacher__batch_size": 3}, {}, r"config\.teacher\.batch_size=3 .* 2,"),
     ({}, {"longest": 600}, r"config\.teacher\.model=.*512"),
     ({}, {"token": 30_000}, r"30000 .*config\.teacher\.model=.*=30000"),
   ],

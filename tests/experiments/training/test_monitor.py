@@ -119,10 +119,31 @@ def test_slow_steps_of_a_first_chunk_are_timed(
 
   monkeypatch.setattr(sweep, "Forecast", Forecast)
   monkeypatch.setattr(monitor, "_SECONDS_BETWEEN_LOOKS", 0.0)
+  monkeypatch.setattr(monitor, "_NUM_TIMED", 1)
   cell = specs.replace(tiny.cell("standard"), {"data.placement": placement})
   sweep.run_cells([cell], tmp_path, teacher_directory=teachers)
   parts, chunks = [(1, 1, False), (2, 1, False)], [(4, 2, True)]
   assert calls == [*parts, *chunks, (8, 4, True), (12, 4, True)]
+
+
+def test_steps_that_compile_again_do_not_slow_the_forecast(monkeypatch):
+  now, calls = [0.0], []
+  monkeypatch.setattr(monitor.time, "monotonic", lambda: now[0])
+
+  def watch(*arguments):
+    calls.append(arguments)
+
+  cell = tiny.cell("standard")
+  spec = types.SimpleNamespace(student=cell.student)
+  run: typing.Any = types.SimpleNamespace(spec=spec, train={})
+  made = monitor.Monitor(
+    run, monitor.MonitorSpec([cell], [None], "texts", watch), step=0
+  )
+  with made:
+    for seconds in (20.0, 0.5, 15.0, 0.5, 5.0, 0.5, 0.5, 0.5, 0.5, 0.5):
+      now[0] += seconds
+      made.after_step({})
+  assert calls == [(1, 20.0, 1, False), (9, 8 * 0.5, 8, False)]
 
 
 # --- Losses and states that are not finite ------------------------------------
