@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.data.dataset import Splits
 from experiments.distillation import verdict
+from experiments.distillation.diagnosis import Diagnosis
 from experiments.distillation.model_card import Card
 from experiments.distillation.teachers import TeacherArrays
 from experiments.reporting import console
@@ -31,6 +32,7 @@ def write(
   found: SweepResults,
   cell: FinishedCell,
   teacher: TeacherArrays,
+  examined: Diagnosis,
   workdir: pathlib.Path,
 ) -> str:
   """Writes the report to `report/` in the workdir.
@@ -39,6 +41,7 @@ def write(
     found: Some trials of the chosen setting of each method.
     cell: The trial whose student is exported.
     teacher: The teacher.
+    examined: Its diagnosis.
     workdir: Where they are.
 
   Returns:
@@ -56,7 +59,8 @@ def write(
     best=cell.method,
   )
   document = sections.make_document([sweep])
-  first = Section("Recommendation", (said,))
+  warnings = (f"Warning: {warning}" for warning in examined.warnings)
+  first = Section("Recommendation", (said, examined.verdict, *warnings))
   document = Document(document.title, (first, *document.sections))
   render.write(document, [found], folder, _FORMATS)
   tables = [part for part in _scores(sweep) if isinstance(part, Table)]

@@ -118,7 +118,7 @@ def distill(request: Request) -> str:
     return record["summary"]
   with _without_leftovers(workdir):
     teacher, student = _prepared(request)
-    _diagnose(request, teacher)
+    examined = _diagnose(request, teacher)
     config, cells = _first_stage(request, teacher, student)
     splits = data.load_splits(cells[0], workdir)
     data.check_data(cells, splits)
@@ -133,7 +133,7 @@ def distill(request: Request) -> str:
   found = _trained(second, cells, further, workdir, num_tried=tried)
   cell = verdict.chosen_cell(found)
   _export(found, cell, teacher, student, workdir)
-  summary = page.write(found, cell, teacher, workdir)
+  summary = page.write(found, cell, teacher, examined, workdir)
   done = {"asked": asked, "summary": summary}
   json_files.write_json(workdir / _RECORD, done)
   return summary
@@ -214,11 +214,14 @@ def _prepared(
   return teacher, student
 
 
-def _diagnose(request: Request, teacher: teachers.TeacherArrays) -> None:
+def _diagnose(
+  request: Request, teacher: teachers.TeacherArrays
+) -> diagnosis.Diagnosis:
   """Shows the summary of the diagnosis, and writes its page."""
   found = diagnosis.diagnose(teacher, request.data, request.workdir)
   diagnosis_page.write_page(found, request.workdir / "diagnosis")
   _tell(diagnosis_page.summary(found, width=_WIDTH) + "\n")
+  return found
 
 
 def _texts(

@@ -41,7 +41,7 @@ def test_small_data_have_few_clusters_and_directions():
   ("model", "rows", "labelled", "batch", "steps"),
   [
     ("static", 2_000, 2_000, 128, 1500),
-    ("static", 16_200, 16_200, 128, 2531),
+    ("static", 25_600, 25_600, 128, 2400),
     ("static", 1_000_000, 1_000_000, 128, 3000),
     ("static", 5_000, 100, 100, 1500),
     ("bert", 6_400, 6_400, 32, 1000),
