@@ -244,7 +244,7 @@ MISTAKES = {
   ),
   "one class": (
     lambda folder, arrays: relabelled(folder, "good"),
-    "1 different labels",
+    "only the label 'good'",
   ),
   "three classes": (
     lambda folder, arrays: relabelled(folder, "so so", first=90),
