@@ -155,10 +155,17 @@ class SweepResults(SweepDescription):
     for cell in self.cells:
       cells.setdefault((cell.column, cell.method), []).append(cell)
     places = [(c.id, m.id) for c in self.columns for m in self.methods]
-    return {
+    found = {
       place: summarize_cells(cells[place], self.selection)
       for place in places
       if place in cells
+    }
+    # Where an earlier stage chose the setting, its settings count.
+    return {
+      (column, row): dataclasses.replace(
+        summary, num_settings=self.num_tried.get(row, summary.num_settings)
+      )
+      for (column, row), summary in found.items()
     }
 
 

@@ -127,6 +127,14 @@ def test_summarize_reports_the_chosen_setting_in_percent():
   assert selection.chosen_on(results, {}) == ""
 
 
+def test_settings_of_an_earlier_stage_count_as_tried():
+  results = make_results({"a": {"lelp": [0.7, 0.9]}})
+  assert not selection.was_chosen(results.summaries)
+  results = dataclasses.replace(results, num_tried={"lelp": 8})
+  assert results.summaries["a", "lelp"].num_settings == 8
+  assert selection.chosen_on(results) == ", chosen on held-out data"
+
+
 def test_varied_hyperparameters_and_the_best_along_them():
   cells = tuple(
     make_cell(
