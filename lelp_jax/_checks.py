@@ -68,10 +68,15 @@ def as_array(name: str, value: Any) -> Any:
     return np.asarray(value)
   if not isinstance(value, np.ndarray):
     value = _converted(name, value)
-  if value.dtype.kind in "OUSMm":
+  dtype = value.dtype
+  # JAX has no numbers in swapped byte order, nor any of more than 64 bits.
+  is_foreign = isinstance(value, np.ndarray) and (
+    not dtype.isnative or dtype.itemsize > 8
+  )
+  if dtype.kind in "OUSMm" or is_foreign:
     raise TypeError(
-      f"{name} must hold numbers, got dtype {value.dtype}; convert it with "
-      f"np.asarray({name}, dtype)."
+      f"{name} must hold numbers in a dtype of JAX, got dtype {dtype}; convert "
+      f"it with np.asarray({name}, dtype)."
     )
   return value
 

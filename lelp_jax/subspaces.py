@@ -228,6 +228,7 @@ def fit_subspaces(
   *,
   num_subclasses: int,
   key: jax.Array | None,
+  where: jax.Array | None = None,
   null_space: str = "weights",
   rotation: str = "haar",
   normalization: str = "max",
@@ -249,6 +250,8 @@ def fit_subspaces(
     num_subclasses: Number of subclasses per class, S. Past the number of
       directions with variance, ``rank_deficient`` applies.
     key: Random key of the rotations.
+    where: Rows that count, bool ``[N]``, or their weights; see
+      `class_moments`.
     null_space: See `principal_directions`.
     rotation: See `subspaces_from_principal`.
     normalization: See `subspaces_from_principal`.
@@ -283,7 +286,7 @@ def fit_subspaces(
     )
   kernel = _checked_head_kernel(head_kernel, embeddings.shape[1], None)
   return _fit(
-    class_moments(embeddings, labels, num_classes=kernel.shape[1]),
+    class_moments(embeddings, labels, num_classes=kernel.shape[1], where=where),
     kernel,
     num_subclasses=num_subclasses,
     key=key,

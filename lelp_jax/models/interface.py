@@ -24,6 +24,7 @@ from flax.core import meta
 from flax.core import unfreeze
 from flax.linen import module as linen_module
 
+from lelp_jax import _checks
 from lelp_jax.models import _head
 from lelp_jax.models import _nnx
 
@@ -113,6 +114,7 @@ def from_linen(module: nn.Module, *, head: str) -> ModelFns:
       D]``, or if ``__call__`` takes some of the inputs by name but not all;
       from ``apply`` if the module draws random numbers and no ``key`` was
       given.
+    TypeError: If ``module`` is not an instance of a Linen module.
 
   Examples:
     >>> class Classifier(nn.Module):
@@ -128,6 +130,12 @@ def from_linen(module: nn.Module, *, head: str) -> ModelFns:
     >>> model.head(params).kernel.shape
     (8, 3)
   """
+  if not isinstance(module, nn.Module):
+    raise TypeError(
+      "module must be an instance of a Linen module, got "
+      f"{_checks.describe(module)}; call its class first, or pass a module of "
+      "NNX to from_nnx."
+    )
   path = _head.parse_path(head)
 
   def init(key, inputs):
@@ -191,6 +199,7 @@ def from_nnx(
       embeddings ``[B, D]``, or if ``__call__`` takes some of the inputs by
       name but not all; from ``apply`` in training if the module holds random
       streams and no ``key`` was given.
+    TypeError: If ``module`` is neither an NNX module nor a function.
 
   Examples:
     >>> class Classifier(nnx.Module):
@@ -205,6 +214,11 @@ def from_nnx(
     >>> outputs.embeddings.shape, outputs.logits.shape
     ((4, 8), (4, 3))
   """
+  if isinstance(module, nn.Module) or not callable(module):
+    raise TypeError(
+      "module must be an NNX module or a function that makes one, got "
+      f"{_checks.describe(module)}; pass a Linen module to from_linen."
+    )
   path = _head.parse_path(head)
   build, example = _nnx.builder(module)
   like = _nnx.split(example)

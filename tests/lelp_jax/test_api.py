@@ -123,7 +123,7 @@ def test_signatures_are_those_of_the_design():
     "subspaces_from_principal": "principal * num_subclasses key=None"
     " rotation='haar' normalization='max' rank_deficient='complete'",
     "fit_subspaces": "embeddings labels head_kernel * num_subclasses key"
-    " null_space='weights' rotation='haar' normalization='max'"
+    " where=None null_space='weights' rotation='haar' normalization='max'"
     " rank_deficient='complete'",
     "fit_subspaces_from_moments": "moments head_kernel * num_subclasses key"
     " null_space='weights' rotation='haar' normalization='max'"

@@ -70,6 +70,7 @@ WRONG = {
   "a str": "2" * 5000,
   "a dict": {"kernel": np.ones((6, 3)), "bias": np.ones(3)},
   "a tuple": (np.ones((6, 3)), np.ones(3)),
+  "a big-endian array": np.ones((6, 3), ">f4"),
   "an object array": np.array([None, "a"] * 3, dtype=object),
   "an int": 0,
   "None": None,
@@ -428,6 +429,8 @@ def test_numbers_of_many_kinds(convert):
     (baselines.crd_bank_loss, "momentum", np.ones(2), ValueError),
     (baselines.crd_bank_loss, "momentum", "half", TypeError),
     (metrics.Mean.of, "where", np.ones(B, np.float32), TypeError),
+    (metrics.Mean.of, "values", np.ones(B, complex), TypeError),
+    (metrics.Mean.of, "values", np.ones(B, np.longdouble), TypeError),
     (metrics.accuracy, "class_log_probs", np.ones((B, 0), "f"), ValueError),
     (lelp_jax.binary_head, "bias", True, TypeError),
   ],
@@ -506,13 +509,6 @@ def test_embeddings_that_are_not_finite(value):
     where=None,
   )
   assert "and 995 more" in message
-  where = np.arange(B) % 2 == 0
-  # Rows that are left out may hold anything.
-  arguments = CALLS[lelp_jax.class_moments]
-  embeddings = np.where(where[:, None], arguments["embeddings"], value)
-  lelp_jax.class_moments(
-    **{**arguments, "embeddings": np.float32(embeddings), "where": where}
-  )
 
 
 def test_sums_out_of_float32_are_blamed_on_their_cause():
@@ -614,7 +610,7 @@ def test_a_square_head_that_was_not_transposed():
   embeddings = (means[labels] + rng.normal(size=(size * count, size))).astype(
     "f"
   )
-  fit = {"labels": labels, "num_subclasses": 1}
+  fit = {"labels": labels, "num_subclasses": 1, "where": None}
   lelp_jax.fit_subspaces(embeddings, head_kernel=head, key=_KEY, **fit)
   message = refused(
     lelp_jax.fit_subspaces,

@@ -393,6 +393,18 @@ def test_from_linen_refuses_head(kind, head, message, inputs):
     from_linen(Bad(kind), head=head).init(jax.random.key(0), inputs)
 
 
+@pytest.mark.parametrize("module", [Bad, NnxFlat, {"kernel": 0}])
+def test_from_linen_refuses_what_is_not_a_linen_module(module):
+  with pytest.raises(TypeError, match=r"module must .*from_nnx"):
+    from_linen(module, head="head")
+
+
+@pytest.mark.parametrize("module", [Bad(""), {"kernel": 0}])
+def test_from_nnx_refuses_what_is_not_an_nnx_module(module):
+  with pytest.raises(TypeError, match=r"module must .*from_linen"):
+    from_nnx(module, head="head")
+
+
 def test_from_linen_apply_refuses_head(inputs):
   params, state = from_linen(Bad(""), head="head").init(
     jax.random.key(0), inputs

@@ -79,6 +79,18 @@ def test_fit_subspaces_rows_are_orthogonal(rng, rotation):
     assert_orthonormal_up_to_scale(rows)
 
 
+def test_fit_subspaces_leaves_rows_out(rng):
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
+  where = np.arange(len(labels)) % 3 > 0
+  fit = partial(lelp_jax.fit_subspaces, head_kernel=head, num_subclasses=S)
+  spoiled = np.where(where[:, None], embeddings, np.nan).astype(np.float32)
+  found = fit(spoiled, labels, where=where, key=jax.random.key(0))
+  expected = fit(embeddings[where], labels[where], key=jax.random.key(0))
+  np.testing.assert_allclose(found.directions, expected.directions, atol=1e-3)
+  np.testing.assert_allclose(found.means, expected.means, atol=1e-5)
+
+
 def test_fit_subspaces_largest_variance_is_one(rng):
   head = make_head(rng)
   embeddings, labels = make_data(rng, head)
