@@ -58,10 +58,12 @@ def build_run(
   train = _examples(first, splits, teacher)
   arrays = training_arrays(train)
   spec, sizes = program_spec(cells, task, arrays, width)
-  start = starting_weights(spec.student, task)
+  # A teacher is trained as a student is, without a teacher of its own.
+  path = "config.student" if teacher else "config.teacher"
+  start = starting_weights(spec.student, task, path)
   if not spec.student.num_steps:
     outputs = spec.num_classes * spec.num_subclasses
-    check_head(start, spec.student.init, outputs)
+    check_head(start, spec.student, outputs, path)
   setups = [Setup(cell, task, width, statistics, max(sizes)) for cell in cells]
   method = method_named(first.method)
   shared_targets, targets = stack_targets(setups)

@@ -40,7 +40,7 @@ class Forecast:
 
   def announce(self) -> None:
     """Says what is ahead, before anything is timed."""
-    if self._ahead and processes.is_main_process():
+    if self._contents and processes.is_main_process():
       print(f"Ahead: {self._contents}.", file=sys.stderr, flush=True)
 
   def watch(self, name: Name) -> Watch:
@@ -111,14 +111,19 @@ def counted(number: int, noun: str) -> str:
 
 
 def _contents(ahead: Mapping[Name, Work]) -> str:
-  """Returns the number and the steps of trainings, and the devices."""
+  """Returns the number and the steps of trainings, and the devices.
+
+  Returns "" if there are none.
+  """
   parts = []
   for kind in ("teacher", "stack"):
-    steps = {w.num_steps for name, w in ahead.items() if name[0] == kind}
-    number = sum(name[0] == kind for name in ahead)
-    if number:
+    # A pretrained teacher that is taken as it is has no steps.
+    counts = [w.num_steps for name, w in ahead.items() if name[0] == kind]
+    if steps := [count for count in counts if count]:
       span = " to ".join(f"{x:,}" for x in sorted({min(steps), max(steps)}))
-      parts.append(f"{counted(number, kind)} of {span} steps")
+      parts.append(f"{counted(len(steps), kind)} of {span} steps")
+  if not parts:
+    return ""
   platform = jax.devices()[0].platform.upper()
   devices = counted(jax.device_count(), f"{platform} device")
   return f"{' and '.join(parts)}, on {devices}"

@@ -120,13 +120,15 @@ def huggingface_model(init: str) -> HuggingFaceModel:
   )
 
 
-def starting_weights(spec: ModelSpec, task: Task) -> Pretrained | None:
+def starting_weights(
+  spec: ModelSpec, task: Task, path: str
+) -> Pretrained | None:
   """Returns the pretrained weights of a model; None if it starts at random.
 
   They have no head if that is to be fresh. If they name their outputs, and the
   names are the classes of the task in another order, the outputs of the head
   are put into the order of the task. Raises ValueError if the names are other
-  ones, and the model is not trained.
+  ones, and the model is not trained. `path` is the model's place in the config.
   """
   if spec.init == "random":
     return None
@@ -136,13 +138,13 @@ def starting_weights(spec: ModelSpec, task: Task) -> Pretrained | None:
     return dataclasses.replace(start, params=body)
   if "head" not in start.params:
     return start
-  order = _order_of_outputs(start, spec, task)
+  order = _order_of_outputs(start, spec, task, path)
   head = jax.tree.map(lambda x: x[..., order], start.params["head"])
   return dataclasses.replace(start, params={**body, "head": head})
 
 
 def _order_of_outputs(
-  start: Pretrained, spec: ModelSpec, task: Task
+  start: Pretrained, spec: ModelSpec, task: Task, path: str
 ) -> np.ndarray:
   """Returns the output of a pretrained head for each class of a task."""
   width = start.params["head"]["kernel"].shape[-1]
@@ -159,9 +161,10 @@ def _order_of_outputs(
   if is_numbered and not spec.init_labels:
     return as_they_are  # Labels that are the numbers of the outputs.
   raise ValueError(
-    f"the outputs of init={spec.init!r} are named {', '.join(names)}, and the "
-    f"labels of the data are {', '.join(task.class_names)}: set init_labels of "
-    "this model to the label of each output, in the order of the outputs."
+    f"the outputs of {path}.init={spec.init!r} are named {', '.join(names)}, "
+    f"and the labels of the data are {', '.join(task.class_names)}: set "
+    f"{path}.init_labels to the label of each output, in the order of the "
+    "outputs."
   )
 
 
@@ -170,17 +173,27 @@ def spelled(names: Sequence[str]) -> list[str]:
   return [(label_name(name) or name).lower() for name in names]
 
 
-def check_head(start: Pretrained | None, init: str, num_outputs: int) -> None:
+def check_head(
+  start: Pretrained | None, spec: ModelSpec, num_outputs: int, path: str
+) -> None:
   """Raises ValueError if a model that is not trained would have a new head."""
   head = start.params.get("head", {}) if start else {}
   found = head["kernel"].shape[-1] if head else 0
-  if found != num_outputs:
+  if found == num_outputs:
+    return
+  if start and spec.init_head != "pretrained":
     raise ValueError(
-      f"init={init!r} has {f'a head of {found}' if found else 'no'} outputs to "
-      f"take as they are, and {num_outputs} are needed: train the model "
-      '(num_epochs or num_steps above 0), or set init_head="pretrained" to '
-      "keep a head."
+      f"{path} is not trained, and {path}.init_head={spec.init_head!r} gives "
+      f"it new outputs: set {path}.init_head=pretrained, or {path}.num_epochs "
+      "above 0."
     )
+  names = start.class_names if start else ()
+  listed = f" ({', '.join(names[:10])})" if 0 < len(names) == found else ""
+  raise ValueError(
+    f"{path}.init={spec.init!r} has {found or 'no'} outputs{listed} to take as "
+    f"they are, and the data need {num_outputs}: set {path}.num_epochs above "
+    "0 to train the model, or give data with these labels."
+  )
 
 
 def check_tokenizer(

@@ -95,5 +95,7 @@ def test_a_model_that_is_not_trained_needs_a_head_that_fits(tmp_path):
   (taken,) = sweep.run_cells([again], tmp_path / "second")
   assert taken.exists()
   again = specs.replace(again, {"teacher.init_head": "fresh"})
-  with pytest.raises(ValueError, match="outputs"):
+  with pytest.raises(
+    ValueError, match=r"config\.teacher\.init_head=pretrained"
+  ):
     sweep.run_cells([again], tmp_path / "third")

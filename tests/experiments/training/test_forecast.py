@@ -31,8 +31,12 @@ def test_what_is_ahead_is_said_first(forecast, capsys):
   forecast.announce()
   text = "1 teacher of 100 steps and 2 stacks of 400 steps, on 8 CPU devices"
   assert capsys.readouterr().err == f"Ahead: {text}.\n"
-  Forecast({}).announce()
-  assert not capsys.readouterr().err
+  # A teacher that is taken as it is has nothing to train.
+  for nothing in ({}, {TEACHER: Work(0, 1000)}):
+    Forecast(nothing).announce()
+    assert not capsys.readouterr().err
+  Forecast({TEACHER: Work(0, 1000), FIRST: Work(400, 5000)}).announce()
+  assert capsys.readouterr().err.startswith("Ahead: 1 stack of 400 steps, ")
 
 
 def test_the_time_is_said_once_as_soon_as_it_is_known(forecast, clock, capsys):
