@@ -46,17 +46,20 @@ _CAPTION = (
 _TeacherCost = tuple[int, float | None]
 
 
-def cost_table(results: SweepResults, base: pathlib.Path) -> Table:
+def cost_table(
+  results: SweepResults, base: pathlib.Path, *, teacher_is_ours: bool = True
+) -> Table:
   """Builds the table of costs, over all settings that were tried.
 
   Returns one row per method over all columns if they are replicates, else one
-  per method and column; and one row for the teacher that they share.
+  per method and column; and one row for the teacher that they share, unless it
+  was trained elsewhere.
   """
   teachers = _teacher_costs(results.cells, base)
 
   def teacher_texts(cells: Sequence[FinishedCell]) -> list[str]:
     # Subclass Distillation's own teachers are in its row.
-    if cells[0].method == comparisons.SUBCLASS:
+    if cells[0].method == comparisons.SUBCLASS or not teacher_is_ours:
       return []
     return ["", *_teacher_texts(cells, teachers), "", "", "", ""]
 
@@ -64,7 +67,7 @@ def cost_table(results: SweepResults, base: pathlib.Path) -> Table:
     results,
     results.cells,
     teacher_texts,
-    lambda cells: _method_texts(cells, teachers),
+    lambda cells: _method_texts(cells, teachers, results.num_tried),
   )
   return Table(
     title=f"{results.title}: costs of each method",
@@ -75,7 +78,9 @@ def cost_table(results: SweepResults, base: pathlib.Path) -> Table:
 
 
 def _method_texts(
-  cells: Sequence[FinishedCell], teachers: Mapping[str, _TeacherCost]
+  cells: Sequence[FinishedCell],
+  teachers: Mapping[str, _TeacherCost],
+  num_tried: Mapping[str, int],
 ) -> list[str]:
   """The cells of a method's row."""
   own = cells if cells[0].method == comparisons.SUBCLASS else ()
@@ -94,7 +99,7 @@ def _method_texts(
     if cell.seconds.step
   )
   return [
-    str(max(settings.values())),
+    str(num_tried.get(cells[0].method, max(settings.values()))),
     *_teacher_texts(own, teachers),
     numbers.count_range(extra),
     f"{examples:,}" if examples else "",

@@ -184,6 +184,7 @@ def _overview(
 def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
   """The sections of one sweep, without empty ones."""
   results = sweep.results
+  is_ours = sweep.teacher is None
   parts = {
     "Result": _result(sweep),
     "On the test examples": owner.score_parts(
@@ -199,8 +200,12 @@ def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
       tables.hyperparameter_table, selections(results)
     ),
     "The paper's grids": paper_grids.grid_tables(results),
-    "Cost": [costs.cost_table(results, sweep.base)],
-    "Diagnostics": [tables.diagnostics_table(results)],
+    "Cost": [
+      costs.cost_table(results, sweep.base, teacher_is_ours=is_ours),
+    ],
+    "Diagnostics": [
+      tables.diagnostics_table(results, teacher_is_ours=is_ours),
+    ],
   }
   sections = (
     Section(title, tuple(own), is_folded=title != "Result")

@@ -312,11 +312,14 @@ def _hyperparameter_rows(
   return rows
 
 
-def diagnostics_table(results: SweepResults) -> Table:
+def diagnostics_table(
+  results: SweepResults, *, teacher_is_ours: bool = True
+) -> Table:
   """Builds the table of agreement, loss terms, variance shares and sizes.
 
   Returns one row per method over all columns if they are replicates, else one
-  per method and column.
+  per method and column; and one for the teacher, unless it was trained
+  elsewhere.
   """
   chosen = [
     cell for summary in results.summaries.values() for cell in summary.cells
@@ -324,6 +327,8 @@ def diagnostics_table(results: SweepResults) -> Table:
   empty = [""] * (len(_DIAGNOSTICS) - 1)
 
   def teacher_texts(cells: Sequence[FinishedCell]) -> list[str]:
+    if not teacher_is_ours:
+      return []
     sizes = (cell.teacher.num_parameters for cell in cells)
     return [*empty, numbers.count_range(sizes)]
 

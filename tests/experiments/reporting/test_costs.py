@@ -1,9 +1,12 @@
 """The table of what each method costs."""
 
+import dataclasses
+
 import pytest
 
 from experiments import results as results_lib
 from experiments.reporting import costs
+from experiments.reporting import tables
 from experiments.reporting import workdirs
 from experiments.results import CellSeconds
 from experiments.results import Evaluation
@@ -95,6 +98,18 @@ def test_what_was_not_recorded_is_empty(root):
   assert found["Subclass distillation"][1:5] == ["2", "50", "", ""]
   assert found["Vanilla distillation"][1:] == ["0", *[""] * 3, "0", *[""] * 3]
   assert found["Teacher"][1:5] == ["1", "50", "1,000", ""]
+
+
+def test_costs_of_a_distillation(root):
+  """An earlier stage tried settings, and the teacher was trained elsewhere."""
+  results = workdirs.load(root, root)
+  results = dataclasses.replace(results, num_tried={"vanilla": 8})
+  found = texts(costs.cost_table(results, root, teacher_is_ours=False))
+  assert "Teacher" not in found
+  assert found["Vanilla distillation"][0] == "8"
+  assert found["FitNet"][0] == "1"
+  diagnostics = tables.diagnostics_table(results, teacher_is_ours=False)
+  assert "Teacher" not in texts(diagnostics)
 
 
 def test_costs_of_settings_are_those_of_each_column(root):
