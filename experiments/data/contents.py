@@ -70,21 +70,26 @@ def difference(
 
 
 def repeated(splits: Mapping[str, tables.Examples]) -> Iterator[str]:
-  """Yields a sentence for each split that repeats training examples."""
+  """Yields a sentence on each way in which test examples are trained on."""
   digests = {split: _digests(examples) for split, examples in splits.items()}
   train = set(digests["train"])
-  seen = train.union(*(digests.get(split, ()) for split in UNLABELLED))
+  unlabelled = set().union(*(digests.get(split, ()) for split in UNLABELLED))
   for split, found in digests.items():
     if split in UNLABELLED:
       continue
     if split == "train":
-      number = len(found) - len(train)
-      if number and "test" not in splits:
-        yield (
-          f"{number:,} of {len(found):,} training examples repeat another one, "
-          "so that examples to test on may also be trained on"
-        )
-    elif number := sum(x in seen for x in found):
+      if "test" in splits:
+        continue
+      for number, what in (
+        (len(found) - len(train), "repeat another one"),
+        (sum(x in unlabelled for x in found), "also occur without a label"),
+      ):
+        if number:
+          yield (
+            f"{number:,} of {len(found):,} training examples {what}, so that "
+            "examples to test on may also be trained on"
+          )
+    elif number := sum(x in train or x in unlabelled for x in found):
       yield (
         f"{number:,} of {len(found):,} {split} examples are also training "
         "examples"

@@ -148,9 +148,13 @@ def test_more_malformed_rows_than_allowed_stop_before_anything_is_written(
 def test_examples_that_are_tested_and_trained_on_are_named(tmp_path):
   train = own(tmp_path, [(0, "a"), (1, "b"), (1, "b"), (0, "c")])
   test = own(tmp_path, [(0, "a"), (1, "d"), (1, "c")])
+  once = own(tmp_path, [(0, "a"), (1, "b"), (0, "c")])
+  more = own(tmp_path, [("", "a"), ("", "c"), ("", "e")])
+  unlabelled = {"train": once, "unlabelled_files": more}
   for name, paths, text in (
     ("x", {"train": train, "test": test}, "2 of 3 test examples are also"),
     ("y", {"train": train}, "1 of 4 training examples repeat"),
+    ("v", unlabelled, "2 of 3 training examples also occur without a label"),
   ):
     found = prepare_own(tmp_path / name, paths, **COLUMNS)
     (line,) = [x for x in summary(found).splitlines() if "warning" in x]
