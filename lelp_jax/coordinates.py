@@ -10,6 +10,7 @@ embeddings.
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,7 @@ def principal_coordinates(
   found = subspace_coordinates(
     embeddings, Subspaces(principal.directions, principal.means)
   )
-  return found.reshape(*found.shape[:-2], -1)
+  return found.reshape(*found.shape[:-2], math.prod(found.shape[-2:]))
 
 
 def coordinate_directions(

@@ -1,5 +1,6 @@
 """A small convolutional network for small images, such as 8x8 to 32x32."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,7 +68,7 @@ class Cnn(nn.Module):
         x = _norm.batch_norm(x, train=train, dtype=dtype, momentum=0.9)
       # "SAME" keeps the last row of an odd size, and 1x1 stays 1x1.
       x = nn.max_pool(nn.relu(x), (2, 2), strides=(2, 2), padding="SAME")
-    x = x.reshape(x.shape[0], -1)
+    x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
     x = nn.relu(nn.Dense(self.width, dtype=dtype)(x))
     logits = nn.Dense(self.num_outputs, dtype=jnp.float32, name="head")(x)
     return x, logits

@@ -1,5 +1,6 @@
 """A multilayer perceptron for small inputs of any shape."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +51,8 @@ class Mlp(nn.Module):
       >>> embeddings.shape, logits.shape
       ((2, 8), (2, 3))
     """
-    x = inputs.reshape(inputs.shape[0], -1).astype(self.compute_dtype)
+    size = math.prod(inputs.shape[1:])  # Not -1: a batch may be empty.
+    x = inputs.reshape(inputs.shape[0], size).astype(self.compute_dtype)
     for width in self.features:
       x = nn.relu(nn.Dense(width, dtype=self.compute_dtype)(x))
       x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)

@@ -49,6 +49,15 @@ def test_model_shapes_and_dtypes(name, dtype, images):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
+def test_model_takes_an_empty_batch(name, images):
+  model = MODELS[name](3, **OPTIONS[name])
+  params, state = jax.eval_shape(model.init, jax.random.key(0), images)
+  outputs, _ = jax.eval_shape(model.apply, params, state, images[:0])
+  chex.assert_shape(outputs.embeddings, (0, 8))
+  chex.assert_shape(outputs.logits, (0, 3))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
 def test_model_bfloat16_is_near_float32(name, images):
   models = [
     MODELS[name](3, compute_dtype=dtype, **OPTIONS[name])

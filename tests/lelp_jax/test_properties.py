@@ -127,6 +127,15 @@ def test_masked_entries_never_matter(name, filler):
   jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+@cases_where(lambda case: case.per_row)
+def test_an_empty_batch_gives_an_empty_result(name):
+  case = CASES[name]
+  batch = {key: case.arrays[key][:0] for key in case.batch}
+  arguments = {**case.arrays, **batch, **case.scalars}
+  results = jax.eval_shape(lambda given: case.call(**given), arguments)
+  assert all(leaf.shape[0] == 0 for leaf in jax.tree.leaves(results))
+
+
 @every_run
 def test_maps_like_a_loop(name):
   case = CASES[name]
