@@ -44,8 +44,8 @@ def main(argv: list[str]) -> None:
   """Distils the teacher that the flags name."""
   cli.no_arguments(argv)
   with cli.reported():
-    student = student_models.parse(_STUDENT.value)
     config, given = _CONFIG.value, cli.set_fields(_CONFIG)
+    student = student_models.parse(_STUDENT.value, given)
     _DATA.set(config)
     request = pipeline.Request(
       teacher=_TEACHER.value,
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
       finetune_epochs=_EPOCHS.value,
       id_column=_DATA.id_column.value or "",
       labels=own_flags.names(_LABELS.value),
-      tokenizer=_TOKENIZER.value or "",
+      tokenizer=_TOKENIZER.value or given.get("data.tokenizer", ""),
     )
     print(pipeline.distill(request), flush=True)
 

@@ -15,6 +15,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -109,7 +110,7 @@ class Student:
 # --- The value of the flag ----------------------------------------------------
 
 
-def parse(text: str) -> Choice:
+def parse(text: str, given: Mapping[str, Any] | None = None) -> Choice:
   """Parses the value of `--student`.
 
   >>> parse("bert:layers=2").fields
@@ -120,6 +121,8 @@ def parse(text: str) -> Choice:
   Args:
     text: NAME or NAME:FIELD=VALUE,...; for a model of the user's own
       MODULE:FACTORY or MODULE:FACTORY:FIELD=VALUE,....
+    given: Fields of the config that flags set, by dotted name: those of the
+      student's model count as if they stood in the text.
 
   Raises:
     ValueError: If there is no such model or field.
@@ -146,11 +149,35 @@ def parse(text: str) -> Choice:
         f"are set as NAME=VALUE, and they are {', '.join(sorted(known))}, init."
       )
     fields[name] = _literal(value)
+  fields |= _given_fields(given or {}, known)
   try:
     architecture(1, **{k: v for k, v in fields.items() if k != "init"})
   except (TypeError, ValueError) as error:
     raise ValueError(f"--student={text} cannot be built: {error}") from error
   return Choice(text, model, fields)
+
+
+def _given_fields(
+  given: Mapping[str, Any], known: Collection[str]
+) -> dict[str, Any]:
+  """Returns the options and the initial weights that a config sets."""
+  if "student.model" in given:
+    raise ValueError(
+      "--config.student.model contradicts --student: set the latter alone."
+    )
+  fields = {}
+  for name, value in given.items():
+    option = name.removeprefix("student.options.")
+    if option != name and option not in known:
+      raise ValueError(
+        f"config.{name} is not an option of --student, whose options are "
+        f"{', '.join(sorted(known))}."
+      )
+    if option != name:
+      fields[option] = value
+    if name == "student.init":
+      fields["init"] = value
+  return fields
 
 
 def _parts(text: str) -> Iterator[str]:

@@ -44,6 +44,16 @@ def test_parse_reads_fields_of_a_model():
   assert student_models.parse("bert:layers=2").fields == {"num_layers": 2}
 
 
+def test_flags_of_the_config_set_options_of_the_student():
+  given = {"student.options.width": 64, "student.num_steps": 3}
+  choice = student_models.parse("static:features=(8,)", given)
+  assert choice.fields == {"width": 64, "features": (8,)}
+  with pytest.raises(ValueError, match=r"config.student.options.strides"):
+    student_models.parse("static", {"student.options.strides": (1,)})
+  with pytest.raises(ValueError, match=r"--config.student.model"):
+    student_models.parse("static", {"student.model": "mlp"})
+
+
 @pytest.mark.parametrize(
   ("text", "message"),
   [
