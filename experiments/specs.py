@@ -86,7 +86,9 @@ class DataSpec:
   unlabelled: Literal["refuse", "drop", "transfer"]
   unlabelled_files: str
   tokenizer: str
-  max_length: Annotated[int, AT_LEAST_1]
+  max_length: Annotated[
+    int, Range(lambda x: x >= 3, "be at least 3, for [CLS], a token and [SEP]")
+  ]
   placement: Literal["auto", "device", "host"]
   length_window: Annotated[int, AT_LEAST_1]
   embeddings: str

@@ -236,6 +236,13 @@ def _check_files(data: specs.DataSpec) -> None:
   """Raises ValueError for a user's own files that cannot be read as asked."""
   encodings.check_encoding(data.encoding)
   tables.check_delimiter(data.delimiter)
+  for name in ("text_column", "image_column"):
+    column = getattr(data, name)
+    if column and column == data.label_column:
+      raise ValueError(
+        f"config.data.{name} and config.data.label_column are both {column!r}: "
+        "set each to its own column."
+      )
   if data.transfer == "labelled" and (
     data.unlabelled == "transfer" or data.unlabelled_files
   ):

@@ -178,7 +178,13 @@ def _embedding_width(path: str, spec: specs.ModelSpec, splits: Splits) -> int:
   inputs = architecture.input_shapes(1, shape)
   try:
     params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
+  except (
+    ArithmeticError,  # As of a width of 0.
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+  ) as error:
     raise ValueError(
       f"{path}.model={spec.model!r} cannot read these data, of shape {shape}: "
       f"{error}"

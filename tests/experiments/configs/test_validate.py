@@ -94,6 +94,7 @@ def test_a_value_outside_of_its_range_is_named(name, value):
       r"subspace\.num_projections=2 .*num_subclasses=3",
     ),
     ({"mesh.teacher": "sharded"}, r"config\.mesh\.teacher .*'sharded'"),
+    ({"data.max_length": 2}, r"config\.data\.max_length .* 3.*2"),
     ({"loggers": "csv"}, r"config\.loggers .*'csv'"),
     ({"profile": "9:3"}, r"config\.profile .*'9:3'"),
   ],
@@ -240,6 +241,13 @@ def test_every_option_of_a_model_is_a_flag(model):
     assert cell.teacher.options == {}
     if attributes[name] is not None and name != "compute_dtype":
       assert cell.student.options == {name: attributes[name]}
+
+
+@pytest.mark.parametrize("name", ["text_column", "image_column"])
+def test_labels_are_not_read_as_inputs(name):
+  config = parsed(f"data.{name}=stars", "data.label_column=stars")
+  with pytest.raises(ValueError, match=rf"{name} .*label_column .*'stars'"):
+    validate.cell_spec(config)
 
 
 def test_options_of_another_model_are_named():

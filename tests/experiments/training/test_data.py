@@ -60,6 +60,11 @@ def test_a_cell_that_fits_its_data_passes():
       {},
       r"subspace\.num_subclasses .*16.*17",
     ),
+    (
+      {"student__model": "static", "student__options": {"width": 0}},
+      {},
+      r"config\.student\.model='static'",
+    ),
     ({"teacher__batch_size": 3}, {}, r"config\.teacher\.batch_size=3 .* 2,"),
     ({}, {"longest": 600}, r"config\.teacher\.model=.*512"),
     ({}, {"token": 30_000}, r"30000 .*config\.teacher\.model=.*=30000"),
