@@ -29,8 +29,11 @@ class Estimate:
 
   @property
   def sign(self) -> int:
-    """1 or -1 where the interval is entirely above or below zero, else 0."""
-    if self.interval is None:
+    """1 or -1 where the interval is entirely above or below zero, else 0.
+
+    Values that are all equal, up to rounding, say nothing of their spread.
+    """
+    if self.interval is None or math.isclose(*self.interval):
       return 0
     low, high = self.interval
     return int(low > 0) - int(high < 0)

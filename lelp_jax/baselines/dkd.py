@@ -107,11 +107,11 @@ def dkd_loss(
   # than their difference where the logits are close, as at high temperatures.
   weights = jnp.exp(others[1] - target[1][..., 1:])
   gaps = jnp.where(is_target, 0, others[1] - others[0])
-  is_near = jnp.max(jnp.abs(gaps), axis=-1) < 1
-  # Selected inside as well: 0 * -inf would put NaN into the gradient.
-  gaps = jnp.where(is_near[..., None], gaps, 0)
-  near_gap = jnp.sum(weights * gaps, axis=-1) - nontarget_term
-  other_gap = jnp.where(is_near, near_gap, jnp.inf)
+  other_gap = jnp.where(
+    jnp.max(jnp.abs(gaps), axis=-1) < 1,
+    jnp.sum(weights * gaps, axis=-1) - nontarget_term,
+    jnp.inf,
+  )
   label_gap = target[1][..., 0] - target[0][..., 0]
   target_term = _probabilities.logit_divergence(
     *target, gaps=jnp.stack([label_gap, other_gap], axis=-1)

@@ -59,6 +59,7 @@ def test_estimate_equals_scipy(rng):
 def test_estimate_of_one_value_has_no_spread_and_of_equal_ones_no_width():
   assert estimates.estimate([3.0]) == estimates.Estimate(mean=3.0, n=1)
   assert estimates.estimate([3.0]).sign == 0
+  assert estimates.estimate([0.1, 0.1, 0.1]).sign == 0
   assert estimates.estimate([3.0, 3.0]).interval == (3.0, 3.0)
   assert estimates.estimate([0.0, 0.0]).sign == 0
 
