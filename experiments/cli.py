@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
+from typing import NoReturn
 from typing import overload
 
 from absl import app
@@ -18,6 +19,7 @@ from absl import flags
 from absl import logging
 from etils import epath
 from ml_collections import config_flags
+from ml_collections import ConfigDict
 
 from experiments import results
 from experiments.distributed import startup
@@ -46,6 +48,26 @@ def config_flag() -> Any:
   )
   flags.mark_flag_as_required("config")
   return holder
+
+
+def config_dict_flag(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
+  """Defines --config.FIELD=VALUE, for a command that reads no config file.
+
+  Args:
+    config: The config whose fields it sets.
+  """
+  try:
+    return config_flags.DEFINE_config_dict(
+      "config",
+      config,
+      "--config.FIELD=VALUE sets a field; experiments/configs/base.py explains "
+      "each of them.",
+      lock_config=True,
+      allow_override=True,  # A process may import two commands, as tests do.
+    )
+  # Its fields are looked up in the command line at once.
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    _exit_for_config(error)
 
 
 def set_fields(config: Any) -> dict[str, Any]:
@@ -190,12 +212,17 @@ def run(main: Callable[[list[str]], None]) -> None:
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     if flags.FLAGS.is_parsed():
       raise
-    # An error of the config file, or a field that it does not have.
-    message = error.args[0] if error.args else error
-    if isinstance(message, KeyError):  # "'name'", and a guess in a second line.
-      name, *guess = message.args[0].splitlines()
-      message = " ".join([f"there is no field {name}.", *guess])
-    sys.exit(f"error: --config: {message}")
+    _exit_for_config(error)
+
+
+def _exit_for_config(error: Exception) -> NoReturn:
+  """Exits for an error of the config, or for a field that it does not have."""
+  message = str(error)
+  own = error if isinstance(error, KeyError) else next(iter(error.args), None)
+  if isinstance(own, KeyError):  # "'name'", and a guess in a second line.
+    name, *guess = own.args[0].splitlines()
+    message = " ".join([f"there is no field {name}.", *guess])
+  sys.exit(f"error: --config: {message}")
 
 
 def _parsed(argv: list[str]) -> list[str]:

@@ -20,7 +20,7 @@ from experiments.distillation import diagnosis_page
 from experiments.distillation import flags as own_flags
 from experiments.distillation import teachers
 
-_CONFIG = own_flags.config_flag(own_flags.base_config())
+_CONFIG = cli.config_dict_flag(own_flags.base_config())
 _DATA = own_flags.data_flags()
 _TEACHER = own_flags.teacher_flag()
 _LABELS = own_flags.teacher_labels_flag()

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 from ml_collections import ConfigDict
 
 from experiments.configs import base
@@ -49,26 +48,9 @@ def base_config() -> ConfigDict:
   config.name = config.column = config.data.dataset = "own"
   config.title = "Your own data"
   config.data.source = "files"
-  config.data.unlabelled = "transfer"
   # The teacher labels the rows that have no label.
   config.data.unlabelled = "transfer"
   return config
-
-
-def config_flag(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
-  """Defines --config.FIELD=VALUE.
-
-  Args:
-    config: The config whose fields it sets.
-  """
-  return config_flags.DEFINE_config_dict(
-    "config",
-    config,
-    "--config.FIELD=VALUE sets a field; experiments/configs/base.py explains "
-    "each of them.",
-    lock_config=True,
-    allow_override=True,  # A process may import two commands, as tests do.
-  )
 
 
 def string_flag(
@@ -165,7 +147,7 @@ class DataFlags:
     """Sets `config.data` to what the flags say, and finds missing columns.
 
     Args:
-      config: A config, from `config_flag`. It is changed.
+      config: A config, from `cli.config_dict_flag`. It is changed.
 
     Raises:
       FileNotFoundError: If there is no such file.

@@ -2,10 +2,12 @@
 
 import errno
 import os
+import sys
 
 import pytest
 
 from experiments import cli
+from experiments.configs.base import base_config
 from experiments.distributed.signals import EXIT_INTERRUPTED
 from experiments.distributed.signals import Interrupted
 
@@ -54,3 +56,23 @@ def test_only_checkpoints_may_be_in_a_bucket(tmp_path):
 def test_arguments_without_a_flag_are_refused():
   with pytest.raises(SystemExit, match="'extra'"):
     cli.no_arguments(["main", "extra"])
+
+
+@pytest.mark.parametrize(
+  ("flag", "message"),
+  [
+    ("student.num_step=3", "no field 'num_step'. Did you mean \"num_steps\""),
+    ("student.options.depth=3", "no field 'depth'"),
+    ("students.num_steps=3", "no field 'students'"),
+  ],
+)
+def test_unknown_fields_are_one_line(monkeypatch, flag, message):
+  """They are looked up when the flag is defined, before anything catches."""
+  monkeypatch.setattr(sys, "argv", ["distill", f"--config.{flag}"])
+  monkeypatch.setattr(cli.flags, "FLAGS", cli.flags.FlagValues())
+  with pytest.raises(SystemExit) as caught:
+    cli.config_dict_flag(base_config())
+  text = str(caught.value)
+  assert text.startswith("error: --config: ")
+  assert message in text
+  assert "\n" not in text
