@@ -406,7 +406,7 @@ def _mistakes(model: _Model, where: str, read: Reader | None) -> list[Examples]:
   def shown(mistake: Mistake) -> Example:
     labels = (
       f"{_class_name(model.cell, mistake.predicted)}, "
-      f"{100 * mistake.probability:.1f} %",
+      f"{100 * mistake.probability:.1f}\N{NO-BREAK SPACE}%",
       f"is {_class_name(model.cell, mistake.label)}",
     )
     example = read(mistake.id) if read else Example(())

@@ -142,7 +142,8 @@ def test_an_owner_sees_scores_sizes_confusions_and_mistakes(rng):
   assert shown[0] == first.id
   assert mistakes.examples[0].text == f"text {first.id}"
   assert mistakes.examples[0].labels == (
-    f"{NAMES[first.predicted]}, {100 * first.probability:.1f} %",
+    f"{NAMES[first.predicted]}, "
+    f"{100 * first.probability:.1f}\N{NO-BREAK SPACE}%",
     f"is {NAMES[first.label]}",
   )
   assert owner.score_parts(make_results()) == []
