@@ -175,7 +175,8 @@ def make_train_step(
     loss_fn: The loss.
     tx: The optimizer; see `TrainState`. Each update also gets ``value``,
       ``grad`` and ``value_fn``, which `optax.lbfgs`, `optax.polyak_sgd` and
-      `optax.contrib.reduce_on_plateau` need.
+      `optax.contrib.reduce_on_plateau` need. `optax.MultiSteps` does not pass
+      them on to the optimizer inside.
 
   Returns:
     ``step(state, batch, hyperparameters, targets=None) -> (state, metrics)``.
