@@ -4,6 +4,7 @@ Each cell is initialized at its own S, then its head is padded to the largest S
 of the stack; students are taken out at their own S again.
 """
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Iterator
@@ -66,7 +67,11 @@ def initial_states(
     init = jax.vmap(
       functools.partial(_init_cell, spec, tx, size, pretrained, loss_params)
     )
-    parts.append(init(trials[np.array(cells)]))
+    part = init(trials[np.array(cells)])
+    # Otherwise XLA brings the optimizer's zeros into the order of the cells
+    # while it compiles, for many seconds where a table of embeddings is large.
+    still = jax.lax.optimization_barrier(part.opt_state)
+    parts.append(dataclasses.replace(part, opt_state=still))
     order += cells
   back = np.argsort(order)
   return jax.tree.map(lambda *x: jnp.concatenate(x)[back], *parts)
