@@ -149,6 +149,12 @@ def parse(text: str, given: Mapping[str, Any] | None = None) -> Choice:
         f"are set as NAME=VALUE, and they are {', '.join(sorted(known))}, init."
       )
     fields[name] = _literal(value)
+    is_tuple = isinstance(architecture.attributes().get(name), tuple)
+    if is_tuple and not isinstance(fields[name], tuple | list):
+      raise ValueError(
+        f"--student={text}: {name} must be a tuple, such as {name}=(64,), got "
+        f"{value}."
+      )
   fields |= _given_fields(given or {}, known)
   try:
     architecture(1, **{k: v for k, v in fields.items() if k != "init"})

@@ -60,6 +60,7 @@ def test_flags_of_the_config_set_options_of_the_student():
     ("statik", "--student must be one of .*static.*'statik'"),
     ("static:depth=2", "no field 'depth=2'.*features"),
     ("static:width", "no field 'width'"),
+    ("static:features=64", r"features must be a tuple.*64"),
     ("bert:layers=0", "--student=bert:layers=0 cannot be built"),
     ("no.such.module:make", "--student=no.such.module:make"),
     ("math:pi", "must be a function.*float"),
