@@ -56,7 +56,7 @@ def write(
     folder,
     read=readers.test_examples(found, workdir),
     teacher=size_of(teacher.source),
-    best=cell.method,
+    exported=cell,
   )
   document = sections.make_document([sweep])
   warnings = (f"Warning: {warning}" for warning in examined.warnings)
@@ -84,7 +84,7 @@ def write(
 
 def _scores(sweep: sections.ReportedSweep) -> list[owner.Part]:
   return owner.score_parts(
-    sweep.results, teacher=sweep.teacher, best=sweep.best
+    sweep.results, teacher=sweep.teacher, exported=sweep.exported
   )
 
 

@@ -83,7 +83,7 @@ def score_parts(
   read: Reader | None = None,
   *,
   teacher: TeacherSize | None = None,
-  best: str = comparisons.LELP,
+  exported: FinishedCell | None = None,
 ) -> list[Part]:
   """Makes everything that the owner of the data wants to know of one column.
 
@@ -91,7 +91,7 @@ def score_parts(
   matrices and mistakes; nothing without recorded predictions.
   """
   for column in results.columns:
-    models = _models(results, column.id)
+    models = _models(results, column.id, exported)
     if models:
       break
   else:
@@ -99,6 +99,7 @@ def score_parts(
   where = f" of {column_name(column)}" if len(results.columns) > 1 else ""
   shown = [models[0]] if not models[0].method else []
   students = {model.method: model for model in models if model.method}
+  best = exported.method if exported else comparisons.LELP
   names = dict.fromkeys(("vanilla", comparisons.LELP, best))
   shown += [students[name] for name in names if name in students]
   shown = shown if len(shown) > 1 else models[:3]
@@ -112,8 +113,13 @@ def score_parts(
   ]
 
 
-def _models(results: SweepResults, column: str) -> list[_Model]:
-  """The models of a column whose predictions are recorded, teacher first."""
+def _models(
+  results: SweepResults, column: str, exported: FinishedCell | None
+) -> list[_Model]:
+  """The models of a column whose predictions are recorded, teacher first.
+
+  The first trial of a model is the one that is exported, if one is.
+  """
   found = []
   for label, methods in comparisons.teacher_groups(results).items():
     cells = comparisons.with_different_teachers(results, column, methods)
@@ -123,10 +129,9 @@ def _models(results: SweepResults, column: str) -> list[_Model]:
   for method in results.methods:
     summary = results.summaries.get((column, method.id))
     if summary and all(cell.test.predictions for cell in summary.cells):
-      evaluations = [cell.test for cell in summary.cells]
-      found.append(
-        _Model(method.title, evaluations, summary.cells[0], method.id)
-      )
+      cells = sorted(summary.cells, key=lambda cell: cell != exported)
+      evaluations = [cell.test for cell in cells]
+      found.append(_Model(method.title, evaluations, cells[0], method.id))
   return found
 
 
@@ -355,8 +360,12 @@ def _class_name(cell: FinishedCell, label: int) -> str:
   return cell.classes[label] if cell.classes else f"class {label}"
 
 
+def _trial(model: _Model) -> str:
+  return f" in trial {model.cell.trial}" if model.method else ""
+
+
 def _confusion(model: _Model, where: str) -> Table:
-  """The confusion matrix of the first trial, or its largest entries."""
+  """The confusion matrix of one trial, or its largest entries."""
   matrix = np.asarray(_counts(model.evaluations[0]).confusion)
   names = [_class_name(model.cell, c) for c in range(len(matrix))]
   totals = matrix.sum(axis=1)
@@ -376,7 +385,7 @@ def _confusion(model: _Model, where: str) -> Table:
       title=title,
       header=tuple(f"predicted {name}" for name in names),
       rows=tuple(rows),
-      caption="Number of test examples of the first trial; each row is a class."
+      caption=f"Number of test examples{_trial(model)}; each row is a class."
       " The colour is the share of the class.",
     )
   wrong = matrix * ~np.eye(len(matrix), dtype=bool)
@@ -393,12 +402,12 @@ def _confusion(model: _Model, where: str) -> Table:
       for c, p in pairs
       if wrong[c, p]
     ),
-    caption="The most frequent confusions of the first trial.",
+    caption=f"The most frequent confusions{_trial(model)}.",
   )
 
 
 def _mistakes(model: _Model, where: str, read: Reader | None) -> list[Examples]:
-  """The most confident mistakes of the first trial, if there are any."""
+  """The most confident mistakes of one trial, if there are any."""
   found = _counts(model.evaluations[0]).mistakes
   if not found:
     return []
@@ -416,8 +425,8 @@ def _mistakes(model: _Model, where: str, read: Reader | None) -> list[Examples]:
   return [
     Examples(
       title=f"The most confident mistakes: {model.title}{where}",
-      caption="Test examples of the first trial whose class is predicted"
-      " wrongly with the highest probabilities. Some may be labelled wrongly.",
+      caption="Test examples whose class is predicted wrongly with the highest"
+      f" probabilities{_trial(model)}. Some may be labelled wrongly.",
       examples=tuple(map(shown, found)),
     )
   ]

@@ -24,6 +24,7 @@ from experiments.reporting.document import Picture
 from experiments.reporting.document import Section
 from experiments.reporting.document import Table
 from experiments.reporting.document import TableRow
+from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import selections
 from experiments.reporting.selection import SweepResults
 
@@ -81,7 +82,8 @@ class ReportedSweep:
     maps: Maps of the students' embeddings.
     read: Returns a test example by its id, where the data can be read.
     teacher: Size and speed of a teacher that was run elsewhere.
-    best: Method whose confusions and mistakes are shown.
+    exported: The cell whose student goes out: its confusions and mistakes are
+      shown. None for those of LELP.
   """
 
   results: SweepResults
@@ -91,7 +93,7 @@ class ReportedSweep:
   maps: tuple[Picture, ...] = ()
   read: owner.Reader | None = None
   teacher: owner.TeacherSize | None = None
-  best: str = comparisons.LELP
+  exported: FinishedCell | None = None
 
   def draw(
     self,
@@ -188,7 +190,10 @@ def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
   parts = {
     "Result": _result(sweep),
     "On the test examples": owner.score_parts(
-      results, sweep.read, teacher=sweep.teacher, best=sweep.best
+      results,
+      sweep.read,
+      teacher=sweep.teacher,
+      exported=sweep.exported,
     ),
     "Accuracy": _accuracy(sweep),
     "With and without the null space": _null_space(results),

@@ -149,6 +149,18 @@ def test_an_owner_sees_scores_sizes_confusions_and_mistakes(rng):
   assert owner.score_parts(make_results()) == []
 
 
+def test_the_exported_trial_is_the_one_whose_mistakes_are_shown(rng):
+  results = sweep(rng)
+  _, exported = (cell for cell in results.cells if cell.method == "lelp")
+  *_, matrix, mistakes = owner.score_parts(results, exported=exported)
+  cells = [int(cell.text) for row in matrix.rows for cell in row.cells]
+  found = exported.test.predictions
+  assert cells == np.ravel(found.confusion).tolist()
+  assert f"in trial {exported.trial}" in matrix.caption
+  assert f"in trial {exported.trial}" in mistakes.caption
+  assert mistakes.examples[0].text == f"example {found.mistakes[0].id}"
+
+
 def test_many_classes_have_a_list_of_confusions(rng):
   evaluation = made(rng, num_classes=20, skill=1.0)[0]
   cell = make_cell("a", "lelp", 0, 0.0, test=evaluation)
