@@ -327,7 +327,10 @@ def _trained(
   results.write(workdir, described)
   wanted = set(needed) & set(missing)
   sweep.run_cells(
-    [cell for cell in missing if cell in wanted], workdir, later=later
+    [cell for cell in missing if cell in wanted],
+    workdir,
+    later=later,
+    is_announced=True,
   )
   return workdirs.load(workdir, workdir)
 

@@ -28,19 +28,22 @@ _PATIENCE = 30.0  # Seconds after which the first chunk has to do.
 class Forecast:
   """Trainings that are ahead of a command, and the time that they take."""
 
-  def __init__(self, ahead: Mapping[Name, Work]):
-    """Starts the clock; `ahead` is in the order of training."""
+  def __init__(self, ahead: Mapping[Name, Work], *, is_told: bool = False):
+    """Starts the clock; `ahead` is in the order of training.
+
+    With `is_told` nothing is printed, and only the time left is computed.
+    """
     self._ahead = dict(ahead)
     self._contents = _contents(ahead)
     self._start = time.monotonic()
-    self._is_told = False
+    self._is_told = is_told
     self._rates: dict[int, float] = {}  # Seconds of a step, by its operations.
     self._last = 0  # Operations of the step that was timed last.
     self._before = 0.0  # Seconds of a training before its first step.
 
   def announce(self) -> None:
     """Says what is ahead, before anything is timed."""
-    if self._contents and processes.is_main_process():
+    if not self._is_told and self._contents and processes.is_main_process():
       print(f"Ahead: {self._contents}.", file=sys.stderr, flush=True)
 
   def watch(self, name: Name) -> Watch:

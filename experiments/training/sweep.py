@@ -51,6 +51,7 @@ def run_cells(
   teacher_directory: pathlib.Path | None = None,
   checkpoint_directory: epath.Path | None = None,
   later: Sequence[specs.CellSpec] = (),
+  is_announced: bool = False,
 ) -> list[pathlib.Path]:
   """Trains every cell that has no result yet.
 
@@ -66,6 +67,8 @@ def run_cells(
       may be in a bucket; `checkpoints` in the workdir if None.
     later: Cells that the caller trains afterwards, or cells that take as long:
       they are in the forecast of the time.
+    is_announced: Whether the caller has said what is ahead and how long it
+      takes.
 
   Returns:
     The folder of each cell.
@@ -81,7 +84,8 @@ def run_cells(
 
   teachers = teacher_directory or workdir / "teachers"
   grouped = stacks(cells)
-  forecast = Forecast(_ahead([*grouped, *stacks(later)], workdir, teachers))
+  ahead = _ahead([*grouped, *stacks(later)], workdir, teachers)
+  forecast = Forecast(ahead, is_told=is_announced)
   forecast.announce()
 
   @functools.lru_cache(maxsize=1)
