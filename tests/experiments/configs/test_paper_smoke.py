@@ -44,6 +44,7 @@ def run(config, workdir, only=()):
   return found
 
 
+@slow
 def test_a_cell_of_table_3(tmp_path):
   pair = "cifar100_bin-resnet92-mobilenet"
   config = config_of("table3", f"column={pair},methods=lelp")

@@ -78,9 +78,9 @@ def logits_of(teacher) -> np.ndarray:
 
 CASES = (
   "bert_classifier",
-  "bert_distilbert_classifier",
-  "bert_roberta_classifier",
-  "albert_classifier",
+  pytest.param("bert_distilbert_classifier", marks=pytest.mark.slow),
+  pytest.param("bert_roberta_classifier", marks=pytest.mark.slow),
+  pytest.param("albert_classifier", marks=pytest.mark.slow),
 )
 
 
