@@ -124,8 +124,14 @@ def test_two_workers_of_which_one_is_killed_do_each_cell_once(tmp_path):
   assert _reported(tmp_path / "both") == _reported(tmp_path / "alone")
 
 
-# Columns of the table of costs that are measured.
-_MEASURED = ("seconds to train them", "preparation (s)", "step (ms)")
+# Columns of the report that are measured.
+_MEASURED = (
+  "seconds to train them",
+  "preparation (s)",
+  "step (ms)",
+  "examples per second",
+  "times faster",
+)
 
 
 def _reported(workdir):
@@ -136,14 +142,14 @@ def _reported(workdir):
   report = workdir / "report"
   found = {path.name: path.read_bytes() for path in report.iterdir()}
   assert {"table.csv", "accuracy.svg", "embeddings.svg"} <= set(found)
-  accuracy, cost = found.pop("table.md").decode().split("## Cost\n")
-  cost, diagnostics = cost.split("## Diagnostics\n")
-  lines = [
-    line.split("|") if line[:1] == "|" else [line] for line in cost.split("\n")
-  ]
-  (header,) = (line for line in lines if "settings tried" in str(line))
-  kept = [i for i, name in enumerate(header) if name.strip() not in _MEASURED]
-  assert len(kept) == len(header) - len(_MEASURED)
-  table = [[line[i] for i in kept] for line in lines if len(line) > 1]
-  text = [line for line in lines if len(line) == 1]
-  return found | {"md": (accuracy, table, text, diagnostics)}
+  kept, lines, dropped = None, [], []
+  for line in found.pop("table.md").decode().split("\n"):
+    cells = [cell.strip() for cell in line.split("|")]
+    if len(cells) == 1:  # Outside of a table.
+      kept = None
+    elif kept is None:  # Its header.
+      kept = [i for i, name in enumerate(cells) if name not in _MEASURED]
+      dropped += [name for name in cells if name in _MEASURED]
+    lines.append(cells if kept is None else [cells[i] for i in kept])
+  assert sorted(dropped) == sorted(_MEASURED)
+  return found | {"md": lines}
