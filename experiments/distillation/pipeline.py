@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import results
@@ -21,7 +20,6 @@ from experiments import specs
 from experiments import stacks
 from experiments.configs import validate
 from experiments.data import load
-from experiments.data.dataset import NO_LABEL
 from experiments.data.dataset import Splits
 from experiments.data.tokenizer import load_tokenizer
 from experiments.distillation import artifacts
@@ -51,7 +49,7 @@ _WIDTH = 100  # Of tables on the terminal.
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-  """What a user asks for.
+  """The request of a user: the flags of `experiments.distill`.
 
   Attributes:
     teacher: --teacher, and so on for the others.
@@ -122,7 +120,6 @@ def distill(request: Request) -> str:
     config, cells = _first_stage(request, teacher, student)
     splits = data.load_splits(cells[0], workdir)
     data.check_data(cells, splits)
-    _check_batch_size(cells[0], splits)
   json_files.write_json(workdir / _RECORD, {"asked": asked})
   _tell(_announcement(cells, splits, workdir))
   found = _trained(config, cells, cells, workdir, later=_further(cells))
@@ -258,16 +255,6 @@ def _first_stage(
   splits = data.load_splits(validate.cell_spec(make(None)), request.workdir)
   config = make(splits.transfer["labels"])
   return config, candidates.expand(config, request.given)
-
-
-def _check_batch_size(cell: specs.CellSpec, splits: Splits) -> None:
-  """Raises ValueError if the labelled examples do not fill a batch."""
-  size = int(np.count_nonzero(splits.transfer["labels"] != NO_LABEL))
-  if cell.student.batch_size > size:
-    raise ValueError(
-      f"config.student.batch_size={cell.student.batch_size} must be at most "
-      f"{size}, the number of labelled training examples."
-    )
 
 
 # --- Training -----------------------------------------------------------------
