@@ -119,9 +119,9 @@ def base_config() -> ConfigDict:
   # share of those of a file stop the command before it trains.
   config.data.max_bad_rows = 0.01
   # Rows without a label: "refuse" stops the command, "drop" leaves them out,
-  # and "transfer" lets students train on those of `train`, with what the
-  # teacher says about them. Where a method needs a class, it is the teacher's
-  #
+  # and "transfer" lets students train on those of `train`, with the teacher's
+  # outputs as targets. A method that needs a class takes the one that the
+  # teacher predicts.
   config.data.unlabelled = "refuse"
   # More files of such examples. Their labels, if any, are ignored, and a folder
   # of images needs no folders of classes.

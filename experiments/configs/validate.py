@@ -68,7 +68,7 @@ def sweep_spec(config: ConfigDict) -> specs.SweepSpec:
 
 
 def converted(config: ConfigDict) -> specs.CellSpec:
-  """Returns the typed description of a cell, whose values are not checked."""
+  """Returns the typed spec of a cell, without checking its values."""
   fields = config.to_dict()
   sweep, mesh = fields.pop("sweep"), fields.pop("mesh")
   fields["row"] = _row(config)

@@ -150,7 +150,7 @@ class Feed:
     return self._waits[0]
 
   def rows(self, key: jax.Array, step: int) -> np.ndarray:
-    """Returns the positions of the batch of a step, int ``[B]``."""
+    """Returns the rows of the examples in a step's batch, int ``[B]``."""
     return self._rows(functools.partial(self._order, key), step)
 
   def example(self) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class Prepared:
 
   @property
   def has_source_ids(self) -> bool:
-    """Whether `source_ids` are known, as for all files of a user."""
+    """Tells whether each example's row in the original files is recorded."""
     records = self.manifest["splits"].values()
     return all("source_ids.npy" in record["files"] for record in records)
 

@@ -1,4 +1,4 @@
-"""What `experiments.diagnose` shows: a summary, pictures and a page."""
+"""The output of `experiments.diagnose`: a summary, pictures and a page."""
 
 import dataclasses
 import pathlib

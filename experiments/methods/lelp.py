@@ -60,7 +60,7 @@ def _targets(setup: Setup) -> dict[str, Any]:
 
 
 def padded(setup: Setup, subspaces: lelp_jax.Subspaces) -> dict[str, Any]:
-  """Returns the targets "directions" and "where" of a cell.
+  """Returns the subspaces of a cell, and which subclasses it has.
 
   They are padded to the largest S of its stack.
   """

@@ -1,4 +1,4 @@
-"""What a command would train and what that costs, without training it."""
+"""Dry runs: list the trainings of a command and their cost."""
 
 import collections
 import contextlib
@@ -27,7 +27,7 @@ _HEADER = ("", "cells", "stacks", "steps", "FLOP", "finished cells")
 
 @contextlib.contextmanager
 def facts_of(workdir: pathlib.Path | None) -> Iterator[FactsOf]:
-  """Provides a function that looks up the data of a cell, and writes nothing.
+  """Yields a function that reads a cell's data without writing to the workdir.
 
   A user's own files are converted in a temporary folder unless the workdir has
   them. Published data that are not prepared have their published size.
@@ -71,7 +71,7 @@ def listing(
   Args:
     cells: The cells.
     workdir: Where they would be trained; None for a new folder.
-    facts: Looks up the data of a cell.
+    facts: Returns the facts about a cell's data.
     teacher_directory: Folder of teachers, if it is not the workdir's.
     each: Whether to list each stack.
 
@@ -104,7 +104,7 @@ def listing(
 
 
 def _each(lines: Sequence[_Line]) -> list[str]:
-  """Describes each stack in a line."""
+  """Returns one line for each stack."""
   text = []
   for number, (stack, own, num_finished) in enumerate(lines, 1):
     first = stack.cells[0]

@@ -16,9 +16,9 @@ from experiments.reporting.sentence import in_sentence
 def gain_picture(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws gains over vanilla distillation, ours and the paper's.
 
-  In one setting each method has a line, otherwise LELP has one per setting.
-  Without vanilla distillation the gains are over standard training. Returns
-  whether there is a gain of ours to draw.
+  With one setting there is a line per method; with several, LELP alone has a
+  line per setting. Without vanilla distillation the gains are over standard
+  training. Returns whether there is a gain of ours to draw.
   """
   titles = {method.id: method.title for method in results.methods}
   base = next((m for m in ("vanilla", "standard") if m in titles), None)
