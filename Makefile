@@ -8,7 +8,7 @@ TEXTS := dataset=amazon,teacher=albert_xxlarge,student=albert_base
 IMAGES := dataset=cifar10_bin,teacher=resnet92,student=resnet56
 
 .PHONY: help venv tpu quickstart plan test-lib test test-all lint format bench \
-  clean
+  bench-all clean
 
 help:  ## Lists the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -64,10 +64,17 @@ format: venv  ## Formats the code.
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: venv  ## Measures the kernels beside named references.
-	@$(RUN) -m benchmarks.moments
-	@$(RUN) -m benchmarks.subsplit
-	@$(RUN) -m benchmarks.sweep
+bench: .venv/installed-bench  ## Measures all beside references (15 minutes).
+	@$(RUN) -m benchmarks
+
+bench-all: .venv/installed-bench  ## Measures at full sizes, too (hours).
+	@$(RUN) -m benchmarks --full
+
+.venv/installed-bench: .venv/installed
+	@echo "Installing torch and transformers to compare with (once) ..."
+	@$(BIN)/pip install -qq --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[bench]'
+	@touch $@
 
 clean:  ## Removes .venv, caches and runs.
 	rm -rf .venv runs build dist *.egg-info .ruff_cache .hypothesis

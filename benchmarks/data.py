@@ -1,18 +1,14 @@
 """Compares our input pipelines with torch's DataLoader and a step's demand.
 
-  pip install '.[bench]'
-  python -m benchmarks.data
-
 Both read the same memory-mapped arrays: images of CIFAR's size and texts of
 SST-2's lengths. The "on device" pipeline gathers and augments inside a compiled
-program, as training does with image sets that fit. The table prints examples
-per second and ratios. The training steps are those of the smallest models of
-the paper's families; larger models consume fewer examples.
+program, as training does with image sets that fit. The training steps are those
+of the smallest models of the paper's families; larger models consume fewer
+examples.
 """
 
 import functools
 import pathlib
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +21,7 @@ import numpy as np
 import optax
 
 from benchmarks import timing
+from benchmarks.row import Row
 from experiments.data import augment
 from experiments.data import batches
 from experiments.data.dataset import gather
@@ -162,41 +159,36 @@ def step_rate(name: str, batch: dict[str, Any], **options: Any) -> float:
   return 1e3 * _BATCH / took["step"]
 
 
-def main() -> None:
-  try:
-    import torch  # noqa: F401
-  except ImportError as error:
-    sys.exit(f"error: {error}: pip install '.[bench]' for the peer.")
+def rows(full: bool) -> Iterator[Row]:
+  """Yields each pipeline beside torch's and beside a training step."""
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
     pixels, words = images(folder), texts(folder)
     rates = {
-      "images, on device": rate(on_device(pixels)),
-      "images, host": rate(lambda: fed(pixels, 1)),
-      "images, torch": rate(loader(pixels)),
-      "texts, host, by length": rate(lambda: fed(words, 32)),
-      "texts, host, at random": rate(lambda: fed(words, 1)),
-      "texts, torch": rate(loader(words)),
+      "images, on the device": rate(on_device(pixels)),
+      "images, from the host": rate(lambda: fed(pixels, 1)),
+      "texts, by length": rate(lambda: fed(words, 32)),
+      "texts, at random": rate(lambda: fed(words, 1)),
     }
+    peers = {"images": rate(loader(pixels)), "texts": rate(loader(words))}
     image, text = (next(iter(fed(arrays, 1))) for arrays in (pixels, words))
-    short = next(iter(fed(words, 32)))
     steps = {
-      "step, resnet20": step_rate("resnet20", image),
-      "step, albert, by length": step_rate(
-        "albert_base", short, **_TINY_ALBERT
+      "images": ("ResNet-20's step", step_rate("resnet20", image)),
+      "texts": (
+        "the step of an ALBERT of width 64",
+        step_rate("albert_base", text, **_TINY_ALBERT),
       ),
-      "step, albert, at random": step_rate("albert_base", text, **_TINY_ALBERT),
     }
-  print(f"Batches of {_BATCH}; {timing.machine()}")
-  print(f"{'pipeline':<26} {'examples/s':>11} {'/ torch':>8} {'/ step':>8}")
   for kind, value in rates.items():
-    peer = rates[f"{kind.split(',')[0]}, torch"]
-    need = "resnet20" if kind.startswith("images") else "albert, at random"
-    ratio = value / steps[f"step, {need}"]
-    print(f"{kind:<26} {value:>11,.0f} {value / peer:>8.2f} {ratio:>8.1f}")
-  for kind, value in steps.items():
-    print(f"{kind:<26} {value:>11,.0f}")
-
-
-if __name__ == "__main__":
-  main()
+    data = kind.split(",")[0]
+    step, need = steps[data]
+    for reference, other in (("torch's DataLoader", peers[data]), (step, need)):
+      yield Row(
+        kind if other is not need else f"{kind}, beside a step",
+        f"batches of {_BATCH}",
+        value,
+        "examples/s",
+        reference,
+        other,
+        larger_is_better=True,
+      )

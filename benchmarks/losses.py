@@ -1,8 +1,5 @@
 """Compares each loss with a student's step and with its formula in torch.
 
-  pip install '.[bench]'
-  python -m benchmarks.losses
-
 Value and gradient are timed on batches of the paper's size and embeddings of
 ResNet's width. The step is one of ResNet-20 with cross entropy. The torch
 versions are the published formulas, written plainly (`torch_losses.py`); LELP,
@@ -10,8 +7,8 @@ CRD within a batch and the auxiliary loss of Subclass Distillation have none.
 CRD's bank has 10,000 rows, of which each example sees 1,024.
 """
 
-import sys
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -21,6 +18,7 @@ import numpy as np
 import lelp_jax
 from benchmarks import timing
 from benchmarks.models import ours
+from benchmarks.row import Row
 from lelp_jax import baselines
 
 _B, _D, _C, _S, _T = 64, 256, 10, 10, 4.0
@@ -167,32 +165,34 @@ def torch_loss(name: str) -> Callable[[], Any] | None:
   return run
 
 
-def main() -> None:
-  try:
-    import torch
-  except ImportError as error:
-    sys.exit(f"error: {error}: pip install '.[bench]' for the peers.")
-  print(f"B = {_B}, D = {_D}, C = {_C}; {timing.machine()}")
-  print(f"torch {torch.__version__}; value and gradient, milliseconds")
+def rows(full: bool) -> Iterator[Row]:
+  """Yields each loss beside a student's step and its formula in torch."""
   step = timing.milliseconds(
     {"step": ours("resnet20")["forward+backward"]}, repeats=5
   )["step"]
-  print(f"the student's step, resnet20: {step:.0f}")
-  print(
-    f"{'loss':<19} {'ours':>7} {'/ step':>7} {'torch':>7} {'ours / torch':>13}"
-  )
+  size = f"B = {_B}, D = {_D}, C = {_C}"
   for name in LOSSES:
     functions = {"ours": our_loss(name)}
     peer = torch_loss(name)
     if peer is not None:
       functions["torch"] = peer
     times = timing.milliseconds(functions)
-    line = f"{name:<19} {times['ours']:>7.2f} {times['ours'] / step:>7.4f}"
+    label = f"{name} loss and gradient"
+    yield Row(
+      f"{label} beside a step",
+      size,
+      times["ours"],
+      "ms",
+      "ResNet-20's forward and backward pass",
+      step,
+    )
     if peer is not None:
-      ratio = times["ours"] / times["torch"]
-      line += f" {times['torch']:>7.2f} {ratio:>13.2f}"
-    print(line, flush=True)
-
-
-if __name__ == "__main__":
-  main()
+      yield Row(
+        label,
+        size,
+        times["ours"],
+        "ms",
+        "torch",
+        times["torch"],
+        target=1.0 if name in ("rkd_distance", "rkd_angle") else None,
+      )

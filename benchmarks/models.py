@@ -1,8 +1,5 @@
 """Speed and memory of each model compared with the same model in torch.
 
-  pip install '.[bench]'
-  python -m benchmarks.models [resnet56 albert_base ...]
-
 Both frameworks run in one process, in turns, on the same device and in
 float32; times of forward and backward passes are given as ratios too. The time
 to start (compilation, or torch's first pass) and the peak memory above that of
@@ -10,21 +7,20 @@ the imports, parameters included, are measured in a separate process for each
 framework, which runs two passes forward and backward.
 """
 
-import argparse
 import dataclasses
-import json
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import apart
 from benchmarks import timing
+from benchmarks.row import Row
 from lelp_jax.models import MODELS
 
 _MIB = 2**20
@@ -61,6 +57,13 @@ CASES = {
   "albert_large": Case(8, (128,), lambda t: t.Albert(1024, 24, 16, 4096, 2)),
 }
 _DEFAULT = ("mlp", "resnet20", "resnet56", "mobilenet", "albert_base")
+# The largest ratio to torch's time, forward and backward on a CPU.
+_TARGETS = {
+  "resnet20": 1.2,
+  "resnet56": 1.2,
+  "mobilenet": 1.2,
+  "albert_base": 1.0,
+}
 
 
 def _inputs(name: str) -> np.ndarray:
@@ -141,17 +144,8 @@ def _peak_mib(framework: str) -> float:
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _apart(name: str, framework: str) -> dict[str, float]:
-  """Measures one framework in a separate process."""
-  command = [sys.executable, "-m", "benchmarks.models", f"--apart={framework}"]
-  done = subprocess.run([*command, name], capture_output=True, text=True)
-  if done.returncode:
-    raise RuntimeError(done.stderr)
-  return json.loads(done.stdout.splitlines()[-1])
-
-
-def _measure_apart(name: str, framework: str) -> None:
-  """Prints the first pass's time over a later one's, and the peak memory."""
+def start_and_peak(name: str, framework: str) -> tuple[float, float]:
+  """Returns the first pass's time over a later one's, and the peak memory."""
   before = _peak_mib(framework)
   run = (ours if framework == "ours" else theirs)(name)["forward+backward"]
   times = []
@@ -159,56 +153,31 @@ def _measure_apart(name: str, framework: str) -> None:
     start = time.perf_counter()
     jax.block_until_ready(run())
     times.append(time.perf_counter() - start)
-  peak = _peak_mib(framework)
-  print(json.dumps({"start": times[0] - times[1], "peak": peak - before}))
+  return times[0] - times[1], _peak_mib(framework) - before
 
 
-def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("models", nargs="*", help=f"of {', '.join(CASES)}")
-  parser.add_argument("--apart", choices=("ours", "torch"))
-  parser.add_argument("--repeats", type=int, default=5)
-  arguments = parser.parse_args()
-  names = arguments.models or _DEFAULT
-  if unknown := sorted(set(names) - set(CASES)):
-    sys.exit(f"error: unknown models {unknown}; there are {list(CASES)}.")
-  try:
-    import torch
-    import transformers  # noqa: F401
-  except ImportError as error:
-    sys.exit(f"error: {error}: pip install '.[bench]' for the peers.")
-  if arguments.apart:
-    _measure_apart(names[0], arguments.apart)
-    return
-  # First: a child's peak memory counts from its parent's.
-  print("One process each: time to start (s), peak memory (MiB)")
-  print(f"{'model':<14} {'ours':>8} {'torch':>8} {'ours':>8} {'torch':>8}")
-  for name in names:
-    mine, peer = _apart(name, "ours"), _apart(name, "torch")
-    print(
-      f"{name:<14} {mine['start']:>8.2f} {peer['start']:>8.2f} "
-      f"{mine['peak']:>8.0f} {peer['peak']:>8.0f}",
-      flush=True,
-    )
-  print(
-    f"\n{timing.machine()}, torch {torch.__version__}; float32, milliseconds"
-  )
-  print(
-    f"{'model':<14} {'batch':>5} {'pass':<17} {'ours':>8} {'torch':>8} "
-    f"{'ours / torch':>12}"
-  )
-  for name in names:
+def rows(full: bool) -> Iterator[Row]:
+  """Yields the passes of each model beside torch's."""
+  for name in CASES if full else _DEFAULT:
     mine, peer = ours(name), theirs(name)
     for kind in mine:
       times = timing.milliseconds(
-        {"ours": mine[kind], "torch": peer[kind]}, repeats=arguments.repeats
+        {"ours": mine[kind], "torch": peer[kind]}, repeats=5
       )
-      print(
-        f"{name:<14} {CASES[name].batch:>5} {kind:<17} {times['ours']:>8.1f} "
-        f"{times['torch']:>8.1f} {times['ours'] / times['torch']:>12.2f}",
-        flush=True,
+      yield Row(
+        f"{name}, {kind}",
+        f"batch {CASES[name].batch}",
+        times["ours"],
+        "ms",
+        "torch",
+        times["torch"],
+        target=_TARGETS.get(name) if kind == "forward+backward" else None,
       )
-
-
-if __name__ == "__main__":
-  main()
+  for name in ("resnet56", "mobilenet", "albert_base") if full else ():
+    size = f"batch {CASES[name].batch}"
+    # One after the other, in new processes.
+    mine = apart.call(start_and_peak, name, "ours")
+    peer = apart.call(start_and_peak, name, "torch")
+    label = f"{name}, start without a cache"
+    yield Row(label, size, mine[0], "s", "torch", peer[0])
+    yield Row(f"{name}, peak memory", size, mine[1], "MiB", "torch", peer[1])

@@ -1,19 +1,19 @@
 """Compares log_subsplit with a matrix product and with the paper's formula.
 
-  python -m benchmarks.subsplit
-
 The product of embeddings and all directions is a lower bound for the cost of
 the coordinates. The literal formula subtracts each class's mean from each
 embedding and projects the differences, as Algorithm 2 is written.
 """
 
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import timing
+from benchmarks.row import Row
 from lelp_jax import log_subsplit
 from lelp_jax import Subspaces
 
@@ -42,12 +42,8 @@ def literal(h: jax.Array, logits: jax.Array, subspaces: Subspaces) -> jax.Array:
   return class_part[..., None] * jax.nn.softmax(coordinates / beta)
 
 
-def main() -> None:
-  print(f"log_subsplit; {timing.machine()}")
-  print(
-    f"{'B':>4} {'D':>5} {'C':>2} {'S':>4} {'ours':>9} {'product':>9} "
-    f"{'literal':>9} {'ours / product':>15} {'literal / ours':>15}"
-  )
+def rows(full: bool) -> Iterator[Row]:
+  """Yields `log_subsplit` beside both references."""
   ours = jax.jit(functools.partial(log_subsplit, **_TEMPERATURES))
   for batch, width, classes, size in _SIZES:
     rng = np.random.default_rng(0)
@@ -64,14 +60,21 @@ def main() -> None:
         "literal": functools.partial(literal, h, logits, subspaces),
       }
     )
-    print(
-      f"{batch:>4} {width:>5} {classes:>2} {size:>4} {times['ours']:>6.2f} ms "
-      f"{times['product']:>6.2f} ms {times['literal']:>6.2f} ms "
-      f"{times['ours'] / times['product']:>15.2f} "
-      f"{times['literal'] / times['ours']:>15.1f}",
-      flush=True,
+    text = f"B = {batch}, D = {width}, C = {classes}, S = {size}"
+    yield Row(
+      "log_subsplit",
+      text,
+      times["ours"],
+      "ms",
+      "one matrix product",
+      times["product"],
+      target=1.15 if times["product"] > 1 else None,
     )
-
-
-if __name__ == "__main__":
-  main()
+    yield Row(
+      "log_subsplit beside Algorithm 2 as written",
+      text,
+      times["ours"],
+      "ms",
+      "the literal formula",
+      times["literal"],
+    )

@@ -1,17 +1,14 @@
-r"""A stack of 24 cells beside 24 runs of one cell.
+"""A stack of 24 cells beside 24 runs of one cell.
 
-  python -m benchmarks.sweep [--runs=24]
-
-`steps` is the compiled training steps alone: the stack beside its cells one
-after another. `warm` is that with all a run does: targets, initial states,
-evaluation, metrics and checkpoints, in one process in which everything is
-compiled. `commands` is from start to end, compilation included: one
-`experiments.sweep` beside `experiments.main` for every cell; the teacher is
-there before. With fewer `--runs` that many are timed and scaled to 24. Students
-of width 128 on scikit-learn's digits.
+"Compiled steps" are the training steps alone, in which stacking does not reduce
+the arithmetic. "Runs" also have targets, initial states, evaluation, metrics
+and checkpoints, in one process in which everything is compiled. "Commands" are
+from start to end, compilation included: one `experiments.sweep` beside
+`experiments.main` for every cell; the teacher is there before. Unless `full`,
+four of those are timed and scaled to 24. The students have a width of 128 and
+learn scikit-learn's digits.
 """
 
-import argparse
 import functools
 import pathlib
 import subprocess
@@ -19,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +25,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from benchmarks import timing
+from benchmarks.row import Row
 from experiments import cells
 from experiments.configs import base
 from experiments.configs import quickstart
@@ -40,7 +39,6 @@ from experiments.training.monitor import MonitorSpec
 from experiments.training.types import Run
 
 _STEPS = 1000
-_TARGETS = {"warm": 0.5, "commands": 0.25}
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -167,27 +165,21 @@ def _all(functions: Sequence[Callable[[], Any]]) -> list[Any]:
   return [jax.block_until_ready(function()) for function in functions]
 
 
-def main() -> None:
-  parser = argparse.ArgumentParser()
-  parser.add_argument("--runs", type=int, default=24)
-  count = parser.parse_args().runs
-  if not 1 <= count <= 24:
-    sys.exit(f"error: --runs must lie in [1, 24], got {count}.")
-  print(f"24 cells of {_STEPS} steps, width 128; {timing.machine()}")
-  print(f"{'':<10} {'stack':>9} {'24 alone':>9} {'ratio':>6} {'target':>7}")
-  for name, measure in (
-    ("steps", steps),
-    ("warm", warm),
-    ("commands", functools.partial(commands, count)),
+def rows(full: bool) -> Iterator[Row]:
+  """Yields the stack beside its cells one by one."""
+  count = 24 if full else 4
+  for name, measure, target in (
+    ("compiled steps of a stack", steps, None),
+    ("runs of a stack", warm, 0.5),
+    ("one sweep command", functools.partial(commands, count), 0.25),
   ):
     took = measure()
-    ratio = took["stack"] / took["alone"]
-    print(
-      f"{name:<10} {took['stack']:>7.2f} s {took['alone']:>7.2f} s "
-      f"{ratio:>6.2f} {_TARGETS.get(name, ''):>7}",
-      flush=True,
+    yield Row(
+      name,
+      f"24 cells of {_STEPS} steps, width 128",
+      took["stack"],
+      "s",
+      "its cells one by one",
+      took["alone"],
+      target=target,
     )
-
-
-if __name__ == "__main__":
-  main()

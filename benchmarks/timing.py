@@ -1,5 +1,9 @@
-"""Interleaved timing of functions in one process."""
+"""Interleaved timing of functions in one process, and the machine's name."""
 
+import os
+import pathlib
+import platform
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -32,6 +36,14 @@ def milliseconds(
 
 
 def machine() -> str:
-  """Describes the machine that the times were measured on."""
-  device = jax.devices()[0]
-  return f"jax {jax.__version__}, {len(jax.devices())} x {device.device_kind}"
+  """Returns a name of the kind of machine, such as "amd-epyc-2-cores"."""
+  devices = jax.devices()
+  if devices[0].platform != "cpu":
+    text = f"{len(devices)} x {devices[0].device_kind}"
+  else:
+    info = pathlib.Path("/proc/cpuinfo")  # Of Linux.
+    lines = info.read_text() if info.exists() else ""
+    found = re.search(r"model name\s*: (.*)", lines)
+    processor = found[1] if found else platform.machine()
+    text = f"{processor} {os.cpu_count()} cores"
+  return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
