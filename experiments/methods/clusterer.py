@@ -5,7 +5,6 @@ complete linkage, k-means, and k-means on a t-SNE map in the plane. All run on
 one thread, so that sums have one order and a seed gives one result.
 """
 
-import dataclasses
 import warnings
 from typing import Any
 
@@ -18,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from experiments.data.load import stratified_subset
+from experiments.methods.statistics import Clustering
 
 # The largest number of examples that are clustered together; the others are
 # placed afterwards. With n examples of width D, complete linkage needs 8 n^2 +
@@ -28,31 +28,6 @@ MAX_POINTS = {"agglomerative": 12_000, "kmeans": 50_000, "tsne_kmeans": 10_000}
 _SEED = 0  # Of the sample, of k-means and of t-SNE.
 _KMEANS_STARTS = 10
 _ROWS = 8192
-
-
-@dataclasses.dataclass(frozen=True)
-class Clustering:
-  """Pseudo-subclasses of N examples, at most S for each of C classes.
-
-  Attributes:
-    assignments: Cluster of each example, int32, ``[N]``, in [0, S). The hard
-      target is the student's output ``label * S + assignment``.
-    memberships: Cluster of each example in each class, int32, ``[N, C]``: the
-      assignment in its own class, and the cluster that it would be placed in
-      in another. None unless targets are soft.
-    where: Subclasses that exist, bool, ``[C, S]``. A class without examples
-      keeps one, so that the student can give the class a probability.
-    summary: JSON-compatible record for results: "method", "scope", "targets",
-      "seed"; the requested "num_clusters"; "num_subclasses" of each class;
-      "sizes", the number of examples in each of C x S; the numbers of examples
-      that were clustered, "num_clustered", and placed afterwards,
-      "num_placed".
-  """
-
-  assignments: np.ndarray
-  memberships: np.ndarray | None
-  where: np.ndarray
-  summary: dict[str, Any]
 
 
 class Clusterer:

@@ -7,7 +7,6 @@ ones weigh the clusters by the teacher's class probabilities.
 
 import functools
 from typing import Any
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +19,8 @@ from experiments.methods.base import Setup
 from experiments.methods.base import teacher_of
 from experiments.methods.base import Terms
 from experiments.methods.base import with_hard_labels
+from experiments.methods.statistics import Clustering
 from lelp_jax.train_step import LossInputs
-
-if TYPE_CHECKING:  # Importing it imports scikit-learn.
-  from experiments.methods.clusterer import Clustering
 
 
 def _hard_terms(inputs: LossInputs) -> Terms:
@@ -96,7 +93,7 @@ def _details(algorithm: str, form: str, setup: Setup) -> dict[str, Any]:
   return {"clustering": _clustering(algorithm, form, setup).summary}
 
 
-def _clustering(algorithm: str, form: str, setup: Setup) -> "Clustering":
+def _clustering(algorithm: str, form: str, setup: Setup) -> Clustering:
   clustering = setup.cell.clustering
   return setup.teacher.clustering(
     algorithm, clustering.scope, clustering.num_clusters, form

@@ -1,6 +1,7 @@
 """Statistics of a teacher from which methods prepare their targets."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from collections.abc import Hashable
 from typing import Any
@@ -15,7 +16,31 @@ from lelp_jax.models import Outputs
 
 if TYPE_CHECKING:
   from experiments.methods.clusterer import Clusterer
-  from experiments.methods.clusterer import Clustering
+
+
+@dataclasses.dataclass(frozen=True)
+class Clustering:
+  """Pseudo-subclasses of N examples, at most S for each of C classes.
+
+  Attributes:
+    assignments: Cluster of each example, int32, ``[N]``, in [0, S). The hard
+      target is the student's output ``label * S + assignment``.
+    memberships: Cluster of each example in each class, int32, ``[N, C]``: the
+      assignment in its own class, and the cluster that it would be placed in
+      in another. None unless targets are soft.
+    where: Subclasses that exist, bool, ``[C, S]``. A class without examples
+      keeps one, so that the student can give the class a probability.
+    summary: JSON-compatible record for results: "method", "scope", "targets",
+      "seed"; the requested "num_clusters"; "num_subclasses" of each class;
+      "sizes", the number of examples in each of C x S; the numbers of examples
+      that were clustered, "num_clustered", and placed afterwards,
+      "num_placed".
+  """
+
+  assignments: np.ndarray
+  memberships: np.ndarray | None
+  where: np.ndarray
+  summary: dict[str, Any]
 
 
 class TeacherStatistics:
@@ -124,7 +149,7 @@ class TeacherStatistics:
 
   def clustering(
     self, algorithm: str, scope: str, num_clusters: int, targets: str
-  ) -> "Clustering":
+  ) -> Clustering:
     """Returns clusters of the embeddings of the students' training examples."""
     return self._once(
       ("clustering", algorithm, scope, num_clusters, targets),

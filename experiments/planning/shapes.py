@@ -22,7 +22,7 @@ from experiments.data.prepared import Prepared
 from experiments.distributed import mesh as mesh_lib
 from experiments.methods import method_named
 from experiments.methods.base import Setup
-from experiments.methods.clusterer import Clustering
+from experiments.methods.statistics import Clustering
 from experiments.methods.statistics import TeacherStatistics
 from experiments.specs import CellSpec
 from experiments.training import build

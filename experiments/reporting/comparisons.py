@@ -5,7 +5,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from experiments.methods.clustering import CLUSTERINGS
 from experiments.reporting.estimates import Estimate
@@ -89,8 +89,8 @@ def over_examples(own: Evaluation, other: Evaluation) -> Estimate:
   if min(len(a), len(b)) < 2 or len(a) != len(b):
     return Estimate(mean, 1)
   error = 100 * float(np.std(a - b, ddof=1)) / math.sqrt(len(a))
-  low, high = stats.norm.interval(0.95, mean, error) if error else (mean, mean)
-  return Estimate(mean, 1, interval=(float(low), float(high)))
+  half = float(special.ndtri(0.975)) * error
+  return Estimate(mean, 1, interval=(mean - half, mean + half))
 
 
 def _correct(evaluation: Evaluation) -> np.ndarray:

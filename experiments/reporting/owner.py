@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from experiments.reporting import comparisons
 from experiments.reporting import numbers
@@ -36,7 +36,7 @@ Reader = Callable[[int], Example]
 
 _NUM_RESAMPLES = 1000
 # Half the width of a 95 % interval in standard errors.
-_Z = float(stats.norm.ppf(0.975))
+_Z = float(special.ndtri(0.975))
 # A larger matrix is a list of the most frequent confusions.
 _MOST_IN_MATRIX = 12
 _NUM_CONFUSIONS = 15
@@ -161,6 +161,8 @@ def _example_worth(model: _Model, where: str) -> str:
 
 def accuracy_interval(accuracy: float, size: int) -> tuple[float, float]:
   """Returns Wilson's 95 % interval of an accuracy, as fractions."""
+  from scipy import stats  # Importing it takes half a second.
+
   hits = round(accuracy * size)
   found = stats.binomtest(hits, size).proportion_ci(method="wilson")
   return found.low, found.high
