@@ -131,6 +131,16 @@ class Examples(Sequence[dict[str, Any]]):
     return tuple(each.record(split) for each in rows if each.count)
 
 
+class MissingColumnError(ValueError):
+  """Error: a table lacks a column that is named for it."""
+
+  def __init__(self, path: Path, column: Any, names: Sequence[Any]):
+    """Creates the error."""
+    super().__init__(
+      f"{path} has no column {column!r}; its columns are {list(names)}."
+    )
+
+
 def label_name(value: Any) -> str | None:
   """Returns the name of the class that a label stands for, None if missing.
 
@@ -553,9 +563,7 @@ class TableReader:
     self.columns = list(self.names if columns is None else columns)
     for column in self.columns:
       if self.names and column not in self.names:
-        raise ValueError(
-          f"{self.path} has no column {column!r}; its columns are {self.names}."
-        )
+        raise MissingColumnError(self.path, column, self.names)
     self._others = others
     self._known = set(self.names)
     self._wanted = len(self.columns)

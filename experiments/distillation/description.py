@@ -75,6 +75,13 @@ def write(folder: pathlib.Path, student: Student) -> None:
   json_files.write_json(folder / CONFIG, specs.plain(student))
 
 
+def is_student(folder: pathlib.Path) -> bool:
+  """Tells whether a folder is meant to hold an exported student."""
+  path = folder / CONFIG
+  values = json_files.read_json(path) if path.is_file() else None
+  return isinstance(values, dict) and "calibration_temperature" in values
+
+
 def read(folder: pathlib.Path) -> tuple[Student, tuple[str, ...]]:
   """Returns the description of a student, and the names of its classes.
 

@@ -4,9 +4,11 @@ Every field of `experiments.configs.base` can be set by --config.FIELD=VALUE.
 The flags below are shorter names of those that most users need.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,6 +109,15 @@ def teacher_labels_flag() -> flags.FlagHolder[str | None]:
     "commas. By default the names that the teacher comes with, or the order of "
     "the labels: numbers by value, names by alphabet.",
   )
+
+
+@contextlib.contextmanager
+def named(flag: str) -> Iterator[None]:
+  """Names a flag in errors about a file or a model that does not exist."""
+  try:
+    yield
+  except FileNotFoundError as error:
+    raise FileNotFoundError(f"--{flag}: {error}") from error
 
 
 def names(text: str | None) -> tuple[str, ...]:

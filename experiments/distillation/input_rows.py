@@ -91,7 +91,10 @@ def find(
       f"--{part}_column is not set, and the student does not know it: name the "
       f"column of the {part}s."
     )
-  return _tables(files, part, column, options)
+  try:
+    return _tables(files, part, column, options)
+  except tables.MissingColumnError as error:
+    raise ValueError(f"{error} Set --{part}_column to one of them.") from None
 
 
 def _embeddings(files: Sequence[pathlib.Path], student: Student) -> InputRows:
@@ -175,9 +178,7 @@ def _tables(
       except ValueError as error:
         table.leave_out(number, str(error))
     if table.columns[0] not in table.names:
-      raise ValueError(
-        f"{file} has no column {column!r}; its columns are {table.names}."
-      )
+      raise tables.MissingColumnError(file, column, table.names)
     num_rows += table.num_rows
     types = {name: _json_type(kinds[name]) for name in table.names}
     if not is_text:

@@ -116,7 +116,8 @@ def huggingface(
 
   Raises ValueError if such a model comes without `finetune_epochs`.
   """
-  found = pretrained.huggingface_model(name)
+  with flags.named("teacher"):
+    found = pretrained.huggingface_model(name)
   several = found.problem_type.startswith("multi_label")
   if found.problem_type == "regression" or (several and found.num_outputs != 1):
     raise ValueError(

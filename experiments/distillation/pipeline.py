@@ -26,11 +26,13 @@ from experiments.distillation import artifacts
 from experiments.distillation import candidates
 from experiments.distillation import diagnosis
 from experiments.distillation import diagnosis_page
+from experiments.distillation import flags
 from experiments.distillation import page
 from experiments.distillation import student_models
 from experiments.distillation import teachers
 from experiments.distillation import timing
 from experiments.distillation import verdict
+from experiments.distributed import signals
 from experiments.io import json_files
 from experiments.io import students
 from experiments.reporting import workdirs
@@ -89,7 +91,7 @@ class Request:
       "id_column": self.id_column,
       "teacher_labels": list(self.labels),
       "data": specs.plain(self.data),
-      "config": {name: repr(value) for name, value in self.given.items()},
+      **{f"config.{name}": value for name, value in self.given.items()},
     }
 
 
@@ -110,18 +112,29 @@ def distill(request: Request) -> str:
     ValueError: If the teacher, the data and the student do not fit together,
       or the workdir belongs to another request.
   """
-  workdir, asked = request.workdir, request.plain()
-  record = _read_record(workdir, asked)
+  asked = request.plain()
+  record = _read_record(request.workdir, asked)
   if record.get("summary"):
     return record["summary"]
+  with signals.deferred():
+    return _distill(request, asked)
+
+
+def _distill(request: Request, asked: Mapping[str, Any]) -> str:
+  """Distils what is not finished yet."""
+  workdir = request.workdir
   with _without_leftovers(workdir):
     teacher, student = _prepared(request)
+    kept = f"the teacher's outputs are in {teacher.folder}"
+    signals.stop_if_asked(kept)
     examined = _diagnose(request, teacher)
+    signals.stop_if_asked(kept)
     config, cells = _first_stage(request, teacher, student)
     splits = data.load_splits(cells[0], workdir)
     data.check_data(cells, splits)
   json_files.write_json(workdir / _RECORD, {"asked": asked})
   _tell(_announcement(cells, splits, workdir))
+  signals.stop_if_asked(kept)
   found = _trained(config, cells, cells, workdir, later=_further(cells))
   second = candidates.with_chosen(config, found.summaries, workdir)
   cells = candidates.expand(second, request.given)
@@ -190,7 +203,8 @@ def _prepared(
   """Brings the teacher and the student into the form that training reads."""
   spec = request.data
   if request.tokenizer:  # Before anything long.
-    load_tokenizer(request.tokenizer)
+    with flags.named("tokenizer"):
+      load_tokenizer(request.tokenizer)
   student_models.check(request.student, is_text=bool(spec.text_column))
   teacher = teachers.prepare_teacher(
     request.teacher,

@@ -156,6 +156,12 @@ def parse(text: str, given: Mapping[str, Any] | None = None) -> Choice:
         f"{value}."
       )
   fields |= _given_fields(given or {}, known)
+  for name, value in fields.items():
+    numbers = value if isinstance(value, tuple | list) else [value]
+    if any(isinstance(each, int) and each < 0 for each in numbers):
+      raise ValueError(
+        f"--student={text}: {name} must not be negative, got {value}."
+      )
   try:
     architecture(1, **{k: v for k, v in fields.items() if k != "init"})
   except (TypeError, ValueError) as error:

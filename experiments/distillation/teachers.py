@@ -32,6 +32,7 @@ from experiments.data.prepared import file_sha256
 from experiments.data.prepared import Prepared
 from experiments.data.source_rows import source_rows
 from experiments.distillation import arrays as arrays_lib
+from experiments.distillation import description
 from experiments.distillation import label_check
 from experiments.distillation import networks
 from experiments.distributed import signals
@@ -230,6 +231,12 @@ def _network(
       "of transformers, or embeddings.npy, logits.npy and head_kernel.npy of "
       "any framework, or a finished run."
     )
+  if description.is_student(folder):
+    raise ValueError(
+      f"{folder} is an exported student, which --teacher does not take: name "
+      "the teacher that it learned from, or give its outputs as a folder of "
+      "arrays."
+    )
   return networks.huggingface(teacher, data, workdir, finetune_epochs, training)
 
 
@@ -245,7 +252,8 @@ def _only_teacher(run: pathlib.Path) -> pathlib.Path:
     return found[0]
   if not found:
     raise ValueError(
-      f"{run} has no finished teacher that can be run on other data."
+      f"{run} has no finished teacher that can be run on other data: name the "
+      "teacher that it was made with, such as its folder of arrays."
     )
   names = ", ".join(folder.name for folder in found)
   raise ValueError(

@@ -14,8 +14,10 @@ import pytest
 from experiments import results
 from experiments import specs
 from experiments.distillation import candidates
+from experiments.distillation import diagnosis
 from experiments.distillation import pipeline
 from experiments.distillation import predictor
+from experiments.distillation import teachers
 from experiments.distributed.signals import Interrupted
 from experiments.training import sweep
 from tests.experiments.distillation import recorded
@@ -33,10 +35,14 @@ def trials(workdir):
 
 @dataclasses.dataclass
 class Run:
-  """A finished distillation, which was interrupted after its first stage."""
+  """A finished distillation that was interrupted twice.
+
+  Once before its first stage, once after it.
+  """
 
   folder: pathlib.Path
   summary: str
+  first_message: str
   first_stage: dict[tuple[str, ...], int]
 
   @property
@@ -48,12 +54,16 @@ class Run:
 def finished(tmp_path_factory):
   folder = tmp_path_factory.mktemp("distill")
   requests.write(folder)
-  run_cells = sweep.run_cells
+  run_cells, diagnose = sweep.run_cells, diagnosis.diagnose
 
   def interrupted(cells, *args, **kwargs):
     if cells[0].trial:
       raise Interrupted(signal.SIGTERM, "all of it")
     return run_cells(cells, *args, **kwargs)
+
+  def signalled(*args):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return diagnose(*args)
 
   def few(**sizes):
     del sizes
@@ -66,12 +76,24 @@ def finished(tmp_path_factory):
     patch.setattr(candidates, "NUM_TRIALS", 3)
     patch.setattr(candidates, "grids", few)
     patch.setattr(sweep, "run_cells", interrupted)
+    patch.setattr(diagnosis, "diagnose", signalled)
+    with pytest.raises(Interrupted) as stopped:
+      pipeline.distill(requests.request(folder))
+    assert not (folder / "run" / "cells").exists()
+    patch.setattr(diagnosis, "diagnose", diagnose)
     with pytest.raises(Interrupted):
       pipeline.distill(requests.request(folder))
     first = trials(folder / "run")
     patch.setattr(sweep, "run_cells", run_cells)
     summary = pipeline.distill(requests.request(folder))
-  return Run(folder, summary, first)
+  return Run(folder, summary, str(stopped.value), first)
+
+
+def test_a_signal_before_training_says_what_is_kept(run):
+  assert f"SIGTERM; the teacher's outputs are in {run.workdir}" in (
+    run.first_message
+  )
+  assert "run the same command again" in run.first_message
 
 
 def test_second_stage_adds_trials_to_the_chosen_settings(run):
@@ -130,6 +152,25 @@ def test_a_finished_command_prints_its_result_again(run, monkeypatch):
   assert pipeline.distill(requests.request(run.folder)) == run.summary
   with pytest.raises(ValueError, match=r"--workdir=.*another command: student"):
     pipeline.distill(requests.request(run.folder, student="static:width=5"))
+  request = requests.request(run.folder, given={"student.num_steps": 7})
+  with pytest.raises(ValueError, match=r": config.student.num_steps: saved 6,"):
+    pipeline.distill(request)
+  request = dataclasses.replace(requests.request(run.folder), given={})
+  with pytest.raises(ValueError, match=r"num_steps: saved 6, now nothing") as e:
+    pipeline.distill(request)
+  assert "{}" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+  ("name", "message"),
+  [("student", "an exported student"), ("", "no finished teacher.*folder of")],
+)
+def test_a_result_of_arrays_is_no_teacher(run, name, message, tmp_path):
+  with pytest.raises(ValueError, match=message):
+    teachers.prepare_teacher(
+      str(run.workdir / name), requests.request(run.folder).data, tmp_path / "x"
+    )
+  assert not (tmp_path / "x").exists()
 
 
 def test_the_exported_student_predicts_without_jax_and_this_package(
@@ -255,13 +296,14 @@ MISTAKES = {
   ),
   "column": (unchanged, "has no column 'body'", {"text_column": "body"}),
   "file": (unchanged, "there is no nowhere.csv", {"train": "nowhere.csv"}),
-  "teacher": (unchanged, "no such|there is no", {"teacher": "no/such/one"}),
+  "teacher": (unchanged, "no/such/one: --teacher", {"teacher": "no/such/one"}),
   "tokenizer": (
     unchanged,
-    "no/such/tokenizer",
+    "--tokenizer: .*no/such/tokenizer",
     {"tokenizer": "no/such/tokenizer"},
   ),
   "student of images": (unchanged, "cannot read texts", {"student": "cnn"}),
+  "no width": (unchanged, "config.student", {"student": "static:width=0"}),
   "labels of the teacher": (
     unchanged,
     "--teacher_labels",

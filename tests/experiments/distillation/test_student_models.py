@@ -61,6 +61,8 @@ def test_flags_of_the_config_set_options_of_the_student():
     ("static:depth=2", "no field 'depth=2'.*features"),
     ("static:width", "no field 'width'"),
     ("static:features=64", r"features must be a tuple.*64"),
+    ("static:width=-4", r"--student=.*width must not be negative, got -4"),
+    ("cnn:features=(4,-1)", r"features must not be negative.*-1"),
     ("bert:layers=0", "--student=bert:layers=0 cannot be built"),
     ("no.such.module:make", "--student=no.such.module:make"),
     ("math:pi", "must be a function.*float"),

@@ -377,7 +377,7 @@ def test_what_does_not_exist_is_said(tmp_path, reviews, monkeypatch):
       prepare_teacher(name, data_spec(reviews[0]), tmp_path / "run")
   # Names of the hub's first models have no owner.
   monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-  with pytest.raises(FileNotFoundError, match="'nowhere' is not a local path"):
+  with pytest.raises(FileNotFoundError, match="--teacher: 'nowhere' is not"):
     prepare_teacher("nowhere", data_spec(reviews[0]), tmp_path / "run")
   (tmp_path / "empty").mkdir()
   with pytest.raises(ValueError, match=r"not a teacher: .* embeddings\.npy"):
