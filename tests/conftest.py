@@ -1,7 +1,9 @@
 """Configures the test process: 8 virtual CPU devices and strict checks."""
 
+import contextlib
 import os
 import pathlib
+import time
 
 import hypothesis
 import jax
@@ -10,21 +12,21 @@ import pytest
 
 os.environ.setdefault("MPLBACKEND", "agg")
 # Tests, workers and commands share compiled programs, and so does the next run.
-# A limit on the size makes JAX lock the folder, which several processes write.
+# The cache has no limit: with one, JAX locks the folder and reads the age of
+# every entry to write another. In return, an entry may be read before it is
+# whole (JAX then warns and compiles), and what no run uses grows old here.
 _CACHE = {
   "jax_compilation_cache_dir": str(
     pathlib.Path(__file__).parents[1] / "build" / "jax_cache"
   ),
-  "jax_compilation_cache_max_size": 2**31,
   "jax_persistent_cache_min_compile_time_secs": 0.2,
   "jax_persistent_cache_min_entry_size_bytes": -1,
 }
-# A process that is killed can leave an entry without the time of its last use,
-# and JAX then fails to write any other entry.
-_folder = pathlib.Path(_CACHE["jax_compilation_cache_dir"])
-for _path in _folder.glob("*-cache"):
-  if not _path.with_name(_path.name.removesuffix("cache") + "atime").exists():
-    _path.unlink(missing_ok=True)
+_OLD = time.time() - 7 * 24 * 3600
+for _path in pathlib.Path(_CACHE["jax_compilation_cache_dir"]).glob("*"):
+  with contextlib.suppress(FileNotFoundError):  # Another worker was faster.
+    if _path.stat().st_mtime < _OLD:
+      _path.unlink()
 for name, value in _CACHE.items():
   os.environ.setdefault(name.upper(), str(value))
   jax.config.update(name, value)

@@ -81,7 +81,6 @@ class Server:
     environment = {
       "JAX_PLATFORMS": "cpu",
       "JAX_COMPILATION_CACHE_DIR": str(cache),
-      "JAX_COMPILATION_CACHE_MAX_SIZE": "-1",
       "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
       "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
