@@ -53,7 +53,7 @@ class _Recipe:
 
 
 _ADAM = {"optimizer": "adam", "schedule": "cosine"}
-_STATIC = _Recipe(12, 1500, 3000, {**_ADAM, "learning_rate": 1e-3})
+_STATIC = _Recipe(8, 1000, 3000, {**_ADAM, "learning_rate": 1e-3})
 _MLP = _Recipe(30, 1000, 4000, {**_ADAM, "learning_rate": 1e-3})
 _ENCODER = _Recipe(
   5, 300, 3000, {**_ADAM, "learning_rate": 5e-5, "batch_size": 32}, cheap=False

@@ -4,11 +4,11 @@ Each cell is initialized at its own S, then its head is padded to the largest S
 of the stack; students are taken out at their own S again.
 """
 
-import dataclasses
 import functools
 import operator
 from collections.abc import Iterator
 from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,27 +65,48 @@ def initial_states(
   for size in sorted(set(sizes)):
     cells = [i for i, own in enumerate(sizes) if own == size]
     init = jax.vmap(
-      functools.partial(_init_cell, spec, tx, size, pretrained, loss_params)
+      functools.partial(_init_cell, spec, size, pretrained, loss_params)
     )
-    part = init(trials[np.array(cells)])
-    # Otherwise XLA brings the optimizer's zeros into the order of the cells
-    # while it compiles, for many seconds where a table of embeddings is large.
-    still = jax.lax.optimization_barrier(part.opt_state)
-    parts.append(dataclasses.replace(part, opt_state=still))
+    parts.append(init(trials[np.array(cells)]))
     order += cells
   back = np.argsort(order)
-  return jax.tree.map(lambda *x: jnp.concatenate(x)[back], *parts)
+  start = jax.tree.map(lambda *x: jnp.concatenate(x)[back], *parts)
+  # The optimizer starts after the cells are in order: XLA would bring its zeros
+  # into order while it compiles, which takes seconds for a large table.
+  return jax.vmap(functools.partial(_with_optimizer, tx))(start)
+
+
+class _Start(NamedTuple):
+  """A state without its optimizer; the fields are those of `TrainState`."""
+
+  params: Any
+  model_state: Any
+  key: jax.Array
+  loss_params: Any
+  loss_state: Any
+
+
+def _with_optimizer(
+  tx: optax.GradientTransformation, start: _Start
+) -> TrainState:
+  return TrainState.create(
+    start.params,
+    start.model_state,
+    tx,
+    start.key,
+    loss_params=start.loss_params,
+    loss_state=start.loss_state,
+  )
 
 
 def _init_cell(
   spec: ProgramSpec,
-  tx: optax.GradientTransformation,
   num_subclasses: int,
   pretrained: Weights | None,
   loss_params: Any,
   trial: jax.Array,
-) -> TrainState:
-  """The state of one cell whose head is padded to the largest S."""
+) -> _Start:
+  """The start of one cell, whose head is padded to the largest S."""
   init_key, train_key = jax.random.split(root_key(spec, trial))
   model = model_fns(spec.student, spec.num_classes * num_subclasses)
   params, model_state = model.init(init_key, spec.example())
@@ -106,14 +127,7 @@ def _init_cell(
   if padding:
     shape = (spec.num_classes, num_subclasses)
     params = _with_padded_head(model, params, shape, padding)
-  return TrainState.create(
-    params,
-    model_state,
-    tx,
-    train_key,
-    loss_params=learned,
-    loss_state=loss_state,
-  )
+  return _Start(params, model_state, train_key, learned, loss_state)
 
 
 def _with_padded_head(
