@@ -26,6 +26,7 @@ from experiments import results
 from experiments.distributed import startup
 from experiments.distributed.signals import EXIT_INTERRUPTED
 from experiments.distributed.signals import Interrupted
+from experiments.io import programs
 from experiments.io import storage
 from experiments.io.quiet import quiet_orbax
 
@@ -211,6 +212,7 @@ def no_arguments(argv: list[str]) -> None:
 def run(main: Callable[[list[str]], None]) -> None:
   """Runs a command: parses the flags, then calls `main`."""
   _reuse_freed_memory()
+  programs.keep()
   try:
     app.run(main, flags_parser=_parsed)
   except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -5,6 +5,9 @@ downloaded. There are two classes, odd and even, of five digits each; the digits
 are the hidden subclasses.
 """
 
+import importlib.util
+import pathlib
+
 import numpy as np
 
 from experiments.data import dataset
@@ -48,14 +51,11 @@ def load(
       f"num_train={num_train}, num_validation={num_validation}, "
       f"num_test={num_test}, num_transfer={num_transfer}."
     )
-  # Imported lazily: importing scikit-learn takes a second.
-  from sklearn import datasets
-
-  images, digits = map(np.asarray, datasets.load_digits(return_X_y=True))
+  images, digits = _read()
   arrays = {
-    "inputs": images.reshape(-1, 8, 8, 1).astype(np.uint8),
-    "labels": (digits % 2).astype(np.int32),
-    "fine_labels": digits.astype(np.int32),
+    "inputs": images,
+    "labels": digits % 2,
+    "fine_labels": digits,
     "ids": np.arange(len(digits), dtype=np.int32),
   }
   order = _balanced_order(digits, np.random.default_rng(split_seed))
@@ -70,6 +70,24 @@ def load(
     validation=part(num_train, num_validation),
     test=part(num_train + num_validation, num_test),
   )
+
+
+def _read() -> tuple[np.ndarray, np.ndarray]:
+  """Reads the images, uint8 [N, 8, 8, 1], and their digits, int32 [N].
+
+  These are those of `sklearn.datasets.load_digits`, whose import takes most of
+  a second, read from its file.
+  """
+  found = importlib.util.find_spec("sklearn")
+  if found is None or found.origin is None:
+    raise FileNotFoundError(
+      "the data set 'digits' is a file of scikit-learn: pip install "
+      "scikit-learn."
+    )
+  folder = pathlib.Path(found.origin).parent
+  path = folder / "datasets" / "data" / "digits.csv.gz"
+  rows = np.loadtxt(path, dtype=np.uint8, delimiter=",")
+  return rows[:, :-1].reshape(-1, 8, 8, 1), rows[:, -1].astype(np.int32)
 
 
 def _balanced_order(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:

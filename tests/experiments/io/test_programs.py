@@ -1,0 +1,83 @@
+"""The folder of compiled programs."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from experiments import cli
+from experiments.io import programs
+
+OPTIONS = (
+  "jax_compilation_cache_dir",
+  "jax_compilation_cache_max_size",
+  "jax_persistent_cache_min_compile_time_secs",
+  "jax_persistent_cache_min_entry_size_bytes",
+)
+
+
+@pytest.fixture
+def no_folder(monkeypatch, tmp_path):
+  """JAX without a folder, in a process whose user has a cache folder."""
+  before = {name: getattr(jax.config, name) for name in OPTIONS}
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  jax.config.update("jax_compilation_cache_dir", None)
+  yield tmp_path / "lelp_jax" / "programs"
+  for name, value in before.items():
+    jax.config.update(name, value)
+  jax.experimental.compilation_cache.compilation_cache.reset_cache()
+
+
+def test_commands_keep_their_programs(no_folder):
+  with pytest.raises(SystemExit):
+    cli.run(lambda argv: None)
+  assert jax.config.jax_compilation_cache_dir == str(no_folder)
+  assert no_folder.is_dir()
+
+
+def test_the_users_own_folder_is_used(no_folder, tmp_path):
+  jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
+  programs.keep()
+  assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
+  assert not no_folder.exists()
+
+
+@pytest.mark.parametrize("is_home", [False, True])
+def test_no_folder_can_be_made(no_folder, monkeypatch, tmp_path, is_home):
+  (tmp_path / "file").touch()
+  if is_home:  # Of a user that the system does not know.
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(pathlib.Path, "home", _no_home)
+  else:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+  programs.keep()
+  assert jax.config.jax_compilation_cache_dir is None
+
+
+def _no_home():
+  raise RuntimeError("Could not determine home directory.")
+
+
+def test_programs_of_killed_processes_are_deleted(no_folder):
+  programs.keep()
+  for name in ("whole-cache", "whole-atime", "unfinished-cache", "other"):
+    (no_folder / name).touch()
+  programs.keep()  # The folder is JAX's now: nothing changes.
+  assert (no_folder / "unfinished-cache").exists()
+  jax.config.update("jax_compilation_cache_dir", None)
+  programs.keep()
+  assert {path.name for path in no_folder.iterdir()} == {
+    "whole-cache",
+    "whole-atime",
+    "other",
+  }
+
+
+def test_jax_writes_there(no_folder, monkeypatch):
+  monkeypatch.setattr(programs, "_MIN_SECONDS", 0.0)
+  programs.keep()
+  jax.experimental.compilation_cache.compilation_cache.reset_cache()
+  jax.jit(lambda x: x * 3 + 1)(jnp.arange(5)).block_until_ready()
+  assert len(list(no_folder.glob("*-cache"))) >= 1
+  assert len(list(no_folder.glob("*-atime"))) >= 1
