@@ -18,6 +18,7 @@ MODULES = (
   "losses",
   "models",
   "data",
+  "start",
   "sweep",
 )
 

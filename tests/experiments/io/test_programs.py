@@ -1,6 +1,8 @@
 """The folder of compiled programs."""
 
+import os
 import pathlib
+import time
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,6 @@ from experiments.io import programs
 
 OPTIONS = (
   "jax_compilation_cache_dir",
-  "jax_compilation_cache_max_size",
   "jax_persistent_cache_min_compile_time_secs",
   "jax_persistent_cache_min_entry_size_bytes",
 )
@@ -59,19 +60,14 @@ def _no_home():
   raise RuntimeError("Could not determine home directory.")
 
 
-def test_programs_of_killed_processes_are_deleted(no_folder):
-  programs.keep()
-  for name in ("whole-cache", "whole-atime", "unfinished-cache", "other"):
+def test_old_programs_are_deleted(no_folder):
+  no_folder.mkdir(parents=True)
+  for name, days in (("old-cache", 31), ("new-cache", 29)):
     (no_folder / name).touch()
-  programs.keep()  # The folder is JAX's now: nothing changes.
-  assert (no_folder / "unfinished-cache").exists()
-  jax.config.update("jax_compilation_cache_dir", None)
+    changed = time.time() - days * 24 * 3600
+    os.utime(no_folder / name, (changed, changed))
   programs.keep()
-  assert {path.name for path in no_folder.iterdir()} == {
-    "whole-cache",
-    "whole-atime",
-    "other",
-  }
+  assert [path.name for path in no_folder.iterdir()] == ["new-cache"]
 
 
 def test_jax_writes_there(no_folder, monkeypatch):
@@ -80,4 +76,3 @@ def test_jax_writes_there(no_folder, monkeypatch):
   jax.experimental.compilation_cache.compilation_cache.reset_cache()
   jax.jit(lambda x: x * 3 + 1)(jnp.arange(5)).block_until_ready()
   assert len(list(no_folder.glob("*-cache"))) >= 1
-  assert len(list(no_folder.glob("*-atime"))) >= 1
