@@ -1,6 +1,7 @@
 """Conversion of a traced function to ONNX, by jax2onnx."""
 
 import contextlib
+import functools
 import importlib
 import io
 import logging
@@ -56,7 +57,7 @@ def converted(
     with _quiet():
       _load_lowerings()
       model = jax2onnx.to_onnx(
-        jax_core.jaxpr_as_fun(traced),
+        functools.partial(_on_any_platform, traced),
         inputs=list(inputs),
         input_names=inner_names,
         output_names=[output_name],
@@ -74,6 +75,35 @@ def converted(
       _widen(model.graph, inner, name)
   onnx.checker.check_model(model)
   return model.SerializeToString()
+
+
+def _on_any_platform(traced: Any, *arguments: Any) -> list[Any]:
+  """Evaluates a jaxpr, with the default of each `jax.lax.platform_dependent`.
+
+  ONNX has no such choice, and the default is the operation that ONNX has.
+  """
+  jaxpr = traced.jaxpr
+  variables = (*jaxpr.constvars, *jaxpr.invars)
+  values = dict(zip(variables, (*traced.consts, *arguments), strict=True))
+
+  def read(atom: Any) -> Any:
+    return atom.val if isinstance(atom, jax_core.Literal) else values[atom]
+
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == "platform_index":
+      continue  # Only the choice reads it.
+    inputs = equation.invars
+    if equation.params.get("branches_platforms"):
+      inputs = inputs[1:]
+      one = equation.params["branches"][-1]
+    else:
+      inputs = [x for x in inputs if not isinstance(x, jax_core.Literal)]
+      inputs = [*dict.fromkeys(inputs)]  # Once each.
+      parts = (), inputs, equation.outvars, [equation], equation.effects
+      one = jax_core.ClosedJaxpr(jax_core.Jaxpr(*parts), ())
+    outputs = jax_core.jaxpr_as_fun(one)(*map(read, inputs))
+    values.update(zip(equation.outvars, outputs, strict=True))
+  return [*map(read, jaxpr.outvars)]
 
 
 def _widen(graph: Any, inner: str, name: str) -> None:

@@ -23,6 +23,7 @@ from flax import linen as nn
 from flax.typing import Initializer
 
 from lelp_jax import _checks
+from lelp_jax.models import _conv
 from lelp_jax.models import _norm
 from lelp_jax.models.architecture import Architecture
 
@@ -124,9 +125,8 @@ class MobileNet(nn.Module):
           f"block {block}, which has stride {stride}: stem_stride or strides "
           "must be smaller, or the images larger."
         )
-      # One kernel per copy of a channel instead of several per channel: XLA
-      # differentiates the latter tens of times slower on CPUs, and gathers
-      # the global batch on every device for it.
+      # One kernel per copy of a channel instead of several per channel: for
+      # the latter XLA gathers the global batch on every device.
       x = jnp.repeat(x, self.depth_multiplier, axis=-1)
       x = layer(
         x,
@@ -138,8 +138,15 @@ class MobileNet(nn.Module):
         # With a stride Keras pads only at the end, whatever the size.
         padding="SAME" if stride == 1 else ((0, 1), (0, 1)),
         feature_group_count=x.shape[-1],
+        conv_general_dilated=_conv.depthwise,
       )
-      x = layer(x, int(channels * width), 1, f"conv_pw_{block}")
+      x = layer(
+        x,
+        int(channels * width),
+        1,
+        f"conv_pw_{block}",
+        conv_general_dilated=_conv.pointwise,
+      )
     x = x.mean(axis=(1, 2))
     x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
     logits = nn.Dense(
