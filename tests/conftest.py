@@ -58,6 +58,7 @@ _FAST_COMPILATION = (
   "test_bert",
   "test_coordinates",
   "test_errors",
+  "test_examples",
   "test_grafting",
   "test_interface",
   "test_mobilenet",
