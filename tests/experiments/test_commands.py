@@ -1,4 +1,7 @@
-"""The commands, as a user types them, in processes of their own."""
+"""The commands, as a user types them.
+
+One run of each is a new Python, which imports all that it needs by itself.
+"""
 
 import os
 import pathlib
@@ -14,21 +17,22 @@ from experiments.io.json_files import read_json
 from experiments.io.json_files import write_json
 from experiments.io.metrics import read_metrics
 from tests.experiments import browser
+from tests.experiments.processes import command
+from tests.experiments.processes import ROOT
 
 _QUICKSTART = "experiments/configs/quickstart.py"
-_ROOT = pathlib.Path(__file__).parents[2]
 # Compiling takes most of the time of such short runs.
 _ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
-def _run(
+def _run_anew(
   command: str, *flags: str, limit: float = 300
 ) -> subprocess.CompletedProcess[str]:
   return subprocess.run(
     [sys.executable, "-m", f"experiments.{command}", *flags],
     capture_output=True,
     text=True,
-    cwd=_ROOT,
+    cwd=ROOT,
     env=_ENVIRONMENT,
     timeout=limit,
     check=False,
@@ -39,7 +43,7 @@ def _run(
 def workdir(tmp_path_factory) -> pathlib.Path:
   """A smoke sweep, run once for the tests that read it."""
   workdir = tmp_path_factory.mktemp("runs") / "smoke"
-  done = _run(
+  done = _run_anew(
     "sweep", f"--config={_QUICKSTART}:smoke=True", f"--workdir={workdir}"
   )
   assert done.returncode == 0, done.stderr
@@ -51,7 +55,7 @@ def workdir(tmp_path_factory) -> pathlib.Path:
 
 
 def test_report_prints_the_table_and_writes_the_pictures(workdir):
-  done = _run("report", f"--workdir={workdir}")
+  done = _run_anew("report", f"--workdir={workdir}")
   assert done.returncode == 0, done.stderr
   for text in ("Teacher", "Standard training", "LELP", "±"):
     assert text in done.stdout
@@ -80,12 +84,12 @@ def test_main_resumes_after_sigterm_and_repeats_its_result(tmp_path):
     f"--workdir={tmp_path}",
     "--config.teacher.num_steps=40",
     "--config.teacher.steps_per_chunk=20",
-    "--config.student.num_steps=5000",
+    "--config.student.num_steps=3000",
     "--config.student.steps_per_chunk=100",
   )
   process = subprocess.Popen(
     [sys.executable, "-m", "experiments.main", *flags],
-    cwd=_ROOT,
+    cwd=ROOT,
     env=_ENVIRONMENT,
     stderr=subprocess.PIPE,
     text=True,
@@ -105,22 +109,22 @@ def test_main_resumes_after_sigterm_and_repeats_its_result(tmp_path):
   # The same command goes on from there: its first line follows the saved step.
   other = tmp_path / "cells/split0/vanilla/other/trial0"
   write_json(other / "config.json", {})
-  done = _run("main", *flags)
+  done = command("main", *flags)
   assert done.returncode == 0, done.stderr
-  assert _steps(tmp_path) == list(range(100, 5001, 100))
+  assert _steps(tmp_path) == list(range(100, 3001, 100))
   assert f"unfinished run with other settings in {other}" in done.stderr
   assert "% accuracy" in done.stdout
   (path,) = tmp_path.glob("cells/split0/vanilla/*/trial0/result.json")
-  assert read_json(path)["num_steps"] == 5000
+  assert read_json(path)["num_steps"] == 3000
   assert read_json(path)["teacher"]["outputs"] == "cached"
   # It is trained once, and then read from the disk.
-  again = _run("main", *flags)
+  again = command("main", *flags)
   assert again.stdout == done.stdout
   assert "steps" not in again.stderr
 
 
 def test_a_dry_run_lists_the_stacks_and_writes_nothing(tmp_path):
-  done = _run(
+  done = command(
     "sweep",
     f"--config={_QUICKSTART}:smoke=True",
     f"--workdir={tmp_path}",
@@ -140,7 +144,7 @@ def test_a_dry_run_lists_the_stacks_and_writes_nothing(tmp_path):
 
 
 def test_a_dry_run_needs_no_workdir():
-  done = _run("main", f"--config={_QUICKSTART}", "--dry_run")
+  done = command("main", f"--config={_QUICKSTART}", "--dry_run")
   assert done.returncode == 0, done.stderr
   assert "Total: 1,000 steps of stacks and 1,500 of teachers" in done.stdout
 
@@ -164,7 +168,7 @@ def test_a_dry_run_needs_no_workdir():
 def test_errors_are_one_line(tmp_path, config, flag, message):
   own = [f"--workdir={tmp_path / 'new'}"]
   own += [f"--config={config}"] if config else []
-  done = _run("sweep", *own, flag)
+  done = command("sweep", *own, flag)
   assert done.returncode == 1
   (line,) = done.stderr.splitlines()
   assert re.match(f"error: {message}", line)
@@ -173,11 +177,11 @@ def test_errors_are_one_line(tmp_path, config, flag, message):
 
 @pytest.mark.slow
 def test_the_smoke_sweep_of_table_3_and_its_report(tmp_path):
-  config = "experiments/configs/table3.py:smoke=True"
+  config = "--config=experiments/configs/table3.py:smoke=True"
   workdir = tmp_path / "table3"
-  done = _run("sweep", f"--config={config}", f"--workdir={workdir}", limit=3600)
+  done = _run_anew("sweep", config, f"--workdir={workdir}", limit=3600)
   assert done.returncode == 0, done.stderr
-  done = _run("report", f"--workdir={workdir}")
+  done = command("report", f"--workdir={workdir}")
   assert done.returncode == 0, done.stderr
   # Six columns and fourteen methods, of which DKD is vanilla KD.
   assert len(list(workdir.glob("cells/*/*/*/*/result.json"))) == 6 * 13
@@ -190,6 +194,6 @@ def test_the_smoke_sweep_of_table_3_and_its_report(tmp_path):
 
 
 def test_help_shows_the_flags():
-  done = _run("main", "--help")
+  done = command("main", "--help")
   for flag in ("--config", "--workdir", "--teacher_dir", "--checkpoint_dir"):
     assert flag in done.stdout

@@ -1,7 +1,6 @@
 """The command that examines a teacher, as a user types it."""
 
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -9,8 +8,9 @@ import pytest
 
 from experiments.io.json_files import read_json
 from tests.experiments.distillation import recorded
+from tests.experiments.processes import command
+from tests.experiments.processes import ROOT
 
-_ROOT = pathlib.Path(__file__).parents[2]
 # Compiling takes most of the time of such short runs.
 _ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
@@ -20,7 +20,7 @@ def diagnose(*flags: str) -> subprocess.CompletedProcess[str]:
     [sys.executable, "-m", "experiments.diagnose", *flags],
     capture_output=True,
     text=True,
-    cwd=_ROOT,
+    cwd=ROOT,
     env=_ENVIRONMENT,
     timeout=300,
     check=False,
@@ -53,7 +53,9 @@ def test_a_teacher_is_examined(case):
 
 def test_wrong_flags_are_one_line(case):
   folder, data, run = case
-  done = diagnose(f"--teacher={folder}", f"--data={data}x", f"--workdir={run}")
+  done = command(
+    "diagnose", f"--teacher={folder}", f"--data={data}x", f"--workdir={run}"
+  )
   assert done.returncode == 1
   assert done.stderr == f"error: there is no {data}x.\n"
   assert not done.stdout

@@ -1,7 +1,6 @@
 """The command, in processes of its own: what it says, and interruptions."""
 
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -10,23 +9,8 @@ import pytest
 
 from experiments.data.prepare import prepare
 from tests.experiments import original_files as files
+from tests.experiments import processes
 from tests.experiments.prepared_inputs import sst2
-
-_ROOT = pathlib.Path(__file__).parents[2]
-
-
-def command(*arguments, code=None, **options):
-  run = ["-m", "experiments.prepare"] if code is None else ["-c", code]
-  return subprocess.run(
-    [sys.executable, *run, *map(str, arguments)],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-    timeout=120,
-    **options,
-  )
-
 
 _NO_TENSORFLOW = """
 import sys
@@ -41,12 +25,16 @@ cli.run(main)
 def test_the_command_prints_counts_and_flags_without_tensorflow(tmp_path):
   source = sst2(tmp_path / "in")
   data_dir = tmp_path / "data"
-  done = command(
-    "--dataset=glue_sst2",
-    f"--source={source}",
-    f"--data_dir={data_dir}",
-    "--partial",
-    code=_NO_TENSORFLOW,
+  done = subprocess.run(
+    [
+      *(sys.executable, "-c", _NO_TENSORFLOW),
+      *("--dataset=glue_sst2", f"--source={source}"),
+      *(f"--data_dir={data_dir}", "--partial"),
+    ],
+    cwd=processes.ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
   )
   assert done.returncode == 0, done.stderr
   assert done.stdout.splitlines() == [
@@ -79,7 +67,8 @@ def test_the_command_prints_counts_and_flags_without_tensorflow(tmp_path):
 )
 def test_the_command_says_errors_in_one_line(tmp_path, flags, message):
   source = sst2(tmp_path / "in")
-  done = command(
+  done = processes.command(
+    "prepare",
     "--dataset=glue_sst2",
     f"--source={source}",
     f"--data_dir={tmp_path / 'new'}",
@@ -133,21 +122,15 @@ def test_a_stopped_command_is_continued(tmp_path, name, uninterrupted):
     f"--data_dir={tmp_path}",
     "--partial",
   )
-  process = subprocess.Popen(
-    [sys.executable, "-c", _SLOW, *flags],
-    cwd=_ROOT,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-  assert process.stdout.readline() == "writing\n"
-  process.send_signal(getattr(signal, name))
-  _, error = process.communicate(timeout=60)
+  program = processes.start(*flags, code=_SLOW)
+  program.wait_for("writing")
+  os.kill(program.pid, getattr(signal, name))
+  stopped = program.finish()
   if name == "SIGKILL":
-    assert process.returncode == -signal.SIGKILL
+    assert stopped.returncode == -signal.SIGKILL
   else:
-    assert process.returncode == 75
-    assert error.splitlines()[-1] == (
+    assert stopped.returncode == 75
+    assert stopped.stderr.splitlines()[-1] == (
       f"stopped by {name}; the splits that are finished are kept: run the same "
       "command again to continue from there."
     )
@@ -156,7 +139,7 @@ def test_a_stopped_command_is_continued(tmp_path, name, uninterrupted):
   aside = tmp_path / ".glue_sst2.partial"
   assert (aside / "test.half").exists() is (name == "SIGKILL")
   kept = (aside / "train/text.npy").stat()
-  done = command(*flags)
+  done = processes.command("prepare", *flags)
   assert done.returncode == 0, done.stderr
   assert "train: " not in done.stderr
   assert os.listdir(tmp_path) == ["glue_sst2"]

@@ -25,7 +25,7 @@ from tests.experiments.training.test_kinds_of_data import (
 )
 
 TEXTS = {"text_column": "text", "label_column": "label"}
-NUMBERS = [50, pytest.param(2000, marks=pytest.mark.slow)]
+NUMBERS = [20, pytest.param(2000, marks=pytest.mark.slow)]
 
 
 def check(path, num_rows=None, **columns):

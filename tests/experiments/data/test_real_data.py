@@ -111,6 +111,7 @@ def test_cola(tmp_path, data):
   assert found.left_out == ()
 
 
+@pytest.mark.slow  # 67,349 texts.
 def test_sst2_and_its_tokens(tmp_path, data):
   found = prepare("glue_sst2", data_dir=tmp_path, source=data / "sst2")
   assert counts(found) == {"train": [29_780, 37_569], "test": [428, 444]}
@@ -129,6 +130,7 @@ def test_sst2_and_its_tokens(tmp_path, data):
   assert rows.lengths.max() <= 128
 
 
+@pytest.mark.slow  # 50,000 long texts.
 def test_imdb(tmp_path, data):
   found = prepare("lmrd", data_dir=tmp_path, source=data / "imdb")
   assert counts(found) == {"train": [12_500] * 2, "test": [12_500] * 2}
@@ -141,7 +143,14 @@ def test_imdb(tmp_path, data):
     assert labels == [row["label"] for row in rows]
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar10_bin", "cifar100_bin"])
+@pytest.mark.parametrize(
+  "name",
+  [
+    "cifar100_bin",
+    pytest.param("cifar10", marks=pytest.mark.slow),
+    pytest.param("cifar10_bin", marks=pytest.mark.slow),
+  ],
+)
 def test_exact_part_of_cifar(tmp_path, data, name):
   original = name.removesuffix("_bin")
   source = real_originals.cifar(data, original, tmp_path / "in")

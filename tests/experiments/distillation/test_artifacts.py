@@ -28,7 +28,7 @@ from lelp_jax.calibration import calibration_temperature
 from lelp_jax.models import MODELS
 from tests.experiments.distillation import exported
 
-SLOW = ("distilbert", "roberta", "albert_base", "resnet20", "mobilenet")
+SLOW = ("bert", "distilbert", "roberta", "albert_base", "resnet20", "mobilenet")
 MODELS_TO_EXPORT = [
   pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
   for name in exported.OPTIONS

@@ -23,6 +23,7 @@ from pyarrow import parquet
 from experiments import predict as command
 from experiments.distillation import input_rows
 from experiments.distillation import predictor
+from tests.experiments import processes
 from tests.experiments.distillation import exported
 
 P_NAMES = [f"p_{label}" for label in exported.LABELS]
@@ -425,22 +426,19 @@ def test_a_table_without_rows(student, tmp_path):
 def test_the_command_prints_csv_and_one_line_of_error(student, tmp_path):
   (tmp_path / "in.csv").write_text("review\nfine\n")
 
-  def run(*flags):
-    arguments = [f"--student={student}", "--output=-", *flags]
-    return subprocess.run(
-      [sys.executable, "-m", "experiments.predict", *arguments],
-      capture_output=True,
-      text=True,
-      check=False,
-      env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    )
-
-  found = run(f"--data={tmp_path}/in.csv")
+  flags = (f"--student={student}", "--output=-", f"--data={tmp_path}/in.csv")
+  found = subprocess.run(
+    [sys.executable, "-m", "experiments.predict", *flags],
+    capture_output=True,
+    text=True,
+    check=False,
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+  )
   header, row = csv.reader(found.stdout.splitlines())
   assert header == ["review", "label", *P_NAMES]
   assert row[0] == "fine"
   assert "1 rows" in found.stderr
-  wrong = run(f"--data={tmp_path}/in.csv", "--text_column=text")
+  wrong = processes.command("predict", *flags, "--text_column=text")
   assert (wrong.returncode, wrong.stdout) == (1, "")
   assert wrong.stderr.count("\n") == 1
   assert wrong.stderr.startswith("error: ")

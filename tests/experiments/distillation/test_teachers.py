@@ -76,14 +76,26 @@ def logits_of(teacher) -> np.ndarray:
   return embeddings.values @ teacher.kernel + teacher.bias
 
 
+def assert_is_run(teacher, folder, embeddings):
+  """Compares a teacher with a model of transformers and its embeddings."""
+  found = open_embeddings(teacher.folder).values
+  np.testing.assert_allclose(found, embeddings, rtol=1e-5, atol=1e-5)
+  assert teacher.tokenizer == teacher.weights == str(folder)
+  assert teacher.token_embeddings is not None
+  assert len(teacher.token_embeddings()) == 20
+  params, _ = students.load_student(teacher.folder / "student.msgpack")
+  np.testing.assert_array_equal(params["head"]["kernel"], teacher.kernel)
+
+
 CASES = (
   "bert_classifier",
-  pytest.param("bert_distilbert_classifier", marks=pytest.mark.slow),
-  pytest.param("bert_roberta_classifier", marks=pytest.mark.slow),
-  pytest.param("albert_classifier", marks=pytest.mark.slow),
+  "bert_distilbert_classifier",
+  "bert_roberta_classifier",
+  "albert_classifier",
 )
 
 
+@pytest.mark.slow  # A classifier of one logit is run below.
 @pytest.mark.parametrize("case", CASES)
 def test_a_classifier_of_transformers_is_run_once(tmp_path, case):
   folder = tiny_transformers.write_model(tmp_path / "model", case)
@@ -93,14 +105,8 @@ def test_a_classifier_of_transformers_is_run_once(tmp_path, case):
   write_table(tmp_path / "data.csv", texts, logits.argmax(axis=1))
   data = data_spec(tmp_path / "data.csv")
   teacher = prepare_teacher(str(folder), data, tmp_path / "run")
-  found = open_embeddings(teacher.folder).values
-  np.testing.assert_allclose(found, embeddings, rtol=1e-5, atol=1e-5)
+  assert_is_run(teacher, folder, embeddings)
   np.testing.assert_allclose(logits_of(teacher), logits, rtol=1e-5, atol=1e-4)
-  assert teacher.tokenizer == teacher.weights == str(folder)
-  assert teacher.token_embeddings is not None
-  assert len(teacher.token_embeddings()) == 20
-  params, _ = students.load_student(teacher.folder / "student.msgpack")
-  np.testing.assert_array_equal(params["head"]["kernel"], teacher.kernel)
 
 
 # --- Rows of arrays -----------------------------------------------------------
@@ -294,16 +300,19 @@ def test_other_arrays_in_the_same_workdir_are_refused(tmp_path, reviews):
 # --- What is no teacher -------------------------------------------------------
 
 
-def test_texts_that_are_cut_are_mentioned(tmp_path, capsys):
+def test_a_classifier_of_one_logit_is_run_and_cut_texts_are_mentioned(
+  tmp_path, capsys
+):
   case = "bert_one_logit"
   folder = tiny_transformers.write_model(tmp_path / "model", case)
   texts = tiny_transformers.texts(70)
   tiny_transformers.balance(folder, texts)
-  _, logits = tiny_transformers.outputs(folder, texts)
+  embeddings, logits = tiny_transformers.outputs(folder, texts)
   write_table(tmp_path / "data.csv", texts, (logits[:, 0] > 0).astype(int))
   data = data_spec(tmp_path / "data.csv")
   whole = prepare_teacher(str(folder), data, tmp_path / "whole")
   assert "tokens of a text" not in capsys.readouterr().err
+  assert_is_run(whole, folder, embeddings)
   np.testing.assert_allclose(logits_of(whole)[:, 0], 0)
   np.testing.assert_allclose(logits_of(whole)[:, 1:], logits, atol=1e-4)
   short = dataclasses.replace(data, max_length=6)

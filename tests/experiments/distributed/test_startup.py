@@ -9,39 +9,23 @@ import time
 import pytest
 
 from experiments.distributed import startup
-from tests.experiments.processes import free_port
-from tests.experiments.processes import ROOT
-from tests.experiments.processes import run_together
-
-_MAIN = (
-  sys.executable,
-  "-m",
-  "experiments.main",
-  "--config=experiments/configs/quickstart.py",
-)
+from tests.experiments import processes
 
 
 @pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_process_that_never_starts_is_one_line_within_the_timeout(
   tmp_path, index
 ):
-  port = free_port()
+  port = processes.free_port()
   start = time.monotonic()
-  done = subprocess.run(
-    [
-      *_MAIN,
-      f"--workdir={tmp_path}",
-      f"--coordinator_address=127.0.0.1:{port}",
-      "--num_processes=2",
-      f"--process_id={index}",
-      "--initialization_timeout=1",
-    ],
-    capture_output=True,
-    text=True,
-    cwd=ROOT,
-    env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    timeout=120,
-    check=False,
+  done = processes.command(
+    "main",
+    "--config=experiments/configs/quickstart.py",
+    f"--workdir={tmp_path}",
+    f"--coordinator_address=127.0.0.1:{port}",
+    "--num_processes=2",
+    f"--process_id={index}",
+    "--initialization_timeout=1",
   )
   # JAX's own time-out would come after another minute.
   assert time.monotonic() - start < startup._MARGIN_SECONDS
@@ -101,14 +85,8 @@ print(json.dumps([alone, refused, jax.distributed.is_initialized(),
 
 
 def test_a_laptop_stays_alone_and_slurm_is_detected():
-  done = subprocess.run(
-    [sys.executable, "-c", DETECTED, str(free_port())],
-    capture_output=True,
-    text=True,
-    cwd=ROOT,
-    timeout=60,
-    check=True,
-  )
+  done = processes.start(str(processes.free_port()), code=DETECTED).finish()
+  assert done.returncode == 0, done.stderr
   assert json.loads(done.stdout) == [False, False, True, 1, True]
 
 
@@ -167,16 +145,17 @@ os._exit(0)
 
 
 def test_processes_agree_and_notice_that_one_is_gone(tmp_path):
-  body = AGREED.format(arrived=str(tmp_path / "arrived"))
-  printed = run_together("import numpy as np\n" + body, count=2, devices=2)
+  body = "import numpy as np\n" + AGREED
+  body = body.format(arrived=str(tmp_path / "arrived"))
+  printed = processes.run_together(body, count=2, devices=2)
   assert "lost" in printed[0]
 
 
 @pytest.mark.slow
 def test_a_sweep_on_two_processes_is_written_and_told_once(tmp_path):
   """Stacks of 2 to 8 cells, which use 8 to 2 of the 8 devices."""
-  port = free_port()
-  processes = [
+  port = processes.free_port()
+  started = [
     subprocess.Popen(
       [
         sys.executable,
@@ -188,7 +167,7 @@ def test_a_sweep_on_two_processes_is_written_and_told_once(tmp_path):
         "--num_processes=2",
         f"--process_id={index}",
       ],
-      cwd=ROOT,
+      cwd=processes.ROOT,
       env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "4"},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
@@ -197,11 +176,11 @@ def test_a_sweep_on_two_processes_is_written_and_told_once(tmp_path):
     for index in range(2)
   ]
   try:
-    printed = [process.communicate(timeout=900) for process in processes]
+    printed = [process.communicate(timeout=900) for process in started]
   finally:
-    for process in processes:
+    for process in started:
       process.kill()
-  assert [process.returncode for process in processes] == [0, 0]
+  assert [process.returncode for process in started] == [0, 0]
   assert len(list(tmp_path.glob("cells/**/result.json"))) == 32
   (main_out, main_err), (other_out, other_err) = printed
   assert "All 32 cells are in" in main_out

@@ -1,5 +1,6 @@
 """Checkpoints of a process that is killed, and of two that work together."""
 
+import os
 import signal
 
 import jax.numpy as jnp
@@ -25,14 +26,10 @@ for step in range(1, 10_000):
 
 def test_a_kill_leaves_complete_checkpoints(tmp_path):
   body = KILLED.format(folder=str(tmp_path))
-  (process,) = start_together(body, count=1, devices=1, killed=True)
-  try:
-    for line in process.stdout:
-      if int(line) == 8:  # 7 is complete, 8 is being written.
-        break
-  finally:
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+  (program,) = start_together(body, count=1, devices=1, killed=True)
+  program.wait_for("8")  # 7 is complete, 8 is being written.
+  os.kill(program.pid, signal.SIGKILL)
+  program.finish()
   like = {"a": jnp.zeros((500, 400), jnp.int32), "step": jnp.int32(0)}
   step, state = open_at(tmp_path, fingerprint={}).restore(like)
   assert step >= 7

@@ -77,7 +77,7 @@ def test_standard_errors_are_those_of_resampled_examples(rng):
   # A bin's confidence is that of its examples before they are drawn.
   confidence = np.array([confidence[bins == b].mean() for b in bins])
   drawn = {name: [] for name in ("macro F1", "calibration error")}
-  for _ in range(500):
+  for _ in range(300):
     rows = rng.integers(300, size=300)
     a, b = labels[rows], predicted[rows]
     drawn["macro F1"].append(reference.f1_score(a, b, average="macro"))

@@ -100,7 +100,9 @@ def fixture_texts(tmp_path, rng):
 
 
 def test_texts_of_a_user(texts, tmp_path):
-  texts.student.init = texts.teacher.init
+  texts.student.model, texts.student.init = "static", "random"
+  texts.student.options = ConfigDict({"vocab_size": 10, "width": 4})
+  texts.student.options.features = (12,)
   (folder,) = train(texts, tmp_path / "runs")
   prepared = open_prepared(tmp_path / "runs/data/own")
   assert prepared.task.class_names == ("bad", "good")

@@ -102,7 +102,9 @@ def test_steps_and_rates_belong_together(tmp_path, teachers):
     assert 0 < line["time/input_wait_seconds"] <= line["time/step_seconds"]
 
 
-@pytest.mark.parametrize("placement", ["host", "device"])
+@pytest.mark.parametrize(
+  "placement", ["device", pytest.param("host", marks=pytest.mark.slow)]
+)
 def test_slow_steps_of_a_first_chunk_are_timed(
   tmp_path, teachers, unscanned, monkeypatch, placement
 ):

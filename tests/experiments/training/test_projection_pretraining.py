@@ -28,7 +28,7 @@ def _read(folder):
 
 
 @pytest.mark.parametrize(
-  "method", ["crd", pytest.param("fitnet", marks=pytest.mark.slow)]
+  "method", ["fitnet", pytest.param("crd", marks=pytest.mark.slow)]
 )
 def test_trials_and_weights_share_one(tmp_path, method):
   cells = [_cell(method, trial) for trial in (0, 1)]

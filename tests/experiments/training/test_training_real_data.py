@@ -1,7 +1,6 @@
 """A short training on each real data set, through prepare, pair and main.
 
-Reads the folder that LELP_DATA names. What takes minutes to decode or to
-tokenize is marked slow.
+Reads the folder that LELP_DATA names.
 """
 
 import os
@@ -21,19 +20,21 @@ from experiments.training import sweep
 from tests.experiments import real_originals
 
 DATA = os.environ.get("LELP_DATA")
-pytestmark = pytest.mark.skipif(DATA is None, reason="LELP_DATA is not set")
-slow = pytest.mark.slow
+pytestmark = [
+  pytest.mark.slow,
+  pytest.mark.skipif(DATA is None, reason="LELP_DATA is not set"),
+]
 ROOT = pathlib.Path(__file__).parents[3]
 
 # Data set, its folder, how many examples to train on are left after holding
 # out, how many to test on.
 CASES = [
-  pytest.param("cifar10_bin", "cifar10", 7502, 1017),
-  pytest.param("cifar100", "cifar100", 1005, 916, marks=slow),
-  pytest.param("glue_cola", "cola", 7696, 1043, marks=slow),
-  pytest.param("sentiment140_bin", "sentiment140", 17784, 124, marks=slow),
-  pytest.param("glue_sst2", "sst2", 62349, 872, marks=slow),
-  pytest.param("lmrd", "imdb", 22500, 25000, marks=slow),
+  ("cifar10_bin", "cifar10", 7502, 1017),
+  ("cifar100", "cifar100", 1005, 916),
+  ("glue_cola", "cola", 7696, 1043),
+  ("sentiment140_bin", "sentiment140", 17784, 124),
+  ("glue_sst2", "sst2", 62349, 872),
+  ("lmrd", "imdb", 22500, 25000),
 ]
 
 
@@ -81,7 +82,6 @@ def test_a_short_training(tmp_path, dataset, folder, num_train, num_test):
   assert result.teacher.test.num_examples == num_test
 
 
-@pytest.mark.slow
 def test_no_tensorflow_from_the_originals_to_the_result(tmp_path):
   # There to be found, and not to be imported.
   trap = tmp_path / "trap" / "tensorflow"

@@ -175,7 +175,9 @@ def test_the_class_is_the_one_that_the_teacher_predicts(config, tmp_path):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("outputs", ["inline", "coordinates"])
+@pytest.mark.parametrize(
+  "outputs", ["coordinates", pytest.param("inline", marks=pytest.mark.slow)]
+)
 def test_membership_by_the_teacher(config, tmp_path, outputs):
   config.teacher.outputs = outputs
   config.subspace.membership = "teacher"
