@@ -4,7 +4,8 @@
 
 Each module runs in a process of its own. After each module its rows replace
 those in benchmarks/results/MACHINE.json, or MACHINE-full.json with --full, so
-that an interrupted run keeps the modules that it finished.
+that an interrupted run keeps the modules that it finished. MACHINE.md beside it
+has the table.
 """
 
 import argparse

@@ -140,9 +140,16 @@ def read(path: pathlib.Path) -> Results:
     ) from None
 
 
+def page(results: Results) -> str:
+  """Returns the table of a machine as a page."""
+  versions = ", ".join(f"{k} {v}" for k, v in results.versions.items())
+  return f"# {results.machine}\n\n{versions}.\n\n{table(results.rows)}\n"
+
+
 def write(path: pathlib.Path, results: Results) -> None:
-  """Writes a file of results."""
+  """Writes a file of results, and the page with their table beside it."""
   path.parent.mkdir(parents=True, exist_ok=True)
+  path.with_suffix(".md").write_text(page(results))
   temporary = path.with_suffix(".tmp")
   temporary.write_text(json.dumps(dataclasses.asdict(results), indent=2) + "\n")
   temporary.replace(path)

@@ -18,6 +18,9 @@ MODULES = (
   "losses",
   "models",
   "data",
+  "steps",
+  "grid",
+  "streaming",
   "start",
   "sweep",
 )

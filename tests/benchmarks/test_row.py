@@ -45,7 +45,9 @@ def test_results_are_written_and_read(tmp_path):
   path = tmp_path / "results" / "two-cores.json"
   row_lib.write(path, results)
   assert row_lib.read(path) == results
-  assert [file.name for file in path.parent.iterdir()] == [path.name]
+  assert {file.suffix for file in path.parent.iterdir()} == {".json", ".md"}
+  page = path.with_suffix(".md").read_text()
+  assert page == f"# two-cores\n\njax 1.\n\n{row_lib.table([ROW])}\n"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"modules": {"a": [{"x": 1}]}}'])
