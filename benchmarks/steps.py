@@ -226,7 +226,7 @@ def rows(full: bool) -> Iterator[Row]:
   reference = "vanilla KD"
   for name in names:
     pair = PAIRS[name]
-    repeats = 100 if name == "mlp" else 5
+    repeats = 100 if name == "mlp" else 7
     trainings = {x: Training(pair, x, 2, 20) for x in _LOSSES}
     times = timing.milliseconds(
       {x: training.inline for x, training in trainings.items()}, repeats=repeats
@@ -252,6 +252,8 @@ def rows(full: bool) -> Iterator[Row]:
     "teacher inline",
     times["inline"] / 1e3,
     target=0.30,
+    note="the student alone is 0.46 of an inline step: three passes of "
+    "ALBERT-base are 0.84 of one of ALBERT-large by operations.",
   )
   del trainings
   for name in names:
