@@ -133,10 +133,12 @@ def train_in_torch(folder: pathlib.Path, count: int) -> tuple[float, float]:
       torch.nn.Linear(32, 2 * size),
     )
     optimizer = torch.optim.Adam(student.parameters(), lr=2e-3)
-    for step in range(_STEPS):
-      if step % 4 == 0:
-        order = torch.randperm(100)
-      batch = order[step % 4 * 25 : step % 4 * 25 + 25]
+    batches = (
+      batch
+      for _ in range(_STEPS // 4)
+      for batch in torch.randperm(100).split(25)
+    )
+    for batch in batches:
       log_probs = F.log_softmax(student(images[batch]) / temperature, dim=1)
       loss = F.kl_div(log_probs, targets[batch], reduction="batchmean")
       optimizer.zero_grad(set_to_none=True)

@@ -8,7 +8,6 @@ framework, which runs two passes forward and backward.
 """
 
 import dataclasses
-import resource
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -141,7 +140,7 @@ def _peak_mib(framework: str) -> float:
 
     if torch.cuda.is_available():
       return torch.cuda.max_memory_allocated() / _MIB
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+  return apart.peak_mib()
 
 
 def start_and_peak(name: str, framework: str) -> tuple[float, float]:

@@ -8,7 +8,6 @@ may keep the file in memory, which makes the reads faster.
 
 import functools
 import pathlib
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -107,8 +106,7 @@ def fit(path: pathlib.Path) -> tuple[float, float]:
   start = time.perf_counter()
   jax.block_until_ready(run(None))
   seconds = time.perf_counter() - start
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-  return seconds, peak
+  return seconds, apart.peak_mib()
 
 
 def rows(full: bool) -> Iterator[Row]:

@@ -5,6 +5,7 @@ import inspect
 import os
 import sys
 
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
@@ -88,6 +89,12 @@ def test_functions_run_in_another_process():
   assert apart.call(os.getpid) != os.getpid()
   with pytest.raises(ValueError, match="invalid literal"):
     apart.call(int, "x")
+
+
+def test_the_peak_memory_is_that_of_the_process_itself():
+  kept = np.ones(2**28, np.uint8)  # 256 MiB.
+  assert apart.call(apart.peak_mib) < 100 < apart.peak_mib()
+  del kept
 
 
 @pytest.mark.slow  # It measures.
