@@ -175,8 +175,29 @@ def _over_mean(distances: jax.Array, batch: int) -> jax.Array:
 
 def _cosines(embeddings: jax.Array, vertices: jax.Array) -> jax.Array:
   """Cosines at each vertex between all pairs of examples, `[V, B, B]`."""
-  edges = _vectors.normalize(embeddings[None] - vertices[:, None])
-  return jnp.einsum("vid,vkd->vik", edges, edges, precision=_vectors.HIGHEST)
+  return _gram(_vectors.normalize(embeddings[None] - vertices[:, None]))
+
+
+@jax.custom_jvp
+def _gram(edges: jax.Array) -> jax.Array:
+  """Inner products of all pairs of edges of each vertex, `[V, B, B]`.
+
+  The derivative is one product and its transpose, where JAX would compute two
+  products: a quarter of the loss' time on a CPU.
+  """
+  return _products(edges, edges)
+
+
+@_gram.defjvp
+def _gram_jvp(
+  edges: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+  half = _products(tangents[0], edges[0])
+  return _gram(edges[0]), half + half.swapaxes(1, 2)
+
+
+def _products(first: jax.Array, second: jax.Array) -> jax.Array:
+  return jnp.einsum("vid,vkd->vik", first, second, precision=_vectors.HIGHEST)
 
 
 def _map_vertices(
