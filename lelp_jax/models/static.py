@@ -114,8 +114,8 @@ def static_embeddings(teacher_embeddings: jax.Array, width: int) -> jax.Array:
     >>> teacher = MODELS["bert"](2, hidden_size=8, num_layers=1, num_heads=2,
     ...                          intermediate_size=8, vocab_size=50)
     >>> student = MODELS["static"](2, vocab_size=50, width=4)
-    >>> teacher_params, _ = teacher.init(jax.random.key(0), texts)
-    >>> params, _ = student.init(jax.random.key(1), texts)
+    >>> teacher_params, _ = jax.jit(teacher.init)(jax.random.key(0), texts)
+    >>> params, _ = jax.jit(student.init)(jax.random.key(1), texts)
     >>> table = teacher_params["encoder"]["word_embeddings"]["embedding"]
     >>> table = static_embeddings(table, width=4)
     >>> params = {**params, "word_embeddings": {"embedding": table}}

@@ -48,10 +48,10 @@ def fixture_pair():
   return logits, (embeddings, principal), (coordinates, seen)
 
 
-def targets(rows, principal, logits, size, seed, options, temperatures):
+def targets(rows, principal, logits, size, seed, temperatures, normalization):
   key = jax.random.key(seed)
   subspaces = lelp_jax.subspaces_from_principal(
-    principal, num_subclasses=size, key=key, **options
+    principal, num_subclasses=size, key=key, normalization=normalization
   )
   temperature, subclass_temperature = temperatures
   return lelp_jax.subsplit(
@@ -61,6 +61,9 @@ def targets(rows, principal, logits, size, seed, options, temperatures):
     temperature=temperature,
     subclass_temperature=subclass_temperature,
   )
+
+
+traced_targets = jax.jit(targets, static_argnames=("size", "normalization"))
 
 
 @settings(max_examples=12, deadline=None)
@@ -75,9 +78,11 @@ def test_targets_are_those_from_embeddings(pair, size, seed, temperatures):
   logits, whole, seen = pair
   # Per direction, scales differ: a variance in the wrong place would show.
   normalization = "max" if size == K else "per_direction"
-  options = {"normalization": normalization}
-  given_ = (logits, size, seed, options, temperatures)
-  expected, found = targets(*whole, *given_), targets(*seen, *given_)
+  given_ = (logits, size, seed, temperatures, normalization)
+  expected, found = (
+    traced_targets(*whole, *given_),
+    traced_targets(*seen, *given_),
+  )
   assert found.shape == (len(logits), 3, size)
   np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -115,7 +120,7 @@ def test_missing_directions_are_completed_alike(rng):
   results = []
   for rows, each in ((h, principal), (coordinates, seen)):
     with pytest.warns(UserWarning, match="num_subclasses=5 .* 0, 1"):
-      results.append(targets(rows, each, logits, 5, 5, {}, (1.0, 0.5)))
+      results.append(targets(rows, each, logits, 5, 5, (1.0, 0.5), "max"))
     with pytest.raises(ValueError, match=r"\(there are 2, 0\)"):
       lelp_jax.subspaces_from_principal(
         each, num_subclasses=3, rotation="none", rank_deficient="error"

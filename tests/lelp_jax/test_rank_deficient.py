@@ -337,11 +337,9 @@ def test_fit_subspaces_variance_inside_the_head_only_is_none(rng):
 
 def test_principal_directions_head_that_spans_everything_is_skipped(rng):
   """Section 3.1: with a trivial null space the step is not applied."""
-  embeddings = jnp.asarray(rng.normal(size=(50, 4)), jnp.float32)
-  moments = lelp_jax.class_moments(
-    embeddings, jnp.arange(50) % 4, num_classes=4
-  )
-  head = jnp.asarray(rng.normal(size=(4, 4)), jnp.float32)
+  embeddings = rng.normal(size=(50, 4)).astype(np.float32)
+  moments = lelp_jax.class_moments(embeddings, np.arange(50) % 4, num_classes=4)
+  head = rng.normal(size=(4, 4)).astype(np.float32)
   found = lelp_jax.principal_directions(moments, head, num_directions=6)
   plain = lelp_jax.principal_directions(moments, num_directions=6)
   np.testing.assert_array_equal(found.rank, [4, 4, 4, 4])
@@ -349,10 +347,8 @@ def test_principal_directions_head_that_spans_everything_is_skipped(rng):
 
 
 def test_principal_directions_past_the_width_are_zero(rng):
-  embeddings = jnp.asarray(rng.normal(size=(50, 4)), jnp.float32)
-  moments = lelp_jax.class_moments(
-    embeddings, jnp.arange(50) % 4, num_classes=4
-  )
+  embeddings = rng.normal(size=(50, 4)).astype(np.float32)
+  moments = lelp_jax.class_moments(embeddings, np.arange(50) % 4, num_classes=4)
   found = lelp_jax.principal_directions(moments, num_directions=6)
   assert found.directions.shape == (4, 6, 4)
   assert not found.directions[:, 4:].any()
@@ -366,13 +362,13 @@ def test_principal_directions_past_the_width_are_zero(rng):
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 def test_fit_subspaces_does_not_depend_on_the_unit(rng, scale):
-  embeddings = jnp.asarray(rng.normal(size=(60, 8)), jnp.float32)
-  head = jnp.asarray(rng.normal(size=(8, 2)), jnp.float32)
+  embeddings = rng.normal(size=(60, 8)).astype(np.float32)
+  head = rng.normal(size=(8, 2)).astype(np.float32)
   fits = [
     lelp_jax.fit_subspaces(
-      h, jnp.arange(60) % 2, head, num_subclasses=3, key=jax.random.key(0)
+      h, np.arange(60) % 2, head, num_subclasses=3, key=jax.random.key(0)
     )
-    for h in (embeddings, embeddings * scale)
+    for h in (embeddings, embeddings * np.float32(scale))
   ]
   np.testing.assert_allclose(
     fits[1].directions * scale, fits[0].directions, rtol=1e-3, atol=1e-4

@@ -3,6 +3,7 @@
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from flax import serialization
@@ -15,8 +16,8 @@ from lelp_jax.train_step import TrainState
 
 @pytest.fixture(name="values", scope="module")
 def fixture_values():
-  embeddings = jax.random.normal(jax.random.key(0), (20, 4))
-  labels = jnp.arange(20) % 2
+  embeddings = np.random.default_rng(0).normal(size=(20, 4)).astype("f")
+  labels = np.arange(20) % 2
   moments = lelp_jax.class_moments(embeddings, labels, num_classes=2)
   principal = lelp_jax.principal_directions(moments, num_directions=2)
   subspaces = lelp_jax.subspaces_from_principal(
@@ -24,7 +25,7 @@ def fixture_values():
   )
   model = MODELS["mlp"](2, features=(4,))
   state = TrainState.create(
-    *model.init(jax.random.key(0), embeddings),
+    *jax.jit(model.init)(jax.random.key(0), embeddings),
     optax.adam(0.1),
     jax.random.key(2),
     loss_params={"projection": jnp.ones([2, 2])},
