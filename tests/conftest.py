@@ -19,7 +19,7 @@ _CACHE = {
   "jax_compilation_cache_dir": str(
     pathlib.Path(__file__).parents[1] / "build" / "jax_cache"
   ),
-  "jax_persistent_cache_min_compile_time_secs": 0.2,
+  "jax_persistent_cache_min_compile_time_secs": 0.02,
   "jax_persistent_cache_min_entry_size_bytes": -1,
 }
 _OLD = time.time() - 7 * 24 * 3600

@@ -1,30 +1,10 @@
 """The command that examines a teacher, as a user types it."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from experiments.io.json_files import read_json
 from tests.experiments.distillation import recorded
 from tests.experiments.processes import command
-from tests.experiments.processes import ROOT
-
-# Compiling takes most of the time of such short runs.
-_ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-
-
-def diagnose(*flags: str) -> subprocess.CompletedProcess[str]:
-  return subprocess.run(
-    [sys.executable, "-m", "experiments.diagnose", *flags],
-    capture_output=True,
-    text=True,
-    cwd=ROOT,
-    env=_ENVIRONMENT,
-    timeout=300,
-    check=False,
-  )
 
 
 @pytest.fixture(name="case")
@@ -37,7 +17,8 @@ def fixture_case(tmp_path):
 
 def test_a_teacher_is_examined(case):
   folder, data, run = case
-  done = diagnose(
+  done = command(
+    "diagnose",
     f"--teacher={folder}",
     f"--data={data}",
     f"--workdir={run}",

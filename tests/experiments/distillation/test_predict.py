@@ -5,11 +5,8 @@ import csv
 import dataclasses
 import io
 import json
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
 import tempfile
 
 import hypothesis
@@ -427,13 +424,7 @@ def test_the_command_prints_csv_and_one_line_of_error(student, tmp_path):
   (tmp_path / "in.csv").write_text("review\nfine\n")
 
   flags = (f"--student={student}", "--output=-", f"--data={tmp_path}/in.csv")
-  found = subprocess.run(
-    [sys.executable, "-m", "experiments.predict", *flags],
-    capture_output=True,
-    text=True,
-    check=False,
-    env={**os.environ, "JAX_PLATFORMS": "cpu"},
-  )
+  found = processes.command("predict", *flags)
   header, row = csv.reader(found.stdout.splitlines())
   assert header == ["review", "label", *P_NAMES]
   assert row[0] == "fine"

@@ -33,6 +33,7 @@ def data_spec(path, **fields) -> specs.DataSpec:
   return specs.from_plain(config.data.to_dict(), specs.DataSpec)
 
 
+@pytest.mark.slow  # So do whole distillations: test_distill.py.
 def test_a_student_is_trained_from_arrays(tmp_path):
   path = tmp_path / "reviews.csv"
   labels = recorded.write_table(path)

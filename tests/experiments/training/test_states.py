@@ -72,6 +72,7 @@ def assert_read_as_reported(folder, cell, num_subclasses):
   assert (probs > 0).any(axis=0).sum(axis=-1).tolist() == num_subclasses
 
 
+@pytest.mark.slow  # Outputs that do not exist have a test of their own below.
 def test_clusters_that_a_class_lacks_get_no_probability(tmp_path):
   cell = specs.replace(
     trained_longer("kmeans"),

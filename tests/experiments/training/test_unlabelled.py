@@ -175,23 +175,27 @@ def test_the_class_is_the_one_that_the_teacher_predicts(config, tmp_path):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-  "outputs", ["coordinates", pytest.param("inline", marks=pytest.mark.slow)]
-)
-def test_membership_by_the_teacher(config, tmp_path, outputs):
-  config.teacher.outputs = outputs
+def test_membership_by_the_teacher(config, tmp_path):
   config.subspace.membership = "teacher"
   _, splits, teacher = prepared(config, tmp_path)
   outputs = teacher.outputs.on(splits.transfer)
   predicted = outputs.logits.argmax(axis=-1)
   counts = teacher.statistics.moments.count
   np.testing.assert_array_equal(counts, np.bincount(predicted))
+
+
+@pytest.mark.slow  # The moments, of which all else is made, are tested above.
+@pytest.mark.parametrize("outputs", ["inline", "coordinates"])
+def test_membership_changes_the_subspaces(config, tmp_path, outputs):
+  config.teacher.outputs = outputs
+  config.subspace.membership = "teacher"
   by_teacher, _ = train(config, tmp_path)
   by_labels, _ = train(config, tmp_path, subspace__membership="labels")
   assert by_teacher.variance_share != by_labels.variance_share
   assert by_teacher.teacher.digest == by_labels.teacher.digest
 
 
+@pytest.mark.slow  # With labels: test_teacher_cache.py.
 def test_cached_and_inline_outputs_agree(config, tmp_path):
   found = {}
   for outputs in ("inline", "cached", "coordinates"):
