@@ -7,8 +7,8 @@ TOPOLOGIES ?= v4:2x2x1,v4:4x4x4
 TEXTS := dataset=amazon,teacher=albert_xxlarge,student=albert_base
 IMAGES := dataset=cifar10_bin,teacher=resnet92,student=resnet56
 
-.PHONY: help venv tpu quickstart plan test-lib test test-all lint format bench \
-  bench-all clean
+.PHONY: help venv tpu docs quickstart plan test-lib test test-all lint format \
+  bench bench-all clean
 
 help:  ## Lists the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,16 @@ tpu: .venv/installed-tpu  ## Adds the TPU compiler to .venv (200 MB).
 	  --constraint constraints.txt --editable '.[tpu]'
 	@touch $@
 
+docs: .venv/installed-docs  ## Builds the documentation into docs/_build/html.
+	@$(RUN) -m sphinx -q -W --keep-going docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+.venv/installed-docs: .venv/installed
+	@echo "Installing Sphinx (once, half a minute) ..."
+	@$(BIN)/pip install -qq --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 quickstart: venv  ## Distils on scikit-learn's digits and prints the table.
 	@$(RUN) -m experiments.sweep \
 	  --config=experiments/configs/quickstart.py --workdir=$(WORKDIR)
@@ -56,7 +66,7 @@ test-lib: venv  ## Tests the library alone (about 2 minutes).
 test: venv  ## Runs the tests that every change must pass (under 10 minutes).
 	@$(RUN) -m pytest -q -n 2 -m 'not slow'
 
-test-all: venv tpu  ## Runs every test, the slow ones included (hours).
+test-all: venv tpu .venv/installed-docs  ## Runs all tests, slow ones too (hours).
 	@$(RUN) -m pytest -q -n 2 -m 'not slow'
 	@$(RUN) -m pytest -q -m slow
 
@@ -82,4 +92,4 @@ bench-all: .venv/installed-bench  ## Measures at full sizes, too (hours).
 	@touch $@
 
 clean:  ## Removes .venv, caches and runs.
-	rm -rf .venv runs build dist *.egg-info .ruff_cache .hypothesis
+	rm -rf .venv runs build dist docs/_build *.egg-info .ruff_cache .hypothesis
