@@ -104,6 +104,8 @@ def _link_to_pages(app, path, parent, content):
     if example := re.fullmatch(r"\.\./examples/(\w+)\.py", found):
       return f"[{text}](/examples.md#{example[1]}py)"
     page = _PAGES.get(found, found)
+    if page.startswith("../"):
+      return text  # Only the repository has it.
     # A link whose text is its file gets the title of the page.
     text = "" if text == target.replace("../", "") else text
     return f"[{text}](/{page})"
