@@ -8,7 +8,7 @@ TEXTS := dataset=amazon,teacher=albert_xxlarge,student=albert_base
 IMAGES := dataset=cifar10_bin,teacher=resnet92,student=resnet56
 
 .PHONY: help venv tpu docs quickstart plan test-lib test test-all lint format \
-  bench bench-all clean
+  bench bench-all release-check clean
 
 help:  ## Lists the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -69,6 +69,10 @@ test: venv  ## Runs the tests that every change must pass (under 10 minutes).
 test-all: venv tpu .venv/installed-docs  ## Runs all tests, slow ones too (hours).
 	@$(RUN) -m pytest -q -n 2 -m 'not slow'
 	@$(RUN) -m pytest -q -m slow
+	@$(RUN) -m tests.release_check
+
+release-check: venv  ## Builds the release and tries it in empty environments.
+	@$(RUN) -m tests.release_check
 
 lint: venv  ## Checks style and types.
 	@$(BIN)/ruff check .
