@@ -55,16 +55,21 @@ plan: tpu  ## Estimates memory and time on TPUs, without a TPU (minutes).
 	@$(RUN) -m experiments.plan --topologies=$(TOPOLOGIES) --cells=16 \
 	  --config=experiments/configs/pair.py:$(IMAGES)
 
-# The library's tests compile more than they compute. With these flags XLA takes
-# a third of the time for small programs, and writes slower code. `make test`
-# runs the same tests without the flags.
-test-lib: export XLA_FLAGS := --xla_cpu_use_fusion_emitters=false \
+# The tests compile more than they compute. With these flags XLA takes a third of
+# the time for small programs, and writes slower code. `make test` runs the
+# tests of the library without them, as XLA compiles for users.
+FAST := --xla_cpu_use_fusion_emitters=false \
   --xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0
-test-lib: venv  ## Tests the library alone (about 2 minutes).
-	@$(RUN) -m pytest -q -n 2 --dist loadfile -m 'not slow' lelp_jax tests/lelp_jax
+# The tests of a file share compiled programs: they run in one process.
+PYTEST := $(RUN) -m pytest -q -n 2 --dist loadfile -m 'not slow'
 
-test: venv  ## Runs the tests that every change must pass (under 10 minutes).
-	@$(RUN) -m pytest -q -n 2 -m 'not slow'
+test-lib: venv  ## Tests the library alone (about 2 minutes).
+	@XLA_FLAGS="$(FAST)" $(PYTEST) lelp_jax tests/lelp_jax
+
+test: venv  ## Runs the tests that every change must pass (about 6 minutes).
+	@$(PYTEST) lelp_jax tests/lelp_jax
+	@XLA_FLAGS="$(FAST)" $(PYTEST) --no-loadscope-reorder \
+	  tests/experiments tests/benchmarks tests/test_*.py
 
 test-all: venv tpu .venv/installed-docs  ## Runs all tests, slow ones too (hours).
 	@$(RUN) -m pytest -q -n 2 -m 'not slow'
