@@ -6,6 +6,7 @@ import os
 import pathlib
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 
@@ -136,3 +137,16 @@ def test_the_site_builds_without_a_warning(tmp_path):
   for name in ("lelp_step_by_step", "subclasses"):
     page = (tmp_path / "notebooks" / f"{name}.html").read_text()
     assert page.count("cell_output") > 5
+
+
+@pytest.mark.slow  # It trains a teacher and a student.
+def test_the_script_draws_the_pictures_of_the_site(tmp_path):
+  pytest.importorskip("matplotlib")
+  script = shutil.copy(_DOCS / "figures" / "lelp_on_digits.py", tmp_path)
+  subprocess.run(
+    [sys.executable, script],
+    env=os.environ | {"PYTHONPATH": str(_ROOT), "JAX_PLATFORMS": "cpu"},
+    check=True,
+  )
+  committed = {path.name for path in (_DOCS / "figures").glob("*.svg")}
+  assert {path.name for path in tmp_path.glob("*.svg")} == committed
