@@ -113,7 +113,12 @@ def loader(arrays: dict[str, Any]) -> Callable[[], Iterator[Any]]:
 
   def run() -> Iterator[Any]:
     made = torch.utils.data.DataLoader(
-      Examples(), _BATCH, shuffle=True, num_workers=2, collate_fn=collate
+      Examples(),
+      _BATCH,
+      shuffle=True,
+      num_workers=2,
+      collate_fn=collate,
+      multiprocessing_context="fork",  # As is usual in a script on Linux.
     )
     for step, batch in enumerate(made):
       if step == _STEPS:
