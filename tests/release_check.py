@@ -93,6 +93,9 @@ def check_contents(sdist: pathlib.Path, wheel: pathlib.Path) -> None:
   needed = {"LICENSE", "README.md", "pyproject.toml", "setup.cfg", *tracked}
   if missing := sorted(needed - in_sdist):
     sys.exit(f"The sdist lacks {missing}.")
+  folders = {name.partition("/")[0] for name in in_sdist if "/" in name}
+  if unknown := sorted(folders - {"lelp_jax", "lelp_jax.egg-info"}):
+    sys.exit(f"The sdist holds the folders {unknown}.")
 
 
 def oldest() -> list[str]:
