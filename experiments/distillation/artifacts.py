@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +41,9 @@ from experiments.distillation.model_card import Card
 from experiments.io import json_files
 from experiments.io import safetensors_files
 from experiments.methods import method_named
+from experiments.results import Evaluation
 from experiments.training.inference import FrozenModel
+from experiments.training.loop import with_predictions
 from experiments.training.models import model_fns
 from experiments.training.models import Weights
 from experiments.training.types import model_fields
@@ -62,6 +65,19 @@ _SAMPLES = (
 _PACKAGES = ("lelp-jax", "jax", "flax", "jax2onnx", "onnx", "onnxruntime")
 
 
+class Exported(NamedTuple):
+  """The outcome of an export.
+
+  Attributes:
+    failures: Why `model.onnx` or `model.jaxexport` is missing, by its name;
+      empty if both exist.
+    test: Scores of the calibrated probabilities on the test examples.
+  """
+
+  failures: dict[str, str]
+  test: Evaluation
+
+
 def export_student(
   destination: pathlib.Path,
   *,
@@ -70,7 +86,7 @@ def export_student(
   splits: Splits,
   tokenizer: str,
   card: Card,
-) -> dict[str, str]:
+) -> Exported:
   """Writes the folder of a trained student, which needs nothing else.
 
   A folder of an earlier export is replaced.
@@ -85,8 +101,7 @@ def export_student(
     card: The parts of the model card that the folder does not show.
 
   Returns:
-    Why `model.onnx` or `model.jaxexport` is missing, by its name; empty if
-    both exist. Each reason is also printed.
+    The files that are missing, and why, which is also printed; and scores.
 
   Raises:
     OSError: If a file cannot be written.
@@ -97,6 +112,7 @@ def export_student(
   loaded = load_tokenizer(tokenizer) if tokenizer else None
   student = _description(cell, model, splits, loaded)
   labels = _class_names(splits.task)
+  scores = _scores(student, _logits(model, splits.test), splits.test)
   with _replacing(destination) as folder:
     _write_weights(folder, weights)
     description.write(folder, student)
@@ -110,9 +126,9 @@ def export_student(
       print(f"{name} is not written: {reason}.", file=sys.stderr)
     paths = sorted(folder.iterdir())
     files = {path.name: path.stat().st_size for path in paths}
-    text = model_card.text(card, student, labels, files, failures)
+    text = model_card.text(card, student, labels, files, failures, scores)
     json_files.replace(folder / description.CARD, text)
-  return failures
+  return Exported(failures, scores)
 
 
 def _class_names(task: Task) -> tuple[str, ...]:
@@ -206,6 +222,23 @@ def _calibrated(
     logits, num_classes=splits.task.num_classes, temperature=temperature
   )
   return float(calibration_temperature(log_probs, splits.validation["labels"]))
+
+
+def _scores(student: Student, logits: jax.Array, arrays: Arrays) -> Evaluation:
+  """Scores the calibrated probabilities of a student on examples."""
+  log_probs = lelp_jax.class_log_probs(
+    logits, num_classes=student.num_classes, temperature=student.temperature
+  )
+  log_probs = np.asarray(
+    jax.nn.log_softmax(log_probs / student.calibration_temperature)
+  )
+  labels = np.asarray(arrays["labels"])
+  scores = Evaluation(
+    accuracy=float(np.mean(log_probs.argmax(axis=1) == labels)),
+    loss=float(-log_probs[np.arange(len(labels)), labels].mean()),
+    num_examples=len(labels),
+  )
+  return with_predictions(scores, log_probs, arrays)
 
 
 def _logits(model: FrozenModel, arrays: Arrays) -> jax.Array:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from experiments.distillation import description
 from experiments.distillation.description import Student
+from experiments.results import Evaluation
 
 _TEXT_SNIPPET = """\
 import json
@@ -101,6 +102,7 @@ def text(
   labels: Sequence[str],
   files: Mapping[str, int],
   failures: Mapping[str, str],
+  scores: Evaluation,
 ) -> str:
   """Returns a model card in Markdown.
 
@@ -110,6 +112,7 @@ def text(
     labels: The names of its classes.
     files: The size in bytes of each file of the folder.
     failures: Why a file could not be written, by its name.
+    scores: Its scores on the test examples, with calibrated probabilities.
   """
   inputs = _INPUTS[student.reads].format(
     max_length=student.max_length, shape=", ".join(map(str, student.shape))
@@ -126,8 +129,13 @@ def text(
   }
   parts = [f"# {card.title}", _table(model)]
   parts += card.notes
+  numbers = {
+    **card.numbers,
+    "Log loss": f"{scores.loss:.3f}",
+    "Calibration error": f"{scores.calibration_error:.3f}",
+  }
   for heading, facts in (
-    ("Numbers", card.numbers),
+    ("Numbers", numbers),
     ("Data", card.data),
     ("Teacher", card.teacher),
   ):

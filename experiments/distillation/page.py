@@ -30,7 +30,7 @@ _FORMATS = ("md", "csv", "html")
 
 def write(
   found: SweepResults,
-  cell: FinishedCell,
+  exported: owner.Exported,
   teacher: TeacherArrays,
   examined: Diagnosis,
   workdir: pathlib.Path,
@@ -39,7 +39,7 @@ def write(
 
   Args:
     found: Some trials of the chosen setting of each method.
-    cell: The trial whose student is exported.
+    exported: The student that is exported.
     teacher: The teacher.
     examined: Its diagnosis.
     workdir: Where they are.
@@ -56,7 +56,7 @@ def write(
     folder,
     read=readers.test_examples(found, workdir),
     teacher=size_of(teacher.source),
-    exported=cell,
+    exported=exported,
   )
   document = sections.make_document([sweep])
   warnings = (f"Warning: {warning}" for warning in examined.warnings)
@@ -65,6 +65,7 @@ def write(
   render.write(document, [found], folder, _FORMATS)
   tables = [part for part in _scores(sweep) if isinstance(part, Table)]
   texts = [console.to_text(t, width=_WIDTH) for t in tables[:_NUM_TABLES]]
+  cell = exported.cell
   setting = ", ".join(
     f"{name} {value}" for name, value in cell.hyperparameters.items()
   )
@@ -116,8 +117,6 @@ def card(
     "Accuracy of the teacher": f"{100 * cell.teacher.test.accuracy:.2f} %",
     "Macro F1": _number(test.macro_f1),
     "Matthews correlation": _number(test.matthews_correlation),
-    "Log loss, before calibration": _number(test.loss),
-    "Calibration error, before calibration": _number(test.calibration_error),
     "Agreement with the teacher": f"{100 * (test.agreement or 0):.1f} %",
     "Parameters": f"{cell.num_parameters:,}",
   }

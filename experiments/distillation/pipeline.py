@@ -35,8 +35,8 @@ from experiments.distillation import verdict
 from experiments.distributed import signals
 from experiments.io import json_files
 from experiments.io import students
+from experiments.reporting import owner
 from experiments.reporting import workdirs
-from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import SweepResults
 from experiments.training import claims
 from experiments.training import data
@@ -141,9 +141,8 @@ def _distill(request: Request, asked: Mapping[str, Any]) -> str:
   further = candidates.further_trials(cells)
   tried = _num_tried(found)
   found = _trained(second, cells, further, workdir, num_tried=tried)
-  cell = verdict.chosen_cell(found)
-  _export(found, cell, teacher, student, workdir)
-  summary = page.write(found, cell, teacher, examined, workdir)
+  exported = _export(found, teacher, student, workdir)
+  summary = page.write(found, exported, teacher, examined, workdir)
   done = {"asked": asked, "summary": summary}
   json_files.write_json(workdir / _RECORD, done)
   return summary
@@ -338,17 +337,17 @@ def _trained(
 
 def _export(
   found: SweepResults,
-  chosen: FinishedCell,
   teacher: teachers.TeacherArrays,
   student: student_models.Student,
   workdir: pathlib.Path,
-) -> None:
-  """Writes the student of a finished cell to `student/`."""
+) -> owner.Exported:
+  """Writes the student that held-out data choose to `student/`."""
+  chosen = verdict.chosen_cell(found)
   folder = workdir / chosen.folder
   cell = specs.from_plain(json_files.read_json(folder / "config.json"))
   splits = data.load_splits(cell, workdir)
   _tell(f"Exporting the student of {folder} to {workdir / 'student'}.")
-  artifacts.export_student(
+  _, test = artifacts.export_student(
     workdir / "student",
     cell=cell,
     weights=Weights(*students.load_student(folder / "student.msgpack")),
@@ -356,6 +355,9 @@ def _export(
     tokenizer=student.tokenizer,
     card=page.card(found, chosen, teacher, splits),
   )
+  # The same classes are predicted.
+  test = dataclasses.replace(test, agreement=chosen.test.agreement)
+  return owner.Exported(chosen, test)
 
 
 def _num_tried(found: SweepResults) -> dict[str, int]:

@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +69,18 @@ class TeacherSize:
   examples_per_second: float | None = None
 
 
+class Exported(NamedTuple):
+  """The student that goes out.
+
+  Attributes:
+    cell: The cell that it was trained in.
+    test: Its scores on the test examples, with calibrated probabilities.
+  """
+
+  cell: FinishedCell
+  test: Evaluation
+
+
 @dataclasses.dataclass(frozen=True)
 class _Model:
   """A teacher or the students of one method: one evaluation per trial."""
@@ -83,7 +96,7 @@ def score_parts(
   read: Reader | None = None,
   *,
   teacher: TeacherSize | None = None,
-  exported: FinishedCell | None = None,
+  exported: Exported | None = None,
 ) -> list[Part]:
   """Makes everything that the owner of the data wants to know of one column.
 
@@ -91,7 +104,7 @@ def score_parts(
   matrices and mistakes; nothing without recorded predictions.
   """
   for column in results.columns:
-    models = _models(results, column.id, exported)
+    models = _models(results, column.id, exported.cell if exported else None)
     if models:
       break
   else:
@@ -99,14 +112,16 @@ def score_parts(
   where = f" of {column_name(column)}" if len(results.columns) > 1 else ""
   shown = [models[0]] if not models[0].method else []
   students = {model.method: model for model in models if model.method}
-  best = exported.method if exported else comparisons.LELP
+  best = exported.cell.method if exported else comparisons.LELP
   names = dict.fromkeys(("vanilla", comparisons.LELP, best))
   shown += [students[name] for name in names if name in students]
   shown = shown if len(shown) > 1 else models[:3]
   chosen = students.get(best) or models[-1]
+  if exported:
+    chosen = dataclasses.replace(chosen, evaluations=[exported.test])
   return [
     _example_worth(chosen, where),
-    _score_table(results, models, where),
+    _score_table(results, models, where, chosen if exported else None),
     _size_table(models, where, teacher),
     *(_confusion(model, where) for model in shown if _has_matrix(model)),
     *_mistakes(chosen, where, read),
@@ -204,7 +219,10 @@ def standard_errors(evaluation: Evaluation) -> dict[str, float | None]:
 
 
 def _score_table(
-  results: SweepResults, models: Sequence[_Model], where: str
+  results: SweepResults,
+  models: Sequence[_Model],
+  where: str,
+  exported: _Model | None,
 ) -> Table:
   size = models[0].evaluations[0].num_examples
   vanilla = next((m for m in models if m.method == "vanilla"), None)
@@ -216,6 +234,10 @@ def _score_table(
       cells.append(_gain_text(results, model, vanilla))
     group = "students" if model.method else "teachers"
     rows.append(TableRow.of(model.title, cells, group))
+  if exported:
+    cells = [*_score_texts(exported), _agreement(exported)]
+    cells += [""] * (len(header) - len(cells))
+    rows.append(TableRow.of("Exported, calibrated", cells, "exported"))
   trials = max(len(model.evaluations) for model in models)
   return Table(
     title=f"Scores on the test examples{where}",
@@ -235,6 +257,13 @@ def _score_table(
       + (
         " Gain over vanilla in points, paired by test example."
         if vanilla
+        else ""
+      )
+      + (
+        f" The last row is the student that goes out, of {exported.title}"
+        f"{_trial(exported)}: its probabilities are calibrated on held-out"
+        " examples, and those of the other rows are not."
+        if exported
         else ""
       )
     ),

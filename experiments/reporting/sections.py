@@ -24,7 +24,6 @@ from experiments.reporting.document import Picture
 from experiments.reporting.document import Section
 from experiments.reporting.document import Table
 from experiments.reporting.document import TableRow
-from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import selections
 from experiments.reporting.selection import SweepResults
 
@@ -82,7 +81,7 @@ class ReportedSweep:
     maps: Maps of the students' embeddings.
     read: Returns a test example by its id, where the data can be read.
     teacher: Size and speed of a teacher that was run elsewhere.
-    exported: The cell whose student goes out: its confusions and mistakes are
+    exported: The student that goes out: its scores, confusions and mistakes are
       shown. None for those of LELP.
   """
 
@@ -93,7 +92,7 @@ class ReportedSweep:
   maps: tuple[Picture, ...] = ()
   read: owner.Reader | None = None
   teacher: owner.TeacherSize | None = None
-  exported: FinishedCell | None = None
+  exported: owner.Exported | None = None
 
   def draw(
     self,

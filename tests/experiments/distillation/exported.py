@@ -130,7 +130,7 @@ def make_weights(cell: specs.CellSpec) -> Weights:
 
 def export(
   folder: pathlib.Path, model: str, card: Card | None = None, **fields
-) -> dict[str, str]:
+) -> artifacts.Exported:
   """Exports a student, the folder's name being of a folder that exists."""
   cell = make_cell(model, **fields)
   tokenizer = ""

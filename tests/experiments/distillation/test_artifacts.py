@@ -78,7 +78,7 @@ def test_every_file_gives_the_probabilities_of_the_student(
   tmp_path, name, capfd
 ):
   folder = tmp_path / "student"
-  assert exported.export(folder, name) == {}
+  assert exported.export(folder, name).failures == {}
   onnxruntime.InferenceSession(folder / "model.onnx")
   assert capfd.readouterr() == ("", "")  # Users see no warnings.
   cell = exported.make_cell(name)
@@ -109,7 +109,7 @@ def test_every_file_gives_the_probabilities_of_the_student(
 def test_a_model_of_the_users_own_is_exported(tmp_path, monkeypatch):
   name = "tests.experiments.distillation.own_student:make"
   student_models.register_own(name)
-  assert exported.export(tmp_path / "student", name) == {}
+  assert exported.export(tmp_path / "student", name).failures == {}
   monkeypatch.delitem(MODELS, name)  # As in another process.
   texts = ["a fine film", "dull"]
   one = predictor.Predictor(tmp_path / "student").predict(texts)
@@ -253,7 +253,7 @@ def test_a_student_that_trained_in_bfloat16_computes_in_float32(tmp_path):
 
 def test_the_calibration_is_fitted_on_held_out_rows(tmp_path):
   folder = tmp_path / "student"
-  exported.export(folder, "mlp")
+  scores = exported.export(folder, "mlp").test
   cell = exported.make_cell("mlp")
   weights, splits = exported.make_weights(cell), exported.make_splits(cell)
   outputs, _ = model_fns(cell.student, 6).apply(
@@ -267,6 +267,17 @@ def test_the_calibration_is_fitted_on_held_out_rows(tmp_path):
   student, _ = description.read(folder)
   assert student.calibration_temperature == pytest.approx(float(expected), 1e-4)
   assert abs(student.calibration_temperature - 1) > 0.1
+  # The scores, and those of the card, are those of what is exported.
+  found = predictor.Predictor(folder).predict(splits.test["embeddings"])
+  assert scores.accuracy == np.mean(found.argmax(axis=1) == labels)
+  losses = -np.log(found[np.arange(len(labels)), labels])
+  assert scores.loss == pytest.approx(losses.mean(), 1e-4)
+  counts = np.array(scores.predictions.calibration)
+  gap = np.abs(counts[:, 1] - counts[:, 2]).sum() / len(labels)
+  assert scores.calibration_error == pytest.approx(gap)
+  assert counts[:, 1].sum() == pytest.approx(found.max(axis=1).sum(), 1e-4)
+  card = (folder / "README.md").read_text()
+  assert f"| Log loss | {scores.loss:.3f} |" in card
 
 
 def test_a_model_that_onnx_cannot_express_keeps_its_other_files(
@@ -277,7 +288,7 @@ def test_a_model_that_onnx_cannot_express_keeps_its_other_files(
 
   monkeypatch.setattr(onnx_conversion, "converted", refuse)
   folder = tmp_path / "student"
-  failures = exported.export(folder, "mlp")
+  failures = exported.export(folder, "mlp").failures
   assert failures == {
     "model.onnx": "jax2onnx cannot convert it: no lowering of qr"
   }
@@ -301,7 +312,8 @@ def test_a_wrong_onnx_file_is_not_left(tmp_path, monkeypatch):
 
   monkeypatch.setattr(onnx_conversion, "converted", slightly_wrong)
   folder = tmp_path / "student"
-  assert "differ by" in exported.export(folder, "mlp")["model.onnx"]
+  failures = exported.export(folder, "mlp").failures
+  assert "differ by" in failures["model.onnx"]
   assert not (folder / "model.onnx").exists()
 
 

@@ -2,10 +2,15 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
+from experiments import stacks
 from experiments.configs import dotted
 from experiments.distillation import candidates
+from experiments.distillation import flags
+from experiments.distillation import student_models
+from experiments.distillation import timing
 
 
 def sizes(rows):
@@ -55,3 +60,28 @@ def test_the_length_of_a_training_follows_from_the_data(
   assert fields["student.batch_size"] == batch
   assert fields["student.num_steps"] == steps
   assert 8 * fields["student.steps_per_chunk"] >= steps
+
+
+@pytest.mark.parametrize(
+  ("text", "sizes", "num_programs"),
+  [("static", [1, 2, 3, 8], 4), ("cnn", [1] * 9, 4)],
+)
+def test_convolutions_are_trained_one_by_one(text, sizes, num_programs):
+  student = student_models.Student(student_models.parse(text), text, {})
+  base = flags.base_config()
+  base.data.train = "data.csv"
+  config = candidates.make_config(
+    base,
+    {},
+    {"teacher.model": "mlp"},
+    student,
+    np.arange(200) % 2,
+    num_classes=2,
+    teacher_width=60,
+  )
+  cells = candidates.expand(config, {})
+  found = stacks.stacks(cells)
+  assert sorted(len(stack.cells) for stack in found) == sorted(sizes)
+  steps = cells[0].student.num_steps
+  seconds = timing.StepTime(step=1.0, compilation=1e6).of(found)
+  assert seconds == num_programs * 1e6 + len(cells) * steps

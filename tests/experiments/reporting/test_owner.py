@@ -152,7 +152,16 @@ def test_an_owner_sees_scores_sizes_confusions_and_mistakes(rng):
 def test_the_exported_trial_is_the_one_whose_mistakes_are_shown(rng):
   results = sweep(rng)
   _, exported = (cell for cell in results.cells if cell.method == "lelp")
-  *_, matrix, mistakes = owner.score_parts(results, exported=exported)
+  calibrated = dataclasses.replace(exported.test, loss=0.125, agreement=0.5)
+  _, scores, *_, matrix, mistakes = owner.score_parts(
+    results, exported=owner.Exported(exported, calibrated)
+  )
+  *others, row = scores.rows
+  texts = [cell.text.partition("\n")[0] for cell in row.cells]
+  assert texts[3] == "0.125"
+  assert texts[5:] == ["50.0", ""]
+  assert all("0.125" not in cell.text for x in others for cell in x.cells)
+  assert f"of LELP in trial {exported.trial}" in scores.caption
   cells = [int(cell.text) for row in matrix.rows for cell in row.cells]
   found = exported.test.predictions
   assert cells == np.ravel(found.confusion).tolist()
