@@ -8,9 +8,11 @@ examples.
 """
 
 import functools
+import itertools
 import pathlib
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -120,10 +122,9 @@ def loader(arrays: dict[str, Any]) -> Callable[[], Iterator[Any]]:
       collate_fn=collate,
       multiprocessing_context="fork",  # As is usual in a script on Linux.
     )
-    for step, batch in enumerate(made):
-      if step == _STEPS:
-        return
-      yield batch
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # Of a deadlock, which JAX might cause.
+      yield from itertools.islice(made, _STEPS)
 
   return run
 
