@@ -3,13 +3,15 @@
 "Compiled steps" are the training steps alone, in which stacking does not reduce
 the arithmetic. "Runs" also have targets, initial states, evaluation, metrics
 and checkpoints, in one process in which everything is compiled. "Commands" are
-from start to end, compilation included: one `experiments.sweep` beside
-`experiments.main` for every cell; the teacher is there before. Unless `full`,
+from start to end: one `experiments.sweep`, which compiles, beside
+`experiments.main` for every cell, of which the first compiles and the others
+find its programs; the teacher is there before. Unless `full`,
 four of those are timed and scaled to 24. The students have a width of 128 and
 learn scikit-learn's digits.
 """
 
 import functools
+import os
 import pathlib
 import subprocess
 import sys
@@ -87,6 +89,7 @@ def commands(count: int) -> dict[str, float]:
         ],
         check=True,
         capture_output=True,
+        env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache")},
       )
       return time.perf_counter() - start
 
