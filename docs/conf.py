@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import logging
 import os
 import pathlib
 import re
@@ -13,6 +14,8 @@ from lelp_jax.version import __version__
 
 # Pages and notebooks need no accelerator, and JAX would look for one.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# It announces each notebook that it runs.
+logging.getLogger("traitlets").setLevel(logging.WARNING)
 
 project = "lelp_jax"
 author = copyright = "The lelp_jax authors"
@@ -29,6 +32,8 @@ extensions = [
 ]
 exclude_patterns = ["_build", "figures"]
 default_role = "py:obj"  # `name` in a docstring links to its entry.
+
+highlight_language = "none"  # Of a block without a language.
 
 # --- Pages --------------------------------------------------------------------
 
@@ -96,11 +101,11 @@ _PAGES = {
 
 def _link_to_pages(app, path, parent, content):
   """Points the links of an included file at pages of the site."""
-  del app, parent
+  del parent
 
   def link(match):
     text, target = match.groups()
-    found = os.path.normpath(path.parent / target)
+    found = os.path.relpath(app.srcdir / path.parent / target, app.srcdir)
     if example := re.fullmatch(r"\.\./examples/(\w+)\.py", found):
       return f"[{text}](/examples.md#{example[1]}py)"
     page = _PAGES.get(found, found)
