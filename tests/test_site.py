@@ -133,6 +133,10 @@ def test_the_site_builds_without_a_warning(tmp_path):
   elsewhere = re.compile(r'<(?:script|link)[^>]*(?:src|href)="https?:')
   for path in tmp_path.rglob("*.html"):
     assert not elsewhere.search(path.read_text()), path
+  # Links and pictures of included files lead to pages and files of the site.
+  page = (tmp_path / "index.html").read_text()
+  assert 'href="how_lelp_works.html"' in page.split("<article")[1]
+  assert 'src="_images/idea.svg"' in page
   # The notebooks ran: their results are in their pages.
   for name in ("lelp_step_by_step", "subclasses"):
     page = (tmp_path / "notebooks" / f"{name}.html").read_text()
