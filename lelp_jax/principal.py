@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax import _checks
+from lelp_jax import _leading
 from lelp_jax.moments import _checked_moments
 from lelp_jax.moments import _num_examples
 from lelp_jax.moments import ClassMoments
@@ -40,8 +41,9 @@ class PrincipalDirections:
     total_variance: Trace of the class covariance before the projection,
       ``[C]``: ``variances.sum(-1) / total_variance`` is the share of the
       teacher's variance inside the directions.
-    rank: Number of directions of the class that have variance, among all
-      ``D``, int32, ``[C]``.
+    rank: Number of directions of the class that have variance, int32, ``[C]``:
+      among all ``D``, or among the ``K`` computed where `principal_directions`
+      computes no others.
   """
 
   directions: jax.Array
@@ -112,6 +114,12 @@ def principal_directions(
     towards ``rank`` if its variance is more than rounding: of the covariance
     that is left after the projection, of what the projection removed, and of
     the embeddings themselves.
+
+    Where ``D`` is at least 1,024 and at least ``8 * K``, only the ``K``
+    directions are computed, by products of the covariance with a thin block.
+    They capture all but 1e-5 of the variance that the exact ones capture, or
+    the covariance is decomposed whole; directions of nearly equal variance may
+    be others of their span. ``rank`` then counts among these ``K``.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -363,22 +371,10 @@ def _principal_directions(
     unit = jnp.where(unit == 0, 1, unit)
     scaled = covariance / unit
 
-    # Project both sides. Once is not enough where most of the variance lies
-    # inside the span: the rounding of what is removed leaves some of it.
-    projected = _project_off(_project_off(scaled, basis), basis)
-    projected = _project_off(_project_off(projected.T, basis), basis)
-    projected = (projected + projected.T) / 2
-    left = jnp.linalg.norm(projected)
-
-    # Decompose. Moving the span below every other eigenvalue keeps it out of
-    # the directions even where a class has no variance left to order them.
-    shift = left * jnp.dot(basis, basis.T, precision=_HIGHEST)
-    values, vectors = jnp.linalg.eigh(projected - shift)
-    values, vectors = values[::-1], vectors[:, ::-1]
-
-    # Count the directions whose variance is more than rounding.
+    # Decompose, and count the directions whose variance is more than rounding.
+    values, vectors, left = _eigenpairs(scaled, basis, free, kept_count)
     noise = _noise(scaled, left, mean, number, unit)
-    has_variance = (values > noise) & (jnp.arange(width) < free)
+    has_variance = (values > noise) & (jnp.arange(len(values)) < free)
     rank = jnp.sum(has_variance, dtype=jnp.int32)
 
     # Project once more, since the eigenvectors carry rounding into the span.
@@ -408,6 +404,67 @@ def _principal_directions(
   directions = jnp.pad(directions, ((0, 0), missing, (0, 0)))
   variances = jnp.pad(variances, ((0, 0), missing))
   return PrincipalDirections(directions, variances, moments.mean, total, rank)
+
+
+def _eigenpairs(
+  scaled: jax.Array, basis: jax.Array, free: jax.Array, number: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Eigenpairs of a covariance projected off a basis, largest first.
+
+  Args:
+    scaled: The covariance, with entries of at most one.
+    basis: Orthonormal columns, or zero ones.
+    free: Number of dimensions off their span.
+    number: Number of eigenvectors that are needed.
+
+  Returns:
+    The eigenvalues, the eigenvectors, in columns, and the norm of the
+    projected covariance. There are `number` eigenpairs where these are found
+    faster than all `D`.
+  """
+  if not _leading.is_faster(len(scaled), number):
+    return _all_eigenpairs(scaled, basis)
+  found = _leading.leading(scaled, number, basis)
+
+  def whole():
+    values, vectors, left = _all_eigenpairs(scaled, basis)
+    return values[:number], vectors[:, :number], left
+
+  return jax.lax.cond(
+    found.is_accurate & (free >= found.size),
+    lambda: (found.values, found.vectors, _projected_norm(scaled, basis)),
+    whole,
+  )
+
+
+def _all_eigenpairs(
+  scaled: jax.Array, basis: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """All eigenpairs, by a full decomposition."""
+  # Project both sides. Once is not enough where most of the variance lies
+  # inside the span: the rounding of what is removed leaves some of it.
+  projected = _project_off(_project_off(scaled, basis), basis)
+  projected = _project_off(_project_off(projected.T, basis), basis)
+  projected = (projected + projected.T) / 2
+  left = jnp.linalg.norm(projected)
+
+  # Decompose. Moving the span below every other eigenvalue keeps it out of
+  # the directions even where a class has no variance left to order them.
+  shift = left * jnp.dot(basis, basis.T, precision=_HIGHEST)
+  values, vectors = jnp.linalg.eigh(projected - shift)
+  return values[::-1], vectors[:, ::-1], left
+
+
+def _projected_norm(scaled: jax.Array, basis: jax.Array) -> jax.Array:
+  """The norm of a projected covariance, from its products with the basis.
+
+  The differences lose digits only where `_noise` is bound by what they take
+  away.
+  """
+  inside = jnp.dot(scaled, basis, precision=_HIGHEST)
+  twice = jnp.dot(basis.T, inside, precision=_HIGHEST)
+  squares = jnp.sum(scaled**2) - 2 * jnp.sum(inside**2) + jnp.sum(twice**2)
+  return jnp.sqrt(jnp.maximum(squares, 0))
 
 
 def _noise(
