@@ -14,6 +14,7 @@ from benchmarks.row import Results
 RESULTS = pathlib.Path(__file__).parent / "results"
 MODULES = (
   "moments",
+  "fit",
   "subsplit",
   "losses",
   "models",

@@ -20,6 +20,10 @@ from lelp_jax.moments import merge_moments
 from lelp_jax.principal import null_space_share
 from lelp_jax.principal import principal_directions
 from lelp_jax.principal import PrincipalDirections
+from lelp_jax.sketches import class_sketch
+from lelp_jax.sketches import ClassSketch
+from lelp_jax.sketches import merge_sketches
+from lelp_jax.sketches import sketch_probe
 from lelp_jax.splitting import log_subsplit
 from lelp_jax.splitting import subsplit
 from lelp_jax.subspaces import binary_head
@@ -35,6 +39,11 @@ __all__ = [
   "ClassMoments",
   "class_moments",
   "merge_moments",
+  # Sketches in their place, for wide embeddings.
+  "ClassSketch",
+  "sketch_probe",
+  "class_sketch",
+  "merge_sketches",
   # Step 1: subspaces (Algorithm 1).
   "PrincipalDirections",
   "principal_directions",

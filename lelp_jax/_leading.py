@@ -85,7 +85,7 @@ def leading(matrix: jax.Array, number: int, basis: jax.Array) -> Leading:
   def sweep(state):
     old, _, index = state
     filtered, growth = _filtered(apply, old)
-    new = _solved(apply, _orthonormal(filtered, basis))
+    new = _solved(apply, orthonormal(filtered, basis))
     captured = jnp.sum(new.values[:number])
     gain = captured - jnp.sum(old.values[:number])
     # The wanted directions grew beside those outside of the block by this
@@ -101,7 +101,7 @@ def leading(matrix: jax.Array, number: int, basis: jax.Array) -> Leading:
     return ~is_done & (index < _MOST_SWEEPS)
 
   start = jax.random.normal(jax.random.key(0), (width, size), matrix.dtype)
-  block = _solved(apply, _orthonormal(start, basis))
+  block = _solved(apply, orthonormal(start, basis))
   block, is_done, _ = jax.lax.while_loop(
     goes_on, sweep, (block, jnp.array(False), 0)
   )
@@ -168,7 +168,7 @@ def _filtered(
   return vectors, lambda value: degree * rate(value)
 
 
-def _orthonormal(vectors: jax.Array, basis: jax.Array) -> jax.Array:
+def orthonormal(vectors: jax.Array, basis: jax.Array) -> jax.Array:
   """An orthonormal basis of the span of vectors, off another one.
 
   Made by products, which take a fifth of the time of a QR decomposition. A

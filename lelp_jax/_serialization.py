@@ -10,6 +10,7 @@ from lelp_jax.baselines.crd_bank import CRDBank
 from lelp_jax.metrics import Mean
 from lelp_jax.moments import ClassMoments
 from lelp_jax.principal import PrincipalDirections
+from lelp_jax.sketches import ClassSketch
 from lelp_jax.subspaces import Subspaces
 
 
@@ -76,5 +77,12 @@ def _is_key(leaf: Any) -> bool:
   return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
 
 
-for _cls in (ClassMoments, PrincipalDirections, Subspaces, Mean, CRDBank):
+for _cls in (
+  ClassMoments,
+  ClassSketch,
+  PrincipalDirections,
+  Subspaces,
+  Mean,
+  CRDBank,
+):
   register(_cls)

@@ -5,6 +5,8 @@ contiguous. One tempered Kullback-Leibler divergence trains all of them, and
 their sum over a class predicts it.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -70,9 +72,24 @@ def lelp_loss(
     >>> print(f"{lelp_loss(teacher.ravel(), teacher, temperature=1.):.4f}")
     0.0000
   """
-  log_probs, student, temperature = _aligned(
-    student_logits, teacher_log_probs, temperature, where
+  return _lelp_loss(
+    *_checked(student_logits, teacher_log_probs, temperature, where)
   )
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def _lelp_loss(
+  student: jax.Array,
+  teacher: jax.Array,
+  temperature: jax.Array,
+  where: jax.Array | None,
+) -> jax.Array:
+  """The loss of checked arguments.
+
+  The backward pass keeps the arguments alone, and computes the rest again, or
+  shares it with the forward pass where both are one program.
+  """
+  log_probs, student = _aligned(student, teacher, temperature, where)
   # Processors are faster over one long axis than over two short ones.
   flat = log_probs.reshape(student.shape)
   return temperature**2 * _probabilities.divergence(flat, student, -1)
@@ -121,9 +138,10 @@ def lelp_loss_terms(
     >>> print(f"{class_term:.4f} {subclass_term:.4f}")
     0.1308 0.0425
   """
-  log_probs, student, temperature = _aligned(
+  student, teacher, temperature, where = _checked(
     student_logits, teacher_log_probs, temperature, where
   )
+  log_probs, student = _aligned(student, teacher, temperature, where)
   split, flat = log_probs.shape, student.shape
   teacher_class = _probabilities.log_sum_exp(log_probs)
   student_class = _probabilities.log_sum_exp(student.reshape(split))
@@ -202,18 +220,13 @@ def class_log_probs(
   )
 
 
-def _aligned(
+def _checked(
   student_logits: jax.Array,
   teacher_log_probs: jax.Array,
   temperature: float | jax.Array,
   where: jax.Array | None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Checks and aligns the arguments of the loss.
-
-  Returns:
-    Log probabilities of the teacher ``[..., C, S]`` and of the student ``[...,
-    C * S]``, and the temperature.
-  """
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
+  """Returns the arguments of the loss as arrays, or raises."""
   student = _checks.floating("student_logits", student_logits, "[..., C * S]")
   teacher = _checks.floating(
     "teacher_log_probs", teacher_log_probs, "[..., C, S]"
@@ -228,16 +241,31 @@ def _aligned(
     )
   if num_classes * num_subclasses < 2:
     _checks.check_logits("student_logits", student)
-  shape = (num_classes, num_subclasses)
-  where = _checked_mask(where, shape)
+  where = _checked_mask(where, (num_classes, num_subclasses))
+  dtype = _checks.float_dtype(student)
+  temperature = _checks.temperature("temperature", temperature, dtype)
+  _check_log_probs(_masked(teacher, where))
+  return student, teacher, temperature, where
+
+
+def _aligned(
+  student: jax.Array,
+  teacher: jax.Array,
+  temperature: jax.Array,
+  where: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+  """The log probabilities of teacher [..., C, S] and student [..., C * S]."""
   (student,) = _checks.as_floats(student)
-  temperature = _checks.temperature("temperature", temperature, student.dtype)
-  if where is not None:
-    lead = (None,) * (teacher.ndim - 2)
-    teacher = jnp.where(where[lead], teacher, -jnp.inf)
-  _check_log_probs(teacher)
-  teacher = jax.lax.stop_gradient(teacher.astype(student.dtype))
-  return teacher, _log_probs(student, temperature, where), temperature
+  teacher = _masked(teacher, where).astype(student.dtype)
+  teacher = jax.lax.stop_gradient(teacher)
+  return teacher, _log_probs(student, temperature, where)
+
+
+def _masked(log_probs: jax.Array, where: jax.Array | None) -> jax.Array:
+  """Log probabilities [..., C, S], -inf where masked."""
+  if where is None:
+    return log_probs
+  return jnp.where(where[(None,) * (log_probs.ndim - 2)], log_probs, -jnp.inf)
 
 
 def _check_log_probs(log_probs: jax.Array) -> None:

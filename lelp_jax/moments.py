@@ -126,6 +126,47 @@ def class_moments(
     [[2. 0.]
      [0. 0.]]
   """
+  rows = _checked_rows(embeddings, labels, num_classes, where)
+  if not len(rows.embeddings):
+    return _no_moments(rows.num_classes, rows.embeddings)
+  moments = _sharding.on_auto_axes(
+    functools.partial(_class_moments, num_classes=rows.num_classes),
+    *rows.traced,
+  )
+  if _checks.is_concrete(moments.mean):
+    _check_values(moments, _diagonals(moments.scatter), rows)
+  return moments
+
+
+class _Rows(NamedTuple):
+  """Checked rows of embeddings.
+
+  Attributes:
+    embeddings: ``[N, D]``.
+    labels: As they were given, ``[N]``.
+    weights: Bool or float, ``[N]``.
+    num_classes: C.
+  """
+
+  embeddings: jax.Array
+  labels: Any
+  weights: Any
+  num_classes: int
+
+  @property
+  def traced(self) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The arrays, with labels of -1 where they are out of range."""
+    return (
+      self.embeddings,
+      _checks.in_range(self.labels, self.num_classes),
+      jnp.asarray(self.weights),
+    )
+
+
+def _checked_rows(
+  embeddings: Any, labels: Any, num_classes: Any, where: Any
+) -> _Rows:
+  """Returns the arguments of `class_moments` as arrays, or raises."""
   embeddings = _checks.floating("embeddings", embeddings, "[N, D]")
   labels = _checks.integers("labels", labels)
   if where is not None:
@@ -139,18 +180,8 @@ def class_moments(
       )
   _checks.check_labels("labels", labels, num_classes, where)
   _checks.check_weights("where", where)
-  if not len(embeddings):
-    return _no_moments(num_classes, embeddings)
   weights = jnp.ones(len(embeddings), bool) if where is None else where
-  moments = _sharding.on_auto_axes(
-    functools.partial(_class_moments, num_classes=num_classes),
-    embeddings,
-    _checks.in_range(labels, num_classes),
-    jnp.asarray(weights),
-  )
-  if _checks.is_concrete(moments.mean):
-    _check_values(moments, embeddings, labels, weights)
-  return moments
+  return _Rows(embeddings, labels, weights, num_classes)
 
 
 def merge_moments(a: ClassMoments, b: ClassMoments) -> ClassMoments:
@@ -198,6 +229,30 @@ def merge_moments(a: ClassMoments, b: ClassMoments) -> ClassMoments:
       "moments can be merged only for the same classes and width, got "
       f"scatter shapes {a.scatter.shape} and {b.scatter.shape}."
     )
+  merged = _merged(a, b)
+  between = jnp.einsum(
+    "cd,ce->cde", merged.delta, merged.delta, precision=_HIGHEST
+  )
+  scatter = a.scatter + b.scatter + merged.weight[:, None, None] * between
+  return ClassMoments(scatter=scatter, **merged.fields)
+
+
+class _Merged(NamedTuple):
+  """The means of a union, and what the distance between two means adds.
+
+  Attributes:
+    fields: All fields of the union but its sums of squares or products.
+    delta: Mean of the second set less that of the first, ``[C, D]``.
+    weight: Factor of the products of `delta` with itself, ``[C]``.
+  """
+
+  fields: dict[str, Any]
+  delta: jax.Array
+  weight: jax.Array
+
+
+def _merged(a: Any, b: Any) -> _Merged:
+  """Merges the counts and means of two sets of moments, or of two sketches."""
   count = a.count + b.count
   share = b.count / jnp.where(count == 0, 1, count)
   remainder_a, remainder_b = (
@@ -209,23 +264,21 @@ def merge_moments(a: ClassMoments, b: ClassMoments) -> ClassMoments:
   delta = (b.mean - a.mean) + (remainder_b - remainder_a)
   delta = jnp.where(either_empty, 0, delta)
   mean, remainder = _two_sum(a.mean, remainder_a + delta * share[:, None])
-  between = jnp.einsum("cd,ce->cde", delta, delta, precision=_HIGHEST)
-  weight = (a.count * share)[:, None, None]
   first = (a.count == 0)[:, None]
-  return ClassMoments(
-    count=count,
-    mean=jnp.where(first, b.mean, mean),
-    scatter=a.scatter + b.scatter + weight * between,
-    mean_remainder=None
+  fields = {
+    "count": count,
+    "mean": jnp.where(first, b.mean, mean),
+    "mean_remainder": None
     if a.mean_remainder is None
     else jnp.where(first, remainder_b, remainder),
-    num_examples=None
+    "num_examples": None
     if a.num_examples is None
     else a.num_examples + _num_examples(b),
-  )
+  }
+  return _Merged(fields, delta, a.count * share)
 
 
-def _num_examples(moments: ClassMoments) -> jax.Array:
+def _num_examples(moments: Any) -> jax.Array:
   """The number of examples of each class, or a large one if it is unknown."""
   if moments.num_examples is not None:
     return jnp.asarray(moments.num_examples)
@@ -272,10 +325,40 @@ def _class_moments(
   *,
   num_classes: int,
 ) -> ClassMoments:
-  """Sums over tiles of one class each, once for means, once for scatters."""
+  """The moments of checked rows."""
+  fields, scatter, _ = _class_sums(embeddings, labels, weights, num_classes)
+  return ClassMoments(scatter=scatter, **fields)
+
+
+def _class_sums(
+  embeddings: jax.Array,
+  labels: jax.Array,
+  weights: jax.Array,
+  num_classes: int,
+  probe: jax.Array | None = None,
+) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
+  """Sums over tiles of one class each, once for means, once for products.
+
+  Args:
+    embeddings: ``[N, D]``.
+    labels: In ``[0, C)``, or -1, ``[N]``.
+    weights: ``[N]``.
+    num_classes: C.
+    probe: Matrix that the scatters are multiplied by, ``[D, L]``, or None.
+
+  Returns:
+    The counts, means and numbers of examples, the scatters ``[C, D, D]`` or
+    their products with the probe ``[C, D, L]``, and with a probe the traces of
+    the scatters, ``[C]``.
+  """
   weights = weights.astype(_checks.float_dtype(embeddings))
   tiles = _Tiles.of(embeddings, labels, weights, num_classes)
   width = embeddings.shape[1]
+
+  def probed(rows: jax.Array) -> jax.Array:
+    if probe is None:
+      return rows
+    return jnp.dot(rows, probe.astype(weights.dtype), precision=_HIGHEST)
 
   # First pass: weights and weighted sums of the rows of each class.
   def add_sums(index, sums):
@@ -292,25 +375,42 @@ def _class_moments(
 
   # Second pass: moments about the first mean. That mean carries the rounding
   # of large sums, but differences to it are small and nearly exact.
-  def add_scatter(index, sums):
+  def add_products(index, sums):
     c, h, w = tiles.read(index)
-    residual, scatter = sums
+    residual, products, squares = sums
     h = h - centre[c][None]
     weighted = h * w[:, None]
-    gram = jnp.dot(weighted.T, h, precision=_HIGHEST)
-    return residual.at[c].add(weighted.sum(0)), scatter.at[c].add(gram)
+    gram = jnp.dot(weighted.T, probed(h), precision=_HIGHEST)
+    if probe is not None:
+      squares = squares.at[c].add(jnp.sum(weighted * h))
+    return (
+      residual.at[c].add(weighted.sum(0)),
+      products.at[c].add(gram),
+      squares,
+    )
 
   start = (
     tiles.zeros(num_classes, width),
-    tiles.zeros(num_classes, width, width),
+    tiles.zeros(num_classes, width, width if probe is None else probe.shape[1]),
+    tiles.zeros(num_classes),
   )
-  residual, scatter = jax.lax.fori_loop(0, tiles.number, add_scatter, start)
+  residual, products, squares = jax.lax.fori_loop(
+    0, tiles.number, add_products, start
+  )
 
-  # Correction of both for the distance of the first mean from the true one.
+  # Correction of all for the distance of the first mean from the true one.
   shift = residual / divisor
-  scatter -= jnp.einsum("cd,ce->cde", residual, shift, precision=_HIGHEST)
+  products -= jnp.einsum(
+    "cd,ce->cde", residual, probed(shift), precision=_HIGHEST
+  )
   mean, remainder = _two_sum(centre, shift)
-  return ClassMoments(count, mean, scatter, remainder, tiles.class_sizes)
+  fields = {
+    "count": count,
+    "mean": mean,
+    "mean_remainder": remainder,
+    "num_examples": tiles.class_sizes,
+  }
+  return fields, products, squares - jnp.sum(residual * shift, axis=1)
 
 
 class _Tiles(NamedTuple):
@@ -386,19 +486,24 @@ def _tile_size(num_rows: int, num_classes: int) -> int:
   return int(np.clip(32 * np.ceil(rows / 32), 32, 256))
 
 
-def _check_values(
-  moments: ClassMoments, embeddings: jax.Array, labels: Any, weights: Any
-) -> None:
+def _check_values(moments: Any, squares: jax.Array, given: _Rows) -> None:
   """Raises if embeddings were not finite, or sums of squares out of range.
 
-  The embeddings are looked at only if the moments, which are small, show that
+  The embeddings are looked at only if the sums, which are small, show that
   something is wrong.
+
+  Args:
+    moments: The moments, or the sketch.
+    squares: Sums of squares of each class, ``[C, ...]``.
+    given: What they were computed from.
   """
   with jax.ensure_compile_time_eval():
-    finite, underflowed = jax.device_get(_survey(moments))
+    finite, underflowed = jax.device_get(_survey(moments, squares))
   if finite and not underflowed.any():
     return
-  rows, weights = (np.asarray(x, np.float64) for x in (embeddings, weights))
+  rows, weights = (
+    np.asarray(x, np.float64) for x in (given.embeddings, given.weights)
+  )
   bad = np.flatnonzero((weights != 0) & ~np.isfinite(rows).all(axis=1))
   if bad.size:
     noun = "row" if bad.size == 1 else "rows"
@@ -412,7 +517,7 @@ def _check_values(
   counts, problem, of_class = weights != 0, "large", ""
   if finite:
     small = int(np.argmax(underflowed))
-    counts &= np.asarray(labels) == small
+    counts &= np.asarray(given.labels) == small
     problem, of_class = "small", f" of class {small}"
   dtype, size = moments.mean.dtype, np.abs(rows[counts]).max()
   squares = np.sum(rows[counts] ** 2)
@@ -427,15 +532,19 @@ def _check_values(
   )
 
 
+@jax.jit
+def _diagonals(matrices: jax.Array) -> jax.Array:
+  return jnp.diagonal(matrices, axis1=-2, axis2=-1)
+
+
 def _smallest(dtype: Any) -> float:
   """The smallest number whose square is in range."""
   return float(jnp.finfo(dtype).tiny) ** 0.5
 
 
 @jax.jit
-def _survey(moments: ClassMoments) -> tuple[jax.Array, jax.Array]:
+def _survey(moments: Any, squares: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Returns whether moments are finite, and whose squares underflowed."""
-  squares = jnp.diagonal(moments.scatter, axis1=-2, axis2=-1)
   finite = jnp.all(jnp.isfinite(squares)) & jnp.all(jnp.isfinite(moments.mean))
   # A class whose rows do not differ has no variance at any scale.
   number = _num_examples(moments)

@@ -19,6 +19,9 @@ from lelp_jax import _leading
 from lelp_jax.moments import _checked_moments
 from lelp_jax.moments import _num_examples
 from lelp_jax.moments import ClassMoments
+from lelp_jax.sketches import _checked_sketch
+from lelp_jax.sketches import _reconstructed
+from lelp_jax.sketches import ClassSketch
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 _NULL_SPACES = ("weights", "weight_differences", "none")
@@ -42,8 +45,8 @@ class PrincipalDirections:
       ``[C]``: ``variances.sum(-1) / total_variance`` is the share of the
       teacher's variance inside the directions.
     rank: Number of directions of the class that have variance, int32, ``[C]``:
-      among all ``D``, or among the ``K`` computed where `principal_directions`
-      computes no others.
+      among all ``D``, or among those computed where `principal_directions`
+      does not compute all.
   """
 
   directions: jax.Array
@@ -63,7 +66,7 @@ _AXES = {
 
 
 def principal_directions(
-  moments: ClassMoments,
+  moments: ClassMoments | ClassSketch,
   head_kernel: jax.Array | None = None,
   *,
   num_directions: int,
@@ -82,12 +85,13 @@ def principal_directions(
   dimensions, nothing is projected off (section 3.1).
 
   Args:
-    moments: Moments of the embeddings of each class, from `class_moments`.
+    moments: Moments of the embeddings of each class, from `class_moments`, or
+      a sketch of them, from `class_sketch`.
     head_kernel: Weights :math:`W_T` of the teacher's last layer, float,
       ``[D, C]`` (the transpose of a torch weight). With None nothing is
       projected off.
     num_directions: Number of directions to keep, ``K``; past ``D`` they are
-      zero rows.
+      zero rows. A sketch has no more than it has columns.
     null_space: ``"weights"`` projects off the span of all weights, as the
       paper does; ``"weight_differences"`` projects off the span of their
       differences, which is all that a softmax sees; ``"none"`` projects
@@ -119,7 +123,9 @@ def principal_directions(
     directions are computed, by products of the covariance with a thin block.
     They capture all but 1e-5 of the variance that the exact ones capture, or
     the covariance is decomposed whole; directions of nearly equal variance may
-    be others of their span. ``rank`` then counts among these ``K``.
+    be others of their span. ``rank`` then counts among these ``K``. With a
+    sketch it counts among the columns of the probe, and variances that its
+    reconstruction cannot tell from zero do not count.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -134,8 +140,7 @@ def principal_directions(
     >>> print(found.rank)
     [2]
   """
-  moments, num_classes, width = _checked_moments("moments", moments)
-  _check_finite(moments)
+  moments, num_classes, width = _checked_statistics(moments)
   kernel = None
   if head_kernel is not None and null_space != "none":
     kernel = _checked_head_kernel(head_kernel, width, num_classes)
@@ -148,23 +153,48 @@ def principal_directions(
   )
 
 
+def _checked_statistics(
+  moments: Any,
+) -> tuple[ClassMoments | ClassSketch, int, int]:
+  """Returns finite moments or a sketch as arrays, C and D, or raises."""
+  if isinstance(moments, ClassSketch):
+    moments, sizes = _checked_sketch("moments", moments)
+    num_classes, width = sizes["C"], sizes["D"]
+  else:
+    moments, num_classes, width = _checked_moments("moments", moments)
+  _check_finite(moments)
+  return moments, num_classes, width
+
+
 def _find_directions(
-  moments: ClassMoments,
+  moments: ClassMoments | ClassSketch,
   kernel: jax.Array | None,
   *,
   num_directions: int,
   null_space: str,
   rtol: Any = 5e-3,
 ) -> PrincipalDirections:
-  """The principal directions of checked moments and of a checked head."""
+  """The principal directions of checked statistics and of a checked head."""
   _checks.check_option("null_space", null_space, _NULL_SPACES)
   num_directions = _checks.check_at_least("num_directions", num_directions, 1)
+  if isinstance(moments, ClassSketch):
+    width, size = moments.probe.shape
+    if size < min(num_directions, width):
+      raise ValueError(
+        f"num_directions must be at most {size}, the size of the sketch's "
+        f"probe, got {num_directions}; make a larger probe."
+      )
   tolerance = _checks.positive("rtol", rtol, jnp.float32)
   basis = jnp.zeros((moments.mean.shape[1], 0), moments.mean.dtype)
   if kernel is not None and null_space != "none":
     _check_orientation(kernel, moments)
     basis = _span(kernel, tolerance, null_space == "weights")
-  return _principal_directions(moments, basis, num_directions=num_directions)
+  find = (
+    _sketched_directions
+    if isinstance(moments, ClassSketch)
+    else _principal_directions
+  )
+  return find(moments, basis, num_directions=num_directions)
 
 
 def null_space_share(
@@ -234,7 +264,7 @@ def _check_num_directions(name: str, value: int, most: int) -> int:
   return value
 
 
-def _check_finite(moments: ClassMoments) -> None:
+def _check_finite(moments: ClassMoments | ClassSketch) -> None:
   """Raises if concrete moments hold NaN or infinity."""
   arrays = jax.tree.leaves(moments)
   if all(map(_checks.is_concrete, arrays)):
@@ -248,9 +278,12 @@ def _check_finite(moments: ClassMoments) -> None:
 
 
 @jax.jit
-def _is_finite(moments: ClassMoments) -> jax.Array:
-  """Returns whether the means and the diagonals of the scatters are finite."""
-  squares = jnp.diagonal(moments.scatter, axis1=-2, axis2=-1)
+def _is_finite(moments: ClassMoments | ClassSketch) -> jax.Array:
+  """Returns whether the means and the sums of squares are finite."""
+  if isinstance(moments, ClassSketch):
+    squares = moments.products
+  else:
+    squares = jnp.diagonal(moments.scatter, axis1=-2, axis2=-1)
   return jnp.all(jnp.isfinite(squares)) & jnp.all(jnp.isfinite(moments.mean))
 
 
@@ -291,7 +324,9 @@ def _checked_head_kernel(
   return kernel
 
 
-def _check_orientation(kernel: jax.Array, moments: ClassMoments) -> None:
+def _check_orientation(
+  kernel: jax.Array, moments: ClassMoments | ClassSketch
+) -> None:
   """Raises if a concrete square head is clearly its own transpose.
 
   A head classifies the means of its own classes. Where the transpose gets all
@@ -354,14 +389,8 @@ def _principal_directions(
 ) -> PrincipalDirections:
   """Eigenvectors of each projected covariance, one class at a time."""
   width = moments.mean.shape[-1]
-  basis = basis.astype(moments.mean.dtype)
+  basis, free = _checked_basis(basis, moments.mean.dtype)
   kept_count = min(num_directions, width)
-  spanned = jnp.sum(jnp.any(basis != 0, axis=0), dtype=jnp.int32)
-  # A head that spans everything would leave nothing: the paper then skips
-  # the projection.
-  is_kept = (spanned < width) | jnp.isnan(basis).any()  # NaN in, NaN out.
-  basis = jnp.where(is_kept, basis, 0)
-  free = jnp.where(spanned < width, width - spanned, width)
 
   def one_class(inputs):
     count, number, mean, scatter = inputs
@@ -371,39 +400,125 @@ def _principal_directions(
     unit = jnp.where(unit == 0, 1, unit)
     scaled = covariance / unit
 
-    # Decompose, and count the directions whose variance is more than rounding.
+    # Decompose, and bound what rounding can have made.
     values, vectors, left = _eigenpairs(scaled, basis, free, kept_count)
-    noise = _noise(scaled, left, mean, number, unit)
-    has_variance = (values > noise) & (jnp.arange(len(values)) < free)
-    rank = jnp.sum(has_variance, dtype=jnp.int32)
-
-    # Project once more, since the eigenvectors carry rounding into the span.
-    directions = _fixed_sign(_project_off(vectors[:, :kept_count], basis).T)
-    kept = (jnp.arange(kept_count) < free) & (rank > 0)
-    directions = jnp.where(kept[:, None], directions, 0)
-    variances = jnp.where(has_variance, values * unit, 0)[:kept_count]
+    noise = _noise(width, jnp.linalg.norm(scaled), left, mean, number, unit)
+    rows, variances, rank = _kept(
+      values, vectors, noise, basis, free, kept_count
+    )
     spoiled = jnp.isnan(left)  # NaN in gives NaN out.
     return (
-      jnp.where(spoiled, jnp.nan, directions),
-      jnp.where(spoiled, jnp.nan, variances),
+      jnp.where(spoiled, jnp.nan, rows),
+      jnp.where(spoiled, jnp.nan, variances * unit),
       jnp.trace(covariance),
       rank,
     )
 
-  directions, variances, total, rank = jax.lax.map(
-    one_class,
-    (
-      moments.count,
-      _num_examples(moments).astype(moments.mean.dtype),
-      moments.mean,
-      moments.scatter,
-    ),
+  inputs = moments.count, _float_number(moments), moments.mean, moments.scatter
+  found = jax.lax.map(one_class, inputs)
+  return _padded(found, moments.mean, num_directions)
+
+
+@functools.partial(jax.jit, static_argnames="num_directions")
+def _sketched_directions(
+  sketch: ClassSketch, basis: jax.Array, *, num_directions: int
+) -> PrincipalDirections:
+  """Eigenvectors of each reconstructed covariance, one class at a time."""
+  width, size = sketch.probe.shape
+  basis, free = _checked_basis(basis, sketch.mean.dtype)
+  kept_count = min(num_directions, width)
+
+  def one_class(inputs):
+    count, number, mean, products, squares = inputs
+    divisor = jnp.where(count == 0, 1, count)
+    unit = jnp.max(jnp.abs(products)) / divisor
+    unit = jnp.where(unit == 0, 1, unit)
+    scaled = products / divisor / unit
+    values, vectors, least = _reconstructed(scaled, sketch.probe, basis)
+    norms = jnp.linalg.norm(scaled), jnp.linalg.norm(values)
+    noise = jnp.maximum(_noise(width, *norms, mean, number, unit), least)
+    rows, variances, rank = _kept(
+      values, vectors, noise, basis, jnp.minimum(free, size), kept_count
+    )
+    spoiled = jnp.isnan(norms[0])
+    return (
+      jnp.where(spoiled, jnp.nan, rows),
+      jnp.where(spoiled, jnp.nan, variances * unit),
+      squares / divisor,
+      rank,
+    )
+
+  inputs = (
+    sketch.count,
+    _float_number(sketch),
+    sketch.mean,
+    sketch.products,
+    sketch.squares,
   )
-  # There are no more than D directions: zero rows stand for the rest.
-  missing = (0, num_directions - kept_count)
+  found = jax.lax.map(one_class, inputs)
+  return _padded(found, sketch.mean, num_directions)
+
+
+def _checked_basis(
+  basis: jax.Array, dtype: jnp.dtype
+) -> tuple[jax.Array, jax.Array]:
+  """The basis of the head's span, and the number of dimensions off it.
+
+  A head that spans everything would leave nothing: the paper then skips the
+  projection, and the basis is zero.
+  """
+  width = basis.shape[0]
+  basis = basis.astype(dtype)
+  spanned = jnp.sum(jnp.any(basis != 0, axis=0), dtype=jnp.int32)
+  is_kept = (spanned < width) | jnp.isnan(basis).any()  # NaN in, NaN out.
+  free = jnp.where(spanned < width, width - spanned, width)
+  return jnp.where(is_kept, basis, 0), free
+
+
+def _float_number(moments: ClassMoments | ClassSketch) -> jax.Array:
+  """The number of examples of each class, as a float."""
+  return _num_examples(moments).astype(moments.mean.dtype)
+
+
+def _kept(
+  values: jax.Array,
+  vectors: jax.Array,
+  noise: jax.Array,
+  basis: jax.Array,
+  free: jax.Array,
+  number: int,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Keeps the first directions and counts those with variance.
+
+  Args:
+    values: Eigenvalues, largest first.
+    vectors: Eigenvectors in columns.
+    noise: The largest eigenvalue that rounding can have made.
+    basis: Orthonormal columns of the head's span, or zero ones.
+    free: Number of dimensions off the span.
+    number: Number of directions to keep.
+
+  Returns:
+    The directions in rows, the variances along them, and the rank.
+  """
+  has_variance = (values > noise) & (jnp.arange(len(values)) < free)
+  rank = jnp.sum(has_variance, dtype=jnp.int32)
+  # Project once more, since the eigenvectors carry rounding into the span.
+  directions = _fixed_sign(_project_off(vectors[:, :number], basis).T)
+  kept = (jnp.arange(number) < free) & (rank > 0)
+  directions = jnp.where(kept[:, None], directions, 0)
+  return directions, jnp.where(has_variance, values, 0)[:number], rank
+
+
+def _padded(
+  found: tuple[jax.Array, ...], means: jax.Array, number: int
+) -> PrincipalDirections:
+  """There are no more than D directions: zero rows stand for the rest."""
+  directions, variances, total, rank = found
+  missing = (0, number - directions.shape[1])
   directions = jnp.pad(directions, ((0, 0), missing, (0, 0)))
   variances = jnp.pad(variances, ((0, 0), missing))
-  return PrincipalDirections(directions, variances, moments.mean, total, rank)
+  return PrincipalDirections(directions, variances, means, total, rank)
 
 
 def _eigenpairs(
@@ -468,7 +583,8 @@ def _projected_norm(scaled: jax.Array, basis: jax.Array) -> jax.Array:
 
 
 def _noise(
-  scaled: jax.Array,
+  width: int,
+  whole: jax.Array,
   left: jax.Array,
   mean: jax.Array,
   number: jax.Array,
@@ -477,8 +593,9 @@ def _noise(
   """The largest eigenvalue that rounding alone can have made.
 
   Args:
-    scaled: The covariance in units of `unit`, before the projection.
-    left: Norm of the covariance after the projection.
+    width: D.
+    whole: Norm of the covariance in units of `unit`, before the projection.
+    left: Its norm after the projection.
     mean: Mean of the class.
     number: Number of its examples.
     unit: Unit of the covariance.
@@ -486,14 +603,13 @@ def _noise(
   Returns:
     The bound, in units of `unit`.
   """
-  epsilon = jnp.finfo(scaled.dtype).eps
-  width = scaled.shape[0]
+  epsilon = jnp.finfo(mean.dtype).eps
   # The entries of the covariance carry roundings of their own size, which add
   # up with the number of examples. As a random matrix of such entries, they
   # have eigenvalues of about eps * norm / sqrt(width). The constants lie
   # 1.5 times above the largest that was measured, for widths of 8 to 1,024.
   growth = jnp.sqrt(1 + number / 8_000)
-  of_projection = min(1.0, 10 / width**0.5) * growth * jnp.linalg.norm(scaled)
+  of_projection = min(1.0, 10 / width**0.5) * growth * whole
   of_covariance = epsilon * jnp.maximum(of_projection, 10 * left)
   # The embeddings themselves are rounded relative to their mean.
   size = jnp.max(jnp.abs(mean))

@@ -94,6 +94,14 @@ _MOMENTS = lelp_jax.ClassMoments(
   mean=_normal(C, D),
   scatter=np.einsum("cnd,cne->cde", _ROWS, _ROWS),
 )
+_PROBE = _normal(D, 4)
+_SKETCH = lelp_jax.ClassSketch(
+  count=_MOMENTS.count,
+  mean=_MOMENTS.mean,
+  products=_MOMENTS.scatter @ _PROBE,
+  squares=np.trace(_MOMENTS.scatter, axis1=1, axis2=2),
+  probe=_PROBE,
+)
 _PRINCIPAL = lelp_jax.PrincipalDirections(
   directions=np.linalg.qr(_normal(C, D, D))[0],
   variances=np.float32([[6, 5, 4, 3, 2, 1]] * C),
@@ -214,6 +222,47 @@ _CASES = [
       "a": _MOMENTS,
       "b": dataclasses.replace(_MOMENTS, mean=_normal(C, D, seed=1)),
     },
+    gradients=("a", "b"),
+    products=True,
+  ),
+  Case(
+    lelp_jax.class_sketch,
+    {
+      "embeddings": _normal(B, D),
+      "labels": _LABELS,
+      "probe": _PROBE,
+      "where": np.where(_HIDDEN, 0, 1 + np.arange(B)).astype(np.float32),
+    },
+    options={"num_classes": C},
+    batch=("embeddings", "labels", "where"),
+    masked={
+      "embeddings": np.broadcast_to(_HIDDEN[:, None], (B, D)),
+      "labels": _HIDDEN,
+    },
+    products=True,
+  ),
+  Case(
+    lelp_jax.sketch_probe,
+    {
+      "embeddings": _normal(B, D),
+      "labels": _LABELS,
+      "where": ~_HIDDEN,
+    },
+    options={"num_classes": C, "size": 4, "key": _FIT["key"]},
+    batch=("embeddings", "labels", "where"),
+    masked={
+      "embeddings": np.broadcast_to(_HIDDEN[:, None], (B, D)),
+      "labels": _HIDDEN,
+    },
+    products=True,
+  ),
+  Case(
+    lelp_jax.merge_sketches,
+    {
+      "a": _SKETCH,
+      "b": dataclasses.replace(_SKETCH, mean=_normal(C, D, seed=1)),
+    },
+    unread=("b.probe",),  # The same as that of a.
     gradients=("a", "b"),
     products=True,
   ),

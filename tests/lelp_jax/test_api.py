@@ -89,6 +89,10 @@ def test_public_functions_say_what_they_take_return_and_show(function):
       "count mean scatter mean_remainder num_examples",
     ),
     (
+      lelp_jax.ClassSketch,
+      "count mean products squares probe mean_remainder num_examples",
+    ),
+    (
       lelp_jax.PrincipalDirections,
       "directions variances means total_variance rank",
     ),
@@ -118,13 +122,16 @@ def test_signatures_are_those_of_the_design():
   expected = {
     "class_moments": "embeddings labels * num_classes where=None",
     "merge_moments": "a b",
+    "sketch_probe": "embeddings labels * num_classes size key where=None",
+    "class_sketch": "embeddings labels * num_classes probe where=None",
+    "merge_sketches": "a b",
     "principal_directions": "moments head_kernel=None * num_directions"
     " null_space='weights' rtol=0.005",
     "subspaces_from_principal": "principal * num_subclasses key=None"
     " rotation='haar' normalization='max' rank_deficient='complete'",
     "fit_subspaces": "embeddings labels head_kernel * num_subclasses key"
     " where=None null_space='weights' rotation='haar' normalization='max'"
-    " rank_deficient='complete'",
+    " rank_deficient='complete' method='exact'",
     "fit_subspaces_from_moments": "moments head_kernel * num_subclasses key"
     " null_space='weights' rotation='haar' normalization='max'"
     " rank_deficient='complete'",

@@ -458,3 +458,21 @@ def test_terms_of_a_class_that_neither_side_has():
   )(student)
   np.testing.assert_allclose(split, gradient, atol=1e-6)
   assert np.isfinite(gradient).all()
+
+
+def test_lelp_loss_keeps_its_arguments_alone_for_the_gradient():
+  """Nothing else of the size B x C x S, also of a mask and of bfloat16."""
+  student = jnp.ones((8, 60), jnp.bfloat16)
+  teacher = jnp.full((8, 3, 20), -np.log(60), jnp.bfloat16)
+  where = jnp.ones((3, 20), bool)
+
+  def loss(student, teacher):
+    return lelp_jax.lelp_loss(student, teacher, temperature=2.0, where=where)
+
+  _, pull_back = jax.vjp(loss, student, teacher)
+  large = [x for x in jax.tree.leaves(pull_back) if np.size(x) >= 8 * 60]
+  assert [x.dtype for x in large] == [jnp.bfloat16, jnp.bfloat16]
+  _, tangent = jax.jvp(
+    lambda x: loss(x, teacher), (student,), (jnp.ones_like(student),)
+  )
+  np.testing.assert_allclose(tangent, 0, atol=1e-2)

@@ -66,7 +66,7 @@ def test_leading_directions_are_the_exact_ones_where_these_are_apart(
   monkeypatch.setattr(_leading, "is_faster", lambda *_: False)
   jax.clear_caches()
   exact = lelp_jax.principal_directions(moments, num_directions=K)
-  np.testing.assert_array_equal(exact.rank, found.rank)
+  assert int(found.rank[0]) == K < int(exact.rank[0])
   np.testing.assert_allclose(
     found.directions[:, :10], exact.directions[:, :10], atol=2e-3
   )
