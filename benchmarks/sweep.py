@@ -10,7 +10,9 @@ four of those are timed and scaled to 24. The students have a width of 128 and
 learn scikit-learn's digits.
 """
 
+import contextlib
 import functools
+import io
 import os
 import pathlib
 import subprocess
@@ -126,7 +128,11 @@ def warm() -> dict[str, float]:
   """Seconds of whole runs in a process that has compiled them before."""
 
   def train(some: Sequence[CellSpec]) -> Any:
-    with tempfile.TemporaryDirectory() as name, signals.deferred():
+    with (
+      tempfile.TemporaryDirectory() as name,
+      signals.deferred(),
+      contextlib.redirect_stderr(io.StringIO()),  # Lines of progress.
+    ):
       folder = pathlib.Path(name)
       paths = [folder / f"{i}.jsonl" for i, _ in enumerate(some)]
       trained = loop.train(
@@ -160,7 +166,7 @@ def _runs() -> tuple[Callable[[Sequence[CellSpec]], Run], list[CellSpec]]:
 def _seconds(
   stack: Callable[[], Any], alone: Callable[[], Any]
 ) -> dict[str, float]:
-  times = timing.milliseconds({"stack": stack, "alone": alone}, repeats=3)
+  times = timing.milliseconds({"stack": stack, "alone": alone}, repeats=2)
   return {name: value / 1e3 for name, value in times.items()}
 
 
