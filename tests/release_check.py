@@ -131,8 +131,10 @@ def try_wheel(
   run(interpreter, "typed_client.py", cwd=place)
   if checkers:
     run(interpreter, "-m", "mypy", "--strict", "typed_client.py", cwd=place)
-    pyrefly = (place / "bin" / "pyrefly", "check", "typed_client.py")
-    run(*pyrefly, "--python-interpreter-path", interpreter, cwd=place)
+    # Without a preset, pyrefly leaves out most errors where it has no config.
+    pyrefly = (place / "bin" / "pyrefly", "check", "--preset=default")
+    path = ("--python-interpreter-path", interpreter)
+    run(*pyrefly, *path, "typed_client.py", cwd=place)
   listed = run(interpreter, "-m", "pip", "freeze", cwd=place)
   wanted = r"^(?:jax|flax|optax|numpy|mypy|pyrefly)==.*$"
   return " ".join(re.findall(wanted, listed, re.MULTILINE))
