@@ -131,8 +131,9 @@ def subclass_logits(embedding, directions, means):
   means = np.asarray(means, np.float64)
   logits = np.zeros(directions.shape[:2])
   for c in range(directions.shape[0]):
+    deviation = embedding - means[c]
     for s in range(directions.shape[1]):
-      logits[c, s] = directions[c, s] @ (embedding - means[c])
+      logits[c, s] = directions[c, s] @ deviation
   return logits
 
 

@@ -61,16 +61,6 @@ def test_coordinates_are_those_of_every_class(rng):
       h, subspaces.directions, subspaces.means
     )
     np.testing.assert_allclose(coordinates, expected, rtol=1e-5, atol=1e-5)
-  assert (
-    lelp_jax.subspace_coordinates(
-      embeddings[0].astype(jnp.bfloat16), subspaces
-    ).dtype
-    == jnp.float32
-  )
-  with pytest.raises(
-    ValueError, match=rf"embeddings must have shape \[..., {WIDTH}\]"
-  ):
-    lelp_jax.subspace_coordinates(embeddings[:, 1:], subspaces)
 
 
 def error_over_bound(
@@ -147,17 +137,19 @@ def wide_inputs(rng, ratio, dtype, batch=8):
   return jnp.asarray(embeddings, dtype), class_logits, subspaces
 
 
-@pytest.mark.parametrize("subclass_temperature", [0.1, 1.0, 10.0])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("ratio", [0.0, 100.0])
-def test_log_subsplit_error_bound(rng, ratio, dtype, subclass_temperature):
+@pytest.mark.parametrize(
+  ("ratio", "dtype"),
+  [(0.0, jnp.float32), (100.0, jnp.float32), (100.0, jnp.bfloat16)],
+)
+def test_log_subsplit_error_bound(rng, ratio, dtype):
   arguments = wide_inputs(rng, ratio, dtype)
-  log_probs = log_subsplit(
-    *arguments, temperature=4.0, subclass_temperature=subclass_temperature
-  )
-  assert log_probs.dtype == jnp.float32
-  error = error_over_bound(log_probs, *arguments, 4.0, subclass_temperature)
-  assert error <= 1, error
+  for beta in (0.1, 1.0, 10.0):
+    log_probs = log_subsplit(
+      *arguments, temperature=4.0, subclass_temperature=beta
+    )
+    assert log_probs.dtype == jnp.float32
+    error = error_over_bound(log_probs, *arguments, 4.0, beta)
+    assert error <= 1, (beta, error)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

@@ -20,6 +20,7 @@ from lelp_jax.train_step import TrainState
 from tests import jaxprs
 
 CLASSES, BATCH = 3, 24
+TX = optax.sgd(0.1, momentum=0.9)
 OPTIONS = {
   "mlp": {"features": (8,), "dropout_rate": 0.2},
   "cnn": {"features": (4,), "width": 8},
@@ -80,11 +81,30 @@ def start_distilling(name, tx, *, seed=0):
   return start(name, tx, seed=seed, **losses)
 
 
-@pytest.fixture(name="teacher", scope="module")
-def fixture_teacher():
+@functools.cache
+def teacher_and_targets():
   model = MODELS["mlp"](CLASSES, features=(20, 12), dropout_rate=0.5)
   params, state = jax.jit(model.init)(jax.random.key(9), jnp.ones([1, 4, 4, 1]))
   return model, (params, state, jnp.array([0.5, 0.0, -0.5]))
+
+
+@pytest.fixture(name="teacher")
+def fixture_teacher():
+  return teacher_and_targets()
+
+
+@functools.cache
+def train_step(name):
+  """The step on `cross_entropy`, compiled once for all tests."""
+  model, _ = model_and_init(name)
+  return jax.jit(make_train_step(model.apply, cross_entropy, TX))
+
+
+@functools.cache
+def distill_step(name):
+  """The step on `kl`, compiled once for all tests."""
+  student, teacher = model_and_init(name)[0], teacher_and_targets()[0]
+  return jax.jit(make_distill_step(student.apply, teacher.apply, kl, TX))
 
 
 def test_train_state_starts_at_zero():
@@ -136,25 +156,13 @@ def test_train_step_equals_a_loop_written_by_hand(name, batch):
   chex.assert_trees_all_close(state.model_state, hand[1], rtol=1e-4, atol=1e-5)
 
 
-def test_train_step_lowers_the_loss(batch):
-  tx = optax.adam(0.02)
-  model, state = start("mlp", tx)
-  step = jax.jit(make_train_step(model.apply, cross_entropy, tx))
-  losses = []
-  for _ in range(30):
-    state, metrics = step(state, batch, {"weight": 1.0})
-    losses.append(float(metrics["loss"]))
-  assert losses[-1] < 0.5 * losses[0]
-
-
 @pytest.mark.parametrize(
   "tx",
   [
     optax.chain(optax.sgd(0.5), optax.contrib.reduce_on_plateau()),
-    optax.polyak_sgd(max_learning_rate=0.5),
     optax.lbfgs(),
   ],
-  ids=["plateau", "polyak", "lbfgs"],
+  ids=["plateau", "lbfgs"],
 )
 def test_optimizers_get_the_loss_and_its_function(tx, batch):
   model, state = start("mlp", tx)
@@ -218,9 +226,8 @@ def test_optimizers_choose_the_parameters_of_the_loss_by_name(batch, teacher):
 
 
 def test_train_step_is_a_function_of_the_key_and_the_step(batch):
-  tx = optax.sgd(0.1)
-  model, state = start("mlp", tx)
-  step = jax.jit(make_train_step(model.apply, cross_entropy, tx))
+  _, state = start("mlp", TX)
+  step = train_step("mlp")
 
   def loss_of(state):
     return float(step(state, batch, {"weight": 1.0})[1]["loss"])
@@ -243,9 +250,8 @@ def test_train_step_is_traced_once(batch):
 
 
 def test_train_step_scans(batch):
-  tx = optax.sgd(0.1, momentum=0.9)
-  model, state = start("mlp", tx)
-  step = make_train_step(model.apply, cross_entropy, tx)
+  _, state = start("mlp", TX)
+  step = train_step("mlp")
 
   @jax.jit
   def run(state):
@@ -256,7 +262,6 @@ def test_train_step_scans(batch):
 
   scanned, metrics = run(state)
   assert metrics["loss"].shape == (3,)
-  step = jax.jit(step)
   for _ in range(3):
     state, _ = step(state, batch, {"weight": 1.0})
   chex.assert_trees_all_close(
@@ -310,11 +315,10 @@ def test_train_step_without_teacher_passes_none(batch):
 
 def test_distill_step_equals_train_step_on_teacher_outputs(batch, teacher):
   teacher_model, (params, model_state, targets) = teacher
-  tx = optax.adam(0.01)
-  model, state = start_distilling("mlp", tx)
+  model, state = start_distilling("mlp", TX)
   scales = {"temperature": 2.0}
-  distill = jax.jit(make_distill_step(model.apply, teacher_model.apply, kl, tx))
-  train = jax.jit(make_train_step(model.apply, kl, tx))
+  distill = distill_step("mlp")
+  train = jax.jit(make_train_step(model.apply, kl, TX))
   outputs = teacher_outputs(
     teacher_model.apply, params, model_state, batch["inputs"]
   )
@@ -330,11 +334,9 @@ def test_distill_step_equals_train_step_on_teacher_outputs(batch, teacher):
 
 
 def test_distill_step_trains_student_and_loss_and_nothing_else(batch, teacher):
-  teacher_model, frozen = teacher
-  tx = optax.sgd(0.1)
-  model, state = start_distilling("cnn", tx)
-  distill = make_distill_step(model.apply, teacher_model.apply, kl, tx)
-  step = jax.jit(distill)
+  _, frozen = teacher
+  _, state = start_distilling("cnn", TX)
+  step = distill_step("cnn")
   before = jax.tree.map(np.asarray, frozen)
   new, metrics = step(state, frozen, batch, {"temperature": 2.0})
   chex.assert_trees_all_equal(frozen, before)
@@ -355,41 +357,42 @@ def test_distill_step_trains_student_and_loss_and_nothing_else(batch, teacher):
 
   def loss_of(params, model_state):
     teacher = (params, model_state, frozen[2])
-    return distill(state, teacher, batch, {"temperature": 2.0})[1]["loss"]
+    return step(state, teacher, batch, {"temperature": 2.0})[1]["loss"]
 
   gradient = jax.jit(jax.grad(loss_of))(*frozen[:2])
   chex.assert_trees_all_equal(gradient, jax.tree.map(jnp.zeros_like, gradient))
 
 
 def test_gradient_norm_is_over_all_that_is_trained(batch, teacher):
-  teacher_model, frozen = teacher
-  tx = optax.sgd(1.0)
-  model, state = start_distilling("mlp", tx)
-  step = jax.jit(make_distill_step(model.apply, teacher_model.apply, kl, tx))
-  new, metrics = step(state, frozen, batch, {"temperature": 2.0})
+  _, frozen = teacher
+  _, state = start_distilling("mlp", TX)
+  new, metrics = distill_step("mlp")(state, frozen, batch, {"temperature": 2.0})
   difference = jax.tree.map(
     jnp.subtract,
     (state.params, state.loss_params),
     (new.params, new.loss_params),
   )
+  # The first step goes a tenth of the gradient's length.
   np.testing.assert_allclose(
-    metrics["gradient_norm"], optax.tree.norm(difference), rtol=1e-4
+    0.1 * metrics["gradient_norm"], optax.tree.norm(difference), rtol=1e-4
   )
 
 
 def test_teacher_outputs_are_those_of_inference(batch, teacher):
   model, (params, model_state, _) = teacher
-  outputs = teacher_outputs(model.apply, params, model_state, batch["inputs"])
-  expected, _ = model.apply(params, model_state, batch["inputs"])
+
+  def total(params):
+    inputs = batch["inputs"]
+    outputs = teacher_outputs(model.apply, params, model_state, inputs)
+    return outputs.logits.sum(), outputs
+
+  gradient, outputs = jax.jit(jax.grad(total, has_aux=True))(params)
+  expected, _ = jax.jit(model.apply)(params, model_state, batch["inputs"])
   chex.assert_trees_all_equal(outputs, expected)
-  gradient = jax.grad(
-    lambda params: teacher_outputs(
-      model.apply, params, model_state, batch["inputs"]
-    ).logits.sum()
-  )(params)
   chex.assert_trees_all_equal(gradient, jax.tree.map(jnp.zeros_like, params))
 
 
+@jax.jit
 def stack(trees):
   return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
@@ -397,16 +400,15 @@ def stack(trees):
 def without_key(result):
   """Fields of a state, and metrics; slicing keys would count as reuse."""
   state, metrics = result
-  return {k: v for k, v in vars(state).items() if k != "key"}, metrics
+  fields = {k: v for k, v in vars(state).items() if k != "key"}
+  return jax.device_get((fields, metrics))
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_stacked_distill_step_equals_single_steps(name, batch, teacher):
-  teacher_model, (params, model_state, targets) = teacher
-  tx = optax.sgd(0.1, momentum=0.9)
-  model = MODELS[name](CLASSES, **OPTIONS[name])
-  step = make_distill_step(model.apply, teacher_model.apply, kl, tx)
-  states = [start_distilling(name, tx, seed=i)[1] for i in range(3)]
+  _, (params, model_state, targets) = teacher
+  step = distill_step(name)
+  states = [start_distilling(name, TX, seed=i)[1] for i in range(3)]
   scales = [{"temperature": jnp.float32(t)} for t in (1.0, 2.0, 4.0)]
   shifts = [targets * i for i in range(3)]
   stacked = jax.jit(jax.vmap(step, (0, (None, None, 0), None, 0)))(
@@ -415,10 +417,9 @@ def test_stacked_distill_step_equals_single_steps(name, batch, teacher):
     batch,
     stack(scales),
   )
-  single = jax.jit(step)
   for i in range(3):
     frozen = (params, model_state, shifts[i])
-    expected, metrics = single(states[i], frozen, batch, scales[i])
+    expected, metrics = step(states[i], frozen, batch, scales[i])
     new, new_metrics = jax.tree.map(lambda x, i=i: x[i], without_key(stacked))
     chex.assert_trees_all_close(metrics, new_metrics, rtol=1e-4)
     chex.assert_trees_all_close(
@@ -437,13 +438,11 @@ def products_with(jaxpr, width):
 
 
 def test_stacked_distill_step_runs_the_teacher_once(batch, teacher):
-  teacher_model, (params, model_state, targets) = teacher
-  tx = optax.sgd(0.1)
-  states = [start_distilling("mlp", tx, seed=i) for i in range(3)]
-  model = states[0][0]
-  step = make_distill_step(model.apply, teacher_model.apply, kl, tx)
+  _, (params, model_state, targets) = teacher
+  states = [start_distilling("mlp", TX, seed=i)[1] for i in range(3)]
+  step = distill_step("mlp")
   jaxpr = jax.make_jaxpr(jax.vmap(step, (0, (None, None, 0), None, None)))(
-    stack([state for _, state in states]),
+    stack(states),
     (params, model_state, jnp.stack([targets] * 3)),
     batch,
     {"temperature": 2.0},
@@ -468,9 +467,10 @@ def on_devices(num_devices, step, state, batch):
   shardings = (replicated, replicated)
   step = jax.jit(step, out_shardings=shardings)
   new, metrics = step(state, batch, {"weight": 1.0})
-  gradient = jax.tree.map(jnp.subtract, state.params, new.params)
-  flat, _ = jax.flatten_util.ravel_pytree(gradient)
-  return jax.tree.map(np.asarray, (metrics["loss"], flat, new.model_state))
+  before, after = jax.device_get((state.params, new.params))
+  gradient = jax.tree.leaves(jax.tree.map(np.subtract, before, after))
+  flat = np.concatenate([leaf.ravel() for leaf in gradient])
+  return jax.device_get((metrics["loss"], flat, new.model_state))
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -546,13 +546,12 @@ def test_eval_step_refuses_a_mean_over_the_batch(batch):
     jax.eval_shape(step, state.params, state.model_state, batch, {})
 
 
-@pytest.mark.parametrize("name", OPTIONS)
-def test_distill_step_with_a_bfloat16_body(name, batch, teacher):
+def test_distill_step_with_a_bfloat16_body(batch, teacher):
   teacher_model, frozen = teacher
   tx = optax.adam(0.01)
-  options = {**OPTIONS[name], "compute_dtype": jnp.bfloat16}
-  model = MODELS[name](CLASSES, **options)
-  _, state = start_distilling(name, tx)
+  options = {**OPTIONS["cnn"], "compute_dtype": jnp.bfloat16}
+  model = MODELS["cnn"](CLASSES, **options)
+  _, state = start_distilling("cnn", tx)
   step = jax.jit(make_distill_step(model.apply, teacher_model.apply, kl, tx))
   losses = []
   for _ in range(10):
