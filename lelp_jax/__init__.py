@@ -8,6 +8,7 @@ that distils them. See https://arxiv.org/abs/2409.20449.
 from lelp_jax import _serialization  # noqa: F401
 from lelp_jax.ablations import identity_subspaces
 from lelp_jax.ablations import random_subspaces
+from lelp_jax.centroids import centroid_subspaces
 from lelp_jax.coordinates import coordinate_directions
 from lelp_jax.coordinates import principal_coordinates
 from lelp_jax.coordinates import subspace_coordinates
@@ -53,6 +54,7 @@ __all__ = [
   "fit_subspaces_from_moments",
   "random_subspaces",
   "identity_subspaces",
+  "centroid_subspaces",
   "variance_share",
   "null_space_share",
   "binary_head",

@@ -126,15 +126,16 @@ def subspace_coordinates(
   r"""Computes the coordinates of embeddings in the subspace of every class.
 
   .. math::
-    z_{c,s} = \tilde v_{c,s}^T (h - \mu_c)
+    z_{c,s} = \tilde v_{c,s}^T (h - \mu_c) + b_{c,s}
 
-  (paper, Algorithm 2). Use it to assign examples to subclasses: the subclass
-  with the largest coordinate is the most probable one of its class at any
-  temperature.
+  (paper, Algorithm 2, where the offsets are zero). Use it to assign examples
+  to subclasses: the subclass with the largest coordinate is the most probable
+  one of its class at any temperature.
 
   Args:
     embeddings: Teacher embeddings, float, ``[..., D]``.
-    subspaces: Directions ``[C, S, D]`` and means ``[C, D]``.
+    subspaces: Directions ``[C, S, D]``, means ``[C, D]`` and, if it has any,
+      offsets ``[C, S]``.
 
   Returns:
     The coordinates, float32 (float64 for float64 embeddings), ``[..., C, S]``.
@@ -177,11 +178,13 @@ def subspace_coordinates(
   centred = embeddings - centre[lead]
 
   # Apply all directions in one product, and subtract what is left of the
-  # class means.
+  # class means, less the offsets.
   folded = directions.reshape(num_classes * num_subclasses, width)
   products = jnp.matmul(centred, folded.T, precision=_HIGHEST)
-  offsets = jnp.einsum(
+  constants = jnp.einsum(
     "cd,csd->cs", means - centre[None], directions, precision=_HIGHEST
   )
+  if subspaces.offsets is not None:
+    constants -= jnp.asarray(subspaces.offsets).astype(embeddings.dtype)
   shape = (*embeddings.shape[:-1], num_classes, num_subclasses)
-  return products.reshape(shape) - offsets[lead]
+  return products.reshape(shape) - constants[lead]

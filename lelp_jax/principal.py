@@ -184,17 +184,27 @@ def _find_directions(
         f"num_directions must be at most {size}, the size of the sketch's "
         f"probe, got {num_directions}; make a larger probe."
       )
-  tolerance = _checks.positive("rtol", rtol, jnp.float32)
-  basis = jnp.zeros((moments.mean.shape[1], 0), moments.mean.dtype)
-  if kernel is not None and null_space != "none":
-    _check_orientation(kernel, moments)
-    basis = _span(kernel, tolerance, null_space == "weights")
+  basis = _head_basis(moments, kernel, null_space, rtol)
   find = (
     _sketched_directions
     if isinstance(moments, ClassSketch)
     else _principal_directions
   )
   return find(moments, basis, num_directions=num_directions)
+
+
+def _head_basis(
+  moments: ClassMoments | ClassSketch,
+  kernel: jax.Array | None,
+  null_space: str,
+  rtol: Any,
+) -> jax.Array:
+  """The basis of what a checked head has projected off, `[D, C or 0]`."""
+  tolerance = _checks.positive("rtol", rtol, jnp.float32)
+  if kernel is None or null_space == "none":
+    return jnp.zeros((moments.mean.shape[1], 0), moments.mean.dtype)
+  _check_orientation(kernel, moments)
+  return _span(kernel, tolerance, null_space == "weights")
 
 
 def null_space_share(

@@ -4,7 +4,6 @@ The logarithm is the primitive: the loss needs :math:`\log p`, which cannot be
 recovered from a probability that has underflowed.
 """
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -87,8 +86,9 @@ def log_subsplit(
 
   These are the targets of `lelp_loss`. With :math:`z_c` the teacher's logits
   and :math:`z_{c,s} = \tilde v_{c,s}^T (h - \mu_c)` the coordinates of its
-  embedding in the subspace of **every** class (paper, section 3.2 and
-  Algorithm 2; A-8: logits as the teacher computes them)
+  embedding in the subspace of **every** class, plus the offsets :math:`b_{c,s}`
+  where the subspaces have any (paper, section 3.2 and Algorithm 2; A-8: logits
+  as the teacher computes them)
 
   .. math::
     \log p_{c,s} = \log \mathrm{softmax}_c(z / \tau)
@@ -102,13 +102,13 @@ def log_subsplit(
     class_logits: The teacher's own logits :math:`z`, float, ``[..., C]``,
       with at least two classes. For a head with one logit see `binary_head`.
     subspaces: Directions ``[C, S, D]`` and means ``[C, D]``, from
-      `fit_subspaces`.
+      `fit_subspaces`, or with offsets ``[C, S]``, from `centroid_subspaces`.
     temperature: Temperature :math:`\tau` of the class part, positive scalar.
     subclass_temperature: Temperature :math:`\beta` of the subclass part,
       positive scalar.
     where: Subclasses that exist, bool, ``[C, S]``, at least one per class; by
-      default all. With it, cells of different S can be stacked. Directions of
-      masked subclasses may hold anything.
+      default all. With it, cells of different S can be stacked. Directions and
+      offsets of masked subclasses may hold anything.
 
   Returns:
     The logarithms :math:`\log p_{c,s}`, float32 (float64 for float64
@@ -159,7 +159,10 @@ def log_subsplit(
   )
   if where is not None:
     directions = jnp.where(where[..., None], subspaces.directions, 0)
-    subspaces = dataclasses.replace(subspaces, directions=directions)
+    offsets = subspaces.offsets
+    if offsets is not None:
+      offsets = jnp.where(where, offsets, 0)
+    subspaces = Subspaces(directions, subspaces.means, offsets)
     where = where[(None,) * (embeddings.ndim - 1)]
   coordinates = subspace_coordinates(embeddings, subspaces)
   classes = _probabilities.log_softmax(

@@ -49,10 +49,14 @@ class Subspaces:
     directions: Rotated and scaled directions :math:`\tilde v_{c,s}`, float,
       ``[C, S, D]``.
     means: Class means :math:`\mu_c`, float, ``[C, D]``.
+    offsets: Numbers :math:`b_{c,s}` that are added to the coordinates, float,
+      ``[C, S]``, from `centroid_subspaces`. None, as in the paper, stands for
+      zero.
   """
 
   directions: jax.Array
   means: jax.Array
+  offsets: jax.Array | None = None
 
 
 def subspaces_from_principal(
@@ -479,7 +483,8 @@ def variance_share(subspaces: Subspaces, moments: ClassMoments) -> jax.Array:
                 {\|\tilde v_{c,s}\|^2} \Big/ \mathrm{tr} \, \Sigma_c .
 
   Args:
-    subspaces: Directions ``[C, S, D]``; zero directions do not count.
+    subspaces: Directions ``[C, S, D]``; zero directions do not count. Offsets
+      are not read.
     moments: Moments of the embeddings of each class.
 
   Returns:
@@ -530,7 +535,7 @@ def _checked_subspaces(subspaces: Any) -> Subspaces:
     "make it with lelp_jax.fit_subspaces, or as "
     "lelp_jax.Subspaces(directions, means)"
   )
-  axes = {"directions": "[C, S, D]", "means": "[C, D]"}
+  axes = {"directions": "[C, S, D]", "means": "[C, D]", "offsets": "[C, S]"}
   checked, _ = _checks.container(
     "subspaces", subspaces, Subspaces, remedy, axes
   )

@@ -87,6 +87,20 @@ def principal_directions(scatter, count, kept, num_directions):
   return np.array(directions), np.sort(variances)[::-1][:num_directions]
 
 
+def centroid_log_softmax(embedding, centroids, kept, variance, temperature):
+  """Log-probabilities of the clusters of one class, `[K]`, for one example.
+
+  A variant that the paper does not have: `-|h - m_k|^2 / (2 s^2 beta)` in
+  coordinates of `kept [D, D - r]`, with `s^2 = variance`.
+  """
+  point = np.asarray(embedding, np.float64) @ kept
+  logits = []
+  for centroid in np.asarray(centroids, np.float64):
+    distance = sum((point - centroid @ kept) ** 2)
+    logits.append(-distance / (2 * variance * temperature))
+  return log_softmax(logits)
+
+
 def variances_along(directions, scatter, count):
   """Variance of a class along each row: (1/N_c) |H v|^2, centred (A-5)."""
   return np.array([v @ scatter @ v / count for v in directions])

@@ -109,7 +109,7 @@ _PRINCIPAL = lelp_jax.PrincipalDirections(
   total_variance=np.float32([21] * C),
   rank=np.int32([D] * C),
 )
-_SUBSPACES = lelp_jax.Subspaces(_normal(C, S, D), _normal(C, D))
+_SUBSPACES = lelp_jax.Subspaces(_normal(C, S, D), _normal(C, D), _normal(C, S))
 _BANK = baselines.CRDBank(
   _normal(M, D), _normal(M, D, seed=1), np.full(2, -np.inf, np.float32)
 )
@@ -140,7 +140,8 @@ def _split(function: Callable[..., Any]) -> Case:
     batch=("embeddings", "class_logits"),
     gradients=("embeddings", "class_logits"),
     masked={
-      "subspaces.directions": np.broadcast_to(~_EXIST[..., None], (C, S, D))
+      "subspaces.directions": np.broadcast_to(~_EXIST[..., None], (C, S, D)),
+      "subspaces.offsets": ~_EXIST,
     },
     per_row=True,
     products=True,
@@ -313,9 +314,25 @@ _CASES = [
   ),
   Case(lelp_jax.identity_subspaces, {"moments": _MOMENTS}, products=True),
   Case(
+    lelp_jax.centroid_subspaces,
+    {
+      "centroids": _normal(C, S, D),
+      "moments": _MOMENTS,
+      "head_kernel": _HEAD,
+    },
+    {"variance": 0.5},
+    unread=("moments.count", "moments.scatter"),
+    products=True,
+  ),
+  Case(
     lelp_jax.variance_share,
     {"subspaces": _SUBSPACES, "moments": _MOMENTS},
-    unread=("subspaces.means", "moments.count", "moments.mean"),
+    unread=(
+      "subspaces.means",
+      "subspaces.offsets",
+      "moments.count",
+      "moments.mean",
+    ),
     products=True,
   ),
   Case(

@@ -96,7 +96,7 @@ def test_public_functions_say_what_they_take_return_and_show(function):
       lelp_jax.PrincipalDirections,
       "directions variances means total_variance rank",
     ),
-    (lelp_jax.Subspaces, "directions means"),
+    (lelp_jax.Subspaces, "directions means offsets"),
     (baselines.CRDBank, "student teacher log_normalizers"),
     (metrics.Mean, "total count remainder"),
   ],
@@ -137,6 +137,8 @@ def test_signatures_are_those_of_the_design():
     " rank_deficient='complete'",
     "random_subspaces": "moments * num_subclasses key normalization='max'",
     "identity_subspaces": "moments * normalization='max'",
+    "centroid_subspaces": "centroids moments head_kernel=None * variance"
+    " null_space='weights' rtol=0.005",
     "variance_share": "subspaces moments",
     "null_space_share": "moments head_kernel * rtol=0.005",
     "binary_head": "kernel bias=None",

@@ -82,6 +82,7 @@ _POSITIVE = {
   "dataset_size",
   "floor",
   "rtol",
+  "variance",
 }
 # None is a value that these arguments have.
 _OPTIONAL = "head_kernel", "bias", "key", "where"
@@ -127,7 +128,7 @@ def test_fields_of_a_wrong_type_or_shape(function, argument):
       "bools": np.ones(np.shape(value), bool),
     }
     for kind, array in wrong.items():
-      if kind == "None" and value is None:
+      if kind == "None" and field.default is None:
         continue
       changed = {argument: _with(container, **{field.name: array})}
       message = refused(function, (TypeError, ValueError), **changed)
@@ -236,6 +237,18 @@ WRONG_SHAPES = [
     "subspaces",
     _with(_SUBSPACES, means=np.ones((1, D), "f")),
     "subspaces.means",
+  ),
+  (
+    lelp_jax.log_subsplit,
+    "subspaces",
+    _with(_SUBSPACES, offsets=np.ones(S, "f")),
+    "subspaces.offsets must have shape [C, S]",
+  ),
+  (
+    lelp_jax.centroid_subspaces,
+    "centroids",
+    np.ones((C, 0, D), "f"),
+    "K at least 1",
   ),
   (
     lelp_jax.variance_share,

@@ -1,5 +1,7 @@
 """Our dataclasses through Flax's MessagePack."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -38,6 +40,9 @@ def fixture_values():
     ),
     "principal": principal,
     "subspaces": subspaces,
+    "subspaces with offsets": dataclasses.replace(
+      subspaces, offsets=jnp.ones([2, 2])
+    ),
     "mean": Mean.of(jnp.arange(3.0)),
     "state": state,
   }
@@ -86,4 +91,16 @@ def test_moments_are_restored_without_their_optional_fields(values):
   del state_dict["num_examples"]
   chex.assert_trees_all_equal(
     serialization.from_state_dict(whole, state_dict), part
+  )
+
+
+def test_subspaces_are_restored_with_and_without_offsets(values):
+  plain, shifted = values["subspaces"], values["subspaces with offsets"]
+  for target, saved in ((plain, shifted), (shifted, plain)):
+    restored = serialization.from_bytes(target, serialization.to_bytes(saved))
+    chex.assert_trees_all_equal(restored, saved)
+  state_dict = serialization.to_state_dict(plain)
+  del state_dict["offsets"]  # As saved before there were any.
+  chex.assert_trees_all_equal(
+    serialization.from_state_dict(plain, state_dict), plain
   )

@@ -1,0 +1,128 @@
+r"""Subclasses around the centroids of clusters: a variant of our own.
+
+The paper splits a class along rotated principal directions. Here the subclasses
+are clusters of the class in the null space of the head, and an example belongs
+to them by its distance to their centroids. Such distances are linear
+projections with an offset, up to a number that the subclasses of a class share,
+so that Algorithms 2 and 3 of the paper stay as they are.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from lelp_jax import _checks
+from lelp_jax.moments import ClassMoments
+from lelp_jax.principal import _checked_basis
+from lelp_jax.principal import _checked_head_kernel
+from lelp_jax.principal import _checked_statistics
+from lelp_jax.principal import _head_basis
+from lelp_jax.principal import _NULL_SPACES
+from lelp_jax.principal import _project_off
+from lelp_jax.sketches import ClassSketch
+from lelp_jax.subspaces import Subspaces
+
+
+def centroid_subspaces(
+  centroids: jax.Array,
+  moments: ClassMoments | ClassSketch,
+  head_kernel: jax.Array | None = None,
+  *,
+  variance: float | jax.Array,
+  null_space: str = "weights",
+  rtol: float = 5e-3,
+) -> Subspaces:
+  r"""Makes subspaces that split each class into clusters around centroids.
+
+  Use it in place of `fit_subspaces` where a class hides distinct groups, with
+  the centroids of k-means on the embeddings of each class. This method is ours
+  and not the paper's. With :math:`P` the projection off the span of the head's
+  weights, as in `principal_directions`, `log_subsplit` then gives subclass
+  :math:`k` of class :math:`c` the logit
+
+  .. math::
+    -\frac{\|P h - P m_{c,k}\|^2}{2 s^2 \beta} =
+    \frac{\tilde v_{c,k}^T (h - \mu_c) + b_{c,k}}{\beta} + \text{const}_c, \quad
+    \tilde v_{c,k} = \frac{P (m_{c,k} - \mu_c)}{s^2}, \quad
+    b_{c,k} = -\frac{\|P (m_{c,k} - \mu_c)\|^2}{2 s^2} ,
+
+  where the constant is common to the subclasses of a class and drops out of the
+  softmax. At :math:`\beta = 1` its probabilities are the responsibilities of
+  equally likely Gaussians of variance :math:`s^2` around the centroids.
+
+  Args:
+    centroids: Centroids :math:`m_{c,k}` of the clusters of each class, float,
+      ``[C, K, D]``, of the embeddings as they are or already projected. Classes
+      with fewer clusters hold any finite numbers in the remaining rows, which
+      ``where`` of `log_subsplit` has to mask.
+    moments: Moments of the embeddings of each class, from `class_moments`, or
+      a sketch of them. Only their means are used.
+    head_kernel: Weights of the teacher's last layer, float, ``[D, C]``. With
+      None nothing is projected off.
+    variance: The variance :math:`s^2`, positive scalar. Ten times the variance
+      per dimension around the own centroid worked well: ``10 * inertia / (N *
+      D)``, for the sum ``inertia`` of the squared distances of all ``N``
+      projected embeddings, of width ``D``, to the centroids of their clusters.
+      Differences of squared distances grow with ``D``: without the factor, the
+      split of wide embeddings is nearly hard.
+    null_space: See `principal_directions`.
+    rtol: See `principal_directions`.
+
+  Returns:
+    The subspaces: directions ``[C, K, D]``, means ``[C, D]`` and offsets
+    ``[C, K]``.
+
+  Raises:
+    TypeError: If an argument has the wrong type, such as integer centroids.
+    ValueError: If an argument is out of range, the shapes do not fit, or
+      concrete centroids, moments or weights are not finite.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax import centroid_subspaces, class_moments
+    >>> embeddings = jnp.array([[0., 3.], [9., 3.], [0., -3.], [9., -3.]])
+    >>> moments = class_moments(embeddings, jnp.zeros(4, int), num_classes=1)
+    >>> subspaces = centroid_subspaces(
+    ...   jnp.array([[[4.5, 3.], [4.5, -3.]]]), moments,
+    ...   jnp.array([[1.], [0.]]), variance=2.)
+    >>> print(subspaces.directions, subspaces.offsets)
+    [[[ 0.   1.5]
+      [ 0.  -1.5]]] [[-2.25 -2.25]]
+  """
+  moments, num_classes, width = _checked_statistics(moments)
+  centroids = _checks.floating("centroids", centroids, "[C, K, D]")
+  if centroids.shape[::2] != (num_classes, width) or not centroids.shape[1]:
+    raise ValueError(
+      f"centroids must have shape [C, K, D] = [{num_classes}, K, {width}] with "
+      f"K at least 1, got shape {centroids.shape}."
+    )
+  _checks.check_finite(
+    "centroids", centroids, "fill rows without a cluster with zeros"
+  )
+  _checks.check_option("null_space", null_space, _NULL_SPACES)
+  kernel = None
+  if head_kernel is not None and null_space != "none":
+    kernel = _checked_head_kernel(head_kernel, width, num_classes)
+  basis = _head_basis(moments, kernel, null_space, rtol)
+  centroids, means = _checks.as_floats(centroids, moments.mean)
+  variance = _checks.positive("variance", variance, means.dtype)
+  return _centroid_subspaces(centroids, means, basis, variance)
+
+
+@jax.jit
+def _centroid_subspaces(
+  centroids: jax.Array,
+  means: jax.Array,
+  basis: jax.Array,
+  variance: jax.Array,
+) -> Subspaces:
+  """Directions to the centroids, and their offsets."""
+  basis, _ = _checked_basis(basis, means.dtype)
+  # Centred before they are projected: a mean far from zero costs no digits.
+  shifts = centroids - means[:, None]
+  rows = shifts.reshape(-1, shifts.shape[-1])
+  # Project twice, since the first leaves rounding of what it removed.
+  rows = _project_off(_project_off(rows.T, basis), basis).T
+  shifts = rows.reshape(shifts.shape)
+  directions = shifts / variance
+  offsets = -jnp.sum(shifts * directions, axis=-1) / 2
+  return Subspaces(directions, means, offsets)

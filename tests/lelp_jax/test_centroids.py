@@ -1,0 +1,175 @@
+"""Subclasses around centroids against float64 distances to them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import lelp_jax
+from lelp_jax.baselines import kd_loss
+from tests import reference
+
+B, C, K, D = 7, 3, 4, 10
+
+
+@jax.jit
+def _log_split(embeddings, class_logits, centroids, moments, head, scalars):
+  variance, beta = scalars
+  return lelp_jax.log_subsplit(
+    embeddings,
+    class_logits,
+    lelp_jax.centroid_subspaces(centroids, moments, head, variance=variance),
+    temperature=2.0,
+    subclass_temperature=beta,
+  )
+
+
+@pytest.fixture(name="case")
+def fixture_case(rng):
+  """Arguments of `_log_split`; the head's span holds most of the distances."""
+  head = rng.normal(size=(D, C)).astype("f")
+  span = 5 * rng.normal(size=(C, K, C)) @ head.T
+  embeddings = rng.normal(size=(B, D)) + 5 * rng.normal(size=(B, C)) @ head.T
+  return {
+    "embeddings": (3 + embeddings).astype("f"),
+    "class_logits": rng.normal(size=(B, C)).astype("f"),
+    "centroids": (3 + rng.normal(size=(C, K, D)) + span).astype("f"),
+    "moments": lelp_jax.ClassMoments(
+      np.full(C, 9, "f"),
+      (3 + rng.normal(size=(C, D))).astype("f"),
+      np.zeros((C, D, D), "f"),
+    ),
+    "head": head,
+    "scalars": (1.5, 0.75),
+  }
+
+
+def _subclass_part(log_probs):
+  """The log probabilities within each class."""
+  return log_probs - jax.nn.logsumexp(log_probs, axis=-1, keepdims=True)
+
+
+def test_the_split_is_that_of_the_reference(case):
+  log_probs = _log_split(**case)
+  _, kept = reference.head_bases(case["head"], D)
+  for i in range(B):
+    logits = np.asarray(case["class_logits"][i], np.float64) / 2
+    classes = reference.log_softmax(logits)
+    for c in range(C):
+      expected = classes[c] + reference.centroid_log_softmax(
+        case["embeddings"][i], case["centroids"][c], kept, *case["scalars"]
+      )
+      np.testing.assert_allclose(log_probs[i, c], expected, atol=2e-4)
+
+
+def test_fields_are_those_of_the_formula(case):
+  """Means are not projected, and the own mean has coordinate b."""
+  moments, head = case["moments"], case["head"]
+  found = lelp_jax.centroid_subspaces(
+    case["centroids"], moments, head, variance=1.5
+  )
+  np.testing.assert_array_equal(found.means, moments.mean)
+  _, kept = reference.head_bases(head, D)
+  shifts = case["centroids"].astype(float) - np.float64(moments.mean)[:, None]
+  shifts = shifts @ kept @ kept.T
+  np.testing.assert_allclose(found.directions, shifts / 1.5, atol=2e-5)
+  squares = (shifts**2).sum(axis=-1)
+  np.testing.assert_allclose(found.offsets, -squares / 3, rtol=2e-5)
+
+
+def test_probabilities_are_responsibilities_of_equal_gaussians(case):
+  """Those of an isotropic mixture in the null space, at beta = 1."""
+  case["scalars"] = 1.5, 1.0
+  found = np.exp(_subclass_part(_log_split(**case)))
+  _, kept = reference.head_bases(case["head"], D)
+  points = case["embeddings"].astype(float) @ kept
+  for c, centroids in enumerate(case["centroids"].astype(float) @ kept):
+    densities = np.stack(
+      [stats.multivariate_normal(m, 1.5).pdf(points) for m in centroids], 1
+    )
+    expected = densities / densities.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found[:, c], expected, atol=1e-4)
+
+
+def test_the_most_probable_subclass_has_the_nearest_centroid(case):
+  found = _log_split(**case).argmax(axis=-1)
+  _, kept = reference.head_bases(case["head"], D)
+  rows = case["embeddings"][:, None, None].astype(float) - case["centroids"]
+  distances = np.linalg.norm(rows @ kept, axis=-1)
+  np.testing.assert_array_equal(found, distances.argmin(axis=-1))
+  plain = np.linalg.norm(rows, axis=-1).argmin(axis=-1)
+  assert (plain != found).any()  # The head's span would matter.
+
+
+def test_one_centroid_per_class_is_vanilla_distillation(case, rng):
+  case["centroids"] = case["centroids"][:, :1]
+  student = rng.normal(size=(B, C)).astype("f")
+  loss = lelp_jax.lelp_loss(student, _log_split(**case), temperature=2.0)
+  expected = kd_loss(student, case["class_logits"], temperature=2.0)
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_shifts_along_the_span_of_the_head_change_nothing(case, rng):
+  expected = _log_split(**case)
+  for name, lead in (("embeddings", (B,)), ("centroids", (C, K))):
+    shift = 3 * rng.normal(size=(*lead, C)) @ case["head"].T
+    shifted = {**case, name: (case[name] + shift).astype("f")}
+    np.testing.assert_allclose(_log_split(**shifted), expected, atol=3e-4)
+    other = {**case, name: case[name] + rng.normal(size=D).astype("f")}
+    assert np.abs(_log_split(**other) - expected).max() > 0.1
+
+
+def test_the_class_means_cancel(case, rng):
+  mean = case["moments"].mean + rng.normal(size=(C, D)).astype("f")
+  other = {**case, "moments": dataclasses.replace(case["moments"], mean=mean)}
+  np.testing.assert_allclose(_log_split(**other), _log_split(**case), atol=3e-4)
+
+
+@pytest.mark.parametrize(
+  ("options", "null_space"),
+  [
+    ({"head_kernel": None}, "none"),
+    ({"null_space": "none"}, "none"),
+    ({"null_space": "weight_differences"}, "weight_differences"),
+  ],
+)
+def test_the_null_space_is_that_of_the_options(case, options, null_space):
+  arguments = {"head_kernel": case["head"], **options}
+  found = lelp_jax.centroid_subspaces(
+    case["centroids"], case["moments"], variance=2.0, **arguments
+  )
+  _, kept = reference.head_bases(case["head"], D, null_space)
+  shifts = case["centroids"] - case["moments"].mean[:, None].astype(float)
+  expected = shifts @ kept @ kept.T / 2
+  np.testing.assert_allclose(found.directions, expected, atol=3e-5)
+
+
+def test_offsets_of_zero_change_no_bit(case):
+  directions = case["centroids"] / 10
+  plain = lelp_jax.Subspaces(directions, case["moments"].mean)
+  zero = dataclasses.replace(plain, offsets=np.zeros((C, K), "f"))
+  embeddings = case["embeddings"]
+  np.testing.assert_array_equal(
+    lelp_jax.subspace_coordinates(embeddings, plain),
+    lelp_jax.subspace_coordinates(embeddings, zero),
+  )
+
+
+def test_values_that_are_not_finite_are_refused(case):
+  centroids = case["centroids"].copy()
+  centroids[0, 0, 0] = np.nan
+  with pytest.raises(ValueError, match=r"^centroids must be finite"):
+    lelp_jax.centroid_subspaces(centroids, case["moments"], variance=1.0)
+
+
+def test_an_unknown_null_space_is_refused_without_a_head(case):
+  with pytest.raises(ValueError, match=r"null_space .*'heads'"):
+    lelp_jax.centroid_subspaces(
+      jnp.asarray(case["centroids"]),
+      case["moments"],
+      variance=1.0,
+      null_space="heads",
+    )
