@@ -39,14 +39,19 @@ def golden_images(dtype):
   return keras_models.random_array(*keras_models.IMAGES).astype(dtype)
 
 
+@functools.cache
+def _shapes(module, shape):
+  images = jax.ShapeDtypeStruct(shape, jnp.float32)
+  return jax.eval_shape(module.init, jax.random.key(0), images)
+
+
 def random_variables(module, images):
   """Params and batch statistics as in the goldens, of the images' dtype."""
-  shapes = jax.eval_shape(module.init, jax.random.key(0), images)
   return traverse_util.path_aware_map(
     lambda path, leaf: keras_models.random_array(
       "/".join(path[1:]), leaf.shape
     ).astype(images.dtype),
-    shapes,
+    _shapes(module, images.shape),
   )
 
 
@@ -65,17 +70,20 @@ def assert_close(arrays, expected, tolerance):
     )
 
 
+@functools.cache
+def _apply(module):
+  return jax.jit(module.apply)
+
+
 def inference(module, variables, images):
   """Embeddings and logits by name, by the running statistics."""
-  embeddings, logits = jax.jit(module.apply)(variables, images)
+  embeddings, logits = _apply(module)(variables, images)
   return {"embeddings": embeddings, "logits": logits}
 
 
-def training(module, variables, images, key=None):
-  """Embeddings and logits by name, and what is added to running statistics."""
-
-  @jax.jit
-  def apply(variables, images):
+@functools.cache
+def _train(module):
+  def apply(variables, images, key):
     zeros = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
     return module.apply(
       {**variables, "batch_stats": zeros},
@@ -85,7 +93,12 @@ def training(module, variables, images, key=None):
       mutable=["batch_stats"],
     )
 
-  (embeddings, logits), state = apply(variables, images)
+  return jax.jit(apply)
+
+
+def training(module, variables, images, key=None):
+  """Embeddings and logits by name, and what is added to running statistics."""
+  (embeddings, logits), state = _train(module)(variables, images, key)
   return {"embeddings": embeddings, "logits": logits}, state["batch_stats"]
 
 
