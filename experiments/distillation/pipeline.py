@@ -218,7 +218,7 @@ def _prepared(
     request.student,
     teacher,
     request.workdir,
-    texts=_texts(spec, request.workdir) if spec.text_column else None,
+    texts=texts_of(spec, request.workdir) if spec.text_column else None,
     tokenizer=request.tokenizer,
   )
   return teacher, student
@@ -234,7 +234,7 @@ def _diagnose(
   return found
 
 
-def _texts(
+def texts_of(
   spec: specs.DataSpec, workdir: pathlib.Path
 ) -> Callable[[], list[str]]:
   """Returns a function that reads the training texts."""

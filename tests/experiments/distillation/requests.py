@@ -10,9 +10,14 @@ from experiments.distillation import student_models
 from experiments.distillation.pipeline import Request
 from tests.experiments.distillation import recorded
 
-# The smallest student, and a training of two chunks.
+# The smallest student, and a training of two chunks, from which it learns:
+# without that, its probabilities would be equal but for rounding.
 STUDENT = "static:width=4,features=(4,)"
-TRAINING = {"student.num_steps": 6, "student.steps_per_chunk": 3}
+TRAINING = {
+  "student.num_steps": 6,
+  "student.steps_per_chunk": 3,
+  "student.learning_rate": 0.1,
+}
 
 
 def write(

@@ -1,9 +1,11 @@
 """`experiments.distill` from a teacher of arrays to an exported student."""
 
+import csv
 import dataclasses
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -14,11 +16,13 @@ import pytest
 from experiments import results
 from experiments import specs
 from experiments.distillation import candidates
+from experiments.distillation import description
 from experiments.distillation import diagnosis
 from experiments.distillation import pipeline
 from experiments.distillation import predictor
 from experiments.distillation import teachers
 from experiments.distributed.signals import Interrupted
+from experiments.training import data
 from experiments.training import sweep
 from tests.experiments.distillation import recorded
 from tests.experiments.distillation import requests
@@ -54,6 +58,12 @@ class Run:
 def finished(tmp_path_factory):
   folder = tmp_path_factory.mktemp("distill")
   requests.write(folder)
+  # Wrong labels, which are the mistakes of a good student.
+  rows = lines(folder)
+  for place in range(1, 109, 7):
+    text, _, label = rows[place].rpartition(",")
+    rows[place] = f"{text},{'bad' if label == 'good' else 'good'}"
+  write_lines(folder, rows)
   run_cells, diagnose = sweep.run_cells, diagnosis.diagnose
 
   def interrupted(cells, *args, **kwargs):
@@ -68,10 +78,10 @@ def finished(tmp_path_factory):
   def few(**sizes):
     del sizes
     return {
-      "vanilla": {"loss": {"temperature": (1.0, 4.0)}},
+      "vanilla": {"loss": {"temperature": (2.0, 4.0)}},
       # As many cells as there are trials to add: one compilation.
       "lelp": {
-        "loss": {"temperature": (1.0, 4.0)},
+        "loss": {"temperature": (2.0, 4.0)},
         "subspace": {"num_subclasses": 3},
       },
     }
@@ -143,6 +153,12 @@ def test_it_leaves_a_student_and_a_report(run):
   assert "The most confident mistakes" in text
   assert "Exported: " in run.summary
   assert "agreement" in run.summary
+  student, _ = description.read(run.workdir / "student")
+  chosen = re.findall(r"^Exported: .*\(temperature ([\d.]+)", run.summary, re.M)
+  assert [student.temperature] == [float(text) for text in chosen]
+  assert student.calibration_temperature != 1
+  card = (run.workdir / "student" / "README.md").read_text()
+  assert f"| Log loss | {exported_scores(run.summary)[3]:.3f} |" in card
   assert (run.workdir / "diagnosis").is_dir()
   assert not list(run.workdir.glob("checkpoints/*"))
 
@@ -177,37 +193,67 @@ def test_a_result_of_arrays_is_no_teacher(run, name, message, tmp_path):
   assert not (tmp_path / "x").exists()
 
 
-def test_the_exported_student_predicts_without_jax_and_this_package(
-  run, tmp_path
-):
-  script = tmp_path / "predict.py"
-  script.write_text(
-    """
-import json, sys
+def test_the_report_has_the_scores_of_the_exported_file(run):
+  (config,) = run.workdir.glob("cells/*/vanilla/*/trial1/config.json")
+  cell = specs.from_plain(json.loads(config.read_text()))
+  test = data.load_splits(cell, run.workdir).test
+  rows = (run.folder / "reviews.csv").read_text().splitlines()[1:]
+  found = predict_alone(
+    run.workdir / "student", [rows[i].rpartition(",")[0] for i in test["ids"]]
+  )
+  labels = np.array([rows[i].rpartition(",")[2] == "good" for i in test["ids"]])
+  assert labels.tolist() == test["labels"].tolist()
+  np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-5)
+  check_scores(run.summary, found, labels.astype(int))
+
+
+def exported_scores(summary):
+  """Accuracy in % to log loss of the exported student in a summary."""
+  # A wide table is shown in parts, of which the first has these columns.
+  row, *_ = re.findall(r"^Exported, calibrated +(.*)", summary, re.M)
+  return [float(text) for text in row.split()[:4]]
+
+
+def check_scores(summary, probabilities, labels):
+  """Compares a summary with the scores of an exported student's predictions."""
+  accuracy, *_, loss = exported_scores(summary)
+  right = probabilities[np.arange(len(labels)), labels]
+  hits = 100 * np.mean(probabilities.argmax(axis=1) == labels)
+  assert accuracy == pytest.approx(hits, abs=0.0051)
+  assert loss == pytest.approx(-np.log(right).mean(), abs=6e-4)
+
+
+# Predicts texts where neither jax nor this repository can be imported.
+ALONE = """
+import sys
+for name in ("jax", "jaxlib", "flax", "torch", "experiments", "lelp_jax"):
+  sys.modules[name] = None  # Importing it raises.
+import json
 import numpy as np, onnxruntime, tokenizers
-texts = json.load(open(sys.argv[1]))
 tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
 session = onnxruntime.InferenceSession("model.onnx")
-rows = tokenizer.encode_batch(texts)
-inputs = {"input_ids": np.array([row.ids for row in rows])}
-inputs["attention_mask"] = np.array([row.attention_mask for row in rows])
-assert not {"jax", "experiments", "lelp_jax"} & {*sys.modules}
-print(json.dumps(session.run(None, inputs)[0].tolist()))
+texts, found = json.load(sys.stdin), []
+for start in range(0, len(texts), 64):
+  rows = tokenizer.encode_batch(texts[start : start + 64])
+  inputs = {"input_ids": np.array([row.ids for row in rows])}
+  inputs["attention_mask"] = np.array([row.attention_mask for row in rows])
+  found += session.run(None, inputs)[0].tolist()
+print(json.dumps(found))
 """
-  )
-  texts = ["great superb film", "awful", ""]
-  (tmp_path / "texts.json").write_text(json.dumps(texts))
+
+
+def predict_alone(student, texts):
+  """Predicts texts with the files of an exported student alone."""
   done = subprocess.run(
-    [sys.executable, "-I", script, tmp_path / "texts.json"],
-    cwd=run.workdir / "student",
+    [sys.executable, "-I", "-c", ALONE],
+    input=json.dumps(texts),
+    cwd=student,
     capture_output=True,
     text=True,
     check=False,
   )
   assert done.returncode == 0, done.stderr
-  found = np.array(json.loads(done.stdout))
-  assert found.shape == (3, 2)
-  np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-5)
+  return np.array(json.loads(done.stdout))
 
 
 # --- Mistakes -----------------------------------------------------------------
@@ -435,40 +481,57 @@ def test_cnn_learns_from_arrays_of_a_model_of_images(distilled, tmp_path):
   assert not cell.student.is_augmented
 
 
+# --- The commands -------------------------------------------------------------
+
+SMALL = (
+  "--student=static:width=16,features=(16,)",
+  "--config.student.num_steps=60",
+  "--config.student.steps_per_chunk=60",
+)
+
+
+def run_command(command, *flags):
+  """Runs a command of experiments in a process of its own."""
+  done = subprocess.run(
+    [sys.executable, "-m", f"experiments.{command}", *flags],
+    capture_output=True,
+    text=True,
+    cwd=_ROOT,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  assert "Traceback" not in done.stderr
+  return done
+
+
+def read_predictions(path, names):
+  """Returns the rows of predictions, and their probabilities [N, C]."""
+  with path.open(newline="") as file:
+    rows = list(csv.DictReader(file))
+  probabilities = [[float(row[f"p_{name}"]) for name in names] for row in rows]
+  return rows, np.array(probabilities)
+
+
 @pytest.mark.slow
 def test_the_three_commands(tmp_path):
   requests.write(tmp_path, num_rows=200)
-
-  def run(command, *flags):
-    done = subprocess.run(
-      [sys.executable, "-m", f"experiments.{command}", *flags],
-      capture_output=True,
-      text=True,
-      cwd=_ROOT,
-      check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
-
   own = (
     f"--teacher={tmp_path / 'teacher'}",
     f"--data={tmp_path / 'reviews.csv'}",
     f"--workdir={tmp_path / 'run'}",
   )
-  assert "LELP" in run("diagnose", *own).stdout
-  command = (*own, "--student=static:width=8,features=(8,)")
-  command += ("--config.student.num_steps=60",)
-  done = run("distill", *command)
+  assert "LELP" in run_command("diagnose", *own).stdout
+  done = run_command("distill", *own, *SMALL)
   assert "Exported: " in done.stdout
   assert done.stderr.count("About ") == 1
-  assert run("distill", *command).stdout == done.stdout
+  assert run_command("distill", *own, *SMALL).stdout == done.stdout
   recorded.write_table(tmp_path / "new.csv", 10)
-  run(
+  run_command(
     "predict",
     f"--student={tmp_path / 'run' / 'student'}",
     f"--data={tmp_path / 'new.csv'}",
     f"--output={tmp_path / 'predictions.csv'}",
   )
-  header, *rows = (tmp_path / "predictions.csv").read_text().splitlines()
-  assert header == "text,label,p_bad,p_good" or "p_bad,p_good" in header
+  rows, _ = read_predictions(tmp_path / "predictions.csv", ["bad", "good"])
   assert len(rows) == 10
+  assert [*rows[0]] == ["text", "input_label", "label", "p_bad", "p_good"]

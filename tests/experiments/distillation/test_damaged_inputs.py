@@ -1,0 +1,155 @@
+"""Damaged tables and arrays: one line of error, and nothing is executed."""
+
+import contextlib
+import gzip
+import io
+import json
+import pathlib
+import tempfile
+
+import hypothesis
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from experiments.distillation import diagnosis
+from experiments.distillation import pipeline
+from experiments.distillation import student_models
+from experiments.distillation import teachers
+from tests.experiments.distillation import recorded
+from tests.experiments.distillation import requests
+
+NUM_ROWS = 40
+
+
+class Touch:
+  """An object whose pickle creates a file when it is read."""
+
+  def __init__(self, path):
+    self.path = path
+
+  def __reduce__(self):
+    return pathlib.Path.touch, (pathlib.Path(self.path),)
+
+
+def written(array, **options):
+  """The bytes of an .npy file."""
+  sink = io.BytesIO()
+  np.save(sink, array, **options)
+  return sink.getvalue()
+
+
+@pytest.fixture(name="originals", scope="module")
+def valid_files(tmp_path_factory):
+  """A table in every format and the arrays of its teacher, by file name."""
+  folder = tmp_path_factory.mktemp("originals")
+  labels = recorded.write_table(folder / "reviews.csv", NUM_ROWS)
+  table = (folder / "reviews.csv").read_bytes()
+  rows = [line.split(",") for line in table.decode().splitlines()[1:]]
+  columns = dict(zip(("text", "label"), zip(*rows, strict=True), strict=True))
+  sink = io.BytesIO()
+  parquet.write_table(pa.table(columns), sink)
+  lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in rows]
+  arrays = {
+    f"{name}.npy": written(array)
+    for name, array in recorded.outputs(labels).items()
+  }
+  objects = np.array([Touch(folder / "executed")] * NUM_ROWS, object)
+  yield {
+    "reviews.csv": table,
+    "reviews.tsv": table.replace(b",", b"\t"),
+    "reviews.jsonl": "\n".join(lines).encode(),
+    "reviews.parquet": sink.getvalue(),
+    "reviews.csv.gz": gzip.compress(table),
+    **arrays,
+    "labels.json": b'["bad", "good"]',
+    # In the place of logits.npy.
+    "objects.npy": written(objects, allow_pickle=True),
+  }
+  assert not (folder / "executed").exists()
+
+
+EDIT = st.tuples(
+  st.integers(0, 2**16), st.integers(0, 3), st.binary(max_size=6)
+)
+
+
+def check_damaged(originals, name, edits):
+  """Damages one file, and reads all as distill and diagnose do.
+
+  Returns the error, "" if there is none.
+  """
+  data = originals[name]
+  for place, length, new in edits:
+    place %= len(data) + 1
+    data = data[:place] + new + data[place + length :]
+  table = name if name.startswith("reviews") else "reviews.csv"
+  name = "logits.npy" if name == "objects.npy" else name
+  with tempfile.TemporaryDirectory() as root:
+    folder = pathlib.Path(root)
+    (folder / "teacher").mkdir()
+    for file, content in originals.items():
+      if file.endswith((".npy", ".json")) and file != "objects.npy":
+        (folder / "teacher" / file).write_bytes(content)
+    (folder / table).write_bytes(originals[table])
+    place = folder if name == table else folder / "teacher"
+    (place / name).write_bytes(data)
+    request = requests.request(folder, train=str(folder / table))
+    message = ""
+    try:
+      with (
+        contextlib.redirect_stderr(io.StringIO()),
+        np.errstate(all="ignore"),
+      ):
+        examine(request)
+    except (ValueError, OSError) as error:
+      message = str(error)
+      assert len(message.splitlines()) == 1
+      assert message.isprintable()
+    return message
+
+
+def examine(request):
+  """Does what comes before the training of a student."""
+  teacher = teachers.prepare_teacher(
+    request.teacher, request.data, request.workdir
+  )
+  diagnosis.diagnose(teacher, request.data, request.workdir)
+  student_models.prepare(
+    request.student,
+    teacher,
+    request.workdir,
+    texts=pipeline.texts_of(request.data, request.workdir),
+  )
+
+
+def damaged_files(originals, num_examples):
+  @hypothesis.settings(
+    max_examples=num_examples,
+    deadline=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+  )
+  @hypothesis.given(
+    st.sampled_from([*originals]), st.lists(EDIT, min_size=1, max_size=4)
+  )
+  def check(name, edits):
+    check_damaged(originals, name, edits)
+
+  check()
+
+
+def test_intact_files_are_read_and_objects_are_not(originals):
+  found = {name: check_damaged(originals, name, []) for name in originals}
+  assert "Python objects" in found.pop("objects.npy")
+  assert not any(found.values())
+
+
+def test_damaged_files_give_one_line(originals):
+  damaged_files(originals, 50)
+
+
+@pytest.mark.slow
+def test_many_damaged_files_give_one_line(originals):
+  damaged_files(originals, 2000)
