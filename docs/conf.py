@@ -8,6 +8,7 @@ import pathlib
 import re
 import shutil
 
+from jupyter_client.manager import KernelManager
 from sphinx.domains.python import PyObject
 
 from lelp_jax.version import __version__
@@ -16,6 +17,9 @@ from lelp_jax.version import __version__
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # It announces each notebook that it runs.
 logging.getLogger("traitlets").setLevel(logging.WARNING)
+# Encrypted connections: kernels of notebooks print a warning about others.
+if _trait := KernelManager.class_traits().get("transport_encryption"):
+  _trait.default_value = "auto"
 
 project = "lelp_jax"
 author = copyright = "The lelp_jax authors"
