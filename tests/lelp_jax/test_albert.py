@@ -16,10 +16,10 @@ from tests.lelp_jax.tiny_albert import DROPOUT
 
 # AlbertModel, without its pooler, with a 2-class head: transformers 5.23.
 COUNTS = {
-  "base": (11_683_584, 11_092_992, 11_685_122),
-  "large": (17_683_968, 16_634_368, 17_686_018),
-  "xlarge": (58_724_864, 54_528_512, 58_728_962),
-  "xxlarge": (222_595_584, 205_814_272, 222_603_778),
+  "base": (11_683_584, 11_685_122),
+  "large": (17_683_968, 17_686_018),
+  "xlarge": (58_724_864, 58_728_962),
+  "xxlarge": (222_595_584, 222_603_778),
 }
 
 
@@ -44,8 +44,10 @@ def test_parameter_counts_are_the_published(size):
     return total - head, total
 
   body, total = count(version="v1")
-  bare, _ = count(pooling="cls", compute_dtype=jnp.bfloat16)
-  assert (body, bare, total) == COUNTS[size]
+  assert (body, total) == COUNTS[size]
+  if size == "base":
+    bare, _ = count(pooling="cls", compute_dtype=jnp.bfloat16)
+    assert bare == 11_092_992
 
 
 @pytest.mark.slow
@@ -103,7 +105,7 @@ def test_attention_is_jax_nn_with_a_full_mask(inputs, monkeypatch):
   assert {*calls} == {((3, 7, 2, 4), (), "cudnn")}
 
 
-# --- Rows, padding, absent inputs ---------------------------------------------
+# --- Padding ------------------------------------------------------------------
 
 
 def test_padding_has_no_influence(inputs):
@@ -123,33 +125,6 @@ def test_padding_has_no_influence(inputs):
   difference = tiny_albert.outputs(CONFIG, full).logits - plain.logits
   assert jnp.all(jnp.abs(difference[1:]).max(1) > 1e-3)
   np.testing.assert_allclose(difference[0], 0, atol=1e-6)
-
-
-def test_rows_are_independent(inputs):
-  plain = tiny_albert.outputs(CONFIG, inputs)
-  order = jnp.array([2, 0, 1])
-  turned = tiny_albert.outputs(CONFIG, {k: v[order] for k, v in inputs.items()})
-  chex.assert_trees_all_close(
-    turned, jax.tree.map(lambda array: array[order], plain), atol=1e-5
-  )
-  changed = {**inputs, "input_ids": inputs["input_ids"].at[1].set(4)}
-  difference = tiny_albert.outputs(CONFIG, changed).logits - plain.logits
-  assert jnp.abs(difference[1]).max() > 1e-3
-  np.testing.assert_allclose(difference[::2], 0, atol=1e-5)
-
-
-def test_absent_inputs_are_all_tokens_of_type_zero(inputs):
-  ids = inputs["input_ids"]
-  given = {
-    "input_ids": ids,
-    "attention_mask": jnp.ones_like(ids),
-    "token_type_ids": jnp.zeros_like(ids),
-  }
-  chex.assert_trees_all_close(
-    tiny_albert.outputs(CONFIG, given),
-    tiny_albert.outputs(CONFIG, {"input_ids": ids}),
-    atol=1e-5,
-  )
 
 
 # --- Precision ----------------------------------------------------------------

@@ -34,14 +34,13 @@ ENCODERS = (
 )
 CONFIG = BertConfig(
   hidden_size=8,
-  num_layers=2,
+  num_layers=1,
   num_heads=2,
   intermediate_size=12,
   vocab_size=20,
   max_positions=10,
   initializer_range=0.3,
 )
-ONE_LAYER = dataclasses.replace(CONFIG, num_layers=1)
 ROBERTA = dataclasses.replace(CONFIG, padding_id=1, type_vocab_size=1)
 DISTILBERT = dataclasses.replace(
   CONFIG, type_vocab_size=0, pooler_activation="relu"
@@ -88,8 +87,21 @@ def test_classifiers_equal_transformers(case):
   assert np.std(expected["embeddings"]) > 0.1
   assert_close(outputs.embeddings, expected["embeddings"])
   assert_close(outputs.logits, expected["logits"])
+  defaults = {"attention_mask": np.ones, "token_type_ids": np.zeros}
+  ids = inputs["input_ids"]
+  given = {
+    name: defaults[name](ids.shape, array.dtype) if name in defaults else ids
+    for name, array in inputs.items()
+  }
+  outputs, _ = apply(params, state, given)
+  assert_close(outputs.logits, expected["logits_of_ids"])
+
+
+def test_absent_inputs_have_the_defaults_of_transformers():
+  config, weights, inputs, expected, _ = golden("classifier")
+  model, params, state = from_huggingface(config, weights)
   ids = {"input_ids": inputs["input_ids"]}
-  outputs, _ = apply(params, state, ids)
+  outputs, _ = jax.jit(model.apply)(params, state, ids)
   assert_close(outputs.logits, expected["logits_of_ids"])
 
 
@@ -241,18 +253,6 @@ def test_structure_is_that_of_the_model(case):
   model, params, state = from_huggingface(config, weights)
   assert state == {}
   chex.assert_trees_all_equal_shapes_and_dtypes(params, shapes(model))
-
-
-@pytest.mark.parametrize("prefix", ["", "bert.", "model.bert.", "module."])
-def test_any_prefix_is_stripped(prefix):
-  config, weights, *_ = golden("classifier")
-  outer = {"model.bert.": "model."}.get(prefix, "")
-  renamed = {}
-  for name, array in weights.items():
-    short = name.removeprefix("bert.")
-    renamed[(outer if short == name else prefix) + short] = array
-  expected = from_huggingface(config, weights)[1]
-  chex.assert_trees_all_equal(from_huggingface(config, renamed)[1], expected)
 
 
 def test_old_names_and_other_dtypes_are_read():
@@ -428,7 +428,7 @@ def test_models_refuse_bad_arguments():
 # --- What is computed ---------------------------------------------------------
 
 
-def inputs_of(lengths=(7, 4, 1), length=7, padding_id=0):
+def inputs_of(lengths=(7, 4, 1, 2, 3, 4, 5, 6), length=7, padding_id=0):
   """Rows of tokens of some lengths, padded."""
   rng = np.random.default_rng(0)
   shape = (len(lengths), length)
@@ -456,9 +456,9 @@ def _apply(config, **options):
   return jax.jit(bert(config, 3, **options).apply, static_argnames="train")
 
 
-def outputs_of(config, inputs, train=False, seed=None, **options):
+def outputs_of(config, inputs, train=False, seed=0, **options):
   """Embeddings and logits; one compilation for each config and shape."""
-  key = None if seed is None else jax.random.key(seed)
+  key = jax.random.key(seed)
   apply = _apply(config, **options)
   return apply(params_of(config), {}, inputs, train=train, key=key)[0]
 
@@ -475,21 +475,16 @@ def loss_and_gradient(config, inputs, train=False, **options):
   return jax.jit(jax.value_and_grad(loss))(params_of(config))
 
 
-def test_padding_has_no_influence():
+def test_the_mean_is_over_tokens():
   config = dataclasses.replace(CONFIG, pooling="mean")
   inputs = inputs_of()
-  plain = outputs_of(config, inputs)
-  tokens = inputs["attention_mask"] > 0
-  changed = {**inputs, "input_ids": jnp.where(tokens, inputs["input_ids"], 13)}
-  chex.assert_trees_all_equal(outputs_of(config, changed), plain)
-  one = dataclasses.replace(config, pooling="cls")
+  mean = outputs_of(config, inputs).embeddings
+  cls = dataclasses.replace(config, pooling="cls")
   np.testing.assert_allclose(
-    outputs_of(one, inputs).embeddings[2], plain.embeddings[2], atol=1e-6
+    outputs_of(cls, inputs).embeddings[2], mean[2], atol=1e-6
   )
   empty = {**inputs, "attention_mask": jnp.zeros_like(inputs["input_ids"])}
-  chex.assert_trees_all_equal(
-    outputs_of(config, empty).embeddings, jnp.zeros([3, 8])
-  )
+  assert not np.any(outputs_of(config, empty).embeddings)
 
 
 def test_positions_of_a_roberta_skip_padding():
@@ -513,22 +508,15 @@ def test_a_model_without_token_types_ignores_them():
   )
 
 
-def test_ids_out_of_range_are_refused_or_nan_under_a_trace():
+def test_a_table_of_one_type_has_one_id():
   inputs = inputs_of()
-  for wrong in (20, -1):
-    ids = inputs["input_ids"].at[0, 0].set(wrong)
-    logits = outputs_of(CONFIG, {**inputs, "input_ids": ids}).logits
-    assert jnp.all(jnp.isnan(logits[0]))
-    chex.assert_tree_all_finite(logits[1:])
-    with pytest.raises(ValueError, match=r"input_ids must lie in \[0, 20\)"):
-      bert(CONFIG, 3).apply(params_of(CONFIG), {}, {"input_ids": ids})
   types = {"token_type_ids": jnp.ones_like(inputs["input_ids"])}
   with pytest.raises(ValueError, match=r"token_type_ids must lie in \[0, 1\)"):
     bert(ROBERTA, 3).apply(params_of(ROBERTA), {}, {**inputs, **types})
 
 
 def test_batches_can_be_sharded():
-  inputs = inputs_of(lengths=(7, 4, 1, 2, 3, 4, 5, 6))
+  inputs = inputs_of()
   plain = outputs_of(CONFIG, inputs)
   mesh = jax.make_mesh(
     (8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
@@ -540,25 +528,19 @@ def test_batches_can_be_sharded():
 
 
 def test_bfloat16_keeps_norms_softmax_and_head_in_float32():
-  inputs = inputs_of()
-  exact = outputs_of(CONFIG, inputs)
-  rough = outputs_of(CONFIG, inputs, compute_dtype="bfloat16")
-  assert rough.embeddings.dtype == jnp.bfloat16
-  assert rough.logits.dtype == jnp.float32
-  error = jnp.max(jnp.abs(exact.logits - rough.logits))
-  assert 0 < error < 0.05 * jnp.max(jnp.abs(exact.logits))
-
-  model = bert(CONFIG, 3, compute_dtype=jnp.bfloat16)
+  model = bert(CONFIG, 3, compute_dtype="bfloat16")
   dtypes = {}
-  jaxpr = jax.make_jaxpr(lambda p: model.apply(p, {}, inputs)[0])(
-    params_of(CONFIG)
-  )
+  jaxpr, outputs = jax.make_jaxpr(
+    lambda p: model.apply(p, {}, inputs_of())[0], return_shape=True
+  )(params_of(CONFIG))
+  assert outputs.embeddings.dtype == jnp.bfloat16
+  assert outputs.logits.dtype == jnp.float32
   for equation in jaxprs.equations(jaxpr.jaxpr):
     for operand in equation.invars[:1]:
       name = equation.primitive.name
       dtypes.setdefault(name, []).append(operand.aval.dtype)
-  assert dtypes["rsqrt"] == [jnp.float32] * 5
-  assert dtypes["exp"] == [jnp.float32] * 2
+  assert dtypes["rsqrt"] == [jnp.float32] * 3
+  assert dtypes["exp"] == [jnp.float32]
   assert dtypes["dot_general"].count(jnp.float32) == 1  # The head.
 
 
@@ -567,11 +549,13 @@ def test_bfloat16_keeps_norms_softmax_and_head_in_float32():
 
 def test_dropout_is_for_training_and_follows_the_key():
   inputs = inputs_of()
-  off = outputs_of(CONFIG, inputs, seed=1)
+  off = outputs_of(CONFIG, inputs)
   quiet = dataclasses.replace(
     CONFIG, hidden_dropout=0.0, attention_dropout=0.0, classifier_dropout=0.0
   )
-  chex.assert_trees_all_close(off, outputs_of(quiet, inputs))
+  chex.assert_trees_all_close(
+    off, outputs_of(quiet, inputs, train=True), rtol=1e-5, atol=1e-6
+  )
   first, again, other = (
     outputs_of(CONFIG, inputs, train=True, seed=seed).embeddings
     for seed in (1, 1, 2)
@@ -583,15 +567,15 @@ def test_dropout_is_for_training_and_follows_the_key():
 
 def test_remat_changes_neither_value_nor_gradient():
   plain, remat = (
-    loss_and_gradient(ONE_LAYER, inputs_of(), train=True, remat=remat)
+    loss_and_gradient(CONFIG, inputs_of(), train=True, remat=remat)
     for remat in (False, True)
   )
-  assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(plain))
+  assert all(np.any(leaf) for leaf in jax.tree.leaves(plain))
   chex.assert_trees_all_close(plain, remat, rtol=1e-5, atol=1e-6)
 
 
 def test_rows_of_padding_alone_have_finite_gradients():
-  config = dataclasses.replace(ROBERTA, pooling="mean", num_layers=1)
+  config = dataclasses.replace(ROBERTA, pooling="mean")
   inputs = inputs_of(lengths=(0, 3), length=4, padding_id=1)
   chex.assert_tree_all_finite(
     loss_and_gradient(config, inputs, train=True, compute_dtype="bfloat16")

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import optimize
 
 from lelp_jax.calibration import calibrated_class_probs
 from lelp_jax.calibration import calibration_temperature
@@ -35,6 +34,8 @@ def examples(rng, size=300, num_classes=3, factor=1.0):
 @pytest.mark.parametrize("factor", [0.2, 1.0, 5.0])
 @pytest.mark.parametrize("num_classes", [2, 5])
 def test_the_temperature_has_the_smallest_loss(rng, factor, num_classes):
+  from scipy import optimize
+
   logits, labels = examples(rng, num_classes=num_classes, factor=factor)
   best = optimize.minimize_scalar(
     lambda log: smoothed_loss(logits, labels, np.exp(log)),
@@ -97,26 +98,6 @@ def test_probabilities_are_powers_of_those_at_the_training_temperature(rng):
   np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-  ("log_probs", "labels", "message"),
-  [
-    (np.zeros(3, np.float32), np.zeros(3, int), r"log_probs .*\[N, C\]"),
-    (np.zeros((3, 2), np.float32), np.zeros(2, int), r"labels .*\[3\]"),
-    (np.zeros((3, 2), np.float32), np.full(3, 2), r"labels .*2"),
-    (np.zeros((3, 2), int), np.zeros(3, int), "log_probs .*float"),
-    (np.zeros((3, 2), np.float32), np.zeros(3, np.float32), "labels .*int"),
-  ],
-)
-def test_wrong_arguments_are_named(log_probs, labels, message):
-  with pytest.raises((TypeError, ValueError), match=message):
-    calibration_temperature(log_probs, labels)
-
-
-def test_a_temperature_must_be_positive():
-  with pytest.raises(ValueError, match=r"calibration_temperature .*0"):
-    calibrated_class_probs(
-      np.zeros((1, 2), np.float32),
-      num_classes=2,
-      temperature=1.0,
-      calibration_temperature=0.0,
-    )
+def test_a_label_out_of_range_is_refused():
+  with pytest.raises(ValueError, match=r"labels .*2"):
+    calibration_temperature(np.zeros((3, 2), np.float32), np.full(3, 2))

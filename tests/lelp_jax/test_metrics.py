@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn import metrics as reference
 
 from lelp_jax.metrics import accuracy
 from lelp_jax.metrics import agreement
@@ -127,6 +126,8 @@ def made_predictions(rng, size, num_classes):
 
 @pytest.mark.parametrize("num_classes", [2, 7])
 def test_scores_are_those_of_scikit_learn(rng, num_classes):
+  from sklearn import metrics as reference
+
   log_probs, labels = made_predictions(rng, 500, num_classes)
   predicted, classes = log_probs.argmax(axis=1), range(num_classes)
   # As float32, in two batches of which one is padded.
