@@ -234,7 +234,8 @@ def test_fit_subspaces_from_a_sketch_warns_of_missing_rank(rng, probe):
     sketch,
     head,
     num_subclasses=S,
-    key=jax.random.key(0),
+    rotation="none",
+    key=None,
   )
   with pytest.warns(UserWarning, match="num_subclasses=4"):
     fit()
