@@ -195,7 +195,7 @@ def make_train_step(
     ...   loss = jnp.mean((inputs.student.logits - 1) ** 2)
     ...   return loss, ({}, inputs.loss_state)
     >>> model, tx = MODELS["mlp"](2, features=(4,)), optax.sgd(0.1)
-    >>> student = model.init(jax.random.key(0), jnp.eye(4, 5))
+    >>> student = jax.jit(model.init)(jax.random.key(0), jnp.eye(4, 5))
     >>> state = TrainState.create(*student, tx, jax.random.key(1))
     >>> step = jax.jit(make_train_step(model.apply, distance, tx))
     >>> state, metrics = step(state, {"inputs": jnp.eye(4, 5)}, {})
@@ -295,7 +295,7 @@ def teacher_outputs(
   Examples:
     >>> from lelp_jax.models import MODELS
     >>> model, inputs = MODELS["mlp"](2, features=(4,)), jnp.eye(3, 5)
-    >>> teacher = model.init(jax.random.key(0), inputs)
+    >>> teacher = jax.jit(model.init)(jax.random.key(0), inputs)
     >>> teacher_outputs(model.apply, *teacher, inputs).embeddings.shape
     (3, 4)
   """
@@ -333,10 +333,12 @@ def make_distill_step(
     ...   return jnp.mean(difference**2), ({}, inputs.loss_state)
     >>> model, tx = MODELS["mlp"](2, features=(4,)), optax.sgd(0.1)
     >>> inputs = jnp.eye(4, 5)
-    >>> teacher = model.init(jax.random.key(0), inputs)
+    >>> teacher = jax.jit(model.init)(jax.random.key(0), inputs)
     >>> state = TrainState.create(*teacher, tx, jax.random.key(1))
     >>> step = make_distill_step(model.apply, model.apply, distance, tx)
-    >>> state, metrics = step(state, (*teacher, None), {"inputs": inputs}, {})
+    >>> state, metrics = jax.jit(step)(
+    ...   state, (*teacher, None), {"inputs": inputs}, {}
+    ... )
     >>> float(metrics["loss"])
     0.0
   """
@@ -377,9 +379,9 @@ def make_eval_step(
     >>> model = MODELS["mlp"](2, features=(4,))
     >>> batch = {"inputs": jnp.eye(3, 5), "labels": jnp.array([0, 1, -1])}
     >>> batch["mask"] = batch["labels"] >= 0
-    >>> params, model_state = model.init(jax.random.key(0), batch["inputs"])
-    >>> step = make_eval_step(model.apply, metrics_fn)
-    >>> int(jax.jit(step)(params, model_state, batch, {})["accuracy"].count)
+    >>> student = jax.jit(model.init)(jax.random.key(0), batch["inputs"])
+    >>> step = jax.jit(make_eval_step(model.apply, metrics_fn))
+    >>> int(step(*student, batch, {})["accuracy"].count)
     2
   """
 

@@ -131,7 +131,7 @@ def crd_bank_loss(
     >>> import jax.numpy as jnp
     >>> from lelp_jax.baselines import crd_bank_loss, CRDBank
     >>> bank = CRDBank.init(jax.random.key(0), num_examples=5, width=2)
-    >>> losses, bank = crd_bank_loss(
+    >>> losses, bank = jax.jit(crd_bank_loss)(
     ...   jnp.eye(2), jnp.eye(2), bank, jnp.array([0, 1]),
     ...   jnp.array([[2, 3], [3, 4]]), temperature=1.)
     >>> print(losses.shape, jnp.isfinite(bank.log_normalizers))

@@ -399,8 +399,6 @@ def test_weights_out_of_float32():
 def test_numbers_of_many_kinds(convert):
   for function, name in (
     (baselines.kd_loss, "temperature"),
-    (lelp_jax.log_subsplit, "subclass_temperature"),
-    (baselines.crd_loss, "dataset_size"),
     (baselines.dkd_loss, "nontarget_weight"),
   ):
     arguments = CALLS[function]
@@ -592,7 +590,7 @@ def test_probabilities_of_16_bits_are_not_logits():
   for dtype in (jnp.bfloat16, jnp.float16):
     for width in (2, 3, 40):
       many = np.tile(logits, (4, 14))[:, :width]
-      probabilities = jax.nn.softmax(jnp.asarray(many, dtype))
+      probabilities = jax.jit(jax.nn.softmax)(many.astype(dtype))
       with pytest.raises(ValueError, match="student_logits must be logits"):
         baselines.kd_loss(probabilities, many, temperature=1.0)
 
@@ -639,11 +637,15 @@ def test_heads_that_are_not_transposed_are_not_refused(rng):
   # By chance the transpose of every 40th random head of three classes
   # classifies their means, and of every eighth a single mean of eight.
   for size, labels in ((3, np.arange(60) % 3), (8, np.zeros(60, int))):
-    for _ in range(200):
+    classes, count = np.unique(labels), 0
+    while count < 5:
       embeddings = rng.normal(size=(60, size)).astype(np.float32)
-      moments = lelp_jax.class_moments(embeddings, labels, num_classes=size)
       head = rng.normal(size=(size, size)).astype(np.float32)
-      lelp_jax.null_space_share(moments, head)
+      means = np.stack([embeddings[labels == c].mean(axis=0) for c in classes])
+      if np.array_equal(np.argmax(means @ head.T, axis=1), classes):
+        count += 1
+        moments = lelp_jax.class_moments(embeddings, labels, num_classes=size)
+        lelp_jax.null_space_share(moments, head)
 
 
 def test_values_are_not_looked_at_under_a_trace():
