@@ -218,6 +218,7 @@ _EXACT = {
   "gather",
   "jit",
   "ne",
+  "remat2",
   "reshape",
   "select_n",
   "slice",
