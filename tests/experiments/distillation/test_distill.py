@@ -575,14 +575,31 @@ def tiny_bert(transformers, folder):
   return transformers.BertForSequenceClassification(config), tokenizer
 
 
+def minilm(transformers, folder):
+  """MiniLM, an encoder, with a new head."""
+  del folder
+  if "LELP_MINILM" not in os.environ:
+    pytest.skip("LELP_MINILM does not name a folder with all-MiniLM-L6-v2")
+  name = os.environ["LELP_MINILM"]
+  return (
+    transformers.BertForSequenceClassification.from_pretrained(
+      name, num_labels=2
+    ),
+    transformers.AutoTokenizer.from_pretrained(name),
+  )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("make", "rate", "num_steps", "least"),
-  # The student was right on 60.0 % of the test sentences; the margin is three
-  # standard errors, and always naming the same class reaches 50.9 %.
-  [(tiny_bert, 3e-3, 120, 0.55)],
+  ("make", "rate", "num_steps", "least", "least_of_student"),
+  # Teachers were right on 67.5 and 81.3 % of the test sentences, the student of
+  # the first on 60.0 %: the margins are three standard errors or more. That of
+  # MiniLM hardly learns in so few steps (53.7 %); its files are what is tested.
+  [(tiny_bert, 3e-3, 120, 0.62, 0.55), (minilm, 2e-4, 40, 0.75, 0.0)],
 )
-def test_a_classifier_of_torch(make, rate, num_steps, least, tmp_path):
+def test_a_classifier_of_torch(
+  make, rate, num_steps, least, least_of_student, tmp_path
+):
   torch = pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
   torch.manual_seed(0)
@@ -616,6 +633,7 @@ def test_a_classifier_of_torch(make, rate, num_steps, least, tmp_path):
       for row in range(0, 872, 64)
     ]
   accuracy = np.mean(torch.cat(found).numpy() == test_labels)
+  assert accuracy >= least
 
   names = ("negative", "positive")
   for name, table in (
@@ -659,4 +677,4 @@ def test_a_classifier_of_torch(make, rate, num_steps, least, tmp_path):
   alone = predict_alone(student, test_texts)
   np.testing.assert_allclose(alone, probabilities, atol=1e-5)
   check_scores(done.stdout, alone, np.array(test_labels))
-  assert np.mean(alone.argmax(axis=1) == test_labels) >= least
+  assert np.mean(alone.argmax(axis=1) == test_labels) >= least_of_student
