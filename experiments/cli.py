@@ -302,6 +302,8 @@ def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
         text = f"{error.filename}: {error.strerror}."
       if any(os.strerror(number) in text for number in _FULL):
         text = f"{text.rstrip('.')}. Make room; the same command continues."
+      # It may quote what a damaged file holds.
+      text = "".join(c if c.isprintable() else "?" for c in text)
       print(f"error: {text}", file=sys.stderr)
     else:
       traceback.print_exc()

@@ -21,6 +21,7 @@ import lzma
 import pathlib
 import re
 import sys
+import tokenize
 import unicodedata
 import zipfile
 import zlib
@@ -901,9 +902,11 @@ def reading(path: Path) -> Iterator[None]:
     OSError,
     OverflowError,  # A date of a damaged Parquet file.
     RuntimeError,  # An encrypted archive, or one of another compression.
+    SyntaxError,  # The header of a damaged array, as the TokenError.
     ValueError,
     lzma.LZMAError,
     pa.ArrowException,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
   ) as error:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from experiments import cli
 from experiments.distillation import diagnosis
 from experiments.distillation import pipeline
 from experiments.distillation import student_models
@@ -97,18 +98,21 @@ def check_damaged(originals, name, edits):
     place = folder if name == table else folder / "teacher"
     (place / name).write_bytes(data)
     request = requests.request(folder, train=str(folder / table))
-    message = ""
+    printed = io.StringIO()
     try:
       with (
-        contextlib.redirect_stderr(io.StringIO()),
+        contextlib.redirect_stderr(printed),
         np.errstate(all="ignore"),
+        cli.reported(),
       ):
         examine(request)
-    except (ValueError, OSError) as error:
-      message = str(error)
-      assert len(message.splitlines()) == 1
-      assert message.isprintable()
-    return message
+    except SystemExit:
+      before, _, message = printed.getvalue().rpartition("error: ")
+      assert "Traceback" not in before
+      assert message.endswith("\n")
+      assert message[:-1].isprintable()
+      return message
+    return ""
 
 
 def examine(request):
