@@ -355,7 +355,7 @@ def _export(
     tokenizer=student.tokenizer,
     card=page.card(found, chosen, teacher, splits),
   )
-  # The same classes are predicted.
+  # Calibration keeps the order of the probabilities: only ties may differ.
   test = dataclasses.replace(test, agreement=chosen.test.agreement)
   return owner.Exported(chosen, test)
 
