@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 
 from experiments.configs import base
 from experiments.configs import paper_table
-from experiments.data.datasets import DATASETS
 from experiments.methods import METHODS
+from experiments.paper import recipes
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -39,7 +39,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
       "config argument column follows from dataset, teacher and student: set "
       f"these instead, got {given.column!r}."
     )
-  base.one_of("dataset", given.dataset, DATASETS)
+  base.one_of("dataset", given.dataset, recipes.datasets())
   models = paper_table.models(given.dataset)
   for role in ("teacher", "student"):
     base.one_of(role, given[role], models)

@@ -180,9 +180,9 @@ class Dataset:
 
   Attributes:
     task: Classes to learn, and the form of an example.
-    tfds: TFDS's name of the data set.
+    tfds: TFDS's name of the data set; "" if TFDS does not have it.
     read_tfds: Reads what TFDS prepared: ``read_tfds(open_tfds, **options)``
-      with an `OpenTfds`.
+      with an `OpenTfds`; None if TFDS does not have it.
     forms: The forms of its original files; the first that is found is used.
     published: Number of examples per class, by split; {} to check nothing.
     where: Where the originals are, in a clause.
@@ -191,8 +191,8 @@ class Dataset:
   """
 
   task: Task
-  tfds: str
-  read_tfds: Callable[..., Raw]
+  tfds: str = ""
+  read_tfds: Callable[..., Raw] | None = None
   forms: tuple[Form, ...] = ()
   published: Mapping[str, tuple[int, ...]] = dataclasses.field(
     default_factory=dict
@@ -291,6 +291,11 @@ class Originals:
   def _read_tfds(
     self, options: Mapping[str, Any]
   ) -> tuple[Raw, str, list[dict[str, Any]]]:
+    if self.dataset.read_tfds is None:
+      raise ValueError(
+        f"--source is not set, and TFDS does not have {self.dataset.task.name}:"
+        " set --source to the original files or their folder"
+      )
     opened: dict[str, None] = {}
 
     def open_tfds(
@@ -320,9 +325,10 @@ class Originals:
           parts.append(
             f"{path.name} has {found:,} bytes, published {published:,}"
           )
-      forms = "; or ".join(map(str, self.dataset.forms))
-      tfds = f"{self.dataset.tfds} of TFDS; {self.dataset.where}"
-      expected = "; or ".join(filter(None, [forms, tfds]))
+      kinds = [*map(str, self.dataset.forms)]
+      if self.dataset.tfds:
+        kinds.append(f"{self.dataset.tfds} of TFDS")
+      expected = f"{'; or '.join(kinds)}; {self.dataset.where}"
       missing = isinstance(error, FileNotFoundError)
       raise (FileNotFoundError if missing else ValueError)(
         f"{'; '.join(parts)}. Expected: {expected}."
@@ -346,7 +352,7 @@ def find(dataset: Dataset, source: Any, data_dir: pathlib.Path) -> Originals:
 
 def _is_tfds(folder: pathlib.Path, name: str) -> bool:
   """Returns whether TFDS prepared a data set in a folder."""
-  return any((folder / name).glob("*/dataset_info.json"))
+  return bool(name) and any((folder / name).glob("*/dataset_info.json"))
 
 
 def _find_files(dataset: Dataset, source: pathlib.Path) -> Originals:
@@ -387,7 +393,7 @@ def _existing(folder: pathlib.Path, name: str) -> pathlib.Path | None:
 
 
 def _spellings(name: str) -> tuple[str, ...]:
-  is_text = name.endswith(tables.TEXT_SUFFIXES)
+  is_text = name.endswith((*tables.TEXT_SUFFIXES, ".json"))
   return (name, f"{name}.gz") if is_text else (name,)
 
 

@@ -48,6 +48,17 @@ def recipe(
   return _with_tuples(fields)
 
 
+def datasets() -> tuple[str, ...]:
+  """Returns the data sets that the paper trains models on.
+
+  Examples:
+    >>> datasets()[:2]
+    ('cifar10_bin', 'cifar100_bin')
+  """
+  kinds = read("recipes")["images"], read("recipes")["texts"]
+  return tuple(name for kind in kinds for name in kind["datasets"])
+
+
 def models(dataset: str) -> tuple[str, ...]:
   """Returns the models that the paper trains on images or on texts.
 
@@ -72,7 +83,7 @@ def pretraining(dataset: str) -> dict[str, Any]:
 
 def _kind(dataset: str) -> Mapping[str, Any]:
   kinds = read("recipes")["images"], read("recipes")["texts"]
-  _check("dataset", dataset, [name for k in kinds for name in k["datasets"]])
+  _check("dataset", dataset, datasets())
   return next(kind for kind in kinds if dataset in kind["datasets"])
 
 

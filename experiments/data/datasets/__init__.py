@@ -1,7 +1,9 @@
-"""The data sets of the paper, by the name that a config uses."""
+"""The published data sets, by the name that a config uses."""
 
 from experiments.data.datasets import amazon
+from experiments.data.datasets import banking
 from experiments.data.datasets import cifar
+from experiments.data.datasets import clinc
 from experiments.data.datasets import glue
 from experiments.data.datasets import imdb
 from experiments.data.datasets import sentiment140
@@ -20,5 +22,9 @@ DATASETS: dict[str, Dataset] = {
     amazon.AMAZON,
     amazon.AMAZON_BIN,
     sentiment140.SENTIMENT140_BIN,
+    clinc.PARITY,
+    clinc.DOMAIN2,
+    clinc.DOMAIN5,
+    banking.PARITY,
   )
 }

@@ -234,7 +234,7 @@ def test_tasks():
     assert set(dataset.published) == {"train", "test"}
     for split in dataset.published.values():
       assert len(split) == task.num_classes
-  assert len(DATASETS) == 10
+  assert len(DATASETS) == 14
   assert DATASETS["cifar100_bin"].task.fine_to_class == (0, 1) * 50
   sizes = {
     name: tuple(sum(d.published[s]) for s in ("train", "test"))
@@ -249,6 +249,10 @@ def test_tasks():
     "amazon": (500_000, 10_000),
     "amazon_bin": (400_000, 8_000),
     "sentiment140_bin": (1_590_000, 10_000),
+    "clinc_parity": (18_000, 4500),
+    "clinc_domain2": (18_000, 4500),
+    "clinc_domain5": (18_000, 4500),
+    "banking_parity": (10_003, 3080),
   }
   assert list(cifar.NAMES_100) == sorted(cifar.NAMES_100)
   assert len(set(cifar.NAMES_100)) == 100
