@@ -273,6 +273,7 @@ class SweepSpec:
   title: str
   selection: Literal["heldout", "test"]
   num_trials: Annotated[int, AT_LEAST_1]
+  grid_trials: Annotated[int, AT_LEAST_0]
   columns_are: Literal["settings", "replicates"]
   notes: tuple[str, ...]
   is_smoke: bool

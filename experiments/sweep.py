@@ -13,6 +13,7 @@ from absl import flags
 from experiments import cells as cells_lib
 from experiments import cli
 from experiments import results
+from experiments import search
 from experiments import specs
 from experiments import stacks
 from experiments.configs import validate
@@ -52,44 +53,73 @@ def main(argv: list[str]) -> None:
     if _DRY_RUN.is_asked.value:
       workdir = cli.folder(_DRY_RUN.workdir.value)
       with dry_run.facts_of(workdir) as facts:
-        cells, _ = _cells(facts)
         text = dry_run.listing(
-          cells, workdir, facts, teachers, each=_DRY_RUN.lists.value
+          _planned(facts), workdir, facts, teachers, each=_DRY_RUN.lists.value
         )
       if processes.is_main_process():
         print(text)
       return
     workdir = _DRY_RUN.required_workdir()
-    cells, described = _cells(
-      lambda cell: data.facts_of(cell.data, cell.selection, workdir),
-    )
-    processes.from_main(lambda: results.write(workdir, described))
-    if processes.is_main_process():
-      text = description.announcement(described, len(cells), workdir)
-      print(text, flush=True)
-    sweep.run_cells(
-      cells,
+    trained: list[specs.CellSpec] = []
+
+    def train(
+      cells: list[specs.CellSpec],
+      described: results.SweepDescription,
+      later: list[specs.CellSpec],
+    ) -> None:
+      if processes.is_main_process():
+        text = description.announcement(described, len(cells), workdir)
+        print(text, flush=True)
+      sweep.run_cells(
+        cells,
+        workdir,
+        teacher_directory=teachers,
+        checkpoint_directory=checkpoints,
+        later=later,
+      )
+      trained.extend(cells)
+
+    search.run(
+      _sweep_spec(),
+      cells_lib.expand(_CONFIG.value, cli.set_fields(_CONFIG)),
+      lambda cell: data.facts_of(cell.data, cell.selection, workdir).task,
       workdir,
-      teacher_directory=teachers,
-      checkpoint_directory=checkpoints,
+      train,
+      _selected,
     )
     if processes.is_main_process():
-      print(f"All {len(cells)} cells are in {workdir}.")
+      print(f"All {len(trained)} cells are in {workdir}.")
 
 
-def _cells(
-  facts: dry_run.FactsOf,
-) -> tuple[list[specs.CellSpec], results.SweepDescription]:
-  """Returns the cells that the flags choose, and describes the whole sweep."""
-  needed, described = description.described(
-    validate.sweep_spec(_CONFIG.value),
-    cells_lib.expand(_CONFIG.value, cli.set_fields(_CONFIG)),
+def _sweep_spec() -> specs.SweepSpec:
+  """Returns the sweep without its cells, after checking the flags with it."""
+  found = validate.sweep_spec(_CONFIG.value)
+  if found.grid_trials and _SHARD.value:
+    raise ValueError(
+      "--shard cannot divide a sweep with config.sweep.grid_trials, whose "
+      "second stage needs the results of the first: start several commands in "
+      "one --workdir, or divide the columns and rows by --only."
+    )
+  return found
+
+
+def _selected(cells: list[specs.CellSpec]) -> list[specs.CellSpec]:
+  return stacks.selected(
+    cells, only=_ONLY.value, skip=_SKIP.value, shard=_SHARD.value
+  )
+
+
+def _planned(facts: dry_run.FactsOf) -> list[specs.CellSpec]:
+  """Returns the cells to train; in a second stage those of any grid point."""
+  sweep_of = _sweep_spec()
+  cells = cells_lib.expand(_CONFIG.value, cli.set_fields(_CONFIG))
+  needed, _ = description.described(
+    sweep_of,
+    search.first_stage(sweep_of, cells),
     lambda cell: facts(cell).task,
   )
-  cells = stacks.selected(
-    needed, only=_ONLY.value, skip=_SKIP.value, shard=_SHARD.value
-  )
-  return cells, described
+  here = _selected(needed)
+  return here + search.stand_ins(sweep_of, cells, here)
 
 
 if __name__ == "__main__":

@@ -240,6 +240,9 @@ def base_config() -> ConfigDict:
 
   config.sweep = ConfigDict()
   config.sweep.num_trials = 3
+  # Trials of each grid point; only the point that held-out data choose then
+  # gets all `num_trials`. 0 trains all trials of every grid point.
+  config.sweep.grid_trials = 0
   # "settings" to compare, or "replicates" of one setting.
   config.sweep.columns_are = "settings"
   # Column -> fields that it sets. A tuple is a value.

@@ -55,6 +55,7 @@ def sweep_spec(config: ConfigDict) -> specs.SweepSpec:
       "title": config.title,
       "selection": config.selection,
       "num_trials": config.sweep.num_trials,
+      "grid_trials": config.sweep.grid_trials,
       "columns_are": config.sweep.columns_are,
       "notes": config.sweep.notes,
       "is_smoke": config.sweep.is_smoke,
@@ -64,6 +65,12 @@ def sweep_spec(config: ConfigDict) -> specs.SweepSpec:
     "config.sweep",
   )
   _check_ranges("config.sweep", sweep)
+  if sweep.grid_trials >= sweep.num_trials:
+    raise ValueError(
+      "config.sweep.grid_trials must be less than config.sweep.num_trials="
+      f"{sweep.num_trials}, got {sweep.grid_trials}: set it to 0 to train all "
+      "trials of every grid point."
+    )
   return sweep
 
 

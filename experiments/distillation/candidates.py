@@ -7,22 +7,16 @@ already. Held-out data decide about everything.
 
 import dataclasses
 import math
-import pathlib
 from collections.abc import Container
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import cells as cells_lib
-from experiments import specs
 from experiments.configs import dotted
 from experiments.data.dataset import NO_LABEL
 from experiments.distillation.student_models import Student
-from experiments.io import json_files
-from experiments.reporting.selection import Summaries
 from lelp_jax.models import Architecture
 from lelp_jax.models import MODELS
 
@@ -160,7 +154,7 @@ def make_config(
   num_classes: int,
   teacher_width: int,
 ) -> ConfigDict:
-  """Returns the config of the first stage: a grid per method, one trial each.
+  """Returns the config of a sweep with a grid per method.
 
   Args:
     base: The config that flags have set.
@@ -193,43 +187,6 @@ def make_config(
     config.sweep.methods = ConfigDict(rows)
   settings = {k: value for k, value in settings.items() if k not in given}
   dotted.override(config, settings)
-  config.sweep.num_trials = 1
+  config.sweep.num_trials, config.sweep.grid_trials = NUM_TRIALS, 1
   config.sweep.columns = ConfigDict({config.column: {}})
   return config
-
-
-def with_chosen(
-  config: ConfigDict, summaries: Summaries, workdir: pathlib.Path
-) -> ConfigDict:
-  """Returns the config of the second stage: chosen settings, more trials.
-
-  Args:
-    config: That of the first stage.
-    summaries: What held-out data chose in the first stage.
-    workdir: Where its cells are.
-  """
-  second = config.copy_and_resolve_references()
-  second.sweep.num_trials = NUM_TRIALS
-  rows: dict[str, Any] = {}
-  for (_, row), summary in summaries.items():
-    plain = json_files.read_json(workdir / summary.cells[0].config)
-    cell = specs.from_plain(plain)
-    values = dict(specs.flat(cell))
-    rows[row] = dotted.nested({name: values[name] for name in cell.varied})
-  second.sweep.methods = ConfigDict(rows)
-  return second
-
-
-def expand(config: ConfigDict, given: Container[str]) -> list[specs.CellSpec]:
-  """Returns the cells of a stage.
-
-  Args:
-    config: Its config.
-    given: Fields that the user has set, which no grid changes.
-  """
-  return cells_lib.expand(config, given)
-
-
-def further_trials(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
-  """Returns the cells of the second stage that the first has not trained."""
-  return [cell for cell in cells if cell.trial > 0]

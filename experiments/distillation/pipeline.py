@@ -15,7 +15,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments import results
+from experiments import cells as cells_lib
+from experiments import search
 from experiments import specs
 from experiments import stacks
 from experiments.configs import validate
@@ -40,7 +41,6 @@ from experiments.reporting import workdirs
 from experiments.reporting.selection import SweepResults
 from experiments.training import claims
 from experiments.training import data
-from experiments.training import description
 from experiments.training import forecast
 from experiments.training import sweep
 from experiments.training.models import Weights
@@ -129,18 +129,21 @@ def _distill(request: Request, asked: Mapping[str, Any]) -> str:
     signals.stop_if_asked(kept)
     examined = _diagnose(request, teacher)
     signals.stop_if_asked(kept)
-    config, cells = _first_stage(request, teacher, student)
+    config, cells = _cells(request, teacher, student)
     splits = data.load_splits(cells[0], workdir)
     data.check_data(cells, splits)
   json_files.write_json(workdir / _RECORD, {"asked": asked})
-  _tell(_announcement(cells, splits, workdir))
+  sweep_of = validate.sweep_spec(config)
+  _tell(_announcement(sweep_of, cells, splits, workdir))
   signals.stop_if_asked(kept)
-  found = _trained(config, cells, cells, workdir, later=_further(cells))
-  second = candidates.with_chosen(config, found.summaries, workdir)
-  cells = candidates.expand(second, request.given)
-  further = candidates.further_trials(cells)
-  tried = _num_tried(found)
-  found = _trained(second, cells, further, workdir, num_tried=tried)
+  search.run(
+    sweep_of,
+    cells,
+    lambda cell: data.load_splits(cell, workdir).task,
+    workdir,
+    lambda cells, _, later: _train(cells, later, workdir),
+  )
+  found = workdirs.load(workdir, workdir)
   exported = _export(found, teacher, student, workdir)
   summary = page.write(found, exported, teacher, examined, workdir)
   done = {"asked": asked, "summary": summary}
@@ -250,12 +253,12 @@ def texts_of(
   return read
 
 
-def _first_stage(
+def _cells(
   request: Request,
   teacher: teachers.TeacherArrays,
   student: student_models.Student,
 ) -> tuple[ConfigDict, list[specs.CellSpec]]:
-  """Returns the config of the first stage, and its cells."""
+  """Returns the config of the sweep, and its cells."""
   make = functools.partial(
     candidates.make_config,
     request.config,
@@ -267,72 +270,44 @@ def _first_stage(
   )
   splits = data.load_splits(validate.cell_spec(make(None)), request.workdir)
   config = make(splits.transfer["labels"])
-  return config, candidates.expand(config, request.given)
+  return config, cells_lib.expand(config, request.given)
 
 
 # --- Training -----------------------------------------------------------------
 
 
-def _further(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
-  """Returns cells that take as long as the second stage will."""
-  rows = {cell.row: cell for cell in cells}
-  trials = range(1, candidates.NUM_TRIALS)
-  return [
-    dataclasses.replace(cell, trial=trial)
-    for cell in rows.values()
-    for trial in trials
-  ]
-
-
 def _announcement(
+  described: specs.SweepSpec,
   cells: Sequence[specs.CellSpec],
   splits: Splits,
   workdir: pathlib.Path,
 ) -> str:
   """Returns what the user is told before training begins."""
-  further = _further(cells)
+  grid = search.first_stage(described, cells)
+  further = search.stand_ins(described, cells, grid)
   timed = timing.measure(cells[0], splits)
   left = [
     stack
-    for stack in (*stacks.stacks(cells), *stacks.stacks(further))
+    for stack in (*stacks.stacks(grid), *stacks.stacks(further))
     if claims.is_unfinished(stack, workdir)
   ]
   seconds = timed.of(left)
   rows = len({cell.row for cell in cells})
   return (
     f"About {forecast.duration(seconds)} of training on this machine: "
-    f"{len(cells)} settings of {rows} methods, then {candidates.NUM_TRIALS} "
+    f"{len(grid)} settings of {rows} methods, then {described.num_trials} "
     "trials of each method's best setting on held-out data, "
     f"{cells[0].student.num_steps:,} steps each, into {workdir}. You can "
     "interrupt it at any time; the same command continues."
   )
 
 
-def _trained(
-  config: ConfigDict,
+def _train(
   cells: list[specs.CellSpec],
-  missing: list[specs.CellSpec],
+  later: list[specs.CellSpec],
   workdir: pathlib.Path,
-  *,
-  later: Sequence[specs.CellSpec] = (),
-  num_tried: Mapping[str, int] | None = None,
-) -> SweepResults:
-  """Trains the cells of a stage that are missing, and reads all of them."""
-  needed, described = description.described(
-    validate.sweep_spec(config),
-    cells,
-    lambda cell: data.load_splits(cell, workdir).task,
-  )
-  described = dataclasses.replace(described, num_tried=dict(num_tried or {}))
-  results.write(workdir, described)
-  wanted = set(needed) & set(missing)
-  sweep.run_cells(
-    [cell for cell in missing if cell in wanted],
-    workdir,
-    later=later,
-    is_announced=True,
-  )
-  return workdirs.load(workdir, workdir)
+) -> None:
+  sweep.run_cells(cells, workdir, later=later, is_announced=True)
 
 
 def _export(
@@ -358,13 +333,6 @@ def _export(
   # Calibration keeps the order of the probabilities: only ties may differ.
   test = dataclasses.replace(test, agreement=chosen.test.agreement)
   return owner.Exported(chosen, test)
-
-
-def _num_tried(found: SweepResults) -> dict[str, int]:
-  """Returns the number of settings of each method in the first stage."""
-  return {
-    row: summary.num_settings for (_, row), summary in found.summaries.items()
-  }
 
 
 def _tell(text: str) -> None:

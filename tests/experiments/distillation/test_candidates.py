@@ -5,8 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
+from experiments import cells as cells_lib
+from experiments import search
 from experiments import stacks
 from experiments.configs import dotted
+from experiments.configs import validate
 from experiments.distillation import candidates
 from experiments.distillation import flags
 from experiments.distillation import student_models
@@ -79,7 +82,8 @@ def test_convolutions_are_trained_one_by_one(text, sizes, num_programs):
     num_classes=2,
     teacher_width=60,
   )
-  cells = candidates.expand(config, {})
+  sweep = validate.sweep_spec(config)
+  cells = search.first_stage(sweep, cells_lib.expand(config))
   found = stacks.stacks(cells)
   assert sorted(len(stack.cells) for stack in found) == sorted(sizes)
   steps = cells[0].student.num_steps

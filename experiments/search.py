@@ -1,0 +1,97 @@
+"""Training of a sweep, in two stages if `config.sweep.grid_trials` is set.
+
+Every grid point is then trained with that number of trials. Held-out data
+choose one point per column and row, and only that one gets the other trials.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from collections.abc import Sequence
+
+from experiments import identity
+from experiments import results
+from experiments import specs
+from experiments.data.dataset import Task
+from experiments.distributed import processes
+from experiments.reporting import workdirs
+from experiments.training import description
+
+_Cells = list[specs.CellSpec]
+
+
+# Trains the cells of one stage. It also gets the sweep as `sweep.json` has it,
+# and cells that take as long as the next stage will.
+Train = Callable[[_Cells, results.SweepDescription, _Cells], None]
+
+
+def run(
+  sweep: specs.SweepSpec,
+  cells: Sequence[specs.CellSpec],
+  task_of: Callable[[specs.CellSpec], Task],
+  workdir: pathlib.Path,
+  train: Train,
+  select: Callable[[_Cells], _Cells] = list,
+) -> None:
+  """Trains the cells of a sweep, and describes them in `sweep.json`.
+
+  Args:
+    sweep: The sweep without its cells.
+    cells: All of its cells, with all trials of every grid point.
+    task_of: Returns the task of a cell.
+    workdir: Folder of the results.
+    train: Trains cells; called once per stage.
+    select: Returns the cells that this command is to train.
+  """
+  first = first_stage(sweep, cells)
+  number = sweep.grid_trials or sweep.num_trials
+  needed, described = description.described(
+    dataclasses.replace(sweep, num_trials=number), first, task_of
+  )
+  here = select(needed)
+  processes.from_main(lambda: results.write(workdir, described))
+  train(here, described, stand_ins(sweep, cells, here))
+  if not sweep.grid_trials:
+    return
+  digests, tried = processes.from_main(lambda: _choice(workdir))
+  chosen = [cell for cell in cells if identity.cell_digest(cell) in digests]
+  _, described = description.described(sweep, chosen, task_of)
+  described = dataclasses.replace(described, num_tried=tried)
+  processes.from_main(lambda: results.write(workdir, described))
+  further = [c for c in select(chosen) if c.trial >= sweep.grid_trials]
+  train(further, described, [])
+
+
+def first_stage(
+  sweep: specs.SweepSpec, cells: Sequence[specs.CellSpec]
+) -> _Cells:
+  """Returns the cells of the first stage, all of them if there is no other."""
+  number = sweep.grid_trials or sweep.num_trials
+  return [cell for cell in cells if cell.trial < number]
+
+
+def stand_ins(
+  sweep: specs.SweepSpec,
+  cells: Sequence[specs.CellSpec],
+  here: Sequence[specs.CellSpec],
+) -> _Cells:
+  """Returns cells that take as long as the second stage of `here` will.
+
+  They are the further trials of the last grid point of each column and row.
+  """
+  if not sweep.grid_trials:
+    return []
+  last = {(cell.column, cell.row): identity.cell_digest(cell) for cell in here}
+  return [
+    cell
+    for cell in cells
+    if cell.trial >= sweep.grid_trials
+    and identity.cell_digest(cell) in last.values()
+  ]
+
+
+def _choice(workdir: pathlib.Path) -> tuple[list[str], dict[str, int]]:
+  """Returns the digests that held-out data choose, and the points per row."""
+  found = workdirs.load(workdir, workdir).summaries
+  tried = {row: summary.num_settings for (_, row), summary in found.items()}
+  return [summary.digest for summary in found.values()], tried

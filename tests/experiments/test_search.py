@@ -1,0 +1,104 @@
+"""Sweeps in two stages: which cells are trained, and what is recorded."""
+
+import collections
+
+import pytest
+
+from experiments import cells as cells_lib
+from experiments import identity
+from experiments import results
+from experiments import search
+from experiments.configs import validate
+from experiments.reporting import workdirs
+from experiments.training import data
+from experiments.training import sweep
+from tests.experiments import tiny
+
+
+def _config():
+  config = tiny.config()
+  config.data.shared_batch_order = True  # The trials form one stack.
+  config.sweep.num_trials, config.sweep.grid_trials = 3, 1
+  config.sweep.methods = {"vanilla": {"loss": {"temperature": (0.5, 4.0)}}}
+  return config
+
+
+def _run(config, workdir, select=list):
+  trained = []
+
+  def train(cells, _, later):
+    trained.append((cells, later))
+    sweep.run_cells(cells, workdir, later=later)
+
+  search.run(
+    validate.sweep_spec(config),
+    cells_lib.expand(config),
+    lambda cell: data.load_splits(cell, workdir).task,
+    workdir,
+    train,
+    select,
+  )
+  return trained
+
+
+def test_only_the_chosen_grid_point_gets_more_trials(tmp_path):
+  (first, later), (further, none) = _run(_config(), tmp_path)
+  assert [cell.trial for cell in first] == [0] * 4
+  assert [cell.trial for cell in later] == [1, 2] * 2
+  assert not none
+  # One digest per column, the better one on held-out data in the first trial.
+  accuracies = collections.defaultdict(dict)
+  for cell in first:
+    folder = identity.cell_directory(tmp_path, cell)
+    found = results.read(folder, results.CellResult).validation
+    accuracies[cell.column][identity.cell_digest(cell)] = (
+      -found.accuracy,
+      found.loss,
+    )
+  best = {
+    column: min(values, key=values.get) for column, values in accuracies.items()
+  }
+  assert len(best) == 2
+  assert [(c.column, identity.cell_digest(c), c.trial) for c in further] == [
+    (column, best[column], trial) for column in sorted(best) for trial in (1, 2)
+  ]
+
+
+def test_the_report_reads_the_chosen_cells_and_the_number_tried(tmp_path):
+  _run(_config(), tmp_path)
+  found = workdirs.load(tmp_path, tmp_path)
+  assert found.num_missing == 0
+  for summary in found.summaries.values():
+    assert [cell.trial for cell in summary.cells] == [0, 1, 2]
+    assert summary.num_settings == 2
+  assert found.num_cells == 2 * 3
+
+
+def test_a_repeated_command_chooses_and_trains_the_same(tmp_path):
+  (_, (further, _)) = _run(_config(), tmp_path)
+  files = sorted(tmp_path.glob("cells/*/*/*/trial*/result.json"))
+  (_, (again, _)) = _run(_config(), tmp_path)
+  assert again == further
+  assert sorted(tmp_path.glob("cells/*/*/*/trial*/result.json")) == files
+
+
+def test_a_second_command_adds_its_rows_to_those_of_the_first(tmp_path):
+  config = _config()
+  config.sweep.methods.standard = {}
+  for row in ("standard", "vanilla"):
+    _run(
+      config,
+      tmp_path,
+      lambda cells, row=row: [c for c in cells if c.row == row],
+    )
+  found = workdirs.load(tmp_path, tmp_path)
+  assert found.num_tried == {"standard": 1, "vanilla": 2}
+  assert len(found.cells) == 2 * 2 * 3
+
+
+@pytest.mark.parametrize("grid_trials", [3, 4])
+def test_no_trials_left_for_the_second_stage_is_an_error(grid_trials):
+  config = _config()
+  config.sweep.grid_trials = grid_trials
+  with pytest.raises(ValueError, match=rf"grid_trials.*got {grid_trials}"):
+    validate.sweep_spec(config)
