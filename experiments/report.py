@@ -8,6 +8,8 @@ Prints the main table and writes the report to `report/` in the workdir:
 `table.csv` with the same tables, and the pictures as PNG and SVG. Tables of the
 paper show its numbers beside ours. Missing cells are empty and counted.
 
+Files of `experiments.pack` stand for their workdirs, and need `--output`.
+
 For a folder of workdirs, or several workdirs separated by commas, there is one
 report with a chapter per workdir, in `report/` beside them or in `--output`.
 """
@@ -22,6 +24,7 @@ import numpy as np
 from absl import flags
 
 from experiments import cli
+from experiments.io import packed
 from experiments.reporting import console
 from experiments.reporting import readers
 from experiments.reporting import render
@@ -57,7 +60,34 @@ def main(argv: list[str]) -> None:
   cli.no_arguments(argv)
   with cli.reported():
     paths = workdirs.parse_paths(str(_WORKDIR.value))
-    report(paths, _FORMATS.value, cli.folder(_OUTPUT.value))
+    output = cli.folder(_OUTPUT.value)
+    report(_unpacked(paths, output), _FORMATS.value, output)
+
+
+def _unpacked(
+  paths: Sequence[pathlib.Path], output: pathlib.Path | None
+) -> list[pathlib.Path]:
+  """Returns workdirs, with packed ones unpacked beside the report."""
+  found = []
+  for path in _with_packed(paths):
+    if path.suffix == packed.SUFFIX and path.is_file():
+      if output is None:
+        raise ValueError(
+          f"--output is required: --workdir={path} is a file, and the report "
+          "needs a folder."
+        )
+      path = packed.unpack(path, output / "workdirs" / path.stem)
+    found.append(path)
+  return found
+
+
+def _with_packed(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+  """Returns the packed files in place of a folder that holds such files."""
+  found = []
+  for path in paths:
+    files = sorted(path.glob(f"*{packed.SUFFIX}")) if path.is_dir() else []
+    found += files or [path]
+  return found
 
 
 def report(

@@ -7,6 +7,9 @@
 * the id of such a model on the hub, "albert/albert-base-v2", of which only
   these files are downloaded;
 * the folder of a finished cell or of a finished teacher, for any model.
+
+A model that averages token embeddings takes only these from transformers'
+weights.
 """
 
 import dataclasses
@@ -20,6 +23,7 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.core import FrozenDict
 
@@ -329,6 +333,13 @@ def _huggingface(
   """Reads weights that transformers saved."""
   architecture = MODELS[model]
   form = architecture.huggingface
+  if architecture.from_token_embeddings is not None:
+    table = _token_embeddings(folder)
+    try:
+      attributes = architecture.attributes(**options)
+      return architecture.from_token_embeddings(table, attributes), {}
+    except ValueError as error:
+      raise ValueError(f"{folder}, for model {model!r}: {error}") from error
   if form is None:
     readable = [name for name in MODELS if MODELS[name].huggingface]
     raise ValueError(
@@ -346,6 +357,13 @@ def _huggingface(
     return form.params(arrays, architecture.attributes(**options)), {}
   except ValueError as error:
     raise ValueError(f"{folder}: {error}") from error
+
+
+def _token_embeddings(folder: pathlib.Path) -> jax.Array:
+  """Reads the table of token embeddings of an encoder of transformers."""
+  found = huggingface_model(str(folder))
+  params, _ = _huggingface(folder, found.model, found.options)
+  return jnp.asarray(params["encoder"]["word_embeddings"]["embedding"])
 
 
 def _check_run(

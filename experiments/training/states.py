@@ -111,7 +111,8 @@ def _init_cell(
   model = model_fns(spec.student, spec.num_classes * num_subclasses)
   params, model_state = model.init(init_key, spec.example())
   if pretrained is not None:
-    params = graft_pretrained(params, pretrained.params)
+    # Layers that the pretrained weights lack, as the head, start at random.
+    params = graft_pretrained(params, {**params, **pretrained.params})
     model_state = {**model_state, **pretrained.model_state}
   setup = LossSetup(
     statics=spec.loss,

@@ -72,6 +72,10 @@ class Architecture:
     hub_id: Published weights on the Hugging Face hub; their tokenizer is the
       model's default. Empty if there are none.
     huggingface: How weights saved by transformers load, or None.
+    from_token_embeddings: ``(table, attributes) -> params``: the part of the
+      params that an encoder's table of token embeddings, float, ``[V, D]``,
+      gives a model with the same vocabulary. Raises ValueError if the table
+      does not fit. None for a model that cannot start from it.
 
   Examples:
     >>> from lelp_jax.models import Mlp
@@ -93,6 +97,9 @@ class Architecture:
   is_dense: bool = False
   hub_id: str = ""
   huggingface: HuggingFaceFormat | None = None
+  from_token_embeddings: (
+    Callable[[jax.Array, Mapping[str, Any]], dict[str, Any]] | None
+  ) = None
 
   def __call__(self, num_outputs: int, **options: Any) -> ModelFns:
     """Builds the model.

@@ -142,10 +142,24 @@ def static_embeddings(teacher_embeddings: jax.Array, width: int) -> jax.Array:
   return x / jnp.where(norm > 0, norm, 1)
 
 
+def _from_token_embeddings(
+  table: jax.Array, attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns the reduced token embeddings as a part of the params."""
+  if len(table) != attributes["vocab_size"]:
+    raise ValueError(
+      f"vocab_size must be {len(table)}, the number of rows of the token "
+      f"embeddings, got {attributes['vocab_size']}."
+    )
+  reduced = static_embeddings(table, attributes["width"])
+  return {"word_embeddings": {"embedding": reduced}}
+
+
 MODELS = {
   "static": Architecture(
     Static,
     reads="tokens",
     free_options=frozenset({"dropout_rate", "compute_dtype"}),
+    from_token_embeddings=_from_token_embeddings,
   )
 }

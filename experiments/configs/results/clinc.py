@@ -1,0 +1,62 @@
+r"""CLINC150: MiniLM, fine-tuned to a few classes, into small text students.
+
+The classes are made of 150 intents, which no method but the oracle sees. The
+columns are teachers that differ in their seed; each sweep is one task, one
+student and one share of the teacher's training examples that students see.
+
+  python -m experiments.reduce_vocabulary --model=MINILM \
+    --texts=data_minilm/clinc_parity --output=minilm_clinc
+  python -m experiments.prepare --dataset=clinc_parity --source=clinc150 \
+    --tokenizer=minilm_clinc
+  python -m experiments.sweep --workdir=runs/clinc/parity-15 \
+    --teacher_dir=runs/clinc/teachers \
+    --config=experiments/configs/results/clinc.py:task=parity,share=15
+
+MINILM is sentence-transformers/all-MiniLM-L6-v2. RESULTS.md has the numbers.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import base
+from experiments.configs.results import common
+
+_TASKS = ("parity", "domain2", "domain5")
+_NUM_TRAIN = 16_200  # Without the held-out examples.
+_VOCABULARY = 7_529  # Of the encoder that reduce_vocabulary writes.
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """Returns the config of a sweep.
+
+  Args:
+    arg: ``task=`` parity, domain2 or domain5; ``share=``, the percentage of the
+      teacher's examples that students see; ``student=`` static or bert;
+      ``teachers=``, their number; ``methods=`` main or others; ``encoder=``,
+      the folder of the reduced MiniLM; ``method=`` and ``trial=`` of a single
+      cell.
+  """
+  given = base.parse_arg(
+    arg,
+    task="parity",
+    share=15,
+    student="static",
+    teachers=3,
+    methods="main",
+    encoder="minilm_clinc",
+    method="lelp",
+    trial=0,
+  )
+  base.one_of("task", given.task, _TASKS)
+  config = common.text_config(
+    given,
+    f"clinc_{given.task}",
+    num_train=_NUM_TRAIN,
+    vocab_size=_VOCABULARY,
+  )
+  config.title = (
+    f"CLINC150, {given.task}, {given.share} % of the transfer data, "
+    f"{common.STUDENTS[given.student]}"
+  )
+  config.data.max_length = 40
+  config.teacher.num_epochs = 4.0
+  return config

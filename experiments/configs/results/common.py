@@ -1,0 +1,139 @@
+"""Settings that the configs of our own results share.
+
+Every method with something to choose has eight grid points, one trial each;
+held-out data choose the point that gets the other trials.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.configs import base
+from experiments.methods.clustering import CLUSTERINGS
+
+STUDENTS = {"static": "static student", "bert": "two layers of MiniLM"}
+# all-MiniLM-L6-v2, with the vocabulary that is set where it is known.
+_MINILM = {
+  "hidden_size": 384,
+  "num_layers": 6,
+  "num_heads": 12,
+  "intermediate_size": 1536,
+  "pooling": "mean",
+}
+_WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+
+def text_config(
+  given: ConfigDict, dataset: str, *, num_train: int, vocab_size: int
+) -> ConfigDict:
+  """Returns a config with MiniLM as the teacher of a text student.
+
+  Args:
+    given: Arguments of the config: share, student, teachers, methods, encoder,
+      method and trial.
+    dataset: Name of the prepared data set.
+    num_train: Number of the teacher's training examples.
+    vocab_size: Number of tokens of the reduced encoder.
+  """
+  base.one_of("student", given.student, STUDENTS)
+  base.one_of("methods", given.methods, ("main", "others"))
+  config = base.base_config()
+  config.name = dataset
+  config.method, config.trial, config.column = given.method, given.trial, "t0"
+  config.data.dataset = dataset
+  config.data.transfer_fraction = given.share / 100
+  # Trials share the order of the batches, so that they train together.
+  config.data.shared_batch_order = True
+  for fields in (config.teacher, config.student):
+    fields.options.vocab_size = vocab_size
+  _teacher(config.teacher, given.encoder)
+  num_examples = round(num_train * given.share / 100)
+  if given.student == "static":
+    _static(config.student, given.encoder, num_examples)
+  else:
+    _two_layers(config.student, given.encoder, num_examples)
+  config.loss.temperature = 2.0
+  config.sweep.num_trials = 5 if given.student == "static" else 3
+  config.sweep.grid_trials = 1
+  config.sweep.columns_are = "replicates"
+  config.sweep.maps = False
+  for seed in range(given.teachers):
+    config.sweep.columns[f"t{seed}"] = ConfigDict({"teacher": {"seed": seed}})
+  rows = main_rows() if given.methods == "main" else other_rows()
+  config.sweep.methods = ConfigDict(rows)
+  return config
+
+
+def main_rows() -> dict[str, Any]:
+  """Returns the grids of the methods of the headline table."""
+  return {
+    "standard": {},
+    "vanilla": {
+      "loss": {"temperature": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0)}
+    },
+    "lelp": {
+      "loss": {
+        "temperature": (2.0, 4.0),
+        "subclass_temperature": (0.25, 1.0),
+      },
+      "subspace": {"num_subclasses": (5, 20)},
+    },
+    "lelp_centroids": {
+      "loss": {"temperature": (1.0, 2.0), "subclass_temperature": (1.0, 3.0)},
+      "clustering": {"num_clusters": (20, 75)},
+    },
+    "kmeans": {
+      "clustering": {"num_clusters": (2, 5, 10, 20, 40, 75, 100, 150)}
+    },
+    "oracle": {},
+  }
+
+
+def other_rows() -> dict[str, Any]:
+  """Returns the grids of the other methods that run with two classes."""
+  weighted = {"loss": {"feature_weight": _WEIGHTS}}
+  tempered = {
+    "loss": {"temperature": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0)}
+  }
+  clustered = {
+    "clustering": {"num_clusters": (5, 20, 75, 150)},
+    "loss": {"temperature": (2.0, 4.0)},
+  }
+  rows: dict[str, Any] = {
+    name: weighted
+    for name in ("embedding", "fitnet", "vid", "rkd", "crd", "info_nce")
+  }
+  rows |= {name: tempered for name in ("dist", "standardized_kd")}
+  rows["agglomerative"] = {
+    "clustering": {"num_clusters": (2, 5, 10, 20, 40, 75, 100, 150)}
+  }
+  return rows | {name: clustered for name in CLUSTERINGS if "soft" in name}
+
+
+def _teacher(fields: ConfigDict, encoder: str) -> None:
+  fields.model, fields.init = "bert", encoder
+  fields.options.update(_MINILM)
+  fields.num_steps, fields.steps_per_chunk = 0, 250
+  fields.batch_size, fields.eval_batch_size = 32, 128
+  fields.learning_rate, fields.schedule = 5e-5, "cosine"
+
+
+def _static(fields: ConfigDict, encoder: str, num_examples: int) -> None:
+  """Averages token embeddings, which start from the encoder's."""
+  fields.model, fields.init = "static", encoder
+  fields.options.width, fields.options.features = 128, (256, 256)
+  fields.options.dropout_rate = 0.2
+  fields.batch_size, fields.eval_batch_size = 128, 500
+  fields.num_steps = 1500 if num_examples < 5000 else 3000
+  fields.steps_per_chunk = 500
+  fields.learning_rate, fields.schedule = 1e-3, "cosine"
+
+
+def _two_layers(fields: ConfigDict, encoder: str, num_examples: int) -> None:
+  """The first two layers of the encoder."""
+  fields.model, fields.init = "bert", encoder
+  fields.options.update(_MINILM | {"num_layers": 2})
+  fields.batch_size, fields.eval_batch_size = 32, 128
+  fields.num_steps = 500 if num_examples < 5000 else 1500
+  fields.steps_per_chunk = 250
+  fields.learning_rate, fields.schedule = 1e-4, "cosine"
