@@ -8,8 +8,8 @@
   these files are downloaded;
 * the folder of a finished cell or of a finished teacher, for any model.
 
-A model that averages token embeddings takes only these from transformers'
-weights.
+A model that averages token embeddings takes nothing else from the weights of
+transformers; its other layers start at random.
 """
 
 import dataclasses
@@ -51,8 +51,9 @@ class Pretrained:
   """Weights to start from.
 
   Attributes:
-    params: Nested dicts of NumPy arrays, with the head where the source has
-      one, of whatever width (see `graft_pretrained`).
+    params: Nested dicts of arrays, with the head where the source has one, of
+      whatever width (see `graft_pretrained`). A layer that is an empty dict
+      starts at random.
     model_state: State such as BatchNorm's statistics, likewise.
     digest: SHA-256 of the weight file; of several files, that of the lines
       "digest  name" that sha256sum prints.
@@ -339,7 +340,10 @@ def _huggingface(
       attributes = architecture.attributes(**options)
       return architecture.from_token_embeddings(table, attributes), {}
     except ValueError as error:
-      raise ValueError(f"{folder}, for model {model!r}: {error}") from error
+      # It starts with the name of the option.
+      raise ValueError(
+        f"{folder}, for model {model!r}: options.{error}"
+      ) from error
   if form is None:
     readable = [name for name in MODELS if MODELS[name].huggingface]
     raise ValueError(

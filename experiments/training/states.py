@@ -111,8 +111,12 @@ def _init_cell(
   model = model_fns(spec.student, spec.num_classes * num_subclasses)
   params, model_state = model.init(init_key, spec.example())
   if pretrained is not None:
-    # Layers that the pretrained weights lack, as the head, start at random.
-    params = graft_pretrained(params, {**params, **pretrained.params})
+    # Layers that are empty in the pretrained weights start at random.
+    start = {
+      name: part if jax.tree.leaves(part) else params.get(name, part)
+      for name, part in pretrained.params.items()
+    }
+    params = graft_pretrained(params, start)
     model_state = {**model_state, **pretrained.model_state}
   setup = LossSetup(
     statics=spec.loss,

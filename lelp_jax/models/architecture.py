@@ -72,10 +72,11 @@ class Architecture:
     hub_id: Published weights on the Hugging Face hub; their tokenizer is the
       model's default. Empty if there are none.
     huggingface: How weights saved by transformers load, or None.
-    from_token_embeddings: ``(table, attributes) -> params``: the part of the
-      params that an encoder's table of token embeddings, float, ``[V, D]``,
-      gives a model with the same vocabulary. Raises ValueError if the table
-      does not fit. None for a model that cannot start from it.
+    from_token_embeddings: ``(table, attributes) -> params``: the params that
+      an encoder's table of token embeddings, float, ``[V, D]``, gives a model
+      with the same vocabulary. The layers that the table says nothing about
+      are empty dicts; the head is absent. Raises ValueError if an attribute
+      does not fit the table. None for a model that cannot start from it.
 
   Examples:
     >>> from lelp_jax.models import Mlp

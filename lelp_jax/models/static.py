@@ -145,14 +145,15 @@ def static_embeddings(teacher_embeddings: jax.Array, width: int) -> jax.Array:
 def _from_token_embeddings(
   table: jax.Array, attributes: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Returns the reduced token embeddings as a part of the params."""
+  """Returns params with the reduced token embeddings and empty layers."""
   if len(table) != attributes["vocab_size"]:
     raise ValueError(
       f"vocab_size must be {len(table)}, the number of rows of the token "
       f"embeddings, got {attributes['vocab_size']}."
     )
   reduced = static_embeddings(table, attributes["width"])
-  return {"word_embeddings": {"embedding": reduced}}
+  layers = {f"Dense_{i}": {} for i in range(len(attributes["features"]))}
+  return {"word_embeddings": {"embedding": reduced}, **layers}
 
 
 MODELS = {

@@ -145,3 +145,24 @@ def test_static_embeddings_check_their_arguments(
 ):
   with pytest.raises(error, match=message):
     static_embeddings(embeddings, width)
+
+
+def test_a_table_gives_params_without_the_layers_above_it(rng):
+  table = jnp.asarray(rng.normal(size=[20, 5]), jnp.float32)
+  architecture = MODELS["static"]
+  found = architecture.from_token_embeddings(
+    table, architecture.attributes(**OPTIONS)
+  )
+  embedding = static_embeddings(table, 4)
+  chex.assert_trees_all_equal(
+    found,
+    {
+      "word_embeddings": {"embedding": embedding},
+      "Dense_0": {},
+      "Dense_1": {},
+    },
+  )
+  with pytest.raises(ValueError, match=r"vocab_size must be 20, .*got 21"):
+    architecture.from_token_embeddings(
+      table, architecture.attributes(**OPTIONS | {"vocab_size": 21})
+    )

@@ -19,6 +19,7 @@ from experiments.io import students
 from experiments.training import pretrained
 from experiments.training.pretrained import weights_digest
 from lelp_jax.models import MODELS
+from lelp_jax.models import static_embeddings
 from tests.experiments import huggingface_files
 
 _CONFIG, _WEIGHTS = huggingface_files.golden("albert_classifier")
@@ -145,6 +146,69 @@ def test_other_models_do_not_take_an_albert(tmp_path, weights):
   folder = _write(tmp_path / "a", weights)
   with pytest.raises(ValueError, match="model 'mlp' cannot load"):
     load_pretrained(str(folder), **_MLP)
+
+
+@pytest.mark.parametrize(
+  ("case", "table"),
+  [
+    ("bert_encoder", "embeddings.word_embeddings.weight"),
+    ("bert_classifier", "bert.embeddings.word_embeddings.weight"),
+    (
+      "bert_distilbert_classifier",
+      "distilbert.embeddings.word_embeddings.weight",
+    ),
+    ("albert_classifier", "albert.embeddings.word_embeddings.weight"),
+  ],
+)
+def test_a_static_model_takes_the_token_embeddings_of_an_encoder(
+  tmp_path, case, table
+):
+  config, weights = huggingface_files.golden(case)
+  folder = str(_write(tmp_path / "encoder", weights, config))
+  options = {"vocab_size": 20, "width": 4, "features": (8, 6)}
+  found = load_pretrained(folder, "static", options)
+  expected = static_embeddings(jnp.asarray(weights[table]), 4)
+  assert found.params.keys() == {"word_embeddings", "Dense_0", "Dense_1"}
+  np.testing.assert_array_equal(
+    found.params["word_embeddings"]["embedding"], expected
+  )
+  assert not jax.tree.leaves([found.params["Dense_0"], found.model_state])
+  assert found.digest == weights_digest(folder)
+  # They are params of the model.
+  inputs = {"input_ids": jnp.zeros([1, 1], int)}
+  params, _ = MODELS["static"](3, **options).init(jax.random.key(0), inputs)
+  assert params.keys() - found.params.keys() == {"head"}
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"width": 4}, "options.vocab_size .*20, .*got 30522"),
+    ({"vocab_size": 20}, "options.width .*12, .*got 128"),
+  ],
+)
+def test_token_embeddings_of_another_size_are_refused(
+  tmp_path, options, message
+):
+  config, weights = huggingface_files.golden("bert_encoder")
+  folder = str(_write(tmp_path / "encoder", weights, config))
+  with pytest.raises(ValueError, match=message) as error:
+    load_pretrained(folder, "static", options)
+  assert str(error.value).startswith(f"{folder}, for model 'static': ")
+
+
+def test_a_damaged_encoder_gives_no_token_embeddings(tmp_path):
+  config, weights = huggingface_files.golden("bert_encoder")
+  options = {"vocab_size": 20, "width": 4}
+  folder = str(_write(tmp_path / "headless", weights, {}))
+  with pytest.raises(ValueError, match=f"{folder} .*model of type None"):
+    load_pretrained(folder, "static", options)
+  for name in [name for name in weights if name.startswith("encoder.layer.1.")]:
+    del weights[name]
+  folder = str(_write(tmp_path / "cut", weights, config))
+  with pytest.raises(ValueError, match=r"encoder\.layer\.1\.") as error:
+    load_pretrained(folder, "static", options)
+  assert str(error.value).startswith(f"{folder}: ")
 
 
 def test_arrays_that_do_not_fit_their_config_are_named(tmp_path, weights):

@@ -21,6 +21,7 @@ from experiments.training.inference import FrozenModel
 from experiments.training.models import model_fns
 from experiments.training.models import Weights
 from tests.experiments import tiny
+from tests.experiments.training_runs import make_run
 
 
 @pytest.fixture(name="unequal")
@@ -115,3 +116,26 @@ def test_padding_goes_and_what_does_not_exist_is_out_of_the_way():
   np.testing.assert_array_equal(kernel[:, :3], kept)
   assert not kernel[:, 3].any()
   assert bias.tolist() == [0, 0, 0, -1e9]
+
+
+def test_only_layers_that_are_given_as_empty_start_at_random(rng):
+  cell = tiny.cell("standard", student__options={"features": (8, 4)})
+  run = make_run([cell], None)
+  layer = {
+    "kernel": rng.normal(size=(64, 8)).astype(np.float32),
+    "bias": rng.normal(size=8).astype(np.float32),
+  }
+
+  def started(params=None):
+    weights = Weights(params, {}) if params else None
+    states = run.program.init(run.trials, sizes=run.sizes, pretrained=weights)
+    return jax.tree.map(lambda x: np.asarray(x[0]), states.params)
+
+  found = started({"Dense_0": layer, "Dense_1": {}})
+  expected = started() | {"Dense_0": layer}
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  # The weights of a damaged model lack a layer without saying so.
+  with pytest.raises(ValueError, match=r"missing.*Dense_1/kernel"):
+    started({"Dense_0": layer})
+  with pytest.raises(ValueError, match=r"missing.*Dense_1/bias"):
+    started({"Dense_0": layer, "Dense_1": {"kernel": np.zeros([8, 4])}})
