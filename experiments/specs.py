@@ -183,6 +183,7 @@ class SubspaceSpec:
   seed: Annotated[int, STACKED]
   normalization: Annotated[Literal["max", "per_direction", "none"], STACKED]
   rank_deficient: Literal["complete", "error"]
+  widening: Annotated[float, POSITIVE, STACKED]
 
   @property
   def used_null_space(self) -> str:
@@ -196,6 +197,9 @@ class ClusteringSpec:
 
   num_clusters: Annotated[int, AT_LEAST_1, STACKED]
   scope: Literal["per_class", "global"]
+  null_space: Annotated[
+    Literal["weights", "weight_differences", "none"], STACKED
+  ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,8 +18,11 @@ from lelp_jax.principal import _checked_statistics
 from lelp_jax.principal import _head_basis
 from lelp_jax.principal import _NULL_SPACES
 from lelp_jax.principal import _project_off
+from lelp_jax.principal import _span
 from lelp_jax.sketches import ClassSketch
 from lelp_jax.subspaces import Subspaces
+
+_HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def centroid_subspaces(
@@ -106,6 +109,52 @@ def centroid_subspaces(
   centroids, means = _checks.as_floats(centroids, moments.mean)
   variance = _checks.positive("variance", variance, means.dtype)
   return _centroid_subspaces(centroids, means, basis, variance)
+
+
+def project_off_head(
+  embeddings: jax.Array,
+  head_kernel: jax.Array,
+  *,
+  null_space: str = "weights",
+  rtol: float = 5e-3,
+) -> jax.Array:
+  r"""Projects embeddings off the span of the head's weights.
+
+  Use it before clustering: the centroids of the clusters are what
+  `centroid_subspaces` takes. It computes :math:`P h` with the projection of
+  `principal_directions`.
+
+  Args:
+    embeddings: Teacher embeddings :math:`h`, float, ``[..., D]``.
+    head_kernel: Weights of the teacher's last layer, float, ``[D, C]``.
+    null_space: See `principal_directions`.
+    rtol: See `principal_directions`.
+
+  Returns:
+    The projected embeddings, float32 (float64 for float64 embeddings),
+    ``[..., D]``.
+
+  Raises:
+    TypeError: If an argument has the wrong type.
+    ValueError: If the shapes do not fit, or concrete weights are not finite.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax import project_off_head
+    >>> print(project_off_head(jnp.array([3., 4.]), jnp.array([[2.], [0.]])))
+    [0. 4.]
+  """
+  embeddings = _checks.floating("embeddings", embeddings, "[..., D]")
+  _checks.check_option("null_space", null_space, _NULL_SPACES)
+  kernel = _checked_head_kernel(head_kernel, embeddings.shape[-1], None)
+  tolerance = _checks.positive("rtol", rtol, jnp.float32)
+  (embeddings,) = _checks.as_floats(embeddings)
+  if null_space == "none":
+    return embeddings
+  basis = _span(kernel, tolerance, null_space == "weights")
+  basis, _ = _checked_basis(basis, embeddings.dtype)
+  inside = jnp.matmul(embeddings, basis, precision=_HIGHEST)
+  return embeddings - jnp.matmul(inside, basis.T, precision=_HIGHEST)
 
 
 @jax.jit

@@ -187,10 +187,10 @@ def base_config() -> ConfigDict:
   config.loss.prediction_temperature = "train"
 
   config.subspace = ConfigDict()
-  # Class of an example in the statistics of each class: its "labels" (of the
-  # teacher's training examples; the teacher's class for examples without a
-  # label), or the class that the "teacher" predicts, of all examples that
-  # students train on.
+  # Class of an example in the statistics and clusters of each class: its
+  # "labels" (of the teacher's training examples; the teacher's class for
+  # examples without a label), or the class that the "teacher" predicts, of all
+  # examples that students train on.
   config.subspace.membership = "labels"
   # "lelp", or an ablation of appendix C: "pca", "random" or "identity".
   config.subspace.kind = "lelp"
@@ -207,10 +207,18 @@ def base_config() -> ConfigDict:
   config.subspace.seed = -1
   config.subspace.normalization = "max"  # Or "per_direction", "none".
   config.subspace.rank_deficient = "complete"  # Or "error".
+  # Method "lelp_centroids": the variance s^2 of a subclass is this multiple of
+  # the variance per dimension around the centroids. A multiple of it has the
+  # same effect as the same multiple of loss.subclass_temperature.
+  config.subspace.widening = 10.0
 
   config.clustering = ConfigDict()
   config.clustering.num_clusters = 10  # Per class, or of all classes.
   config.clustering.scope = "per_class"  # Or "global".
+  # The embeddings are clustered as they are, "none", or projected off the span
+  # of the head's "weights" or of their "weight_differences", at the tolerance
+  # subspace.rtol. Method "lelp_centroids" has subspace.null_space instead.
+  config.clustering.null_space = "none"
 
   # The projections of FitNet and CRD are trained first, with a student that is
   # then discarded; once for all trials and grid points.

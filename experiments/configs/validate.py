@@ -373,8 +373,13 @@ def _check_projections(cell: specs.CellSpec) -> None:
 
 
 def _check_cluster_scope(cell: specs.CellSpec, counted: str) -> None:
-  """Raises ValueError if the numbers of clusters are those of another scope."""
+  """Raises ValueError for a scope that the method or the config excludes."""
   scope = cell.clustering.scope
+  if cell.method == "lelp_centroids" and scope != "per_class":
+    raise ValueError(
+      "config.clustering.scope must be 'per_class' for "
+      f"config.method='lelp_centroids', got {scope!r}."
+    )
   if cell.method in CLUSTERINGS and counted not in ("", scope):
     raise ValueError(
       f"config.clustering.scope={scope!r} contradicts the config's numbers of "

@@ -8,6 +8,7 @@ from experiments.methods import contrastive
 from experiments.methods import features
 from experiments.methods import labels
 from experiments.methods import lelp
+from experiments.methods import lelp_centroids
 from experiments.methods import random_ensemble
 from experiments.methods import subclass
 from experiments.methods.base import Method
@@ -31,6 +32,7 @@ METHODS: dict[str, Method] = {
   "lelp": lelp.LELP,
   "random_ensemble": random_ensemble.RANDOM_ENSEMBLE,
   "oracle": labels.ORACLE,
+  "lelp_centroids": lelp_centroids.LELP_CENTROIDS,
   **clustering.HARD,
   **clustering.SOFT,
 }

@@ -1,7 +1,8 @@
 """Clustering of a teacher's embeddings into pseudo-subclasses (section 4.2).
 
 As in the paper there are three algorithms: agglomerative clustering with
-complete linkage, k-means, and k-means on a t-SNE map in the plane. All run on
+complete linkage, k-means, and k-means on a t-SNE map in the plane. A fourth is
+k-means that learns from mini-batches where it would take minutes. All run on
 one thread, so that sums have one order and a seed gives one result.
 """
 
@@ -24,9 +25,19 @@ from experiments.methods.statistics import Clustering
 # 12 n D bytes (all distances twice in float64, the embeddings in both
 # precisions) and k-means 8 n D (the embeddings twice): 1.6 and 1.5 GiB at
 # D = 4096. t-SNE takes minutes.
-MAX_POINTS = {"agglomerative": 12_000, "kmeans": 50_000, "tsne_kmeans": 10_000}
+MAX_POINTS = {
+  "agglomerative": 12_000,
+  "kmeans": 50_000,
+  "tsne_kmeans": 10_000,
+  "fast_kmeans": 50_000,
+}
 _SEED = 0  # Of the sample, of k-means and of t-SNE.
 _KMEANS_STARTS = 10
+# "fast_kmeans" learns from mini-batches above both numbers.
+_MOST_ROWS, _MOST_CLUSTERS = 20_000, 49
+# The least variance within clusters, as a share of that within classes. That of
+# clusters of equal points is zero.
+_LEAST_SHARE = 1e-6
 _ROWS = 8192
 
 
@@ -62,9 +73,11 @@ class Clusterer:
     Args:
       embeddings: The teacher's embeddings, floating point, ``[N, D]``. They may
         be memory-mapped and are clustered in float32.
-      labels: Class of each example, int, ``[N]``: the true one (A-18).
+      labels: Class of each example, int, ``[N]``: the true one (A-18), or that
+        which the teacher predicts.
       num_classes: C.
-      method: "agglomerative" (complete linkage), "kmeans" or "tsne_kmeans".
+      method: "agglomerative" (complete linkage), "kmeans", "tsne_kmeans" or
+        "fast_kmeans" (mini-batches where there are many rows and clusters).
       scope: "per_class" clusters each class by itself, "global" all examples
         together (A-17).
 
@@ -136,6 +149,40 @@ class Clusterer:
       assignments, memberships if soft else None, where, summary
     )
 
+  def means(self, found: Clustering) -> tuple[np.ndarray, float]:
+    """Computes the mean of each cluster, and the variance around the means.
+
+    The means are float32, ``[C, S, D]``, and zero where there is no cluster.
+    The variance is per dimension, over all examples, and positive: for clusters
+    of equal points it is a small share of the variance within the classes, and
+    one for classes of equal points.
+    """
+    num_classes, size = found.where.shape
+    shape = (num_classes, size, self._embeddings.shape[1])
+    outputs = self._labels * size + found.assignments
+    counts = np.bincount(outputs, minlength=num_classes * size)
+    sums = np.zeros((num_classes * size, shape[-1]))
+    parts = [
+      slice(start, start + _ROWS) for start in range(0, len(outputs), _ROWS)
+    ]
+    for part in parts:
+      np.add.at(sums, outputs[part], self._rows(part))
+    means = sums / np.maximum(counts, 1)[:, None]
+    inertia = sum(
+      float(np.square(self._rows(part) - means[outputs[part]]).sum())
+      for part in parts
+    )
+
+    # The variance within classes is that within and that between clusters.
+    counts, means = counts.reshape(shape[:2]), means.reshape(shape)
+    in_class = np.maximum(counts.sum(axis=1), 1)[:, None]
+    centres = sums.reshape(shape).sum(axis=1) / in_class
+    squares = np.square(means - centres[:, None]).sum(axis=-1)
+    total = inertia + float((counts * squares).sum())
+    size = self._embeddings.size
+    least = _LEAST_SHARE * total or float(size)
+    return means.astype(np.float32), max(inertia, least) / size
+
   def _clusters(
     self, i: int, num_clusters: int, examples: np.ndarray
   ) -> tuple[np.ndarray, int]:
@@ -171,13 +218,16 @@ class Clusterer:
       return np.zeros(len(points), int)
     if self._method == "kmeans":
       return _kmeans(points, size)
+    if self._method == "fast_kmeans":
+      many = len(points) > _MOST_ROWS and size > _MOST_CLUSTERS
+      return _kmeans(points, size, in_batches=many)
     is_tree = self._method == "agglomerative"
     if i not in self._fits:
       self._fits[i] = _tree(points) if is_tree else _map(points)
     fit = self._fits[i]
     return _cut(fit, size) if is_tree else _kmeans(fit.copy(), size)
 
-  def _rows(self, examples: np.ndarray) -> np.ndarray:
+  def _rows(self, examples: np.ndarray | slice) -> np.ndarray:
     return np.asarray(self._embeddings[examples], np.float32)
 
 
@@ -202,10 +252,17 @@ def _cut(tree: np.ndarray, num_clusters: int) -> np.ndarray:
   return root[:num_points]
 
 
-def _kmeans(points: np.ndarray, num_clusters: int) -> np.ndarray:
+def _kmeans(
+  points: np.ndarray, num_clusters: int, *, in_batches: bool = False
+) -> np.ndarray:
   """Returns clusters of k-means, the best of ten starts; rounds the points."""
-  model: Any = sklearn_cluster.KMeans(
-    num_clusters, n_init=_KMEANS_STARTS, random_state=_SEED, copy_x=False
+  # Any, since the stubs accept no number of starts.
+  kinds: Any = sklearn_cluster
+  options = {"n_init": _KMEANS_STARTS, "random_state": _SEED}
+  model = (
+    kinds.MiniBatchKMeans(num_clusters, **options)
+    if in_batches
+    else kinds.KMeans(num_clusters, copy_x=False, **options)
   )
   with warnings.catch_warnings():
     # Float32 may tell fewer points apart: the summary records the number.

@@ -1,8 +1,9 @@
 """Pseudo-subclasses by clustering the teacher's embeddings (section 4.2).
 
 Each training example gets a cluster beforehand, from embeddings without
-augmentation. Hard targets are pairs of true class (A-18) and cluster, soft
-ones weigh the clusters by the teacher's class probabilities.
+augmentation. Hard targets are pairs of class and cluster, the true class (A-18)
+unless `config.subspace.membership` says otherwise; soft ones weigh the clusters
+by the teacher's class probabilities.
 """
 
 import functools
@@ -25,12 +26,16 @@ from lelp_jax.train_step import LossInputs
 
 def _hard_terms(inputs: LossInputs) -> Terms:
   """Cross entropy with pairs of class and cluster."""
-  batch, targets, where = inputs.batch, inputs.targets, inputs.targets["where"]
-  logits, labels = inputs.student.logits, batch["labels"]
-  outputs = labels * where.shape[1] + targets["assignments"][batch["rows"]]
+  targets, where, rows = (
+    inputs.targets,
+    inputs.targets["where"],
+    inputs.batch["rows"],
+  )
+  logits, classes = inputs.student.logits, targets["classes"][rows]
+  outputs = classes * where.shape[1] + targets["assignments"][rows]
   log_probs = jax.nn.log_softmax(logits, where=where.ravel()[None])
   pair = -jnp.take_along_axis(log_probs, outputs[:, None], axis=-1)[:, 0]
-  nll = class_nll(logits, labels, where.shape[0], where)
+  nll = class_nll(logits, classes, where.shape[0], where)
   return {"class_term": nll, "subclass_term": pair - nll}
 
 
@@ -85,7 +90,12 @@ def _targets(algorithm: str, form: str, setup: Setup) -> dict[str, Any]:
   where = np.pad(found.where, ((0, 0), (0, padding)))
   if form == "soft":
     return {"where": where, "memberships": found.memberships}
-  return {"where": where, "assignments": found.assignments}
+  classes = np.asarray(setup.teacher.transfer_classes, np.int32)
+  return {
+    "where": where,
+    "assignments": found.assignments,
+    "classes": classes,
+  }
 
 
 def _details(algorithm: str, form: str, setup: Setup) -> dict[str, Any]:
@@ -96,7 +106,12 @@ def _details(algorithm: str, form: str, setup: Setup) -> dict[str, Any]:
 def _clustering(algorithm: str, form: str, setup: Setup) -> Clustering:
   clustering = setup.cell.clustering
   return setup.teacher.clustering(
-    algorithm, clustering.scope, clustering.num_clusters, form
+    algorithm,
+    clustering.scope,
+    clustering.num_clusters,
+    form,
+    null_space=clustering.null_space,
+    rtol=setup.cell.subspace.rtol,
   )
 
 

@@ -17,14 +17,17 @@ from lelp_jax.models import Outputs
 if TYPE_CHECKING:
   from experiments.methods.clusterer import Clusterer
 
+_ROWS = 8192  # Rows that are projected at once.
+
 
 @dataclasses.dataclass(frozen=True)
 class Clustering:
   """Pseudo-subclasses of N examples, at most S for each of C classes.
 
   Attributes:
-    assignments: Cluster of each example, int32, ``[N]``, in [0, S). The hard
-      target is the student's output ``label * S + assignment``.
+    assignments: Cluster of each example in its class, int32, ``[N]``, in
+      [0, S). The hard target is the student's output ``class * S +
+      assignment``.
     memberships: Cluster of each example in each class, int32, ``[N, C]``: the
       assignment in its own class, and the cluster that it would be placed in
       in another. None unless targets are soft.
@@ -39,6 +42,24 @@ class Clustering:
 
   assignments: np.ndarray
   memberships: np.ndarray | None
+  where: np.ndarray
+  summary: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Centroids:
+  """Centroids of the clusters of each class, at most K per class.
+
+  Attributes:
+    centroids: Means of the clusters' points, float32, ``[C, K, D]``; zero where
+      there is no cluster.
+    variance: Variance per dimension around the own centroid, positive.
+    where: Clusters that exist, bool, ``[C, K]``.
+    summary: As `Clustering.summary`, with "variance".
+  """
+
+  centroids: np.ndarray
+  variance: float
   where: np.ndarray
   summary: dict[str, Any]
 
@@ -60,18 +81,22 @@ class TeacherStatistics:
     head_kernel: jax.Array,
     transfer_labels: Callable[[], np.ndarray],
     transfer_outputs: Callable[[], Outputs],
+    *,
+    membership: str = "labels",
   ):
     """Takes functions that compute moments and outputs when they are needed.
 
     `moments` are those of the training examples of the teacher,
     `transfer_labels` and `transfer_outputs` are the classes of those of the
-    students and the outputs on them, NumPy arrays.
+    students and the outputs on them, NumPy arrays. `membership` is that of
+    `config.subspace` (A-11).
     """
     self.head_kernel = head_kernel
     self.coordinates: lelp_jax.PrincipalDirections | None = None
     self._compute_moments = moments
     self._compute_transfer_labels = transfer_labels
     self._compute_transfer_outputs = transfer_outputs
+    self._membership = membership
     self._kept: dict[Hashable, Any] = {}
 
   def in_coordinates(
@@ -99,6 +124,21 @@ class TeacherStatistics:
     The class of an example without a label is the teacher's (A-11).
     """
     return self._once("transfer labels", self._compute_transfer_labels)
+
+  @property
+  def transfer_classes(self) -> np.ndarray:
+    """Classes in which the students' training examples are clustered, ``[N]``.
+
+    They are the labels, or the classes that the teacher predicts (A-11).
+    """
+    if self._membership == "labels":
+      return self.transfer_labels
+    return self._once(
+      "transfer classes",
+      lambda: predicted_classes(
+        self.transfer_outputs.logits, self.moments.mean.shape[0]
+      ),
+    )
 
   @property
   def transfer_outputs(self) -> Outputs:
@@ -148,25 +188,75 @@ class TeacherStatistics:
     return jnp.where(total > 0, inside / jnp.where(total > 0, total, 1), 0)
 
   def clustering(
-    self, algorithm: str, scope: str, num_clusters: int, targets: str
+    self,
+    algorithm: str,
+    scope: str,
+    num_clusters: int,
+    targets: str,
+    *,
+    null_space: str = "none",
+    rtol: float = 5e-3,
   ) -> Clustering:
-    """Returns clusters of the embeddings of the students' training examples."""
+    """Returns clusters of the embeddings of the students' training examples.
+
+    See `points` for `null_space` and `rtol`.
+    """
     return self._once(
-      ("clustering", algorithm, scope, num_clusters, targets),
-      lambda: self._clusterer(algorithm, scope).cluster(
+      ("clustering", algorithm, scope, num_clusters, targets, null_space, rtol),
+      lambda: self._clusterer(algorithm, scope, null_space, rtol).cluster(
         num_clusters, targets=targets
       ),
     )
 
-  def _clusterer(self, algorithm: str, scope: str) -> "Clusterer":
+  def centroids(
+    self, num_clusters: int, *, null_space: str, rtol: float
+  ) -> Centroids:
+    """Returns the centroids of k-means in each class; see `points`."""
+
+    def compute() -> Centroids:
+      clusterer = self._clusterer("fast_kmeans", "per_class", null_space, rtol)
+      found = clusterer.cluster(num_clusters)
+      means, variance = clusterer.means(found)
+      summary = found.summary | {"variance": variance}
+      return Centroids(means, variance, found.where, summary)
+
+    return self._once(("centroids", num_clusters, null_space, rtol), compute)
+
+  def points(self, null_space: str, rtol: float) -> np.ndarray:
+    """Returns the embeddings of the students' training examples, ``[N, D]``.
+
+    They are projected off the span of the head as `lelp_jax.project_off_head`
+    does; with the null space "none" they are returned as they are.
+    """
+    embeddings = np.asarray(self.transfer_outputs.embeddings)
+    if null_space == "none":
+      return embeddings
+
+    def compute() -> np.ndarray:
+      points = np.empty(embeddings.shape, np.float32)
+      for start in range(0, len(points), _ROWS):
+        rows = slice(start, start + _ROWS)
+        points[rows] = lelp_jax.project_off_head(
+          jnp.asarray(embeddings[rows]),
+          self.head_kernel,
+          null_space=null_space,
+          rtol=rtol,
+        )
+      return points
+
+    return self._once(("points", null_space, rtol), compute)
+
+  def _clusterer(
+    self, algorithm: str, scope: str, null_space: str, rtol: float
+  ) -> "Clusterer":
     # Importing scikit-learn takes a second, which other methods do not need.
     from experiments.methods.clusterer import Clusterer
 
     return self._once(
-      ("clusterer", algorithm, scope),
+      ("clusterer", algorithm, scope, null_space, rtol),
       lambda: Clusterer(
-        np.asarray(self.transfer_outputs.embeddings),
-        np.asarray(self.transfer_labels),
+        self.points(null_space, rtol),
+        np.asarray(self.transfer_classes),
         num_classes=self.moments.mean.shape[0],
         method=algorithm,
         scope=scope,
@@ -178,3 +268,13 @@ class TeacherStatistics:
     if name not in self._kept:
       self._kept[name] = compute()
     return self._kept[name]
+
+
+def predicted_classes(
+  logits: jax.Array | np.ndarray, num_classes: int
+) -> np.ndarray:
+  """Returns the class that a teacher predicts for each example, int32."""
+  log_probs = lelp_jax.class_log_probs(  # The teacher may have subclasses.
+    jnp.asarray(logits), num_classes=num_classes, temperature=1.0
+  )
+  return np.asarray(log_probs.argmax(axis=-1), np.int32)

@@ -22,6 +22,7 @@ from experiments.data.prepared import Prepared
 from experiments.distributed import mesh as mesh_lib
 from experiments.methods import method_named
 from experiments.methods.base import Setup
+from experiments.methods.statistics import Centroids
 from experiments.methods.statistics import Clustering
 from experiments.methods.statistics import TeacherStatistics
 from experiments.specs import CellSpec
@@ -206,7 +207,14 @@ class _AbstractStatistics(TeacherStatistics):
   """Statistics as tracers, of embeddings that cannot be clustered."""
 
   def clustering(
-    self, algorithm: str, scope: str, num_clusters: int, targets: str
+    self,
+    algorithm: str,
+    scope: str,
+    num_clusters: int,
+    targets: str,
+    *,
+    null_space: str = "none",
+    rtol: float = 5e-3,
   ) -> Clustering:
     """Returns clusters that all exist, with every example in the first."""
     classes, size = self.moments.mean.shape[0], len(self.transfer_labels)
@@ -214,6 +222,18 @@ class _AbstractStatistics(TeacherStatistics):
     return Clustering(
       assignments=np.zeros(size, np.int32),
       memberships=memberships if targets == "soft" else None,
+      where=np.ones((classes, num_clusters), np.bool_),
+      summary={},
+    )
+
+  def centroids(
+    self, num_clusters: int, *, null_space: str, rtol: float
+  ) -> Centroids:
+    """Returns clusters that all exist, with centroids of zero."""
+    classes, width = self.moments.mean.shape
+    return Centroids(
+      centroids=np.zeros((classes, num_clusters, width), np.float32),
+      variance=1.0,
       where=np.ones((classes, num_clusters), np.bool_),
       summary={},
     )

@@ -33,7 +33,7 @@ from experiments.training.types import Teacher
 from lelp_jax.models import Outputs
 
 # Methods that split classes by what the teacher computes.
-_WITH_DIRECTIONS = ("lelp", "random_ensemble")
+_WITH_DIRECTIONS = ("lelp", "lelp_centroids", "random_ensemble")
 METHODS = (*_WITH_DIRECTIONS, "subclass", *CLUSTERINGS)
 SPLITS = ("train", "validation", "test")
 
@@ -89,14 +89,16 @@ def subclasses(
   targets = run.shared_targets | {k: v[0] for k, v in run.targets.items()}
   where = np.asarray(targets["where"])
   if cell.method in CLUSTERINGS:
-    labels = teacher.statistics.transfer_labels
+    labels = teacher.statistics.transfer_classes
     examples = {**splits.transfer, "labels": labels}
     found = _clusters(targets, labels)
     return Subclasses("cluster", examples, where, found)
   examples = {name: getattr(splits, name) for name in SPLITS}[split]
   subspaces, shares = None, None
   if cell.method in _WITH_DIRECTIONS:
-    subspaces = lelp_jax.Subspaces(targets["directions"], targets["means"])
+    subspaces = lelp_jax.Subspaces(
+      targets["directions"], targets["means"], targets.get("offsets")
+    )
     shares = np.asarray(_variance_shares(subspaces, teacher))
   model = FrozenModel(cell.teacher, teacher.weights, splits.task.scale)
   coordinates = _coordinates(model, subspaces, where, examples)

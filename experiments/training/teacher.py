@@ -20,6 +20,7 @@ from experiments.data.dataset import NO_LABEL
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
 from experiments.distributed import mesh as mesh_lib
+from experiments.methods.statistics import predicted_classes
 from experiments.methods.statistics import TeacherStatistics
 from experiments.specs import CellSpec
 from experiments.training import loop
@@ -116,6 +117,7 @@ def load_or_train(
       jnp.asarray(kernel),
       lambda: _labels(splits.transfer, splits.task, cache),
       lambda: cache.on(splits.transfer),
+      membership=cell.subspace.membership,
     ),
     summary=results.TeacherSummary(
       digest=digest,
@@ -192,11 +194,7 @@ def _labels(part: Arrays, task: Task, cache: TeacherCache) -> np.ndarray:
 
 def _predicted(part: Arrays, task: Task, cache: TeacherCache) -> np.ndarray:
   """Returns the class that the teacher predicts for each example, int32."""
-  logits = cache.on(part).logits
-  log_probs = lelp_jax.class_log_probs(  # The teacher may have subclasses.
-    jnp.asarray(logits), num_classes=task.num_classes, temperature=1.0
-  )
-  return np.asarray(log_probs.argmax(axis=-1), np.int32)
+  return predicted_classes(cache.on(part).logits, task.num_classes)
 
 
 def _examples_of_moments(

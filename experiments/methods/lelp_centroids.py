@@ -1,0 +1,83 @@
+"""LELP with centroids of clusters in place of principal directions.
+
+This method is ours and not the paper's: see `lelp_jax.centroid_subspaces`.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import lelp_jax
+from experiments.methods import lelp
+from experiments.methods.base import Method
+from experiments.methods.base import Setup
+from experiments.methods.base import teacher_of
+from experiments.methods.base import Terms
+from experiments.methods.base import with_hard_labels
+from experiments.methods.statistics import Centroids
+from lelp_jax.train_step import LossInputs
+
+
+def _centroids(setup: Setup) -> Centroids:
+  subspace = setup.cell.subspace
+  return setup.teacher.centroids(
+    setup.cell.clustering.num_clusters,
+    null_space=subspace.null_space,
+    rtol=subspace.rtol,
+  )
+
+
+def _targets(setup: Setup) -> dict[str, Any]:
+  """Directions, offsets and which exist, padded to the largest K."""
+  subspace, teacher = setup.cell.subspace, setup.teacher
+  found = _centroids(setup)
+  subspaces = lelp_jax.centroid_subspaces(
+    jnp.asarray(found.centroids),
+    teacher.moments,
+    teacher.head_kernel,
+    variance=subspace.widening * found.variance,
+    null_space=subspace.null_space,
+    rtol=subspace.rtol,
+  )
+  missing = (0, setup.max_subclasses - found.where.shape[1])
+  return {
+    "directions": jnp.pad(subspaces.directions, ((0, 0), missing, (0, 0))),
+    "offsets": jnp.pad(jnp.asarray(subspaces.offsets), ((0, 0), missing)),
+    "where": np.pad(found.where, ((0, 0), missing)),
+  }
+
+
+def _terms(inputs: LossInputs) -> Terms:
+  """LELP's loss with the subclasses of the centroids."""
+  teacher, targets = teacher_of(inputs), inputs.targets
+  teacher_log_probs = lelp_jax.log_subsplit(
+    teacher.embeddings,
+    teacher.logits,
+    lelp_jax.Subspaces(
+      targets["directions"], targets["means"], targets["offsets"]
+    ),
+    temperature=inputs.hyperparameters["temperature"],
+    subclass_temperature=inputs.hyperparameters["subclass_temperature"],
+    where=targets["where"],
+  )
+  return lelp.terms_of(inputs, teacher_log_probs)
+
+
+def _details(setup: Setup) -> dict[str, Any]:
+  return lelp.details(setup) | {"clustering": _centroids(setup).summary}
+
+
+LELP_CENTROIDS = Method(
+  "LELP with centroids (ours)",
+  (
+    "loss.temperature",
+    "loss.subclass_temperature",
+    "clustering.num_clusters",
+  ),
+  with_hard_labels(_terms),
+  num_subclasses=lambda setup: setup.cell.clustering.num_clusters,
+  shared_targets=lelp.shared_targets,
+  targets=_targets,
+  details=_details,
+)
