@@ -2,9 +2,10 @@
 
 Value and gradient are timed on batches of the paper's size and embeddings of
 ResNet's width. The step is one of ResNet-20 with cross entropy. The torch
-versions are the published formulas, written plainly (`torch_losses.py`); LELP,
-CRD within a batch and the auxiliary loss of Subclass Distillation have none.
-CRD's bank has 10,000 rows, of which each example sees 1,024.
+versions are the published formulas, written plainly (`torch_losses.py`); LELP
+with its targets, CRD within a batch and the auxiliary loss of Subclass
+Distillation have none. CRD's bank has 10,000 rows, of which each example sees
+1,024.
 """
 
 from collections.abc import Callable
@@ -53,8 +54,8 @@ _NOTES = {
     "from the origin; ours reads B x B x D differences"
   ),
   "rkd_angle": (
-    "two thirds are products of B matrices B x D, as in torch; the rest scales "
-    "each difference by its largest entry, so that none underflows"
+    "two thirds are three products of B matrices B x D, which take XLA on a "
+    "CPU twice as long as torch"
   ),
 }
 # Name -> what is differentiated, and the loss of it and all arrays.

@@ -16,6 +16,7 @@ MODULES = (
   "moments",
   "fit",
   "subsplit",
+  "lelp",
   "losses",
   "models",
   "data",

@@ -20,6 +20,14 @@ def kd(x: Any, a: Any) -> Any:
   )
 
 
+def lelp_loss(x: Any, targets: Any, temperature: float) -> Any:
+  """The loss of logits and log probabilities, both [B, C * S]."""
+  log_probs = F.log_softmax(x / temperature, 1)
+  return temperature**2 * F.kl_div(
+    log_probs, targets, reduction="batchmean", log_target=True
+  )
+
+
 def embedding(x: Any, a: Any) -> Any:
   return torch.linalg.vector_norm(x - a["teacher"], dim=1).mean()
 

@@ -211,7 +211,7 @@ def no_arguments(argv: list[str]) -> None:
 
 def run(main: Callable[[list[str]], None]) -> None:
   """Runs a command: parses the flags, then calls `main`."""
-  _reuse_freed_memory()
+  reuse_freed_memory()
   programs.keep()
   try:
     app.run(main, flags_parser=_parsed)
@@ -221,7 +221,7 @@ def run(main: Callable[[list[str]], None]) -> None:
     _exit_for_config(error)
 
 
-def _reuse_freed_memory() -> None:
+def reuse_freed_memory() -> None:
   """Makes the C library keep freed memory for the next arrays.
 
   On a CPU, XLA allocates the arrays of each step anew. By default glibc takes

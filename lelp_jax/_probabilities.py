@@ -167,8 +167,9 @@ def _divergence(
   # NaN is not near, and not zero.
   is_near = jnp.abs(difference) < _NEAR
   near = jnp.where(is_near, difference, 0)
-  terms = p * (_series(near) + (difference - near))
-  return jnp.sum(terms + jnp.where(is_near, 0, q - p), axis=axes)
+  # A selection comes last: XLA on CPUs then computes the terms in one loop.
+  terms = jnp.where(is_near, p * _series(near), p * difference + (q - p))
+  return jnp.sum(terms, axis=axes)
 
 
 @functools.partial(_divergence.defjvp, symbolic_zeros=True)

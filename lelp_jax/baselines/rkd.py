@@ -69,11 +69,7 @@ def rkd_distance_loss(
 
   def loss(*both: jax.Array) -> jax.Array:
     distances = _map_vertices(
-      lambda vertices: tuple(
-        _vectors.norm(x[None] - v[:, None])
-        for x, v in zip(both, vertices, strict=True)
-      ),
-      both,
+      lambda vertices: tuple(map(_distances, both, vertices)), both
     )
     student, teacher = (_over_mean(side, len(both[0])) for side in distances)
     return jnp.mean(optax.huber_loss(student, teacher))
@@ -138,7 +134,7 @@ def rkd_angle_loss(
 
   def loss(*both: jax.Array) -> jax.Array:
     def of_vertices(vertices: tuple[jax.Array, ...]) -> jax.Array:
-      cosines = [_cosines(x, v) for x, v in zip(both, vertices, strict=True)]
+      cosines = map(_cosines, both, vertices)
       # Means of means: one float32 sum over B^3 terms would lose digits.
       return optax.huber_loss(*cosines).mean(axis=-1).mean(axis=-1).mean()
 
@@ -149,7 +145,7 @@ def rkd_angle_loss(
 
 
 def _checked(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, ...]:
-  """Checks two batches of embeddings; as floats, the teacher's constant."""
+  """Checks two batches; as floats, in units of their own, teacher constant."""
   student = _checks.floating("student_embeddings", student, "[B, D_S]")
   teacher = _checks.floating("teacher_embeddings", teacher, "[B, D_T]")
   if len(student) != len(teacher):
@@ -159,23 +155,70 @@ def _checked(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, ...]:
     )
   _vectors.check_batch("student_embeddings", student)
   student, teacher = _checks.as_floats(student, teacher)
-  return student, jax.lax.stop_gradient(teacher)
+  return _rescaled(student), jax.lax.stop_gradient(_rescaled(teacher))
 
 
 def _over_mean(distances: jax.Array, batch: int) -> jax.Array:
   """Divides distances by their mean off the diagonal; all zero stay zero."""
-  # In units of the largest: the square of a tiny mean, in the gradient, would
-  # underflow.
-  largest = jax.lax.stop_gradient(jnp.max(distances))
-  all_zero = largest == 0
-  scaled = distances / jnp.where(all_zero, 1, largest)
-  mean = jnp.sum(scaled) / max(batch * (batch - 1), 1)
-  return scaled / jnp.where(all_zero, 1, mean)
+  mean = jnp.sum(distances) / max(batch * (batch - 1), 1)
+  return distances / jnp.where(mean == 0, 1, mean)
+
+
+def _rescaled(embeddings: jax.Array) -> jax.Array:
+  """Embeddings of which the largest entry is about one.
+
+  Both losses are the same in any unit. In this one the squares of differences
+  do not overflow, and underflow only below 1e-19. It is a power of two, so that
+  nothing is rounded and equal rows stay equal.
+  """
+  largest = jnp.max(jnp.abs(jax.lax.stop_gradient(embeddings)), initial=0)
+  _, exponent = jnp.frexp(largest)
+  most = jnp.finfo(embeddings.dtype).maxexp - 2  # 2**-most is not subnormal.
+  unit = jnp.ldexp(jnp.ones_like(largest), -jnp.minimum(exponent, most))
+  return embeddings * unit
+
+
+@jax.custom_jvp
+def _distances(embeddings: jax.Array, vertices: jax.Array) -> jax.Array:
+  """Distances of all examples from each vertex, `[V, B]`.
+
+  The derivative is a product, for which XLA on CPUs does not store gradients of
+  all differences: two thirds of the time without it.
+  """
+  return jnp.sqrt(jnp.sum(_edges(embeddings, vertices) ** 2, axis=-1))
+
+
+@_distances.defjvp
+def _distances_jvp(
+  primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+  edges, distances = _edges(*primals), _distances(*primals)
+  of_embeddings, of_vertices = (
+    jnp.einsum(axes, edges, tangent, precision=_vectors.HIGHEST)
+    for axes, tangent in zip(
+      ("vid,id->vi", "vid,vd->vi"), tangents, strict=True
+    )
+  )
+  return distances, _inverse(distances) * (of_embeddings - of_vertices)
 
 
 def _cosines(embeddings: jax.Array, vertices: jax.Array) -> jax.Array:
   """Cosines at each vertex between all pairs of examples, `[V, B, B]`."""
-  return _gram(_vectors.normalize(embeddings[None] - vertices[:, None]))
+  products = _gram(_edges(embeddings, vertices))
+  squares = jnp.diagonal(products, axis1=1, axis2=2)
+  is_zero = squares == 0  # Two equal rows: no direction, and no gradient.
+  inverse = jnp.where(is_zero, 0, 1 / jnp.sqrt(jnp.where(is_zero, 1, squares)))
+  return products * inverse[:, :, None] * inverse[:, None, :]
+
+
+def _edges(embeddings: jax.Array, vertices: jax.Array) -> jax.Array:
+  """Differences of all examples from each vertex, `[V, B, D]`."""
+  return embeddings[None] - vertices[:, None]
+
+
+def _inverse(x: jax.Array) -> jax.Array:
+  """1 / x, and zero for zero."""
+  return jnp.where(x == 0, 0, 1 / jnp.where(x == 0, 1, x))
 
 
 @jax.custom_jvp

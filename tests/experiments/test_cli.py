@@ -80,14 +80,14 @@ def test_unknown_fields_are_one_line(monkeypatch, flag, message):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is on Linux.")
-def test_commands_reuse_freed_memory_without_asking_the_kernel():
+def test_commandsreuse_freed_memory_without_asking_the_kernel():
   def page_faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
       _ = b"1" * 2**26
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-  cli._reuse_freed_memory()
+  cli.reuse_freed_memory()
   page_faults()  # The first is new memory.
   # New memory would be 16,384 pages each time.
   assert page_faults() < 1000
