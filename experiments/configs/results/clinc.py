@@ -29,23 +29,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of a sweep.
 
   Args:
-    arg: ``task=`` parity, domain2 or domain5; ``share=``, the percentage of the
-      teacher's examples that students see; ``student=`` static or bert;
-      ``teachers=``, their number; ``methods=`` main or others; ``encoder=``,
-      the folder of the reduced MiniLM; ``method=`` and ``trial=`` of a single
-      cell.
+    arg: ``task=`` parity, domain2 or domain5, and those of `common.parse`.
   """
-  given = base.parse_arg(
-    arg,
-    task="parity",
-    share=15,
-    student="static",
-    teachers=3,
-    methods="main",
-    encoder="minilm_clinc",
-    method="lelp",
-    trial=0,
-  )
+  given = common.parse(arg, task="parity", encoder="minilm_clinc")
   base.one_of("task", given.task, _TASKS)
   config = common.text_config(
     given,
@@ -58,5 +44,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     f"{common.STUDENTS[given.student]}"
   )
   config.data.max_length = 40
-  config.teacher.num_epochs = 4.0
+  config.teacher.num_epochs = 2.0
   return config

@@ -23,20 +23,42 @@ _MINILM = {
 _WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
+def parse(arg: str | None, **more: Any) -> ConfigDict:
+  """Parses the arguments that all of these configs have.
+
+  * ``share=``: the percentage of the teacher's examples that students see.
+  * ``student=static`` or ``bert``.
+  * ``teachers=``: the number of teachers, which differ in their seed.
+  * ``methods=main`` for the headline table, ``others`` for the other methods.
+  * ``encoder=``: the folder of MiniLM with a reduced vocabulary.
+  * ``method=`` and ``trial=`` of a single cell.
+  """
+  defaults = {
+    "share": 15,
+    "student": "static",
+    "teachers": 3,
+    "methods": "main",
+    "encoder": "",
+    "method": "lelp",
+    "trial": 0,
+  }
+  given = base.parse_arg(arg, **(defaults | more))
+  base.one_of("student", given.student, STUDENTS)
+  base.one_of("methods", given.methods, ("main", "others"))
+  return given
+
+
 def text_config(
   given: ConfigDict, dataset: str, *, num_train: int, vocab_size: int
 ) -> ConfigDict:
   """Returns a config with MiniLM as the teacher of a text student.
 
   Args:
-    given: Arguments of the config: share, student, teachers, methods, encoder,
-      method and trial.
+    given: Arguments of the config, see `parse`.
     dataset: Name of the prepared data set.
     num_train: Number of the teacher's training examples.
     vocab_size: Number of tokens of the reduced encoder.
   """
-  base.one_of("student", given.student, STUDENTS)
-  base.one_of("methods", given.methods, ("main", "others"))
   config = base.base_config()
   config.name = dataset
   config.method, config.trial, config.column = given.method, given.trial, "t0"

@@ -1,0 +1,51 @@
+r"""Figure 5 on CLINC150: the number of subclasses and their temperature.
+
+LELP, plain principal directions, random directions, all coordinates, centroids
+and k-means, with S from 2 to 200 and beta from 1/4 to 16; parity, 15 % of the
+transfer data, the static student.
+
+  python -m experiments.sweep --workdir=runs/clinc/figure5 \
+    --teacher_dir=runs/clinc/teachers \
+    --config=experiments/configs/results/clinc_figure5.py
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs.results import clinc
+
+_SIZES = (2, 5, 10, 20, 50, 100, 200)
+_BETAS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_KINDS = {
+  "lelp": "lelp",
+  "lelp_pca": "pca",
+  "lelp_random": "random",
+  "lelp_identity": "identity",
+}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """Returns the config of the sweep; the arguments are those of `clinc`."""
+  config = clinc.get_config(arg)
+  config.title = (
+    "Figure 5 on CLINC150, parity, 15 % of the transfer data, static student"
+  )
+  config.sweep.grid_trials, config.sweep.num_trials = 0, 2
+  config.sweep.columns = ConfigDict({"t0": {}})
+  axes = {"subclass_temperature": _BETAS}
+  rows = {
+    name: {
+      "method": "lelp",
+      "subspace": {"kind": kind, "num_subclasses": _SIZES},
+      "loss": axes | {"temperature": 4.0},
+    }
+    for name, kind in _KINDS.items()
+  }
+  del rows["lelp_identity"]["subspace"]["num_subclasses"]  # S is D.
+  rows["lelp_centroids"] = {
+    "clustering": {"num_clusters": _SIZES},
+    "loss": axes | {"temperature": 1.0},
+  }
+  rows["kmeans"] = {"clustering": {"num_clusters": _SIZES}}
+  rows["vanilla"] = {"loss": {"temperature": (1.0, 2.0, 4.0)}}
+  config.sweep.methods = ConfigDict(rows)
+  return config

@@ -1,0 +1,26 @@
+r"""SST-2: MiniLM, fine-tuned for one epoch, into small text students.
+
+The data are prepared, and the encoder is reduced, as for `clinc.py`:
+
+  python -m experiments.sweep --workdir=runs/sst2-10 \
+    --config=experiments/configs/results/sst2.py:share=10
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs.results import common
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """Returns the config of a sweep; the arguments are those of `common`."""
+  given = common.parse(arg, share=10, encoder="minilm_sst2")
+  config = common.text_config(
+    given, "glue_sst2", num_train=62_349, vocab_size=13_486
+  )
+  config.title = (
+    f"SST-2, {given.share} % of the transfer data, "
+    f"{common.STUDENTS[given.student]}"
+  )
+  config.data.max_length = 128
+  config.teacher.num_epochs = 1.0
+  return config
