@@ -85,7 +85,7 @@ def over_examples(own: Evaluation, other: Evaluation) -> Estimate:
   unless the predictions on equally many are recorded.
   """
   mean = 100 * (own.accuracy - other.accuracy)
-  a, b = (_correct(each) for each in (own, other))
+  a, b = (correct(each) for each in (own, other))
   if min(len(a), len(b)) < 2 or len(a) != len(b):
     return Estimate(mean, 1)
   error = 100 * float(np.std(a - b, ddof=1)) / math.sqrt(len(a))
@@ -93,8 +93,8 @@ def over_examples(own: Evaluation, other: Evaluation) -> Estimate:
   return Estimate(mean, 1, interval=(mean - half, mean + half))
 
 
-def _correct(evaluation: Evaluation) -> np.ndarray:
-  """1 for each example that is classified correctly, else 0; maybe empty."""
+def correct(evaluation: Evaluation) -> np.ndarray:
+  """Returns 1 for each correctly classified example, else 0; maybe empty."""
   if evaluation.predictions is None:
     return np.zeros(0)
   digits = np.frombuffer(bytes.fromhex(evaluation.predictions.correct), "u1")

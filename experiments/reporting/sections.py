@@ -10,6 +10,7 @@ from experiments.reporting import comparisons
 from experiments.reporting import costs
 from experiments.reporting import figures
 from experiments.reporting import gains
+from experiments.reporting import headline
 from experiments.reporting import owner
 from experiments.reporting import paper_figures
 from experiments.reporting import paper_grids
@@ -125,7 +126,10 @@ def make_document(
     title if titles.count(title) == 1 else f"{title} ({sweep.results.folder})"
     for title, sweep in zip(titles, sweeps, strict=True)
   ]
-  sections = [_overview(sweeps, chapters, unfinished)]
+  sections = [
+    *_headline(sweeps, chapters),
+    _overview(sweeps, chapters, unfinished),
+  ]
   for sweep, chapter in zip(sweeps, chapters, strict=True):
     sections += [
       dataclasses.replace(section, chapter=chapter)
@@ -145,6 +149,20 @@ def conclusion(results: SweepResults) -> str:
   known = any(method.id == comparisons.LELP for method in results.methods)
   said = "" if known else sensitivity.sensitivity_sentence(results)
   return said or sentence.what_to_read_off(results)
+
+
+def _headline(
+  sweeps: Sequence[ReportedSweep], chapters: Sequence[str]
+) -> list[Section]:
+  """The main methods over all sweeps of one setting."""
+  found = headline.settings_of(chapters, [sweep.results for sweep in sweeps])
+  if len(found) < 2:
+    return []
+  name = "headline"
+  headline.gain_picture(found, sweeps[0].folder / f"{name}.png")
+  picture = Picture(name, "Gains over vanilla distillation in every setting.")
+  tables_ = (headline.accuracy_table(found), headline.gain_table(found))
+  return [Section("Headline", (picture, *tables_))]
 
 
 def _overview(

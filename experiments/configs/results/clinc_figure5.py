@@ -9,6 +9,8 @@ transfer data, the static student.
     --config=experiments/configs/results/clinc_figure5.py
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from experiments.configs.results import clinc
@@ -32,7 +34,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.sweep.grid_trials, config.sweep.num_trials = 0, 2
   config.sweep.columns = ConfigDict({"t0": {}})
   axes = {"subclass_temperature": _BETAS}
-  rows = {
+  rows: dict[str, Any] = {
     name: {
       "method": "lelp",
       "subspace": {"kind": kind, "num_subclasses": _SIZES},
