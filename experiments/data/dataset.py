@@ -14,7 +14,8 @@ from typing import Protocol
 import numpy as np
 
 # An example that is not prepared yet: "label" (int), "text" (str) or "image"
-# (uint8), "fine_label" (int) if the data set has them, and "id" for messages.
+# (uint8), "fine_label" and "group" (int) if the data set has them, and "id" for
+# messages. Examples of one group are held out together.
 Example = Mapping[str, Any]
 
 

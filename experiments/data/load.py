@@ -27,6 +27,7 @@ from experiments.data.datasets import cifar
 from experiments.data.datasets import DATASETS
 from experiments.data.datasets import digits
 from experiments.data.datasets import made_up
+from experiments.data.prepare import check_groups
 from experiments.data.prepare import find_files
 from experiments.data.prepare import how_read
 from experiments.data.prepare import prepare_own
@@ -109,7 +110,9 @@ def open_data(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
   """
   if not spec.source:
     data_dir = pathlib.Path(spec.data_dir).expanduser()
-    return open_prepared(data_dir / spec.dataset)
+    found = open_prepared(data_dir / spec.dataset)
+    check_groups(found)
+    return found
   if workdir is None:
     raise ValueError("config.data.source needs a workdir to prepare files in.")
   tokenization = None
@@ -165,7 +168,7 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
   test examples lose `config.data.test_fraction` of the training examples to
   them. Held out for validation are the data set's own validation examples or,
   without any, `config.data.validation_fraction` of the training examples, at
-  most 5,000, stratified (A-37). With
+  most 5,000, stratified and in whole groups if it has groups (A-37). With
   `config.data.num_labelled` the teacher trains on that many of the rest, and
   students on all or, with `config.data.transfer` "labelled", on the same ones
   (A-31, A-36). Examples without a label are for students only.
@@ -194,13 +197,15 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
       train["labels"], fraction=spec.test_fraction, most=len(train["labels"])
     )
     train, test = gather(train, rows), gather(train, held_out)
+  groups = train.get("groups")
+  train = {name: rows for name, rows in train.items() if name != "groups"}
   if selection == "test":
     validation = test
   elif "validation" in parts:
     validation = parts["validation"]
   else:
     rows, held_out = heldout_split(
-      train["labels"], fraction=spec.validation_fraction
+      train["labels"], fraction=spec.validation_fraction, groups=groups
     )
     train, validation = gather(train, rows), gather(train, held_out)
   rest = [parts[name] for name in UNLABELLED if name in parts]
@@ -278,7 +283,7 @@ def merge_classes(
 
 
 def heldout_split(
-  labels: Any, *, fraction: float = 0.1, most: int = 5000
+  labels: Any, *, fraction: float = 0.1, most: int = 5000, groups: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
   """Divides examples into training and held-out examples.
 
@@ -291,7 +296,9 @@ def heldout_split(
   (5, 5, array([4, 1]))
 
   The result holds increasing positions. The share of a class in either part is
-  its share of all examples, to within one example.
+  its share of all examples, to within one example. With the number of the group
+  of each example, from 0, no group has examples in both parts; the held-out
+  part is then smaller where no further group fits in it.
   """
   labels = np.asarray(labels)
   size = min(round(fraction * len(labels)), most)
@@ -302,8 +309,33 @@ def heldout_split(
       "config.data.validation_fraction and config.data.test_fraction, or name "
       "files in config.data.validation and config.data.test."
     )
-  heldout = stratified_subset(labels, size=size, seed=0)
+  if groups is None:
+    heldout = stratified_subset(labels, size=size, seed=0)
+  else:
+    heldout = _whole_groups(labels, np.asarray(groups), size=size, seed=0)
   return np.delete(np.arange(len(labels)), heldout), heldout
+
+
+def _whole_groups(
+  labels: np.ndarray, groups: np.ndarray, *, size: int, seed: int
+) -> np.ndarray:
+  """Draws positions of whole groups, at most a class's proportion of each."""
+  free = proportional_sizes(np.bincount(labels), size)
+  counts = np.zeros((groups.max() + 1, len(free)), np.int64)
+  np.add.at(counts, (groups, labels), 1)
+  taken = np.zeros(len(counts), bool)
+  for group in np.random.default_rng(seed).permutation(len(counts)):
+    if np.all(counts[group] <= free):
+      free -= counts[group]
+      taken[group] = True
+  heldout = np.flatnonzero(taken[groups])
+  if not len(heldout):
+    raise ValueError(
+      f"no group of examples fits in the {size:,} of {len(labels):,} examples "
+      "to hold out: provide more training examples, or set "
+      "config.data.validation_fraction."
+    )
+  return heldout
 
 
 def stratified_subset(labels: Any, *, size: int, seed: int) -> np.ndarray:

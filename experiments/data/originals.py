@@ -19,6 +19,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from experiments.data import contents
@@ -188,6 +189,9 @@ class Dataset:
     where: Where the originals are, in a clause.
     max_length: Longest text in tokens, with [CLS] and [SEP].
     options: Choices of the user, with the paper's or the usual value.
+    groups: Returns the number of the group of each training text, from 0:
+      examples of one group are held out together (A-37). None if the examples
+      are independent.
   """
 
   task: Task
@@ -200,6 +204,7 @@ class Dataset:
   where: str = "TFDS prepares it"
   max_length: int | None = None
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  groups: Callable[[Sequence[str]], Sequence[int]] | None = None
 
   @classmethod
   def from_tfds(cls, name: str, task: Task, **options: Any) -> "Dataset":

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import json
 import pathlib
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -88,15 +89,42 @@ def prepare(
     if folder.exists():
       same = {"sources": found.sources} if found.given else {}
       _check_same(folder, {"options": chosen} | same)
-      prepared.open_prepared(folder, verify=True)
+      check_groups(prepared.open_prepared(folder, verify=True))
       return _with_tokens(writer, tokenization)
     raw, origin = found.read(writer.scratch, chosen)
+    if dataset.groups is not None:
+      raw = _grouped(raw, dataset.groups)
     whole = _check_sizes(name, raw.splits, partial)
     manifest = {"dataset": name, "options": chosen, "partial": not whole}
     manifest |= origin | _remarks(raw)
     published = dataset.published if whole else {}
     _write(writer, dataset.task, raw.splits, manifest, tokenization, published)
   return prepared.open_prepared(folder)
+
+
+def _grouped(
+  raw: originals.Raw, groups: Callable[[Sequence[str]], Sequence[int]]
+) -> originals.Raw:
+  """Adds the group of each training example."""
+  train = raw.splits["train"]
+  numbers = groups([example["text"] for example in train])
+
+  def examples() -> Iterator[Example]:
+    for example, number in zip(train, numbers, strict=True):
+      yield {**example, "group": number}
+
+  grouped = originals.Generated(len(train), examples)
+  return dataclasses.replace(raw, splits={**raw.splits, "train": grouped})
+
+
+def check_groups(found: prepared.Prepared) -> None:
+  """Raises ValueError if a data set was prepared before it had groups."""
+  name = found.manifest["dataset"]
+  if DATASETS[name].groups and "groups" not in found.splits["train"]:
+    raise ValueError(
+      f"{found.folder} lacks train/groups.npy, which tells examples that must "
+      f"be held out together: delete {found.folder} and prepare it again."
+    )
 
 
 def prepare_own(
@@ -355,7 +383,7 @@ def _with_tokens(
 
   def split(name: str) -> originals.Generated:
     arrays, texts = found.splits[name], found.texts(name)
-    keys = [k for k in ("labels", "fine_labels") if k in arrays]
+    keys = [k for k in ("labels", "fine_labels", "groups") if k in arrays]
     ids = found.source_ids(name) if has_ids else None
 
     def examples() -> Iterator[Example]:

@@ -3,6 +3,7 @@
   <data_dir>/<dataset>/manifest.json   contents, origin, sizes and checksums
   <data_dir>/<dataset>/<split>/
     labels.npy int32 [N], ids.npy int32 [N], fine_labels.npy int32 [N]
+    groups.npy int32 [N]                     the groups of training examples
     images.npy uint8 [N, H, W, channels]                     images
     text.npy uint8 [bytes], text_offsets.npy int64 [N + 1]   texts, as UTF-8
     tokens.npy [tokens], token_offsets.npy int64 [N + 1]     texts, tokenized
@@ -215,7 +216,7 @@ def _arrays(folder: pathlib.Path, files: Collection[str]) -> Arrays:
     arrays["inputs"] = _mapped(folder / "images.npy")
   elif "tokens.npy" in files:
     arrays["inputs"] = _ragged(folder, "tokens.npy", "token_offsets.npy")
-  for name in ("labels", "fine_labels", "ids"):
+  for name in ("labels", "fine_labels", "groups", "ids"):
     if f"{name}.npy" in files:
       arrays[name] = _mapped(folder / f"{name}.npy")
   return arrays
@@ -514,6 +515,9 @@ class _SplitWriter(contextlib.ExitStack):
     if self._task.fine_to_class is not None:
       fine = [example["fine_label"] for example in batch]
       columns["fine_labels"] = np.array(fine, np.int32)
+    if "group" in batch[0]:
+      groups = [example["group"] for example in batch]
+      columns["groups"] = np.array(groups, np.int32)
     if self._keep_ids:
       names = [str(example["id"]).encode() for example in batch]
       columns["source_ids"] = np.frombuffer(b"".join(names), np.uint8)

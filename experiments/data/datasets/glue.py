@@ -2,6 +2,9 @@
 
 A-27: GLUE's test splits have no labels. The examples to test on are those of
 its validation splits, as they most likely were in the paper.
+
+The training examples of SST-2 are sentences and phrases of these sentences: the
+held-out examples come from other sentences than the rest (A-37).
 """
 
 import functools
@@ -52,6 +55,34 @@ def _form(
   return originals.Form(name, (train, *test), read, ("", *folders), archive)
 
 
+def sentences(texts: Sequence[str]) -> list[int]:
+  """Returns the number of the sentence that each phrase is a part of.
+
+  The sentence of a phrase is the longest text, in words, that contains the
+  words of the phrase one after another; of equally long ones the first. A
+  sentence that is not among the texts itself is as many sentences as it has
+  phrases that no other phrase contains.
+
+  >>> sentences(["a dull", "a dull film", "film", "a fine film", "a dull"])
+  [0, 0, 0, 1, 0]
+  """
+  words = [tuple(text.split()) for text in texts]
+  phrases = set(words)
+  sentence_of: dict[tuple[str, ...], int] = {}
+  num_sentences = 0
+  # A phrase that no longer one contains is a sentence, and takes its phrases.
+  for phrase in sorted(dict.fromkeys(words), key=len, reverse=True):
+    if phrase in sentence_of:
+      continue
+    for start in range(len(phrase)):
+      for end in range(start + 1, len(phrase) + 1):
+        if (part := phrase[start:end]) in phrases:
+          sentence_of.setdefault(part, num_sentences)
+    sentence_of.setdefault(phrase, num_sentences)  # Where it has no words.
+    num_sentences += 1
+  return [sentence_of[phrase] for phrase in words]
+
+
 COLA = originals.Dataset(
   task=Task(
     name="glue_cola",
@@ -95,4 +126,5 @@ SST2 = originals.Dataset(
   published={"train": (29_780, 37_569), "test": (428, 444)},
   where=_WHERE,
   max_length=128,
+  groups=sentences,
 )

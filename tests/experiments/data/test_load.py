@@ -75,6 +75,49 @@ def test_a_split_uses_every_example_once(labels, fraction, most):
   np.testing.assert_array_equal(heldout, drawn)
 
 
+@given(LABELS, st.data())
+def test_groups_are_held_out_whole_and_within_the_share_of_each_class(
+  labels, data
+):
+  groups = data.draw(
+    st.lists(st.integers(0, 5), min_size=len(labels), max_size=len(labels))
+  )
+  size = round(0.5 * len(labels))
+  if not 0 < size < len(labels):
+    return
+  shares = load_lib.proportional_sizes(np.bincount(labels), size)
+  sizes = [
+    np.bincount(np.array(labels)[np.array(groups) == g], minlength=len(shares))
+    for g in sorted(set(groups))
+  ]
+  if not any((counts <= shares).all() for counts in sizes):
+    with pytest.raises(ValueError, match=f"the {size} of {len(labels)} "):
+      load_lib.heldout_split(labels, fraction=0.5, groups=groups)
+    return
+  train, heldout = load_lib.heldout_split(labels, fraction=0.5, groups=groups)
+  assert sorted([*train, *heldout]) == list(range(len(labels)))
+  assert not {groups[i] for i in train} & {groups[i] for i in heldout}
+  counts = np.bincount(np.array(labels)[heldout], minlength=len(shares))
+  assert (counts <= shares).all()
+  # No further group would fit.
+  for group in {groups[i] for i in train}:
+    more = np.array(labels)[np.array(groups) == group]
+    more = np.bincount(more, minlength=len(shares))
+    assert not (counts + more <= shares).all()
+
+
+def test_groups_leave_the_size_and_the_shares_as_they_are():
+  rng = np.random.default_rng(0)
+  groups = np.sort(rng.integers(0, 800, size=8000))
+  labels = (rng.random(800) < 0.7)[groups] ^ (rng.random(8000) < 0.1)
+  _, heldout = load_lib.heldout_split(labels.astype(int), groups=groups)
+  assert abs(len(heldout) - 800) <= 4
+  assert abs(labels[heldout].mean() - labels.mean()) < 0.01
+  sizes = np.bincount(groups)
+  # Small groups are not preferred: that would be other phrases.
+  assert abs(sizes[groups[heldout]].mean() / sizes[groups].mean() - 1) < 0.1
+
+
 @pytest.mark.parametrize(
   ("num_examples", "size"), [(50_000, 5000), (8551, 855), (1_590_000, 5000)]
 )

@@ -1,5 +1,6 @@
 """Preparing published data sets: wrong originals, what is there, tokens."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -7,12 +8,15 @@ import shutil
 import numpy as np
 import pytest
 
+from experiments.configs import base
+from experiments.data import load
 from experiments.data.datasets import DATASETS
 from experiments.data.prepare import prepare
 from experiments.data.prepare import Tokenization
 from experiments.data.prepared import describe
 from experiments.data.prepared import open_prepared
 from experiments.io.array_files import GrowingArray
+from experiments.specs import DataSpec
 from tests.experiments import original_files as files
 from tests.experiments.prepared_inputs import cifar10
 from tests.experiments.prepared_inputs import publish
@@ -266,6 +270,55 @@ def test_tokens_are_added_and_changed_without_the_originals(tmp_path, small):
   prepare("glue_sst2", data_dir=tmp_path, tokenization=tokenization)
   assert (found.folder / "train/tokens.npy").stat() == before
   assert os.listdir(tmp_path) == ["glue_sst2"]
+
+
+def _spec(data_dir):
+  """The section of a config that names SST-2 in a folder."""
+  section = base.base_config().data
+  section.dataset, section.data_dir = "glue_sst2", str(data_dir)
+  return DataSpec(**section)
+
+
+def test_held_out_phrases_are_of_other_sentences(tmp_path, monkeypatch):
+  rows = [
+    (text, i % 2)
+    for i in range(40)
+    for text in (f"film{i} is fine", f"film{i} is", f"film{i}")
+  ]
+  train, test = files.tsv(rows, ("sentence", "label")), rows[:2]
+  test = files.tsv(test, ("sentence", "label"))
+  source = files.folder(tmp_path / "in", {"train.tsv": train, "dev.tsv": test})
+  publish(monkeypatch, "glue_sst2", {"train": (60, 60), "test": (2, 0)})
+  given = {"data_dir": tmp_path, "source": source}
+  prepare("glue_sst2", **given)
+  # Tokens that are added later leave the groups as they were.
+  found = prepare("glue_sst2", **given, tokenization=Tokenization(Words()))
+  groups = found.splits["train"]["groups"]
+  assert groups.tolist() == [i for i in range(40) for _ in range(3)]
+  assert "groups" not in found.splits["test"]
+  spec = _spec(tmp_path)
+  splits = load.load(spec, "heldout", None)
+  held_out, kept = (
+    set(groups[part["ids"]]) for part in (splits.validation, splits.train)
+  )
+  assert (len(held_out), len(kept)) == (4, 36)
+  assert not held_out & kept
+  assert "groups" not in splits.train.keys() | splits.validation.keys()
+
+
+def test_what_was_prepared_without_groups_is_refused(
+  tmp_path, monkeypatch, small
+):
+  source = sst2(tmp_path / "in")
+  dataset = DATASETS["glue_sst2"]
+  with monkeypatch.context() as patched:
+    before = dataclasses.replace(dataset, groups=None)
+    patched.setitem(DATASETS, "glue_sst2", before)
+    prepare("glue_sst2", data_dir=tmp_path, source=source)
+  with pytest.raises(ValueError, match=r"glue_sst2 lacks train/groups\.npy"):
+    prepare("glue_sst2", data_dir=tmp_path, source=source)
+  with pytest.raises(ValueError, match=r"glue_sst2 lacks train/groups\.npy"):
+    load.open_data(_spec(tmp_path), None)
 
 
 def test_tokens_do_not_depend_on_when_they_are_made(tmp_path, small):

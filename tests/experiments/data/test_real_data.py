@@ -6,11 +6,14 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 
 import numpy as np
 import pytest
 
+from experiments.data import load
 from experiments.data import tables
+from experiments.data.datasets import glue
 from experiments.data.prepare import prepare
 from experiments.data.prepare import Tokenization
 from experiments.data.tokenizer import load_tokenizer
@@ -111,6 +114,70 @@ def test_cola(tmp_path, data):
   assert found.left_out == ()
 
 
+@pytest.mark.parametrize(
+  "name", ["clinc_parity", "clinc_domain2", "clinc_domain5"]
+)
+def test_clinc(tmp_path, data, name):
+  found = prepare(name, data_dir=tmp_path, source=data / "clinc150")
+  task = found.task
+  published = json.loads(
+    gzip.decompress((data / "clinc150/data_full.json.gz").read_bytes())
+  )
+  rows = {
+    "train": published["train"] + published["val"],
+    "test": published["test"],
+  }
+  intents = sorted({intent for _, intent in rows["test"]})
+  domains = json.loads((data / "clinc150/domains.json").read_text())
+  order = {
+    intent: number
+    for number, domain in enumerate(sorted(domains))
+    for intent in domains[domain]
+  }
+  class_of = {
+    "clinc_parity": lambda intent: intents.index(intent) % 2,
+    "clinc_domain2": lambda intent: order[intent] % 2,
+    "clinc_domain5": lambda intent: order[intent] // 2,
+  }[name]
+  assert list(task.fine_names) == intents
+  for split, pairs in rows.items():
+    arrays = found.splits[split]
+    assert list(found.texts(split)) == [text for text, _ in pairs]
+    fine = [intents.index(intent) for _, intent in pairs]
+    assert arrays["fine_labels"].tolist() == fine
+    assert arrays["labels"].tolist() == [class_of(y) for _, y in pairs]
+
+
+def test_banking(tmp_path, data):
+  source = data / "banking77"
+  found = prepare("banking_parity", data_dir=tmp_path, source=source)
+  categories = json.loads((source / "categories.json").read_text())
+  assert list(found.task.fine_names) == sorted(categories)
+  assert counts(found) == {"train": [5035, 4968], "test": [1560, 1520]}
+  for split in ("train", "test"):
+    examples = tables.read(
+      source / f"{split}.csv.gz", text_column="text", label_column="category"
+    )
+    assert list(found.texts(split)) == examples.columns["text"]
+    fine = found.splits[split]["fine_labels"]
+    names = [found.task.fine_names[i] for i in fine]
+    assert names == examples.columns["label"]
+    assert found.splits[split]["labels"].tolist() == (fine % 2).tolist()
+
+
+def test_sst2_phrases_are_held_out_by_sentence(data):
+  rows = lines(data / "sst2/train.tsv.gz")[1:]
+  labels = np.array([int(label) for _, label in rows])
+  groups = np.array(glue.sentences([text for text, _ in rows]))
+  assert groups.max() + 1 == 6885
+  # Drawn at random, nearly all are phrases of sentences that are trained on.
+  train, held_out = load.heldout_split(labels)
+  assert np.isin(groups[held_out], groups[train]).sum() == 4975
+  train, held_out = load.heldout_split(labels, groups=groups)
+  assert not np.isin(groups[held_out], groups[train]).any()
+  assert (len(held_out), labels[held_out].sum()) == (5000, 2789)
+
+
 @pytest.mark.slow  # 67,349 texts.
 def test_sst2_and_its_tokens(tmp_path, data):
   found = prepare("glue_sst2", data_dir=tmp_path, source=data / "sst2")
@@ -141,6 +208,22 @@ def test_imdb(tmp_path, data):
     assert list(found.texts(split)) == [row["text"] for row in rows]
     labels = found.splits[split]["labels"].tolist()
     assert labels == [row["label"] for row in rows]
+
+
+def test_numbers_of_imdb_reviews_follow_the_films(data):
+  with gzip.open(data / "imdb/train.jsonl.gz", "rb") as file:
+    rows = [json.loads(line) for line in file][:12_500]  # Negative ones.
+  names = [set(re.findall(r"\b[A-Z][a-z]{2,}\b", row["text"])) for row in rows]
+  count = collections.Counter(name for each in names for name in each)
+  rare = [{name for name in each if count[name] <= 40} for each in names]
+
+  def shared(distance):
+    pairs = zip(rare, rare[distance:], strict=False)
+    return np.mean([bool(a & b) for a, b in pairs])
+
+  # Neighbours name the same people and places; reviews 50 apart do not.
+  assert shared(1) > 0.3
+  assert shared(50) < 0.01
 
 
 @pytest.mark.parametrize(
