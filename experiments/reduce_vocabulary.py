@@ -18,8 +18,7 @@ the model. Prepare it again with `--tokenizer=minilm_clinc` afterwards.
 
 import json
 import pathlib
-import shutil
-import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,10 @@ from absl import flags
 from experiments import cli
 from experiments.data.prepared import open_prepared
 from experiments.data.tokenizer import load_tokenizer
+from experiments.data.tokenizer import Tokenizer
 from experiments.io import json_files
 from experiments.io import safetensors_files
+from experiments.io.folders import new_folder
 
 _MODEL = flags.DEFINE_string(
   "model",
@@ -46,6 +47,7 @@ _OUTPUT = flags.DEFINE_string(
 )
 flags.adopt_module_key_flags(cli)
 _TABLE = "embeddings.word_embeddings.weight"
+_HEADS = ("cls.", "vocab_")  # Of BERT and DistilBERT, which predict words.
 
 
 def main(argv: list[str]) -> None:
@@ -73,11 +75,13 @@ def reduce_vocabulary(
   Raises:
     FileExistsError: If the output exists.
     FileNotFoundError: If the model or the data set does not exist.
-    ValueError: If the data were prepared with another tokenizer, or this is not
-      one of word pieces.
+    ValueError: If the data were prepared with another tokenizer, if this is not
+      one of word pieces, or if the arrays do not fit it.
   """
   if output.exists():
     raise FileExistsError(f"--output={output} exists: name a new folder.")
+  if not model.is_dir():
+    raise FileNotFoundError(f"--model={model} is not a folder.")
   tokenizer, data = load_tokenizer(model), open_prepared(texts)
   if data.tokenizer != tokenizer.digest:
     raise ValueError(
@@ -90,39 +94,55 @@ def reduce_vocabulary(
       f"--model={model} has a tokenizer of type {rules['model']['type']}, and "
       "only word pieces (BERT, DistilBERT, MiniLM) can be reduced."
     )
-  kept = _kept(rules, data.splits["train"]["inputs"].values)
-  arrays = safetensors_files.read(model)
+  kept = _kept(tokenizer, rules, data.splits["train"]["inputs"].values)
+  arrays = _with_rows(safetensors_files.read(model), kept, model)
+  config = json_files.read_json(model / "config.json")
+  config["vocab_size"] = len(kept)
+  config["pad_token_id"] = int(np.searchsorted(kept, tokenizer.pad_id))
+  with new_folder(output) as scratch:
+    safetensors_files.write(scratch, arrays)
+    json_files.write_json(scratch / "config.json", config)
+    json_files.write_json(scratch / "tokenizer.json", _renumbered(rules, kept))
+  return tokenizer.vocab_size, len(kept)
+
+
+def _kept(
+  tokenizer: Tokenizer, rules: dict[str, Any], used: np.ndarray
+) -> np.ndarray:
+  """Returns the ids to keep, ascending."""
+  vocabulary = rules["model"]["vocab"]
+  prefix = rules["model"]["continuing_subword_prefix"]
+  special = [tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id]
+  special += [token["id"] for token in rules["added_tokens"]]
+  special.append(vocabulary[rules["model"]["unk_token"]])
+  characters = [
+    number
+    for piece, number in vocabulary.items()
+    if len(piece.removeprefix(prefix)) == 1
+  ]
+  return np.unique(np.concatenate([np.unique(used), special, characters]))
+
+
+def _with_rows(
+  arrays: Mapping[str, np.ndarray], kept: np.ndarray, model: pathlib.Path
+) -> dict[str, np.ndarray]:
+  """Returns a model's arrays with some rows of its token embeddings.
+
+  Heads that predict words are left out.
+  """
   tables = [name for name in arrays if name.endswith(_TABLE)]
   if len(tables) != 1:
     raise ValueError(
       f"--model={model} must have one array {_TABLE!r}, got {tables}."
     )
-  arrays[tables[0]] = np.ascontiguousarray(arrays[tables[0]][kept])
-  config = json_files.read_json(model / "config.json")
-  config["vocab_size"] = len(kept)
-  config["pad_token_id"] = int(np.searchsorted(kept, tokenizer.pad_id))
-  output.parent.mkdir(parents=True, exist_ok=True)
-  scratch = pathlib.Path(tempfile.mkdtemp(dir=output.parent, prefix=".reduced"))
-  try:
-    safetensors_files.write(scratch, arrays)
-    json_files.write_json(scratch / "config.json", config)
-    json_files.write_json(scratch / "tokenizer.json", _renumbered(rules, kept))
-    scratch.replace(output)
-  finally:
-    shutil.rmtree(scratch, ignore_errors=True)
-  return tokenizer.vocab_size, len(kept)
-
-
-def _kept(rules: dict[str, Any], used: np.ndarray) -> np.ndarray:
-  """Returns the ids to keep, ascending."""
-  special = [token["id"] for token in rules["added_tokens"]]
-  prefix = rules["model"]["continuing_subword_prefix"]
-  characters = [
-    number
-    for piece, number in rules["model"]["vocab"].items()
-    if len(piece.removeprefix(prefix)) == 1
-  ]
-  return np.unique(np.concatenate([np.unique(used), special, characters]))
+  table = arrays[tables[0]]
+  if len(table) <= kept[-1]:
+    raise ValueError(
+      f"--model={model} has embeddings of {len(table):,} tokens, and its "
+      f"tokenizer has the token {kept[-1]:,}."
+    )
+  body = {k: v for k, v in arrays.items() if not k.startswith(_HEADS)}
+  return body | {tables[0]: np.ascontiguousarray(table[kept])}
 
 
 def _renumbered(rules: dict[str, Any], kept: np.ndarray) -> dict[str, Any]:
@@ -137,7 +157,8 @@ def _renumbered(rules: dict[str, Any], kept: np.ndarray) -> dict[str, Any]:
   return {
     **rules,
     "added_tokens": added,
-    "post_processor": None,  # [CLS] and [SEP] are added by their names.
+    # It has the old ids; `load_tokenizer` finds [CLS] and [SEP] by their names.
+    "post_processor": None,
     "model": {**rules["model"], "vocab": vocabulary},
   }
 

@@ -12,8 +12,6 @@ import importlib
 import inspect
 import pathlib
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
@@ -30,6 +28,7 @@ from experiments.distillation.teachers import TeacherArrays
 from experiments.io import hub
 from experiments.io import json_files
 from experiments.io import students
+from experiments.io.folders import new_folder
 from lelp_jax.models import Architecture
 from lelp_jax.models import from_linen
 from lelp_jax.models import ModelFns
@@ -390,14 +389,9 @@ def _write_weights(
         "--workdir."
       )
     return str(folder)
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  scratch = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=".initial"))
-  try:
+  with new_folder(folder) as scratch:
     students.save_student(scratch / "student.msgpack", params, {})
     json_files.write_json(scratch / "config.json", config)
-    scratch.replace(folder)
-  finally:
-    shutil.rmtree(scratch, ignore_errors=True)
   return str(folder)
 
 

@@ -1,0 +1,24 @@
+"""New folders that appear whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def new_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yields a folder to write to, which is moved to its place at the end.
+
+  After an error nothing is left of it. Raises OSError if `folder` exists, and
+  is not empty, at the end.
+  """
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+  scratch.mkdir()
+  try:
+    yield scratch
+    scratch.replace(folder)
+  finally:
+    shutil.rmtree(scratch, ignore_errors=True)
