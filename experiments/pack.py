@@ -4,11 +4,10 @@ r"""Packs the results of a workdir into one file, and unpacks them.
   python -m experiments.pack --unpack --workdir=runs/again --file=clinc.parquet
 
 The file holds the config and the result of each cell and teacher, and no
-weights. `experiments.report` also reads it without unpacking:
-`--workdir=clinc.parquet --output=report`.
+weights. A workdir with other results is not unpacked to. `experiments.report`
+also reads such a file, or a folder of them: `--workdir=clinc.parquet
+--output=report`.
 """
-
-import pathlib
 
 from absl import flags
 
@@ -27,7 +26,7 @@ def main(argv: list[str]) -> None:
   """Packs or unpacks."""
   cli.no_arguments(argv)
   with cli.reported():
-    workdir, file = pathlib.Path(_WORKDIR.value), pathlib.Path(_FILE.value)
+    workdir, file = cli.folder(str(_WORKDIR.value)), cli.folder(_FILE.value)
     if _UNPACK.value:
       packed.unpack(file, workdir)
       print(f"Unpacked {file} into {workdir}.")

@@ -8,7 +8,8 @@ Prints the main table and writes the report to `report/` in the workdir:
 `table.csv` with the same tables, and the pictures as PNG and SVG. Tables of the
 paper show its numbers beside ours. Missing cells are empty and counted.
 
-Files of `experiments.pack` stand for their workdirs, and need `--output`.
+A file of `experiments.pack` stands for its workdir. It needs `--output`, and is
+unpacked to `workdirs/` in it.
 
 For a folder of workdirs, or several workdirs separated by commas, there is one
 report with a chapter per workdir, in `report/` beside them or in `--output`.
@@ -37,7 +38,7 @@ from experiments.reporting.paper_tables import in_paper_order
 from experiments.reporting.selection import SweepResults
 
 _WORKDIR = cli.workdir_flag(
-  "A workdir, a folder of workdirs, or several separated by commas."
+  "A workdir, packed or not, a folder of these, or several separated by commas."
 )
 _OUTPUT = flags.DEFINE_string(
   "output",
@@ -61,33 +62,7 @@ def main(argv: list[str]) -> None:
   with cli.reported():
     paths = workdirs.parse_paths(str(_WORKDIR.value))
     output = cli.folder(_OUTPUT.value)
-    report(_unpacked(paths, output), _FORMATS.value, output)
-
-
-def _unpacked(
-  paths: Sequence[pathlib.Path], output: pathlib.Path | None
-) -> list[pathlib.Path]:
-  """Returns workdirs, with packed ones unpacked beside the report."""
-  found = []
-  for path in _with_packed(paths):
-    if path.suffix == packed.SUFFIX and path.is_file():
-      if output is None:
-        raise ValueError(
-          f"--output is required: --workdir={path} is a file, and the report "
-          "needs a folder."
-        )
-      path = packed.unpack(path, output / "workdirs" / path.stem)
-    found.append(path)
-  return found
-
-
-def _with_packed(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-  """Returns the packed files in place of a folder that holds such files."""
-  found = []
-  for path in paths:
-    files = sorted(path.glob(f"*{packed.SUFFIX}")) if path.is_dir() else []
-    found += files or [path]
-  return found
+    report(paths, _FORMATS.value, output)
 
 
 def report(
@@ -95,8 +70,9 @@ def report(
   formats: Sequence[str],
   output: pathlib.Path | None = None,
 ) -> None:
-  """Prints and writes the report of workdirs."""
+  """Prints and writes the report of workdirs, packed or not."""
   render.check_formats(formats)
+  paths = _unpacked(paths, output)
   found_workdirs = workdirs.find_workdirs(paths)
   if output is None:
     folder = workdirs.default_output(paths)
@@ -128,6 +104,41 @@ def report(
       f"{len(unfinished)} without a finished cell: {', '.join(unfinished)}."
     )
   print(f"Report in {folder}: {', '.join(written)}")
+
+
+def _unpacked(
+  paths: Sequence[pathlib.Path], output: pathlib.Path | None
+) -> list[pathlib.Path]:
+  """Returns workdirs, with packed ones unpacked to the folder of the report."""
+  found: list[pathlib.Path] = []
+  for path in _with_packed(paths):
+    if path.suffix == packed.SUFFIX and path.is_file():
+      if output is None:
+        raise ValueError(
+          f"--output is required: --workdir={path} is a file, and the report "
+          "needs a folder."
+        )
+      folder = output / "workdirs" / path.stem
+      if folder in found:
+        raise ValueError(
+          f"--workdir names two files {path.name}: rename one of them."
+        )
+      path = packed.unpack(path, folder)
+    found.append(path)
+  return found
+
+
+def _with_packed(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+  """Returns what a folder holds in its place, if packed files are in it."""
+  found: list[pathlib.Path] = []
+  for path in paths:
+    if not path.is_dir() or workdirs.is_workdir(path):
+      found.append(path)
+    elif files := sorted(path.glob(f"*{packed.SUFFIX}")):
+      found += [*files, *sorted(filter(workdirs.is_workdir, path.iterdir()))]
+    else:
+      found.append(path)
+  return found
 
 
 def _load(

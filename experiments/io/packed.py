@@ -4,6 +4,7 @@ Each row is a file: its `path` in the workdir and its `content`. That is all
 that `experiments.report` reads.
 """
 
+import fnmatch
 import pathlib
 
 import pyarrow as pa
@@ -12,10 +13,11 @@ from pyarrow import parquet
 from experiments.io import json_files
 
 SUFFIX = ".parquet"
+_RESULT = "cells/*/*/*/trial*/result.json"
 _PATTERNS = (
   "sweep.json",
   "cells/*/*/*/trial*/config.json",
-  "cells/*/*/*/trial*/result.json",
+  _RESULT,
   "teachers/*/config.json",
   "teachers/*/result.json",
 )
@@ -25,42 +27,77 @@ _SCHEMA = pa.schema({"path": pa.string(), "content": pa.string()})
 def pack(workdir: pathlib.Path, path: pathlib.Path) -> int:
   """Writes the records of a workdir to a file; returns their number.
 
-  Raises FileNotFoundError if there are none.
+  Raises FileNotFoundError if no cell is finished, and ValueError for a file
+  that `experiments.report` would not take for one of these.
   """
-  files = [file for p in _PATTERNS for file in sorted(workdir.glob(p))]
-  if not files:
+  if path.suffix != SUFFIX:
+    raise ValueError(f"--file must end in {SUFFIX}, got {path}.")
+  records = _records(workdir)
+  if not any(fnmatch.fnmatchcase(name, _RESULT) for name in records):
     raise FileNotFoundError(
-      f"--workdir={workdir} holds no result: run experiments.sweep with it "
-      "first."
+      f"--workdir={workdir} holds no finished cell: run experiments.sweep with "
+      "it first."
     )
-  columns = {
-    "path": [file.relative_to(workdir).as_posix() for file in files],
-    "content": [file.read_text() for file in files],
-  }
+  columns = {"path": [*records], "content": [*records.values()]}
   sink = pa.BufferOutputStream()
   table = pa.table(columns, schema=_SCHEMA)
   parquet.write_table(table, sink, compression="zstd", compression_level=19)
-  path.parent.mkdir(parents=True, exist_ok=True)
   json_files.replace(path, sink.getvalue().to_pybytes())
-  return len(files)
+  return len(records)
 
 
 def unpack(path: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
   """Writes the records in a file to a workdir, and returns the workdir.
 
-  Raises ValueError if the file is damaged or holds something else.
+  Those that are there already are kept. Raises FileNotFoundError if there is no
+  such file, and ValueError if it is damaged or if the workdir holds a record
+  that the file does not hold.
   """
-  try:
-    table = parquet.read_table(path, schema=_SCHEMA)
-  except (OSError, pa.ArrowException) as error:
-    raise ValueError(
-      f"{path} does not hold the records of a workdir, as experiments.pack "
-      f"writes them: {error}"
-    ) from None
-  for row in table.to_pylist():
-    file = (workdir / row["path"]).resolve()
-    if not file.is_relative_to(workdir.resolve()):
-      raise ValueError(f"{path} has a record outside of it, {row['path']!r}.")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(row["content"])
+  records, there = _read(path), _records(workdir)
+  for name, content in there.items():
+    if records.get(name) != content:
+      raise ValueError(
+        f"{workdir} holds other results than {path}, such as {name}: delete "
+        "that folder, or name a new one."
+      )
+  for name in records.keys() - there.keys():
+    json_files.replace(workdir / name, records[name])
   return workdir
+
+
+def _records(workdir: pathlib.Path) -> dict[str, str]:
+  """Returns the contents of the records of a workdir, by path."""
+  return {
+    file.relative_to(workdir).as_posix(): json_files.read_text(file)
+    for pattern in _PATTERNS
+    for file in sorted(workdir.glob(pattern))
+  }
+
+
+def _read(path: pathlib.Path) -> dict[str, str]:
+  """Returns the contents of the records in a file, by path."""
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"there is no file {path}: write it with experiments.pack."
+    )
+  problem = f"{path} is not a file of experiments.pack, or it is damaged"
+  try:
+    with parquet.ParquetFile(path) as file:
+      table = file.read()
+      rows = table.to_pylist()
+  except (OSError, ValueError, pa.ArrowException) as error:
+    raise ValueError(f"{problem}: {error}") from None
+  if not table.schema.equals(_SCHEMA) or any(c.null_count for c in table):
+    raise ValueError(f"{problem}: its columns are {table.schema.names}.")
+  records = {row["path"]: row["content"] for row in rows}
+  if strange := [name for name in records if not _is_record(name)]:
+    raise ValueError(f"{problem}: it holds {strange[0]!r}.")
+  return records
+
+
+def _is_record(name: str) -> bool:
+  """Returns whether a path is one of a record, and inside of the workdir."""
+  return ".." not in name.split("/") and any(
+    fnmatch.fnmatchcase(name, pattern) and name.count("/") == pattern.count("/")
+    for pattern in _PATTERNS
+  )

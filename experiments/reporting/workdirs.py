@@ -208,8 +208,8 @@ def find_workdirs(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
         "experiments.sweep, a folder of workdirs, or several separated by "
         "commas."
       )
-    inside = [path] if _is_workdir(path) else []
-    inside = inside or sorted(filter(_is_workdir, path.iterdir()))
+    inside = [path] if is_workdir(path) else []
+    inside = inside or sorted(filter(is_workdir, path.iterdir()))
     if not inside:
       raise FileNotFoundError(
         f"--workdir={path} is not a workdir and contains none: run "
@@ -219,7 +219,8 @@ def find_workdirs(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
   return list(found.values())
 
 
-def _is_workdir(path: pathlib.Path) -> bool:
+def is_workdir(path: pathlib.Path) -> bool:
+  """Returns whether a folder is a workdir, finished or not."""
   return (path / "sweep.json").is_file() or (path / "cells").is_dir()
 
 

@@ -14,6 +14,7 @@ from experiments import specs
 from experiments.data import load
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
+from experiments.io import packed
 from experiments.reporting.images import image
 from experiments.reporting.render import FORMATS
 from experiments.training import data
@@ -143,6 +144,64 @@ def test_a_workdir_alone_is_reported_in_itself(tmp_path):
   outside = (tmp_path / "runs" / "report" / "report.html").read_text()
   assert outside.replace("../one/cells", "../cells") == inside
   assert (report / "accuracy.png").is_file()
+
+
+@pytest.fixture(name="drawn")
+def fixture_drawn(tmp_path):
+  """A packed sweep whose maps need weights of students, which are missing."""
+  workdir = tmp_path / "runs" / "one"
+  write_sweep(workdir, title="Digits")
+  config = json.dumps(specs.plain(tiny.cell()))
+  for path in workdir.glob("cells/*/*/*/*/config.json"):
+    path.write_text(config)
+  packed.pack(workdir, tmp_path / "files" / "one.parquet")
+  return tmp_path
+
+
+def test_a_packed_sweep_has_the_same_report(drawn, capsys):
+  command.report([drawn / "runs" / "one"], ["md"], drawn / "a")
+  first = capsys.readouterr().out.partition("Report in")[0]
+  assert "LELP" in first
+  # A file, and a folder of them.
+  for number, path in enumerate(("files/one.parquet", "files")):
+    output = drawn / f"b{number}"
+    command.report([drawn / path], ["md", "html"], output)
+    found = capsys.readouterr().out.partition("Report in")[0]
+    assert re.sub("there is no student [^ ]*", "", found) == re.sub(
+      "there is no student [^ ]*", "", first
+    )
+    assert "No embeddings are drawn: there is no student" in found
+    table = (output / "table.md").read_text()
+    assert table == (drawn / "a" / "table.md").read_text()
+    linked(output)  # To the configs that were unpacked.
+  # A report can be repeated.
+  command.report([drawn / "files"], ["md"], output)
+
+
+def test_packed_sweeps_and_workdirs_of_a_folder_are_reported(drawn, capsys):
+  write_sweep(drawn / "files" / "two", title="Two")
+  command.report([drawn / "files"], ["md"], drawn / "out")
+  text = (drawn / "out" / "table.md").read_text()
+  assert re.findall(r"^# (.*)$", text, re.M) == ["2 sweeps", "Digits", "Two"]
+  # A file inside a workdir is a copy of it.
+  (drawn / "files" / "one.parquet").rename(drawn / "files/two/one.parquet")
+  command.report([drawn / "files" / "two"], ["md"])
+  text = (drawn / "files/two/report/table.md").read_text()
+  assert re.findall(r"^# (.*)$", text, re.M) == ["Two"]
+
+
+def test_a_packed_sweep_needs_a_folder_of_its_own(drawn, tmp_path):
+  file = drawn / "files" / "one.parquet"
+  with pytest.raises(ValueError, match=f"--output .*--workdir={file} is a f"):
+    command.report([file], ["md"])
+  copy = tmp_path / "copies" / "one.parquet"
+  copy.parent.mkdir()
+  copy.write_bytes(file.read_bytes())
+  with pytest.raises(ValueError, match=r"--workdir .*two files one\.parquet"):
+    command.report([file, copy], ["md"], tmp_path / "out")
+  write_sweep(tmp_path / "other" / "workdirs" / "one", title="Other")
+  with pytest.raises(ValueError, match=r"holds other results than .*one"):
+    command.report([file], ["md"], tmp_path / "other")
 
 
 def test_without_a_finished_cell_nothing_is_written(tmp_path):
