@@ -53,8 +53,14 @@ def main(argv: list[str]) -> None:
     if _DRY_RUN.is_asked.value:
       workdir = cli.folder(_DRY_RUN.workdir.value)
       with dry_run.facts_of(workdir) as facts:
+        cells, later = _planned(facts)
         text = dry_run.listing(
-          _planned(facts), workdir, facts, teachers, each=_DRY_RUN.lists.value
+          cells,
+          workdir,
+          facts,
+          teachers,
+          later=later,
+          each=_DRY_RUN.lists.value,
         )
       if processes.is_main_process():
         print(text)
@@ -109,8 +115,10 @@ def _selected(cells: list[specs.CellSpec]) -> list[specs.CellSpec]:
   )
 
 
-def _planned(facts: dry_run.FactsOf) -> list[specs.CellSpec]:
-  """Returns the cells to train; in a second stage those of any grid point."""
+def _planned(
+  facts: dry_run.FactsOf,
+) -> tuple[list[specs.CellSpec], list[specs.CellSpec]]:
+  """Returns the cells to train, and cells that stand for the second stage."""
   sweep_of = _sweep_spec()
   cells = cells_lib.expand(_CONFIG.value, cli.set_fields(_CONFIG))
   needed, _ = description.described(
@@ -119,7 +127,7 @@ def _planned(facts: dry_run.FactsOf) -> list[specs.CellSpec]:
     lambda cell: facts(cell).task,
   )
   here = _selected(needed)
-  return here + search.stand_ins(sweep_of, cells, here)
+  return here, search.stand_ins(sweep_of, cells, here)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def listing(
   facts: FactsOf,
   teacher_directory: pathlib.Path | None = None,
   *,
+  later: Sequence[specs.CellSpec] = (),
   each: bool = False,
 ) -> str:
   """Sums up the stacks of a command by method and column, and their cost.
@@ -73,6 +74,7 @@ def listing(
     workdir: Where they would be trained; None for a new folder.
     facts: Returns the facts about a cell's data.
     teacher_directory: Folder of teachers, if it is not the workdir's.
+    later: Cells that are trained after those, in stacks of their own.
     each: Whether to list each stack.
 
   Returns:
@@ -84,7 +86,7 @@ def listing(
       work.of_stack(stack.cells, facts(stack.cells[0])),
       sum(_result(workdir, cell) is not None for cell in stack.cells),
     )
-    for stack in stacks(cells)
+    for stack in [*stacks(cells), *stacks(later)]
   ]
   firsts = {identity.teacher_digest(cell): cell for cell in reversed(cells)}
   folder = teacher_directory or (workdir and workdir / "teachers")
@@ -95,9 +97,9 @@ def listing(
   ]
   text = _each(lines) if each else _sums(lines)
   text.append(
-    f"{counted(len(cells), 'cell')} in {counted(len(lines), 'stack')}, "
-    f"{len(_left(lines)):,} to train; {counted(len(firsts), 'teacher')}, "
-    f"{len(new):,} to train."
+    f"{counted(len(cells) + len(later), 'cell')} in "
+    f"{counted(len(lines), 'stack')}, {len(_left(lines)):,} to train; "
+    f"{counted(len(firsts), 'teacher')}, {len(new):,} to train."
   )
   text += _total(lines, [(cell, facts(cell)) for cell in new], facts)
   return "\n".join([*text, *_time(lines, workdir)])

@@ -143,6 +143,29 @@ def test_a_dry_run_lists_the_stacks_and_writes_nothing(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_of_two_stages_counts_the_second(tmp_path):
+  flags = (
+    f"--config={_QUICKSTART}:smoke=True",
+    f"--workdir={tmp_path}",
+    "--config.teacher.outputs=inline",
+    "--config.sweep.grid_trials=1",
+    "--only=split0/lelp",
+  )
+  done = command("sweep", *flags, "--dry_run", "--list")
+  assert done.returncode == 0, done.stderr
+  first, second, total, steps, _ = done.stdout.splitlines()
+  assert first.startswith("[1/2] split0 lelp, 4 cells: 40 steps of 25 examples")
+  # One grid point, whichever it will be, with the other trial.
+  assert second.startswith("[2/2] split0 lelp: 40 steps of 25 examples")
+  assert total.startswith("5 cells in 2 stacks, 2 to train; 1 teacher")
+  assert steps.startswith("Total: 80 steps of stacks and 40 of teachers")
+  refused = command("sweep", *flags, "--shard=1/2")
+  assert refused.returncode == 1
+  (line,) = refused.stderr.splitlines()
+  assert re.match(r"error: --shard .* config\.sweep\.grid_trials", line)
+  assert not list(tmp_path.iterdir())
+
+
 def test_a_dry_run_needs_no_workdir():
   done = command("main", f"--config={_QUICKSTART}", "--dry_run")
   assert done.returncode == 0, done.stderr
