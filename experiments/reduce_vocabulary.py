@@ -43,7 +43,11 @@ _TEXTS = flags.DEFINE_string(
   "texts", None, "Folder of a prepared data set.", required=True
 )
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "New folder for the reduced encoder.", required=True
+  "output",
+  None,
+  "New folder for the reduced encoder.",
+  required=True,
+  allow_override=True,  # A process may import two commands, as tests do.
 )
 flags.adopt_module_key_flags(cli)
 _TABLE = "embeddings.word_embeddings.weight"
