@@ -4,6 +4,9 @@ Every method with something to choose has eight grid points, one trial each;
 held-out data choose the point that gets the other trials.
 """
 
+import json
+import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -29,7 +32,9 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
   * ``share=``: the percentage of the teacher's examples that students see.
   * ``student=static`` or ``bert``.
   * ``teachers=``: the number of teachers, which differ in their seed.
-  * ``methods=main`` for the headline table, ``others`` for the other methods.
+  * ``methods=main`` for the rows of the headline table, ``all`` for all rows.
+  * ``grid=all`` for every grid point, ``chosen`` for the point of each row that
+    held-out data chose with the first teacher (`chosen.json`).
   * ``encoder=``: the folder of MiniLM with a reduced vocabulary.
   * ``method=`` and ``trial=`` of a single cell.
   """
@@ -38,13 +43,15 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
     "student": "static",
     "teachers": 3,
     "methods": "main",
+    "grid": "all",
     "encoder": "",
     "method": "lelp",
     "trial": 0,
   }
   given = base.parse_arg(arg, **(defaults | more))
   base.one_of("student", given.student, STUDENTS)
-  base.one_of("methods", given.methods, ("main", "others"))
+  base.one_of("methods", given.methods, ("main", "all"))
+  base.one_of("grid", given.grid, ("all", "chosen"))
   return given
 
 
@@ -81,9 +88,20 @@ def text_config(
   config.sweep.maps = False
   for seed in range(given.teachers):
     config.sweep.columns[f"t{seed}"] = ConfigDict({"teacher": {"seed": seed}})
-  rows = main_rows() if given.methods == "main" else other_rows()
+  rows = main_rows() | (other_rows() if given.methods == "all" else {})
+  if given.grid == "chosen":
+    rows = _chosen(f"{dataset}-{given.share}-{given.student}", rows)
+    config.sweep.grid_trials = 0
   config.sweep.methods = ConfigDict(rows)
   return config
+
+
+def _chosen(setting: str, rows: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the chosen grid point of each row that has one."""
+  path = pathlib.Path(__file__).with_name("chosen.json")
+  chosen = json.loads(path.read_text())
+  base.one_of("grid=chosen, which is known for", setting, chosen)
+  return {row: chosen[setting][row] for row in rows if row in chosen[setting]}
 
 
 def main_rows() -> dict[str, Any]:
