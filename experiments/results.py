@@ -249,6 +249,9 @@ class CellResult(ModelResult):
       for a method without one.
     null_space_share: Share of each class's variance that lies in the null
       space of the teacher's head, None for methods that do not compute it.
+    subclass_information: Adjusted mutual information of the subclasses with
+      the fine labels of the students' training examples, within classes; None
+      without subclasses, fine labels or cached outputs of the teacher.
     clustering: Numbers of clusters and examples, None for methods without
       clusters.
     classes: Names of the classes; empty where the data have none.
@@ -271,6 +274,7 @@ class CellResult(ModelResult):
   seconds: CellSeconds
   pretraining: PretrainingResult | None = None
   null_space_share: tuple[float | None, ...] | None = None
+  subclass_information: float | None = None
   clustering: Mapping[str, Any] | None = None
   classes: tuple[str, ...] = ()
   left_out: tuple[LeftOut, ...] = ()

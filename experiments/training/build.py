@@ -21,6 +21,7 @@ from experiments.methods.base import loss_statics
 from experiments.methods.base import Setup
 from experiments.methods.statistics import TeacherStatistics
 from experiments.specs import CellSpec
+from experiments.training.information import subclass_information
 from experiments.training.models import in_steps
 from experiments.training.models import Weights
 from experiments.training.pretrained import check_head
@@ -75,7 +76,16 @@ def build_run(
     sizes=sizes,
     pretrained=Weights(start.params, start.model_state) if start else None,
     loss_params=loss_params,
-    details=tuple(method.details(setup) for setup in setups),
+    details=tuple(
+      method.details(setup) | information
+      for setup, information in zip(
+        setups,
+        _information(
+          len(cells), teacher, statistics, shared_targets, targets, train
+        ),
+        strict=True,
+      )
+    ),
     shared_targets=shared_targets,
     targets=targets,
     hyperparameters={k: np.stack([s[k] for s in scalars]) for k in scalars[0]},
@@ -104,6 +114,26 @@ def build_run(
     if "is_labelled" in train
     else 0,
   )
+
+
+def _information(
+  num_cells: int,
+  teacher: Teacher | None,
+  statistics: TeacherStatistics | None,
+  shared: Mapping[str, Any],
+  targets: Mapping[str, Any],
+  transfer: Arrays,
+) -> list[dict[str, float]]:
+  """Returns what the subclasses of each cell tell about fine labels."""
+  is_known = teacher is not None and teacher.outputs.mode == "cached"
+  if statistics is None or not is_known:
+    return [{}] * num_cells
+  found = []
+  for number in range(num_cells):
+    own = {name: array[number] for name, array in targets.items()}
+    share = subclass_information(statistics, {**shared, **own}, transfer)
+    found.append({} if share is None else {"subclass_information": share})
+  return found
 
 
 def _examples(

@@ -1,0 +1,78 @@
+"""How much a cell's subclasses tell about the hidden classes of its data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import lelp_jax
+from experiments.data.dataset import Arrays
+from experiments.methods.statistics import TeacherStatistics
+
+
+def subclass_information(
+  statistics: TeacherStatistics, targets: Mapping[str, Any], transfer: Arrays
+) -> float | None:
+  """Returns the adjusted mutual information of subclasses and fine labels.
+
+  It is computed within each class, corrected for chance, and averaged
+  over the students' training examples: 0 is chance, 1 is equality.
+
+  Args:
+    statistics: Statistics of the teacher, with its outputs at hand.
+    targets: Targets of the cell.
+    transfer: The students' training examples.
+
+  Returns:
+    The information; None for a method without subclasses of the teacher, or
+    data without fine labels.
+  """
+  if "fine_labels" not in transfer:
+    return None
+  classes = np.asarray(statistics.transfer_classes)
+  found = subclasses_of(statistics, targets, classes)
+  if found is None:
+    return None
+  # Importing scikit-learn takes a second.
+  from sklearn.metrics import adjusted_mutual_info_score
+
+  fine, total = np.asarray(transfer["fine_labels"]), 0.0
+  for c in np.unique(classes):
+    own = classes == c
+    score = adjusted_mutual_info_score(fine[own], found[own])
+    total += own.sum() * float(score)
+  return total / len(classes)
+
+
+def subclasses_of(
+  statistics: TeacherStatistics,
+  targets: Mapping[str, Any],
+  classes: np.ndarray,
+) -> np.ndarray | None:
+  """Returns the subclass of each training example in its class, int ``[N]``.
+
+  None for a method that splits no class by the teacher's embeddings.
+  """
+  if "assignments" in targets:
+    return np.asarray(targets["assignments"])
+  if "memberships" in targets:
+    memberships = np.asarray(targets["memberships"])
+    return np.take_along_axis(memberships, classes[:, None], axis=1)[:, 0]
+  if "directions" not in targets or statistics.coordinates is not None:
+    return None
+  embeddings = statistics.transfer_outputs.embeddings
+  found = np.zeros(len(classes), np.int32)
+  for c in np.unique(classes):
+    own = classes == c
+    offsets = targets.get("offsets")
+    subspace = lelp_jax.Subspaces(
+      targets["directions"][c : c + 1],
+      targets["means"][c : c + 1],
+      None if offsets is None else offsets[c : c + 1],
+    )
+    coordinates = np.array(
+      lelp_jax.subspace_coordinates(embeddings[own], subspace)
+    )[:, 0]
+    coordinates[:, ~np.asarray(targets["where"])[c]] = -np.inf
+    found[own] = coordinates.argmax(axis=1)
+  return found
