@@ -1,6 +1,7 @@
 """Configures the test process: 8 virtual CPU devices and strict checks."""
 
 import contextlib
+import gc
 import os
 import pathlib
 import time
@@ -36,6 +37,11 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+
+# Tracing makes many objects and few cycles: with Python's own thresholds, a
+# tenth of the time goes to looking for garbage, mostly in what was imported.
+gc.freeze()
+gc.set_threshold(100_000, 20, 20)
 
 # A busy machine takes longer than Hypothesis' 200 ms for some examples.
 hypothesis.settings.register_profile("unhurried", deadline=None)

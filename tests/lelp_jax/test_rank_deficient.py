@@ -200,7 +200,7 @@ def test_principal_directions_under_a_large_variance_along_the_head(rng, ratio):
 
 
 @pytest.mark.parametrize(
-  ("count", "width", "rank"), [(20_000, 8, 1), (200, 256, 5)]
+  ("count", "width", "rank"), [(20_000, 8, 1), (100, 128, 5)]
 )
 def test_principal_directions_take_no_rounding_for_variance(
   rng, count, width, rank

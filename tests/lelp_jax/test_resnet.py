@@ -176,6 +176,7 @@ def test_batch_norm_in_training_and_inference(variant, rate, images):
 
 
 def test_bfloat16_is_near_float32(images):
+  images = images[:2]  # Convolutions in bfloat16 are slow on CPU.
   exact_module = TINY["keras_v2"]
   module = exact_module.clone(compute_dtype="bfloat16")
   variables = vision.random_variables(module, images)

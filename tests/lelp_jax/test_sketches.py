@@ -166,10 +166,10 @@ def test_sketch_has_no_more_directions_than_columns(data, probe):
 
 def wide_data(rng):
   """Embeddings with a slow decay, most of the variance along the head."""
-  width, counts = 256, (700, 500)
+  width, counts = 128, (400, 300)
   head = rng.normal(size=(width, 2)).astype(np.float32)
   axes = np.linalg.qr(rng.normal(size=(width, width)))[0]
-  rows = rng.normal(size=(sum(counts), width)) * np.arange(1, 257) ** -0.5
+  rows = rng.normal(size=(sum(counts), width)) * np.arange(1, width + 1) ** -0.5
   rows = rows @ axes + 2 * rng.normal(size=(len(rows), 2)) @ head.T
   return rows.astype(np.float32), np.repeat([0, 1], counts), head
 
@@ -191,7 +191,7 @@ def test_fit_subspaces_by_a_sketch_captures_the_variance(rng):
   shares = [lelp_jax.variance_share(x, moments) for x in (found, exact)]
   assert np.all(shares[0] >= 0.99 * shares[1])
   assert np.any(shares[0] < shares[1])  # It is a sketch.
-  assert_orthogonal_to(found.directions, reference.head_bases(head, 256)[0])
+  assert_orthogonal_to(found.directions, reference.head_bases(head, 128)[0])
 
 
 def test_probe_of_a_sample_captures_more_than_a_random_one(rng):

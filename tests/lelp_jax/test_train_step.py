@@ -160,7 +160,8 @@ def test_train_step_equals_a_loop_written_by_hand(name, batch):
   "tx",
   [
     optax.chain(optax.sgd(0.5), optax.contrib.reduce_on_plateau()),
-    optax.lbfgs(),
+    # Its default line search takes a second to compile.
+    optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(5)),
   ],
   ids=["plateau", "lbfgs"],
 )
