@@ -17,7 +17,6 @@ from lelp_jax.principal import _checked_head_kernel
 from lelp_jax.principal import _checked_statistics
 from lelp_jax.principal import _head_basis
 from lelp_jax.principal import _NULL_SPACES
-from lelp_jax.principal import _project_off
 from lelp_jax.principal import _span
 from lelp_jax.sketches import ClassSketch
 from lelp_jax.subspaces import Subspaces
@@ -120,9 +119,14 @@ def project_off_head(
 ) -> jax.Array:
   r"""Projects embeddings off the span of the head's weights.
 
-  Use it before clustering: the centroids of the clusters are what
-  `centroid_subspaces` takes. It computes :math:`P h` with the projection of
-  `principal_directions`.
+  Use it before clustering: `centroid_subspaces` takes the centroids of the
+  clusters. With :math:`\tilde W` an orthonormal basis of the span of the head's
+  weights, as in `principal_directions`, it computes
+
+  .. math::
+    P h = h - \tilde W \tilde W^T h .
+
+  Where the head spans all dimensions, nothing is projected off.
 
   Args:
     embeddings: Teacher embeddings :math:`h`, float, ``[..., D]``.
@@ -141,7 +145,8 @@ def project_off_head(
   Examples:
     >>> import jax.numpy as jnp
     >>> from lelp_jax import project_off_head
-    >>> print(project_off_head(jnp.array([3., 4.]), jnp.array([[2.], [0.]])))
+    >>> head = jnp.array([[2., -2.], [0., 0.]])
+    >>> print(project_off_head(jnp.array([3., 4.]), head))
     [0. 4.]
   """
   embeddings = _checks.floating("embeddings", embeddings, "[..., D]")
@@ -152,9 +157,15 @@ def project_off_head(
   if null_space == "none":
     return embeddings
   basis = _span(kernel, tolerance, null_space == "weights")
-  basis, _ = _checked_basis(basis, embeddings.dtype)
-  inside = jnp.matmul(embeddings, basis, precision=_HIGHEST)
-  return embeddings - jnp.matmul(inside, basis.T, precision=_HIGHEST)
+  return _projected(embeddings, _checked_basis(basis, embeddings.dtype)[0])
+
+
+def _projected(rows: jax.Array, basis: jax.Array) -> jax.Array:
+  """Removes the components inside the basis from each row, ``[..., D]``."""
+  for _ in range(2):  # Once leaves the rounding of what it removed.
+    inside = jnp.dot(rows, basis, precision=_HIGHEST)
+    rows = rows - jnp.dot(inside, basis.T, precision=_HIGHEST)
+  return rows
 
 
 @jax.jit
@@ -167,11 +178,7 @@ def _centroid_subspaces(
   """Directions to the centroids, and their offsets."""
   basis, _ = _checked_basis(basis, means.dtype)
   # Centred before they are projected: a mean far from zero costs no digits.
-  shifts = centroids - means[:, None]
-  rows = shifts.reshape(-1, shifts.shape[-1])
-  # Project twice, since the first leaves rounding of what it removed.
-  rows = _project_off(_project_off(rows.T, basis), basis).T
-  shifts = rows.reshape(shifts.shape)
+  shifts = _projected(centroids - means[:, None], basis)
   directions = shifts / variance
   offsets = -jnp.sum(shifts * directions, axis=-1) / 2
   return Subspaces(directions, means, offsets)

@@ -257,6 +257,8 @@ def base_config() -> ConfigDict:
   config.sweep.columns = ConfigDict()
   # Row -> fields that it sets. A tuple is an axis. A row whose name is not a
   # method names its method, as {"method": "lelp", "subspace": {"kind": "pca"}}.
+  # Start its own name with the method's, such as "lelp_pca": reports tell LELP,
+  # its ablations, clusterings and baselines apart by names.
   config.sweep.methods = ConfigDict()
   # Column -> row -> fields and axes of that row in that column, in addition to
   # the row's own or in place of them.

@@ -114,6 +114,10 @@ def _others() -> ConfigDict:
       **clustered,
       **tempered,
     },
+    ("lelp_centroids",): {
+      "loss": {"temperature": (1.0, 2.0), "subclass_temperature": (1.0, 4.0)},
+      "clustering": {"num_clusters": (5, 10)},
+    },
     ("subclass",): {
       **tempered,
       "teacher": {"subclass": {"num_subclasses": 5}},

@@ -168,7 +168,11 @@ def _plots(results: SweepResults) -> Iterator[drawing.Plot]:
 
 def _axes(results: SweepResults) -> dict[Heading, list[str]]:
   """The hyperparameters with several values, by row of LELP."""
-  rows = [m for m in results.methods if m.id.startswith(comparisons.LELP)]
+  rows = [
+    m
+    for m in results.methods
+    if m.id == comparisons.LELP or comparisons.is_ablation(m.id)
+  ]
   return {method: varied(results, method.id) for method in rows}
 
 

@@ -51,7 +51,7 @@ def _rivals(results: SweepResults) -> dict[str, str]:
     return {
       method.id: variant(method.title)
       for method in results.methods
-      if method.id in finished and method.id.startswith(f"{comparisons.LELP}_")
+      if method.id in finished and comparisons.is_ablation(method.id)
     }
   rivals = {
     method: in_sentence(results.method_title(method))

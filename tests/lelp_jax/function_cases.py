@@ -325,6 +325,13 @@ _CASES = [
     products=True,
   ),
   Case(
+    lelp_jax.project_off_head,
+    {"embeddings": _normal(B, D), "head_kernel": _HEAD},
+    batch=("embeddings",),
+    per_row=True,
+    products=True,
+  ),
+  Case(
     lelp_jax.variance_share,
     {"subspaces": _SUBSPACES, "moments": _MOMENTS},
     unread=(

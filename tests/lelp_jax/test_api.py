@@ -139,6 +139,8 @@ def test_signatures_are_those_of_the_design():
     "identity_subspaces": "moments * normalization='max'",
     "centroid_subspaces": "centroids moments head_kernel=None * variance"
     " null_space='weights' rtol=0.005",
+    "project_off_head": "embeddings head_kernel * null_space='weights'"
+    " rtol=0.005",
     "variance_share": "subspaces moments",
     "null_space_share": "moments head_kernel * rtol=0.005",
     "binary_head": "kernel bias=None",

@@ -93,6 +93,15 @@ def test_a_value_outside_of_its_range_is_named(name, value):
       {"method": "random_ensemble", "subspace.num_projections": 2},
       r"subspace\.num_projections=2 .*num_subclasses=3",
     ),
+    ({"subspace.widening": 0.0}, r"config\.subspace\.widening .*0\.0"),
+    (
+      {"method": "lelp_centroids", "clustering.scope": "global"},
+      r"clustering\.scope .*'lelp_centroids'.*'global'",
+    ),
+    (
+      {"method": "lelp_centroids", "teacher.outputs": "coordinates"},
+      r"teacher\.outputs='coordinates'.*'lelp_centroids'",
+    ),
     ({"mesh.teacher": "sharded"}, r"config\.mesh\.teacher .*'sharded'"),
     ({"data.max_length": 2}, r"config\.data\.max_length .* 3.*2"),
     ({"loggers": "csv"}, r"config\.loggers .*'csv'"),

@@ -365,3 +365,56 @@ def test_thirty_thousand_examples_stay_below_two_gibibytes(method):
   clustered, kibibytes = map(int, out.split())
   assert clustered == min(30_000, clusterer_lib.MAX_POINTS[method])
   assert kibibytes * 2**10 < 2 * 2**30
+
+
+def test_means_and_the_variance_around_them():
+  embeddings, labels, _ = blobs()
+  clusterer = Clusterer(
+    embeddings, labels, num_classes=3, method="kmeans", scope="per_class"
+  )
+  found = clusterer.cluster(3)
+  means, variance = clusterer.means(found)
+  squares = 0.0
+  for c, s in np.ndindex(3, 3):
+    own = embeddings[(labels == c) & (found.assignments == s)].astype(float)
+    if not len(own):
+      assert not means[c, s].any()
+      continue
+    np.testing.assert_allclose(means[c, s], own.mean(axis=0), rtol=1e-5)
+    squares += ((own - own.mean(axis=0)) ** 2).sum()
+  assert variance == pytest.approx(squares / embeddings.size, rel=1e-4)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_clusters_of_equal_points_have_a_positive_variance(spread):
+  embeddings = np.repeat([[0.0, 0.3], [spread, 0.3]], 20, axis=0)
+  clusterer = Clusterer(
+    embeddings.astype("f"),
+    np.zeros(40, int),
+    num_classes=1,
+    method="kmeans",
+    scope="per_class",
+  )
+  _, variance = clusterer.means(clusterer.cluster(3))
+  # Between two points at a distance of one it is 1/4 in one of two dimensions.
+  assert variance == (pytest.approx(1e-6 / 8) if spread else 1.0)
+
+
+def test_fast_kmeans_learns_from_mini_batches_of_many_rows(monkeypatch):
+  embeddings, labels, blob = blobs()
+  monkeypatch.setattr(clusterer_lib, "_MOST_ROWS", 32)
+  monkeypatch.setattr(clusterer_lib, "_MOST_CLUSTERS", 1)
+  fits, fit = [], sklearn_cluster.MiniBatchKMeans.fit
+
+  def counted(self, points):
+    fits.append(len(points))
+    return fit(self, points)
+
+  monkeypatch.setattr(sklearn_cluster.MiniBatchKMeans, "fit", counted)
+  options = {"num_classes": 2, "num_clusters": 3, "method": "fast_kmeans"}
+  found = cluster(embeddings, labels, **options)
+  assert fits == [35]  # The other class has 30 rows.
+  own = labels == 1
+  assert same_partition(found.assignments[own], blob[own])
+  cluster(embeddings, labels, **{**options, "method": "kmeans"})
+  assert fits == [35]

@@ -18,6 +18,7 @@ from experiments.training import build
 from lelp_jax.baselines import kd_loss
 from lelp_jax.models import Outputs
 from lelp_jax.train_step import LossInputs
+from tests import reference
 from tests.experiments import tiny
 
 # Class 0 has three fine labels and class 1 two: unequal on purpose.
@@ -273,3 +274,197 @@ def test_missing_fine_labels_and_directions_are_named():
   large = Setup(_cell("lelp", subspace__num_subclasses=7), _TASK, _WIDTH)
   with pytest.raises(ValueError, match=r"subspace\.num_subclasses .*, got 7"):
     methods.METHODS["lelp"].num_subclasses(large)
+
+
+# --- LELP with centroids ------------------------------------------------------
+
+
+@pytest.fixture
+def planted(rng):
+  """Statistics of three distinct groups per class off the span of the head."""
+  labels, groups = np.arange(80) % 2, np.arange(80) // 2 % 3
+  kernel = rng.normal(size=(_WIDTH, 2)).astype("f")
+  centers = 20 * rng.normal(size=(2, 3, _WIDTH))
+  embeddings = centers[labels, groups] + rng.normal(size=(80, _WIDTH))
+  outputs = Outputs(jnp.asarray(embeddings, jnp.float32), embeddings @ kernel)
+  moments = lelp_jax.class_moments(outputs.embeddings, labels, num_classes=2)
+
+  def made(membership="labels"):
+    return TeacherStatistics(
+      lambda: moments,
+      jnp.asarray(kernel),
+      lambda: labels,
+      lambda: outputs,
+      membership=membership,
+    )
+
+  return made, labels, groups
+
+
+@pytest.mark.parametrize("null_space", ["weights", "none"])
+def test_centroids_are_learned_as_gaussians_of_a_common_variance(
+  planted, rng, null_space
+):
+  made, labels, groups = planted
+  statistics = made()
+  cell = _cell(
+    "lelp_centroids",
+    clustering__num_clusters=3,
+    subspace__null_space=null_space,
+    subspace__widening=1000.0,
+    loss__subclass_temperature=0.5,
+  )
+  loss, _, inputs = _loss(cell, statistics, rng, 3)
+  head = np.asarray(statistics.head_kernel)
+  _, kept = reference.head_bases(head, _WIDTH, null_space)
+  points = np.asarray(statistics.transfer_outputs.embeddings, float)
+  inertia, centroids = 0.0, np.zeros((2, 3, _WIDTH))
+  for c, s in np.ndindex(2, 3):
+    own = points[(labels == c) & (groups == s)]
+    centroids[c, s] = own.mean(axis=0)
+    inertia += (((own - centroids[c, s]) @ kept) ** 2).sum()
+  variance = 1000.0 * inertia / points.size
+  expected = np.zeros((7, 2, 3))
+  logits = np.asarray(inputs.teacher.logits, float) / cell.loss.temperature
+  for i, h in enumerate(np.asarray(inputs.teacher.embeddings, float)):
+    for c in range(2):
+      expected[i, c] = reference.log_softmax(logits[i])[
+        c
+      ] + reference.centroid_log_softmax(h, centroids[c], kept, variance, 0.5)
+  # The clusters may have another order than the groups.
+  found = lelp_jax.log_subsplit(
+    *inputs.teacher,
+    lelp_jax.Subspaces(
+      *(inputs.targets[name] for name in ("directions", "means", "offsets"))
+    ),
+    temperature=cell.loss.temperature,
+    subclass_temperature=0.5,
+  )
+  np.testing.assert_allclose(
+    np.sort(found, axis=-1), np.sort(expected, axis=-1), atol=2e-3
+  )
+  distill = lelp_jax.lelp_loss(
+    inputs.student.logits, found, temperature=cell.loss.temperature
+  )
+  np.testing.assert_allclose(loss, np.mean(distill), rtol=1e-5)
+
+
+def test_one_centroid_per_class_is_vanilla_distillation(statistics):
+  losses = [
+    _loss(
+      _cell(method, loss__temperature=2.0, clustering__num_clusters=1),
+      statistics,
+      np.random.default_rng(1),
+      1,
+    )[0]
+    for method in ("lelp_centroids", "vanilla")
+  ]
+  np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_padded_centroids_are_those_of_their_own_number(statistics, rng):
+  cell = _cell("lelp_centroids", clustering__num_clusters=3)
+  method = methods.METHODS["lelp_centroids"]
+  own, padded = (
+    method.targets(_setup(cell, statistics, size)) for size in (3, 5)
+  )
+  for name in ("directions", "offsets"):
+    np.testing.assert_array_equal(padded[name][:, :3], own[name])
+    assert not padded[name][:, 3:].any()
+  np.testing.assert_array_equal(padded["where"], [[True] * 3 + [False] * 2] * 2)
+  _, _, inputs = _loss(cell, statistics, rng, 5)
+  logits = inputs.student.logits.reshape(7, 2, 5)
+  alone = inputs._replace(
+    student=Outputs(inputs.student.embeddings, logits[..., :3].reshape(7, 6)),
+    targets=inputs.targets | own,
+  )
+  found, expected = (method.loss(given)[0] for given in (inputs, alone))
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_classes_with_fewer_distinct_points_than_clusters(rng):
+  embeddings = np.repeat(rng.normal(size=(4, _WIDTH)), 5, axis=0).astype("f")
+  labels = np.repeat([0, 0, 0, 1], 5)
+  moments = lelp_jax.class_moments(embeddings, labels, num_classes=2)
+  kernel = jnp.asarray(rng.normal(size=(_WIDTH, 2)), jnp.float32)
+  statistics = TeacherStatistics(
+    lambda: moments,
+    kernel,
+    lambda: labels,
+    lambda: Outputs(jnp.asarray(embeddings), jnp.zeros((20, 2))),
+  )
+  cell = _cell("lelp_centroids", clustering__num_clusters=4)
+  loss, _, inputs = _loss(cell, statistics, rng, 4)
+  assert np.isfinite(loss)
+  np.testing.assert_array_equal(inputs.targets["where"].sum(axis=1), [3, 1])
+  assert all(np.isfinite(inputs.targets[k]).all() for k in ("offsets", "means"))
+
+
+@pytest.mark.parametrize("method", ["lelp_centroids", "kmeans", "kmeans_soft"])
+def test_clusters_of_the_classes_that_the_teacher_predicts(planted, method):
+  made, labels, _ = planted
+  statistics = made("teacher")
+  logits = statistics.transfer_outputs.logits
+  classes = np.asarray(logits).argmax(axis=1)
+  assert (classes != labels).any()
+  cell = _cell(method, clustering__num_clusters=3)
+  setup = _setup(cell, statistics, 3)
+  details = methods.METHODS[method].details(setup)["clustering"]
+  sizes = np.sum(details["sizes"], axis=1)
+  np.testing.assert_array_equal(sizes, np.bincount(classes, minlength=2))
+  if method == "kmeans":
+    found = methods.METHODS[method].targets(setup)
+    np.testing.assert_array_equal(found["classes"], classes)
+
+
+def test_hard_targets_have_the_class_that_was_clustered(planted, rng):
+  made, labels, _ = planted
+  statistics = made("teacher")
+  cell = _cell("kmeans", clustering__num_clusters=3)
+  setup = _setup(cell, statistics, 3)
+  targets = methods.METHODS["kmeans"].targets(setup)
+  rows = np.flatnonzero(labels != targets["classes"])[:7]
+  student = _outputs(rng, 4, 6)
+  student = Outputs(
+    student.embeddings[: len(rows)], student.logits[: len(rows)]
+  )
+  inputs = LossInputs(
+    student=student,
+    teacher=None,
+    targets=targets,
+    batch={"labels": jnp.asarray(labels[rows]), "rows": jnp.asarray(rows)},
+    hyperparameters=methods.METHODS["kmeans"].scalars(cell),
+    loss_params={},
+    loss_state=(),
+    key=jax.random.key(0),
+  )
+  loss, _ = methods.METHODS["kmeans"].loss(inputs)
+  outputs = targets["classes"][rows] * 3 + targets["assignments"][rows]
+  log_probs = np.asarray(jax.nn.log_softmax(student.logits))
+  expected = -log_probs[np.arange(len(rows)), outputs].mean()
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_clusterings_can_be_of_projected_embeddings(planted):
+  statistics = planted[0]()
+  points = statistics.points("weights", 5e-3)
+  _, kept = reference.head_bases(np.asarray(statistics.head_kernel), _WIDTH)
+  embeddings = np.asarray(statistics.transfer_outputs.embeddings, float)
+  np.testing.assert_allclose(points, embeddings @ kept @ kept.T, atol=1e-4)
+  found = [
+    methods.METHODS["kmeans"].targets(
+      _setup(
+        _cell(
+          "kmeans", clustering__num_clusters=9, clustering__null_space=space
+        ),
+        statistics,
+        9,
+      )
+    )["assignments"]
+    for space in ("none", "weights")
+  ]
+  assert (found[0] != found[1]).any()
+  expected = statistics.clustering(
+    "kmeans", "per_class", 9, "hard", null_space="weights"
+  )
+  np.testing.assert_array_equal(found[1], expected.assignments)

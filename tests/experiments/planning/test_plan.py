@@ -53,6 +53,7 @@ def folder(tmp_path_factory):
     ("crd_bank", "inline"),
     ("kmeans", "inline"),
     ("kmeans_soft", "inline"),
+    ("lelp_centroids", "cached"),
     ("oracle", "inline"),
   ],
 )

@@ -202,10 +202,20 @@ def test_differences_use_what_both_have():
     ("kmeans_soft", False),
     ("lelp", False),
     ("lelp_pca", False),
+    ("lelp_centroids", False),
+    ("kmeans_projected", False),
   ],
 )
 def test_is_baseline(method, expected):
   assert comparisons.is_baseline(method) is expected
+
+
+def test_our_method_is_neither_an_ablation_nor_a_clustering():
+  for row in ("lelp_centroids", "lelp_centroids_unprojected"):
+    assert not comparisons.is_ablation(row)
+    assert not comparisons.is_clustering(row)
+  assert comparisons.is_ablation("lelp_pca")
+  assert comparisons.is_clustering("kmeans_projected")
 
 
 def test_best_baseline_is_the_highest_of_the_column():

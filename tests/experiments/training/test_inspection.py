@@ -139,6 +139,23 @@ def test_clusters_of_a_class_are_those_of_its_details(finished, method):
     np.testing.assert_array_equal(np.bincount(own, minlength=3), sizes)
 
 
+def test_examples_are_shown_with_their_nearest_centroid(finished):
+  cell = tiny.cell("lelp_centroids", clustering__num_clusters=3)
+  teacher, result = without_student(finished, cell)
+  splits, found = found_again(finished, cell, "test", result)
+  assert (found.kind, found.examples) == ("direction", splits.test)
+  centroids = teacher.statistics.centroids(
+    3, null_space="weights", rtol=cell.subspace.rtol
+  ).centroids
+  head = np.asarray(teacher.statistics.head_kernel)
+  _, kept = reference.head_bases(head, 16)
+  outputs = outputs_of(cell, teacher, splits, splits.test)
+  own = centroids[splits.test["labels"]].astype(float) @ kept
+  points = np.asarray(outputs.embeddings, float) @ kept
+  distances = np.linalg.norm(points[:, None] - own, axis=-1)
+  np.testing.assert_array_equal(found.assignments, distances.argmin(axis=1))
+
+
 @pytest.mark.slow
 def test_the_outputs_of_a_teacher_with_subclasses(tmp_path):
   cell = specs.replace(
