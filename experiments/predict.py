@@ -129,7 +129,7 @@ def predict(
     ValueError: If the student cannot read the files, or a row is malformed.
   """
   student, labels = description.read(folder)
-  output_rows.check(output, tables.find_files(data))
+  output_rows.check_output(output, tables.find_files(data))
   with _flags_named():
     found = input_rows.find(
       data,

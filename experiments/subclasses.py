@@ -140,7 +140,7 @@ def write_pages(
     ValueError: If the cell has no subclasses, or its data changed.
   """
   cell, result = _cell(folder), results_lib.read(folder, CellResult)
-  inspection.check(cell, split)
+  inspection.check_has_subclasses(cell, split)
   splits = data.load_splits(cell, workdir)
   print(
     f"Teacher {result.teacher.digest} reads its "

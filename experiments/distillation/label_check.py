@@ -34,7 +34,7 @@ def all_labels(found: Prepared) -> np.ndarray:
   return np.concatenate([np.asarray(part["labels"]) for part in splits])
 
 
-def check(
+def check_predictions(
   teacher: str,
   logits: np.ndarray,
   order: np.ndarray,

@@ -35,7 +35,7 @@ SUFFIXES = (*_DELIMITERS, ".jsonl", ".parquet")
 Write = Callable[[Sequence[Sequence[Any]], Sequence[str], np.ndarray], None]
 
 
-def check(output: str, inputs: Sequence[pathlib.Path]) -> None:
+def check_output(output: str, inputs: Sequence[pathlib.Path]) -> None:
   """Raises ValueError if predictions cannot be written to a path.
 
   Args:

@@ -160,7 +160,7 @@ def _read_record(
   """Returns what a workdir says of the same request, {} for a new workdir."""
   path = workdir / _RECORD
   if not path.is_file():
-    if (workdir / "sweep.json").exists() or (workdir / "cells").exists():
+    if workdirs.is_workdir(workdir):
       raise ValueError(
         f"--workdir={workdir} holds the results of another command: use a new "
         "folder."
@@ -207,7 +207,7 @@ def _prepared(
   if request.tokenizer:  # Before anything long.
     with flags.named("tokenizer"):
       load_tokenizer(request.tokenizer)
-  student_models.check(request.student, is_text=bool(spec.text_column))
+  student_models.check_reads(request.student, is_text=bool(spec.text_column))
   teacher = teachers.prepare_teacher(
     request.teacher,
     spec,

@@ -129,9 +129,8 @@ def _onnx(folder: pathlib.Path, student: Student) -> Predict:
   return predict
 
 
-def _exported(folder: pathlib.Path, student: Student) -> Predict:
+def _exported(folder: pathlib.Path, _: Student) -> Predict:
   """Loads `model.jaxexport`."""
-  del student
   data = bytearray((folder / description.JAX_EXPORT).read_bytes())
   exported = jax_export.deserialize(data)
 

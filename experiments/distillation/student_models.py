@@ -270,7 +270,7 @@ def _is_linen(made: Any) -> bool:
 # --- Weights and tokenizer ----------------------------------------------------
 
 
-def check(choice: Choice, *, is_text: bool) -> None:
+def check_reads(choice: Choice, *, is_text: bool) -> None:
   """Raises ValueError for a student that cannot read such data.
 
   Args:
@@ -309,7 +309,7 @@ def prepare(
     ValueError: If the student cannot be made from this teacher or on such
       data.
   """
-  check(choice, is_text=texts is not None)
+  check_reads(choice, is_text=texts is not None)
   options = {k: v for k, v in choice.fields.items() if k != "init"}
   if texts is None:
     init = str(choice.fields.get("init", "random"))

@@ -282,7 +282,9 @@ def _from_arrays(
     "shuffling, or with ids.npy), or is --label_column another column than the "
     "labels that it was trained on?"
   )
-  label_check.check(str(given.folder), logits, order, rows, found, advice)
+  label_check.check_predictions(
+    str(given.folder), logits, order, rows, found, advice
+  )
   kernel, bias = given.kernel[:, order], given.bias[order]
   paths = sorted(given.folder.glob("*.npy"))
   origin = {
@@ -345,7 +347,9 @@ def _from_network(
     "--text_column that of the texts? A teacher that is fine-tuned here may "
     "need more --finetune_epochs."
   )
-  label_check.check(network.name, logits, order, rows, found, advice)
+  label_check.check_predictions(
+    network.name, logits, order, rows, found, advice
+  )
   kernel, bias = kernel[:, order], bias[order]
   _write_head(folder, kernel, bias)
   if runner.examples_per_second:

@@ -222,7 +222,7 @@ def save_tree(directory: PathLike, tree: Any) -> None:
   It replaces the tree that is in the folder, which may be in a bucket.
   """
   path = storage.folder(directory)
-  processes.from_main(lambda: storage.check(path))
+  processes.from_main(lambda: storage.check_writable(path))
   _on_main(path, lambda: _delete(path))
   with storage.reached(path):
     _write(path, tree, {})()

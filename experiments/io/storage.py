@@ -109,7 +109,7 @@ def delete(directory: PathLike) -> None:
     )
 
 
-def check(directory: epath.Path) -> None:
+def check_writable(directory: epath.Path) -> None:
   """Raises OSError unless a folder can be written, listed and deleted from.
 
   In a file system it is created.

@@ -221,7 +221,8 @@ def find_workdirs(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
 
 def is_workdir(path: pathlib.Path) -> bool:
   """Returns whether a folder is a workdir, finished or not."""
-  return (path / "sweep.json").is_file() or (path / "cells").is_dir()
+  sweep = results_lib.path_of(path, SweepDescription)
+  return sweep.is_file() or (path / "cells").is_dir()
 
 
 def has_results(workdir: pathlib.Path) -> bool:

@@ -38,7 +38,7 @@ METHODS = (*_WITH_DIRECTIONS, "subclass", *CLUSTERINGS)
 SPLITS = ("train", "validation", "test")
 
 
-def check(cell: CellSpec, split: str) -> None:
+def check_has_subclasses(cell: CellSpec, split: str) -> None:
   """Raises ValueError for a cell or examples that cannot be inspected."""
   if split not in SPLITS:
     raise ValueError(f"split must be one of {SPLITS}, got {split!r}.")
@@ -66,7 +66,7 @@ def subclasses(
   Split "train" are the examples that the directions were fitted to or, with a
   clustering, those that were clustered.
   """
-  check(cell, split)
+  check_has_subclasses(cell, split)
   digest, now = result.teacher.digest, identity.teacher_digest(cell)
   if digest != now:
     raise ValueError(

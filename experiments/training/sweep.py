@@ -104,7 +104,7 @@ def run_cells(
     if checkpoint_directory is not None:
       elsewhere = checkpoint_directory / stack.digest
       # Before hours of work, not after them.
-      processes.from_main(lambda: storage.check(elsewhere))
+      processes.from_main(lambda: storage.check_writable(elsewhere))
     checkpoints = resuming.checkpoint_folder(held, elsewhere)
     teacher = load_teacher(_teacher_key(stack.cells[0]))
     signals.stop_if_asked("the teacher is finished")

@@ -298,12 +298,12 @@ def test_load_tree_errors(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_known_before_the_work(tmp_path):
-  storage.check(storage.folder(tmp_path / "new/folder"))
+  storage.check_writable(storage.folder(tmp_path / "new/folder"))
   assert not names(tmp_path / "new/folder")
   (tmp_path / "file").touch()
   folder = tmp_path / "file/abc"
   with pytest.raises(OSError, match=rf"^{folder} cannot be written: Not a dir"):
-    storage.check(storage.folder(folder))
+    storage.check_writable(storage.folder(folder))
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/x", "gs://", "file:///x"])

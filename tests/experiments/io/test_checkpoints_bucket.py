@@ -159,16 +159,16 @@ def test_a_failed_write_is_one_line_and_keeps_what_was_before(server, bucket):
 
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
 def test_what_may_not_be_done_is_known_before_the_work(server, bucket, method):
-  storage.check(storage.folder(RUN))
+  storage.check_writable(storage.folder(RUN))
   assert not bucket
   forbid(server, method)
   with pytest.raises(OSError, match="right to it"):
-    storage.check(storage.folder(RUN))
+    storage.check_writable(storage.folder(RUN))
 
 
 def test_a_missing_bucket_and_missing_credentials(server, bucket):
   with pytest.raises(OSError, match="gs://no/run cannot be used"):
-    storage.check(storage.folder("gs://no/run"))
+    storage.check_writable(storage.folder("gs://no/run"))
   server.refusal = lambda *_: refuse(401, "Anonymous caller.")
   with pytest.raises(OSError, match="Anonymous caller") as error:
     open_at(RUN)
