@@ -285,6 +285,7 @@ def test_a_flag_does_not_change_the_scope_of_a_grid(argument, flag):
     ("figure6", "panel=top", "panel"),
     ("pair", "column=x", "column"),
     ("pair", "dataset=glue-sst2", "dataset .*'glue_sst2'"),
+    ("pair", "dataset=clinc_parity", "dataset .*'glue_sst2'"),
     ("pair", "teacher=vit", "teacher .*'cnn'.*'resnet20'"),
     ("pair", "student=albert_base", "student .*'resnet20'"),
     ("pair", f"{_SST2},student=cnn", "student .*'albert_base'.*'mlp'"),
