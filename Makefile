@@ -7,7 +7,7 @@ TOPOLOGIES ?= v4:2x2x1,v4:4x4x4
 TEXTS := dataset=amazon,teacher=albert_xxlarge,student=albert_base
 IMAGES := dataset=cifar10_bin,teacher=resnet92,student=resnet56
 
-.PHONY: help venv tpu docs quickstart plan test-lib test test-all lint format \
+.PHONY: help venv tpu docs quickstart results-clinc plan test-lib test test-all lint format \
   bench bench-all release-check clean
 
 help:  ## Lists the targets.
@@ -48,6 +48,29 @@ quickstart: venv  ## Distils on scikit-learn's digits and prints the table.
 	@$(RUN) -m experiments.sweep \
 	  --config=experiments/configs/quickstart.py --workdir=$(WORKDIR)
 	@$(RUN) -m experiments.report --workdir=$(WORKDIR)
+
+# MINILM is a folder with all-MiniLM-L6-v2, CLINC one with CLINC150's files.
+CLINC_RUN = runs/results-clinc
+CLINC_SHARES = 15 100
+
+results-clinc: venv  ## Repeats RESULTS.md's chosen cells on CLINC150 (45 minutes).
+	@test -n "$(MINILM)" -a -n "$(CLINC)" || { echo "Say where the weights and" \
+	  "the data are: make results-clinc MINILM=FOLDER CLINC=FOLDER, see" \
+	  "RESULTS.md."; exit 2; }
+	@$(RUN) -m experiments.prepare --dataset=clinc_parity --source=$(CLINC) \
+	  --data_dir=$(CLINC_RUN)/data --tokenizer=$(MINILM)
+	@test -d $(CLINC_RUN)/minilm || $(RUN) -m experiments.reduce_vocabulary \
+	  --model=$(MINILM) --texts=$(CLINC_RUN)/data/clinc_parity \
+	  --output=$(CLINC_RUN)/minilm
+	@$(RUN) -m experiments.prepare --dataset=clinc_parity --source=$(CLINC) \
+	  --data_dir=$(CLINC_RUN)/reduced --tokenizer=$(CLINC_RUN)/minilm
+	@for share in $(CLINC_SHARES); do \
+	  $(RUN) -m experiments.sweep --workdir=$(CLINC_RUN)/sweeps/parity-$$share \
+	    --teacher_dir=$(CLINC_RUN)/teachers \
+	    --config=experiments/configs/results/clinc.py:share=$$share,teachers=1,grid=chosen,encoder=$(CLINC_RUN)/minilm \
+	    --config.data.data_dir=$(CLINC_RUN)/reduced || exit; \
+	done
+	@$(RUN) -m experiments.report --workdir=$(CLINC_RUN)/sweeps
 
 plan: tpu  ## Estimates memory and time on TPUs, without a TPU (minutes).
 	@$(RUN) -m experiments.plan --topologies=$(TOPOLOGIES) --cells=16 \
