@@ -11,6 +11,7 @@ from experiments.reporting import costs
 from experiments.reporting import figures
 from experiments.reporting import gains
 from experiments.reporting import headline
+from experiments.reporting import information
 from experiments.reporting import owner
 from experiments.reporting import paper_figures
 from experiments.reporting import paper_grids
@@ -63,6 +64,7 @@ PICTURES = (
     "accuracy",
     "embeddings",
     "sensitivity",
+    "information",
     "random_ensembles",
     "num_classes",
   ),
@@ -217,6 +219,13 @@ def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
     "Ensembles of random projections": _ensembles(sweep),
     "From few classes to many": _classes(sweep),
     "Sensitivity of LELP": _sensitivity(sweep),
+    "Subclasses and hidden classes": sweep.draw(
+      "information",
+      "Gain over vanilla distillation against what the subclasses of a student "
+      "tell about the hidden classes (adjusted mutual information within each "
+      "class: 0 is chance, 1 is equality).",
+      information.information_picture,
+    ),
     "Figures": [*_figures(sweep), *sweep.maps],
     "Chosen hyperparameters": map(
       tables.hyperparameter_table, selections(results)
