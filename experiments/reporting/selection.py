@@ -23,6 +23,9 @@ from experiments.results import Evaluation
 from experiments.results import SweepDescription
 from experiments.specs import CellSpec
 
+# Tables have a column for each of so many replicates.
+_MOST_REPLICATES = 6
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinishedCell(CellResult):
@@ -121,13 +124,17 @@ class SweepResults(SweepDescription):
 
   @property
   def places(self) -> list[tuple[str | None, int]]:
-    """Each column and its number of trials; None for all replicates."""
+    """The columns of tables, each with its number of repetitions.
+
+    None stands for the mean over replicates, which is alone if they are many.
+    """
     found: list[tuple[str | None, int]] = [
       (column.id, self.num_trials) for column in self.columns
     ]
-    if self.averages_columns:
-      found.append((None, len(self.columns)))
-    return found
+    if not self.averages_columns:
+      return found
+    whole = (None, len(self.columns))
+    return [whole] if len(found) > _MOST_REPLICATES else [*found, whole]
 
   def accuracy(self, column: str | None, method: str) -> Estimate | None:
     """The accuracy in a column, or over all columns; None where unknown."""

@@ -53,11 +53,14 @@ def accuracy_table(results: SweepResults) -> Table:
       rows.append(TableRow(label, cells, "references"))
     else:
       students.append(TableRow(method.title, cells, "students"))
-  header = tuple(column_header(column) for column in results.columns)
-  whole = (_overall_title(results),) * results.averages_columns
+  headers = {column.id: column_header(column) for column in results.columns}
+  header = tuple(
+    headers[column] if column else _overall_title(results)
+    for column, _ in results.places
+  )
   return Table(
     title=f"{results.title}: test accuracy{chosen_on(results)}",
-    header=header + whole,
+    header=header,
     rows=(
       *rows,
       *(students if results.is_smoke else mark_rows(students)),
@@ -138,20 +141,20 @@ def _teacher_rows(results: SweepResults) -> list[TableRow]:
   """The teacher, and the one that Subclass Distillation trains for itself."""
   rows = []
   for label, methods in comparisons.teacher_groups(results).items():
-    cells, means = [], []
+    own, means = {}, []
     for column in results.columns:
       found = comparisons.with_different_teachers(results, column.id, methods)
-      if not found:
-        cells.append(TableCell())
-        continue
-      whole = estimate(100 * cell.teacher.test.accuracy for cell in found)
-      means.append(whole.mean)
-      text = numbers.number(whole, whole.n)
-      cells.append(TableCell(text, link=found[0].teacher_config))
-    if means and results.averages_columns:
-      text = numbers.number(estimate(means), len(results.columns))
-      cells.append(TableCell(text))
+      if found:
+        whole = estimate(100 * cell.teacher.test.accuracy for cell in found)
+        means.append(whole.mean)
+        text = numbers.number(whole, whole.n)
+        own[column.id] = TableCell(text, link=found[0].teacher_config)
     if means:
+      text = numbers.number(estimate(means), len(results.columns))
+      cells = (
+        own.get(column, TableCell()) if column else TableCell(text)
+        for column, _ in results.places
+      )
       rows.append(TableRow(label, tuple(cells), "references"))
   return rows
 
@@ -249,9 +252,10 @@ def _caption(results: SweepResults) -> str:
     else:
       text += "."
   if results.averages_columns:
+    alone = len(results.places) == 1
     text += (
-      f" Last column: mean ± standard error over the {len(results.columns)}"
-      " splits' means, gains paired by split."
+      f" {'Shown' if alone else 'Last column'}: mean ± standard error over the "
+      f"{len(results.columns)} splits' means, gains paired by split."
     )
   return text
 
