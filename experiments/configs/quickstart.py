@@ -4,9 +4,9 @@ This is a small version of the paper's CIFAR-10-bin (sections 4.2 and 4.3.1):
 ten digits are hidden in two classes. A teacher trained on 1,000 images is
 distilled into small students that see 100 of them.
 
-Expected: LELP exceeds standard training by about one point, and is as good as
-vanilla distillation or slightly better. It takes about two minutes on two CPU
-cores.
+Expected on 20 random splits: LELP exceeds standard training by nearly two
+points and vanilla distillation by almost half a point, and is about as good as
+k-means clustering. It takes less than three minutes on two CPU cores.
 
 Table:  python -m experiments.sweep --workdir=runs/quickstart \
           --config=experiments/configs/quickstart.py
@@ -14,13 +14,15 @@ Cell:   python -m experiments.main --workdir=runs/one \
           --config=experiments/configs/quickstart.py:method=lelp
 Report: python -m experiments.report --workdir=runs/quickstart
 
-With `:methods=all` it has the rows of Tables 1 and 3 and every other method,
-with three trials.
+With `:methods=all` it has the rows of Tables 1 and 3 and every other method.
 """
 
 from ml_collections import ConfigDict
 
 from experiments.configs import base
+
+_NUM_SPLITS = 20
+_CLUSTERED = {"clustering": {"num_clusters": (2, 5, 10)}}
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -65,9 +67,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.loss.temperature = 2.0
   config.loss.subclass_temperature = 4.0
 
-  config.sweep.num_trials = 10
+  config.sweep.num_trials = 3
   config.sweep.columns_are = "replicates"
-  for split in range(5):
+  for split in range(_NUM_SPLITS):
     config.sweep.columns[f"split{split}"] = ConfigDict(
       {"data": {"options": {"split_seed": split}}}
     )
@@ -85,8 +87,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
     }
   )
   config.sweep.methods.oracle = ConfigDict()
+  if not given.smoke:
+    config.sweep.methods.kmeans = ConfigDict(_CLUSTERED)
   if given.methods == "all":
-    config.sweep.num_trials = 3
     config.loss.num_negatives = 64  # The other class has 50 examples.
     config.sweep.methods.update(_others())
   config.sweep.notes = (
@@ -104,14 +107,13 @@ def _others() -> ConfigDict:
   tempered = {"loss": {"temperature": (1.0, 2.0)}}
   compared = {"loss": {"feature_weight": (0.1, 1.0, 10.0)}}
   contrasted = {"loss": {"feature_weight": (0.1, 1.0)}}
-  clustered = {"clustering": {"num_clusters": (2, 5, 10)}}
   names = {
     ("embedding", "fitnet", "vid", "rkd", "rkd_distance"): compared,
     ("crd", "crd_bank", "info_nce"): contrasted,
     ("dkd", "dist", "standardized_kd"): tempered,
-    ("agglomerative", "kmeans", "tsne_kmeans"): clustered,
+    ("agglomerative", "kmeans", "tsne_kmeans"): _CLUSTERED,
     tuple(f"{n}_soft" for n in ("agglomerative", "kmeans", "tsne_kmeans")): {
-      **clustered,
+      **_CLUSTERED,
       **tempered,
     },
     ("lelp_centroids",): {
@@ -135,7 +137,7 @@ def _smoke(config: ConfigDict) -> ConfigDict:
     fields.steps_per_chunk = 20
   config.teacher.options.features = (32, 32)
   config.sweep.num_trials, config.sweep.is_smoke = 2, True
-  for split in range(2, 5):
+  for split in range(2, _NUM_SPLITS):
     del config.sweep.columns[f"split{split}"]
   config.sweep.methods.lelp.loss.temperature = (1.0,)
   config.sweep.methods.lelp.loss.subclass_temperature = (1.0, 4.0)

@@ -149,10 +149,10 @@ def test_expand_needs_a_sweep():
 
 def test_quickstart_has_the_cells_it_announces():
   expanded = cells.expand(quickstart.get_config())
-  per_split = 1 + 2 + 2 * 4 * 2 + 1
-  assert len(expanded) == 5 * 10 * per_split
+  per_split = 1 + 2 + 2 * 4 * 2 + 1 + 3
+  assert len(expanded) == 20 * 3 * per_split
   columns = list(dict.fromkeys(cell.column for cell in expanded))
-  assert columns == [f"split{number}" for number in range(5)]
+  assert columns == [f"split{number}" for number in range(20)]
   assert len(cells.expand(quickstart.get_config("smoke=True"))) == 32
 
 

@@ -20,8 +20,9 @@ def config(method: str = "lelp", trial: int = 0) -> ConfigDict:
   config.teacher.outputs = "inline"  # One compilation less.
   config.subspace.num_subclasses = 3
   config.sweep.num_trials = 2
-  for split in range(2, 5):
+  for split in range(2, 20):
     del config.sweep.columns[f"split{split}"]
+  del config.sweep.methods.kmeans
   config.sweep.methods.vanilla.loss.temperature = (1.0, 2.0)
   config.sweep.methods.lelp.loss.temperature = (1.0,)
   config.sweep.methods.lelp.loss.subclass_temperature = (4.0,)
