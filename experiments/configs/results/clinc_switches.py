@@ -35,10 +35,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 def _rows() -> dict[str, Any]:
   """Returns the rows, each with one difference from the first of its kind."""
-  kmeans = {"method": "kmeans", "clustering.num_clusters": _K}
-  soft = {"method": "kmeans_soft", "clustering.num_clusters": _K}
-  soft["loss.temperature"] = 2.0
-  ours = {"method": "lelp_centroids", "clustering.num_clusters": _K}
+  kmeans: dict[str, Any] = {"method": "kmeans", "clustering.num_clusters": _K}
+  soft = kmeans | {"method": "kmeans_soft", "loss.temperature": 2.0}
+  ours = kmeans | {"method": "lelp_centroids"}
   flat: dict[str, dict[str, Any]] = {
     "vanilla": {"loss.temperature": 4.0},
     "kmeans": kmeans,
