@@ -255,6 +255,18 @@ def test_structure_is_that_of_the_model(case):
   chex.assert_trees_all_equal_shapes_and_dtypes(params, shapes(model))
 
 
+@pytest.mark.parametrize("prefix", ["", "model.bert.", "module."])
+def test_any_prefix_is_stripped(prefix):
+  config, weights, *_ = golden("classifier")
+  outer = {"model.bert.": "model."}.get(prefix, "")
+  renamed = {}
+  for name, array in weights.items():
+    short = name.removeprefix("bert.")
+    renamed[(outer if short == name else prefix) + short] = array
+  expected = from_huggingface(config, weights)[1]
+  chex.assert_trees_all_equal(from_huggingface(config, renamed)[1], expected)
+
+
 def test_old_names_and_other_dtypes_are_read():
   config, weights, *_ = golden("classifier")
   old = {
@@ -483,6 +495,10 @@ def test_the_mean_is_over_tokens():
   np.testing.assert_allclose(
     outputs_of(cls, inputs).embeddings[2], mean[2], atol=1e-6
   )
+  padding = np.asarray(inputs["attention_mask"]) == 0
+  ids = np.where(padding, 13, inputs["input_ids"])  # Read as any other token.
+  changed = outputs_of(config, {**inputs, "input_ids": ids}).embeddings
+  np.testing.assert_array_equal(changed, mean)
   empty = {**inputs, "attention_mask": jnp.zeros_like(inputs["input_ids"])}
   assert not np.any(outputs_of(config, empty).embeddings)
 
@@ -506,6 +522,18 @@ def test_a_model_without_token_types_ignores_them():
   chex.assert_trees_all_equal(
     outputs_of(DISTILBERT, {**inputs, **types}), outputs_of(DISTILBERT, inputs)
   )
+
+
+@pytest.mark.parametrize("wrong", [20, -1])
+def test_ids_out_of_range_are_refused_or_nan_under_a_trace(wrong):
+  inputs = inputs_of()
+  ids = np.array(inputs["input_ids"])
+  ids[0, 0] = wrong
+  logits = np.asarray(outputs_of(CONFIG, {**inputs, "input_ids": ids}).logits)
+  assert np.isnan(logits[0]).all()
+  assert np.isfinite(logits[1:]).all()
+  with pytest.raises(ValueError, match=r"input_ids must lie in \[0, 20\)"):
+    bert(CONFIG, 3).apply(params_of(CONFIG), {}, {"input_ids": ids})
 
 
 def test_a_table_of_one_type_has_one_id():
