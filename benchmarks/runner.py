@@ -25,6 +25,8 @@ MODULES = (
   "streaming",
   "start",
   "sweep",
+  "stacks",
+  "growth",
 )
 
 

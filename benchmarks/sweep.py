@@ -104,24 +104,27 @@ def commands(count: int) -> dict[str, float]:
   return {"stack": stacked, "alone": alone * 24 / count}
 
 
+def chunk(run: Run, length: int) -> Callable[[], Any]:
+  """Returns a function that takes the first steps of a run."""
+  states = run.program.init(run.trials, sizes=run.sizes)
+  data = run.data()
+  # A copy, as the states are donated.
+  return lambda: run.program.train_chunk(
+    jax.tree.map(jnp.copy, states),
+    run.inputs,
+    data,
+    jnp.int32(0),
+    length=length,
+  )
+
+
 def steps() -> dict[str, float]:
   """Seconds of the compiled steps alone."""
-
-  def chunk(run: Run) -> Callable[[], Any]:
-    states = run.program.init(run.trials, sizes=run.sizes)
-    data = run.data()
-    # A copy, as the states are donated.
-    return lambda: run.program.train_chunk(
-      jax.tree.map(jnp.copy, states),
-      run.inputs,
-      data,
-      jnp.int32(0),
-      length=_STEPS,
-    )
-
   make_run, expanded = _runs()
-  singles = [chunk(make_run([cell])) for cell in expanded]
-  return _seconds(chunk(make_run(expanded)), functools.partial(_all, singles))
+  singles = [chunk(make_run([cell]), _STEPS) for cell in expanded]
+  return _seconds(
+    chunk(make_run(expanded), _STEPS), functools.partial(_all, singles)
+  )
 
 
 def warm() -> dict[str, float]:

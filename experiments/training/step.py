@@ -81,19 +81,23 @@ def build_program(
       inputs.targets,
     )
 
-  def step(states, inputs, seed, number, batch):
-    """One step of all cells, on one batch."""
+  def view(inputs, seed, number, batch):
+    """Returns a batch of training as all cells see it."""
     batch = _augmented(spec, batch, seed, number)
-    batch = _with_teacher(spec, inputs.teacher, batch)
+    return _with_teacher(spec, inputs.teacher, batch)
+
+  def update(states, inputs, batch):
+    """Takes one step of all cells."""
 
     def one_cell(state, batch, scalars, targets):
       return train_step(state, batch, statics | scalars, targets)
 
     return on_cells(one_cell, states, inputs, batch)
 
-  def eval_batch(states, inputs, batch):
-    batch = _with_teacher(spec, inputs.teacher, batch)
+  def eval_view(inputs, batch):
+    return _with_teacher(spec, inputs.teacher, batch)
 
+  def score(states, inputs, batch):
     def one_cell(state, batch, scalars, targets):
       outputs, _ = student.apply(
         state.params, state.model_state, batch["inputs"], train=False
@@ -109,15 +113,15 @@ def build_program(
     return on_cells(one_cell, states, inputs, batch)
 
   make_chunk = _gathered_chunk if spec.on_device else _fed_chunk
-  train_chunk, lower = make_chunk(spec, mesh, step)
+  train_chunk, lower = make_chunk(spec, mesh, view, update)
   return Program(
     mesh=mesh,
     init=jax.jit(
       functools.partial(initial_states, spec, tx), static_argnames="sizes"
     ),
     train_chunk=train_chunk,
-    eval_batch=jax.jit(eval_batch),
-    metric_shapes=functools.partial(_metric_shapes, spec, step),
+    eval_batch=_compiled(spec, mesh, eval_view, score),
+    metric_shapes=functools.partial(_metric_shapes, spec, view, update),
     lower=lower,
   )
 
@@ -169,7 +173,7 @@ def _with_teacher(
 
 
 def _is_mapped(spec: ProgramSpec) -> bool:
-  """Returns whether cells run one by one inside the program, not vmapped."""
+  """Returns whether cells run one by one, not vmapped."""
   if spec.cells == "auto":
     # Vmapped convolutions become grouped ones, which are slow.
     return not MODELS[spec.student.model].is_dense
@@ -185,8 +189,78 @@ def _is_scanned(spec: ProgramSpec, mesh: jax.sharding.Mesh) -> bool:
   return all(MODELS[model].is_dense for model in models)
 
 
+def _composed(
+  view: Callable[..., Any], function: Callable[..., Any]
+) -> Callable[..., Any]:
+  """Returns a function of cells and a batch from two, `view` and `function`."""
+  return lambda states, inputs, *batch: function(
+    states, inputs, view(inputs, *batch)
+  )
+
+
+def _compiled(
+  spec: ProgramSpec,
+  mesh: jax.sharding.Mesh,
+  view: Callable[..., Any],
+  function: Callable[..., Any],
+  **options: Any,
+) -> Callable[..., Any]:
+  """Compiles `_composed`, as one program or as two.
+
+  XLA's convolutions on CPUs are slow inside the loop that maps over cells, too.
+  There, one program makes the view of a batch, once for all cells, and a second
+  one runs for each cell in turn.
+  """
+  is_apart = _is_mapped(spec) and not _is_scanned(spec, mesh) and mesh.size == 1
+  if not is_apart or spec.num_cells == 1:
+    return jax.jit(_composed(view, function), **options)
+  see, run = jax.jit(view), jax.jit(function, **options)
+
+  def one_by_one(states, inputs, *batch):
+    seen = see(inputs, *batch)
+    cells = _split(
+      (states, inputs.targets, inputs.hyperparameters), spec.num_cells
+    )
+    return _joined(
+      [
+        run(
+          state,
+          inputs._replace(targets=targets, hyperparameters=scalars),
+          seen,
+        )
+        for state, targets, scalars in cells
+      ]
+    )
+
+  return one_by_one
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _split(cells: Any, num_cells: int) -> list[Any]:
+  """Arrays of each cell, with a leading axis of one."""
+
+  def part(number: int, leaf: jax.Array) -> jax.Array:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      leaf = jax.random.clone(leaf)  # The stack's key is not used up.
+    return leaf[number : number + 1]
+
+  return [
+    jax.tree.map(functools.partial(part, number), cells)
+    for number in range(num_cells)
+  ]
+
+
+@jax.jit
+def _joined(cells: Sequence[Any]) -> Any:
+  """The inverse of `_split`."""
+  return jax.tree.map(lambda *parts: jnp.concatenate(parts), *cells)
+
+
 def _gathered_chunk(
-  spec: ProgramSpec, mesh: jax.sharding.Mesh, step: Callable[..., Any]
+  spec: ProgramSpec,
+  mesh: jax.sharding.Mesh,
+  view: Callable[..., Any],
+  update: Callable[..., Any],
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
   """Makes `train_chunk` and `lower` for examples on the devices."""
   sharding = mesh_lib.batch_sharding(mesh)
@@ -202,29 +276,31 @@ def _gathered_chunk(
     )
     return first + jnp.arange(length, dtype=jnp.int32), rows
 
-  def gathered_step(states, inputs, data, place):
+  def gathered_view(inputs, data, place):
     number, rows = place
     batch = gather(data.examples, rows)
     batch = jax.lax.with_sharding_constraint(batch, sharding)
-    return step(states, inputs, data.seed, number, batch)
+    return view(inputs, data.seed, number, batch)
+
+  step = _composed(gathered_view, update)
 
   @functools.partial(jax.jit, donate_argnums=0, static_argnames="length")
   def scanned(states, inputs, data, first, *, length):
     states, metrics = jax.lax.scan(
-      lambda states, place: gathered_step(states, inputs, data, place),
+      lambda states, place: step(states, inputs, data, place),
       states,
       places(data.seed, first, length),
     )
     return states, _summary(states, metrics, first)
 
-  jitted = jax.jit(gathered_step, donate_argnums=0)
+  take = _compiled(spec, mesh, gathered_view, update, donate_argnums=0)
   jitted_places = jax.jit(places, static_argnames="length")
 
   def stepped(states, inputs, data, first, *, length, after_step=None):
     taken = []
     numbers_and_rows = jitted_places(data.seed, first, length=length)
     for place in zip(*numbers_and_rows, strict=True):
-      states, metrics = jitted(states, inputs, data, place)
+      states, metrics = take(states, inputs, data, place)
       taken.append(mesh_lib.settled(metrics, mesh))
       if after_step is not None:
         after_step(metrics)
@@ -239,11 +315,14 @@ def _gathered_chunk(
 
 
 def _fed_chunk(
-  spec: ProgramSpec, mesh: jax.sharding.Mesh, step: Callable[..., Any]
+  spec: ProgramSpec,
+  mesh: jax.sharding.Mesh,
+  view: Callable[..., Any],
+  update: Callable[..., Any],
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
   """Makes `train_chunk` and `lower` for batches that come from a `Feed`."""
   sharding = mesh_lib.batch_sharding(mesh)
-  jitted = jax.jit(step, donate_argnums=0)
+  take = _compiled(spec, mesh, view, update, donate_argnums=0)
 
   def fed(states, inputs, data, first, *, length, after_step=None):
     # The order is computed by threads, each process on its own.
@@ -252,7 +331,7 @@ def _fed_chunk(
     batches_ahead = feed.batches(key, int(first), length, sharding)
     for number, batch in enumerate(batches_ahead, start=int(first)):
       number = np.int32(number)
-      states, metrics = jitted(states, inputs, data.seed, number, batch)
+      states, metrics = take(states, inputs, data.seed, number, batch)
       taken.append(mesh_lib.settled(metrics, mesh))
       if after_step is not None:
         after_step(metrics)
@@ -261,7 +340,8 @@ def _fed_chunk(
   def lower(states, inputs, data, first):
     example = jax.eval_shape(data.examples.example)
     batch = mesh_lib.place(example, sharding)
-    return jitted.lower(states, inputs, data.seed, first, batch)
+    step = jax.jit(_composed(view, update), donate_argnums=0)
+    return step.lower(states, inputs, data.seed, first, batch)
 
   return fed, lower
 
@@ -305,7 +385,8 @@ def _finite(states: TrainState) -> jax.Array:
 
 def _metric_shapes(
   spec: ProgramSpec,
-  step: Callable[..., Any],
+  view: Callable[..., Any],
+  update: Callable[..., Any],
   states: TrainState,
   inputs: StepInputs,
   data: TrainingData,
@@ -317,6 +398,7 @@ def _metric_shapes(
   else:
     rows = np.arange(spec.student.batch_size)
     batch = jax.eval_shape(gather, data.examples, rows)
+  step = _composed(view, update)
   return jax.eval_shape(step, states, inputs, data.seed, first, batch)[1]
 
 

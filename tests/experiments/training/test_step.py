@@ -10,11 +10,13 @@ from flax.core import FrozenDict
 from experiments import identity
 from experiments import specs
 from experiments.distributed import mesh as mesh_lib
+from experiments.training import loop
 from experiments.training import states as states_lib
 from experiments.training import step
 from tests.experiments import tiny
 from tests.experiments.training_runs import assert_equal_steps
 from tests.experiments.training_runs import chunk
+from tests.experiments.training_runs import initial
 from tests.experiments.training_runs import knowing_teacher
 from tests.experiments.training_runs import loss_and_gradient
 from tests.experiments.training_runs import make_run
@@ -117,6 +119,59 @@ def test_convolutions_on_cpu_are_stepped_and_equal_the_scan(
   step.build_program.cache_clear()
   np.testing.assert_allclose(
     vector(scanned.params), vector(stepped.params), atol=1e-6
+  )
+
+
+def test_mapped_cells_on_a_cpu_are_programs_and_equal_the_loop(
+  teacher, monkeypatch
+):
+  cells = [
+    specs.replace(
+      tiny.cell(),
+      {
+        "stack.cells": "map",
+        "student.num_steps": 3,
+        "student.steps_per_chunk": 3,
+        "subspace.num_subclasses": size,
+        "loss.temperature": temperature,
+      },
+    )
+    for size, temperature in ((2, 1.0), (3, 4.0))
+  ]
+
+  def results():
+    run = make_run(cells, teacher)
+    states, metrics = chunk(run)
+    scores = loop.evaluate(run, states, run.validation)
+    fetched = mesh_lib.fetch((states.params, metrics, scores), run.program.mesh)
+    return run, fetched
+
+  looped, expected = results()
+  assert looped.program.mesh.size > 1
+  step.build_program.cache_clear()
+  make_mesh = mesh_lib.make_mesh
+  monkeypatch.setattr(
+    mesh_lib, "make_mesh", lambda n, b, _: make_mesh(n, b, jax.devices()[:1])
+  )
+  monkeypatch.setattr(step, "_is_scanned", lambda spec, mesh: False)
+  monkeypatch.setattr(jax.lax, "map", None)
+  apart, found = results()
+  # A chunk in two parts, as after an interruption, has the same bits.
+  states = None
+  for first, length in ((0, 1), (1, 2)):
+    states, _ = apart.program.train_chunk(
+      initial(apart) if states is None else states,
+      apart.inputs,
+      apart.data(),
+      np.int32(first),
+      length=length,
+    )
+  step.build_program.cache_clear()
+  jax.tree.map(np.testing.assert_array_equal, found[0], states.params)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
+    found,
+    expected,
   )
 
 
