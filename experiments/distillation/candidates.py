@@ -141,6 +141,10 @@ def grids(
     "kmeans": {
       "clustering": {"num_clusters": clusters if cheap else clusters[:2]}
     },
+    "lelp_centroids": {
+      "loss": {"subclass_temperature": (1.0, 3.0) if cheap else (3.0,)},
+      "clustering": {"num_clusters": clusters[-2:] if cheap else clusters[:2]},
+    },
   }
 
 
