@@ -30,12 +30,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
   Args:
     arg: ``method=``, ``split=``, ``trial=``; ``methods=all`` for a sweep of
-      every method; ``smoke=True`` for a sweep that takes seconds.
+      every method, or their names joined by ``+``; ``smoke=True`` for a sweep
+      that takes seconds.
   """
   given = base.parse_arg(
     arg, method="lelp", split=0, trial=0, methods="main", smoke=False
   )
-  base.one_of("methods", given.methods, ("main", "all"))
   config = base.base_config()
   config.name = "quickstart"
   config.title = "scikit-learn's digits, odd or even"
@@ -89,7 +89,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.sweep.methods.oracle = ConfigDict()
   if not given.smoke:
     config.sweep.methods.kmeans = ConfigDict(_CLUSTERED)
-  if given.methods == "all":
+  if given.methods != "main":
     config.loss.num_negatives = 64  # The other class has 50 examples.
     config.sweep.methods.update(_others())
   config.sweep.notes = (
@@ -99,7 +99,15 @@ def get_config(arg: str | None = None) -> ConfigDict:
     "Teacher and batch size were chosen on other random splits of the same "
     "images.",
   )
-  return _smoke(config) if given.smoke else config
+  if given.smoke:
+    _smoke(config)
+  if given.methods not in ("main", "all"):
+    rows = config.sweep.methods.to_dict()
+    names = given.methods.split("+")
+    config.sweep.methods = ConfigDict(
+      {name: rows[base.one_of("methods", name, rows)] for name in names}
+    )
+  return config
 
 
 def _others() -> ConfigDict:
@@ -130,7 +138,7 @@ def _others() -> ConfigDict:
   )
 
 
-def _smoke(config: ConfigDict) -> ConfigDict:
+def _smoke(config: ConfigDict) -> None:
   """Shrinks the sweep to seconds, as an end-to-end check."""
   for fields in (config.teacher, config.student):
     fields.num_steps = 40
@@ -141,4 +149,3 @@ def _smoke(config: ConfigDict) -> ConfigDict:
     del config.sweep.columns[f"split{split}"]
   config.sweep.methods.lelp.loss.temperature = (1.0,)
   config.sweep.methods.lelp.loss.subclass_temperature = (1.0, 4.0)
-  return config
