@@ -321,8 +321,8 @@ class SweepDescription:
     methods: Rows of the table, in order.
     num_trials: Number of trials of each cell.
     selection: Examples that choose hyperparameters, "heldout" or "test".
-    columns_are: "replicates" (random splits of one data set, of which a mean
-      makes sense) or "settings".
+    columns_are: "splits" (random splits of one data set) or "teachers" (that
+      differ in their seed), of which a mean makes sense, or "settings".
     num_cells: Number of cells to train.
     digests: Digests of the cells: a workdir may also hold those of an earlier
       sweep.
@@ -340,7 +340,7 @@ class SweepDescription:
   methods: tuple[Heading, ...]
   num_trials: int
   selection: Literal["heldout", "test"]
-  columns_are: Literal["replicates", "settings"]
+  columns_are: Literal["settings", "splits", "teachers"]
   num_cells: int
   digests: tuple[str, ...]
   notes: tuple[str, ...] = ()

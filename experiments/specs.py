@@ -278,7 +278,7 @@ class SweepSpec:
   selection: Literal["heldout", "test"]
   num_trials: Annotated[int, AT_LEAST_1]
   grid_trials: Annotated[int, AT_LEAST_0]
-  columns_are: Literal["settings", "replicates"]
+  columns_are: Literal["settings", "splits", "teachers"]
   notes: tuple[str, ...]
   is_smoke: bool
   maps: bool

@@ -251,7 +251,8 @@ def base_config() -> ConfigDict:
   # Trials of each grid point; only the point that held-out data choose then
   # gets all `num_trials`. 0 trains all trials of every grid point.
   config.sweep.grid_trials = 0
-  # "settings" to compare, or "replicates" of one setting.
+  # "settings" to compare; or repetitions of one setting, whose mean is shown:
+  # "splits" of one data set, or "teachers" that differ in their seed.
   config.sweep.columns_are = "settings"
   # Column -> fields that it sets. A tuple is a value.
   config.sweep.columns = ConfigDict()

@@ -68,7 +68,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.loss.subclass_temperature = 4.0
 
   config.sweep.num_trials = 3
-  config.sweep.columns_are = "replicates"
+  config.sweep.columns_are = "splits"
   for split in range(_NUM_SPLITS):
     config.sweep.columns[f"split{split}"] = ConfigDict(
       {"data": {"options": {"split_seed": split}}}

@@ -240,9 +240,9 @@ def _draw_bar(ax: Axes, x: int, method: str, values: Sequence[float]) -> None:
 
 def _legend(results: SweepResults) -> str:
   """Explains bars, whiskers and dots."""
-  n, unit = results.num_trials, "trial"
+  n, unit = results.num_trials, results.repetition
   if results.averages_columns:
-    n, unit = len(results.columns), "split"
+    n = len(results.columns)
   if n == 1:
     return "Bars: one trial each, so no error is known."
   return (

@@ -66,7 +66,7 @@ def gain_picture(results: SweepResults, path: pathlib.Path) -> bool:
   drawing.write_title(
     figure, f"{results.title}: gain{whose} over {over}{chosen_on(results)}"
   )
-  unit = "splits" if results.averages_columns else "trials"
+  unit = f"{results.repetition}s"
   if not any(gain.interval for gain in estimates):
     text = f"One of the {unit} each: no interval."
   elif all(gain.n == 1 for gain in estimates):

@@ -15,6 +15,7 @@ from experiments.reporting.document import Table
 from experiments.reporting.document import TableCell
 from experiments.reporting.document import TableRow
 from experiments.reporting.estimates import Estimate
+from experiments.reporting.estimates import estimate
 from experiments.reporting.selection import SweepResults
 from experiments.reporting.tables import mark_rows
 
@@ -55,15 +56,22 @@ def settings_of(
 
 def accuracy_table(settings: Sequence[Setting]) -> Table:
   """Returns the accuracies of the main methods, a column per setting."""
-  rows = []
+  references, students = [], []
   for row in _ROWS:
     cells = [_accuracy(setting, row) for setting in settings]
-    if any(cell.text for cell in cells):
-      rows.append(TableRow.of(_title(row), cells))
+    if not any(cell.text for cell in cells):
+      continue
+    if row == comparisons.ORACLE:
+      label = f"{_title(row)} (upper bound)"
+      references.append(TableRow.of(label, cells, "references"))
+    else:
+      students.append(TableRow.of(_title(row), cells, "students"))
+  teachers = [_teacher(setting) for setting in settings]
+  references.insert(0, TableRow.of("Teacher", teachers, "references"))
   return Table(
     title="Test accuracy, percent",
     header=tuple(setting.title for setting in settings),
-    rows=tuple(mark_rows(rows)),
+    rows=(*references, *mark_rows(students)),
     caption=(
       "Mean ± standard error over teachers or splits, or over the trials of a "
       "single teacher. Held-out examples choose the hyperparameters of each "
@@ -78,14 +86,12 @@ def gain_table(settings: Sequence[Setting]) -> Table:
   for method in _GAINING:
     gains = [_gain(setting, method) for setting in settings]
     if any(gains):
-      header += [
-        f"{_title(method)}\nover repetitions",
-        f"{_title(method)}\nover test examples",
-      ]
+      header.append(f"{_title(method)}\nover repetitions")
       columns.append([_with_interval(gain) for gain in gains])
-      columns.append(
-        [_with_interval(_over_examples(each, method)) for each in settings]
-      )
+      over_examples = [_over_examples(each, method) for each in settings]
+      if any(over_examples):
+        header.append(f"{_title(method)}\nover test examples")
+        columns.append([_with_interval(gain) for gain in over_examples])
   rows = [
     TableRow.of(setting.title, [column[number] for column in columns])
     for number, setting in enumerate(settings)
@@ -151,6 +157,18 @@ def _accuracy(setting: Setting, row: str) -> TableCell:
   return TableCell(numbers.number(found, found.n) + name)
 
 
+def _teacher(setting: Setting) -> str:
+  """Returns the accuracy of the teachers that vanilla distillation asks."""
+  results = setting.results
+  means = [
+    100 * found.cells[0].teacher.test.accuracy
+    for column in results.columns
+    if (found := results.summaries.get((column.id, "vanilla")))
+  ]
+  found = estimate(means)
+  return numbers.number(found, found.n)
+
+
 def _best_feature(setting: Setting) -> str | None:
   """Returns the method of `_FEATURES` that is best on held-out examples."""
   scores = {}
@@ -173,7 +191,12 @@ def _gain(setting: Setting, method: str) -> Estimate | None:
 
 
 def _over_examples(setting: Setting, method: str) -> Estimate | None:
-  """Returns the gain with a bootstrap interval over test examples."""
+  """Returns the gain with a bootstrap interval over test examples.
+
+  None for splits, whose test examples differ.
+  """
+  if setting.results.repetition == "split":
+    return None
   differences = [
     comparisons.correct(own.test) - comparisons.correct(other.test)
     for column in setting.results.columns

@@ -115,12 +115,17 @@ class SweepResults(SweepDescription):
   @property
   def averages_columns(self) -> bool:
     """Returns whether a mean over the columns makes sense."""
-    return self.columns_are == "replicates" and len(self.columns) > 1
+    return self.columns_are != "settings" and len(self.columns) > 1
 
   @property
   def is_one_setting(self) -> bool:
     """Whether all columns are of one setting: one column, or replicates."""
-    return self.columns_are == "replicates" or len(self.columns) == 1
+    return self.columns_are != "settings" or len(self.columns) == 1
+
+  @property
+  def repetition(self) -> str:
+    """What means and intervals are over: "split", "teacher" or "trial"."""
+    return self.columns_are[:-1] if self.averages_columns else "trial"
 
   @property
   def places(self) -> list[tuple[str | None, int]]:

@@ -190,7 +190,7 @@ def _others_chosen_on(results: SweepResults) -> str:
 
 
 def _unit(results: SweepResults) -> str:
-  return "splits" if results.averages_columns else "trials"
+  return f"{results.repetition}s"
 
 
 def _runs(
@@ -214,7 +214,8 @@ def _lines(
   """One line per column, or one over the replicates, by name."""
   runs = _runs(results, method, axis)
   if results.averages_columns and runs:
-    label = f"mean over {len(runs)} split{'s' if len(runs) > 1 else ''}"
+    plural = "s" if len(runs) > 1 else ""
+    label = f"mean over {len(runs)} {results.repetition}{plural}"
     values: dict[float, list[float]] = {}
     for found in runs.values():
       for x, summary in found.items():

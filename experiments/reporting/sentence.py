@@ -89,7 +89,8 @@ def _differences(results: SweepResults, rivals: dict[str, str]) -> str:
   """Differences over splits, or over trials if there is one column."""
   several = len(results.columns) > 1
   column, unit = (
-    (None, "split") if several else (results.columns[0].id, "trial")
+    (None if several else results.columns[0].id),
+    results.repetition,
   )
   clauses = []
   for method, name in rivals.items():

@@ -32,10 +32,17 @@ _DIAGNOSTICS = (
   "null space",
   "parameters",
 )
-_REPLICATES = (
-  "The splits share the examples of one data set: intervals over splits are for"
-  " a new split of this data set and somewhat too narrow."
-)
+_SHARED = {
+  "split": (
+    "The splits share the examples of one data set: intervals over splits are"
+    " for a new split of this data set and somewhat too narrow."
+  ),
+  "teacher": (
+    "The teachers share their data and initial weights: intervals over teachers"
+    " are for another seed. Methods that do not ask the teacher have the same"
+    " result beside each."
+  ),
+}
 
 
 def accuracy_table(results: SweepResults) -> Table:
@@ -70,7 +77,7 @@ def accuracy_table(results: SweepResults) -> Table:
     notes=(
       *_best_baseline_notes(results),
       *_missing_notes(results),
-      *([_REPLICATES] if results.averages_columns else []),
+      *([_SHARED[results.repetition]] if results.averages_columns else []),
       *results.notes,
     ),
     corner=corner(header),
@@ -117,7 +124,7 @@ def _leading_number(text: str) -> float | None:
 
 
 def _overall_title(results: SweepResults) -> str:
-  return f"all {len(results.columns)} splits"
+  return f"all {len(results.columns)} {results.repetition}s"
 
 
 def _accuracy_cells(
@@ -255,7 +262,8 @@ def _caption(results: SweepResults) -> str:
     alone = len(results.places) == 1
     text += (
       f" {'Shown' if alone else 'Last column'}: mean ± standard error over the "
-      f"{len(results.columns)} splits' means, gains paired by split."
+      f"{len(results.columns)} {results.repetition}s' means, gains paired by "
+      f"{results.repetition}."
     )
   return text
 

@@ -134,7 +134,7 @@ def write_workdir(workdir, accuracies=BY_HAND, **changes) -> None:
     "methods": _headings(accuracies),
     "num_trials": max(cell.trial for cell in cells) + 1,
     "selection": "heldout",
-    "columns_are": "replicates",
+    "columns_are": "splits",
     "num_cells": len(cells),
     "digests": ("d0",),
     "notes": ("Made up.",),
@@ -152,7 +152,7 @@ def make_results(accuracies=BY_HAND, **changes) -> SweepResults:
     "methods": _headings(accuracies),
     "num_trials": max(cell.trial for cell in cells) + 1,
     "selection": "heldout",
-    "columns_are": "replicates",
+    "columns_are": "splits",
     "num_cells": len(cells),
     "cells": cells,
   }

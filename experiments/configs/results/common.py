@@ -84,7 +84,7 @@ def text_config(
   config.loss.temperature = 2.0
   config.sweep.num_trials = 5 if given.student == "static" else 3
   config.sweep.grid_trials = 1
-  config.sweep.columns_are = "replicates"
+  config.sweep.columns_are = "teachers"
   config.sweep.maps = False
   for seed in range(given.teachers):
     config.sweep.columns[f"t{seed}"] = ConfigDict({"teacher": {"seed": seed}})

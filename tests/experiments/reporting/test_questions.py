@@ -208,7 +208,7 @@ def test_sensitivity_averages_replicates(drawn, tmp_path):
     for i, column in enumerate(columns)
     for tau in (1.0, 2.0)
   ]
-  results = results_of(runs, columns, columns_are="replicates")
+  results = results_of(runs, columns, columns_are="splits")
   assert sensitivity.sensitivity_picture(results, tmp_path)
   (line,) = drawn[0][0].lines.values()
   assert line.label == "mean over 2 splits"
