@@ -81,7 +81,12 @@ def build_run(
       for setup, information in zip(
         setups,
         _information(
-          len(cells), teacher, statistics, shared_targets, targets, train
+          len(cells),
+          teacher,
+          statistics,
+          shared_targets,
+          targets,
+          train.get("fine_labels"),
         ),
         strict=True,
       )
@@ -122,16 +127,18 @@ def _information(
   statistics: TeacherStatistics | None,
   shared: Mapping[str, Any],
   targets: Mapping[str, Any],
-  transfer: Arrays,
+  fine_labels: Any,
 ) -> list[dict[str, float]]:
   """Returns what the subclasses of each cell tell about fine labels."""
   is_known = teacher is not None and teacher.outputs.mode == "cached"
   if statistics is None or not is_known:
     return [{}] * num_cells
+  if fine_labels is not None:
+    fine_labels = np.asarray(fine_labels)
   found = []
   for number in range(num_cells):
     own = {name: array[number] for name, array in targets.items()}
-    share = subclass_information(statistics, {**shared, **own}, transfer)
+    share = subclass_information(statistics, {**shared, **own}, fine_labels)
     found.append({} if share is None else {"subclass_information": share})
   return found
 

@@ -6,28 +6,30 @@ from typing import Any
 import numpy as np
 
 import lelp_jax
-from experiments.data.dataset import Arrays
 from experiments.methods.statistics import TeacherStatistics
 
 
 def subclass_information(
-  statistics: TeacherStatistics, targets: Mapping[str, Any], transfer: Arrays
+  statistics: TeacherStatistics,
+  targets: Mapping[str, Any],
+  fine_labels: np.ndarray | None,
 ) -> float | None:
   """Returns the adjusted mutual information of subclasses and fine labels.
 
-  It is computed within each class, corrected for chance, and averaged
-  over the students' training examples: 0 is chance, 1 is equality.
+  It is computed within each class, corrected for chance, and averaged over the
+  students' training examples: 0 is chance, 1 is equality.
 
   Args:
     statistics: Statistics of the teacher, with its outputs at hand.
     targets: Targets of the cell.
-    transfer: The students' training examples.
+    fine_labels: Those of the students' training examples, int ``[N]``; None for
+      data without fine labels.
 
   Returns:
-    The information; None for a method without subclasses of the teacher, or
-    data without fine labels.
+    The information; None for a method without subclasses of the teacher, for
+    students that get coordinates of its embeddings, or without fine labels.
   """
-  if "fine_labels" not in transfer:
+  if fine_labels is None:
     return None
   classes = np.asarray(statistics.transfer_classes)
   found = subclasses_of(statistics, targets, classes)
@@ -36,10 +38,10 @@ def subclass_information(
   # Importing scikit-learn takes a second.
   from sklearn.metrics import adjusted_mutual_info_score
 
-  fine, total = np.asarray(transfer["fine_labels"]), 0.0
+  total = 0.0
   for c in np.unique(classes):
     own = classes == c
-    score = adjusted_mutual_info_score(fine[own], found[own])
+    score = adjusted_mutual_info_score(fine_labels[own], found[own])
     total += own.sum() * float(score)
   return total / len(classes)
 
@@ -51,7 +53,8 @@ def subclasses_of(
 ) -> np.ndarray | None:
   """Returns the subclass of each training example in its class, int ``[N]``.
 
-  None for a method that splits no class by the teacher's embeddings.
+  None for a method that splits no class by the teacher's embeddings, and for
+  students that get coordinates of these.
   """
   if "assignments" in targets:
     return np.asarray(targets["assignments"])
