@@ -57,12 +57,12 @@ results-clinc: venv  ## Repeats RESULTS.md's chosen cells on CLINC150 (45 minute
 	@test -n "$(MINILM)" -a -n "$(CLINC)" || { echo "Say where the weights and" \
 	  "the data are: make results-clinc MINILM=FOLDER CLINC=FOLDER, see" \
 	  "RESULTS.md."; exit 2; }
-	@$(RUN) -m experiments.prepare --dataset=clinc_parity --source=$(CLINC) \
-	  --data_dir=$(CLINC_RUN)/data --tokenizer=$(MINILM)
+	@$(RUN) -m experiments.prepare --dataset=clinc_parity --source="$(CLINC)" \
+	  --data_dir=$(CLINC_RUN)/data --tokenizer="$(MINILM)"
 	@test -d $(CLINC_RUN)/minilm || $(RUN) -m experiments.reduce_vocabulary \
-	  --model=$(MINILM) --texts=$(CLINC_RUN)/data/clinc_parity \
+	  --model="$(MINILM)" --texts=$(CLINC_RUN)/data/clinc_parity \
 	  --output=$(CLINC_RUN)/minilm
-	@$(RUN) -m experiments.prepare --dataset=clinc_parity --source=$(CLINC) \
+	@$(RUN) -m experiments.prepare --dataset=clinc_parity --source="$(CLINC)" \
 	  --data_dir=$(CLINC_RUN)/reduced --tokenizer=$(CLINC_RUN)/minilm
 	@for share in $(CLINC_SHARES); do \
 	  $(RUN) -m experiments.sweep --workdir=$(CLINC_RUN)/sweeps/parity-$$share \
