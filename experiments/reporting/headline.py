@@ -197,15 +197,18 @@ def _over_examples(setting: Setting, method: str) -> Estimate | None:
   """
   if setting.results.repetition == "split":
     return None
-  differences = [
-    comparisons.correct(own.test) - comparisons.correct(other.test)
+  pairs = [
+    (comparisons.correct(own.test), comparisons.correct(other.test))
     for column in setting.results.columns
     if (a := setting.results.summaries.get((column.id, method)))
     and (b := setting.results.summaries.get((column.id, "vanilla")))
-    for own, other in zip(a.cells, b.cells, strict=True)
+    for own in a.cells
+    for other in b.cells
+    if own.trial == other.trial
   ]
-  if not differences or len({len(each) for each in differences}) > 1:
+  if len({len(each) for pair in pairs for each in pair}) != 1:
     return None
+  differences = [own - other for own, other in pairs]
   per_example = 100 * np.mean(differences, axis=0)
   size = len(per_example)
   if size < 2:

@@ -66,6 +66,20 @@ def test_gains_over_test_examples_are_a_paired_bootstrap():
   np.testing.assert_allclose([low, high], [10 - 5.88, 10 + 5.88], atol=1)
 
 
+def test_trials_that_only_one_method_has_are_left_out():
+  results = made.make_results({"split0": made.BY_HAND["split0"]})
+  results = _with_predictions(results, "lelp", [1] * 60 + [0] * 40)
+  results = _with_predictions(results, "vanilla", [1] * 50 + [0] * 50)
+  cells = tuple(
+    cell
+    for cell in results.cells
+    if (cell.method, cell.trial) != ("vanilla", 0)
+  )
+  setting = headline.Setting("One", dataclasses.replace(results, cells=cells))
+  text = texts(headline.gain_table([setting]))["One"][1]
+  assert text.startswith("+10.00\n")
+
+
 def test_sweeps_of_several_settings_or_smoke_tests_are_left_out():
   several = made.make_results(columns_are="settings")
   smoke = made.make_results(is_smoke=True)
