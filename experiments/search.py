@@ -4,6 +4,7 @@ Every grid point is then trained with that number of trials. Held-out data
 choose one point per column and row, and only that one gets the other trials.
 """
 
+import collections
 import dataclasses
 import pathlib
 from collections.abc import Callable
@@ -53,13 +54,22 @@ def run(
   train(here, described, stand_ins(sweep, cells, here))
   if not sweep.grid_trials:
     return
-  digests, tried = processes.from_main(lambda: _choice(workdir))
-  chosen = [cell for cell in cells if identity.cell_digest(cell) in digests]
-  _, described = description.described(sweep, chosen, task_of)
+  choice = processes.from_main(lambda: _choice(workdir, needed, described))
+  chosen = {(column, row): digest for column, row, digest, _ in choice}
+
+  def is_kept(cell: specs.CellSpec) -> bool:
+    digest = chosen.get((cell.column, cell.row))
+    if digest is None:  # Another command trains the first stage of this row.
+      return cell.trial < number
+    return identity.cell_digest(cell) == digest
+
+  kept, described = description.described(
+    sweep, [cell for cell in cells if is_kept(cell)], task_of
+  )
+  tried = {row: num_settings for _, row, _, num_settings in choice}
   described = dataclasses.replace(described, num_tried=tried)
   processes.from_main(lambda: results.write(workdir, described))
-  further = [c for c in select(chosen) if c.trial >= sweep.grid_trials]
-  train(further, described, [])
+  train([c for c in select(kept) if c.trial >= number], described, [])
 
 
 def first_stage(
@@ -90,8 +100,21 @@ def stand_ins(
   ]
 
 
-def _choice(workdir: pathlib.Path) -> tuple[list[str], dict[str, int]]:
-  """Returns the digests that held-out data choose, and the points per row."""
-  found = workdirs.load(workdir, workdir).summaries
-  tried = {row: summary.num_settings for (_, row), summary in found.items()}
-  return [summary.digest for summary in found.values()], tried
+def _choice(
+  workdir: pathlib.Path,
+  needed: _Cells,
+  described: results.SweepDescription,
+) -> list[tuple[str, str, str, int]]:
+  """Returns what held-out data choose: column, row, digest, number of points.
+
+  Rows with grid points that are not finished, which another command trains, are
+  left out. That command may also have replaced `sweep.json`.
+  """
+  found = workdirs.load(workdir, workdir, described)
+  left = collections.Counter((cell.column, cell.row) for cell in needed)
+  left.subtract((cell.column, cell.method) for cell in found.cells)
+  return [
+    (column, row, summary.digest, summary.num_settings)
+    for (column, row), summary in found.summaries.items()
+    if not left[column, row]
+  ]

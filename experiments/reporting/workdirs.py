@@ -26,8 +26,15 @@ from experiments.specs import CellSpec
 _CELLS = "cells/*/*/*/trial*"
 
 
-def load(workdir: pathlib.Path, base: pathlib.Path) -> SweepResults:
-  """Reads the finished cells of a workdir."""
+def load(
+  workdir: pathlib.Path,
+  base: pathlib.Path,
+  sweep: SweepDescription | None = None,
+) -> SweepResults:
+  """Reads the finished cells of a workdir.
+
+  `sweep` describes them in place of `sweep.json`.
+  """
   folders = sorted(p.parent for p in workdir.glob(f"{_CELLS}/result.json"))
   if not folders:
     raise FileNotFoundError(
@@ -47,7 +54,9 @@ def load(workdir: pathlib.Path, base: pathlib.Path) -> SweepResults:
   # The config of one cell of each column.
   firsts = {cell.column: cell for cell in reversed(cells)}
   configs = {c: s for c, cell in firsts.items() if (s := cell.spec(base))}
-  if results_lib.path_of(workdir, SweepDescription).is_file():
+  if sweep is not None:
+    found = _described(sweep, cells)
+  elif results_lib.path_of(workdir, SweepDescription).is_file():
     found = _described(results_lib.read(workdir, SweepDescription), cells)
   else:
     found = _not_described(workdir, cells, list(configs.values()))

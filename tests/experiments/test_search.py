@@ -1,6 +1,7 @@
 """Sweeps in two stages: which cells are trained, and what is recorded."""
 
 import collections
+import functools
 
 import pytest
 
@@ -12,6 +13,7 @@ from experiments.configs import validate
 from experiments.reporting import workdirs
 from experiments.training import data
 from experiments.training import sweep
+from tests.experiments import reporting_workdirs
 from tests.experiments import tiny
 
 
@@ -30,6 +32,11 @@ def _run(config, workdir, select=list):
     trained.append((cells, later))
     sweep.run_cells(cells, workdir, later=later)
 
+  _search(config, workdir, train, select)
+  return trained
+
+
+def _search(config, workdir, train, select):
   search.run(
     validate.sweep_spec(config),
     cells_lib.expand(config),
@@ -38,7 +45,6 @@ def _run(config, workdir, select=list):
     train,
     select,
   )
-  return trained
 
 
 def test_only_the_chosen_grid_point_gets_more_trials(tmp_path):
@@ -94,6 +100,43 @@ def test_a_second_command_adds_its_rows_to_those_of_the_first(tmp_path):
   found = workdirs.load(tmp_path, tmp_path)
   assert found.num_tried == {"standard": 1, "vanilla": 2}
   assert len(found.cells) == 2 * 2 * 3
+
+
+def test_a_command_does_not_choose_for_the_rows_of_another(tmp_path):
+  config = _config()
+  config.sweep.methods.standard = {}
+
+  def command(row, train):
+    rows = functools.partial(filter, lambda cell: cell.row == row)
+    _search(config, tmp_path, train, lambda cells: list(rows(cells)))
+
+  def write(cells, *_):
+    for cell in cells:
+      made = reporting_workdirs.make_cell(
+        cell.column,
+        cell.row,
+        cell.trial,
+        accuracy=0.5,
+        digest=identity.cell_digest(cell),
+        validation=results.Evaluation(cell.loss.temperature / 10),
+      )
+      reporting_workdirs.write_cell(tmp_path, made)
+
+  def write_beside_the_other(cells, *_):
+    """The other command chooses when only the worse points are finished."""
+    write([cell for cell in cells if cell.loss.temperature == 0.5])
+    if all(cell.trial == 0 for cell in cells):
+      command("standard", write)
+      found = workdirs.load(tmp_path, tmp_path)
+      assert found.num_tried == {"standard": 1}
+      assert found.num_cells == 2 * (3 + 2)
+    write(cells)
+
+  command("vanilla", write_beside_the_other)
+  found = workdirs.load(tmp_path, tmp_path)
+  assert found.num_missing == 0
+  assert found.num_tried == {"standard": 1, "vanilla": 2}
+  assert found.summaries["split1", "vanilla"].validation.mean == 40
 
 
 @pytest.mark.parametrize("grid_trials", [3, 4])
