@@ -42,7 +42,8 @@ def run(
     task_of: Returns the task of a cell.
     workdir: Folder of the results.
     train: Trains cells; called once per stage.
-    select: Returns the cells that this command is to train.
+    select: Returns the cells that this command is to train; it chooses whole
+      rows of columns if there are two stages.
   """
   first = first_stage(sweep, cells)
   number = sweep.grid_trials or sweep.num_trials
@@ -55,21 +56,26 @@ def run(
   if not sweep.grid_trials:
     return
   choice = processes.from_main(lambda: _choice(workdir, needed, described))
-  chosen = {(column, row): digest for column, row, digest, _ in choice}
+  begun = {column for column, *_ in choice}
+  repeated = [each for each in described.same_as if each.column in begun]
+  chosen = {(each.column, each.method): "" for each in repeated}
+  chosen |= {(column, row): digest for column, row, digest, _ in choice}
 
   def is_kept(cell: specs.CellSpec) -> bool:
     digest = chosen.get((cell.column, cell.row))
-    if digest is None:  # Another command trains the first stage of this row.
+    if digest == "":
       return cell.trial < number
     return identity.cell_digest(cell) == digest
 
   kept, described = description.described(
     sweep, [cell for cell in cells if is_kept(cell)], task_of
   )
-  tried = {row: num_settings for _, row, _, num_settings in choice}
+  tried = {row: tried for _, row, digest, tried in choice if digest}
   described = dataclasses.replace(described, num_tried=tried)
   processes.from_main(lambda: results.write(workdir, described))
-  train([c for c in select(kept) if c.trial >= number], described, [])
+  own = {(cell.column, cell.row) for cell in here}
+  further = [cell for cell in kept if cell.trial >= number]
+  train([c for c in further if (c.column, c.row) in own], described, [])
 
 
 def first_stage(
@@ -107,14 +113,14 @@ def _choice(
 ) -> list[tuple[str, str, str, int]]:
   """Returns what held-out data choose: column, row, digest, number of points.
 
-  Rows with grid points that are not finished, which another command trains, are
-  left out. That command may also have replaced `sweep.json`.
+  The digest is "" where some grid points are not finished: another command
+  trains them. That command may also have replaced `sweep.json`. Columns and
+  rows that no command has begun are left out.
   """
   found = workdirs.load(workdir, workdir, described)
   left = collections.Counter((cell.column, cell.row) for cell in needed)
   left.subtract((cell.column, cell.method) for cell in found.cells)
   return [
-    (column, row, summary.digest, summary.num_settings)
-    for (column, row), summary in found.summaries.items()
-    if not left[column, row]
+    (*place, "" if left[place] else summary.digest, summary.num_settings)
+    for place, summary in found.summaries.items()
   ]

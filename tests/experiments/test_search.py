@@ -9,6 +9,7 @@ from experiments import cells as cells_lib
 from experiments import identity
 from experiments import results
 from experiments import search
+from experiments import stacks
 from experiments.configs import validate
 from experiments.reporting import workdirs
 from experiments.training import data
@@ -102,25 +103,40 @@ def test_a_second_command_adds_its_rows_to_those_of_the_first(tmp_path):
   assert len(found.cells) == 2 * 2 * 3
 
 
+def _write(workdir, cells, *_):
+  """Makes results up: the greater temperature is better."""
+  for cell in cells:
+    made = reporting_workdirs.make_cell(
+      cell.column,
+      cell.row,
+      cell.trial,
+      accuracy=0.5,
+      digest=identity.cell_digest(cell),
+      validation=results.Evaluation(cell.loss.temperature / 10),
+    )
+    reporting_workdirs.write_cell(workdir, made)
+
+
+def test_rows_that_nobody_has_begun_are_skipped_in_both_stages(tmp_path):
+  config = _config()
+  config.sweep.methods.standard = {}
+  write = functools.partial(_write, tmp_path)
+  skip = functools.partial(stacks.selected, skip=["standard", "split1"])
+  _search(config, tmp_path, write, skip)
+  found = workdirs.load(tmp_path, tmp_path)
+  assert list(found.summaries) == [("split0", "vanilla")]
+  assert (len(found.cells), found.num_missing) == (3, 0)
+
+
 def test_a_command_does_not_choose_for_the_rows_of_another(tmp_path):
   config = _config()
   config.sweep.methods.standard = {}
 
-  def command(row, train):
-    rows = functools.partial(filter, lambda cell: cell.row == row)
-    _search(config, tmp_path, train, lambda cells: list(rows(cells)))
+  write = functools.partial(_write, tmp_path)
 
-  def write(cells, *_):
-    for cell in cells:
-      made = reporting_workdirs.make_cell(
-        cell.column,
-        cell.row,
-        cell.trial,
-        accuracy=0.5,
-        digest=identity.cell_digest(cell),
-        validation=results.Evaluation(cell.loss.temperature / 10),
-      )
-      reporting_workdirs.write_cell(tmp_path, made)
+  def command(row, train):
+    only = functools.partial(stacks.selected, only=[row])
+    _search(config, tmp_path, train, only)
 
   def write_beside_the_other(cells, *_):
     """The other command chooses when only the worse points are finished."""
