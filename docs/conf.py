@@ -97,6 +97,7 @@ def _copy_mathjax(app, exception):
 # Files of the repository that pages include.
 _PAGES = {
   "../CONTRIBUTING.md": "contributing.md",
+  "../RESULTS.md": "results.md",
   "../benchmarks/README.md": "speed.md",
   "../examples/README.md": "examples.md",
   "../experiments/README.md": "reproduce.md",
