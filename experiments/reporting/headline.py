@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ _ROWS = ("standard", "vanilla", "subclass", "features", "kmeans", "lelp")
 _ROWS += ("lelp_centroids", "oracle")
 _GAINING = ("lelp", "lelp_centroids", "kmeans")
 _NUM_RESAMPLES = 2000
+_LETTERS = 26  # Of a line of a label.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +128,8 @@ def gain_picture(settings: Sequence[Setting], path: pathlib.Path) -> None:
       ax.plot([low, high], [y, y], color=color, lw=2.2, zorder=2)
       ax.plot(gain.mean, y, "o", color=color, ms=6, zorder=3, label=label)
       label = "_"
-  ax.set_yticks(range(len(settings)), [s.title for s in settings], fontsize=9)
+  labels = [textwrap.fill(setting.title, _LETTERS) for setting in settings]
+  ax.set_yticks(range(len(settings)), labels, fontsize=9)
   ax.set_ylim(len(settings) - 0.5, -0.5)
   ax.set_xlabel("Gain in test accuracy (points)", fontsize=9)
   ax.tick_params(labelsize=9, axis="y", length=0)

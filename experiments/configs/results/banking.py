@@ -19,7 +19,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given, "banking_parity", num_train=9_003, vocab_size=4_354
   )
   config.title = (
-    f"Banking77, parity, {given.share} % of the transfer data, "
+    f"Banking77 parity, {given.share} % of the data, "
     f"{common.STUDENTS[given.student]}"
   )
   config.data.max_length = 128

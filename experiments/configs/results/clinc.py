@@ -40,7 +40,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     vocab_size=_VOCABULARY,
   )
   config.title = (
-    f"CLINC150, {given.task}, {given.share} % of the transfer data, "
+    f"CLINC150 {given.task}, {given.share} % of the data, "
     f"{common.STUDENTS[given.student]}"
   )
   config.data.max_length = 40

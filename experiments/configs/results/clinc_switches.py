@@ -24,9 +24,7 @@ _WIDENINGS = (1.0, 3.0, 10.0, 30.0, 100.0)
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of the sweep; the arguments are those of `clinc`."""
   config = clinc.get_config(arg)
-  config.title = (
-    "Switches on CLINC150, parity, 15 % of the transfer data, static student"
-  )
+  config.title = "Switches on CLINC150 parity, 15 % of the data, static student"
   config.sweep.grid_trials, config.sweep.num_trials = 0, 3
   config.sweep.columns = ConfigDict({"t0": {}})
   config.sweep.methods = ConfigDict(_rows())

@@ -20,8 +20,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given, "glue_cola", num_train=7_696, vocab_size=7_519
   )
   config.title = (
-    f"CoLA, {given.share} % of the transfer data, "
-    f"{common.STUDENTS[given.student]}"
+    f"CoLA, {given.share} % of the data, {common.STUDENTS[given.student]}"
   )
   config.data.max_length = 128
   config.teacher.num_epochs = 3.0

@@ -18,8 +18,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     given, "glue_sst2", num_train=62_349, vocab_size=13_486
   )
   config.title = (
-    f"SST-2, {given.share} % of the transfer data, "
-    f"{common.STUDENTS[given.student]}"
+    f"SST-2, {given.share} % of the data, {common.STUDENTS[given.student]}"
   )
   config.data.max_length = 128
   config.teacher.num_epochs = 1.0
