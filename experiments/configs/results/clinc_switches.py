@@ -35,7 +35,7 @@ def _rows() -> dict[str, Any]:
   """Returns the rows, each with one difference from the first of its kind."""
   kmeans: dict[str, Any] = {"method": "kmeans", "clustering.num_clusters": _K}
   soft = kmeans | {"method": "kmeans_soft", "loss.temperature": 2.0}
-  ours = kmeans | {"method": "lelp_centroids"}
+  ours = kmeans | {"method": "lelp_centroids", "loss.temperature": 1.0}
   flat: dict[str, dict[str, Any]] = {
     "vanilla": {"loss.temperature": 4.0},
     "kmeans": kmeans,
@@ -44,8 +44,10 @@ def _rows() -> dict[str, Any]:
     "kmeans_null_space": kmeans | {"clustering.null_space": "weights"},
     "kmeans_teachers_classes": kmeans | {"subspace.membership": "teacher"},
     "kmeans_soft": soft,
+    "kmeans_soft_temperature_1": soft | {"loss.temperature": 1.0},
     "kmeans_soft_null_space": soft | {"clustering.null_space": "weights"},
     "lelp_centroids": ours,
+    "lelp_centroids_temperature_2": ours | {"loss.temperature": 2.0},
     "lelp_centroids_whole": ours | {"subspace.null_space": "none"},
     "lelp_centroids_teachers_classes": ours
     | {"subspace.membership": "teacher"},
