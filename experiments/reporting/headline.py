@@ -46,13 +46,16 @@ class Setting:
 def settings_of(
   titles: Sequence[str], sweeps: Sequence[SweepResults]
 ) -> list[Setting]:
-  """Returns the sweeps of one setting that have vanilla distillation."""
+  """Returns the sweeps of one setting that have the basic methods.
+
+  A sweep without standard training studies something else than the methods.
+  """
   return [
     Setting(title, results)
     for title, results in zip(titles, sweeps, strict=True)
     if results.is_one_setting
     and not results.is_smoke
-    and results.accuracy(None, "vanilla")
+    and all(results.accuracy(None, row) for row in ("standard", "vanilla"))
   ]
 
 

@@ -1,8 +1,8 @@
 r"""Figure 5 on CLINC150: the number of subclasses and their temperature.
 
-LELP, plain principal directions, random directions, all coordinates, centroids
-and k-means, with S from 5 to 100 and beta from 1/4 to 16; parity, 15 % of the
-transfer data, the static student, one trial.
+LELP, plain principal directions, random directions and k-means, with S from 5
+to 100 and beta from 1/4 to 16; parity, 15 % of the transfer data, the static
+student, one trial.
 
   python -m experiments.sweep --workdir=runs/clinc/figure5 \
     --teacher_dir=runs/clinc/teachers \
@@ -21,7 +21,6 @@ _KINDS = {
   "lelp": "lelp",
   "lelp_pca": "pca",
   "lelp_random": "random",
-  "lelp_identity": "identity",
 }
 
 
@@ -40,11 +39,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
       "loss": axes | {"temperature": 2.0},
     }
     for name, kind in _KINDS.items()
-  }
-  del rows["lelp_identity"]["subspace"]["num_subclasses"]  # S is D.
-  rows["lelp_centroids"] = {
-    "clustering": {"num_clusters": _SIZES},
-    "loss": axes | {"temperature": 1.0},
   }
   rows["kmeans"] = {"clustering": {"num_clusters": _SIZES}}
   rows["vanilla"] = {"loss": {"temperature": (1.0, 2.0, 4.0)}}

@@ -80,7 +80,9 @@ def test_trials_that_only_one_method_has_are_left_out():
   assert text.startswith("+10.00\n")
 
 
-def test_sweeps_of_several_settings_or_smoke_tests_are_left_out():
+def test_sweeps_of_other_questions_are_left_out():
+  runs = [("c", "vanilla", {}, (0.9, 0.9)), ("c", "lelp", {}, (0.9, 0.9))]
+  assert not headline.settings_of(["a"], [made.results_of(runs)])
   several = made.make_results(columns_are="settings")
   smoke = made.make_results(is_smoke=True)
   assert not headline.settings_of(["a", "b"], [several, smoke])
@@ -88,6 +90,7 @@ def test_sweeps_of_several_settings_or_smoke_tests_are_left_out():
 
 def test_held_out_examples_choose_the_best_feature_method():
   runs = [
+    ("c", "standard", {}, (0.8, 0.8)),
     ("c", "vanilla", {}, (0.9, 0.9)),
     ("c", "fitnet", {}, (0.8, 0.8)),
     ("c", "crd", {}, (0.7, 0.7)),
