@@ -31,7 +31,9 @@ def information_points(
     if cell.subclass_information is not None and cell.column in base:
       gain = 100 * cell.test.accuracy - base[cell.column]
       point = (cell.subclass_information, gain)
-      found.setdefault(results.method_title(cell.method), []).append(point)
+      # The rows "kmeans" and "kmeans_5" are one method.
+      title = results.method_title(cell.method).partition(": ")[0]
+      found.setdefault(title, []).append(point)
   return found
 
 

@@ -63,10 +63,11 @@ def test_report_prints_the_table_and_writes_the_pictures(workdir):
   assert "Vanilla distillation" in (report / "table.md").read_text()
   for picture in ("gains.png", "accuracy.png", "embeddings.png"):
     assert (report / picture).read_bytes().startswith(b"\x89PNG")
-  # Gains, accuracy, LELP's hyperparameters, embeddings; and the mistakes.
+  # Gains, accuracy, LELP's hyperparameters, information about the digits,
+  # embeddings; and the mistakes.
   page = (report / "report.html").read_text()
-  assert page.count('class="plot"') == 4
-  assert page.count("<img") == 4 + 12
+  assert page.count('class="plot"') == 5
+  assert page.count("<img") == 5 + 12
   assert r"\toprule" in (report / "table.tex").read_text()
   # A teacher, four methods and three gains on two splits, by either selection.
   assert len((report / "table.csv").read_text().splitlines()) == 1 + 2 * 8 * 2

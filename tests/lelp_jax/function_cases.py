@@ -403,7 +403,9 @@ _CASES = [
   ),
   _pair(baselines.embedding_loss, "embeddings"),
   _pair(baselines.hint_loss, "embeddings"),
-  _pair(baselines.rkd_distance_loss, "embeddings", per_row=False),
+  _pair(
+    baselines.rkd_distance_loss, "embeddings", per_row=False, products=True
+  ),
   _pair(baselines.rkd_angle_loss, "embeddings", per_row=False, products=True),
   Case(
     baselines.vid_loss,

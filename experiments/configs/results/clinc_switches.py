@@ -2,7 +2,8 @@ r"""One switch at a time: why k-means with many clusters wins on CLINC150.
 
 Hard or soft targets, labels or the teacher's classes, the whole embedding or
 the head's null space, and the number of clusters; and for LELP with centroids
-the null space and the width of the clusters. Parity, 15 % of the transfer data,
+the null space and the width of the clusters; for LELP the temperature and the
+number of directions. Parity, 15 % of the transfer data,
 the static student, three trials, no choice among settings.
 
   python -m experiments.sweep --workdir=runs/clinc/switches \
@@ -36,8 +37,18 @@ def _rows() -> dict[str, Any]:
   kmeans: dict[str, Any] = {"method": "kmeans", "clustering.num_clusters": _K}
   soft = kmeans | {"method": "kmeans_soft", "loss.temperature": 2.0}
   ours = kmeans | {"method": "lelp_centroids", "loss.temperature": 1.0}
+  lelp: dict[str, Any] = {
+    "loss.temperature": 2.0,
+    "loss.subclass_temperature": 0.25,
+    "subspace.num_subclasses": 5,
+    "method": "lelp",
+  }
   flat: dict[str, dict[str, Any]] = {
     "vanilla": {"loss.temperature": 4.0},
+    "lelp": lelp,
+    "lelp_temperature_1": lelp | {"loss.temperature": 1.0},
+    "lelp_temperature_1_s_75": lelp
+    | {"loss.temperature": 1.0, "subspace.num_subclasses": _K},
     "kmeans": kmeans,
     "kmeans_5": kmeans | {"clustering.num_clusters": 5},
     "kmeans_20": kmeans | {"clustering.num_clusters": 20},

@@ -312,7 +312,7 @@ def test_the_largest_stack_is_planned_on_every_topology(
   # LELP has the most cells of the quickstart's methods.
   assert [(len(each), each[0].method) for each in asked] == [(5, "lelp")] * 2
   command.plan_cells(cells, ["v4:2x2x1"], None, assumed)
-  assert len(asked[-1]) == 160
+  assert len(asked[-1]) == 48
   with pytest.raises(ValueError, match="--cells"):
     command.plan_cells(cells, ["v4:2x2x1"], 0, assumed)
   json_files.write_json(tmp_path / "plan.json", dataclasses.asdict(plans[0]))
