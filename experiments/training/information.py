@@ -1,4 +1,4 @@
-"""How much a cell's subclasses tell about the hidden classes of its data."""
+"""Information of a cell's subclasses about the hidden classes of its data."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -46,6 +46,21 @@ def subclass_information(
   return total / len(classes)
 
 
+def clusters_of(
+  targets: Mapping[str, Any], classes: np.ndarray
+) -> np.ndarray | None:
+  """Returns the cluster of each training example in its class, int ``[N]``.
+
+  None for a method without clusters as targets.
+  """
+  if "assignments" in targets:
+    return np.asarray(targets["assignments"])
+  if "memberships" not in targets:
+    return None
+  memberships = np.asarray(targets["memberships"])
+  return np.take_along_axis(memberships, classes[:, None], axis=1)[:, 0]
+
+
 def subclasses_of(
   statistics: TeacherStatistics,
   targets: Mapping[str, Any],
@@ -56,11 +71,9 @@ def subclasses_of(
   None for a method that splits no class by the teacher's embeddings, and for
   students that get coordinates of these.
   """
-  if "assignments" in targets:
-    return np.asarray(targets["assignments"])
-  if "memberships" in targets:
-    memberships = np.asarray(targets["memberships"])
-    return np.take_along_axis(memberships, classes[:, None], axis=1)[:, 0]
+  clusters = clusters_of(targets, classes)
+  if clusters is not None:
+    return clusters
   if "directions" not in targets or statistics.coordinates is not None:
     return None
   embeddings = statistics.transfer_outputs.embeddings

@@ -5,8 +5,6 @@ cell's own key, by the functions that training calls.
 """
 
 import pathlib
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +24,7 @@ from experiments.specs import CellSpec
 from experiments.training import teacher as teacher_lib
 from experiments.training.build import build_run
 from experiments.training.inference import FrozenModel
+from experiments.training.information import clusters_of
 from experiments.training.models import Weights
 from experiments.training.types import model_fields
 from experiments.training.types import Run
@@ -88,10 +87,9 @@ def subclasses(
   _check_same(run, result)
   targets = run.shared_targets | {k: v[0] for k, v in run.targets.items()}
   where = np.asarray(targets["where"])
-  if cell.method in CLUSTERINGS:
-    labels = teacher.statistics.transfer_classes
+  labels = teacher.statistics.transfer_classes
+  if (found := clusters_of(targets, labels)) is not None:
     examples = {**splits.transfer, "labels": labels}
-    found = _clusters(targets, labels)
     return Subclasses("cluster", examples, where, found)
   examples = {name: getattr(splits, name) for name in SPLITS}[split]
   subspaces, shares = None, None
@@ -146,14 +144,6 @@ def _variance_shares(
     return lelp_jax.variance_share(one, teacher.statistics.moments)
 
   return jax.vmap(of_one, 1, 1)(subspaces.directions)
-
-
-def _clusters(targets: Mapping[str, Any], labels: np.ndarray) -> np.ndarray:
-  """The cluster of each training example in its own class."""
-  if "assignments" in targets:
-    return np.asarray(targets["assignments"])
-  memberships = np.asarray(targets["memberships"])
-  return np.take_along_axis(memberships, labels[:, None], axis=1)[:, 0]
 
 
 def _coordinates(

@@ -1,4 +1,4 @@
-"""How much subclasses tell about fine labels."""
+"""The information of subclasses about fine labels."""
 
 import jax.numpy as jnp
 import numpy as np
