@@ -15,13 +15,12 @@ from experiments.configs.results import common
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of a sweep; the arguments are those of `common`."""
   given = common.parse(arg, encoder="minilm_banking")
-  config = common.text_config(
-    given, "banking_parity", num_train=9_003, vocab_size=4_354
+  return common.text_config(
+    given,
+    "banking_parity",
+    "Banking77 parity",
+    num_train=9_003,
+    vocab_size=4_354,
+    max_length=128,
+    num_epochs=3.0,
   )
-  config.title = (
-    f"Banking77 parity, {given.share} % of the data, "
-    f"{common.STUDENTS[given.student]}"
-  )
-  config.data.max_length = 128
-  config.teacher.num_epochs = 3.0
-  return config

@@ -33,16 +33,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """
   given = common.parse(arg, task="parity", encoder="minilm_clinc")
   base.one_of("task", given.task, _TASKS)
-  config = common.text_config(
+  return common.text_config(
     given,
     f"clinc_{given.task}",
+    f"CLINC150 {given.task}",
     num_train=_NUM_TRAIN,
     vocab_size=_VOCABULARY,
+    max_length=40,
+    num_epochs=2.0,
   )
-  config.title = (
-    f"CLINC150 {given.task}, {given.share} % of the data, "
-    f"{common.STUDENTS[given.student]}"
-  )
-  config.data.max_length = 40
-  config.teacher.num_epochs = 2.0
-  return config

@@ -16,12 +16,12 @@ from experiments.configs.results import common
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of a sweep; the arguments are those of `common`."""
   given = common.parse(arg, share=100, encoder="minilm_cola")
-  config = common.text_config(
-    given, "glue_cola", num_train=7_696, vocab_size=7_519
+  return common.text_config(
+    given,
+    "glue_cola",
+    "CoLA",
+    num_train=7_696,
+    vocab_size=7_519,
+    max_length=128,
+    num_epochs=3.0,
   )
-  config.title = (
-    f"CoLA, {given.share} % of the data, {common.STUDENTS[given.student]}"
-  )
-  config.data.max_length = 128
-  config.teacher.num_epochs = 3.0
-  return config

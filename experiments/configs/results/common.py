@@ -56,26 +56,41 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
 
 
 def text_config(
-  given: ConfigDict, dataset: str, *, num_train: int, vocab_size: int
+  given: ConfigDict,
+  dataset: str,
+  name: str,
+  *,
+  num_train: int,
+  vocab_size: int,
+  max_length: int,
+  num_epochs: float,
 ) -> ConfigDict:
   """Returns a config with MiniLM as the teacher of a text student.
 
   Args:
     given: Arguments of the config, see `parse`.
     dataset: Name of the prepared data set.
+    name: Name of the data set for readers.
     num_train: Number of the teacher's training examples.
     vocab_size: Number of tokens of the reduced encoder.
+    max_length: Largest number of tokens of a text.
+    num_epochs: Length of the teacher's fine-tuning.
   """
   config = base.base_config()
   config.name = dataset
+  config.title = (
+    f"{name}, {given.share} % of the data, {STUDENTS[given.student]}"
+  )
   config.method, config.trial, config.column = given.method, given.trial, "t0"
   config.data.dataset = dataset
+  config.data.max_length = max_length
   config.data.transfer_fraction = given.share / 100
   # Trials share the order of the batches, so that they train together.
   config.data.shared_batch_order = True
   for fields in (config.teacher, config.student):
     fields.options.vocab_size = vocab_size
   _teacher(config.teacher, given.encoder)
+  config.teacher.num_epochs = num_epochs
   num_examples = round(num_train * given.share / 100)
   if given.student == "static":
     _static(config.student, given.encoder, num_examples)

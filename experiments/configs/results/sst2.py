@@ -14,12 +14,12 @@ from experiments.configs.results import common
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of a sweep; the arguments are those of `common`."""
   given = common.parse(arg, share=10, encoder="minilm_sst2")
-  config = common.text_config(
-    given, "glue_sst2", num_train=62_349, vocab_size=13_486
+  return common.text_config(
+    given,
+    "glue_sst2",
+    "SST-2",
+    num_train=62_349,
+    vocab_size=13_486,
+    max_length=128,
+    num_epochs=1.0,
   )
-  config.title = (
-    f"SST-2, {given.share} % of the data, {common.STUDENTS[given.student]}"
-  )
-  config.data.max_length = 128
-  config.teacher.num_epochs = 1.0
-  return config

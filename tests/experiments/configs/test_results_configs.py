@@ -51,7 +51,7 @@ def test_chosen_cells_are_points_of_the_grid(share):
 
 
 def _settings(cell):
-  """What a cell's numbers depend on, without what its row varies."""
+  """Returns the fields in which the cells of a sweep may differ."""
   return cell.row, cell.trial, cell.loss, cell.subspace, cell.clustering
 
 
