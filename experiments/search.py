@@ -39,7 +39,7 @@ def run(
   Args:
     sweep: The sweep without its cells.
     cells: All of its cells, with all trials of every grid point.
-    task_of: Returns the task of a cell.
+    task_of: Function that returns the task of a cell.
     workdir: Folder of the results.
     train: Trains cells; called once per stage.
     select: Returns the cells that this command is to train; it chooses whole

@@ -124,7 +124,7 @@ class SweepResults(SweepDescription):
 
   @property
   def repetition(self) -> str:
-    """What means and intervals are over: "split", "teacher" or "trial"."""
+    """The unit of means and intervals: "split", "teacher" or "trial"."""
     return self.columns_are[:-1] if self.averages_columns else "trial"
 
   @property
