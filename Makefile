@@ -113,7 +113,7 @@ format: venv  ## Formats the code.
 bench: .venv/installed-bench  ## Measures all beside references (15 minutes).
 	@$(RUN) -m benchmarks
 
-bench-all: .venv/installed-bench  ## Measures at full sizes, too (hours).
+bench-all: .venv/installed-bench  ## Measures at full sizes (35 minutes).
 	@$(RUN) -m benchmarks --full
 
 .venv/installed-bench: .venv/installed

@@ -23,7 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument(
-    "--full", action="store_true", help="full sizes, which take hours"
+    "--full",
+    action="store_true",
+    help="full sizes: 35 minutes and 13 GB of disk",
   )
   parser.add_argument(
     "--only",
