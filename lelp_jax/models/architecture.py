@@ -66,9 +66,9 @@ class Architecture:
       options that are not attributes of the module; None if it has none.
     free_options: Names of options that the weights do not depend on, such as
       rates of dropout: trained weights can be loaded under other values.
-    is_dense: Whether its layers are products of matrices alone. XLA then runs
-      several models at once as one batched product, and many steps as one loop;
-      convolutions become slower by both.
+    is_dense: Whether its layers are products of matrices and sums of rows of
+      a table alone. XLA then runs several models at once as one batched
+      product, and many steps as one loop; convolutions become slower by both.
     hub_id: Published weights on the Hugging Face hub; their tokenizer is the
       model's default. Empty if there are none.
     huggingface: How weights saved by transformers load, or None.

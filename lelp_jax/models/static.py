@@ -161,6 +161,7 @@ MODELS = {
     Static,
     reads="tokens",
     free_options=frozenset({"dropout_rate", "compute_dtype"}),
+    is_dense=True,
     from_token_embeddings=_from_token_embeddings,
   )
 }
