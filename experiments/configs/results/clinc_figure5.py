@@ -1,8 +1,8 @@
 r"""Figure 5 on CLINC150: the number of subclasses and their temperature.
 
-LELP, plain principal directions, random directions and k-means, with S from 5
-to 100 and beta from 1/4 to 16; parity, 15 % of the transfer data, the static
-student, one trial.
+LELP, plain principal directions, random directions, all coordinates (identity),
+LELP with centroids and k-means, with S from 5 to 100 and beta from 1/64 to 16;
+parity, 15 % of the transfer data, the static student, one trial.
 
   python -m experiments.sweep --workdir=runs/clinc/figure5 \
     --teacher_dir=runs/clinc/teachers \
@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from experiments.configs.results import clinc
 
 _SIZES = (5, 20, 100)
-_BETAS = (0.25, 1.0, 4.0, 16.0)
+_BETAS = (2.0**-6, 2.0**-4, 0.25, 1.0, 4.0, 16.0)
 _KINDS = {
   "lelp": "lelp",
   "lelp_pca": "pca",
@@ -39,6 +39,15 @@ def get_config(arg: str | None = None) -> ConfigDict:
       "loss": axes | {"temperature": 2.0},
     }
     for name, kind in _KINDS.items()
+  }
+  rows["lelp_identity"] = {  # S is always D.
+    "method": "lelp",
+    "subspace": {"kind": "identity"},
+    "loss": axes | {"temperature": 2.0},
+  }
+  rows["lelp_centroids"] = {
+    "clustering": {"num_clusters": _SIZES},
+    "loss": axes | {"temperature": 1.0},
   }
   rows["kmeans"] = {"clustering": {"num_clusters": _SIZES}}
   rows["vanilla"] = {"loss": {"temperature": (1.0, 2.0, 4.0)}}

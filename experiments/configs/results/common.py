@@ -1,7 +1,8 @@
 """Settings that the configs of our own results share.
 
-Every method with something to choose has eight grid points, one trial each;
-held-out data choose the point that gets the other trials.
+Every method with something to choose has eight grid points (four with the
+student `bert`), one trial each; held-out data choose the point that gets the
+other trials.
 """
 
 import json
@@ -23,13 +24,16 @@ _MINILM = {
   "intermediate_size": 1536,
   "pooling": "mean",
 }
+_EPOCHS_WITH_FEW_LABELS = 4
 _WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 def parse(arg: str | None, **more: Any) -> ConfigDict:
   """Parses the arguments that all of these configs have.
 
-  * ``share=``: the percentage of the teacher's examples that students see.
+  * ``share=``: the percentage of the training examples that students see.
+  * ``labelled=``: the percentage of the training examples that have a label.
+    The teacher learns from these alone, and labels the others for students.
   * ``student=static`` or ``bert``.
   * ``teachers=``: the number of teachers, which differ in their seed.
   * ``methods=main`` for the rows of the headline table, ``all`` for all rows.
@@ -40,6 +44,7 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
   """
   defaults = {
     "share": 15,
+    "labelled": 100,
     "student": "static",
     "teachers": 3,
     "methods": "main",
@@ -78,13 +83,18 @@ def text_config(
   """
   config = base.base_config()
   config.name = dataset
-  config.title = (
-    f"{name}, {given.share} % of the data, {STUDENTS[given.student]}"
-  )
+  seen = f"{given.share} % of the data"
+  if given.labelled < 100:
+    seen += f", {given.labelled} % with labels"
+  config.title = f"{name}, {seen}, {STUDENTS[given.student]}"
   config.method, config.trial, config.column = given.method, given.trial, "t0"
   config.data.dataset = dataset
   config.data.max_length = max_length
   config.data.transfer_fraction = given.share / 100
+  if given.labelled < 100:
+    config.data.num_labelled = round(num_train * given.labelled / 100)
+    # A few passes over few examples would teach the teacher little.
+    num_epochs *= _EPOCHS_WITH_FEW_LABELS
   # Trials share the order of the batches, so that they train together.
   config.data.shared_batch_order = True
   for fields in (config.teacher, config.student):
@@ -103,8 +113,15 @@ def text_config(
   config.sweep.maps = False
   for seed in range(given.teachers):
     config.sweep.columns[f"t{seed}"] = ConfigDict({"teacher": {"seed": seed}})
-  rows = main_rows() | (other_rows() if given.methods == "all" else {})
+  rows = main_rows() if given.student == "static" else rows_of_four()
+  if given.methods == "all":
+    rows |= other_rows()
   if given.grid == "chosen":
+    if given.labelled < 100:
+      raise ValueError(
+        "config argument grid=chosen is known for labelled=100 alone, got "
+        f"labelled={given.labelled}."
+      )
     rows = _chosen(f"{dataset}-{given.share}-{given.student}", rows)
     config.sweep.grid_trials = 0
   config.sweep.methods = ConfigDict(rows)
@@ -144,6 +161,24 @@ def main_rows() -> dict[str, Any]:
   }
 
 
+def rows_of_four() -> dict[str, Any]:
+  """Returns grids of four points, for a student whose cell takes minutes."""
+  return {
+    "standard": {},
+    "vanilla": {"loss": {"temperature": (1.0, 2.0, 4.0, 8.0)}},
+    "lelp": {
+      "loss": {"temperature": (2.0, 4.0), "subclass_temperature": 0.25},
+      "subspace": {"num_subclasses": (5, 20)},
+    },
+    "lelp_centroids": {
+      "loss": {"temperature": 1.0, "subclass_temperature": (1.0, 3.0)},
+      "clustering": {"num_clusters": (20, 75)},
+    },
+    "kmeans": {"clustering": {"num_clusters": (5, 20, 75, 150)}},
+    "oracle": {},
+  }
+
+
 def other_rows() -> dict[str, Any]:
   """Returns the grids of the other methods that run with two classes."""
   weighted = {"loss": {"feature_weight": _WEIGHTS}}
@@ -159,8 +194,13 @@ def other_rows() -> dict[str, Any]:
     for name in ("embedding", "fitnet", "vid", "rkd", "crd", "info_nce")
   }
   rows |= {name: tempered for name in ("dist", "standardized_kd")}
-  rows["agglomerative"] = {
-    "clustering": {"num_clusters": (2, 5, 10, 20, 40, 75, 100, 150)}
+  for name in ("agglomerative", "tsne_kmeans"):
+    rows[name] = {
+      "clustering": {"num_clusters": (2, 5, 10, 20, 40, 75, 100, 150)}
+    }
+  # A single teacher of its own, since each takes as long as the other teacher.
+  rows["subclass"] = tempered | {
+    "teacher": {"subclass": {"num_subclasses": 10}}
   }
   return rows | {name: clustered for name in CLUSTERINGS if "soft" in name}
 
