@@ -20,7 +20,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     "lmrd",
     "IMDb",
     num_train=22_500,
-    vocab_size=VOCAB,
+    vocab_size=30_522,
     max_length=256,
     num_epochs=1.0,
   )
