@@ -18,7 +18,7 @@ from experiments.reporting.document import TableRow
 from experiments.reporting.estimates import Estimate
 from experiments.reporting.estimates import estimate
 from experiments.reporting.selection import SweepResults
-from experiments.reporting.tables import mark_rows
+from experiments.reporting.tables import mark_cells
 
 _FEATURES = ("embedding", "fitnet", "vid", "rkd", "rkd_distance")
 _FEATURES += ("crd", "crd_bank", "info_nce")
@@ -60,23 +60,24 @@ def settings_of(
 
 
 def accuracy_table(settings: Sequence[Setting]) -> Table:
-  """Returns the accuracies of the main methods, a column per setting."""
-  references, students = [], []
-  for row in _ROWS:
-    cells = [_accuracy(setting, row) for setting in settings]
-    if not any(cell.text for cell in cells):
-      continue
-    if row == comparisons.ORACLE:
-      label = f"{_title(row)} (upper bound)"
-      references.append(TableRow.of(label, cells, "references"))
-    else:
-      students.append(TableRow.of(_title(row), cells, "students"))
-  teachers = [_teacher(setting) for setting in settings]
-  references.insert(0, TableRow.of("Teacher", teachers, "references"))
+  """Returns the accuracies of the main methods, a row per setting."""
+  methods = [
+    row for row in _ROWS if any(_accuracy(each, row).text for each in settings)
+  ]
+  students = [row for row in methods if row != comparisons.ORACLE]
+  header = ["Teacher", *map(_title, students)]
+  if is_bounded := len(students) < len(methods):
+    header.append(f"{_title(comparisons.ORACLE)}\n(upper bound)")
+  rows = []
+  for setting in settings:
+    found = mark_cells([_accuracy(setting, row) for row in students])
+    if is_bounded:
+      found.append(_accuracy(setting, comparisons.ORACLE))
+    rows.append(TableRow.of(setting.title, [_teacher(setting), *found]))
   return Table(
     title="Test accuracy, percent",
-    header=tuple(setting.title for setting in settings),
-    rows=(*references, *mark_rows(students)),
+    header=tuple(header),
+    rows=tuple(rows),
     caption=(
       "Mean ± standard error over teachers or splits, or over the trials of a "
       "single teacher. Held-out examples choose the hyperparameters of each "

@@ -95,14 +95,15 @@ def accuracy_cell(summary: Summary | None, num_trials: int) -> TableCell:
 def mark_rows(rows: Sequence[TableRow]) -> list[TableRow]:
   """Marks the best and the second best cell of each column."""
   columns = zip(*(row.cells for row in rows), strict=True)
-  marked = [_mark_column(cells) for cells in columns]
+  marked = [mark_cells(cells) for cells in columns]
   return [
     dataclasses.replace(row, cells=tuple(column[i] for column in marked))
     for i, row in enumerate(rows)
   ]
 
 
-def _mark_column(cells: Sequence[TableCell]) -> list[TableCell]:
+def mark_cells(cells: Sequence[TableCell]) -> list[TableCell]:
+  """Marks the best and the second best of some cells."""
   # Numbers that print alike share a rank. A mean over fewer trials than the
   # others' is not ranked.
   printed = [
