@@ -52,6 +52,7 @@ def principal_coordinates(
     ValueError: If their width is not that of the directions.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax import class_moments, principal_coordinates
     >>> from lelp_jax import principal_directions
@@ -59,7 +60,7 @@ def principal_coordinates(
     >>> labels = jnp.array([0, 0, 1, 1])
     >>> moments = class_moments(embeddings, labels, num_classes=2)
     >>> principal = principal_directions(moments, num_directions=1)
-    >>> print(principal_coordinates(embeddings, principal))
+    >>> print(jax.jit(principal_coordinates)(embeddings, principal))
     [[ 2. -2.]
      [-2. -2.]
      [-2. -1.]
@@ -94,6 +95,7 @@ def coordinate_directions(
     TypeError: If the argument is not a `PrincipalDirections`.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax import class_moments, coordinate_directions
     >>> from lelp_jax import principal_directions
@@ -101,7 +103,7 @@ def coordinate_directions(
     >>> labels = jnp.array([0, 0, 1, 1])
     >>> moments = class_moments(embeddings, labels, num_classes=2)
     >>> principal = principal_directions(moments, num_directions=1)
-    >>> print(coordinate_directions(principal).directions)
+    >>> print(jax.jit(coordinate_directions)(principal).directions)
     [[[1. 0.]]
     <BLANKLINE>
      [[0. 1.]]]

@@ -64,12 +64,14 @@ def lelp_loss(
     gradient with respect to the temperature loses them, from about 1,000 on.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax import lelp_loss
+    >>> loss = jax.jit(lelp_loss)
     >>> teacher = jnp.log(jnp.array([[0.5, 0.25], [0.125, 0.125]]))
-    >>> print(f"{lelp_loss(jnp.zeros(4), teacher, temperature=2.):.4f}")
+    >>> print(f"{loss(jnp.zeros(4), teacher, temperature=2.):.4f}")
     0.6931
-    >>> print(f"{lelp_loss(teacher.ravel(), teacher, temperature=1.):.4f}")
+    >>> print(f"{loss(teacher.ravel(), teacher, temperature=1.):.4f}")
     0.0000
   """
   return _lelp_loss(
@@ -130,10 +132,11 @@ def lelp_loss_terms(
     ValueError: See `lelp_loss`.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax import lelp_loss_terms
     >>> teacher = jnp.log(jnp.array([[0.5, 0.25], [0.125, 0.125]]))
-    >>> class_term, subclass_term = lelp_loss_terms(
+    >>> class_term, subclass_term = jax.jit(lelp_loss_terms)(
     ...   jnp.zeros(4), teacher, temperature=1.)
     >>> print(f"{class_term:.4f} {subclass_term:.4f}")
     0.1308 0.0425

@@ -210,9 +210,11 @@ def log_loss(class_log_probs: jax.Array, labels: jax.Array) -> jax.Array:
     TypeError: If the labels are not integers or the others not floating.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax.metrics import log_loss
-    >>> print(log_loss(jnp.log(jnp.array([[0.5, 0.5]])), jnp.array([1])))
+    >>> log_probs = jnp.log(jnp.array([[0.5, 0.5]]))
+    >>> print(jax.jit(log_loss)(log_probs, jnp.array([1])))
     [0.6931472]
   """
   scores, labels = _predictions(class_log_probs, labels)
@@ -240,10 +242,11 @@ def confusion_matrix(
     TypeError: If the labels are not integers or the others not floating.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax.metrics import confusion_matrix
     >>> logits = jnp.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
-    >>> print(confusion_matrix(logits, jnp.array([1, 0, 0])))
+    >>> print(jax.jit(confusion_matrix)(logits, jnp.array([1, 0, 0])))
     [[1 1]
      [0 1]]
   """

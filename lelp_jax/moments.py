@@ -212,15 +212,15 @@ def merge_moments(a: ClassMoments, b: ClassMoments) -> ClassMoments:
     ValueError: If the two have different numbers of classes or widths.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax import class_moments, merge_moments
-    >>> embeddings = jnp.array([[1.], [3.], [8.]])
-    >>> labels = jnp.array([0, 0, 0])
-    >>> a = class_moments(embeddings[:2], labels[:2], num_classes=1)
-    >>> b = class_moments(embeddings[2:], labels[2:], num_classes=1)
-    >>> merged = merge_moments(a, b)
+    >>> a, b = (
+    ...   class_moments(jnp.array(rows), jnp.array([0, 0]), num_classes=1)
+    ...   for rows in ([[1.], [3.]], [[8.], [8.]]))
+    >>> merged = jax.jit(merge_moments)(a, b)
     >>> print(merged.count, merged.mean, merged.scatter)
-    [3.] [[4.]] [[[26.]]]
+    [4.] [[5.]] [[[38.]]]
   """
   a, num_classes, width = _checked_moments("a", a)
   b, *others = _checked_moments("b", b)

@@ -234,15 +234,16 @@ def merge_sketches(a: ClassSketch, b: ClassSketch) -> ClassSketch:
     ValueError: If the shapes differ, or concrete probes do.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax import class_sketch, merge_sketches
-    >>> embeddings = jnp.array([[1.], [3.], [8.]])
+    >>> probe = jnp.ones((1, 1))  # The same for both.
     >>> a, b = (
-    ...   class_sketch(rows, jnp.zeros(len(rows), int), num_classes=1,
-    ...                probe=jnp.ones((1, 1)))
-    ...   for rows in (embeddings[:2], embeddings[2:]))
-    >>> print(merge_sketches(a, b).products)
-    [[[26.]]]
+    ...   class_sketch(
+    ...     jnp.array(rows), jnp.array([0, 0]), num_classes=1, probe=probe)
+    ...   for rows in ([[1.], [3.]], [[8.], [8.]]))
+    >>> print(jax.jit(merge_sketches)(a, b).products)
+    [[[38.]]]
   """
   a, sizes = _checked_sketch("a", a)
   b, other_sizes = _checked_sketch("b", b)

@@ -62,11 +62,12 @@ def dist_loss(
     undefined, counts as uncorrelated, with gradient zero.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax.baselines import dist_loss
     >>> student = jnp.array([[1., 0., 0.], [0., 1., 0.]])
     >>> teacher = jnp.array([[2., 1., 0.], [0., 1., 0.]])
-    >>> print(f"{dist_loss(student, teacher, temperature=1.):.4f}")
+    >>> print(f"{jax.jit(dist_loss)(student, teacher, temperature=1.):.4f}")
     0.3505
 
   References:

@@ -63,11 +63,12 @@ def dkd_loss(
     entropy and the warm-up of 20 epochs of that code are left to the caller.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax.baselines import dkd_loss
     >>> student, teacher = jnp.array([0., 1., 0.]), jnp.array([2., 0., 0.])
     >>> for weight in (0., 1.):
-    ...   loss = dkd_loss(
+    ...   loss = jax.jit(dkd_loss)(
     ...     student, teacher, jnp.array(0),
     ...     temperature=1., nontarget_weight=weight)
     ...   print(f"{loss:.4f}")

@@ -56,11 +56,13 @@ def standardized_kd_loss(
     examples, is left to the caller.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax.baselines import standardized_kd_loss
     >>> student, teacher = jnp.array([0., 1., 5.]), jnp.array([3., 0., 9.])
     >>> for logits in (teacher, 7 * student + 1):
-    ...   loss = standardized_kd_loss(student, logits, temperature=2.)
+    ...   loss = jax.jit(standardized_kd_loss)(
+    ...     student, logits, temperature=2.)
     ...   print(f"{loss:.4f}")
     0.0857
     0.0000

@@ -85,7 +85,7 @@ def bert(config: BertConfig, num_outputs: int, **options: Any) -> ModelFns:
     ValueError: If ``num_outputs`` is less than one.
 
   Examples:
-    >>> model = bert(BertConfig(8, 2, 2, 16, vocab_size=9), 3)
+    >>> model = bert(BertConfig(8, 1, 2, 16, vocab_size=9), 3)
     >>> inputs = {"input_ids": jnp.array([[2, 7, 3], [2, 3, 0]]),
     ...           "attention_mask": jnp.array([[1, 1, 1], [1, 1, 0]])}
     >>> params, state = jax.jit(model.init)(jax.random.key(0), inputs)

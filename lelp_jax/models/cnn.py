@@ -52,8 +52,8 @@ class Cnn(nn.Module):
     Examples:
       >>> model = Cnn(num_outputs=3, features=(4,), width=8)
       >>> images = jnp.ones([2, 6, 6, 1])
-      >>> variables = model.init(jax.random.key(0), images)
-      >>> embeddings, logits = model.apply(variables, images)
+      >>> variables = jax.jit(model.init)(jax.random.key(0), images)
+      >>> embeddings, logits = jax.jit(model.apply)(variables, images)
       >>> embeddings.shape, logits.shape
       ((2, 8), (2, 3))
     """

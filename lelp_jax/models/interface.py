@@ -123,8 +123,9 @@ def from_linen(module: nn.Module, *, head: str) -> ModelFns:
     ...     x = nn.relu(nn.Dense(8, name="body")(x))
     ...     return nn.log_softmax(nn.Dense(3, name="out")(x))
     >>> model = from_linen(Classifier(), head="out")
-    >>> params, state = model.init(jax.random.key(0), jnp.ones([4, 5]))
-    >>> outputs, state = model.apply(params, state, jnp.ones([4, 5]))
+    >>> inputs = jnp.ones([4, 5])
+    >>> params, state = jax.jit(model.init)(jax.random.key(0), inputs)
+    >>> outputs, state = jax.jit(model.apply)(params, state, inputs)
     >>> outputs.embeddings.shape, outputs.logits.shape
     ((4, 8), (4, 3))
     >>> model.head(params).kernel.shape

@@ -66,8 +66,8 @@ class Static(nn.Module):
       >>> model = Static(num_outputs=3, vocab_size=9, width=4, features=(8,))
       >>> texts = {"input_ids": jnp.array([[2, 7, 3], [2, 3, 0]]),
       ...          "attention_mask": jnp.array([[1, 1, 1], [1, 1, 0]])}
-      >>> variables = model.init(jax.random.key(0), texts)
-      >>> embeddings, logits = model.apply(variables, texts)
+      >>> variables = jax.jit(model.init)(jax.random.key(0), texts)
+      >>> embeddings, logits = jax.jit(model.apply)(variables, texts)
       >>> embeddings.shape, logits.shape
       ((2, 8), (2, 3))
     """
@@ -110,16 +110,14 @@ def static_embeddings(teacher_embeddings: jax.Array, width: int) -> jax.Array:
 
   Examples:
     >>> from lelp_jax.models import MODELS
-    >>> texts = {"input_ids": jnp.array([[2, 7, 3]])}
-    >>> teacher = MODELS["bert"](2, hidden_size=8, num_layers=1, num_heads=2,
-    ...                          intermediate_size=8, vocab_size=50)
     >>> student = MODELS["static"](2, vocab_size=50, width=4)
-    >>> teacher_params, _ = jax.jit(teacher.init)(jax.random.key(0), texts)
-    >>> params, _ = jax.jit(student.init)(jax.random.key(1), texts)
-    >>> table = teacher_params["encoder"]["word_embeddings"]["embedding"]
-    >>> table = static_embeddings(table, width=4)
-    >>> params = {**params, "word_embeddings": {"embedding": table}}
-    >>> outputs, _ = student.apply(params, {}, texts)
+    >>> texts = {"input_ids": jnp.array([[2, 7, 3]])}
+    >>> params, state = jax.jit(student.init)(jax.random.key(0), texts)
+    >>> # Of a BERT: teacher_params["encoder"]["word_embeddings"]["embedding"]
+    >>> table = jax.random.normal(jax.random.key(1), (50, 8))
+    >>> reduced = jax.jit(static_embeddings, static_argnums=1)(table, 4)
+    >>> params = {**params, "word_embeddings": {"embedding": reduced}}
+    >>> outputs, _ = jax.jit(student.apply)(params, state, texts)
     >>> outputs.embeddings.shape
     (1, 256)
   """
