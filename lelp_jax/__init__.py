@@ -10,6 +10,7 @@ from lelp_jax.ablations import identity_subspaces
 from lelp_jax.ablations import random_subspaces
 from lelp_jax.centroids import centroid_subspaces
 from lelp_jax.centroids import project_off_head
+from lelp_jax.centroids import variance_of_perplexity
 from lelp_jax.coordinates import coordinate_directions
 from lelp_jax.coordinates import principal_coordinates
 from lelp_jax.coordinates import subspace_coordinates
@@ -57,6 +58,7 @@ __all__ = [
   "identity_subspaces",
   "centroid_subspaces",
   "project_off_head",
+  "variance_of_perplexity",
   "variance_share",
   "null_space_share",
   "binary_head",

@@ -22,6 +22,10 @@ from lelp_jax.sketches import ClassSketch
 from lelp_jax.subspaces import Subspaces
 
 _HIGHEST = jax.lax.Precision.HIGHEST
+# Of a bisection in the logarithm of the variance, between these multiples of
+# the distances: the last step is 1e-7 of the variance.
+_STEPS = 28
+_LEAST, _MOST = 1e-6, 1e6
 
 
 def centroid_subspaces(
@@ -60,12 +64,10 @@ def centroid_subspaces(
       a sketch of them. Only their means are used.
     head_kernel: Weights of the teacher's last layer, float, ``[D, C]``. With
       None nothing is projected off.
-    variance: The variance :math:`s^2`, positive scalar. Ten times the variance
-      per dimension around the own centroid worked well: ``10 * inertia / (N *
-      D)``, for the sum ``inertia`` of the squared distances of all ``N``
-      projected embeddings, of width ``D``, to the centroids of their clusters.
-      Differences of squared distances grow with ``D``: without the factor, the
-      split of wide embeddings is nearly hard.
+    variance: The variance :math:`s^2`, positive scalar, such as that of
+      `variance_of_perplexity`. The variance per dimension around the own
+      centroid is too small: differences of squared distances grow with ``D``,
+      so that the split of wide embeddings would be nearly hard.
     null_space: See `principal_directions`.
     rtol: See `principal_directions`.
 
@@ -158,6 +160,102 @@ def project_off_head(
     return embeddings
   basis = _span(kernel, tolerance, null_space == "weights")
   return _projected(embeddings, _checked_basis(basis, embeddings.dtype)[0])
+
+
+def variance_of_perplexity(
+  squared_distances: jax.Array,
+  where: jax.Array | None = None,
+  *,
+  perplexity: float | jax.Array = 1.5,
+) -> jax.Array:
+  r"""Chooses the variance of `centroid_subspaces` from the data.
+
+  With the squared distances :math:`d_{i,k}` of an example to the centroids of
+  its class and :math:`p_{i,k} \propto \exp(-d_{i,k} / 2 s^2)` it finds the
+  :math:`s^2` at which the mean perplexity of the examples,
+
+  .. math::
+    \frac{1}{N} \sum_i \exp\Bigl(-\sum_k p_{i,k} \log p_{i,k}\Bigr) ,
+
+  has a given value. The perplexity is the number of clusters that an example
+  effectively belongs to, as in t-SNE: 1 is the nearest one alone. Values from
+  1.2 to 2 did well with any number of clusters.
+
+  Args:
+    squared_distances: Squared distances of each example to the centroids of its
+      class, in the null space of the head, float, ``[N, K]``.
+    where: Clusters that exist, bool, ``[N, K]``; all of them if None.
+    perplexity: The mean perplexity, above 1.
+
+  Returns:
+    The variance :math:`s^2`, positive scalar, float32 (float64 for float64
+    distances). Where no variance has the perplexity, as with a single cluster,
+    it is a million times the mean distance, which divides each class evenly.
+
+  Raises:
+    TypeError: If an argument has the wrong type.
+    ValueError: If an argument is out of range, the shapes do not fit, there is
+      no distance, or concrete distances are not finite.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from lelp_jax import variance_of_perplexity
+    >>> distances = jnp.array([[1., 5.], [6., 2.]])
+    >>> print(variance_of_perplexity(distances).round(4))
+    1.1031
+  """
+  distances = _checks.floating("squared_distances", squared_distances, "[N, K]")
+  if not distances.size:
+    raise ValueError(
+      "squared_distances must have shape [N, K] with N and K at least 1, got "
+      f"shape {distances.shape}."
+    )
+  _checks.check_finite(
+    "squared_distances", distances, "mask clusters that do not exist with where"
+  )
+  (distances,) = _checks.as_floats(distances)
+  perplexity = _checks.positive("perplexity", perplexity, distances.dtype)
+  if _checks.is_concrete(perplexity) and perplexity <= 1:
+    raise ValueError(
+      f"perplexity must exceed 1, got {float(perplexity):g}: at 1 an example "
+      "belongs to the nearest cluster alone."
+    )
+  if where is None:
+    where = jnp.ones(distances.shape, jnp.bool_)
+  else:
+    axes = "[N, K] of squared_distances"
+    where = _checks.mask("where", where, distances.shape, axes)
+  return _variance_of_perplexity(distances, where, perplexity)
+
+
+@jax.jit
+def _variance_of_perplexity(
+  distances: jax.Array, where: jax.Array, perplexity: jax.Array
+) -> jax.Array:
+  """Bisects the logarithm of the variance."""
+  # Beyond the nearest cluster's: a common distance drops out.
+  nearest = jnp.min(
+    distances, axis=1, keepdims=True, where=where, initial=jnp.inf
+  )
+  beyond = jnp.where(where, distances - nearest, 0)
+  scale = jnp.mean(beyond, where=where)
+  scale = jnp.where(scale == 0, 1, scale)
+
+  def mean_perplexity(variance: jax.Array) -> jax.Array:
+    log_probs = jax.nn.log_softmax(-beyond / (2 * variance), where=where)
+    probs = jnp.where(where, jnp.exp(log_probs), 0)
+    entropy = -jnp.sum(probs * jnp.where(where, log_probs, 0), axis=1)
+    return jnp.exp(entropy).mean()
+
+  def halve(_: int, bounds: tuple[jax.Array, jax.Array]):
+    low, high = bounds
+    middle = (low + high) / 2
+    is_small = mean_perplexity(jnp.exp(middle)) < perplexity
+    return jnp.where(is_small, middle, low), jnp.where(is_small, high, middle)
+
+  bounds = jnp.log(scale * _LEAST), jnp.log(scale * _MOST)
+  _, high = jax.lax.fori_loop(0, _STEPS, halve, bounds)
+  return jnp.exp(high)
 
 
 def _projected(rows: jax.Array, basis: jax.Array) -> jax.Array:

@@ -332,6 +332,14 @@ _CASES = [
     products=True,
   ),
   Case(
+    lelp_jax.variance_of_perplexity,
+    {
+      "squared_distances": np.square(_normal(B, S)),
+      "where": np.arange(S) < np.arange(B)[:, None] + 1,
+    },
+    batch=("squared_distances", "where"),
+  ),
+  Case(
     lelp_jax.variance_share,
     {"subspaces": _SUBSPACES, "moments": _MOMENTS},
     unread=(

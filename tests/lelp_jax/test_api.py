@@ -138,6 +138,7 @@ def test_signatures_are_those_of_the_design():
     " null_space='weights' rtol=0.005",
     "project_off_head": "embeddings head_kernel * null_space='weights'"
     " rtol=0.005",
+    "variance_of_perplexity": "squared_distances where=None * perplexity=1.5",
     "variance_share": "subspaces moments",
     "null_space_share": "moments head_kernel * rtol=0.005",
     "binary_head": "kernel bias=None",

@@ -197,3 +197,39 @@ def test_a_head_that_spans_everything_leaves_embeddings_as_they_are(case, rng):
   head = rng.normal(size=(D, D)).astype("f")
   found = lelp_jax.project_off_head(case["embeddings"], head)
   np.testing.assert_array_equal(found, case["embeddings"])
+
+
+def _mean_perplexity(distances, variance, where):
+  """In float64, by the formula."""
+  found = []
+  for row, exists in zip(np.float64(distances), where, strict=True):
+    log_probs = reference.log_softmax(-row[exists] / (2 * variance))
+    found.append(np.exp(-(np.exp(log_probs) * log_probs).sum()))
+  return np.mean(found)
+
+
+@pytest.mark.parametrize("perplexity", [1.1, 1.5, 2.5])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_variance_has_the_perplexity(rng, perplexity, masked):
+  distances = 40 + 5 * rng.chisquare(D, (200, K)).astype("f")
+  where = np.ones((200, K), bool)
+  where[: 50 * masked, 2:] = False
+  variance = lelp_jax.variance_of_perplexity(
+    distances, where if masked else None, perplexity=perplexity
+  )
+  found = _mean_perplexity(distances, float(variance), where)
+  np.testing.assert_allclose(found, perplexity, rtol=1e-5)
+  # A common distance drops out, and the unit does not matter.
+  for other, expected in ((distances - 30, 1), (1e-4 * distances, 1e-4)):
+    again = lelp_jax.variance_of_perplexity(other, where, perplexity=perplexity)
+    np.testing.assert_allclose(again, expected * variance, rtol=1e-4)
+
+
+def test_a_perplexity_that_is_out_of_reach_gives_a_large_variance(rng):
+  distances = rng.chisquare(D, (9, 2)).astype("f")
+  found = lelp_jax.variance_of_perplexity(distances, perplexity=3.0)
+  np.testing.assert_allclose(
+    _mean_perplexity(distances, float(found), distances > -1), 2, rtol=1e-6
+  )
+  for one in (distances[:, :1], np.ones_like(distances)):
+    assert np.isfinite(lelp_jax.variance_of_perplexity(one, perplexity=3.0))

@@ -430,6 +430,14 @@ def test_numbers_of_many_kinds(convert):
     (lelp_jax.identity_subspaces, "normalization", "l2", ValueError),
     (lelp_jax.project_off_head, "null_space", "all", ValueError),
     (lelp_jax.project_off_head, "rtol", 0.0, ValueError),
+    (lelp_jax.variance_of_perplexity, "perplexity", 1.0, ValueError),
+    (lelp_jax.variance_of_perplexity, "where", np.ones(S, bool), ValueError),
+    (
+      lelp_jax.variance_of_perplexity,
+      "squared_distances",
+      np.ones((0, S), "f"),
+      ValueError,
+    ),
     (
       lelp_jax.project_off_head,
       "head_kernel",
