@@ -183,7 +183,7 @@ class SubspaceSpec:
   seed: Annotated[int, STACKED]
   normalization: Annotated[Literal["max", "per_direction", "none"], STACKED]
   rank_deficient: Literal["complete", "error"]
-  widening: Annotated[float, POSITIVE, STACKED]
+  widening: Annotated[float, AT_LEAST_0, STACKED]
 
   @property
   def used_null_space(self) -> str:

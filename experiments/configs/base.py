@@ -209,7 +209,9 @@ def base_config() -> ConfigDict:
   config.subspace.rank_deficient = "complete"  # Or "error".
   # Method "lelp_centroids": the variance s^2 of a subclass is this multiple of
   # the variance per dimension around the centroids. A multiple of it has the
-  # same effect as the same multiple of loss.subclass_temperature.
+  # same effect as the same multiple of loss.subclass_temperature. With 0 the
+  # data choose s^2: examples then belong to 1.5 clusters on average
+  # (`lelp_jax.variance_of_perplexity`).
   config.subspace.widening = 10.0
 
   config.clustering = ConfigDict()

@@ -9,6 +9,7 @@ one thread, so that sums have one order and a seed gives one result.
 import warnings
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.cluster.hierarchy import ClusterWarning
 from sklearn import cluster as sklearn_cluster
@@ -17,6 +18,7 @@ from sklearn import metrics
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
+import lelp_jax
 from experiments.data.load import stratified_subset
 from experiments.methods.statistics import Clustering
 
@@ -39,6 +41,7 @@ _MOST_ROWS, _MOST_CLUSTERS = 20_000, 49
 # clusters of equal points is zero.
 _LEAST_SHARE = 1e-6
 _ROWS = 8192
+_SILHOUETTE_POINTS = 2000
 
 
 class Clusterer:
@@ -182,6 +185,36 @@ class Clusterer:
     size = self._embeddings.size
     least = _LEAST_SHARE * total or float(size)
     return means.astype(np.float32), max(inertia, least) / size
+
+  def soft_variance(self, found: Clustering, means: np.ndarray) -> float:
+    """Computes `lelp_jax.variance_of_perplexity` of clusters with these means.
+
+    Of many examples it takes `_ROWS`, evenly spaced.
+    """
+    rows = np.unique(np.linspace(0, len(self._labels) - 1, _ROWS).astype(int))
+    points, labels = self._rows(rows), self._labels[rows]
+    distances = np.zeros((len(rows), means.shape[1]), np.float32)
+    for c in np.unique(labels):
+      distances[labels == c] = metrics.pairwise.euclidean_distances(
+        points[labels == c], means[c], squared=True
+      )
+    where = jnp.asarray(found.where[labels])
+    return float(lelp_jax.variance_of_perplexity(jnp.asarray(distances), where))
+
+  def silhouette(self, found: Clustering) -> float | None:
+    """Returns the mean silhouette within the classes, of at most 2,000 points.
+
+    It compares the distances to the own and to the next cluster: 1 is best.
+    None if no class has several clusters.
+    """
+    scores = []
+    for c in range(self._num_classes):
+      rows = np.flatnonzero(self._labels == c)
+      rows = rows[:: -(-len(rows) // _SILHOUETTE_POINTS) or 1]
+      clusters = found.assignments[rows]
+      if 1 < len(np.unique(clusters)) < len(rows):
+        scores.append(metrics.silhouette_score(self._rows(rows), clusters))
+    return float(np.mean(scores)) if scores else None
 
   def _clusters(
     self, i: int, num_clusters: int, examples: np.ndarray

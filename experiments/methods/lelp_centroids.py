@@ -32,11 +32,12 @@ def _targets(setup: Setup) -> dict[str, Any]:
   """Directions, offsets and which exist, padded to the largest K."""
   subspace, teacher = setup.cell.subspace, setup.teacher
   found = _centroids(setup)
+  variance = subspace.widening * found.variance or found.soft_variance
   subspaces = lelp_jax.centroid_subspaces(
     jnp.asarray(found.centroids),
     teacher.moments,
     teacher.head_kernel,
-    variance=subspace.widening * found.variance,
+    variance=variance,
     null_space=subspace.null_space,
     rtol=subspace.rtol,
   )

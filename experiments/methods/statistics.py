@@ -54,12 +54,15 @@ class Centroids:
     centroids: Means of the clusters' points, float32, ``[C, K, D]``; zero where
       there is no cluster.
     variance: Variance per dimension around the own centroid, positive.
+    soft_variance: The variance s^2 of `lelp_jax.variance_of_perplexity`.
     where: Clusters that exist, bool, ``[C, K]``.
-    summary: As `Clustering.summary`, with "variance".
+    summary: As `Clustering.summary`, with both variances and the mean
+      "silhouette".
   """
 
   centroids: np.ndarray
   variance: float
+  soft_variance: float
   where: np.ndarray
   summary: dict[str, Any]
 
@@ -217,8 +220,13 @@ class TeacherStatistics:
       clusterer = self._clusterer("fast_kmeans", "per_class", null_space, rtol)
       found = clusterer.cluster(num_clusters)
       means, variance = clusterer.means(found)
-      summary = found.summary | {"variance": variance}
-      return Centroids(means, variance, found.where, summary)
+      soft = clusterer.soft_variance(found, means)
+      summary = found.summary | {
+        "variance": variance,
+        "soft_variance": soft,
+        "silhouette": clusterer.silhouette(found),
+      }
+      return Centroids(means, variance, soft, found.where, summary)
 
     return self._once(("centroids", num_clusters, null_space, rtol), compute)
 

@@ -234,6 +234,7 @@ class _AbstractStatistics(TeacherStatistics):
     return Centroids(
       centroids=np.zeros((classes, num_clusters, width), np.float32),
       variance=1.0,
+      soft_variance=1.0,
       where=np.ones((classes, num_clusters), np.bool_),
       summary={},
     )

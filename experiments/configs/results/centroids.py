@@ -20,7 +20,7 @@ from experiments.configs.results import clinc
 
 _CONFIGS = {"clinc": clinc, "banking": banking}
 _SIZES = (10, 20, 40, 75, 150)
-_WIDENINGS = (3.0, 10.0, 30.0, 100.0)
+_WIDENINGS = (0.0, 3.0, 10.0, 30.0, 100.0)  # 0 for the rule of perplexity.
 
 
 def get_config(arg: str | None = None) -> ConfigDict:

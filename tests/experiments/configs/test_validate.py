@@ -93,7 +93,7 @@ def test_a_value_outside_of_its_range_is_named(name, value):
       {"method": "random_ensemble", "subspace.num_projections": 2},
       r"subspace\.num_projections=2 .*num_subclasses=3",
     ),
-    ({"subspace.widening": 0.0}, r"config\.subspace\.widening .*0\.0"),
+    ({"subspace.widening": -1.0}, r"config\.subspace\.widening .*-1\.0"),
     (
       {"method": "lelp_centroids", "clustering.scope": "global"},
       r"clustering\.scope .*'lelp_centroids'.*'global'",

@@ -13,11 +13,13 @@ from scipy.cluster import hierarchy
 from sklearn import cluster as sklearn_cluster
 from sklearn import datasets
 from sklearn import manifold
+from sklearn import metrics
 from threadpoolctl import threadpool_limits
 
 from experiments.methods import clusterer as clusterer_lib
 from experiments.methods.clusterer import Clusterer
 from experiments.methods.clustering import log_soft_targets
+from tests import reference
 
 METHODS = tuple(clusterer_lib.MAX_POINTS)
 
@@ -398,6 +400,44 @@ def test_clusters_of_equal_points_have_a_positive_variance(spread):
   _, variance = clusterer.means(clusterer.cluster(3))
   # Between two points at a distance of one it is 1/4 in one of two dimensions.
   assert variance == (pytest.approx(1e-6 / 8) if spread else 1.0)
+
+
+@pytest.fixture
+def clouds(rng):
+  """Two classes of points, the second with two distinct points alone."""
+  points = rng.normal(size=(90, 5)).astype("f")
+  labels = np.arange(90) % 3 // 2
+  points[labels == 1] = points[2]
+  points[2] += 1
+  clusterer = Clusterer(
+    points, labels, num_classes=2, method="kmeans", scope="per_class"
+  )
+  return points, labels, clusterer, clusterer.cluster(4)
+
+
+def test_the_soft_variance_gives_examples_one_and_a_half_clusters(clouds):
+  points, labels, clusterer, found = clouds
+  assert found.where.sum(axis=1).tolist() == [4, 2]
+  means, _ = clusterer.means(found)
+  variance = clusterer.soft_variance(found, means)
+  perplexities = []
+  for point, c in zip(np.float64(points), labels, strict=True):
+    distances = np.square(point - means[c][found.where[c]]).sum(axis=1)
+    log_probs = reference.log_softmax(-distances / (2 * variance))
+    perplexities.append(np.exp(-(np.exp(log_probs) * log_probs).sum()))
+  np.testing.assert_allclose(np.mean(perplexities), 1.5, rtol=1e-4)
+
+
+def test_the_silhouette_is_the_mean_of_the_classes(clouds):
+  points, labels, clusterer, found = clouds
+  scores = [
+    metrics.silhouette_score(
+      points[labels == c], found.assignments[labels == c]
+    )
+    for c in range(2)
+  ]
+  np.testing.assert_allclose(clusterer.silhouette(found), np.mean(scores))
+  assert clusterer.silhouette(clusterer.cluster(1)) is None
 
 
 def test_fast_kmeans_learns_from_mini_batches_of_many_rows(monkeypatch):

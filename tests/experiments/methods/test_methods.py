@@ -302,8 +302,9 @@ def planted(rng):
 
 
 @pytest.mark.parametrize("null_space", ["weights", "none"])
+@pytest.mark.parametrize("widening", [1000.0, 0.0])
 def test_centroids_are_learned_as_gaussians_of_a_common_variance(
-  planted, rng, null_space
+  planted, rng, null_space, widening
 ):
   made, labels, groups = planted
   statistics = made()
@@ -311,7 +312,7 @@ def test_centroids_are_learned_as_gaussians_of_a_common_variance(
     "lelp_centroids",
     clustering__num_clusters=3,
     subspace__null_space=null_space,
-    subspace__widening=1000.0,
+    subspace__widening=widening,
     loss__subclass_temperature=0.5,
   )
   loss, _, inputs = _loss(cell, statistics, rng, 3)
@@ -324,6 +325,10 @@ def test_centroids_are_learned_as_gaussians_of_a_common_variance(
     centroids[c, s] = own.mean(axis=0)
     inertia += (((own - centroids[c, s]) @ kept) ** 2).sum()
   variance = 1000.0 * inertia / points.size
+  if not widening:  # The data choose it.
+    found = statistics.centroids(3, null_space=null_space, rtol=5e-3)
+    variance = found.soft_variance
+    assert 2 < variance * points.size / inertia < 1000
   expected = np.zeros((7, 2, 3))
   logits = np.asarray(inputs.teacher.logits, float) / cell.loss.temperature
   for i, h in enumerate(np.asarray(inputs.teacher.embeddings, float)):
