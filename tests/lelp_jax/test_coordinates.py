@@ -1,5 +1,7 @@
 """Coordinates on principal directions stand for embeddings."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,22 +50,28 @@ def fixture_pair():
   return logits, (embeddings, principal), (coordinates, seen)
 
 
-def targets(rows, principal, logits, size, seed, temperatures, normalization):
-  key = jax.random.key(seed)
-  subspaces = lelp_jax.subspaces_from_principal(
-    principal, num_subclasses=size, key=key, normalization=normalization
-  )
-  temperature, subclass_temperature = temperatures
-  return lelp_jax.subsplit(
-    rows,
-    logits,
-    subspaces,
-    temperature=temperature,
-    subclass_temperature=subclass_temperature,
-  )
-
-
-traced_targets = jax.jit(targets, static_argnames=("size", "normalization"))
+@functools.partial(jax.jit, static_argnames=("size", "normalization"))
+def traced_targets(pairs, logits, size, seed, temperatures, normalization):
+  """Targets from each pair of rows and principal directions."""
+  results = []
+  for rows, principal in pairs:
+    subspaces = lelp_jax.subspaces_from_principal(
+      principal,
+      num_subclasses=size,
+      key=jax.random.key(seed),
+      normalization=normalization,
+    )
+    temperature, subclass_temperature = temperatures
+    results.append(
+      lelp_jax.subsplit(
+        rows,
+        logits,
+        subspaces,
+        temperature=temperature,
+        subclass_temperature=subclass_temperature,
+      )
+    )
+  return results
 
 
 @settings(max_examples=12, deadline=None)
@@ -78,10 +86,8 @@ def test_targets_are_those_from_embeddings(pair, size, seed, temperatures):
   logits, whole, seen = pair
   # Per direction, scales differ: a variance in the wrong place would show.
   normalization = "max" if size == K else "per_direction"
-  given_ = (logits, size, seed, temperatures, normalization)
-  expected, found = (
-    traced_targets(*whole, *given_),
-    traced_targets(*seen, *given_),
+  expected, found = traced_targets(
+    (whole, seen), logits, size, seed, temperatures, normalization
   )
   assert found.shape == (len(logits), 3, size)
   np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -117,10 +123,14 @@ def test_missing_directions_are_completed_alike(rng):
   np.testing.assert_array_equal(exist[0], [True] * 4 + [False])
   np.testing.assert_array_equal(np.any(seen.directions != 0, axis=-1), exist)
   coordinates = lelp_jax.principal_coordinates(h, principal)
-  results = []
-  for rows, each in ((h, principal), (coordinates, seen)):
-    with pytest.warns(UserWarning, match="num_subclasses=5 .* 0, 1"):
-      results.append(targets(rows, each, logits, 5, 5, (1.0, 0.5), "max"))
+  results = traced_targets(
+    ((h, principal), (coordinates, seen)), logits, 5, 5, (1.0, 0.5), "max"
+  )
+  with pytest.warns(UserWarning, match="num_subclasses=5 .* 0, 1"):
+    lelp_jax.subspaces_from_principal(
+      seen, num_subclasses=5, key=jax.random.key(5)
+    )
+  for each in (principal, seen):
     with pytest.raises(ValueError, match=r"\(there are 2, 0\)"):
       lelp_jax.subspaces_from_principal(
         each, num_subclasses=3, rotation="none", rank_deficient="error"
