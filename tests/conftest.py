@@ -1,4 +1,4 @@
-"""Configures the test process: 8 virtual CPU devices and strict checks."""
+"""Configures the test processes: 8 virtual CPU devices and strict checks."""
 
 import contextlib
 import gc
@@ -6,8 +6,6 @@ import os
 import pathlib
 import time
 
-import hypothesis
-import jax
 import numpy as np
 import pytest
 
@@ -28,24 +26,35 @@ for _path in pathlib.Path(_CACHE["jax_compilation_cache_dir"]).glob("*"):
   with contextlib.suppress(FileNotFoundError):  # Another worker was faster.
     if _path.stat().st_mtime < _OLD:
       _path.unlink()
-for name, value in _CACHE.items():
-  os.environ.setdefault(name.upper(), str(value))
-  jax.config.update(name, value)
-jax.config.update("jax_platforms", "cpu")
-jax.config.update("jax_num_cpu_devices", 8)
-# Collectives of several computations in flight starve each other of threads.
-jax.config.update("jax_cpu_enable_async_dispatch", False)
-jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_debug_key_reuse", True)
+for _name, _value in _CACHE.items():
+  os.environ.setdefault(_name.upper(), str(_value))
 
-# Tracing makes many objects and few cycles: with Python's own thresholds, a
-# tenth of the time goes to looking for garbage, mostly in what was imported.
-gc.freeze()
-gc.set_threshold(100_000, 20, 20)
 
-# A busy machine takes longer than Hypothesis' 200 ms for some examples.
-hypothesis.settings.register_profile("unhurried", deadline=None)
-hypothesis.settings.load_profile("unhurried")
+def pytest_configure(config):
+  """Configures JAX and Hypothesis where tests run."""
+  # With `-n`, this process starts others, which wait for it, and runs no test.
+  if config.getoption("numprocesses", default=None):
+    return
+  import hypothesis
+  import jax
+
+  for name, value in _CACHE.items():
+    jax.config.update(name, value)
+  jax.config.update("jax_platforms", "cpu")
+  jax.config.update("jax_num_cpu_devices", 8)
+  # Collectives of several computations in flight starve each other of threads.
+  jax.config.update("jax_cpu_enable_async_dispatch", False)
+  jax.config.update("jax_numpy_rank_promotion", "raise")
+  jax.config.update("jax_debug_key_reuse", True)
+
+  # Tracing makes many objects and few cycles: with Python's own thresholds, a
+  # tenth of the time goes to looking for garbage, mostly in what was imported.
+  gc.freeze()
+  gc.set_threshold(100_000, 20, 20)
+
+  # A busy machine takes longer than Hypothesis' 200 ms for some examples.
+  hypothesis.settings.register_profile("unhurried", deadline=None)
+  hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture
@@ -80,6 +89,8 @@ _FAST_COMPILATION = (
 @pytest.fixture(autouse=True, scope="module")
 def fast_compilation(request):
   """Turns most of XLA's optimizations off for experiments and large models."""
+  import jax
+
   name = request.module.__name__
   experiments = name.startswith("tests.experiments")
   fast = experiments or name.split(".")[-1] in _FAST_COMPILATION
