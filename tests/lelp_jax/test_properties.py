@@ -178,11 +178,6 @@ def of_moments(case):
   )
 
 
-def other_dtypes(dtype):
-  """Dtypes of scalars that could turn a result of a dtype into another."""
-  return (np.float32,) if dtype == np.float64 else (np.float64, float)
-
-
 @every_case
 def test_results_have_the_dtype_of_the_arrays(name):
   case = CASES[name]
@@ -195,16 +190,17 @@ def test_results_have_the_dtype_of_the_arrays(name):
         expected = dtype
       if name in _FLOAT32:
         expected = np.float32
-      for scalar in other_dtypes(dtype) if case.scalars else (float,):
-        scalars = {key: scalar(value) for key, value in case.scalars.items()}
-        results = jax.eval_shape(
-          lambda arrays, scalars=scalars: case.call(**arrays, **scalars),
-          in_dtype(case.arrays, dtype),
-        )
-        if name == "confusion_matrix":
-          assert results.dtype == np.int32
-          continue
-        assert {leaf.dtype for leaf in floats(results)} == {np.dtype(expected)}
+      # Scalars of another dtype, that could turn the result into theirs.
+      scalar = np.float32 if dtype == np.float64 else np.float64
+      scalars = {key: scalar(value) for key, value in case.scalars.items()}
+      results = jax.eval_shape(
+        lambda arrays, scalars=scalars: case.call(**arrays, **scalars),
+        in_dtype(case.arrays, dtype),
+      )
+      if name == "confusion_matrix":
+        assert results.dtype == np.int32
+        continue
+      assert {leaf.dtype for leaf in floats(results)} == {np.dtype(expected)}
 
 
 # Nothing else may happen to numbers of 16 bits before they are widened.
@@ -266,36 +262,40 @@ def test_explicit_mesh_and_shard_map(name):
   batch = jax.device_put({key: case.arrays[key] for key in case.batch}, rows)
   rest = {key: case.arrays[key] for key in case.arrays if key not in batch}
 
+  shards = batch
+  if not case.per_row:
+    # The second shard has the rows as they are; the others mix them up.
+    shards = {
+      key: np.concatenate(
+        [np.roll(case.arrays[key], (i - 1) * j, axis=0) for i in range(8)]
+      )
+      for j, key in enumerate(case.batch, 1)
+    }
+    shards = jax.device_put(shards, rows)
+
   def local(batch, rest):
     results = case.call(**batch, **rest, **case.scalars)
     return jax.tree.map(lambda x: x if case.per_row else x[None], results)
 
-  in_shards = jax.jit(
-    jax.shard_map(
+  @jax.jit
+  def both(batch, shards, rest):
+    in_shards = jax.shard_map(
       local,
       mesh=mesh,
       in_specs=(jax.P("data"), jax.P()),
       out_specs=jax.P("data"),
     )
-  )
+    results = compiled(name)({**batch, **rest}, case.scalars)
+    return results, in_shards(shards, rest)
+
   if case.composed:
-    jax.eval_shape(compiled(name), {**batch, **rest}, case.scalars)
-    jax.eval_shape(in_shards, batch, rest)
+    jax.eval_shape(both, batch, shards, rest)
     return
   expected = run(name, case.arrays)
-  results = compiled(name)({**batch, **rest}, case.scalars)
+  results, mapped = both(batch, shards, rest)
   assert_close(results, expected)
   if case.per_row:
     assert jax.tree.leaves(results)[0].sharding.spec[0] == "data"
-    assert_close(in_shards(batch, rest), expected[0])
-    return
-  # The second shard has the rows as they are; the others mix them up.
-  batch = {
-    key: np.concatenate(
-      [np.roll(case.arrays[key], (i - 1) * j, axis=0) for i in range(8)]
-    )
-    for j, key in enumerate(case.batch, 1)
-  }
-  batch = jax.device_put(batch, rows)
-  mapped = jax.tree.map(lambda x: np.asarray(x)[1], in_shards(batch, rest))
+  else:
+    mapped = jax.tree.map(lambda x: np.asarray(x)[1], mapped)
   assert_close(mapped, expected[0])
