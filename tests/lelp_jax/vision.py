@@ -77,7 +77,7 @@ def _apply(module):
 
 def inference(module, variables, images):
   """Embeddings and logits by name, by the running statistics."""
-  embeddings, logits = _apply(module)(variables, images)
+  embeddings, logits = jax.device_get(_apply(module)(variables, images))
   return {"embeddings": embeddings, "logits": logits}
 
 
@@ -98,7 +98,9 @@ def _train(module):
 
 def training(module, variables, images, key=None):
   """Embeddings and logits by name, and what is added to running statistics."""
-  (embeddings, logits), state = _train(module)(variables, images, key)
+  (embeddings, logits), state = jax.device_get(
+    _train(module)(variables, images, key)
+  )
   return {"embeddings": embeddings, "logits": logits}, state["batch_stats"]
 
 
