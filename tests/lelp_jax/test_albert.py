@@ -109,21 +109,24 @@ def test_attention_is_jax_nn_with_a_full_mask(inputs, monkeypatch):
 
 
 def test_padding_has_no_influence(inputs):
+  inputs = jax.device_get(inputs)
   plain = tiny_albert.outputs(CONFIG, inputs)
   tokens, types = inputs["attention_mask"] > 0, inputs["token_type_ids"]
   changed = {
     **inputs,
-    "input_ids": jnp.where(tokens, inputs["input_ids"], 13),
-    "token_type_ids": jnp.where(tokens, types, 1 - types),
+    "input_ids": np.where(tokens, inputs["input_ids"], 13),
+    "token_type_ids": np.where(tokens, types, 1 - types),
   }
   chex.assert_trees_all_equal(tiny_albert.outputs(CONFIG, changed), plain)
-  longer = {k: jnp.pad(v, [(0, 0), (0, 3)]) for k, v in inputs.items()}
+  longer = {k: np.pad(v, [(0, 0), (0, 3)]) for k, v in inputs.items()}
   chex.assert_trees_all_close(
     tiny_albert.outputs(CONFIG, longer), plain, atol=1e-5
   )
-  full = {**inputs, "attention_mask": jnp.ones_like(types)}
-  difference = tiny_albert.outputs(CONFIG, full).logits - plain.logits
-  assert jnp.all(jnp.abs(difference[1:]).max(1) > 1e-3)
+  full = {**inputs, "attention_mask": np.ones_like(types)}
+  difference = np.subtract(
+    tiny_albert.outputs(CONFIG, full).logits, plain.logits
+  )
+  assert np.all(np.abs(difference[1:]).max(1) > 1e-3)
   np.testing.assert_allclose(difference[0], 0, atol=1e-6)
 
 
@@ -207,10 +210,13 @@ def test_inputs_are_checked(inputs, error, message):
 def test_ids_out_of_range_are_nan_under_a_trace(inputs, dtype):
   for name in ("input_ids", "token_type_ids"):
     for value in (-1, -20, 20, 100):
-      wrong = inputs[name].at[0, 0].set(value).astype(dtype)
+      wrong = np.array(inputs[name])
+      wrong[0, 0] = value
+      wrong = wrong.astype(dtype)
       outputs = tiny_albert.outputs(CONFIG, {**inputs, name: wrong})
-      assert jnp.all(jnp.isnan(outputs.logits[0])), (name, value)
-      chex.assert_tree_all_finite(outputs.logits[1:])
+      logits = np.asarray(outputs.logits)
+      assert np.all(np.isnan(logits[0])), (name, value)
+      assert np.all(np.isfinite(logits[1:]))
 
 
 def test_a_table_of_one_row_has_one_id():

@@ -18,12 +18,21 @@ from lelp_jax.train_step import TrainState
 
 @pytest.fixture(name="values", scope="module")
 def fixture_values():
-  embeddings = np.random.default_rng(0).normal(size=(20, 4)).astype("f")
-  labels = np.arange(20) % 2
-  moments = lelp_jax.class_moments(embeddings, labels, num_classes=2)
-  principal = lelp_jax.principal_directions(moments, num_directions=2)
-  subspaces = lelp_jax.subspaces_from_principal(
-    principal, num_subclasses=2, key=jax.random.key(1)
+  embeddings, labels = np.ones((20, 4), "f"), np.arange(20) % 2
+
+  def fit(embeddings, key):
+    moments = lelp_jax.class_moments(embeddings, labels, num_classes=2)
+    principal = lelp_jax.principal_directions(moments, num_directions=2)
+    subspaces = lelp_jax.subspaces_from_principal(
+      principal, num_subclasses=2, key=key
+    )
+    return moments, principal, subspaces
+
+  # Any numbers, in the fields and dtypes of a fit.
+  rng = np.random.default_rng(0)
+  moments, principal, subspaces = jax.tree.map(
+    lambda x: jnp.asarray(9 * rng.normal(size=x.shape), x.dtype),
+    jax.eval_shape(fit, embeddings, jax.random.key(1)),
   )
   model = MODELS["mlp"](2, features=(4,))
   state = TrainState.create(

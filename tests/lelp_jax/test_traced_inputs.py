@@ -9,6 +9,7 @@ from flax import serialization
 
 import lelp_jax
 from lelp_jax.baselines import CRDBank
+from tests import reference
 
 
 @pytest.mark.parametrize(("bad", "width"), [(np.nan, 8), (np.inf, 4)])
@@ -17,7 +18,9 @@ def test_a_head_that_is_not_finite_gives_nan(rng, bad, width):
   head = rng.normal(size=(width, 4)).astype(np.float32)
   head[0, 0] = bad
   embeddings = rng.normal(size=(60, width)).astype(np.float32)
-  moments = lelp_jax.class_moments(embeddings, np.arange(60) % 4, num_classes=4)
+  moments = lelp_jax.ClassMoments(
+    *map(np.float32, reference.class_moments(embeddings, np.arange(60) % 4, 4))
+  )
 
   @jax.jit
   def directions(moments, head):
