@@ -83,8 +83,11 @@ plan: tpu  ## Estimates memory and time on TPUs, without a TPU (minutes).
 # without them, as XLA compiles for users.
 FAST := --xla_cpu_use_fusion_emitters=false \
   --xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0
-# The tests of a file share compiled programs: they run in one process.
-PYTEST := $(RUN) -m pytest -q -n 2 --dist loadfile -m 'not slow'
+# The tests of a file share compiled programs: they run in one process. Of the
+# plugins that happen to be installed, only xdist is loaded: with the others,
+# each process would rewrite the assertions of all of Hypothesis.
+PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(RUN) -m pytest -p xdist \
+  -q -n 2 --dist loadfile -m 'not slow'
 
 test-lib: venv  ## Tests the library alone (about 2 minutes).
 	@XLA_FLAGS="$(FAST)" $(PYTEST) lelp_jax tests/lelp_jax
