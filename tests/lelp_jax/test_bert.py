@@ -513,7 +513,7 @@ def test_positions_of_a_roberta_skip_padding():
     CONFIG, pooling="mean", type_vocab_size=1, max_positions=12
   )
   first, second = outputs_of(with_columns, inputs).embeddings
-  assert np.max(np.abs(first - second)) > 1e-2
+  assert np.max(np.abs(np.subtract(first, second))) > 1e-2
 
 
 def test_a_model_without_token_types_ignores_them():
@@ -585,12 +585,12 @@ def test_dropout_is_for_training_and_follows_the_key():
     off, outputs_of(quiet, inputs, train=True), rtol=1e-5, atol=1e-6
   )
   first, again, other = (
-    outputs_of(CONFIG, inputs, train=True, seed=seed).embeddings
+    np.asarray(outputs_of(CONFIG, inputs, train=True, seed=seed).embeddings)
     for seed in (1, 1, 2)
   )
   chex.assert_trees_all_equal(first, again)
   for different in (other, off.embeddings):
-    assert jnp.all(jnp.abs(first - different).max(1) > 1e-3)
+    assert np.all(np.abs(first - different).max(1) > 1e-3)
 
 
 def test_remat_changes_neither_value_nor_gradient():

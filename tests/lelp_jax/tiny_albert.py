@@ -60,7 +60,7 @@ def outputs(config, inputs, train=False, seed=None, **options):
   """Embeddings and logits; one compilation for each config and shape."""
   key = None if seed is None else jax.random.key(seed)
   apply = _apply(config, **options)
-  return apply(params(), {}, inputs, train=train, key=key)[0]
+  return jax.device_get(apply(params(), {}, inputs, train=train, key=key)[0])
 
 
 def loss_and_gradient(config, inputs, train=False, **options):
