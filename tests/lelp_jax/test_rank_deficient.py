@@ -200,7 +200,7 @@ def test_principal_directions_under_a_large_variance_along_the_head(rng, ratio):
 
 
 @pytest.mark.parametrize(
-  ("count", "width", "rank"), [(20_000, 8, 1), (100, 128, 5)]
+  ("count", "width", "rank"), [(20_000, WIDTH, NUM_CLASSES), (100, 128, 5)]
 )
 def test_principal_directions_take_no_rounding_for_variance(
   rng, count, width, rank
@@ -213,9 +213,9 @@ def test_principal_directions_take_no_rounding_for_variance(
   moments = lelp_jax.class_moments(
     rows.astype(np.float32), labels, num_classes=rank, where=labels == 0
   )
-  found = lelp_jax.principal_directions(moments, head, num_directions=2)
+  found = lelp_jax.principal_directions(moments, head, num_directions=S)
   np.testing.assert_array_equal(found.rank, np.zeros(rank))
-  np.testing.assert_array_equal(found.directions, np.zeros((rank, 2, width)))
+  np.testing.assert_array_equal(found.directions, np.zeros((rank, S, width)))
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -362,11 +362,11 @@ def test_principal_directions_past_the_width_are_zero(rng):
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 def test_fit_subspaces_does_not_depend_on_the_unit(rng, scale):
-  embeddings = rng.normal(size=(60, 8)).astype(np.float32)
-  head = rng.normal(size=(8, 2)).astype(np.float32)
+  head = make_head(rng)
+  embeddings, labels = make_data(rng, head)
   fits = [
     lelp_jax.fit_subspaces(
-      h, np.arange(60) % 2, head, num_subclasses=3, key=jax.random.key(0)
+      h, labels, head, num_subclasses=S, key=jax.random.key(0)
     )
     for h in (embeddings, embeddings * np.float32(scale))
   ]
