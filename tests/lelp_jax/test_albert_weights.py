@@ -58,7 +58,7 @@ def shapes(model):
 def with_head(config, weights, num_outputs=3):
   """The model, and its params with a head of zeros if there is none."""
   model = albert(config, num_outputs)
-  zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes(model))
+  zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, "f"), shapes(model))
   return model, graft_pretrained(
     zeros, params_from_huggingface(weights, config)
   )

@@ -318,7 +318,7 @@ def test_the_first_layers_can_be_taken():
   chex.assert_trees_all_equal(first, whole)
   # A student of six outputs starts from them.
   initial = jax.tree.map(
-    lambda leaf: jnp.zeros(leaf.shape),
+    lambda leaf: np.zeros(leaf.shape, np.float32),
     shapes(
       MODELS["bert"](
         6, **{**MODELS["bert"].huggingface.options(config), "num_layers": 2}

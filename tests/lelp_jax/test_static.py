@@ -44,8 +44,8 @@ def test_outputs_equal_the_definition(started):
 def test_padding_and_token_types_have_no_influence(started):
   _, params, apply = started
   plain, _ = apply(params, {}, INPUTS)
-  longer = {k: jnp.pad(v, [(0, 0), (0, 3)]) for k, v in INPUTS.items()}
-  types = {"token_type_ids": jnp.ones_like(longer["input_ids"])}
+  longer = {k: np.pad(v, [(0, 0), (0, 3)]) for k, v in INPUTS.items()}
+  types = {"token_type_ids": np.ones_like(longer["input_ids"])}
   outputs, _ = apply(params, {}, {**longer, **types})
   chex.assert_trees_all_close(outputs, plain, atol=1e-6)
   ids = {"input_ids": INPUTS["input_ids"][:1]}
@@ -98,11 +98,12 @@ def test_the_record_says_what_the_model_reads():
 # --- Initial embeddings from a teacher ----------------------------------------
 
 
+reduced = jax.jit(static_embeddings, static_argnums=1)
+
+
 def test_static_embeddings_are_scaled_principal_components(rng):
   teacher = rng.normal(size=[50, 6]) * [9, 1, 7, 3, 0.1, 5] + 4.0
-  found = jax.jit(static_embeddings, static_argnums=1)(
-    jnp.asarray(teacher, jnp.float32), 3
-  )
+  found = reduced(jnp.asarray(teacher, jnp.float32), 3)
   assert found.dtype == jnp.float32
   np.testing.assert_allclose(np.mean(np.sum(found**2, 1)), 1, rtol=1e-5)
   u, s, _ = np.linalg.svd(teacher - teacher.mean(0), full_matrices=False)
@@ -113,7 +114,7 @@ def test_static_embeddings_are_scaled_principal_components(rng):
 
 def test_static_embeddings_of_full_width_keep_all_distances(rng):
   teacher = rng.normal(size=[20, 5])
-  found = np.asarray(static_embeddings(teacher, 5))
+  found = np.asarray(reduced(teacher, 5))
   distances = [
     np.linalg.norm(x[:, None] - x[None], axis=-1) for x in (teacher, found)
   ]
@@ -123,12 +124,10 @@ def test_static_embeddings_of_full_width_keep_all_distances(rng):
 
 def test_degenerate_static_embeddings_are_finite(rng):
   line = rng.normal(size=[20, 1]) * np.ones([1, 4])
-  found = np.asarray(static_embeddings(line, 3))
+  found = np.asarray(reduced(line, 3))
   np.testing.assert_allclose(found[:, 1:], 0, atol=1e-5)
   assert np.std(found[:, 0]) > 0.9
-  chex.assert_trees_all_equal(
-    static_embeddings(jnp.ones([20, 4]), 3), jnp.zeros([20, 3])
-  )
+  np.testing.assert_array_equal(reduced(np.ones([20, 4]), 3), 0)
 
 
 @pytest.mark.parametrize(
