@@ -99,15 +99,13 @@ def test_initial_values_are_uniform_within_glorot_s_bounds():
 def test_strides(options, size, pixels):
   module = MobileNet(3, 1 / 16, **options)
   images = jnp.ones([2, *size, 1])
-
-  def last(method, images):
-    variables = method(jax.random.key(0), images)
-    _, state = module.apply(
-      variables, images, capture_intermediates=True, mutable=["intermediates"]
-    )
-    return state["intermediates"]["conv_pw_13_bn"]["__call__"][0]
-
-  maps = jax.eval_shape(lambda images: last(module.init, images), images)
+  variables = jax.eval_shape(
+    lambda key: module.init(
+      key, images, capture_intermediates=True, mutable=True
+    ),
+    jax.random.key(0),
+  )
+  maps = variables["intermediates"]["conv_pw_13_bn"]["__call__"][0]
   chex.assert_shape(maps, (2, *pixels, 64))
 
 

@@ -53,6 +53,7 @@ def test_inference_equals_keras():
   vision.assert_close(outputs, expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_training_on_eight_devices_equals_keras():
   # One image each: BatchNorm must see them all.
   assert jax.device_count() == 8
