@@ -189,8 +189,8 @@ def test_the_value_function_repeats_the_loss(batch, teacher):
   frozen, values = teacher
   step = jax.jit(make_distill_step(model.apply, frozen.apply, kl, tx))
   new, _ = step(state, values, batch, {"temperature": 2.0})
-  assert new.opt_state.all()
-  np.testing.assert_array_equal(*new.opt_state)
+  value, again = np.asarray(new.opt_state)
+  assert value == again != 0
 
 
 def is_head(path):
@@ -207,10 +207,12 @@ def test_optimizers_choose_parameters_by_name(batch):
   model, state = start("mlp", tx)
   step = jax.jit(make_train_step(model.apply, cross_entropy, tx))
   new, _ = step(state, batch, {"weight": 1.0})
-  for path, moved in jax.tree.leaves_with_path(
-    jax.tree.map(lambda a, b: bool(jnp.any(a != b)), new.params, state.params)
-  ):
-    assert moved == is_head(path)
+  moved = jax.tree.map(
+    lambda a, b: bool(np.any(a != b)),
+    *jax.device_get((new.params, state.params)),
+  )
+  for path, leaf in jax.tree.leaves_with_path(moved):
+    assert leaf == is_head(path)
 
 
 def test_optimizers_choose_the_parameters_of_the_loss_by_name(batch, teacher):
@@ -223,8 +225,8 @@ def test_optimizers_choose_the_parameters_of_the_loss_by_name(batch, teacher):
   step = make_distill_step(model.apply, frozen.apply, kl, tx)
   new, _ = jax.jit(step)(state, values, batch, {"temperature": 2.0})
   chex.assert_trees_all_equal(new.params, state.params)
-  (old, moved) = (s.loss_params["projection"] for s in (state, new))
-  assert jnp.any(moved != old)
+  (old, moved) = (np.asarray(s.loss_params["projection"]) for s in (state, new))
+  assert np.any(moved != old)
 
 
 def test_train_step_is_a_function_of_the_key_and_the_step(batch):
@@ -300,7 +302,7 @@ def test_train_step_passes_the_teacher_in_the_batch_without_gradient(batch):
     return step(state, {**batch, "teacher": teacher}, {})[1]["loss"]
 
   gradient = jax.jit(jax.grad(loss_after_a_step))(given)
-  chex.assert_trees_all_equal(gradient, jax.tree.map(jnp.zeros_like, given))
+  chex.assert_trees_all_equal(gradient, jax.tree.map(np.zeros_like, given))
 
 
 def test_train_step_without_teacher_passes_none(batch):
@@ -345,11 +347,11 @@ def test_distill_step_trains_student_and_loss_and_nothing_else(batch, teacher):
 
   def moved(name):
     pairs = zip(
-      jax.tree.leaves(getattr(new, name)),
-      jax.tree.leaves(getattr(state, name)),
+      jax.tree.leaves(jax.device_get(getattr(new, name))),
+      jax.tree.leaves(jax.device_get(getattr(state, name))),
       strict=True,
     )
-    return [bool(jnp.any(a != b)) for a, b in pairs]
+    return [np.any(a != b) for a, b in pairs]
 
   for name in ("params", "model_state", "loss_params", "loss_state"):
     assert moved(name)
@@ -362,21 +364,23 @@ def test_distill_step_trains_student_and_loss_and_nothing_else(batch, teacher):
     return step(state, teacher, batch, {"temperature": 2.0})[1]["loss"]
 
   gradient = jax.jit(jax.grad(loss_of))(*frozen[:2])
-  chex.assert_trees_all_equal(gradient, jax.tree.map(jnp.zeros_like, gradient))
+  chex.assert_trees_all_equal(gradient, jax.tree.map(np.zeros_like, gradient))
 
 
 def test_gradient_norm_is_over_all_that_is_trained(batch, teacher):
   _, frozen = teacher
   _, state = start_distilling("mlp", TX)
   new, metrics = distill_step("mlp")(state, frozen, batch, {"temperature": 2.0})
-  difference = jax.tree.map(
-    jnp.subtract,
-    (state.params, state.loss_params),
-    (new.params, new.loss_params),
+  before, after = (
+    jax.tree.leaves(jax.device_get((s.params, s.loss_params)))
+    for s in (state, new)
   )
+  steps = [(a - b).ravel() for a, b in zip(before, after, strict=True)]
   # The first step goes a tenth of the gradient's length.
   np.testing.assert_allclose(
-    0.1 * metrics["gradient_norm"], optax.tree.norm(difference), rtol=1e-4
+    0.1 * metrics["gradient_norm"],
+    np.linalg.norm(np.concatenate(steps)),
+    rtol=1e-4,
   )
 
 
@@ -391,7 +395,7 @@ def test_teacher_outputs_are_those_of_inference(batch, teacher):
   gradient, outputs = jax.jit(jax.grad(total, has_aux=True))(params)
   expected, _ = jax.jit(model.apply)(params, model_state, batch["inputs"])
   chex.assert_trees_all_equal(outputs, expected)
-  chex.assert_trees_all_equal(gradient, jax.tree.map(jnp.zeros_like, params))
+  chex.assert_trees_all_equal(gradient, jax.tree.map(np.zeros_like, params))
 
 
 @jax.jit
