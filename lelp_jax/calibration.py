@@ -43,7 +43,7 @@ def calibration_temperature(
     >>> from lelp_jax.calibration import calibration_temperature
     >>> logits = jnp.array([[4.0, 0.0], [0.0, 4.0], [4.0, 0.0], [0.0, 4.0]])
     >>> labels = jnp.array([0, 1, 0, 0])  # Right in 3 of 4: overconfident.
-    >>> print(f"{calibration_temperature(logits, labels):.1f}")
+    >>> print(f"{jax.jit(calibration_temperature)(logits, labels):.1f}")
     5.8
   """
   log_probs = _checks.floating("log_probs", log_probs, "[N, C]")

@@ -63,10 +63,11 @@ def crd_loss(
     denominators instead.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax.baselines import crd_loss
     >>> rows = jnp.eye(2)
-    >>> loss = crd_loss(rows, rows, temperature=1., dataset_size=1)
+    >>> loss = jax.jit(crd_loss)(rows, rows, temperature=1., dataset_size=1)
     >>> print(loss.shape, f"{loss[0]:.4f}")
     (2,) 1.0064
 

@@ -45,10 +45,11 @@ def info_nce_loss(
       concrete temperature is not positive and finite.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax.baselines import info_nce_loss
     >>> rows = jnp.eye(2)
-    >>> loss = info_nce_loss(rows, rows, temperature=1.)
+    >>> loss = jax.jit(info_nce_loss)(rows, rows, temperature=1.)
     >>> print(loss.shape, f"{loss[0]:.4f}")
     (2,) 0.3133
 

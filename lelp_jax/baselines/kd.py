@@ -47,10 +47,11 @@ def kd_loss(
     respect to the temperature loses them there, from about 1,000 on.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax.baselines import kd_loss
     >>> student, teacher = jnp.array([0., 0.]), jnp.array([2., 0.])
-    >>> print(f"{kd_loss(student, teacher, temperature=2.):.4f}")
+    >>> print(f"{jax.jit(kd_loss)(student, teacher, temperature=2.):.4f}")
     0.4438
 
   References:

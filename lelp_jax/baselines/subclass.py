@@ -55,10 +55,12 @@ def subclass_auxiliary_loss(
     as equal to all others, which is the highest loss, and has gradient zero.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax.baselines import subclass_auxiliary_loss
     >>> logits = jnp.array([[3., 0., 0.], [0., 3., 0.], [0., 0., 3.]])
-    >>> print(f"{subclass_auxiliary_loss(logits, temperature=1.):.4f}")
+    >>> loss = jax.jit(subclass_auxiliary_loss)
+    >>> print(f"{loss(logits, temperature=1.):.4f}")
     -0.7296
 
   References:

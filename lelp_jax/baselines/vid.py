@@ -59,11 +59,12 @@ def vid_loss(
     square.
 
   Examples:
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from lelp_jax.baselines import vid_loss
     >>> mean, teacher = jnp.array([[1., 2.]]), jnp.array([[1., 4.]])
     >>> unit_variance = jnp.log(jnp.expm1(jnp.ones(2)))
-    >>> print(vid_loss(mean, teacher, unit_variance).round(3))
+    >>> print(jax.jit(vid_loss)(mean, teacher, unit_variance).round(3))
     [1.]
 
   References:

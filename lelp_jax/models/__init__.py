@@ -8,8 +8,8 @@ Examples:
   >>> import jax
   >>> model = MODELS["mlp"](3, features=(8,))
   >>> images = jax.numpy.ones([2, 4, 4, 1])
-  >>> params, state = model.init(jax.random.key(0), images)
-  >>> outputs, state = model.apply(params, state, images)
+  >>> params, state = jax.jit(model.init)(jax.random.key(0), images)
+  >>> outputs, state = jax.jit(model.apply)(params, state, images)
   >>> outputs.logits.shape
   (2, 3)
 """

@@ -83,7 +83,7 @@ class Architecture:
     >>> free = frozenset({"compute_dtype", "dropout_rate"})
     >>> mlp = Architecture(Mlp, "array", free_options=free)
     >>> model = mlp(3, features=(8,))
-    >>> params, _ = model.init(jax.random.key(0), jnp.ones([4, 5]))
+    >>> params, _ = jax.jit(model.init)(jax.random.key(0), jnp.ones([4, 5]))
     >>> model.head(params).kernel.shape
     (8, 3)
     >>> mlp.weight_attributes(features=(8,), dropout_rate=0.5)

@@ -46,8 +46,8 @@ class Mlp(nn.Module):
     Examples:
       >>> model = Mlp(num_outputs=3, features=(8,))
       >>> images = jnp.ones([2, 4, 4, 1])
-      >>> variables = model.init(jax.random.key(0), images)
-      >>> embeddings, logits = model.apply(variables, images)
+      >>> variables = jax.jit(model.init)(jax.random.key(0), images)
+      >>> embeddings, logits = jax.jit(model.apply)(variables, images)
       >>> embeddings.shape, logits.shape
       ((2, 8), (2, 3))
     """
