@@ -12,6 +12,9 @@ from lelp_jax.baselines import kd_loss
 from tests import reference
 
 B, C, K, D = 7, 3, 4, 10
+project_off_head = jax.jit(
+  lelp_jax.project_off_head, static_argnames="null_space"
+)
 
 
 @jax.jit
@@ -180,24 +183,24 @@ def test_an_unknown_null_space_is_refused_without_a_head(case):
 )
 def test_projected_embeddings_are_those_of_the_reference(case, null_space):
   embeddings, head = case["embeddings"], case["head"]
-  found = lelp_jax.project_off_head(embeddings, head, null_space=null_space)
+  found = project_off_head(embeddings, head, null_space=null_space)
   _, kept = reference.head_bases(head, D, null_space)
   expected = embeddings.astype(float) @ kept @ kept.T
   np.testing.assert_allclose(found, expected, atol=1e-5)
-  one = lelp_jax.project_off_head(embeddings[0], head, null_space=null_space)
+  one = project_off_head(embeddings[0], head, null_space=null_space)
   np.testing.assert_allclose(one, expected[0], atol=1e-5)
 
 
 def test_a_large_part_in_the_span_of_the_head_leaves_no_rounding(case):
   """It is projected off twice: once would leave some of it."""
   large = case["embeddings"] + 1e4 * case["head"].sum(axis=1)
-  found = np.asarray(lelp_jax.project_off_head(large, case["head"]), float)
+  found = np.asarray(project_off_head(large, case["head"]), float)
   assert np.abs(found @ case["head"]).max() < 3e-5
 
 
 def test_a_head_that_spans_everything_leaves_embeddings_as_they_are(case, rng):
   head = rng.normal(size=(D, D)).astype("f")
-  found = lelp_jax.project_off_head(case["embeddings"], head)
+  found = project_off_head(case["embeddings"], head)
   np.testing.assert_array_equal(found, case["embeddings"])
 
 

@@ -42,7 +42,10 @@ def refused(function, error, **changes):
 
 
 def accepted(function, **arguments):
-  """Traces a call: the values of constants are looked at, and not computed."""
+  """Traces a call, which looks at the values of its arguments.
+
+  It does not look at those that it computes, such as moments of embeddings.
+  """
   arrays = jax.tree.map(
     lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, arguments
   )
@@ -645,22 +648,19 @@ def test_a_square_head_that_was_not_transposed():
   embeddings = (means[labels] + rng.normal(size=(size * count, size))).astype(
     "f"
   )
-  fit = {"labels": labels, "num_subclasses": 1, "where": None}
-  accepted(
-    lelp_jax.fit_subspaces,
-    embeddings=embeddings,
-    head_kernel=head,
-    key=_KEY,
-    **fit,
+  moments = lelp_jax.ClassMoments(
+    *map(np.float32, reference.class_moments(embeddings, labels, size))
   )
-  message = refused(
-    lelp_jax.fit_subspaces,
-    ValueError,
-    embeddings=embeddings,
-    head_kernel=head.T,
-    **fit,
-  )
-  assert "head_kernel.T" in message
+  accepted(lelp_jax.null_space_share, moments=moments, head_kernel=head)
+  for function, arguments in (
+    (lelp_jax.null_space_share, {"moments": moments}),
+    (
+      lelp_jax.fit_subspaces,
+      {"embeddings": embeddings, "labels": labels, "where": None},
+    ),
+  ):
+    message = refused(function, ValueError, head_kernel=head.T, **arguments)
+    assert "head_kernel.T" in message
 
 
 def test_heads_that_are_not_transposed_are_not_refused(rng):

@@ -103,7 +103,7 @@ def test_log_subsplit_ragged_mask_matches_reference(rng):
 # --- The loss and the prediction ---------------------------------------------
 
 
-def total_loss(student, teacher, where=None, temperature=3.0):
+def total_loss(student, teacher, where, temperature):
   """Unequal weights: no gradient can hide behind another."""
   options = {"temperature": temperature, "where": where}
   flat = student.reshape(BATCH, -1)
@@ -123,9 +123,12 @@ loss_grad = jax.jit(jax.value_and_grad(total_loss, has_aux=True))
 )
 def test_lelp_loss_masked_equals_unpadded(rng, student_filler, teacher_filler):
   student, teacher = loss_inputs(rng)
-  (_, expected), expected_gradient = loss_grad(student, teacher)
+  (_, expected), expected_gradient = loss_grad(student, teacher, None, 3.0)
   (_, outputs), gradient = loss_grad(
-    padded(student, student_filler), padded(teacher, teacher_filler), EXISTS
+    padded(student, student_filler),
+    padded(teacher, teacher_filler),
+    EXISTS,
+    3.0,
   )
   chex.assert_trees_all_close(outputs, expected, rtol=1e-5, atol=1e-5)
   np.testing.assert_allclose(gradient[..., :S], expected_gradient, atol=2e-5)
@@ -137,7 +140,9 @@ def test_lelp_loss_ragged_mask_matches_reference(rng):
   teacher = np.full((BATCH, NUM_CLASSES, S), -np.inf, np.float32)
   for n in range(BATCH):
     teacher[n, RAGGED] = reference.log_softmax(rng.normal(size=RAGGED.sum()))
-  (_, (loss, _, _, predicted)), gradient = loss_grad(student, teacher, RAGGED)
+  (_, (loss, _, _, predicted)), gradient = loss_grad(
+    student, teacher, RAGGED, 3.0
+  )
   for n in range(BATCH):
     log_q = np.full((NUM_CLASSES, S), -np.inf)
     log_q[RAGGED] = reference.log_softmax(student[n][RAGGED] / 3.0)
