@@ -43,6 +43,7 @@ class Range(NamedTuple):
 
 
 POSITIVE = Range(lambda x: 0 < x < math.inf, "be positive and finite")
+FINITE = Range(lambda x: 0 <= x < math.inf, "be at least 0 and finite")
 AT_LEAST_0 = Range(lambda x: x >= 0, "be at least 0")
 AT_LEAST_1 = Range(lambda x: x >= 1, "be at least 1")
 FRACTION = Range(lambda x: 0 <= x < 1, "lie in [0, 1)")
@@ -183,7 +184,7 @@ class SubspaceSpec:
   seed: Annotated[int, STACKED]
   normalization: Annotated[Literal["max", "per_direction", "none"], STACKED]
   rank_deficient: Literal["complete", "error"]
-  widening: Annotated[float, AT_LEAST_0, STACKED]
+  widening: Annotated[float, FINITE, STACKED]
 
   @property
   def used_null_space(self) -> str:

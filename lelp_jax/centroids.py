@@ -23,7 +23,7 @@ from lelp_jax.subspaces import Subspaces
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 # Of a bisection in the logarithm of the variance, between these multiples of
-# the distances: the last step is 1e-7 of the variance.
+# the distances: the last step is about 1e-6 of the variance in float32.
 _STEPS = 28
 _LEAST, _MOST = 1e-6, 1e6
 
@@ -178,19 +178,24 @@ def variance_of_perplexity(
     \frac{1}{N} \sum_i \exp\Bigl(-\sum_k p_{i,k} \log p_{i,k}\Bigr) ,
 
   has a given value. The perplexity is the number of clusters that an example
-  effectively belongs to, as in t-SNE: 1 is the nearest one alone. Values from
-  1.2 to 2 did well with any number of clusters.
+  effectively belongs to, as in t-SNE: 1 is the nearest one alone. The value 1.5
+  did about as well as the best width for 10 to 75 clusters on two data sets.
 
   Args:
     squared_distances: Squared distances of each example to the centroids of its
       class, in the null space of the head, float, ``[N, K]``.
-    where: Clusters that exist, bool, ``[N, K]``; all of them if None.
+    where: Clusters that exist, bool, ``[N, K]``; all of them if None. Examples
+      without any are left out, and if none is left the variance is NaN. The
+      distances of masked clusters may be any finite numbers.
     perplexity: The mean perplexity, above 1.
 
   Returns:
     The variance :math:`s^2`, positive scalar, float32 (float64 for float64
-    distances). Where no variance has the perplexity, as with a single cluster,
-    it is a million times the mean distance, which divides each class evenly.
+    distances). Where the perplexity is out of reach, as with a single cluster,
+    it is a million times the mean distance beyond the nearest cluster's, which
+    divides each class evenly; where ties keep the perplexity above, it is a
+    millionth of it. Distances must be far enough from the limits of the dtype
+    for these multiples.
 
   Raises:
     TypeError: If an argument has the wrong type.
@@ -211,7 +216,7 @@ def variance_of_perplexity(
       f"shape {distances.shape}."
     )
   _checks.check_finite(
-    "squared_distances", distances, "mask clusters that do not exist with where"
+    "squared_distances", distances, "fill clusters that do not exist with zeros"
   )
   (distances,) = _checks.as_floats(distances)
   perplexity = _checks.positive("perplexity", perplexity, distances.dtype)
@@ -245,7 +250,7 @@ def _variance_of_perplexity(
     log_probs = jax.nn.log_softmax(-beyond / (2 * variance), where=where)
     probs = jnp.where(where, jnp.exp(log_probs), 0)
     entropy = -jnp.sum(probs * jnp.where(where, log_probs, 0), axis=1)
-    return jnp.exp(entropy).mean()
+    return jnp.mean(jnp.exp(entropy), where=where.any(axis=1))
 
   def halve(_: int, bounds: tuple[jax.Array, jax.Array]):
     low, high = bounds

@@ -194,15 +194,16 @@ class Clusterer:
     rows = np.unique(np.linspace(0, len(self._labels) - 1, _ROWS).astype(int))
     points, labels = self._rows(rows), self._labels[rows]
     distances = np.zeros((len(rows), means.shape[1]), np.float32)
-    for c in np.unique(labels):
-      distances[labels == c] = metrics.pairwise.euclidean_distances(
-        points[labels == c], means[c], squared=True
-      )
+    with threadpool_limits(1):
+      for c in np.unique(labels):
+        distances[labels == c] = metrics.pairwise.euclidean_distances(
+          points[labels == c], means[c], squared=True
+        )
     where = jnp.asarray(found.where[labels])
     return float(lelp_jax.variance_of_perplexity(jnp.asarray(distances), where))
 
   def silhouette(self, found: Clustering) -> float | None:
-    """Returns the mean silhouette within the classes, of at most 2,000 points.
+    """Returns the mean silhouette of the classes, each of 2,000 points at most.
 
     It compares the distances to the own and to the next cluster: 1 is best.
     None if no class has several clusters.
@@ -213,7 +214,9 @@ class Clusterer:
       rows = rows[:: -(-len(rows) // _SILHOUETTE_POINTS) or 1]
       clusters = found.assignments[rows]
       if 1 < len(np.unique(clusters)) < len(rows):
-        scores.append(metrics.silhouette_score(self._rows(rows), clusters))
+        with threadpool_limits(1):
+          score = metrics.silhouette_score(self._rows(rows), clusters)
+        scores.append(score)
     return float(np.mean(scores)) if scores else None
 
   def _clusters(

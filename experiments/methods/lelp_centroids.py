@@ -32,7 +32,9 @@ def _targets(setup: Setup) -> dict[str, Any]:
   """Directions, offsets and which exist, padded to the largest K."""
   subspace, teacher = setup.cell.subspace, setup.teacher
   found = _centroids(setup)
-  variance = subspace.widening * found.variance or found.soft_variance
+  variance = found.soft_variance
+  if subspace.widening:
+    variance = subspace.widening * found.variance
   subspaces = lelp_jax.centroid_subspaces(
     jnp.asarray(found.centroids),
     teacher.moments,

@@ -236,5 +236,11 @@ def test_a_perplexity_that_is_out_of_reach_gives_a_large_variance(rng):
   np.testing.assert_allclose(
     _mean_perplexity(distances, float(found), distances > -1), 2, rtol=1e-6
   )
+  without = distances > -1
+  without[0] = False  # This example is left out.
+  np.testing.assert_array_equal(
+    lelp_jax.variance_of_perplexity(distances, without),
+    lelp_jax.variance_of_perplexity(distances[1:]),
+  )
   for one in (distances[:, :1], np.ones_like(distances)):
     assert np.isfinite(lelp_jax.variance_of_perplexity(one, perplexity=3.0))

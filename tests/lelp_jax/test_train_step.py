@@ -20,7 +20,8 @@ from lelp_jax.train_step import TrainState
 from tests import jaxprs
 
 CLASSES, BATCH = 3, 24
-TX = optax.sgd(0.1, momentum=0.9)
+# Weight decay, so that the parameters that the optimizer gets matter.
+TX = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1, momentum=0.9))
 OPTIONS = {
   "mlp": {"features": (8,), "dropout_rate": 0.2},
   "cnn": {"features": (4,), "width": 8},

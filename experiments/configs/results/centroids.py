@@ -6,7 +6,7 @@ rule for K and s^2 that needs no search? For Banking77:
 
   python -m experiments.sweep --workdir=runs/centroids-banking \
     --teacher_dir=runs/teachers --config=experiments/configs/results/\
-centroids.py:dataset=banking,encoder=minilm_banking
+centroids.py:dataset=banking
 """
 
 from typing import Any
@@ -29,10 +29,11 @@ def get_config(arg: str | None = None) -> ConfigDict:
   Args:
     arg: ``dataset=clinc`` or ``banking``, and ``encoder=``.
   """
-  given = base.parse_arg(arg, dataset="clinc", encoder="minilm_clinc")
+  given = base.parse_arg(arg, dataset="clinc", encoder="")
   base.one_of("dataset", given.dataset, _CONFIGS)
   config = _CONFIGS[given.dataset].get_config(
-    f"share=15,teachers=1,encoder={given.encoder}"
+    "share=15,teachers=1"
+    + (f",encoder={given.encoder}" if given.encoder else "")
   )
   config.title = f"Centroids, {config.title}"
   config.sweep.grid_trials, config.sweep.num_trials = 0, 3

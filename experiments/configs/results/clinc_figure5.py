@@ -27,7 +27,7 @@ _KINDS = {
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of the sweep; the arguments are those of `clinc`."""
   config = clinc.get_config(arg)
-  config.title = "Figure 5 on CLINC150 parity, 15 % of the data, static student"
+  config.title = f"Figure 5 on {config.title}"
   config.name = "figure5"  # Whose picture the report draws.
   config.sweep.grid_trials, config.sweep.num_trials = 0, 1
   config.sweep.columns = ConfigDict({"t0": {}})

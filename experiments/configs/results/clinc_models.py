@@ -35,8 +35,8 @@ _COLUMNS: dict[str, dict[str, Any]] = {
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of the sweep; the arguments are those of `clinc`."""
   config = clinc.get_config(arg)
-  config.title = "Models on CLINC150 parity, 15 % of the data"
-  config.sweep.num_trials = 3
+  config.title = f"Models on {config.title}"
+  config.sweep.grid_trials, config.sweep.num_trials = 1, 3
   config.sweep.columns_are = "settings"
   config.sweep.columns = ConfigDict(
     {name: dotted.nested(fields) for name, fields in _COLUMNS.items()}

@@ -85,7 +85,7 @@ def text_config(
   config.name = dataset
   seen = f"{given.share} % of the data"
   if given.labelled < 100:
-    seen += f", {given.labelled} % with labels"
+    seen += f", labels for {given.labelled} % of all"
   config.title = f"{name}, {seen}, {STUDENTS[given.student]}"
   config.method, config.trial, config.column = given.method, given.trial, "t0"
   config.data.dataset = dataset

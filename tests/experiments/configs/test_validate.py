@@ -95,6 +95,10 @@ def test_a_value_outside_of_its_range_is_named(name, value):
     ),
     ({"subspace.widening": -1.0}, r"config\.subspace\.widening .*-1\.0"),
     (
+      {"subspace.widening": float("inf")},
+      r"config\.subspace\.widening .*inf",
+    ),
+    (
       {"method": "lelp_centroids", "clustering.scope": "global"},
       r"clustering\.scope .*'lelp_centroids'.*'global'",
     ),
