@@ -53,7 +53,7 @@ quickstart: venv  ## Distils on scikit-learn's digits and prints the table.
 CLINC_RUN = runs/results-clinc
 CLINC_SHARES = 15 100
 
-results-clinc: venv  ## Repeats RESULTS.md's chosen cells on CLINC150 (45 minutes).
+results-clinc: venv  ## Repeats RESULTS.md's chosen cells on CLINC150 (20 minutes).
 	@test -n "$(MINILM)" -a -n "$(CLINC)" || { echo "Say where the weights and" \
 	  "the data are: make results-clinc MINILM=FOLDER CLINC=FOLDER, see" \
 	  "RESULTS.md."; exit 2; }
