@@ -1,7 +1,7 @@
 r"""IMDb: MiniLM, fine-tuned for one epoch, into small text students.
 
-Reviews are cut to 256 tokens. The data are prepared, and the encoder is
-reduced, as for `clinc.py`:
+Reviews are cut to 256 tokens, and the encoder keeps its whole vocabulary, which
+reviews use. The data are prepared as for `clinc.py`:
 
   python -m experiments.sweep --workdir=runs/imdb-10 \
     --config=experiments/configs/results/imdb.py:share=10
@@ -14,7 +14,7 @@ from experiments.configs.results import common
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of a sweep; the arguments are those of `common`."""
-  given = common.parse(arg, share=10, encoder="minilm_imdb")
+  given = common.parse(arg, share=10, encoder="minilm")
   return common.text_config(
     given,
     "lmrd",
