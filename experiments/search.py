@@ -16,6 +16,7 @@ from experiments import specs
 from experiments.data.dataset import Task
 from experiments.distributed import processes
 from experiments.reporting import workdirs
+from experiments.training import data
 from experiments.training import description
 
 _Cells = list[specs.CellSpec]
@@ -44,6 +45,10 @@ def run(
     train: Trains cells; called once per stage.
     select: Returns the cells that this command is to train; it chooses whole
       rows of columns if there are two stages.
+
+  Raises:
+    ValueError: If one of these cells cannot learn from its data, before
+      anything is trained.
   """
   first = first_stage(sweep, cells)
   number = sweep.grid_trials or sweep.num_trials
@@ -51,6 +56,7 @@ def run(
     dataclasses.replace(sweep, num_trials=number), first, task_of
   )
   here = select(needed)
+  data.check_tasks(here, task_of)
   processes.from_main(lambda: results.write(workdir, described))
   train(here, described, stand_ins(sweep, cells, here))
   if not sweep.grid_trials:

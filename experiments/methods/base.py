@@ -138,6 +138,8 @@ class Method:
       methods get the teacher's class as the label of an example without one
       (A-11), and "is_labelled" in their batches, bool ``[B]``, if there are
       such examples.
+    needs_fine_labels: Whether students learn the hidden subclasses of the data.
+      Data without any are refused before training.
   """
 
   title: str
@@ -153,6 +155,7 @@ class Method:
   same_as: Callable[[Setup], str | None] = lambda setup: None
   remark: Callable[[Setup], str] = lambda setup: ""
   needs_labels: bool = False
+  needs_fine_labels: bool = False
 
   def scalars(self, cell: CellSpec) -> dict[str, np.float32]:
     """Returns the hyperparameters that the compiled program takes as arrays."""

@@ -98,11 +98,7 @@ def _oracle_shared(setup: Setup) -> dict[str, Any]:
 
 
 def _fine_to_class(task: Task) -> np.ndarray:
-  if task.fine_to_class is None:
-    raise ValueError(
-      f"method 'oracle' needs fine labels, and data set {task.name!r} has "
-      "none: leave it out of the sweep."
-    )
+  assert task.fine_to_class is not None
   return np.asarray(task.fine_to_class)
 
 
@@ -152,4 +148,5 @@ ORACLE = Method(
   num_subclasses=_oracle_num_subclasses,
   shared_targets=_oracle_shared,
   needs_labels=True,
+  needs_fine_labels=True,
 )

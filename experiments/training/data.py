@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from collections.abc import Callable
 from collections.abc import Sequence
 
 import jax
@@ -11,6 +12,7 @@ from experiments.data import load
 from experiments.data.dataset import Facts
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Splits
+from experiments.data.dataset import Task
 from experiments.distributed import processes
 from experiments.methods import method_named
 from experiments.methods.base import loss_statics
@@ -71,6 +73,22 @@ def check_tokenizers(
       pretrained.check_tokenizer(path, model, texts, tokens)
 
 
+def check_tasks(
+  cells: Sequence[specs.CellSpec], task_of: Callable[[specs.CellSpec], Task]
+) -> None:
+  """Raises ValueError for a row whose method cannot learn from its data."""
+  firsts = {(cell.data, cell.method): cell for cell in reversed(cells)}
+  for cell in firsts.values():
+    if not method_named(cell.method).needs_fine_labels:
+      continue
+    task = task_of(cell)
+    if task.fine_to_class is None:
+      raise ValueError(
+        f"row {cell.row!r} trains method {cell.method!r}, which needs fine "
+        f"labels, and data set {task.name!r} has none: leave the row out."
+      )
+
+
 def check_data(cells: Sequence[specs.CellSpec], splits: Splits) -> None:
   """Raises ValueError for cells that would fail after their teacher's training.
 
@@ -94,6 +112,7 @@ def check_data(cells: Sequence[specs.CellSpec], splits: Splits) -> None:
       jax.random.key(0),
     )
 
+  check_tasks(cells, lambda _: splits.task)
   for cell in cells:
     teacher_width = width_of("config.teacher", cell.teacher)
     student_width = width_of("config.student", cell.student)

@@ -167,6 +167,20 @@ def test_a_dry_run_of_two_stages_counts_the_second(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_refuses_a_row_that_the_data_cannot_train():
+  done = command(
+    "sweep",
+    f"--config={_QUICKSTART}:smoke=True",
+    "--config.data.dataset=lmrd",
+    "--config.data.options={}",
+    "--config.data.data_dir=none",
+    "--dry_run",
+  )
+  assert done.returncode == 1
+  (line,) = done.stderr.splitlines()
+  assert re.match(r"error: row 'oracle' .*'lmrd'", line)
+
+
 def test_a_dry_run_needs_no_workdir():
   done = command("main", f"--config={_QUICKSTART}", "--dry_run")
   assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ from experiments import results
 from experiments import search
 from experiments import stacks
 from experiments.configs import validate
+from experiments.data.dataset import Task
 from experiments.reporting import workdirs
 from experiments.training import data
 from experiments.training import sweep
@@ -153,6 +154,30 @@ def test_a_command_does_not_choose_for_the_rows_of_another(tmp_path):
   assert found.num_missing == 0
   assert found.num_tried == {"standard": 1, "vanilla": 2}
   assert found.summaries["split1", "vanilla"].validation.mean == 40
+
+
+def test_a_row_that_needs_fine_labels_is_refused_before_training(tmp_path):
+  config = _config()
+  config.sweep.grid_trials = 0
+  config.sweep.methods.upper_bound = {"method": "oracle"}
+  trained = []
+
+  def run(select):
+    search.run(
+      validate.sweep_spec(config),
+      cells_lib.expand(config),
+      lambda _: Task("reviews", 2),
+      tmp_path,
+      lambda cells, *_: trained.extend(cells),
+      select,
+    )
+
+  with pytest.raises(ValueError, match=r"row 'upper_bound'.*'reviews'"):
+    run(list)
+  assert not trained
+  assert not list(tmp_path.iterdir())
+  run(functools.partial(stacks.selected, skip=["upper_bound"]))
+  assert {cell.row for cell in trained} == {"vanilla"}
 
 
 @pytest.mark.parametrize("grid_trials", [3, 4])

@@ -13,6 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.configs import base
+from experiments.data.datasets import DATASETS
 from experiments.methods.clustering import CLUSTERINGS
 
 STUDENTS = {"static": "static student", "bert": "two layers of MiniLM"}
@@ -36,7 +37,8 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
     The teacher learns from these alone, and labels the others for students.
   * ``student=static`` or ``bert``.
   * ``teachers=``: the number of teachers, which differ in their seed.
-  * ``methods=main`` for the rows of the headline table, ``all`` for all rows.
+  * ``methods=main`` for the rows of the headline table, ``all`` for all rows;
+    without the oracle where the data have no hidden classes.
   * ``grid=all`` for every grid point, ``chosen`` for the point of each row that
     held-out data chose with the first teacher (`chosen.json`).
   * ``encoder=``: the folder of MiniLM with a reduced vocabulary.
@@ -116,6 +118,8 @@ def text_config(
   rows = main_rows() if given.student == "static" else rows_of_four()
   if given.methods == "all":
     rows |= other_rows()
+  if DATASETS[dataset].task.fine_to_class is None:
+    del rows["oracle"]
   if given.grid == "chosen":
     if given.labelled < 100:
       raise ValueError(

@@ -38,6 +38,16 @@ def test_every_method_with_a_choice_has_eight_grid_points(name, methods):
   assert set(counts.values()) == {1, 8}
 
 
+@pytest.mark.parametrize(
+  ("name", "has_oracle"),
+  [("banking", True), ("cola", False), ("imdb", False), ("sst2", False)],
+)
+def test_the_oracle_is_a_row_where_the_data_have_hidden_classes(
+  name, has_oracle
+):
+  assert ("oracle" in _config(name).sweep.methods) == has_oracle
+
+
 @pytest.mark.parametrize("share", [15, 100])
 def test_chosen_cells_are_points_of_the_grid(share):
   whole = cells.expand(_config("clinc", f"share={share},teachers=1"))

@@ -267,10 +267,7 @@ def test_statistics_are_computed_once(statistics):
   assert other.means.shape == (2, 2 * 2)
 
 
-def test_missing_fine_labels_and_directions_are_named():
-  coarse = Setup(_cell("oracle"), Task("coarse", 2), _WIDTH)
-  with pytest.raises(ValueError, match="fine labels"):
-    methods.METHODS["oracle"].num_subclasses(coarse)
+def test_missing_directions_are_named():
   large = Setup(_cell("lelp", subspace__num_subclasses=7), _TASK, _WIDTH)
   with pytest.raises(ValueError, match=r"subspace\.num_subclasses .*, got 7"):
     methods.METHODS["lelp"].num_subclasses(large)
