@@ -89,6 +89,8 @@ def text_config(
   if given.labelled < 100:
     seen += f", labels for {given.labelled} % of all"
   config.title = f"{name}, {seen}, {STUDENTS[given.student]}"
+  if given.methods == "all":
+    config.title += ", every method"
   config.method, config.trial, config.column = given.method, given.trial, "t0"
   config.data.dataset = dataset
   config.data.max_length = max_length
