@@ -12,7 +12,9 @@ train on them with `--config.data.embeddings=data/amazon_sentence_t5`.
 continues when the command is run again; run again on finished embeddings, the
 command verifies them. `experiments.data.embeddings` describes the files. The
 default model has 4.9 billion parameters, those of T5-11B's encoder (A-33); in
-bfloat16 it fits on a GPU with 24 GB.
+bfloat16 it fits on a GPU with 24 GB. `--model` takes any other model of
+sentence-transformers, such as all-MiniLM-L6-v2, which is small enough for a CPU
+(`--dtype=float32`).
 """
 
 from absl import flags

@@ -16,8 +16,12 @@ from experiments.configs import base
 from experiments.data.datasets import DATASETS
 from experiments.methods.clustering import CLUSTERINGS
 
-STUDENTS = {"static": "static student", "bert": "two layers of MiniLM"}
-# all-MiniLM-L6-v2, with the vocabulary that is set where it is known.
+STUDENTS = {
+  "static": "static student",
+  "mlp": "MLP over frozen MiniLM embeddings",
+  "bert": "two layers of MiniLM",
+}
+# all-MiniLM-L6-v2, without the size of its vocabulary, which may be reduced.
 _MINILM = {
   "hidden_size": 384,
   "num_layers": 6,
@@ -35,7 +39,8 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
   * ``share=``: the percentage of the training examples that students see.
   * ``labelled=``: the percentage of the training examples that have a label.
     The teacher learns from these alone, and labels the others for students.
-  * ``student=static`` or ``bert``.
+  * ``student=static``; ``mlp``, which reads the frozen embeddings in
+    `config.data.embeddings`, by default data/DATASET_minilm; or ``bert``.
   * ``teachers=``: the number of teachers, which differ in their seed.
   * ``methods=main`` for the rows of the headline table, ``all`` for all rows;
     without the oracle where the data have no hidden classes.
@@ -101,23 +106,24 @@ def text_config(
     num_epochs *= _EPOCHS_WITH_FEW_LABELS
   # Trials share the order of the batches, so that they train together.
   config.data.shared_batch_order = True
-  for fields in (config.teacher, config.student):
-    fields.options.vocab_size = vocab_size
-  _teacher(config.teacher, given.encoder)
+  _teacher(config.teacher, given.encoder, vocab_size)
   config.teacher.num_epochs = num_epochs
   num_examples = round(num_train * given.share / 100)
   if given.student == "static":
-    _static(config.student, given.encoder, num_examples)
+    _static(config.student, given.encoder, vocab_size, num_examples)
+  elif given.student == "mlp":
+    _mlp(config.student, num_examples)
+    config.data.embeddings = f"data/{dataset}_minilm"
   else:
-    _two_layers(config.student, given.encoder, num_examples)
+    _two_layers(config.student, given.encoder, vocab_size, num_examples)
   config.loss.temperature = 2.0
-  config.sweep.num_trials = 5 if given.student == "static" else 3
+  config.sweep.num_trials = 3 if given.student == "bert" else 5
   config.sweep.grid_trials = 1
   config.sweep.columns_are = "teachers"
   config.sweep.maps = False
   for seed in range(given.teachers):
     config.sweep.columns[f"t{seed}"] = ConfigDict({"teacher": {"seed": seed}})
-  rows = main_rows() if given.student == "static" else rows_of_four()
+  rows = rows_of_four() if given.student == "bert" else main_rows()
   if given.methods == "all":
     rows |= other_rows()
   if DATASETS[dataset].task.fine_to_class is None:
@@ -211,29 +217,44 @@ def other_rows() -> dict[str, Any]:
   return rows | {name: clustered for name in CLUSTERINGS if "soft" in name}
 
 
-def _teacher(fields: ConfigDict, encoder: str) -> None:
+def _teacher(fields: ConfigDict, encoder: str, vocab_size: int) -> None:
   fields.model, fields.init = "bert", encoder
-  fields.options.update(_MINILM)
+  fields.options.update(_MINILM | {"vocab_size": vocab_size})
   fields.num_steps, fields.steps_per_chunk = 0, 250
   fields.batch_size, fields.eval_batch_size = 32, 128
   fields.learning_rate, fields.schedule = 5e-5, "cosine"
 
 
-def _static(fields: ConfigDict, encoder: str, num_examples: int) -> None:
+def _static(
+  fields: ConfigDict, encoder: str, vocab_size: int, num_examples: int
+) -> None:
   """Averages token embeddings, which start from the encoder's."""
+  _small(fields, num_examples)
   fields.model, fields.init = "static", encoder
-  fields.options.width, fields.options.features = 128, (256, 256)
-  fields.options.dropout_rate = 0.2
+  fields.options.vocab_size, fields.options.width = vocab_size, 128
+
+
+def _mlp(fields: ConfigDict, num_examples: int) -> None:
+  """Reads embeddings that were computed beforehand."""
+  _small(fields, num_examples)
+  fields.model, fields.input_field = "mlp", "embeddings"
+
+
+def _small(fields: ConfigDict, num_examples: int) -> None:
+  """Two hidden layers, and their training."""
+  fields.options.features, fields.options.dropout_rate = (256, 256), 0.2
   fields.batch_size, fields.eval_batch_size = 128, 500
   fields.num_steps = 1500 if num_examples < 5000 else 3000
   fields.steps_per_chunk = 500
   fields.learning_rate, fields.schedule = 1e-3, "cosine"
 
 
-def _two_layers(fields: ConfigDict, encoder: str, num_examples: int) -> None:
+def _two_layers(
+  fields: ConfigDict, encoder: str, vocab_size: int, num_examples: int
+) -> None:
   """The first two layers of the encoder."""
   fields.model, fields.init = "bert", encoder
-  fields.options.update(_MINILM | {"num_layers": 2})
+  fields.options.update(_MINILM | {"num_layers": 2, "vocab_size": vocab_size})
   fields.batch_size, fields.eval_batch_size = 32, 128
   fields.num_steps = 500 if num_examples < 5000 else 1500
   fields.steps_per_chunk = 250

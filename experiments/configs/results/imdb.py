@@ -4,7 +4,18 @@ Reviews are cut to 256 tokens, and the encoder keeps its whole vocabulary, which
 reviews use. The data are prepared as for `clinc.py`:
 
   python -m experiments.sweep --workdir=runs/imdb-10 \
+    --teacher_dir=runs/teachers \
     --config=experiments/configs/results/imdb.py:share=10
+
+The student `mlp` is the paper's MLP over Sentence-T5 in small: it reads
+embeddings of MiniLM as published, without fine-tuning. They are the means over
+the tokens, of unit length; the extra `t5` computes them once, in half an hour:
+
+  python -m experiments.embed_sentence_t5 --texts=data/lmrd --model=MINILM \
+    --dtype=float32 --output=data/lmrd_minilm
+  python -m experiments.sweep --workdir=runs/imdb-10-mlp \
+    --teacher_dir=runs/teachers \
+    --config=experiments/configs/results/imdb.py:share=10,student=mlp
 """
 
 from ml_collections import ConfigDict

@@ -7,6 +7,7 @@ import pathlib
 import pytest
 
 from experiments import cells
+from experiments import identity
 from experiments import search
 from experiments.configs import validate
 
@@ -15,7 +16,7 @@ _CONFIGS = sorted(
   path.stem for path in _FOLDER.glob("*.py") if path.stem[0] != "_"
 )
 _CONFIGS.remove("common")
-_SEARCHES = ("banking", "clinc", "cola", "sst2")
+_SEARCHES = ("banking", "clinc", "cola", "imdb", "sst2")
 
 
 def _config(name, arg=""):
@@ -29,9 +30,12 @@ def test_all_cells_are_valid(name):
 
 
 @pytest.mark.parametrize("name", _SEARCHES)
+@pytest.mark.parametrize("student", ["static", "mlp"])
 @pytest.mark.parametrize("methods", ["main", "all"])
-def test_every_method_with_a_choice_has_eight_grid_points(name, methods):
-  config = _config(name, f"methods={methods},teachers=2")
+def test_every_method_with_a_choice_has_eight_grid_points(
+  name, methods, student
+):
+  config = _config(name, f"methods={methods},teachers=2,student={student}")
   first = search.first_stage(validate.sweep_spec(config), cells.expand(config))
   counts = collections.Counter((cell.column, cell.row) for cell in first)
   assert {column for column, _ in counts} == {"t0", "t1"}
@@ -46,6 +50,15 @@ def test_the_oracle_is_a_row_where_the_data_have_hidden_classes(
   name, has_oracle
 ):
   assert ("oracle" in _config(name).sweep.methods) == has_oracle
+
+
+def test_students_of_embeddings_and_of_texts_share_their_teacher():
+  def teachers(arg):
+    return {
+      identity.teacher_digest(c) for c in cells.expand(_config("imdb", arg))
+    }
+
+  assert teachers("student=static") == teachers("student=mlp")
 
 
 @pytest.mark.parametrize("share", [15, 100])
