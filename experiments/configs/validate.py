@@ -17,7 +17,6 @@ from ml_collections import ConfigDict
 
 from experiments import specs
 from experiments.configs import dotted
-from experiments.data import encodings
 from experiments.data import load
 from experiments.data import tables
 from experiments.data.datasets import DATASETS
@@ -241,7 +240,7 @@ def _check_data(data: specs.DataSpec, selection: str) -> None:
 
 def _check_files(data: specs.DataSpec) -> None:
   """Raises ValueError for a user's own files that cannot be read as asked."""
-  encodings.check_encoding(data.encoding)
+  tables.check_encoding(data.encoding)
   tables.check_delimiter(data.delimiter)
   for name in ("text_column", "image_column"):
     column = getattr(data, name)

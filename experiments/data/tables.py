@@ -8,6 +8,7 @@ a label are the same class.
 
 import bisect
 import bz2
+import codecs
 import collections
 import contextlib
 import csv
@@ -15,11 +16,11 @@ import dataclasses
 import glob
 import gzip
 import io
-import itertools
 import json
 import lzma
 import pathlib
 import re
+import string
 import sys
 import tokenize
 import unicodedata
@@ -36,10 +37,8 @@ from typing import IO
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from experiments.data import encodings
 from experiments.data import images
 from experiments.data.dataset import LeftOut
 from experiments.data.dataset import NO_LABEL
@@ -56,7 +55,17 @@ _OPENERS: dict[str, Callable[..., Any]] = {
   ".bz2": bz2.open,
   ".xz": lzma.open,
 }
-_BLOCK_BYTES = 2**22  # Read at a time; a row has to fit in it.
+# Byte order marks; UTF-32's starts with that of UTF-16.
+_MARKS = (
+  (codecs.BOM_UTF8, "utf-8-sig"),
+  (codecs.BOM_UTF32_LE, "utf-32"),
+  (codecs.BOM_UTF32_BE, "utf-32"),
+  (codecs.BOM_UTF16_LE, "utf-16"),
+  (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_MOST_CHARACTERS = 2**22  # Of a field: a quote that is not closed ends there.
+csv.field_size_limit(_MOST_CHARACTERS)
+_UNDECODED = "surrogateescape"
 _NUM_REASONS = 5  # How many rows that were left out are described.
 _MOST_CLASSES = 1000
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)([.][0-9]*)?")
@@ -476,6 +485,17 @@ def converted(part: str, value: Any, table: pathlib.Path) -> Any:
   return path
 
 
+def check_encoding(encoding: str) -> None:
+  """Raises ValueError for an encoding that does not exist; "" is automatic."""
+  try:
+    "".encode(encoding or "utf-8")  # An encoding of text, unlike base64.
+  except LookupError:
+    raise ValueError(
+      "config.data.encoding must be an encoding that Python knows, such as "
+      f"'utf-8', 'cp1252' or 'utf-16', got {encoding!r}."
+    ) from None
+
+
 def check_delimiter(delimiter: str) -> None:
   """Raises ValueError for what cannot stand between fields; "" is automatic."""
   if delimiter and (
@@ -618,84 +638,67 @@ class TableReader:
 
   def _first_row(self) -> list[str]:
     """Returns the first row of a TSV or CSV file."""
-    with self._opened() as (file, encoding, _):
-      text = io.TextIOWrapper(file, "latin-1", newline="")
-      quoting = csv.QUOTE_MINIMAL if self._quotes else csv.QUOTE_NONE
-      rows = csv.reader(text, delimiter=self._delimiter, quoting=quoting)
-      try:
-        first = next(filter(None, rows), None)
-      except csv.Error as error:
-        raise ValueError(str(error)) from error
+    with self._text() as text:
+      first = next(filter(None, self._parsed(text)), None)
       if first is None:
         raise ValueError("it is empty")
-      return _decoded(first, encoding)
+      # Raises an error about a byte that cannot be decoded.
+      "".join(first).encode(text.encoding, _UNDECODED).decode(text.encoding)
+      return first
+
+  def _parsed(self, text: io.TextIOWrapper) -> Any:
+    """Returns an iterator over the rows of a TSV or CSV file."""
+    quoting = csv.QUOTE_MINIMAL if self._quotes else csv.QUOTE_NONE
+    return csv.reader(text, delimiter=self._delimiter, quoting=quoting)
 
   @contextlib.contextmanager
-  def _opened(self) -> Iterator[tuple[IO[bytes], str, str]]:
-    """Opens a text file, with the results of `encodings.as_text`."""
+  def _text(self, newline: str = "") -> Iterator[io.TextIOWrapper]:
+    """Opens a text file, without its byte order mark.
+
+    A byte that cannot be decoded becomes half of a surrogate pair, which cannot
+    be encoded: it is a fault of its row, and not of the whole file.
+    """
     with opened(self.path) as file:
-      yield encodings.as_text(file, self._encoding)
+      start: bytes = getattr(file, "peek")(4)[:4]  # noqa: B009
+      marked = (name for mark, name in _MARKS if start.startswith(mark))
+      encoding = next(marked, self._encoding or "utf-8")
+      yield io.TextIOWrapper(file, encoding, _UNDECODED, newline)
 
   # The three below yield the values of each row, None for a row left out.
 
   def _csv_rows(self) -> Iterator[Sequence[Any] | None]:
-    left_out: dict[int, tuple[str, int]] = {}  # By the number of the row.
-
-    def handle(row: Any) -> str:
-      problem = f"{row.actual_columns} fields, expected {row.expected_columns}"
-      number = row.number - 1 - self._header
-      left_out[number] = (problem, row.text.count("\n") + 1)
-      return "skip"
-
-    def left_out_before_next_row() -> Iterator[None]:
-      while self.num_rows in left_out:
-        place = self.place(self.num_rows)
-        self._bad.add(place, *left_out.pop(self.num_rows))
-        yield None
-
-    names = [f"f{self.names.index(column)}" for column in self.columns]
-    with (
-      self._opened() as (file, encoding, encoding_of_file),
-      arrow_csv.open_csv(
-        file,
-        arrow_csv.ReadOptions(
-          use_threads=False,  # Otherwise rows have no numbers.
-          block_size=_BLOCK_BYTES,
-          autogenerate_column_names=True,  # The header is the first row.
-          encoding="latin-1",  # See `_decoded`.
-        ),
-        arrow_csv.ParseOptions(
-          delimiter=self._delimiter,
-          quote_char='"' if self._quotes else False,
-          newlines_in_values=self._quotes,
-          invalid_row_handler=handle,
-        ),
-        arrow_csv.ConvertOptions(
-          include_columns=names,
-          column_types=dict.fromkeys(names, pa.large_string()),
-        ),
-      ) as reader,
-    ):
-      rows = itertools.chain.from_iterable(
-        zip(*map(pa.Array.to_pylist, batch.columns), strict=True)
-        for batch in reader
-      )
-      for values in itertools.islice(rows, self._header, None):
-        yield from left_out_before_next_row()
-        try:
-          yield _decoded(values, encoding)
-        except UnicodeDecodeError:
-          self.leave_out(self.num_rows, f"not {encoding_of_file}")
+    places = [self.names.index(column) for column in self.columns]
+    with self._text() as text:
+      rows = self._parsed(text)
+      if self._header:
+        next(filter(None, rows))
+      end = rows.line_num
+      for row in rows:
+        num_lines, end = rows.line_num - end, rows.line_num
+        if not row:
+          continue  # A blank line.
+        if len(row) != len(self.names):
+          problem = f"{len(row)} fields, expected {len(self.names)}"
+          self._bad.add(self.place(self.num_rows), problem, num_lines)
           yield None
-      yield from left_out_before_next_row()
+          continue
+        values = [row[place] for place in places]
+        try:
+          "".join(values).encode()
+        except UnicodeEncodeError:
+          self.leave_out(self.num_rows, f"not {text.encoding}")
+          yield None
+        else:
+          yield values
 
   def _json_rows(self) -> Iterator[Sequence[Any] | None]:
-    with self._opened() as (file, encoding, encoding_of_file):
-      for line in file:
-        if not line.strip():
+    with self._text("\n") as text:
+      for line in text:
+        if not line.strip(string.whitespace):
           continue
         try:
-          row = json.loads(line.decode(encoding))
+          line.encode()  # Fails for a byte that could not be decoded.
+          row = json.loads(line)
           if not isinstance(row, dict):
             raise ValueError
           if self._others:
@@ -711,9 +714,7 @@ class TableReader:
               value.encode()  # Fails for half of a surrogate pair.
         except (ValueError, RecursionError) as error:
           is_text = isinstance(error, UnicodeError)
-          problem = (
-            f"not {encoding_of_file}" if is_text else "not a JSON object"
-          )
+          problem = f"not {text.encoding}" if is_text else "not a JSON object"
           self.leave_out(self.num_rows, problem)
           yield None
         else:
@@ -730,14 +731,6 @@ class TableReader:
 def _position(column: str | int) -> str | int:
   """Returns the position of a column, which the text of a flag may be."""
   return int(column) if str(column).isdigit() else column
-
-
-def _decoded(values: Sequence[str], encoding: str) -> list[str]:
-  """Decodes values in which each byte is a character.
-
-  Files are read this way so that one bad byte does not stop the whole file.
-  """
-  return [value.encode("latin-1").decode(encoding) for value in values]
 
 
 def _read_folder(
@@ -904,6 +897,7 @@ def reading(path: Path) -> Iterator[None]:
     RuntimeError,  # An encrypted archive, or one of another compression.
     SyntaxError,  # The header of a damaged array, as the TokenError.
     ValueError,
+    csv.Error,
     lzma.LZMAError,
     pa.ArrowException,
     tokenize.TokenError,
@@ -915,10 +909,11 @@ def reading(path: Path) -> Iterator[None]:
       raise type(error)(f"cannot read {path}: {reason}.") from error
     if str(path) in str(error):
       raise  # The message already says what is wrong.
-    if "straddl" in str(error):  # pyarrow.csv
+    if isinstance(error, csv.Error):
       raise ValueError(
-        f"{path} has a row of more than {_BLOCK_BYTES // 2**20} MB: is a quote "
-        "not closed? Set config.data.quoting=none if quotes have no meaning."
+        f"{path} has a field of more than {csv.field_size_limit():,} "
+        "characters: is a quote not closed? Set config.data.quoting=none if "
+        "quotes have no meaning."
       ) from error
     reason = (str(error) or "it ends early").splitlines()[0].rstrip(".")
     raise ValueError(

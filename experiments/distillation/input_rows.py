@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from experiments.data import encodings
 from experiments.data import images
 from experiments.data import tables
 from experiments.distillation.description import Student
@@ -68,7 +67,7 @@ def find(
     OSError: If a file cannot be read.
     ValueError: If the files are of a wrong kind, or a row cannot be read.
   """
-  encodings.check_encoding(options.get("encoding", ""))
+  tables.check_encoding(options.get("encoding", ""))
   tables.check_delimiter(options.get("delimiter", ""))
   files = tables.find_files(data)
   if student.reads == "embeddings":
