@@ -74,6 +74,7 @@ class Ragged:
 # By name: an array or a `Ragged`, one row per example.
 Arrays = dict[str, Any]
 
+_NUM_REASONS = 5  # How many rows that were left out are described.
 NO_LABEL = -1  # In place of the class of an example without a label.
 # Splits of a prepared data set whose examples have no label: rows of a user's
 # training files, and the files that `config.data.unlabelled_files` names.
@@ -118,9 +119,9 @@ class Task:
       )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class LeftOut:
-  """The rows or files of a split that are not used, for one kind of reason.
+  """Counts the rows or files that are not used, for one kind of reason.
 
   Attributes:
     split: Name of the split, or of the original file.
@@ -129,10 +130,16 @@ class LeftOut:
     first: The place and the problem of the first few.
   """
 
-  split: str
-  kind: str
-  count: int
-  first: tuple[str, ...]
+  split: str = ""
+  kind: str = "malformed"
+  count: int = 0
+  first: tuple[str, ...] = ()
+
+  def add(self, where: str, problem: str, count: int = 1) -> None:
+    """Counts the rows at one place."""
+    self.count += count
+    if len(self.first) < _NUM_REASONS:
+      self.first += (f"{where}: {problem}",)
 
   def __str__(self) -> str:
     more = "; and more" if self.count > len(self.first) else ""

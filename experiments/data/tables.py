@@ -66,7 +66,6 @@ _MARKS = (
 _MOST_CHARACTERS = 2**22  # Of a field: a quote that is not closed ends there.
 csv.field_size_limit(_MOST_CHARACTERS)
 _UNDECODED = "surrogateescape"
-_NUM_REASONS = 5  # How many rows that were left out are described.
 _MOST_CLASSES = 1000
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)([.][0-9]*)?")
 _BOOLEANS = {"true": "1", "false": "0"}
@@ -75,31 +74,6 @@ _MISSING = ("", *"NA N/A n/a <NA> NaN nan None NULL null".split())
 IMAGE_KEYS = ("images", "x", "data")
 _LABEL_KEYS = ("labels", "y")
 _CHANNELS = (1, 3)
-
-
-@dataclasses.dataclass
-class BadRows:
-  """Counts the rows and files that are left out for one kind of reason.
-
-  Attributes:
-    kind: The kind, for messages: "malformed" or "without a label".
-    count: How many there are: lines of text, rows of Parquet, files.
-    first: The place and the problem of the first few.
-  """
-
-  kind: str = "malformed"
-  count: int = 0
-  first: list[str] = dataclasses.field(default_factory=list)
-
-  def add(self, where: str, problem: str, count: int = 1) -> None:
-    """Counts the rows at one place."""
-    self.count += count
-    if len(self.first) < _NUM_REASONS:
-      self.first.append(f"{where}: {problem}")
-
-  def record(self, split: str) -> LeftOut:
-    """Returns the numbers as a record of the split that they belong to."""
-    return LeftOut(split, self.kind, self.count, tuple(self.first))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +91,8 @@ class Examples(Sequence[dict[str, Any]]):
 
   name: str
   columns: Mapping[str, Any]
-  bad: BadRows = dataclasses.field(default_factory=BadRows)
-  unlabelled: BadRows = dataclasses.field(default_factory=BadRows)
+  bad: LeftOut = dataclasses.field(default_factory=LeftOut)
+  unlabelled: LeftOut = dataclasses.field(default_factory=LeftOut)
 
   def __post_init__(self):
     if not len(self):
@@ -136,9 +110,11 @@ class Examples(Sequence[dict[str, Any]]):
     return {key: column[index] for key, column in self.columns.items()}
 
   def left_out(self, split: str) -> tuple[LeftOut, ...]:
-    """Returns records of the rows that were left out."""
+    """Returns the rows that were left out, as those of a split."""
     rows = (self.bad, self.unlabelled)
-    return tuple(each.record(split) for each in rows if each.count)
+    return tuple(
+      dataclasses.replace(each, split=split) for each in rows if each.count
+    )
 
 
 class MissingColumnError(ValueError):
@@ -378,7 +354,7 @@ def _read_tables(
   options: Mapping[str, Any],
 ) -> Examples:
   """Reads tables, one after another."""
-  bad = BadRows()
+  bad = LeftOut()
   numbers: list[int] = []  # Of rows, counted over all tables.
   columns: dict[str, Any] = {part: [] for part in given}
   tables: list[TableReader] = []
@@ -426,7 +402,7 @@ def _usable(
   name: str,
   columns: Mapping[str, Any],
   place: Callable[[int], str],
-  bad: BadRows,
+  bad: LeftOut,
   labels: str,
   image_size: int | None = None,
   channels: int | None = None,
@@ -435,7 +411,7 @@ def _usable(
 
   The others are counted, with the place of their row.
   """
-  unlabelled = BadRows("without a label")
+  unlabelled = LeftOut(kind="without a label")
   rows: Sequence[int] = range(len(columns["id"]))
   if "label" in columns and labels == "required":
     for row, label in enumerate(columns["label"]):
@@ -529,7 +505,7 @@ class TableReader:
     *,
     may_lack: Collection[str | int] = (),
     others: bool = False,
-    bad: BadRows | None = None,
+    bad: LeftOut | None = None,
     header: bool = True,
     encoding: str = "",
     delimiter: str = "",
@@ -558,7 +534,7 @@ class TableReader:
     """
     self.path = pathlib.Path(path).expanduser()
     self.num_rows = 0
-    self._bad = BadRows() if bad is None else bad
+    self._bad = LeftOut() if bad is None else bad
     self._may_lack = may_lack
     self._suffix = format_suffix(path)
     self._header = header and self._suffix in _DELIMITERS
@@ -745,7 +721,7 @@ def _read_folder(
     find = images.find_unlabelled_images
   with reading(folder):
     paths, left_out = find(folder)
-  bad = BadRows()
+  bad = LeftOut()
   for path, problem in left_out:
     bad.add(str(path), problem)
   columns: dict[str, Any] = {
@@ -817,7 +793,7 @@ def _read_npz(
       )
     columns["label"] = list(map(label_name, labels.tolist()))
   place = f"{path} example {{}}".format
-  return _usable(str(path), columns, place, BadRows(), needed)
+  return _usable(str(path), columns, place, LeftOut(), needed)
 
 
 def find_files(text: Path) -> list[pathlib.Path]:

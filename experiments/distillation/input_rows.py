@@ -20,6 +20,7 @@ from pyarrow import parquet
 
 from experiments.data import images
 from experiments.data import tables
+from experiments.data.dataset import LeftOut
 from experiments.distillation.description import Student
 
 # A row: the values of its columns, and the text, image or embedding to predict.
@@ -158,7 +159,7 @@ def _tables(
   options: Mapping[str, Any],
 ) -> InputRows:
   """Rows of tables; the columns are those of all of them."""
-  bad, num_rows = tables.BadRows(), 0
+  bad, num_rows = LeftOut("--data"), 0
   found: list[_Table] = []
   for file in files:
     is_text = tables.format_suffix(file) in tables.TEXT_SUFFIXES
@@ -189,7 +190,7 @@ def _tables(
   if bad.count:
     raise ValueError(
       f"{bad.count:,} of {num_rows:,} rows cannot be read, so nothing is "
-      f"predicted: correct or remove them ({bad.record('--data')})."
+      f"predicted: correct or remove them ({bad})."
     )
   columns: dict[str, pa.DataType] = {}
   for each in found:
@@ -224,7 +225,7 @@ class _Table:
 
   def rows(self, part: str, columns: Sequence[str]) -> Iterator[Row]:
     """Yields its rows, with None for columns that only other tables have."""
-    bad = tables.BadRows()
+    bad = LeftOut()
     table = tables.TableReader(
       self.file, self.names, may_lack=self.names, bad=bad, **self.options
     )

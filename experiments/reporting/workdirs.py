@@ -177,7 +177,8 @@ def _notes(cells: Sequence[FinishedCell]) -> Iterator[str]:
         f"{', '.join(f'{100 * x:.2f}' for x in found)} %. The tables show one "
         "of these numbers."
       )
-  for rows in dict.fromkeys(rows for cell in cells for rows in cell.left_out):
+  left_out = (str(rows) for cell in cells for rows in cell.left_out)
+  for rows in dict.fromkeys(left_out):
     yield f"Not all rows are used. Left out of {rows}."
   for note in dict.fromkeys(n for cell in cells for n in cell.data_notes):
     yield f"Note on the data: {note}."

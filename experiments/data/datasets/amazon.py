@@ -26,6 +26,7 @@ import numpy as np
 from experiments.data import originals
 from experiments.data import tables
 from experiments.data.dataset import Example
+from experiments.data.dataset import LeftOut
 from experiments.data.dataset import Task
 from experiments.io.progress import tracked
 
@@ -61,7 +62,7 @@ class Review(NamedTuple):
 
 
 # Reads the reviews of a category; what is left out is counted.
-ReadReviews = Callable[[tables.BadRows], Iterator[Review]]
+ReadReviews = Callable[[LeftOut], Iterator[Review]]
 
 
 def file_name(category: str) -> str:
@@ -78,7 +79,7 @@ def _read(paths: Mapping[str, pathlib.Path], **options: Any) -> originals.Raw:
   return sample(categories, **options)
 
 
-def _reviews(path: pathlib.Path, bad: tables.BadRows) -> Iterator[Review]:
+def _reviews(path: pathlib.Path, bad: LeftOut) -> Iterator[Review]:
   """Yields the reviews of a file. A tab inside a text makes a row unusable."""
   columns = ("star_rating", "review_headline", "review_body")
   table = tables.TableReader(path, columns, bad=bad)
@@ -97,7 +98,7 @@ def _read_tfds(open_tfds: originals.OpenTfds, **options: Any) -> originals.Raw:
     "body": "data/review_body",
   }
 
-  def reviews(category: str, _bad: tables.BadRows) -> Iterator[Review]:
+  def reviews(category: str, _bad: LeftOut) -> Iterator[Review]:
     name = f"amazon_us_reviews/{category}_v1_00"
     for example in open_tfds(name, "train", features):
       yield Review(**example)
@@ -134,7 +135,7 @@ def sample(
       raise ValueError(
         f"amazon_{name} must be one of {_CHOICES[name]}, got {value!r}."
       )
-  bad = {name: tables.BadRows() for name in categories}
+  bad = {name: LeftOut(name) for name in categories}
   enough = num_train + num_test if sampling == "paper" else math.inf
   stars, places = _pool(categories, per_category, bad, enough)
   order = np.arange(len(stars))
@@ -148,7 +149,7 @@ def sample(
     """Yields the reviews at increasing positions of the pool."""
     taken = np.zeros(int(chosen[-1]) + 1, bool)
     taken[chosen] = True
-    uncounted = {name: tables.BadRows() for name in categories}
+    uncounted = {name: LeftOut() for name in categories}
     pool = _first_reviews(categories, per_category, uncounted)
     # The pool comes second: zip must not read a review that it does not need.
     for position, (take, (_, review)) in enumerate(
@@ -165,9 +166,7 @@ def sample(
       )
       for split, chosen in positions.items()
     },
-    left_out=tuple(
-      rows.record(name) for name, rows in bad.items() if rows.count
-    ),
+    left_out=tuple(rows for rows in bad.values() if rows.count),
     details={
       "tables": {
         title(split): _table(tuple(categories), stars[chosen], places[chosen])
@@ -181,7 +180,7 @@ def sample(
 def _pool(
   categories: Mapping[str, ReadReviews],
   per_category: int,
-  bad: Mapping[str, tables.BadRows],
+  bad: Mapping[str, LeftOut],
   enough: float,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns stars and category of reviews, until there are enough of each."""
@@ -206,7 +205,7 @@ def _pool(
 def _first_reviews(
   categories: Mapping[str, ReadReviews],
   per_category: int,
-  bad: Mapping[str, tables.BadRows],
+  bad: Mapping[str, LeftOut],
 ) -> Iterator[tuple[int, Review]]:
   """Yields the first reviews of each category, and the category's number."""
   for place, (name, reviews) in enumerate(categories.items()):

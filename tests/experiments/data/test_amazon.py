@@ -11,7 +11,6 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.data import tables
 from experiments.data.datasets import amazon
 from experiments.data.prepare import prepare as prepare_dataset
 from experiments.distributed.signals import Interrupted
@@ -199,7 +198,7 @@ def test_malformed_lines_are_counted_and_left_out(tmp_path, reviews):
 
 
 def sample(reviews, **options):
-  def read(category, bad: tables.BadRows):
+  def read(category, bad):
     for review in reviews[category]:
       yield amazon.Review(*review)
 

@@ -223,7 +223,7 @@ def test_column_of_images(tmp_path, pixels, form):
   assert [e["label"] for e in examples] == ["3", "0", "3"]
   images = [example["image"] for example in examples]
   np.testing.assert_array_equal(images, pixels[:3])
-  assert examples.bad.first == [f"{path} row 4: no 'img'"]
+  assert list(examples.bad.first) == [f"{path} row 4: no 'img'"]
 
 
 def test_column_of_paths_of_images(tmp_path, pixels):
@@ -235,7 +235,7 @@ def test_column_of_paths_of_images(tmp_path, pixels):
   examples = read(path, image_column="file", label_column="label")
   images = [example["image"] for example in examples]
   np.testing.assert_array_equal(images, pixels[[1, 0]])
-  assert examples.bad.first == [
+  assert list(examples.bad.first) == [
     f"{path} row 4: there is no image {tmp_path}/in/9.png"
   ]
 

@@ -87,7 +87,7 @@ def test_rows_that_cannot_be_decoded_do_not_stop_the_file(tmp_path):
   path = save(tmp_path / "a.csv", content)
   examples = read(path, encoding="euc_jp", **BOTH)
   assert texts(examples) == ["日本"]
-  assert examples.bad.first == [f"{path} row 3: not euc_jp"]
+  assert list(examples.bad.first) == [f"{path} row 3: not euc_jp"]
   assert "row 2: not utf-8" in message(read, path, **BOTH)
   path = save(path, "téxt\na\n".encode("latin-1"))
   assert f"{path} is not utf-8" in message(read, path, text_column="text")
@@ -154,7 +154,7 @@ def test_by_position_without_header(tmp_path):
     {"id": 0, "text": "One.", "label": "1"},
     {"id": 1, "text": "Two.", "label": "0"},
   ]
-  assert examples.bad.first == [f"{path} row 3: 1 fields, expected 4"]
+  assert list(examples.bad.first) == [f"{path} row 3: 1 fields, expected 4"]
 
 
 # The table of experiments/README.md: name of the class, and its spellings as
@@ -278,7 +278,7 @@ def test_bad_rows_are_counted_with_the_first_reasons(tmp_path):
   examples = read(path, **BOTH)
   assert [example["id"] for example in examples] == [0, 4]
   assert examples.bad.count == 3
-  assert examples.bad.first == [
+  assert list(examples.bad.first) == [
     f"{path} row 3: 1 fields, expected 2",
     f"{path} row 4: 3 fields, expected 2",
     f"{path} row 5: not utf-8",
@@ -288,8 +288,8 @@ def test_bad_rows_are_counted_with_the_first_reasons(tmp_path):
   path = save(tmp_path / "b.tsv", "text\tlabel\n" + "bad\n" * 9 + "a\t1\n")
   bad = read(path, text_column="text").bad
   assert (bad.count, len(bad.first)) == (9, 5)
-  text = str(bad.record("train"))
-  assert text.startswith("train: 9 malformed: ")
+  text = str(bad)
+  assert text.startswith(": 9 malformed: ")
   assert text.endswith(f"{path} row 6: 1 fields, expected 2; and more")
 
 
@@ -337,8 +337,8 @@ def test_json_lines_and_parquet_that_cannot_be_used(tmp_path):
   examples = read(tmp_path / "a.parquet", **BOTH)
   assert list(examples) == [{"id": 0, "text": "a", "label": "1"}]
   place = f"{tmp_path}/a.parquet row"
-  assert examples.bad.first == [f"{place} 2: no 'text'"]
-  assert examples.unlabelled.first == [f"{place} 3: its label is missing"]
+  assert list(examples.bad.first) == [f"{place} 2: no 'text'"]
+  assert list(examples.unlabelled.first) == [f"{place} 3: its label is missing"]
 
 
 def test_columns_that_do_not_exist_or_apply(tmp_path):
