@@ -3,7 +3,6 @@
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -27,12 +26,14 @@ def describe(files: Files, options: Mapping[str, Any]) -> list[dict[str, Any]]:
   """
   sources = []
   for split, paths in files.items():
-    find = images.find_images
-    if split in UNLABELLED:
-      find = images.find_unlabelled_images
     for path in map(pathlib.Path.expanduser, paths):
       with tables.reading(path):
-        size, sha256 = _size_and_digest(path, options, find)
+        if path.is_dir():
+          found, _ = images.find_images(path, by_class=split not in UNLABELLED)
+          named = [(file.relative_to(path).as_posix(), file) for file in found]
+        else:
+          named = [("", path), *_images_of_table(path, options)]
+        size, sha256 = size_and_digest(path, named)
       record = {"split": split, "name": path.absolute().name}
       sources.append(record | {"bytes": size, "sha256": sha256})
   return sources
@@ -52,20 +53,21 @@ def difference(
   options: Mapping[str, Any],
   before: Mapping[str, Any],
 ) -> str:
-  """Returns how files differ from those of a manifest, "" if they do not."""
+  """Returns how data differ from those of a manifest, "" if they do not."""
   parts = []
-  splits = [source["split"] for source in (*before["sources"], *sources)]
+  # The originals of a published data set have no split.
+  splits = [s.get("split", "source") for s in (*before["sources"], *sources)]
   for split in dict.fromkeys(splits):
     was, now = (
-      [source for source in each if source["split"] == split]
+      [source for source in each if source.get("split", "source") == split]
       for each in (before["sources"], sources)
     )
     if [x["sha256"] for x in was] != [x["sha256"] for x in now]:
-      parts.append(f"{split} was {phrase(was)}, and is {phrase(now)}")
+      parts.append(f"{split} was {_phrase(was)}, and is {_phrase(now)}")
   for name in sorted({*before["options"], *options}):
     was, now = (each.get(name) for each in (before["options"], options))
     if was != now:
-      parts.append(f"config.data.{name} was {was!r}, and is {now!r}")
+      parts.append(f"the option {name} was {was!r}, and is {now!r}")
   return "; ".join(parts)
 
 
@@ -111,7 +113,7 @@ def _digests(examples: tables.Examples) -> list[bytes]:
   return [hashlib.sha256(value).digest()[:16] for value in values]
 
 
-def phrase(sources: Sequence[Mapping[str, Any]]) -> str:
+def _phrase(sources: Sequence[Mapping[str, Any]]) -> str:
   """Returns files as a phrase."""
   described = (
     f"{source['name']} ({source['bytes']:,} bytes, SHA-256 "
@@ -121,26 +123,17 @@ def phrase(sources: Sequence[Mapping[str, Any]]) -> str:
   return ", ".join(described) or "not set"
 
 
-def _size_and_digest(
-  path: pathlib.Path, options: Mapping[str, Any], find: Callable[..., Any]
-) -> tuple[int, str]:
-  """Returns the size of a file or a folder of images, and its SHA-256."""
-  if path.is_dir():
-    found, _ = find(path)
-    named = [(file.relative_to(path).as_posix(), file) for file in found]
-  else:
-    named = [("", path), *_images_of_table(path, options)]
-  if len(named) == 1 and path.is_file():
-    return path.stat().st_size, _cached_digest(path)
-  return size_and_digest(named)
-
-
 def size_and_digest(
-  named: Sequence[tuple[str, pathlib.Path]],
+  path: pathlib.Path, named: Sequence[tuple[str, pathlib.Path]]
 ) -> tuple[int, str]:
-  """Returns the size of several files, and the SHA-256 of names and SHA-256."""
-  lines = "".join(f"{name} {_cached_digest(file)}\n" for name, file in named)
+  """Returns the size and the SHA-256 of a file, or of a folder's named files.
+
+  The latter is that of the names and SHA-256 of the files.
+  """
   num_bytes = sum(file.stat().st_size for _, file in named)
+  if [file for _, file in named] == [path]:
+    return num_bytes, _cached_digest(path)
+  lines = "".join(f"{name} {_cached_digest(file)}\n" for name, file in named)
   return num_bytes, hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -151,7 +144,7 @@ def _images_of_table(
   column = options.get("image_column")
   if not column or tables.format_suffix(path) not in tables.TEXT_SUFFIXES:
     return
-  how = {name: options[name] for name in tables.TEXT_OPTIONS if name in options}
+  how = tables.text_options(options)
   for _, (value,) in tables.TableReader(path, [column], **how):
     file = path.parent / pathlib.Path(str(value).strip()).expanduser()
     if file.is_file():

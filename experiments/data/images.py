@@ -79,14 +79,26 @@ class DecodedImages(Sequence[np.ndarray]):
     size = None
     if self.image_size is not None:
       size = (self.image_size, self.image_size)
-    try:
-      with _opened(self.encoded[index]) as image:
-        return _pixels(image, self.channels, size)
-    except Exception as error:  # Pillow's decoders raise all kinds of errors.
-      raise ValueError(
-        f"{self.name}: cannot read the image {self.ids[index]!r}: "
-        f"{_reason(error)}."
-      ) from error
+    place = f"image {self.ids[index]!r} of {self.name}"
+    return _decoded(self.encoded[index], self.channels, size, place)
+
+
+def _decoded(
+  encoded: bytes | pathlib.Path,
+  channels: int,
+  size: tuple[int, int] | None,
+  place: str,
+) -> np.ndarray:
+  """Decodes an image, uint8 ``[H, W, channels]``."""
+  try:
+    with _opened(encoded) as image:
+      _check_depth(image)
+      return _pixels(image, channels, size)
+  except Exception as error:  # Pillow's decoders raise all kinds of errors.
+    name = "" if isinstance(encoded, bytes) else f" {encoded}"
+    raise ValueError(
+      f"{place}: cannot read the image{name}: {_reason(error)}."
+    ) from error
 
 
 def _pixels(
@@ -94,7 +106,7 @@ def _pixels(
 ) -> np.ndarray:
   """Returns an image as uint8 ``[H, W, channels]``, resized to [H, W]."""
   image = ImageOps.exif_transpose(image)
-  if _is_transparent(image):
+  if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     image = Image.alpha_composite(white, image)
@@ -117,15 +129,7 @@ def decoded(
   height, width, channels = shape
 
   def pixels(one: bytes | pathlib.Path, place: str) -> np.ndarray:
-    try:
-      with _opened(one) as image:
-        _check_depth(image)
-        return _pixels(image, channels, (height, width))
-    except Exception as error:  # Pillow's decoders raise all kinds of errors.
-      name = "" if isinstance(one, bytes) else f" {one}"
-      raise ValueError(
-        f"{place}: cannot read the image{name}: {_reason(error)}."
-      ) from error
+    return _decoded(one, channels, (height, width), place)
 
   with futures.ThreadPoolExecutor() as pool:
     return np.stack(list(pool.map(pixels, encoded, places)))
@@ -184,36 +188,43 @@ def _reason(error: Exception) -> str:
   return lines[0].rstrip(".")
 
 
-def _is_transparent(image: Image.Image) -> bool:
-  return image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
-
-
 def find_images(
-  folder: pathlib.Path,
+  folder: pathlib.Path, *, by_class: bool
 ) -> tuple[list[pathlib.Path], list[tuple[pathlib.Path, str]]]:
-  """Returns the images of a folder with one folder per class, and other files.
+  """Returns the images of a folder, and the reason why others are left out.
 
+  With `by_class` they lie in one folder per class, otherwise in any sub-folder.
   Classes, and the images of a class, are in the order of their names. Files
-  that are hidden or that Windows and macOS put there are ignored. Other files
-  come with the reason why they are left out.
+  that are hidden or that Windows and macOS put there are ignored.
   """
+  suffixes = ", ".join(SUFFIXES)
+  if not by_class:
+    files = list(_files_below(folder))
+    found = [file for file in files if _is_image(file)]
+    if not found:
+      raise ValueError(f"{folder} holds no images ({suffixes}).")
+    others = [file for file in files if not _is_image(file)]
+    return found, [(file, "it is not an image") for file in others]
   found: list[pathlib.Path] = []
   left_out: list[tuple[pathlib.Path, str]] = []
   for child in _visible(folder):
     if not child.is_dir():
       left_out.append((child, "it is not in the folder of a class"))
       continue
-    files = [file for file in _visible(child) if not file.is_dir()]
-    paths = [file for file in files if file.suffix.lower() in SUFFIXES]
-    if not paths:
+    num_before = len(found)
+    for file in _files_below(child):
+      if not _is_image(file):
+        left_out.append((file, "it is not an image"))
+      elif file.parent != child:
+        place = f"{child.name!r}, the folder of its class"
+        left_out.append((file, f"it is in a sub-folder of {place}"))
+      else:
+        found.append(file)
+    if len(found) == num_before:
       raise ValueError(
-        f"{child} holds no images ({', '.join(SUFFIXES)}): expected one folder "
-        f"per class in {folder}, with the images of the class in it."
+        f"{child} holds no images ({suffixes}): expected one folder per class "
+        f"in {folder}, with the images of the class in it."
       )
-    found += paths
-    used = set(paths)
-    others = [file for file in _files_below(child) if file not in used]
-    left_out += [(file, _why_left_out(file, child)) for file in others]
   if not found:
     raise ValueError(
       f"{folder} holds no folders: expected one folder per class, with the "
@@ -222,17 +233,8 @@ def find_images(
   return found, left_out
 
 
-def find_unlabelled_images(
-  folder: pathlib.Path,
-) -> tuple[list[pathlib.Path], list[tuple[pathlib.Path, str]]]:
-  """Finds the images in a folder and its sub-folders, as `find_images` does."""
-  files = list(_files_below(folder))
-  found = [file for file in files if file.suffix.lower() in SUFFIXES]
-  if not found:
-    raise ValueError(f"{folder} holds no images ({', '.join(SUFFIXES)}).")
-  used = set(found)
-  others = [file for file in files if file not in used]
-  return found, [(file, "it is not an image") for file in others]
+def _is_image(file: pathlib.Path) -> bool:
+  return file.suffix.lower() in SUFFIXES
 
 
 def _files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -242,13 +244,6 @@ def _files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
       yield from _files_below(child)
     else:
       yield child
-
-
-def _why_left_out(file: pathlib.Path, folder: pathlib.Path) -> str:
-  """Returns why a file in the folder of a class is not an example."""
-  if file.suffix.lower() not in SUFFIXES:
-    return "it is not an image"
-  return f"it is in a sub-folder of {folder.name!r}, the folder of its class"
 
 
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -428,15 +428,14 @@ def describe(path: pathlib.Path) -> dict[str, Any]:
 
   The SHA-256 of a folder is that of the names and SHA-256 of its files.
   """
-  if path.is_file():
-    num_bytes, digest = path.stat().st_size, prepared.file_sha256(path)
-    return {"name": path.name, "bytes": num_bytes, "sha256": digest}
-  files = sorted(file for file in path.rglob("*") if file.is_file())
-  num_bytes, digest = contents.size_and_digest(
-    [(file.relative_to(path).as_posix(), file) for file in files]
+  files = [path]
+  if path.is_dir():
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+  num_bytes, sha256 = contents.size_and_digest(
+    path, [(file.relative_to(path).as_posix(), file) for file in files]
   )
-  name = f"{path.parent.name}/{path.name}"
-  return {"name": name, "bytes": num_bytes, "sha256": digest}
+  name = f"{path.parent.name}/{path.name}" if path.is_dir() else path.name
+  return {"name": name, "bytes": num_bytes, "sha256": sha256}
 
 
 @functools.cache

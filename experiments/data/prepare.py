@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ from experiments.data.dataset import Example
 from experiments.data.dataset import ExampleSource
 from experiments.data.dataset import LeftOut
 from experiments.data.dataset import Task
-from experiments.data.dataset import UNLABELLED
 from experiments.data.datasets import DATASETS
 from experiments.data.images import DecodedImages
 from experiments.data.tokenizer import Tokenizer
@@ -87,8 +85,7 @@ def prepare(
   tokenization = _fitted(tokenization, dataset.task, dataset.max_length)
   with signals.deferred(), prepared.Writer(folder) as writer:
     if folder.exists():
-      same = {"sources": found.sources} if found.given else {}
-      _check_same(folder, {"options": chosen} | same)
+      _check_same(folder, found.sources if found.given else None, chosen)
       check_groups(prepared.open_prepared(folder, verify=True))
       return _with_tokens(writer, tokenization)
     raw, origin = found.read(writer.scratch, chosen)
@@ -157,7 +154,7 @@ def prepare_own(
   files, options = find_files(paths), how_read(columns, unlabelled)
   sources = contents.describe(files, options)
   if folder.exists():
-    _check_contents(folder, files, sources, options)
+    _check_same(folder, sources, options)
     found = prepared.open_prepared(folder)
     sizes = {k: len(arrays["labels"]) for k, arrays in found.splits.items()}
     _check_left_out(found.left_out, sizes, max_bad_rows, unlabelled)
@@ -165,7 +162,7 @@ def prepare_own(
       return found  # Without the lock: all processes of a run come here.
   with signals.deferred(), prepared.Writer(folder) as writer:
     if folder.exists():
-      _check_contents(folder, files, sources, options)
+      _check_same(folder, sources, options)
       return _with_tokens(writer, tokenization)
     found = _with_one_shape(_read(files, columns, unlabelled))
     classes = tables.class_names(found["train"])
@@ -253,24 +250,6 @@ def find_files(
   return {split: tables.find_files(path) for split, path in paths.items()}
 
 
-def _check_contents(
-  folder: pathlib.Path,
-  files: contents.Files,
-  sources: Sequence[Mapping[str, Any]],
-  options: Mapping[str, Any],
-) -> None:
-  """Raises ValueError if other files are prepared in a folder."""
-  changes = contents.difference(sources, options, _manifest(folder))
-  if changes:
-    for split, paths in files.items():  # A column may be misspelt.
-      if split not in UNLABELLED:
-        tables.check_columns(*paths, **options)
-    raise ValueError(
-      f"{folder} was prepared from other data: {changes}. Use another workdir "
-      f"for the new data, or delete {folder}."
-    )
-
-
 def _fitted(
   tokenization: Tokenization | None, task: Task, max_length: int | None
 ) -> Tokenization | None:
@@ -283,31 +262,26 @@ def _fitted(
   return dataclasses.replace(tokenization, max_length=length)
 
 
-def _check_same(folder: pathlib.Path, wanted: Mapping[str, Any]) -> None:
-  """Raises ValueError if a prepared data set was made in another way."""
-  manifest = _manifest(folder)
-  for key, value in json.loads(json.dumps(wanted)).items():
-    if manifest[key] != value:
-      raise ValueError(
-        f"{folder} was prepared with the {key} {_plain(manifest[key])}, not "
-        f"with {_plain(value)}: delete it, or use another folder."
-      )
+def _check_same(
+  folder: pathlib.Path,
+  sources: Sequence[Mapping[str, Any]] | None,
+  options: Mapping[str, Any],
+) -> None:
+  """Raises ValueError if a folder is not prepared from some data.
 
-
-def _manifest(folder: pathlib.Path) -> dict[str, Any]:
-  """Returns the manifest of a folder, or raises ValueError if it has none."""
+  Without `sources` the originals of a published data set are not compared.
+  """
   if not (folder / prepared.MANIFEST).is_file():
     raise ValueError(
       f"{folder} exists but is not a prepared data set: use another folder."
     )
-  return prepared.read_manifest(folder)
-
-
-def _plain(value: Any) -> str:
-  """Returns options or sources as a phrase."""
-  if isinstance(value, list):
-    return contents.phrase(value)
-  return ", ".join(f"{k}={v}" for k, v in value.items()) or "none"
+  before = prepared.read_manifest(folder)
+  sources = before["sources"] if sources is None else sources
+  if changes := contents.difference(sources, options, before):
+    raise ValueError(
+      f"{folder} was prepared from other data: {changes}. Use another workdir "
+      f"or data_dir for the new data, or delete {folder}."
+    )
 
 
 def _check_sizes(

@@ -108,23 +108,15 @@ def _names(
       )
     if not path.is_dir():
       return [None] * _length_of_npz(path, spec.image_column)
-    find = images.find_images
-    if split in UNLABELLED:
-      find = images.find_unlabelled_images
-    found, _ = find(path)
+    found, _ = images.find_images(path, by_class=split not in UNLABELLED)
     return [file.relative_to(path).as_posix() for file in found]
-  kept = ("encoding", "delimiter", "header", "quoting")
-  how = {name: options[name] for name in kept if name in options}
   column = id_column or spec.text_column or spec.image_column
   names: list[str | None] = []
   for file in files:
-    table = tables.TableReader(file, [column], may_lack=[column], **how)
-    own: dict[int, str | None] = {}
-    if id_column:
-      own = {row: id_name(value) for row, (value,) in table}
-    else:
-      for _ in table:
-        pass
+    table = tables.TableReader(
+      file, [column], may_lack=[column], **tables.text_options(options)
+    )
+    own = {row: id_name(value) for row, (value,) in table if id_column}
     names += [own.get(row) for row in range(table.num_rows)]
   return names
 

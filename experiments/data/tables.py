@@ -336,13 +336,9 @@ def read(
   return _read_tables(paths, given, image_size, channels, labels, options)
 
 
-def check_columns(*paths: Path, **options: Any) -> None:
-  """Raises ValueError if a table lacks one of the columns given to `read`."""
-  columns = [options[name] for name in options if name.endswith("_column")]
-  how = {name: options[name] for name in TEXT_OPTIONS if name in options}
-  for path in paths:
-    if format_suffix(path) in (*TEXT_SUFFIXES, ".parquet"):
-      TableReader(path, columns, **how)
+def text_options(options: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns those of the arguments of `read` that concern text files."""
+  return {name: options[name] for name in TEXT_OPTIONS if name in options}
 
 
 def _read_tables(
@@ -716,11 +712,8 @@ def _read_folder(
   labels: str,
 ) -> Examples:
   """Reads images; an id is a path in the folder, a label the class's folder."""
-  find = images.find_images
-  if labels == "ignored":
-    find = images.find_unlabelled_images
   with reading(folder):
-    paths, left_out = find(folder)
+    paths, left_out = images.find_images(folder, by_class=labels != "ignored")
   bad = LeftOut()
   for path, problem in left_out:
     bad.add(str(path), problem)

@@ -135,7 +135,7 @@ def _image_folders(folders: Sequence[pathlib.Path]) -> InputRows:
     if not folder.is_dir():
       raise ValueError(f"--data={folder} is not a folder, and others are.")
     with tables.reading(folder):
-      paths, left_out = images.find_unlabelled_images(folder)
+      paths, left_out = images.find_images(folder, by_class=False)
     found += paths
     others += left_out
   notes = []

@@ -77,14 +77,6 @@ def test_files_that_changed_are_noticed(tmp_path):
     prepare_own(tmp_path / "data", {"train": path}, **COLUMNS)
 
 
-def test_a_misspelt_column_of_prepared_files_is_named(tmp_path):
-  paths = {"train": own(tmp_path, [(0, "a"), (1, "b")])}
-  prepare_own(tmp_path / "data", paths, **COLUMNS)
-  wrong = COLUMNS | {"label_column": "star"}
-  with pytest.raises(ValueError, match=r"no column 'star'.*'stars'"):
-    prepare_own(tmp_path / "data", paths, **wrong)
-
-
 def test_prepared_files_are_opened_by_all_at_once(tmp_path, monkeypatch):
   paths = {"train": own(tmp_path, [(0, "a"), (1, "b")])}
   prepare_own(tmp_path / "data", paths, **COLUMNS)

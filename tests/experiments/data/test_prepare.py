@@ -210,10 +210,10 @@ def test_other_options_or_originals_do_not_replace_what_is_prepared(
   given = {"data_dir": tmp_path / "data", "source": source, "partial": True}
   prepare("sentiment140_bin", **given)
   kept = files.files_below(tmp_path / "data")
-  with pytest.raises(ValueError, match=r"options seed=0, .*seed=1"):
+  with pytest.raises(ValueError, match=r"option seed was 0, and is 1"):
     prepare("sentiment140_bin", **given, options={"seed": 1})
   (source / _TWEETS).write_bytes(table + table[:70])
-  with pytest.raises(ValueError, match=f"sources {_TWEETS} .* bytes"):
+  with pytest.raises(ValueError, match=f"source was {_TWEETS} .* bytes"):
     prepare("sentiment140_bin", **given)
   # A folder that is not ours.
   other = cifar10(tmp_path / "data/cifar10/3.0.2", rng)
