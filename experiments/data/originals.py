@@ -8,13 +8,9 @@ and reads it.
 import contextlib
 import dataclasses
 import functools
-import gzip
 import os
 import pathlib
 import shutil
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -28,6 +24,7 @@ from experiments.data import tables
 from experiments.data.dataset import Example
 from experiments.data.dataset import ExampleSource
 from experiments.data.dataset import LeftOut
+from experiments.data.dataset import NO_LABEL
 from experiments.data.dataset import Task
 from experiments.data.dataset import UNLABELLED
 from experiments.data.tfds import TfdsExamples
@@ -37,15 +34,6 @@ OpenTfds = Callable[[str, str, Mapping[str, str]], TfdsExamples]
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _EXPANSION = 4  # Texts take so many times the bytes of their archive.
-_DAMAGE = (
-  EOFError,
-  gzip.BadGzipFile,
-  RuntimeError,  # zipfile raises it for unknown compression methods.
-  shutil.ReadError,
-  tarfile.TarError,
-  zipfile.BadZipFile,
-  zlib.error,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,12 +85,15 @@ def from_tables(
   classes = tuple(classes)
 
   def split(name: str, examples: tables.Examples) -> Generated:
-    def labelled() -> Iterator[Example]:
-      if name in UNLABELLED:
-        return tables.without_classes(examples)
-      return tables.with_classes(examples, classes)
+    labels = [NO_LABEL] * len(examples)
+    if name not in UNLABELLED:
+      labels = tables.class_numbers(examples, classes)
 
-    return Generated(len(examples), lambda: map(convert, labelled()))
+    def labelled() -> Iterator[Example]:
+      for example, label in zip(examples, labels, strict=True):
+        yield convert({**example, "label": label})
+
+    return Generated(len(examples), labelled)
 
   return Raw(
     splits={name: split(name, examples) for name, examples in splits.items()},
@@ -345,19 +336,14 @@ def find(dataset: Dataset, source: Any, data_dir: pathlib.Path) -> Originals:
 
   Without a source, TFDS has prepared it in `data_dir` or in its own folder.
   """
+  folder = data_dir if source is None else pathlib.Path(source).expanduser()
+  name = dataset.tfds
+  if name and any((folder / name).glob("*/dataset_info.json")):
+    return Originals(dataset, tfds_dir=folder)
   if source is None:
-    is_there = _is_tfds(data_dir, dataset.tfds)
-    return Originals(dataset, tfds_dir=data_dir if is_there else None)
-  source = pathlib.Path(source).expanduser()
-  if _is_tfds(source, dataset.tfds):
-    return Originals(dataset, tfds_dir=source)
+    return Originals(dataset)
   with Originals(dataset)._explained():
-    return _find_files(dataset, source)
-
-
-def _is_tfds(folder: pathlib.Path, name: str) -> bool:
-  """Returns whether TFDS prepared a data set in a folder."""
-  return bool(name) and any((folder / name).glob("*/dataset_info.json"))
+    return _find_files(dataset, folder)
 
 
 def _find_files(dataset: Dataset, source: pathlib.Path) -> Originals:
@@ -416,11 +402,8 @@ def _unpack(archive: pathlib.Path, scratch: pathlib.Path) -> None:
   """Unpacks an archive, but nothing outside of the folder."""
   prepared.check_space(scratch, _EXPANSION * archive.stat().st_size)
   options: Any = {} if archive.suffix.lower() == ".zip" else {"filter": "data"}
-  try:
+  with tables.reading(archive):
     shutil.unpack_archive(archive, scratch, **options)
-  except _DAMAGE as error:
-    reason = str(error) or "it ends early"
-    raise ValueError(f"{archive} is damaged or cut short ({reason})") from error
 
 
 def describe(path: pathlib.Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import pathlib
 import re
 import string
 import sys
+import tarfile
 import tokenize
 import unicodedata
 import zipfile
@@ -41,7 +42,6 @@ from pyarrow import parquet
 
 from experiments.data import images
 from experiments.data.dataset import LeftOut
-from experiments.data.dataset import NO_LABEL
 
 Path = str | pathlib.Path
 
@@ -225,28 +225,20 @@ def _selected(
   return selected
 
 
-def without_classes(examples: Examples) -> Iterator[dict[str, Any]]:
-  """Yields examples with `NO_LABEL` as the label."""
-  for example in examples:
-    yield {**example, "label": NO_LABEL}
-
-
-def with_classes(
-  examples: Examples, classes: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-  """Yields examples with the number of their class as the label."""
+def class_numbers(examples: Examples, classes: Sequence[str]) -> list[int]:
+  """Returns the number of the class of each example."""
   _check_has_labels(examples)
   numbers = {name: number for number, name in enumerate(classes)}
-  for example in examples:
-    if example["label"] not in numbers:
+  found = examples.columns["label"]
+  for id_, label in zip(examples.columns["id"], found, strict=True):
+    if label not in numbers:
       known = ", ".join(map(repr, classes[:10]))
       more = ", ..." if len(classes) > 10 else ""
       raise ValueError(
-        f"{examples.name}: example {example['id']!r} has the label "
-        f"{example['label']!r}, which is not one of the {len(classes)} "
-        f"classes {known}{more}."
+        f"{examples.name}: example {id_!r} has the label {label!r}, which is "
+        f"not one of the {len(classes)} classes {known}{more}."
       )
-    yield {**example, "label": numbers[example["label"]]}
+  return [numbers[label] for label in found]
 
 
 def read(
@@ -869,6 +861,7 @@ def reading(path: Path) -> Iterator[None]:
     csv.Error,
     lzma.LZMAError,
     pa.ArrowException,
+    tarfile.TarError,
     tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
@@ -876,7 +869,7 @@ def reading(path: Path) -> Iterator[None]:
     if isinstance(error, OSError) and error.errno is not None:
       reason = (error.strerror or str(error)).lower()
       raise type(error)(f"cannot read {path}: {reason}.") from error
-    if str(path) in str(error):
+    if isinstance(error, ValueError) and str(path) in str(error):
       raise  # The message already says what is wrong.
     if isinstance(error, csv.Error):
       raise ValueError(

@@ -11,6 +11,7 @@ import pickle
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,6 @@ _JPEG_NOTE = (
 )
 _BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 _IMAGE_BYTES = 3072
-_IMAGES_AT_ONCE = 1000
 # Callables that unpickling an array needs, by their names in the files.
 _UNPICKLED: Mapping[tuple[str, str], Callable[..., Any]] = {
   ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
@@ -71,6 +71,8 @@ _UNPICKLED: Mapping[tuple[str, str], Callable[..., Any]] = {
 }
 
 _Convert = Callable[[Example], Example]
+# Reads the rows of bytes of a file, uint8 [N, 3072], and their labels.
+_ReadFile = Callable[[pathlib.Path], tuple[np.ndarray, Sequence[int]]]
 
 
 def class_of_fine_label(num_classes: int) -> np.ndarray:
@@ -99,68 +101,50 @@ def _parity(example: Example) -> Example:
   return {**example, "label": label % 2, "fine_label": label}
 
 
-def _split(
-  parts: list[tuple[int, Callable[[], Iterator[tuple[Any, Any]]]]],
-  convert: _Convert,
-) -> originals.Generated:
-  """Returns the images of several files: their number, and rows with labels."""
+def _read_files(
+  paths: Mapping[str, pathlib.Path], *, read: _ReadFile, convert: _Convert
+) -> originals.Raw:
+  """Reads binary files or pickles; "test" is in the names of the test files."""
 
-  def examples() -> Iterator[Example]:
-    for _, read in parts:
-      for rows, labels in read():
+  def split(files: Sequence[pathlib.Path]) -> originals.Generated:
+    def examples() -> Iterator[Example]:
+      for path in files:
+        rows, labels = read(path)
         images = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         for image, label in zip(images, labels, strict=True):
           yield convert({"image": image, "label": int(label)})
 
-  return originals.Generated(sum(size for size, _ in parts), examples)
+    return originals.Generated(sum(len(read(x)[1]) for x in files), examples)
 
-
-def _read_files(
-  paths: Mapping[str, pathlib.Path],
-  *,
-  open_file: Callable[[pathlib.Path], Any],
-  convert: _Convert,
-) -> originals.Raw:
-  """Reads binary files or pickles; "test" is in the names of the test files."""
-  parts: dict[str, list] = {"train": [], "test": []}
-  for name, path in paths.items():
-    parts["test" if "test" in name else "train"].append(open_file(path))
+  is_test = {path: "test" in name for name, path in paths.items()}
   return originals.Raw(
-    {k: _split(found, convert) for k, found in parts.items()}
+    {
+      "train": split([path for path in is_test if not is_test[path]]),
+      "test": split([path for path in is_test if is_test[path]]),
+    }
   )
 
 
-def _open_binary(path: pathlib.Path, num_labels: int) -> Any:
-  """Opens a file of the binary version; the last label of an image counts."""
+def _read_binary(
+  path: pathlib.Path, num_labels: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Reads a file of the binary version; the last label of an image counts."""
+  with tables.reading(path):
+    data = np.fromfile(path, np.uint8)
   row_bytes = num_labels + _IMAGE_BYTES
-  num_bytes = path.stat().st_size
-  if num_bytes % row_bytes:
+  if data.size % row_bytes:
     raise ValueError(
-      f"{path} has {num_bytes:,} bytes, which is not a multiple of "
+      f"{path} has {data.size:,} bytes, which is not a multiple of "
       f"{row_bytes:,}: it is cut short, or not a file of this data set"
     )
-
-  def read() -> Iterator[tuple[Any, Any]]:
-    with tables.opened(path) as file:
-      while chunk := file.read(_IMAGES_AT_ONCE * row_bytes):
-        rows = np.frombuffer(chunk, np.uint8).reshape(-1, row_bytes)
-        yield rows[:, num_labels:], rows[:, num_labels - 1]
-
-  return num_bytes // row_bytes, read
-
-
-def _open_pickle(path: pathlib.Path, label_key: str) -> Any:
-  """Opens a file of the Python version, whose labels have a key."""
-  return (
-    len(_unpickle(path, label_key)[1]),
-    lambda: iter([_unpickle(path, label_key)]),
-  )
+  rows = data.reshape(-1, row_bytes)
+  return rows[:, num_labels:], rows[:, num_labels - 1]
 
 
 def _unpickle(
   path: pathlib.Path, label_key: str
 ) -> tuple[np.ndarray, list[int]]:
-  """Returns rows of bytes, ``[N, 3072]``, and labels; runs no code."""
+  """Reads a file of the Python version; runs no code."""
   with tables.opened(path) as file:
     data = file.read()
   try:
@@ -223,7 +207,7 @@ def _dataset(
       files=tuple(f"{file}.bin" for file in files),
       read=functools.partial(
         _read_files,
-        open_file=functools.partial(_open_binary, num_labels=2 if fine else 1),
+        read=functools.partial(_read_binary, num_labels=2 if fine else 1),
         convert=convert,
       ),
       folders=("", "cifar-100-binary" if fine else "cifar-10-batches-bin"),
@@ -234,8 +218,8 @@ def _dataset(
       files=files,
       read=functools.partial(
         _read_files,
-        open_file=functools.partial(
-          _open_pickle, label_key="fine_labels" if fine else "labels"
+        read=functools.partial(
+          _unpickle, label_key="fine_labels" if fine else "labels"
         ),
         convert=convert,
       ),

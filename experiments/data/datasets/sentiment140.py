@@ -66,15 +66,15 @@ def _divided(examples: Any, seed: int, **fields: Any) -> originals.Raw:
 def _labels(examples: Any) -> np.ndarray:
   """Returns the class of each tweet, int8 ``[N]``."""
   labels = np.empty(len(examples), np.int8)
-  positions = tracked(
-    range(len(examples)),
+  tweets = tracked(
+    examples,
     total=len(examples),
     label="dividing",
     unit="tweet",
     saved="nothing is written yet",
   )
-  for i in positions:
-    polarity = str(examples[i]["label"])
+  for i, tweet in enumerate(tweets):
+    polarity = str(tweet["label"])
     if polarity not in _CLASSES:
       raise ValueError(
         f"{examples.name}: the label of tweet {i} must be 0 (negative) or 4 "

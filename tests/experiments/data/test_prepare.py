@@ -63,7 +63,7 @@ _WRONG = {
   "a short tar": (
     "cifar10",
     _cut_tar,
-    r"tar\.gz is damaged .* 9,000 bytes, .* 170,052,171",
+    r"tar\.gz is damaged.* 9,000 bytes, .* 170,052,171",
   ),
   "a short zip": (
     "glue_sst2",

@@ -366,7 +366,7 @@ def test_labels_that_are_not_classes(tmp_path):
   path = save(tmp_path / "a.csv", written(rows[:1000], ".csv"))
   examples = read(path, **BOTH)
   assert len(tables.class_names(examples)) == 1000
-  text = message(list, tables.with_classes(examples, ("0", "1")))
+  text = message(tables.class_numbers, examples, ("0", "1"))
   assert "'2'" in text
   assert "'0', '1'" in text
   path = save(tmp_path / "a.csv", written(rows[:1], ".csv"))
