@@ -13,9 +13,9 @@ from absl import flags
 from experiments import cli
 from experiments.data.datasets import DATASETS
 from experiments.data.prepare import prepare
-from experiments.data.prepare import Tokenization
 from experiments.data.prepared import describe
 from experiments.data.tokenizer import load_tokenizer
+from experiments.data.tokenizer import Tokenization
 
 _DATASET = flags.DEFINE_string(
   "dataset",

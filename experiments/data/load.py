@@ -31,11 +31,11 @@ from experiments.data.prepare import check_groups
 from experiments.data.prepare import find_files
 from experiments.data.prepare import how_read
 from experiments.data.prepare import prepare_own
-from experiments.data.prepare import Tokenization
 from experiments.data.prepared import open_prepared
 from experiments.data.prepared import Prepared
 from experiments.data.prepared import summary
 from experiments.data.tokenizer import load_tokenizer
+from experiments.data.tokenizer import Tokenization
 from experiments.data.tokenizer import tokenizer_content
 from experiments.distributed import processes
 from experiments.specs import DataSpec

@@ -21,37 +21,10 @@ from experiments.data.dataset import LeftOut
 from experiments.data.dataset import Task
 from experiments.data.datasets import DATASETS
 from experiments.data.images import DecodedImages
-from experiments.data.tokenizer import Tokenizer
+from experiments.data.tokenizer import Tokenization
 from experiments.distributed import signals
 
 _MAX_LENGTH = 128  # Of a user's own texts, in tokens.
-
-
-@dataclasses.dataclass(frozen=True)
-class Tokenization:
-  """Tokenizer of texts, and the length that they are cut to.
-
-  Attributes:
-    tokenizer: Cuts a text into tokens.
-    max_length: Longest text in tokens; None for the default of the data set.
-  """
-
-  tokenizer: Tokenizer
-  max_length: int | None = None
-
-  def encode(self, texts: list[str]) -> list[np.ndarray]:
-    """Returns the token ids of each text."""
-    return self.tokenizer.encode(texts, max_length=self.max_length or 0)
-
-  def description(self) -> dict[str, Any]:
-    """Returns the entry of the manifest."""
-    return {
-      "name": pathlib.Path(self.tokenizer.name).name,
-      "sha256": self.tokenizer.digest,
-      "vocab_size": self.tokenizer.vocab_size,
-      "pad_id": self.tokenizer.pad_id,
-      "max_length": self.max_length,
-    }
 
 
 def prepare(
@@ -95,7 +68,9 @@ def prepare(
     manifest = {"dataset": name, "options": chosen, "partial": not whole}
     manifest |= origin | _remarks(raw)
     published = dataset.published if whole else {}
-    _write(writer, dataset.task, raw.splits, manifest, tokenization, published)
+    writer.write(
+      dataset.task, manifest, raw.splits, tokenization, published=published
+    )
   return prepared.open_prepared(folder)
 
 
@@ -182,7 +157,7 @@ def prepare_own(
     raw = dataclasses.replace(raw, notes=tuple(contents.repeated(found)))
     manifest |= {"options": options, "sources": sources} | _remarks(raw)
     tokenization = _fitted(tokenization, task, _MAX_LENGTH)
-    _write(writer, task, raw.splits, manifest, tokenization, keep_ids=True)
+    writer.write(task, manifest, raw.splits, tokenization, keep_ids=True)
   return prepared.open_prepared(folder)
 
 
@@ -369,36 +344,7 @@ def _with_tokens(
 
   has_ids = found.has_source_ids
   splits = {name: split(name) for name in found.splits}
-  _write(
-    writer,
-    found.task,
-    splits,
-    found.manifest,
-    tokenization,
-    keep_ids=has_ids,
+  writer.write(
+    found.task, found.manifest, splits, tokenization, keep_ids=has_ids
   )
   return prepared.open_prepared(writer.folder)
-
-
-def _write(
-  writer: prepared.Writer,
-  task: Task,
-  splits: Mapping[str, ExampleSource],
-  manifest: Mapping[str, Any],
-  tokenization: Tokenization | None,
-  published: Mapping[str, tuple[int, ...]] | None = None,
-  keep_ids: bool = False,
-) -> None:
-  """Writes a data set with the tokenization in its manifest."""
-  description, encode = None, None
-  if tokenization is not None:
-    tokenization.encode([""])  # Raises before any work if it is impossible.
-    description, encode = tokenization.description(), tokenization.encode
-  writer.write(
-    task,
-    {**manifest, "tokenizer": description},
-    splits,
-    encode=encode,
-    published=published,
-    keep_ids=keep_ids,
-  )

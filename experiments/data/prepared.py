@@ -22,7 +22,6 @@ import itertools
 import json
 import pathlib
 import shutil
-from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -41,6 +40,7 @@ from experiments.data.dataset import NO_LABEL
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Task
 from experiments.data.dataset import UNLABELLED
+from experiments.data.tokenizer import Tokenization
 from experiments.distributed.signals import Interrupted
 from experiments.io import json_files
 from experiments.io import locks
@@ -386,8 +386,8 @@ class Writer:
     task: Task,
     manifest: Mapping[str, Any],
     splits: Mapping[str, ExampleSource],
+    tokenization: Tokenization | None = None,
     *,
-    encode: Callable[[list[str]], list[np.ndarray]] | None = None,
     published: Mapping[str, Sequence[int]] | None = None,
     keep_ids: bool = False,
   ) -> None:
@@ -396,7 +396,11 @@ class Writer:
     Examples have "label", "text" or "image", and "fine_label" if the task has
     them. With `keep_ids` the "id" of each is kept as its source id.
     """
-    self._begin(task, manifest)
+    description = None
+    if tokenization is not None:
+      tokenization.encode([""])  # Raises before any work if it is impossible.
+      description = tokenization.description()
+    self._begin(task, {**manifest, "tokenizer": description})
     finished = self._manifest["splits"]
     missing = {k: v for k, v in splits.items() if k not in finished}
     num_examples = sum(len(examples) for examples in missing.values())
@@ -406,7 +410,9 @@ class Writer:
       half.mkdir()
       first_id = sum(s["num_examples"] for s in finished.values())
       try:
-        with _SplitWriter(half, name, task, encode, first_id, keep_ids) as rows:
+        with _SplitWriter(
+          half, name, task, tokenization, first_id, keep_ids
+        ) as rows:
           for batch in _batches(examples, name, task):
             num_bytes = rows.extend(batch)
             if not fits:  # The first examples tell how much all take.
@@ -466,7 +472,7 @@ class _SplitWriter(contextlib.ExitStack):
     folder: pathlib.Path,
     split: str,
     task: Task,
-    encode: Callable[[list[str]], list[np.ndarray]] | None,
+    tokenization: Tokenization | None,
     first_id: int,
     keep_ids: bool,
   ):
@@ -474,7 +480,7 @@ class _SplitWriter(contextlib.ExitStack):
     self._folder = folder
     self._split = split
     self._task = task
-    self._encode = encode
+    self._tokenization = tokenization
     self._keep_ids = keep_ids
     self._next_id = self._first_id = first_id
     self._arrays: dict[str, GrowingArray] = {}
@@ -528,8 +534,8 @@ class _SplitWriter(contextlib.ExitStack):
     encoded = [text.encode() for text in texts]
     columns["text"] = np.frombuffer(b"".join(encoded), np.uint8)
     columns["text_offsets"] = self._offsets("text", encoded)
-    if self._encode is not None:
-      tokens = self._encode(texts)
+    if self._tokenization is not None:
+      tokens = self._tokenization.encode(texts)
       columns["tokens"] = np.concatenate(tokens)
       columns["token_offsets"] = self._offsets("tokens", tokens)
     return columns

@@ -73,6 +73,33 @@ class Tokenizer:
     return rows
 
 
+@dataclasses.dataclass(frozen=True)
+class Tokenization:
+  """Tokenizer of texts, and the length that they are cut to.
+
+  Attributes:
+    tokenizer: Cuts a text into tokens.
+    max_length: Longest text in tokens; None for the default of the data set.
+  """
+
+  tokenizer: Tokenizer
+  max_length: int | None = None
+
+  def encode(self, texts: list[str]) -> list[np.ndarray]:
+    """Returns the token ids of each text."""
+    return self.tokenizer.encode(texts, max_length=self.max_length or 0)
+
+  def description(self) -> dict[str, Any]:
+    """Returns the entry of the manifest."""
+    return {
+      "name": pathlib.Path(self.tokenizer.name).name,
+      "sha256": self.tokenizer.digest,
+      "vocab_size": self.tokenizer.vocab_size,
+      "pad_id": self.tokenizer.pad_id,
+      "max_length": self.max_length,
+    }
+
+
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
   """Loads a tokenizer.
 

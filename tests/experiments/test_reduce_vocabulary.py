@@ -14,6 +14,7 @@ from experiments import reduce_vocabulary as command
 from experiments.data.dataset import Task
 from experiments.data.prepared import Writer
 from experiments.data.tokenizer import load_tokenizer
+from experiments.data.tokenizer import Tokenization
 from experiments.io import json_files
 from experiments.reduce_vocabulary import reduce_vocabulary
 from lelp_jax.models import from_huggingface
@@ -59,9 +60,9 @@ def _write_data(folder, model):
   with Writer(folder) as writer:
     writer.write(
       Task("own", 2, class_names=("a", "b")),
-      {"tokenizer": {"sha256": tokenizer.digest}},
+      {},
       {"train": examples, "test": other},
-      encode=lambda texts: tokenizer.encode(texts, max_length=8),
+      Tokenization(tokenizer, max_length=8),
     )
   return folder
 

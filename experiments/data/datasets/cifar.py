@@ -127,7 +127,7 @@ def _read_files(
 
 def _read_binary(
   path: pathlib.Path, num_labels: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, list[int]]:
   """Reads a file of the binary version; the last label of an image counts."""
   with tables.reading(path):
     data = np.fromfile(path, np.uint8)
@@ -138,7 +138,7 @@ def _read_binary(
       f"{row_bytes:,}: it is cut short, or not a file of this data set"
     )
   rows = data.reshape(-1, row_bytes)
-  return rows[:, num_labels:], rows[:, num_labels - 1]
+  return rows[:, num_labels:], rows[:, num_labels - 1].tolist()
 
 
 def _unpickle(

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from experiments.data.prepare import prepare_own
-from experiments.data.prepare import Tokenization
 from experiments.data.prepared import summary
+from experiments.data.tokenizer import Tokenization
 from experiments.io import locks
 from tests.experiments.prepared_inputs import tokens
 from tests.experiments.prepared_inputs import Words

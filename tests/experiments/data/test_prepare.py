@@ -12,9 +12,9 @@ from experiments.configs import base
 from experiments.data import load
 from experiments.data.datasets import DATASETS
 from experiments.data.prepare import prepare
-from experiments.data.prepare import Tokenization
 from experiments.data.prepared import describe
 from experiments.data.prepared import open_prepared
+from experiments.data.tokenizer import Tokenization
 from experiments.io.array_files import GrowingArray
 from experiments.specs import DataSpec
 from tests.experiments import original_files as files

@@ -17,8 +17,10 @@ from experiments.data import prepared
 from experiments.data.dataset import Task
 from experiments.data.prepared import open_prepared
 from experiments.data.prepared import Writer
+from experiments.data.tokenizer import Tokenization
 from experiments.distributed.signals import Interrupted
 from tests.experiments.original_files import files_below
+from tests.experiments.prepared_inputs import Words
 
 TEXT = Task("reviews", 3, class_names=("a", "b", "c"))
 IMAGES = Task(
@@ -42,10 +44,6 @@ def small_batches(monkeypatch):
   monkeypatch.setattr(prepared, "_IMAGES_AT_ONCE", 2)
 
 
-def encode(texts):
-  return [np.arange(len(text) + 2, dtype=np.uint16) for text in texts]
-
-
 def image_examples(rng, count):
   fine = rng.integers(4, size=count)
   return [
@@ -58,16 +56,16 @@ def image_examples(rng, count):
   ]
 
 
-def write(folder, splits, *, task=TEXT, manifest=None, encode=None):
-  manifest = {"tokenizer": None} | (manifest or {})
+def write(folder, splits, tokenization=None, *, task=TEXT, manifest=None):
   with Writer(folder) as writer:
-    writer.write(task, manifest, splits, encode=encode)
+    writer.write(task, manifest or {}, splits, tokenization)
   return open_prepared(folder, verify=True)
 
 
 def test_texts_and_tokens_are_read_as_they_were_written(tmp_path):
   splits = {"train": EXAMPLES, "test": EXAMPLES[:3]}
-  found = write(tmp_path / "reviews", splits, encode=encode)
+  tokenization = Tokenization(Words(), 8)
+  found = write(tmp_path / "reviews", splits, tokenization)
   assert found.task == TEXT
   assert list(found.splits) == ["train", "test"]
   for name, start in (("train", 0), ("test", 4)):
@@ -81,7 +79,7 @@ def test_texts_and_tokens_are_read_as_they_were_written(tmp_path):
     assert list(found.texts(name)) == texts
     rows = arrays["inputs"]
     assert rows.values.dtype == np.uint16
-    for i, tokens in enumerate(encode(texts)):
+    for i, tokens in enumerate(tokenization.encode(texts)):
       np.testing.assert_array_equal(rows[i], tokens)
   # On disk they are as the docstring of the module says.
   text = np.load(found.folder / "train/text.npy").tobytes()

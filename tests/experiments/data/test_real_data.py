@@ -15,8 +15,8 @@ from experiments.data import load
 from experiments.data import tables
 from experiments.data.datasets import glue
 from experiments.data.prepare import prepare
-from experiments.data.prepare import Tokenization
 from experiments.data.tokenizer import load_tokenizer
+from experiments.data.tokenizer import Tokenization
 from tests.experiments import real_originals
 from tests.experiments.real_originals import lines
 

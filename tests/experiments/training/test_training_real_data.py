@@ -14,8 +14,8 @@ from experiments import results
 from experiments.configs import pair
 from experiments.configs import validate
 from experiments.data.prepare import prepare
-from experiments.data.prepare import Tokenization
 from experiments.data.tokenizer import load_tokenizer
+from experiments.data.tokenizer import Tokenization
 from experiments.training import sweep
 from tests.experiments import real_originals
 
