@@ -64,8 +64,8 @@ def config_dict_flag(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
     return config_flags.DEFINE_config_dict(
       "config",
       config,
-      "--config.FIELD=VALUE sets a field; experiments/configs/base.py explains "
-      "each of them.",
+      "--config.FIELD=VALUE sets a field; experiments/specs.py explains all of "
+      "them.",
       lock_config=True,
       allow_override=True,  # A process may import two commands, as tests do.
     )

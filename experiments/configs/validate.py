@@ -1,6 +1,6 @@
 """Checks every value of a config, once, and returns it typed.
 
-Values are checked in the order of the fields of `experiments.configs.base`, and
+Values are checked in the order of the fields of `experiments.specs`, and
 each message names the field. Everything that depends on the data is checked by
 `experiments.training.data`, before anything is trained.
 """
@@ -78,6 +78,7 @@ def converted(config: ConfigDict) -> specs.CellSpec:
   fields = config.to_dict()
   sweep, mesh = fields.pop("sweep"), fields.pop("mesh")
   fields["row"] = _row(config)
+  fields["data"]["contents"] = ""
   fields["split_teacher"] = _splits_teacher(mesh["teacher"])
   fields["loggers"] = [name for name in fields["loggers"].split(",") if name]
   fields["profile"] = _profiled(fields["profile"])

@@ -1,6 +1,6 @@
 """Flags of a user's own data and teacher, which several commands share.
 
-Every field of `experiments.configs.base` can be set by --config.FIELD=VALUE.
+Every field of `experiments.specs` can be set by --config.FIELD=VALUE.
 The flags below are shorter names of those that most users need.
 """
 

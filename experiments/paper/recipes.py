@@ -20,7 +20,7 @@ def recipe(
       like a misprint), "as_resnet56" (5e-2) or "usual" (1e-1) (A-21).
 
   Returns:
-    Fields of `experiments.configs.base.model`, and in addition:
+    Fields of `experiments.specs.ModelSpec`, and in addition:
 
     * ``epochs``: Passes over the training examples.
     * ``schedule_epochs``, ``schedule_factors``: Parameters of the schedule

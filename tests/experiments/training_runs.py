@@ -52,9 +52,7 @@ def subclass_teacher(cell):
   student = dict(vars(cell.student))
   teacher = specs.TeacherSpec(
     **student,
-    seed=0,
     outputs="inline",
-    num_coordinates=0,
     # With a weight of 1 the two terms nearly cancel: rounding has no relative
     # error.
     subclass=specs.SubclassTeacherSpec(3, 0.1, 1.0),

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.configs import base
 from experiments.data import load as load_lib
 from experiments.data.dataset import Ragged
 from experiments.data.datasets import cifar
@@ -21,8 +20,7 @@ SEEDS = st.integers(0, 2**32)
 
 def load(like, **fields):
   fields = {"dataset": "stand_in", "options": {"like": like}} | fields
-  defaults = base.base_config().data.to_dict()
-  return load_lib.load(DataSpec(**defaults | fields), "heldout", None)
+  return load_lib.load(DataSpec(**fields), "heldout", None)
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.data())

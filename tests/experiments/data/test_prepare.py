@@ -8,7 +8,6 @@ import shutil
 import numpy as np
 import pytest
 
-from experiments.configs import base
 from experiments.data import load
 from experiments.data.datasets import DATASETS
 from experiments.data.prepare import prepare
@@ -274,9 +273,7 @@ def test_tokens_are_added_and_changed_without_the_originals(tmp_path, small):
 
 def _spec(data_dir):
   """The section of a config that names SST-2 in a folder."""
-  section = base.base_config().data
-  section.dataset, section.data_dir = "glue_sst2", str(data_dir)
-  return DataSpec(**section)
+  return DataSpec("glue_sst2", data_dir=str(data_dir))
 
 
 def test_held_out_phrases_are_of_other_sentences(tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ def data_spec(path, **fields) -> specs.DataSpec:
   config.data.train = str(path)
   config.data.text_column, config.data.label_column = "text", "label"
   config.data.update(fields)
-  return specs.from_plain(config.data.to_dict(), specs.DataSpec)
+  return validate.converted(config).data
 
 
 @pytest.mark.slow  # So do whole distillations: test_distill.py.
@@ -440,7 +440,7 @@ def test_a_teacher_of_images_is_run_on_images(tmp_path, rng):
   config.method = "standard"
   cell = validate.cell_spec(config)
   sweep.run_cells([cell], tmp_path / "first")
-  data = specs.from_plain(config.data.to_dict(), specs.DataSpec)
+  data = validate.converted(config).data
   teacher = prepare_teacher(str(tmp_path / "first"), data, tmp_path / "run")
   assert teacher.tokenizer == ""
   assert teacher.weights is teacher.token_embeddings is None

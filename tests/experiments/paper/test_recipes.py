@@ -2,9 +2,9 @@
 
 import pytest
 
-from experiments.configs import base
 from experiments.paper import recipes
 from experiments.paper import tables
+from experiments.specs import ModelSpec
 
 COLUMNS = [
   column
@@ -23,7 +23,7 @@ def test_fields_are_those_of_a_config():
   for column in COLUMNS:
     for role in ("teacher", "student"):
       fields = recipes.recipe(getattr(column, role), column.dataset, role)
-      assert set(fields) - BESIDES <= set(base.model())
+      assert set(fields) - BESIDES <= set(vars(ModelSpec()))
       assert BESIDES <= set(fields)
       assert fields.keys() == recipes.recipe("resnet56", "cifar10", role).keys()
 
@@ -60,7 +60,7 @@ def test_mobilenets(model):
   fields = recipes.recipe(model, "cifar10_bin", "teacher")
   expect(fields, optimizer="adam", learning_rate=1e-3, batch_size=128)
   expect(fields, schedule="piecewise_constant", nesterov=False)
-  expect(fields, momentum=base.model().momentum)
+  expect(fields, momentum=ModelSpec().momentum)
   starts = (0, *fields["schedule_epochs"])
   factors = (1.0, *fields["schedule_factors"])
   for epoch in range(200):
@@ -90,7 +90,7 @@ def test_texts(dataset, teacher, student):
     expect(fields, epochs=epochs, learning_rate=rate, batch_size=64)
     expect(fields, optimizer="adam", schedule="constant", weight_decay=0.0)
     expect(fields, max_shift=0.0, flip=False)
-    expect(fields, momentum=base.model().momentum, nesterov=False)
+    expect(fields, momentum=ModelSpec().momentum, nesterov=False)
 
 
 def test_rate_of_resnet92_is_a_switch():
