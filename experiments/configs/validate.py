@@ -48,20 +48,10 @@ def cell_spec(config: ConfigDict) -> specs.CellSpec:
 def sweep_spec(config: ConfigDict) -> specs.SweepSpec:
   """Returns the typed and valid description of a sweep, without its cells."""
   converted(config)  # Names fields that are not below `config.sweep`.
+  values = {**config, **config.sweep}
+  names = [field.name for field in specs.fields_of(specs.SweepSpec)]
   sweep = specs.from_plain(
-    {
-      "name": config.name,
-      "title": config.title,
-      "selection": config.selection,
-      "num_trials": config.sweep.num_trials,
-      "grid_trials": config.sweep.grid_trials,
-      "columns_are": config.sweep.columns_are,
-      "notes": config.sweep.notes,
-      "is_smoke": config.sweep.is_smoke,
-      "maps": config.sweep.maps,
-    },
-    specs.SweepSpec,
-    "config.sweep",
+    {name: values[name] for name in names}, specs.SweepSpec, "config.sweep"
   )
   _check_ranges("config.sweep", sweep)
   if sweep.grid_trials >= sweep.num_trials:

@@ -106,14 +106,16 @@ def _subspaces(setup: Setup) -> lelp_jax.Subspaces:
   )
 
 
-def _terms(inputs: LossInputs) -> Terms:
-  """The paper's loss (Algorithms 2 and 3), split in two by the chain rule."""
+def terms(inputs: LossInputs) -> Terms:
+  """Computes the paper's loss (Algorithms 2 and 3), split by the chain rule."""
   teacher, targets = teacher_of(inputs), inputs.targets
   hyperparameters = inputs.hyperparameters
   teacher_log_probs = lelp_jax.log_subsplit(
     teacher.embeddings,
     teacher.logits,
-    lelp_jax.Subspaces(targets["directions"], targets["means"]),
+    lelp_jax.Subspaces(
+      targets["directions"], targets["means"], targets.get("offsets")
+    ),
     temperature=hyperparameters["temperature"],
     subclass_temperature=hyperparameters["subclass_temperature"],
     where=targets["where"],
@@ -149,7 +151,7 @@ LELP = Method(
     "loss.subclass_temperature",
     "subspace.num_subclasses",
   ),
-  with_hard_labels(_terms),
+  with_hard_labels(terms),
   teacher_outputs=_teacher_outputs,
   num_subclasses=_num_subclasses,
   shared_targets=shared_targets,

@@ -12,11 +12,8 @@ import lelp_jax
 from experiments.methods import lelp
 from experiments.methods.base import Method
 from experiments.methods.base import Setup
-from experiments.methods.base import teacher_of
-from experiments.methods.base import Terms
 from experiments.methods.base import with_hard_labels
 from experiments.methods.statistics import Centroids
-from lelp_jax.train_step import LossInputs
 
 
 def _centroids(setup: Setup) -> Centroids:
@@ -51,22 +48,6 @@ def _targets(setup: Setup) -> dict[str, Any]:
   }
 
 
-def _terms(inputs: LossInputs) -> Terms:
-  """LELP's loss with the subclasses of the centroids."""
-  teacher, targets = teacher_of(inputs), inputs.targets
-  teacher_log_probs = lelp_jax.log_subsplit(
-    teacher.embeddings,
-    teacher.logits,
-    lelp_jax.Subspaces(
-      targets["directions"], targets["means"], targets["offsets"]
-    ),
-    temperature=inputs.hyperparameters["temperature"],
-    subclass_temperature=inputs.hyperparameters["subclass_temperature"],
-    where=targets["where"],
-  )
-  return lelp.terms_of(inputs, teacher_log_probs)
-
-
 def _details(setup: Setup) -> dict[str, Any]:
   return lelp.details(setup) | {"clustering": _centroids(setup).summary}
 
@@ -78,7 +59,7 @@ LELP_CENTROIDS = Method(
     "loss.subclass_temperature",
     "clustering.num_clusters",
   ),
-  with_hard_labels(_terms),
+  with_hard_labels(lelp.terms),
   num_subclasses=lambda setup: setup.cell.clustering.num_clusters,
   shared_targets=lelp.shared_targets,
   targets=_targets,

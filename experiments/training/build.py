@@ -69,6 +69,14 @@ def build_run(
   method = method_named(first.method)
   shared_targets, targets = stack_targets(setups)
   scalars = [method.scalars(cell) for cell in cells]
+  details = [method.details(setup) for setup in setups]
+  # Without a cache, the subclasses of all examples would need another pass.
+  if teacher and teacher.outputs.mode == "cached" and "fine_labels" in train:
+    for number, setup in enumerate(setups):
+      own = {name: array[number] for name, array in targets.items()}
+      details[number]["subclass_information"] = subclass_information(
+        setup.teacher, shared_targets | own, np.asarray(train["fine_labels"])
+      )
   return Run(
     spec=spec,
     program=build_program(spec),
@@ -76,21 +84,7 @@ def build_run(
     sizes=sizes,
     pretrained=Weights(start.params, start.model_state) if start else None,
     loss_params=loss_params,
-    details=tuple(
-      method.details(setup) | information
-      for setup, information in zip(
-        setups,
-        _information(
-          len(cells),
-          teacher,
-          statistics,
-          shared_targets,
-          targets,
-          train.get("fine_labels"),
-        ),
-        strict=True,
-      )
-    ),
+    details=tuple(details),
     shared_targets=shared_targets,
     targets=targets,
     hyperparameters={k: np.stack([s[k] for s in scalars]) for k in scalars[0]},
@@ -119,28 +113,6 @@ def build_run(
     if "is_labelled" in train
     else 0,
   )
-
-
-def _information(
-  num_cells: int,
-  teacher: Teacher | None,
-  statistics: TeacherStatistics | None,
-  shared: Mapping[str, Any],
-  targets: Mapping[str, Any],
-  fine_labels: Any,
-) -> list[dict[str, float]]:
-  """Returns what the subclasses of each cell tell about fine labels."""
-  is_known = teacher is not None and teacher.outputs.mode == "cached"
-  if statistics is None or not is_known:
-    return [{}] * num_cells
-  if fine_labels is not None:
-    fine_labels = np.asarray(fine_labels)
-  found = []
-  for number in range(num_cells):
-    own = {name: array[number] for name, array in targets.items()}
-    share = subclass_information(statistics, {**shared, **own}, fine_labels)
-    found.append({} if share is None else {"subclass_information": share})
-  return found
 
 
 def _examples(

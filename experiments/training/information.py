@@ -12,7 +12,7 @@ from experiments.methods.statistics import TeacherStatistics
 def subclass_information(
   statistics: TeacherStatistics,
   targets: Mapping[str, Any],
-  fine_labels: np.ndarray | None,
+  fine_labels: np.ndarray,
 ) -> float | None:
   """Returns the adjusted mutual information of subclasses and fine labels.
 
@@ -22,15 +22,12 @@ def subclass_information(
   Args:
     statistics: Statistics of the teacher, with its outputs at hand.
     targets: Targets of the cell.
-    fine_labels: Those of the students' training examples, int ``[N]``; None for
-      data without fine labels.
+    fine_labels: Those of the students' training examples, int ``[N]``.
 
   Returns:
-    The information; None for a method without subclasses of the teacher, for
-    students that get coordinates of its embeddings, or without fine labels.
+    The information; None for a method without subclasses of the teacher, and
+    for students that get coordinates of its embeddings.
   """
-  if fine_labels is None:
-    return None
   classes = np.asarray(statistics.transfer_classes)
   found = subclasses_of(statistics, targets, classes)
   if found is None:

@@ -23,35 +23,23 @@ from experiments.training.pretrained import weights_digest
 from experiments.training.types import Teacher
 
 
-@dataclasses.dataclass(frozen=True)
-class Projections:
-  """Trained projections.
-
-  Attributes:
-    params: The ``loss_params`` that students start from.
-    record: Record of their training in the results of the students.
-  """
-
-  params: Any
-  record: results.PretrainingResult
-
-
 def load_or_train(
   cell: CellSpec,
   splits: Splits,
   teacher: Teacher,
   directory: pathlib.Path,
-) -> Projections | None:
+) -> tuple[Any, results.PretrainingResult | None]:
   """Returns the projections of a cell, training them if they do not exist.
 
-  Their folder in `directory` is named by their digest. None for a cell without
-  pre-training.
+  They are the ``loss_params`` that students start from, and come with a record
+  of their training. Their folder in `directory` is named by their digest. Both
+  are None for a cell without pre-training.
   """
   name = method_named(cell.method).pretraining
   if name is None or not (
     cell.pretraining.num_steps or cell.pretraining.num_epochs
   ):
-    return None
+    return None, None
   own = _pretraining_cell(cell, name)
   fields = _fields(own, splits, teacher)
   digest = identity.digest(fields)
@@ -60,8 +48,8 @@ def load_or_train(
     functools.partial(run.program.init, sizes=run.sizes), run.trials
   )
   if not jax.tree.leaves(states.loss_params):
-    return None  # Without a projection there is nothing to train.
-  params, record = loop.train_once(
+    return None, None  # Without a projection there is nothing to train.
+  return loop.train_once(
     run,
     own,
     folder=directory / digest,
@@ -76,7 +64,6 @@ def load_or_train(
     ),
     label=f"{cell.column} {name}",
   )
-  return Projections(params, record)
 
 
 def _fields(own: CellSpec, splits: Splits, teacher: Teacher) -> dict[str, Any]:

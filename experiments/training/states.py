@@ -8,7 +8,6 @@ import functools
 import operator
 from collections.abc import Iterator
 from typing import Any
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,30 +72,7 @@ def initial_states(
   start = jax.tree.map(lambda *x: jnp.concatenate(x)[back], *parts)
   # The optimizer starts after the cells are in order: XLA would bring its zeros
   # into order while it compiles, which takes seconds for a large table.
-  return jax.vmap(functools.partial(_with_optimizer, tx))(start)
-
-
-class _Start(NamedTuple):
-  """A state without its optimizer; the fields are those of `TrainState`."""
-
-  params: Any
-  model_state: Any
-  key: jax.Array
-  loss_params: Any
-  loss_state: Any
-
-
-def _with_optimizer(
-  tx: optax.GradientTransformation, start: _Start
-) -> TrainState:
-  return TrainState.create(
-    start.params,
-    start.model_state,
-    tx,
-    start.key,
-    loss_params=start.loss_params,
-    loss_state=start.loss_state,
-  )
+  return jax.vmap(lambda fields: TrainState.create(tx=tx, **fields))(start)
 
 
 def _init_cell(
@@ -105,8 +81,11 @@ def _init_cell(
   pretrained: Weights | None,
   loss_params: Any,
   trial: jax.Array,
-) -> _Start:
-  """The start of one cell, whose head is padded to the largest S."""
+) -> dict[str, Any]:
+  """The arguments of `TrainState.create` of one cell, but the optimizer.
+
+  The head is padded to the largest S.
+  """
   init_key, train_key = jax.random.split(root_key(spec, trial))
   model = model_fns(spec.student, spec.num_classes * num_subclasses)
   params, model_state = model.init(init_key, spec.example())
@@ -132,7 +111,13 @@ def _init_cell(
   if padding:
     shape = (spec.num_classes, num_subclasses)
     params = _with_padded_head(model, params, shape, padding)
-  return _Start(params, model_state, train_key, learned, loss_state)
+  return {
+    "params": params,
+    "model_state": model_state,
+    "key": train_key,
+    "loss_params": learned,
+    "loss_state": loss_state,
+  }
 
 
 def _with_padded_head(

@@ -2,7 +2,6 @@
 
 import collections
 import functools
-import itertools
 import pathlib
 import time
 from collections.abc import Sequence
@@ -121,21 +120,10 @@ def _ahead(
   grouped: Sequence[Stack], workdir: pathlib.Path, teachers: pathlib.Path
 ) -> dict[Name, work.Work]:
   """Returns the stacks that are not finished, each teacher before its first."""
-
-  def unfinished() -> list[bool]:
-    return [
-      not all(
-        results.path_of(
-          identity.cell_directory(workdir, cell), results.CellResult
-        ).exists()
-        for cell in stack.cells
-      )
-      for stack in grouped
-    ]
-
   ahead: dict[Name, work.Work] = {}
-  is_unfinished = processes.from_main(unfinished)
-  for stack in itertools.compress(grouped, is_unfinished):
+  for stack in grouped:
+    if not claims.is_unfinished(stack, workdir):
+      continue
     first = stack.cells[0]
     facts = data.facts_of(first.data, first.selection, workdir)
     digest = identity.teacher_digest(first)
@@ -168,17 +156,15 @@ def _train_stack(
   """Trains a stack and writes the folder of each cell, result.json last."""
   splits = data.load_splits(stack.cells[0], workdir)
   start = time.monotonic()
-  projections = None
-  if METHODS[stack.cells[0].method].pretraining:
-    projections = projection_pretraining.load_or_train(
-      stack.cells[0], splits, teacher, workdir / "pretraining"
-    )
+  loss_params, pretraining = projection_pretraining.load_or_train(
+    stack.cells[0], splits, teacher, workdir / "pretraining"
+  )
   run = build_run(
     stack.cells,
     splits,
     teacher=teacher,
     names=stack.names,
-    loss_params=projections.params if projections else None,
+    loss_params=loss_params,
   )
   prepared = time.monotonic()
   folders = [identity.cell_directory(workdir, cell) for cell in stack.cells]
@@ -203,7 +189,7 @@ def _train_stack(
   seconds = None if trained.continued else round(time.monotonic() - start, 3)
   shared = {
     "teacher": teacher.summary,
-    "pretraining": projections.record if projections else None,
+    "pretraining": pretraining,
     "classes": splits.task.class_names,
     "left_out": splits.left_out,
     "data_notes": splits.notes,

@@ -34,8 +34,8 @@ def _statistics(embeddings):
   )
 
 
-def _information(embeddings, targets, fine=_FINE):
-  return subclass_information(_statistics(embeddings), targets, fine)
+def _information(embeddings, targets):
+  return subclass_information(_statistics(embeddings), targets, _FINE)
 
 
 def test_subclasses_that_are_the_fine_labels_have_information_one(embeddings):
@@ -78,5 +78,3 @@ def test_classes_themselves_have_no_information(embeddings):
 
 def test_methods_without_subclasses_have_none(embeddings):
   assert _information(embeddings, {}) is None
-  statistics = _statistics(embeddings)
-  assert subclass_information(statistics, {"assignments": _FINE}, None) is None
