@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
     folder = workdir / "diagnosis"
     files = diagnosis_page.write_page(found, folder)
     columns = shutil.get_terminal_size().columns
-    print(diagnosis_page.summary(found, width=columns))
+    print(diagnosis_page.summary(found, columns))
     print(f"\nin {folder / files[0]}")
 
 

@@ -27,7 +27,7 @@ from absl import flags
 from experiments import cli
 from experiments.io import packed
 from experiments.reporting import console
-from experiments.reporting import readers
+from experiments.reporting import owner
 from experiments.reporting import render
 from experiments.reporting import sections
 from experiments.reporting import tables
@@ -72,8 +72,7 @@ def report(
 ) -> None:
   """Prints and writes the report of workdirs, packed or not."""
   render.check_formats(formats)
-  paths = _unpacked(paths, output)
-  found_workdirs = workdirs.find_workdirs(paths)
+  found_workdirs = _unpacked(workdirs.find_workdirs(paths), output)
   if output is None:
     folder = workdirs.default_output(paths)
   else:  # Links start at its parent, which "." and ".." do not name.
@@ -84,7 +83,7 @@ def report(
   width = shutil.get_terminal_size((120, 24)).columns
   sweeps = []
   for results, prefix in zip(found, prefixes, strict=True):
-    print(console.to_text(tables.accuracy_table(results), width=width))
+    print(console.to_text(tables.accuracy_table(results), width))
     print(f"\n{sections.conclusion(results)}\n", flush=True)
     for name in sections.PICTURES:  # Those of an earlier report may be wrong.
       for kind in ("png", "svg"):
@@ -94,7 +93,7 @@ def report(
       dataclasses.replace(
         sweep,
         maps=tuple(_maps(sweep)),
-        read=readers.test_examples(sweep.results, sweep.base),
+        read=owner.test_examples(sweep.results, sweep.base),
       )
     )
   document = sections.make_document(sweeps, unfinished)
@@ -111,8 +110,8 @@ def _unpacked(
 ) -> list[pathlib.Path]:
   """Returns workdirs, with packed ones unpacked to the folder of the report."""
   found: list[pathlib.Path] = []
-  for path in _with_packed(paths):
-    if path.suffix == packed.SUFFIX and path.is_file():
+  for path in paths:
+    if path.is_file():
       if output is None:
         raise ValueError(
           f"--output is required: --workdir={path} is a file, and the report "
@@ -125,19 +124,6 @@ def _unpacked(
         )
       path = packed.unpack(path, folder)
     found.append(path)
-  return found
-
-
-def _with_packed(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-  """Returns what a folder holds in its place, if packed files are in it."""
-  found: list[pathlib.Path] = []
-  for path in paths:
-    if not path.is_dir() or workdirs.is_workdir(path):
-      found.append(path)
-    elif files := sorted(path.glob(f"*{packed.SUFFIX}")):
-      found += [*files, *sorted(filter(workdirs.is_workdir, path.iterdir()))]
-    else:
-      found.append(path)
   return found
 
 

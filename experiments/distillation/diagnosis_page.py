@@ -29,22 +29,22 @@ _MOST_PLANES = 4
 _SPECTRUM, _CALIBRATION, _PLANES = "spectrum", "calibration", "planes"
 
 
-def summary(found: Diagnosis, *, width: int | None = None) -> str:
+def summary(found: Diagnosis, width: int) -> str:
   """Returns what a terminal shows of a diagnosis.
 
   Args:
     found: The diagnosis.
     width: Width of the terminal.
   """
-  lines = [console.to_text(_scores_table(found), width=width).rstrip(), ""]
+  lines = [console.to_text(_scores_table(found), width).rstrip(), ""]
   lines += _wrapped(found.verdict, width)
   for warning in found.warnings:
     lines += _wrapped(f"warning: {warning}", width)
   return "\n".join(lines)
 
 
-def _wrapped(text: str, width: int | None) -> list[str]:
-  return textwrap.wrap(text, min(width or 80, 80), subsequent_indent="  ")
+def _wrapped(text: str, width: int) -> list[str]:
+  return textwrap.wrap(text, min(width, 80), subsequent_indent="  ")
 
 
 def write_page(found: Diagnosis, folder: pathlib.Path) -> list[str]:

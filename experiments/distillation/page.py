@@ -14,7 +14,6 @@ from experiments.distillation.model_card import Card
 from experiments.distillation.teachers import TeacherArrays
 from experiments.reporting import console
 from experiments.reporting import owner
-from experiments.reporting import readers
 from experiments.reporting import render
 from experiments.reporting import sections
 from experiments.reporting.document import Document
@@ -54,7 +53,7 @@ def write(
     found,
     workdir,
     folder,
-    read=readers.test_examples(found, workdir),
+    read=owner.test_examples(found, workdir),
     teacher=size_of(teacher.source),
     exported=exported,
   )
@@ -64,7 +63,7 @@ def write(
   document = Document(document.title, (first, *document.sections))
   render.write(document, [found], folder, _FORMATS)
   tables = [part for part in _scores(sweep) if isinstance(part, Table)]
-  texts = [console.to_text(t, width=_WIDTH) for t in tables[:_NUM_TABLES]]
+  texts = [console.to_text(t, _WIDTH) for t in tables[:_NUM_TABLES]]
   cell = exported.cell
   setting = ", ".join(
     f"{name} {value}" for name, value in cell.hyperparameters.items()

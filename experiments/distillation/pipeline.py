@@ -233,7 +233,7 @@ def _diagnose(
   """Shows the summary of the diagnosis, and writes its page."""
   found = diagnosis.diagnose(teacher, request.data, request.workdir)
   diagnosis_page.write_page(found, request.workdir / "diagnosis")
-  _tell(diagnosis_page.summary(found, width=_WIDTH) + "\n")
+  _tell(diagnosis_page.summary(found, _WIDTH) + "\n")
   return found
 
 

@@ -3,16 +3,14 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from experiments.reporting import comparisons
+from experiments.reporting import owner
 from experiments.reporting.estimates import Estimate
 from experiments.reporting.estimates import estimate
 from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import summarize_cells
 from experiments.reporting.selection import SweepResults
 from experiments.reporting.sentence import in_sentence
-from experiments.results import Evaluation
 
 # A student that loses more than this share of what the teacher has above the
 # most frequent class is no replacement.
@@ -35,38 +33,12 @@ def chosen_cell(found: SweepResults) -> FinishedCell:
   return min(cells, key=rank)
 
 
-def gain(cells: Sequence[Evaluation], others: Sequence[Evaluation]) -> Estimate:
-  """Estimates the gain of some trials over others, in points.
-
-  Returns the mean over trials of the gains and of the bounds of their 95 %
-  intervals, which are over test examples, by which they are paired.
-  """
-  gains = [
-    comparisons.over_examples(cell, other)
-    for cell, other in zip(cells, others, strict=True)
-  ]
-  mean = float(np.mean([each.mean for each in gains]))
-  bounds = [each.interval for each in gains if each.interval is not None]
-  if len(bounds) < len(gains):
-    return Estimate(mean, len(gains))
-  low, high = np.mean(bounds, axis=0)
-  return Estimate(mean, len(gains), interval=(float(low), float(high)))
-
-
 def _points(value: Estimate) -> str:
   text = f"{value.mean:+.2f} points"
   if value.interval is None:
     return text
   low, high = value.interval
   return f"{text} (95 % interval {low:+.2f} to {high:+.2f})"
-
-
-def majority_share(scores: Evaluation) -> float | None:
-  """Returns the share of the most frequent class, None for many classes."""
-  if scores.predictions is None or scores.predictions.confusion is None:
-    return None
-  sizes = np.array(scores.predictions.confusion).sum(axis=1)
-  return float(sizes.max() / sizes.sum())
 
 
 def recommendation(found: SweepResults, teacher_parameters: int | None) -> str:
@@ -80,7 +52,8 @@ def recommendation(found: SweepResults, teacher_parameters: int | None) -> str:
   for cell in sorted(found.cells, key=lambda cell: cell.trial):
     by_row.setdefault(cell.method, []).append(cell)
   winner = chosen_cell(found)
-  cells, title = by_row[winner.method], _named(found, winner.method)
+  cells = by_row[winner.method]
+  title = in_sentence(found.method_title(winner.method))
   reason = _reason_to_keep(cells, title, teacher_parameters)
   if reason:
     return f"Keep the teacher: {reason}."
@@ -97,7 +70,9 @@ def recommendation(found: SweepResults, teacher_parameters: int | None) -> str:
     )
   if "vanilla" not in by_row:
     return f"Use the student of {title}, the best on held-out data ({end})."
-  own = gain([c.test for c in cells], [c.test for c in by_row["vanilla"]])
+  own = comparisons.mean_over_examples(
+    [cell.test for cell in cells], [cell.test for cell in by_row["vanilla"]]
+  )
   if own.sign > 0:
     return (
       f"Use the student of {title}: it is {_points(own)} above vanilla "
@@ -120,8 +95,10 @@ def _reason_to_keep(
 ) -> str:
   """Returns why a student does not replace the teacher, "" if it does."""
   teacher, size = cells[0].teacher.test, cells[0].num_parameters
-  majority = majority_share(teacher)
-  loss = gain([cell.test for cell in cells], [teacher] * len(cells))
+  majority = owner.majority_share(teacher)
+  loss = comparisons.mean_over_examples(
+    [cell.test for cell in cells], [teacher] * len(cells)
+  )
   if majority is not None and loss.sign < 0:
     most = _MOST_LOST * 100 * max(teacher.accuracy - majority, 0)
     if -loss.mean > most:
@@ -143,7 +120,3 @@ def _reason_to_keep(
 def _accuracies(cells: Sequence[FinishedCell]) -> str:
   own = 100 * estimate(cell.test.accuracy for cell in cells).mean
   return f"{own:.1f} % against {100 * cells[0].teacher.test.accuracy:.1f} %"
-
-
-def _named(found: SweepResults, row: str) -> str:
-  return in_sentence(found.method_title(row))

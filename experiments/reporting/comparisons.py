@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import special
@@ -47,6 +48,17 @@ def is_baseline(row: str) -> bool:
   """
   other = row in (LELP, ORACLE, "random_ensemble") or row.startswith(_OURS)
   return not (other or is_ablation(row) or is_clustering(row))
+
+
+# The methods over the best of which a gain of LELP is. The paper has the second
+# row as well, since Subclass Distillation needs a teacher of its own.
+GAINS: dict[str, Callable[[str], bool]] = {
+  "gain_best": is_baseline,
+  "gain_non_subclass": lambda row: is_baseline(row) and row != SUBCLASS,
+  "gain_clustering": is_clustering,
+  "gain_vanilla": "vanilla".__eq__,
+  "gain_standard": "standard".__eq__,
+}
 
 
 def with_different_teachers(
@@ -105,6 +117,24 @@ def over_examples(own: Evaluation, other: Evaluation) -> Estimate:
   return Estimate(mean, 1, interval=(mean - half, mean + half))
 
 
+def mean_over_examples(
+  cells: Sequence[Evaluation], others: Sequence[Evaluation]
+) -> Estimate:
+  """Estimates the difference of some trials and others, in points.
+
+  Returns the mean over trials of the differences and of the bounds of their
+  95 % intervals, which are over test examples.
+  """
+  pairs = zip(cells, others, strict=True)
+  found = [over_examples(cell, other) for cell, other in pairs]
+  mean = float(np.mean([each.mean for each in found]))
+  bounds = [each.interval for each in found if each.interval is not None]
+  if len(bounds) < len(found):
+    return Estimate(mean, len(found))
+  low, high = np.mean(bounds, axis=0)
+  return Estimate(mean, len(found), interval=(float(low), float(high)))
+
+
 def correct(evaluation: Evaluation) -> np.ndarray:
   """Returns 1 for each correctly classified example, else 0; maybe empty."""
   if evaluation.predictions is None:
@@ -158,20 +188,14 @@ def rivals(results: SweepResults) -> dict[str, Callable[[str], bool]]:
   ids = [method.id for method in results.methods]
   if LELP not in ids:
     return {}
-  found: dict[str, Callable[[str], bool]] = {}
-  if sum(map(is_baseline, ids)) > 1:
-    found["gain_best"] = is_baseline
-  if SUBCLASS in ids:
-    # The paper has this row as well, since it needs a teacher of its own.
-    found["gain_non_subclass"] = lambda method: (
-      is_baseline(method) and method != SUBCLASS
-    )
-  if any(map(is_clustering, ids)):
-    found["gain_clustering"] = is_clustering
-  for other in ("vanilla", "standard"):
-    if other in ids:
-      found[f"gain_{other}"] = other.__eq__
-  return found
+  shown = {
+    "gain_best": sum(map(is_baseline, ids)) > 1,
+    "gain_non_subclass": SUBCLASS in ids,
+    "gain_clustering": any(map(is_clustering, ids)),
+    "gain_vanilla": "vanilla" in ids,
+    "gain_standard": "standard" in ids,
+  }
+  return {name: among for name, among in GAINS.items() if shown[name]}
 
 
 def gain(

@@ -11,27 +11,6 @@ from experiments.reporting.paper_tables import GAINS
 from experiments.reporting.paper_tables import table_of
 from experiments.reporting.selection import SweepResults
 
-COLUMNS = (
-  "workdir",
-  "sweep",
-  "selection",
-  "column",
-  "method",
-  "ours_mean",
-  "ours_std",
-  "ours_standard_error",
-  "ours_n",
-  "ours_interval_low",
-  "ours_interval_high",
-  "paper_printed",
-  "paper_mean",
-  "paper_spread",
-  "difference",
-  "difference_in_standard_errors",
-  "flags",
-  "config",
-)
-
 
 def to_csv(parts: Iterable[SweepResults]) -> str:
   """Formats the numbers as CSV; unknown ones are empty.
@@ -42,11 +21,8 @@ def to_csv(parts: Iterable[SweepResults]) -> str:
   recomputed from its column. Flags are "kind item", separated by semicolons.
   `workdir` and `config` are relative to the base of the report.
   """
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator="\n")
-  writer.writerow(COLUMNS)
+  rows = []
   for results in parts:
-    sweep = [results.folder, results.name, results.selection]
     found = compare(results, table_of(results))
     other_gains = [
       Comparison(
@@ -60,28 +36,39 @@ def to_csv(parts: Iterable[SweepResults]) -> str:
     ]
     for cell in (*found.values(), *other_gains):
       if cell.ours is not None or cell.paper is not None or cell.same_as:
-        writer.writerow([*sweep, *_fields(cell)])
+        rows.append(_fields(results, cell))
+  text = io.StringIO()
+  writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+  writer.writeheader()
+  writer.writerows(rows)
   return text.getvalue()
 
 
-def _fields(cell: Comparison) -> list[str]:
+def _fields(results: SweepResults, cell: Comparison) -> dict[str, str]:
+  """The fields of a line, by the name of their column."""
   ours, paper = cell.ours, cell.paper
-  return [
-    cell.column,
-    cell.method,
-    _digits(ours.mean if ours else None),
-    _digits(ours.std if ours else None),
-    _digits(ours.standard_error if ours else None),
-    str(ours.n) if ours else "",
-    *map(_digits, ours.interval if ours and ours.interval else (None, None)),
-    paper.text if paper else "",
-    f"{paper.mean:.2f}" if paper else "",
-    "" if paper is None or paper.error is None else f"{paper.error:.4g}",
-    _digits(cell.difference),
-    _digits(cell.standard_errors),
-    "; ".join(_flags(cell)),
-    cell.link,
-  ]
+  spread = paper.spread if paper else None
+  low, high = (ours.interval if ours else None) or (None, None)
+  return {
+    "workdir": results.folder,
+    "sweep": results.name,
+    "selection": results.selection,
+    "column": cell.column,
+    "method": cell.method,
+    "ours_mean": _digits(ours.mean if ours else None),
+    "ours_std": _digits(ours.std if ours else None),
+    "ours_standard_error": _digits(ours.standard_error if ours else None),
+    "ours_n": str(ours.n) if ours else "",
+    "ours_interval_low": _digits(low),
+    "ours_interval_high": _digits(high),
+    "paper_printed": paper.printed if paper else "",
+    "paper_mean": f"{paper.mean:.2f}" if paper else "",
+    "paper_spread": "" if spread is None else f"{spread:.4g}",
+    "difference": _digits(cell.difference),
+    "difference_in_standard_errors": _digits(cell.standard_errors),
+    "flags": "; ".join(_flags(cell)),
+    "config": cell.link,
+  }
 
 
 def _digits(value: float | None) -> str:

@@ -116,10 +116,43 @@ def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
   return styles
 
 
+def gain_axes(labels: Sequence[str], height: float) -> tuple[Figure, Axes]:
+  """Makes a picture of gains, with a line of it for each label."""
+  figure = Figure(figsize=(7.5, height), layout="constrained")
+  ax = figure.subplots()
+  ax.axvline(0, color=FAINT, lw=1, zorder=1)
+  ax.set_yticks(range(len(labels)), labels, fontsize=9)
+  ax.set_ylim(len(labels) - 0.5, -0.5)
+  ax.set_xlabel("Gain in test accuracy (points)", fontsize=9)
+  ax.tick_params(labelsize=9, axis="y", length=0)
+  ax.grid(axis="x", color="#E5E5E5", lw=0.7)
+  ax.set_axisbelow(True)
+  ax.spines[["top", "right", "left"]].set_visible(False)
+  return figure, ax
+
+
+def draw_gain(
+  ax: Axes, y: float, gain: Estimate, color: str, **style: Any
+) -> None:
+  """Draws a gain as a point, and its interval as a line."""
+  low, high = gain.interval or (gain.mean, gain.mean)
+  ax.plot([low, high], [y, y], color=color, lw=2.2, zorder=2)
+  ax.plot(gain.mean, y, "o", color=color, zorder=3, **style)
+
+
 def write_title(figure: Figure, title: str) -> None:
   """Writes the title of a picture, on as many lines as it needs."""
   letters = int(_TITLE_LETTERS * figure.get_figwidth())
   figure.suptitle(textwrap.fill(title, letters), fontsize=12)
+
+
+def finish(
+  figure: Figure, path: pathlib.Path, title: str, explanation: str
+) -> None:
+  """Writes a picture with its title above and an explanation below."""
+  write_title(figure, title)
+  figure.supxlabel(explanation, fontsize=8, color=FAINT)
+  save(figure, path)
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:

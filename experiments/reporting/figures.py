@@ -56,14 +56,11 @@ def accuracy_bars(results: SweepResults, path: pathlib.Path) -> None:
       ax.tick_params(axis="x", labelrotation=90)
   for ax in axes.flat[len(panels) :]:
     ax.set_axis_off()
-  drawing.write_title(
-    figure, f"{results.title}: test accuracy{chosen_on(results)}"
-  )
   legend = _legend(results)
   if any(panel.paper for panel in panels):
     legend += " Pink lines: the paper's."
-  figure.supxlabel(legend, fontsize=8, color=drawing.FAINT)
-  drawing.save(figure, path)
+  title = f"{results.title}: test accuracy{chosen_on(results)}"
+  drawing.finish(figure, path, title, legend)
 
 
 @dataclasses.dataclass(frozen=True)

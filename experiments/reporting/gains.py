@@ -2,8 +2,6 @@
 
 import pathlib
 
-from matplotlib.figure import Figure
-
 from experiments.reporting import comparisons
 from experiments.reporting import drawing
 from experiments.reporting.names import column_name
@@ -25,8 +23,7 @@ def gain_picture(results: SweepResults, path: pathlib.Path) -> bool:
   if base is None:
     return False
   if results.is_one_setting:
-    column = None if len(results.columns) > 1 else results.columns[0].id
-    lines = [(titles[m], column, m) for m in titles if m != base]
+    lines = [(titles[m], results.whole, m) for m in titles if m != base]
   else:
     lelp = comparisons.LELP
     lines = [(column_name(c), c.id, lelp) for c in results.columns]
@@ -42,30 +39,14 @@ def gain_picture(results: SweepResults, path: pathlib.Path) -> bool:
   estimates = [ours for _, _, ours, _ in found if ours]
   if not estimates:
     return False
-  figure = Figure(figsize=(7.5, 1.6 + 0.36 * len(found)), layout="constrained")
-  ax = figure.subplots()
-  ax.axvline(0, color=drawing.FAINT, lw=1, zorder=1)
+  labels = [label for label, *_ in found]
+  figure, ax = drawing.gain_axes(labels, 1.6 + 0.36 * len(found))
   for y, (_, method, ours, theirs) in enumerate(found):
-    color = drawing.method_color(method)
     if ours:
-      low, high = ours.interval or (ours.mean, ours.mean)
-      ax.plot([low, high], [y, y], color=color, lw=2.2, zorder=2)
-      ax.plot(ours.mean, y, "o", color=color, ms=7, zorder=3)
+      drawing.draw_gain(ax, y, ours, drawing.method_color(method), ms=7)
     if theirs is not None:
       style = {"mfc": "none", "mec": drawing.PAPER_COLOR, "mew": 1.8, "ms": 9}
       ax.plot(theirs, y, "D", zorder=4, **style)
-  ax.set_yticks(range(len(found)), [label for label, *_ in found], fontsize=9)
-  ax.set_ylim(len(found) - 0.5, -0.5)
-  ax.set_xlabel("Gain in test accuracy (points)", fontsize=9)
-  ax.tick_params(labelsize=9, axis="y", length=0)
-  ax.grid(axis="x", color="#E5E5E5", lw=0.7)
-  ax.set_axisbelow(True)
-  ax.spines[["top", "right", "left"]].set_visible(False)
-  whose = "" if results.is_one_setting else f" of {titles[comparisons.LELP]}"
-  over = in_sentence(titles[base])
-  drawing.write_title(
-    figure, f"{results.title}: gain{whose} over {over}{chosen_on(results)}"
-  )
   unit = f"{results.repetition}s"
   if not any(gain.interval for gain in estimates):
     text = f"One of the {unit} each: no interval."
@@ -75,6 +56,7 @@ def gain_picture(results: SweepResults, path: pathlib.Path) -> bool:
     text = f"Lines: 95 % interval over {unit}."
   if any(theirs is not None for *_, theirs in found):
     text += " Diamonds: the paper's."
-  figure.supxlabel(text, fontsize=8, color=drawing.FAINT)
-  drawing.save(figure, path)
+  whose = "" if results.is_one_setting else f" of {titles[comparisons.LELP]}"
+  title = f"{results.title}: gain{whose} over {in_sentence(titles[base])}"
+  drawing.finish(figure, path, f"{title}{chosen_on(results)}", text)
   return True

@@ -1,12 +1,11 @@
 """The main methods over several sweeps: one table, their gains, one picture."""
 
-import dataclasses
 import pathlib
 import textwrap
+from collections.abc import Mapping
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from experiments.methods import METHODS
 from experiments.reporting import comparisons
@@ -29,51 +28,43 @@ _NUM_RESAMPLES = 2000
 _LETTERS = 26  # Of a line of a label.
 
 
-@dataclasses.dataclass(frozen=True)
-class Setting:
-  """A sweep of one setting, and its name in a report of several."""
-
-  title: str
-  results: SweepResults
-
-  @property
-  def column(self) -> str | None:
-    """Its only column; None for the mean over replicates."""
-    columns = self.results.columns
-    return columns[0].id if len(columns) == 1 else None
+# Sweeps of one setting, by their titles in a report of several.
+Settings = Mapping[str, SweepResults]
 
 
 def settings_of(
   titles: Sequence[str], sweeps: Sequence[SweepResults]
-) -> list[Setting]:
+) -> Settings:
   """Returns the sweeps of one setting that have the basic methods.
 
   A sweep without standard training studies something else than the methods.
   """
-  return [
-    Setting(title, results)
+  return {
+    title: results
     for title, results in zip(titles, sweeps, strict=True)
     if results.is_one_setting
     and not results.is_smoke
     and all(results.accuracy(None, row) for row in ("standard", "vanilla"))
-  ]
+  }
 
 
-def accuracy_table(settings: Sequence[Setting]) -> Table:
+def accuracy_table(settings: Settings) -> Table:
   """Returns the accuracies of the main methods, a row per setting."""
   methods = [
-    row for row in _ROWS if any(_accuracy(each, row).text for each in settings)
+    row
+    for row in _ROWS
+    if any(_accuracy(x, row).text for x in settings.values())
   ]
   students = [row for row in methods if row != comparisons.ORACLE]
   header = ["Teacher", *map(_title, students)]
   if is_bounded := len(students) < len(methods):
     header.append(f"{_title(comparisons.ORACLE)}\n(upper bound)")
   rows = []
-  for setting in settings:
-    found = mark_cells([_accuracy(setting, row) for row in students])
+  for title, results in settings.items():
+    found = mark_cells([_accuracy(results, row) for row in students])
     if is_bounded:
-      found.append(_accuracy(setting, comparisons.ORACLE))
-    rows.append(TableRow.of(setting.title, [_teacher(setting), *found]))
+      found.append(_accuracy(results, comparisons.ORACLE))
+    rows.append(TableRow.of(title, [_teacher(results), *found]))
   return Table(
     title="Test accuracy, percent",
     header=tuple(header),
@@ -86,21 +77,21 @@ def accuracy_table(settings: Sequence[Setting]) -> Table:
   )
 
 
-def gain_table(settings: Sequence[Setting]) -> Table:
+def gain_table(settings: Settings) -> Table:
   """Returns the gains over vanilla distillation, with both intervals."""
   header, columns = [], []
   for method in _GAINING:
-    gains = [_gain(setting, method) for setting in settings]
+    gains = [_gain(results, method) for results in settings.values()]
     if any(gains):
       header.append(f"{_title(method)}\nover repetitions")
       columns.append([_with_interval(gain) for gain in gains])
-      over_examples = [_over_examples(each, method) for each in settings]
+      over_examples = [_over_examples(x, method) for x in settings.values()]
       if any(over_examples):
         header.append(f"{_title(method)}\nover test examples")
         columns.append([_with_interval(gain) for gain in over_examples])
   rows = [
-    TableRow.of(setting.title, [column[number] for column in columns])
-    for number, setting in enumerate(settings)
+    TableRow.of(title, [column[number] for column in columns])
+    for number, title in enumerate(settings)
   ]
   return Table(
     title="Gain over vanilla distillation, points",
@@ -115,58 +106,41 @@ def gain_table(settings: Sequence[Setting]) -> Table:
   )
 
 
-def gain_picture(settings: Sequence[Setting], path: pathlib.Path) -> None:
+def gain_picture(settings: Settings, path: pathlib.Path) -> None:
   """Draws the gains over vanilla distillation, a group of lines per setting."""
-  height = 1.4 + 0.75 * len(settings)
-  figure = Figure(figsize=(7.5, height), layout="constrained")
-  ax = figure.subplots()
-  ax.axvline(0, color=drawing.FAINT, lw=1, zorder=1)
+  labels = [textwrap.fill(title, _LETTERS) for title in settings]
+  figure, ax = drawing.gain_axes(labels, 1.4 + 0.75 * len(settings))
   for number, method in enumerate(_GAINING):
     color, label = drawing.PALETTE[number], _title(method)
-    for row, setting in enumerate(settings):
-      gain = _gain(setting, method)
-      if gain is None:
-        continue
-      y = row + 0.22 * (number - 1)
-      low, high = gain.interval or (gain.mean, gain.mean)
-      ax.plot([low, high], [y, y], color=color, lw=2.2, zorder=2)
-      ax.plot(gain.mean, y, "o", color=color, ms=6, zorder=3, label=label)
-      label = "_"
-  labels = [textwrap.fill(setting.title, _LETTERS) for setting in settings]
-  ax.set_yticks(range(len(settings)), labels, fontsize=9)
-  ax.set_ylim(len(settings) - 0.5, -0.5)
-  ax.set_xlabel("Gain in test accuracy (points)", fontsize=9)
-  ax.tick_params(labelsize=9, axis="y", length=0)
-  ax.grid(axis="x", color="#E5E5E5", lw=0.7)
-  ax.set_axisbelow(True)
-  ax.spines[["top", "right", "left"]].set_visible(False)
+    for row, results in enumerate(settings.values()):
+      if gain := _gain(results, method):
+        y = row + 0.22 * (number - 1)
+        drawing.draw_gain(ax, y, gain, color, ms=6, label=label)
+        label = "_"
   ax.legend(fontsize=8, frameon=False)
-  drawing.write_title(figure, "Gain over vanilla distillation")
-  figure.supxlabel(
+  drawing.finish(
+    figure,
+    path,
+    "Gain over vanilla distillation",
     "Lines: 95 % interval over teachers or splits, or over the trials of one.",
-    fontsize=8,
-    color=drawing.FAINT,
   )
-  drawing.save(figure, path)
 
 
 def _title(row: str) -> str:
   return "Best feature method" if row == "features" else METHODS[row].title
 
 
-def _accuracy(setting: Setting, row: str) -> TableCell:
-  results = setting.results
-  method = _best_feature(setting) if row == "features" else row
-  found = method and results.accuracy(setting.column, method)
+def _accuracy(results: SweepResults, row: str) -> TableCell:
+  method = _best_feature(results) if row == "features" else row
+  found = method and results.accuracy(results.whole, method)
   if not method or not found:
     return TableCell()
   name = f" ({METHODS[method].title})" if row == "features" else ""
   return TableCell(numbers.number(found, found.n) + name)
 
 
-def _teacher(setting: Setting) -> str:
+def _teacher(results: SweepResults) -> str:
   """Returns the accuracy of the teachers that vanilla distillation asks."""
-  results = setting.results
   means = [
     100 * found.cells[0].teacher.test.accuracy
     for column in results.columns
@@ -176,14 +150,14 @@ def _teacher(setting: Setting) -> str:
   return numbers.number(found, found.n)
 
 
-def _best_feature(setting: Setting) -> str | None:
+def _best_feature(results: SweepResults) -> str | None:
   """Returns the method of `_FEATURES` that is best on held-out examples."""
   scores = {}
   for method in _FEATURES:
     found = [
       summary.validation.mean
-      for column in setting.results.columns
-      if (summary := setting.results.summaries.get((column.id, method)))
+      for column in results.columns
+      if (summary := results.summaries.get((column.id, method)))
       and summary.validation
     ]
     if found:
@@ -191,24 +165,24 @@ def _best_feature(setting: Setting) -> str | None:
   return max(scores, key=lambda name: scores[name]) if scores else None
 
 
-def _gain(setting: Setting, method: str) -> Estimate | None:
+def _gain(results: SweepResults, method: str) -> Estimate | None:
   return comparisons.difference_of_methods(
-    setting.results, setting.column, method, "vanilla"
+    results, results.whole, method, "vanilla"
   )
 
 
-def _over_examples(setting: Setting, method: str) -> Estimate | None:
+def _over_examples(results: SweepResults, method: str) -> Estimate | None:
   """Returns the gain with a bootstrap interval over test examples.
 
   None for splits, whose test examples differ.
   """
-  if setting.results.repetition == "split":
+  if results.repetition == "split":
     return None
   pairs = [
     (comparisons.correct(own.test), comparisons.correct(other.test))
-    for column in setting.results.columns
-    if (a := setting.results.summaries.get((column.id, method)))
-    and (b := setting.results.summaries.get((column.id, "vanilla")))
+    for column in results.columns
+    if (a := results.summaries.get((column.id, method)))
+    and (b := results.summaries.get((column.id, "vanilla")))
     for own in a.cells
     for other in b.cells
     if own.trial == other.trial

@@ -7,6 +7,7 @@ splits, and say how much it could change if training were repeated.
 
 import dataclasses
 import math
+import pathlib
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from experiments.reporting.document import Part
 from experiments.reporting.document import Table
 from experiments.reporting.document import TableCell
 from experiments.reporting.document import TableRow
+from experiments.reporting.images import image
 from experiments.reporting.names import column_name
 from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import SweepResults
@@ -163,12 +165,21 @@ def _example_worth(model: _Model, where: str) -> str:
     f"There are {size:,} test examples{where}, so that one of them is worth"
     f" {100 / size:.2g} points of accuracy."
   )
-  if confusion := _counts(evaluation).confusion:
-    most = max(map(sum, confusion)) / size
+  share = majority_share(evaluation)
+  if share is not None:
     text += (
-      f" Always predicting the most frequent class reaches {100 * most:.2f} %."
+      f" Always predicting the most frequent class reaches {100 * share:.2f} %."
     )
   return text
+
+
+def majority_share(evaluation: Evaluation) -> float | None:
+  """Returns the share of the most frequent class, None for many classes."""
+  counts = evaluation.predictions
+  if counts is None or counts.confusion is None:
+    return None
+  sizes = [sum(row) for row in counts.confusion]
+  return max(sizes) / sum(sizes)
 
 
 # --- Scores and their intervals ----------------------------------------------
@@ -320,15 +331,13 @@ def _gain_text(results: SweepResults, model: _Model, vanilla: _Model) -> str:
     {c.trial: c for c in results.summaries[model.cell.column, m].cells}
     for m in (model.method, vanilla.method)
   )
-  gains = [
-    comparisons.over_examples(a[trial].test, b[trial].test)
-    for trial in sorted(a.keys() & b.keys())
-  ]
-  bounds = [(gain.mean, *gain.interval) for gain in gains if gain.interval]
-  if not bounds:
+  common = sorted(a.keys() & b.keys())
+  if not common:
     return ""
-  mean, low, high = np.mean(bounds, axis=0)
-  return f"{numbers.signed(mean)}\n[{low:.2f}, {high:.2f}]"
+  gain = comparisons.mean_over_examples(
+    *([cells[trial].test for trial in common] for cells in (a, b))
+  )
+  return numbers.with_interval(gain, gain.n)
 
 
 # --- Sizes and speeds ---------------------------------------------------------
@@ -461,3 +470,30 @@ def _mistakes(model: _Model, where: str, read: Reader | None) -> list[Examples]:
       examples=tuple(map(shown, found)),
     )
   ]
+
+
+def test_examples(results: SweepResults, base: pathlib.Path) -> Reader | None:
+  """Returns a function from ids to test examples, where the data are here."""
+  # Reading data needs JAX, which other reports do without.
+  from experiments.data import load
+  from experiments.training import data
+
+  cell, workdir = results.cells[0], base / results.folder
+  if cell.test.predictions is None:
+    return None
+  try:
+    if (spec := cell.spec(base)) is None:
+      return None
+    text_of = load.text_of(spec.data, workdir)
+    if text_of is not None:
+      return lambda number: Example((), text_of(number))
+    splits = data.load_splits(spec, workdir)
+  except (FileNotFoundError, ValueError) as error:
+    print(f"Mistakes are shown by their numbers: {error}")
+    return None
+  if splits.task.image_shape is None or "ids" not in splits.test:
+    return None
+  rows = {int(number): row for row, number in enumerate(splits.test["ids"])}
+  return lambda number: Example(
+    (), image=image(splits.test["inputs"][rows[number]], splits.task.scale)
+  )

@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 
-from experiments.paper.tables import Note
 from experiments.paper.tables import paper_table
+from experiments.paper.tables import PaperCell
 from experiments.paper.tables import PaperTable
 from experiments.reporting import comparisons
 from experiments.reporting import numbers
@@ -53,24 +53,6 @@ _GAINS_CAPTION = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Printed:
-  """A number of the paper.
-
-  Attributes:
-    mean: Percent; a gain is recomputed from its column.
-    error: Number after the ±, taken for a standard error (A-28). Of a gain: the
-      errors of both its numbers in quadrature. None where there is none.
-    text: The number as printed.
-    notes: Notes on it.
-  """
-
-  mean: float
-  error: float | None
-  text: str
-  notes: tuple[Note, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
 class Comparison:
   """One number of ours and the paper's.
 
@@ -78,7 +60,8 @@ class Comparison:
     column: Id of the column.
     method: Id of the method, "teacher", "subclass_teacher" or one of `GAINS`.
     ours: Ours over the trials, None where there is none.
-    paper: The paper's, None where there is none.
+    paper: The paper's, None where there is none. A gain is recomputed from its
+      column, and its spread from both errors in quadrature.
     same_as: Text in place of ours, such as "= Vanilla distillation".
     link: Config of ours.
     comparable: Whether a difference makes sense: not for printed numbers that
@@ -88,7 +71,7 @@ class Comparison:
   column: str
   method: str
   ours: Estimate | None = None
-  paper: Printed | None = None
+  paper: PaperCell | None = None
   same_as: str = ""
   link: str = ""
   comparable: bool = True
@@ -110,7 +93,7 @@ class Comparison:
       return None
     if self.ours.standard_error is None:
       return None
-    error = math.hypot(self.ours.standard_error, self.paper.error or 0.0)
+    error = math.hypot(self.ours.standard_error, self.paper.spread or 0.0)
     return self.difference / error if error > 0 else None
 
   @property
@@ -119,7 +102,7 @@ class Comparison:
     return (
       self.method in GAINS
       and self.paper is not None
-      and f"{self.paper.mean:.2f}" != f"{float(self.paper.text):.2f}"
+      and f"{self.paper.mean:.2f}" != f"{float(self.paper.printed):.2f}"
     )
 
 
@@ -172,30 +155,22 @@ def compare(
   columns = [c.id for c in table.columns] if table else []
   columns += [c.id for c in results.columns if c.id not in columns]
   found = {}
-  for method in rows:
+  for method in (
+    *rows,
+    *(row.method for row in (table.gains if table else ())),
+  ):
     for column in columns:
-      one = _ours(results, column, method)
+      ours = _ours(results, table, column, method)
       cell = table.cell(method, column) if table else None
-      if cell is not None:
-        printed = Printed(cell.mean, cell.spread, cell.printed, cell.notes)
-        wrong = any(note.kind in _NOT_COMPARED for note in cell.notes)
-        one = dataclasses.replace(one, paper=printed, comparable=not wrong)
-      found[method, column] = one
-  for gain in (row.method for row in table.gains) if table else ():
-    assert table is not None
-    for column in columns:
-      found[gain, column] = Comparison(
-        column,
-        gain,
-        ours=_our_gain(results, table, column, gain),
-        paper=_printed_gain(table, column, gain),
+      wrong = cell and any(note.kind in _NOT_COMPARED for note in cell.notes)
+      if table and cell and method in GAINS:
+        cell, wrong = _recomputed(table, column, method, cell), False
+      found[method, column] = dataclasses.replace(
+        ours,
+        paper=cell,
+        comparable=not wrong and is_paper_data(results, column),
       )
-  return {
-    place: one
-    if is_paper_data(results, one.column)
-    else dataclasses.replace(one, comparable=False)
-    for place, one in found.items()
-  }
+  return found
 
 
 def paper_accuracies(results: SweepResults) -> dict[tuple[str, str], float]:
@@ -215,38 +190,37 @@ def is_paper_data(results: SweepResults, column: str) -> bool:
   return place is not None and place.dataset == results.datasets[column]
 
 
-def _ours(results: SweepResults, column: str, method: str) -> Comparison:
-  one = Comparison(column, method)
+def _ours(
+  results: SweepResults, table: PaperTable | None, column: str, method: str
+) -> Comparison:
+  """Our number, without the paper's."""
+  if table and method in GAINS:
+    gain = _our_gain(results, table, column, method)
+    return Comparison(column, method, gain)
   if method in (TEACHER, SUBCLASS_TEACHER):
     plain, own = [*comparisons.teacher_groups(results).values(), []][:2]
     found = comparisons.with_different_teachers(
       results, column, plain if method == TEACHER else own
     )
     if not found:
-      return one
-    accuracies = (100 * cell.teacher.test.accuracy for cell in found)
-    return dataclasses.replace(
-      one, ours=estimate(accuracies), link=found[0].teacher_config
-    )
+      return Comparison(column, method)
+    teachers = estimate(100 * cell.teacher.test.accuracy for cell in found)
+    return Comparison(column, method, teachers, link=found[0].teacher_config)
   summary = results.summaries.get((column, method))
   if summary is None:
     same_as = results.repeats(column, method)
-    return dataclasses.replace(one, same_as=same_as)
-  return dataclasses.replace(
-    one, ours=summary.test, link=summary.cells[0].config
-  )
+    return Comparison(column, method, same_as=same_as)
+  link = summary.cells[0].config
+  return Comparison(column, method, summary.test, link=link)
 
 
 def gain_rivals(table: PaperTable, gain: str) -> tuple[str, ...]:
   """Returns the methods of the paper over which a gain is."""
-  if gain == "gain_vanilla":
-    return ("vanilla",)
   return tuple(
     row.method
     for row in table.rows
-    if comparisons.is_baseline(row.method)
-    and row.method not in (TEACHER, SUBCLASS_TEACHER)
-    and (gain == "gain_best" or row.method != comparisons.SUBCLASS)
+    if row.method not in (TEACHER, SUBCLASS_TEACHER)
+    and comparisons.GAINS[gain](row.method)
   )
 
 
@@ -267,20 +241,18 @@ def _our_gain(
   return comparisons.gain(results, column, among.__contains__)
 
 
-def _printed_gain(table: PaperTable, column: str, gain: str) -> Printed | None:
+def _recomputed(
+  table: PaperTable, column: str, gain: str, printed: PaperCell
+) -> PaperCell:
   """The paper's gain, recomputed exactly from its accuracies."""
-  printed = table.cell(gain, column)
-  if printed is None:
-    return None
   cells = {row.method: table.cell(row.method, column) for row in table.rows}
   means = {m: Decimal(c.printed.split(" ")[0]) for m, c in cells.items() if c}
   errors = {m: c.spread or 0.0 for m, c in cells.items() if c}
   best = max(gain_rivals(table, gain), key=lambda method: means[method])
-  return Printed(
-    float(means[comparisons.LELP] - means[best]),
-    math.hypot(errors[comparisons.LELP], errors[best]),
-    printed.printed,
-    printed.notes,
+  return dataclasses.replace(
+    printed,
+    mean=float(means[comparisons.LELP] - means[best]),
+    spread=math.hypot(errors[comparisons.LELP], errors[best]),
   )
 
 
@@ -298,28 +270,22 @@ def paper_layout(results: SweepResults, paper: PaperTable) -> Table:
   ours, intervals, papers, differences = {}, {}, {}, {}
   for method in methods:
     cells = [found[method, column] for column in columns]
-    group = _group(method)
+    group, is_gain = _group(method), method in GAINS
     label = _label(results, paper, method)
     ours[method] = TableRow.of(
       label, [_our_cell(results, cell) for cell in cells], group
     )
-    for rows, label, made in (
-      (
-        intervals,
-        "95 % interval of ours",
-        (
-          numbers.interval(c.ours) if c.method in GAINS and c.ours else ""
-          for c in cells
-        ),
-      ),
-      (
-        papers,
-        "paper, recomputed" if method in GAINS else "paper",
-        (_paper_cell(cell, footnotes) for cell in cells),
-      ),
-      (differences, "difference", map(_difference, cells)),
-    ):
-      rows[method] = TableRow.of(label, made, group, detail=True)
+    texts = [
+      numbers.interval(c.ours) if is_gain and c.ours else "" for c in cells
+    ]
+    intervals[method] = TableRow.of(
+      "95 % interval of ours", texts, group, detail=True
+    )
+    label = "paper, recomputed" if is_gain else "paper"
+    printed = [_paper_cell(cell, footnotes) for cell in cells]
+    papers[method] = TableRow.of(label, printed, group, detail=True)
+    texts = [_difference(cell) for cell in cells]
+    differences[method] = TableRow.of("difference", texts, group, detail=True)
   for rows in (papers,) if results.is_smoke else (ours, papers):
     students = [m for m in methods if _group(m) == "students"]
     marked = mark_rows([rows[m] for m in students])
@@ -379,10 +345,10 @@ def _our_cell(results: SweepResults, cell: Comparison) -> TableCell:
 def _paper_cell(cell: Comparison, footnotes: Footnotes) -> TableCell:
   if cell.paper is None:
     return TableCell()
-  text, printed = cell.paper.text, ""
+  text, printed = cell.paper.printed, ""
   if cell.method in GAINS:
     text = numbers.signed(cell.paper.mean)
-    printed = f"{cell.paper.text} is printed. " if cell.is_misprinted else ""
+    printed = f"{cell.paper.printed} is printed. " if cell.is_misprinted else ""
   notes = [
     f"{note.kind.capitalize()} ({note.item}): {printed}{note.text}"
     for note in cell.paper.notes

@@ -141,6 +141,11 @@ class SweepResults(SweepDescription):
     whole = (None, len(self.columns))
     return [whole] if len(found) > _MOST_REPLICATES else [*found, whole]
 
+  @property
+  def whole(self) -> str | None:
+    """Of one setting, the only column, or None for the mean over replicates."""
+    return self.places[-1][0]
+
   def accuracy(self, column: str | None, method: str) -> Estimate | None:
     """The accuracy in a column, or over all columns; None where unknown."""
     if column is not None:

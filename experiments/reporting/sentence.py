@@ -87,18 +87,13 @@ def variant(title: str) -> str:
 
 def _differences(results: SweepResults, rivals: dict[str, str]) -> str:
   """Differences over splits, or over trials if there is one column."""
-  several = len(results.columns) > 1
-  column, unit = (
-    (None if several else results.columns[0].id),
-    results.repetition,
-  )
   clauses = []
   for method, name in rivals.items():
     gain = comparisons.difference_of_methods(
-      results, column, comparisons.LELP, method
+      results, results.whole, comparisons.LELP, method
     )
     if gain is not None:
-      interval = _interval(gain, unit, brief=bool(clauses))
+      interval = _interval(gain, results.repetition, brief=bool(clauses))
       clauses.append(f"{_amount(gain)} {name} ({interval})")
   return " and ".join(
     [", ".join(clauses[:-1]), clauses[-1]] if len(clauses) > 1 else clauses

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 
 from experiments import results as results_lib
+from experiments.io import packed
 from experiments.methods import METHODS
 from experiments.paper.names import row_title
 from experiments.reporting.document import anchor
@@ -206,27 +207,34 @@ def parse_paths(text: str) -> list[pathlib.Path]:
 
 
 def find_workdirs(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-  """Finds the workdirs among some folders and directly inside them.
+  """Finds the workdirs among some paths and directly inside them.
 
-  Returns each workdir once, those of a folder by name, finished or not.
+  Returns each workdir once, finished or not, and files of `experiments.pack`.
+  Those of a folder are in the order of their names, files first.
   """
   found: dict[pathlib.Path, pathlib.Path] = {}
   for path in paths:
-    if not path.is_dir():
+    if not path.is_dir() and not _is_packed(path):
       raise FileNotFoundError(
         f"--workdir={path} is not a folder: pass the --workdir of "
         "experiments.sweep, a folder of workdirs, or several separated by "
         "commas."
       )
-    inside = [path] if is_workdir(path) else []
-    inside = inside or sorted(filter(is_workdir, path.iterdir()))
+    inside = [path]
+    if path.is_dir() and not is_workdir(path):
+      inside = sorted(filter(_is_packed, path.iterdir()))
+      inside += sorted(filter(is_workdir, path.iterdir()))
     if not inside:
       raise FileNotFoundError(
         f"--workdir={path} is not a workdir and contains none: run "
         "experiments.sweep or experiments.main with this --workdir first."
       )
-    found |= {folder.resolve(): folder for folder in inside}
+    found |= {each.resolve(): each for each in inside}
   return list(found.values())
+
+
+def _is_packed(path: pathlib.Path) -> bool:
+  return path.suffix == packed.SUFFIX and path.is_file()
 
 
 def is_workdir(path: pathlib.Path) -> bool:

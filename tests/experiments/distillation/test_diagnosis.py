@@ -139,7 +139,7 @@ def test_rare_classes_and_bad_probabilities_are_noticed(case):
 
 
 def test_the_summary_fits_a_terminal(case):
-  text = diagnosis_page.summary(case[0], width=80)
+  text = diagnosis_page.summary(case[0], 80)
   assert max(map(len, text.splitlines())) <= 80
   for words in ("accuracy", "LELP has much", "warning: ", "2 of 6 dimensions"):
     assert words in " ".join(text.split())

@@ -73,8 +73,7 @@ def test_gains_over_test_examples_are_a_paired_bootstrap():
   results = made.make_results({"split0": made.BY_HAND["split0"]})
   results = _with_predictions(results, "lelp", [1] * 60 + [0] * 40)
   results = _with_predictions(results, "vanilla", [1] * 50 + [0] * 50)
-  setting = headline.Setting("One", results)
-  text = texts(headline.gain_table([setting]))["One"][1]
+  text = texts(headline.gain_table({"One": results}))["One"][1]
   gain, interval = text.split("\n")
   assert gain == "+10.00"
   low, high = map(float, interval.strip("[]").split(", "))
@@ -91,8 +90,8 @@ def test_trials_that_only_one_method_has_are_left_out():
     for cell in results.cells
     if (cell.method, cell.trial) != ("vanilla", 0)
   )
-  setting = headline.Setting("One", dataclasses.replace(results, cells=cells))
-  text = texts(headline.gain_table([setting]))["One"][1]
+  results = dataclasses.replace(results, cells=cells)
+  text = texts(headline.gain_table({"One": results}))["One"][1]
   assert text.startswith("+10.00\n")
 
 
@@ -120,8 +119,8 @@ def test_held_out_examples_choose_the_best_feature_method():
     else cell
     for cell in results.cells
   )
-  setting = headline.Setting("c", dataclasses.replace(results, cells=cells))
-  (found,) = _rows(headline.accuracy_table([setting]))
+  results = dataclasses.replace(results, cells=cells)
+  (found,) = _rows(headline.accuracy_table({"c": results}))
   assert found["Best feature method"] == "70.00 ± 0.00 (CRD)"
 
 

@@ -64,11 +64,11 @@ def test_the_papers_own_numbers_give_its_gains_but_for_ten(number):
     assert one.ours.mean == pytest.approx(one.paper.mean, abs=1e-9)
     assert one.difference == pytest.approx(0, abs=1e-9)
     if one.is_misprinted:
-      gains = float(one.paper.text), round(one.ours.mean, 2)
+      gains = float(one.paper.printed), round(one.ours.mean, 2)
       wrong[number, method, column] = gains
       assert any(note.item.startswith("M-") for note in one.paper.notes)
     else:
-      assert round(one.ours.mean, 2) == float(one.paper.text)
+      assert round(one.ours.mean, 2) == float(one.paper.printed)
       right += 1
   assert wrong == {k: v for k, v in WRONG_GAINS.items() if k[0] == number}
   assert right + len(wrong) == 3 * len(paper_table(number).columns)

@@ -311,7 +311,7 @@ def test_latex_compiles(latex, tmp_path):
 
 
 def test_text_by_hand():
-  assert console.to_text(SMALL) == textwrap.dedent(
+  assert console.to_text(SMALL, 80) == textwrap.dedent(
     """\
     <T>
     ===
@@ -339,11 +339,10 @@ def test_text_of_a_terminal_wraps_labels_and_splits_wide_tables():
   label = "LELP - best baseline without subclass distillation"
   row = TableRow.of(label, ["+1\n[0, 2]"])
   table = Table("T", ("x",), (row,), "")
-  lines = console.to_text(table, width=80).split("\n")
+  lines = console.to_text(table, 80).split("\n")
   at = lines.index("LELP - best baseline without  +1")
   assert lines[at + 1] == "subclass distillation         [0, 2]"
-  assert f"{label}  +1" in console.to_text(table)
-  text = console.to_text(tables.accuracy_table(make_results()), width=50)
+  text = console.to_text(tables.accuracy_table(make_results()), 50)
   assert max(len(line) for line in text.splitlines()) <= 50
   assert text.count("Vanilla distillation ") == 3
 
