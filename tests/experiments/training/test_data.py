@@ -11,7 +11,9 @@ from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
 from experiments.training import data
 from experiments.training import sweep
+from experiments.training import teacher as teacher_lib
 from tests.experiments import tiny
+from tests.experiments.training_runs import vector
 
 _SMOKE = "dataset=glue_cola,teacher=albert_large,student=albert_base,smoke=True"
 
@@ -90,17 +92,17 @@ def test_nothing_is_written_for_cells_that_do_not_fit(tmp_path):
 
 
 def test_a_model_that_is_not_trained_needs_a_head_that_fits(tmp_path):
-  (cell,) = sweep.run_cells([tiny.cell("standard")], tmp_path / "first")
-  again = tiny.cell(
-    "standard",
-    teacher__options__features=(8,),
-    teacher__init=str(cell),
-    teacher__num_steps=0,
+  cell = tiny.cell("standard")
+  splits = data.load_splits(cell)
+  trained = teacher_lib.load_or_train(cell, splits, tmp_path)
+  (folder,) = tmp_path.iterdir()
+  again = specs.replace(
+    cell, {"teacher.init": str(folder), "teacher.num_steps": 0}
   )
-  (taken,) = sweep.run_cells([again], tmp_path / "second")
-  assert taken.exists()
+  taken = teacher_lib.load_or_train(again, splits, tmp_path)
+  np.testing.assert_array_equal(vector(taken.weights), vector(trained.weights))
   again = specs.replace(again, {"teacher.init_head": "fresh"})
   with pytest.raises(
     ValueError, match=r"config\.teacher\.init_head=pretrained"
   ):
-    sweep.run_cells([again], tmp_path / "third")
+    teacher_lib.load_or_train(again, splits, tmp_path)

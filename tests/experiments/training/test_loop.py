@@ -69,13 +69,22 @@ def test_an_interrupted_run_repeats_the_bits(tmp_path, monkeypatch, method):
   assert len(whole) == 2 + 2 * 3
 
 
-def test_finished_cells_are_kept_and_missing_ones_made_again(tmp_path):
-  cells = [tiny.cell(trial=0), tiny.cell(trial=1)]
-  first, second = sweep.run_cells(cells, tmp_path)
+CELLS = [tiny.cell(trial=0), tiny.cell(trial=1)]
+
+
+@pytest.fixture(name="finished", scope="module")
+def fixture_finished(tmp_path_factory):
+  """A workdir, and the folders of its two finished cells."""
+  workdir = tmp_path_factory.mktemp("finished")
+  return workdir, *sweep.run_cells(CELLS, workdir)
+
+
+def test_finished_cells_are_kept_and_missing_ones_made_again(finished):
+  workdir, first, second = finished
   kept = (first / "result.json").stat().st_mtime_ns
   expected = (second / "result.json").read_text()
   (second / "result.json").unlink()
-  sweep.run_cells(cells, tmp_path)
+  sweep.run_cells(CELLS, workdir)
   assert (first / "result.json").stat().st_mtime_ns == kept
   found, expected = read_json(second / "result.json"), json.loads(expected)
   assert found.pop("stack")["digest"] == expected.pop("stack")["digest"]
@@ -83,11 +92,11 @@ def test_finished_cells_are_kept_and_missing_ones_made_again(tmp_path):
   assert found == expected
 
 
-def test_result_says_what_the_cell_was(tmp_path):
-  cell = tiny.cell("lelp")
-  (folder,) = sweep.run_cells([cell], tmp_path)
+def test_result_says_what_the_cell_was(finished):
+  workdir, folder, _ = finished
+  cell, *_ = CELLS
   result = results.read(folder, results.CellResult)
-  assert folder.relative_to(tmp_path).parts[:3] == ("cells", "split0", "lelp")
+  assert folder.relative_to(workdir).parts[:3] == ("cells", "split0", "lelp")
   assert result.hyperparameters == {
     "temperature": 2.0,
     "subclass_temperature": 4.0,

@@ -93,15 +93,6 @@ def test_traces_of_several_processes_do_not_share_a_file(tmp_path, monkeypatch):
   assert found == tmp_path / "profile" / "process1"
 
 
-def test_steps_and_rates_belong_together(tmp_path, teachers):
-  cell = specs.replace(tiny.cell("standard"), {"data.placement": "host"})
-  (folder,) = sweep.run_cells([cell], tmp_path, teacher_directory=teachers)
-  for line in read_metrics(folder / "metrics.jsonl"):
-    rate = cell.student.batch_size / line["time/step_seconds"]
-    assert line["time/examples_per_second"] == pytest.approx(rate)
-    assert 0 < line["time/input_wait_seconds"] <= line["time/step_seconds"]
-
-
 @pytest.mark.parametrize(
   "placement", ["device", pytest.param("host", marks=pytest.mark.slow)]
 )
@@ -188,7 +179,7 @@ def order_of_batches():
 @pytest.mark.parametrize(
   "way", ["scanned", "fed", pytest.param("stepped", marks=pytest.mark.slow)]
 )
-def test_the_step_and_the_rows_of_its_batch_are_named(
+def test_the_step_and_the_rows_of_its_batch_are_named_and_steps_timed(
   tmp_path, teachers, poisoned, request, way
 ):
   cell = specs.replace(
@@ -226,6 +217,11 @@ def test_the_step_and_the_rows_of_its_batch_are_named(
   assert "\n" not in message
   lines = read_metrics(path.with_name("metrics.jsonl"))
   assert [line["step"] for line in lines] == list(range(2, good + 1, 2))
+  for line in lines:
+    seconds = line["time/step_seconds"]
+    assert line["time/examples_per_second"] == pytest.approx(10 / seconds)
+    if way == "fed":
+      assert 0 < line["time/input_wait_seconds"] <= seconds
 
 
 def test_a_state_that_the_last_update_spoiled_is_not_saved(tmp_path, teachers):
