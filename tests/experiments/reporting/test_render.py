@@ -178,7 +178,10 @@ def test_html_of_a_table_by_hand(tmp_path):
   assert "<T>" in page.texts("h3")
 
 
-@pytest.mark.parametrize("width", [1200, 500])
+# What fits into the narrow window fits into the wide one.
+@pytest.mark.parametrize(
+  "width", [500, pytest.param(1200, marks=pytest.mark.slow)]
+)
 def test_html_opens_in_a_browser(text, tmp_path, width):
   seen = browser.opened(text, tmp_path, width)
   assert len(seen["pictures"]) == text.count("<img")
