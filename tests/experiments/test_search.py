@@ -27,14 +27,14 @@ def _config():
   return config
 
 
-def _run(config, workdir, select=list):
+def _run(config, workdir):
   trained = []
 
   def train(cells, _, later):
     trained.append((cells, later))
     sweep.run_cells(cells, workdir, later=later)
 
-  _search(config, workdir, train, select)
+  _search(config, workdir, train, list)
   return trained
 
 
@@ -49,15 +49,22 @@ def _search(config, workdir, train, select):
   )
 
 
-def test_only_the_chosen_grid_point_gets_more_trials(tmp_path):
-  (first, later), (further, none) = _run(_config(), tmp_path)
+@pytest.fixture(name="searched", scope="module")
+def fixture_searched(tmp_path_factory):
+  """A workdir with a finished sweep, and the cells of its two stages."""
+  workdir = tmp_path_factory.mktemp("searched")
+  return workdir, _run(_config(), workdir)
+
+
+def test_only_the_chosen_grid_point_gets_more_trials(searched):
+  workdir, ((first, later), (further, none)) = searched
   assert [cell.trial for cell in first] == [0] * 4
   assert [cell.trial for cell in later] == [1, 2] * 2
   assert not none
   # One digest per column, the better one on held-out data in the first trial.
   accuracies = collections.defaultdict(dict)
   for cell in first:
-    folder = identity.cell_directory(tmp_path, cell)
+    folder = identity.cell_directory(workdir, cell)
     found = results.read(folder, results.CellResult).validation
     accuracies[cell.column][identity.cell_digest(cell)] = (
       -found.accuracy,
@@ -72,9 +79,9 @@ def test_only_the_chosen_grid_point_gets_more_trials(tmp_path):
   ]
 
 
-def test_the_report_reads_the_chosen_cells_and_the_number_tried(tmp_path):
-  _run(_config(), tmp_path)
-  found = workdirs.load(tmp_path, tmp_path)
+def test_the_report_reads_the_chosen_cells_and_the_number_tried(searched):
+  workdir, _ = searched
+  found = workdirs.load(workdir, workdir)
   assert found.num_missing == 0
   for summary in found.summaries.values():
     assert [cell.trial for cell in summary.cells] == [0, 1, 2]
@@ -82,26 +89,12 @@ def test_the_report_reads_the_chosen_cells_and_the_number_tried(tmp_path):
   assert found.num_cells == 2 * 3
 
 
-def test_a_repeated_command_chooses_and_trains_the_same(tmp_path):
-  (_, (further, _)) = _run(_config(), tmp_path)
-  files = sorted(tmp_path.glob("cells/*/*/*/trial*/result.json"))
-  (_, (again, _)) = _run(_config(), tmp_path)
+def test_a_repeated_command_chooses_and_trains_the_same(searched):
+  workdir, (_, (further, _)) = searched
+  files = sorted(workdir.glob("cells/*/*/*/trial*/result.json"))
+  (_, (again, _)) = _run(_config(), workdir)
   assert again == further
-  assert sorted(tmp_path.glob("cells/*/*/*/trial*/result.json")) == files
-
-
-def test_a_second_command_adds_its_rows_to_those_of_the_first(tmp_path):
-  config = _config()
-  config.sweep.methods.standard = {}
-  for row in ("standard", "vanilla"):
-    _run(
-      config,
-      tmp_path,
-      lambda cells, row=row: [c for c in cells if c.row == row],
-    )
-  found = workdirs.load(tmp_path, tmp_path)
-  assert found.num_tried == {"standard": 1, "vanilla": 2}
-  assert len(found.cells) == 2 * 2 * 3
+  assert sorted(workdir.glob("cells/*/*/*/trial*/result.json")) == files
 
 
 def _write(workdir, cells, *_):
@@ -116,6 +109,17 @@ def _write(workdir, cells, *_):
       validation=results.Evaluation(cell.loss.temperature / 10),
     )
     reporting_workdirs.write_cell(workdir, made)
+
+
+def test_a_second_command_adds_its_rows_to_those_of_the_first(tmp_path):
+  config = _config()
+  config.sweep.methods.standard = {}
+  for row in ("standard", "vanilla"):
+    only = functools.partial(stacks.selected, only=[row])
+    _search(config, tmp_path, functools.partial(_write, tmp_path), only)
+  found = workdirs.load(tmp_path, tmp_path)
+  assert found.num_tried == {"standard": 1, "vanilla": 2}
+  assert len(found.cells) == 2 * 2 * 3
 
 
 def test_rows_that_nobody_has_begun_are_skipped_in_both_stages(tmp_path):
