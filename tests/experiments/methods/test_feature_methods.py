@@ -171,12 +171,13 @@ def test_unequal_widths_need_a_projection(statistics, rng):
 def test_everything_learned_gets_a_gradient(statistics, rng):
   for name in (*_FEATURES, "crd_bank"):
     given = Given(name, statistics, rng)
+    given.targets = jax.tree.map(jnp.asarray, given.targets)
 
     def loss(loss_params, given=given):
       given.loss_params = loss_params
       return given.loss()[0]
 
-    gradient = jax.grad(loss)(given.loss_params)
+    gradient = jax.jit(jax.grad(loss))(given.loss_params)
     for leaf in jax.tree.leaves(gradient):
       assert np.abs(leaf).max() > 0
 
