@@ -1,7 +1,6 @@
 """The command that embeds texts, with a stand-in for sentence-transformers."""
 
 import pathlib
-import subprocess
 import sys
 import types
 
@@ -16,8 +15,8 @@ from experiments.data.embeddings import compute_embeddings
 from experiments.data.embeddings import open_embeddings
 from experiments.data.prepared import open_prepared
 from experiments.data.prepared import Writer
+from tests.experiments import processes
 
-_ROOT = pathlib.Path(__file__).parents[2]
 _WIDTH = 3
 
 
@@ -212,17 +211,11 @@ def test_the_command_writes_embeddings(tmp_path):
   file = tmp_path / "texts.tsv"
   file.write_text("text\nabc\ncc\n")
   output = tmp_path / "out"
-  done = subprocess.run(
-    [
-      *(sys.executable, "-W", "ignore", "-c", _COMMAND),
-      *(f"--texts={file}", "--text_column=text", f"--output={output}"),
-      "--stored_dtype=float16",
-    ],
-    capture_output=True,
-    text=True,
-    cwd=_ROOT,
-    check=False,
-  )
+  done = processes.start(
+    *(f"--texts={file}", "--text_column=text", f"--output={output}"),
+    "--stored_dtype=float16",
+    code=_COMMAND,
+  ).finish()
   assert done.returncode == 0, done.stderr
   assert f"2 embeddings of width 3 are in {output}." in done.stdout
   values = open_embeddings(output).values

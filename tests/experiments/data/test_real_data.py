@@ -165,6 +165,7 @@ def test_banking(tmp_path, data):
     assert found.splits[split]["labels"].tolist() == (fine % 2).tolist()
 
 
+@pytest.mark.slow  # 67,349 texts; a few: test_glue.py.
 def test_sst2_phrases_are_held_out_by_sentence(data):
   rows = lines(data / "sst2/train.tsv.gz")[1:]
   labels = np.array([int(label) for _, label in rows])
@@ -210,6 +211,7 @@ def test_imdb(tmp_path, data):
     assert labels == [row["label"] for row in rows]
 
 
+@pytest.mark.slow  # Says why the parts of test_imdb.py are as they are.
 def test_numbers_of_imdb_reviews_follow_the_films(data):
   with gzip.open(data / "imdb/train.jsonl.gz", "rb") as file:
     rows = [json.loads(line) for line in file][:12_500]  # Negative ones.
