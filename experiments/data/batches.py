@@ -93,7 +93,7 @@ def chunk_indices(
   return jax.lax.dynamic_slice_in_dim(batches, step % per_epoch, num_steps)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Feed:
   """Training batches of arrays that stay on the host.
 
@@ -105,14 +105,13 @@ class Feed:
       examples sorted by length, and then all batches of the epoch are
       shuffled: short texts are not padded to long ones. With 1, batches are
       those of `batch_indices`.
+    seconds_waited: Total time that consumers of `batches` waited for the next.
   """
 
   arrays: Arrays
   batch_size: int
   length_window: int = 1
-  _waits: list[float] = dataclasses.field(
-    default_factory=lambda: [0.0], init=False, repr=False, compare=False
-  )
+  seconds_waited: float = dataclasses.field(default=0.0, init=False)
 
   def batches(
     self, key: jax.Array, first: int, num_steps: int, sharding: Sharding
@@ -141,13 +140,8 @@ class Feed:
       for _ in range(num_steps):
         start = time.monotonic()
         batch = next(iterator)
-        self._waits[0] += time.monotonic() - start
+        self.seconds_waited += time.monotonic() - start
         yield batch
-
-  @property
-  def seconds_waited(self) -> float:
-    """Total time that consumers of `batches` waited for the next batch."""
-    return self._waits[0]
 
   def rows(self, key: jax.Array, step: int) -> np.ndarray:
     """Returns the rows of the examples in a step's batch, int ``[B]``."""

@@ -20,10 +20,13 @@ from experiments.data.prepare import find_files
 from experiments.data.prepared import Prepared
 from experiments.specs import DataSpec
 
-# The order in which the rows of the files follow one another.
-_ORDER = ("train", "unlabelled_files", "validation", "test")
-# Rows of the training files without a label are a split of their own.
-_FILES_OF = {"unlabelled": "train"}
+# What names the files of each kind, in the order in which their rows follow.
+_FILES = {
+  "train": "--data",
+  "unlabelled_files": "--unlabelled",
+  "validation": "config.data.validation",
+  "test": "--test",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +55,14 @@ class SourceRows:
   def describe(self) -> str:
     """Returns the number of rows of each kind of files, as a phrase."""
     return ", then ".join(
-      f"{size:,} of {_phrase(split)}" for split, size in self.sizes.items()
+      f"{size:,} of {_FILES[split]}" for split, size in self.sizes.items()
     )
 
   def place(self, row: int) -> str:
     """Returns a row as a phrase, such as "row 3 of --test", from 1."""
     for split, size in self.sizes.items():
       if row < size:
-        return f"row {row + 1:,} of {_phrase(split)}"
+        return f"row {row + 1:,} of {_FILES[split]}"
       row -= size
     raise ValueError(f"there is no row {row}.")
 
@@ -69,7 +72,7 @@ def source_rows(
 ) -> SourceRows:
   """Finds the rows of examples in the files that they came from."""
   files = find_files(load.paths_of(spec))
-  splits = [split for split in _ORDER if split in files]
+  splits = [split for split in _FILES if split in files]
   parts = {
     split: _names(split, files[split], spec, id_column) for split in splits
   }
@@ -83,7 +86,8 @@ def source_rows(
     places[split] = {str(key): first + row for row, key in enumerate(keys)}
     first += len(names)
   rows = [
-    places[_FILES_OF.get(split, split)][name]
+    # Rows of the training files without a label are a split of their own.
+    places["train" if split == "unlabelled" else split][name]
     for split in found.splits
     for name in found.source_ids(split)
   ]
@@ -107,7 +111,9 @@ def _names(
         "image is its path in that folder."
       )
     if not path.is_dir():
-      return [None] * _length_of_npz(path, spec.image_column)
+      image_column = spec.image_column or None
+      found = tables.read(path, image_column=image_column, labels="ignored")
+      return [None] * len(found)
     found, _ = images.find_images(path, by_class=split not in UNLABELLED)
     return [file.relative_to(path).as_posix() for file in found]
   column = id_column or spec.text_column or spec.image_column
@@ -128,20 +134,3 @@ def id_name(value: object) -> str | None:
   if isinstance(value, float | np.floating) and value == int(value):
     value = int(value)
   return str(value)
-
-
-def _length_of_npz(path: pathlib.Path, image_column: str) -> int:
-  """Returns the number of images of an .npz file."""
-  with tables.opened(path) as file:
-    arrays = np.load(file, allow_pickle=False)
-    usual = next((key for key in tables.IMAGE_KEYS if key in arrays), "images")
-    return len(arrays[image_column or usual])
-
-
-def _phrase(split: str) -> str:
-  return {
-    "train": "--data",
-    "unlabelled_files": "--unlabelled",
-    "validation": "config.data.validation",
-    "test": "--test",
-  }[split]

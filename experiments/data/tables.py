@@ -71,7 +71,7 @@ _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)([.][0-9]*)?")
 _BOOLEANS = {"true": "1", "false": "0"}
 # Spellings of a missing label, those that pandas reads as missing.
 _MISSING = ("", *"NA N/A n/a <NA> NaN nan None NULL null".split())
-IMAGE_KEYS = ("images", "x", "data")
+_IMAGE_KEYS = ("images", "x", "data")
 _LABEL_KEYS = ("labels", "y")
 _CHANNELS = (1, 3)
 
@@ -740,7 +740,7 @@ def _read_npz(
       raise ValueError("it holds one array: use numpy.savez")
     arrays = dict(archive)
   if image is None:
-    image = next((key for key in IMAGE_KEYS if key in arrays), "images")
+    image = next((key for key in _IMAGE_KEYS if key in arrays), "images")
     label = label or next((k for k in _LABEL_KEYS if k in arrays), None)
   if needed == "ignored":
     label = None

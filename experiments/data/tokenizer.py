@@ -118,12 +118,11 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     ) from None
   file = _file(path)
   data = file.read_bytes()
-  lowercase = file.suffix != ".txt" or _is_uncased(file.parent)
   try:
     if file.suffix == ".json":
       pieces = tokenizers.Tokenizer.from_str(data.decode())
     elif file.suffix == ".txt":
-      pieces = _from_word_pieces(data.decode(), lowercase)
+      pieces = _from_word_pieces(data.decode(), _is_lowercase(file))
     else:
       pieces = _from_sentencepiece(data)
   except ImportError:
@@ -142,7 +141,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
   pieces.no_truncation()
   return Tokenizer(
     name=str(path),
-    digest=_digest(data, lowercase),
+    digest=_digest(file),
     vocab_size=max(pieces.get_vocab().values()) + 1,
     pad_id=_id(file, pieces, "<pad>", "[PAD]"),
     cls_id=_id(file, pieces, "[CLS]", "<s>"),
@@ -155,14 +154,13 @@ def tokenizer_content(path: str | os.PathLike[str]) -> str:
   """Returns the SHA-256 of a tokenizer on disk; an id of the hub as it is."""
   if not pathlib.Path(path).expanduser().exists():
     return str(path)
-  file = _file(path)
-  lowercase = file.suffix != ".txt" or _is_uncased(file.parent)
-  return _digest(file.read_bytes(), lowercase)
+  return _digest(_file(path))
 
 
-def _digest(data: bytes, lowercase: bool) -> str:
+def _digest(file: pathlib.Path) -> str:
   """Returns the SHA-256 of a file, another one if its word pieces are cased."""
-  return hashlib.sha256(data if lowercase else data + b"\ncased").hexdigest()
+  suffix = b"" if _is_lowercase(file) else b"\ncased"
+  return hashlib.sha256(file.read_bytes() + suffix).hexdigest()
 
 
 def _file(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -193,9 +191,11 @@ def _id(file: pathlib.Path, pieces: Any, *names: str) -> int:
   )
 
 
-def _is_uncased(folder: pathlib.Path) -> bool:
-  """Returns whether the word pieces in a folder are those of lower case."""
-  path = folder / _SETTINGS
+def _is_lowercase(file: pathlib.Path) -> bool:
+  """Returns whether texts are converted to lower case for its word pieces."""
+  if file.suffix != ".txt":
+    return True
+  path = file.with_name(_SETTINGS)
   settings = json_files.read_json(path) if path.is_file() else {}
   return bool(settings.get("do_lower_case", True))
 

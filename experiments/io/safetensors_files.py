@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -19,19 +20,11 @@ def read(folder: pathlib.Path) -> dict[str, np.ndarray]:
   Those in bfloat16 have the dtype of `ml_dtypes`. Raises FileNotFoundError if a
   shard is missing, and ValueError if a file is damaged.
   """
-  try:
-    from safetensors import numpy as safetensors
-    from safetensors import SafetensorError
-  except ImportError:
-    raise ValueError(
-      f"{folder} holds weights in safetensors, which need the package of that "
-      "name: pip install -e '.[text]'."
-    ) from None
-  arrays = {}
+  safetensors, arrays = _safetensors(), {}
   for path in files(folder):
     try:
-      arrays |= safetensors.load_file(path)
-    except (OSError, SafetensorError) as error:
+      arrays |= safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
       raise ValueError(
         f"{path} cannot be read ({error}): download it again."
       ) from None
@@ -62,15 +55,18 @@ def files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def write(folder: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-  """Writes all arrays of a model into one file, atomically.
+  """Writes all arrays of a model into one file, atomically."""
+  data = _safetensors().numpy.save(dict(arrays))
+  json_files.replace(folder / WEIGHTS, data)
 
-  Raises ValueError if safetensors is not installed.
-  """
+
+def _safetensors() -> Any:
+  """Imports safetensors, or raises ValueError if it is not installed."""
   try:
-    from safetensors import numpy as safetensors
+    import safetensors.numpy
   except ImportError:
     raise ValueError(
-      "weights are written in safetensors, which need the package of that "
-      "name: pip install -e '.[text]'."
+      "weights are kept in safetensors, which needs the package of that name: "
+      "pip install -e '.[text]'."
     ) from None
-  json_files.replace(folder / WEIGHTS, safetensors.save(dict(arrays)))
+  return safetensors

@@ -47,10 +47,6 @@ CATEGORIES = (
 _STARS = (1, 2, 3, 4, 5)
 _BINARY_STARS = (1, 2, 4, 5)
 _POLARIZED = (1, 0, 0, 1)  # The class of each of these.
-_CHOICES = {
-  "sampling": ("paper", "shuffled"),
-  "text": ("headline_and_body", "body"),
-}
 
 
 class Review(NamedTuple):
@@ -130,11 +126,6 @@ def sample(
   5 stars) are told from mild ones. The quotas of training and test examples are
   per number of stars.
   """
-  for name, value in (("sampling", sampling), ("text", text)):
-    if value not in _CHOICES[name]:
-      raise ValueError(
-        f"amazon_{name} must be one of {_CHOICES[name]}, got {value!r}."
-      )
   bad = {name: LeftOut(name) for name in categories}
   enough = num_train + num_test if sampling == "paper" else math.inf
   stars, places = _pool(categories, per_category, bad, enough)

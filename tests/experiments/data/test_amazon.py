@@ -237,8 +237,6 @@ def test_reading_stops_when_the_quotas_are_full(reviews):
       {"num_train": 100},
       "with 1 star, .* 104",
     ),
-    ({}, {"sampling": "random"}, "amazon_sampling .*'random'"),
-    ({}, {"text": "title"}, "amazon_text .*'title'"),
   ],
 )
 def test_samples_that_cannot_be(reviews, change, options, message):

@@ -17,7 +17,6 @@ from experiments.data.datasets import glue
 from experiments.data.prepare import prepare
 from experiments.data.tokenizer import load_tokenizer
 from experiments.data.tokenizer import Tokenization
-from tests.experiments import real_originals
 from tests.experiments.real_originals import lines
 
 
@@ -226,46 +225,6 @@ def test_numbers_of_imdb_reviews_follow_the_films(data):
   # Neighbours name the same people and places; reviews 50 apart do not.
   assert shared(1) > 0.3
   assert shared(50) < 0.01
-
-
-@pytest.mark.parametrize(
-  "name",
-  [
-    "cifar100_bin",
-    pytest.param("cifar10", marks=pytest.mark.slow),
-    pytest.param("cifar10_bin", marks=pytest.mark.slow),
-  ],
-)
-def test_exact_part_of_cifar(tmp_path, data, name):
-  original = name.removesuffix("_bin")
-  source = real_originals.cifar(data, original, tmp_path / "in")
-  with pytest.raises(ValueError, match=r"\d,\d{3} examples, but 50,000"):
-    prepare(name, data_dir=tmp_path / "data", source=source)
-  assert os.listdir(tmp_path) == ["in"]
-  found = prepare(name, data_dir=tmp_path, source=source, partial=True)
-  key = "fine" if original == "cifar100" else "y"
-  with np.load(data / f"{original}/{original}_exact_subset.npz") as arrays:
-    if original == "cifar100":
-      assert found.task.fine_names == tuple(arrays["fine_names"])
-    for split in ("train", "test"):
-      labels = arrays[f"{key}_{split}"].astype(int)
-      part = found.splits[split]
-      np.testing.assert_array_equal(part["inputs"], arrays[f"x_{split}"])
-      if name == "cifar10":
-        np.testing.assert_array_equal(part["labels"], labels)
-      else:
-        np.testing.assert_array_equal(part["labels"], labels % 2)
-        np.testing.assert_array_equal(part["fine_labels"], labels)
-  assert found.manifest["partial"]
-  assert "jpeg" not in found.manifest
-
-
-def test_sample_of_sentiment140(tmp_path, data):
-  source = real_originals.sentiment140(data, tmp_path / "in")
-  found = prepare(
-    "sentiment140_bin", data_dir=tmp_path, source=source, partial=True
-  )
-  assert counts(found) == {"train": [9880, 9880], "test": [62, 62]}
 
 
 @pytest.mark.slow  # 13 s of decoding.
