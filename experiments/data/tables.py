@@ -44,6 +44,8 @@ from experiments.data import images
 from experiments.data.dataset import LeftOut
 
 Path = str | pathlib.Path
+# The columns of examples, the place of a row, and the rows left out so far.
+_Columns = tuple[dict[str, Any], Callable[[int], str], LeftOut]
 
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
 _USUAL_DELIMITERS = (",", ";", "\t", "|")
@@ -275,9 +277,6 @@ def read(
       images needs no folders of classes.
     **options: `TEXT_OPTIONS` of `TableReader`, for text files.
   """
-  for each in paths:
-    with reading(each):
-      pathlib.Path(each).expanduser().stat()
   if labels == "ignored":
     label_column = None
   path = pathlib.Path(paths[0]).expanduser()
@@ -288,7 +287,7 @@ def read(
       "(text files may be compressed to .gz, .bz2 or .xz), or a folder with "
       "one folder of images per class."
     )
-  columns = {
+  names = {
     "text_column": text_column,
     "image_column": image_column,
     "label_column": label_column,
@@ -298,9 +297,9 @@ def read(
   what, allowed = {
     "": ("a folder of images", {*sizes}),
     ".npz": ("an .npz file", {"image_column", "label_column"}),
-    ".parquet": ("a Parquet file", {*columns, *sizes}),
-  }.get(suffix, ("a text file", {*columns, *sizes, *options}))
-  for name, value in (columns | sizes | options).items():
+    ".parquet": ("a Parquet file", {*names, *sizes}),
+  }.get(suffix, ("a text file", {*names, *sizes, *options}))
+  for name, value in (names | sizes | options).items():
     if value is not None and name not in allowed:
       raise ValueError(f"{path}: config.data.{name} does not apply to {what}.")
   if suffix in ("", ".npz") and len(paths) > 1:
@@ -310,22 +309,40 @@ def read(
     )
   given: dict[str, Any] = {
     name.removesuffix("_column"): column
-    for name, column in columns.items()
+    for name, column in names.items()
     if column is not None
   }
   if not suffix:
-    return _read_folder(path, image_size, channels, labels)
-  if suffix == ".npz":
-    return _read_npz(path, labels, **given)
-  if ("text" in given) == ("image" in given):
-    table = TableReader(path, **options)
-    if not table.names:  # JSON has its names in the rows.
-      next(iter(table), None)
-    raise ValueError(
-      f"{path} is a table: set either config.data.text_column or "
-      f"config.data.image_column; its columns are {table.names}."
+    columns, place, bad = _read_folder(path, by_class=labels != "ignored")
+  elif suffix == ".npz":
+    columns, place, bad = _read_npz(path, labels, **given)
+  else:
+    columns, place, bad = _read_tables(paths, given, options)
+  name = str(path) + (" ..." if len(paths) > 1 else "")
+  # Leave out examples without a label, and images that cannot be read.
+  unlabelled = LeftOut(kind="without a label")
+  rows: Sequence[int] = range(len(columns["id"]))
+  if "label" in columns and labels == "required":
+    for row, label in enumerate(columns["label"]):
+      if label is None:
+        unlabelled.add(place(row), "its label is missing")
+    rows = [row for row in rows if columns["label"][row] is not None]
+  found = None  # The number of channels that encoded images need.
+  if isinstance(columns.get("image"), list):
+    problems, found = images.find_unreadable(
+      [columns["image"][row] for row in rows]
     )
-  return _read_tables(paths, given, image_size, channels, labels, options)
+    for row, problem in zip(rows, problems, strict=True):
+      if problem:
+        bad.add(place(row), f"the image cannot be read: {problem}")
+    rows = [r for r, x in zip(rows, problems, strict=True) if not x]
+  if len(rows) < len(columns["id"]):
+    columns = _selected(columns, rows)
+  if found and rows:
+    columns["image"] = images.DecodedImages(
+      columns["image"], columns["id"], name, channels or found, image_size
+    )
+  return Examples(name, columns, bad, unlabelled)
 
 
 def text_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -336,12 +353,17 @@ def text_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def _read_tables(
   paths: Sequence[Path],
   given: Mapping[str, Any],
-  image_size: int | None,
-  channels: int | None,
-  labels: str,
   options: Mapping[str, Any],
-) -> Examples:
+) -> _Columns:
   """Reads tables, one after another."""
+  if ("text" in given) == ("image" in given):
+    table = TableReader(paths[0], **options)
+    if not table.names:  # JSON has its names in the rows.
+      next(iter(table), None)
+    raise ValueError(
+      f"{table.path} is a table: set either config.data.text_column or "
+      f"config.data.image_column; its columns are {table.names}."
+    )
   bad = LeftOut()
   numbers: list[int] = []  # Of rows, counted over all tables.
   columns: dict[str, Any] = {part: [] for part in given}
@@ -369,13 +391,12 @@ def _read_tables(
       for column, value in zip(columns.values(), row, strict=True):
         column.append(value)
     starts.append(starts[-1] + table.num_rows)
-  name = str(paths[0]) + (" ..." if len(paths) > 1 else "")
   ids = columns.setdefault("id", numbers)
   if "id" in given and len(set(ids)) < len(ids):
     twice, _ = collections.Counter(ids).most_common(1)[0]
     raise ValueError(
-      f"{name}: ids must be unique, but {twice!r} occurs more than once: use "
-      "another column of ids, or none."
+      f"{paths[0]}: ids must be unique, but {twice!r} occurs more than once: "
+      "use another column of ids, or none."
     )
 
   def place(row: int) -> str:
@@ -383,46 +404,7 @@ def _read_tables(
     table = bisect.bisect_right(starts, number) - 1
     return tables[table].place(number - starts[table])
 
-  return _usable(name, columns, place, bad, labels, image_size, channels)
-
-
-def _usable(
-  name: str,
-  columns: Mapping[str, Any],
-  place: Callable[[int], str],
-  bad: LeftOut,
-  labels: str,
-  image_size: int | None = None,
-  channels: int | None = None,
-) -> Examples:
-  """Returns the examples with the labels that `read` needs and whole images.
-
-  The others are counted, with the place of their row.
-  """
-  unlabelled = LeftOut(kind="without a label")
-  rows: Sequence[int] = range(len(columns["id"]))
-  if "label" in columns and labels == "required":
-    for row, label in enumerate(columns["label"]):
-      if label is None:
-        unlabelled.add(place(row), "its label is missing")
-    rows = [row for row in rows if columns["label"][row] is not None]
-  found = None  # The number of channels that encoded images need.
-  if isinstance(columns.get("image"), list):
-    problems, found = images.find_unreadable(
-      [columns["image"][row] for row in rows]
-    )
-    for row, problem in zip(rows, problems, strict=True):
-      if problem:
-        bad.add(place(row), f"the image cannot be read: {problem}")
-    rows = [r for r, x in zip(rows, problems, strict=True) if not x]
-  if len(rows) < len(columns["id"]):
-    columns = _selected(columns, rows)
-  if found and rows:
-    decoded = images.DecodedImages(
-      columns["image"], columns["id"], name, channels or found, image_size
-    )
-    columns = {**columns, "image": decoded}
-  return Examples(name, columns, bad, unlabelled)
+  return columns, place, bad
 
 
 def converted(part: str, value: Any, table: pathlib.Path) -> Any:
@@ -550,7 +532,6 @@ class TableReader:
       if self.names and column not in self.names:
         raise MissingColumnError(self.path, column, self.names)
     self._others = others
-    self._known = set(self.names)
     self._wanted = len(self.columns)
     if others:
       self.columns += [x for x in self.names if x not in self.columns]
@@ -667,11 +648,9 @@ class TableReader:
             raise ValueError
           if self._others:
             json.dumps(row, ensure_ascii=False).encode()
-            if not row.keys() <= self._known:
-              new = [name for name in row if name not in self.names]
-              self.names += new
-              self.columns += [x for x in new if x not in self.columns]
-              self._known.update(new)
+            new = [name for name in row if name not in self.names]
+            self.names += new
+            self.columns += [x for x in new if x not in self.columns]
           values = [row.get(column) for column in self.columns]
           for value in values:
             if isinstance(value, str):
@@ -697,15 +676,10 @@ def _position(column: str | int) -> str | int:
   return int(column) if str(column).isdigit() else column
 
 
-def _read_folder(
-  folder: pathlib.Path,
-  image_size: int | None,
-  channels: int | None,
-  labels: str,
-) -> Examples:
+def _read_folder(folder: pathlib.Path, *, by_class: bool) -> _Columns:
   """Reads images; an id is a path in the folder, a label the class's folder."""
   with reading(folder):
-    paths, left_out = images.find_images(folder, by_class=labels != "ignored")
+    paths, left_out = images.find_images(folder, by_class=by_class)
   bad = LeftOut()
   for path, problem in left_out:
     bad.add(str(path), problem)
@@ -713,13 +687,9 @@ def _read_folder(
     "id": [path.relative_to(folder).as_posix() for path in paths],
     "image": paths,
   }
-  if labels != "ignored":
+  if by_class:
     columns["label"] = [label_name(path.parent.name) for path in paths]
-
-  def place(row: int) -> str:
-    return str(paths[row])
-
-  return _usable(str(folder), columns, place, bad, labels, image_size, channels)
+  return columns, lambda row: str(paths[row]), bad
 
 
 def _read_npz(
@@ -727,7 +697,7 @@ def _read_npz(
   needed: str,
   image: str | None = None,
   label: str | None = None,
-) -> Examples:
+) -> _Columns:
   """Reads the images and labels of an .npz file into memory.
 
   Images are uint8 ``[N, H, W, channels]`` with 1 or 3 channels, ``[N, H, W]``
@@ -777,8 +747,7 @@ def _read_npz(
         f"[{len(pixels)}], got {labels.dtype} {list(labels.shape)}."
       )
     columns["label"] = list(map(label_name, labels.tolist()))
-  place = f"{path} example {{}}".format
-  return _usable(str(path), columns, place, LeftOut(), needed)
+  return columns, f"{path} example {{}}".format, LeftOut()
 
 
 def find_files(text: Path) -> list[pathlib.Path]:

@@ -158,17 +158,15 @@ def tracked(
   label: str,
   unit: str,
   saved: str,
-  stream: TextIO | None = None,
 ) -> Iterator[Item]:
   """Yields the items of a long loop, shows progress and obeys signals.
 
   Args:
     items: The items.
     total: The number of items, or an upper bound.
-    label: As for `Progress`, and so are `unit` and `stream`.
+    label: As for `Progress`, and so is `unit`.
     unit: The name of one item.
     saved: Clause on the saved work, for the message after a signal.
-    stream: Where to print.
 
   Yields:
     Each item.
@@ -176,7 +174,7 @@ def tracked(
   Raises:
     Interrupted: If this process received a signal, see `signals.deferred`.
   """
-  with Progress(total, label=label, unit=unit, stream=stream) as progress:
+  with Progress(total, label=label, unit=unit) as progress:
     done = 0
     for number, item in enumerate(items):
       if number % _ITEMS_PER_UPDATE == 0:

@@ -127,11 +127,10 @@ def test_standard_error_is_the_default(capsys):
   assert captured.err.startswith("train: 1/1 steps (100%)")
 
 
-def test_tracked_items_pass_and_end_at_a_signal():
-  stream = io.StringIO()
-  options = {"label": "read", "unit": "line", "stream": stream, "saved": "all"}
+def test_tracked_items_pass_and_end_at_a_signal(capsys):
+  options = {"label": "read", "unit": "line", "saved": "all"}
   assert list(tracked(range(2500), total=3000, **options)) == [*range(2500)]
-  *_, last = stream.getvalue().splitlines()
+  *_, last = capsys.readouterr().err.splitlines()
   assert last == "read: 2500/3000 lines (83%)"
   assert list(tracked([], total=0, **options)) == []
   passed = []
