@@ -274,10 +274,14 @@ class Originals:
     return raw, {"form": form, "sources": sources}
 
   def _unpacked(self, scratch: pathlib.Path) -> "Originals":
-    """Unpacks an archive."""
+    """Unpacks an archive, but nothing outside of the folder."""
     (archive,) = self.given
     forms = self.dataset.forms
-    _unpack(archive, scratch)
+    prepared.check_space(scratch, _EXPANSION * archive.stat().st_size)
+    is_zip = archive.suffix.lower() == ".zip"
+    options: Any = {} if is_zip else {"filter": "data"}
+    with tables.reading(archive):
+      shutil.unpack_archive(archive, scratch, **options)
     for form in forms:
       if (paths := _in_folder(scratch, form)) is not None:
         return dataclasses.replace(self, form=form, paths=paths)
@@ -396,14 +400,6 @@ def _missing(source: pathlib.Path, forms: Iterable[Form]) -> str:
       if len(lacking) < len(form.files):
         return f"{source / folder} lacks {', '.join(lacking)} of {form.name}"
   return f"{source} holds no originals"
-
-
-def _unpack(archive: pathlib.Path, scratch: pathlib.Path) -> None:
-  """Unpacks an archive, but nothing outside of the folder."""
-  prepared.check_space(scratch, _EXPANSION * archive.stat().st_size)
-  options: Any = {} if archive.suffix.lower() == ".zip" else {"filter": "data"}
-  with tables.reading(archive):
-    shutil.unpack_archive(archive, scratch, **options)
 
 
 def describe(path: pathlib.Path) -> dict[str, Any]:
