@@ -104,14 +104,9 @@ def _details(algorithm: str, form: str, setup: Setup) -> dict[str, Any]:
 
 
 def _clustering(algorithm: str, form: str, setup: Setup) -> Clustering:
-  clustering = setup.cell.clustering
+  cell = setup.cell
   return setup.teacher.clustering(
-    algorithm,
-    clustering.scope,
-    clustering.num_clusters,
-    form,
-    null_space=clustering.null_space,
-    rtol=setup.cell.subspace.rtol,
+    algorithm, form, cell.clustering, cell.subspace.rtol
   )
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import lelp_jax
+from experiments.specs import ClusteringSpec
 from lelp_jax.models import Outputs
 
 if TYPE_CHECKING:
@@ -191,24 +192,17 @@ class TeacherStatistics:
     return jnp.where(total > 0, inside / jnp.where(total > 0, total, 1), 0)
 
   def clustering(
-    self,
-    algorithm: str,
-    scope: str,
-    num_clusters: int,
-    targets: str,
-    *,
-    null_space: str = "none",
-    rtol: float = 5e-3,
+    self, algorithm: str, targets: str, spec: ClusteringSpec, rtol: float
   ) -> Clustering:
     """Returns clusters of the embeddings of the students' training examples.
 
-    See `points` for `null_space` and `rtol`.
+    See `points` for `rtol`.
     """
     return self._once(
-      ("clustering", algorithm, scope, num_clusters, targets, null_space, rtol),
-      lambda: self._clusterer(algorithm, scope, null_space, rtol).cluster(
-        num_clusters, targets=targets
-      ),
+      ("clustering", algorithm, targets, spec, rtol),
+      lambda: self._clusterer(
+        algorithm, spec.scope, spec.null_space, rtol
+      ).cluster(spec.num_clusters, targets=targets),
     )
 
   def centroids(

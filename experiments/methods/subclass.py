@@ -13,15 +13,9 @@ import numpy as np
 from experiments.methods.base import class_nll
 from experiments.methods.base import Method
 from experiments.methods.base import Setup
-from experiments.methods.base import Terms
-from experiments.methods.base import with_hard_labels
-from experiments.methods.labels import kd_term
+from experiments.methods.labels import VANILLA
 from lelp_jax import baselines
 from lelp_jax.train_step import LossInputs
-
-
-def _student_terms(inputs: LossInputs) -> Terms:
-  return {"class_term": kd_term(inputs)}
 
 
 def _teacher_loss(inputs: LossInputs) -> tuple[jax.Array, tuple[Any, Any]]:
@@ -55,7 +49,7 @@ _TEACHER = (
 SUBCLASS = Method(
   "Subclass distillation",
   ("loss.temperature", *_TEACHER),
-  with_hard_labels(_student_terms),
+  VANILLA.loss,
   teacher_outputs=lambda cell: "logits",
   num_subclasses=_num_subclasses,
   shared_targets=_shared_targets,

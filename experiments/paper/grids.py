@@ -97,23 +97,19 @@ def grid(method: str, column: str) -> dict[str, tuple[float, ...]]:
 
 
 def choices(method: str, column: str) -> dict[str, Choice]:
-  """Returns the paper's choices by config field."""
+  """Returns the paper's choices by config field.
+
+  Examples:
+    >>> found = choices("lelp", "cifar100_bin-resnet92-mobilenet")
+    >>> {name: choice.value for name, choice in found.items()}
+    {'subspace.num_subclasses': 50, 'loss.subclass_temperature': 0.5,
+     'loss.temperature': None}
+  """
   pair = parse_column(column).pair
   return {
     name: axis.choices.get(pair, Choice(None, "absent", ()))
     for name, axis in _axes(method, column).items()
   }
-
-
-def chosen(method: str, column: str) -> dict[str, float | None]:
-  """Returns the value of each of the `choices`, None if it is unknown.
-
-  Examples:
-    >>> chosen("lelp", "cifar100_bin-resnet92-mobilenet")
-    {'subspace.num_subclasses': 50, 'loss.subclass_temperature': 0.5,
-     'loss.temperature': None}
-  """
-  return {name: c.value for name, c in choices(method, column).items()}
 
 
 def _axes(method: str, column: str) -> Mapping[str, Axis]:

@@ -93,7 +93,8 @@ def listing(
   new = [
     cell
     for name, cell in firsts.items()
-    if not (folder and _teacher_path(folder, name).exists())
+    if not folder
+    or not results.path_of(folder / name, results.TeacherResult).exists()
   ]
   text = _each(lines) if each else _sums(lines)
   text.append(
@@ -202,10 +203,6 @@ def _time(lines: Sequence[_Line], workdir: pathlib.Path | None) -> list[str]:
       "says so within a minute; or use experiments.plan for TPUs."
     ]
   return []
-
-
-def _teacher_path(folder: pathlib.Path, digest: str) -> pathlib.Path:
-  return results.path_of(folder / digest, results.TeacherResult)
 
 
 def _result(

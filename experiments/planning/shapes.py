@@ -26,6 +26,7 @@ from experiments.methods.statistics import Centroids
 from experiments.methods.statistics import Clustering
 from experiments.methods.statistics import TeacherStatistics
 from experiments.specs import CellSpec
+from experiments.specs import ClusteringSpec
 from experiments.training import build
 from experiments.training.models import model_fns
 from experiments.training.models import Weights
@@ -207,14 +208,7 @@ class _AbstractStatistics(TeacherStatistics):
   """Statistics as tracers, of embeddings that cannot be clustered."""
 
   def clustering(
-    self,
-    algorithm: str,
-    scope: str,
-    num_clusters: int,
-    targets: str,
-    *,
-    null_space: str = "none",
-    rtol: float = 5e-3,
+    self, algorithm: str, targets: str, spec: ClusteringSpec, rtol: float
   ) -> Clustering:
     """Returns clusters that all exist, with every example in the first."""
     classes, size = self.moments.mean.shape[0], len(self.transfer_labels)
@@ -222,7 +216,7 @@ class _AbstractStatistics(TeacherStatistics):
     return Clustering(
       assignments=np.zeros(size, np.int32),
       memberships=memberships if targets == "soft" else None,
-      where=np.ones((classes, num_clusters), np.bool_),
+      where=np.ones((classes, spec.num_clusters), np.bool_),
       summary={},
     )
 

@@ -113,7 +113,7 @@ def train(
         )
       train_metrics = mesh_lib.fetch(metrics, mesh)
       step += length
-      held_out = evaluate(run, states, run.validation)
+      held_out, _ = evaluate(run, states, run.validation)
       monitor.write(step, train_metrics, held_out)
       checkpoints.save(step, {"states": states, "metrics": metrics})
       if step < num_steps and processes.any_process(
@@ -174,20 +174,14 @@ def train_once(
 
 
 def evaluate(
-  run: Run, states: TrainState, arrays: Arrays
-) -> dict[str, np.ndarray]:
+  run: Run, states: TrainState, arrays: Arrays, predict: bool = False
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
   """Evaluates all cells on a set of examples, each exactly once.
 
   Returns:
-    Accuracy, loss and, with a teacher, agreement with it: ``[cells]`` each.
+    Accuracy, loss and, with a teacher, agreement with it, ``[cells]`` each; and
+    with `predict` the log probabilities of the classes, ``[cells, N, C]``.
   """
-  return _evaluate(run, states, arrays)[0]
-
-
-def _evaluate(
-  run: Run, states: TrainState, arrays: Arrays, predict: bool = False
-) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-  """Scores of all cells, and if asked for log probabilities [cells, N, C]."""
   means: dict[str, metrics_lib.Mean] = {}
   mesh, size = run.program.mesh, run.spec.student.eval_batch_size
   shape = run.spec.num_cells, len(arrays["labels"]), run.spec.num_classes
@@ -205,8 +199,8 @@ def _evaluate(
 def model_results(run: Run, trained: Trained) -> list[results.ModelResult]:
   """Evaluates the cells of a trained stack."""
   spec, shares = run.spec, run.targets.get("variance_share")
-  validation = evaluate(run, trained.states, run.validation)
-  test, predictions = _evaluate(run, trained.states, run.test, predict=True)
+  validation, _ = evaluate(run, trained.states, run.validation)
+  test, predictions = evaluate(run, trained.states, run.test, predict=True)
   assert predictions is not None
   sizes = {size: num_parameters(spec, size) for size in set(run.sizes)}
   learned = jax.tree.leaves(trained.states.loss_params)

@@ -50,57 +50,26 @@ def load_or_train(
   folder = directory / digest
   if cell.teacher.input_field != "embeddings":
     splits = splits.without_embeddings()  # Those are for students.
-  own = as_student(cell)
-  run = build_run([own], splits, teacher=None, names=[digest])
-  origin = {
-    "data": run.fingerprint["data"],
-    "pretrained weights": run.fingerprint["pretrained"],
-  }
-  saved, result = loop.train_once(
-    run,
-    own,
-    folder,
-    results.TeacherResult,
-    settings=identity.teacher_fields(cell),
-    kept=lambda states: {
-      "params": states.params,
-      "model_state": states.model_state,
-    },
-    record=lambda trained, seconds: results.TeacherResult(
-      **vars(loop.model_results(run, trained)[0]),
-      origin=origin,
-      seconds=results.TeacherSeconds(training=seconds),
-    ),
-    label=f"teacher of {cell.column}",
-    watch=watch,
-  )
-  for name, now in origin.items():
-    if result.origin[name] != now:
-      raise ValueError(
-        f"the teacher in {folder} was trained from other {name} than there are "
-        "now under the same name: delete it, or set another --teacher_dir."
-      )
-  weights = Weights(**saved)
+  weights, result = _trained(cell, splits, folder, watch)
+  spec = as_student(cell).student
   model = FrozenModel(
-    own.student,
-    weights,
-    splits.task.scale,
-    is_split=cell.split_teacher,
+    spec, weights, splits.task.scale, is_split=cell.split_teacher
   )
-  kernel = model_fns(own.student, 1).head(weights.params).kernel
+  kernel = model_fns(spec, 1).head(weights.params).kernel
+  own_model = _on_own_devices(model)
   cache = TeacherCache(
     mode=cell.teacher.outputs,
     folder=folder / "outputs",
     splits=splits,
-    compute=_on_own_devices(model).outputs,
+    compute=own_model.outputs,
     weights=weights,
     widths=(kernel.shape[0], kernel.shape[1]),
-    batch_size=own.student.eval_batch_size,
+    batch_size=spec.eval_batch_size,
     label=f"outputs of the teacher of {cell.column}",
   )
   seconds: dict[str, float | None] = {
     "training": result.seconds.training,
-    "example": _on_own_devices(model).seconds_per_example(splits.test),
+    "example": own_model.seconds_per_example(splits.test),
   }
 
   def moments() -> lelp_jax.ClassMoments:
@@ -130,6 +99,43 @@ def load_or_train(
     outputs=cache,
     seconds=seconds,
   )
+
+
+def _trained(
+  cell: CellSpec, splits: Splits, folder: pathlib.Path, watch: Watch | None
+) -> tuple[Weights, results.TeacherResult]:
+  """Trains the teacher of a cell, or reads it back."""
+  own = as_student(cell)
+  run = build_run([own], splits, teacher=None, names=[folder.name])
+  origin = {
+    "data": run.fingerprint["data"],
+    "pretrained weights": run.fingerprint["pretrained"],
+  }
+  saved, result = loop.train_once(
+    run,
+    own,
+    folder,
+    results.TeacherResult,
+    settings=identity.teacher_fields(cell),
+    kept=lambda states: {
+      "params": states.params,
+      "model_state": states.model_state,
+    },
+    record=lambda trained, seconds: results.TeacherResult(
+      **vars(loop.model_results(run, trained)[0]),
+      origin=origin,
+      seconds=results.TeacherSeconds(training=seconds),
+    ),
+    label=f"teacher of {cell.column}",
+    watch=watch,
+  )
+  for name, now in origin.items():
+    if result.origin[name] != now:
+      raise ValueError(
+        f"the teacher in {folder} was trained from other {name} than there are "
+        "now under the same name: delete it, or set another --teacher_dir."
+      )
+  return Weights(**saved), result
 
 
 def check_above_chance(

@@ -262,8 +262,9 @@ def test_statistics_are_computed_once(statistics):
   )
   assert other.moments is statistics.moments
   assert other.transfer_outputs is statistics.transfer_outputs
-  found = statistics.clustering("kmeans", "per_class", 2, "hard")
-  assert other.clustering("kmeans", "per_class", 2, "hard") is found
+  spec = specs.ClusteringSpec(num_clusters=2)
+  found = statistics.clustering("kmeans", "hard", spec, 5e-3)
+  assert other.clustering("kmeans", "hard", spec, 5e-3) is found
   assert other.means.shape == (2, 2 * 2)
 
 
@@ -466,7 +467,6 @@ def test_clusterings_can_be_of_projected_embeddings(planted):
     for space in ("none", "weights")
   ]
   assert (found[0] != found[1]).any()
-  expected = statistics.clustering(
-    "kmeans", "per_class", 9, "hard", null_space="weights"
-  )
+  spec = specs.ClusteringSpec(num_clusters=9, null_space="weights")
+  expected = statistics.clustering("kmeans", "hard", spec, 5e-3)
   np.testing.assert_array_equal(found[1], expected.assignments)

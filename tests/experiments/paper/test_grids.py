@@ -69,6 +69,10 @@ def values(method, dataset, name):
   return (row.get(dataset) or row["*"])[name].values
 
 
+def chosen(method, column):
+  return {k: c.value for k, c in grids.choices(method, column).items()}
+
+
 def test_tables_and_axes():
   assert [table.number for table in NUMBERED] == list(range(6, 16))
   assert {t.method: tuple(t.axes) for t in TABLES} == AXES
@@ -177,9 +181,9 @@ def test_choices_are_in_their_grids():
 )
 def test_what_lelp_chose(column, expected):
   # Read from Table 12 by eye.
-  chosen = grids.chosen("lelp", column)
-  assert tuple(chosen) == (NUM_SUBCLASSES, BETA, TAU)
-  assert tuple(chosen.values()) == expected
+  found = chosen("lelp", column)
+  assert tuple(found) == (NUM_SUBCLASSES, BETA, TAU)
+  assert tuple(found.values()) == expected
 
 
 def test_what_lies_on_the_edges():
@@ -204,8 +208,8 @@ def test_misprint_is_corrected_and_kept():
     if (method, dataset, name) == ("vid", "glue_cola", TAU)
   )
   assert axis.printed[:3] == ("1.0", "3.0", "3.0")
-  chosen = grids.chosen("vid", "glue_cola-albert_large-albert_base")
-  assert chosen == {TAU: 2.0, LAMBDA: 0.1}
+  found = chosen("vid", "glue_cola-albert_large-albert_base")
+  assert found == {TAU: 2.0, LAMBDA: 0.1}
   assert "A-39" in axis.note
 
 
@@ -225,16 +229,16 @@ def test_every_row_of_every_table_has_a_grid():
         grid = grids.grid(row.method, column.id)
         assert tuple(grid) == AXES.get(row.method, ())
         assert all(grid.values())
-        chosen = grids.choices(row.method, column.id)
-        assert tuple(chosen) == tuple(grid)
+        found = grids.choices(row.method, column.id)
+        assert tuple(found) == tuple(grid)
         unprinted = row.method in ("crd", "dkd")
-        assert unprinted == ("absent" in {c.status for c in chosen.values()})
+        assert unprinted == ("absent" in {c.status for c in found.values()})
 
 
 def test_a_pair_that_is_not_the_papers_has_a_grid_and_no_choice():
   column = "cifar10-mobilenet_wd2-resnet56"
   assert grids.grid("lelp", column)[NUM_SUBCLASSES] == (2, 4, 8, 10)
-  assert set(grids.chosen("lelp", column).values()) == {None}
+  assert set(chosen("lelp", column).values()) == {None}
 
 
 @pytest.mark.parametrize(

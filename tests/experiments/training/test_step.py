@@ -142,7 +142,7 @@ def test_mapped_cells_on_a_cpu_are_programs_and_equal_the_loop(
   def results():
     run = make_run(cells, teacher)
     states, metrics = chunk(run)
-    scores = loop.evaluate(run, states, run.validation)
+    scores, _ = loop.evaluate(run, states, run.validation)
     fetched = mesh_lib.fetch((states.params, metrics, scores), run.program.mesh)
     return run, fetched
 
