@@ -37,12 +37,7 @@ def make_mesh(
   them as divide the batch. Any others are idle: of 7 devices, 1 cell with
   batches of 64 uses 4.
   """
-  for name, size in (("num_cells", num_cells), ("batch_size", batch_size)):
-    if size < 1:
-      raise ValueError(f"{name} must be at least 1, got {size}.")
   devices = list(jax.devices() if devices is None else devices)
-  if not devices:
-    raise ValueError("devices must name at least one device, got none.")
   cell = math.gcd(len(devices), num_cells)
   share = len(devices) // cell
   data = max(n for n in range(1, share + 1) if batch_size % n == 0)
