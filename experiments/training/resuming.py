@@ -62,8 +62,10 @@ def forget_checkpoint_folder(held: pathlib.Path) -> None:
 
 def _record(held: pathlib.Path, folder: epath.Path) -> str | None:
   """Records a folder, or returns why it cannot be used."""
-  here = storage.folder(held)
-  before = _recorded(held) or here
+  here, record = storage.folder(held), held / _RECORD
+  before = here
+  if record.exists():
+    before = storage.folder(json_files.read_json(record)["folder"])
   step = None if before == folder else checkpoints.last_step(before)
   if step is not None:
     flag = "no --checkpoint_dir"
@@ -76,15 +78,7 @@ def _record(held: pathlib.Path, folder: epath.Path) -> str | None:
       "again."
     )
   if folder == here:
-    (held / _RECORD).unlink(missing_ok=True)
+    record.unlink(missing_ok=True)
   else:
-    json_files.write_json(held / _RECORD, {"folder": str(folder)})
+    json_files.write_json(record, {"folder": str(folder)})
   return None
-
-
-def _recorded(held: pathlib.Path) -> epath.Path | None:
-  """Returns the recorded folder of checkpoints; None if it is `held` itself."""
-  path = held / _RECORD
-  if not path.exists():
-    return None
-  return storage.folder(json_files.read_json(path)["folder"])

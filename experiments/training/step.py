@@ -32,8 +32,6 @@ from experiments.training.states import data_keys
 from experiments.training.states import initial_states
 from experiments.training.types import Program
 from experiments.training.types import ProgramSpec
-from experiments.training.types import StepInputs
-from experiments.training.types import TrainingData
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.models import MODELS
 from lelp_jax.models import Outputs
@@ -112,6 +110,14 @@ def build_program(
 
     return on_cells(one_cell, states, inputs, batch)
 
+  def metric_shapes(states, inputs, data, first):
+    if isinstance(data.examples, Feed):
+      batch = data.examples.example()
+    else:
+      batch = jax.eval_shape(gather, data.examples, np.arange(batch_size))
+    step = _composed(view, update)
+    return jax.eval_shape(step, states, inputs, data.seed, first, batch)[1]
+
   make_chunk = _gathered_chunk if spec.on_device else _fed_chunk
   train_chunk, lower = make_chunk(spec, mesh, view, update)
   return Program(
@@ -121,7 +127,7 @@ def build_program(
     ),
     train_chunk=train_chunk,
     eval_batch=_compiled(spec, mesh, eval_view, score),
-    metric_shapes=functools.partial(_metric_shapes, spec, view, update),
+    metric_shapes=metric_shapes,
     lower=lower,
   )
 
@@ -381,25 +387,6 @@ def _finite(states: TrainState) -> jax.Array:
   axes = [tuple(range(1, check.ndim)) for check in checks]
   results = [c.all(axis=a) for c, a in zip(checks, axes, strict=True)]
   return functools.reduce(jnp.logical_and, results)
-
-
-def _metric_shapes(
-  spec: ProgramSpec,
-  view: Callable[..., Any],
-  update: Callable[..., Any],
-  states: TrainState,
-  inputs: StepInputs,
-  data: TrainingData,
-  first: np.int32,
-) -> dict[str, jax.ShapeDtypeStruct]:
-  """Shapes of the metrics of a chunk."""
-  if isinstance(data.examples, Feed):
-    batch = data.examples.example()
-  else:
-    rows = np.arange(spec.student.batch_size)
-    batch = jax.eval_shape(gather, data.examples, rows)
-  step = _composed(view, update)
-  return jax.eval_shape(step, states, inputs, data.seed, first, batch)[1]
 
 
 def _scores(
