@@ -60,15 +60,15 @@ def run_unfinished(
       with locks.claim(folder) as is_held:
         if not is_held:
           busy.append((number, stack))
-        elif is_unfinished(stack, workdir):
-          try:
+          continue
+        try:
+          # Another command may have finished it between the two looks.
+          if is_unfinished(stack, workdir):
             run(stack, label)
-          finally:
-            locks.remove_if_empty(folder)
-        else:  # Another command finished it between the two looks.
+        finally:
           locks.remove_if_empty(folder)
       others = [s for _, s in left[place:] + busy]
-      if is_held and any(is_unfinished(s, workdir) for s in others):
+      if any(is_unfinished(s, workdir) for s in others):
         signals.stop_if_asked(f"{label} is finished")
     left = busy
     if busy:
