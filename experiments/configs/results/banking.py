@@ -13,8 +13,8 @@ from experiments.configs.results import common
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of a sweep; the arguments are those of `common`."""
-  given = common.parse(arg, encoder="minilm_banking")
+  """Returns the config of a sweep; the arguments are those of `parse_text`."""
+  given = common.parse_text(arg, encoder="minilm_banking")
   return common.text_config(
     given,
     "banking_parity",

@@ -29,9 +29,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of a sweep.
 
   Args:
-    arg: ``task=`` parity, domain2 or domain5, and those of `common.parse`.
+    arg: ``task=`` parity, domain2 or domain5, and those of `common.parse_text`.
   """
-  given = common.parse(arg, task="parity", encoder="minilm_clinc")
+  given = common.parse_text(arg, task="parity", encoder="minilm_clinc")
   base.one_of("task", given.task, _TASKS)
   return common.text_config(
     given,

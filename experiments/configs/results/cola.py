@@ -14,8 +14,8 @@ from experiments.configs.results import common
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of a sweep; the arguments are those of `common`."""
-  given = common.parse(arg, share=100, encoder="minilm_cola")
+  """Returns the config of a sweep; the arguments are those of `parse_text`."""
+  given = common.parse_text(arg, share=100, encoder="minilm_cola")
   return common.text_config(
     given,
     "glue_cola",

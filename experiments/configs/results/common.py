@@ -37,34 +37,85 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
   """Parses the arguments that all of these configs have.
 
   * ``share=``: the percentage of the training examples that students see.
-  * ``labelled=``: the percentage of the training examples that have a label.
-    The teacher learns from these alone, and labels the others for students.
-  * ``student=static``; ``mlp``, which reads the frozen embeddings in
-    `config.data.embeddings`, by default data/DATASET_minilm; or ``bert``.
   * ``teachers=``: the number of teachers, which differ in their seed.
   * ``methods=main`` for the rows of the headline table, ``all`` for all rows;
     without the oracle where the data have no hidden classes.
   * ``grid=all`` for every grid point, ``chosen`` for the point of each row that
     held-out data chose with the first teacher (`chosen.json`).
-  * ``encoder=``: the folder of MiniLM with a reduced vocabulary.
   * ``method=`` and ``trial=`` of a single cell.
   """
   defaults = {
     "share": 15,
-    "labelled": 100,
-    "student": "static",
     "teachers": 3,
     "methods": "main",
     "grid": "all",
-    "encoder": "",
     "method": "lelp",
     "trial": 0,
   }
   given = base.parse_arg(arg, **(defaults | more))
-  base.one_of("student", given.student, STUDENTS)
   base.one_of("methods", given.methods, ("main", "all"))
   base.one_of("grid", given.grid, ("all", "chosen"))
   return given
+
+
+def parse_text(arg: str | None, **more: Any) -> ConfigDict:
+  """Parses the arguments of configs of texts, those of `parse` among them.
+
+  * ``labelled=``: the percentage of the training examples that have a label.
+    The teacher learns from these alone, and labels the others for students.
+  * ``student=static``; ``mlp``, which reads the frozen embeddings in
+    `config.data.embeddings`, by default data/DATASET_minilm; or ``bert``.
+  * ``encoder=``: the folder of MiniLM with a reduced vocabulary.
+  """
+  defaults = {"labelled": 100, "student": "static", "encoder": ""}
+  given = parse(arg, **(defaults | more))
+  base.one_of("student", given.student, STUDENTS)
+  if given.grid == "chosen" and given.labelled < 100:
+    raise ValueError(
+      "config argument grid=chosen is known for labelled=100 alone, got "
+      f"labelled={given.labelled}."
+    )
+  return given
+
+
+def sweep_config(
+  given: ConfigDict,
+  dataset: str,
+  title: str,
+  student: str,
+  rows: Mapping[str, Any],
+) -> ConfigDict:
+  """Returns the data and the sweep of a config, without its models.
+
+  Args:
+    given: Arguments of the config, see `parse`.
+    dataset: Name of the prepared data set.
+    title: Title of the sweep for readers.
+    student: Name of the student in `chosen.json`.
+    rows: The grids of the headline table's methods.
+  """
+  config = base.base_config()
+  config.name, config.title = dataset, title
+  config.method, config.trial, config.column = given.method, given.trial, "t0"
+  config.data.dataset = dataset
+  config.data.transfer_fraction = given.share / 100
+  # Trials share the order of the batches, so that they train together.
+  config.data.shared_batch_order = True
+  config.loss.temperature = 2.0
+  config.sweep.num_trials, config.sweep.grid_trials = 5, 1
+  config.sweep.columns_are = "teachers"
+  config.sweep.maps = False
+  for seed in range(given.teachers):
+    config.sweep.columns[f"t{seed}"] = ConfigDict({"teacher": {"seed": seed}})
+  if given.methods == "all":
+    rows = {**rows, **other_rows()}
+  if DATASETS[dataset].task.fine_to_class is None:
+    rows = {name: grid for name, grid in rows.items() if name != "oracle"}
+  if given.grid == "chosen":
+    rows = _chosen(f"{dataset}-{given.share}-{student}", rows)
+    config.sweep.grid_trials = 0
+  config.sweep.methods = ConfigDict(dict(rows))
+  return config
 
 
 def text_config(
@@ -80,7 +131,7 @@ def text_config(
   """Returns a config with MiniLM as the teacher of a text student.
 
   Args:
-    given: Arguments of the config, see `parse`.
+    given: Arguments of the config, see `parse_text`.
     dataset: Name of the prepared data set.
     name: Name of the data set for readers.
     num_train: Number of the teacher's training examples.
@@ -88,24 +139,21 @@ def text_config(
     max_length: Largest number of tokens of a text.
     num_epochs: Length of the teacher's fine-tuning.
   """
-  config = base.base_config()
-  config.name = dataset
   seen = f"{given.share} % of the data"
   if given.labelled < 100:
     seen += f", labels for {given.labelled} % of all"
-  config.title = f"{name}, {seen}, {STUDENTS[given.student]}"
-  if given.methods == "all":
-    config.title += ", every method"
-  config.method, config.trial, config.column = given.method, given.trial, "t0"
-  config.data.dataset = dataset
+  config = sweep_config(
+    given,
+    dataset,
+    f"{name}, {seen}, {STUDENTS[given.student]}",
+    given.student,
+    rows_of_four() if given.student == "bert" else main_rows(),
+  )
   config.data.max_length = max_length
-  config.data.transfer_fraction = given.share / 100
   if given.labelled < 100:
     config.data.num_labelled = round(num_train * given.labelled / 100)
     # A few passes over few examples would teach the teacher little.
     num_epochs *= _EPOCHS_WITH_FEW_LABELS
-  # Trials share the order of the batches, so that they train together.
-  config.data.shared_batch_order = True
   _teacher(config.teacher, given.encoder, vocab_size)
   config.teacher.num_epochs = num_epochs
   num_examples = round(num_train * given.share / 100)
@@ -116,27 +164,7 @@ def text_config(
     config.data.embeddings = f"data/{dataset}_minilm"
   else:
     _two_layers(config.student, given.encoder, vocab_size, num_examples)
-  config.loss.temperature = 2.0
-  config.sweep.num_trials = 3 if given.student == "bert" else 5
-  config.sweep.grid_trials = 1
-  config.sweep.columns_are = "teachers"
-  config.sweep.maps = False
-  for seed in range(given.teachers):
-    config.sweep.columns[f"t{seed}"] = ConfigDict({"teacher": {"seed": seed}})
-  rows = rows_of_four() if given.student == "bert" else main_rows()
-  if given.methods == "all":
-    rows |= other_rows()
-  if DATASETS[dataset].task.fine_to_class is None:
-    del rows["oracle"]
-  if given.grid == "chosen":
-    if given.labelled < 100:
-      raise ValueError(
-        "config argument grid=chosen is known for labelled=100 alone, got "
-        f"labelled={given.labelled}."
-      )
-    rows = _chosen(f"{dataset}-{given.share}-{given.student}", rows)
-    config.sweep.grid_trials = 0
-  config.sweep.methods = ConfigDict(rows)
+    config.sweep.num_trials = 3
   return config
 
 

@@ -12,8 +12,8 @@ from experiments.configs.results import common
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config of a sweep; the arguments are those of `common`."""
-  given = common.parse(arg, share=10, encoder="minilm_sst2")
+  """Returns the config of a sweep; the arguments are those of `parse_text`."""
+  given = common.parse_text(arg, share=10, encoder="minilm_sst2")
   return common.text_config(
     given,
     "glue_sst2",

@@ -16,7 +16,14 @@ _CONFIGS = sorted(
   path.stem for path in _FOLDER.glob("*.py") if path.stem[0] != "_"
 )
 _CONFIGS.remove("common")
-_SEARCHES = ("banking", "clinc", "cola", "imdb", "sst2")
+_SEARCHES = (
+  ("banking", ""),
+  ("cifar10_bin", ""),
+  ("clinc", ""),
+  ("cola", ""),
+  ("imdb", "student=mlp"),
+  ("sst2", ""),
+)
 
 
 def _config(name, arg=""):
@@ -29,13 +36,10 @@ def test_all_cells_are_valid(name):
   assert cells.expand(_config(name))
 
 
-@pytest.mark.parametrize("name", _SEARCHES)
-@pytest.mark.parametrize("student", ["static", "mlp"])
+@pytest.mark.parametrize(("name", "arg"), _SEARCHES)
 @pytest.mark.parametrize("methods", ["main", "all"])
-def test_every_method_with_a_choice_has_eight_grid_points(
-  name, methods, student
-):
-  config = _config(name, f"methods={methods},teachers=2,student={student}")
+def test_every_method_with_a_choice_has_eight_grid_points(name, arg, methods):
+  config = _config(name, f"methods={methods},teachers=2,{arg}")
   first = search.first_stage(validate.sweep_spec(config), cells.expand(config))
   counts = collections.Counter((cell.column, cell.row) for cell in first)
   assert {column for column, _ in counts} == {"t0", "t1"}
@@ -44,7 +48,13 @@ def test_every_method_with_a_choice_has_eight_grid_points(
 
 @pytest.mark.parametrize(
   ("name", "has_oracle"),
-  [("banking", True), ("cola", False), ("imdb", False), ("sst2", False)],
+  [
+    ("banking", True),
+    ("cifar10_bin", True),
+    ("cola", False),
+    ("imdb", False),
+    ("sst2", False),
+  ],
 )
 def test_the_oracle_is_a_row_where_the_data_have_hidden_classes(
   name, has_oracle
