@@ -108,6 +108,7 @@ def sweep_config(
   for seed in range(given.teachers):
     config.sweep.columns[f"t{seed}"] = ConfigDict({"teacher": {"seed": seed}})
   if given.methods == "all":
+    config.title += ", every method"
     rows = {**rows, **other_rows()}
   if DATASETS[dataset].task.fine_to_class is None:
     rows = {name: grid for name, grid in rows.items() if name != "oracle"}

@@ -40,6 +40,7 @@ def test_all_cells_are_valid(name):
 @pytest.mark.parametrize("methods", ["main", "all"])
 def test_every_method_with_a_choice_has_eight_grid_points(name, arg, methods):
   config = _config(name, f"methods={methods},teachers=2,{arg}")
+  assert config.title.endswith(", every method") == (methods == "all")
   first = search.first_stage(validate.sweep_spec(config), cells.expand(config))
   counts = collections.Counter((cell.column, cell.row) for cell in first)
   assert {column for column, _ in counts} == {"t0", "t1"}
