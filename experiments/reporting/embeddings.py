@@ -61,6 +61,7 @@ def embedding_maps(
   colors = [
     _CLASS_COLORS[c % len(_CLASS_COLORS)] for c in range(len(class_names))
   ]
+  fine = fine_colors(fine_names)
   rows = 2 if fine_names else 1
   figure = Figure(
     figsize=(1.4 + 3.0 * len(panels), 0.2 + 3.1 * rows), layout="constrained"
@@ -70,21 +71,17 @@ def embedding_maps(
     column[0].set_title(panel.title, fontsize=11)
     _scatter(column[0], points, panel.labels, panel.labels, colors)
     if panel.fine is not None:
-      shown = fine_colors(fine_names)
-      _scatter(column[1], points, panel.labels, panel.fine, shown)
+      _scatter(column[1], points, panel.labels, panel.fine, fine)
   axes[0, 0].set_ylabel("coloured by class", fontsize=10)
   _legend(axes[0, -1], "class", class_names, colors, range(len(class_names)))
-  labels, fine = panels[0].labels, panels[0].fine
-  if fine is not None:
+  if panels[0].fine is not None:
     axes[1, 0].set_ylabel("coloured by fine class", fontsize=10)
-  if fine is not None and len(fine_names) <= _MAX_LEGEND:
     # A fine class belongs to one class, that of its first example.
-    owners = [
-      int(labels[np.argmax(fine == f)]) if (fine == f).any() else 0
-      for f in range(len(fine_names))
-    ]
-    shown = fine_colors(fine_names)
-    _legend(axes[1, -1], "fine class", fine_names, shown, owners)
+    owners = np.zeros(len(fine_names), int)
+    found, first = np.unique(panels[0].fine, return_index=True)
+    owners[found] = panels[0].labels[first]
+    if len(fine_names) <= _MAX_LEGEND:
+      _legend(axes[1, -1], "fine class", fine_names, fine, owners)
   figure.supxlabel(
     f"t-SNE of the students' embeddings of {len(maps[0]):,} examples,"
     f" perplexity {perplexity:.3g}, seed {_SEED}",

@@ -1,4 +1,7 @@
-"""Accuracies of all methods as bars, as in Figure 3 of the paper."""
+"""Pictures of a sweep: gains, accuracies, and information of subclasses.
+
+Accuracies of all methods are bars, as in Figure 3 of the paper.
+"""
 
 import dataclasses
 import math
@@ -6,16 +9,19 @@ import pathlib
 import textwrap
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.reporting import comparisons
 from experiments.reporting import drawing
 from experiments.reporting.estimates import estimate
+from experiments.reporting.names import column_name
 from experiments.reporting.paper_tables import paper_accuracies
 from experiments.reporting.paper_tables import TEACHER
 from experiments.reporting.selection import chosen_on
 from experiments.reporting.selection import SweepResults
+from experiments.reporting.sentence import in_sentence
 from experiments.reporting.tables import column_groups
 
 _TEACHER_COLOR = "#333333"
@@ -27,6 +33,59 @@ _LEAST_PER_BAR = 0.6
 _MOST_PER_BAR = 1.15
 _PER_UPRIGHT_LABEL = 1.0
 _PER_TWO_LINES = 0.55
+# Fewer points of information show nothing.
+_LEAST_POINTS = 6
+
+
+def gain_picture(results: SweepResults, path: pathlib.Path) -> bool:
+  """Draws gains over vanilla distillation, ours and the paper's.
+
+  With one setting there is a line per method; with several, LELP alone has a
+  line per setting. Without vanilla distillation the gains are over standard
+  training. Returns whether there is a gain of ours to draw.
+  """
+  titles = {method.id: method.title for method in results.methods}
+  base = next((m for m in ("vanilla", "standard") if m in titles), None)
+  if base is None:
+    return False
+  if results.is_one_setting:
+    lines = [(titles[m], results.whole, m) for m in titles if m != base]
+  else:
+    lelp = comparisons.LELP
+    lines = [(column_name(c), c.id, lelp) for c in results.columns]
+  paper = paper_accuracies(results)
+  found = []
+  for label, column, method in lines:
+    ours = comparisons.difference_of_methods(results, column, method, base)
+    theirs = None
+    if column and {(column, method), (column, base)} <= paper.keys():
+      theirs = paper[column, method] - paper[column, base]
+    if ours or theirs is not None:
+      found.append((label, method, ours, theirs))
+  estimates = [ours for _, _, ours, _ in found if ours]
+  if not estimates:
+    return False
+  labels = [label for label, *_ in found]
+  figure, ax = drawing.gain_axes(labels, 1.6 + 0.36 * len(found))
+  for y, (_, method, ours, theirs) in enumerate(found):
+    if ours:
+      drawing.draw_gain(ax, y, ours, drawing.method_color(method), ms=7)
+    if theirs is not None:
+      style = {"mfc": "none", "mec": drawing.PAPER_COLOR, "mew": 1.8, "ms": 9}
+      ax.plot(theirs, y, "D", zorder=4, **style)
+  unit = f"{results.repetition}s"
+  if not any(gain.interval for gain in estimates):
+    text = f"One of the {unit} each: no interval."
+  elif all(gain.n == 1 for gain in estimates):
+    text = "Lines: 95 % interval over test examples, one trial."
+  else:
+    text = f"Lines: 95 % interval over {unit}."
+  if any(theirs is not None for *_, theirs in found):
+    text += " Diamonds: the paper's."
+  whose = "" if results.is_one_setting else f" of {titles[comparisons.LELP]}"
+  title = f"{results.title}: gain{whose} over {in_sentence(titles[base])}"
+  drawing.finish(figure, path, f"{title}{chosen_on(results)}", text)
+  return True
 
 
 def accuracy_bars(results: SweepResults, path: pathlib.Path) -> None:
@@ -246,3 +305,50 @@ def _legend(results: SweepResults) -> str:
     f"Bars: mean over {n} {unit}s. Whiskers: ± 1 standard error."
     f" Dots: one per {unit}."
   )
+
+
+def information_points(
+  results: SweepResults,
+) -> dict[str, list[tuple[float, float]]]:
+  """Returns a point per cell, by the title of its method.
+
+  A point is the adjusted mutual information of the cell's subclasses with the
+  fine labels, and its test accuracy minus the mean of vanilla distillation in
+  its column, in points.
+  """
+  base = {
+    column: 100 * float(np.mean([c.test.accuracy for c in summary.cells]))
+    for (column, method), summary in results.summaries.items()
+    if method == "vanilla"
+  }
+  found: dict[str, list[tuple[float, float]]] = {}
+  for cell in results.cells:
+    if cell.subclass_information is not None and cell.column in base:
+      gain = 100 * cell.test.accuracy - base[cell.column]
+      point = (cell.subclass_information, gain)
+      # The rows "kmeans" and "kmeans_5" are one method.
+      title = results.method_title(cell.method).partition(": ")[0]
+      found.setdefault(title, []).append(point)
+  return found
+
+
+def information_picture(results: SweepResults, path: pathlib.Path) -> bool:
+  """Draws these points; returns whether there are enough of them."""
+  points = information_points(results)
+  if sum(map(len, points.values())) < _LEAST_POINTS:
+    return False
+  figure = Figure(figsize=(7.0, 4.4), layout="constrained")
+  ax = figure.subplots()
+  ax.axhline(0, color=drawing.FAINT, lw=1, zorder=1)
+  styles = drawing.line_styles(points)
+  for title, found in points.items():
+    style = {k: v for k, v in styles[title].items() if k != "ls"}
+    x, y = zip(*found, strict=True)
+    ax.plot(x, y, ls="", ms=5.5, alpha=0.8, label=title, **style)
+  ax.set_xlabel("Adjusted mutual information with the hidden classes")
+  ax.set_ylabel("Gain over vanilla distillation (points)")
+  ax.spines[["top", "right"]].set_visible(False)
+  ax.legend(fontsize=8, frameon=False)
+  drawing.write_title(figure, f"{results.title}: a point per student")
+  drawing.save(figure, path)
+  return True

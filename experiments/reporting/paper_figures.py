@@ -69,9 +69,7 @@ def projections(results: SweepResults, path: pathlib.Path) -> bool:
         "", across, "Minus random (points)", advantages, True, zero=True
       )
     )
-  every = {
-    (m, at): run for m, runs in found.items() for at, run in runs.items()
-  }
+  every = [run for runs in found.values() for run in runs.values()]
   return drawing.draw_plots(
     [*accuracies, *gains],
     path,

@@ -60,41 +60,37 @@ def subclass_information(
     counts = np.bincount(pairs * num_fine + fine, minlength=length)
     return counts.reshape(num_classes, size, num_fine)
 
-  rng, shuffled = np.random.default_rng(0), fine.copy()
-  found = []  # Nats and normalized, of each class and of all.
-  # The examples of each class in order, and in a random order.
-  kept = np.argsort(labels, kind="stable")
-  for _ in range(NUM_PERMUTATIONS):
-    shuffled[kept] = fine[np.lexsort((rng.random(len(labels)), labels))]
-    counts = table(shuffled)
+  def measured(counts: np.ndarray) -> np.ndarray:
+    # Nats and normalized, of each class and of all: [2, C + 1].
     whole = counts.reshape(-1, num_fine)
-    found.append(
+    return np.stack(
       [
         np.append(function(counts), function(whole))
         for function in (mutual_information, normalized_information)
       ]
     )
-  chance, chance_normalized = np.swapaxes(np.asarray(found), 0, 1)
+
+  rng, shuffled, by_chance = np.random.default_rng(0), fine.copy(), []
+  # The examples of each class in order, and in a random order.
+  kept = np.argsort(labels, kind="stable")
+  for _ in range(NUM_PERMUTATIONS):
+    shuffled[kept] = fine[np.lexsort((rng.random(len(labels)), labels))]
+    by_chance.append(measured(table(shuffled)))
   counts = table(fine)
-  return tuple(
-    _information(counts[c], chance[:, c], chance_normalized[:, c])
-    for c in range(num_classes)
-  ), _information(
-    counts.reshape(-1, num_fine), chance[:, -1], chance_normalized[:, -1]
+  nats, normalized = measured(counts)
+  chance, chance_normalized = np.moveaxis(np.asarray(by_chance), 0, 2)
+  *classes, whole = (
+    Information(
+      counts=own,
+      nats=float(nats[i]),
+      entropy=float(_entropy(own.sum(axis=0))),
+      normalized=float(normalized[i]),
+      chance=estimate(chance[i]),
+      chance_normalized=estimate(chance_normalized[i]).mean,
+    )
+    for i, own in enumerate([*counts, counts.reshape(-1, num_fine)])
   )
-
-
-def _information(
-  counts: np.ndarray, chance: np.ndarray, chance_normalized: np.ndarray
-) -> Information:
-  return Information(
-    counts=counts,
-    nats=float(mutual_information(counts)),
-    entropy=float(_entropy(counts.sum(axis=0))),
-    normalized=float(normalized_information(counts)),
-    chance=estimate(chance),
-    chance_normalized=estimate(chance_normalized).mean,
-  )
+  return tuple(classes), whole
 
 
 def mutual_information(counts: np.ndarray) -> np.ndarray:

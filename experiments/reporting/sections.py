@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from experiments.reporting import comparisons
 from experiments.reporting import costs
 from experiments.reporting import figures
-from experiments.reporting import gains
 from experiments.reporting import headline
-from experiments.reporting import information
 from experiments.reporting import owner
 from experiments.reporting import paper_figures
 from experiments.reporting import paper_grids
@@ -224,7 +222,7 @@ def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
       "Gain over vanilla distillation against what the subclasses of a student "
       "tell about the hidden classes (adjusted mutual information within each "
       "class: 0 is chance, 1 is equality).",
-      information.information_picture,
+      figures.information_picture,
     ),
     "Figures": [*_figures(sweep), *sweep.maps],
     "Chosen hyperparameters": map(
@@ -256,7 +254,7 @@ def _result(sweep: ReportedSweep) -> list[Part]:
     else paper_tables.paper_layout(results, paper)
   )
   return [
-    *sweep.draw("gains", caption, gains.gain_picture),
+    *sweep.draw("gains", caption, figures.gain_picture),
     conclusion(results),
     main,
   ]

@@ -229,16 +229,18 @@ def _rank(cells: Sequence[FinishedCell], selection: str) -> tuple[float, float]:
   return -accuracy, loss
 
 
-def was_chosen(summaries: Mapping[Any, Summary]) -> bool:
+def was_chosen(summaries: Iterable[Summary]) -> bool:
   """Returns whether a method had several settings to choose from."""
-  return any(summary.num_settings > 1 for summary in summaries.values())
+  return any(summary.num_settings > 1 for summary in summaries)
 
 
 def chosen_on(
-  results: SweepResults, summaries: Mapping[Any, Summary] | None = None
+  results: SweepResults, summaries: Iterable[Summary] | None = None
 ) -> str:
   """Returns the end of a title that names the examples of the choice."""
-  if not was_chosen(results.summaries if summaries is None else summaries):
+  if summaries is None:
+    summaries = results.summaries.values()
+  if not was_chosen(summaries):
     return ""
   where = {"heldout": "held-out", "test": "TEST"}[results.selection]
   return f", chosen on {where} data"
@@ -250,7 +252,7 @@ def selections(results: SweepResults) -> tuple[SweepResults, ...]:
   Cells with held-out examples were evaluated on both sets, so that one can also
   choose on the test set as the paper did (A-37).
   """
-  if results.selection == "test" or not was_chosen(results.summaries):
+  if results.selection == "test" or not was_chosen(results.summaries.values()):
     return (results,)
   if results.num_tried:  # The other settings have fewer trials.
     return (results,)

@@ -178,13 +178,13 @@ def _axes(results: SweepResults) -> dict[Heading, list[str]]:
 
 def _others_chosen_on(results: SweepResults) -> str:
   """Names the examples that chose the other hyperparameters."""
-  runs = {
-    (method.id, axis, column.id, value): run
+  runs = [
+    run
     for method, axes in _axes(results).items()
     for axis in axes
-    for column, found in _runs(results, method.id, axis).items()
-    for value, run in found.items()
-  }
+    for found in _runs(results, method.id, axis).values()
+    for run in found.values()
+  ]
   said = chosen_on(results, runs)
   return said and f", the others{said.removeprefix(',')}"
 

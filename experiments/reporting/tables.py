@@ -242,7 +242,7 @@ def _caption(results: SweepResults) -> str:
       text += " (n=: over that many)"
   else:
     text += ", one trial, so no error"
-  if not was_chosen(results.summaries):
+  if not was_chosen(results.summaries.values()):
     text += ". There is one setting per method: nothing was chosen."
   elif results.selection == "test":
     text += (

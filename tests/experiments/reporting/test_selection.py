@@ -125,12 +125,12 @@ def test_summarize_reports_the_chosen_setting_in_percent():
   assert selection.chosen_on(results) == ", chosen on held-out data"
   on_test = dataclasses.replace(results, selection="test")
   assert selection.chosen_on(on_test) == ", chosen on TEST data"
-  assert selection.chosen_on(results, {}) == ""
+  assert selection.chosen_on(results, []) == ""
 
 
 def test_settings_of_an_earlier_stage_count_as_tried():
   results = make_results({"a": {"lelp": [0.7, 0.9]}})
-  assert not selection.was_chosen(results.summaries)
+  assert not selection.was_chosen(results.summaries.values())
   results = dataclasses.replace(results, num_tried={"lelp": 8})
   assert results.summaries["a", "lelp"].num_settings == 8
   assert selection.chosen_on(results) == ", chosen on held-out data"
