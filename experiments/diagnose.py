@@ -21,10 +21,7 @@ from experiments.distillation import flags as own_flags
 from experiments.distillation import teachers
 
 _CONFIG = cli.config_dict_flag(own_flags.base_config())
-_DATA = own_flags.data_flags()
-_TEACHER = own_flags.teacher_flag()
-_LABELS = own_flags.teacher_labels_flag()
-_EPOCHS = own_flags.finetune_epochs_flag()
+_OWN = own_flags.own_flags()
 _WORKDIR = cli.workdir_flag("Folder of everything that the command writes.")
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
 flags.adopt_module_key_flags(own_flags)
@@ -35,16 +32,16 @@ def main(argv: list[str]) -> None:
   cli.no_arguments(argv)
   with cli.reported():
     config = _CONFIG.value
-    _DATA.set(config)
+    _OWN.set_data(config)
     workdir = cli.folder(_WORKDIR.value)
     cell = validate.converted(config)
     teacher = teachers.prepare_teacher(
-      _TEACHER.value,
+      _OWN.teacher.value,
       cell.data,
       workdir,
-      finetune_epochs=_EPOCHS.value,
-      id_column=_DATA.id_column.value or "",
-      labels=own_flags.names(_LABELS.value),
+      finetune_epochs=_OWN.finetune_epochs.value,
+      id_column=_OWN.id_column.value or "",
+      labels=own_flags.names(_OWN.teacher_labels.value),
       given=cli.set_fields(_CONFIG),
     )
     found = diagnosis.diagnose(teacher, cell.data, workdir, cell.selection)

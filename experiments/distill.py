@@ -19,10 +19,7 @@ from experiments.distillation import pipeline
 from experiments.distillation import student_models
 
 _CONFIG = cli.config_dict_flag(own_flags.base_config())
-_DATA = own_flags.data_flags()
-_TEACHER = own_flags.teacher_flag()
-_LABELS = own_flags.teacher_labels_flag()
-_EPOCHS = own_flags.finetune_epochs_flag()
+_OWN = own_flags.own_flags()
 _STUDENT = own_flags.string_flag(
   "student",
   "The student: static, bert:layers=2, mlp, cnn, resnet20, albert_base, "
@@ -46,16 +43,16 @@ def main(argv: list[str]) -> None:
   with cli.reported():
     config, given = _CONFIG.value, cli.set_fields(_CONFIG)
     student = student_models.parse(_STUDENT.value, given)
-    _DATA.set(config)
+    _OWN.set_data(config)
     request = pipeline.Request(
-      teacher=_TEACHER.value,
+      teacher=_OWN.teacher.value,
       student=student,
       config=config,
       given=given,
       workdir=cli.folder(_WORKDIR.value),
-      finetune_epochs=_EPOCHS.value,
-      id_column=_DATA.id_column.value or "",
-      labels=own_flags.names(_LABELS.value),
+      finetune_epochs=_OWN.finetune_epochs.value,
+      id_column=_OWN.id_column.value or "",
+      labels=own_flags.names(_OWN.teacher_labels.value),
       tokenizer=_TOKENIZER.value or given.get("data.tokenizer", ""),
     )
     print(pipeline.distill(request), flush=True)

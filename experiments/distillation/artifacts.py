@@ -12,6 +12,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
@@ -29,18 +30,17 @@ from experiments import specs
 from experiments.data.dataset import Arrays
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Splits
-from experiments.data.dataset import Task
 from experiments.data.tokenizer import load_tokenizer
 from experiments.data.tokenizer import Tokenizer
 from experiments.distillation import description
-from experiments.distillation import model_card
 from experiments.distillation import onnx_conversion
 from experiments.distillation import predictor
 from experiments.distillation.description import Student
-from experiments.distillation.model_card import Card
 from experiments.io import json_files
 from experiments.io import safetensors_files
+from experiments.io.folders import new_folder
 from experiments.methods import method_named
+from experiments.reporting import render
 from experiments.results import Evaluation
 from experiments.training.inference import FrozenModel
 from experiments.training.loop import with_predictions
@@ -63,6 +63,23 @@ _SAMPLES = (
   "a " * 600,
 )
 _PACKAGES = ("lelp-jax", "jax", "flax", "jax2onnx", "onnx", "onnxruntime")
+
+
+class Card(NamedTuple):
+  """The parts of the model card that the exported folder does not show.
+
+  Attributes:
+    data: Facts on the data by name, such as "Training rows": "20,000".
+    teacher: Facts on the teacher, likewise.
+    numbers: Measured numbers by name, such as "Accuracy on 5,000 test rows":
+      "91.2 % (90.4 to 92.0)".
+    notes: Sentences that a user has to know.
+  """
+
+  data: Mapping[str, str]
+  teacher: Mapping[str, str]
+  numbers: Mapping[str, str]
+  notes: Sequence[str]
 
 
 class Exported(NamedTuple):
@@ -98,7 +115,7 @@ def export_student(
     splits: The data of the cell; the calibration is fitted on `validation`.
     tokenizer: The tokenizer of the texts, as `load_tokenizer` takes it; "" for
       other data.
-    card: The parts of the model card that the folder does not show.
+    card: Facts for the model card.
 
   Returns:
     The files that are missing, and why, which is also printed; and scores.
@@ -111,9 +128,10 @@ def export_student(
   model = FrozenModel(spec, weights, splits.task.scale)
   loaded = load_tokenizer(tokenizer) if tokenizer else None
   student = _description(cell, model, splits, loaded)
-  labels = _class_names(splits.task)
+  task = splits.task
+  labels = task.class_names or tuple(map(str, range(task.num_classes)))
   scores = _scores(student, _logits(model, splits.test), splits.test)
-  with _replacing(destination) as folder:
+  with new_folder(destination) as folder:
     _write_weights(folder, weights)
     description.write(folder, student)
     json_files.write_json(folder / description.LABELS, labels)
@@ -125,37 +143,20 @@ def export_student(
       (folder / name).unlink(missing_ok=True)
       print(f"{name} is not written: {reason}.", file=sys.stderr)
     paths = sorted(folder.iterdir())
-    files = {path.name: path.stat().st_size for path in paths}
-    text = model_card.text(card, student, labels, files, failures, scores)
+    text = render.render(
+      "model_card.md.j2",
+      card=card,
+      student=student,
+      labels=labels,
+      files={path.name: f"{path.stat().st_size:,} bytes" for path in paths},
+      failures=failures,
+      scores=scores,
+      input_names=description.INPUT_NAMES[student.reads],
+    )
     json_files.replace(folder / description.CARD, text)
+    if destination.exists():  # A folder replaces an empty one only.
+      shutil.rmtree(destination)
   return Exported(failures, scores)
-
-
-def _class_names(task: Task) -> tuple[str, ...]:
-  """Returns the names of the classes, their numbers if they have none."""
-  return task.class_names or tuple(map(str, range(task.num_classes)))
-
-
-@contextlib.contextmanager
-def _replacing(destination: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields an empty folder that gets the name of another one at the end."""
-  folder = destination.with_name(f".{destination.name}.tmp")
-  old = destination.with_name(f".{destination.name}.old")
-  for leftover in (folder, old):
-    shutil.rmtree(leftover, ignore_errors=True)
-  folder.mkdir(parents=True)
-  try:
-    yield folder
-    if destination.exists():
-      destination.rename(old)
-    folder.rename(destination)
-  except BaseException:
-    if old.exists() and not destination.exists():
-      old.rename(destination)
-    raise
-  finally:
-    for leftover in (folder, old):
-      shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _in_float32(spec: specs.ModelSpec) -> specs.ModelSpec:

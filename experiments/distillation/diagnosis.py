@@ -19,7 +19,6 @@ import numpy as np
 import lelp_jax
 from experiments.data import load
 from experiments.data.dataset import Arrays
-from experiments.data.dataset import Splits
 from experiments.data.source_rows import source_rows
 from experiments.distillation import label_check
 from experiments.distillation.teachers import TeacherArrays
@@ -167,12 +166,17 @@ def diagnose(
   start = time.monotonic()
   data = dataclasses.replace(data, tokenizer="", embeddings=str(teacher.folder))
   splits = load.load(data, selection, workdir)
-  logits = {
-    name: label_check.head_logits(
+  labelled = {
+    "train": splits.train,
+    "validation": splits.validation,
+    "test": splits.test,
+  }
+  logits, scores, bins = {}, {}, {}
+  for name, part in labelled.items():
+    logits[name] = label_check.head_logits(
       part["embeddings"], teacher.kernel, teacher.bias
     )
-    for name, part in _labelled(splits).items()
-  }
+    scores[name], bins[name] = _scores(logits[name], np.asarray(part["labels"]))
   moments = _moments(splits.train, splits.task.num_classes)
   kernel = jnp.asarray(teacher.kernel)
   size = min(len(kernel), _MOST_DIRECTIONS)
@@ -180,13 +184,9 @@ def diagnose(
     moments, kernel, num_directions=size, rtol=_RTOL
   )
   total = np.maximum(np.asarray(principal.total_variance), 1e-30)
-  scores, bins = {}, {}
-  for name, part in _labelled(splits).items():
-    labels = np.asarray(part["labels"])
-    scores[name], bins[name] = _scores(logits[name], labels)
-  repeated, differing = _repeated(splits)
+  repeated, differing = _repeated(labelled)
   contradicted, contradictions = _contradictions(
-    splits, logits, teacher.class_names, data, workdir
+    labelled, logits, teacher.class_names, data, workdir
   )
   made = Diagnosis(
     teacher=str(teacher.source["name"]),
@@ -195,7 +195,7 @@ def diagnose(
     has_test_files=bool(data.test),
     num_unlabelled=len(splits.unlabelled["ids"]) if splits.unlabelled else 0,
     width=len(kernel),
-    rank=_rank(teacher.kernel),
+    rank=int(np.linalg.matrix_rank(teacher.kernel, rtol=_RTOL)),
     null_shares=_floats(lelp_jax.null_space_share(moments, kernel, rtol=_RTOL)),
     spectra=tuple(
       _floats(row) for row in np.asarray(principal.variances) / total[:, None]
@@ -214,15 +214,6 @@ def diagnose(
     verdict=_verdict(made),
     seconds=round(time.monotonic() - start, 1),
   )
-
-
-def _labelled(splits: Splits) -> dict[str, Arrays]:
-  """Returns the splits that have labels, by name."""
-  return {
-    "train": splits.train,
-    "validation": splits.validation,
-    "test": splits.test,
-  }
 
 
 def _moments(train: Arrays, num_classes: int) -> lelp_jax.ClassMoments:
@@ -246,12 +237,6 @@ def _evenly(size: int, most: int) -> np.ndarray:
   if size <= most:
     return np.arange(size)
   return np.linspace(0, size - 1, most).astype(np.int64)
-
-
-def _rank(kernel: np.ndarray) -> int:
-  """Returns the rank of a head, at the tolerance of LELP."""
-  singular = np.linalg.svd(kernel, compute_uv=False)
-  return int(np.sum(singular > _RTOL * singular[0]))
 
 
 def _scores(
@@ -280,13 +265,13 @@ def _confidence(logits: np.ndarray) -> np.ndarray:
   return 1 / powers.sum(axis=1)
 
 
-def _repeated(splits: Splits) -> tuple[int, int]:
+def _repeated(labelled: Mapping[str, Arrays]) -> tuple[int, int]:
   """Counts examples with the embedding of another one, and labels that differ.
 
   The second number is that of repeated examples whose group has several labels.
   """
   labels: dict[bytes, list[int]] = {}
-  for part in _labelled(splits).values():
+  for part in labelled.values():
     for row, label in zip(part["embeddings"], part["labels"], strict=True):
       key = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
       labels.setdefault(key, []).append(int(label))
@@ -296,7 +281,7 @@ def _repeated(splits: Splits) -> tuple[int, int]:
 
 
 def _contradictions(
-  splits: Splits,
+  labelled: Mapping[str, Arrays],
   logits: Mapping[str, np.ndarray],
   class_names: Sequence[str],
   data: DataSpec,
@@ -304,7 +289,7 @@ def _contradictions(
 ) -> tuple[int, tuple[Contradiction, ...]]:
   """Counts labels that a sure teacher contradicts; returns the surest."""
   found: list[tuple[float, int, int, int]] = []
-  for name, part in _labelled(splits).items():
+  for name, part in labelled.items():
     confidence = _confidence(logits[name])
     predicted, labels = logits[name].argmax(axis=1), np.asarray(part["labels"])
     wrong = np.flatnonzero((predicted != labels) & (confidence > _SURE))

@@ -5,12 +5,13 @@ The flags below are shorter names of those that most users need.
 """
 
 import contextlib
-import dataclasses
 import pathlib
 import sys
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -70,47 +71,6 @@ def string_flag(
   )
 
 
-def data_flag() -> flags.FlagHolder[str]:
-  """Defines --data."""
-  return string_flag(
-    "data",
-    "Your examples: tables (.csv, .tsv, .jsonl, .parquet, text files also "
-    "compressed), several of them separated by commas, a pattern or a folder "
-    "of them; or a folder with one folder of images per class.",
-    required=True,
-  )
-
-
-def text_column_flag() -> flags.FlagHolder[str | None]:
-  """Defines --text_column."""
-  return string_flag(
-    "text_column",
-    "Column of the texts. By default a usual name, such as text or sentence.",
-  )
-
-
-def teacher_flag() -> flags.FlagHolder[str]:
-  """Defines --teacher."""
-  return string_flag(
-    "teacher",
-    "The teacher: a folder or a hub id of a Hugging Face sequence classifier; "
-    "a folder of arrays of any framework (embeddings.npy, logits.npy, "
-    "head_kernel.npy, optionally head_bias.npy and ids.npy); or the folder of "
-    "a finished run or of its teacher.",
-    required=True,
-  )
-
-
-def teacher_labels_flag() -> flags.FlagHolder[str | None]:
-  """Defines --teacher_labels."""
-  return string_flag(
-    "teacher_labels",
-    "The label of each output of the teacher, in their order, separated by "
-    "commas. By default the names that the teacher comes with, or the order of "
-    "the labels: numbers by value, names by alphabet.",
-  )
-
-
 @contextlib.contextmanager
 def named(flag: str) -> Iterator[None]:
   """Names a flag in errors about a file or a model that does not exist."""
@@ -125,36 +85,21 @@ def names(text: str | None) -> tuple[str, ...]:
   return tuple(name.strip() for name in text.split(",")) if text else ()
 
 
-def finetune_epochs_flag() -> flags.FlagHolder[float | None]:
-  """Defines --finetune_epochs."""
-  return flags.DEFINE_float(
-    "finetune_epochs",
-    None,
-    "Number of epochs for which an encoder without a classifier is fine-tuned "
-    "on the labels, such as 3.",
-    lower_bound=0.0,
-    allow_override=True,
-  )
-
-
-@dataclasses.dataclass(frozen=True)
-class DataFlags:
-  """The flags of a user's data.
+class OwnFlags(NamedTuple):
+  """The flags of a user's own data and teacher.
 
   Attributes:
-    data: --data, and so on for the others.
+    data: By field of `config.data`.
+    id_column: --id_column, and so on for the others.
   """
 
-  data: flags.FlagHolder[str]
-  test: flags.FlagHolder[str | None]
-  unlabelled: flags.FlagHolder[str | None]
-  text_column: flags.FlagHolder[str | None]
-  image_column: flags.FlagHolder[str | None]
-  label_column: flags.FlagHolder[str | None]
-  image_size: flags.FlagHolder[int | None]
+  data: Mapping[str, flags.FlagHolder[Any]]
   id_column: flags.FlagHolder[str | None]
+  teacher: flags.FlagHolder[str]
+  teacher_labels: flags.FlagHolder[str | None]
+  finetune_epochs: flags.FlagHolder[float | None]
 
-  def set(self, config: ConfigDict) -> None:
+  def set_data(self, config: ConfigDict) -> None:
     """Sets `config.data` to what the flags say, and finds missing columns.
 
     Args:
@@ -164,48 +109,47 @@ class DataFlags:
       FileNotFoundError: If there is no such file.
       ValueError: If a file cannot be read, or its columns have no usual names.
     """
-    data = config.data
-    values = {
-      "train": self.data.value,
-      "test": self.test.value,
-      "unlabelled_files": self.unlabelled.value,
-      "text_column": self.text_column.value,
-      "image_column": self.image_column.value,
-      "label_column": self.label_column.value,
-      "image_size": self.image_size.value,
-    }
-    for name, value in values.items():
-      if value is not None:
-        data[name] = value
-    data.update(_found_columns(data))
+    for name, holder in self.data.items():
+      if holder.value is not None:
+        config.data[name] = holder.value
+    config.data.update(_found_columns(config.data))
 
 
-def data_flags() -> DataFlags:
-  """Defines --data, --test, --unlabelled and the flags of their columns."""
-  return DataFlags(
-    data=data_flag(),
-    test=string_flag(
+def own_flags() -> OwnFlags:
+  """Defines the flags of a user's own data and teacher."""
+  data = {
+    "train": string_flag(
+      "data",
+      "Your examples: tables (.csv, .tsv, .jsonl, .parquet, text files also "
+      "compressed), several of them separated by commas, a pattern or a folder "
+      "of them; or a folder with one folder of images per class.",
+      required=True,
+    ),
+    "test": string_flag(
       "test",
       "Examples to test on, in the form of --data. By default a fifth of "
       "--data, in which each class has its share, is held out.",
     ),
-    unlabelled=string_flag(
+    "unlabelled_files": string_flag(
       "unlabelled",
       "More examples without labels, in the form of --data. The student learns "
       "from the teacher's outputs on them, as on the rows of --data that have "
       "no label.",
     ),
-    text_column=text_column_flag(),
-    image_column=string_flag(
+    "text_column": string_flag(
+      "text_column",
+      "Column of the texts. By default a usual name, such as text or sentence.",
+    ),
+    "image_column": string_flag(
       "image_column",
       "Column of images in a table: their bytes, or paths relative to the "
       "table's folder.",
     ),
-    label_column=string_flag(
+    "label_column": string_flag(
       "label_column",
       "Column of the labels. By default a usual name, such as label or class.",
     ),
-    image_size=flags.DEFINE_integer(
+    "image_size": flags.DEFINE_integer(
       "image_size",
       None,
       "Height and width that images are resized to. By default they keep "
@@ -213,11 +157,36 @@ def data_flags() -> DataFlags:
       lower_bound=1,
       allow_override=True,
     ),
+  }
+  return OwnFlags(
+    data=data,
     id_column=string_flag(
       "id_column",
       "Column whose values ids.npy of a teacher of arrays holds. By default "
       "the rows of the arrays are those of --data, then those of --unlabelled, "
       "then those of --test.",
+    ),
+    teacher=string_flag(
+      "teacher",
+      "The teacher: a folder or a hub id of a Hugging Face sequence "
+      "classifier; a folder of arrays of any framework (embeddings.npy, "
+      "logits.npy, head_kernel.npy, optionally head_bias.npy and ids.npy); or "
+      "the folder of a finished run or of its teacher.",
+      required=True,
+    ),
+    teacher_labels=string_flag(
+      "teacher_labels",
+      "The label of each output of the teacher, in their order, separated by "
+      "commas. By default the names that the teacher comes with, or the order "
+      "of the labels: numbers by value, names by alphabet.",
+    ),
+    finetune_epochs=flags.DEFINE_float(
+      "finetune_epochs",
+      None,
+      "Number of epochs for which an encoder without a classifier is "
+      "fine-tuned on the labels, such as 3.",
+      lower_bound=0.0,
+      allow_override=True,
     ),
   )
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 
 import numpy as np
+from scipy import special
 
 _MOST_ROWS = 4000  # Rows that are compared.
 # The largest root mean square error of the logits, as a share of their own
@@ -20,8 +21,8 @@ _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
   "gelu": lambda x: (
     0.5 * x * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3)))
   ),
-  "silu": lambda x: x / (1 + np.exp(-np.clip(x, -60, 60))),
-  "sigmoid": lambda x: 1 / (1 + np.exp(-np.clip(x, -60, 60))),
+  "silu": lambda x: x * special.expit(x),
+  "sigmoid": special.expit,
   "L2 normalization": lambda x: x / np.linalg.norm(x, axis=1, keepdims=True),
   "layer normalization": lambda x: (
     (x - x.mean(axis=1, keepdims=True)) / (x.std(axis=1, keepdims=True) + 1e-6)
@@ -103,15 +104,16 @@ def _reasons(
       f"head_bias.npy is not the bias of these logits, which is {values}: save "
       "that of the same checkpoint."
     )
-  probabilities = _softmax(given)
-  if given.shape[1] == 1:
-    probabilities = 1 / (1 + np.exp(-given))
+  is_binary = given.shape[1] == 1
+  probabilities = (
+    special.expit(given) if is_binary else special.softmax(given, axis=1)
+  )
   if _same(probabilities, outputs):
     yield (
       "logits.npy holds probabilities: save the logits, which the softmax or "
       "the sigmoid reads."
     )
-  if given.shape[1] > 1 and _same(np.log(probabilities + 1e-300), outputs):
+  if not is_binary and _same(special.log_softmax(given, axis=1), outputs):
     yield (
       "logits.npy holds logarithms of probabilities: save the logits, which "
       "log_softmax reads."
@@ -171,11 +173,6 @@ def _scale(logits: np.ndarray) -> float:
   """Returns the standard deviation of the logits of an output."""
   spread = np.sqrt(np.mean(np.var(logits, axis=0)))
   return float(max(spread, 1e-3 * np.abs(logits).max(), 1e-6))
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-  powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-  return powers / powers.sum(axis=1, keepdims=True)
 
 
 def _is_shifted(given: np.ndarray, outputs: np.ndarray) -> bool:

@@ -26,8 +26,11 @@ from experiments.distillation.description import Student
 # A row: the values of its columns, and the text, image or embedding to predict.
 Row = tuple[Sequence[Any], Any]
 
-_KINDS = {type(None): "null", bool: "bool", int: "int", float: "float"}
-_TYPES = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}
+_TYPES: Mapping[type, pa.DataType] = {
+  bool: pa.bool_(),
+  int: pa.int64(),
+  float: pa.float64(),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +170,7 @@ def _tables(
     table = tables.TableReader(
       file, [column], may_lack=[column], others=True, bad=bad, **how
     )
-    kinds: dict[Any, set[str]] = collections.defaultdict(set)
+    kinds: dict[Any, set[type]] = collections.defaultdict(set)
     is_json = is_text and not table.names
     for number, values in table:
       if is_json:
@@ -248,19 +251,19 @@ def _converted(part: str, value: Any, file: pathlib.Path) -> Any:
   return tables.converted(part, value, file)
 
 
-def _kind(value: Any) -> str:
-  """Returns the kind of a value of JSON."""
+def _kind(value: Any) -> type:
+  """Returns the type of a value of JSON; `object` for integers of more bits."""
   if isinstance(value, int) and not -(2**63) <= value < 2**63:
-    return "object"
-  return _KINDS.get(type(value), "object")
+    return object
+  return type(value)
 
 
-def _json_type(kinds: Set[str]) -> pa.DataType:
+def _json_type(kinds: Set[type]) -> pa.DataType:
   """Returns the type of a column of JSON; mixed ones are stored as text."""
-  kinds = kinds - {"null"}
-  if kinds == {"int", "float"}:
+  kinds = kinds - {type(None)}
+  if kinds == {int, float}:
     return pa.float64()
-  (kind,) = kinds if len(kinds) == 1 else ("object",)
+  (kind,) = kinds if len(kinds) == 1 else (object,)
   return _TYPES.get(kind, pa.string())
 
 

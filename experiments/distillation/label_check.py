@@ -28,12 +28,6 @@ def head_logits(
   return np.concatenate(parts) + bias
 
 
-def all_labels(found: Prepared) -> np.ndarray:
-  """Returns the label of each example by its id, negative without a label."""
-  splits = found.splits.values()
-  return np.concatenate([np.asarray(part["labels"]) for part in splits])
-
-
 def check_predictions(
   teacher: str,
   logits: np.ndarray,
@@ -52,7 +46,9 @@ def check_predictions(
     found: The data.
     advice: Ends a message about predictions that nothing explains.
   """
-  labels, outputs = all_labels(found), logits.argmax(axis=1)
+  outputs = logits.argmax(axis=1)
+  parts = [np.asarray(split["labels"]) for split in found.splits.values()]
+  labels = np.concatenate(parts)  # By the ids of the examples.
   kept = labels >= 0
   labels, rows = labels[kept], rows[kept]
   expected = order[labels]  # The output that is right.

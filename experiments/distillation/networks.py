@@ -7,9 +7,9 @@ the labels first.
 import contextlib
 import dataclasses
 import functools
+import itertools
 import pathlib
 import time
-from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,13 +94,13 @@ class Network:
     return np.asarray(kernel, np.float32), np.asarray(bias, np.float32)
 
   @property
-  def token_embeddings(self) -> Callable[[], np.ndarray] | None:
-    """Returns its table of token embeddings when called; None without one."""
+  def token_embeddings(self) -> np.ndarray | None:
+    """Its table of token embeddings ``[V, D]``; None without one."""
     try:
       table = self.weights.params["encoder"]["word_embeddings"]["embedding"]
     except KeyError:
       return None
-    return lambda: np.asarray(table)
+    return np.asarray(table)
 
 
 def huggingface(
@@ -299,8 +299,9 @@ class Runner:
   """Runs a network on the examples of a prepared data set, by their ids.
 
   Attributes:
-    examples_per_second: Its speed so far, without the first part, which also
-      compiles it; None before the second part.
+    bounds: The first example of each part that is computed at once, and N. A
+      part lies in one split. The last of a split is larger than the others if
+      it would be smaller than a batch.
   """
 
   def __init__(self, network: Network, found: Prepared):
@@ -312,12 +313,22 @@ class Runner:
         f"{'texts' if network.reads == 'tokens' else 'images'}, and the data "
         f"are {'texts' if is_text else 'images'}."
       )
-    self._network = network
+    self._max_length = network.max_length
     self._found = found
     self._tokenizer = load_tokenizer(network.tokenizer) if is_text else None
     self._model = FrozenModel(network.spec, network.weights, found.task.scale)
-    self._seconds, self._examples = 0.0, 0
-    self._is_compiled = False
+    # Number of examples and seconds of each part so far.
+    self._times: list[tuple[int, float]] = []
+    # Split and rows of each part, by its first example.
+    self._parts: dict[int, tuple[str, range]] = {}
+    first, step = 0, _BATCHES_PER_PART * _BATCH_SIZE
+    for split, arrays in found.splits.items():
+      size = len(arrays["labels"])
+      cuts = (0, *range(step, size - _BATCH_SIZE + 1, step), size)
+      for start, stop in itertools.pairwise(cuts):
+        self._parts[first + start] = split, range(start, stop)
+      first += size
+    self.bounds = (*self._parts, first)
 
   @property
   def share_cut(self) -> float:
@@ -327,51 +338,31 @@ class Runner:
     texts = self._found.texts("train")
     step = max(1, len(texts) // _NUM_SAMPLED)
     sample = [texts[row] for row in range(0, len(texts), step)]
-    limit = self._network.max_length
-    rows = self._tokenizer.encode(sample, max_length=limit + 1)
-    return float(np.mean([len(row) > limit for row in rows]))
+    rows = self._tokenizer.encode(sample, max_length=self._max_length + 1)
+    return float(np.mean([len(row) > self._max_length for row in rows]))
 
   @property
   def examples_per_second(self) -> float | None:
-    """As in the attributes."""
-    return self._examples / self._seconds if self._examples else None
+    """Its speed so far, without the first part, which also compiles it.
 
-  @functools.cached_property
-  def bounds(self) -> tuple[int, ...]:
-    """The first example of each part that is computed at once, and N.
-
-    A part lies in one split. The last of a split is larger than the others if
-    it would be smaller than a batch.
+    None before the second part.
     """
-    step, bounds = _BATCHES_PER_PART * _BATCH_SIZE, [0]
-    for arrays in self._found.splits.values():
-      first, size = bounds[-1], len(arrays["labels"])
-      cuts = range(step, size - _BATCH_SIZE + 1, step)
-      bounds += [*(first + cut for cut in cuts), first + size]
-    return tuple(bounds)
+    later = self._times[1:]
+    examples, seconds = sum(n for n, _ in later), sum(x for _, x in later)
+    return examples / seconds if later else None
 
-  def embeddings(self, start: int, stop: int) -> np.ndarray:
-    """Returns the embeddings of the examples of a part, float32 ``[n, D]``."""
+  def embeddings(self, start: int, _: int) -> np.ndarray:
+    """Returns the embeddings of the part that starts there, float32."""
     begin = time.monotonic()
-    found = self._model.outputs({"inputs": self._inputs(start, stop)})
-    if self._is_compiled:
-      self._seconds += time.monotonic() - begin
-      self._examples += stop - start
-    self._is_compiled = True
+    split, rows = self._parts[start]
+    if self._tokenizer is None:
+      inputs = self._found.splits[split]["inputs"][rows.start : rows.stop]
+    else:
+      texts = self._found.texts(split)
+      encoded = self._tokenizer.encode(
+        [texts[row] for row in rows], max_length=self._max_length
+      )
+      inputs = Ragged.concatenate(encoded, encoded[0].dtype)
+    found = self._model.outputs({"inputs": inputs})
+    self._times.append((len(rows), time.monotonic() - begin))
     return np.asarray(found.embeddings, np.float32)
-
-  def _inputs(self, start: int, stop: int) -> Any:
-    """Returns what the model reads of the examples of a part."""
-    for split, arrays in self._found.splits.items():
-      size = len(arrays["labels"])
-      if start < size:
-        if self._tokenizer is None:
-          return arrays["inputs"][start:stop]
-        texts = self._found.texts(split)
-        rows = self._tokenizer.encode(
-          [texts[row] for row in range(start, stop)],
-          max_length=self._network.max_length,
-        )
-        return Ragged.concatenate(rows, rows[0].dtype)
-      start, stop = start - size, stop - size
-    raise ValueError(f"there is no example {start}.")

@@ -2,15 +2,13 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from experiments.data.dataset import Splits
 from experiments.distillation import verdict
+from experiments.distillation.artifacts import Card
 from experiments.distillation.diagnosis import Diagnosis
-from experiments.distillation.model_card import Card
 from experiments.distillation.teachers import TeacherArrays
 from experiments.reporting import console
 from experiments.reporting import owner
@@ -49,12 +47,14 @@ def write(
   folder = workdir / "report"
   folder.mkdir(parents=True, exist_ok=True)
   said = verdict.recommendation(found, teacher.source.get("parameters"))
+  known = [field.name for field in dataclasses.fields(owner.TeacherSize)]
+  size = owner.TeacherSize(**{name: teacher.source.get(name) for name in known})
   sweep = sections.ReportedSweep(
     found,
     workdir,
     folder,
     read=owner.test_examples(found, workdir),
-    teacher=size_of(teacher.source),
+    teacher=size,
     exported=exported,
   )
   document = sections.make_document([sweep])
@@ -62,7 +62,8 @@ def write(
   first = Section("Recommendation", (said, examined.verdict, *warnings))
   document = Document(document.title, (first, *document.sections))
   render.write(document, [found], folder, _FORMATS)
-  tables = [part for part in _scores(sweep) if isinstance(part, Table)]
+  parts = owner.score_parts(found, teacher=size, exported=exported)
+  tables = [part for part in parts if isinstance(part, Table)]
   texts = [console.to_text(t, _WIDTH) for t in tables[:_NUM_TABLES]]
   cell = exported.cell
   setting = ", ".join(
@@ -80,18 +81,6 @@ def write(
       f"Student:  {workdir / 'student'}",
     ]
   )
-
-
-def _scores(sweep: sections.ReportedSweep) -> list[owner.Part]:
-  return owner.score_parts(
-    sweep.results, teacher=sweep.teacher, exported=sweep.exported
-  )
-
-
-def size_of(source: Mapping[str, Any]) -> owner.TeacherSize:
-  """Returns what is known of the size and the speed of a teacher."""
-  names = [field.name for field in dataclasses.fields(owner.TeacherSize)]
-  return owner.TeacherSize(**{name: source.get(name) for name in names})
 
 
 def card(
@@ -137,7 +126,7 @@ def card(
     verdict.recommendation(found, teacher.source.get("parameters")),
     *cell.data_notes,
   ]
-  return Card("A distilled classifier", data, facts, numbers, notes)
+  return Card(data, facts, numbers, notes)
 
 
 def _number(value: float | None) -> str:

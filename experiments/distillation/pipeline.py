@@ -22,6 +22,7 @@ from experiments import stacks
 from experiments.configs import validate
 from experiments.data import load
 from experiments.data.dataset import Splits
+from experiments.data.dataset import Task
 from experiments.data.tokenizer import load_tokenizer
 from experiments.distillation import artifacts
 from experiments.distillation import candidates
@@ -127,7 +128,9 @@ def _distill(request: Request, asked: Mapping[str, Any]) -> str:
     teacher, student = _prepared(request)
     kept = f"the teacher's outputs are in {teacher.folder}"
     signals.stop_if_asked(kept)
-    examined = _diagnose(request, teacher)
+    examined = diagnosis.diagnose(teacher, request.data, workdir)
+    diagnosis_page.write_page(examined, workdir / "diagnosis")
+    _tell(diagnosis_page.summary(examined, _WIDTH) + "\n")
     signals.stop_if_asked(kept)
     config, cells = _cells(request, teacher, student)
     splits = data.load_splits(cells[0], workdir)
@@ -136,13 +139,16 @@ def _distill(request: Request, asked: Mapping[str, Any]) -> str:
   sweep_of = validate.sweep_spec(config)
   _tell(_announcement(sweep_of, cells, splits, workdir))
   signals.stop_if_asked(kept)
-  search.run(
-    sweep_of,
-    cells,
-    lambda cell: data.load_splits(cell, workdir).task,
-    workdir,
-    lambda cells, _, later: _train(cells, later, workdir),
-  )
+
+  def train(
+    cells: list[specs.CellSpec], _: Any, later: list[specs.CellSpec]
+  ) -> None:
+    sweep.run_cells(cells, workdir, later=later, is_announced=True)
+
+  def task_of(cell: specs.CellSpec) -> Task:
+    return data.load_splits(cell, workdir).task
+
+  search.run(sweep_of, cells, task_of, workdir, train)
   found = workdirs.load(workdir, workdir)
   exported = _export(found, teacher, student, workdir)
   summary = page.write(found, exported, teacher, examined, workdir)
@@ -227,16 +233,6 @@ def _prepared(
   return teacher, student
 
 
-def _diagnose(
-  request: Request, teacher: teachers.TeacherArrays
-) -> diagnosis.Diagnosis:
-  """Shows the summary of the diagnosis, and writes its page."""
-  found = diagnosis.diagnose(teacher, request.data, request.workdir)
-  diagnosis_page.write_page(found, request.workdir / "diagnosis")
-  _tell(diagnosis_page.summary(found, _WIDTH) + "\n")
-  return found
-
-
 def texts_of(
   spec: specs.DataSpec, workdir: pathlib.Path
 ) -> Callable[[], list[str]]:
@@ -300,14 +296,6 @@ def _announcement(
     f"{cells[0].student.num_steps:,} steps each, into {workdir}. You can "
     "interrupt it at any time; the same command continues."
   )
-
-
-def _train(
-  cells: list[specs.CellSpec],
-  later: list[specs.CellSpec],
-  workdir: pathlib.Path,
-) -> None:
-  sweep.run_cells(cells, workdir, later=later, is_announced=True)
 
 
 def _export(

@@ -14,7 +14,6 @@ import pathlib
 import re
 from collections.abc import Callable
 from collections.abc import Collection
-from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
@@ -139,7 +138,8 @@ def parse(text: str, given: Mapping[str, Any] | None = None) -> Choice:
   architecture = MODELS[model]
   known = {*architecture.attributes()} - {*architecture.fixed}
   fields: dict[str, Any] = {}
-  for part in _parts(rest):
+  # At the commas outside of brackets.
+  for part in filter(None, re.split(r",(?![^(\[]*[)\]])", rest)):
     name, equals, value = (item.strip() for item in part.partition("="))
     name = _ALIASES.get(name, name)
     if not equals or name not in known | {"init"}:
@@ -191,11 +191,6 @@ def _given_fields(
   return fields
 
 
-def _parts(text: str) -> Iterator[str]:
-  """Splits fields at the commas outside of brackets."""
-  return filter(None, re.split(r",(?![^(\[]*[)\]])", text))
-
-
 def _literal(text: str) -> Any:
   """Returns the value of a Python literal, or the text itself."""
   try:
@@ -215,7 +210,8 @@ class _OwnModel(Architecture):
 
   def __call__(self, num_outputs: int, **options: Any) -> ModelFns:
     made = self.factory(num_outputs, **options)
-    return from_linen(made, head="head") if _is_linen(made) else made
+    is_linen = isinstance(made, nn.Module)
+    return from_linen(made, head="head") if is_linen else made
 
   def attributes(self, **options: Any) -> dict[str, Any]:
     parameters = [*inspect.signature(self.factory).parameters.values()][1:]
@@ -261,10 +257,6 @@ def register_own(name: str) -> None:
       f"--student={name} must be a function that returns a model, got "
       f"{type(factory).__name__}."
     )
-
-
-def _is_linen(made: Any) -> bool:
-  return isinstance(made, nn.Module)
 
 
 # --- Weights and tokenizer ----------------------------------------------------
@@ -346,41 +338,32 @@ def _static(
 ) -> Student:
   """A student that averages embeddings of tokens."""
   init = str(choice.fields.get("init", "random"))
-  table = None
-  if init == "random" and tokenizer in ("", teacher.tokenizer):
-    if teacher.token_embeddings is not None:
-      table = teacher.token_embeddings()
+  is_own = init != "random" or tokenizer not in ("", teacher.tokenizer)
+  table = None if is_own else teacher.token_embeddings
   tokenizer = _tokenizer(tokenizer or teacher.tokenizer, workdir, texts)
+  options = {
+    "features": (256, 256),
+    "dropout_rate": 0.2,
+    "width": _STATIC_WIDTH,
+  } | options
   if table is not None:
-    width = min(table.shape[1], options.get("width", _STATIC_WIDTH))
+    width = min(table.shape[1], options["width"])
     options |= {"width": width, "vocab_size": len(table)}
-    options = {"features": (256, 256), "dropout_rate": 0.2} | options
     init = _write_static(workdir / "initial", table, options)
   else:
     known = tokenizer_lib.load_tokenizer(tokenizer).vocab_size
-    options = {"width": _STATIC_WIDTH, "vocab_size": known} | options
-    options = {"features": (256, 256), "dropout_rate": 0.2} | options
+    options = {"vocab_size": known} | options
   return Student(choice, "static", options, init, tokenizer, max_length=256)
 
 
 def _write_static(
   folder: pathlib.Path, table: np.ndarray, options: Mapping[str, Any]
 ) -> str:
-  """Writes initial weights with the teacher's token embeddings, reduced."""
-  model = MODELS["static"](1, **options)
-  example = {"input_ids": np.zeros((1, 1), np.int32)}
-  params, _ = model.init(jax.random.key(0), example)
-  reduced = static_embeddings(jnp.asarray(table), options["width"])
-  body = {name: part for name, part in params.items() if name != "head"}
-  body["word_embeddings"] = {"embedding": reduced}
-  return _write_weights(folder, "static", options, body)
+  """Writes the teacher's token embeddings, reduced, as initial weights.
 
-
-def _write_weights(
-  folder: pathlib.Path, model: str, options: Mapping[str, Any], params: Any
-) -> str:
-  """Writes weights in the form of a finished cell, unless they are there."""
-  config = {"student": {"model": model, "options": dict(options)}}
+  They have the form of a finished cell. Returns their folder.
+  """
+  config = {"student": {"model": "static", "options": dict(options)}}
   if (folder / "config.json").is_file():
     saved = json_files.read_json(folder / "config.json")
     if json_files.differences(saved, config):
@@ -389,8 +372,14 @@ def _write_weights(
         "--workdir."
       )
     return str(folder)
+  model = MODELS["static"](1, **options)
+  example = {"input_ids": np.zeros((1, 1), np.int32)}
+  params, _ = model.init(jax.random.key(0), example)
+  reduced = static_embeddings(jnp.asarray(table), options["width"])
+  body = {name: part for name, part in params.items() if name != "head"}
+  body["word_embeddings"] = {"embedding": reduced}
   with new_folder(folder) as scratch:
-    students.save_student(scratch / "student.msgpack", params, {})
+    students.save_student(scratch / "student.msgpack", body, {})
     json_files.write_json(scratch / "config.json", config)
   return str(folder)
 

@@ -75,8 +75,8 @@ class TeacherArrays:
     tokenizer: Folder or hub id of the teacher's tokenizer, "" for arrays.
     source: What the teacher is, plain data: "kind", "name", and where they are
       known "model", "parameters", "bytes" and "examples_per_second".
-    token_embeddings: Returns the teacher's table of token embeddings
-      ``[V, D]``; None if it has none.
+    token_embeddings: The teacher's table of token embeddings, ``[V, D]``; None
+      if it has none.
     weights: Folder or hub id of the weights that the teacher started from, in
       the form of transformers; None if there are none.
   """
@@ -87,7 +87,7 @@ class TeacherArrays:
   bias: np.ndarray
   tokenizer: str
   source: Mapping[str, Any]
-  token_embeddings: Callable[[], np.ndarray] | None = None
+  token_embeddings: np.ndarray | None = None
   weights: str | None = None
 
   def overrides(self) -> dict[str, Any]:

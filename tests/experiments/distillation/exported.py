@@ -15,7 +15,7 @@ from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
 from experiments.data.tokenizer import load_tokenizer
 from experiments.distillation import artifacts
-from experiments.distillation.model_card import Card
+from experiments.distillation.artifacts import Card
 from experiments.training.models import model_fns
 from experiments.training.models import Weights
 from lelp_jax.models import MODELS
@@ -26,6 +26,7 @@ NUM_SUBCLASSES = 2
 IMAGE_SHAPE = (32, 32, 3)
 WIDTH = 5  # Of embeddings.
 _SIZE = 24
+NO_CARD = Card({}, {}, {}, ())
 _ENCODER = {
   "hidden_size": 8,
   "num_layers": 1,
@@ -129,7 +130,7 @@ def make_weights(cell: specs.CellSpec) -> Weights:
 
 
 def export(
-  folder: pathlib.Path, model: str, card: Card | None = None, **fields
+  folder: pathlib.Path, model: str, card: Card = NO_CARD, **fields
 ) -> artifacts.Exported:
   """Exports a student, the folder's name being of a folder that exists."""
   cell = make_cell(model, **fields)
@@ -142,5 +143,5 @@ def export(
     weights=make_weights(cell),
     splits=make_splits(cell, tokenizer),
     tokenizer=tokenizer,
-    card=card or Card(),
+    card=card,
   )

@@ -21,7 +21,7 @@ from experiments.distillation import description
 from experiments.distillation import onnx_conversion
 from experiments.distillation import predictor
 from experiments.distillation import student_models
-from experiments.distillation.model_card import Card
+from experiments.distillation.artifacts import Card
 from experiments.training.models import model_fns
 from experiments.training.models import Weights
 from lelp_jax.calibration import calibration_temperature
@@ -122,7 +122,7 @@ def test_a_model_of_the_users_own_is_exported(tmp_path, monkeypatch):
 def exported_static(tmp_path_factory):
   """A folder of an exported static student."""
   folder = tmp_path_factory.mktemp("static") / "student"
-  card = Card("Stars", {"Rows": "24"}, {"Family": "BERT"}, {"Accuracy": "9 %"})
+  card = Card({"Rows": "24"}, {"Family": "BERT"}, {"Accuracy": "9 %"}, ())
   exported.export(folder, "static", card)
   return folder
 
@@ -217,7 +217,7 @@ def test_the_card_predicts_with_jax(static, monkeypatch):
 
 def test_the_card_names_data_numbers_and_versions(static):
   card = (static / "README.md").read_text()
-  for text in ("# Stars", "| Rows | 24 |", "| Family | BERT |", "9 %"):
+  for text in ("# A distilled", "| Rows | 24 |", "| Family | BERT |", "9 %"):
     assert text in card
   assert f"| jax | {jax.__version__} |" in card
   assert "bad, good, so, so" in card
@@ -322,10 +322,10 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
   exported.export(folder, "mlp")
   before = (folder / "model.onnx").read_bytes()
 
-  def full(*_):
+  def full(*_, **__):
     raise OSError(28, "No space left on device")
 
-  monkeypatch.setattr(artifacts.model_card, "text", full)
+  monkeypatch.setattr(artifacts.render, "render", full)
   with pytest.raises(OSError, match="No space left"):
     exported.export(folder, "mlp")
   assert [path.name for path in tmp_path.iterdir()] == ["student"]

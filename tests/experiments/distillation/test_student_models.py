@@ -91,7 +91,7 @@ def test_static_starts_from_the_teachers_token_embeddings(tmp_path):
     "static:width=4",
     tmp_path,
     tokenizer="some/tokenizer",
-    token_embeddings=lambda: table,
+    token_embeddings=table,
   )
   assert student.tokenizer == "some/tokenizer"
   assert (student.options["vocab_size"], student.options["width"]) == (50, 4)

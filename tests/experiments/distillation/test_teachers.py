@@ -83,7 +83,7 @@ def assert_is_run(teacher, folder, embeddings):
   np.testing.assert_allclose(found, embeddings, rtol=1e-5, atol=1e-5)
   assert teacher.tokenizer == teacher.weights == str(folder)
   assert teacher.token_embeddings is not None
-  assert len(teacher.token_embeddings()) == 20
+  assert len(teacher.token_embeddings) == 20
   params, _ = students.load_student(teacher.folder / "student.msgpack")
   np.testing.assert_array_equal(params["head"]["kernel"], teacher.kernel)
 
