@@ -1,6 +1,7 @@
 """The commands, as a user types them.
 
-One run of each is a new Python, which imports all that it needs by itself.
+The report runs in a new Python, which imports all that it needs by itself. So
+do a sweep in test_contributing.py and `prepare` in test_prepare.py.
 """
 
 import os
@@ -19,6 +20,7 @@ from experiments.io.metrics import read_metrics
 from tests.experiments import browser
 from tests.experiments.processes import command
 from tests.experiments.processes import ROOT
+from tests.experiments.processes import start
 
 _QUICKSTART = "experiments/configs/quickstart.py"
 # Compiling takes most of the time of such short runs.
@@ -43,7 +45,7 @@ def _run_anew(
 def workdir(tmp_path_factory) -> pathlib.Path:
   """A smoke sweep, run once for the tests that read it."""
   workdir = tmp_path_factory.mktemp("runs") / "smoke"
-  done = _run_anew(
+  done = command(
     "sweep", f"--config={_QUICKSTART}:smoke=True", f"--workdir={workdir}"
   )
   assert done.returncode == 0, done.stderr
@@ -88,21 +90,16 @@ def test_main_resumes_after_sigterm_and_repeats_its_result(tmp_path):
     "--config.student.num_steps=3000",
     "--config.student.steps_per_chunk=100",
   )
-  process = subprocess.Popen(
-    [sys.executable, "-m", "experiments.main", *flags],
-    cwd=ROOT,
-    env=_ENVIRONMENT,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+  program = start("experiments.main", *flags)
   deadline = time.monotonic() + 200
   while not _steps(tmp_path):
-    assert process.poll() is None, process.stderr.read()
+    assert program.process.is_alive(), program.stderr
     assert time.monotonic() < deadline
     time.sleep(0.1)
-  process.send_signal(signal.SIGTERM)
-  _, error = process.communicate(timeout=100)
-  assert process.returncode == 75
+  os.kill(program.pid, signal.SIGTERM)
+  stopped = program.finish(100)
+  assert stopped.returncode == 75
+  error = stopped.stderr
   assert "SIGTERM" in error
   (directory,) = tmp_path.glob("checkpoints/*")
   assert f"step {_steps(tmp_path)[-1]} is saved in {directory}" in error
