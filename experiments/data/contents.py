@@ -11,7 +11,7 @@ from typing import Any
 from experiments.data import images
 from experiments.data import tables
 from experiments.data.dataset import UNLABELLED
-from experiments.data.prepared import file_sha256
+from experiments.io import digests
 
 Files = Mapping[str, Sequence[pathlib.Path]]
 _DIGESTS: dict[tuple[Any, ...], str] = {}  # By path and version of a file.
@@ -156,5 +156,5 @@ def _cached_digest(path: pathlib.Path) -> str:
   found = path.stat()
   version = (path, found.st_ino, found.st_size, found.st_mtime_ns)
   if version not in _DIGESTS:
-    _DIGESTS[version] = file_sha256(path)
+    _DIGESTS[version] = digests.of_file(path)
   return _DIGESTS[version]

@@ -24,6 +24,7 @@ import numpy as np
 from experiments.data import prepared as prepared_lib
 from experiments.data import tables
 from experiments.io import array_files
+from experiments.io import digests
 
 _BATCHES_PER_PART = 16
 _ROWS_AT_ONCE = 4096  # Checked at a time.
@@ -339,5 +340,5 @@ def _revision(model: str, revision: str | None) -> str | None:
   digest = hashlib.sha256()
   for file in sorted(folder.rglob("*")):
     if file.suffix in (".safetensors", ".bin"):
-      digest.update(prepared_lib.file_sha256(file).encode())
+      digest.update(digests.of_file(file).encode())
   return f"sha256:{digest.hexdigest()}"

@@ -28,7 +28,6 @@ import numpy as np
 
 from experiments.data import embeddings as embeddings_lib
 from experiments.data import load
-from experiments.data.prepared import file_sha256
 from experiments.data.prepared import Prepared
 from experiments.data.source_rows import source_rows
 from experiments.distillation import arrays as arrays_lib
@@ -288,7 +287,7 @@ def _from_arrays(
   kernel, bias = given.kernel[:, order], given.bias[order]
   paths = sorted(given.folder.glob("*.npy"))
   origin = {
-    "arrays": {path.name: file_sha256(path) for path in paths},
+    "arrays": {path.name: digests.of_file(path) for path in paths},
     "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
   }
 

@@ -33,6 +33,7 @@ import numpy as np
 
 from experiments.distributed import processes
 from experiments.distributed import signals
+from experiments.io import digests
 from experiments.io import json_files
 from experiments.io import locks
 from experiments.io.progress import Progress
@@ -138,7 +139,9 @@ def declare(
     for a, b in bounds
   ]
   manifest = content.described() | {"parts": parts}
-  manifest["fixed"] = {name: _file_sha256(folder, name) for name in fixed}
+  manifest["fixed"] = {
+    name: digests.of_file(folder / f"{name}.npy") for name in fixed
+  }
   json_files.write_json(folder / _MANIFEST, manifest)
 
 
@@ -178,16 +181,16 @@ def _begin(folder: pathlib.Path, content: Content, fixed: NamedArrays) -> bool:
     for name in (_MANIFEST, _REQUEST):
       (folder / name).unlink(missing_ok=True)
   shutil.rmtree(folder / _PARTS, ignore_errors=True)
-  digests = {}
+  found = {}
   for name, array in fixed.items():
     np.save(folder / f"{name}.npy", array)
-    digests[name] = _file_sha256(folder, name)
+    found[name] = digests.of_file(folder / f"{name}.npy")
   for name, array in content.arrays.items():
     with (folder / f"{name}.npy").open("wb") as file:
       header = _header(array)
       file.write(header)
       file.truncate(len(header) + array.size * np.dtype(array.dtype).itemsize)
-  request = content.described() | {"fixed": digests}
+  request = content.described() | {"fixed": found}
   json_files.write_json(folder / _REQUEST, request)
   return False
 
@@ -268,7 +271,7 @@ def _compute_part(
   """Computes a part and writes its rows, then its record."""
   start, stop = content.bounds[part : part + 2]
   values = compute(start, stop, _fixed(folder, _REQUEST))
-  digests = {}
+  found = {}
   for name, array in content.arrays.items():
     rows = _checked(content, name, values[name], start, stop)
     # Plain writes: a memory map kills the process when the disk is full.
@@ -278,8 +281,8 @@ def _compute_part(
       file.write(rows.tobytes())
       file.flush()
       os.fsync(file.fileno())
-    digests[name] = _sha256(rows)
-  json_files.write_json(_record(folder, part), digests)
+    found[name] = _sha256(rows)
+  json_files.write_json(_record(folder, part), found)
 
 
 def _synchronous(path: str, flags: int) -> int:
@@ -346,20 +349,14 @@ def _sha256(data: Any) -> str:
   return hashlib.sha256(data).hexdigest()
 
 
-def _file_sha256(folder: pathlib.Path, name: str) -> str:
-  return _sha256((folder / f"{name}.npy").read_bytes())
-
-
 def _fixed(folder: pathlib.Path, manifest: str) -> dict[str, np.ndarray]:
   """Reads the fixed arrays that a manifest or request names."""
   arrays = {}
   for name, digest in json_files.read_json(folder / manifest)["fixed"].items():
-    try:
-      if _file_sha256(folder, name) != digest:
-        raise _damage(folder, f"{name}.npy")
-    except OSError:
-      raise _damage(folder, f"{name}.npy") from None
-    arrays[name] = np.load(folder / f"{name}.npy", allow_pickle=False)
+    path = folder / f"{name}.npy"
+    if not path.is_file() or digests.of_file(path) != digest:
+      raise _damage(folder, path.name)
+    arrays[name] = np.load(path, allow_pickle=False)
   return arrays
 
 

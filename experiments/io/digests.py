@@ -1,14 +1,21 @@
-"""SHA-256 digests of source code and of arrays."""
+"""SHA-256 digests of files, of source code and of arrays."""
 
 import functools
 import hashlib
 import importlib.util
 import json
+import os
 import pathlib
 from typing import Any
 
 import jax
 import numpy as np
+
+
+def of_file(path: str | os.PathLike[str]) -> str:
+  """Returns the digest of a file, at about 1 GB per second."""
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache

@@ -7,7 +7,6 @@ be renamed or deleted together.
 
 import contextlib
 import errno
-import hashlib
 import importlib.util
 import logging
 import os
@@ -19,6 +18,8 @@ from collections.abc import Iterator
 import fsspec
 from absl import logging as absl_logging
 from etils import epath
+
+from experiments.io import digests
 
 PathLike = str | os.PathLike[str]
 
@@ -80,13 +81,11 @@ def checksums(directory: epath.Path) -> dict[str, str]:
       for name, about in sorted(files.find(path, detail=True).items())
       if about["type"] == "file"  # Some buckets have folders.
     }
-  digests = {}
-  for path in sorted(pathlib.Path(directory).rglob("*")):
-    if path.is_file():
-      with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-      digests[path.relative_to(directory).as_posix()] = digest
-  return digests
+  return {
+    path.relative_to(directory).as_posix(): digests.of_file(path)
+    for path in sorted(pathlib.Path(directory).rglob("*"))
+    if path.is_file()
+  }
 
 
 def delete(directory: PathLike) -> None:
