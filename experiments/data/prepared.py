@@ -42,6 +42,7 @@ from experiments.data.dataset import Task
 from experiments.data.dataset import UNLABELLED
 from experiments.data.tokenizer import Tokenization
 from experiments.distributed.signals import Interrupted
+from experiments.io import digests
 from experiments.io import json_files
 from experiments.io import locks
 from experiments.io.array_files import GrowingArray
@@ -50,7 +51,6 @@ from experiments.io.progress import tracked
 FORMAT = 1
 MANIFEST = "manifest.json"
 _TEXTS_AT_ONCE, _IMAGES_AT_ONCE = 1000, 200
-_MOST_COLUMNS = 10  # Of a table of classes; more classes are one column.
 _MOST_ROWS = 30  # Of a table of classes; more are left to the manifest.
 
 
@@ -197,16 +197,10 @@ def _check_file(
     raise ValueError(
       f"{path} has {size:,} bytes instead of {expected['bytes']:,}: {again}"
     )
-  if verify and file_sha256(path) != expected["sha256"]:
+  if verify and digests.of_file(path) != expected["sha256"]:
     raise ValueError(
       f"{path} is damaged: its SHA-256 is not that of the manifest; {again}"
     )
-
-
-def file_sha256(path: pathlib.Path) -> str:
-  """Returns the SHA-256 of a file in hexadecimal."""
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _arrays(folder: pathlib.Path, files: Collection[str]) -> Arrays:
@@ -235,11 +229,8 @@ def describe(
 ) -> str:
   """Returns counts per class, remarks and the flags to train on a data set."""
   manifest, task = found.manifest, found.task
-  kind = "texts" if task.image_shape is None else "images"
-  lines = [
-    f"{task.name}: {kind} of {task.num_classes} classes",
-    *_class_counts(found, published or {}),
-  ]
+  heading, *counts = _class_table(found, published)
+  lines = [f"{task.name}: {heading}", *counts]
   for title, table in manifest.get("tables", {}).items():
     rows = [["", *table["columns"]]]
     rows += [
@@ -263,51 +254,30 @@ def describe(
 
 def summary(found: Prepared) -> str:
   """Returns the counts per class of own files, and what was left out."""
-  task, splits = found.task, found.manifest["splits"]
-  kind = "texts" if task.image_shape is None else "images"
-  rows = [["", *splits]]
-  rows.append(
-    ["examples", *(f"{s['num_examples']:,}" for s in splits.values())]
-  )
-  counts = [record["label_counts"] for record in splits.values()]
-  for number, name in enumerate(task.class_names[:_MOST_ROWS]):
-    rows.append(
-      [f"class {number}: {name}", *(f"{c[number]:,}" for c in counts)]
-    )
-  lines = [f"{kind} of {task.num_classes:,} classes", *_aligned(rows)]
-  if task.num_classes > _MOST_ROWS:
-    lines.append(f"  ... ({found.folder / MANIFEST} lists all classes)")
+  lines = _class_table(found)
   lines += [f"  left out of {rows}" for rows in found.left_out]
   lines += [f"  warning: {note}" for note in found.manifest["notes"]]
   return "\n".join(lines)
 
 
-def _class_counts(
-  found: Prepared, published: Mapping[str, Sequence[int]]
+def _class_table(
+  found: Prepared, published: Mapping[str, Sequence[int]] | None = None
 ) -> list[str]:
-  """Returns the lines of a table of examples by split and class."""
-  names = found.task.class_names
-  few = len(names) <= _MOST_COLUMNS
-  header = ["", "examples", *(names if few else ["per class"])]
-  rows = [header + (["published"] if published else [])]
-  for split, record in found.manifest["splits"].items():
-    counts = record["label_counts"]
-    row = [split, f"{record['num_examples']:,}"]
-    row += [f"{c:,}" for c in counts] if few else [_range(counts)]
-    if split in published:
-      expected = list(published[split])
-      each = ", ".join(f"{count:,}" for count in expected)
-      if len(set(expected)) == 1:
-        each = f"{expected[0]:,} each"
-      text = f"{sum(expected):,} ({each})"
-      row.append("the same" if expected == counts else text)
-    rows.append(row)
-  return _aligned(rows)
-
-
-def _range(counts: Sequence[int]) -> str:
-  least, most = min(counts), max(counts)
-  return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+  """Returns the lines of a table of examples by class and split."""
+  task, splits = found.task, found.manifest["splits"]
+  rows = [["", *splits]]
+  numbers = {"examples": [s["num_examples"] for s in splits.values()]}
+  if published:
+    numbers["published"] = [sum(published[split]) for split in splits]
+  counts = [record["label_counts"] for record in splits.values()]
+  for number, name in enumerate(task.class_names[:_MOST_ROWS]):
+    numbers[f"class {number}: {name}"] = [c[number] for c in counts]
+  rows += [[name, *(f"{x:,}" for x in row)] for name, row in numbers.items()]
+  kind = "texts" if task.image_shape is None else "images"
+  lines = [f"{kind} of {task.num_classes:,} classes", *_aligned(rows)]
+  if task.num_classes > _MOST_ROWS:
+    lines.append(f"  ... ({found.folder / MANIFEST} lists all classes)")
+  return lines
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -554,7 +524,7 @@ class _SplitWriter(contextlib.ExitStack):
       raise ValueError(f"{self._split} of {self._task.name} has no examples.")
     counts = {key: value.tolist() for key, value in self._counts.items()}
     files = {
-      path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+      path.name: {"bytes": path.stat().st_size, "sha256": digests.of_file(path)}
       for path in sorted(self._folder.iterdir())
     }
     return {"num_examples": num_examples, **counts, "files": files}

@@ -39,9 +39,11 @@ def test_the_command_prints_counts_and_flags_without_tensorflow(tmp_path):
   assert done.returncode == 0, done.stderr
   assert done.stdout.splitlines() == [
     "glue_sst2: texts of 2 classes",
-    "         examples  negative  positive                published",
-    "  train        50        30        20  67,349 (29,780, 37,569)",
-    "  test         10         6         4           872 (428, 444)",
+    "                      train  test",
+    "  examples               50    10",
+    "  published          67,349   872",
+    "  class 0: negative      30     6",
+    "  class 1: positive      20     4",
     "",
     "from SST-2 of GLUE",
     "note: the test split is GLUE's validation split, as its test split has no "

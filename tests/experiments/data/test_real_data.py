@@ -81,24 +81,6 @@ def test_quoted_csv(data):
     assert any("\n" in text for text in examples.columns["text"])
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_exact_cifar_as_own_arrays(data, name):
-  label = {"cifar10": "y_test", "cifar100": "fine_test"}[name]
-  examples = tables.read(
-    data / f"{name}/{name}_exact_subset.npz",
-    image_column="x_test",
-    label_column=label,
-  )
-  first, last = {
-    "cifar10": ("af12e1241a1e", "b31e8fdd3765"),
-    "cifar100": ("b310bb688dad", "f78a856a06ec"),
-  }[name]
-  assert digest(examples[0]["image"]) == first
-  assert digest(examples[len(examples) - 1]["image"]) == last
-  labels = np.load(data / f"{name}/{name}_labels_all.npz")[label]
-  assert examples.columns["label"][:900] == [*map(str, labels[:900])]
-
-
 def test_cola(tmp_path, data):
   found = prepare("glue_cola", data_dir=tmp_path, source=data / "cola")
   assert counts(found) == {"train": [2528, 6023], "test": [324, 719]}
