@@ -278,14 +278,18 @@ class SubspaceSpec(Section):
   ] = "weights"
   # Tolerance of the head's rank.
   rtol: Annotated[float, AT_LEAST_0] = 5e-3
-  rotation: Annotated[Literal["haar", "none"], STACKED] = "haar"
+  # Whether the directions are rotated at random, so that they carry equal
+  # variances in expectation.
+  rotation: Annotated[Literal["haar", "none"], STACKED] = "haar"
   # Seed of the rotation or of random directions; -1 for the trial.
   seed: Annotated[int, STACKED] = -1
-  #
+  # The scale by which the directions of a class are divided.
   normalization: Annotated[Literal["max", "per_direction", "none"], STACKED] = (
     "max"
   )
-  rank_deficient: Literal["complete", "error"] = "complete"
+  # Whether a class with fewer directions than S gets others, or is an error
+  #
+  rank_deficient: Literal["complete", "error"] = "complete"
   # Method "lelp_centroids": the variance s^2 of a subclass is this multiple of
   # the variance per dimension around the centroids. A multiple of it has the
   # same effect as the same multiple of loss.subclass_temperature. With 0 the

@@ -279,9 +279,7 @@ def _class_names(folder: pathlib.Path, dataset: str) -> tuple[str, ...]:
 
 def _model_spec() -> specs.ModelSpec:
   """Returns a model that is taken as it is."""
-  spec = validate.converted(flags.base_config()).student
-  return dataclasses.replace(
-    spec,
+  return specs.ModelSpec(
     init_head="pretrained",
     num_steps=0,
     batch_size=_BATCH_SIZE,
