@@ -24,6 +24,10 @@ from tests.experiments import tiny
 # Class 0 has three fine labels and class 1 two: unequal on purpose.
 _TASK = Task("toy", 2, fine_to_class=(0, 1, 0, 1, 0))
 _WIDTH = 6
+# Compiled whole: an eager call compiles each of its operations.
+_kd_loss, _lelp_loss, _log_subsplit = map(
+  jax.jit, (kd_loss, lelp_jax.lelp_loss, lelp_jax.log_subsplit)
+)
 
 
 @pytest.fixture
@@ -81,15 +85,15 @@ def test_loss_is_equation_1(statistics, rng, method, weight):
   loss, metrics, inputs = _loss(cell, statistics, rng, size)
   student, teacher, targets = inputs.student, inputs.teacher, inputs.targets
   if method == "vanilla":
-    distill = kd_loss(student.logits, teacher.logits, temperature=2.0)
+    distill = _kd_loss(student.logits, teacher.logits, temperature=2.0)
   else:
-    log_probs = lelp_jax.log_subsplit(
+    log_probs = _log_subsplit(
       *teacher,
       lelp_jax.Subspaces(targets["directions"], targets["means"]),
       temperature=2.0,
       subclass_temperature=cell.loss.subclass_temperature,
     )
-    distill = lelp_jax.lelp_loss(student.logits, log_probs, temperature=2.0)
+    distill = _lelp_loss(student.logits, log_probs, temperature=2.0)
   probs = np.asarray(jax.nn.softmax(student.logits)).reshape(7, 2, size).sum(-1)
   hard = -np.log(probs[np.arange(7), inputs.batch["labels"]])
   expected = weight * hard.mean() + (1 - weight) * np.mean(distill)
@@ -123,7 +127,7 @@ def test_an_ensemble_is_the_mean_of_its_projections(statistics, rng, size):
     gram = np.einsum("csd,ctd->cst", rows, rows)
     off = gram * (1 - np.eye(2))
     np.testing.assert_allclose(off, 0, atol=1e-6)  # Each is orthogonal.
-    expected[..., m:4:2] = np.log(0.5) + lelp_jax.log_subsplit(
+    expected[..., m:4:2] = np.log(0.5) + _log_subsplit(
       *inputs.teacher,
       lelp_jax.Subspaces(rows, means),
       temperature=cell.loss.temperature,
@@ -136,7 +140,7 @@ def test_an_ensemble_is_the_mean_of_its_projections(statistics, rng, size):
     jax.nn.softmax(inputs.teacher.logits / cell.loss.temperature),
     rtol=1e-5,
   )
-  distill = lelp_jax.lelp_loss(
+  distill = _lelp_loss(
     inputs.student.logits,
     jnp.asarray(expected, jnp.float32),
     temperature=cell.loss.temperature,
@@ -335,7 +339,7 @@ def test_centroids_are_learned_as_gaussians_of_a_common_variance(
         c
       ] + reference.centroid_log_softmax(h, centroids[c], kept, variance, 0.5)
   # The clusters may have another order than the groups.
-  found = lelp_jax.log_subsplit(
+  found = _log_subsplit(
     *inputs.teacher,
     lelp_jax.Subspaces(
       *(inputs.targets[name] for name in ("directions", "means", "offsets"))
@@ -346,7 +350,7 @@ def test_centroids_are_learned_as_gaussians_of_a_common_variance(
   np.testing.assert_allclose(
     np.sort(found, axis=-1), np.sort(expected, axis=-1), atol=2e-3
   )
-  distill = lelp_jax.lelp_loss(
+  distill = _lelp_loss(
     inputs.student.logits, found, temperature=cell.loss.temperature
   )
   np.testing.assert_allclose(loss, np.mean(distill), rtol=1e-5)
