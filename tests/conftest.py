@@ -52,6 +52,9 @@ def pytest_configure(config):
   gc.freeze()
   gc.set_threshold(100_000, 20, 20)
 
+  # No test outlives its machine, and each waits for the disk dozens of times.
+  os.fsync = lambda fd: None
+
   # A busy machine takes longer than Hypothesis' 200 ms for some examples.
   hypothesis.settings.register_profile("unhurried", deadline=None)
   hypothesis.settings.load_profile("unhurried")
