@@ -9,7 +9,6 @@ import dataclasses
 import importlib.metadata
 import pathlib
 import platform
-import shutil
 import sys
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -131,7 +130,7 @@ def export_student(
   task = splits.task
   labels = task.class_names or tuple(map(str, range(task.num_classes)))
   scores = _scores(student, _logits(model, splits.test), splits.test)
-  with new_folder(destination) as folder:
+  with new_folder(destination, replace=True) as folder:
     _write_weights(folder, weights)
     description.write(folder, student)
     json_files.write_json(folder / description.LABELS, labels)
@@ -154,8 +153,6 @@ def export_student(
       input_names=description.INPUT_NAMES[student.reads],
     )
     json_files.replace(folder / description.CARD, text)
-    if destination.exists():  # A folder replaces an empty one only.
-      shutil.rmtree(destination)
   return Exported(failures, scores)
 
 
