@@ -52,7 +52,7 @@ def pytest_configure(config):
   gc.freeze()
   gc.set_threshold(100_000, 20, 20)
 
-  # No test outlives its machine, and each waits for the disk dozens of times.
+  # No test needs its files after a power failure, and waiting takes seconds.
   os.fsync = lambda fd: None
 
   # A busy machine takes longer than Hypothesis' 200 ms for some examples.

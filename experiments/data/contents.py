@@ -128,7 +128,7 @@ def size_and_digest(
 ) -> tuple[int, str]:
   """Returns the size and the SHA-256 of a file, or of a folder's named files.
 
-  The latter is that of the names and SHA-256 of the files.
+  The SHA-256 of a folder is that of its files' names and SHA-256.
   """
   num_bytes = sum(file.stat().st_size for _, file in named)
   if [file for _, file in named] == [path]:

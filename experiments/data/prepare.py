@@ -254,8 +254,8 @@ def _check_same(
   sources = before["sources"] if sources is None else sources
   if changes := contents.difference(sources, options, before):
     raise ValueError(
-      f"{folder} was prepared from other data: {changes}. Use another workdir "
-      f"or data_dir for the new data, or delete {folder}."
+      f"{folder} was prepared from other data: {changes}. Correct this, use "
+      f"another workdir or data_dir for the new data, or delete {folder}."
     )
 
 

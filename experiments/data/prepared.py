@@ -267,7 +267,7 @@ def _class_table(
   task, splits = found.task, found.manifest["splits"]
   rows = [["", *splits]]
   numbers = {"examples": [s["num_examples"] for s in splits.values()]}
-  if published:
+  if published and splits.keys() <= published.keys():
     numbers["published"] = [sum(published[split]) for split in splits]
   counts = [record["label_counts"] for record in splits.values()]
   for number, name in enumerate(task.class_names[:_MOST_ROWS]):

@@ -20,7 +20,7 @@ from experiments.data.prepare import find_files
 from experiments.data.prepared import Prepared
 from experiments.specs import DataSpec
 
-# What names the files of each kind, in the order in which their rows follow.
+# The flag or field that names the files of each kind, in their rows' order.
 _FILES = {
   "train": "--data",
   "unlabelled_files": "--unlabelled",

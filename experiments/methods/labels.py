@@ -98,7 +98,8 @@ def _oracle_shared(setup: Setup) -> dict[str, Any]:
 
 
 def _fine_to_class(task: Task) -> np.ndarray:
-  assert task.fine_to_class is not None
+  if task.fine_to_class is None:
+    raise ValueError(f"Data set {task.name!r} has no fine labels.")
   return np.asarray(task.fine_to_class)
 
 

@@ -50,8 +50,9 @@ def is_baseline(row: str) -> bool:
   return not (other or is_ablation(row) or is_clustering(row))
 
 
-# The methods over the best of which a gain of LELP is. The paper has the second
-# row as well, since Subclass Distillation needs a teacher of its own.
+# Which methods LELP is compared with: each row is its gain over the best of
+# these. The paper has the second row as well, since Subclass Distillation needs
+# a teacher of its own.
 GAINS: dict[str, Callable[[str], bool]] = {
   "gain_best": is_baseline,
   "gain_non_subclass": lambda row: is_baseline(row) and row != SUBCLASS,

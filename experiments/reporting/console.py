@@ -12,7 +12,7 @@ _LONGEST_LABEL = 31
 
 
 def to_text(table: Table, width: int) -> str:
-  """Formats a table as aligned plain text that is at most so wide.
+  """Formats a table as aligned plain text of at most `width` characters.
 
   Returns the lines, with a line feed at the end. Columns that do not fit beside
   the others follow below them.

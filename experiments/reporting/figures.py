@@ -33,7 +33,7 @@ _LEAST_PER_BAR = 0.6
 _MOST_PER_BAR = 1.15
 _PER_UPRIGHT_LABEL = 1.0
 _PER_TWO_LINES = 0.55
-# Fewer points of information show nothing.
+# A picture of information with fewer points would show nothing.
 _LEAST_POINTS = 6
 
 

@@ -143,7 +143,7 @@ class SweepResults(SweepDescription):
 
   @property
   def whole(self) -> str | None:
-    """Of one setting, the only column, or None for the mean over replicates."""
+    """The only column of a setting; None for the mean over replicates."""
     return self.places[-1][0]
 
   def accuracy(self, column: str | None, method: str) -> Estimate | None:

@@ -82,7 +82,7 @@ def _init_cell(
   loss_params: Any,
   trial: jax.Array,
 ) -> dict[str, Any]:
-  """The arguments of `TrainState.create` of one cell, but the optimizer.
+  """The arguments of `TrainState.create` of one cell, except for the optimizer.
 
   The head is padded to the largest S.
   """

@@ -8,7 +8,6 @@ as in Vaswani et al. (2017) with the normalization after the residual.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +17,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 
 from lelp_jax import _checks
 from lelp_jax.models import _norm
@@ -205,78 +203,7 @@ def dense(
 ) -> nn.Dense:
   """Returns a linear layer with the initializer of an encoder."""
   init = nn.initializers.normal(config.initializer_range)
-  options: dict[str, Any] = {}
-  if jnp.dtype(dtype) == jnp.bfloat16:
-    options["dot_general"] = _bfloat16_dot
-  return nn.Dense(width, dtype=dtype, kernel_init=init, name=name, **options)
-
-
-def _bfloat16_dot(
-  x: jax.Array, kernel: jax.Array, dimension_numbers: Any, **options: Any
-) -> jax.Array:
-  """Multiplies bfloat16 hidden states by a kernel, as `lax.dot_general`.
-
-  CPUs with instructions for bfloat16 multiply it several times as fast as
-  float32, but XLA uses them for results in float32 alone. With any other, and
-  in the gradient of such a product, it converts the operands.
-
-  Args:
-    x: Shape ``[..., D]``.
-    kernel: Shape ``[D, width]``.
-    dimension_numbers: Not read: those of a linear layer.
-    **options: As Flax gives them; only ``precision`` is read.
-  """
-  return _matmul(x, kernel, options.get("precision"))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _matmul(x: jax.Array, kernel: jax.Array, precision: Any) -> jax.Array:
-  return _product(x, kernel, (x.ndim - 1,), (0,), precision)
-
-
-def _matmul_forward(
-  x: jax.Array, kernel: jax.Array, precision: Any
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  return _matmul(x, kernel, precision), (x, kernel)
-
-
-def _matmul_backward(
-  precision: Any, operands: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  x, kernel = operands
-  rows = tuple(range(x.ndim - 1))
-  return (
-    _product(gradient, kernel, (x.ndim - 1,), (1,), precision),
-    _product(x, gradient, rows, rows, precision),
-  )
-
-
-_matmul.defvjp(_matmul_forward, _matmul_backward)
-
-
-def _product(
-  a: jax.Array,
-  b: jax.Array,
-  a_axes: tuple[int, ...],
-  b_axes: tuple[int, ...],
-  precision: Any,
-) -> jax.Array:
-  """Sums over pairs of axes in float32, and rounds the sum to bfloat16."""
-
-  def product(a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
-    dimensions = ((a_axes, b_axes), ((), ()))
-    found = lax.dot_general(
-      a, b, dimensions, precision, preferred_element_type=dtype
-    )
-    return found.astype(a.dtype)
-
-  # Chosen when a program is compiled: accelerators round by themselves.
-  return lax.platform_dependent(
-    a,
-    b,
-    cpu=functools.partial(product, dtype=jnp.float32),
-    default=functools.partial(product, dtype=None),
-  )
+  return nn.Dense(width, dtype=dtype, kernel_init=init, name=name)
 
 
 def embed_tokens(

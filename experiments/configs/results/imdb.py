@@ -1,8 +1,7 @@
 r"""IMDb: MiniLM, fine-tuned for one epoch, into small text students.
 
 Reviews are cut to 256 tokens, and the encoder keeps its whole vocabulary, which
-reviews use. The teacher computes in bfloat16, for which many CPUs have fast
-instructions. The data are prepared as for `clinc.py`:
+reviews use. The data are prepared as for `clinc.py`:
 
   python -m experiments.sweep --workdir=runs/imdb-10 \
     --teacher_dir=runs/teachers \
@@ -37,6 +36,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     num_epochs=1.0,
   )
   # A step takes seconds on two cores, and a checkpoint should not take an hour.
-  config.teacher.options.compute_dtype = "bfloat16"
   config.teacher.steps_per_chunk = 50
   return config
