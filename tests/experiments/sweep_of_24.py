@@ -105,7 +105,7 @@ class _Float64(nn.Module):
   """The MLP in float64, which the bundled one leaves in its head."""
 
   num_outputs: int
-  features: tuple[int, ...]
+  features: tuple[int, ...] = (8,)
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
