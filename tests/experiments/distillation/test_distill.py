@@ -404,8 +404,8 @@ def test_what_was_in_the_workdir_before_a_mistake_is_kept(tmp_path):
 
 @pytest.fixture(name="distilled")
 def with_one_setting(tmp_path, monkeypatch):
-  """Returns a function that distils with a single cell."""
-  monkeypatch.setattr(candidates, "NUM_TRIALS", 1)
+  """Returns a function that distils with a single setting."""
+  monkeypatch.setattr(candidates, "NUM_TRIALS", 2)
   monkeypatch.setattr(candidates, "grids", lambda **sizes: {"vanilla": {}})
 
   def distil(**changes):
