@@ -34,6 +34,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
+from typing import cast
 from typing import IO
 
 import numpy as np
@@ -604,7 +605,7 @@ class TableReader:
     be encoded: it is a fault of its row, and not of the whole file.
     """
     with opened(self.path) as file:
-      start: bytes = getattr(file, "peek")(4)[:4]  # noqa: B009
+      start = cast("io.BufferedReader", file).peek(4)[:4]
       marked = (name for mark, name in _MARKS if start.startswith(mark))
       encoding = next(marked, self._encoding or "utf-8")
       yield io.TextIOWrapper(file, encoding, _UNDECODED, newline)
@@ -631,7 +632,7 @@ class TableReader:
         try:
           "".join(values).encode()
         except UnicodeEncodeError:
-          self.leave_out(self.num_rows, f"not {text.encoding}")
+          self.leave_out(self.num_rows, f"not {_shown(text)}")
           yield None
         else:
           yield values
@@ -657,7 +658,7 @@ class TableReader:
               value.encode()  # Fails for half of a surrogate pair.
         except (ValueError, RecursionError) as error:
           is_text = isinstance(error, UnicodeError)
-          problem = f"not {text.encoding}" if is_text else "not a JSON object"
+          problem = f"not {_shown(text)}" if is_text else "not a JSON object"
           self.leave_out(self.num_rows, problem)
           yield None
         else:
@@ -798,6 +799,11 @@ def format_suffix(path: Path) -> str:
   if path.suffix.lower() in _OPENERS:
     path = path.with_suffix("")
   return path.suffix.lower()
+
+
+def _shown(text: io.TextIOWrapper) -> str:
+  """Returns the encoding of a file as messages name it."""
+  return text.encoding.removesuffix("-sig")
 
 
 @contextlib.contextmanager
