@@ -59,7 +59,7 @@ def load_or_train(
   own_model = _on_own_devices(model)
   cache = TeacherCache(
     mode=cell.teacher.outputs,
-    folder=folder / "outputs",
+    outputs=folder / "outputs",
     splits=splits,
     compute=own_model.outputs,
     weights=weights,

@@ -1,10 +1,13 @@
 """A teacher's outputs on its data set, computed once and kept on disk.
 
-  <teacher>/outputs/embeddings/                    embeddings and logits
-  <teacher>/outputs/coordinates-<null space>-<K>/  logits, and coordinates on K
-                                                   directions per class
+  <teacher>/outputs/<examples>/embeddings/   embeddings and logits
+  <teacher>/outputs/<examples>/coordinates-<null space>-<K>/
+                                             logits, and coordinates on K
+                                             directions per class
 
-Rows are found by the id of an example. Any grid over temperatures, numbers of
+<examples> is a digest of the examples' ids: sweeps in which a teacher labels
+other examples keep outputs of their own. Rows are found by the id of an
+example. Any grid over temperatures, numbers of
 subclasses (up to K), rotations and normalizations needs no other pass of the
 teacher. The outputs belong to examples without augmentation: with it, the
 teacher has to see what the student sees (A-12) and cannot be cached.
@@ -65,7 +68,7 @@ class TeacherCache:
 
   Attributes:
     mode: "inline", "cached" or "coordinates": `config.teacher.outputs`.
-    folder: Folder of the outputs.
+    outputs: Folder of the outputs on all sets of examples.
     splits: The examples.
     compute: Computes the outputs on examples, NumPy arrays in their order.
     weights: The teacher.
@@ -75,7 +78,7 @@ class TeacherCache:
   """
 
   mode: str
-  folder: pathlib.Path
+  outputs: pathlib.Path
   splits: Splits
   compute: Callable[[Arrays], Outputs]
   weights: Weights
@@ -85,6 +88,11 @@ class TeacherCache:
   _loaded: dict[
     tuple[str, float], tuple[lelp_jax.PrincipalDirections, _Rows]
   ] = dataclasses.field(default_factory=dict, init=False)
+
+  @functools.cached_property
+  def folder(self) -> pathlib.Path:
+    """Folder of the outputs on these examples."""
+    return self.outputs / hashlib.sha256(self._ids.tobytes()).hexdigest()[:12]
 
   def on(self, part: Arrays) -> Outputs:
     """Returns the outputs on a split, from the cache or computed."""
@@ -235,7 +243,6 @@ class TeacherCache:
     return {
       "teacher_parameters": digests.of_arrays(self.weights),
       "data": self.splits.digest,
-      "example_ids": hashlib.sha256(self._ids.tobytes()).hexdigest(),
       "tokenizer": self.splits.tokenizer,
       "lelp_jax": lelp_jax.__version__,
       "jax": jax.__version__,

@@ -82,7 +82,7 @@ def test_cached_runs_repeat_the_one_inline(inline):
       result.variance_share, expected.variance_share, rtol=1e-5
     )
     kept.append(name)
-    found = {path.name for path in workdir.glob("teachers/*/outputs/*")}
+    found = {path.name for path in workdir.glob("teachers/*/outputs/*/*")}
     assert found == set(kept)
 
 
@@ -130,7 +130,7 @@ class Encoder:
   def cache(self, folder, splits, mode="cached"):
     return TeacherCache(
       mode=mode,
-      folder=folder,
+      outputs=folder,
       splits=splits,
       compute=self.outputs,
       weights=Weights(self.params, {}),
@@ -179,12 +179,6 @@ def changed(splits, **fields):
     ),
     ("data", lambda e, s, patch: changed(s, digest="other")),
     ("tokenizer", lambda e, s, patch: changed(s, tokenizer="other")),
-    (
-      "example_ids",
-      lambda e, s, patch: changed(
-        s, transfer={**s.transfer, "ids": s.transfer["ids"][::-1].copy()}
-      ),
-    ),
   ],
 )
 def test_outputs_of_anything_else_are_refused(
@@ -195,6 +189,17 @@ def test_outputs_of_anything_else_are_refused(
   other = change(encoder, splits, monkeypatch) or splits
   with pytest.raises(ValueError, match=rf"origin\.{field}: saved"):
     encoder.cache(tmp_path, other).on(splits.test)
+
+
+def test_outputs_on_other_examples_are_kept_beside(tmp_path, splits):
+  transfer = texts(np.random.default_rng(1), np.arange(60, 90))
+  encoder = Encoder()
+  for _ in range(2):
+    for each in (splits, changed(splits, transfer=transfer)):
+      cache = encoder.cache(tmp_path, each)
+      assert cache.on(each.test).logits.shape == (13, 2)
+  # All examples of both once: 40 + 13, and 11 + 30 + 13.
+  assert encoder.seen == 53 + 54
 
 
 @pytest.mark.parametrize(
