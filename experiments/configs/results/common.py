@@ -62,7 +62,9 @@ def parse_text(arg: str | None, **more: Any) -> ConfigDict:
   """Parses the arguments of configs of texts, those of `parse` among them.
 
   * ``labelled=``: the percentage of the training examples that have a label.
-    The teacher learns from these alone, and labels the others for students.
+    The teacher and standard training learn from these alone. With a larger
+    `share`, the teacher labels the others for students, and clusters are those
+    of its classes.
   * ``student=static``; ``mlp``, which reads the frozen embeddings in
     `config.data.embeddings`, by default data/DATASET_minilm; or ``bert``.
   * ``encoder=``: the folder of MiniLM with a reduced vocabulary.
@@ -155,6 +157,10 @@ def text_config(
     config.data.num_labelled = round(num_train * given.labelled / 100)
     # A few passes over few examples would teach the teacher little.
     num_epochs *= _EPOCHS_WITH_FEW_LABELS
+  if given.labelled < given.share:
+    config.subspace.membership = "teacher"
+    standard = {"transfer": "labelled", "transfer_fraction": 1.0}
+    config.sweep.methods.standard.data = ConfigDict(standard)
   _teacher(config.teacher, given.encoder, vocab_size)
   config.teacher.num_epochs = num_epochs
   num_examples = round(num_train * given.share / 100)

@@ -72,6 +72,14 @@ def test_students_of_embeddings_and_of_texts_share_their_teacher():
   assert teachers("student=static") == teachers("student=mlp")
 
 
+def test_labels_of_the_others_are_hidden_where_the_teacher_labels_them():
+  found = cells.expand(_config("clinc", "share=100,labelled=15,teachers=1"))
+  for cell in found:
+    assert cell.data.num_labelled == 2430
+    assert cell.subspace.membership == "teacher"
+    assert (cell.data.transfer == "labelled") == (cell.row == "standard")
+
+
 @pytest.mark.parametrize("share", [15, 100])
 def test_chosen_cells_are_points_of_the_grid(share):
   whole = cells.expand(_config("clinc", f"share={share},teachers=1"))
