@@ -436,6 +436,13 @@ def test_numbers_of_many_kinds(convert):
     (lelp_jax.random_subspaces, "num_subclasses", D + 1, ValueError),
     (lelp_jax.random_subspaces, "normalization", "l2", ValueError),
     (lelp_jax.identity_subspaces, "normalization", "l2", ValueError),
+    (lelp_jax.centroid_subspaces, "null_space", "all", ValueError),
+    (
+      lelp_jax.centroid_subspaces,
+      "centroids",
+      np.full((C, S, D), np.nan, "f"),
+      ValueError,
+    ),
     (lelp_jax.project_off_head, "null_space", "all", ValueError),
     (lelp_jax.project_off_head, "rtol", 0.0, ValueError),
     (lelp_jax.variance_of_perplexity, "perplexity", 1.0, ValueError),

@@ -1,7 +1,5 @@
 """`where`: a padded, masked call is the unpadded one, value and gradient."""
 
-from functools import partial
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -158,49 +156,4 @@ def test_lelp_loss_ragged_mask_matches_reference(rng):
   assert np.all(gradient[:, RAGGED] != 0)
 
 
-def test_lelp_loss_stacked_cells(rng):
-  # A sweep's stack: cells of two S and two temperatures in one vmapped call.
-  student, teacher = loss_inputs(rng)
-  full = np.ones_like(EXISTS)
-  stacked = jax.jit(jax.vmap(lambda *args: total_loss(*args)[1]))(
-    np.stack([padded(student, 9.0), padded(student, 0.5)]),
-    np.stack([padded(teacher, -np.inf), padded(teacher, -3.0)]),
-    np.stack([EXISTS, full]),
-    np.array([1.0, 4.0], np.float32),
-  )
-  cells = (
-    (student, teacher, None, 1.0),
-    (padded(student, 0.5), padded(teacher, -3.0), full, 4.0),
-  )
-  for i, cell in enumerate(cells):
-    (_, expected), _ = loss_grad(*cell)
-    outputs = tuple(output[i] for output in stacked)
-    chex.assert_trees_all_close(outputs, expected, rtol=1e-5, atol=1e-5)
-
-
 # --- Algorithms 2 and 3 together, as a training step calls them --------------
-
-
-@partial(jax.jit, static_argnames="s")
-@partial(jax.value_and_grad, argnums=(0, 1))
-def chain(student, h, z, directions, means, where, s):
-  """The loss from embeddings, at the first s subclasses."""
-  subspaces = lelp_jax.Subspaces(directions[:, :s], means)
-  teacher = lelp_jax.log_subsplit(h, z, subspaces, **SPLIT, where=where)
-  flat = student[..., :s].reshape(BATCH, -1)
-  return jnp.sum(
-    lelp_jax.lelp_loss(flat, teacher, temperature=2.0, where=where)
-  )
-
-
-def test_masked_chain_from_embedding_to_loss(rng):
-  h, z, directions, means = embedding_inputs(rng)
-  directions = padded(directions, 5.0, axis=1)
-  student = rng.normal(size=(BATCH, NUM_CLASSES, WIDE)).astype(np.float32)
-  inputs = student, h, z, directions, means
-  value, (gradient, teacher_gradient) = chain(*inputs, EXISTS, WIDE)
-  expected, (expected_gradient, _) = chain(*inputs, None, S)
-  np.testing.assert_allclose(value, expected, rtol=1e-5)
-  np.testing.assert_allclose(gradient, expected_gradient, atol=1e-5)
-  # Nothing flows into the teacher, and no NaN on the way.
-  np.testing.assert_array_equal(teacher_gradient, np.zeros_like(h))

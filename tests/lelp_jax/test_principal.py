@@ -1,8 +1,5 @@
 """Algorithm 1, first half: principal directions off the head's span."""
 
-import dataclasses
-
-import chex
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -94,10 +91,10 @@ def test_principal_directions_remove_the_rank_of_the_head(
 
 
 def test_principal_directions_rtol_decides_the_rank(rng):
-  # Singular values 1, 0.5 and 0.01, along known axes.
+  # Singular values that relate as 1, 0.5 and 0.01, along known axes.
   left = np.linalg.qr(rng.normal(size=(WIDTH, 3)))[0]
   right = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-  head = (left * [1.0, 0.5, 0.01] @ right.T).astype(np.float32)
+  head = (left * [1e-6, 5e-7, 1e-8] @ right.T).astype(np.float32)
   moments = moments_of(*make_data(rng, head))
   for rtol, removed_rank in ((5e-3, 3), (0.02, 2), (0.6, 1)):
     principal = lelp_jax.principal_directions(
@@ -105,17 +102,6 @@ def test_principal_directions_rtol_decides_the_rank(rng):
     )
     np.testing.assert_array_equal(principal.rank, WIDTH - removed_rank)
     assert_orthogonal_to(principal.directions, left[:, :removed_rank])
-
-
-def test_principal_directions_small_head_is_still_removed(rng):
-  # The tolerance is relative: a head of tiny weights has the rank it has.
-  head = make_head(rng) * np.float32(1e-6)
-  principal = lelp_jax.principal_directions(
-    moments_of(*make_data(rng, head)), head, num_directions=WIDTH
-  )
-  removed, _ = reference.head_bases(head, WIDTH)
-  assert removed.shape[1] == 3
-  assert_orthogonal_to(principal.directions, removed)
 
 
 def test_principal_directions_zero_head_removes_nothing(rng):
@@ -157,39 +143,3 @@ def test_principal_directions_rank_counts_examples(rng):
   assert np.all(variances >= 0)
   assert np.all(np.diff(variances, axis=1) <= 0)
   np.testing.assert_allclose(variances[0, 5:], 0, atol=1e-4)
-
-
-@pytest.mark.parametrize("count", [1, 7])
-def test_principal_directions_without_variance_are_zero(rng, count):
-  # No example, and one or seven equal ones: the mean of seven need not be
-  # their value to the last bit.
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head, counts=(960 - count, 0, count))
-  embeddings[labels == 2] = rng.normal(size=WIDTH).astype(np.float32) * 30
-  principal = lelp_jax.principal_directions(
-    moments_of(embeddings, labels), head, num_directions=WIDTH
-  )
-  chex.assert_tree_all_finite(principal)
-  np.testing.assert_array_equal(principal.rank, [WIDTH - 3, 0, 0])
-  assert not principal.variances[1:].any()
-  assert not principal.directions[1:].any()
-
-
-def test_principal_directions_divide_by_the_count(rng):
-  # Whatever the weights sum to: N_c, not N_c - 1.
-  head = make_head(rng)
-  moments = moments_of(*make_data(rng, head))
-  halved, principal = (
-    lelp_jax.principal_directions(
-      dataclasses.replace(moments, count=moments.count * factor),
-      head,
-      num_directions=WIDTH,
-    )
-    for factor in (2, 1)
-  )
-  np.testing.assert_allclose(
-    halved.variances, principal.variances / 2, rtol=1e-5, atol=1e-7
-  )
-  np.testing.assert_allclose(
-    halved.total_variance, principal.total_variance / 2, rtol=1e-5
-  )

@@ -57,13 +57,6 @@ def test_class_sketch_is_the_product_with_the_scatter(data, probe):
   np.testing.assert_array_equal(sketch.num_examples, COUNTS)
 
 
-def test_class_sketch_does_not_depend_on_the_order(rng, data, probe):
-  embeddings, labels, _ = data
-  order = rng.permutation(len(labels))
-  sketch = sketch_of(embeddings[order], labels[order], probe=probe)
-  assert_sketch_of(sketch, embeddings, labels, probe)
-
-
 def test_class_sketch_leaves_rows_out_and_weighs_them(rng, data, probe):
   embeddings, labels, _ = data
   where = rng.integers(0, 3, size=len(labels)).astype(np.float32)

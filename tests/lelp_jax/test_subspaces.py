@@ -1,7 +1,6 @@
 """Algorithm 1, whole: rotated, scaled subspaces in the null space."""
 
 from functools import partial
-from functools import reduce
 
 import chex
 import jax
@@ -18,7 +17,6 @@ from tests.lelp_jax.spectra import gram
 from tests.lelp_jax.spectra import make_data
 from tests.lelp_jax.spectra import make_head
 from tests.lelp_jax.spectra import moments_of
-from tests.lelp_jax.spectra import moments_with_spectrum
 from tests.lelp_jax.spectra import NUM_CLASSES
 from tests.lelp_jax.spectra import quietly
 from tests.lelp_jax.spectra import reference_principal
@@ -63,22 +61,6 @@ def test_fit_subspaces_matches_reference(rng, null_space):
 # --- Properties --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rotation", ["haar", "none"])
-def test_fit_subspaces_rows_are_orthogonal(rng, rotation):
-  head = make_head(rng)
-  subspaces = lelp_jax.fit_subspaces(
-    *make_data(rng, head),
-    head,
-    num_subclasses=S,
-    key=jax.random.key(1),
-    rotation=rotation,
-  )
-  removed, _ = reference.head_bases(head, WIDTH)
-  assert_orthogonal_to(subspaces.directions, removed)
-  for rows in subspaces.directions:
-    assert_orthonormal_up_to_scale(rows)
-
-
 def test_fit_subspaces_leaves_rows_out(rng):
   head = make_head(rng)
   embeddings, labels = make_data(rng, head)
@@ -89,32 +71,6 @@ def test_fit_subspaces_leaves_rows_out(rng):
   expected = fit(embeddings[where], labels[where], key=jax.random.key(0))
   np.testing.assert_allclose(found.directions, expected.directions, atol=1e-3)
   np.testing.assert_allclose(found.means, expected.means, atol=1e-5)
-
-
-def test_fit_subspaces_largest_variance_is_one(rng):
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head)
-  subspaces = lelp_jax.fit_subspaces(
-    embeddings, labels, head, num_subclasses=S, key=jax.random.key(3)
-  )
-  for c in range(NUM_CLASSES):
-    rows = embeddings[labels == c].astype(np.float64)
-    logits = (rows - rows.mean(0)) @ np.asarray(subspaces.directions[c]).T
-    # The examples themselves, with 1/N_c (A-5).
-    assert np.mean(logits**2, axis=0).max() == pytest.approx(1, abs=1e-5)
-    assert np.mean(logits**2, axis=0).min() < 0.95
-
-
-def test_fit_subspaces_rotation_keeps_the_span(rng):
-  head = make_head(rng)
-  fit = partial(
-    lelp_jax.fit_subspaces, *make_data(rng, head), head, num_subclasses=S
-  )
-  rotated = fit(key=jax.random.key(4))
-  plain = fit(key=jax.random.key(4), rotation="none")
-  # Both start from the same directions: closer than another fit would be.
-  assert_same_spans(rotated.directions, plain.directions, 1e-5)
-  assert not np.allclose(rotated.directions, plain.directions, atol=0.01)
 
 
 def test_fit_subspaces_without_rotation_is_scaled_pca(rng):
@@ -177,42 +133,6 @@ def test_fit_subspaces_one_seed_one_answer(rng):
     np.testing.assert_allclose(shuffled.directions, first.directions, atol=2e-4)
 
 
-def test_fit_subspaces_classes_are_rotated_independently(rng):
-  # The same rows in every class: only the rotations can differ.
-  head = make_head(rng)
-  embeddings, _ = make_data(rng, head, counts=(320,))
-  subspaces = lelp_jax.fit_subspaces(
-    np.tile(embeddings, (3, 1)),
-    np.repeat(np.arange(3), 320),
-    head,
-    num_subclasses=S,
-    key=jax.random.key(8),
-  )
-  a, b, c = np.asarray(subspaces.directions)
-  assert not np.allclose(a, b, atol=0.01)
-  assert not np.allclose(b, c, atol=0.01)
-  assert_same_spans([a, a], [b, c])
-
-
-def test_fit_subspaces_streamed_equals_batch(rng):
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head)
-  embeddings += 50.0  # A mean that sums of squares would not survive.
-  batch = lelp_jax.fit_subspaces(
-    embeddings, labels, head, num_subclasses=S, key=jax.random.key(9)
-  )
-  streamed = reduce(
-    jax.jit(lelp_jax.merge_moments),
-    map(moments_of, np.split(embeddings, 16), np.split(labels, 16)),
-  )
-  fitted = lelp_jax.fit_subspaces_from_moments(
-    streamed, head, num_subclasses=S, key=jax.random.key(9)
-  )
-  assert_same_spans(fitted.directions, batch.directions)
-  np.testing.assert_allclose(fitted.means, batch.means, rtol=1e-6)
-  np.testing.assert_allclose(fitted.directions, batch.directions, atol=2e-4)
-
-
 # --- The halves --------------------------------------------------------------
 
 
@@ -264,24 +184,6 @@ def test_fit_subspaces_is_the_composition_of_its_halves(rng, options):
       **options,
     )
     chex.assert_trees_all_close(halves, whole, atol=1e-5)
-
-
-@pytest.mark.parametrize("s", [1, S])
-def test_subspaces_from_principal_scales_by_its_variances(rng, s):
-  # The second half sees no covariance, only variances along the principal
-  # directions: those of rotated rows have to follow from them.
-  moments, _ = moments_with_spectrum(
-    rng, [[9.0, 4.0, 1.0, 0.25, 0.2, 0.1], [5.0, 4.0, 3.0, 2.0, 1.0, 0.5]], 7
-  )
-  principal = lelp_jax.principal_directions(
-    moments, num_directions=6, null_space="none"
-  )
-  subspaces = lelp_jax.subspaces_from_principal(
-    principal, num_subclasses=s, key=jax.random.key(20)
-  )
-  np.testing.assert_allclose(
-    variances_of(subspaces.directions, moments).max(axis=1), 1, rtol=1e-5
-  )
 
 
 # --- Heads with one logit ----------------------------------------------------
