@@ -5,9 +5,9 @@ the arithmetic. "Runs" also have targets, initial states, evaluation, metrics
 and checkpoints, in one process in which everything is compiled. "Commands" are
 from start to end: one `experiments.sweep`, which compiles, beside
 `experiments.main` for every cell, of which the first compiles and the others
-find its programs; the teacher is there before. Unless `full`,
-four of those are timed and scaled to 24. The students have a width of 128 and
-learn scikit-learn's digits.
+find its programs; the teacher is trained beforehand. Unless `full`, four of
+those are timed and scaled to 24. The students have a width of 128 and learn
+scikit-learn's digits.
 """
 
 import contextlib

@@ -41,7 +41,7 @@ _PATIENCE, _PATIENCE_AFTER_ERRORS = 600.0, 5.0
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
-def config_flag() -> Any:
+def config_flag() -> flags.FlagHolder[ConfigDict]:
   """Defines --config."""
   holder = config_flags.DEFINE_config_file(
     "config",
@@ -74,7 +74,7 @@ def config_dict_flag(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
     _exit_for_config(error)
 
 
-def set_fields(config: Any) -> dict[str, Any]:
+def set_fields(config: flags.FlagHolder[ConfigDict]) -> dict[str, Any]:
   """Returns the fields that flags set, such as "student.batch_size"."""
   return dict(config_flags.get_override_values(flags.FLAGS[config.name]))
 
@@ -265,7 +265,7 @@ def _parsed(argv: list[str]) -> list[str]:
     sys.exit(f"error: --config: {own}")
   if "config" in flags.FLAGS:
     given = config_flags.get_config_filename(flags.FLAGS["config"])
-    # It is a config where a command has one of its own and reads no file.
+    # The flag holds a config, not a path, where a command reads no file.
     text = given if isinstance(given, str) else ""
     path = text.partition(":")[0]  # Its arguments follow.
     if path and not os.path.exists(path):

@@ -4,9 +4,9 @@ r"""Packs the results of a workdir into one file, and unpacks them.
   python -m experiments.pack --unpack --workdir=runs/again --file=clinc.parquet
 
 The file holds the config and the result of each cell and teacher, and no
-weights. A workdir with other results is not unpacked to. `experiments.report`
-also reads such a file, or a folder of them: `--workdir=clinc.parquet
---output=report`.
+weights. It is not unpacked into a workdir that has other results.
+`experiments.report` also reads such a file, or a folder of them:
+`--workdir=clinc.parquet --output=report`.
 """
 
 from absl import flags

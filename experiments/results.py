@@ -350,7 +350,7 @@ class SweepDescription:
   num_tried: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-# What lies in a folder of a cell, a teacher, a pre-training or a sweep.
+# A record in the folder of a cell, a teacher, a pre-training or a sweep.
 Record = TypeVar(
   "Record", CellResult, TeacherResult, PretrainingResult, SweepDescription
 )

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 
 _product = functools.partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
-# Narrower matrices are decomposed as fast whole.
+# A full decomposition of narrower matrices is as fast.
 _SMALLEST_WIDTH = 1024
-# Sweeps end at one that adds less than this to the captured variance, or after
-# which less than the other is expected of the next. What is left is then less
-# than 1e-5, for flat spectra too.
+# Sweeps end when one adds less than the first share to the captured variance,
+# or when the next one is expected to add less than the second. The share that
+# is not captured is then less than 1e-5, for flat spectra too.
 _LEAST_GAIN = 5e-7
 _LEAST_EXPECTED = 2e-6
 _MOST_SWEEPS = 24

@@ -523,7 +523,7 @@ def _kept(
 def _padded(
   found: tuple[jax.Array, ...], means: jax.Array, number: int
 ) -> PrincipalDirections:
-  """There are no more than D directions: zero rows stand for the rest."""
+  """Adds zero rows for directions beyond the D that there are."""
   directions, variances, total, rank = found
   missing = (0, number - directions.shape[1])
   directions = jnp.pad(directions, ((0, 0), missing, (0, 0)))

@@ -369,7 +369,8 @@ def make_eval_step(
     ``step(params, model_state, batch, hyperparameters, targets=None) ->
     means``, to be merged over batches with `lelp_jax.metrics.merge`. Examples
     count where ``batch["mask"]`` (bool, ``[B]``) is true, all if there is none;
-    the others' metrics may be NaN. A metric of another shape: ValueError.
+    the others' metrics may be NaN. It raises ValueError for a metric of
+    another shape.
 
   Examples:
     >>> from lelp_jax import metrics

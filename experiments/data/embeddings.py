@@ -12,6 +12,7 @@ array from another source, save the two .npy files into a folder and call
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -53,7 +54,7 @@ class Embeddings:
     return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
 
 
-def open_embeddings(folder: Any) -> Embeddings:
+def open_embeddings(folder: str | os.PathLike[str]) -> Embeddings:
   """Opens embeddings; only the manifest and the ids are read."""
   folder = pathlib.Path(folder).expanduser()
   if not array_files.is_finished(folder):
@@ -115,7 +116,7 @@ def dataset_contents(prepared: prepared_lib.Prepared) -> dict[str, list[str]]:
 
 
 def write_manifest(
-  folder: Any,
+  folder: str | os.PathLike[str],
   *,
   encoder: Mapping[str, Any],
   texts: Mapping[str, Any] | None = None,
@@ -233,7 +234,11 @@ def read_corpus(
 
 
 def compute_embeddings(
-  folder: Any, corpus: Corpus, encoder: Encoder, *, dtype: str = "float32"
+  folder: str | os.PathLike[str],
+  corpus: Corpus,
+  encoder: Encoder,
+  *,
+  dtype: str = "float32",
 ) -> None:
   """Computes embeddings into a folder that `open_embeddings` reads.
 

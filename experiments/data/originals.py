@@ -144,8 +144,8 @@ class Form:
 
   Attributes:
     name: The form in words.
-    files: Paths of its files or folders. The names of text files may go on
-      with ".gz".
+    files: Paths of its files or folders; ".gz" may follow the name of a text
+      file.
     read: Reads them, given the path of each: ``read(paths, **options)``.
     folders: Where they may lie below the folder that a user names.
     archive: Name of the file in which they are published.

@@ -20,6 +20,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Collection
@@ -144,7 +145,9 @@ class Prepared:
     raise ValueError(f"{self.folder} has no example with id {example}.")
 
 
-def open_prepared(folder: Any, *, verify: bool = False) -> Prepared:
+def open_prepared(
+  folder: str | os.PathLike[str], *, verify: bool = False
+) -> Prepared:
   """Opens a prepared data set; only the manifest is read.
 
   Sizes of files are always compared with the manifest. `verify` compares the

@@ -444,7 +444,7 @@ def check_encoding(encoding: str) -> None:
 
 
 def check_delimiter(delimiter: str) -> None:
-  """Raises ValueError for what cannot stand between fields; "" is automatic."""
+  """Raises ValueError for a wrong delimiter of fields; "" is automatic."""
   if delimiter and (
     len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n'
   ):

@@ -38,7 +38,8 @@ _SATURATED, _SURE = 0.999, 0.95
 _SMALL_SHARE, _SMALL_COUNT = 0.05, 50
 _LEAK, _LEAK_ERRORS = 0.02, 3.0
 _UNCALIBRATED, _REPEATED, _CONTRADICTED = 0.1, 0.01, 0.02
-# What the share of the variance in the null space means.
+# Shares of the variance in the null space: below the first, LELP has little to
+# transfer; above the second, much.
 _NO_SHARE, _SOME_SHARE = 0.05, 0.3
 # Half of the variance along this share of the directions is spread evenly.
 _SPREAD = 0.25
@@ -111,7 +112,7 @@ class Diagnosis:
     contradictions: The surest of them.
     planes: Coordinates of some examples of each class on its first two
       directions, ``[n, 2]``.
-    warnings: What to look at, a sentence each.
+    warnings: Findings that need a look, one sentence each.
     verdict: Whether LELP has something to transfer, in plain words.
     seconds: Time that the diagnosis took.
   """
@@ -434,7 +435,7 @@ def _verdict(found: Diagnosis) -> str:
     f"LELP has {'much' if is_much else 'something'} to transfer: {share} of "
     "the variance within the classes is invisible to the logits, half of it "
     f"along {found.half_directions} of {dimensions} directions"
-    + ", so that no few of them stand out" * is_spread
+    + ", so that none of them stands out" * is_spread
     + ". Only training shows whether a student gains from it"
   )
   if len(found.class_names) >= _MANY_CLASSES:

@@ -14,7 +14,7 @@ _TOLERANCE = 0.02
 # larger share of the rows differs than this, they have a common reason.
 _ROW_TOLERANCE, _FEW = 0.25, 0.05
 
-# What a model may apply in front of its last layer.
+# Activations that a model may have in front of its last layer.
 _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
   "tanh": np.tanh,
   "relu": lambda x: np.maximum(x, 0),

@@ -156,11 +156,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _pool_images(graph: Any) -> None:
-  """Lets every maximum over windows of images be one that ONNX Runtime has.
+  """Rewrites max pooling of images in the form that ONNX Runtime has.
 
   jax2onnx pools over all four axes of a batch of images, `[B, H, W, channels]`,
-  and ONNX Runtime over three at most: here over the two of `[B, channels, H,
-  W]`.
+  but ONNX Runtime over at most three. The rewritten pooling is over the last
+  two axes of `[B, channels, H, W]`.
   """
   import onnx
 

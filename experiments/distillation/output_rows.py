@@ -106,7 +106,7 @@ def writing(
   After an error there is no file, or the one from before.
 
   Args:
-    output: As for `check`.
+    output: As for `check_output`.
     columns: Names and types of the columns of the input.
     labels: The names of the classes.
   """

@@ -102,7 +102,7 @@ def distill(request: Request) -> str:
   A finished workdir is not trained again.
 
   Args:
-    request: What the user asks for.
+    request: The request.
 
   Returns:
     The summary to print.

@@ -72,8 +72,8 @@ class TeacherArrays:
     kernel: The head's weights, float32, ``[D, C]``.
     bias: Its bias, float32, ``[C]``.
     tokenizer: Folder or hub id of the teacher's tokenizer, "" for arrays.
-    source: What the teacher is, plain data: "kind", "name", and where they are
-      known "model", "parameters", "bytes" and "examples_per_second".
+    source: Plain data on the teacher: "kind", "name", and where they are known
+      "model", "parameters", "bytes" and "examples_per_second".
     token_embeddings: The teacher's table of token embeddings, ``[V, D]``; None
       if it has none.
     weights: Folder or hub id of the weights that the teacher started from, in

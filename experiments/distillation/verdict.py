@@ -13,7 +13,7 @@ from experiments.reporting.selection import SweepResults
 from experiments.reporting.sentence import in_sentence
 
 # A student that loses more than this share of what the teacher has above the
-# most frequent class is no replacement.
+# most frequent class does not replace it.
 _MOST_LOST = 0.25
 
 

@@ -151,7 +151,7 @@ def is_finished(folder: pathlib.Path) -> bool:
 
 
 def is_begun(folder: pathlib.Path) -> bool:
-  """Returns whether some rows of a folder may be computed, or all."""
+  """Returns whether a folder may hold computed rows, some or all."""
   return is_finished(folder) or (folder / _REQUEST).exists()
 
 

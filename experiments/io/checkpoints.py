@@ -352,7 +352,7 @@ def _checked(path: tuple[Any, ...], leaf: Any) -> jax.Array | np.ndarray:
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct | np.ndarray:
-  """Returns what tells Orbax the shape, dtype and place of a leaf."""
+  """Returns the shape, dtype and sharding of a leaf, as Orbax expects them."""
   if isinstance(leaf, np.ndarray | np.generic):
     return np.asarray(leaf)
   sharding = leaf.sharding or SingleDeviceSharding(jax.local_devices()[0])

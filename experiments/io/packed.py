@@ -28,7 +28,7 @@ def pack(workdir: pathlib.Path, path: pathlib.Path) -> int:
   """Writes the records of a workdir to a file; returns their number.
 
   Raises FileNotFoundError if no cell is finished, and ValueError for a file
-  that `experiments.report` would not take for one of these.
+  without the suffix by which `experiments.report` recognizes it.
   """
   if path.suffix != SUFFIX:
     raise ValueError(f"--file must end in {SUFFIX}, got {path}.")

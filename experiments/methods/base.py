@@ -130,10 +130,10 @@ class Method:
     details: JSON-compatible data on the targets, for `result.json`: fields of
       `experiments.results.CellResult`.
     same_as: Key in `METHODS` of the method whose training this one would
-      repeat, so that it need not run; None if there is none. It sees the cell
-      and its task, and no teacher.
+      repeat, so that it need not run; None if there is none. It is asked
+      before there is a teacher, and knows the cell and its task only.
     remark: Note for tables on a task where the method degenerates, or "". It
-      sees as much.
+      knows as much as `same_as`.
     needs_labels: Whether students train on labelled examples alone. Other
       methods get the teacher's class as the label of an example without one
       (A-11), and "is_labelled" in their batches, bool ``[B]``, if there are

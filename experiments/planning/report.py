@@ -136,7 +136,7 @@ def text(plan: Plan) -> str:
 def table(plans: Sequence[Plan | tuple[str, str]]) -> str:
   """Returns a table with a row per plan.
 
-  Of a plan that could not be made, it gets the name and the error.
+  A plan that could not be made is given as its name and the error.
   """
   header = "plan,topology,cell x data,memory,FLOP,step,examples/s,exchanged,"
   rows: list[tuple[str, ...]] = [tuple(header.split(","))]

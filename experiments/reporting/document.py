@@ -174,7 +174,7 @@ class Example:
   """An example of the data on a page.
 
   Attributes:
-    labels: What to say of it, a line each.
+    labels: Lines of text below an image, or above a text.
     text: Its text, where it is one.
     image: Its image as `images.image` makes it, where it is one.
   """

@@ -140,7 +140,7 @@ def _accuracy(results: SweepResults, row: str) -> TableCell:
 
 
 def _teacher(results: SweepResults) -> str:
-  """Returns the accuracy of the teachers that vanilla distillation asks."""
+  """Returns the mean accuracy of the teachers of vanilla distillation."""
   means = [
     100 * found.cells[0].teacher.test.accuracy
     for column in results.columns

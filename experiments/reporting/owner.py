@@ -72,7 +72,7 @@ class TeacherSize:
 
 
 class Exported(NamedTuple):
-  """The student that goes out.
+  """The student that is exported.
 
   Attributes:
     cell: The cell that it was trained in.
@@ -271,7 +271,7 @@ def _score_table(
         else ""
       )
       + (
-        f" The last row is the student that goes out, of {exported.title}"
+        f" The last row is the exported student, of {exported.title}"
         f"{_trial(exported)}: its probabilities are calibrated on held-out"
         " examples, and those of the other rows are not."
         if exported

@@ -82,7 +82,7 @@ class ReportedSweep:
     maps: Maps of the students' embeddings.
     read: Returns a test example by its id, where the data can be read.
     teacher: Size and speed of a teacher that was run elsewhere.
-    exported: The student that goes out: its scores, confusions and mistakes are
+    exported: The exported student, whose scores, confusions and mistakes are
       shown. None for those of LELP.
   """
 

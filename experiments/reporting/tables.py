@@ -39,8 +39,8 @@ _SHARED = {
   ),
   "teacher": (
     "The teachers share their data and initial weights: intervals over teachers"
-    " are for another seed. Methods that do not ask the teacher have the same"
-    " result beside each."
+    " are for another seed. Methods without a teacher have the same result for"
+    " all of them."
   ),
 }
 

@@ -48,7 +48,7 @@ def _load_splits(
 def facts_of(
   data: specs.DataSpec, selection: str, workdir: pathlib.Path | None
 ) -> Facts:
-  """Returns the properties of data that decide on the work, kept for good."""
+  """Returns the properties of data that determine the work, and caches them."""
   return _load_splits(data, selection, workdir).facts
 
 

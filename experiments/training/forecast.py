@@ -1,8 +1,8 @@
 """Forecast of the time that a command takes, from the steps that it has timed.
 
 The time of a step of a new kind follows from that of the training before it, in
-proportion to the operations of a step. Before its first step comes what came
-before the first step there, above all the compilation.
+proportion to the operations of a step. The time before its first step, most of
+which is the compilation, is taken to be that of the same training.
 """
 
 import sys
@@ -22,7 +22,9 @@ Name = tuple[str, str]
 # the whole command has left, None if nothing comes after this training.
 Watch = Callable[[int, float, int, bool], float | None]
 
-_PATIENCE = 30.0  # Seconds after which the first chunk has to do.
+# Seconds after which a first chunk is enough for an estimate, although most of
+# its time may be the compilation.
+_PATIENCE = 30.0
 
 
 class Forecast:

@@ -37,7 +37,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _teacher(fields: ConfigDict) -> None:
-  """The paper's recipe for ResNets, at a batch size for few epochs."""
+  """Sets the paper's recipe for ResNets, at a batch size for few epochs."""
   fields.model = "resnet20"
   fields.num_steps, fields.num_epochs, fields.steps_per_chunk = 0, 12.0, 351
   fields.batch_size, fields.eval_batch_size = 128, 500
@@ -47,7 +47,7 @@ def _teacher(fields: ConfigDict) -> None:
 
 
 def _student(fields: ConfigDict) -> None:
-  """Three blocks of convolution and pooling, 0.1 million parameters."""
+  """Sets three blocks of convolution and pooling, 0.1 million parameters."""
   fields.model = "cnn"
   fields.options.features, fields.options.width = (16, 32, 64), 64
   fields.num_steps, fields.steps_per_chunk = 1500, 500  # For any share.

@@ -253,6 +253,7 @@ def other_rows() -> dict[str, Any]:
 
 
 def _teacher(fields: ConfigDict, encoder: str, vocab_size: int) -> None:
+  """Sets a fine-tuned MiniLM."""
   fields.model, fields.init = "bert", encoder
   fields.options.update(_MINILM | {"vocab_size": vocab_size})
   fields.num_steps, fields.steps_per_chunk = 0, 250
@@ -263,20 +264,20 @@ def _teacher(fields: ConfigDict, encoder: str, vocab_size: int) -> None:
 def _static(
   fields: ConfigDict, encoder: str, vocab_size: int, num_examples: int
 ) -> None:
-  """Averages token embeddings, which start from the encoder's."""
+  """Sets a mean of token embeddings, which start from the encoder's."""
   _small(fields, num_examples)
   fields.model, fields.init = "static", encoder
   fields.options.vocab_size, fields.options.width = vocab_size, 128
 
 
 def _mlp(fields: ConfigDict, num_examples: int) -> None:
-  """Reads embeddings that were computed beforehand."""
+  """Sets an MLP on embeddings that were computed beforehand."""
   _small(fields, num_examples)
   fields.model, fields.input_field = "mlp", "embeddings"
 
 
 def _small(fields: ConfigDict, num_examples: int) -> None:
-  """Two hidden layers, and their training."""
+  """Sets two hidden layers, and their training."""
   fields.options.features, fields.options.dropout_rate = (256, 256), 0.2
   fields.batch_size, fields.eval_batch_size = 128, 500
   fields.num_steps = 1500 if num_examples < 5000 else 3000
@@ -287,7 +288,7 @@ def _small(fields: ConfigDict, num_examples: int) -> None:
 def _two_layers(
   fields: ConfigDict, encoder: str, vocab_size: int, num_examples: int
 ) -> None:
-  """The first two layers of the encoder."""
+  """Sets the first two layers of the encoder."""
   fields.model, fields.init = "bert", encoder
   fields.options.update(_MINILM | {"num_layers": 2, "vocab_size": vocab_size})
   fields.batch_size, fields.eval_batch_size = 32, 128
