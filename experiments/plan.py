@@ -30,6 +30,7 @@ from experiments.planning import shapes
 from experiments.planning import worker
 from experiments.specs import CellSpec
 from experiments.stacks import stacks
+from experiments.training import data
 
 _CONFIGS = pathlib.Path(__file__).parent / "configs"
 _CONFIG = config_flags.DEFINE_config_file(
@@ -145,6 +146,8 @@ def _plan(
   num_cells: int | None,
   assumed: shapes.Assumed,
 ) -> report.Plan:
+  """Plans the largest stack, after checking that every row can be trained."""
+  data.check_tasks(cells, lambda cell: shapes.blank_splits(cell, assumed).task)
   stack = max(stacks(cells), key=lambda stack: len(stack.cells))
   count = len(stack.cells) if num_cells is None else num_cells
   if count < 1:

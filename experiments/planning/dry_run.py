@@ -79,7 +79,11 @@ def listing(
 
   Returns:
     The lines.
+
+  Raises:
+    ValueError: If a cell cannot learn from its data.
   """
+  data.check_tasks(cells, lambda cell: facts(cell).task)
   lines = [
     _Line(
       stack,

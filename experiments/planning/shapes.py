@@ -112,7 +112,7 @@ def _described(
   text = any(MODELS[model].reads == "tokens" for model in models)
   side = spec.image_size or _OWN_IMAGE_SIZE
   task = Task(
-    name=spec.dataset,
+    name=spec.dataset or "own",
     num_classes=assumed.num_classes,
     image_shape=None if text else (side, side, 3),
     scale=1.0 if text else 255.0,

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from experiments import specs
+from experiments.data.dataset import Task
 from experiments.planning import dry_run
 from experiments.training import sweep
 from tests.experiments import tiny
@@ -64,3 +65,15 @@ def test_a_table_has_a_line_per_method_and_column():
   assert [row.split()[:4] for row in rows] == [
     [name, "2", "2", "24"] for name in ("a", "b", "standard", "vanilla")
   ]
+
+
+def test_a_row_that_needs_fine_labels_is_refused_as_in_training():
+  with (
+    dry_run.facts_of(None) as facts,
+    pytest.raises(ValueError, match=r"row 'oracle'.*'reviews'"),
+  ):
+    dry_run.listing(
+      [tiny.cell("standard"), tiny.cell("oracle")],
+      None,
+      lambda cell: facts(cell)._replace(task=Task("reviews", 2)),
+    )

@@ -320,6 +320,15 @@ def test_the_largest_stack_is_planned_on_every_topology(
   assert found["cell"]["student"]["model"] == "albert_base"
 
 
+def test_a_row_that_needs_fine_labels_is_refused_before_compiling(asked):
+  config = own.get_config()
+  config.method = "oracle"
+  cells = [tiny.cell(), validate.cell_spec(config)]
+  with pytest.raises(ValueError, match=r"row 'oracle'.*'own'"):
+    command.plan_cells(cells, ["v4:2x2x1"], None, shapes.Assumed())
+  assert not asked
+
+
 @pytest.mark.slow  # It expands the sweep of every config.
 def test_every_config_has_a_row(asked, capsys):
   plans = command.plan_all(["v4:2x2x2"], None, shapes.Assumed())
