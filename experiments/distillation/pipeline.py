@@ -282,12 +282,8 @@ def _announcement(
   grid = search.first_stage(described, cells)
   further = search.stand_ins(described, cells, grid)
   timed = timing.measure(cells[0], splits)
-  left = [
-    stack
-    for stack in (*stacks.stacks(grid), *stacks.stacks(further))
-    if claims.is_unfinished(stack, workdir)
-  ]
-  seconds = timed.of(left)
+  ahead = [*stacks.stacks(grid), *stacks.stacks(further)]
+  seconds = timed.of(claims.unfinished(ahead, workdir))
   rows = len({cell.row for cell in cells})
   return (
     f"About {forecast.duration(seconds)} of training on this machine: "

@@ -5,6 +5,7 @@ and ends with its process, so that another command continues the stack of one
 that was killed.
 """
 
+import itertools
 import pathlib
 import sys
 import time
@@ -31,11 +32,24 @@ def claim_folder(workdir: pathlib.Path, stack: Stack) -> pathlib.Path:
 
 def is_unfinished(stack: Stack, workdir: pathlib.Path) -> bool:
   """Returns whether a cell of a stack has no result yet."""
-  paths = [
-    results.path_of(identity.cell_directory(workdir, cell), results.CellResult)
-    for cell in stack.cells
-  ]
-  return processes.from_main(lambda: not all(path.exists() for path in paths))
+  return bool(unfinished([stack], workdir))
+
+
+def unfinished(stacks: Sequence[Stack], workdir: pathlib.Path) -> list[Stack]:
+  """Returns the stacks of which a cell has no result yet.
+
+  Processes exchange one message, whatever the number of stacks.
+  """
+  looks = processes.from_main(
+    lambda: [_lacks_a_result(stack, workdir) for stack in stacks]
+  )
+  return list(itertools.compress(stacks, looks))
+
+
+def _lacks_a_result(stack: Stack, workdir: pathlib.Path) -> bool:
+  folders = (identity.cell_directory(workdir, cell) for cell in stack.cells)
+  paths = (results.path_of(each, results.CellResult) for each in folders)
+  return not all(path.exists() for path in paths)
 
 
 def run_unfinished(

@@ -120,16 +120,20 @@ def _ahead(
   grouped: Sequence[Stack], workdir: pathlib.Path, teachers: pathlib.Path
 ) -> dict[Name, work.Work]:
   """Returns the stacks that are not finished, each teacher before its first."""
+  left = claims.unfinished(grouped, workdir)
+  digests = [identity.teacher_digest(stack.cells[0]) for stack in left]
+  paths = {
+    digest: results.path_of(teachers / digest, results.TeacherResult)
+    for digest in digests
+  }
+  trained = processes.from_main(
+    lambda: [digest for digest, path in paths.items() if path.exists()]
+  )
   ahead: dict[Name, work.Work] = {}
-  for stack in grouped:
-    if not claims.is_unfinished(stack, workdir):
-      continue
+  for stack, digest in zip(left, digests, strict=True):
     first = stack.cells[0]
     facts = data.facts_of(first.data, first.selection, workdir)
-    digest = identity.teacher_digest(first)
-    path = results.path_of(teachers / digest, results.TeacherResult)
-    trained = processes.from_main(path.exists)
-    if ("teacher", digest) not in ahead and not trained:
+    if digest not in trained and ("teacher", digest) not in ahead:
       ahead["teacher", digest] = work.of_teacher(first, facts)
     ahead["stack", stack.digest] = work.of_stack(stack.cells, facts)
   return ahead

@@ -74,6 +74,17 @@ def test_a_stack_that_another_finished_meanwhile_is_not_run(
   assert not list(tmp_path.glob("checkpoints/*"))
 
 
+def test_the_unfinished_are_those_with_a_cell_without_a_result(tmp_path):
+  cells = [
+    tiny.cell(name, i) for name in ("standard", "vanilla") for i in (0, 1)
+  ]
+  found = stacks.stacks(cells)
+  for cell in cells[:3]:
+    _write_result(cell, tmp_path)
+  assert [len(stack.cells) for stack in found] == [2, 2]
+  assert claims.unfinished(found, tmp_path) == [found[1]]
+
+
 def _sweep(workdir, *flags):
   command = [sys.executable, "-m", "experiments.sweep"]
   command += ["--config=experiments/configs/quickstart.py:smoke=True"]

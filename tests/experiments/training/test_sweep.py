@@ -15,10 +15,12 @@ from experiments import results
 from experiments import specs
 from experiments import stacks
 from experiments.configs import validate
+from experiments.distributed import processes
 from experiments.distributed.signals import Interrupted
 from experiments.io import checkpoints
 from experiments.io import json_files
 from experiments.io import storage
+from experiments.training import claims
 from experiments.training import data
 from experiments.training import description
 from experiments.training import sweep
@@ -45,6 +47,24 @@ def _read(folder):
 
 def _load_or_train(cell, directory):
   return teacher_lib.load_or_train(cell, data.load_splits(cell), directory)
+
+
+def test_exchanges_before_training_do_not_grow_with_the_stacks(
+  tmp_path, monkeypatch
+):
+  asked = []
+  monkeypatch.setattr(claims, "run_unfinished", lambda *_: None)
+  monkeypatch.setattr(
+    processes, "from_main", lambda make: asked.append(make) or make()
+  )
+
+  def exchanges(*methods):
+    asked.clear()
+    sweep.run_cells([tiny.cell(method) for method in methods], tmp_path)
+    return len(asked)
+
+  exchanges("standard")  # Loads the data.
+  assert exchanges("standard") == exchanges("standard", "vanilla", "lelp")
 
 
 def test_an_interrupt_in_the_last_chunk_stops_before_the_next_stack(
