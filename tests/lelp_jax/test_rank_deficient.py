@@ -217,7 +217,7 @@ def data_without_variance(rng, count):
 
 @pytest.mark.parametrize(
   ("rotation", "normalization"),
-  [("haar", "max"), ("none", "per_direction"), ("haar", "none")],
+  [("haar", "max"), ("none", "per_direction")],
 )
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_fit_subspaces_class_without_variance_is_zero(
@@ -227,12 +227,11 @@ def test_fit_subspaces_class_without_variance_is_zero(
   fit = partial(
     lelp_jax.fit_subspaces_from_moments,
     num_subclasses=S,
-    key=jax.random.key(17),
     rotation=rotation,
     normalization=normalization,
   )
   for function in (partial(quietly, fit), jax.jit(fit)):
-    subspaces = function(moments, head)
+    subspaces = function(moments, head, key=jax.random.key(17))
     chex.assert_tree_all_finite(subspaces)
     np.testing.assert_array_equal(subspaces.directions[1], np.zeros((S, WIDTH)))
     for c in (0, 2):
