@@ -10,7 +10,6 @@ import pytest
 from experiments import cells
 from experiments import identity
 from experiments import specs
-from experiments.configs import base
 from experiments.configs import validate
 from experiments.configs.dotted import flatten
 from experiments.methods import METHODS
@@ -20,7 +19,6 @@ from experiments.paper import recipes
 from experiments.paper import tables
 from experiments.paper.names import parse_column
 from experiments.training import sweep
-from experiments.training.models import in_steps
 
 TABLES = {f"table{n}": tables.paper_table(n) for n in range(1, 6)}
 PARTS = {  # Whose columns and rows are those of a table.
@@ -191,8 +189,6 @@ _SST2 = "dataset=glue_sst2,teacher=albert_large,student=albert_base"
   [
     ("pair", "methods=all", True),
     ("pair", f"{_SST2},methods=all", False),
-    ("pair", f"{_SST2},methods=all,smoke=True", False),
-    ("table4", "methods=all", False),
     ("table2", "methods=all", False),  # In one sweep rows are of all columns.
     ("table2", "methods=all,column=amazon_bin-albert_xxlarge-mlp", True),
     ("num_classes", "methods=all", True),
@@ -210,9 +206,7 @@ def test_no_group_has_the_oracle_without_fine_labels(name, arg, has_oracle):
   ("name", "arg", "dataset"),
   [
     ("pair", f"{_SST2},method=oracle", "glue_sst2"),
-    ("pair", f"{_SST2},method=oracle,methods=all", "glue_sst2"),
     ("pair", "dataset=cifar10,methods=oracle+vanilla,smoke=True", "cifar10"),
-    ("table4", "methods=all+oracle", "cifar10"),
     ("table2", "methods=oracle", "lmrd"),
   ],
 )
@@ -277,7 +271,6 @@ def test_a_flag_does_not_change_the_scope_of_a_grid(argument, flag):
   [
     ("table3", "column=mnist-mlp-mlp", "column"),
     ("table3", "methods=lepl", "method"),
-    ("table3", "method=lepl", "method"),
     ("table3", "grid=full", "grid"),
     ("table3", "cluster_scope=class", "cluster_scope"),
     ("table3", "init=zeros", "init"),
@@ -285,9 +278,7 @@ def test_a_flag_does_not_change_the_scope_of_a_grid(argument, flag):
     ("figure6", "panel=top", "panel"),
     ("pair", "column=x", "column"),
     ("pair", "dataset=glue-sst2", "dataset .*'glue_sst2'"),
-    ("pair", "dataset=clinc_parity", "dataset .*'glue_sst2'"),
     ("pair", "teacher=vit", "teacher .*'cnn'.*'resnet20'"),
-    ("pair", "student=albert_base", "student .*'resnet20'"),
     ("pair", f"{_SST2},student=cnn", "student .*'albert_base'.*'mlp'"),
   ],
 )
@@ -370,29 +361,11 @@ def test_smoke_shrinks_every_column(name):
   assert set(small.sweep.columns) == set(whole.sweep.columns)
   assert set(small.sweep.methods) == set(whole.sweep.methods)
   assert small.title.startswith("SMOKE TEST")
+  assert validate.sweep_spec(small).is_smoke
   for cell in cells.expand(small):
     assert cell.data.dataset == "stand_in"
     assert max(cell.teacher.num_steps, cell.student.num_steps) <= 4
     assert cell.teacher.num_epochs == cell.student.num_epochs == 0
-
-
-def test_pairs_have_the_recipe_of_the_paper():
-  arg = "dataset=cifar100_bin,teacher=resnet92,student=mobilenet"
-  student = in_steps(cell_of("pair", arg).student, 50_000)
-  assert student.num_steps == 200 * (50_000 // 128)
-  boundaries = tuple(e * 390 for e in (81, 121, 161, 181))
-  assert student.schedule_boundaries == boundaries
-
-
-def test_pairs_sweep_the_grid_of_the_paper():
-  arg = "dataset=cifar10_bin,teacher=resnet92,student=resnet56"
-  found = expanded("pair", f"{arg},methods=kmeans+vanilla")
-  grid = {(c.method, c.clustering.num_clusters) for c in found}
-  # Table 14 counts the clusters of both classes.
-  halves = {2, 3, 4, 5, 10, 25, 50, 500}
-  assert {n for method, n in grid if method == "kmeans"} == halves
-  default = base.base_config().clustering.num_clusters
-  assert {n for method, n in grid if method == "vanilla"} == {default}
 
 
 @pytest.mark.parametrize("name", [*TABLES, *PARTS])
@@ -404,14 +377,3 @@ def test_the_docstring_has_the_numbers_of_the_paper(name):
       cell = table.cell(row, column)
       assert cell is not None
       assert cell.printed in text, (column, row)
-
-
-@pytest.mark.parametrize("is_smoke", [False, True])
-def test_sweeps_say_whether_they_have_maps_and_a_meaning(is_smoke):
-  for name, maps in {
-    "quickstart": True,
-    "figure4": True,
-    "table3": False,
-  }.items():
-    found = validate.sweep_spec(config_of(name, f"smoke={is_smoke}"))
-    assert (found.maps, found.is_smoke) == (maps, is_smoke)
