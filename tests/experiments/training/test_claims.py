@@ -132,35 +132,3 @@ def test_two_workers_of_which_one_is_killed_do_each_cell_once(tmp_path):
     steps = [line["step"] for line in read_metrics(path)]
     assert steps == [20, 40]
   assert not list((tmp_path / "both").glob("checkpoints/*"))
-  assert _reported(tmp_path / "both") == _reported(tmp_path / "alone")
-
-
-# Columns of the report that are measured.
-_MEASURED = (
-  "seconds to train them",
-  "preparation (s)",
-  "step (ms)",
-  "examples per second",
-  "times faster",
-)
-
-
-def _reported(workdir):
-  """The files of a report by name, without measured times."""
-  command = [sys.executable, "-m", "experiments.report"]
-  command += [f"--workdir={workdir}", "--formats=md,csv"]
-  subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-  report = workdir / "report"
-  found = {path.name: path.read_bytes() for path in report.iterdir()}
-  assert {"table.csv", "accuracy.svg", "embeddings.svg"} <= set(found)
-  kept, lines, dropped = None, [], []
-  for line in found.pop("table.md").decode().split("\n"):
-    cells = [cell.strip() for cell in line.split("|")]
-    if len(cells) == 1:  # Outside of a table.
-      kept = None
-    elif kept is None:  # Its header.
-      kept = [i for i, name in enumerate(cells) if name not in _MEASURED]
-      dropped += [name for name in cells if name in _MEASURED]
-    lines.append(cells if kept is None else [cells[i] for i in kept])
-  assert sorted(dropped) == sorted(_MEASURED)
-  return found | {"md": lines}

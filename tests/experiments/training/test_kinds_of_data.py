@@ -1,16 +1,13 @@
-"""Whole runs on texts, vectors and images that a user brings."""
+"""Whole runs on texts and vectors that a user brings."""
 
 import csv
-import dataclasses
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 import tokenizers
 from ml_collections import ConfigDict
-from PIL import Image
 from safetensors import numpy as safetensors
 
 from experiments import results
@@ -217,41 +214,6 @@ def test_a_student_of_vectors_learns_from_a_teacher_of_texts(texts, tmp_path):
   result = read(folder)
   assert result.test.accuracy == 1.0
   assert splits.task.class_names == ("bad", "good")
-
-
-@pytest.fixture(name="images")
-def fixture_images(tmp_path, rng):
-  for name, shade in (("dark", 40), ("light", 200)):
-    (tmp_path / "photos" / name).mkdir(parents=True)
-    for i in range(20):
-      image = rng.integers(shade - 30, shade + 30, (9, 7, 3), dtype=np.uint8)
-      Image.fromarray(image).save(tmp_path / f"photos/{name}/{i}.png")
-  config = own.get_config("kind=images,method=standard")
-  config.data.train = str(tmp_path / "photos")
-  config.data.image_size = 6
-  for fields in (config.teacher, config.student):
-    fields.model = "mlp"
-    fields.options.features = (16,)
-    fields.batch_size, fields.num_epochs = 8, 40.0
-    fields.steps_per_chunk = 40
-    fields.optimizer, fields.learning_rate = "adam", 2e-2
-  return config
-
-
-@pytest.mark.slow
-def test_images_train_the_same_on_the_host(images, tmp_path):
-  found = []
-  for placement in ("device", "host"):
-    images.data.placement = placement
-    (folder,) = train(images, tmp_path / placement)
-    result = read(folder)
-    scores = [
-      dataclasses.asdict(dataclasses.replace(each, predictions=None))
-      for each in (result.validation, result.test)
-    ]
-    found.append((dict(result.train), *scores))
-  assert result.test.accuracy > 0.9
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), *found)
 
 
 def test_text_cannot_live_on_the_devices(texts, tmp_path):

@@ -93,11 +93,8 @@ def test_traces_of_several_processes_do_not_share_a_file(tmp_path, monkeypatch):
   assert found == tmp_path / "profile" / "process1"
 
 
-@pytest.mark.parametrize(
-  "placement", ["device", pytest.param("host", marks=pytest.mark.slow)]
-)
 def test_slow_steps_of_a_first_chunk_are_timed(
-  tmp_path, teachers, unscanned, monkeypatch, placement
+  tmp_path, teachers, unscanned, monkeypatch
 ):
   del unscanned
   calls = []
@@ -113,7 +110,7 @@ def test_slow_steps_of_a_first_chunk_are_timed(
   monkeypatch.setattr(sweep, "Forecast", Forecast)
   monkeypatch.setattr(monitor, "_SECONDS_BETWEEN_LOOKS", 0.0)
   monkeypatch.setattr(monitor, "_NUM_TIMED", 1)
-  cell = specs.replace(tiny.cell("standard"), {"data.placement": placement})
+  cell = tiny.cell("standard")
   sweep.run_cells([cell], tmp_path, teacher_directory=teachers)
   parts, chunks = [(1, 1, False), (2, 1, False)], [(4, 2, True)]
   assert calls == [*parts, *chunks, (8, 4, True), (12, 4, True)]

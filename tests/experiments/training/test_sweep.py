@@ -120,24 +120,6 @@ def test_a_damaged_teacher_is_trained_again_once_deleted(tmp_path):
   assert parameters.exists()
 
 
-def test_data_without_fine_labels_can_be_trained_on(tmp_path, monkeypatch):
-  load = data.load_splits
-
-  def without(cell, workdir):
-    splits = load(cell)
-    splits = splits.map(
-      lambda arrays: {k: v for k, v in arrays.items() if k != "fine_labels"}
-    )
-    task = dataclasses.replace(splits.task, fine_to_class=None)
-    return dataclasses.replace(splits, task=task)
-
-  monkeypatch.setattr(data, "load_splits", without)
-  (folder,) = sweep.run_cells([tiny.cell("standard")], tmp_path)
-  assert _read(folder).num_steps == 12
-  with pytest.raises(ValueError, match="fine labels"):
-    sweep.run_cells([tiny.cell("oracle")], tmp_path)
-
-
 def test_a_teacher_does_not_start_as_a_student_of_its_seed(tmp_path):
   cell = tiny.cell("standard", student__options__features=(16,))
   teacher = _load_or_train(cell, tmp_path)

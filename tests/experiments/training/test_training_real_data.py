@@ -4,9 +4,6 @@ Reads the folder that LELP_DATA names.
 """
 
 import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
@@ -24,7 +21,6 @@ pytestmark = [
   pytest.mark.slow,
   pytest.mark.skipif(DATA is None, reason="LELP_DATA is not set"),
 ]
-ROOT = pathlib.Path(__file__).parents[3]
 
 # Data set, its folder, how many examples to train on are left after holding
 # out, how many to test on.
@@ -80,26 +76,3 @@ def test_a_short_training(tmp_path, dataset, folder, num_train, num_test):
   chance = 1 / (100 if dataset == "cifar100" else 2)
   assert 0.3 * chance <= result.test.accuracy <= 1
   assert result.teacher.test.num_examples == num_test
-
-
-def test_no_tensorflow_from_the_originals_to_the_result(tmp_path):
-  # There to be found, and not to be imported.
-  trap = tmp_path / "trap" / "tensorflow"
-  trap.mkdir(parents=True)
-  (trap / "__init__.py").write_text("raise AssertionError('imported')")
-  program = f"""
-import sys
-sys.path.insert(0, {str(trap.parent)!r})
-from tests.experiments.training import test_training_real_data as real_data
-import pathlib
-real_data.test_a_short_training(pathlib.Path({str(tmp_path)!r}), "cifar100",
-    "cifar100", 1005, 916)
-assert "tensorflow" not in sys.modules
-"""
-  environment = os.environ | {
-    "JAX_PLATFORMS": "cpu",
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-  }
-  subprocess.run(
-    [sys.executable, "-c", program], cwd=ROOT, env=environment, check=True
-  )
