@@ -21,23 +21,7 @@ _INPUTS = {
   "array": ("768 numbers", (768,)),
 }
 _OPTIONS = {"mlp": {"features": (4096, 4096)}}
-NAMES = (
-  "resnet20",
-  "resnet56",
-  "resnet92",
-  "mobilenet",
-  "mobilenet_wd2",
-  "albert_base",
-  "albert_large",
-  "albert_xlarge",
-  "albert_xxlarge",
-  "bert",
-  "distilbert",
-  "roberta",
-  "xlm_roberta",
-  "static",
-  "mlp",
-)
+NAMES = tuple(MODELS)
 
 
 def row(name: str) -> str:
