@@ -113,37 +113,19 @@ def test_grey_among_coloured_images(tmp_path, pixels):
   np.testing.assert_array_equal(second["image"], as_grey)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_orientation_of_exif_is_applied(tmp_path, orientation):
+@pytest.mark.parametrize(
+  ("orientation", "turns"), [(1, 0), (3, 2), (6, 1), (8, 3)]
+)
+def test_the_orientation_of_exif_is_applied(tmp_path, orientation, turns):
   # A viewer shows the same image for each of them.
   shown = np.zeros((4, 6, 3), np.uint8)
   shown[:2, :3] = 250
-  turns = [None, *Image.Transpose]
-  stored = Image.fromarray(shown)
-  turned = next(
-    candidate
-    for turn in turns
-    for candidate in [stored if turn is None else stored.transpose(turn)]
-    if _shown(candidate, orientation) == stored.tobytes()
-  )
   exif = Image.Exif()
   exif[0x0112] = orientation
   (tmp_path / "a").mkdir()
-  turned.save(tmp_path / "a/a.png", exif=exif)
-  image = read(tmp_path)[0]["image"]
-  np.testing.assert_array_equal(image, shown)
-
-
-def _shown(image, orientation):
-  """The bytes of an image that is turned as the standard of EXIF says."""
-  pixels = np.asarray(image)
-  if orientation in (5, 6, 7, 8):  # Rows and columns are exchanged.
-    pixels = pixels.swapaxes(0, 1)
-  rows, columns = {
-    **{1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1)},
-    **{5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)},
-  }[orientation]
-  return pixels[::rows, ::columns].tobytes()
+  stored = Image.fromarray(np.rot90(shown, turns).copy())
+  stored.save(tmp_path / "a/a.png", exif=exif)
+  np.testing.assert_array_equal(read(tmp_path)[0]["image"], shown)
 
 
 def test_transparency_is_white(tmp_path):
@@ -165,8 +147,7 @@ def test_transparency_is_white(tmp_path):
 
 def test_mixed_sizes_are_refused_or_resized(tmp_path, pixels):
   save_folder(
-    tmp_path,
-    {"cat/a.png": png(pixels[0]), "dog/b.png": png(pixels[1, :4, :4])},
+    tmp_path, {"cat/a.png": png(pixels[0]), "dog/b.png": png(pixels[1, :4, :4])}
   )
   text = message(read(tmp_path).__getitem__, 1)
   for part in ("'dog/b.png'", "(4, 4, 3)", "(6, 5, 3)", "image_size"):

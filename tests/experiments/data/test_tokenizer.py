@@ -186,15 +186,11 @@ def test_tokenizers_travel_to_other_processes(model):
   ("name", "data", "message"),
   [
     ("spiece.model", _without("[CLS]"), r"no piece \[CLS\]"),
-    ("spiece.model", _without("[SEP]"), r"no piece \[SEP\]"),
     ("spiece.model", _without("<pad>"), r"no piece <pad> or \[PAD\]"),
     ("spiece.model", _without("<unk>"), "SentencePiece model"),
     ("spiece.model", _model(model_type=2), "unigram"),
     ("spiece.model", _model()[:-7], "SentencePiece model"),
-    ("spiece.model", b"some text, not a model", "SentencePiece model"),
-    ("spiece.model", b"", "SentencePiece model"),
     ("tokenizer.json", b"{", "tokenizer.json"),
-    ("tokenizer.json", b'{"model": 3}', "tokenizer.json"),
     ("tokenizer.json", b"\xff", "tokenizer.json"),
   ],
 )
@@ -241,17 +237,6 @@ def test_the_hub_is_asked_for_files_of_tokenizers_and_no_more(
   names = ["tokenizer.json", "spiece.model", "vocab.txt"]
   files = {"allow_patterns": [*names, "tokenizer_config.json"]}
   assert asked == [("an/albert", {"revision": "v2", **files})]
-
-
-def test_what_is_neither_here_nor_on_the_hub_is_named(monkeypatch):
-  def offline(repository, **_):
-    raise OSError(f"no network for {repository}\nand more")
-
-  monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-  with pytest.raises(FileNotFoundError, match="'an/albert'") as error:
-    load_tokenizer("an/albert")
-  assert "no network" in str(error.value)
-  assert "\n" not in str(error.value)
 
 
 _WORD_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "##b", "A", ".")
