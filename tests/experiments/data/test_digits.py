@@ -1,14 +1,10 @@
 """The digits: real data, disjoint and balanced splits, decided by the seed."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from sklearn import datasets
 
 from experiments.data import dataset
-from experiments.data import load
 from experiments.data.datasets import digits
 
 SIZES = {"train": 1000, "transfer": 100, "validation": 297, "test": 500}
@@ -73,7 +69,6 @@ def test_the_seed_decides(splits):
 @pytest.mark.parametrize(
   ("name", "size"),
   [
-    ("num_train", 1001),
     ("num_test", 400),
     ("num_transfer", 1001),
     ("num_transfer", 0),
@@ -83,15 +78,6 @@ def test_the_seed_decides(splits):
 def test_sizes_that_do_not_add_up(name, size):
   with pytest.raises(ValueError, match=f"= 1797 .*{name}={size}"):
     digits.load(0, **{name: size})
-
-
-@pytest.mark.slow
-def test_the_registry_and_the_import_need_no_scikit_learn():
-  assert load.READY["digits"] is digits.load
-  code = (
-    "import sys, experiments.data.load; assert 'sklearn' not in sys.modules"
-  )
-  subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_task_checks_its_mapping():

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pathlib
 import shutil
 
 import numpy as np
@@ -64,11 +63,6 @@ _WRONG = {
     _cut_tar,
     r"tar\.gz is damaged.* 9,000 bytes, .* 170,052,171",
   ),
-  "a short zip": (
-    "glue_sst2",
-    lambda f: _cut(files.zipped(f / "SST-2.zip", {"x": b"sentence"}), 60),
-    r"SST-2\.zip is damaged",
-  ),
   "another archive": (
     "glue_cola",
     lambda f: files.zipped(f / "CoLA.zip", {"CoLA/train.tsv": _COLA}),
@@ -80,11 +74,6 @@ _WRONG = {
       f / "aclImdb_v1.tar.gz", {"aclImdb/train/../../../../evil.txt": b"x"}
     ),
     "'aclImdb/train/.*evil.txt'",
-  ),
-  "few examples": (
-    "glue_sst2",
-    sst2,
-    "train .* 50 examples, .* 67,349 .* --partial",
   ),
   "another polarity": (
     "sentiment140_bin",
@@ -142,15 +131,7 @@ def test_what_is_not_there_or_cannot_be_read(tmp_path, monkeypatch):
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
   with pytest.raises(FileNotFoundError, match="glue/cola is not prepared in"):
     prepare("glue_cola", data_dir=tmp_path)
-
-  def denied(self):
-    raise PermissionError(13, "Permission denied", str(self))
-
-  (tmp_path / "locked").mkdir()
-  monkeypatch.setattr(pathlib.Path, "iterdir", denied)
-  with pytest.raises(PermissionError, match=r"locked.*ermission"):
-    prepare("lmrd", data_dir=tmp_path / "new", source=tmp_path / "locked")
-  assert os.listdir(tmp_path) == ["locked"]
+  assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -222,21 +203,11 @@ def test_other_options_or_originals_do_not_replace_what_is_prepared(
   assert files.files_below(tmp_path / "data") == kept
 
 
-def test_a_part_is_marked_as_one(tmp_path):
-  source = sst2(tmp_path / "in")
-  found = prepare("glue_sst2", data_dir=tmp_path, source=source, partial=True)
-  assert found.manifest["partial"] is True
-  text = describe(found, DATASETS["glue_sst2"].published)
-  assert "published          67,349   872" in text
-  assert "a part of the published examples" in text
-
-
 def test_tokens_are_added_and_changed_without_the_originals(tmp_path, small):
   source = sst2(tmp_path / "in")
   plain = prepare("glue_sst2", data_dir=tmp_path, source=source)
   assert "inputs" not in plain.splits["train"]
   assert plain.manifest["tokenizer"] is None
-  assert "--tokenizer" in describe(plain)
   shutil.rmtree(source)
   words = Words()
   for max_length, length in ((None, 128), (5, 5)):
@@ -248,9 +219,8 @@ def test_tokens_are_added_and_changed_without_the_originals(tmp_path, small):
       rows = words.encode(texts, max_length=length)
       assert tokens(found, split) == [row.tolist() for row in rows]
       for key in ("labels", "ids"):
-        np.testing.assert_array_equal(
-          found.splits[split][key], plain.splits[split][key]
-        )
+        expected = plain.splits[split][key].tolist()
+        assert found.splits[split][key].tolist() == expected
     assert found.manifest["tokenizer"] == {
       "name": "words.json",
       "sha256": "0" * 64,

@@ -1,8 +1,6 @@
 """The prepared form: what is written is read, whole or not at all."""
 
-import collections
 import contextlib
-import json
 import os
 import shutil
 
@@ -24,11 +22,7 @@ from tests.experiments.prepared_inputs import Words
 
 TEXT = Task("reviews", 3, class_names=("a", "b", "c"))
 IMAGES = Task(
-  "squares",
-  2,
-  fine_to_class=(0, 1, 0, 1),
-  image_shape=(4, 5, 3),
-  scale=255.0,
+  "squares", 2, fine_to_class=(0, 1, 0, 1), image_shape=(4, 5, 3), scale=255.0
 )
 EXAMPLES = [
   {"text": "one", "label": 0},
@@ -134,28 +128,6 @@ def test_any_text_is_kept(tmp_path, texts):
     assert list(found.texts("train")) == texts
 
 
-def test_manifest_counts_and_checksums(tmp_path, rng):
-  examples = image_examples(rng, 9)
-  manifest = {"dataset": "squares", "options": {"seed": 3}}
-  found = write(
-    tmp_path / "squares", {"train": examples}, task=IMAGES, manifest=manifest
-  )
-  saved = json.loads((tmp_path / "squares/manifest.json").read_text())
-  assert saved == found.manifest
-  assert (saved["format"], saved["options"]) == (1, {"seed": 3})
-  record = saved["splits"]["train"]
-  counts = collections.Counter(e["fine_label"] for e in examples)
-  assert record["num_examples"] == 9
-  assert record["fine_label_counts"] == [counts[i] for i in range(4)]
-  assert record["label_counts"] == [
-    counts[0] + counts[2],
-    counts[1] + counts[3],
-  ]
-  folder = tmp_path / "squares/train"
-  assert record["files"].keys() == set(os.listdir(folder))
-  assert record["files"]["images.npy"]["bytes"] == 128 + 9 * 60
-
-
 def test_damage_is_named(tmp_path):
   folder = tmp_path / "reviews"
   write(folder, {"train": EXAMPLES})
@@ -196,21 +168,14 @@ PIXELS = np.zeros((4, 5, 3), np.uint8)
   [
     (TEXT, {"text": "x", "label": 3}, r"label .*\[0, 3\), got 3"),
     (TEXT, {"text": "x", "label": -1}, r"label .*\[0, 3\), got -1"),
-    (TEXT, {"text": "x", "label": "1"}, "label .* got '1'"),
     (TEXT, {"text": "x", "label": True}, "label .* got True"),
     (TEXT, {"text": "x"}, "label .* got None"),
-    (TEXT, {"label": 1}, "text .* got NoneType"),
     (TEXT, {"text": b"x", "label": 0}, "text .* got bytes"),
     (TEXT, {"id": "t9", "text": "\ud800", "label": 0}, "text .* character 0"),
     (
       IMAGES,
       {"image": PIXELS.swapaxes(0, 1), "label": 0, "fine_label": 2},
       r"image .*\[4, 5, 3\], got uint8 \[5, 4, 3\]",
-    ),
-    (
-      IMAGES,
-      {"image": PIXELS / 1, "label": 0, "fine_label": 2},
-      r"image .*\[4, 5, 3\], got float64",
     ),
     (
       IMAGES,
