@@ -1,12 +1,8 @@
 """Amazon reviews: sampled as the paper's sentences say, row for row."""
 
 import functools
-import gzip
 import itertools
-import pathlib
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,14 +12,8 @@ from experiments.data.prepare import prepare as prepare_dataset
 from experiments.distributed.signals import Interrupted
 from experiments.io import progress
 from tests.experiments import original_files
-from tests.experiments.prepared_inputs import publish
 
-_ROOT = pathlib.Path(__file__).parents[3]
 QUOTAS = {"per_category": 40, "num_train": 15, "num_test": 4}
-PUBLISHED = {
-  "amazon": {"train": (15,) * 5, "test": (4,) * 5},
-  "amazon_bin": {"train": (30, 30), "test": (8, 8)},
-}
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +32,13 @@ def folder(tmp_path_factory, reviews):
   return original_files.amazon_folder(path, reviews)
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-  """The quotas are small."""
-  for name, published in PUBLISHED.items():
-    publish(monkeypatch, name, published)
-
-
 def prepare(tmp_path, folder, name="amazon", **options):
   return prepare_dataset(
-    name, data_dir=tmp_path, source=folder, options=QUOTAS | options
+    name,
+    data_dir=tmp_path,
+    source=folder,
+    partial=True,
+    options=QUOTAS | options,
   )
 
 
@@ -227,16 +214,8 @@ def test_reading_stops_when_the_quotas_are_full(reviews):
 @pytest.mark.parametrize(
   ("change", "options", "message"),
   [
-    (
-      {"Video": []},
-      {"sampling": "shuffled"},
-      "Video has 0 .* 40 ",
-    ),
-    (
-      {},
-      {"num_train": 100},
-      "with 1 star, .* 104",
-    ),
+    ({"Video": []}, {"sampling": "shuffled"}, "Video has 0 .* 40 "),
+    ({}, {"num_train": 100}, "with 1 star, .* 104"),
   ],
 )
 def test_samples_that_cannot_be(reviews, change, options, message):
@@ -257,44 +236,3 @@ def test_an_interrupt_is_minded_while_sampling(tmp_path, folder, monkeypatch):
   with pytest.raises(Interrupted, match="SIGTERM"):
     prepare(tmp_path / "out", folder, sampling="shuffled")
   assert not (tmp_path / "out").exists()
-
-
-_PEAK = """
-import resource, sys
-from experiments.data.prepare import prepare
-found = prepare(
-  "amazon",
-  data_dir=sys.argv[2],
-  source=sys.argv[1],
-  options={"sampling": "shuffled"},
-)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(peak, len(found.texts("train")))
-"""
-
-
-@pytest.mark.slow
-def test_two_gigabytes_are_prepared_in_less_than_one_of_memory(tmp_path):
-  """Of the real size: the first 200,000 of each category are 2.2 million."""
-  body = "x" * 780
-  for category in amazon.CATEGORIES:
-    path = tmp_path / f"{amazon.file_name(category)}.gz"
-    with gzip.open(path, "wb", 1) as file:
-      file.write(original_files.tsv([], original_files.AMAZON_COLUMNS))
-      for i in range(0, 205_000, 1000):
-        lines = [
-          original_files.amazon_line(j % 5 + 1, f"headline {j}", body, j)
-          for j in range(i, i + 1000)
-        ]
-        file.write(original_files.tsv(lines))
-  command = [sys.executable, "-c", _PEAK, tmp_path]
-  done = subprocess.run(
-    [*command, tmp_path / "out"],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    check=True,
-  )
-  kilobytes, count = map(int, done.stdout.split())
-  assert count == 500_000
-  assert kilobytes < 2**20
