@@ -1,12 +1,10 @@
 """Digests of sources: the same wherever they lie, another after any edit."""
 
 import importlib
-import pathlib
 import shutil
 
 import pytest
 
-import lelp_jax
 from experiments.io import digests
 
 FILES = {"__init__.py": "A = 1\n", "inner/__init__.py": "", "inner/a.py": "B\n"}
@@ -41,21 +39,7 @@ def test_it_is_the_same_wherever_the_sources_lie(digest, tmp_path):
 
 @pytest.mark.parametrize(
   "change",
-  [
-    {"__init__.py": "A = 2\n"},
-    {"inner/a.py": "B\n\n"},
-    {"inner/b.py": ""},
-  ],
+  [{"__init__.py": "A = 2\n"}, {"inner/a.py": "B\n\n"}, {"inner/b.py": ""}],
 )
 def test_every_edit_changes_it(digest, change):
   assert digest("edited", FILES | change) != digest("checkout", FILES)
-
-
-def test_the_package_is_found_as_it_is_imported():
-  folder = pathlib.Path(lelp_jax.__file__).parent
-  assert folder.name == "lelp_jax"
-  assert digests.of_sources("lelp_jax") == digests.of_sources.__wrapped__(
-    "lelp_jax"
-  )
-  with pytest.raises(ModuleNotFoundError, match="made_up"):
-    digests.of_sources("made_up")

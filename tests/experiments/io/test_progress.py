@@ -119,14 +119,6 @@ def test_a_terminal_gets_one_line(clock, monkeypatch):
   assert shown[-1].rstrip() == "teacher: 4/10 steps (40%), phase train"
 
 
-def test_standard_error_is_the_default(capsys):
-  with Progress(1, label="train") as progress:
-    progress.update()
-  captured = capsys.readouterr()
-  assert captured.out == ""
-  assert captured.err.startswith("train: 1/1 steps (100%)")
-
-
 def test_tracked_items_pass_and_end_at_a_signal(capsys):
   options = {"label": "read", "unit": "line", "saved": "all"}
   assert list(tracked(range(2500), total=3000, **options)) == [*range(2500)]

@@ -1,13 +1,10 @@
 """Errors of Orbax that are not printed, and others that are."""
 
-import errno
 import sys
 import types
 
-import pytest
 from absl import logging
 
-from experiments import cli
 from experiments.io.quiet import quiet_orbax
 
 
@@ -34,12 +31,3 @@ def test_what_is_raised_as_well_is_not_printed(caplog, monkeypatch):
   assert caplog.messages == ["a warning", "ours"]
   assert [str(x.exc_value) for x in seen] == ["another"]
   assert sys.unraisablehook is hook
-
-
-def test_a_full_disk_is_one_line_with_what_to_do(capsys):
-  with pytest.raises(SystemExit), cli.reported():
-    raise OSError(errno.ENOSPC, "No space left on device", "/runs/a.json")
-  assert capsys.readouterr().err == (
-    "error: /runs/a.json: No space left on device. Make room; the same command "
-    "continues.\n"
-  )
