@@ -42,11 +42,9 @@ def test_a_process_that_never_starts_is_one_line_within_the_timeout(
   [
     (("10.0.0.1:1", None, None), "got 10.0.0.1:1, None"),
     ((None, 2, None), "--num_processes"),
-    ((None, None, 0), "--num_processes"),
     (("10.0.0.1", 2, 0), "'10.0.0.1'"),
     (("host:name", 2, 0), "'host:name'"),
     (("host:1", 2, 2), "--process_id .*got 2"),
-    (("host:1", 2, -1), "--process_id .*got -1"),
   ],
 )
 def test_flags_that_do_not_fit_are_named(given, message):
