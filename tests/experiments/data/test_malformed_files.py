@@ -76,15 +76,6 @@ def damaged(content, cuts):
   return content
 
 
-def check_with_damage(folder, name, content, cuts, num_rows, **columns):
-  """Checks a file as it is, and the same one damaged."""
-  for place, data in (("whole", content), ("cut", damaged(content, cuts))):
-    (folder / place).mkdir()
-    (folder / place / name).write_bytes(data)
-    whole = place == "whole"
-    check(folder / place / name, num_rows if whole else None, **columns)
-
-
 CUTS = st.lists(
   st.tuples(st.integers(0, 2**20), st.integers(0, 60), st.binary(max_size=8)),
   max_size=4,
@@ -106,19 +97,14 @@ QUOTED = st.tuples(st.text("a,\n\t\"'", max_size=6), LABELS).map(
 )
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
-def test_delimited_text(suffix, number):
-  delimiter = {".csv": b",", ".tsv": b"\t"}[suffix]
-  row = st.one_of(ROW, QUOTED) if suffix == ".csv" else ROW
+def delimited(delimiter, row):
+  """Tables of rows after two good ones, and how many rows they have."""
 
-  @fuzz(number, st.lists(row, max_size=9), CUTS)
-  def _(folder, rows, cuts):
+  def content(rows):
     rows = [[b"text", b"label"], [b"x", b"a"], [b"y", b"b"], *rows]
-    content = b"\n".join(map(delimiter.join, rows))
-    check_with_damage(
-      folder, f"a{suffix}", content, cuts, len(rows) - 1, **TEXTS
-    )
+    return b"\n".join(map(delimiter.join, rows)), len(rows) - 1
+
+  return st.lists(row, max_size=9).map(content)
 
 
 VALUE = st.one_of(
@@ -138,15 +124,13 @@ LINE = st.one_of(
 ).map(lambda line: line.translate(None, b"\n\r \t\v\f") or b"x")
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_json_lines(number):
-  first = [b'{"text": "x", "label": "a"}', b'{"text": "y", "label": "b"}']
-
-  @fuzz(number, st.lists(LINE, max_size=9), CUTS)
-  def _(folder, lines, cuts):
-    lines = [*first, *lines]
-    content = b"\n".join(lines)
-    check_with_damage(folder, "a.jsonl", content, cuts, len(lines), **TEXTS)
+def json_lines(lines):
+  lines = [
+    b'{"text": "x", "label": "a"}',
+    b'{"text": "y", "label": "b"}',
+    *lines,
+  ]
+  return b"\n".join(lines), len(lines)
 
 
 COLUMN = st.one_of(
@@ -169,32 +153,54 @@ COLUMN = st.one_of(
 )
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_parquet(number):
-  @fuzz(number, COLUMN, COLUMN, CUTS)
-  def _(folder, texts, labels, cuts):
-    buffer = io.BytesIO()
-    pq.write_table(pa.table({"text": texts, "label": labels}), buffer)
-    check_with_damage(folder, "a.parquet", buffer.getvalue(), cuts, 4, **TEXTS)
+def parquet(columns):
+  buffer = io.BytesIO()
+  table = dict(zip(("text", "label"), columns, strict=True))
+  pq.write_table(pa.table(table), buffer)
+  return buffer.getvalue(), 4
+
+
+KIND = st.sampled_from(["u1", "f4", "i8", "?", "U2", "S1"])
+
+
+def npz(shape, kind, size, label_kind):
+  labels = np.array(["1", "0", "1", "", "2"])[:size]
+  if label_kind not in ("U2", "S1"):
+    labels = np.arange(size).astype(label_kind)
+  buffer = io.BytesIO()
+  np.savez(buffer, x=np.zeros(shape, kind), y=labels)
+  return buffer.getvalue(), shape[0]
+
+
+# Files of each format, with their numbers of rows.
+FILES = {
+  ".csv": delimited(b",", st.one_of(ROW, QUOTED)),
+  ".tsv": delimited(b"\t", ROW),
+  ".jsonl": st.lists(LINE, max_size=9).map(json_lines),
+  ".parquet": st.tuples(COLUMN, COLUMN).map(parquet),
+  ".npz": st.builds(
+    npz,
+    st.lists(st.integers(0, 4), min_size=1, max_size=5),
+    KIND,
+    st.integers(0, 5),
+    KIND,
+  ),
+}
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_npz(number):
-  shapes = st.lists(st.integers(0, 4), min_size=1, max_size=5)
-  kinds = st.sampled_from(["u1", "f4", "i8", "?", "U2", "S1"])
+@pytest.mark.parametrize("suffix", FILES)
+def test_every_row_is_used_or_reported(suffix, number):
+  columns = {} if suffix == ".npz" else TEXTS
 
-  @fuzz(number, shapes, kinds, st.integers(0, 5), kinds, CUTS)
-  def _(folder, shape, kind, size, label_kind, cuts):
-    labels = np.array(["1", "0", "1", "", "2"])[:size]
-    with np.errstate(all="ignore"):
-      labels = (
-        labels
-        if label_kind in ("U2", "S1")
-        else np.arange(size).astype(label_kind)
-      )
-    buffer = io.BytesIO()
-    np.savez(buffer, x=np.zeros(shape, kind), y=labels)
-    check_with_damage(folder, "a.npz", buffer.getvalue(), cuts, shape[0])
+  @fuzz(number, FILES[suffix], CUTS)
+  def _(folder, file, cuts):
+    content, num_rows = file
+    for place, data in (("whole", content), ("cut", damaged(content, cuts))):
+      (folder / place).mkdir()
+      path = folder / place / f"a{suffix}"
+      path.write_bytes(data)
+      check(path, num_rows if place == "whole" else None, **columns)
 
 
 def png(color, mode="RGB"):
