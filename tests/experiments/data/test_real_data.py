@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 
 import numpy as np
 import pytest
@@ -69,18 +68,6 @@ def test_tsv(data, name):
   ]
 
 
-def test_quoted_csv(data):
-  for split, size in (("train", 10_003), ("test", 3080)):
-    examples = tables.read(
-      data / f"banking77/{split}.csv.gz",
-      text_column="text",
-      label_column="category",
-    )
-    assert (len(examples), examples.bad.count) == (size, 0)
-    assert len(tables.class_names(examples)) == 77
-    assert any("\n" in text for text in examples.columns["text"])
-
-
 def test_cola(tmp_path, data):
   found = prepare("glue_cola", data_dir=tmp_path, source=data / "cola")
   assert counts(found) == {"train": [2528, 6023], "test": [324, 719]}
@@ -96,37 +83,35 @@ def test_cola(tmp_path, data):
 
 
 @pytest.mark.parametrize(
-  "name", ["clinc_parity", "clinc_domain2", "clinc_domain5"]
+  ("name", "class_of"),
+  [
+    ("clinc_parity", lambda intent, domain: intent % 2),
+    ("clinc_domain2", lambda intent, domain: domain % 2),
+    ("clinc_domain5", lambda intent, domain: domain // 2),
+  ],
+  ids=["parity", "domain2", "domain5"],
 )
-def test_clinc(tmp_path, data, name):
+def test_clinc(tmp_path, data, name, class_of):
   found = prepare(name, data_dir=tmp_path, source=data / "clinc150")
-  task = found.task
-  published = json.loads(
-    gzip.decompress((data / "clinc150/data_full.json.gz").read_bytes())
-  )
-  rows = {
-    "train": published["train"] + published["val"],
-    "test": published["test"],
-  }
-  intents = sorted({intent for _, intent in rows["test"]})
+  with gzip.open(data / "clinc150/data_full.json.gz") as file:
+    published = json.load(file)
+  published["train"] += published["val"]
+  intents = sorted({intent for _, intent in published["test"]})
   domains = json.loads((data / "clinc150/domains.json").read_text())
-  order = {
+  domain_of = {
     intent: number
     for number, domain in enumerate(sorted(domains))
     for intent in domains[domain]
   }
-  class_of = {
-    "clinc_parity": lambda intent: intents.index(intent) % 2,
-    "clinc_domain2": lambda intent: order[intent] % 2,
-    "clinc_domain5": lambda intent: order[intent] // 2,
-  }[name]
-  assert list(task.fine_names) == intents
-  for split, pairs in rows.items():
-    arrays = found.splits[split]
-    assert list(found.texts(split)) == [text for text, _ in pairs]
-    fine = [intents.index(intent) for _, intent in pairs]
+  assert list(found.task.fine_names) == intents
+  for split, arrays in found.splits.items():
+    texts, names = map(list, zip(*published[split], strict=True))
+    fine = [intents.index(intent) for intent in names]
+    assert list(found.texts(split)) == texts
     assert arrays["fine_labels"].tolist() == fine
-    assert arrays["labels"].tolist() == [class_of(y) for _, y in pairs]
+    classes = [class_of(i, domain_of[intents[i]]) for i in fine]
+    assert arrays["labels"].tolist() == classes
+  assert list(found.splits) == ["train", "test"]
 
 
 def test_banking(tmp_path, data):
@@ -190,23 +175,6 @@ def test_imdb(tmp_path, data):
     assert list(found.texts(split)) == [row["text"] for row in rows]
     labels = found.splits[split]["labels"].tolist()
     assert labels == [row["label"] for row in rows]
-
-
-@pytest.mark.slow  # Says why the parts of test_imdb.py are as they are.
-def test_numbers_of_imdb_reviews_follow_the_films(data):
-  with gzip.open(data / "imdb/train.jsonl.gz", "rb") as file:
-    rows = [json.loads(line) for line in file][:12_500]  # Negative ones.
-  names = [set(re.findall(r"\b[A-Z][a-z]{2,}\b", row["text"])) for row in rows]
-  count = collections.Counter(name for each in names for name in each)
-  rare = [{name for name in each if count[name] <= 40} for each in names]
-
-  def shared(distance):
-    pairs = zip(rare, rare[distance:], strict=False)
-    return np.mean([bool(a & b) for a, b in pairs])
-
-  # Neighbours name the same people and places; reviews 50 apart do not.
-  assert shared(1) > 0.3
-  assert shared(50) < 0.01
 
 
 @pytest.mark.slow  # 13 s of decoding.
