@@ -74,7 +74,10 @@ def test_other_embeddings_are_not_continued(folder, change, message):
   assert files_below(folder) == before
 
 
-def test_an_array_of_another_program_is_kept(tmp_path):
+def test_no_texts_and_arrays_of_another_program_are_refused(tmp_path):
+  with pytest.raises(ValueError, match="no texts"):
+    compute_embeddings(tmp_path / "b", hashed.corpus([]), hashed.encoder())
+  assert not (tmp_path / "b").exists()
   np.save(tmp_path / "embeddings.npy", np.ones(3))
   with pytest.raises(ValueError, match="--output"):
     compute_embeddings(tmp_path, hashed.corpus(), hashed.encoder())
@@ -91,12 +94,6 @@ def test_overflow_of_float16_is_noticed(tmp_path):
   encoder = hashed.encoder(overflowing)
   with pytest.raises(ValueError, match=r"row 3 .*float16"):
     compute_embeddings(tmp_path, hashed.corpus(), encoder, dtype="float16")
-
-
-def test_no_texts_are_refused(tmp_path):
-  with pytest.raises(ValueError, match="no texts"):
-    compute_embeddings(tmp_path / "b", hashed.corpus([]), hashed.encoder())
-  assert not (tmp_path / "b").exists()
 
 
 def save(folder, values, ids):

@@ -38,24 +38,20 @@ def test_a_process_that_never_starts_is_one_line_within_the_timeout(
 
 
 @pytest.mark.parametrize(
-  ("given", "message"),
+  ("given", "timeout", "message"),
   [
-    (("10.0.0.1:1", None, None), "got 10.0.0.1:1, None"),
-    ((None, 2, None), "--num_processes"),
-    (("10.0.0.1", 2, 0), "'10.0.0.1'"),
-    (("host:name", 2, 0), "'host:name'"),
-    (("host:1", 2, 2), "--process_id .*got 2"),
+    (("10.0.0.1:1", None, None), 1, "got 10.0.0.1:1, None"),
+    ((None, 2, None), 1, "--num_processes"),
+    (("10.0.0.1", 2, 0), 1, "'10.0.0.1'"),
+    (("host:name", 2, 0), 1, "'host:name'"),
+    (("host:1", 2, 2), 1, "--process_id .*got 2"),
+    ((None, None, None), 0, "--initialization_timeout"),
   ],
 )
-def test_flags_that_do_not_fit_are_named(given, message):
+def test_flags_that_do_not_fit_are_named(given, timeout, message):
   with pytest.raises(ValueError, match=message) as error:
-    startup.connect(*given, timeout=1)
+    startup.connect(*given, timeout=timeout)
   assert "\n" not in str(error.value)
-
-
-def test_no_time_at_all_is_refused():
-  with pytest.raises(ValueError, match="--initialization_timeout"):
-    startup.connect(None, None, None, timeout=0)
 
 
 DETECTED = """

@@ -24,15 +24,13 @@ def clock(monkeypatch):
   return now
 
 
-def run(clock, total, seconds, first=None, **options):
-  """Updates every `seconds`, and returns the lines."""
+def lines(clock, updates, **options):
+  """Lines after updates, each given its seconds and the units done in them."""
   stream = io.StringIO()
-  with Progress(total, label="train", stream=stream, **options) as progress:
-    for i in range(total):
-      clock[0] += first if first is not None and i == 0 else seconds
-      progress.update(accuracy=0.5 + i / 1000)
-    before_the_end = stream.getvalue()
-  assert stream.getvalue() == before_the_end
+  with Progress(label="train", stream=stream, **options) as progress:
+    for seconds, units in updates:
+      clock[0] += seconds
+      progress.update(units, accuracy=0.50049)
   return stream.getvalue().splitlines()
 
 
@@ -47,52 +45,34 @@ def run(clock, total, seconds, first=None, **options):
 def test_a_log_has_the_first_the_last_and_a_line_every_ten_seconds(
   clock, total, seconds, steps
 ):
-  lines = run(clock, total, seconds)
-  assert [int(line.split()[1].split("/")[0]) for line in lines] == steps
+  found = lines(clock, [(seconds, 1)] * total, total=total)
+  assert [int(line.split()[1].split("/")[0]) for line in found] == steps
 
 
 def test_a_line_has_position_rate_time_left_and_values(clock):
   # The first step compiles for 30 s, which must not lower later rates.
-  lines = run(clock, 10, 20.0, first=30.0, examples_per_unit=64)
-  assert lines[0] == "train: 1/10 steps (10%), 2 examples/s, accuracy 0.5"
-  assert lines[5] == (
-    "train: 6/10 steps (60%), 3 examples/s, 0:01:20 left, accuracy 0.505"
-  )
-  assert lines[-1] == (
-    "train: 10/10 steps (100%), 3 examples/s, accuracy 0.509"
-  )
+  updates = [(30, 1)] + 9 * [(20, 1)]
+  found = lines(clock, updates, total=10, examples_per_unit=64)
+  assert [found[0], found[5], found[9]] == [
+    "train: 1/10 steps (10%), 2 examples/s, accuracy 0.5005",
+    "train: 6/10 steps (60%), 3 examples/s, 0:01:20 left, accuracy 0.5005",
+    "train: 10/10 steps (100%), 3 examples/s, accuracy 0.5005",
+  ]
 
 
 def test_a_resumed_run_counts_on_and_its_rate_is_its_own(clock):
-  stream = io.StringIO()
-  with Progress(
-    1000, label="t", initial=900, examples_per_unit=2, stream=stream
-  ) as progress:
-    clock[0] += 10
-    progress.update(50)
-    clock[0] += 10
-    progress.update(25)
-  assert stream.getvalue().splitlines() == [
-    "t: 950/1000 steps (95%), 10 examples/s",
-    "t: 975/1000 steps (98%), 5 examples/s, 0:00:10 left",
+  options = {"total": 1000, "initial": 900, "examples_per_unit": 2}
+  assert lines(clock, [(10, 50), (10, 25)], **options) == [
+    "train: 950/1000 steps (95%), 10 examples/s, accuracy 0.5005",
+    "train: 975/1000 steps (98%), 5 examples/s, 0:00:10 left, accuracy 0.5005",
   ]
 
 
 def test_a_loop_that_ends_early_is_not_said_to_go_on(clock):
-  stream = io.StringIO()
-
-  def interrupted():
-    with Progress(100, label="train", unit="cell", stream=stream) as progress:
-      for _ in range(7):
-        clock[0] += 0.1
-        progress.update()
-      raise KeyboardInterrupt
-
-  with pytest.raises(KeyboardInterrupt):
-    interrupted()
-  first, last = stream.getvalue().splitlines()
-  assert first == "train: 1/100 cells (1%), 0:00:10 left"
-  assert last == "train: 7/100 cells (7%)"
+  assert lines(clock, 7 * [(0.1, 1)], total=100, unit="cell") == [
+    "train: 1/100 cells (1%), 0:00:10 left, accuracy 0.5005",
+    "train: 7/100 cells (7%), accuracy 0.5005",
+  ]
 
 
 def test_nothing_is_printed_without_updates_or_where_it_is_hidden():
