@@ -21,6 +21,9 @@ from experiments.distillation import student_models
 from experiments.distillation import teachers
 from tests.experiments.distillation import recorded
 from tests.experiments.distillation import requests
+from tests.experiments.distillation.damage import damaged
+from tests.experiments.distillation.damage import EDITS
+from tests.experiments.distillation.damage import quick
 
 NUM_ROWS = 40
 
@@ -72,20 +75,12 @@ def valid_files(tmp_path_factory):
   assert not (folder / "executed").exists()
 
 
-EDIT = st.tuples(
-  st.integers(0, 2**16), st.integers(0, 3), st.binary(max_size=6)
-)
-
-
 def check_damaged(originals, name, edits):
   """Damages one file, and reads all as distill and diagnose do.
 
   Returns the error, "" if there is none.
   """
-  data = originals[name]
-  for place, length, new in edits:
-    place %= len(data) + 1
-    data = data[:place] + new + data[place + length :]
+  data = damaged(originals[name], edits)
   table = name if name.startswith("reviews") else "reviews.csv"
   name = "logits.npy" if name == "objects.npy" else name
   with tempfile.TemporaryDirectory() as root:
@@ -129,31 +124,19 @@ def examine(request):
   )
 
 
-def damaged_files(originals, num_examples):
-  @hypothesis.settings(
-    max_examples=num_examples,
-    deadline=None,
-    suppress_health_check=list(hypothesis.HealthCheck),
-  )
-  @hypothesis.given(
-    st.sampled_from([*originals]), st.lists(EDIT, min_size=1, max_size=4)
-  )
-  def check(name, edits):
-    check_damaged(originals, name, edits)
-
-  check()
-
-
 def test_intact_files_are_read_and_objects_are_not(originals):
   found = {name: check_damaged(originals, name, []) for name in originals}
   assert "Python objects" in found.pop("objects.npy")
   assert not any(found.values())
 
 
-def test_damaged_files_give_one_line(originals):
-  damaged_files(originals, 50)
+@pytest.mark.parametrize(
+  "num_examples", [50, pytest.param(2000, marks=pytest.mark.slow)]
+)
+def test_damaged_files_give_one_line(originals, num_examples):
+  @quick(num_examples)
+  @hypothesis.given(st.sampled_from([*originals]), EDITS)
+  def check(name, edits):
+    check_damaged(originals, name, edits)
 
-
-@pytest.mark.slow
-def test_many_damaged_files_give_one_line(originals):
-  damaged_files(originals, 2000)
+  check()

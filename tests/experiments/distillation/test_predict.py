@@ -22,6 +22,9 @@ from experiments.distillation import input_rows
 from experiments.distillation import predictor
 from tests.experiments import processes
 from tests.experiments.distillation import exported
+from tests.experiments.distillation.damage import damaged
+from tests.experiments.distillation.damage import EDITS
+from tests.experiments.distillation.damage import quick
 
 P_NAMES = [f"p_{label}" for label in exported.LABELS]
 OUT = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -72,7 +75,6 @@ def check_predictions(rows, probabilities):
     assert row["label"] == exported.LABELS[own.argmax()]
 
 
-TWO = ("fine", "dull")
 TEXTS = ["a fine film", "", "poor, dull\nfilm", 'the "wise"', "é 漢字"]
 
 
@@ -316,7 +318,6 @@ def test_arrays_of_embeddings(tmp_path):
     ("in.jsonl", '{"review": "a"}\n[1]\n', r"1 of 2 rows .* row 2: not a JSON"),
     ("in.jsonl", '{"review": 3}\n', r"row 1: text is int, not str"),
     ("in.csv", "text\na\n", r"'review'; .* \['text'\]\. Set --text_column"),
-    ("in.jsonl", '{"text": "a"}\n', r"'review'; .* Set --text_column"),
     ("in.csv", "", "empty"),
     ("in.csv", b"review\n\xff\n", "not utf-8"),
     ("in.csv", b"review\xff\na\n", "is not utf-8: set --encoding to"),
@@ -394,7 +395,6 @@ def test_folders_that_are_not_students(tmp_path):
     ("model.onnx", None, r"neither model\.onnx nor model\.safetensors"),
     ("config.json", b"{", r"config\.json is not JSON"),
     ("config.json", b"[1]", r"config\.json does not describe"),
-    ("labels.json", b'["a"]', r"labels\.json must list"),
     ("labels.json", b'["a", "a", "b"]', r"labels\.json must list"),
     ("tokenizer.json", b"{}", r"tokenizer\.json cannot be read"),
     ("tokenizer.json", None, r"has no tokenizer\.json"),
@@ -454,14 +454,6 @@ VALUE = st.one_of(
 )
 
 
-def quick(num_examples):
-  return hypothesis.settings(
-    max_examples=num_examples,
-    deadline=None,
-    suppress_health_check=list(hypothesis.HealthCheck),
-  )
-
-
 def tables(values):
   """Tables with a column of texts and others, as dicts of columns."""
   return NAMES.flatmap(
@@ -518,33 +510,22 @@ def test_any_table_comes_back(student):
   others()
 
 
-def originals():
-  """Valid files, by suffix."""
-  sink = io.BytesIO()
-  table = pa.table({"review": ["fine", "dull"], "x": [1, 2], "b": [b"1", b"2"]})
-  parquet.write_table(table, sink)
-  return {
-    ".csv": b'review,x\n"a ""fine"" film",1\ndull,"2\n3"\n',
-    ".tsv": b"review\tx\na film\t1\ndull\t2\n",
-    ".jsonl": b'{"review": "a film", "x": [1]}\n{"review": "\\u00e9"}\n',
-    ".parquet": sink.getvalue(),
-  }
-
-
-ORIGINALS = originals()
-EDIT = st.tuples(
-  st.integers(0, 2**16), st.integers(0, 3), st.binary(max_size=6)
+_SINK = io.BytesIO()
+parquet.write_table(
+  pa.table({"review": ["fine", "dull"], "x": [1, 2], "b": [b"1", b"2"]}), _SINK
 )
+ORIGINALS = {
+  ".csv": b'review,x\n"a ""fine"" film",1\ndull,"2\n3"\n',
+  ".tsv": b"review\tx\na film\t1\ndull\t2\n",
+  ".jsonl": b'{"review": "a film", "x": [1]}\n{"review": "\\u00e9"}\n',
+  ".parquet": _SINK.getvalue(),
+}
 
 
 def check_damaged_file(student, suffix, edits, out):
-  data = ORIGINALS[suffix]
-  for place, length, new in edits:
-    place %= len(data) + 1
-    data = data[:place] + new + data[place + length :]
   with tempfile.TemporaryDirectory() as folder:
     path, output = pathlib.Path(folder, f"in{suffix}"), f"{folder}/out{out}"
-    path.write_bytes(data)
+    path.write_bytes(damaged(ORIGINALS[suffix], edits))
     message = ""
     try:
       with contextlib.redirect_stderr(io.StringIO()):
@@ -560,23 +541,13 @@ def check_damaged_file(student, suffix, edits, out):
       assert len(found) == rows.num_rows > 0
 
 
-def damaged_files(student, num_examples):
+@pytest.mark.parametrize(
+  "num_examples", [50, pytest.param(2000, marks=pytest.mark.slow)]
+)
+def test_damaged_files_give_one_line(student, num_examples):
   @quick(num_examples)
-  @hypothesis.given(
-    st.sampled_from([*ORIGINALS]),
-    st.lists(EDIT, min_size=1, max_size=4),
-    st.sampled_from(OUT),
-  )
+  @hypothesis.given(st.sampled_from([*ORIGINALS]), EDITS, st.sampled_from(OUT))
   def check(suffix, edits, out):
     check_damaged_file(student, suffix, edits, out)
 
   check()
-
-
-def test_damaged_files_give_one_line(student):
-  damaged_files(student, 50)
-
-
-@pytest.mark.slow
-def test_many_damaged_files_give_one_line(student):
-  damaged_files(student, 2000)
