@@ -95,6 +95,21 @@ def command(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
   return start(f"experiments.{name}", *flags).finish()
 
 
+def command_anew(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
+  """Runs a command in a new Python, which imports all that it needs."""
+  done = subprocess.run(
+    [sys.executable, "-m", f"experiments.{name}", *flags],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+    timeout=3600,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  return done
+
+
 @functools.cache
 def _context() -> multiprocessing.context.ForkServerContext:
   """The server, which is started at its first use."""

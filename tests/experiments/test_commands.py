@@ -8,8 +8,6 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -19,26 +17,10 @@ from experiments.io.json_files import write_json
 from experiments.io.metrics import read_metrics
 from tests.experiments import browser
 from tests.experiments.processes import command
-from tests.experiments.processes import ROOT
+from tests.experiments.processes import command_anew
 from tests.experiments.processes import start
 
 _QUICKSTART = "experiments/configs/quickstart.py"
-# Compiling takes most of the time of such short runs.
-_ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-
-
-def _run_anew(
-  command: str, *flags: str, limit: float = 300
-) -> subprocess.CompletedProcess[str]:
-  return subprocess.run(
-    [sys.executable, "-m", f"experiments.{command}", *flags],
-    capture_output=True,
-    text=True,
-    cwd=ROOT,
-    env=_ENVIRONMENT,
-    timeout=limit,
-    check=False,
-  )
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +39,7 @@ def workdir(tmp_path_factory) -> pathlib.Path:
 
 
 def test_report_prints_the_table_and_writes_the_pictures(workdir):
-  done = _run_anew("report", f"--workdir={workdir}")
-  assert done.returncode == 0, done.stderr
+  done = command_anew("report", f"--workdir={workdir}")
   for text in ("Teacher", "Standard training", "LELP", "±"):
     assert text in done.stdout
   report = workdir / "report"
@@ -214,8 +195,7 @@ def test_errors_are_one_line(tmp_path, config, flag, message):
 def test_the_smoke_sweep_of_table_3_and_its_report(tmp_path):
   config = "--config=experiments/configs/table3.py:smoke=True"
   workdir = tmp_path / "table3"
-  done = _run_anew("sweep", config, f"--workdir={workdir}", limit=3600)
-  assert done.returncode == 0, done.stderr
+  command_anew("sweep", config, f"--workdir={workdir}")
   done = command("report", f"--workdir={workdir}")
   assert done.returncode == 0, done.stderr
   # Six columns and fourteen methods, of which DKD is vanilla KD.

@@ -8,8 +8,6 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -29,8 +27,7 @@ from experiments.training import sweep
 from tests.experiments.distillation import recorded
 from tests.experiments.distillation import requests
 from tests.experiments.distillation import tiny_transformers
-
-_ROOT = pathlib.Path(__file__).parents[3]
+from tests.experiments.processes import command_anew
 
 
 def trials(workdir):
@@ -61,11 +58,11 @@ def finished(tmp_path_factory):
   folder = tmp_path_factory.mktemp("distill")
   requests.write(folder)
   # Wrong labels, which are the mistakes of a good student.
-  rows = lines(folder)
+  rows = (folder / "reviews.csv").read_text().splitlines()
   for place in range(1, 109, 7):
     text, _, label = rows[place].rpartition(",")
     rows[place] = f"{text},{'bad' if label == 'good' else 'good'}"
-  write_lines(folder, rows)
+  (folder / "reviews.csv").write_text("\n".join(rows) + "\n")
   run_cells, diagnose = sweep.run_cells, diagnosis.diagnose
 
   def interrupted(cells, *args, **kwargs):
@@ -200,8 +197,8 @@ def test_the_report_has_the_scores_of_the_exported_file(run):
   cell = specs.from_plain(json.loads(config.read_text()))
   test = data.load_splits(cell, run.workdir).test
   rows = (run.folder / "reviews.csv").read_text().splitlines()[1:]
-  found = predict_alone(
-    run.workdir / "student", [rows[i].rpartition(",")[0] for i in test["ids"]]
+  found = predictor.Predictor(run.workdir / "student").predict(
+    [rows[i].rpartition(",")[0] for i in test["ids"]]
   )
   labels = np.array([rows[i].rpartition(",")[2] == "good" for i in test["ids"]])
   assert labels.tolist() == test["labels"].tolist()
@@ -225,164 +222,32 @@ def check_scores(summary, probabilities, labels):
   assert loss == pytest.approx(-np.log(right).mean(), abs=6e-4)
 
 
-# Predicts texts where neither jax nor this repository can be imported.
-ALONE = """
-import sys
-for name in ("jax", "jaxlib", "flax", "torch", "experiments", "lelp_jax"):
-  sys.modules[name] = None  # Importing it raises.
-import json
-import numpy as np, onnxruntime, tokenizers
-tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
-session = onnxruntime.InferenceSession("model.onnx")
-texts, found = json.load(sys.stdin), []
-for start in range(0, len(texts), 64):
-  rows = tokenizer.encode_batch(texts[start : start + 64])
-  inputs = {"input_ids": np.array([row.ids for row in rows])}
-  inputs["attention_mask"] = np.array([row.attention_mask for row in rows])
-  found += session.run(None, inputs)[0].tolist()
-print(json.dumps(found))
-"""
-
-
-def predict_alone(student, texts):
-  """Predicts texts with the files of an exported student alone."""
-  done = subprocess.run(
-    [sys.executable, "-I", "-c", ALONE],
-    input=json.dumps(texts),
-    cwd=student,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == 0, done.stderr
-  return np.array(json.loads(done.stdout))
-
-
 # --- Mistakes -----------------------------------------------------------------
 
 
-def lines(folder):
-  return (folder / "reviews.csv").read_text().splitlines()
-
-
-def write_lines(folder, rows):
-  (folder / "reviews.csv").write_text("".join(f"{row}\n" for row in rows))
-
-
-def relabelled(folder, label, first=1):
-  rows = lines(folder)
-  changed = [f"{row.rpartition(',')[0]},{label}" for row in rows[first:]]
-  write_lines(folder, [*rows[:first], *changed])
-
-
-def save(folder, **arrays):
-  for name, array in arrays.items():
-    np.save(folder / "teacher" / f"{name}.npy", array)
-
-
-def shuffled(folder, arrays):
-  order = np.random.default_rng(0).permutation(120)
-  save(folder, **{k: arrays[k][order] for k in ("embeddings", "logits")})
-
-
-def without(name):
-  return lambda folder, arrays: (folder / "teacher" / name).unlink()
-
-
-def saved(**functions):
-  """Saves functions of some arrays in their place."""
-
-  def prepare(folder, arrays):
-    save(folder, **{k: f(arrays[k]) for k, f in functions.items()})
-
-  return prepare
-
-
-def with_nan(array):
-  return np.where(np.arange(len(array))[:, None] == 3, np.float32("nan"), array)
-
-
-def other_label_in_test(folder, arrays):
-  del arrays
-  (folder / "test.csv").write_text("text,label\na fine film,so so\n")
-  return {"test": str(folder / "test.csv")}
-
-
-def unchanged(folder, arrays):
-  """Leaves the arrays as they are."""
-
-
-MISTAKES = {
-  "transposed kernel": (saved(head_kernel=np.transpose), "transposed"),
-  "sign of the bias": (saved(head_bias=np.negative), "wrong sign"),
-  "no bias": (without("head_bias.npy"), "the bias is missing"),
-  "no logits": (without("logits.npy"), "logits.npy"),
-  "embeddings in another order": (
-    saved(embeddings=lambda x: x[::-1]),
-    "another order",
-  ),
-  "rows in another order": (shuffled, "in another order than those of the"),
-  "more rows than the data": (
-    lambda folder, arrays: write_lines(folder, lines(folder)[:-5]),
-    "has 120 rows, and the data have 115",
-  ),
-  "NaN": (saved(embeddings=with_nan, logits=with_nan), "NaN"),
-  "pickled objects": (
-    saved(logits=lambda x: np.array([{}] * len(x), object)),
-    "Python objects",
-  ),
-  "ids without a column": (saved(head_bias=np.copy), "no ids.npy"),
-  "unknown label": (other_label_in_test, "so so"),
-  "empty file": (lambda folder, arrays: write_lines(folder, []), "is empty"),
-  "no rows": (
-    lambda folder, arrays: write_lines(folder, lines(folder)[:1]),
-    "no examples",
-  ),
-  "one class": (
-    lambda folder, arrays: relabelled(folder, "good"),
-    "only the label 'good'",
-  ),
-  "three classes": (
-    lambda folder, arrays: relabelled(folder, "so so", first=90),
-    "has 2 classes, and the data have 3",
-  ),
-  "column": (unchanged, "has no column 'body'", {"text_column": "body"}),
-  "file": (unchanged, "there is no nowhere.csv", {"train": "nowhere.csv"}),
-  "teacher": (unchanged, "no/such/one: --teacher", {"teacher": "no/such/one"}),
-  "tokenizer": (
-    unchanged,
-    "--tokenizer: .*no/such/tokenizer",
-    {"tokenizer": "no/such/tokenizer"},
-  ),
-  "student of images": (unchanged, "cannot read texts", {"student": "cnn"}),
-  "no width": (unchanged, "config.student", {"student": "static:width=0"}),
-  "labels of the teacher": (
-    unchanged,
-    "--teacher_labels",
-    {"labels": ("good", "awful")},
-  ),
-  "learning rate": (
-    unchanged,
-    "config.student.learning_rate",
-    {"given": {"student.learning_rate": -1.0}},
-  ),
-  "batch size": (
-    unchanged,
-    "config.student.batch_size=4096",
-    {"given": {"student.batch_size": 4096}},
-  ),
-}
-MISTAKES["ids without a column"] += ({"id_column": "text"},)
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line_and_leaves_nothing(name, tmp_path):
-  prepare, message, *changes = MISTAKES[name]
-  arrays = requests.write(tmp_path)
-  more = prepare(tmp_path, arrays) or {}
-  request = more | (changes[0] if changes else {})
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"text_column": "body"}, "has no column 'body'"),
+    ({"teacher": "no/such/one"}, "no/such/one: --teacher"),
+    ({"labels": ("good", "awful")}, "--teacher_labels"),
+    ({"tokenizer": "no/such/tokenizer"}, "--tokenizer: .*no/such/tokenizer"),
+    ({"student": "cnn"}, "cannot read texts"),
+    ({"student": "static:width=0"}, "config.student"),
+    (
+      {"given": {"student.learning_rate": -1.0}},
+      "config.student.learning_rate",
+    ),
+    (
+      {"given": {"student.batch_size": 4096}},
+      "config.student.batch_size=4096",
+    ),
+  ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path, changes, message):
+  requests.write(tmp_path)
   with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
-    pipeline.distill(requests.request(tmp_path, **request))
+    pipeline.distill(requests.request(tmp_path, **changes))
   assert "\n" not in str(error.value)
   assert not (tmp_path / "run").exists()
 
@@ -428,7 +293,8 @@ def tiny_classifier(tmp_path):
   _, logits = tiny_transformers.outputs(folder, texts)
   labels = np.array(["bad", "fair", "good"])[logits.argmax(axis=1)]
   rows = [f"{a},{b}" for a, b in zip(texts, labels, strict=True)]
-  write_lines(tmp_path, ["text,label", *rows])
+  table = "\n".join(["text,label", *rows]) + "\n"
+  (tmp_path / "reviews.csv").write_text(table)
   return folder
 
 
@@ -499,20 +365,6 @@ ONE_SETTING = (
 )
 
 
-def run_command(command, *flags):
-  """Runs a command of experiments in a process of its own."""
-  done = subprocess.run(
-    [sys.executable, "-m", f"experiments.{command}", *flags],
-    capture_output=True,
-    text=True,
-    cwd=_ROOT,
-    check=False,
-  )
-  assert done.returncode == 0, done.stderr
-  assert "Traceback" not in done.stderr
-  return done
-
-
 def read_predictions(path, names):
   """Returns the rows of predictions, and their probabilities [N, C]."""
   with path.open(newline="") as file:
@@ -529,13 +381,13 @@ def test_the_three_commands(tmp_path):
     f"--data={tmp_path / 'reviews.csv'}",
     f"--workdir={tmp_path / 'run'}",
   )
-  assert "LELP" in run_command("diagnose", *own).stdout
-  done = run_command("distill", *own, *SMALL)
+  assert "LELP" in command_anew("diagnose", *own).stdout
+  done = command_anew("distill", *own, *SMALL)
   assert "Exported: " in done.stdout
   assert done.stderr.count("About ") == 1
-  assert run_command("distill", *own, *SMALL).stdout == done.stdout
+  assert command_anew("distill", *own, *SMALL).stdout == done.stdout
   recorded.write_table(tmp_path / "new.csv", 10)
-  run_command(
+  command_anew(
     "predict",
     f"--student={tmp_path / 'run' / 'student'}",
     f"--data={tmp_path / 'new.csv'}",
@@ -575,36 +427,13 @@ def tiny_bert(transformers, folder):
   return transformers.BertForSequenceClassification(config), tokenizer
 
 
-def minilm(transformers, folder):
-  """MiniLM, an encoder, with a new head."""
-  del folder
-  if "LELP_MINILM" not in os.environ:
-    pytest.skip("LELP_MINILM does not name a folder with all-MiniLM-L6-v2")
-  name = os.environ["LELP_MINILM"]
-  return (
-    transformers.BertForSequenceClassification.from_pretrained(
-      name, num_labels=2
-    ),
-    transformers.AutoTokenizer.from_pretrained(name),
-  )
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  ("make", "rate", "num_steps", "least", "least_of_student"),
-  # Teachers were right on 67.5 and 81.3 % of the test sentences, the student of
-  # the first on 60.0 %: the margins are three standard errors or more. That of
-  # MiniLM hardly learns in so few steps (53.7 %); its files are what is tested.
-  [(tiny_bert, 3e-3, 120, 0.62, 0.55), (minilm, 2e-4, 40, 0.75, 0.0)],
-)
-def test_a_classifier_of_torch(
-  make, rate, num_steps, least, least_of_student, tmp_path
-):
+def test_a_classifier_of_torch(tmp_path):
   torch = pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
   torch.manual_seed(0)
   torch.set_num_threads(1)  # Several wait for each other on a busy machine.
-  model, tokenizer = make(transformers, tmp_path)
+  model, tokenizer = tiny_bert(transformers, tmp_path)
 
   def tokens(texts):
     return tokenizer(
@@ -616,9 +445,9 @@ def test_a_classifier_of_torch(
     )
 
   texts, labels = sst2("train", 2000)
-  optimizer = torch.optim.AdamW(model.parameters(), rate)
+  optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
   model.train()
-  for rows in torch.randint(len(texts), (num_steps, 32)).tolist():
+  for rows in torch.randint(len(texts), (120, 32)).tolist():
     batch = tokens([texts[row] for row in rows])
     targets = torch.tensor([labels[row] for row in rows])
     model(**batch, labels=targets).loss.backward()
@@ -633,7 +462,9 @@ def test_a_classifier_of_torch(
       for row in range(0, 872, 64)
     ]
   accuracy = np.mean(torch.cat(found).numpy() == test_labels)
-  assert accuracy >= least
+  # The teacher was right on 67.5 % of the test sentences and the student on
+  # 60.0 %: both margins are three standard errors or more.
+  assert accuracy >= 0.62
 
   names = ("negative", "positive")
   for name, table in (
@@ -654,16 +485,16 @@ def test_a_classifier_of_torch(
     "--config.data.max_length=48",
     f"--workdir={tmp_path / 'run'}",
   )
-  assert "LELP" in run_command("diagnose", *own).stdout
+  assert "LELP" in command_anew("diagnose", *own).stdout
   diagnosed = json.loads(
     (tmp_path / "run/diagnosis/diagnosis.json").read_text()
   )
   # One example may lie on the border.
   ours = diagnosed["scores"]["test"]["accuracy"]
   assert ours == pytest.approx(accuracy, abs=1.1 / 872)
-  done = run_command("distill", *own, *SMALL, *ONE_SETTING)
+  done = command_anew("distill", *own, *SMALL, *ONE_SETTING)
   student = tmp_path / "run" / "student"
-  run_command(
+  command_anew(
     "predict",
     f"--student={student}",
     f"--data={tmp_path / 'test.csv'}",
@@ -674,7 +505,6 @@ def test_a_classifier_of_torch(
   assert [names.index(row["label"]) for row in rows] == (
     probabilities.argmax(axis=1).tolist()
   )
-  alone = predict_alone(student, test_texts)
-  np.testing.assert_allclose(alone, probabilities, atol=1e-5)
-  check_scores(done.stdout, alone, np.array(test_labels))
-  assert np.mean(alone.argmax(axis=1) == test_labels) >= least_of_student
+  check_scores(done.stdout, probabilities, np.array(test_labels))
+  right = probabilities.argmax(axis=1) == test_labels
+  assert np.mean(right) >= 0.55
