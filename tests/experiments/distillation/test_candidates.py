@@ -49,7 +49,6 @@ def test_small_data_have_few_clusters_and_directions():
 @pytest.mark.parametrize(
   ("model", "rows", "labelled", "batch", "steps"),
   [
-    ("static", 2_000, 2_000, 128, 1000),
     ("static", 25_600, 25_600, 128, 1600),
     ("static", 1_000_000, 1_000_000, 128, 3000),
     ("static", 5_000, 100, 100, 1000),

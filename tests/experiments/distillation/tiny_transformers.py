@@ -11,8 +11,8 @@ from tokenizers import pre_tokenizers
 
 from experiments.data.tokenizer import load_tokenizer
 from lelp_jax.models import from_huggingface
+from tests.experiments import huggingface_files
 
-GOLDENS = pathlib.Path(__file__).parents[2] / "goldens"
 _WORDS = "film plot cast dull grim poor fine warm wise good bad ok".split()
 _SPECIAL = {
   "bert": ("[PAD]", "[UNK]", "[CLS]", "[SEP]"),
@@ -28,16 +28,8 @@ def write_model(folder: pathlib.Path, case: str, **changes) -> pathlib.Path:
     case: Name of the goldens, such as "bert_classifier".
     **changes: Fields of the config that differ.
   """
-  folder.mkdir()
-  with np.load(GOLDENS / f"{case}.npz") as file:
-    weights = {
-      name.removeprefix("weights/"): file[name]
-      for name in file
-      if name.startswith("weights/")
-    }
-    config = json.loads(str(file["config"])) | changes
-  safetensors.save_file(weights, folder / "model.safetensors")
-  (folder / "config.json").write_text(json.dumps(config))
+  config, weights = huggingface_files.golden(case)
+  huggingface_files.write(folder, weights, config | changes)
   names = _SPECIAL["roberta" if "roberta" in case else "bert"]
   vocabulary = {name: row for row, name in enumerate((*names, *_WORDS))}
   unknown = next(name for name in names if "unk" in name.lower())
