@@ -186,21 +186,6 @@ def test_what_lelp_chose(column, expected):
   assert tuple(found.values()) == expected
 
 
-def test_what_lies_on_the_edges():
-  def edges(method, name, edge):
-    found = [
-      choice.value == axis.values[edge]
-      for m, _, n, axis in axes()
-      for choice in axis.choices.values()
-      if (m, n) == (method, name) and choice.status == "visible"
-    ]
-    return sum(found), len(found)
-
-  assert edges("vid", LAMBDA, 0) == (10, 16)
-  assert edges("lelp", NUM_SUBCLASSES, -1) == (4, 11)
-  assert edges("lelp", BETA, -1) == (5, 12)
-
-
 def test_misprint_is_corrected_and_kept():
   axis = next(
     axis
@@ -246,7 +231,6 @@ def test_a_pair_that_is_not_the_papers_has_a_grid_and_no_choice():
   [
     ("dist", "lmrd-albert_large-albert_base", "'dist'"),
     ("lelp", "digits-mlp-mlp", "'lelp' .*'digits'"),
-    ("crd", "digits-mlp-mlp", "'crd' .*'digits'"),
     ("kmeans", "lmrd-albert_large-albert_base", "'kmeans' .*'lmrd'"),
     ("lelp", "lmrd", "dataset-teacher-student"),
   ],

@@ -114,7 +114,7 @@ def test_pretraining():
     }
 
 
-def test_what_is_returned_is_the_callers():
+def test_a_caller_may_change_what_is_returned():
   recipes.recipe("resnet92", "cifar10", "teacher")["epochs"] = 1
   recipes.pretraining("cifar10")["epochs"] = 1
   assert recipes.recipe("resnet92", "cifar10", "teacher")["epochs"] == 200
@@ -126,8 +126,6 @@ def test_what_is_returned_is_the_callers():
   [
     (("resnet92", "digits", "teacher"), "'digits'"),
     (("cnn", "cifar10", "student"), "cifar10 .*'cnn'"),
-    (("resnet92", "lmrd", "teacher"), "lmrd .*'resnet92'"),
-    (("mlp", "cifar10", "student"), "cifar10 .*'mlp'"),
     (("mlp", "lmrd", "pupil"), "role 'pupil'"),
   ],
 )
