@@ -227,3 +227,8 @@ def papers_own(number, **changes) -> SweepResults:
 def texts(table) -> dict[str, list[str]]:
   """The texts of each row of a table, by label."""
   return {row.label: [c.text for c in row.cells] for row in table.rows}
+
+
+def means(line) -> dict[float, float]:
+  """The mean of each point of a line of a plot."""
+  return {x: round(value.mean, 6) for x, value in line.points.items()}

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from matplotlib import image
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 
 from experiments.reporting import drawing
 from experiments.reporting import embeddings
@@ -143,15 +142,6 @@ def test_few_points_are_not_drawn(tmp_path):
   assert not path.exists()
   assert figures.information_picture(informed(6), path)
   assert path.read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_long_title_has_several_lines():
-  figure = Figure(figsize=(5, 3))
-  drawing.write_title(figure, "How LELP depends on " + "S and " * 20 + "more")
-  assert max(map(len, figure.get_suptitle().split("\n"))) <= 50
-  figure = Figure(figsize=(5, 3))
-  drawing.write_title(figure, "Figure 5")
-  assert figure.get_suptitle() == "Figure 5"
 
 
 @pytest.mark.usefixtures("without_tsne")

@@ -79,12 +79,7 @@ def test_gains_over_test_examples_are_a_paired_bootstrap():
   low, high = map(float, interval.strip("[]").split(", "))
   # 100 sqrt(0.1 * 0.9 / 100) = 3 points is the standard error.
   np.testing.assert_allclose([low, high], [10 - 5.88, 10 + 5.88], atol=1)
-
-
-def test_trials_that_only_one_method_has_are_left_out():
-  results = made.make_results({"split0": made.BY_HAND["split0"]})
-  results = _with_predictions(results, "lelp", [1] * 60 + [0] * 40)
-  results = _with_predictions(results, "vanilla", [1] * 50 + [0] * 50)
+  # Trials that only one method has are left out.
   cells = tuple(
     cell
     for cell in results.cells

@@ -10,14 +10,11 @@ from matplotlib import image
 from experiments.reporting import drawing
 from experiments.reporting import paper_figures
 from experiments.reporting.estimates import estimate
+from tests.experiments.reporting_workdirs import means
 from tests.experiments.reporting_workdirs import results_of
 from tests.experiments.reporting_workdirs import write_config
 
 R56 = "cifar100_bin-resnet92-resnet56"
-
-
-def means(line):
-  return {x: round(value.mean, 6) for x, value in line.points.items()}
 
 
 def test_figure_5_by_hand(drawn, tmp_path):

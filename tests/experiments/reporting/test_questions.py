@@ -8,6 +8,7 @@ from experiments.reporting import sensitivity
 from experiments.reporting import sentence
 from experiments.reporting.selection import varied
 from tests.experiments.reporting_workdirs import make_results
+from tests.experiments.reporting_workdirs import means
 from tests.experiments.reporting_workdirs import results_of
 from tests.experiments.reporting_workdirs import texts
 
@@ -20,10 +21,6 @@ NULL_SPACE = {
   ("c", "lelp"): ((0.7, 0.7, 0.7), (0.2, 0.2)),
   ("c", "lelp_unprojected"): ((0.8, 0.8, 0.8), (0.8, 0.8)),
 }
-
-
-def means(line):
-  return {x: round(value.mean, 6) for x, value in line.points.items()}
 
 
 def null_space():

@@ -58,16 +58,6 @@ def test_accuracy_table_marks_the_best_students_but_not_the_oracle():
   assert found["LELP - best baseline"] == ["", "", ""]
 
 
-def test_accuracy_table_says_what_its_numbers_are():
-  table = tables.accuracy_table(make_results(notes=("A note.",)))
-  for words in ("3 trials", "nothing was chosen", "2 splits", "95 % interval"):
-    assert words in table.caption
-  assert table.notes[0] == (
-    "Best baseline by test accuracy: Vanilla distillation (every column)."
-  )
-  assert table.notes[-1] == "A note."
-
-
 def test_accuracy_table_of_one_trial_shows_no_error():
   results = make_results({"a": {"vanilla": (0.9,), "lelp": (0.8,)}})
   table = tables.accuracy_table(results)
