@@ -64,7 +64,6 @@ def test_the_command_prints_counts_and_flags_without_tensorflow(tmp_path):
     pytest.param(
       ("--max_length=9",), "--max_length needs", marks=pytest.mark.slow
     ),
-    pytest.param(("sst2",), "'sst2'", marks=pytest.mark.slow),
   ],
 )
 def test_the_command_says_errors_in_one_line(tmp_path, flags, message):
@@ -77,9 +76,9 @@ def test_the_command_says_errors_in_one_line(tmp_path, flags, message):
     *flags,
   )
   assert done.returncode == 1
-  assert done.stderr.startswith("error: ")
-  assert message in done.stderr
-  assert done.stderr.count("\n") == 1
+  (line,) = done.stderr.splitlines()
+  assert line.startswith("error: ")
+  assert message in line
   assert os.listdir(tmp_path) == ["in"]
 
 
