@@ -91,12 +91,23 @@ def start(*argv: str, code: str | None = None) -> Program:
 
 
 def command(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
-  """Runs a command of the experiments to its end."""
-  return start(f"experiments.{name}", *flags).finish()
+  """Runs a command of the experiments, which has to succeed."""
+  done = start(f"experiments.{name}", *flags).finish()
+  assert done.returncode == 0, done.stderr
+  return done
+
+
+def refused(name: str, *flags: str) -> str:
+  """Runs a command that has to print one line of error; returns the error."""
+  done = start(f"experiments.{name}", *flags).finish()
+  assert (done.returncode, done.stdout) == (1, "")
+  (line,) = done.stderr.splitlines()
+  assert line.startswith("error: "), line
+  return line.removeprefix("error: ")
 
 
 def command_anew(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
-  """Runs a command in a new Python, which imports all that it needs."""
+  """Runs a command as `command` does, in a new Python without its imports."""
   done = subprocess.run(
     [sys.executable, "-m", f"experiments.{name}", *flags],
     capture_output=True,

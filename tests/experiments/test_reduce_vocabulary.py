@@ -19,7 +19,7 @@ from experiments.io import json_files
 from experiments.reduce_vocabulary import reduce_vocabulary
 from lelp_jax.models import from_huggingface
 from tests.experiments import huggingface_files
-from tests.experiments.processes import command as run
+from tests.experiments import processes
 
 # The special pieces are not where BERT has them, and [UNK] is an ordinary one.
 _PIECES = (
@@ -231,10 +231,7 @@ def test_the_command_says_how_many_tokens_are_left(tmp_path, model, data):
     f"--texts={data}",
     f"--output={tmp_path / 'reduced'}",
   )
-  done = run("reduce_vocabulary", *flags)
-  assert done.returncode == 0, done.stderr
+  done = processes.command("reduce_vocabulary", *flags)
   assert "has 16 of the 20 tokens" in done.stdout
-  again = run("reduce_vocabulary", *flags)
-  assert again.returncode == 1
-  (line,) = again.stderr.splitlines()
-  assert line.startswith(f"error: --output={tmp_path / 'reduced'} exists")
+  error = processes.refused("reduce_vocabulary", *flags)
+  assert error.startswith(f"--output={tmp_path / 'reduced'} exists")

@@ -18,8 +18,8 @@ def test_a_process_that_never_starts_is_one_line_within_the_timeout(
 ):
   port = processes.free_port()
   start = time.monotonic()
-  done = processes.command(
-    "main",
+  program = processes.start(
+    "experiments.main",
     "--config=experiments/configs/quickstart.py",
     f"--workdir={tmp_path}",
     f"--coordinator_address=127.0.0.1:{port}",
@@ -27,6 +27,7 @@ def test_a_process_that_never_starts_is_one_line_within_the_timeout(
     f"--process_id={index}",
     "--initialization_timeout=1",
   )
+  done = program.finish()
   # JAX's own time-out would come after another minute.
   assert time.monotonic() - start < startup._MARGIN_SECONDS
   assert done.returncode == 1
