@@ -195,16 +195,21 @@ def run_alone(folder, code):
   return found.stdout.splitlines()
 
 
-def test_the_card_predicts_texts_without_jax_and_this_repository(static):
-  code = snippet(static)
-  given = code.split("encode_batch(")[1].split(")\n")[0]
-  lines = run_alone(static, code.replace(given, repr([*TEXTS])))
-  predictions = predictor.Predictor(static).predict(TEXTS)
+def check_printed(lines, predictions):
+  """Compares lines such as "good [0.1 0.9]" with predictions."""
   for line, row in zip(lines, predictions, strict=True):
     label, _, numbers = line.partition(" [")
     assert label == exported.LABELS[row.argmax()]
     found = np.array(numbers.rstrip("]").split(), float)
     np.testing.assert_allclose(found, row, atol=1e-5)
+
+
+def test_the_card_predicts_texts_without_jax_and_this_repository(static):
+  code = snippet(static)
+  given = code.split("encode_batch(")[1].split(")\n")[0]
+  lines = run_alone(static, code.replace(given, repr([*TEXTS])))
+  predictions = predictor.Predictor(static).predict(TEXTS)
+  check_printed(lines, predictions)
 
 
 def test_the_card_predicts_with_jax(static, monkeypatch):
@@ -229,12 +234,8 @@ def test_the_card_predicts_images_without_jax_and_this_repository(tmp_path):
   rng = np.random.default_rng(0)
   pixels = rng.integers(0, 256, (20, 24, 3)).astype(np.uint8)
   Image.fromarray(pixels).save(folder / "image.png")
-  (line,) = run_alone(folder, snippet(folder))
-  (row,) = predictor.Predictor(folder).predict([folder / "image.png"])
-  label, _, numbers = line.partition(" [")
-  assert label == exported.LABELS[row.argmax()]
-  found = np.array(numbers.rstrip("]").split(), float)
-  np.testing.assert_allclose(found, row, atol=1e-5)
+  predictions = predictor.Predictor(folder).predict([folder / "image.png"])
+  check_printed(run_alone(folder, snippet(folder)), predictions)
 
 
 def test_a_student_that_trained_in_bfloat16_computes_in_float32(tmp_path):

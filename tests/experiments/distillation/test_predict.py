@@ -46,6 +46,14 @@ def exported_cnn(tmp_path_factory):
   return folder
 
 
+@pytest.fixture(name="table")
+def one_row(tmp_path):
+  """A table with one text."""
+  path = tmp_path / "in.csv"
+  path.write_text("review\nfine\n")
+  return path
+
+
 def read(path):
   """Returns the rows of an output, as dicts of what the format holds."""
   path = pathlib.Path(path)
@@ -340,31 +348,28 @@ def test_a_row_that_cannot_be_read_stops_before_anything(
   ("option", "value"),
   [("encoding", "utf-99"), ("delimiter", ", "), ("delimiter", "é")],
 )
-def test_options_that_do_not_exist(student, tmp_path, option, value):
-  (tmp_path / "in.csv").write_text("review\nfine\n")
+def test_options_that_do_not_exist(student, table, tmp_path, option, value):
   with pytest.raises(ValueError, match=f"^--{option} .*{value}"):
-    predict(student, tmp_path / "in.csv", tmp_path / "a.csv", **{option: value})
+    predict(student, table, tmp_path / "a.csv", **{option: value})
 
 
-def test_the_input_is_not_overwritten(student, tmp_path):
-  path = tmp_path / "in.csv"
-  path.write_text("review\nfine\n")
-  (tmp_path / "link.csv").symlink_to(path)
-  for output in (path, tmp_path / "link.csv"):
+def test_the_input_is_not_overwritten(student, table, tmp_path):
+  (tmp_path / "link.csv").symlink_to(table)
+  for output in (table, tmp_path / "link.csv"):
     with pytest.raises(ValueError, match=r"--output=.* is a file of --data"):
-      predict(student, path, output)
-  assert path.read_text() == "review\nfine\n"
+      predict(student, table, output)
+  assert table.read_text() == "review\nfine\n"
 
 
 @pytest.mark.parametrize("output", ["out.txt", "out", "."])
-def test_outputs_that_cannot_be_written(student, tmp_path, output):
-  (tmp_path / "in.csv").write_text("review\nfine\n")
+def test_outputs_that_cannot_be_written(student, table, tmp_path, output):
   with pytest.raises(ValueError, match="--output="):
-    predict(student, tmp_path / "in.csv", tmp_path / output)
+    predict(student, table, tmp_path / output)
 
 
-def test_a_failure_keeps_the_output_from_before(student, tmp_path, monkeypatch):
-  (tmp_path / "in.csv").write_text("review\nfine\n")
+def test_a_failure_keeps_the_output_from_before(
+  student, table, tmp_path, monkeypatch
+):
   (tmp_path / "out.csv").write_text("before")
 
   def fail(*_):
@@ -372,7 +377,7 @@ def test_a_failure_keeps_the_output_from_before(student, tmp_path, monkeypatch):
 
   monkeypatch.setattr(predictor.Predictor, "predict", fail)
   with pytest.raises(OSError, match="No space left"):
-    predict(student, tmp_path / "in.csv", tmp_path / "out.csv")
+    predict(student, table, tmp_path / "out.csv")
   assert (tmp_path / "out.csv").read_text() == "before"
   assert len(list(tmp_path.iterdir())) == 2
 
@@ -400,16 +405,15 @@ def test_folders_that_are_not_students(tmp_path):
     ("tokenizer.json", None, r"has no tokenizer\.json"),
   ],
 )
-def test_damaged_students(student, tmp_path, name, content, message):
+def test_damaged_students(student, table, tmp_path, name, content, message):
   folder = tmp_path / "student"
   shutil.copytree(student, folder)
   for each in ("model.safetensors", "model.jaxexport", name):
     (folder / each).unlink()
   if content is not None:
     (folder / name).write_bytes(content)
-  (tmp_path / "in.csv").write_text("review\nfine\n")
   with pytest.raises(ValueError, match=message) as caught:
-    command.predict(folder, str(tmp_path / "in.csv"), str(tmp_path / "out.csv"))
+    command.predict(folder, str(table), str(tmp_path / "out.csv"))
   assert "\n" not in str(caught.value)
   assert not (tmp_path / "out.csv").exists()
 
@@ -420,10 +424,8 @@ def test_a_table_without_rows(student, tmp_path):
   assert predict(student, tmp_path / "in.csv", tmp_path / "o.parquet") == []
 
 
-def test_the_command_prints_csv_and_one_line_of_error(student, tmp_path):
-  (tmp_path / "in.csv").write_text("review\nfine\n")
-
-  flags = (f"--student={student}", "--output=-", f"--data={tmp_path}/in.csv")
+def test_the_command_prints_csv_and_one_line_of_error(student, table, tmp_path):
+  flags = (f"--student={student}", "--output=-", f"--data={table}")
   found = processes.command("predict", *flags)
   header, row = csv.reader(found.stdout.splitlines())
   assert header == ["review", "label", *P_NAMES]

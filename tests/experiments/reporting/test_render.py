@@ -215,15 +215,6 @@ oracle is not ranked).
   )
 
 
-def test_markdown_shows_the_pictures(workdir):
-  report = workdir / "report"
-  names = re.findall(r"!\[.*?\]\((.*?)\)", (report / "table.md").read_text())
-  assert names
-  for name in names:
-    assert (report / name).is_file()
-    assert (report / name).with_suffix(".svg").is_file()
-
-
 def test_a_report_is_the_same_every_time_and_its_titles_differ(workdir):
   report = workdir / "report"
   before = {p.name: p.read_bytes() for p in report.glob("*.[sp]*g")}

@@ -92,6 +92,7 @@ def test_every_format_has_all_sweeps(runs):
   ]
   for name in re.findall(r"!\[.*?\]\((.*?)\)", markdown):
     assert (report / name).is_file()
+    assert (report / name).with_suffix(".svg").is_file()
   latex = (report / "table.tex").read_text()
   assert latex.count("Table 3 of the paper beside ours") == 2
   with (report / "table.csv").open() as file:
