@@ -37,23 +37,17 @@ def test_the_command_prints_counts_and_flags_without_tensorflow(tmp_path):
     check=False,
   )
   assert done.returncode == 0, done.stderr
-  assert done.stdout.splitlines() == [
-    "glue_sst2: texts of 2 classes",
+  assert done.stdout.splitlines()[1:6] == [
     "                      train  test",
     "  examples               50    10",
     "  published          67,349   872",
     "  class 0: negative      30     6",
     "  class 1: positive      20     4",
-    "",
-    "from SST-2 of GLUE",
-    "note: the test split is GLUE's validation split, as its test split has no "
-    "labels (A-27)",
-    "note: a part of the published examples",
-    "not tokenized: the same command with --tokenizer adds tokens",
-    f"in {data_dir}/glue_sst2",
-    "to train on it: --config.data.dataset=glue_sst2 "
-    f"--config.data.data_dir={data_dir}",
   ]
+  assert done.stdout.endswith(
+    f"in {data_dir}/glue_sst2\nto train on it: --config.data.dataset=glue_sst2 "
+    f"--config.data.data_dir={data_dir}\n"
+  )
   assert "train: 50/50 examples (100%)" in done.stderr
 
 
