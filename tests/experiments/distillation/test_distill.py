@@ -299,16 +299,6 @@ def tiny_classifier(tmp_path):
 
 
 @pytest.mark.slow
-def test_static_of_a_model_starts_from_its_token_embeddings(
-  classifier, distilled, tmp_path
-):
-  cell, _ = distilled(teacher=str(classifier))
-  assert cell.student.init == str(tmp_path / "run" / "initial")
-  assert cell.student.options["vocab_size"] == 20
-  assert cell.data.tokenizer == str(classifier)
-
-
-@pytest.mark.slow
 def test_bert_takes_the_first_layers_of_the_teacher(classifier, distilled):
   cell, _ = distilled(teacher=str(classifier), student="bert:layers=1")
   assert cell.student.init == str(classifier)

@@ -17,8 +17,6 @@ from experiments.data.embeddings import open_embeddings
 from experiments.distillation import flags
 from experiments.distillation.teachers import prepare_teacher
 from experiments.io import students
-from experiments.io.json_files import read_json
-from experiments.io.json_files import write_json
 from experiments.training import sweep
 from tests.experiments.distillation import recorded
 from tests.experiments.distillation import tiny_transformers
@@ -48,18 +46,7 @@ def logits_of(teacher) -> np.ndarray:
   return embeddings.values @ teacher.kernel + teacher.bias
 
 
-def assert_is_run(teacher, folder, embeddings):
-  """Compares a teacher with a model of transformers and its embeddings."""
-  found = open_embeddings(teacher.folder).values
-  np.testing.assert_allclose(found, embeddings, rtol=1e-5, atol=1e-5)
-  assert teacher.tokenizer == teacher.weights == str(folder)
-  assert teacher.token_embeddings is not None
-  assert len(teacher.token_embeddings) == 20
-  params, _ = students.load_student(teacher.folder / "student.msgpack")
-  np.testing.assert_array_equal(params["head"]["kernel"], teacher.kernel)
-
-
-CASES = (
+SLOW = (
   "bert_classifier",
   "bert_distilbert_classifier",
   "bert_roberta_classifier",
@@ -67,18 +54,33 @@ CASES = (
 )
 
 
-@pytest.mark.slow  # A classifier of one logit is run below.
-@pytest.mark.parametrize("case", CASES)
-def test_a_classifier_of_transformers_is_run_once(tmp_path, case):
+@pytest.mark.parametrize(
+  "case",
+  ["bert_one_logit", *(pytest.param(x, marks=pytest.mark.slow) for x in SLOW)],
+)
+def test_a_classifier_of_transformers_is_run(tmp_path, case, capsys):
   folder = tiny_transformers.write_model(tmp_path / "model", case)
   texts = tiny_transformers.texts(70)
   tiny_transformers.balance(folder, texts)
   embeddings, logits = tiny_transformers.outputs(folder, texts)
+  if case == "bert_one_logit":  # The first of two classes has logit zero.
+    logits = np.hstack([np.zeros_like(logits), logits])
   write_table(tmp_path / "data.csv", texts, logits.argmax(axis=1))
   data = data_spec(tmp_path / "data.csv")
   teacher = prepare_teacher(str(folder), data, tmp_path / "run")
-  assert_is_run(teacher, folder, embeddings)
+  assert "tokens of a text" not in capsys.readouterr().err
+  found = open_embeddings(teacher.folder).values
+  np.testing.assert_allclose(found, embeddings, rtol=1e-5, atol=1e-5)
   np.testing.assert_allclose(logits_of(teacher), logits, rtol=1e-5, atol=1e-4)
+  assert teacher.tokenizer == teacher.weights == str(folder)
+  assert teacher.token_embeddings is not None
+  assert len(teacher.token_embeddings) == 20
+  params, _ = students.load_student(teacher.folder / "student.msgpack")
+  np.testing.assert_array_equal(params["head"]["kernel"], teacher.kernel)
+  # Texts that are cut are mentioned.
+  short = dataclasses.replace(data, max_length=6)
+  prepare_teacher(str(folder), short, tmp_path / "short")
+  assert "reads the first 6 tokens" in capsys.readouterr().err
 
 
 # --- Rows of arrays -----------------------------------------------------------
@@ -245,31 +247,6 @@ def test_other_arrays_in_the_same_workdir_are_refused(tmp_path, reviews):
 # --- What is no teacher -------------------------------------------------------
 
 
-def test_a_classifier_of_one_logit_is_run_and_cut_texts_are_mentioned(
-  tmp_path, capsys
-):
-  case = "bert_one_logit"
-  folder = tiny_transformers.write_model(tmp_path / "model", case)
-  texts = tiny_transformers.texts(70)
-  tiny_transformers.balance(folder, texts)
-  embeddings, logits = tiny_transformers.outputs(folder, texts)
-  write_table(tmp_path / "data.csv", texts, (logits[:, 0] > 0).astype(int))
-  data = data_spec(tmp_path / "data.csv")
-  whole = prepare_teacher(str(folder), data, tmp_path / "whole")
-  assert "tokens of a text" not in capsys.readouterr().err
-  assert_is_run(whole, folder, embeddings)
-  np.testing.assert_allclose(logits_of(whole)[:, 0], 0)
-  np.testing.assert_allclose(logits_of(whole)[:, 1:], logits, atol=1e-4)
-  short = dataclasses.replace(data, max_length=6)
-  prepare_teacher(str(folder), short, tmp_path / "short")
-  assert "reads the first 6 tokens" in capsys.readouterr().err
-
-
-def _set(folder, **fields):
-  config = read_json(folder / "config.json")
-  write_json(folder / "config.json", config | fields)
-
-
 def test_encoders_need_epochs_and_classifiers_do_not(tmp_path, reviews):
   path, *_ = reviews
   encoder = tiny_transformers.write_model(tmp_path / "encoder", "bert_encoder")
@@ -284,38 +261,34 @@ def test_encoders_need_epochs_and_classifiers_do_not(tmp_path, reviews):
 
 
 @pytest.mark.parametrize(
-  ("change", "words"),
+  ("config", "files", "words"),
   [
-    (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer"),
-    (lambda folder: (folder / "config.json").unlink(), "not a teacher"),
+    ({}, {"tokenizer.json": None}, "no tokenizer"),
+    ({}, {"config.json": None}, "not a teacher"),
     (
-      lambda folder: (folder / "model.safetensors").rename(
-        folder / "pytorch_model.bin"
-      ),
+      {},
+      {"model.safetensors": None, "pytorch_model.bin": "x"},
       r"pytorch_model\.bin, and only",
     ),
+    ({}, {"model.safetensors": "x"}, "cannot be read"),
+    ({"model_type": "t5"}, {}, "'t5', and only albert, bert"),
     (
-      lambda folder: (folder / "config.json").write_text(
-        '{"model_type": "t5"}'
-      ),
-      "'t5', and only albert, bert",
-    ),
-    (
-      lambda folder: (folder / "model.safetensors").write_bytes(b"x"),
-      "cannot be read",
-    ),
-    (
-      lambda folder: _set(folder, problem_type="multi_label_classification"),
+      {"problem_type": "multi_label_classification"},
+      {},
       "multi label classification: a teacher has to predict one class",
     ),
-    (lambda folder: _set(folder, problem_type="regression"), "of regression"),
+    ({"problem_type": "regression"}, {}, "of regression"),
   ],
 )
 def test_folders_of_models_that_cannot_be_used(
-  tmp_path, reviews, change, words
+  tmp_path, reviews, config, files, words
 ):
-  model = tiny_transformers.write_model(tmp_path / "model", "bert_classifier")
-  change(model)
+  case = "bert_classifier"
+  model = tiny_transformers.write_model(tmp_path / "model", case, **config)
+  for name, text in files.items():
+    (model / name).unlink(missing_ok=True)
+    if text is not None:
+      (model / name).write_text(text)
   with pytest.raises((ValueError, FileNotFoundError), match=words) as error:
     prepare_teacher(str(model), data_spec(reviews[0]), tmp_path / "run")
   assert "\n" not in str(error.value)
