@@ -87,7 +87,7 @@ def test_accuracy_table_leaves_missing_cells_empty():
 
 
 def test_accuracy_table_names_what_nothing_is_there_of():
-  whole = make_results(num_cells=24)
+  whole = make_results(num_cells=24, notes=("A note.",))
   cells = tuple(
     c
     for c in whole.cells
@@ -96,6 +96,7 @@ def test_accuracy_table_names_what_nothing_is_there_of():
   table = tables.accuracy_table(dataclasses.replace(whole, cells=cells))
   named = "Standard training (every column), LELP (split1)."
   assert table.notes[1].endswith(named)
+  assert table.notes[-1] == "A note."
   notes = tables.accuracy_table(whole).notes
   assert not any("every column), LELP" in note for note in notes)
 
