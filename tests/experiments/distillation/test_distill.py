@@ -276,31 +276,23 @@ def with_one_setting(tmp_path, monkeypatch):
   def distil(**changes):
     pipeline.distill(requests.request(tmp_path, **changes))
     (path,) = (tmp_path / "run").glob("cells/*/*/*/trial0")
-    plain = json.loads((path / "config.json").read_text())
-    return specs.from_plain(plain), predictor.Predictor(
-      tmp_path / "run" / "student"
-    )
+    predictor.Predictor(tmp_path / "run" / "student")  # It can be read.
+    return specs.from_plain(json.loads((path / "config.json").read_text()))
 
   return distil
 
 
-@pytest.fixture(name="classifier")
-def tiny_classifier(tmp_path):
-  """A tiny BERT of transformers, and a table with its own predictions."""
-  folder = tiny_transformers.write_model(tmp_path / "bert", "bert_classifier")
-  texts = tiny_transformers.texts(80)
-  tiny_transformers.balance(folder, texts)
-  _, logits = tiny_transformers.outputs(folder, texts)
-  labels = np.array(["bad", "fair", "good"])[logits.argmax(axis=1)]
-  rows = [f"{a},{b}" for a, b in zip(texts, labels, strict=True)]
-  table = "\n".join(["text,label", *rows]) + "\n"
-  (tmp_path / "reviews.csv").write_text(table)
-  return folder
-
-
 @pytest.mark.slow
-def test_bert_takes_the_first_layers_of_the_teacher(classifier, distilled):
-  cell, _ = distilled(teacher=str(classifier), student="bert:layers=1")
+def test_bert_takes_the_first_layers_of_the_teacher(distilled, tmp_path):
+  classifier = tmp_path / "bert"
+  tiny_transformers.write_model(classifier, "bert_classifier")
+  texts = tiny_transformers.texts(80)
+  tiny_transformers.balance(classifier, texts)
+  _, logits = tiny_transformers.outputs(classifier, texts)
+  labels = np.array(["bad", "fair", "good"])[logits.argmax(axis=1)]
+  rows = [f"{a},{b}\n" for a, b in zip(texts, labels, strict=True)]
+  (tmp_path / "reviews.csv").write_text("".join(["text,label\n", *rows]))
+  cell = distilled(teacher=str(classifier), student="bert:layers=1")
   assert cell.student.init == str(classifier)
   assert cell.student.options["num_layers"] == 1
 
@@ -308,7 +300,7 @@ def test_bert_takes_the_first_layers_of_the_teacher(classifier, distilled):
 @pytest.mark.slow
 def test_mlp_reads_the_embeddings_of_the_teacher(distilled, tmp_path):
   requests.write(tmp_path)
-  cell, _ = distilled(student="mlp:features=(4,)")
+  cell = distilled(student="mlp:features=(4,)")
   assert cell.student.input_field == "embeddings"
 
 
@@ -316,7 +308,7 @@ def test_mlp_reads_the_embeddings_of_the_teacher(distilled, tmp_path):
 def test_a_model_of_the_users_own(distilled, tmp_path):
   requests.write(tmp_path)
   name = "tests.experiments.distillation.own_student:make"
-  cell, _ = distilled(student=f"{name}:width=3")
+  cell = distilled(student=f"{name}:width=3")
   assert cell.student.model == name
   assert cell.column == "make"
 
@@ -329,7 +321,7 @@ def test_cnn_learns_from_arrays_of_a_model_of_images(distilled, tmp_path):
   images = rng.integers(0, 99, (120, 8, 8, 3), np.uint8)
   images += np.uint8(150) * labels.astype(np.uint8)[:, None, None, None]
   np.savez(tmp_path / "images.npz", images=images, labels=labels)
-  cell, _ = distilled(
+  cell = distilled(
     train=str(tmp_path / "images.npz"),
     text_column="",
     label_column="",
