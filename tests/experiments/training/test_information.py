@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_mutual_info_score
 
-import lelp_jax
-from experiments.methods.statistics import TeacherStatistics
 from experiments.training.information import subclass_information
-from lelp_jax.models import Outputs
+from tests.experiments.methods import batches
 
 _CLASSES = np.repeat([0, 1], 30)
 _FINE = np.tile([0, 1, 2], 20) + 3 * _CLASSES
@@ -21,21 +19,9 @@ def embeddings(rng):
   return corners + 0.01 * rng.normal(size=(60, 4)).astype(np.float32)
 
 
-def _statistics(embeddings):
-  logits = np.eye(2, dtype=np.float32)[_CLASSES]
-  moments = lelp_jax.class_moments(
-    jnp.asarray(embeddings), jnp.asarray(_CLASSES), num_classes=2
-  )
-  return TeacherStatistics(
-    lambda: moments,
-    jnp.ones([4, 2]),
-    lambda: _CLASSES,
-    lambda: Outputs(embeddings, logits),
-  )
-
-
 def _information(embeddings, targets):
-  return subclass_information(_statistics(embeddings), targets, _FINE)
+  statistics = batches.statistics(embeddings, _CLASSES, np.ones([4, 2]))
+  return subclass_information(statistics, targets, _FINE)
 
 
 def test_subclasses_that_are_the_fine_labels_have_information_one(embeddings):
