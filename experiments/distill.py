@@ -5,10 +5,11 @@ r"""Distils a classifier of your own into a small, fast student.
 
 The teacher is a fine-tuned model of Hugging Face, or arrays that any other
 framework has written. The command compares LELP with vanilla distillation,
-with clusters of the teacher's embeddings and with training on labels alone,
-chooses settings and student on held-out data, writes a report, and leaves the
-student in `student/` in the workdir. It can be interrupted at any time; the
-same command continues.
+with clusters of the teacher's embeddings, with their centroids in place of
+LELP's directions (our variant) and with training on labels alone. It chooses
+settings and student on held-out data, writes a report, and leaves the student
+in `student/` in the workdir. It can be interrupted at any time; the same
+command continues.
 """
 
 from absl import flags
