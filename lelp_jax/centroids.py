@@ -23,9 +23,11 @@ from lelp_jax.subspaces import Subspaces
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 # Of a bisection in the logarithm of the variance, between these multiples of
-# the distances: the last step is about 1e-6 of the variance in float32.
+# the mean distance: the last step is about 1e-6 of the variance in float32.
 _STEPS = 28
 _LEAST, _MOST = 1e-6, 1e6
+# At this multiple of the least distance even the closest cluster has no weight.
+_HARD = 1e-3
 
 
 def centroid_subspaces(
@@ -193,9 +195,9 @@ def variance_of_perplexity(
     The variance :math:`s^2`, positive scalar, float32 (float64 for float64
     distances). Where the perplexity is out of reach, as with a single cluster,
     it is a million times the mean distance beyond the nearest cluster's, which
-    divides each class evenly; where ties keep the perplexity above, it is a
-    millionth of it. Distances must be far enough from the limits of the dtype
-    for these multiples.
+    divides each class evenly; where ties keep the perplexity above, it is at
+    most a millionth of it. Distances must be far enough from the limits of the
+    dtype for these multiples.
 
   Raises:
     TypeError: If an argument has the wrong type.
@@ -249,7 +251,7 @@ def _variance_of_perplexity(
   def mean_perplexity(variance: jax.Array) -> jax.Array:
     log_probs = jax.nn.log_softmax(-beyond / (2 * variance), where=where)
     probs = jnp.where(where, jnp.exp(log_probs), 0)
-    entropy = -jnp.sum(probs * jnp.where(where, log_probs, 0), axis=1)
+    entropy = -jnp.sum(probs * jnp.where(probs > 0, log_probs, 0), axis=1)
     return jnp.mean(jnp.exp(entropy), where=where.any(axis=1))
 
   def halve(_: int, bounds: tuple[jax.Array, jax.Array]):
@@ -258,7 +260,16 @@ def _variance_of_perplexity(
     is_small = mean_perplexity(jnp.exp(middle)) < perplexity
     return jnp.where(is_small, middle, low), jnp.where(is_small, high, middle)
 
-  bounds = jnp.log(scale * _LEAST), jnp.log(scale * _MOST)
+  low, high = jnp.log(scale * _LEAST), jnp.log(scale * _MOST)
+  # One far distance raises the mean above what all others need: the variance is
+  # then below these bounds.
+  least = jnp.min(beyond, where=beyond > 0, initial=jnp.inf)
+  lowest = jnp.maximum(least * _HARD, jnp.finfo(scale.dtype).tiny)
+  is_below = mean_perplexity(jnp.exp(low)) > perplexity
+  bounds = (
+    jnp.where(is_below, jnp.minimum(jnp.log(lowest), low), low),
+    jnp.where(is_below, low, high),
+  )
   _, high = jax.lax.fori_loop(0, _STEPS, halve, bounds)
   return jnp.exp(high)
 

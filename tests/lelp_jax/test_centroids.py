@@ -5,6 +5,9 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
 
 import lelp_jax
 from tests import reference
@@ -155,6 +158,23 @@ def test_the_variance_has_the_perplexity(rng, perplexity, masked):
   for other, expected in ((distances - 30, 1), (1e-4 * distances, 1e-4)):
     again = lelp_jax.variance_of_perplexity(other, where, perplexity=perplexity)
     np.testing.assert_allclose(again, expected * variance, rtol=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+  row=st.integers(0, 29),
+  column=st.integers(0, K - 1),
+  exponent=st.floats(5, 30),
+)
+def test_a_far_distance_counts_as_no_cluster(row, column, exponent):
+  rng = np.random.default_rng(0)
+  distances = 40 + 5 * rng.chisquare(D, (30, K)).astype("f")
+  where = np.ones((30, K), bool)
+  where[row, column] = False
+  expected = lelp_jax.variance_of_perplexity(distances, where)
+  distances[row, column] = 10**exponent
+  found = lelp_jax.variance_of_perplexity(distances)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_a_perplexity_that_is_out_of_reach_gives_a_large_variance(rng):
