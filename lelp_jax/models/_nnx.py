@@ -61,6 +61,21 @@ def split(module: nnx.Module) -> Parts:
   return Parts(graphdef, *map(_to_flat, states))
 
 
+def state_of(module: nnx.Module, paths: Iterable[tuple[Any, ...]]) -> Flat:
+  """Returns a new module's values at the paths of the state of an equal one.
+
+  Of a module that was made under a trace, `split` leaves arrays that are not
+  variables in the structure, since Flax takes their tracers for constants.
+  """
+  state = split(module).state
+  return {
+    path: state[path]
+    if path in state
+    else functools.reduce(_child, map(str, path), module)
+    for path in paths
+  }
+
+
 def merge(graphdef: Any, *values: Flat) -> Any:
   """Builds a module from its structure and other values."""
   return nnx.merge(graphdef, *map(nnx.from_flat_state, values))

@@ -226,10 +226,11 @@ def from_nnx(
   _head.layer(head, _nnx.to_tree(like.params))
 
   def init(key, inputs):
-    parts = _nnx.split(build(key))
+    built = build(key)
+    params, state = _nnx.split(built).params, _nnx.state_of(built, like.state)
     # Copies, since the caller may donate them and the module stays in use.
     params, model_state = jax.tree.map(
-      jnp.copy, (_nnx.to_tree(parts.params), _nnx.to_tree(parts.state))
+      jnp.copy, (_nnx.to_tree(params), _nnx.to_tree(state))
     )
     outputs, _ = apply(params, model_state, inputs)
     _head.check_linear(head, params, *outputs)

@@ -685,18 +685,26 @@ def test_from_nnx_leaves_the_module_as_it_is(inputs):
 def test_from_nnx_constructor_with_a_plain_array_and_named_rngs():
   """Constants that are no variables, and `rngs` by keyword alone."""
 
+  class Centred(nnx.Module):
+    def __init__(self):
+      self.mean = jnp.full((5,), 0.5)
+
+    def __call__(self, x):
+      return x - self.mean[None]
+
   class Normalised(nnx.Module):
     def __init__(self, *, rngs: nnx.Rngs):
-      self.mean = jnp.full((5,), 0.5)
-      self.body = nnx.Linear(5, 4, rngs=rngs)
+      self.body = nnx.Sequential(Centred(), nnx.Linear(5, 4, rngs=rngs))
       self.out = nnx.Linear(4, 3, rngs=rngs)
 
     def __call__(self, x):
-      return self.out(nnx.relu(self.body(x - self.mean[None])))
+      return self.out(nnx.relu(self.body(x)))
 
   model = from_nnx(Normalised, head="out")
-  inputs = jnp.ones((4, 5))
-  params, state = model.init(jax.random.key(0), inputs)
+  inputs, key = jnp.ones((4, 5)), jax.random.key(0)
+  params, state = model.init(key, inputs)
+  traced = jax.jit(lambda key: model.init(key, inputs)[1])(key)
+  chex.assert_trees_all_equal(traced, state)
   _, after = jax.eval_shape(
     functools.partial(model.apply, train=True),
     params,
