@@ -4,7 +4,8 @@ r"""Packs the results of a workdir into one file, and unpacks them.
   python -m experiments.pack --unpack --workdir=runs/again --file=clinc.parquet
 
 The file holds the config and the result of each cell and teacher, and no
-weights. It is not unpacked into a workdir that has other results.
+weights. Teachers that were trained with `--teacher_dir` are in it if the flag
+is given here, too. It is not unpacked into a workdir that has other results.
 `experiments.report` also reads such a file, or a folder of them:
 `--workdir=clinc.parquet --output=report`.
 """
@@ -15,6 +16,7 @@ from experiments import cli
 from experiments.io import packed
 
 _WORKDIR = cli.workdir_flag("Folder of the results.")
+_TEACHERS = cli.teachers_flag()
 _FILE = flags.DEFINE_string("file", None, "The Parquet file.", required=True)
 _UNPACK = flags.DEFINE_bool(
   "unpack", False, "Whether to write the file's records to the workdir."
@@ -27,12 +29,24 @@ def main(argv: list[str]) -> None:
   cli.no_arguments(argv)
   with cli.reported():
     workdir, file = cli.folder(str(_WORKDIR.value)), cli.folder(_FILE.value)
+    teachers = cli.folder(_TEACHERS.value)
     if _UNPACK.value:
+      if teachers:
+        raise ValueError(
+          "--teacher_dir is for packing: --unpack writes teachers to --workdir."
+        )
       packed.unpack(file, workdir)
       print(f"Unpacked {file} into {workdir}.")
     else:
-      number = packed.pack(workdir, file)
+      number, missing = packed.pack(workdir, file, teachers)
       print(f"Packed {number:,} files of {workdir} into {file}.")
+      if missing:
+        where = teachers or workdir / "teachers"
+        print(
+          f"It lacks the costs of {len(missing):,} of the cells' teachers, "
+          f"such as {missing[0]}, which are not in {where}: to pack these, "
+          "too, give the --teacher_dir of their training."
+        )
 
 
 if __name__ == "__main__":

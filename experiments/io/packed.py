@@ -5,6 +5,7 @@ that `experiments.report` reads.
 """
 
 import fnmatch
+import json
 import pathlib
 
 import pyarrow as pa
@@ -24,26 +25,56 @@ _PATTERNS = (
 _SCHEMA = pa.schema({"path": pa.string(), "content": pa.string()})
 
 
-def pack(workdir: pathlib.Path, path: pathlib.Path) -> int:
-  """Writes the records of a workdir to a file; returns their number.
+def pack(
+  workdir: pathlib.Path,
+  path: pathlib.Path,
+  teachers: pathlib.Path | None = None,
+) -> tuple[int, list[str]]:
+  """Writes the records of a workdir to a file.
 
-  Raises FileNotFoundError if no cell is finished, and ValueError for a file
-  without the suffix by which `experiments.report` recognizes it.
+  Args:
+    workdir: The workdir.
+    path: The file.
+    teachers: Another folder of teachers, of which those of the cells are
+      packed, too.
+
+  Returns:
+    The number of records, and the digests of the cells' teachers that are not
+    among them.
+
+  Raises:
+    FileNotFoundError: If no cell is finished.
+    ValueError: If a result names no teacher, or the file lacks the suffix by
+      which `experiments.report` recognizes it.
   """
   if path.suffix != SUFFIX:
     raise ValueError(f"--file must end in {SUFFIX}, got {path}.")
   records = _records(workdir)
-  if not any(fnmatch.fnmatchcase(name, _RESULT) for name in records):
+  digests = {
+    _teacher(workdir / name, content)
+    for name, content in records.items()
+    if fnmatch.fnmatchcase(name, _RESULT)
+  }
+  if not digests:
     raise FileNotFoundError(
       f"--workdir={workdir} holds no finished cell: run experiments.sweep with "
       "it first."
     )
-  columns = {"path": [*records], "content": [*records.values()]}
+  if teachers is not None:
+    for digest in digests:
+      for file in teachers.glob(f"{digest}/*.json"):
+        name = f"teachers/{digest}/{file.name}"
+        if _is_record(name):
+          records.setdefault(name, json_files.read_text(file))
+  # Records of one kind are alike: side by side they take less space.
+  names = sorted(records, key=lambda name: (name.rpartition("/")[2], name))
+  columns = {"path": names, "content": [records[name] for name in names]}
   sink = pa.BufferOutputStream()
   table = pa.table(columns, schema=_SCHEMA)
   parquet.write_table(table, sink, compression="zstd", compression_level=19)
   json_files.replace(path, sink.getvalue().to_pybytes())
-  return len(records)
+  missing = [x for x in digests if f"teachers/{x}/result.json" not in records]
+  return len(records), sorted(missing)
 
 
 def unpack(path: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
@@ -72,6 +103,16 @@ def _records(workdir: pathlib.Path) -> dict[str, str]:
     for pattern in _PATTERNS
     for file in sorted(workdir.glob(pattern))
   }
+
+
+def _teacher(path: pathlib.Path, content: str) -> str:
+  """Returns the digest of the teacher that a cell's result names."""
+  try:
+    return json.loads(content)["teacher"]["digest"]
+  except (KeyError, TypeError, ValueError):
+    raise ValueError(
+      f"{path} names no teacher: delete it, and run experiments.sweep again."
+    ) from None
 
 
 def _read(path: pathlib.Path) -> dict[str, str]:

@@ -47,7 +47,7 @@ def _write(path, *rows, names=("path", "content")):
 
 def test_records_are_unpacked_as_they_were(tmp_path, workdir):
   file = tmp_path / "new" / "made.parquet"
-  number = packed.pack(workdir, file)
+  number, missing = packed.pack(workdir, file)
   assert packed.unpack(file, tmp_path / "again") == tmp_path / "again"
   before, after = files_below(workdir), files_below(tmp_path / "again")
   left = {name.rpartition("/")[2] for name in before.keys() - after.keys()}
@@ -55,9 +55,29 @@ def test_records_are_unpacked_as_they_were(tmp_path, workdir):
   assert after == {name: before[name] for name in after}
   # 24 cells of `reporting_workdirs.BY_HAND`.
   assert len(after) == number == 1 + 24 + 1 + 2
+  assert missing == ["teacher-split0", "teacher-split1"]
   # Equal results give equal files.
   packed.pack(tmp_path / "again", tmp_path / "twice.parquet")
   assert (tmp_path / "twice.parquet").read_bytes() == file.read_bytes()
+
+
+def test_the_cells_teachers_of_another_folder_are_packed(tmp_path, workdir):
+  for name in ("teacher-split0", "another"):
+    for file in ("config.json", "result.json", "parameters.json"):
+      path = tmp_path / "shared" / name / file
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_text(f'"{name} {file}"')
+  file = tmp_path / "made.parquet"
+  assert packed.pack(workdir, file, tmp_path / "shared")[1] == [
+    "teacher-split1"
+  ]
+  packed.unpack(file, tmp_path / "again")
+  assert files_below(tmp_path / "again" / "teachers") == {
+    "t0/config.json": b"{}",
+    "t0/result.json": b"{}",
+    "teacher-split0/config.json": b'"teacher-split0 config.json"',
+    "teacher-split0/result.json": b'"teacher-split0 result.json"',
+  }
 
 
 @pytest.mark.parametrize("name", ["made.pq", "made"])
