@@ -21,8 +21,8 @@ from tests.experiments import tiny
 PIECEWISE = {"student.schedule": "piecewise_constant"}
 
 
-def changed(values, method="lelp"):
-  config = tiny.config(method)
+def changed(values):
+  config = tiny.config()
   config.update_from_flattened_dict(values)
   return config
 
@@ -93,11 +93,7 @@ def test_a_value_outside_of_its_range_is_named(name, value):
       {"method": "random_ensemble", "subspace.num_projections": 2},
       r"subspace\.num_projections=2 .*num_subclasses=3",
     ),
-    ({"subspace.widening": -1.0}, r"config\.subspace\.widening .*-1\.0"),
-    (
-      {"subspace.widening": float("inf")},
-      r"config\.subspace\.widening .*inf",
-    ),
+    ({"subspace.widening": math.inf}, r"config\.subspace\.widening .*inf"),
     (
       {"method": "lelp_centroids", "clustering.scope": "global"},
       r"clustering\.scope .*'lelp_centroids'.*'global'",
@@ -107,19 +103,13 @@ def test_a_value_outside_of_its_range_is_named(name, value):
       r"teacher\.outputs='coordinates'.*'lelp_centroids'",
     ),
     ({"mesh.teacher": "sharded"}, r"config\.mesh\.teacher .*'sharded'"),
-    ({"data.max_length": 2}, r"config\.data\.max_length .* 3.*2"),
+    ({"method": "subclass"}, r"subclass\.num_subclasses .*1"),
     ({"loggers": "csv"}, r"config\.loggers .*'csv'"),
     ({"profile": "9:3"}, r"config\.profile .*'9:3'"),
   ],
 )
 def test_a_wrong_value_is_named(values, message):
   with pytest.raises(ValueError, match=message):
-    validate.cell_spec(changed(values))
-
-
-def test_the_first_wrong_field_is_named():
-  values = {"loss.temperature": -1.0, "student.batch_size": 0}
-  with pytest.raises(ValueError, match=r"config\.student\.batch_size"):
     validate.cell_spec(changed(values))
 
 
@@ -144,11 +134,6 @@ def test_a_folder_of_weights_has_one_name(tmp_path, monkeypatch):
   assert len(found) == 1
   hub = validate.cell_spec(changed({"teacher.init": "albert/albert-base-v2"}))
   assert hub.teacher.init == "albert/albert-base-v2"
-
-
-def test_subclass_distillation_needs_subclasses():
-  with pytest.raises(ValueError, match=r"subclass\.num_subclasses .*1"):
-    validate.cell_spec(changed({}, "subclass"))
 
 
 @pytest.mark.parametrize(
@@ -214,15 +199,6 @@ def test_replace_is_typed_and_knows_all_fields():
       specs.replace(cell, {name: 1})
 
 
-def test_row_names_tell_ablations_apart():
-  config = tiny.config()
-  assert validate.cell_spec(config).row == "lelp"
-  config.subspace.kind = "random"
-  assert validate.cell_spec(config).row == "lelp_random"
-  config.row = "mine"
-  assert validate.cell_spec(config).row == "mine"
-
-
 def test_arguments_of_a_config_are_typed():
   for arg in ("methd=lelp", "trial=x", "smoke=maybe"):
     name, _, value = arg.partition("=")
@@ -256,13 +232,6 @@ def test_every_option_of_a_model_is_a_flag(model):
       assert cell.student.options == {name: attributes[name]}
 
 
-@pytest.mark.parametrize("name", ["text_column", "image_column"])
-def test_labels_are_not_read_as_inputs(name):
-  config = parsed(f"data.{name}=stars", "data.label_column=stars")
-  with pytest.raises(ValueError, match=rf"{name} .*label_column .*'stars'"):
-    validate.cell_spec(config)
-
-
 def test_options_of_another_model_are_named():
   config = parsed("student.model=bert", "student.options.num_layers=2")
   assert validate.cell_spec(config).student.options == {"num_layers": 2}
@@ -276,18 +245,21 @@ def test_options_of_another_model_are_named():
 
 
 @pytest.mark.parametrize(
-  ("field", "message"),
+  ("fields", "message"),
   [
-    ("data.encoding=utf-9", "config.data.encoding .*'utf-9'"),
-    ("data.encoding=base64", "config.data.encoding .*'base64'"),
-    ('data.delimiter="', "config.data.delimiter"),
-    ("data.delimiter=;;", "config.data.delimiter .*';;'"),
-    ("data.text_column=a", "config.data.tokenizer"),
+    (["encoding=utf-9"], r"data\.encoding .*'utf-9'"),
+    (["encoding=base64"], r"data\.encoding .*'base64'"),
+    (['delimiter="'], r"data\.delimiter"),
+    (["delimiter=;;"], r"data\.delimiter .*';;'"),
+    (["text_column=a"], r"data\.tokenizer"),
+    # Labels are not read as inputs.
+    (["text_column=a", "label_column=a"], "text_column .*label_column .*'a'"),
+    (["image_column=a", "label_column=a"], "image_column .*label_column .*'a'"),
   ],
 )
-def test_options_of_files_are_checked(field, message):
+def test_options_of_files_are_checked(fields, message):
   with pytest.raises(ValueError, match=message):
-    validate.cell_spec(parsed(field))
+    validate.cell_spec(parsed(*(f"data.{field}" for field in fields)))
 
 
 @pytest.mark.parametrize("field", ["column", "row"])
