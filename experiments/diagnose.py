@@ -20,7 +20,7 @@ from experiments.distillation import diagnosis_page
 from experiments.distillation import flags as own_flags
 from experiments.distillation import teachers
 
-_CONFIG = cli.config_dict_flag(own_flags.base_config())
+_CONFIG = cli.config_dict_flag(own_flags.own_config())
 _OWN = own_flags.own_flags()
 _WORKDIR = cli.workdir_flag("Folder of everything that the command writes.")
 flags.adopt_module_key_flags(cli)  # So that --help shows them.

@@ -19,7 +19,7 @@ from experiments.distillation import flags as own_flags
 from experiments.distillation import pipeline
 from experiments.distillation import student_models
 
-_CONFIG = cli.config_dict_flag(own_flags.base_config())
+_CONFIG = cli.config_dict_flag(own_flags.own_config())
 _OWN = own_flags.own_flags()
 _STUDENT = own_flags.string_flag(
   "student",

@@ -74,7 +74,7 @@ def teacher_fields(cell: specs.CellSpec) -> dict[str, Any]:
 
 # Thousands of cells of a sweep have a few different sections.
 @functools.lru_cache(maxsize=4096)
-def _section(section: specs.Section) -> dict[str, Any]:
+def _section(section: specs.ConfigSection) -> dict[str, Any]:
   """Returns a section as plain data, without the fields of `_NOT_IN_...`."""
   fields = specs.plain(section)
   dropped: tuple[str, ...] = ()

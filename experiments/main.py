@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     if _DRY_RUN.is_asked.value:
       cell = validate.cell_spec(_CONFIG.value)
       workdir = cli.folder(_DRY_RUN.workdir.value)
-      with dry_run.facts_of(workdir) as facts:
+      with dry_run.facts_reader(workdir) as facts:
         text = dry_run.listing(
           [cell], workdir, facts, teachers, each=_DRY_RUN.lists.value
         )

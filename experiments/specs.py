@@ -52,12 +52,12 @@ STACKED = "stacked"
 NO_OPTIONS: FrozenDict[str, Any] = FrozenDict()
 
 
-class Section:
+class ConfigSection:
   """A section of a config. Its plain form has all of its fields."""
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSpec(Section):
+class DataSpec(ConfigSection):
   """Data set, its division and where it lives: `config.data`."""
 
   # "digits", "stand_in" (made-up data for smoke tests), or the name of a data
@@ -144,7 +144,7 @@ class DataSpec(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelSpec(Section):
+class ModelSpec(ConfigSection):
   """Model and its training: `config.student`, and most of `config.teacher`."""
 
   model: str = "mlp"  # A key of lelp_jax.models.MODELS.
@@ -192,7 +192,7 @@ class ModelSpec(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class SubclassTeacherSpec(Section):
+class SubclassTeacherSpec(ConfigSection):
   """Head and auxiliary loss of Subclass Distillation's teacher.
 
   It is trained for this method alone, and has several outputs per class.
@@ -226,7 +226,7 @@ class TeacherSpec(ModelSpec):
 
 
 @dataclasses.dataclass(frozen=True)
-class LossSpec(Section):
+class LossSpec(ConfigSection):
   """Hyperparameters of the losses: `config.loss`."""
 
   temperature: Annotated[float, POSITIVE, STACKED] = 1.0  # tau.
@@ -256,7 +256,7 @@ class LossSpec(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class SubspaceSpec(Section):
+class SubspaceSpec(ConfigSection):
   """Subspaces of LELP and its ablations: `config.subspace`."""
 
   # Class of an example in the statistics and clusters of each class: its
@@ -304,7 +304,7 @@ class SubspaceSpec(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClusteringSpec(Section):
+class ClusteringSpec(ConfigSection):
   """Clusters of the teacher's embeddings: `config.clustering`."""
 
   # Per class, or of all classes with the scope "global" (A-17).
@@ -319,7 +319,7 @@ class ClusteringSpec(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainingSpec(Section):
+class PretrainingSpec(ConfigSection):
   """Training of projections before the students: `config.pretraining`.
 
   The projections of FitNet and CRD are trained first, with a student that is
@@ -334,7 +334,7 @@ class PretrainingSpec(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class StackSpec(Section):
+class StackSpec(ConfigSection):
   """Execution of the cells of one program: `config.stack`."""
 
   cells: Literal["auto", "vmap", "map"] = "auto"  # How stacked cells run.
@@ -342,7 +342,7 @@ class StackSpec(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class CellSpec(Section):
+class CellSpec(ConfigSection):
   """One student: a column of a table, a method, hyperparameters, a trial."""
 
   column: str = ""  # Column of the table; names a folder.
@@ -376,7 +376,7 @@ class CellSpec(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepSpec(Section):
+class SweepSpec(ConfigSection):
   """Everything about a sweep except its cells: `config.sweep` and its title."""
 
   name: str = ""
@@ -421,7 +421,7 @@ class Field(NamedTuple):
 def fields_of(kind: type) -> tuple[Field, ...]:
   """Returns the fields of a class of specs, in order."""
   hints = typing.get_type_hints(kind, include_extras=True)
-  is_whole = issubclass(kind, Section)
+  is_whole = issubclass(kind, ConfigSection)
   found = []
   for field in dataclasses.fields(kind):
     hint, extras = hints[field.name], ()

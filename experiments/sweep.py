@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
     checkpoints = cli.checkpoint_folder(_CHECKPOINTS.value)
     if _DRY_RUN.is_asked.value:
       workdir = cli.folder(_DRY_RUN.workdir.value)
-      with dry_run.facts_of(workdir) as facts:
+      with dry_run.facts_reader(workdir) as facts:
         cells, later = _planned(facts)
         text = dry_run.listing(
           cells,

@@ -99,11 +99,11 @@ def base_config() -> ConfigDict:
   return config
 
 
-def _section(spec: specs.Section) -> ConfigDict:
+def _section(spec: specs.ConfigSection) -> ConfigDict:
   """Returns the fields of a spec with their values; tuples stay tuples."""
   section = ConfigDict()
   for name, value in vars(spec).items():
-    if isinstance(value, specs.Section):
+    if isinstance(value, specs.ConfigSection):
       value = _section(value)
     section[name] = ConfigDict() if value == specs.NO_OPTIONS else value
   return section

@@ -188,7 +188,7 @@ def _check_folder_names(column: str, row: str) -> None:
 
 # Thousands of cells of a sweep have a few different sections.
 @functools.lru_cache(maxsize=4096)
-def _check_ranges(path: str, section: specs.Section) -> None:
+def _check_ranges(path: str, section: specs.ConfigSection) -> None:
   """Raises ValueError for the first number that is out of range."""
   for field in specs.fields_of(type(section)):
     value = getattr(section, field.name)

@@ -81,7 +81,7 @@ class Card(NamedTuple):
   notes: Sequence[str]
 
 
-class Exported(NamedTuple):
+class Export(NamedTuple):
   """The outcome of an export.
 
   Attributes:
@@ -102,7 +102,7 @@ def export_student(
   splits: Splits,
   tokenizer: str,
   card: Card,
-) -> Exported:
+) -> Export:
   """Writes the folder of a trained student, which needs nothing else.
 
   A folder of an earlier export is replaced.
@@ -153,7 +153,7 @@ def export_student(
       input_names=description.INPUT_NAMES[student.reads],
     )
     json_files.replace(folder / description.CARD, text)
-  return Exported(failures, scores)
+  return Export(failures, scores)
 
 
 def _in_float32(spec: specs.ModelSpec) -> specs.ModelSpec:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from experiments.configs import dotted
 from experiments.data.dataset import NO_LABEL
-from experiments.distillation.student_models import Student
+from experiments.distillation.student_models import StudentSetup
 from lelp_jax.models import Architecture
 from lelp_jax.models import MODELS
 
@@ -152,7 +152,7 @@ def make_config(
   base: ConfigDict,
   given: Container[str],
   fields: Mapping[str, Any],
-  student: Student,
+  student: StudentSetup,
   labels: np.ndarray | None,
   *,
   num_classes: int,

@@ -45,7 +45,7 @@ _LABEL_COLUMNS = (
 _TABLE_OPTIONS = ("encoding", "delimiter", "header", "quoting")
 
 
-def base_config() -> ConfigDict:
+def own_config() -> ConfigDict:
   """Returns a config of a user's own files, whose models are not chosen yet."""
   config = base.base_config()
   config.name = config.column = config.data.dataset = "own"

@@ -189,7 +189,7 @@ def _cell(
   data: specs.DataSpec, spec: specs.ModelSpec, settings: Mapping[str, Any]
 ) -> specs.CellSpec:
   """Returns a cell whose teacher is an encoder to be fine-tuned."""
-  cell = validate.converted(flags.base_config())
+  cell = validate.converted(flags.own_config())
   fields = {
     f"teacher.{name}": value
     for name, value in {

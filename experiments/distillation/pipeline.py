@@ -67,7 +67,7 @@ class Request:
   """
 
   teacher: str
-  student: student_models.Choice
+  student: student_models.StudentChoice
   config: ConfigDict
   given: Mapping[str, Any]
   workdir: pathlib.Path
@@ -207,7 +207,7 @@ def _without_leftovers(workdir: pathlib.Path) -> Iterator[None]:
 
 def _prepared(
   request: Request,
-) -> tuple[teachers.TeacherArrays, student_models.Student]:
+) -> tuple[teachers.TeacherArrays, student_models.StudentSetup]:
   """Brings the teacher and the student into the form that training reads."""
   spec = request.data
   if request.tokenizer:  # Before anything long.
@@ -252,7 +252,7 @@ def texts_of(
 def _cells(
   request: Request,
   teacher: teachers.TeacherArrays,
-  student: student_models.Student,
+  student: student_models.StudentSetup,
 ) -> tuple[ConfigDict, list[specs.CellSpec]]:
   """Returns the config of the sweep, and its cells."""
   make = functools.partial(
@@ -297,7 +297,7 @@ def _announcement(
 def _export(
   found: SweepResults,
   teacher: teachers.TeacherArrays,
-  student: student_models.Student,
+  student: student_models.StudentSetup,
   workdir: pathlib.Path,
 ) -> owner.Exported:
   """Writes the student that held-out data choose to `student/`."""

@@ -45,7 +45,7 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class StudentChoice:
   """The parsed value of `--student`.
 
   Attributes:
@@ -70,7 +70,7 @@ class Choice:
 
 
 @dataclasses.dataclass(frozen=True)
-class Student:
+class StudentSetup:
   """A student, ready to be trained.
 
   Attributes:
@@ -83,7 +83,7 @@ class Student:
     input_field: "embeddings" for a model of the teacher's embeddings.
   """
 
-  choice: Choice
+  choice: StudentChoice
   model: str
   options: Mapping[str, Any]
   init: str = "random"
@@ -108,7 +108,7 @@ class Student:
 # --- The value of the flag ----------------------------------------------------
 
 
-def parse(text: str, given: Mapping[str, Any] | None = None) -> Choice:
+def parse(text: str, given: Mapping[str, Any] | None = None) -> StudentChoice:
   """Parses the value of `--student`.
 
   >>> parse("bert:layers=2").fields
@@ -165,7 +165,7 @@ def parse(text: str, given: Mapping[str, Any] | None = None) -> Choice:
     architecture(1, **{k: v for k, v in fields.items() if k != "init"})
   except (TypeError, ValueError) as error:
     raise ValueError(f"--student={text} cannot be built: {error}") from error
-  return Choice(text, model, fields)
+  return StudentChoice(text, model, fields)
 
 
 def _given_fields(
@@ -262,7 +262,7 @@ def register_own(name: str) -> None:
 # --- Weights and tokenizer ----------------------------------------------------
 
 
-def check_reads(choice: Choice, *, is_text: bool) -> None:
+def check_reads(choice: StudentChoice, *, is_text: bool) -> None:
   """Raises ValueError for a student that cannot read such data.
 
   Args:
@@ -279,13 +279,13 @@ def check_reads(choice: Choice, *, is_text: bool) -> None:
 
 
 def prepare(
-  choice: Choice,
+  choice: StudentChoice,
   teacher: TeacherArrays,
   workdir: pathlib.Path,
   *,
   texts: Callable[[], list[str]] | None,
   tokenizer: str = "",
-) -> Student:
+) -> StudentSetup:
   """Finds the initial weights and the tokenizer of a student.
 
   Args:
@@ -305,9 +305,9 @@ def prepare(
   options = {k: v for k, v in choice.fields.items() if k != "init"}
   if texts is None:
     init = str(choice.fields.get("init", "random"))
-    return Student(choice, choice.model, options, init)
+    return StudentSetup(choice, choice.model, options, init)
   if choice.architecture.reads == "array":
-    return Student(choice, choice.model, options, input_field="embeddings")
+    return StudentSetup(choice, choice.model, options, input_field="embeddings")
   if choice.model == "static":
     return _static(choice, teacher, workdir, texts, tokenizer, options)
   init = choice.fields.get("init")
@@ -318,7 +318,7 @@ def prepare(
     known = tokenizer_lib.load_tokenizer(tokenizer).vocab_size
     options = {"vocab_size": known} | options
   length = choice.architecture.max_length(**options) or _MOST_TOKENS
-  return Student(
+  return StudentSetup(
     choice,
     choice.model,
     options,
@@ -329,13 +329,13 @@ def prepare(
 
 
 def _static(
-  choice: Choice,
+  choice: StudentChoice,
   teacher: TeacherArrays,
   workdir: pathlib.Path,
   texts: Callable[[], list[str]],
   tokenizer: str,
   options: dict[str, Any],
-) -> Student:
+) -> StudentSetup:
   """A student that averages embeddings of tokens."""
   init = str(choice.fields.get("init", "random"))
   is_own = init != "random" or tokenizer not in ("", teacher.tokenizer)
@@ -353,7 +353,9 @@ def _static(
   else:
     known = tokenizer_lib.load_tokenizer(tokenizer).vocab_size
     options = {"vocab_size": known} | options
-  return Student(choice, "static", options, init, tokenizer, max_length=256)
+  return StudentSetup(
+    choice, "static", options, init, tokenizer, max_length=256
+  )
 
 
 def _write_static(
@@ -385,11 +387,11 @@ def _write_static(
 
 
 def _encoder(
-  choice: Choice,
+  choice: StudentChoice,
   teacher: TeacherArrays,
   tokenizer: str,
   options: dict[str, Any],
-) -> Student:
+) -> StudentSetup:
   """A pretrained encoder, or its first layers."""
   init = str(choice.fields.get("init") or "")
   own_tokenizer = init
@@ -401,7 +403,7 @@ def _encoder(
   model, saved = _saved_model(choice, init)
   options = saved | options
   length = MODELS[model].max_length(**options) or _MOST_TOKENS
-  return Student(
+  return StudentSetup(
     choice,
     model,
     options,
@@ -411,7 +413,9 @@ def _encoder(
   )
 
 
-def _saved_model(choice: Choice, init: str) -> tuple[str, dict[str, Any]]:
+def _saved_model(
+  choice: StudentChoice, init: str
+) -> tuple[str, dict[str, Any]]:
   """Returns the model and the options of weights of transformers."""
   folder = pathlib.Path(init).expanduser()
   if not folder.is_dir():

@@ -26,7 +26,7 @@ _HEADER = ("", "cells", "stacks", "steps", "FLOP", "finished cells")
 
 
 @contextlib.contextmanager
-def facts_of(workdir: pathlib.Path | None) -> Iterator[FactsOf]:
+def facts_reader(workdir: pathlib.Path | None) -> Iterator[FactsOf]:
   """Yields a function that reads a cell's data without writing to the workdir.
 
   A user's own files are converted in a temporary folder unless the workdir has

@@ -192,7 +192,7 @@ class Example:
 
 
 @dataclasses.dataclass(frozen=True)
-class Examples:
+class Gallery:
   """Some examples of the data, with a heading and an explanation."""
 
   title: str
@@ -200,7 +200,7 @@ class Examples:
   examples: tuple[Example, ...]
 
 
-Part = str | Table | Picture | Examples
+Part = str | Table | Picture | Gallery
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from scipy import special
 from experiments.reporting import comparisons
 from experiments.reporting import numbers
 from experiments.reporting.document import Example
-from experiments.reporting.document import Examples
+from experiments.reporting.document import Gallery
 from experiments.reporting.document import Part
 from experiments.reporting.document import Table
 from experiments.reporting.document import TableCell
@@ -446,7 +446,7 @@ def _confusion(model: _Model, where: str) -> Table:
   )
 
 
-def _mistakes(model: _Model, where: str, read: Reader | None) -> list[Examples]:
+def _mistakes(model: _Model, where: str, read: Reader | None) -> list[Gallery]:
   """The most confident mistakes of one trial, if there are any."""
   found = _counts(model.evaluations[0]).mistakes
   if not found:
@@ -463,7 +463,7 @@ def _mistakes(model: _Model, where: str, read: Reader | None) -> list[Examples]:
     return dataclasses.replace(example, labels=labels, text=text)
 
   return [
-    Examples(
+    Gallery(
       title=f"The most confident mistakes: {model.title}{where}",
       caption="Test examples whose class is predicted wrongly with the highest"
       f" probabilities{_trial(model)}. Some may be labelled wrongly.",

@@ -13,7 +13,7 @@ import jinja2
 from experiments.reporting import csv_table
 from experiments.reporting.document import anchor
 from experiments.reporting.document import Document
-from experiments.reporting.document import Examples
+from experiments.reporting.document import Gallery
 from experiments.reporting.document import Picture
 from experiments.reporting.document import Table
 from experiments.reporting.selection import selections
@@ -130,7 +130,7 @@ def _environment(kind: str) -> jinja2.Environment:
     lstrip_blocks=True,
     keep_trailing_newline=True,
   )
-  for part in (Table, Picture, Examples):
+  for part in (Table, Picture, Gallery):
     environment.tests[part.__name__.lower()] = functools.partial(_is, part)
   environment.filters["anchor"] = anchor
   environment.filters["shaded"] = _shaded

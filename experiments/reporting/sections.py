@@ -148,7 +148,7 @@ def conclusion(results: SweepResults) -> str:
     )
   known = any(method.id == comparisons.LELP for method in results.methods)
   said = "" if known else sensitivity.sensitivity_sentence(results)
-  return said or sentence.what_to_read_off(results)
+  return said or sentence.comparison_sentence(results)
 
 
 def _headline(

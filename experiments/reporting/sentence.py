@@ -17,7 +17,7 @@ def in_sentence(title: str) -> str:
   return title[:1].lower() + title[1:] if first.istitle() else title
 
 
-def what_to_read_off(results: SweepResults) -> str:
+def comparison_sentence(results: SweepResults) -> str:
   """Returns a sentence on the differences between LELP and its baselines."""
   if not any(method.id == comparisons.LELP for method in results.methods):
     return "There is no comparison: LELP is not a row of this sweep."

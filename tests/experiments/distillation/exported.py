@@ -131,7 +131,7 @@ def make_weights(cell: specs.CellSpec) -> Weights:
 
 def export(
   folder: pathlib.Path, model: str, card: Card = NO_CARD, **fields
-) -> artifacts.Exported:
+) -> artifacts.Export:
   """Exports a student, the folder's name being of a folder that exists."""
   cell = make_cell(model, **fields)
   tokenizer = ""

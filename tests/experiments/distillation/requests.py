@@ -37,7 +37,7 @@ def write(
 
 def request(folder: pathlib.Path, **changes: Any) -> Request:
   """A request to distil what `write` wrote; changes name flags or fields."""
-  config = flags.base_config()
+  config = flags.own_config()
   given = TRAINING | changes.pop("given", {})
   values: dict[str, Any] = {
     "train": str(folder / "reviews.csv"),

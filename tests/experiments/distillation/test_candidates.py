@@ -70,8 +70,8 @@ def test_the_length_of_a_training_follows_from_the_data(
   [("static", [1, 2, 3, 4, 8], 5), ("cnn", [1] * 11, 5)],
 )
 def test_convolutions_are_trained_one_by_one(text, sizes, num_programs):
-  student = student_models.Student(student_models.parse(text), text, {})
-  base = flags.base_config()
+  student = student_models.StudentSetup(student_models.parse(text), text, {})
+  base = flags.own_config()
   base.data.train = "data.csv"
   config = candidates.make_config(
     base,

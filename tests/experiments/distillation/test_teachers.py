@@ -23,7 +23,7 @@ from tests.experiments.distillation import tiny_transformers
 
 
 def data_spec(path, **fields) -> specs.DataSpec:
-  config = flags.base_config()
+  config = flags.own_config()
   config.data.train = str(path)
   config.data.text_column, config.data.label_column = "text", "label"
   config.data.update(fields)
@@ -348,7 +348,7 @@ def test_a_teacher_of_images_is_run_on_images(tmp_path, rng):
   images[::2] //= 8
   labels = np.arange(40) % 2
   np.savez(tmp_path / "data.npz", images=images, labels=labels)
-  config = flags.base_config()
+  config = flags.own_config()
   config.data.train = str(tmp_path / "data.npz")
   for model in (config.teacher, config.student):
     model.options.features = (6,)

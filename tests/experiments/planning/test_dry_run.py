@@ -15,7 +15,7 @@ STUDENT, TEACHER = 2 * (64 * 8 + 8 * 2), 2 * (64 * 16 + 16 * 2)
 
 
 def listing(cells, workdir, **options):
-  with dry_run.facts_of(workdir) as facts:
+  with dry_run.facts_reader(workdir) as facts:
     return dry_run.listing(cells, workdir, facts, **options).splitlines()
 
 
@@ -69,7 +69,7 @@ def test_a_table_has_a_line_per_method_and_column():
 
 def test_a_row_that_needs_fine_labels_is_refused_as_in_training():
   with (
-    dry_run.facts_of(None) as facts,
+    dry_run.facts_reader(None) as facts,
     pytest.raises(ValueError, match=r"row 'oracle'.*'reviews'"),
   ):
     dry_run.listing(

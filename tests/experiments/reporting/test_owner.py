@@ -11,7 +11,7 @@ from experiments.reporting import comparisons
 from experiments.reporting import owner
 from experiments.reporting import tables
 from experiments.reporting.document import Example
-from experiments.reporting.document import Examples
+from experiments.reporting.document import Gallery
 from experiments.reporting.document import Table
 from experiments.results import CellSeconds
 from experiments.results import Evaluation
@@ -143,7 +143,7 @@ def test_an_owner_sees_scores_sizes_confusions_and_mistakes(rng):
     *("99", "0.000396", "10,000", "12.5", "10.0")
   ]
   *confusions, mistakes = rest
-  assert [type(part) for part in rest] == [Table, Table, Table, Examples]
+  assert [type(part) for part in rest] == [Table, Table, Table, Gallery]
   lelp = results.cells[2].test.predictions
   cells = [cell for row in confusions[-1].rows for cell in row.cells]
   assert [int(c.text) for c in cells] == np.ravel(lelp.confusion).tolist()

@@ -62,7 +62,7 @@ def test_null_space_by_hand():
   assert "40.0 to 70.0 %" in said
   assert "3 settings" in said
   # Without a baseline LELP is compared with its ablations.
-  said = sentence.what_to_read_off(results)
+  said = sentence.comparison_sentence(results)
   assert "LELP off the differences of weights in 1 of 1 settings" in said
   assert "LELP without the projection in 1 of 2 settings" in said
   assert questions.null_space_table(make_results()) is None
