@@ -122,7 +122,7 @@ def _described(
   return task, counts, assumed.length or spec.max_length
 
 
-def _inputs(task: Task, size: int, length: int) -> Any:
+def _inputs(task: Task, size: int, length: int) -> np.ndarray | Ragged:
   if task.image_shape is not None:
     return np.broadcast_to(np.uint8(0), (size, *task.image_shape))
   values = np.broadcast_to(np.uint16(0), (size * length,))
