@@ -89,7 +89,7 @@ FAST := --xla_cpu_use_fusion_emitters=false \
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(RUN) -m pytest -p xdist \
   -q -n 2 --dist loadfile -m 'not slow'
 
-test-lib: venv  ## Tests the library alone (100 seconds).
+test-lib: venv  ## Tests the library alone (90 seconds).
 	@XLA_FLAGS="$(FAST)" $(PYTEST) lelp_jax tests/lelp_jax
 
 test: test-lib  ## Runs the tests that every change must pass (5 minutes).

@@ -337,7 +337,9 @@ class PretrainingSpec(ConfigSection):
 class StackSpec(ConfigSection):
   """Execution of the cells of one program: `config.stack`."""
 
-  cells: Literal["auto", "vmap", "map"] = "auto"  # How stacked cells run.
+  # Stacked cells run as one batch, "vmap", or one after another, "map". "auto"
+  # is "vmap" for models of matrix products alone, and "map" for all others.
+  cells: Literal["auto", "vmap", "map"] = "auto"
   max_cells: Annotated[int, AT_LEAST_1] = 256  # Larger stacks are divided.
 
 
