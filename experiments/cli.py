@@ -41,7 +41,7 @@ _PATIENCE, _PATIENCE_AFTER_ERRORS = 600.0, 5.0
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
-def config_flag() -> flags.FlagHolder[ConfigDict]:
+def config_flag(*, required: bool = True) -> flags.FlagHolder[ConfigDict]:
   """Defines --config."""
   holder = config_flags.DEFINE_config_file(
     "config",
@@ -50,7 +50,8 @@ def config_flag() -> flags.FlagHolder[ConfigDict]:
     "one of its fields.",
     lock_config=True,
   )
-  flags.mark_flag_as_required("config")
+  if required:
+    flags.mark_flag_as_required("config")
   return holder
 
 
@@ -263,7 +264,7 @@ def _parsed(argv: list[str]) -> list[str]:
     while own.__context__ is not None and not own.__suppress_context__:
       own = own.__context__
     sys.exit(f"error: --config: {own}")
-  if "config" in flags.FLAGS:
+  if "config" in flags.FLAGS and flags.FLAGS["config"].present:
     given = config_flags.get_config_filename(flags.FLAGS["config"])
     # The flag holds a config, not a path, where a command reads no file.
     text = given if isinstance(given, str) else ""

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
 from experiments import cells as cells_lib
 from experiments import cli
@@ -33,12 +32,7 @@ from experiments.stacks import stacks
 from experiments.training import data
 
 _CONFIGS = pathlib.Path(__file__).parent / "configs"
-_CONFIG = config_flags.DEFINE_config_file(
-  "config",
-  None,
-  "Config file, with its arguments after a colon.",
-  lock_config=True,
-)
+_CONFIG = cli.config_flag(required=False)  # Or --all.
 _TOPOLOGY = flags.DEFINE_string(
   "topology", None, "Chip and sides, such as v4:2x2x1 or v5e:4x4."
 )
@@ -59,6 +53,7 @@ _EXAMPLES = flags.DEFINE_integer(
 )
 _CLASSES = flags.DEFINE_integer("num_classes", 2, "Classes of your own data.")
 _JSON = flags.DEFINE_string("json", None, "File for the plans as JSON.")
+flags.adopt_module_key_flags(cli)  # So that --help shows them.
 
 
 def main(argv: list[str]) -> None:
@@ -71,7 +66,7 @@ def main(argv: list[str]) -> None:
     for name in names:
       chips.parse_topology(name)
     if bool(_CONFIG.value) == _ALL.value:
-      raise ValueError("give --config=FILE or --all.")
+      raise ValueError("give either --config=FILE or --all.")
     assumed = shapes.Assumed(_LENGTH.value, _EXAMPLES.value, _CLASSES.value)
     if _ALL.value:
       plans = plan_all(names, _CELLS.value, assumed)

@@ -6,6 +6,7 @@ import resource
 import sys
 
 import pytest
+from ml_collections import config_flags
 
 from experiments import cli
 from experiments.configs.base import base_config
@@ -79,8 +80,15 @@ def test_unknown_fields_are_one_line(monkeypatch, flag, message):
   assert "\n" not in text
 
 
+def test_a_config_that_is_not_required_may_be_missing(monkeypatch):
+  values = cli.flags.FlagValues()
+  config_flags.DEFINE_config_file("config", flag_values=values)
+  monkeypatch.setattr(cli.flags, "FLAGS", values)
+  assert cli._parsed(["plan"]) == ["plan"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is on Linux.")
-def test_commandsreuse_freed_memory_without_asking_the_kernel():
+def test_commands_reuse_freed_memory_without_asking_the_kernel():
   def page_faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
