@@ -21,7 +21,7 @@ from experiments.methods.base import loss_statics
 from experiments.methods.base import Setup
 from experiments.methods.statistics import TeacherStatistics
 from experiments.specs import CellSpec
-from experiments.training.information import subclass_information
+from experiments.training.information import adjusted_mutual_information
 from experiments.training.models import in_steps
 from experiments.training.models import Weights
 from experiments.training.pretrained import check_head
@@ -74,7 +74,7 @@ def build_run(
   if teacher and teacher.outputs.mode == "cached" and "fine_labels" in train:
     for number, setup in enumerate(setups):
       own = {name: array[number] for name, array in targets.items()}
-      details[number]["subclass_information"] = subclass_information(
+      details[number]["subclass_information"] = adjusted_mutual_information(
         setup.teacher, shared_targets | own, np.asarray(train["fine_labels"])
       )
   return Run(

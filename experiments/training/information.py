@@ -9,7 +9,7 @@ import lelp_jax
 from experiments.methods.statistics import TeacherStatistics
 
 
-def subclass_information(
+def adjusted_mutual_information(
   statistics: TeacherStatistics,
   targets: Mapping[str, Any],
   fine_labels: np.ndarray,

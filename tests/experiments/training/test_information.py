@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_mutual_info_score
 
-from experiments.training.information import subclass_information
+from experiments.training.information import adjusted_mutual_information
 from tests.experiments.methods import batches
 
 _CLASSES = np.repeat([0, 1], 30)
@@ -21,7 +21,7 @@ def embeddings(rng):
 
 def _information(embeddings, targets):
   statistics = batches.statistics(embeddings, _CLASSES, np.ones([4, 2]))
-  return subclass_information(statistics, targets, _FINE)
+  return adjusted_mutual_information(statistics, targets, _FINE)
 
 
 def test_subclasses_that_are_the_fine_labels_have_information_one(embeddings):
