@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from experiments.distillation import verdict
-from experiments.reporting import comparisons
 from experiments.results import Evaluation
 from experiments.training import loop
 from tests.experiments.reporting_workdirs import make_cell
@@ -100,11 +99,3 @@ def test_a_student_as_large_as_the_teacher_saves_nothing():
   found = results(vanilla=(0.8, 0.9))
   said = verdict.recommendation(found, 900)
   assert said.startswith("Keep the teacher: the student has 1,000 parameters")
-
-
-def test_the_gain_is_paired_by_example():
-  a, b = scores(0.9), scores(0.88)  # 20 examples differ.
-  found = comparisons.mean_over_examples([a], [b])
-  half = 1.959964 * 100 * np.sqrt(0.02 * 0.98 / (SIZE - 1))
-  assert found.mean == pytest.approx(2.0)
-  assert found.interval == pytest.approx((2 - half, 2 + half), rel=1e-4)

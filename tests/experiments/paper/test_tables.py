@@ -20,14 +20,7 @@ METHODS = {
   *("standard", "vanilla", "embedding", "fitnet", "vid", "rkd", "dkd", "crd"),
   *("subclass", "lelp", "oracle", "agglomerative", "kmeans", "tsne_kmeans"),
 }
-NO_BASELINES = (*TEACHERS, "lelp", "oracle")  # Clusterings never win.
-GAINS = {
-  "gain_best": lambda baselines: max(baselines.values()),
-  "gain_non_subclass": lambda baselines: max(
-    mean for method, mean in baselines.items() if method != "subclass"
-  ),
-  "gain_vanilla": lambda baselines: baselines["vanilla"],
-}
+GAINS = {"gain_best", "gain_non_subclass", "gain_vanilla"}
 # Of each column, the sums of accuracies, of spreads and of gains: added up
 # from a transcription that was checked on its own.
 SUMS = {
@@ -64,18 +57,6 @@ def noted(table, *, kind, item):
   }
 
 
-def wrong_gains(table):
-  """Gains that are not LELP minus what they should be, in each column."""
-  printed = {row.method: means(row) for row in table.rows}
-  for gain in table.gains:
-    for i, value in enumerate(means(gain)):
-      column = {method: values[i] for method, values in printed.items()}
-      lelp = column["lelp"]
-      baselines = {m: v for m, v in column.items() if m not in NO_BASELINES}
-      if lelp - GAINS[gain.method](baselines) != value:
-        yield gain.method, table.columns[i].id
-
-
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: str(t.number))
 def test_rows_and_columns(table):
   methods = [row.method for row in (*table.rows, *table.gains)]
@@ -83,7 +64,7 @@ def test_rows_and_columns(table):
   assert len(set(methods)) == len(methods)
   assert len(set(ids)) == len(ids)
   assert {row.method for row in table.rows} <= {*METHODS, *TEACHERS}
-  assert {row.method for row in table.gains} in (set(), set(GAINS))
+  assert {row.method for row in table.gains} in (set(), GAINS)
   for column in table.columns:
     assert parse_column(column.id) == column
     for name in (column.dataset, column.teacher, column.student):
@@ -109,18 +90,6 @@ def test_column_sums(table):
     sums += [sum(Decimal(p[1]) for p in printed if len(p) > 1)]
     sums += [sum(means(row)[i] for row in table.gains)]
   assert sums == [Decimal(text) for text in SUMS[table.number].split()]
-
-
-def test_gains_that_do_not_follow_are_the_ten_that_are_flagged():
-  wrong = {(t.number, *gain) for t in TABLES for gain in wrong_gains(t)}
-  flagged = {
-    (t.number, *cell)
-    for t in TABLES
-    for cell in noted(t, kind="misprint", item=r"M-\d")
-  }
-  assert wrong == flagged
-  assert len(wrong) == 10
-  assert sum(len(t.gains) * len(t.columns) for t in TABLES) == 57
 
 
 def test_tables_1_and_3_differ_where_it_is_noted():

@@ -159,18 +159,6 @@ def difference(results, column, method, other):
   return comparisons.difference_of_methods(results, column, method, other)
 
 
-def test_differences_pair_trials_and_columns():
-  results = make_results()
-  in_column = difference(results, "split0", "lelp", "standard")
-  # 5, 4 and 3 points.
-  assert in_column.mean == pytest.approx(4.0)
-  assert in_column.std == pytest.approx(1.0)
-  whole = difference(results, None, "lelp", "standard")
-  # 4 and 6 points; 12.706 is Student's t for one degree of freedom.
-  assert (whole.mean, whole.standard_error) == pytest.approx((5.0, 1.0))
-  assert whole.interval == pytest.approx((-7.706, 17.706), abs=1e-3)
-
-
 def test_differences_use_what_both_have():
   results = make_results(
     {
