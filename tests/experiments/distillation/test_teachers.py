@@ -230,12 +230,6 @@ def test_other_classes_are_refused(tmp_path, reviews):
   refused(tmp_path, arrays, data_spec(path), words, labels=("no", "yes"))
 
 
-def test_one_class_only_is_refused(tmp_path, reviews):
-  path, _, arrays = reviews
-  path.write_text(path.read_text().replace(",good", ",bad"))
-  refused(tmp_path, arrays, data_spec(path), "only the label 'bad'")
-
-
 def test_other_arrays_in_the_same_workdir_are_refused(tmp_path, reviews):
   path, labels, arrays = reviews
   prepared(tmp_path, arrays, data_spec(path))
