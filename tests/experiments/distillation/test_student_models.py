@@ -37,13 +37,6 @@ def prepared(text, tmp_path, **fields):
   )
 
 
-def test_parse_reads_fields_of_a_model():
-  choice = student_models.parse("static:width=64,features=(128, 64)")
-  assert choice.model == choice.column == "static"
-  assert choice.fields == {"width": 64, "features": (128, 64)}
-  assert student_models.parse("bert:layers=2").fields == {"num_layers": 2}
-
-
 def test_flags_of_the_config_set_options_of_the_student():
   given = {"student.options.width": 64, "student.num_steps": 3}
   choice = student_models.parse("static:features=(8,)", given)
