@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import numpy as np
+import tokenizers
 from safetensors import numpy as safetensors
 
 _GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
@@ -26,3 +27,14 @@ def write(folder, weights, config):
   safetensors.save_file(weights, folder / "model.safetensors")
   (folder / "config.json").write_text(json.dumps(config))
   return folder
+
+
+def write_tokenizer(path, pieces, unknown="[UNK]"):
+  """Writes a tokenizer of whole words."""
+  vocabulary = {piece: number for number, piece in enumerate(pieces)}
+  made = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel(vocabulary, unk_token=unknown)
+  )
+  made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  made.save(str(path))
+  return path

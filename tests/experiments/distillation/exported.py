@@ -4,7 +4,6 @@ import pathlib
 
 import jax
 import numpy as np
-import tokenizers
 from flax import traverse_util
 
 from experiments import specs
@@ -19,6 +18,7 @@ from experiments.distillation.artifacts import Card
 from experiments.training.models import model_fns
 from experiments.training.models import Weights
 from lelp_jax.models import MODELS
+from tests.experiments import huggingface_files
 
 LABELS = ("bad", "good", "so, so")
 WORDS = "dull grim poor fine warm wise film the a".split()
@@ -47,18 +47,6 @@ OPTIONS = {
   "mobilenet": {},
   "mlp": {"features": (6,)},
 }
-
-
-def write_tokenizer(path: pathlib.Path) -> pathlib.Path:
-  """Writes a tokenizer of a few words."""
-  pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
-  model = tokenizers.models.WordLevel(
-    {piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"
-  )
-  made = tokenizers.Tokenizer(model)
-  made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-  made.save(str(path))
-  return path
 
 
 def make_cell(model: str, method: str = "lelp", **fields) -> specs.CellSpec:
@@ -136,7 +124,9 @@ def export(
   cell = make_cell(model, **fields)
   tokenizer = ""
   if MODELS[model].reads == "tokens":
-    tokenizer = str(write_tokenizer(folder.parent / "tokenizer.json"))
+    path = folder.parent / "tokenizer.json"
+    pieces = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS)
+    tokenizer = str(huggingface_files.write_tokenizer(path, pieces))
   return artifacts.export_student(
     folder,
     cell=cell,

@@ -5,9 +5,7 @@ import pathlib
 
 import jax
 import numpy as np
-import tokenizers
 from safetensors import numpy as safetensors
-from tokenizers import pre_tokenizers
 
 from experiments.data.tokenizer import load_tokenizer
 from lelp_jax.models import from_huggingface
@@ -31,13 +29,10 @@ def write_model(folder: pathlib.Path, case: str, **changes) -> pathlib.Path:
   config, weights = huggingface_files.golden(case)
   huggingface_files.write(folder, weights, config | changes)
   names = _SPECIAL["roberta" if "roberta" in case else "bert"]
-  vocabulary = {name: row for row, name in enumerate((*names, *_WORDS))}
   unknown = next(name for name in names if "unk" in name.lower())
-  pieces = tokenizers.Tokenizer(
-    tokenizers.models.WordLevel(vocabulary, unk_token=unknown)
+  huggingface_files.write_tokenizer(
+    folder / "tokenizer.json", (*names, *_WORDS), unknown
   )
-  pieces.pre_tokenizer = pre_tokenizers.Whitespace()
-  pieces.save(str(folder / "tokenizer.json"))
   return folder
 
 
