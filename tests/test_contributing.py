@@ -89,11 +89,8 @@ def _modules_with_images():
       return
     values = [returned]
     if event == "call":
-      count = code.co_argcount + code.co_kwonlyargcount
-      count += bool(code.co_flags & inspect.CO_VARARGS)
-      count += bool(code.co_flags & inspect.CO_VARKEYWORDS)
-      given = frame.f_locals
-      values = [given[x] for x in code.co_varnames[:count] if x in given]
+      names, *starred, given = inspect.getargvalues(frame)
+      values = [given[x] for x in (*names, *starred) if x in given]
     busy = True
     if any(map(_has_images, values)):
       found.add(name)
