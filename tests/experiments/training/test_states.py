@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from experiments import results
-from experiments import specs
 from experiments.data import load as load_lib
 from experiments.distributed import mesh
 from experiments.io.students import load_student
@@ -42,16 +41,13 @@ def fixture_unequal(monkeypatch):
   data._load_splits.cache_clear()
 
 
-def trained_longer(method):
-  """Long enough that outputs which do not exist would be in the way."""
+def test_the_oracle_of_unequal_classes_is_right_when_summed(tmp_path, unequal):
+  """A plain sum over the outputs of a class predicts it."""
+  # Long enough that outputs which do not exist would be in the way.
   fields = ("num_steps", "steps_per_chunk")
-  roles = ("teacher", "student")
-  longer = {f"{role}.{name}": 40 for role in roles for name in fields}
-  return specs.replace(tiny.cell(method), longer)
-
-
-def assert_read_as_reported(folder, cell, num_subclasses):
-  """Asserts that a plain sum over the outputs of a class predicts it."""
+  longer = {f"{x}__{y}": 40 for x in ("teacher", "student") for y in fields}
+  cell = tiny.cell("oracle", **longer)
+  (folder,) = sweep.run_cells([cell], tmp_path)
   weights = Weights(*load_student(folder / "student.msgpack"))
   splits = data.load_splits(cell)
   student = FrozenModel(cell.student, weights, splits.task.scale)
@@ -70,26 +66,7 @@ def assert_read_as_reported(folder, cell, num_subclasses):
   assert accuracy == pytest.approx(reported.accuracy, abs=1e-6)
   loss = -np.log(classes[np.arange(len(labels)), labels]).mean()
   assert loss == pytest.approx(reported.loss, rel=1e-4)
-  assert (probs > 0).any(axis=0).sum(axis=-1).tolist() == num_subclasses
-
-
-@pytest.mark.slow  # Outputs that do not exist have a test of their own below.
-def test_clusters_that_a_class_lacks_get_no_probability(tmp_path):
-  cell = specs.replace(
-    trained_longer("kmeans"),
-    {"clustering.scope": "global", "clustering.num_clusters": 20},
-  )
-  (folder,) = sweep.run_cells([cell], tmp_path)
-  result = results.read(folder, results.CellResult)
-  found = list(result.clustering["num_subclasses"])
-  assert min(found) < 20
-  assert_read_as_reported(folder, cell, found)
-
-
-def test_the_oracle_of_unequal_classes_is_right_when_summed(tmp_path, unequal):
-  cell = trained_longer("oracle")
-  (folder,) = sweep.run_cells([cell], tmp_path)
-  assert_read_as_reported(folder, cell, [3, 7])
+  assert (probs > 0).any(axis=0).sum(axis=-1).tolist() == [3, 7]
 
 
 def test_padding_goes_and_what_does_not_exist_is_out_of_the_way():
