@@ -256,8 +256,10 @@ def _parsed(argv: list[str]) -> list[str]:
     rest = flags.FLAGS(argv)
   except flags.Error as error:
     text = str(error)
-    if missing := re.fullmatch(r"flag --(\w+)=None: .* than None\.", text):
-      sys.exit(f"error: --{missing[1]} is required; --help explains it.")
+    if missing := re.findall(r"flag (--\w+)=None: .* than None\.", text):
+      *others, last = missing
+      names = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+      sys.exit(f"error: {names} required: see --help.")
     if "Error whilst parsing config file" not in text:
       sys.exit(f"error: {text}")
     own: BaseException = error  # Its text holds a whole traceback.

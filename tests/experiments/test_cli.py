@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import resource
 import sys
 
@@ -78,6 +79,16 @@ def test_unknown_fields_are_one_line(monkeypatch, flag, message):
   assert text.startswith("error: --config: ")
   assert message in text
   assert "\n" not in text
+
+
+def test_missing_flags_are_named_in_one_line(monkeypatch):
+  values = cli.flags.FlagValues()
+  for name in ("file", "workdir"):
+    cli.flags.DEFINE_string(name, None, "", required=True, flag_values=values)
+  monkeypatch.setattr(cli.flags, "FLAGS", values)
+  with pytest.raises(SystemExit) as caught:
+    cli._parsed(["pack"])
+  assert re.fullmatch(r".*--file and --workdir .*", str(caught.value))
 
 
 def test_a_config_that_is_not_required_may_be_missing(monkeypatch):
