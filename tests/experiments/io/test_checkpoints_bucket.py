@@ -16,6 +16,7 @@ from experiments.training.data import load_splits
 from tests.experiments import tiny
 from tests.experiments.bucket_server import refuse
 from tests.experiments.bucket_server import Server
+from tests.experiments.io.test_checkpoints_processes import TOGETHER
 from tests.experiments.processes import run_together
 from tests.experiments.training_states import assert_same
 from tests.experiments.training_states import open_at
@@ -28,15 +29,23 @@ pytestmark = pytest.mark.skipif(
 RUN = "gs://states/run"
 
 
+def variables(server):
+  """The environment in which gcsfs and TensorStore find the buckets."""
+  return {
+    "STORAGE_EMULATOR_HOST": server.url,
+    "TENSORSTORE_GCS_HTTP_URL": server.url,
+    "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",
+    "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+  }
+
+
 @pytest.fixture(scope="module")
 def server():
   # TensorStore reads its variables once in a process.
   running = Server()
   with pytest.MonkeyPatch.context() as patch:
-    patch.setenv("STORAGE_EMULATOR_HOST", running.url)
-    patch.setenv("TENSORSTORE_GCS_HTTP_URL", running.url)
-    patch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "none")
-    patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    for name, value in variables(running).items():
+      patch.setenv(name, value)
     yield running
   running.shutdown()
   running.server_close()
@@ -230,27 +239,9 @@ def test_a_run_interrupted_and_continued_repeats_the_bits_of_another(
 
 
 @pytest.mark.slow
-def test_two_processes(bucket):
-  body = f"""
-import jax.numpy as jnp
-from experiments.io import checkpoints
-from experiments.distributed import mesh as mesh_lib
-
-me = jax.process_index()
-cells = mesh_lib.cell_sharding(mesh_lib.make_mesh(2, 64))
-state_at = lambda step: mesh_lib.place({{"a": jnp.arange(4) + step}}, cells)
-with checkpoints.Checkpoints({RUN!r}, fingerprint={{}}) as saved:
-  assert saved.restore(state_at(0)) is None
-  for step in (1, 2, 3):
-    saved.save(step, state_at(step))
-with checkpoints.Checkpoints({RUN!r}, fingerprint={{}}) as saved:
-  step, state = saved.restore(state_at(0))
-  mine = state["a"].addressable_shards[0].data.tolist()
-  assert (step, mine) == (3, [3 + 2 * me, 4 + 2 * me]), (step, mine)
-checkpoints.save_tree("gs://states/run/tree", state)
-tree = checkpoints.load_tree("gs://states/run/tree", state)
-assert tree["a"].sharding == cells
-"""
+def test_two_processes(server, bucket):
+  environment = f"import os\nos.environ |= {variables(server)}\n"
+  body = environment + TOGETHER.format(folder=RUN)
   run_together(body, count=2, devices=2)
   assert names(bucket) == ["2", "3", "tree"]
   assert {n.split("/")[3] for n in bucket if "ocdbt.process_" in n} == {

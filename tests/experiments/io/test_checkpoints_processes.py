@@ -38,13 +38,13 @@ def test_a_kill_leaves_complete_checkpoints(tmp_path):
 
 
 TOGETHER = """
-import pathlib
 import jax.numpy as jnp
 from experiments.distributed import mesh as mesh_lib
 from experiments.distributed import processes
 from experiments.io import checkpoints
+from experiments.io import storage
 
-path, me = pathlib.Path({folder!r}), jax.process_index()
+path, me = storage.folder({folder!r}), jax.process_index()
 cells = mesh_lib.cell_sharding(mesh_lib.make_mesh(2, 64))
 
 def state_at(step):
@@ -67,10 +67,12 @@ with checkpoints.Checkpoints(path, fingerprint={{}}) as saved:
   wanted = jax.random.key_data(jax.random.split(jax.random.key(2), 2)[me])
   assert key.tolist() == wanted.tolist()
   saved.save(3, state)
+checkpoints.save_tree(path / "tree", state)
+assert checkpoints.load_tree(path / "tree", state)["a"].sharding == cells
 """
 
 
 @pytest.mark.slow  # Runs of two processes save and restore in other tests.
 def test_two_processes_skip_the_same_damaged_checkpoint(tmp_path):
   run_together(TOGETHER.format(folder=str(tmp_path)), count=2, devices=2)
-  assert names(tmp_path) == ["2", "3"]
+  assert names(tmp_path) == ["2", "3", "tree"]
