@@ -80,10 +80,8 @@ def test_training_and_validation_queries_are_trained_on(tmp_path, name, file):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"val": None}, "no list 'val'"),
     ({"test": {"a": "yes"}}, "no list 'test'"),
     ({"train": [["a", "yes"], ["b", 3]]}, "query 2 of 'train'"),
-    ({"train": [["a", "yes", "no"]]}, "query 1 of 'train'"),
     ({"val": [["a", "oos"]]}, "the label 'oos'"),
     ({"test": []}, "no examples"),
   ],

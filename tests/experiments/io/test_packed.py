@@ -39,12 +39,6 @@ def fixture_file(tmp_path, workdir):
   return tmp_path / "made.parquet"
 
 
-def _write(path, *rows, names=("path", "content")):
-  columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-  parquet.write_table(pa.table(columns), path)
-  return path
-
-
 def test_records_are_unpacked_as_they_were(tmp_path, workdir):
   file = tmp_path / "new" / "made.parquet"
   number, missing = packed.pack(workdir, file)
@@ -133,8 +127,9 @@ def test_other_results_are_neither_mixed_nor_replaced(tmp_path, workdir, file):
   ],
 )
 def test_records_elsewhere_are_refused(tmp_path, name):
-  rows = (("sweep.json", "{}"), (name, "{}"))
-  file = _write(tmp_path / "made.parquet", *rows)
+  columns = {"path": ["sweep.json", name], "content": ["{}", "{}"]}
+  file = tmp_path / "made.parquet"
+  parquet.write_table(pa.table(columns), file)
   message = f"made.parquet is not a file of .*{re.escape(repr(name))}"
   with pytest.raises(ValueError, match=message):
     packed.unpack(file, tmp_path / "new" / "again")
@@ -142,27 +137,21 @@ def test_records_elsewhere_are_refused(tmp_path, name):
 
 
 def test_damaged_and_other_files_are_named(tmp_path, file):
-  whole = file.read_bytes()
-  for number, data in enumerate((b"", b"text", whole[:-9], whole[9:])):
-    path = tmp_path / f"damaged{number}.parquet"
+  path, whole = tmp_path / "other.parquet", file.read_bytes()
+  for data in (b"", b"text", whole[:-9], whole[9:]):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=f"{path} is not .* damaged"):
       packed.unpack(path, tmp_path / "again")
-  for number, (row, names) in enumerate(
-    (
-      (("sweep.json",), ("path",)),
-      (("sweep.json", 3), ("path", "content")),
-      (("sweep.json", b"\xff"), ("path", "content")),
-      (("sweep.json", "{}"), ("name", "text")),
-    )
+  for columns in (
+    {"path": ["sweep.json"]},
+    {"path": ["sweep.json"], "content": [3]},
+    {"path": ["sweep.json"], "content": [b"\xff"]},
+    {"path": ["sweep.json", "sweep.json"], "content": ["{}", None]},
+    {"name": ["sweep.json"], "text": ["{}"]},
   ):
-    path = _write(tmp_path / f"other{number}.parquet", row, names=names)
+    parquet.write_table(pa.table(columns), path)
     with pytest.raises(ValueError, match=f"{path} is not .* columns"):
       packed.unpack(path, tmp_path / "again")
-  path = tmp_path / "null.parquet"
-  _write(path, ("sweep.json", "{}"), ("sweep.json", None))
-  with pytest.raises(ValueError, match=f"{path} is not .* columns"):
-    packed.unpack(path, tmp_path / "again")
   with pytest.raises(FileNotFoundError, match=r"no file .*gone"):
     packed.unpack(tmp_path / "gone.parquet", tmp_path / "again")
   assert not (tmp_path / "again").exists()
