@@ -1,17 +1,13 @@
 """Whole runs that are killed, interrupted, and moved between processes."""
 
-import json
 import os
 import pathlib
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
-from experiments import cli
 from experiments.distributed import mesh as mesh_lib
 from experiments.distributed.signals import Interrupted
 from experiments.io import checkpoints
@@ -19,9 +15,8 @@ from experiments.io.json_files import read_json
 from experiments.io.metrics import read_metrics
 from experiments.training import sweep
 from tests.experiments import disks
+from tests.experiments import processes
 from tests.experiments import tiny
-from tests.experiments.processes import ROOT
-from tests.experiments.processes import run_together
 
 # Two processes train for STEPS; runs that are killed at random, for LONG.
 STEPS, LONG, CHUNK = 24, 300, 3
@@ -42,30 +37,32 @@ def run(workdir, num_steps=STEPS):
   return folder
 
 
-def serve():
-  """Runs, each in a process of its own, that start with all that is imported.
+# Killed runs share compiled programs with each other and with no other test,
+# as a kill could damage one.
+_LONG_RUN = """
+import jax
+from experiments import cli
+from tests.experiments.distributed import test_processes_runs as here
 
-  Reads a line for each, [workdir, lines of metrics, seconds]: after so
-  many lines and seconds it is killed, with null it ends by itself. Prints its
-  exit code. Nothing here may start JAX's backend, or there is no forking it.
-  """
-  for line in sys.stdin:
-    workdir, lines, seconds = json.loads(line)
-    child = os.fork()
-    if not child:
-      try:
-        with cli.reported():
-          run(workdir, LONG)
-        os._exit(0)
-      except SystemExit as stop:
-        os._exit(stop.code)
-    if lines is not None:
-      while _num_lines(workdir) < lines:
-        time.sleep(0.002)
-      time.sleep(seconds)
-      os.kill(child, signal.SIGKILL)
-    status = os.waitpid(child, 0)[1]
-    print("exit", os.waitstatus_to_exitcode(status), flush=True)
+jax.config.update("jax_compilation_cache_dir", {cache!r})
+with cli.reported():
+  here.run({workdir!r}, here.LONG)
+"""
+
+
+def start(workdir):
+  """Starts a long run on one device, in a process of its own."""
+  cache = str(workdir.parent / "cache")
+  return processes.start(
+    code=_LONG_RUN.format(cache=cache, workdir=str(workdir))
+  )
+
+
+def wait_for_lines(program, workdir, number):
+  """Waits until a run has written some lines of metrics."""
+  while _num_lines(workdir) < number:
+    assert program.process.is_alive(), program.stderr
+    time.sleep(0.002)
 
 
 def _num_lines(workdir):
@@ -73,64 +70,9 @@ def _num_lines(workdir):
   return sum(path.read_bytes().count(b"\n") for path in paths)
 
 
-class Server:
-  def __init__(self, cache):
-    cache.mkdir()
-    self._log = cache / "log"
-    # What is compiled once is not compiled again after each kill.
-    environment = {
-      "JAX_PLATFORMS": "cpu",
-      "JAX_COMPILATION_CACHE_DIR": str(cache),
-      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-      "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
-    program = f"from {__name__} import serve; serve()"
-    with self._log.open("w") as log:
-      self._process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-      )
-
-  def run(self, *arguments, **options):
-    self.start(*arguments, **options)
-    return self.wait()
-
-  def start(self, workdir, lines=None, seconds=0.0):
-    self._before = self._log.stat().st_size
-    asked = [str(workdir), lines, seconds]
-    self._process.stdin.write(json.dumps(asked) + "\n")
-    self._process.stdin.flush()
-
-  def wait(self):
-    for line in self._process.stdout:
-      if line.startswith("exit"):
-        return int(line.split()[1])
-    raise AssertionError(self._log.read_text()[-3000:])
-
-  def said(self):
-    """What the last run wrote on standard error."""
-    return self._log.read_bytes()[self._before :].decode()
-
-  def close(self):
-    self._process.kill()
-    self._process.communicate()
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
   return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def server(folder):
-  started = Server(folder / "cache")
-  yield started
-  started.close()
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +83,9 @@ def whole(folder):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(server, folder):
+def undisturbed(folder):
   """The workdir of a long undisturbed run on one device."""
-  assert server.run(folder / "undisturbed") == 0
+  assert start(folder / "undisturbed").finish(900).returncode == 0
   return folder / "undisturbed"
 
 
@@ -163,18 +105,19 @@ def left(workdir):
 
 @pytest.mark.slow
 def test_a_run_on_a_full_disk_ends_in_one_line_and_continues(
-  server, undisturbed, folder
+  undisturbed, folder
 ):
   with disks.small_disk(folder / "disk", "2m") as disk:
+    (disk / "cache").symlink_to(folder / "cache")
     (disk / "teachers").symlink_to(folder / "teachers")
     workdir = disk / "full"
-    server.start(workdir)
-    while _num_lines(workdir) < 5:
-      time.sleep(0.002)
+    program = start(workdir)
+    wait_for_lines(program, workdir, 5)
     filler = disks.fill(disk)
-    assert server.wait() == 1
-    assert "Traceback" not in server.said()
-    *_, line = server.said().splitlines()
+    done = program.finish(900)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    *_, line = done.stderr.splitlines()
     assert line.startswith("error: ")
     assert "No space left on device" in line
     assert line.endswith(". Make room; the same command continues.")
@@ -182,21 +125,23 @@ def test_a_run_on_a_full_disk_ends_in_one_line_and_continues(
     saved = checkpoints.last_step(next(workdir.glob("checkpoints/*")))
     assert saved >= 3 * CHUNK
     filler.unlink()
-    assert server.run(workdir) == 0
+    assert start(workdir).finish(900).returncode == 0
     assert left(workdir) == left(undisturbed)
 
 
 @pytest.mark.slow
-def test_a_run_killed_twenty_times_ends_with_the_same_bits(
-  server, undisturbed, folder
-):
+def test_a_run_killed_twenty_times_ends_with_the_same_bits(undisturbed, folder):
   workdir, draw, lines = folder / "killed", random.Random(0), 0
   for _ in range(20):
     lines += draw.randint(1, (LONG // CHUNK - 4) // 20)
-    assert server.run(workdir, lines, draw.uniform(0, 0.03)) == -signal.SIGKILL
+    program = start(workdir)
+    wait_for_lines(program, workdir, lines)
+    time.sleep(draw.uniform(0, 0.03))
+    os.kill(program.pid, signal.SIGKILL)
+    assert program.finish(900).returncode == -signal.SIGKILL
     assert not list(workdir.glob("cells/**/result.json"))
     assert list(workdir.glob("checkpoints/*/*"))
-  assert server.run(workdir) == 0
+  assert start(workdir).finish(900).returncode == 0
   assert left(workdir) == left(undisturbed)
 
 
@@ -233,7 +178,9 @@ here.interrupted({folder!r})
 def together(whole, folder):
   """What 2 processes x 4 devices printed; one start for the tests below."""
   del whole  # Its teacher is theirs.
-  return run_together(BODY.format(folder=str(folder)), count=2, devices=4)
+  return processes.run_together(
+    BODY.format(folder=str(folder)), count=2, devices=4
+  )
 
 
 def assert_close(found, expected):
