@@ -35,7 +35,7 @@ _OWN = {
 
 
 # 100 labels of 100 classes: a class has no variance.
-@pytest.mark.filterwarnings("ignore:num_subclasses=2 is more than:UserWarning")
+@pytest.mark.filterwarnings("ignore:num_subclasses=2 exceeds:UserWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("case", _OWN)
 def test_every_row_and_every_column_with_its_report(tmp_path, case):
