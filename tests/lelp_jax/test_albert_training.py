@@ -1,20 +1,12 @@
-import csv
 import dataclasses
-import gzip
-import itertools
-import os
-import pathlib
-import zlib
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from lelp_jax.models.albert import albert
-from lelp_jax.models.albert import AlbertConfig
 from tests import jaxprs
 from tests.lelp_jax import tiny_albert
 from tests.lelp_jax.tiny_albert import CONFIG
@@ -134,55 +126,3 @@ def test_rows_of_padding_alone_stay_finite(dtype, train):
       ATTENTION, inputs, train=train, compute_dtype=dtype
     )
   )
-
-
-def first_sentences(count):
-  """Hashed words and labels of the first sentences of SST-2."""
-  if "LELP_DATA" not in os.environ:
-    pytest.skip("LELP_DATA names no folder of data sets")
-  path = pathlib.Path(os.environ["LELP_DATA"], "sst2", "train.tsv.gz")
-  with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-    rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-    rows = [*itertools.islice(rows, count)]
-  ids = np.zeros([count, 24], np.int32)  # Zeros pad.
-  for row, tokens in zip(rows, ids, strict=True):
-    words = row["sentence"].split()[:23]
-    tokens[0] = 2
-    tokens[1 : len(words) + 1] = [
-      5 + zlib.crc32(w.encode()) % 500 for w in words
-    ]
-  return ids, np.array([int(row["label"]) for row in rows])
-
-
-@pytest.mark.slow
-def test_overfits_sentences():
-  ids, labels = first_sentences(64)
-  assert 16 < np.sum(labels) < 48
-  inputs = {"input_ids": jnp.asarray(ids), "attention_mask": (ids > 0) * 1}
-  config = AlbertConfig(32, 2, 4, 64, vocab_size=505, embedding_size=16)
-  model, tx = albert(config, 2), optax.adam(5e-3)
-
-  def step(carry, key):
-    params, opt_state = carry
-
-    def loss(params):
-      outputs, _ = model.apply(params, {}, inputs, train=True, key=key)
-      return optax.softmax_cross_entropy_with_integer_labels(
-        outputs.logits, labels
-      ).mean()
-
-    value, gradient = jax.value_and_grad(loss)(params)
-    updates, opt_state = tx.update(gradient, opt_state)
-    return (optax.apply_updates(params, updates), opt_state), value
-
-  @jax.jit
-  def train(seed):
-    init_key, key = jax.random.split(jax.random.key(seed))
-    params, _ = model.init(init_key, inputs)
-    carry, keys = (params, tx.init(params)), jax.random.split(key, 60)
-    (params, _), losses = jax.lax.scan(step, carry, keys)
-    return model.apply(params, {}, inputs)[0].logits, losses
-
-  logits, losses = train(0)
-  assert losses[0] > 0.6
-  assert np.mean(np.argmax(logits, 1) == labels) == 1

@@ -79,29 +79,19 @@ def test_public_functions_say_what_they_take_return_and_show(function):
 
 
 @pytest.mark.parametrize(
-  ("kind", "fields"),
+  "kind",
   [
-    (
-      lelp_jax.ClassMoments,
-      "count mean scatter mean_remainder num_examples",
-    ),
-    (
-      lelp_jax.ClassSketch,
-      "count mean products squares probe mean_remainder num_examples",
-    ),
-    (
-      lelp_jax.PrincipalDirections,
-      "directions variances means total_variance rank",
-    ),
-    (lelp_jax.Subspaces, "directions means offsets"),
-    (baselines.CRDBank, "student teacher log_normalizers"),
-    (metrics.Mean, "total count remainder"),
+    lelp_jax.ClassMoments,
+    lelp_jax.ClassSketch,
+    lelp_jax.PrincipalDirections,
+    lelp_jax.Subspaces,
+    baselines.CRDBank,
+    metrics.Mean,
   ],
 )
-def test_results_are_frozen_pytrees(kind, fields):
-  value = kind(*range(len(fields.split())))
-  names = [field.name for field in dataclasses.fields(value)]
-  assert names == fields.split()
+def test_results_are_frozen_pytrees(kind):
+  names = [field.name for field in dataclasses.fields(kind)]
+  value = kind(*range(len(names)))
   leaves, treedef = jax.tree.flatten(value)
   assert leaves == list(range(len(names)))
   assert jax.tree.unflatten(treedef, leaves) == value

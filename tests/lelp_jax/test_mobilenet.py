@@ -1,5 +1,3 @@
-import functools
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -40,30 +38,13 @@ def test_counts(width, depth, num_outputs, body, total, batch_stats):
 
 
 def test_inference_equals_keras():
-  images = vision.golden_images(np.float32)
-  module = MobileNet(10, 0.5, 2)
-  variables = vision.random_variables(module, images)
-  golden = vision.golden("mobilenet")
-  expected = {name: golden[name] for name in ("embeddings", "logits")}
-  outputs = vision.inference(module, variables, images)
-  vision.assert_close(outputs, expected, 1e-5)
+  vision.assert_inference_equals_keras(MobileNet(10, 0.5, 2), "mobilenet")
 
 
 @pytest.mark.slow
 def test_training_on_eight_devices_equals_keras():
-  # One image each: BatchNorm must see them all.
-  assert jax.device_count() == 8
-  # In float64: the last statistics are those of 8 pixels, one an image, and
-  # amplify rounding.
-  with jax.enable_x64(True):
-    images = vision.golden_images(np.float64)
-    module = MobileNet(10, 0.5, 2, dropout_rate=0.0, compute_dtype=np.float64)
-    variables = vision.random_variables(module, images)
-    arrays = vision.training_pass_on_all_devices(module, variables, images)
-  expected = vision.golden("mobilenet")
-  del expected["embeddings"], expected["logits"]
-  assert len(expected) == 11
-  vision.assert_close(arrays, expected, 1e-4)
+  module = MobileNet(10, 0.5, 2, dropout_rate=0.0, compute_dtype=np.float64)
+  vision.assert_training_equals_keras(module, "mobilenet", 11)
 
 
 def test_initial_values_are_uniform_within_glorot_s_bounds():
@@ -109,9 +90,15 @@ def test_strides(options, size, pixels):
   chex.assert_shape(maps, (2, *pixels, 64))
 
 
-def test_one_pixel_is_enough_without_strides():
-  module = TINY.clone(strides=13 * (1,))
-  images = jnp.ones([2, 1, 1, 1])
+@pytest.mark.parametrize(
+  ("module", "size"),
+  [
+    (TINY.clone(strides=13 * (1,)), 1),
+    (MobileNet(3, 1 / 16), 31),  # 31 pixels make 16, 8, 4, 2 and 1.
+  ],
+)
+def test_smallest_images(module, size):
+  images = jnp.ones([2, size, size, 3])
   outputs = jax.eval_shape(
     lambda key: module.init_with_output(key, images)[0], jax.random.key(0)
   )
@@ -121,23 +108,8 @@ def test_one_pixel_is_enough_without_strides():
 # --- Training and inference ---------------------------------------------------
 
 
-@pytest.mark.slow
-def test_overfits_64_images():
-  accuracies = vision.overfit(MobileNet(10, 0.25), stride=1, max_steps=30)
-  assert accuracies[0] < 0.5
-  assert accuracies[-1] == 1
-
-
 def test_batch_norm_and_dropout_in_training_and_inference(images):
-  variables = vision.random_variables(DROPOUT, images)
-  before = vision.inference(DROPOUT, variables, images)
-  train, update = vision.training(TINY, variables, images)
-  assert not np.allclose(before["logits"], train["logits"], atol=0.1)
-  # By the batch's own statistics, inference is what training was without
-  # dropout.
-  stats = jax.tree.map(lambda leaf: leaf / 0.01, update)
-  after = vision.inference(DROPOUT, {**variables, "batch_stats": stats}, images)
-  vision.assert_close(after, train, 1e-4)
+  vision.assert_inference_by_batch_statistics(TINY, DROPOUT, images, 0.01)
 
 
 def test_dropout_in_training(images):
@@ -172,17 +144,7 @@ def test_dropout_is_on_by_default(images):
 
 @pytest.mark.slow
 def test_bfloat16_is_near_float32(images):
-  module = TINY.clone(compute_dtype="bfloat16")
-  variables = vision.random_variables(module, images)
-  types = jax.eval_shape(
-    functools.partial(vision.training_pass, module), variables, images
-  )
-  assert types.pop("train/embeddings").dtype == jnp.bfloat16
-  assert {leaf.dtype for leaf in types.values()} == {jnp.dtype("float32")}
-  exact = vision.inference(TINY, variables, images)
-  rough = vision.inference(module, variables, images)
-  assert not np.array_equal(rough["logits"], exact["logits"])
-  vision.assert_close(rough, exact, 0.05)
+  vision.assert_bfloat16_is_near_float32(TINY, images)
 
 
 # --- Errors -------------------------------------------------------------------
@@ -192,24 +154,12 @@ def test_bfloat16_is_near_float32(images):
   ("options", "shape", "message"),
   [
     ({}, (2, 32, 32), r"images.*\[B, H, W, channels\]"),
-    (
-      {},
-      (2, 64, 30, 3),
-      r"\(2, 64, 30, 3\).*block 12.*stride 2",
-    ),
+    ({}, (2, 64, 30, 3), r"\(2, 64, 30, 3\).*block 12.*stride 2"),
     ({"width_multiplier": 0.03}, (2, 32, 32, 3), r"width_multiplier.*0\.03"),
-    (
-      {"depth_multiplier": 0},
-      (2, 32, 32, 3),
-      r"depth_multiplier.*0",
-    ),
+    ({"depth_multiplier": 0}, (2, 32, 32, 3), r"depth_multiplier.*0"),
     ({"stem_stride": 0}, (2, 32, 32, 3), r"stem_stride.*0"),
     ({"strides": (1, 2)}, (2, 32, 32, 3), r"strides.*13.*\(1, 2\)"),
-    (
-      {"strides": 12 * (1,) + (0,)},
-      (2, 32, 32, 3),
-      r"strides.*0",
-    ),
+    ({"strides": 12 * (1,) + (0,)}, (2, 32, 32, 3), r"strides.*0"),
   ],
 )
 def test_bad_arguments(options, shape, message):
@@ -217,13 +167,3 @@ def test_bad_arguments(options, shape, message):
   images = jnp.ones(shape)
   with pytest.raises(ValueError, match=message):
     jax.eval_shape(module.init, jax.random.key(0), images)
-
-
-def test_smallest_images():
-  # 31 pixels make 16, 8, 4, 2 and 1.
-  images = jnp.ones([2, 31, 31, 3])
-  module = MobileNet(3, 1 / 16)
-  shapes = jax.eval_shape(
-    lambda key: module.init_with_output(key, images)[0], jax.random.key(0)
-  )
-  chex.assert_shape(shapes, [(2, 64), (2, 3)])

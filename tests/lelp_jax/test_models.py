@@ -15,7 +15,6 @@ from lelp_jax.models.albert import albert
 from lelp_jax.models.mobilenet import MobileNet
 from lelp_jax.models.resnet import ResNet
 from tests.lelp_jax import tiny_albert
-from tests.lelp_jax import vision
 
 OPTIONS = {
   "mlp": {"features": (16, 8), "dropout_rate": 0.5},
@@ -235,9 +234,3 @@ def test_models_refuse_bad_arguments():
     MODELS["mlp"](2.0)
   with pytest.raises(TypeError, match="depth"):
     MODELS["mlp"](2, depth=3)
-
-
-def test_mlp_overfits_64_images():
-  accuracies = vision.overfit(Mlp(10, (64, 64)), stride=2, max_steps=200)
-  assert accuracies[0] < 0.5
-  assert accuracies[-1] == 1

@@ -1,5 +1,3 @@
-import functools
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -44,30 +42,13 @@ def test_preact_counts():
 
 
 def test_inference_equals_keras():
-  images = vision.golden_images(np.float32)
-  module = ResNet(10, 20)
-  variables = vision.random_variables(module, images)
-  golden = vision.golden("resnet20")
-  expected = {name: golden[name] for name in ("embeddings", "logits")}
-  outputs = vision.inference(module, variables, images)
-  vision.assert_close(outputs, expected, 1e-5)
+  vision.assert_inference_equals_keras(ResNet(10, 20), "resnet20")
 
 
 @pytest.mark.slow
 def test_training_on_eight_devices_equals_keras():
-  # One image each: BatchNorm must see them all.
-  assert jax.device_count() == 8
-  # In float64: 20 layers with BatchNorm amplify the rounding of float32 to
-  # some 4e-3 of the gradients.
-  with jax.enable_x64(True):
-    images = vision.golden_images(np.float64)
-    module = ResNet(10, 20, compute_dtype=np.float64)
-    variables = vision.random_variables(module, images)
-    arrays = vision.training_pass_on_all_devices(module, variables, images)
-  expected = vision.golden("resnet20")
-  del expected["embeddings"], expected["logits"]
-  assert len(expected) == 12
-  vision.assert_close(arrays, expected, 1e-4)
+  module = ResNet(10, 20, compute_dtype=np.float64)
+  vision.assert_training_equals_keras(module, "resnet20", 12)
 
 
 def test_preact_equals_its_definition(images):
@@ -154,43 +135,17 @@ def test_preact_initial_values_are_pytorch_code_s():
 # --- Training and inference ---------------------------------------------------
 
 
-@pytest.mark.slow
-def test_overfits_64_images():
-  accuracies = vision.overfit(ResNet(10, 20), stride=2, max_steps=20)
-  assert accuracies[0] < 0.5
-  assert accuracies[-1] == 1
-
-
 @pytest.mark.parametrize(
   ("variant", "rate"), [("keras_v2", 0.01), (PREACT, 0.1)]
 )
 def test_batch_norm_in_training_and_inference(variant, rate, images):
   module = TINY[variant]
-  variables = vision.random_variables(module, images)
-  before = vision.inference(module, variables, images)
-  train, update = vision.training(module, variables, images)
-  assert not np.allclose(before["logits"], train["logits"], atol=0.1)
-  # By the batch's own statistics, inference is what training was.
-  stats = jax.tree.map(lambda leaf: leaf / rate, update)
-  after = vision.inference(module, {**variables, "batch_stats": stats}, images)
-  vision.assert_close(after, train, 1e-4)
+  vision.assert_inference_by_batch_statistics(module, module, images, rate)
 
 
 def test_bfloat16_is_near_float32(images):
-  exact_module = TINY["keras_v2"]
-  module = exact_module.clone(compute_dtype="bfloat16")
-  variables = vision.random_variables(module, images)
-  types = jax.eval_shape(
-    functools.partial(vision.training_pass, module), variables, images
-  )
-  assert types.pop("train/embeddings").dtype == jnp.bfloat16
-  assert {leaf.dtype for leaf in types.values()} == {jnp.dtype("float32")}
-  exact = vision.inference(exact_module, variables, images)
-  exact = {name: array[:2] for name, array in exact.items()}
   # Convolutions in bfloat16 are slow on CPU.
-  rough = vision.inference(module, variables, images[:2])
-  assert not np.array_equal(rough["logits"], exact["logits"])
-  vision.assert_close(rough, exact, 0.05)
+  vision.assert_bfloat16_is_near_float32(TINY["keras_v2"], images[:2])
 
 
 @pytest.mark.parametrize("variant", TINY)

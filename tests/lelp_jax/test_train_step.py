@@ -157,27 +157,6 @@ def test_train_step_equals_a_loop_written_by_hand(name, batch):
   chex.assert_trees_all_close(state.model_state, hand[1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-  "tx",
-  [
-    optax.chain(optax.sgd(0.5), optax.contrib.reduce_on_plateau()),
-    pytest.param(
-      optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(5)),
-      marks=pytest.mark.slow,
-    ),
-  ],
-  ids=["plateau", "lbfgs"],
-)
-def test_optimizers_get_the_loss_and_its_function(tx, batch):
-  model, state = start("mlp", tx)
-  step = jax.jit(make_train_step(model.apply, cross_entropy, tx))
-  losses = []
-  for _ in range(5):
-    state, metrics = step(state, batch, {"weight": 1.0})
-    losses.append(float(metrics["loss"]))
-  assert losses[-1] < losses[0]
-
-
 def test_the_value_function_repeats_the_loss(batch, teacher):
   """It draws the same numbers as the step, at the same point."""
 
@@ -253,26 +232,6 @@ def test_train_step_is_traced_once(batch):
   for i in range(4):
     state, _ = step(state, batch, {"weight": jnp.float32(i)})
   assert int(state.step) == 4
-
-
-def test_train_step_scans(batch):
-  _, state = start("mlp", TX)
-  step = train_step("mlp")
-
-  @jax.jit
-  def run(state):
-    def body(state, _):
-      return step(state, batch, {"weight": 1.0})
-
-    return jax.lax.scan(body, state, length=3)
-
-  scanned, metrics = run(state)
-  assert metrics["loss"].shape == (3,)
-  for _ in range(3):
-    state, _ = step(state, batch, {"weight": 1.0})
-  chex.assert_trees_all_close(
-    scanned.params, state.params, rtol=1e-4, atol=1e-5
-  )
 
 
 @pytest.mark.parametrize("taken", ["loss", "gradient_norm"])

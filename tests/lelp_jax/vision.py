@@ -1,14 +1,11 @@
 """What the tests of both image models do with a Linen module."""
 
 import functools
-import os
 import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-import pytest
 from flax import traverse_util
 
 from tests.goldens import keras_models
@@ -104,6 +101,13 @@ def training(module, variables, images, key=None):
   return {"embeddings": embeddings, "logits": logits}, state["batch_stats"]
 
 
+def assert_inference_equals_keras(module, case):
+  images = golden_images(np.float32)
+  variables = random_variables(module, images)
+  expected = {name: golden(case)[name] for name in ("embeddings", "logits")}
+  assert_close(inference(module, variables, images), expected, 1e-5)
+
+
 def training_pass(module, variables, images):
   """Outputs, new running statistics and gradients, by name.
 
@@ -145,50 +149,50 @@ def training_pass_on_all_devices(module, variables, images):
   return compiled(*arguments)
 
 
-def overfit(module, stride, max_steps):
-  """Accuracies of each step on 64 images of CIFAR-10, up to the first of 1.
+def assert_training_equals_keras(module, case, num_arrays):
+  """Compares outputs, statistics and gradients of a step on all devices.
 
-  Adam on all 64 at once, every ``stride``th pixel of them. They are judged by
-  the batch's statistics, as in training: running ones of momentum 0.99 need
-  hundreds of steps to forget their start.
+  Each has one image: BatchNorm must see them all. The numbers are of float64,
+  since layers with BatchNorm amplify the rounding of float32.
   """
-  if "LELP_DATA" not in os.environ:
-    pytest.skip("LELP_DATA is not set")
-  folder = pathlib.Path(os.environ["LELP_DATA"]) / "cifar10"
-  with np.load(folder / "cifar10_exact_subset.npz") as data:
-    images = data["x_train"][:64, ::stride, ::stride] / np.float32(127.5) - 1
-    labels = data["y_train"][:64]
-  tx = optax.adam(3e-3)
+  assert jax.device_count() == 8
+  with jax.enable_x64(True):
+    images = golden_images(np.float64)
+    variables = random_variables(module, images)
+    arrays = training_pass_on_all_devices(module, variables, images)
+  expected = golden(case)
+  del expected["embeddings"], expected["logits"]
+  assert len(expected) == num_arrays
+  assert_close(arrays, expected, 1e-4)
 
-  @jax.jit
-  def init(key):
-    variables = module.init(key, images)
-    return variables, tx.init(variables["params"])
 
-  @jax.jit
-  def step(variables, opt_state, key):
-    def loss(params):
-      (_, logits), state = module.apply(
-        {**variables, "params": params},
-        images,
-        train=True,
-        rngs={"dropout": key},
-        mutable=["batch_stats"],
-      )
-      losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-      return losses.mean(), (state, (logits.argmax(-1) == labels).mean())
+def assert_inference_by_batch_statistics(trained, module, images, rate):
+  """With a batch's own statistics, inference is what training was.
 
-    params = variables["params"]
-    gradients, (state, accuracy) = jax.grad(loss, has_aux=True)(params)
-    updates, opt_state = tx.update(gradients, opt_state)
-    params = optax.apply_updates(params, updates)
-    return {"params": params, **state}, opt_state, accuracy
+  Args:
+    trained: The module as it trains, without dropout.
+    module: The module that infers.
+    images: The batch.
+    rate: How much of a batch's statistics are added to the running ones.
+  """
+  variables = random_variables(module, images)
+  before = inference(module, variables, images)
+  train, update = training(trained, variables, images)
+  assert not np.allclose(before["logits"], train["logits"], atol=0.1)
+  stats = jax.tree.map(lambda leaf: leaf / rate, update)
+  after = inference(module, {**variables, "batch_stats": stats}, images)
+  assert_close(after, train, 1e-4)
 
-  variables, opt_state = init(jax.random.key(0))
-  accuracies = []
-  for key in jax.random.split(jax.random.key(1), max_steps):
-    variables, opt_state, accuracy = step(variables, opt_state, key)
-    accuracies.append(float(accuracy))
-    if accuracy == 1:
-      break
-  return accuracies
+
+def assert_bfloat16_is_near_float32(exact_module, images):
+  module = exact_module.clone(compute_dtype="bfloat16")
+  variables = random_variables(module, images)
+  types = jax.eval_shape(
+    functools.partial(training_pass, module), variables, images
+  )
+  assert types.pop("train/embeddings").dtype == jnp.bfloat16
+  assert {leaf.dtype for leaf in types.values()} == {jnp.dtype("float32")}
+  exact = inference(exact_module, variables, images)
+  rough = inference(module, variables, images)
+  assert not np.array_equal(rough["logits"], exact["logits"])
+  assert_close(rough, exact, 0.05)
