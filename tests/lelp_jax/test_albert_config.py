@@ -58,6 +58,8 @@ def test_changes_replace_the_published():
   assert config.hidden_size == 1024
   with pytest.raises(TypeError, match="depth"):
     albert_config("large", depth=2)
+  with pytest.raises(ValueError, match=r"version.*'v3'"):
+    albert_config("large", version="v3")
 
 
 @pytest.mark.parametrize(
@@ -88,38 +90,25 @@ def test_config_of_the_hub_is_the_published():
 
 
 def test_every_value_of_a_file_counts():
-  changes = {
-    "attention_probs_dropout_prob": 0.25,
-    "classifier_dropout_prob": 0.5,
-    "embedding_size": 64,
-    "hidden_act": "relu",
-    "hidden_dropout_prob": 0.3,
-    "hidden_size": 1536,
-    "initializer_range": 0.01,
-    "intermediate_size": 48,
-    "layer_norm_eps": 1e-5,
-    "max_position_embeddings": 256,
-    "num_attention_heads": 6,
-    "num_hidden_layers": 7,
-    "type_vocab_size": 3,
-    "vocab_size": 21_128,
-  }
-  assert config_from_huggingface({**BASE_V1, **changes}) == AlbertConfig(
-    hidden_size=1536,
-    num_layers=7,
-    num_heads=6,
-    intermediate_size=48,
-    vocab_size=21_128,
-    embedding_size=64,
-    max_positions=256,
-    type_vocab_size=3,
-    activation="relu",
-    hidden_dropout=0.3,
-    attention_dropout=0.25,
-    classifier_dropout=0.5,
-    layer_norm_epsilon=1e-5,
-    initializer_range=0.01,
-  )
+  values = [
+    ("attention_probs_dropout_prob", "attention_dropout", 0.25),
+    ("classifier_dropout_prob", "classifier_dropout", 0.5),
+    ("embedding_size", "embedding_size", 64),
+    ("hidden_act", "activation", "relu"),
+    ("hidden_dropout_prob", "hidden_dropout", 0.3),
+    ("hidden_size", "hidden_size", 1536),
+    ("initializer_range", "initializer_range", 0.01),
+    ("intermediate_size", "intermediate_size", 48),
+    ("layer_norm_eps", "layer_norm_epsilon", 1e-5),
+    ("max_position_embeddings", "max_positions", 256),
+    ("num_attention_heads", "num_heads", 6),
+    ("num_hidden_layers", "num_layers", 7),
+    ("type_vocab_size", "type_vocab_size", 3),
+    ("vocab_size", "vocab_size", 21_128),
+  ]
+  file = {theirs: value for theirs, _, value in values}
+  expected = AlbertConfig(**{ours: value for _, ours, value in values})
+  assert config_from_huggingface({**BASE_V1, **file}) == expected
 
 
 def test_old_files_may_lack_what_has_a_default():
@@ -146,7 +135,6 @@ def test_old_files_may_lack_what_has_a_default():
       r"position_embedding_type.*'relative_key'",
     ),
     ({"hidden_act": "silu"}, r"hidden_act.*'silu'"),
-    ({"hidden_size": 770}, r"hidden_size.*num_heads"),
   ],
 )
 def test_files_of_other_models_are_refused(changes, message):
@@ -155,14 +143,7 @@ def test_files_of_other_models_are_refused(changes, message):
 
 
 def test_missing_sizes_are_named():
-  with pytest.raises(
-    ValueError,
-    match=r"'num_hidden_layers', 'vocab_size'",
-  ):
-    config_from_huggingface(
-      {
-        name: value
-        for name, value in BASE_V1.items()
-        if name not in ("vocab_size", "num_hidden_layers")
-      }
-    )
+  missing = ("vocab_size", "num_hidden_layers")
+  file = {k: v for k, v in BASE_V1.items() if k not in missing}
+  with pytest.raises(ValueError, match=r"'num_hidden_layers', 'vocab_size'"):
+    config_from_huggingface(file)

@@ -6,7 +6,7 @@ import pytest
 
 from lelp_jax.models import MODELS
 from lelp_jax.models.grafting import graft_pretrained
-from tests.lelp_jax import tiny_albert
+from tests.lelp_jax import tiny_text
 
 
 def made(name, num_outputs, seed, **options):
@@ -91,7 +91,7 @@ def test_grafting_is_pure_and_jits(tuned):
 
 
 def test_every_difference_of_the_bodies_is_listed():
-  fresh = tiny_albert.params()
+  fresh = tiny_text.params()
   tuned = {**fresh, "encoder": {**fresh["encoder"]}}
   tuned["encoder"]["adapter"] = {"kernel": jnp.ones([2, 2])}
   tuned["encoder"]["word_embeddings"] = {"embedding": jnp.ones([21, 6])}

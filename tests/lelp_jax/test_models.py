@@ -14,7 +14,7 @@ from lelp_jax.models import MODELS
 from lelp_jax.models.albert import albert
 from lelp_jax.models.mobilenet import MobileNet
 from lelp_jax.models.resnet import ResNet
-from tests.lelp_jax import tiny_albert
+from tests.lelp_jax import tiny_text
 
 OPTIONS = {
   "mlp": {"features": (16, 8), "dropout_rate": 0.5},
@@ -96,9 +96,9 @@ def test_model_bfloat16_is_near_float32(name, images):
 )
 def test_models_run_with_strict_promotion(name, dtype):
   if name == "albert":
-    config = tiny_albert.DROPOUT
+    config = tiny_text.DROPOUT
     model = albert(config, 3, compute_dtype=dtype)
-    inputs = tiny_albert.inputs()
+    inputs = tiny_text.inputs()
   else:
     model = MODELS[name](3, compute_dtype=dtype, **OPTIONS[name])
     inputs = jnp.ones([2, 8, 8, 1])
