@@ -96,8 +96,3 @@ def test_probabilities_are_powers_of_those_at_the_training_temperature(rng):
   )
   expected = powers / powers.sum(axis=1, keepdims=True)
   np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
-def test_a_label_out_of_range_is_refused():
-  with pytest.raises(ValueError, match=r"labels .*2"):
-    calibration_temperature(np.zeros((3, 2), np.float32), np.full(3, 2))

@@ -238,6 +238,17 @@ def test_merge_moments_starts_from_zeros(rng):
   assert_matches_reference(total, x, y)
 
 
+def test_class_moments_of_a_mask_on_a_device_under_strict_promotion():
+  with jax.numpy_dtype_promotion("strict"):
+    moments = lelp_jax.class_moments(
+      jnp.ones((4, 2)),
+      jnp.zeros(4, int),
+      num_classes=1,
+      where=jnp.ones(4, bool),
+    )
+  assert moments.count.tolist() == [4]
+
+
 def test_class_moments_float64_under_x64(rng):
   x, y = small_data(rng)
   wide = x + rng.normal(size=x.shape) * 1e-9 + 100.0

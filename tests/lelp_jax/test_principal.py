@@ -1,5 +1,6 @@
 """Algorithm 1, first half: principal directions off the head's span."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -102,6 +103,21 @@ def test_principal_directions_rtol_decides_the_rank(rng):
     )
     np.testing.assert_array_equal(principal.rank, WIDTH - removed_rank)
     assert_orthogonal_to(principal.directions, left[:, :removed_rank])
+
+
+@pytest.mark.parametrize(("bad", "width"), [(np.nan, 8), (np.inf, 4)])
+def test_a_traced_head_that_is_not_finite_gives_nan(rng, bad, width):
+  # With 4 dimensions the head of four classes spans everything.
+  head = rng.normal(size=(width, 4)).astype(np.float32)
+  head[0, 0] = bad
+  embeddings = rng.normal(size=(60, width)).astype(np.float32)
+  moments = lelp_jax.ClassMoments(
+    *map(np.float32, reference.class_moments(embeddings, np.arange(60) % 4, 4))
+  )
+  directions = jax.jit(
+    lambda *args: lelp_jax.principal_directions(*args, num_directions=2)
+  )(moments, head).directions
+  assert np.isnan(directions).any()
 
 
 def test_principal_directions_zero_head_removes_nothing(rng):

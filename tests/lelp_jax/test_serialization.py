@@ -11,6 +11,7 @@ import pytest
 from flax import serialization
 
 import lelp_jax
+from lelp_jax.baselines import CRDBank
 from lelp_jax.metrics import Mean
 from lelp_jax.models import MODELS
 from lelp_jax.train_step import TrainState
@@ -53,6 +54,7 @@ def fixture_values():
       subspaces, offsets=jnp.ones([2, 2])
     ),
     "mean": Mean.of(jnp.arange(3.0)),
+    "bank": CRDBank.init(jax.random.key(0), num_examples=5, width=3),
     "state": state,
   }
 
@@ -89,27 +91,27 @@ def test_missing_fields_are_named(values):
     serialization.from_state_dict(values["subspaces"], state_dict)
 
 
-def test_moments_are_restored_without_their_optional_fields(values):
+@pytest.mark.parametrize(
+  ("whole", "part", "fields"),
+  [
+    (
+      "moments",
+      "moments without a remainder",
+      ("mean_remainder", "num_examples"),
+    ),
+    ("subspaces with offsets", "subspaces", ("offsets",)),
+  ],
+)
+def test_optional_fields_may_be_absent(values, whole, part, fields):
   """Neither the target nor what was saved has to have them."""
-  whole, part = values["moments"], values["moments without a remainder"]
+  whole, part = values[whole], values[part]
   for target, saved in ((whole, part), (part, whole), (part, part)):
     restored = serialization.from_bytes(target, serialization.to_bytes(saved))
     chex.assert_trees_all_equal(restored, saved)
   state_dict = serialization.to_state_dict(whole)
-  del state_dict["mean_remainder"]
-  del state_dict["num_examples"]
-  chex.assert_trees_all_equal(
-    serialization.from_state_dict(whole, state_dict), part
-  )
-
-
-def test_subspaces_are_restored_with_and_without_offsets(values):
-  plain, shifted = values["subspaces"], values["subspaces with offsets"]
-  for target, saved in ((plain, shifted), (shifted, plain)):
-    restored = serialization.from_bytes(target, serialization.to_bytes(saved))
-    chex.assert_trees_all_equal(restored, saved)
-  state_dict = serialization.to_state_dict(plain)
-  del state_dict["offsets"]  # As saved before there were any.
-  chex.assert_trees_all_equal(
-    serialization.from_state_dict(plain, state_dict), plain
-  )
+  for field in fields:  # As saved before there were any.
+    del state_dict[field]
+  for target in (whole, part):
+    chex.assert_trees_all_equal(
+      serialization.from_state_dict(target, state_dict), part
+    )
