@@ -63,7 +63,6 @@ class Case:
   expected: Callable
   per_example: bool = True
   learned_teacher: bool = False  # Projections of both networks are learned.
-  products: bool = False
 
 
 CASES = {
@@ -96,7 +95,6 @@ CASES = {
     lambda s, t, n, tau: baselines.rkd_angle_loss(s, t),
     lambda s, t, n, tau: baseline_reference.rkd_angle_loss(s, t),
     per_example=False,
-    products=True,
   ),
   "dkd": Case(
     lambda s, t, n, tau: baselines.dkd_loss(
@@ -112,22 +110,17 @@ CASES = {
     ),
     lambda s, t, n, tau: baseline_reference.crd_loss(s, t, tau, 50),
     learned_teacher=True,
-    products=True,
   ),
-  "crd_bank": Case(
-    bank_loss, bank_reference, learned_teacher=True, products=True
-  ),
+  "crd_bank": Case(bank_loss, bank_reference, learned_teacher=True),
   "info_nce": Case(
     lambda s, t, n, tau: baselines.info_nce_loss(s, t, temperature=tau),
     lambda s, t, n, tau: baseline_reference.info_nce_loss(s, t, tau),
     learned_teacher=True,
-    products=True,
   ),
   "subclass": Case(
     lambda s, t, n, tau: baselines.subclass_auxiliary_loss(s, temperature=tau),
     lambda s, t, n, tau: baseline_reference.subclass_auxiliary_loss(s, tau),
     per_example=False,
-    products=True,
   ),
   "dist": Case(
     lambda s, t, n, tau: baselines.dist_loss(

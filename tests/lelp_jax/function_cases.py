@@ -87,6 +87,7 @@ def _normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 _EXIST = np.array([[True, False], [True, True], [False, True]])
 _HIDDEN = np.arange(B) % 4 == 1  # Rows that a mask leaves out.
+_WEIGHTS = np.where(_HIDDEN, 0, 1 + np.arange(B)).astype(np.float32)
 _LABELS = np.arange(B, dtype=np.int32) % C
 _ROWS = _normal(C, 20, D)
 _MOMENTS = lelp_jax.ClassMoments(
@@ -125,6 +126,27 @@ def _log_probs() -> np.ndarray:
   logits = np.where(_EXIST.ravel(), _normal(B, C * S), -np.inf)
   logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
   return logits.reshape(B, C, S).astype(np.float32)
+
+
+def _of_classes(
+  function: Callable[..., Any],
+  where: np.ndarray,
+  arrays: dict[str, Any] | None = None,
+  options: dict[str, Any] | None = None,
+) -> Case:
+  """A statistic of the embeddings of each class."""
+  rows = {"embeddings": _normal(B, D), "labels": _LABELS, "where": where}
+  return Case(
+    function,
+    {**rows, **(arrays or {})},
+    options={"num_classes": C, **(options or {})},
+    batch=tuple(rows),
+    masked={
+      "embeddings": np.broadcast_to(_HIDDEN[:, None], (B, D)),
+      "labels": _HIDDEN,
+    },
+    products=True,
+  )
 
 
 def _split(function: Callable[..., Any]) -> Case:
@@ -202,21 +224,7 @@ def _with(case: Case, **arrays: Any) -> Case:
 
 _CASES = [
   # --- Fitting ---------------------------------------------------------------
-  Case(
-    lelp_jax.class_moments,
-    {
-      "embeddings": _normal(B, D),
-      "labels": _LABELS,
-      "where": np.where(_HIDDEN, 0, 1 + np.arange(B)).astype(np.float32),
-    },
-    options={"num_classes": C},
-    batch=("embeddings", "labels", "where"),
-    masked={
-      "embeddings": np.broadcast_to(_HIDDEN[:, None], (B, D)),
-      "labels": _HIDDEN,
-    },
-    products=True,
-  ),
+  _of_classes(lelp_jax.class_moments, _WEIGHTS),
   Case(
     lelp_jax.merge_moments,
     {
@@ -226,36 +234,9 @@ _CASES = [
     gradients=("a", "b"),
     products=True,
   ),
-  Case(
-    lelp_jax.class_sketch,
-    {
-      "embeddings": _normal(B, D),
-      "labels": _LABELS,
-      "probe": _PROBE,
-      "where": np.where(_HIDDEN, 0, 1 + np.arange(B)).astype(np.float32),
-    },
-    options={"num_classes": C},
-    batch=("embeddings", "labels", "where"),
-    masked={
-      "embeddings": np.broadcast_to(_HIDDEN[:, None], (B, D)),
-      "labels": _HIDDEN,
-    },
-    products=True,
-  ),
-  Case(
-    lelp_jax.sketch_probe,
-    {
-      "embeddings": _normal(B, D),
-      "labels": _LABELS,
-      "where": ~_HIDDEN,
-    },
-    options={"num_classes": C, "size": 4, "key": _FIT["key"]},
-    batch=("embeddings", "labels", "where"),
-    masked={
-      "embeddings": np.broadcast_to(_HIDDEN[:, None], (B, D)),
-      "labels": _HIDDEN,
-    },
-    products=True,
+  _of_classes(lelp_jax.class_sketch, _WEIGHTS, {"probe": _PROBE}),
+  _of_classes(
+    lelp_jax.sketch_probe, ~_HIDDEN, options={"size": 4, "key": _FIT["key"]}
   ),
   Case(
     lelp_jax.merge_sketches,
@@ -315,11 +296,7 @@ _CASES = [
   Case(lelp_jax.identity_subspaces, {"moments": _MOMENTS}, products=True),
   Case(
     lelp_jax.centroid_subspaces,
-    {
-      "centroids": _normal(C, S, D),
-      "moments": _MOMENTS,
-      "head_kernel": _HEAD,
-    },
+    {"centroids": _normal(C, S, D), "moments": _MOMENTS, "head_kernel": _HEAD},
     {"variance": 0.5},
     unread=("moments.count", "moments.scatter"),
     products=True,

@@ -37,8 +37,7 @@ def test_dropout_is_for_training_and_follows_the_key(inputs, rate):
 
 def test_evaluation_drops_nothing(inputs):
   chex.assert_trees_all_close(
-    tiny_text.outputs(DROPOUT, inputs, seed=1),
-    tiny_text.outputs(QUIET, inputs),
+    tiny_text.outputs(DROPOUT, inputs, seed=1), tiny_text.outputs(QUIET, inputs)
   )
 
 

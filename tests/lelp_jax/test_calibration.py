@@ -80,9 +80,7 @@ def test_constants_do_not_matter(rng):
   logits, labels = examples(rng)
   log_probs = jax.jit(jax.nn.log_softmax)(logits)
   np.testing.assert_allclose(
-    temperature_of(log_probs, labels),
-    temperature_of(logits, labels),
-    rtol=1e-5,
+    temperature_of(log_probs, labels), temperature_of(logits, labels), rtol=1e-5
   )
 
 

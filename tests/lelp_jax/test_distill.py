@@ -323,9 +323,7 @@ def test_lelp_loss_float64_under_x64(rng):
     terms = lelp_loss_terms(student, teacher, temperature=2.0)
   assert loss.dtype == terms[0].dtype == terms[1].dtype == jnp.float64
   np.testing.assert_allclose(
-    loss,
-    expected_over(reference.lelp_loss, student, teacher, 2.0),
-    rtol=1e-12,
+    loss, expected_over(reference.lelp_loss, student, teacher, 2.0), rtol=1e-12
   )
   np.testing.assert_allclose(
     np.stack(terms, axis=1),

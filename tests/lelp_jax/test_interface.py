@@ -277,22 +277,6 @@ def test_vmap_over_stacked_models_equals_each(name, inputs):
     )
 
 
-def test_params_are_plain_trees(started):
-  _, params, model_state = started
-
-  def check(tree):
-    if isinstance(tree, dict):
-      assert all(isinstance(name, str) for name in tree)
-      return [check(value) for value in tree.values()]
-    assert isinstance(tree, jax.Array)
-    return tree
-
-  check(params)
-  check(model_state)
-  assert jax.tree.leaves(params)
-  assert len(jax.tree.leaves(model_state)) == 2
-
-
 def test_init_keys(inputs):
   model = from_nnx(NnxFlat, head="head")
   first, again, other = (

@@ -69,12 +69,7 @@ def test_log_subsplit_masked_equals_unpadded(rng):
     h, z, directions, means, weights
   )
   (_, log_probs), grads = log_split_grad(
-    h,
-    z,
-    padded(directions, 1e20, axis=1),
-    means,
-    padded(weights, 1.0),
-    EXISTS,
+    h, z, padded(directions, 1e20, axis=1), means, padded(weights, 1.0), EXISTS
   )
   np.testing.assert_allclose(log_probs[..., :S], expected, atol=2e-6)
   np.testing.assert_array_equal(log_probs[..., S:], -np.inf)

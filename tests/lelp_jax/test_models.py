@@ -55,10 +55,7 @@ def test_model_shapes_and_dtypes(name, dtype, images):
   head = jax.device_get(model.head(params))
   embeddings = np.asarray(outputs.embeddings, np.float32)
   np.testing.assert_allclose(
-    outputs.logits,
-    embeddings @ head.kernel + head.bias,
-    rtol=1e-5,
-    atol=1e-6,
+    outputs.logits, embeddings @ head.kernel + head.bias, rtol=1e-5, atol=1e-6
   )
 
 
@@ -157,8 +154,7 @@ def test_module_returns_what_the_adapter_captures(name, module, images):
   options = {"mlp": {"features": (8,)}, "cnn": {"features": (4,), "width": 8}}
   bundled = MODELS[name](3, **options[name])
   chex.assert_trees_all_equal_shapes(
-    jax.eval_shape(bundled.init, jax.random.key(0), images),
-    (params, variables),
+    jax.eval_shape(bundled.init, jax.random.key(0), images), (params, variables)
   )
 
 

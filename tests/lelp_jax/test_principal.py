@@ -40,9 +40,7 @@ def test_principal_directions_match_reference(rng, null_space):
   assert_same_spans(principal.directions[:, :k], directions)
   np.testing.assert_allclose(principal.variances[:, :k], variances, rtol=1e-5)
   np.testing.assert_allclose(
-    gram(principal.directions[:, :k]),
-    np.tile(np.eye(k), (3, 1, 1)),
-    atol=1e-5,
+    gram(principal.directions[:, :k]), np.tile(np.eye(k), (3, 1, 1)), atol=1e-5
   )
   assert_orthogonal_to(principal.directions, removed)
   _, mean, scatter = reference.class_moments(embeddings, labels, NUM_CLASSES)

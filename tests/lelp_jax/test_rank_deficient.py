@@ -27,7 +27,11 @@ ROOM = WIDTH - NUM_CLASSES  # In the null space of the head.
 RANKS = (3, ROOM, ROOM)
 
 
-def deficient_data(rng):
+fit = lelp_jax.fit_subspaces_from_moments
+
+
+@pytest.fixture(name="deficient")
+def fixture_deficient(rng):
   """A class of four examples, and so of rank three, and two of full rank."""
   head = make_head(rng)
   return *make_data(rng, head, counts=(4, 500, 456)), head
@@ -36,16 +40,12 @@ def deficient_data(rng):
 @pytest.mark.parametrize(
   ("s", "rotation"), [(ROOM, "haar"), (ROOM + 2, "haar"), (ROOM + 2, "none")]
 )
-def test_fit_subspaces_completes_the_basis(rng, s, rotation):
-  embeddings, labels, head = deficient_data(rng)
+def test_fit_subspaces_completes_the_basis(deficient, s, rotation):
+  embeddings, labels, head = deficient
+  options = {"num_subclasses": s, "rotation": rotation}
   with pytest.warns(UserWarning, match="num_subclasses"):
     subspaces = lelp_jax.fit_subspaces(
-      embeddings,
-      labels,
-      head,
-      num_subclasses=s,
-      key=jax.random.key(12),
-      rotation=rotation,
+      *deficient, key=jax.random.key(12), **options
     )
   assert subspaces.directions.shape == (NUM_CLASSES, s, WIDTH)
   chex.assert_tree_all_finite(subspaces)
@@ -74,32 +74,20 @@ def test_fit_subspaces_completes_the_basis(rng, s, rotation):
       np.testing.assert_allclose(variances[rank:], 0, atol=1e-5)
 
 
-def test_fit_subspaces_completion_is_rotated_with_the_rest(rng):
+def test_fit_subspaces_completion_is_rotated_with_the_rest(deficient):
   # Else some subclasses of class 0 would be constant.
-  embeddings, labels, head = deficient_data(rng)
-  moments = moments_of(embeddings, labels)
-  subspaces = quietly(
-    lelp_jax.fit_subspaces_from_moments,
-    moments,
-    head,
-    num_subclasses=ROOM,
-    key=jax.random.key(14),
-  )
+  *data, head = deficient
+  moments, key = moments_of(*data), jax.random.key(14)
+  subspaces = quietly(fit, moments, head, num_subclasses=ROOM, key=key)
   assert np.all(variances_of(subspaces.directions, moments)[0] > 1e-4)
 
 
-def test_fit_subspaces_deficient_under_jit(rng):
+def test_fit_subspaces_deficient_under_jit(deficient):
   # No warning there: warnings are errors in this suite.
-  embeddings, labels, head = deficient_data(rng)
-  moments = moments_of(embeddings, labels)
-
-  def fit(moments, head, key):
-    return lelp_jax.fit_subspaces_from_moments(
-      moments, head, num_subclasses=ROOM + 2, key=key
-    )
-
-  traced = jax.jit(fit)(moments, head, jax.random.key(15))
-  eager = quietly(fit, moments, head, jax.random.key(15))
+  *data, head = deficient
+  moments, many = moments_of(*data), partial(fit, num_subclasses=ROOM + 2)
+  traced = jax.jit(many)(moments, head, key=jax.random.key(15))
+  eager = quietly(many, moments, head, key=jax.random.key(15))
   assert_same_spans(traced.directions, eager.directions)
   removed, _ = reference.head_bases(head, WIDTH)
   assert_orthogonal_to(traced.directions, removed)
@@ -108,30 +96,20 @@ def test_fit_subspaces_deficient_under_jit(rng):
 
 
 @pytest.mark.parametrize("s", [ROOM, ROOM + 2])
-def test_fit_subspaces_can_refuse_missing_rank(rng, s):
-  embeddings, labels, head = deficient_data(rng)
-  fit = partial(
-    lelp_jax.fit_subspaces_from_moments,
-    moments_of(embeddings, labels),
-    head,
-    key=jax.random.key(16),
-    rank_deficient="error",
-  )
+def test_fit_subspaces_can_refuse_missing_rank(deficient, s):
+  *data, head = deficient
+  options = {"num_subclasses": s, "rank_deficient": "error"}
   with pytest.raises(ValueError, match="num_subclasses"):
-    fit(num_subclasses=s)
+    fit(moments_of(*data), head, key=jax.random.key(16), **options)
 
 
 @pytest.mark.parametrize("rank_deficient", ["complete", "error"])
 def test_fit_subspaces_enough_rank_is_no_warning(rng, rank_deficient):
   # As many subclasses as there is room: warnings are errors in this suite.
   head = make_head(rng)
-  subspaces = lelp_jax.fit_subspaces(
-    *make_data(rng, head),
-    head,
-    num_subclasses=ROOM,
-    key=jax.random.key(17),
-    rank_deficient=rank_deficient,
-  )
+  moments = moments_of(*make_data(rng, head))
+  options = {"num_subclasses": ROOM, "rank_deficient": rank_deficient}
+  subspaces = fit(moments, head, key=jax.random.key(17), **options)
   assert np.all(np.linalg.norm(subspaces.directions, axis=-1) > 0.01)
 
 
@@ -216,21 +194,17 @@ def data_without_variance(rng, count):
 
 
 @pytest.mark.parametrize(
-  ("rotation", "normalization"),
-  [("haar", "max"), ("none", "per_direction")],
+  ("rotation", "normalization"), [("haar", "max"), ("none", "per_direction")]
 )
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_fit_subspaces_class_without_variance_is_zero(
   rng, count, rotation, normalization
 ):
   moments, head = data_without_variance(rng, count)
-  fit = partial(
-    lelp_jax.fit_subspaces_from_moments,
-    num_subclasses=S,
-    rotation=rotation,
-    normalization=normalization,
+  some = partial(
+    fit, num_subclasses=S, rotation=rotation, normalization=normalization
   )
-  for function in (partial(quietly, fit), jax.jit(fit)):
+  for function in (partial(quietly, some), jax.jit(some)):
     subspaces = function(moments, head, key=jax.random.key(17))
     chex.assert_tree_all_finite(subspaces)
     np.testing.assert_array_equal(subspaces.directions[1], np.zeros((S, WIDTH)))
@@ -244,22 +218,13 @@ def test_fit_subspaces_rounding_of_the_mean_is_no_variance(rng):
   moments = moments_of(*make_data(rng, head))
   mean = np.asarray(moments.mean[1])
   residue = rng.normal(size=WIDTH)
-  residue *= (
-    0.25
-    * np.finfo(np.float32).eps
-    * np.linalg.norm(mean)
-    / np.linalg.norm(residue)
-  )
+  size = np.finfo(np.float32).eps * np.linalg.norm(mean) / 4
+  residue *= size / np.linalg.norm(residue)
   scatter = float(moments.count[1]) * np.outer(residue, residue)
-  subspaces = quietly(
-    lelp_jax.fit_subspaces_from_moments,
-    dataclasses.replace(
-      moments, scatter=moments.scatter.at[1].set(jnp.float32(scatter))
-    ),
-    head,
-    num_subclasses=S,
-    key=jax.random.key(17),
-  )
+  changed = moments.scatter.at[1].set(jnp.float32(scatter))
+  moments = dataclasses.replace(moments, scatter=changed)
+  key = jax.random.key(17)
+  subspaces = quietly(fit, moments, head, num_subclasses=S, key=key)
   np.testing.assert_array_equal(subspaces.directions[1], np.zeros((S, WIDTH)))
 
 

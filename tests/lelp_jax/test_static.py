@@ -155,11 +155,7 @@ def test_a_table_gives_params_without_the_layers_above_it(rng):
   embedding = static_embeddings(table, 4)
   chex.assert_trees_all_equal(
     found,
-    {
-      "word_embeddings": {"embedding": embedding},
-      "Dense_0": {},
-      "Dense_1": {},
-    },
+    {"word_embeddings": {"embedding": embedding}, "Dense_0": {}, "Dense_1": {}},
   )
   with pytest.raises(ValueError, match=r"vocab_size must be 20, .*got 21"):
     architecture.from_token_embeddings(

@@ -266,18 +266,6 @@ def test_train_step_passes_the_teacher_in_the_batch_without_gradient(batch):
   chex.assert_trees_all_equal(gradient, jax.tree.map(np.zeros_like, given))
 
 
-def test_train_step_without_teacher_passes_none(batch):
-  tx = optax.sgd(0.1)
-  model, state = start("mlp", tx)
-
-  def loss(inputs):
-    assert inputs.teacher is None
-    assert inputs.targets is None
-    return inputs.student.logits.mean(), ({}, inputs.loss_state)
-
-  jax.eval_shape(make_train_step(model.apply, loss, tx), state, batch, {})
-
-
 def test_distill_step_equals_train_step_on_teacher_outputs(batch, teacher):
   teacher_model, (params, model_state, targets) = teacher
   model, state = start_distilling("mlp", TX)
