@@ -22,9 +22,7 @@ from tests.lelp_jax.spectra import variances_of
 from tests.lelp_jax.spectra import WIDTH
 
 
-def test_random_subspaces_are_random_orthonormal_rows_normalized(rng):
-  head = make_head(rng)
-  moments = moments_of(*make_data(rng, head))
+def test_random_subspaces_are_random_orthonormal_rows_normalized(head, moments):
   sample = partial(lelp_jax.random_subspaces, moments, num_subclasses=S)
   subspaces = sample(key=jax.random.key(26))
   np.testing.assert_array_equal(subspaces.means, moments.mean)
@@ -64,8 +62,8 @@ def test_random_subspaces_are_uniform(rng):
   np.testing.assert_allclose((rows**4).mean(axis=0), 3 / (6 * 8), rtol=0.1)
 
 
-def test_identity_subspaces_are_scaled_axes(rng):
-  embeddings, labels = make_data(rng, make_head(rng))
+def test_identity_subspaces_are_scaled_axes(data):
+  embeddings, labels = data
   embeddings[:, 3] *= 7.0
   moments = moments_of(embeddings, labels)
   deviations = np.array(

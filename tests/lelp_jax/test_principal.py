@@ -23,9 +23,8 @@ NULL_SPACES = ["weights", "weight_differences", "none"]
 
 
 @pytest.mark.parametrize("null_space", NULL_SPACES)
-def test_principal_directions_match_reference(rng, null_space):
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head)
+def test_principal_directions_match_reference(head, data, null_space):
+  embeddings, labels = data
   # With span(W) or a part of it left in, its few large directions come first
   # and the gap moves behind them.
   k = S + {"weights": 0, "weight_differences": 1, "none": 3}[null_space]
@@ -62,7 +61,7 @@ def test_principal_directions_match_reference(rng, null_space):
   ],
 )
 def test_principal_directions_remove_the_rank_of_the_head(
-  rng, collapsed, null_space, removed_rank, dtype
+  rng, moments, collapsed, null_space, removed_rank, dtype
 ):
   # A-2: orthogonalising a collapsed head column by column would remove an
   # arbitrary third direction.
@@ -71,7 +70,6 @@ def test_principal_directions_remove_the_rank_of_the_head(
   if collapsed and dtype == jnp.bfloat16:
     # Rounding alone lifts the last singular value far above float32's eps.
     assert 1e-4 < singular[-1] / singular[0] < 5e-3
-  moments = moments_of(*make_data(rng, make_head(rng)))
   principal = lelp_jax.principal_directions(
     moments, head, num_directions=WIDTH, null_space=null_space
   )
@@ -118,8 +116,7 @@ def test_a_traced_head_that_is_not_finite_gives_nan(rng, bad, width):
   assert np.isnan(directions).any()
 
 
-def test_principal_directions_zero_head_removes_nothing(rng):
-  moments = moments_of(*make_data(rng, make_head(rng)))
+def test_principal_directions_zero_head_removes_nothing(moments):
   principal = lelp_jax.principal_directions(
     moments, np.zeros((WIDTH, NUM_CLASSES), np.float32), num_directions=WIDTH
   )
@@ -129,9 +126,8 @@ def test_principal_directions_zero_head_removes_nothing(rng):
   )
 
 
-def test_principal_directions_signs_are_fixed(rng):
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head)
+def test_principal_directions_signs_are_fixed(head, data):
+  embeddings, labels = data
   principal = lelp_jax.principal_directions(
     moments_of(embeddings, labels), head, num_directions=WIDTH
   )
@@ -145,9 +141,8 @@ def test_principal_directions_signs_are_fixed(rng):
   np.testing.assert_allclose(directions[:, :S], expected, atol=2e-4)
 
 
-def test_principal_directions_rank_counts_examples(rng):
+def test_principal_directions_rank_counts_examples(rng, head):
   # N examples have at most N - 1 directions about their mean.
-  head = make_head(rng)
   embeddings, labels = make_data(rng, head, counts=(6, 953, 1))
   principal = lelp_jax.principal_directions(
     moments_of(embeddings, labels), head, num_directions=WIDTH

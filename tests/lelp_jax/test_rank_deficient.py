@@ -15,7 +15,6 @@ from tests.lelp_jax.spectra import assert_orthogonal_to
 from tests.lelp_jax.spectra import assert_orthonormal_up_to_scale
 from tests.lelp_jax.spectra import assert_same_spans
 from tests.lelp_jax.spectra import make_data
-from tests.lelp_jax.spectra import make_head
 from tests.lelp_jax.spectra import moments_of
 from tests.lelp_jax.spectra import NUM_CLASSES
 from tests.lelp_jax.spectra import quietly
@@ -31,9 +30,8 @@ fit = lelp_jax.fit_subspaces_from_moments
 
 
 @pytest.fixture(name="deficient")
-def fixture_deficient(rng):
+def fixture_deficient(rng, head):
   """A class of four examples, and so of rank three, and two of full rank."""
-  head = make_head(rng)
   return *make_data(rng, head, counts=(4, 500, 456)), head
 
 
@@ -104,10 +102,8 @@ def test_fit_subspaces_can_refuse_missing_rank(deficient, s):
 
 
 @pytest.mark.parametrize("rank_deficient", ["complete", "error"])
-def test_fit_subspaces_enough_rank_is_no_warning(rng, rank_deficient):
+def test_fit_subspaces_enough_rank_is_no_warning(head, moments, rank_deficient):
   # As many subclasses as there is room: warnings are errors in this suite.
-  head = make_head(rng)
-  moments = moments_of(*make_data(rng, head))
   options = {"num_subclasses": ROOM, "rank_deficient": rank_deficient}
   subspaces = fit(moments, head, key=jax.random.key(17), **options)
   assert np.all(np.linalg.norm(subspaces.directions, axis=-1) > 0.01)
@@ -159,10 +155,9 @@ def test_principal_directions_take_no_rounding_for_variance(
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
-def test_rank_does_not_depend_on_the_scale_of_weights(rng, by_hand):
+def test_rank_does_not_depend_on_the_scale_of_weights(head, data, by_hand):
   """Some directions lie near the bound on rounding, and stay where they are."""
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head)
+  embeddings, labels = data
   inside = embeddings @ head @ np.linalg.pinv(head)
   embeddings = (embeddings + 200 * inside).astype(np.float32)
   ranks = []
@@ -182,25 +177,18 @@ def test_rank_does_not_depend_on_the_scale_of_weights(rng, by_hand):
 # --- Classes without variance ------------------------------------------------
 
 
-def data_without_variance(rng, count):
-  """A middle class of `count` equal rows.
-
-  Seven is no power of two: their mean need not be the row, to the last bit.
-  """
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head, counts=(500 - count, count, 460))
-  embeddings[labels == 1] = rng.normal(size=WIDTH).astype(np.float32) * 30
-  return moments_of(embeddings, labels), head
-
-
 @pytest.mark.parametrize(
   ("rotation", "normalization"), [("haar", "max"), ("none", "per_direction")]
 )
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_fit_subspaces_class_without_variance_is_zero(
-  rng, count, rotation, normalization
+  rng, head, count, rotation, normalization
 ):
-  moments, head = data_without_variance(rng, count)
+  # Seven is no power of two: the mean of as many equal rows need not be the
+  # row, to the last bit.
+  embeddings, labels = make_data(rng, head, counts=(500 - count, count, 460))
+  embeddings[labels == 1] = rng.normal(size=WIDTH).astype(np.float32) * 30
+  moments = moments_of(embeddings, labels)
   some = partial(
     fit, num_subclasses=S, rotation=rotation, normalization=normalization
   )
@@ -212,10 +200,8 @@ def test_fit_subspaces_class_without_variance_is_zero(
       assert np.all(np.linalg.norm(subspaces.directions[c], axis=-1) > 0.01)
 
 
-def test_fit_subspaces_rounding_of_the_mean_is_no_variance(rng):
+def test_fit_subspaces_rounding_of_the_mean_is_no_variance(rng, head, moments):
   # What equal rows leave where their mean is half a rounding off.
-  head = make_head(rng)
-  moments = moments_of(*make_data(rng, head))
   mean = np.asarray(moments.mean[1])
   residue = rng.normal(size=WIDTH)
   size = np.finfo(np.float32).eps * np.linalg.norm(mean) / 4
@@ -254,9 +240,8 @@ def test_principal_directions_past_the_width_are_zero(rng):
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
-def test_fit_subspaces_does_not_depend_on_the_unit(rng, scale):
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head)
+def test_fit_subspaces_does_not_depend_on_the_unit(head, data, scale):
+  embeddings, labels = data
   fits = [
     lelp_jax.fit_subspaces(
       h, labels, head, num_subclasses=S, key=jax.random.key(0)

@@ -10,53 +10,38 @@ import optax
 import pytest
 from flax import serialization
 
-import lelp_jax
-from lelp_jax.baselines import CRDBank
 from lelp_jax.metrics import Mean
 from lelp_jax.models import MODELS
 from lelp_jax.train_step import TrainState
+from tests.lelp_jax.function_cases import CASES
 
 
 @pytest.fixture(name="values", scope="module")
 def fixture_values():
-  embeddings, labels = np.ones((20, 4), "f"), np.arange(20) % 2
-
-  def fit(embeddings, key):
-    moments = lelp_jax.class_moments(embeddings, labels, num_classes=2)
-    principal = lelp_jax.principal_directions(moments, num_directions=2)
-    subspaces = lelp_jax.subspaces_from_principal(
-      principal, num_subclasses=2, key=key
-    )
-    return moments, principal, subspaces
-
-  # Any numbers, in the fields and dtypes of a fit.
-  rng = np.random.default_rng(0)
-  moments, principal, subspaces = jax.tree.map(
-    lambda x: jnp.asarray(9 * rng.normal(size=x.shape), x.dtype),
-    jax.eval_shape(fit, embeddings, jax.random.key(1)),
+  """One of each of our dataclasses, and some without their optional fields."""
+  values = {
+    type(value).__name__: value
+    for case in CASES.values()
+    for value in case.arrays.values()
+    if dataclasses.is_dataclass(value)
+  }
+  moments, subspaces = values["ClassMoments"], values["Subspaces"]
+  values["whole moments"] = dataclasses.replace(
+    moments,
+    mean_remainder=1e-8 * moments.mean,
+    num_examples=np.int32([1, 2, 3]),
   )
+  values["no offsets"] = dataclasses.replace(subspaces, offsets=None)
+  values["Mean"] = Mean.of(jnp.arange(3.0))
   model = MODELS["mlp"](2, features=(4,))
-  state = TrainState.create(
-    *jax.jit(model.init)(jax.random.key(0), embeddings),
+  values["state"] = TrainState.create(
+    *jax.jit(model.init)(jax.random.key(0), jnp.ones((20, 4))),
     optax.adam(0.1),
     jax.random.key(2),
     loss_params={"projection": jnp.ones([2, 2])},
     loss_state={"keys": jax.random.split(jax.random.key(3, impl="rbg"), 2)},
   )
-  return {
-    "moments": moments,
-    "moments without a remainder": lelp_jax.ClassMoments(
-      moments.count, moments.mean, moments.scatter
-    ),
-    "principal": principal,
-    "subspaces": subspaces,
-    "subspaces with offsets": dataclasses.replace(
-      subspaces, offsets=jnp.ones([2, 2])
-    ),
-    "mean": Mean.of(jnp.arange(3.0)),
-    "bank": CRDBank.init(jax.random.key(0), num_examples=5, width=3),
-    "state": state,
-  }
+  return values
 
 
 def without_keys(tree):
@@ -72,7 +57,7 @@ def test_what_is_restored_is_what_was_saved(values):
   restored = serialization.from_bytes(values, data)
   chex.assert_trees_all_equal_dtypes(restored, values)
   chex.assert_trees_all_equal(without_keys(restored), without_keys(values))
-  assert type(restored["subspaces"]) is lelp_jax.Subspaces
+  assert jax.tree.structure(restored) == jax.tree.structure(values)
 
 
 def test_restored_keys_draw_the_same_numbers(values):
@@ -85,21 +70,17 @@ def test_restored_keys_draw_the_same_numbers(values):
 
 
 def test_missing_fields_are_named(values):
-  state_dict = serialization.to_state_dict(values["subspaces"])
+  state_dict = serialization.to_state_dict(values["Subspaces"])
   del state_dict["means"]
   with pytest.raises(ValueError, match=r"^means of Subspaces is not in what"):
-    serialization.from_state_dict(values["subspaces"], state_dict)
+    serialization.from_state_dict(values["Subspaces"], state_dict)
 
 
 @pytest.mark.parametrize(
   ("whole", "part", "fields"),
   [
-    (
-      "moments",
-      "moments without a remainder",
-      ("mean_remainder", "num_examples"),
-    ),
-    ("subspaces with offsets", "subspaces", ("offsets",)),
+    ("whole moments", "ClassMoments", ("mean_remainder", "num_examples")),
+    ("Subspaces", "no offsets", ("offsets",)),
   ],
 )
 def test_optional_fields_may_be_absent(values, whole, part, fields):

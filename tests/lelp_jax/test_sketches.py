@@ -13,7 +13,6 @@ from tests import reference
 from tests.lelp_jax.spectra import assert_orthogonal_to
 from tests.lelp_jax.spectra import COUNTS
 from tests.lelp_jax.spectra import make_data
-from tests.lelp_jax.spectra import make_head
 from tests.lelp_jax.spectra import NUM_CLASSES
 from tests.lelp_jax.spectra import quietly
 from tests.lelp_jax.spectra import reference_principal
@@ -31,8 +30,7 @@ def fixture_probe():
 
 
 @pytest.fixture(name="data")
-def fixture_data(rng):
-  head = make_head(rng)
+def fixture_data(rng, head):
   return *make_data(rng, head), head
 
 
@@ -120,9 +118,8 @@ def test_sketch_of_all_columns_is_exact(data, null_space):
   np.testing.assert_allclose(found.total_variance, total, rtol=1e-5)
 
 
-def test_sketch_of_a_class_of_low_rank_is_exact(rng, probe):
+def test_sketch_of_a_class_of_low_rank_is_exact(rng, head, probe):
   # Four examples have rank three; the other columns complete the basis.
-  head = make_head(rng)
   embeddings, labels = make_data(rng, head, counts=(4, 500, 456))
   found = lelp_jax.principal_directions(
     sketch_of(embeddings, labels, probe=probe), head, num_directions=SIZE
@@ -138,8 +135,7 @@ def test_sketch_of_a_class_of_low_rank_is_exact(rng, probe):
   np.testing.assert_allclose(rows @ rows.T, np.eye(SIZE), atol=1e-5)
 
 
-def test_sketch_of_classes_without_variance_is_zero(rng, probe):
-  head = make_head(rng)
+def test_sketch_of_classes_without_variance_is_zero(rng, head, probe):
   embeddings, labels = make_data(rng, head, counts=(953, 0, 7))
   embeddings[labels == 2] = 30 * rng.normal(size=WIDTH).astype(np.float32)
   found = lelp_jax.principal_directions(
@@ -224,8 +220,7 @@ def test_probe_of_a_sample_without_examples_is_random(data):
   np.testing.assert_allclose(probe.T @ probe, np.eye(SIZE), atol=1e-5)
 
 
-def test_fit_subspaces_from_a_sketch_warns_of_missing_rank(rng, probe):
-  head = make_head(rng)
+def test_fit_subspaces_from_a_sketch_warns_of_missing_rank(rng, head, probe):
   embeddings, labels = make_data(rng, head, counts=(4, 500, 456))
   sketch = sketch_of(embeddings, labels, probe=probe)
   fit = partial(

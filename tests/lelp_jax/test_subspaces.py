@@ -28,9 +28,8 @@ fit = partial(lelp_jax.fit_subspaces, num_subclasses=S)
 
 
 @pytest.mark.parametrize("null_space", ["weights", "none"])
-def test_fit_subspaces_matches_reference(rng, null_space):
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head)
+def test_fit_subspaces_matches_reference(head, data, null_space):
+  embeddings, labels = data
   s = S if null_space == "weights" else S + 3
   options = {"num_subclasses": s, "null_space": null_space}
   subspaces = fit(embeddings, labels, head, key=jax.random.key(0), **options)
@@ -54,9 +53,8 @@ def test_fit_subspaces_matches_reference(rng, null_space):
     np.testing.assert_allclose(subspaces.directions[c], expected, atol=2e-4)
 
 
-def test_fit_subspaces_leaves_rows_out(rng):
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head)
+def test_fit_subspaces_leaves_rows_out(head, data):
+  embeddings, labels = data
   where = np.arange(len(labels)) % 3 > 0
   spoiled = np.where(where[:, None], embeddings, np.nan).astype(np.float32)
   found = fit(spoiled, labels, head, where=where, key=jax.random.key(0))
@@ -65,9 +63,8 @@ def test_fit_subspaces_leaves_rows_out(rng):
   np.testing.assert_allclose(found.means, expected.means, atol=1e-5)
 
 
-def test_fit_subspaces_without_rotation_is_scaled_pca(rng):
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head)
+def test_fit_subspaces_without_rotation_is_scaled_pca(head, data):
+  embeddings, labels = data
   # A key is not needed where nothing is drawn.
   subspaces = fit(embeddings, labels, head, key=None, rotation="none")
   _, kept = reference.head_bases(head, WIDTH)
@@ -77,9 +74,7 @@ def test_fit_subspaces_without_rotation_is_scaled_pca(rng):
 
 
 @pytest.mark.parametrize("rotation", ["haar", "none"])
-def test_fit_subspaces_normalizations(rng, rotation):
-  head = make_head(rng)
-  moments = moments_of(*make_data(rng, head))
+def test_fit_subspaces_normalizations(head, moments, rotation):
   maximum, per_direction, none = (
     lelp_jax.fit_subspaces_from_moments(
       moments,
@@ -104,9 +99,8 @@ def test_fit_subspaces_normalizations(rng, rotation):
   )
 
 
-def test_fit_subspaces_one_seed_one_answer(rng):
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head)
+def test_fit_subspaces_one_seed_one_answer(rng, head, data):
+  embeddings, labels = data
   first = fit(embeddings, labels, head, key=jax.random.key(6))
   again = fit(embeddings, labels, head, key=jax.random.key(6))
   chex.assert_trees_all_equal(first, again)
@@ -134,9 +128,8 @@ def test_fit_subspaces_one_seed_one_answer(rng):
   ],
   ids=str,
 )
-def test_fit_subspaces_is_the_composition_of_its_halves(rng, options):
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head)
+def test_fit_subspaces_is_the_composition_of_its_halves(head, data, options):
+  embeddings, labels = data
   options = {"num_subclasses": S, **options}
 
   def quiet(function, *args, **kwargs):
