@@ -32,6 +32,7 @@ _BANK = CALLS[baselines.crd_bank_loss]["bank"]
 _KEY = CALLS[lelp_jax.fit_subspaces]["key"]
 _HEAD = CALLS[lelp_jax.fit_subspaces]["head_kernel"]
 _EMPTY = np.ones((0, S), "f")
+_SLOPE = np.linspace(-1, 1, B, dtype=np.float32)
 _NAN = np.full((C, S, D), np.nan, "f")
 
 
@@ -274,10 +275,34 @@ WRONG_SHAPES = [
 ]
 
 
+WRONG_VALUES = [
+  (lelp_jax.class_moments, "where", _SLOPE, "where must not be negative"),
+  (lelp_jax.class_moments, "where", np.nan * _SLOPE, "where must be finite"),
+  *(
+    (function, argument, value, f"{argument} must be finite")
+    for function in (lelp_jax.principal_directions, lelp_jax.null_space_share)
+    for argument, value in (
+      ("moments", dataclasses.replace(_MOMENTS, mean=np.nan * _MOMENTS.mean)),
+      (
+        "moments",
+        dataclasses.replace(_MOMENTS, scatter=np.nan * _MOMENTS.scatter),
+      ),
+      ("head_kernel", np.nan * _HEAD),
+    )
+  ),
+  (
+    lelp_jax.fit_subspaces,
+    "head_kernel",
+    np.nan * _HEAD,
+    "head_kernel must be finite",
+  ),
+]
+
+
 @pytest.mark.parametrize(
-  ("function", "argument", "value", "text"), WRONG_SHAPES
+  ("function", "argument", "value", "text"), WRONG_SHAPES + WRONG_VALUES
 )
-def test_shapes_that_do_not_fit(function, argument, value, text):
+def test_shapes_and_values_that_do_not_fit(function, argument, value, text):
   assert text in refused(function, ValueError, **{argument: value})
 
 
@@ -540,33 +565,6 @@ def test_sums_out_of_float32_are_blamed_on_their_cause():
     )
     assert message.startswith(text), message
     assert "multiply all" in message
-
-
-def test_weights_that_are_not_weights():
-  for weights, text in (
-    (np.linspace(-1, 1, B, dtype=np.float32), "where must not be negative"),
-    (np.full(B, np.nan, np.float32), "where must be finite"),
-  ):
-    message = refused(lelp_jax.class_moments, ValueError, where=weights)
-    assert message.startswith(text)
-
-
-def test_moments_and_heads_that_are_not_finite():
-  for field in ("mean", "scatter"):
-    moments = dataclasses.replace(
-      _MOMENTS, **{field: np.nan * getattr(_MOMENTS, field)}
-    )
-    for function in (lelp_jax.principal_directions, lelp_jax.null_space_share):
-      message = refused(function, ValueError, moments=moments)
-      assert "moments must be finite" in message
-  head = np.full((D, C), np.nan, np.float32)
-  for function in (
-    lelp_jax.principal_directions,
-    lelp_jax.null_space_share,
-    lelp_jax.fit_subspaces,
-  ):
-    message = refused(function, ValueError, head_kernel=head)
-    assert "head_kernel must be finite" in message
 
 
 def test_probabilities_are_not_logits():

@@ -43,22 +43,6 @@ def rotations(principal):
   )
 
 
-def test_subspaces_from_principal_haar_variances(rotations):
-  # Rotated rows of unit length: E[sigma_s^2] = tr(L) / S for every s, and
-  # Var[sigma_s^2] = 2 / (S (S + 2)) (tr(L^2) - tr(L)^2 / S).
-  for c, spectrum in enumerate(SPECTRA):
-    variances = rotations[:, c] ** 2 @ spectrum
-    trace, trace_of_square = np.sum(spectrum), np.sum(spectrum**2)
-    expected = 2 / (S * (S + 2)) * (trace_of_square - trace**2 / S)
-    standard_error = np.sqrt(expected / DRAWS)
-    np.testing.assert_array_less(
-      np.abs(variances.mean(axis=0) - trace / S), 4.5 * standard_error
-    )
-    np.testing.assert_allclose(variances.var(axis=0), expected, rtol=0.05)
-    # The trace is that of the span, in every draw.
-    np.testing.assert_allclose(variances.sum(axis=1), trace, rtol=1e-4)
-
-
 def test_subspaces_from_principal_haar_entries(rotations):
   np.testing.assert_allclose(
     rotations @ rotations.swapaxes(-1, -2),
