@@ -8,16 +8,11 @@ from lelp_jax.models.albert import AlbertConfig
 from lelp_jax.models.albert import config_from_huggingface
 
 SMALL = AlbertConfig(8, 3, 2, 12)
-# config.json of albert/albert-base-v1, as the hub has it.
+# config.json of albert/albert-base-v1, less most of what is not read.
 BASE_V1 = {
-  "architectures": ["AlbertForMaskedLM"],
   "attention_probs_dropout_prob": 0.1,
-  "bos_token_id": 2,
   "classifier_dropout_prob": 0.1,
-  "down_scale_factor": 1,
   "embedding_size": 128,
-  "eos_token_id": 3,
-  "gap_size": 0,
   "hidden_act": "gelu",
   "hidden_dropout_prob": 0.1,
   "hidden_size": 768,
@@ -27,11 +22,9 @@ BASE_V1 = {
   "layer_norm_eps": 1e-12,
   "max_position_embeddings": 512,
   "model_type": "albert",
-  "net_structure_type": 0,
   "num_attention_heads": 12,
   "num_hidden_groups": 1,
   "num_hidden_layers": 12,
-  "num_memory_blocks": 0,
   "pad_token_id": 0,
   "type_vocab_size": 2,
   "vocab_size": 30000,

@@ -3,6 +3,8 @@
 What they share with all losses is in test_baseline_losses.py.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,9 @@ from tests.lelp_jax import baseline_reference
 BANK_SIZE, NUM_NEGATIVES, WIDTH, TEMPERATURE = 20, 4, 4, 0.07
 IDS = np.array([0, 5, 9])
 NEGATIVE_IDS = np.array([[1, 2, 3, 4], [6, 7, 8, 10], [11, 12, 13, 14]])
-bank_loss = jax.jit(baselines.crd_bank_loss)
+bank_loss = jax.jit(
+  functools.partial(baselines.crd_bank_loss, temperature=TEMPERATURE)
+)
 
 
 def unit_golden(*arguments):
@@ -92,8 +96,7 @@ def test_small_temperatures_are_finite(rng):
 def test_bank_golden_values():
   # RepDistiller's crd/memory.py and crd/criterion.py, two calls on these rows.
   student, teacher = projections()
-  arguments = student, teacher, fresh_bank(), IDS, NEGATIVE_IDS
-  losses, bank = bank_loss(*arguments, temperature=TEMPERATURE)
+  losses, bank = bank_loss(student, teacher, fresh_bank(), IDS, NEGATIVE_IDS)
   assert losses.shape == (3,)
   assert float(jnp.mean(losses)) == pytest.approx(
     8.6232996 + 10.4233274, rel=1e-5
@@ -104,9 +107,7 @@ def test_bank_golden_values():
   np.testing.assert_allclose(
     bank.student[0], [0.7358245, 0.6224215, 0.2569453, -0.0716451], rtol=1e-5
   )
-  again, after = bank_loss(
-    student, teacher, bank, IDS, NEGATIVE_IDS, temperature=TEMPERATURE
-  )
+  again, after = bank_loss(student, teacher, bank, IDS, NEGATIVE_IDS)
   assert float(jnp.mean(again)) == pytest.approx(
     12.9520330 + 11.4474363, rel=1e-5
   )
@@ -118,13 +119,7 @@ def test_only_rows_of_the_batch_move(momentum):
   student, teacher = projections()
   bank = fresh_bank()
   _, after = bank_loss(
-    student,
-    teacher,
-    bank,
-    IDS,
-    NEGATIVE_IDS,
-    temperature=TEMPERATURE,
-    momentum=momentum,
+    student, teacher, bank, IDS, NEGATIVE_IDS, momentum=momentum
   )
   for name, rows in (("student", student), ("teacher", teacher)):
     expected = baseline_reference.updated_rows(
@@ -137,13 +132,9 @@ def test_a_row_that_cancels_becomes_zero_and_recovers():
   student, teacher = projections()
   bank = fresh_bank()
   opposite = -np.asarray(bank.student)[IDS]
-  _, bank = bank_loss(
-    opposite, teacher, bank, IDS, NEGATIVE_IDS, temperature=TEMPERATURE
-  )
+  _, bank = bank_loss(opposite, teacher, bank, IDS, NEGATIVE_IDS)
   np.testing.assert_array_equal(bank.student[IDS], np.zeros((3, 4)))
-  losses, bank = bank_loss(
-    student, teacher, bank, IDS, NEGATIVE_IDS, temperature=TEMPERATURE
-  )
+  losses, bank = bank_loss(student, teacher, bank, IDS, NEGATIVE_IDS)
   assert np.all(np.isfinite(losses))
   np.testing.assert_allclose(bank.student[IDS], student, rtol=1e-6)
 

@@ -12,21 +12,24 @@ from lelp_jax import baselines
 from tests.lelp_jax import baseline_reference
 
 kd_loss = jax.jit(baselines.kd_loss)  # Temperatures and weights are traced.
-dkd_loss = jax.jit(baselines.dkd_loss)
+
+
+@jax.jit
+def dkd_loss(student, teacher, labels, temperature, target, nontarget):
+  return baselines.dkd_loss(
+    student,
+    teacher,
+    labels,
+    temperature=temperature,
+    target_weight=target,
+    nontarget_weight=nontarget,
+  )
 
 
 @jax.jit
 @jax.value_and_grad
 def dkd_and_gradient(student, teacher, labels, temperature, beta):
-  return jnp.sum(
-    baselines.dkd_loss(
-      student,
-      teacher,
-      labels,
-      temperature=temperature,
-      nontarget_weight=beta,
-    )
-  )
+  return jnp.sum(dkd_loss(student, teacher, labels, temperature, 1.0, beta))
 
 
 @jax.jit
@@ -55,17 +58,8 @@ def test_golden_values(num_classes, target, nontarget):
   student, teacher = golden_logits(num_classes)
   labels = np.arange(8) % num_classes
 
-  def mean(alpha, beta):
-    return jnp.mean(
-      dkd_loss(
-        student,
-        teacher,
-        labels,
-        temperature=4.0,
-        target_weight=alpha,
-        nontarget_weight=beta,
-      )
-    )
+  def mean(*weights):
+    return jnp.mean(dkd_loss(student, teacher, labels, 4.0, *weights))
 
   assert float(mean(1.0, 0.0)) == pytest.approx(target, rel=1e-5)
   assert float(mean(0.0, 1.0)) == pytest.approx(nontarget, rel=1e-5)
@@ -89,17 +83,8 @@ def test_divergence_is_target_plus_rest(seed, num_classes, temperature, scale):
   exps = np.exp((teacher - teacher.max(axis=1, keepdims=True)) / temperature)
   rest = 1 - exps[np.arange(6), labels] / exps.sum(axis=1)
   target, others = (
-    np.asarray(
-      dkd_loss(
-        student,
-        teacher,
-        labels,
-        temperature=temperature,
-        target_weight=1.0 - weight,
-        nontarget_weight=weight,
-      )
-    )
-    for weight in (0.0, 1.0)
+    np.asarray(dkd_loss(student, teacher, labels, temperature, *weights))
+    for weights in ((1.0, 0.0), (0.0, 1.0))
   )
   losses = target + rest * others
   expected = kd_loss(student, teacher, temperature=temperature)
@@ -140,14 +125,7 @@ def test_two_classes_are_vanilla_distillation(seed, temperature, scale, beta):
 def test_digits_at_high_temperatures(rng, temperature, weights):
   student, teacher = (3 * rng.normal(size=(2, 64, 20))).astype(np.float32)
   labels = np.arange(64) % 20
-  losses = dkd_loss(
-    student,
-    teacher,
-    labels,
-    temperature=temperature,
-    target_weight=weights[0],
-    nontarget_weight=weights[1],
-  )
+  losses = dkd_loss(student, teacher, labels, temperature, *weights)
   expected = baseline_reference.dkd_loss(
     np.float64(student), np.float64(teacher), labels, temperature, *weights
   )
@@ -172,9 +150,7 @@ def test_logits_far_apart(num_classes, label):
       logits, np.float64(teacher), labels, 4.0, 1.0, 8.0
     )
 
-  losses = dkd_loss(
-    student, teacher, labels, temperature=4.0, nontarget_weight=8.0
-  )
+  losses = dkd_loss(student, teacher, labels, 4.0, 1.0, 8.0)
   np.testing.assert_allclose(
     losses, expected(np.float64(student)), rtol=1e-5, atol=1e-4
   )
