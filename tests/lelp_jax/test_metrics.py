@@ -26,16 +26,6 @@ def test_mean_over_uneven_batches_is_the_mean_over_examples(rng):
   assert int(totals["value"].count) == 11
 
 
-@pytest.mark.parametrize("padding", [0.0, np.nan, np.inf])
-def test_mean_of_masked_equals_unpadded(rng, padding):
-  values = rng.normal(size=5).astype(np.float32)
-  padded = jnp.append(jnp.asarray(values), jnp.full(3, padding))
-  mean = jax.jit(Mean.of)(padded, jnp.arange(8) < 5)
-  alone = Mean.of(jnp.asarray(values))
-  np.testing.assert_allclose(mean.total, alone.total, rtol=1e-6)
-  assert int(mean.count) == int(alone.count) == 5
-
-
 def test_mean_sums_in_float32():
   values = jnp.ones(1000, jnp.bfloat16)  # Whose own sums stop at 256.
   mean = Mean.of(values)

@@ -82,15 +82,8 @@ def test_model_bfloat16_is_near_float32(name, images):
   assert 0 < error < 0.05 * np.max(np.abs(exact))
 
 
-@pytest.mark.parametrize(
-  ("name", "dtype"),
-  [
-    *((name, "float32") for name in OPTIONS),
-    *((name, "bfloat16") for name in OPTIONS),
-    ("albert", "float32"),
-    ("albert", "bfloat16"),
-  ],
-)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", [*OPTIONS, "albert"])
 def test_models_run_with_strict_promotion(name, dtype):
   if name == "albert":
     config = tiny_text.DROPOUT
@@ -141,21 +134,14 @@ def test_deep_models_run_with_strict_promotion(module):
     jax.eval_shape(run, jax.random.key(0))
 
 
-@pytest.mark.parametrize(
-  ("name", "module"), [("mlp", Mlp(3, (8,))), ("cnn", Cnn(3, (4,), 8))]
-)
-def test_module_returns_what_the_adapter_captures(name, module, images):
+@pytest.mark.parametrize("module", [Mlp(3, (8,)), Cnn(3, (4,), 8)])
+def test_module_returns_what_the_adapter_captures(module, images):
   variables = jax.jit(module.init)(jax.random.key(0), images)
   embeddings, logits = jax.jit(module.apply)(variables, images)
   model = from_linen(module, head="head")
   params = variables.pop("params")
   outputs, _ = jax.jit(model.apply)(params, variables, images)
   chex.assert_trees_all_close((embeddings, logits), tuple(outputs))
-  options = {"mlp": {"features": (8,)}, "cnn": {"features": (4,), "width": 8}}
-  bundled = MODELS[name](3, **options[name])
-  chex.assert_trees_all_equal_shapes(
-    jax.eval_shape(bundled.init, jax.random.key(0), images), (params, variables)
-  )
 
 
 def test_mlp_equals_its_definition(images):
