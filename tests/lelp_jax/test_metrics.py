@@ -59,14 +59,6 @@ def test_mean_of_nothing_is_nan():
   assert np.isnan(compute({"x": mean})["x"])
 
 
-def test_mean_is_a_tree_that_can_be_stacked():
-  values = jnp.arange(6.0).reshape(2, 3)
-  stacked = jax.vmap(lambda x: {"x": Mean.of(x)})(values)
-  merged = jax.jit(merge)(stacked, stacked)
-  np.testing.assert_allclose(compute(merged)["x"], [1.0, 4.0])
-  np.testing.assert_array_equal(merged["x"].count, [6, 6])
-
-
 def test_merge_is_associative_with_a_neutral_element():
   a, b, c = ({"x": Mean.of(jnp.arange(n, dtype=float))} for n in (1, 2, 3))
   left, right = merge(merge(a, b), c), merge(a, merge(b, c))

@@ -124,31 +124,3 @@ def test_principal_directions_zero_head_removes_nothing(moments):
   np.testing.assert_allclose(
     np.sum(principal.variances, axis=1), principal.total_variance, rtol=1e-5
   )
-
-
-def test_principal_directions_signs_are_fixed(head, data):
-  embeddings, labels = data
-  principal = lelp_jax.principal_directions(
-    moments_of(embeddings, labels), head, num_directions=WIDTH
-  )
-  directions = np.asarray(principal.directions)[:, : WIDTH - NUM_CLASSES]
-  largest = np.take_along_axis(
-    directions, np.abs(directions).argmax(-1)[..., None], axis=-1
-  )
-  assert np.all(largest > 0)
-  _, kept = reference.head_bases(head, WIDTH)
-  expected, _ = reference_principal(embeddings, labels, kept, S)
-  np.testing.assert_allclose(directions[:, :S], expected, atol=2e-4)
-
-
-def test_principal_directions_rank_counts_examples(rng, head):
-  # N examples have at most N - 1 directions about their mean.
-  embeddings, labels = make_data(rng, head, counts=(6, 953, 1))
-  principal = lelp_jax.principal_directions(
-    moments_of(embeddings, labels), head, num_directions=WIDTH
-  )
-  np.testing.assert_array_equal(principal.rank, [5, WIDTH - 3, 0])
-  variances = np.asarray(principal.variances)
-  assert np.all(variances >= 0)
-  assert np.all(np.diff(variances, axis=1) <= 0)
-  np.testing.assert_allclose(variances[0, 5:], 0, atol=1e-4)

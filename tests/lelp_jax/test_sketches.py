@@ -29,11 +29,6 @@ def fixture_probe():
   return np.linalg.qr(rows)[0].astype(np.float32)
 
 
-@pytest.fixture(name="data")
-def fixture_data(rng, head):
-  return *make_data(rng, head), head
-
-
 def assert_sketch_of(sketch, embeddings, labels, probe, where=None):
   """The sketch has the products of float64 moments with the probe."""
   count, mean, scatter = reference.class_moments(
@@ -49,14 +44,14 @@ def assert_sketch_of(sketch, embeddings, labels, probe, where=None):
 
 
 def test_class_sketch_is_the_product_with_the_scatter(data, probe):
-  embeddings, labels, _ = data
+  embeddings, labels = data
   sketch = sketch_of(embeddings, labels, probe=probe)
   assert_sketch_of(sketch, embeddings, labels, probe)
   np.testing.assert_array_equal(sketch.num_examples, COUNTS)
 
 
 def test_class_sketch_leaves_rows_out_and_weighs_them(rng, data, probe):
-  embeddings, labels, _ = data
+  embeddings, labels = data
   where = rng.integers(0, 3, size=len(labels)).astype(np.float32)
   padded = np.where(where[:, None] > 0, embeddings, np.nan)
   padded = padded.astype(np.float32)
@@ -65,7 +60,7 @@ def test_class_sketch_leaves_rows_out_and_weighs_them(rng, data, probe):
 
 
 def test_merge_sketches_is_the_sketch_of_the_union(rng, data, probe):
-  embeddings, labels, _ = data
+  embeddings, labels = data
   part = np.where(labels == 0, 0, rng.integers(0, 3, size=len(labels)))
   # Class 0 is absent from two parts, and the means of the parts differ.
   embeddings = embeddings + np.float32(5) * part[:, None].astype(np.float32)
@@ -82,8 +77,7 @@ def test_merge_sketches_is_the_sketch_of_the_union(rng, data, probe):
 
 
 def test_merge_sketches_of_other_probes_are_refused(data, probe):
-  embeddings, labels, _ = data
-  a = sketch_of(embeddings, labels, probe=probe)
+  a = sketch_of(*data, probe=probe)
   b = dataclasses.replace(a, probe=2 * a.probe)
   with pytest.raises(ValueError, match="probe"):
     lelp_jax.merge_sketches(a, b)
@@ -93,15 +87,10 @@ def test_merge_sketches_of_other_probes_are_refused(data, probe):
 
 
 @pytest.mark.parametrize("null_space", ["weights", "none"])
-def test_sketch_of_all_columns_is_exact(data, null_space):
-  embeddings, labels, head = data
-  probe = lelp_jax.sketch_probe(
-    embeddings,
-    labels,
-    num_classes=NUM_CLASSES,
-    size=WIDTH,
-    key=jax.random.key(0),
-  )
+def test_sketch_of_all_columns_is_exact(head, data, null_space):
+  embeddings, labels = data
+  options = {"num_classes": NUM_CLASSES, "size": WIDTH}
+  probe = lelp_jax.sketch_probe(*data, key=jax.random.key(0), **options)
   found = lelp_jax.principal_directions(
     sketch_of(embeddings, labels, probe=probe),
     head,
@@ -146,12 +135,10 @@ def test_sketch_of_classes_without_variance_is_zero(rng, head, probe):
   assert np.all(np.isfinite(found.directions))
 
 
-def test_sketch_has_no_more_directions_than_columns(data, probe):
-  embeddings, labels, head = data
-  sketch = sketch_of(embeddings, labels, probe=probe)
-  with pytest.raises(
-    ValueError, match=f"num_directions must be at most {SIZE}"
-  ):
+def test_sketch_has_no_more_directions_than_columns(head, data, probe):
+  sketch = sketch_of(*data, probe=probe)
+  message = f"num_directions must be at most {SIZE}"
+  with pytest.raises(ValueError, match=message):
     lelp_jax.principal_directions(sketch, head, num_directions=SIZE + 1)
 
 
@@ -208,15 +195,9 @@ def test_probe_of_a_sample_captures_more_than_a_random_one(rng):
 
 
 def test_probe_of_a_sample_without_examples_is_random(data):
-  embeddings, labels, _ = data
-  probe = lelp_jax.sketch_probe(
-    embeddings,
-    labels,
-    num_classes=NUM_CLASSES,
-    size=SIZE,
-    key=jax.random.key(0),
-    where=np.zeros(len(labels), bool),
-  )
+  where = np.zeros(len(data[1]), bool)
+  options = {"num_classes": NUM_CLASSES, "size": SIZE, "where": where}
+  probe = lelp_jax.sketch_probe(*data, key=jax.random.key(0), **options)
   np.testing.assert_allclose(probe.T @ probe, np.eye(SIZE), atol=1e-5)
 
 

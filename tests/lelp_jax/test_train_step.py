@@ -107,18 +107,6 @@ def distill_step(name):
   return jax.jit(make_distill_step(student.apply, teacher.apply, kl, TX))
 
 
-def test_train_state_starts_at_zero():
-  _, state = start_distilling("cnn", optax.adam(0.1))
-  assert state.step.dtype == jnp.int32
-  assert int(state.step) == 0
-  (adam, _) = state.opt_state
-  trained = {"params": state.params, "loss_params": state.loss_params}
-  chex.assert_trees_all_equal_shapes(adam.mu, trained)
-  _, state = start("cnn", optax.adam(0.1))
-  chex.assert_trees_all_equal_shapes(state.opt_state[0].mu, state.params)
-  assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
-
-
 @pytest.mark.parametrize("name", OPTIONS)
 def test_train_step_equals_a_loop_written_by_hand(name, batch):
   # With weight decay, the parameters that the optimizer gets matter.
