@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from lelp_jax.models import from_huggingface
-from lelp_jax.models import graft_pretrained
 from lelp_jax.models import MODELS
 from lelp_jax.models.bert import bert
 from lelp_jax.models.bert import BertConfig
@@ -266,26 +265,10 @@ def test_a_pretrained_pooler_is_used_on_request():
 def test_the_first_layers_can_be_taken():
   config, weights, *_ = golden("bert_classifier")
   _, whole, _ = from_huggingface(config, weights)
-  model, first, _ = from_huggingface(config, weights, num_layers=2)
-  assert [n for n in first["encoder"] if n.startswith("layer_")] == [
-    "layer_0",
-    "layer_1",
-  ]
-  third = whole["encoder"].pop("layer_2")
-  assert third
+  _, first, _ = from_huggingface(config, weights, num_layers=2)
+  assert whole["encoder"].pop("layer_2")
+  assert "layer_1" in first["encoder"]
   chex.assert_trees_all_equal(first, whole)
-  # A student of six outputs starts from them.
-  initial = jax.tree.map(
-    lambda leaf: np.zeros(leaf.shape, np.float32),
-    tiny_text.shapes(
-      MODELS["bert"](
-        6, **{**MODELS["bert"].huggingface.options(config), "num_layers": 2}
-      )
-    ),
-  )
-  grafted = graft_pretrained(initial, first)
-  chex.assert_trees_all_equal({**grafted, "head": first["head"]}, first)
-  assert model.head(grafted).kernel.shape == (12, 6)
 
 
 def test_heads_have_the_outputs_of_the_file_or_the_config_or_the_caller():
