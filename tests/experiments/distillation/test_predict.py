@@ -328,6 +328,7 @@ def test_arrays_of_embeddings(tmp_path):
     ("in.csv", "text\na\n", r"'review'; .* \['text'\]\. Set --text_column"),
     ("in.csv", b"review\xff\na\n", "is not utf-8: set --encoding to"),
     ("in.csv", "", "empty"),
+    ("in.csv", "review,x\n", r"in\.csv has no rows"),
     ("in.txt", "a", r"in\.txt is not a table"),
   ],
 )
