@@ -187,7 +187,10 @@ def teacher_of(inputs: LossInputs) -> Outputs:
 
 
 def class_nll(
-  logits: jax.Array, labels: jax.Array, num_classes: int, where: Any = None
+  logits: jax.Array,
+  labels: jax.Array,
+  num_classes: int,
+  where: jax.Array | None = None,
 ) -> jax.Array:
   """Computes the cross entropy of the true class, summed over its subclasses.
 
