@@ -8,6 +8,8 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -222,6 +224,39 @@ def check_scores(summary, probabilities, labels):
   assert loss == pytest.approx(-np.log(right).mean(), abs=6e-4)
 
 
+# Predicts texts where neither jax nor this repository can be imported.
+ALONE = """
+import sys
+for name in ("jax", "jaxlib", "flax", "torch", "experiments", "lelp_jax"):
+  sys.modules[name] = None  # Importing it raises.
+import json
+import numpy as np, onnxruntime, tokenizers
+tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
+session = onnxruntime.InferenceSession("model.onnx")
+texts, found = json.load(sys.stdin), []
+for start in range(0, len(texts), 64):
+  rows = tokenizer.encode_batch(texts[start : start + 64])
+  inputs = {"input_ids": np.array([row.ids for row in rows])}
+  inputs["attention_mask"] = np.array([row.attention_mask for row in rows])
+  found += session.run(None, inputs)[0].tolist()
+print(json.dumps(found))
+"""
+
+
+def predict_alone(student, texts):
+  """Predicts texts with the files of an exported student alone."""
+  done = subprocess.run(
+    [sys.executable, "-I", "-c", ALONE],
+    input=json.dumps(texts),
+    cwd=student,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  return np.array(json.loads(done.stdout))
+
+
 # --- Mistakes -----------------------------------------------------------------
 
 
@@ -409,13 +444,36 @@ def tiny_bert(transformers, folder):
   return transformers.BertForSequenceClassification(config), tokenizer
 
 
+def minilm(transformers, folder):
+  """MiniLM, an encoder, with a new head."""
+  del folder
+  if "LELP_MINILM" not in os.environ:
+    pytest.skip("LELP_MINILM does not name a folder with all-MiniLM-L6-v2")
+  name = os.environ["LELP_MINILM"]
+  return (
+    transformers.BertForSequenceClassification.from_pretrained(
+      name, num_labels=2
+    ),
+    transformers.AutoTokenizer.from_pretrained(name),
+  )
+
+
 @pytest.mark.slow
-def test_a_classifier_of_torch(tmp_path):
+@pytest.mark.parametrize(
+  ("make", "rate", "num_steps", "least", "least_of_student"),
+  # Teachers were right on 67.5 and 81.3 % of the test sentences, the student of
+  # the first on 60.0 %: the margins are three standard errors or more. That of
+  # MiniLM hardly learns in so few steps (53.7 %); its files are what is tested.
+  [(tiny_bert, 3e-3, 120, 0.62, 0.55), (minilm, 2e-4, 40, 0.75, 0.0)],
+)
+def test_a_classifier_of_torch(
+  make, rate, num_steps, least, least_of_student, tmp_path
+):
   torch = pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
   torch.manual_seed(0)
   torch.set_num_threads(1)  # Several wait for each other on a busy machine.
-  model, tokenizer = tiny_bert(transformers, tmp_path)
+  model, tokenizer = make(transformers, tmp_path)
 
   def tokens(texts):
     return tokenizer(
@@ -427,9 +485,9 @@ def test_a_classifier_of_torch(tmp_path):
     )
 
   texts, labels = sst2("train", 2000)
-  optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+  optimizer = torch.optim.AdamW(model.parameters(), rate)
   model.train()
-  for rows in torch.randint(len(texts), (120, 32)).tolist():
+  for rows in torch.randint(len(texts), (num_steps, 32)).tolist():
     batch = tokens([texts[row] for row in rows])
     targets = torch.tensor([labels[row] for row in rows])
     model(**batch, labels=targets).loss.backward()
@@ -444,9 +502,7 @@ def test_a_classifier_of_torch(tmp_path):
       for row in range(0, 872, 64)
     ]
   accuracy = np.mean(torch.cat(found).numpy() == test_labels)
-  # The teacher was right on 67.5 % of the test sentences and the student on
-  # 60.0 %: both margins are three standard errors or more.
-  assert accuracy >= 0.62
+  assert accuracy >= least
 
   names = ("negative", "positive")
   for name, table in (
@@ -487,6 +543,7 @@ def test_a_classifier_of_torch(tmp_path):
   assert [names.index(row["label"]) for row in rows] == (
     probabilities.argmax(axis=1).tolist()
   )
-  check_scores(done.stdout, probabilities, np.array(test_labels))
-  right = probabilities.argmax(axis=1) == test_labels
-  assert np.mean(right) >= 0.55
+  alone = predict_alone(student, test_texts)
+  np.testing.assert_allclose(alone, probabilities, atol=1e-5)
+  check_scores(done.stdout, alone, np.array(test_labels))
+  assert np.mean(alone.argmax(axis=1) == test_labels) >= least_of_student
