@@ -19,7 +19,7 @@ MODES = {"coordinates": "coordinates-weights-3", "cached": "embeddings"}
 def assert_same_outputs(found, expected):
   """Compares folders of a teacher's caches, array by array."""
   (found,), (expected,) = (
-    (folder / "teachers").glob("*/outputs") for folder in (found, expected)
+    (folder / "teachers").glob("*/outputs/*") for folder in (found, expected)
   )
   assert {path.name for path in found.iterdir()} == set(MODES.values())
   for path in found.glob("*/*.npy"):
