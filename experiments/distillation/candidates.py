@@ -128,6 +128,7 @@ def grids(
   clusters = (5, 20, 75) if num_classes <= 10 else (2, 5, 20)
   largest = max(1, smallest_class // 5)
   clusters = tuple(dict.fromkeys(min(size, largest) for size in clusters))
+  clustered = {"num_clusters": clusters if cheap else clusters[:2]}
   return {
     "standard": {},
     "vanilla": {"loss": {"temperature": temperatures}},
@@ -138,12 +139,10 @@ def grids(
       },
       "subspace": {"num_subclasses": directions},
     },
-    "kmeans": {
-      "clustering": {"num_clusters": clusters if cheap else clusters[:2]}
-    },
+    "kmeans": {"clustering": clustered},
     "lelp_centroids": {
       "loss": {"subclass_temperature": (1.0, 3.0) if cheap else (3.0,)},
-      "clustering": {"num_clusters": clusters[-2:] if cheap else clusters[:2]},
+      "clustering": clustered,
     },
   }
 
