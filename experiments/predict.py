@@ -126,8 +126,7 @@ def predict(
   Raises:
     Interrupted: On SIGINT or SIGTERM; nothing is written.
     OSError: If a file cannot be read or written.
-    ValueError: If the student cannot read the files, a row is malformed, or
-      there are no rows.
+    ValueError: If the student cannot read the files, or a row is malformed.
   """
   student, labels = description.read(folder)
   output_rows.check_output(output, tables.find_files(data))
@@ -139,8 +138,6 @@ def predict(
       image_column=image_column or student.image_column,
       **{"header": student.header, **options},
     )
-  if not found.num_rows:
-    raise ValueError(f"--data={data} has no rows, so nothing is predicted.")
   for note in [*found.notes, *_notes(found, output, labels)]:
     _tell(note)
   predictor = Predictor(folder)

@@ -328,7 +328,6 @@ def test_arrays_of_embeddings(tmp_path):
     ("in.csv", "text\na\n", r"'review'; .* \['text'\]\. Set --text_column"),
     ("in.csv", b"review\xff\na\n", "is not utf-8: set --encoding to"),
     ("in.csv", "", "empty"),
-    ("in.csv", "review,x\n", r"in\.csv has no rows"),
     ("in.txt", "a", r"in\.txt is not a table"),
   ],
 )
@@ -535,7 +534,7 @@ def check_damaged_file(student, suffix, edits, out):
     else:
       given, _ = command.description.read(student)
       rows = input_rows.find(str(path), given, text_column="review")
-      assert len(found) == rows.num_rows > 0
+      assert len(found) == rows.num_rows  # Maybe none.
 
 
 @pytest.mark.parametrize(
