@@ -103,3 +103,18 @@ def test_depthwise_is_chosen_by_platform(platform, has_convolution):
   traced = jax.jit(gradient).trace(*shapes)
   text = traced.lower(lowering_platforms=(platform,)).as_text()
   assert ("stablehlo.convolution" in text) == has_convolution
+
+
+@pytest.mark.parametrize(
+  ("strides", "dtype"), [((1, 1), np.float32), ((2, 3), np.float64)]
+)
+def test_pointwise_is_xla_s_convolution(rng, strides, dtype):
+  with jax.enable_x64(dtype == np.float64):
+    x = rng.normal(size=(3, 5, 7, 4)).astype(dtype)
+    kernel = rng.normal(size=(1, 1, 4, 6)).astype(dtype)
+    _assert_equal(
+      lambda x, k: _conv.pointwise(x, k, strides, "SAME"),
+      _convolution(strides, "SAME"),
+      x,
+      kernel,
+    )

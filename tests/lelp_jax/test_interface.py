@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import subprocess
+import sys
 
 import chex
 import jax
@@ -641,3 +643,21 @@ def test_from_nnx_constructor_with_a_plain_array_and_named_rngs():
     key=jax.random.key(1),
   )
   assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+@pytest.mark.slow
+def test_linen_models_run_without_asserts():
+  """`python -O` drops assert statements, and Flax's have side effects."""
+  program = (
+    "import jax, jax.numpy as jnp\n"
+    "from lelp_jax.models import MODELS\n"
+    "from flax.linen import module\n"
+    "model = MODELS['mlp'](2, features=(4,))\n"
+    "values = model.init(jax.random.key(0), jnp.eye(3))\n"
+    "for _ in range(2):\n"
+    "  model.apply(*values, jnp.eye(3))\n"
+    "print(__debug__, len(module._global_interceptor_stack))\n"
+  )
+  command = [sys.executable, "-O", "-c", program]
+  done = subprocess.run(command, capture_output=True, text=True, check=True)
+  assert done.stdout.split() == ["False", "0"]

@@ -145,6 +145,27 @@ def test_train_step_equals_a_loop_written_by_hand(name, batch):
   chex.assert_trees_all_close(state.model_state, hand[1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+  "tx",
+  [
+    optax.chain(optax.sgd(0.5), optax.contrib.reduce_on_plateau()),
+    pytest.param(
+      optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(5)),
+      marks=pytest.mark.slow,
+    ),
+  ],
+  ids=["plateau", "lbfgs"],
+)
+def test_optimizers_get_the_loss_and_its_function(tx, batch):
+  model, state = start("mlp", tx)
+  step = jax.jit(make_train_step(model.apply, cross_entropy, tx))
+  losses = []
+  for _ in range(5):
+    state, metrics = step(state, batch, {"weight": 1.0})
+    losses.append(float(metrics["loss"]))
+  assert losses[-1] < losses[0]
+
+
 def test_the_value_function_repeats_the_loss(batch, teacher):
   """It draws the same numbers as the step, at the same point."""
 

@@ -192,6 +192,15 @@ def test_missing_and_repeated_ids_are_named(tmp_path):
   refused(tmp_path, arrays, data, words, id_column="key")
 
 
+@pytest.mark.parametrize(
+  ("content", "words"), [("", "is empty"), ("text,label\n", "no examples")]
+)
+def test_tables_without_rows_are_refused(tmp_path, reviews, content, words):
+  path, _, arrays = reviews
+  path.write_text(content)
+  refused(tmp_path, arrays, data_spec(path), words)
+
+
 def test_rows_in_another_order_are_named(tmp_path, rng):
   path = tmp_path / "reviews.csv"
   labels = rng.choice(["bad", "good"], 200).tolist()
