@@ -338,7 +338,7 @@ class StackSpec(ConfigSection):
   """Execution of the cells of one program: `config.stack`."""
 
   # Stacked cells run as one batch, "vmap", or one after another, "map". "auto"
-  # is "vmap" for models of matrix products alone, and "map" for all others.
+  # is "vmap" for mlp and static, and "map" for all others.
   cells: Literal["auto", "vmap", "map"] = "auto"
   max_cells: Annotated[int, AT_LEAST_1] = 256  # Larger stacks are divided.
 

@@ -26,7 +26,8 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 # the mean distance: the last step is about 1e-6 of the variance in float32.
 _STEPS = 28
 _LEAST, _MOST = 1e-6, 1e6
-# At this multiple of the least distance even the closest cluster has no weight.
+# At this multiple of the smallest distance beyond the nearest cluster's, even
+# the second nearest cluster has no weight.
 _HARD = 1e-3
 
 
@@ -196,8 +197,8 @@ def variance_of_perplexity(
     distances). Where the perplexity is out of reach, as with a single cluster,
     it is a million times the mean distance beyond the nearest cluster's, which
     divides each class evenly; where ties keep the perplexity above, it is at
-    most a millionth of it. Distances must be far enough from the limits of the
-    dtype for these multiples.
+    most a millionth of that mean distance. Distances must be far enough from
+    the limits of the dtype for these multiples.
 
   Raises:
     TypeError: If an argument has the wrong type.

@@ -5,12 +5,12 @@
                                              logits, and coordinates on K
                                              directions per class
 
-<examples> is a digest of the examples' ids: sweeps in which a teacher labels
-other examples keep outputs of their own. Rows are found by the id of an
-example. Any grid over temperatures, numbers of
-subclasses (up to K), rotations and normalizations needs no other pass of the
-teacher. The outputs belong to examples without augmentation: with it, the
-teacher has to see what the student sees (A-12) and cannot be cached.
+<examples> is a digest of the examples' ids: sweeps with other examples keep
+outputs of their own. Rows are found by the id of an example. Any grid over
+temperatures, numbers of subclasses (up to K), rotations and normalizations
+needs no other pass of the teacher. The outputs belong to examples without
+augmentation: with it, the teacher has to see what the student sees (A-12) and
+cannot be cached.
 """
 
 import dataclasses

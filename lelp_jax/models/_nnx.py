@@ -62,10 +62,10 @@ def split(module: nnx.Module) -> Parts:
 
 
 def state_of(module: nnx.Module, paths: Iterable[tuple[Any, ...]]) -> Flat:
-  """Returns a new module's values at the paths of the state of an equal one.
+  """Returns the values of a new module at the paths of another one's state.
 
-  Of a module that was made under a trace, `split` leaves arrays that are not
-  variables in the structure, since Flax takes their tracers for constants.
+  `split` leaves arrays that are not variables in the structure of a module that
+  was made under a trace, since Flax takes tracers for constants.
   """
   state = split(module).state
   return {

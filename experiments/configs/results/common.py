@@ -63,8 +63,8 @@ def parse_text(arg: str | None, **more: Any) -> ConfigDict:
 
   * ``labelled=``: the percentage of the training examples that have a label.
     The teacher and standard training learn from these alone. With a larger
-    `share`, the teacher labels the others for students, and clusters are those
-    of its classes.
+    `share`, the teacher labels the others for students; directions and
+    clusters are then those of its classes, over the students' examples.
   * ``student=static``; ``mlp``, which reads the frozen embeddings in
     `config.data.embeddings`, by default data/DATASET_minilm; or ``bert``.
   * ``encoder=``: the folder of MiniLM with a reduced vocabulary.
