@@ -6,8 +6,7 @@ r"""Packs the results of a workdir into one file, and unpacks them.
 The file holds the config and the result of each cell and teacher, and no
 weights. Teachers that were trained with `--teacher_dir` are in it if the flag
 is given here, too. The file is not unpacked into a workdir that has other
-results.
-`experiments.report` also reads such a file, or a folder of them:
+results. `experiments.report` also reads such a file, or a folder of them:
 `--workdir=clinc.parquet --output=report`.
 """
 

@@ -350,7 +350,8 @@ class SweepDescription:
   num_tried: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-# A record in the folder of a cell, a teacher, a pre-training or a sweep.
+# The types of records that folders of cells, teachers, pre-trainings and sweeps
+# hold.
 Record = TypeVar(
   "Record", CellResult, TeacherResult, PretrainingResult, SweepDescription
 )

@@ -1,8 +1,8 @@
 """Forecast of the time that a command takes, from the steps that it has timed.
 
-The time of a step of a new kind follows from that of the training before it, in
-proportion to the operations of a step. The time before its first step, most of
-which is the compilation, is taken to be that of the same training.
+A training of a new kind is estimated from the training before it: its time per
+step is scaled by the number of operations per step, and its time before the
+first step, which is mostly compilation, is assumed to be the same.
 """
 
 import sys

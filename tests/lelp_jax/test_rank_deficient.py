@@ -184,8 +184,8 @@ def test_rank_does_not_depend_on_the_scale_of_weights(head, data, by_hand):
 def test_fit_subspaces_class_without_variance_is_zero(
   rng, head, count, rotation, normalization
 ):
-  # Seven is no power of two: the mean of as many equal rows need not be the
-  # row, to the last bit.
+  # Seven is not a power of two, so the mean of seven equal rows may differ from
+  # the row in the last bit.
   embeddings, labels = make_data(rng, head, counts=(500 - count, count, 460))
   embeddings[labels == 1] = rng.normal(size=WIDTH).astype(np.float32) * 30
   moments = moments_of(embeddings, labels)

@@ -14,28 +14,19 @@ from lelp_jax.models.albert import AlbertConfig
 from lelp_jax.models.bert import bert
 from lelp_jax.models.bert import BertConfig
 
-CONFIG = AlbertConfig(
-  hidden_size=8,
-  num_layers=3,
-  num_heads=2,
-  intermediate_size=12,
-  vocab_size=20,
-  embedding_size=6,
-  max_positions=10,
-  initializer_range=0.3,
-)
+_SIZES = {
+  "hidden_size": 8,
+  "num_heads": 2,
+  "intermediate_size": 12,
+  "vocab_size": 20,
+  "max_positions": 10,
+  "initializer_range": 0.3,
+}
+CONFIG = AlbertConfig(num_layers=3, embedding_size=6, **_SIZES)
 DROPOUT = dataclasses.replace(
   CONFIG, hidden_dropout=0.2, attention_dropout=0.3, classifier_dropout=0.4
 )
-BERT = BertConfig(
-  hidden_size=8,
-  num_layers=1,
-  num_heads=2,
-  intermediate_size=12,
-  vocab_size=20,
-  max_positions=10,
-  initializer_range=0.3,
-)
+BERT = BertConfig(num_layers=1, **_SIZES)
 
 
 def model_of(config, **options):
