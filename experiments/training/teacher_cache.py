@@ -92,7 +92,7 @@ class TeacherCache:
   @functools.cached_property
   def folder(self) -> pathlib.Path:
     """Folder of the outputs on these examples."""
-    return self.outputs / hashlib.sha256(self._ids.tobytes()).hexdigest()[:12]
+    return self.outputs / _digest(self._ids)
 
   def on(self, part: Arrays) -> Outputs:
     """Returns the outputs on a split, from the cache or computed."""
@@ -139,7 +139,9 @@ class TeacherCache:
     embeddings, and "logits". They are computed from cached embeddings if there
     are any. `membership` says how the classes of `statistics` are found (A-11).
     """
-    suffix = "-teacher" if membership == "teacher" else ""
+    suffix = ""
+    if membership == "teacher":  # Directions of the students' examples.
+      suffix = f"-teacher-{_digest(self.splits.transfer['ids'])}"
     name = f"coordinates-{null_space}-{size}{suffix}"
     if (name, rtol) in self._loaded:
       return self._loaded[name, rtol]
@@ -250,6 +252,11 @@ class TeacherCache:
       # methods and reports leave the cache valid.
       "code": {name: digests.of_sources(name) for name in _CODE},
     }
+
+
+def _digest(ids: np.ndarray) -> str:
+  """Returns a digest of the ids of examples, twelve hex digits."""
+  return hashlib.sha256(ids.tobytes()).hexdigest()[:12]
 
 
 def _principal(arrays: _Rows) -> lelp_jax.PrincipalDirections:

@@ -224,6 +224,20 @@ def test_outputs_of_other_code_are_computed_again(
   assert encoder.seen == 2 * seen
 
 
+def test_directions_by_the_teacher_are_those_of_the_students_examples(
+  tmp_path, splits
+):
+  splits = changed(splits, train=splits.transfer)
+  for size in (20, 40):
+    few = {name: array[:size] for name, array in splits.transfer.items()}
+    part = changed(splits, transfer=few)
+    cache = Encoder().cache(tmp_path, part, "coordinates")
+    statistics = Encoder().statistics(cache, part)
+    cache.coordinates(statistics, "weights", 3, 5e-3, "teacher")
+  (folder,) = tmp_path.iterdir()  # All examples are the same.
+  assert len(list(folder.iterdir())) == 2
+
+
 def test_coordinates_come_from_embeddings_where_those_are_cached(
   tmp_path, splits
 ):
