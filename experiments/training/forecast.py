@@ -1,8 +1,10 @@
 """Forecast of the time that a command takes, from the steps that it has timed.
 
-A training of a new kind is estimated from the training before it: its time per
-step is scaled by the number of operations per step, and its time before the
-first step, which is mostly compilation, is assumed to be the same.
+A training of a new kind is estimated from the most similar one that was timed:
+the time per step is scaled by the number of operations per step, and the time
+before the first step, which is mostly compilation, is assumed to be the same.
+A step of few operations takes the time of its overhead, which says nothing of a
+step of many: then there is no estimate until a larger step has been timed.
 """
 
 import sys
@@ -19,12 +21,15 @@ from experiments.training.work import Work
 Name = tuple[str, str]
 # Takes the number of steps that are done, the seconds and the number of those
 # since the last call, and whether they end a chunk. Returns the seconds that
-# the whole command has left, None if nothing comes after this training.
+# the whole command has left, None if they are not known yet or if nothing comes
+# after this training.
 Watch = Callable[[int, float, int, bool], float | None]
 
 # Seconds after which a first chunk is enough for an estimate, although most of
 # its time may be the compilation.
 _PATIENCE = 30.0
+# The largest ratio of operations by which the time of a step is scaled up.
+_MOST_SCALING = 100
 
 
 class Forecast:
@@ -40,7 +45,6 @@ class Forecast:
     self._start = time.monotonic()
     self._is_told = is_told
     self._rates: dict[int, float] = {}  # Seconds of a step, by its operations.
-    self._last = 0  # Operations of the step that was timed last.
     self._before = 0.0  # Seconds of a training before its first step.
 
   def announce(self) -> None:
@@ -72,11 +76,13 @@ class Forecast:
         return None  # Mostly compilation: the next one tells more.
       if not is_first:
         self._before = max(0.0, first[0][0] - rate * first[0][1])
-        self._rates[work.flops], self._last = rate, work.flops
+        self._rates[work.flops] = rate
       elif work.flops not in self._rates:
         rate = max(seconds - self._before, seconds / 10) / length
-        self._rates[work.flops], self._last = rate, work.flops
+        self._rates[work.flops] = rate
       rest = [w for key, w in self._ahead.items() if key != name]
+      if any(map(self._is_unknown, rest)):
+        return None
       left = self._rates[work.flops] * (work.num_steps - step)
       left += sum(map(self._seconds, rest))
       if not self._is_told:
@@ -86,17 +92,27 @@ class Forecast:
 
     return watch
 
+  def _is_unknown(self, work: Work) -> bool:
+    """Returns whether no timed step is large enough to estimate this one."""
+    return work.flops > _MOST_SCALING * max(self._rates)
+
   def _seconds(self, work: Work) -> float:
     """Returns the estimate for a training that has not begun."""
     if work.flops in self._rates:
       return self._rates[work.flops] * work.num_steps
-    rate = self._rates[self._last] * work.flops / max(1, self._last)
+    timed = min(self._rates, key=lambda flops: _ratio(flops, work.flops))
+    rate = self._rates[timed] * work.flops / max(1, timed)
     return self._before + rate * work.num_steps
 
   def _tell(self, seconds: float) -> None:
     if processes.is_main_process():
       text = f"About {duration(seconds)} for {self._contents}."
       print(text, file=sys.stderr, flush=True)
+
+
+def _ratio(first: int, second: int) -> float:
+  """Returns how many times the larger of two numbers is the smaller."""
+  return max(first, second) / max(1, min(first, second))
 
 
 def duration(seconds: float) -> str:

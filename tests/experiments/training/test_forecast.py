@@ -85,6 +85,21 @@ def test_a_part_of_a_first_chunk_tells_nothing_alone(forecast, clock, capsys):
   assert "About 3.5 h" in capsys.readouterr().err
 
 
+def test_a_small_step_says_nothing_of_a_much_larger_one(clock, capsys):
+  small, middle, large = Work(10, 7), Work(10, 700), Work(10, 70_000)
+  forecast = Forecast({FIRST: small, SECOND: middle, TEACHER: large})
+  clock[0] += 60
+  watch = forecast.watch(FIRST)
+  watch(5, 1.0, 5)
+  assert watch(10, 1.0, 5) is None
+  assert not capsys.readouterr().err
+  watch = forecast.watch(SECOND)
+  watch(5, 2.0, 5)
+  # The middle step takes 0.2 s, the large one 100 times as long.
+  assert watch(10, 1.0, 5) == pytest.approx(1 + 10 * 20)
+  assert "About" in capsys.readouterr().err
+
+
 def test_trainings_of_others_are_not_ahead(forecast, clock):
   del clock
   assert forecast.watch(("teacher", "known"))(10, 1.0, 10) is None
