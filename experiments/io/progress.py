@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 from typing import Self
-from typing import TextIO
 from typing import TypeVar
 
 from experiments.distributed import signals
@@ -44,7 +43,6 @@ class Progress:
     initial: int = 0,
     examples_per_unit: int | None = None,
     shown: bool = True,
-    stream: TextIO | None = None,
   ):
     """Prints nothing until the first update.
 
@@ -56,7 +54,6 @@ class Progress:
       examples_per_unit: The examples in a unit, summed over the cells of a
         stack, to show examples per second; None shows no rate.
       shown: Whether to print at all. Of several processes, one should.
-      stream: Where to print; standard error if None.
     """
     self._total = total
     self._label = label
@@ -64,7 +61,7 @@ class Progress:
     self._done = self._initial = initial
     self._examples_per_unit = examples_per_unit
     self._shown = shown
-    self._stream = sys.stderr if stream is None else stream
+    self._stream = sys.stderr
     self._terminal = self._stream.isatty()
     self._values: dict[str, Any] = {}
     self._left_in_all: float | None = None

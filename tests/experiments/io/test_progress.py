@@ -1,5 +1,6 @@
 """Progress: lines in a log at a bounded rate, one line on a terminal."""
 
+import contextlib
 import io
 import signal
 
@@ -26,11 +27,11 @@ def clock(monkeypatch):
 
 def lines(clock, updates, **options):
   """Lines after updates, each given its seconds and the units done in them."""
-  stream = io.StringIO()
-  with Progress(label="train", stream=stream, **options) as progress:
-    for seconds, units in updates:
-      clock[0] += seconds
-      progress.update(units, accuracy=0.50049)
+  with contextlib.redirect_stderr(io.StringIO()) as stream:
+    with Progress(label="train", **options) as progress:
+      for seconds, units in updates:
+        clock[0] += seconds
+        progress.update(units, accuracy=0.50049)
   return stream.getvalue().splitlines()
 
 
@@ -76,20 +77,20 @@ def test_a_loop_that_ends_early_is_not_said_to_go_on(clock):
 
 
 def test_nothing_is_printed_without_updates_or_where_it_is_hidden():
-  stream = Terminal()
-  Progress(0, label="x", stream=stream).close()
-  with Progress(3, label="x", stream=stream, shown=False) as progress:
-    progress.update()
+  with contextlib.redirect_stderr(Terminal()) as stream:
+    Progress(0, label="x").close()
+    with Progress(3, label="x", shown=False) as progress:
+      progress.update()
   assert stream.getvalue() == ""
 
 
 def test_a_terminal_gets_one_line(clock, monkeypatch):
   monkeypatch.setenv("COLUMNS", "60")
-  stream = Terminal()
-  with Progress(10, label="teacher", stream=stream) as progress:
-    for i in range(4):
-      clock[0] += 0.06
-      progress.update(phase="x" * 50 if i == 0 else "train")
+  with contextlib.redirect_stderr(Terminal()) as stream:
+    with Progress(10, label="teacher") as progress:
+      for i in range(4):
+        clock[0] += 0.06
+        progress.update(phase="x" * 50 if i == 0 else "train")
   written = stream.getvalue()
   assert written.endswith("\n")
   assert written.count("\n") == 1
