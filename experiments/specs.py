@@ -298,6 +298,11 @@ class SubspaceSpec(ConfigSection):
   widening: Annotated[float, FINITE, STACKED] = 10.0
 
   @property
+  def is_principal(self) -> bool:
+    """Whether the directions are principal ones."""
+    return self.kind in ("lelp", "pca")
+
+  @property
   def used_null_space(self) -> str:
     """The null space that the method uses (A-3): "none" for kind "pca"."""
     return "none" if self.kind == "pca" else self.null_space

@@ -95,7 +95,7 @@ def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
   largest: dict[str, int] = {}
   for cell in cells:
     method = METHODS.get(cell.method)
-    if method and method.teacher_outputs(cell) == "coordinates":
+    if method and method.outputs_for(cell) == "coordinates":
       space, size = cell.subspace.used_null_space, cell.subspace.num_subclasses
       largest[space] = max(size, largest.get(space, 1))
   # Thousands of cells have a few different sections, which they share.
@@ -329,7 +329,7 @@ def _check_outputs(cell: specs.CellSpec) -> None:
     )
   if cell.teacher.outputs == "cached":
     return
-  needed = METHODS[cell.method].teacher_outputs(cell)
+  needed = METHODS[cell.method].outputs_for(cell)
   if needed == "embeddings":
     kind = f" with config.subspace.kind={cell.subspace.kind!r}"
     raise ValueError(

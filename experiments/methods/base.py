@@ -145,7 +145,7 @@ class Method:
   title: str
   hyperparameters: tuple[str, ...]
   loss: LossFn
-  teacher_outputs: Callable[[CellSpec], str] = lambda cell: "embeddings"
+  teacher_outputs: str = "embeddings"
   num_subclasses: Callable[[Setup], int] = lambda setup: 1
   shared_targets: Callable[[Setup], dict[str, Any]] = lambda setup: {}
   targets: Callable[[Setup], dict[str, Any]] = lambda setup: {}
@@ -156,6 +156,13 @@ class Method:
   remark: Callable[[Setup], str] = lambda setup: ""
   needs_labels: bool = False
   needs_fine_labels: bool = False
+
+  def outputs_for(self, cell: CellSpec) -> str:
+    """Returns `teacher_outputs`, or "embeddings" if the cell needs these."""
+    # Ablations without principal directions have no coordinates on them.
+    if self.teacher_outputs == "coordinates" and not cell.subspace.is_principal:
+      return "embeddings"
+    return self.teacher_outputs
 
   def scalars(self, cell: CellSpec) -> dict[str, np.float32]:
     """Returns the hyperparameters that the compiled program takes as arrays."""

@@ -107,27 +107,27 @@ STANDARD = Method(
   "Standard training",
   (),
   with_hard_labels(_standard),
-  teacher_outputs=lambda cell: "logits",
+  teacher_outputs="logits",
   needs_labels=True,
 )
 VANILLA = Method(
   "Vanilla distillation",
   ("loss.temperature",),
   _compared(baselines.kd_loss),
-  teacher_outputs=lambda cell: "logits",
+  teacher_outputs="logits",
 )
 DKD = Method(
   "Decoupled KD",
   ("loss.temperature", "loss.nontarget_weight"),
   with_hard_labels(_dkd),
-  teacher_outputs=lambda cell: "logits",
+  teacher_outputs="logits",
   same_as=_dkd_same_as,
 )
 DIST = Method(
   "DIST",
   ("loss.temperature",),
   _compared(baselines.dist_loss),
-  teacher_outputs=lambda cell: "logits",
+  teacher_outputs="logits",
   remark=_of_two_classes(
     "of two classes only the part between examples has a gradient"
   ),
@@ -136,7 +136,7 @@ STANDARDIZED = Method(
   "Logit standardization",
   ("loss.temperature",),
   _compared(baselines.standardized_kd_loss),
-  teacher_outputs=lambda cell: "logits",
+  teacher_outputs="logits",
   remark=_of_two_classes(
     "two standardized logits are a sign: nothing is learned"
   ),
@@ -145,7 +145,7 @@ ORACLE = Method(
   "Oracle clustering",
   (),
   with_hard_labels(_oracle),
-  teacher_outputs=lambda cell: "logits",
+  teacher_outputs="logits",
   num_subclasses=_oracle_num_subclasses,
   shared_targets=_oracle_shared,
   needs_labels=True,

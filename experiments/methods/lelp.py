@@ -12,15 +12,7 @@ from experiments.methods.base import Setup
 from experiments.methods.base import teacher_of
 from experiments.methods.base import Terms
 from experiments.methods.base import with_hard_labels
-from experiments.specs import CellSpec
 from lelp_jax.train_step import LossInputs
-
-
-def _teacher_outputs(cell: CellSpec) -> str:
-  # The other ablations do not use principal directions, so they cannot train
-  # from coordinates on these.
-  principal = cell.subspace.kind in ("lelp", "pca")
-  return "coordinates" if principal else "embeddings"
 
 
 def _num_subclasses(setup: Setup) -> int:
@@ -152,7 +144,7 @@ LELP = Method(
     "subspace.num_subclasses",
   ),
   with_hard_labels(terms),
-  teacher_outputs=_teacher_outputs,
+  teacher_outputs="coordinates",
   num_subclasses=_num_subclasses,
   shared_targets=shared_targets,
   targets=_targets,

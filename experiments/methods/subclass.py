@@ -50,7 +50,7 @@ SUBCLASS = Method(
   "Subclass distillation",
   ("loss.temperature", *_TEACHER),
   VANILLA.loss,
-  teacher_outputs=lambda cell: "logits",
+  teacher_outputs="logits",
   num_subclasses=_num_subclasses,
   shared_targets=_shared_targets,
 )

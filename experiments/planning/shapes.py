@@ -152,7 +152,7 @@ def abstract_run(
   if mode == "cached":
     size = len(train["labels"])
     train["teacher_logits"] = np.broadcast_to(_ZERO, (size, num_outputs))
-    if method.teacher_outputs(first) != "logits":
+    if method.outputs_for(first) != "logits":
       train["teacher_embeddings"] = np.broadcast_to(_ZERO, (size, width))
   spec, sizes = build.program_spec(cells, task, train, width)
   shared, targets = _with_statistics(

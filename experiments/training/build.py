@@ -215,7 +215,7 @@ def _with_teacher_outputs(
     rows = {f"teacher_{k}": cache.rows(arrays[k], part) for k in names}
     return {**part, **rows}
 
-  needed = method_named(cell.method).teacher_outputs(cell)
+  needed = method_named(cell.method).outputs_for(cell)
   names = ("logits",) if needed == "logits" else ("logits", "embeddings")
   splits = dataclasses.replace(
     splits,
