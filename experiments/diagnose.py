@@ -14,13 +14,13 @@ import shutil
 from absl import flags
 
 from experiments import cli
-from experiments.configs import validate
+from experiments.configs import candidates
 from experiments.distillation import diagnosis
 from experiments.distillation import diagnosis_page
 from experiments.distillation import flags as own_flags
 from experiments.distillation import teachers
 
-_CONFIG = cli.config_dict_flag(own_flags.own_config())
+_CONFIG = cli.config_dict_flag(candidates.own_config())
 _OWN = own_flags.own_flags()
 _WORKDIR = cli.workdir_flag("Folder of everything that the command writes.")
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
@@ -31,10 +31,9 @@ def main(argv: list[str]) -> None:
   """Examines the teacher that the flags name."""
   cli.no_arguments(argv)
   with cli.reported():
-    config = _CONFIG.value
-    _OWN.set_data(config)
+    given = cli.set_fields(_CONFIG)
+    cell = candidates.own_cell(_OWN.with_data(given))
     workdir = cli.folder(_WORKDIR.value)
-    cell = validate.converted(config)
     teacher = teachers.prepare_teacher(
       _OWN.teacher.value,
       cell.data,
@@ -42,7 +41,7 @@ def main(argv: list[str]) -> None:
       finetune_epochs=_OWN.finetune_epochs.value,
       id_column=_OWN.id_column.value or "",
       labels=own_flags.names(_OWN.teacher_labels.value),
-      given=cli.set_fields(_CONFIG),
+      given=given,
     )
     found = diagnosis.diagnose(teacher, cell.data, workdir, cell.selection)
     folder = workdir / "diagnosis"

@@ -15,11 +15,12 @@ command continues.
 from absl import flags
 
 from experiments import cli
+from experiments.configs import candidates
 from experiments.distillation import flags as own_flags
 from experiments.distillation import pipeline
 from experiments.distillation import student_models
 
-_CONFIG = cli.config_dict_flag(own_flags.own_config())
+_CONFIG = cli.config_dict_flag(candidates.own_config())
 _OWN = own_flags.own_flags()
 _STUDENT = own_flags.string_flag(
   "student",
@@ -42,13 +43,12 @@ def main(argv: list[str]) -> None:
   """Distils the teacher that the flags name."""
   cli.no_arguments(argv)
   with cli.reported():
-    config, given = _CONFIG.value, cli.set_fields(_CONFIG)
+    given = cli.set_fields(_CONFIG)
     student = student_models.parse(_STUDENT.value, given)
-    _OWN.set_data(config)
     request = pipeline.Request(
       teacher=_OWN.teacher.value,
       student=student,
-      config=config,
+      fields=_OWN.with_data(given),
       given=given,
       workdir=cli.folder(_WORKDIR.value),
       finetune_epochs=_OWN.finetune_epochs.value,

@@ -14,10 +14,10 @@ from typing import Any
 from typing import NamedTuple
 
 from absl import flags
-from ml_collections import ConfigDict
 
-from experiments.configs import base
+from experiments.configs import candidates
 from experiments.data import tables
+from experiments.specs import DataSpec
 
 # Usual names of columns, those that are looked for first at the start.
 _TEXT_COLUMNS = (
@@ -43,17 +43,6 @@ _LABEL_COLUMNS = (
   "sentiment",
 )
 _TABLE_OPTIONS = ("encoding", "delimiter", "header", "quoting")
-
-
-def own_config() -> ConfigDict:
-  """Returns a config of a user's own files, whose models are not chosen yet."""
-  config = base.base_config()
-  config.name = config.column = config.data.dataset = "own"
-  config.title = "Your own data"
-  config.data.source = "files"
-  # The teacher labels the rows that have no label.
-  config.data.unlabelled = "transfer"
-  return config
 
 
 def string_flag(
@@ -99,20 +88,25 @@ class OwnFlags(NamedTuple):
   teacher_labels: flags.FlagHolder[str | None]
   finetune_epochs: flags.FlagHolder[float | None]
 
-  def set_data(self, config: ConfigDict) -> None:
-    """Sets `config.data` to what the flags say, and finds missing columns.
+  def with_data(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds the fields of `config.data` that the flags name, and found columns.
 
     Args:
-      config: A config, from `cli.config_dict_flag`. It is changed.
+      given: Fields that --config.FIELD=VALUE sets, by dotted name.
+
+    Returns:
+      These fields and the added ones.
 
     Raises:
       FileNotFoundError: If there is no such file.
       ValueError: If a file cannot be read, or its columns have no usual names.
     """
+    fields = dict(given)
     for name, holder in self.data.items():
       if holder.value is not None:
-        config.data[name] = holder.value
-    config.data.update(_found_columns(config.data))
+        fields[f"data.{name}"] = holder.value
+    found = _found_columns(candidates.own_cell(fields).data)
+    return fields | {f"data.{name}": column for name, column in found.items()}
 
 
 def own_flags() -> OwnFlags:
@@ -191,7 +185,7 @@ def own_flags() -> OwnFlags:
   )
 
 
-def _found_columns(data: ConfigDict) -> dict[str, str]:
+def _found_columns(data: DataSpec) -> dict[str, str]:
   """Returns the columns of a table that no flag names, by field."""
   path = tables.find_files(data.train)[0]
   wanted: dict[str, Sequence[str]] = {}
@@ -216,11 +210,11 @@ def _is_table(path: pathlib.Path) -> bool:
   return is_file and not path.is_dir()
 
 
-def _column_names(path: pathlib.Path, data: ConfigDict) -> list[str]:
+def _column_names(path: pathlib.Path, data: DataSpec) -> list[str]:
   """Returns the names of the columns of a table."""
   options = {}
   if tables.format_suffix(path) in tables.TEXT_SUFFIXES:
-    options = {name: data[name] for name in _TABLE_OPTIONS}
+    options = {name: getattr(data, name) for name in _TABLE_OPTIONS}
   table = tables.TableReader(path, **options)
   if not table.names:  # JSON has its names in the rows.
     next(iter(table), None)

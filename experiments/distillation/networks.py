@@ -19,6 +19,7 @@ import numpy as np
 
 import lelp_jax
 from experiments import specs
+from experiments.configs import candidates
 from experiments.configs import validate
 from experiments.data import load
 from experiments.data.dataset import Ragged
@@ -189,7 +190,7 @@ def _cell(
   data: specs.DataSpec, spec: specs.ModelSpec, settings: Mapping[str, Any]
 ) -> specs.CellSpec:
   """Returns a cell whose teacher is an encoder to be fine-tuned."""
-  cell = validate.converted(flags.own_config())
+  cell = candidates.own_cell({})
   fields = {
     f"teacher.{name}": value
     for name, value in {

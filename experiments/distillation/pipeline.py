@@ -13,19 +13,17 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from experiments import cells as cells_lib
 from experiments import search
 from experiments import specs
 from experiments import stacks
+from experiments.configs import candidates
 from experiments.configs import validate
 from experiments.data import load
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
 from experiments.data.tokenizer import load_tokenizer
 from experiments.distillation import artifacts
-from experiments.distillation import candidates
 from experiments.distillation import diagnosis
 from experiments.distillation import diagnosis_page
 from experiments.distillation import flags
@@ -57,8 +55,9 @@ class Request:
   Attributes:
     teacher: --teacher, and so on for the others.
     student: The parsed --student.
-    config: The config that flags have set.
-    given: Fields of the config that the user has set, with their values.
+    fields: Fields of the config that flags have set, those of the data among
+      them, by dotted name.
+    given: Those of them that --config.FIELD=VALUE has set.
     workdir: Folder of everything.
     finetune_epochs: None unless it is given.
     id_column: Empty unless it is given, and so for the next ones.
@@ -68,7 +67,7 @@ class Request:
 
   teacher: str
   student: student_models.StudentChoice
-  config: ConfigDict
+  fields: Mapping[str, Any]
   given: Mapping[str, Any]
   workdir: pathlib.Path
   finetune_epochs: float | None = None
@@ -79,7 +78,7 @@ class Request:
   @functools.cached_property
   def data(self) -> specs.DataSpec:
     """The section of data, with what identifies the contents of the files."""
-    spec = validate.converted(self.config).data
+    spec = candidates.own_cell(self.fields).data
     return dataclasses.replace(spec, contents=load.contents(spec))
 
   def plain(self) -> dict[str, Any]:
@@ -132,11 +131,10 @@ def _distill(request: Request, asked: Mapping[str, Any]) -> str:
     diagnosis_page.write_page(examined, workdir / "diagnosis")
     _tell(diagnosis_page.summary(examined, _WIDTH) + "\n")
     signals.stop_if_asked(kept)
-    config, cells = _cells(request, teacher, student)
+    sweep_of, cells = _cells(request, teacher, student)
     splits = data.load_splits(cells[0], workdir)
     data.check_data(cells, splits)
   json_files.write_json(workdir / _RECORD, {"asked": asked})
-  sweep_of = validate.sweep_spec(config)
   _tell(_announcement(sweep_of, cells, splits, workdir))
   signals.stop_if_asked(kept)
 
@@ -253,20 +251,21 @@ def _cells(
   request: Request,
   teacher: teachers.TeacherArrays,
   student: student_models.StudentSetup,
-) -> tuple[ConfigDict, list[specs.CellSpec]]:
-  """Returns the config of the sweep, and its cells."""
+) -> tuple[specs.SweepSpec, list[specs.CellSpec]]:
+  """Returns the sweep and its cells."""
+  models = teacher.overrides() | student.overrides()
+  models = {k: v for k, v in models.items() if k not in request.given}
   make = functools.partial(
-    candidates.make_config,
-    request.config,
-    request.given,
-    teacher.overrides(),
-    student,
+    candidates.sweep_config,
+    {**request.fields, **models},
+    column=student.choice.column,
     num_classes=len(teacher.class_names),
     teacher_width=teacher.kernel.shape[0],
+    given=request.given,
   )
   splits = data.load_splits(validate.cell_spec(make(None)), request.workdir)
   config = make(splits.transfer["labels"])
-  return config, cells_lib.expand(config, request.given)
+  return validate.sweep_spec(config), cells_lib.expand(config, request.given)
 
 
 # --- Training -----------------------------------------------------------------

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.distillation import flags
 from experiments.distillation import student_models
 from experiments.distillation.pipeline import Request
 from tests.experiments.distillation import recorded
@@ -37,7 +36,6 @@ def write(
 
 def request(folder: pathlib.Path, **changes: Any) -> Request:
   """A request to distil what `write` wrote; changes name flags or fields."""
-  config = flags.own_config()
   given = TRAINING | changes.pop("given", {})
   values: dict[str, Any] = {
     "train": str(folder / "reviews.csv"),
@@ -47,15 +45,11 @@ def request(folder: pathlib.Path, **changes: Any) -> Request:
   for name in (*values, "test", "unlabelled_files", "image_column"):
     if name in changes:
       values[name] = changes.pop(name)
-  config.data.update(values)
-  for name, value in given.items():
-    section, _, field = name.partition(".")
-    config[section][field] = value
   student = student_models.parse(changes.pop("student", STUDENT))
   fields = {
     "teacher": str(folder / "teacher"),
     "student": student,
-    "config": config,
+    "fields": {f"data.{k}": v for k, v in values.items()} | given,
     "given": given,
     "workdir": folder / "run",
   }

@@ -16,7 +16,7 @@ import pytest
 
 from experiments import results
 from experiments import specs
-from experiments.distillation import candidates
+from experiments.configs import candidates
 from experiments.distillation import description
 from experiments.distillation import diagnosis
 from experiments.distillation import pipeline

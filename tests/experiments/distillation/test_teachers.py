@@ -11,10 +11,10 @@ import PIL.Image
 import pytest
 
 from experiments import specs
+from experiments.configs import candidates
 from experiments.configs import validate
 from experiments.data import load
 from experiments.data.embeddings import open_embeddings
-from experiments.distillation import flags
 from experiments.distillation.teachers import prepare_teacher
 from experiments.io import students
 from experiments.training import sweep
@@ -23,11 +23,9 @@ from tests.experiments.distillation import tiny_transformers
 
 
 def data_spec(path, **fields) -> specs.DataSpec:
-  config = flags.own_config()
-  config.data.train = str(path)
-  config.data.text_column, config.data.label_column = "text", "label"
-  config.data.update(fields)
-  return validate.converted(config).data
+  values = {"train": str(path), "text_column": "text", "label_column": "label"}
+  values |= fields
+  return candidates.own_cell({f"data.{k}": v for k, v in values.items()}).data
 
 
 # --- Models of transformers ---------------------------------------------------
@@ -351,7 +349,7 @@ def test_a_teacher_of_images_is_run_on_images(tmp_path, rng):
   images[::2] //= 8
   labels = np.arange(40) % 2
   np.savez(tmp_path / "data.npz", images=images, labels=labels)
-  config = flags.own_config()
+  config = candidates.own_config()
   config.data.train = str(tmp_path / "data.npz")
   for model in (config.teacher, config.student):
     model.options.features = (6,)

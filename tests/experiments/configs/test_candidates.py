@@ -8,10 +8,9 @@ import pytest
 from experiments import cells as cells_lib
 from experiments import search
 from experiments import stacks
+from experiments.configs import candidates
 from experiments.configs import dotted
 from experiments.configs import validate
-from experiments.distillation import candidates
-from experiments.distillation import flags
 from experiments.distillation import student_models
 from experiments.distillation import timing
 
@@ -71,14 +70,11 @@ def test_the_length_of_a_training_follows_from_the_data(
 )
 def test_convolutions_are_trained_one_by_one(text, sizes, num_programs):
   student = student_models.StudentSetup(student_models.parse(text), text, {})
-  base = flags.own_config()
-  base.data.train = "data.csv"
-  config = candidates.make_config(
-    base,
-    {},
-    {"teacher.model": "mlp"},
-    student,
+  fields = {"data.train": "data.csv", "teacher.model": "mlp"}
+  config = candidates.sweep_config(
+    fields | student.overrides(),
     np.arange(200) % 2,
+    column=student.choice.column,
     num_classes=2,
     teacher_width=60,
   )

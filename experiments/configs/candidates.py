@@ -1,12 +1,13 @@
-"""The students that `experiments.distill` trains and compares.
+"""Configs of a user's own files, and of the students that distil them.
 
-Every method is tried with a few settings, one trial each. Then each method's
-best setting on held-out data gets five trials, the first of which is done
-already. Held-out data decide about everything.
+`experiments.distill` tries every method with a few settings, one trial each.
+Then each method's best setting on held-out data gets five trials, the first of
+which is done already. Held-out data decide about everything.
 """
 
 import dataclasses
 import math
+import types
 from collections.abc import Container
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments import specs
+from experiments.configs import base
 from experiments.configs import dotted
+from experiments.configs import validate
 from experiments.data.dataset import NO_LABEL
-from experiments.distillation.student_models import StudentSetup
 from lelp_jax.models import Architecture
 from lelp_jax.models import MODELS
 
@@ -44,6 +47,29 @@ class _Recipe:
   most: int
   fields: Mapping[str, Any]
   cheap: bool = True
+
+
+def own_config(
+  values: Mapping[str, Any] = types.MappingProxyType({}),
+) -> ConfigDict:
+  """Returns a config of a user's own files.
+
+  Args:
+    values: Fields that are set, by dotted name.
+  """
+  config = base.base_config()
+  config.name = config.column = config.data.dataset = "own"
+  config.title = "Your own data"
+  config.data.source = "files"
+  # The teacher labels the rows that have no label.
+  config.data.unlabelled = "transfer"
+  dotted.override(config, values)
+  return config
+
+
+def own_cell(values: Mapping[str, Any]) -> specs.CellSpec:
+  """Returns the typed fields of `own_config`, without checking them."""
+  return validate.converted(own_config(values))
 
 
 _ADAM = {"optimizer": "adam", "schedule": "cosine"}
@@ -147,49 +173,48 @@ def grids(
   }
 
 
-def make_config(
-  base: ConfigDict,
-  given: Container[str],
-  fields: Mapping[str, Any],
-  student: StudentSetup,
+def sweep_config(
+  values: Mapping[str, Any],
   labels: np.ndarray | None,
   *,
+  column: str,
   num_classes: int,
   teacher_width: int,
+  given: Container[str] = (),
 ) -> ConfigDict:
   """Returns the config of a sweep with a grid per method.
 
   Args:
-    base: The config that flags have set.
-    given: Fields that the user has set, which keep their values.
-    fields: Fields of the teacher, by dotted name.
-    student: The student.
+    values: Fields of the data, the teacher and the student by dotted name,
+      "student.model" among them.
     labels: Class of each transfer example, int ``[N]``, negative where there
       is none. None as long as the data are not loaded, which the length of a
       training depends on.
+    column: The name of the student in the report.
     num_classes: C.
     teacher_width: Width of the teacher's embeddings.
+    given: Those of `values` that the user has set, which stay as they are.
   """
-  config = base.copy_and_resolve_references()
-  config.column = student.choice.column
-  settings = {**fields, **student.overrides()}
+  model = values["student.model"]
   # Trials share the order of the batches, so that they train together.
-  settings["data.shared_batch_order"] = True
-  if MODELS[student.model].reads == "image":
+  settings: dict[str, Any] = {"data.shared_batch_order": True}
+  if MODELS[model].reads == "image":
     # Convolutions of several cells in one program are ten times slower on CPUs.
     settings["stack.max_cells"] = 1
+  rows: dict[str, Any] = {}
   if labels is not None:
     counts = np.bincount(labels[labels != NO_LABEL], minlength=num_classes)
-    settings |= training_fields(student.model, len(labels), int(counts.sum()))
+    settings |= training_fields(model, len(labels), int(counts.sum()))
     rows = grids(
       num_classes=num_classes,
       smallest_class=int(counts.min()),
       teacher_width=teacher_width,
-      cheap=_recipe(student.model, MODELS[student.model]).cheap,
+      cheap=_recipe(model, MODELS[model]).cheap,
     )
-    config.sweep.methods = ConfigDict(rows)
   settings = {k: value for k, value in settings.items() if k not in given}
-  dotted.override(config, settings)
+  config = own_config({**values, **settings})
+  config.column = column
+  config.sweep.methods = ConfigDict(rows)
   config.sweep.num_trials, config.sweep.grid_trials = NUM_TRIALS, 1
-  config.sweep.columns = ConfigDict({config.column: {}})
+  config.sweep.columns = ConfigDict({column: {}})
   return config
