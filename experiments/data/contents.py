@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.data import examples as examples_lib
 from experiments.data import images
 from experiments.data import tables
 from experiments.data.dataset import UNLABELLED
@@ -71,7 +72,7 @@ def difference(
   return "; ".join(parts)
 
 
-def repeated(splits: Mapping[str, tables.Examples]) -> Iterator[str]:
+def repeated(splits: Mapping[str, examples_lib.Examples]) -> Iterator[str]:
   """Yields a sentence on each way in which test examples are trained on."""
   digests = {split: _digests(examples) for split, examples in splits.items()}
   train = set(digests["train"])
@@ -98,7 +99,7 @@ def repeated(splits: Mapping[str, tables.Examples]) -> Iterator[str]:
       )
 
 
-def _digests(examples: tables.Examples) -> list[bytes]:
+def _digests(examples: examples_lib.Examples) -> list[bytes]:
   """Returns a digest of the text or the image of each example."""
   columns = examples.columns
   if "text" in columns:

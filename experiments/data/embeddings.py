@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.data import examples as examples_lib
 from experiments.data import prepared as prepared_lib
 from experiments.data import tables
 from experiments.io import array_files
@@ -227,7 +228,9 @@ def read_corpus(
     texts = [text for name in prepared.splits for text in prepared.texts(name)]
     ids = np.concatenate([arrays["ids"] for arrays in prepared.splits.values()])
     return Corpus(texts, ids, dataset_contents(prepared))
-  examples = tables.read(path, text_column=text_column, id_column=id_column)
+  examples = examples_lib.read(
+    path, text_column=text_column, id_column=id_column
+  )
   if "text" not in examples.columns:
     raise ValueError(f"{path} holds no texts.")
   return Corpus(examples.columns["text"], np.array(examples.columns["id"]))

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.data import contents
+from experiments.data import examples as examples_lib
 from experiments.data import prepared
 from experiments.data import tables
 from experiments.data.dataset import Example
@@ -73,21 +74,21 @@ class Raw:
 
 
 def from_tables(
-  splits: Mapping[str, tables.Examples],
+  splits: Mapping[str, examples_lib.Examples],
   classes: Iterable[str],
   convert: Callable[[Example], Example] = dict,
   **fields: Any,
 ) -> Raw:
-  """Returns examples that were read with `tables.read`.
+  """Returns examples that were read with `examples_lib.read`.
 
   Their labels are names of `classes`; `convert` sees the number of the class.
   """
   classes = tuple(classes)
 
-  def split(name: str, examples: tables.Examples) -> Generated:
+  def split(name: str, examples: examples_lib.Examples) -> Generated:
     labels = [NO_LABEL] * len(examples)
     if name not in UNLABELLED:
-      labels = tables.class_numbers(examples, classes)
+      labels = examples_lib.class_numbers(examples, classes)
 
     def labelled() -> Iterator[Example]:
       for example, label in zip(examples, labels, strict=True):

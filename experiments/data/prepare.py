@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from experiments.data import contents
+from experiments.data import examples as examples_lib
 from experiments.data import originals
 from experiments.data import prepared
 from experiments.data import tables
@@ -111,7 +112,7 @@ def prepare_own(
   """Prepares a user's own files, unless they are prepared already.
 
   The classes are the labels of the training examples, see
-  `tables.class_names`.
+  `examples.class_names`.
 
   Args:
     folder: Folder of the prepared data set; its last part is the name.
@@ -123,7 +124,7 @@ def prepare_own(
     unlabelled: "drop" leaves out rows without a label; "refuse" is an error if
       there are some; "transfer" makes those of "train" the split "unlabelled",
       and leaves out others.
-    **columns: Columns, and other arguments of `tables.read`.
+    **columns: Columns, and other arguments of `examples_lib.read`.
   """
   columns = {k: value for k, value in columns.items() if value is not None}
   files, options = find_files(paths), how_read(columns, unlabelled)
@@ -140,7 +141,7 @@ def prepare_own(
       _check_same(folder, sources, options)
       return _with_tokens(writer, tokenization)
     found = _with_one_shape(_read(files, columns, unlabelled))
-    classes = tables.class_names(found["train"])
+    classes = examples_lib.class_names(found["train"])
     raw = originals.from_tables(found, classes)
     sizes = {split: len(examples) for split, examples in found.items()}
     _check_left_out(raw.left_out, sizes, max_bad_rows, unlabelled)
@@ -171,22 +172,24 @@ def _read(
   files: Mapping[str, Sequence[pathlib.Path]],
   columns: Mapping[str, Any],
   unlabelled: str,
-) -> dict[str, tables.Examples]:
+) -> dict[str, examples_lib.Examples]:
   """Returns the examples of each split, those without a label as the last."""
   kinds = {"unlabelled_files": "ignored"}
   if unlabelled == "transfer":
     kinds["train"] = "optional"
   found = {
-    split: tables.read(*each, labels=kinds.get(split, "required"), **columns)
+    split: examples_lib.read(
+      *each, labels=kinds.get(split, "required"), **columns
+    )
     for split, each in files.items()
   }
-  found["train"], rest = tables.divide_by_label(found["train"])
+  found["train"], rest = examples_lib.divide_by_label(found["train"])
   return found if rest is None else {**found, "unlabelled": rest}
 
 
 def _with_one_shape(
-  found: Mapping[str, tables.Examples],
-) -> dict[str, tables.Examples]:
+  found: Mapping[str, examples_lib.Examples],
+) -> dict[str, examples_lib.Examples]:
   """Returns splits whose images have one shape, in colour if any are."""
   shapes = {
     split: np.shape(examples[0]["image"])

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from experiments.data import examples as examples_lib
 from experiments.data import images
 from experiments.data import load
 from experiments.data import tables
@@ -103,7 +104,7 @@ def _names(
 ) -> list[str | None]:
   """Returns the name of each row of some files, None where it has none."""
   path, options = files[0], load.options_of(spec)
-  is_table = tables.format_suffix(path) in (*tables.TEXT_SUFFIXES, ".parquet")
+  is_table = tables.format_suffix(path) in tables.SUFFIXES
   if path.is_dir() or not is_table:
     if id_column:
       raise ValueError(
@@ -112,7 +113,9 @@ def _names(
       )
     if not path.is_dir():
       image_column = spec.image_column or None
-      found = tables.read(path, image_column=image_column, labels="ignored")
+      found = examples_lib.read(
+        path, image_column=image_column, labels="ignored"
+      )
       return [None] * len(found)
     found, _ = images.find_images(path, by_class=split not in UNLABELLED)
     return [file.relative_to(path).as_posix() for file in found]

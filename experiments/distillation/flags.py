@@ -206,7 +206,7 @@ def _found_columns(data: DataSpec) -> dict[str, str]:
 
 def _is_table(path: pathlib.Path) -> bool:
   suffix = tables.format_suffix(path)
-  is_file = suffix in (*tables.TEXT_SUFFIXES, ".parquet")
+  is_file = suffix in tables.SUFFIXES
   return is_file and not path.is_dir()
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from experiments.data import examples as examples_lib
 from experiments.data import images
 from experiments.data import tables
 from experiments.data.dataset import LeftOut
@@ -83,8 +84,8 @@ def find(
     part, column = ("image", image_column)
   for file in files:
     suffix = "" if file.is_dir() else tables.format_suffix(file)
-    if suffix not in (*tables.TEXT_SUFFIXES, ".parquet"):
-      expected = ", ".join((*tables.TEXT_SUFFIXES, ".parquet"))
+    if suffix not in tables.SUFFIXES:
+      expected = ", ".join(tables.SUFFIXES)
       folder = " or a folder of images" if part == "image" else ""
       raise ValueError(
         f"--data={file} is not a table: expected {expected}{folder}."
@@ -248,7 +249,7 @@ def _converted(part: str, value: Any, file: pathlib.Path) -> Any:
   """Returns a text or an image of a table; a text that is missing is empty."""
   if part == "text" and value is None:
     return ""
-  return tables.converted(part, value, file)
+  return examples_lib.converted(part, value, file)
 
 
 def _kind(value: Any) -> type:

@@ -28,7 +28,7 @@ import numpy as np
 from flax.core import FrozenDict
 
 from experiments.data.dataset import Task
-from experiments.data.tables import label_name
+from experiments.data.examples import label_name
 from experiments.data.tokenizer import load_tokenizer
 from experiments.io import checkpoints
 from experiments.io import hub

@@ -11,8 +11,8 @@ to 187 training examples.
 import pathlib
 from collections.abc import Mapping
 
+from experiments.data import examples as examples_lib
 from experiments.data import originals
-from experiments.data import tables
 from experiments.data.dataset import Example
 from experiments.data.dataset import Task
 
@@ -49,7 +49,7 @@ _SPLITS = ("train", "test")
 
 def _read(paths: Mapping[str, pathlib.Path]) -> originals.Raw:
   found = {
-    split: tables.read(
+    split: examples_lib.read(
       paths[f"{split}.csv"], text_column="text", label_column="category"
     )
     for split in _SPLITS

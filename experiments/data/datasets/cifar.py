@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.data import examples as examples_lib
 from experiments.data import originals
 from experiments.data import tables
 from experiments.data.dataset import Example
@@ -181,7 +182,7 @@ def _read_parquet(
 ) -> originals.Raw:
   """Reads JPEG copies of CIFAR-10."""
   found = {
-    split: tables.read(path, image_column="jpeg", label_column="label")
+    split: examples_lib.read(path, image_column="jpeg", label_column="label")
     for split, path in zip(("train", "test"), paths.values(), strict=True)
   }
   return originals.from_tables(

@@ -23,6 +23,7 @@ import pathlib
 from collections.abc import Mapping
 from collections.abc import Sequence
 
+from experiments.data import examples as examples_lib
 from experiments.data import originals
 from experiments.data import tables
 from experiments.data.dataset import Task
@@ -108,7 +109,7 @@ def _read(
   for split, rows in splits.items():
     texts, intents = zip(*rows, strict=True) if rows else ((), ())
     columns = {"id": range(len(rows)), "text": texts, "label": intents}
-    found[split] = tables.Examples(f"{split} of {path}", columns)
+    found[split] = examples_lib.Examples(f"{split} of {path}", columns)
   return originals.from_tables(
     found,
     _INTENTS,

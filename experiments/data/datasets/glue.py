@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.data import examples as examples_lib
 from experiments.data import originals
-from experiments.data import tables
 from experiments.data.dataset import Task
 
 _WHERE = "they are at https://gluebenchmark.com/tasks"
@@ -34,7 +34,7 @@ def _read(
 ) -> originals.Raw:
   """Reads the tables of each split."""
   found = {
-    split: tables.read(*(paths[name] for name in names), **columns)
+    split: examples_lib.read(*(paths[name] for name in names), **columns)
     for split, names in splits.items()
   }
   return originals.from_tables(found, classes=("0", "1"), notes=_NOTES)

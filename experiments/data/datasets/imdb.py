@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 
+from experiments.data import examples as examples_lib
 from experiments.data import originals
 from experiments.data import tables
 from experiments.data.dataset import Example
@@ -55,7 +56,7 @@ def _number(path: pathlib.Path) -> tuple[int, str]:
 
 def _read_json_lines(paths: Mapping[str, pathlib.Path]) -> originals.Raw:
   found = {
-    split: tables.read(
+    split: examples_lib.read(
       paths[f"{split}.jsonl"], text_column="text", label_column="label"
     )
     for split in _SPLITS

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.data import examples as examples_lib
 from experiments.data import originals
-from experiments.data import tables
 from experiments.data.dataset import Example
 from experiments.data.dataset import Task
 from experiments.io.progress import tracked
@@ -25,7 +25,7 @@ _CSV = "training.1600000.processed.noemoticon.csv"
 
 
 def _read_csv(paths: Mapping[str, pathlib.Path], *, seed: int) -> originals.Raw:
-  examples = tables.read(
+  examples = examples_lib.read(
     paths[_CSV],
     text_column=5,
     label_column=0,

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from pyarrow import parquet as pq
 
-from experiments.data.tables import class_names
-from experiments.data.tables import read
+from experiments.data.examples import class_names
+from experiments.data.examples import read
 from tests.experiments.source_files import message
 from tests.experiments.source_files import save
 

@@ -10,8 +10,8 @@ import pathlib
 import numpy as np
 import pytest
 
+from experiments.data import examples as examples_lib
 from experiments.data import load
-from experiments.data import tables
 from experiments.data.datasets import glue
 from experiments.data.prepare import prepare
 from experiments.data.tokenizer import load_tokenizer
@@ -56,7 +56,7 @@ TSV = {
 def test_tsv(data, name):
   text, label, expected, first, last = TSV[name]
   path = data / f"{name}.tsv.gz"
-  examples = tables.read(path, text_column=text, label_column=label)
+  examples = examples_lib.read(path, text_column=text, label_column=label)
   assert examples.bad.count == 0
   assert collections.Counter(examples.columns["label"]) == expected
   assert digest(examples[0]["text"]) == first
@@ -121,7 +121,7 @@ def test_banking(tmp_path, data):
   assert list(found.task.fine_names) == sorted(categories)
   assert counts(found) == {"train": [5035, 4968], "test": [1560, 1520]}
   for split in ("train", "test"):
-    examples = tables.read(
+    examples = examples_lib.read(
       source / f"{split}.csv.gz", text_column="text", label_column="category"
     )
     assert list(found.texts(split)) == examples.columns["text"]
