@@ -1,4 +1,4 @@
-"""Differences between methods, and the methods that LELP is compared with."""
+"""Differences between methods, and the baselines that LELP is compared with."""
 
 import math
 from collections.abc import Callable
@@ -18,41 +18,41 @@ from experiments.results import Evaluation
 
 LELP = "lelp"
 ORACLE = "oracle"
-# Its teacher is trained for it alone (Table 3 of the paper) and has a row of
-# its own.
+# Subclass Distillation trains a teacher of its own, which tables show in a row
+# of its own (Table 3 of the paper).
 SUBCLASS = "subclass"
-# LELP with centroids, which is ours and not the paper's: neither LELP nor a
-# method that it is compared with.
+# LELP with centroids is not in the paper. Tables treat it neither as LELP nor
+# as a baseline.
 _OURS = "lelp_centroids"
 
 
-# The name of a row with settings of its own starts with that of its method, as
-# in "kmeans_projected".
+# A row that is a method with other settings has a name that starts with the
+# method's, such as "kmeans_projected".
 
 
 def is_clustering(row: str) -> bool:
-  """Returns whether a row learns clusters of the teacher's embeddings."""
+  """Returns whether the method of a row clusters the teacher's embeddings."""
   return row.startswith(CLUSTERINGS)
 
 
 def is_ablation(row: str) -> bool:
-  """Returns whether a row is LELP with a setting of its own."""
+  """Returns whether a row is LELP with other settings than the paper's."""
   return row.startswith(f"{LELP}_") and not row.startswith(_OURS)
 
 
 def is_baseline(row: str) -> bool:
-  """Returns whether a gain of LELP over a row counts.
+  """Returns whether a row counts as a baseline of LELP.
 
-  As in the paper, it does not count for the oracle, clusterings and ablations,
-  and not for the method of ours.
+  As in the paper, the oracle, clusterings and ablations of LELP do not count.
+  Nor do `random_ensemble` and `lelp_centroids`, which the paper does not have.
   """
   other = row in (LELP, ORACLE, "random_ensemble") or row.startswith(_OURS)
   return not (other or is_ablation(row) or is_clustering(row))
 
 
-# Which methods LELP is compared with: each row is its gain over the best of
-# these. The paper has the second row as well, since Subclass Distillation needs
-# a teacher of its own.
+# The rows of gains. Each is LELP minus the best of the methods that its
+# function accepts. As in the paper, the second row leaves out Subclass
+# Distillation, which needs a teacher of its own.
 GAINS: dict[str, Callable[[str], bool]] = {
   "gain_best": is_baseline,
   "gain_non_subclass": lambda row: is_baseline(row) and row != SUBCLASS,
@@ -65,17 +65,17 @@ GAINS: dict[str, Callable[[str], bool]] = {
 def with_different_teachers(
   results: SweepResults, column: str, methods: Iterable[str]
 ) -> list[FinishedCell]:
-  """Returns one cell for each teacher of some methods in a column."""
-  found: dict[str, FinishedCell] = {}
+  """Returns one cell for each teacher of the given methods in a column."""
+  cells: dict[str, FinishedCell] = {}
   for method in methods:
     summary = results.summaries.get((column, method))
     for cell in summary.cells if summary else ():
-      found.setdefault(cell.teacher.digest, cell)
-  return list(found.values())
+      cells.setdefault(cell.teacher.digest, cell)
+  return list(cells.values())
 
 
 def teacher_groups(results: SweepResults) -> dict[str, list[str]]:
-  """Returns the label of each teacher row, and the methods that share it."""
+  """Returns the methods that share a teacher, by the label of its row."""
   ids = [method.id for method in results.methods]
   groups = {"Teacher": [method for method in ids if method != SUBCLASS]}
   if SUBCLASS in ids:
@@ -88,7 +88,7 @@ def difference(
 ) -> Estimate | None:
   """Returns `summary - other`, paired by trial; None if they share no trial.
 
-  If they share one trial, the interval is over its test examples.
+  If they share a single trial, the interval is over its test examples.
   """
   if summary is None or other is None:
     return None
@@ -104,10 +104,10 @@ def difference(
 
 
 def over_examples(own: Evaluation, other: Evaluation) -> Estimate:
-  """Returns the difference of two accuracies, points.
+  """Returns `own - other`, the difference of two accuracies in points.
 
-  Its 95 % interval is over test examples, by which it is paired; there is none
-  unless the predictions on equally many are recorded.
+  Its 95 % interval is over test examples, paired by example. There is no
+  interval unless both have recorded predictions on equally many examples.
   """
   mean = 100 * (own.accuracy - other.accuracy)
   a, b = (correct(each) for each in (own, other))
@@ -121,23 +121,26 @@ def over_examples(own: Evaluation, other: Evaluation) -> Estimate:
 def mean_over_examples(
   cells: Sequence[Evaluation], others: Sequence[Evaluation]
 ) -> Estimate:
-  """Estimates the difference of some trials and others, in points.
+  """Averages `over_examples` over pairs of trials.
 
-  Returns the mean over trials of the differences and of the bounds of their
-  95 % intervals, which are over test examples.
+  Returns the mean difference in points, and the means of the bounds of the 95 %
+  intervals over test examples.
   """
   pairs = zip(cells, others, strict=True)
-  found = [over_examples(cell, other) for cell, other in pairs]
-  mean = float(np.mean([each.mean for each in found]))
-  bounds = [each.interval for each in found if each.interval is not None]
-  if len(bounds) < len(found):
-    return Estimate(mean, len(found))
+  differences = [over_examples(cell, other) for cell, other in pairs]
+  mean, n = float(np.mean([d.mean for d in differences])), len(differences)
+  bounds = [d.interval for d in differences if d.interval is not None]
+  if len(bounds) < n:
+    return Estimate(mean, n)
   low, high = np.mean(bounds, axis=0)
-  return Estimate(mean, len(found), interval=(float(low), float(high)))
+  return Estimate(mean, n, interval=(float(low), float(high)))
 
 
 def correct(evaluation: Evaluation) -> np.ndarray:
-  """Returns 1 for each correctly classified example, else 0; maybe empty."""
+  """Returns 1 for each correctly classified example and 0 for the others.
+
+  The array is empty if the predictions are not recorded.
+  """
   if evaluation.predictions is None:
     return np.zeros(0)
   digits = np.frombuffer(bytes.fromhex(evaluation.predictions.correct), "u1")
@@ -152,7 +155,7 @@ def difference_of_methods(
 ) -> Estimate | None:
   """Returns the difference of two methods; None if either is missing.
 
-  It is paired by trial in a column, and by column if that is None.
+  Within a column, pairs are trials. If `column` is None, pairs are columns.
   """
   if column is not None:
     pair = ((column, method), (column, other))
@@ -171,21 +174,21 @@ def best(
   column: str | None = None,
   among: Callable[[str], bool] = is_baseline,
 ) -> str | None:
-  """Returns the method with the highest test accuracy; None without any.
+  """Returns the method with the highest test accuracy; None if there is none.
 
-  It is chosen by the test accuracy, as in the paper: this favours baselines.
+  Choosing by test accuracy, as the paper does, favours the baselines.
   """
   means = {
     method.id: accuracy.mean
     for method in results.methods
     if among(method.id) and (accuracy := results.accuracy(column, method.id))
   }
-  # Among equals the first row wins.
+  # If several are equal, the first row wins.
   return max(means, key=lambda method: means[method]) if means else None
 
 
 def rivals(results: SweepResults) -> dict[str, Callable[[str], bool]]:
-  """Returns the gains of LELP that a table shows."""
+  """Returns the items of `GAINS` for which a sweep has methods."""
   ids = [method.id for method in results.methods]
   if LELP not in ids:
     return {}
@@ -204,7 +207,7 @@ def gain(
   column: str | None,
   among: Callable[[str], bool],
 ) -> Estimate | None:
-  """Returns LELP minus the best of some methods; None if either is missing."""
+  """Returns LELP minus the best method of `among`; None if one is missing."""
   rival = best(results, column, among)
   if rival is None:
     return None

@@ -14,8 +14,8 @@ _LONGEST_LABEL = 31
 def to_text(table: Table, width: int) -> str:
   """Formats a table as aligned plain text of at most `width` characters.
 
-  Returns the lines, with a line feed at the end. Columns that do not fit beside
-  the others follow below them.
+  The text ends in a line feed. Columns that do not fit into the width follow
+  below the others, each time with the labels of the rows.
   """
   # Each row is a list of columns, and each of these a list of lines.
   header = [list(lines) for lines in zip(*table.header_lines, strict=True)]
@@ -46,7 +46,7 @@ def to_text(table: Table, width: int) -> str:
 
 
 def _row(row: TableRow) -> list[list[str]]:
-  """The lines of a label and of each cell."""
+  """Returns the lines of a row's label and of each of its cells."""
   label = textwrap.wrap(row.label, _LONGEST_LABEL) or [""]
   label = [_GAP * row.detail + line for line in label]
   cells = (f"{cell.text} {cell.reference}".strip() for cell in row.cells)
@@ -54,7 +54,7 @@ def _row(row: TableRow) -> list[list[str]]:
 
 
 def _blocks(widths: Sequence[int], width: int) -> list[list[int]]:
-  """Splits the columns into blocks that fit, each of them with the labels."""
+  """Splits the columns into blocks that fit, each starting with the labels."""
   blocks, used = [[0]], widths[0]
   for column, own in enumerate(widths[1:], start=1):
     if len(blocks[-1]) > 1 and used + len(_GAP) + own > width:

@@ -1,7 +1,7 @@
-"""Costs of each method beside the training of its students.
+"""The table of costs that methods have in addition to training students.
 
-The paper's argument for LELP is that it needs no teacher of its own, whereas
-Subclass Distillation retrains a teacher for each of its settings.
+The paper argues for LELP that it needs no teacher of its own, whereas Subclass
+Distillation retrains a teacher for each of its settings.
 """
 
 import collections
@@ -42,23 +42,23 @@ _CAPTION = (
 )
 
 
-# Number of examples that a teacher saw, and the seconds of its training.
+# Number of examples that a teacher saw, and seconds that its training took.
 _TeacherCost = tuple[int, float | None]
 
 
 def cost_table(
   results: SweepResults, base: pathlib.Path, *, teacher_is_ours: bool = True
 ) -> Table:
-  """Builds the table of costs, over all settings that were tried.
+  """Builds the table of costs over all settings that were tried.
 
-  Returns one row per method over all columns if they are replicates, else one
-  per method and column; and one row for the teacher that they share, unless it
-  was trained elsewhere.
+  It has one row per method, or per method and column unless the columns are
+  replicates. A row for the shared teacher comes first, unless that teacher was
+  trained elsewhere.
   """
   teachers = _teacher_costs(results.cells, base)
 
   def teacher_texts(cells: Sequence[FinishedCell]) -> list[str]:
-    # Subclass Distillation's own teachers are in its row.
+    # The teachers of Subclass Distillation are part of its own row.
     if cells[0].method == comparisons.SUBCLASS or not teacher_is_ours:
       return []
     return ["", *_teacher_texts(cells, teachers), "", "", "", ""]
@@ -82,7 +82,7 @@ def _method_texts(
   teachers: Mapping[str, _TeacherCost],
   num_tried: Mapping[str, int],
 ) -> list[str]:
-  """The cells of a method's row."""
+  """Returns the texts of a method's row."""
   own = cells if cells[0].method == comparisons.SUBCLASS else ()
   settings = collections.Counter(
     column for column, _ in {(cell.column, cell.digest) for cell in cells}
@@ -111,19 +111,19 @@ def _method_texts(
 def _teacher_texts(
   cells: Sequence[FinishedCell], teachers: Mapping[str, _TeacherCost]
 ) -> list[str]:
-  """Number, size and costs of the teachers of some cells."""
-  found = {cell.teacher.digest: cell.teacher for cell in cells}
-  if not found:
+  """Returns number, sizes and costs of the teachers of some cells."""
+  own = {cell.teacher.digest: cell.teacher for cell in cells}
+  if not own:
     return ["0", "", "", ""]
-  known = [teachers[digest] for digest in found if digest in teachers]
+  known = [teachers[digest] for digest in own if digest in teachers]
   seconds = [time for _, time in known if time is not None]
-  # A sum over some of the teachers would be too small.
   examples = sum(number for number, _ in known)
   return [
-    str(len(found)),
-    numbers.count_range(teacher.num_parameters for teacher in found.values()),
-    f"{examples:,}" if len(known) == len(found) else "",
-    f"{sum(seconds):,.0f}" if len(seconds) == len(found) else "",
+    str(len(own)),
+    numbers.count_range(teacher.num_parameters for teacher in own.values()),
+    # A sum that leaves out some of the teachers would be too small.
+    f"{examples:,}" if len(known) == len(own) else "",
+    f"{sum(seconds):,.0f}" if len(seconds) == len(own) else "",
   ]
 
 
@@ -131,7 +131,7 @@ def _teacher_costs(
   cells: Sequence[FinishedCell], base: pathlib.Path
 ) -> dict[str, _TeacherCost]:
   """Reads the costs of the teachers in the workdir, by digest."""
-  found = {}
+  costs = {}
   firsts = {cell.teacher_folder: cell for cell in cells if cell.teacher_folder}
   for name, cell in firsts.items():
     if results_lib.path_of(base / name, TeacherResult).is_file():
@@ -139,5 +139,5 @@ def _teacher_costs(
       if spec := cell.spec(base):
         examples = result.num_steps * spec.teacher.batch_size
         seconds = result.seconds.training
-        found[cell.teacher.digest] = examples, seconds
-  return found
+        costs[cell.teacher.digest] = examples, seconds
+  return costs

@@ -13,17 +13,18 @@ from experiments.reporting.selection import SweepResults
 
 
 def to_csv(parts: Iterable[SweepResults]) -> str:
-  """Formats the numbers as CSV; unknown ones are empty.
+  """Formats the numbers as CSV; unknown numbers are empty fields.
 
-  Returns one line per column and method, in percent and points. `ours_std` has
-  n - 1; the interval is the 95 % interval over trials, by which gains are
-  paired; of one trial, over test examples. The `paper_mean` of a gain is
-  recomputed from its column. Flags are "kind item", separated by semicolons.
-  `workdir` and `config` are relative to the base of the report.
+  Returns one line per column and method. Accuracies are in percent, gains and
+  differences in points. `ours_std` is the sample standard deviation (n - 1).
+  The interval is the 95 % interval over trials; gains are paired by trial. For
+  a gain in a single trial it is over test examples. The `paper_mean` of a gain
+  is recomputed from its column. Flags have the form "kind item", separated by
+  semicolons. `workdir` and `config` are relative to the base of the report.
   """
   rows = []
   for results in parts:
-    found = compare(results, table_of(results))
+    comparisons_with_paper = compare(results, table_of(results))
     other_gains = [
       Comparison(
         column.id,
@@ -32,9 +33,9 @@ def to_csv(parts: Iterable[SweepResults]) -> str:
       )
       for name, among in comparisons.rivals(results).items()
       for column in results.columns
-      if (name, column.id) not in found
+      if (name, column.id) not in comparisons_with_paper
     ]
-    for cell in (*found.values(), *other_gains):
+    for cell in (*comparisons_with_paper.values(), *other_gains):
       if cell.ours is not None or cell.paper is not None or cell.same_as:
         rows.append(_fields(results, cell))
   text = io.StringIO()
@@ -45,7 +46,7 @@ def to_csv(parts: Iterable[SweepResults]) -> str:
 
 
 def _fields(results: SweepResults, cell: Comparison) -> dict[str, str]:
-  """The fields of a line, by the name of their column."""
+  """Returns the fields of a line, by the names in the header."""
   ours, paper = cell.ours, cell.paper
   spread = paper.spread if paper else None
   low, high = (ours.interval if ours else None) or (None, None)

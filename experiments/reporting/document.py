@@ -1,4 +1,4 @@
-"""Structure of a report: sections of paragraphs, tables and pictures."""
+"""The structure of a report: sections of paragraphs, tables and pictures."""
 
 import dataclasses
 import itertools
@@ -19,10 +19,10 @@ class TableCell:
   Attributes:
     text: Text of the cell; it may have several lines.
     mark: `BEST`, `SECOND` or empty. The console does not show it.
-    footnotes: Numbers of the table's footnotes, from 1.
-    link: Path of the config that the number belongs to, relative to the base of
-      the report, or empty.
-    shade: Darkness of the cell in HTML, from 0 to 1.
+    footnotes: Numbers, from 1, of the footnotes that the cell refers to.
+    link: Path of the config of the run that the number is from, relative to the
+      base of the report; or empty.
+    shade: Intensity of the cell's background in HTML, from 0 to 1.
   """
 
   text: str = ""
@@ -33,7 +33,7 @@ class TableCell:
 
   @property
   def reference(self) -> str:
-    """Its footnotes as "[1, 2]", or nothing."""
+    """The numbers of its footnotes, such as "[1, 2]"; empty without any."""
     numbers = ", ".join(map(str, self.footnotes))
     return f"[{numbers}]" if numbers else ""
 
@@ -43,10 +43,10 @@ class TableRow:
   """One row of a table.
 
   Attributes:
-    label: First column.
-    cells: One cell per column.
-    group: A rule separates rows of different groups.
-    detail: Whether the row belongs to the one above it, and is indented.
+    label: Text of the first column.
+    cells: One cell per further column.
+    group: Group of the row; a rule separates the groups.
+    detail: Whether the row is a detail of a row above it, and is indented.
   """
 
   label: str
@@ -62,7 +62,7 @@ class TableRow:
     group: str = "",
     detail: bool = False,
   ) -> "TableRow":
-    """Makes a row of cells and plain texts."""
+    """Makes a row from cells, or from plain texts."""
     made = (TableCell(c) if isinstance(c, str) else c for c in cells)
     return cls(label, tuple(made), group, detail)
 
@@ -73,23 +73,23 @@ class TableRow:
 
   @property
   def is_heading(self) -> bool:
-    """Returns whether the row was made by `heading`."""
+    """Whether the row was made by `heading`."""
     return bool(self.group) and self.label == self.group
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """A table with everything that is needed to understand it alone.
+  """A table, with everything that a reader needs to understand it.
 
   Attributes:
     title: One line.
-    header: One text per column, without the labels' column. Texts may have
-      several lines, the same number for all.
+    header: One text per column, except for the column of labels. A text may
+      have several lines; the last lines of all texts are level.
     rows: The rows.
     caption: Meaning of the numbers.
-    notes: Further remarks, one sentence each.
+    notes: Further remarks.
     footnotes: Footnotes that cells refer to.
-    corner: Text above the labels, one line per line of the header.
+    corner: Text above the labels, with lines as in the header.
   """
 
   title: str
@@ -102,17 +102,17 @@ class Table:
 
   @property
   def is_marked(self) -> bool:
-    """Returns whether a cell is marked as the best or the second."""
+    """Whether any cell is marked as the best or the second best."""
     return any(cell.mark for row in self.rows for cell in row.cells)
 
   @property
   def has_links(self) -> bool:
-    """Returns whether a cell has a link."""
+    """Whether any cell has a link."""
     return any(cell.link for row in self.rows for cell in row.cells)
 
   @property
   def header_lines(self) -> list[list[str]]:
-    """Lines of the header, each with the labels' column first."""
+    """The lines of the header; each starts with the column of labels."""
     columns = [text.split("\n") for text in (self.corner, *self.header)]
     height = max(map(len, columns))
     padded = [[""] * (height - len(lines)) + lines for lines in columns]
@@ -120,9 +120,9 @@ class Table:
 
   @property
   def header_spans(self) -> list[tuple[str, list[tuple[str, int]]]]:
-    """Corner and ``(text, width)`` of each line of the header.
+    """The corner and the cells, ``(text, width)``, of each line of the header.
 
-    Equal neighbours are one cell, except in the last line.
+    Equal neighbours are merged into one cell, except in the last line.
     """
     *above, (last_corner, *last) = self.header_lines
     spans = [
@@ -151,7 +151,7 @@ class Footnotes:
     self.texts: list[str] = []
 
   def refer(self, *texts: str) -> tuple[int, ...]:
-    """Returns the numbers of some footnotes, and adds those that are new."""
+    """Returns the numbers of some footnotes, after adding the new ones."""
     self.texts += [text for text in texts if text not in self.texts]
     return tuple(self.texts.index(text) + 1 for text in texts)
 
@@ -162,7 +162,7 @@ class Picture:
 
   Attributes:
     name: Name of its files, without the suffix.
-    caption: Sentence on what it shows.
+    caption: Sentence that says what the picture shows.
   """
 
   name: str
@@ -171,12 +171,12 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-  """An example of the data on a page.
+  """An example of the data, as a page shows it.
 
   Attributes:
-    labels: Lines of text below an image, or above a text.
-    text: Its text, where it is one.
-    image: Its image as `images.image` makes it, where it is one.
+    labels: Lines below an image, or in front of a text.
+    text: The text; empty for an image.
+    image: The result of `images.image`; None for a text.
   """
 
   labels: tuple[str, ...]
@@ -185,7 +185,7 @@ class Example:
 
   @property
   def start(self) -> str:
-    """The start of a long text; empty for a short one."""
+    """The first letters of a long text; empty for a short text."""
     if len(self.text) <= _MOST_LETTERS:
       return ""
     return self.text[:_MOST_LETTERS].rstrip()
@@ -208,10 +208,10 @@ class Section:
   """One section.
 
   Attributes:
-    title: Heading, unique in the report or in its chapter.
-    parts: Its parts, in order; texts are paragraphs.
-    chapter: Chapter of the section in a report of several sweeps, else empty.
-    is_folded: Whether HTML shows the heading alone until it is clicked.
+    title: Heading, unique in its chapter.
+    parts: Its parts, in order; a string is a paragraph.
+    chapter: Title of the chapter; empty in a report on a single sweep.
+    is_folded: Whether the HTML page shows only the heading until a click.
   """
 
   title: str
@@ -245,7 +245,7 @@ class Document:
 
 
 def anchor(title: str) -> str:
-  """Converts a title to the fragment of an address.
+  """Converts a title to the id of an HTML element.
 
   Examples:
     >>> anchor("Table 3: ours, and the paper's")

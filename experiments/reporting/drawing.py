@@ -1,4 +1,4 @@
-"""Style of the report's pictures, and panels of lines over an axis."""
+"""Drawing functions that the report's pictures share, and their style."""
 
 import dataclasses
 import itertools
@@ -21,11 +21,11 @@ from experiments.reporting import comparisons
 from experiments.reporting import numbers
 from experiments.reporting.estimates import Estimate
 
-# Okabe and Ito's colours, which are distinct with every common colour vision
-# deficiency.
+# The colours of Okabe and Ito, which people with any common colour vision
+# deficiency can tell apart.
 _COLORS = ("#009E73", "#E69F00", "#CC79A7", "#000000")
 _MARKERS = ("^", "D", "v", "P", "X", "<", ">")
-# Colours and markers of methods that most pictures show.
+# Colours and markers of the methods that most pictures show.
 _METHOD_STYLES = {
   comparisons.LELP: {"color": "#D55E00", "marker": "o"},
   "vanilla": {"color": "#0072B2", "marker": "s"},
@@ -39,26 +39,27 @@ FAINT = "#555555"
 _BASELINE_COLOR = "#009E73"
 _OTHER_COLOR = "#E69F00"
 _DPI = 150
-# Letters per inch of a title, and of a legend.
+# Letters per inch of a title and of a legend, and the width of a symbol in the
+# legend, in letters.
 _TITLE_LETTERS, _LEGEND_LETTERS = 10.0, 14
 _LETTERS_PER_HANDLE = 9
-# Lines with more points are drawn as a band without markers.
+# Lines with more points are drawn with a band of errors, without markers.
 _MOST_MARKED = 30
 _MOST_TICKS = 9
-# Inches.
-_PANEL_WIDTH, _PANEL_HEIGHT = 3.9, 3.4
+_PANEL_WIDTH, _PANEL_HEIGHT = 3.9, 3.4  # Inches.
 _MOST_IN_ROW = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class PlotLine:
-  """One line.
+  """One line of a plot.
 
   Attributes:
     label: Label in the legend.
-    points: Estimate by position on the axis.
-    paper: The paper's number by position.
-    links: Config of a run by position; not drawn.
+    points: Our estimates, by position on the horizontal axis.
+    paper: The paper's numbers, by position.
+    links: Paths of the runs' configs, by position, for tables of the same
+      numbers.
   """
 
   label: str
@@ -75,10 +76,11 @@ class Plot:
     title: Title.
     x_label: Label of the horizontal axis.
     y_label: Label of the vertical axis.
-    lines: Its lines, by a name that decides their style.
+    lines: Its lines, by name. Lines of one name have the same style in all
+      panels.
     logarithmic: Whether the horizontal axis is logarithmic.
-    zero: Whether a line marks zero.
-    joined: Whether points are joined.
+    zero: Whether a horizontal line marks zero.
+    joined: Whether lines join the points.
   """
 
   title: str
@@ -91,14 +93,14 @@ class Plot:
 
 
 def method_color(method: str) -> str:
-  """Returns the colour of a method's bars; baselines share one."""
+  """Returns the colour of a method; most baselines share one."""
   if method in _METHOD_STYLES:
     return _METHOD_STYLES[method]["color"]
   return _BASELINE_COLOR if comparisons.is_baseline(method) else _OTHER_COLOR
 
 
 def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-  """Returns colour, marker and dashes of several lines."""
+  """Returns colour, marker and dashes of each line, by its name."""
   names = list(dict.fromkeys(names))
   styles: dict[str, dict[str, Any]] = {
     name: style | {"ls": "-"}
@@ -117,7 +119,7 @@ def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def gain_axes(labels: Sequence[str], height: float) -> tuple[Figure, Axes]:
-  """Makes a picture of gains, with a line of it for each label."""
+  """Makes an empty picture of gains with one row per label."""
   figure = Figure(figsize=(7.5, height), layout="constrained")
   ax = figure.subplots()
   ax.axvline(0, color=FAINT, lw=1, zorder=1)
@@ -141,7 +143,7 @@ def draw_gain(
 
 
 def write_title(figure: Figure, title: str) -> None:
-  """Writes the title of a picture, on as many lines as it needs."""
+  """Writes the title of a picture, wrapped to its width."""
   letters = int(_TITLE_LETTERS * figure.get_figwidth())
   figure.suptitle(textwrap.fill(title, letters), fontsize=12)
 
@@ -149,14 +151,14 @@ def write_title(figure: Figure, title: str) -> None:
 def finish(
   figure: Figure, path: pathlib.Path, title: str, explanation: str
 ) -> None:
-  """Writes a picture with its title above and an explanation below."""
+  """Adds a title above and an explanation below, and saves the picture."""
   write_title(figure, title)
   figure.supxlabel(explanation, fontsize=8, color=FAINT)
   save(figure, path)
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-  """Writes a picture as PNG and SVG, with the same bytes every time."""
+  """Writes a picture as PNG and SVG; equal pictures give equal bytes."""
   figure.savefig(path, dpi=_DPI)
   with matplotlib.rc_context({"svg.hashsalt": "lelp"}):
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
@@ -171,7 +173,10 @@ def draw_plots(
   in_row: int = _MOST_IN_ROW,
   share_y: bool = False,
 ) -> bool:
-  """Draws panels of lines with one legend; returns whether there are any."""
+  """Draws panels of lines with one legend, and saves the picture.
+
+  Returns False, without writing a file, if there are no plots.
+  """
   if not plots:
     return False
   styles = line_styles(name for plot in plots for name in plot.lines)
@@ -262,7 +267,7 @@ def _draw_line(ax: Axes, line: PlotLine, style: Mapping[str, Any]) -> None:
 
 
 def _has_room(places: Sequence[float], logarithmic: bool) -> bool:
-  """Returns whether ticks at these places do not overlap."""
+  """Returns whether ticks at these places fit without overlap."""
   if len(places) > _MOST_TICKS:
     return False
   if logarithmic:

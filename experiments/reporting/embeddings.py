@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from experiments.reporting import drawing
 
-# Okabe and Ito for the classes.
+# The colours of Okabe and Ito, for the classes.
 _CLASS_COLORS = (
   "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
 )  # fmt: skip
@@ -51,7 +51,7 @@ def embedding_maps(
 ) -> None:
   """Draws a t-SNE map of each student, coloured by class.
 
-  Where the examples have fine classes, a second row is coloured by these.
+  If the examples have fine classes, a second row is coloured by these.
   """
   for panel in panels:
     _check(panel)
@@ -76,10 +76,10 @@ def embedding_maps(
   _legend(axes[0, -1], "class", class_names, colors, range(len(class_names)))
   if panels[0].fine is not None:
     axes[1, 0].set_ylabel("coloured by fine class", fontsize=10)
-    # A fine class belongs to one class, that of its first example.
+    # A fine class belongs to one class: take that of its first example.
     owners = np.zeros(len(fine_names), int)
-    found, first = np.unique(panels[0].fine, return_index=True)
-    owners[found] = panels[0].labels[first]
+    present, first = np.unique(panels[0].fine, return_index=True)
+    owners[present] = panels[0].labels[first]
     if len(fine_names) <= _MAX_LEGEND:
       _legend(axes[1, -1], "fine class", fine_names, fine, owners)
   figure.supxlabel(
@@ -103,8 +103,8 @@ def _check(panel: EmbeddingPanel) -> None:
     or not np.ptp(panel.embeddings, axis=0).any()
   ):
     raise ValueError(
-      f"{panel.title}: the embeddings are not finite or all the same: the"
-      " student diverged or is dead."
+      f"{panel.title}: the embeddings are not finite, or all of them are equal:"
+      " the student has diverged or collapsed."
     )
 
 
@@ -115,8 +115,8 @@ def tsne(embeddings: np.ndarray, *, perplexity: float) -> np.ndarray:
   model: Any = manifold.TSNE(
     init="pca", perplexity=perplexity, random_state=_SEED
   )
-  # Its threads spin while they wait: on shared cores one thread is many times
-  # faster. One thread also sums in a fixed order.
+  # Threads of t-SNE spin while they wait, so that on shared cores one thread is
+  # many times faster. It also sums in a fixed order.
   with threadpool_limits(1):
     return model.fit_transform(embeddings)
 
@@ -125,7 +125,7 @@ def fine_colors(names: Sequence[str]) -> list:
   """Returns a colour for each fine class."""
   if len(names) <= len(drawing.PALETTE):
     return list(drawing.PALETTE[: len(names)])
-  # Without its light end, which is hard to see on white.
+  # Leave out the light end of the colormap, which is hard to see on white.
   return list(colormaps["viridis"](np.linspace(0.0, 0.95, len(names))))
 
 
@@ -137,7 +137,7 @@ def _scatter(
   colors: Sequence,
 ) -> None:
   size = float(np.clip(10000 / len(points), 3, 18))
-  # Shuffled, so that no class is drawn over the others.
+  # A random order: no class covers the others.
   order = np.random.default_rng(0).permutation(len(points))
   for label in np.unique(labels):
     chosen = order[labels[order] == label]
@@ -153,7 +153,7 @@ def _scatter(
     )
   ax.set_xticks([])
   ax.set_yticks([])
-  # The units of a t-SNE map mean nothing, its shape does.
+  # Equal scales: the shape of a t-SNE map has a meaning, its units have none.
   ax.set_aspect("equal", adjustable="datalim")
   for spine in ax.spines.values():
     spine.set_color("#BBBBBB")
@@ -166,7 +166,7 @@ def _legend(
   colors: Sequence,
   classes: Iterable[int],
 ) -> None:
-  """Names the colours; the marker is that of the class."""
+  """Adds a legend of the colours, with the marker of each colour's class."""
   handles = [
     Line2D([], [], color=color, marker=marker, ls="", ms=6, label=name)
     for name, color, c in zip(names, colors, classes, strict=True)

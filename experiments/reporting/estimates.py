@@ -16,9 +16,11 @@ class Estimate:
   Attributes:
     mean: Mean of the values.
     n: Number of values.
-    std: Standard deviation with n - 1, None for a single value.
+    std: Sample standard deviation (n - 1), None for a single value.
     standard_error: std / sqrt(n), None for a single value.
-    interval: Bounds of the 95 % t interval, None for a single value.
+    interval: Bounds of the 95 % interval, None if it is unknown. It is the t
+      interval over the values, except for the differences over test examples
+      in `comparisons` and `headline`.
   """
 
   mean: float
@@ -29,9 +31,10 @@ class Estimate:
 
   @property
   def sign(self) -> int:
-    """1 or -1 where the interval is entirely above or below zero, else 0.
+    """1 or -1 if the interval is entirely above or below zero, else 0.
 
-    Values that are all equal, up to rounding, say nothing of their spread.
+    The sign is 0 if the interval has no width: values that are all equal, up to
+    rounding, tell nothing about their spread.
     """
     if self.interval is None or math.isclose(*self.interval):
       return 0
@@ -42,7 +45,7 @@ class Estimate:
 def estimate(values: Iterable[float]) -> Estimate:
   """Computes mean, spread and 95 % t interval of independent values.
 
-  Returns the estimate, without a spread for a single value.
+  The spread and the interval of a single value are None.
 
   Examples:
     >>> e = estimate([1.0, 2.0, 3.0])
@@ -52,7 +55,7 @@ def estimate(values: Iterable[float]) -> Estimate:
   x = np.asarray(list(values), np.float64)
   if not x.size:
     raise ValueError("values must be one or more numbers, got none.")
-  # fsum does not depend on the order, so that equal sets have equal means.
+  # Unlike a plain sum, fsum does not depend on the order of the values.
   mean = math.fsum(x) / x.size
   if x.size == 1:
     return Estimate(mean=mean, n=1)
@@ -65,8 +68,8 @@ def estimate(values: Iterable[float]) -> Estimate:
 def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
   """Estimates the mean of `a - b` over pairs.
 
-  Everything that the two values of a pair share, such as the split, the teacher
-  or the order of the batches, cancels.
+  Effects that the two values of a pair share, such as those of the split, the
+  teacher or the order of the batches, cancel.
 
   Examples:
     >>> paired_difference([3.0, 5.0], [2.0, 3.0]).mean
