@@ -1,7 +1,4 @@
-"""Pictures of a sweep: gains, accuracies, and information of subclasses.
-
-Accuracies of all methods are bars, as in Figure 3 of the paper.
-"""
+"""Pictures of a sweep: gains, accuracies, and information of subclasses."""
 
 import dataclasses
 import math
@@ -25,24 +22,27 @@ from experiments.reporting.sentence import in_sentence
 from experiments.reporting.tables import column_groups
 
 _TEACHER_COLOR = "#333333"
-# Inches: a page, the surroundings of a panel's bars, and a bar with the number
-# above it and the label below it.
+# Widths in inches: of a page, and of the space beside the bars of a panel.
 _PAGE = 11.0
 _MARGIN = 1.2
+# The least and the greatest width of a bar with the space around it.
 _LEAST_PER_BAR = 0.6
 _MOST_PER_BAR = 1.15
+# Below the first width labels are rotated, below the second their lines are
+# longer.
 _PER_UPRIGHT_LABEL = 1.0
 _PER_TWO_LINES = 0.55
-# A picture of information with fewer points would show nothing.
+# The picture of information is left out if it would have fewer points.
 _LEAST_POINTS = 6
 
 
 def gain_picture(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws gains over vanilla distillation, ours and the paper's.
 
-  With one setting there is a line per method; with several, LELP alone has a
-  line per setting. Without vanilla distillation the gains are over standard
-  training. Returns whether there is a gain of ours to draw.
+  A sweep of one setting has a line per method. A sweep of several settings has
+  a line per setting, for LELP alone. If vanilla distillation is not a row of
+  the sweep, gains are over standard training. Returns False, without writing a
+  file, if we have no gain to draw.
   """
   titles = {method.id: method.title for method in results.methods}
   base = next((m for m in ("vanilla", "standard") if m in titles), None)
@@ -54,20 +54,20 @@ def gain_picture(results: SweepResults, path: pathlib.Path) -> bool:
     lelp = comparisons.LELP
     lines = [(column_name(c), c.id, lelp) for c in results.columns]
   paper = paper_accuracies(results)
-  found = []
+  rows = []
   for label, column, method in lines:
     ours = comparisons.difference_of_methods(results, column, method, base)
     theirs = None
     if column and {(column, method), (column, base)} <= paper.keys():
       theirs = paper[column, method] - paper[column, base]
     if ours or theirs is not None:
-      found.append((label, method, ours, theirs))
-  estimates = [ours for _, _, ours, _ in found if ours]
+      rows.append((label, method, ours, theirs))
+  estimates = [ours for _, _, ours, _ in rows if ours]
   if not estimates:
     return False
-  labels = [label for label, *_ in found]
-  figure, ax = drawing.gain_axes(labels, 1.6 + 0.36 * len(found))
-  for y, (_, method, ours, theirs) in enumerate(found):
+  labels = [label for label, *_ in rows]
+  figure, ax = drawing.gain_axes(labels, 1.6 + 0.36 * len(rows))
+  for y, (_, method, ours, theirs) in enumerate(rows):
     if ours:
       drawing.draw_gain(ax, y, ours, drawing.method_color(method), ms=7)
     if theirs is not None:
@@ -80,7 +80,7 @@ def gain_picture(results: SweepResults, path: pathlib.Path) -> bool:
     text = "Lines: 95 % interval over test examples, one trial."
   else:
     text = f"Lines: 95 % interval over {unit}."
-  if any(theirs is not None for *_, theirs in found):
+  if any(theirs is not None for *_, theirs in rows):
     text += " Diamonds: the paper's."
   whose = "" if results.is_one_setting else f" of {titles[comparisons.LELP]}"
   title = f"{results.title}: gain{whose} over {in_sentence(titles[base])}"
@@ -89,11 +89,11 @@ def gain_picture(results: SweepResults, path: pathlib.Path) -> bool:
 
 
 def accuracy_bars(results: SweepResults, path: pathlib.Path) -> None:
-  """Draws the test accuracy of every method as bars.
+  """Draws the test accuracy of every method as a bar, as the paper's Figure 3.
 
-  Replicates have one panel with bars over the splits and a dot per split.
-  Settings have a panel each with bars over the trials and a dot per trial. The
-  paper's accuracies are lines.
+  Replicates share one panel: bars are means over them, with a dot for each.
+  Otherwise each column has a panel, with means over trials and a dot per trial.
+  The paper's accuracies are lines.
   """
   panels = _panels(results)
   num_bars = max(len(panel.values) for panel in panels)
@@ -107,7 +107,7 @@ def accuracy_bars(results: SweepResults, path: pathlib.Path) -> None:
   )
   axes = figure.subplots(rows, in_row, squeeze=False)
   for ax, panel in zip(axes.flat, panels, strict=False):
-    # An upright label has as many lines as fit the width of a bar.
+    # Narrow bars get fewer lines of label, with more letters per line.
     _draw_panel(
       ax, results, panel, letters=13 if per_bar > _PER_TWO_LINES else 20
     )
@@ -124,13 +124,13 @@ def accuracy_bars(results: SweepResults, path: pathlib.Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Panel:
-  """Contents of one panel, percent.
+  """One panel of bars; all numbers are in percent.
 
   Attributes:
     title: Title.
-    values: Values of each method's bar.
-    teacher: Accuracy of the teacher, None where it is unknown.
-    paper: The paper's numbers by method, and its "teacher".
+    values: Accuracies that the bar of each method averages.
+    teacher: Accuracy of the teacher, None if it is unknown.
+    paper: The paper's accuracies by method, and that of its teacher.
   """
 
   title: str
@@ -160,15 +160,15 @@ def _panels(results: SweepResults) -> list[_Panel]:
 def _values(
   results: SweepResults, columns: Sequence[str], method: str
 ) -> list[float]:
-  """Means of the columns, or the trials of a single column."""
-  found = [
+  """Returns the mean of each column, or each trial of a single column."""
+  summaries = [
     summary
     for column in columns
     if (summary := results.summaries.get((column, method)))
   ]
   if len(columns) > 1:
-    return [summary.test.mean for summary in found]
-  return [100 * cell.test.accuracy for s in found for cell in s.cells]
+    return [summary.test.mean for summary in summaries]
+  return [100 * cell.test.accuracy for s in summaries for cell in s.cells]
 
 
 def _teacher(results: SweepResults, columns: Sequence[str]) -> float | None:
@@ -185,7 +185,7 @@ def _teacher(results: SweepResults, columns: Sequence[str]) -> float | None:
 def _draw_panel(
   ax: Axes, results: SweepResults, panel: _Panel, letters: int
 ) -> None:
-  # The upper bound is the leftmost bar.
+  # The oracle, an upper bound, is the leftmost bar.
   order = sorted(panel.values, key=lambda method: method != comparisons.ORACLE)
   bottom, top = _limits(panel)
   for x, method in enumerate(order):
@@ -235,13 +235,13 @@ def _draw_teacher(ax: Axes, accuracy: float, text: str) -> None:
 def _draw_reference(
   ax: Axes, x: float, accuracy: float, half: float = 0.42
 ) -> None:
-  """Draws the paper's number as a line, a little wider than the bar."""
+  """Draws the paper's number as a line that is a little wider than the bar."""
   for color, width in (("white", 3.4), (drawing.PAPER_COLOR, 2.0)):
     ax.hlines(accuracy, x - half, x + half, color=color, lw=width, zorder=2.5)
 
 
 def _limits(panel: _Panel) -> tuple[float, float]:
-  """A range that shows the differences and has room for the numbers."""
+  """Returns the range of the vertical axis, with room for the numbers."""
   shown = [x for group in panel.values.values() for x in group]
   shown += panel.paper.values()
   shown += [panel.teacher] if panel.teacher is not None else []
@@ -272,7 +272,7 @@ def _draw_bar(ax: Axes, x: int, method: str, values: Sequence[float]) -> None:
     ax.errorbar(
       x, whole.mean, whole.standard_error, color="black", capsize=4, zorder=3
     )
-    # Dots are side by side, so that none hides another.
+    # Place the dots side by side, so that none hides another.
     n = len(values)
     places = [x + 0.5 * ((i + 0.5) / n - 0.5) for i in range(n)]
     ax.scatter(
@@ -289,7 +289,7 @@ def _draw_bar(ax: Axes, x: int, method: str, values: Sequence[float]) -> None:
     fontsize=8.5,
     linespacing=1.1,
     zorder=5,
-    # The teacher's line must not run through the digits.
+    # A white box keeps the teacher's line from running through the digits.
     bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
   )
 
@@ -310,30 +310,32 @@ def _legend(results: SweepResults) -> str:
 def information_points(
   results: SweepResults,
 ) -> dict[str, list[tuple[float, float]]]:
-  """Returns a point per cell, by the title of its method.
+  """Returns the points of `information_picture`, by the title of the method.
 
-  A point is the adjusted mutual information of the cell's subclasses with the
-  fine labels, and its test accuracy minus the mean of vanilla distillation in
-  its column, in points.
+  There is a point per cell: the adjusted mutual information of its subclasses
+  with the fine labels, and its test accuracy minus the mean of vanilla
+  distillation in its column, in points.
   """
   base = {
     column: 100 * float(np.mean([c.test.accuracy for c in summary.cells]))
     for (column, method), summary in results.summaries.items()
     if method == "vanilla"
   }
-  found: dict[str, list[tuple[float, float]]] = {}
+  points: dict[str, list[tuple[float, float]]] = {}
   for cell in results.cells:
     if cell.subclass_information is not None and cell.column in base:
       gain = 100 * cell.test.accuracy - base[cell.column]
-      point = (cell.subclass_information, gain)
-      # The rows "kmeans" and "kmeans_5" are one method.
+      # Rows of one method share a name: that of "LELP: wide" is LELP.
       title = results.method_title(cell.method).partition(": ")[0]
-      found.setdefault(title, []).append(point)
-  return found
+      points.setdefault(title, []).append((cell.subclass_information, gain))
+  return points
 
 
 def information_picture(results: SweepResults, path: pathlib.Path) -> bool:
-  """Draws these points; returns whether there are enough of them."""
+  """Draws gains over what subclasses tell about the hidden classes.
+
+  Returns False, without writing a file, if there are too few points.
+  """
   points = information_points(results)
   if sum(map(len, points.values())) < _LEAST_POINTS:
     return False
@@ -341,9 +343,9 @@ def information_picture(results: SweepResults, path: pathlib.Path) -> bool:
   ax = figure.subplots()
   ax.axhline(0, color=drawing.FAINT, lw=1, zorder=1)
   styles = drawing.line_styles(points)
-  for title, found in points.items():
+  for title, own in points.items():
     style = {k: v for k, v in styles[title].items() if k != "ls"}
-    x, y = zip(*found, strict=True)
+    x, y = zip(*own, strict=True)
     ax.plot(x, y, ls="", ms=5.5, alpha=0.8, label=title, **style)
   ax.set_xlabel("Adjusted mutual information with the hidden classes")
   ax.set_ylabel("Gain over vanilla distillation (points)")

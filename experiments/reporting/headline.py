@@ -1,4 +1,4 @@
-"""The main methods over several sweeps: one table, their gains, one picture."""
+"""The headline of a report on several sweeps: how the main methods compare."""
 
 import pathlib
 import textwrap
@@ -25,19 +25,20 @@ _ROWS = ("standard", "vanilla", "subclass", "features", "kmeans", "lelp")
 _ROWS += ("lelp_centroids", "oracle")
 _GAINING = ("lelp", "lelp_centroids", "kmeans")
 _NUM_RESAMPLES = 2000
-_LETTERS = 26  # Of a line of a label.
+_LETTERS = 26  # Letters per line of a label.
 
 
-# Sweeps of one setting, by their titles in a report of several.
+# Sweeps that each study a single setting, by their titles in the report.
 Settings = Mapping[str, SweepResults]
 
 
 def settings_of(
   titles: Sequence[str], sweeps: Sequence[SweepResults]
 ) -> Settings:
-  """Returns the sweeps of one setting that have the basic methods.
+  """Returns the sweeps that belong in the headline, by title.
 
-  A sweep without standard training studies something else than the methods.
+  Each has a single setting. A sweep without standard training or vanilla
+  distillation does not compare methods and is left out, as are smoke tests.
   """
   return {
     title: results
@@ -49,7 +50,7 @@ def settings_of(
 
 
 def accuracy_table(settings: Settings) -> Table:
-  """Returns the accuracies of the main methods, a row per setting."""
+  """Builds the table of the main methods' accuracies, one row per setting."""
   methods = [
     row
     for row in _ROWS
@@ -61,10 +62,10 @@ def accuracy_table(settings: Settings) -> Table:
     header.append(f"{_title(comparisons.ORACLE)}\n(upper bound)")
   rows = []
   for title, results in settings.items():
-    found = mark_cells([_accuracy(results, row) for row in students])
+    cells = mark_cells([_accuracy(results, row) for row in students])
     if is_bounded:
-      found.append(_accuracy(results, comparisons.ORACLE))
-    rows.append(TableRow.of(title, [_teacher(results), *found]))
+      cells.append(_accuracy(results, comparisons.ORACLE))
+    rows.append(TableRow.of(title, [_teacher(results), *cells]))
   return Table(
     title="Test accuracy, percent",
     header=tuple(header),
@@ -78,7 +79,7 @@ def accuracy_table(settings: Settings) -> Table:
 
 
 def gain_table(settings: Settings) -> Table:
-  """Returns the gains over vanilla distillation, with both intervals."""
+  """Builds the table of gains over vanilla distillation, with intervals."""
   header, columns = [], []
   for method in _GAINING:
     gains = [_gain(results, method) for results in settings.values()]
@@ -101,13 +102,13 @@ def gain_table(settings: Settings) -> Table:
       "Mean and 95 % interval. Over repetitions: the t interval of paired "
       "differences over teachers, splits, or the trials of a single teacher. "
       "Over test examples: a paired bootstrap of the same students, whose "
-      "interval says what other test examples would change."
+      "interval says how much the gain could differ on other test examples."
     ),
   )
 
 
 def gain_picture(settings: Settings, path: pathlib.Path) -> None:
-  """Draws the gains over vanilla distillation, a group of lines per setting."""
+  """Draws the gains over vanilla distillation, with one row per setting."""
   labels = [textwrap.fill(title, _LETTERS) for title in settings]
   figure, ax = drawing.gain_axes(labels, 1.4 + 0.75 * len(settings))
   for number, method in enumerate(_GAINING):
@@ -132,36 +133,35 @@ def _title(row: str) -> str:
 
 def _accuracy(results: SweepResults, row: str) -> TableCell:
   method = _best_feature(results) if row == "features" else row
-  found = method and results.accuracy(results.whole, method)
-  if not method or not found:
+  accuracy = method and results.accuracy(results.whole, method)
+  if not method or not accuracy:
     return TableCell()
   name = f" ({METHODS[method].title})" if row == "features" else ""
-  return TableCell(numbers.number(found, found.n) + name)
+  return TableCell(numbers.number(accuracy, accuracy.n) + name)
 
 
 def _teacher(results: SweepResults) -> str:
   """Returns the mean accuracy of the teachers of vanilla distillation."""
-  means = [
-    100 * found.cells[0].teacher.test.accuracy
+  accuracy = estimate(
+    100 * summary.cells[0].teacher.test.accuracy
     for column in results.columns
-    if (found := results.summaries.get((column.id, "vanilla")))
-  ]
-  found = estimate(means)
-  return numbers.number(found, found.n)
+    if (summary := results.summaries.get((column.id, "vanilla")))
+  )
+  return numbers.number(accuracy, accuracy.n)
 
 
 def _best_feature(results: SweepResults) -> str | None:
   """Returns the method of `_FEATURES` that is best on held-out examples."""
   scores = {}
   for method in _FEATURES:
-    found = [
+    means = [
       summary.validation.mean
       for column in results.columns
       if (summary := results.summaries.get((column.id, method)))
       and summary.validation
     ]
-    if found:
-      scores[method] = float(np.mean(found))
+    if means:
+      scores[method] = float(np.mean(means))
   return max(scores, key=lambda name: scores[name]) if scores else None
 
 
@@ -172,9 +172,9 @@ def _gain(results: SweepResults, method: str) -> Estimate | None:
 
 
 def _over_examples(results: SweepResults, method: str) -> Estimate | None:
-  """Returns the gain with a bootstrap interval over test examples.
+  """Bootstraps the gain over vanilla distillation over test examples.
 
-  None for splits, whose test examples differ.
+  Returns None for splits, because their test examples differ.
   """
   if results.repetition == "split":
     return None

@@ -1,4 +1,4 @@
-"""Images of examples inside a page."""
+"""Images of examples that are part of an HTML page."""
 
 import base64
 import io
@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-# The shorter side of an image is shown with so many pixels. Every pixel of a
-# small image is then a square; large images are made smaller.
-_SHOWN, _SMALL, _LARGE = 64, 64, 192
+# Length of an image's shorter side on the page, in pixels.
+_SHOWN = 64
+# Images of up to this size are enlarged without smoothing their pixels.
+_SMALL = 64
+# Larger images are reduced to this size.
+_LARGE = 192
 
 
 def image(pixels: np.ndarray, scale: float) -> dict[str, Any]:
-  """Converts an image to a PNG inside the page.
+  """Converts pixels in ``[0, scale]`` to a PNG that a page can contain.
 
-  Returns the `data` of the PNG, its `width` and `height` on the page, and
-  whether it `is_small`.
+  Returns the fields that templates use: `data`, the PNG as a data URL; `width`
+  and `height` on the page; and `is_small`, whether to show sharp pixels.
   """
   levels = np.clip(np.asarray(pixels, np.float32) * (255 / scale), 0, 255)
   levels = levels.round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Headers and names of columns, as the paper prints them."""
+"""Headers and names of columns, with the names that the paper prints."""
 
 from experiments.paper.names import PaperColumn
 from experiments.paper.names import parse_column
@@ -10,7 +10,7 @@ _CORNERS = {2: _CORNER, 3: f"{_CORNER}\nLabelled examples"}
 
 
 def paper_column(column: str) -> PaperColumn | None:
-  """Parses the id of a column; None for one without data set and models."""
+  """Parses the id of a column; None if it does not name data set and models."""
   try:
     return parse_column(column)
   except ValueError:
@@ -38,13 +38,16 @@ def column_header(column: Heading) -> str:
 
 
 def corner(header: tuple[str, ...]) -> str:
-  """Returns the label of each line of such headers, or nothing."""
+  """Returns the text above the labels: the meaning of each line of the header.
+
+  It is empty unless all texts of the header are results of `column_header`.
+  """
   heights = {text.count("\n") for text in header}
   return _CORNERS.get(heights.pop(), "") if len(heights) == 1 else ""
 
 
 def column_name(column: Heading) -> str:
-  """Returns the name of a column in one line.
+  """Returns the name of a column on one line.
 
   Examples:
     >>> column_name(Heading("cifar100-resnet92-mobilenet-10000", ""))

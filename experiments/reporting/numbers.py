@@ -1,4 +1,4 @@
-"""Numbers as text."""
+"""Formats numbers as the texts of tables and sentences."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ _POWERS = tuple(2.0**i for i in range(1, 11))
 
 
 def number(value: Estimate, expected: int, *, sign: bool = False) -> str:
-  """Formats mean ± standard error, and n where it is not the expected one.
+  """Formats mean ± standard error, and n unless it is the expected one.
 
   Examples:
     >>> number(estimate([1.0, 2.0]), 2, sign=True)
@@ -40,7 +40,7 @@ def with_interval(value: Estimate | None, expected: int) -> str:
 
 
 def interval(value: Estimate) -> str:
-  """Formats a 95 % interval; empty where there is none.
+  """Formats a 95 % interval; empty if it is unknown.
 
   Examples:
     >>> interval(estimate([1.0, 2.0]))
@@ -48,7 +48,7 @@ def interval(value: Estimate) -> str:
   """
   if value.interval is None:
     return ""
-  # Without a plus: a column of intervals is wide enough.
+  # Intervals have no plus signs, because they are wide enough without.
   low, high = (f"{round(x, 2) + 0.0:.2f}" for x in value.interval)
   return f"[{low}, {high}]"
 
@@ -65,7 +65,7 @@ def signed(value: float) -> str:
 
 
 def setting(value: object) -> str:
-  """Formats the value of a hyperparameter; fractions for powers of a half.
+  """Formats the value of a hyperparameter; powers of 1/2 are fractions.
 
   Examples:
     >>> setting(0.03125), setting(4.0), setting(50000), setting(0.1)
@@ -85,7 +85,7 @@ def setting(value: object) -> str:
 
 
 def percent(share: float) -> str:
-  """Formats a fraction as percent with one digit.
+  """Formats a fraction in percent with one digit.
 
   Examples:
     >>> percent(0.1234)
@@ -95,7 +95,7 @@ def percent(share: float) -> str:
 
 
 def mean(values: Iterable[float | None], form: Callable[[float], str]) -> str:
-  """Formats the mean of the values that are known; empty for none.
+  """Formats the mean of the known values; empty if none is known.
 
   Examples:
     >>> mean([0.5, None, 1.0], percent)
@@ -106,7 +106,7 @@ def mean(values: Iterable[float | None], form: Callable[[float], str]) -> str:
 
 
 def count_range(values: Iterable[int | None]) -> str:
-  """Formats counts: one number, or the least and the greatest.
+  """Formats the range of some counts; one number if all are equal.
 
   Examples:
     >>> count_range([1000, None, 1000]), count_range([99, 1000])

@@ -1,8 +1,8 @@
 """Scores on the test examples, for the owner of the data.
 
 Intervals are over test examples: they say how much a score could change on
-other examples of the same kind. Those of the other tables are over trials or
-splits, and say how much it could change if training were repeated.
+other examples of the same kind. The other tables have intervals over trials or
+splits, which say how much a score could change if training were repeated.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ Reader = Callable[[int], Example]
 _NUM_RESAMPLES = 1000
 # Half the width of a 95 % interval in standard errors.
 _Z = float(special.ndtri(0.975))
-# A larger matrix is a list of the most frequent confusions.
+# With more classes, the matrix is replaced by its most frequent confusions.
 _MOST_IN_MATRIX = 12
 _NUM_CONFUSIONS = 15
 _SCORES = (
@@ -61,9 +61,9 @@ _SIZES = (
 
 @dataclasses.dataclass(frozen=True)
 class TeacherSize:
-  """Size and speed of a teacher that was run elsewhere, where they are known.
+  """Size and speed of a teacher that ran elsewhere; None if unknown.
 
-  The teacher of such a sweep is a linear model on its outputs.
+  The sweep itself only has a linear model on the embeddings of such a teacher.
   """
 
   parameters: int | None = None
@@ -72,10 +72,10 @@ class TeacherSize:
 
 
 class Exported(NamedTuple):
-  """The student that is exported.
+  """The student that `experiments.distill` exports.
 
   Attributes:
-    cell: The cell that it was trained in.
+    cell: The cell in which it was trained.
     test: Its scores on the test examples, with calibrated probabilities.
   """
 
@@ -100,10 +100,10 @@ def score_parts(
   teacher: TeacherSize | None = None,
   exported: Exported | None = None,
 ) -> list[Part]:
-  """Makes everything that the owner of the data wants to know of one column.
+  """Makes the section on test examples, for the first column with predictions.
 
-  Returns the meaning of one test example, scores, sizes and speeds, confusion
-  matrices and mistakes; nothing without recorded predictions.
+  Returns the worth of one test example, scores, sizes and speeds, confusion
+  matrices and mistakes. The list is empty if no predictions are recorded.
   """
   for column in results.columns:
     models = _models(results, column.id, exported.cell if exported else None)
@@ -133,32 +133,33 @@ def score_parts(
 def _models(
   results: SweepResults, column: str, exported: FinishedCell | None
 ) -> list[_Model]:
-  """The models of a column whose predictions are recorded, teacher first.
+  """Returns the models of a column with recorded predictions, teachers first.
 
-  The first trial of a model is the one that is exported, if one is.
+  If a cell is exported, it is the first trial of its model.
   """
-  found = []
+  models = []
   for label, methods in comparisons.teacher_groups(results).items():
     cells = comparisons.with_different_teachers(results, column, methods)
     teachers = [cell.teacher.test for cell in cells]
     if cells and all(teacher.predictions for teacher in teachers):
-      found.append(_Model(label, teachers, cells[0]))
+      models.append(_Model(label, teachers, cells[0]))
   for method in results.methods:
     summary = results.summaries.get((column, method.id))
     if summary and all(cell.test.predictions for cell in summary.cells):
       cells = sorted(summary.cells, key=lambda cell: cell != exported)
       evaluations = [cell.test for cell in cells]
-      found.append(_Model(method.title, evaluations, cells[0], method.id))
-  return found
+      models.append(_Model(method.title, evaluations, cells[0], method.id))
+  return models
 
 
 def _counts(evaluation: Evaluation) -> Predictions:
-  assert evaluation.predictions is not None  # `_models` has looked.
+  # `_models` keeps only models with recorded predictions.
+  assert evaluation.predictions is not None
   return evaluation.predictions
 
 
 def _example_worth(model: _Model, where: str) -> str:
-  """A sentence on the number of examples, and what guessing would reach."""
+  """Says what one test example is worth, and what guessing would reach."""
   evaluation = model.evaluations[0]
   size = evaluation.num_examples or 0
   text = (
@@ -174,7 +175,7 @@ def _example_worth(model: _Model, where: str) -> str:
 
 
 def majority_share(evaluation: Evaluation) -> float | None:
-  """Returns the share of the most frequent class, None for many classes."""
+  """Returns the share of the most frequent class, None if it is unknown."""
   counts = evaluation.predictions
   if counts is None or counts.confusion is None:
     return None
@@ -190,22 +191,22 @@ def accuracy_interval(accuracy: float, size: int) -> tuple[float, float]:
   from scipy import stats  # Importing it takes half a second.
 
   hits = round(accuracy * size)
-  found = stats.binomtest(hits, size).proportion_ci(method="wilson")
-  return found.low, found.high
+  interval = stats.binomtest(hits, size).proportion_ci(method="wilson")
+  return interval.low, interval.high
 
 
 def standard_errors(evaluation: Evaluation) -> dict[str, float | None]:
-  """Returns the standard error over examples of each score but accuracy.
+  """Returns the standard error over examples of each score except accuracy.
 
-  That of log loss is known from its deviation. Those of the others come from
-  drawing as many examples with replacement: confusion matrix and calibration
-  bins determine the scores, so that their counts are drawn.
+  The error of log loss follows from its standard deviation. The others are
+  bootstrapped: the confusion matrix or the calibration bins determine the
+  score, so that it is enough to draw their counts.
   """
   counts, size = _counts(evaluation), evaluation.num_examples or 1
   rng = np.random.default_rng(0)
-  found: dict[str, float | None] = dict.fromkeys(_SCORES[1:])
+  errors: dict[str, float | None] = dict.fromkeys(_SCORES[1:])
   if counts.loss_deviation is not None:
-    found["log loss"] = counts.loss_deviation / math.sqrt(size)
+    errors["log loss"] = counts.loss_deviation / math.sqrt(size)
   if counts.confusion is not None:
     matrix = np.asarray(counts.confusion)
     drawn = rng.multinomial(size, matrix.ravel() / size, _NUM_RESAMPLES)
@@ -214,19 +215,21 @@ def standard_errors(evaluation: Evaluation) -> dict[str, float | None]:
       ("macro F1", metrics.macro_f1),
       ("Matthews correlation", metrics.matthews_correlation),
     ):
-      found[name] = float(np.std(jax.vmap(score)(jnp.asarray(drawn)), ddof=1))
+      errors[name] = float(np.std(jax.vmap(score)(jnp.asarray(drawn)), ddof=1))
+  # Draw the right and the wrong predictions of each bin. Its mean confidence is
+  # kept.
   bins = np.asarray(counts.calibration, np.float64)
   in_bin, confidence, hits = bins.T
-  cells = np.stack([hits, in_bin - hits], axis=1)  # Right and wrong.
+  cells = np.stack([hits, in_bin - hits], axis=1)
   drawn = rng.multinomial(
     size, cells.ravel() / in_bin.sum(), _NUM_RESAMPLES
   ).reshape(-1, *cells.shape)
   total = drawn.sum(axis=2)
   mean = confidence / np.maximum(in_bin, 1)
   resampled = np.stack([total, total * mean, drawn[..., 0]], axis=2)
-  errors = jax.vmap(metrics.expected_calibration_error)(jnp.asarray(resampled))
-  found["calibration error"] = float(np.std(errors, ddof=1))
-  return found
+  scores = jax.vmap(metrics.expected_calibration_error)(jnp.asarray(resampled))
+  errors["calibration error"] = float(np.std(scores, ddof=1))
+  return errors
 
 
 def _score_table(
@@ -282,9 +285,9 @@ def _score_table(
 
 
 def _intervals(evaluation: Evaluation) -> list[Sequence[float]]:
-  """Each score and, where it is known, the ends of its interval."""
+  """Returns each score, followed by the ends of its interval if it has one."""
   ends = accuracy_interval(evaluation.accuracy, evaluation.num_examples or 1)
-  found: list[Sequence[float]] = [
+  intervals: list[Sequence[float]] = [
     [100 * x for x in (evaluation.accuracy, *ends)]
   ]
   errors = standard_errors(evaluation)
@@ -296,23 +299,23 @@ def _intervals(evaluation: Evaluation) -> list[Sequence[float]]:
   ):
     error = errors[name]
     if value is None:
-      found.append(())
+      intervals.append(())
     elif error is None:
-      found.append((value,))
+      intervals.append((value,))
     else:
       ends = (max(least, value - _Z * error), min(most, value + _Z * error))
-      found.append((value, *ends))
-  return found
+      intervals.append((value, *ends))
+  return intervals
 
 
 def _score_texts(model: _Model) -> list[str]:
-  """Scores and intervals, means over trials."""
+  """Formats scores and intervals, both averaged over trials."""
   texts = []
-  trials = zip(*map(_intervals, model.evaluations), strict=True)
-  for found, digits in zip(trials, (2, 3, 3, 3, 3), strict=True):
-    # A trial without the interval leaves the mean without one.
+  scores = zip(*map(_intervals, model.evaluations), strict=True)
+  for trials, digits in zip(scores, (2, 3, 3, 3, 3), strict=True):
+    # If one trial has no interval, the mean has none.
     mean, *ends = [
-      f"{np.mean(values):.{digits}f}" for values in zip(*found, strict=False)
+      f"{np.mean(values):.{digits}f}" for values in zip(*trials, strict=False)
     ] or [""]
     texts.append(f"{mean}\n[{', '.join(ends)}]" if ends else mean)
   return texts
@@ -324,7 +327,7 @@ def _agreement(model: _Model) -> str:
 
 
 def _gain_text(results: SweepResults, model: _Model, vanilla: _Model) -> str:
-  """The mean over common trials of the gain over vanilla distillation."""
+  """Formats the gain over vanilla distillation, averaged over common trials."""
   if not model.method or model is vanilla:
     return ""
   a, b = (
@@ -405,7 +408,7 @@ def _trial(model: _Model) -> str:
 
 
 def _confusion(model: _Model, where: str) -> Table:
-  """The confusion matrix of one trial, or its largest entries."""
+  """Builds the confusion matrix of one trial, or the list of its confusions."""
   matrix = np.asarray(_counts(model.evaluations[0]).confusion)
   names = [_class_name(model.cell, c) for c in range(len(matrix))]
   totals = matrix.sum(axis=1)
@@ -447,9 +450,9 @@ def _confusion(model: _Model, where: str) -> Table:
 
 
 def _mistakes(model: _Model, where: str, read: Reader | None) -> list[Gallery]:
-  """The most confident mistakes of one trial, if there are any."""
-  found = _counts(model.evaluations[0]).mistakes
-  if not found:
+  """Shows the most confident mistakes of one trial, if there are any."""
+  mistakes = _counts(model.evaluations[0]).mistakes
+  if not mistakes:
     return []
 
   def shown(mistake: Mistake) -> Example:
@@ -467,20 +470,20 @@ def _mistakes(model: _Model, where: str, read: Reader | None) -> list[Gallery]:
       title=f"The most confident mistakes: {model.title}{where}",
       caption="Test examples whose class is predicted wrongly with the highest"
       f" probabilities{_trial(model)}. Some may be labelled wrongly.",
-      examples=tuple(map(shown, found)),
+      examples=tuple(map(shown, mistakes)),
     )
   ]
 
 
 def test_examples(results: SweepResults, base: pathlib.Path) -> Reader | None:
-  """Returns a function from ids to test examples, where the data are here."""
-  # Reading data needs JAX, which other reports do without.
-  from experiments.data import load
-  from experiments.training import data
-
+  """Returns a function that reads test examples; None if that is impossible."""
   cell, workdir = results.cells[0], base / results.folder
   if cell.test.predictions is None:
     return None
+  # Imported only if needed: these imports take two seconds.
+  from experiments.data import load
+  from experiments.training import data
+
   try:
     if (spec := cell.spec(base)) is None:
       return None
@@ -489,7 +492,7 @@ def test_examples(results: SweepResults, base: pathlib.Path) -> Reader | None:
       return lambda number: Example((), text_of(number))
     splits = data.load_splits(spec, workdir)
   except (FileNotFoundError, ValueError) as error:
-    print(f"Mistakes are shown by their numbers: {error}")
+    print(f"Mistakes are listed by id, without their contents: {error}")
     return None
   if splits.task.image_shape is None or "ids" not in splits.test:
     return None
