@@ -1,4 +1,4 @@
-"""Builds a run from specs, data and a teacher: sizes, targets, program."""
+"""Builds the `Run` of a stack from its cells, its data and its teacher."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ from experiments.training.types import ProgramSpec
 from experiments.training.types import Run
 from experiments.training.types import Teacher
 
-# Larger training sets stay on the host.
+# Training sets above this size stay on the host with placement "auto".
 _MOST_BYTES_ON_DEVICE = 2**30
 
 
@@ -46,10 +46,19 @@ def build_run(
 ) -> Run:
   """Prepares a stack of cells for `loop.train`.
 
-  Cells train on `splits.transfer`, or on `splits.train` without a teacher.
-  Checkpoints of other `names` are refused. `loss_params` are parameters of the
-  loss that were trained before. Raises ValueError for cells that do not fit the
-  data.
+  Args:
+    cells: The cells of the stack.
+    splits: The data. Cells train on `splits.transfer`, or on `splits.train` if
+      there is no teacher.
+    teacher: The teacher, or None for cells that are teachers themselves.
+    names: A name for each cell. A checkpoint with other names is refused.
+    loss_params: Pre-trained parameters of the loss, or None.
+
+  Returns:
+    The run.
+
+  Raises:
+    ValueError: If the cells do not fit the data.
   """
   first, task = cells[0], splits.task
   statistics, width = None, 0
@@ -59,7 +68,8 @@ def build_run(
   train = _examples(first, splits, teacher)
   arrays = training_arrays(train)
   spec, sizes = program_spec(cells, task, arrays, width)
-  # A teacher is trained as a student is, without a teacher of its own.
+  # A teacher is trained as the student of a cell without a teacher, but its
+  # fields are those of config.teacher.
   path = "config.student" if teacher else "config.teacher"
   start = starting_weights(spec.student, task, path)
   if not spec.student.num_steps:
@@ -70,7 +80,7 @@ def build_run(
   shared_targets, targets = stack_targets(setups)
   scalars = [method.scalars(cell) for cell in cells]
   details = [method.details(setup) for setup in setups]
-  # Without a cache, the subclasses of all examples would need another pass.
+  # Without cached outputs this would take another pass of the teacher.
   if teacher and teacher.outputs.mode == "cached" and "fine_labels" in train:
     for number, setup in enumerate(setups):
       own = {name: array[number] for name, array in targets.items()}
@@ -88,12 +98,12 @@ def build_run(
     shared_targets=shared_targets,
     targets=targets,
     hyperparameters={k: np.stack([s[k] for s in scalars]) for k in scalars[0]},
-    # Cached outputs need no teacher on the devices.
+    # With cached outputs the teacher does not have to be on the devices.
     teacher=teacher.weights
     if teacher and teacher.outputs.mode == "inline"
     else None,
     split_teacher=first.split_teacher,
-    # Trials that share the order of their batches have it from one seed.
+    # Trials that share the order of their batches share its seed.
     data_seed=np.int32(0 if first.data.shared_batch_order else first.trial),
     train=arrays
     if spec.on_device
@@ -103,7 +113,7 @@ def build_run(
     fingerprint={
       "names": list(names),
       "spec": specs.plain(spec),
-      # A teacher of the same config may be trained again, or elsewhere.
+      # A teacher that is trained again from the same config may differ.
       "teacher": {"parameters": teacher.parameters_sha256} if teacher else None,
       "pretrained": start.digest if start else None,
       "data": splits.digest,
@@ -118,7 +128,11 @@ def build_run(
 def _examples(
   cell: CellSpec, splits: Splits, teacher: Teacher | None
 ) -> Arrays:
-  """Returns the examples that a cell trains on, all with a class."""
+  """Returns the examples that a cell trains on, each with a label.
+
+  Examples without a label are left out if the method needs labels. Otherwise
+  they get the class that the teacher predicts (A-11).
+  """
   if teacher is None:
     return splits.train
   transfer = splits.transfer
@@ -132,9 +146,9 @@ def _examples(
 
 
 def training_arrays(train: Arrays) -> dict[str, Any]:
-  """Returns the arrays of a split that a stack trains on.
+  """Returns the arrays of a split that the train step reads.
 
-  "rows" is the position of each example.
+  The array "rows" holds the position of each example in the split.
   """
   rows = np.arange(len(train["labels"]), dtype=np.int32)
   return {**model_fields(train), "rows": rows}
@@ -146,7 +160,7 @@ def program_spec(
   arrays: Mapping[str, Any],
   teacher_width: int,
 ) -> tuple[ProgramSpec, tuple[int, ...]]:
-  """Returns what a stack's program is compiled for, and S of each cell."""
+  """Returns the spec of a stack's program, and S of each cell."""
   first, num_examples = cells[0], len(arrays["labels"])
   num_subclasses = method_named(first.method).num_subclasses
   sizes = tuple(
@@ -174,7 +188,10 @@ def program_spec(
 def stack_targets(
   setups: Sequence[Setup],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Returns the targets that all cells share, and those of each, stacked."""
+  """Returns the targets that all cells share, and the stacked targets of each.
+
+  Raises ValueError if a method with subclasses does not say which ones exist.
+  """
   first = setups[0]
   method = method_named(first.cell.method)
   parts = [method.targets(setup) for setup in setups]
@@ -191,9 +208,10 @@ def stack_targets(
 def _with_teacher_outputs(
   cell: CellSpec, splits: Splits, teacher: Teacher
 ) -> tuple[Splits, TeacherStatistics]:
-  """Adds what a stack reads of a teacher's cached outputs to its examples.
+  """Adds the teacher's cached outputs to the examples of a stack.
 
-  Without a cache, both are returned as they are.
+  Returns the splits and the statistics of the teacher. With
+  ``outputs="inline"`` nothing is added.
   """
   cache, statistics = teacher.outputs, teacher.statistics
   if cache.mode == "inline":
@@ -201,14 +219,14 @@ def _with_teacher_outputs(
   if cache.mode == "cached":
     arrays = cache.whole
   else:
-    principal, found = cache.coordinates(
+    principal, cached = cache.coordinates(
       statistics,
       cell.subspace.used_null_space,
       cell.teacher.num_coordinates,
       cell.subspace.rtol,
       cell.subspace.membership,
     )
-    arrays = {"embeddings": found["coordinates"], "logits": found["logits"]}
+    arrays = {"embeddings": cached["coordinates"], "logits": cached["logits"]}
     statistics = statistics.in_coordinates(principal)
 
   def with_outputs(part: Arrays, *names: str) -> Arrays:
@@ -229,7 +247,7 @@ def _with_teacher_outputs(
 def _shapes(
   arrays: Mapping[str, Any],
 ) -> tuple[tuple[str, tuple[int, ...] | None], ...]:
-  """The shape of one example's parts, None for text."""
+  """Returns the shape of one example's inputs and embeddings, None for text."""
   names = [name for name in ("inputs", "embeddings") if name in arrays]
   return tuple(
     (
@@ -241,7 +259,10 @@ def _shapes(
 
 
 def _on_device(placement: str, arrays: Mapping[str, Any]) -> bool:
-  """Returns whether training examples are put on the devices."""
+  """Returns whether the training examples are put on the devices.
+
+  Raises ValueError for texts with placement "device".
+  """
   text = any(isinstance(array, Ragged) for array in arrays.values())
   if text and placement == "device":
     raise ValueError(

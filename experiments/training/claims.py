@@ -1,8 +1,8 @@
 """Division of stacks among several commands that work in one workdir.
 
-A command claims the stack that it trains. A claim is a lock of the file system
-and ends with its process, so that another command continues the stack of one
-that was killed.
+A command claims the stack that it trains. A claim is a file lock, which the
+operating system releases when the process ends, so that another command can
+continue the stack of a command that was killed.
 """
 
 import itertools
@@ -19,31 +19,32 @@ from experiments.distributed import signals
 from experiments.io import locks
 from experiments.stacks import Stack
 
-_SECONDS_BETWEEN_LOOKS = 2.0
+# Seconds to wait before stacks of other commands are checked again.
+_POLLING_INTERVAL = 2.0
 
 
 def claim_folder(workdir: pathlib.Path, stack: Stack) -> pathlib.Path:
   """Returns the folder that is locked while a stack is trained.
 
-  By default the stack's checkpoints are in it, too.
+  It also holds the stack's checkpoints, unless --checkpoint_dir is given.
   """
   return workdir / "checkpoints" / stack.digest
 
 
 def is_unfinished(stack: Stack, workdir: pathlib.Path) -> bool:
-  """Returns whether a cell of a stack has no result yet."""
+  """Returns whether any cell of a stack lacks its result."""
   return bool(unfinished([stack], workdir))
 
 
 def unfinished(stacks: Sequence[Stack], workdir: pathlib.Path) -> list[Stack]:
-  """Returns the stacks of which a cell has no result yet.
+  """Returns the stacks in which any cell lacks its result.
 
-  Processes exchange one message, whatever the number of stacks.
+  The main process checks all stacks and sends the others a single message.
   """
-  looks = processes.from_main(
+  are_unfinished = processes.from_main(
     lambda: [_lacks_a_result(stack, workdir) for stack in stacks]
   )
-  return list(itertools.compress(stacks, looks))
+  return list(itertools.compress(stacks, are_unfinished))
 
 
 def _lacks_a_result(stack: Stack, workdir: pathlib.Path) -> bool:
@@ -59,10 +60,10 @@ def run_unfinished(
 ) -> None:
   """Runs each stack that lacks a result, unless another command holds it.
 
-  At the end it waits for the stacks that other commands hold, until they are
-  finished or free. `run` takes a stack and a label for progress displays.
+  It then waits until the stacks that other commands hold are finished or free,
+  and runs the free ones. `run` takes a stack and a label for progress displays.
   """
-  told = False
+  has_announced_waiting = False
   left = list(enumerate(stacks, start=1))
   while left:
     busy = []
@@ -76,7 +77,7 @@ def run_unfinished(
           busy.append((number, stack))
           continue
         try:
-          # Another command may have finished it between the two looks.
+          # Another command may have finished it before the lock was taken.
           if is_unfinished(stack, workdir):
             run(stack, label)
         finally:
@@ -86,10 +87,10 @@ def run_unfinished(
         signals.stop_if_asked(f"{label} is finished")
     left = busy
     if busy:
-      if not told and processes.is_main_process():
+      if not has_announced_waiting and processes.is_main_process():
         held = "1 stack is" if len(busy) == 1 else f"{len(busy)} stacks are"
         text = f"{held} being trained by other commands: waiting."
         print(text, file=sys.stderr, flush=True)
-      told = True
-      time.sleep(_SECONDS_BETWEEN_LOOKS)
+      has_announced_waiting = True
+      time.sleep(_POLLING_INTERVAL)
       signals.stop_if_asked("no stack was being trained here")

@@ -1,4 +1,4 @@
-"""The data of a cell: loading them, and checking that the cell fits them."""
+"""Loads the data of a cell, and checks that models and methods fit them."""
 
 import functools
 import pathlib
@@ -23,15 +23,15 @@ from experiments.training import pretrained
 from experiments.training.models import model_fns
 from lelp_jax.models import MODELS
 
-_NUM_COMPARED = 64  # Texts whose tokens are compared.
+_NUM_COMPARED = 64  # Number of texts whose tokens are compared.
 
 
 def load_splits(
   cell: specs.CellSpec, workdir: pathlib.Path | None = None
 ) -> Splits:
-  """Loads the data of a cell, once for cells that share them.
+  """Loads the data of a cell, once for all cells with the same data.
 
-  A user's own files are prepared in `workdir`.
+  A user's own files are converted and kept in `workdir`.
   """
   return _load_splits(cell.data, cell.selection, workdir)
 
@@ -40,7 +40,7 @@ def load_splits(
 def _load_splits(
   data: specs.DataSpec, selection: str, workdir: pathlib.Path | None
 ) -> Splits:
-  # A user's own files are brought into their training form by one process.
+  # Only one process converts a user's own files.
   return processes.main_first(lambda: load.load(data, selection, workdir))
 
 
@@ -48,14 +48,14 @@ def _load_splits(
 def facts_of(
   data: specs.DataSpec, selection: str, workdir: pathlib.Path | None
 ) -> Facts:
-  """Returns the properties of data that determine the work, and caches them."""
+  """Returns the properties of data that determine the amount of work."""
   return _load_splits(data, selection, workdir).facts
 
 
 def check_tokenizers(
   cell: specs.CellSpec, splits: Splits, workdir: pathlib.Path | None
 ) -> None:
-  """Raises ValueError if a pretrained model has other tokens than the data."""
+  """Raises ValueError if a pretrained model uses other tokens than the data."""
   inputs = splits.train.get("inputs")
   if not isinstance(inputs, Ragged):
     return
@@ -76,7 +76,7 @@ def check_tokenizers(
 def check_tasks(
   cells: Sequence[specs.CellSpec], task_of: Callable[[specs.CellSpec], Task]
 ) -> None:
-  """Raises ValueError for a row whose method cannot learn from its data."""
+  """Raises ValueError if a method needs fine labels that its data lack."""
   firsts = {(cell.data, cell.method): cell for cell in reversed(cells)}
   for cell in firsts.values():
     if not method_named(cell.method).needs_fine_labels:
@@ -90,12 +90,13 @@ def check_tasks(
 
 
 def check_data(cells: Sequence[specs.CellSpec], splits: Splits) -> None:
-  """Raises ValueError for cells that would fail after their teacher's training.
+  """Raises ValueError for cells that do not fit their data or their teacher.
 
-  The cells have the same teacher and data.
+  It finds, before the teacher is trained, the errors that would otherwise stop
+  its students. All cells must have the same teacher and data.
   """
 
-  # Thousands of cells of a sweep have a few different models and losses.
+  # The thousands of cells of a sweep share a few models and losses.
   @functools.cache
   def width_of(path: str, model: specs.ModelSpec) -> int:
     return _embedding_width(path, model, splits)
@@ -133,7 +134,7 @@ def check_data(cells: Sequence[specs.CellSpec], splits: Splits) -> None:
 def _check_augmentation(
   path: str, model: specs.ModelSpec, splits: Splits
 ) -> None:
-  """Raises ValueError if a model augments images and there are none."""
+  """Raises ValueError if a model augments data that are not images."""
   if splits.task.image_shape is None and model.is_augmented:
     raise ValueError(
       f"{path}.max_shift and {path}.flip augment images, and these data have "
@@ -158,7 +159,10 @@ def _check_batch_sizes(cell: specs.CellSpec, facts: Facts) -> None:
 
 
 def _embedding_width(path: str, spec: specs.ModelSpec, splits: Splits) -> int:
-  """Returns the width of a model's embeddings of the data, from shapes."""
+  """Returns the width of a model's embeddings, from the shapes of the data.
+
+  Raises ValueError if the model cannot read the data.
+  """
   model = model_fns(spec, 1)
   parts = [
     part[spec.input_field]
@@ -198,7 +202,7 @@ def _embedding_width(path: str, spec: specs.ModelSpec, splits: Splits) -> int:
   try:
     params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
   except (
-    ArithmeticError,  # As of a width of 0.
+    ArithmeticError,  # For example from a width of 0.
     AttributeError,
     KeyError,
     TypeError,

@@ -20,11 +20,11 @@ def described(
   cells: Sequence[specs.CellSpec],
   task_of: Callable[[specs.CellSpec], Task],
 ) -> tuple[list[specs.CellSpec], results.SweepDescription]:
-  """Describes a sweep, and leaves out the cells that repeat another method's.
+  """Describes a sweep, and drops cells that would repeat another method's.
 
   Args:
     sweep: The sweep, without its cells.
-    cells: All of its cells.
+    cells: All cells of the sweep.
     task_of: Returns the task of a cell.
 
   Returns:
@@ -77,12 +77,12 @@ def _title(cell: specs.CellSpec) -> str:
 def announcement(
   description: results.SweepDescription, num_here: int, workdir: pathlib.Path
 ) -> str:
-  """Returns one paragraph for the user who started a sweep.
+  """Returns the paragraph that a sweep prints before it trains.
 
   Args:
     description: The description of the sweep.
-    num_here: Number of its cells that this command is to train.
-    workdir: Where they go.
+    num_here: Number of its cells that this command trains.
+    workdir: Folder of the results.
   """
   part = f"{num_here} of " * (num_here < description.num_cells)
   methods = ", ".join(method.id for method in description.methods)

@@ -10,8 +10,8 @@ import jax
 def matmul_flops(function: Callable[..., Any], *arguments: Any) -> int:
   """Counts the operations of matrix products and convolutions.
 
-  A multiplication and an addition count as two operations. Elementwise
-  operations, which are bound by memory, are not counted, as is usual.
+  A multiplication and an addition count as two operations. As is usual,
+  elementwise operations are not counted, since memory limits their speed.
 
   Args:
     function: Any function of arrays.
@@ -43,10 +43,11 @@ def _of_equation(equation: Any) -> int:
 
 
 def _inner_jaxprs(params: Any) -> list[Any]:
-  found = []
+  """Returns the jaxprs among the parameters of an equation."""
+  jaxprs = []
   for value in params.values():
     for item in value if isinstance(value, tuple | list) else (value,):
       inner = getattr(item, "jaxpr", item)
       if hasattr(inner, "eqns"):
-        found.append(inner)
-  return found
+        jaxprs.append(inner)
+  return jaxprs

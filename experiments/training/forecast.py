@@ -1,10 +1,11 @@
-"""Forecast of the time that a command takes, from the steps that it has timed.
+"""Forecast of a command's running time, from the steps that it has timed.
 
-A training of a new kind is estimated from the most similar one that was timed:
-the time per step is scaled by the number of operations per step, and the time
-before the first step, which is mostly compilation, is assumed to be the same.
-A step of few operations takes the time of its overhead, which says nothing of a
-step of many: then there is no estimate until a larger step has been timed.
+The time of a training that has not begun is estimated from the most similar
+training that was timed: the seconds per step are scaled by the number of
+operations per step, and the time before the first step, which is mostly
+compilation, is assumed to be the same. A step of few operations is mostly
+overhead, so its time is never scaled up to that of a step with more than 100
+times as many operations.
 """
 
 import sys
@@ -17,51 +18,54 @@ import jax
 from experiments.distributed import processes
 from experiments.training.work import Work
 
-# "teacher" or "stack", and the digest.
+# Name of a training: "teacher" or "stack", and a digest.
 Name = tuple[str, str]
-# Takes the number of steps that are done, the seconds and the number of those
-# since the last call, and whether they end a chunk. Returns the seconds that
-# the whole command has left, None if they are not known yet or if nothing comes
-# after this training.
+# Called with the number of finished steps, the seconds since the last call, the
+# number of steps in that time, and whether a chunk has ended. Returns the
+# seconds that the whole command has left, or None if they are not known yet or
+# this training is the last one.
 Watch = Callable[[int, float, int, bool], float | None]
 
-# Seconds after which a first chunk is enough for an estimate, although most of
-# its time may be the compilation.
+# A first chunk is not used for an estimate before this many seconds, since most
+# of its time may be compilation.
 _PATIENCE = 30.0
-# The largest ratio of operations by which the time of a step is scaled up.
+# The largest factor in operations by which the time of a step is scaled up.
 _MOST_SCALING = 100
 
 
 class Forecast:
-  """Trainings that are ahead of a command, and the time that they take."""
+  """Estimates the time of the trainings that a command has to run."""
 
-  def __init__(self, ahead: Mapping[Name, Work], *, is_told: bool = False):
-    """Starts the clock; `ahead` is in the order of training.
+  def __init__(self, ahead: Mapping[Name, Work], *, is_silent: bool = False):
+    """Starts the clock.
 
-    With `is_told` nothing is printed, and only the time left is computed.
+    Args:
+      ahead: The trainings of the command, in their order.
+      is_silent: Whether to print nothing and only compute the time left.
     """
     self._ahead = dict(ahead)
     self._contents = _contents(ahead)
     self._start = time.monotonic()
-    self._is_told = is_told
-    self._rates: dict[int, float] = {}  # Seconds of a step, by its operations.
+    self._is_silent = is_silent
+    self._rates: dict[int, float] = {}  # Seconds per step, by operations.
     self._before = 0.0  # Seconds of a training before its first step.
 
   def announce(self) -> None:
-    """Says what is ahead, before anything is timed."""
-    if not self._is_told and self._contents and processes.is_main_process():
+    """Prints how many teachers and stacks will be trained."""
+    if not self._is_silent and self._contents and processes.is_main_process():
       print(f"Ahead: {self._contents}.", file=sys.stderr, flush=True)
 
   def watch(self, name: Name) -> Watch:
     """Returns the function to call after each chunk of a training.
 
-    Whatever was ahead of it is finished, or is trained by another command.
+    Earlier trainings are dropped from the forecast: they are finished, or
+    another command runs them.
     """
     if name in self._ahead:
       names = list(self._ahead)
       for earlier in names[: names.index(name)]:
         del self._ahead[earlier]
-    first: list[tuple[float, int]] = []  # Seconds and length of a first chunk.
+    calls: list[tuple[float, int]] = []  # Seconds and steps of each call.
 
     def watch(
       step: int, seconds: float, length: int, is_whole: bool = True
@@ -69,15 +73,17 @@ class Forecast:
       if name not in self._ahead:
         return None
       work, elapsed = self._ahead[name], time.monotonic() - self._start
-      is_first, rate = not first, seconds / length
-      first.append((seconds, length))
+      is_first, rate = not calls, seconds / length
+      calls.append((seconds, length))
       is_early = not is_whole or (not self._rates and elapsed < _PATIENCE)
       if is_first and is_early:
-        return None  # Mostly compilation: the next one tells more.
+        return None  # Most of this time is compilation: wait for another call.
       if not is_first:
-        self._before = max(0.0, first[0][0] - rate * first[0][1])
+        # Any time of the first call that its steps do not explain came before.
+        self._before = max(0.0, calls[0][0] - rate * calls[0][1])
         self._rates[work.flops] = rate
       elif work.flops not in self._rates:
+        # The steps take at least a tenth of the time.
         rate = max(seconds - self._before, seconds / 10) / length
         self._rates[work.flops] = rate
       rest = [w for key, w in self._ahead.items() if key != name]
@@ -85,9 +91,9 @@ class Forecast:
         return None
       left = self._rates[work.flops] * (work.num_steps - step)
       left += sum(map(self._seconds, rest))
-      if not self._is_told:
-        self._is_told = True
-        self._tell(elapsed + left)
+      if not self._is_silent:
+        self._is_silent = True
+        self._print(elapsed + left)
       return left if rest else None
 
     return watch
@@ -104,14 +110,14 @@ class Forecast:
     rate = self._rates[timed] * work.flops / max(1, timed)
     return self._before + rate * work.num_steps
 
-  def _tell(self, seconds: float) -> None:
+  def _print(self, seconds: float) -> None:
     if processes.is_main_process():
       text = f"About {duration(seconds)} for {self._contents}."
       print(text, file=sys.stderr, flush=True)
 
 
 def _ratio(first: int, second: int) -> float:
-  """Returns how many times the larger of two numbers is the smaller."""
+  """Returns the ratio of the larger to the smaller of two numbers."""
   return max(first, second) / max(1, min(first, second))
 
 
@@ -132,13 +138,13 @@ def counted(number: int, noun: str) -> str:
 
 
 def _contents(ahead: Mapping[Name, Work]) -> str:
-  """Returns the number and the steps of trainings, and the devices.
+  """Describes trainings by their number and steps, and the devices.
 
-  Returns "" if there are none.
+  Returns "" if nothing is to be trained.
   """
   parts = []
   for kind in ("teacher", "stack"):
-    # A pretrained teacher that is taken as it is has no steps.
+    # A pretrained teacher that is used without training has no steps.
     counts = [w.num_steps for name, w in ahead.items() if name[0] == kind]
     if steps := [count for count in counts if count]:
       span = " to ".join(f"{x:,}" for x in sorted({min(steps), max(steps)}))

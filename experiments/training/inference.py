@@ -1,7 +1,7 @@
-"""Inference: a frozen model over examples, without augmentation or gradient.
+"""Inference: runs a frozen model over examples, without augmentation.
 
-This is the only way to get outputs of a teacher or of a finished student on
-many examples.
+All outputs of teachers and finished students on many examples come from
+`FrozenModel`.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ from experiments.training.models import Weights
 from experiments.training.types import model_fields
 from lelp_jax.models import Outputs
 
-# Examples of the batch whose time is measured, and the times so far.
-_MOST_TIMED = 64
+_MOST_TIMED = 64  # Examples in the batch whose time is measured.
+# Seconds per example that were measured in this process.
 _SECONDS: dict[tuple[str, Any, int], float] = {}
 
 
@@ -35,8 +35,8 @@ def evaluation_batches(
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
   """Yields all examples once, batch by batch, on the host and on the devices.
 
-  A batch is laid over the devices that share batches if their number divides
-  it.
+  A batch is divided over the "data" axis of the mesh if its size is a multiple
+  of the axis. Otherwise it is replicated.
   """
   kept = model_fields(arrays)
   size = min(batch_size, len(next(iter(kept.values()))))
@@ -50,14 +50,14 @@ def evaluation_batches(
 
 @dataclasses.dataclass(frozen=True)
 class FrozenModel:
-  """A model that is not trained any more.
+  """A model that is not trained any more, and its outputs.
 
   Attributes:
     spec: The model.
-    weights: Its weights; the number of outputs is that of their head.
+    weights: Its weights; their head determines the number of outputs.
     scale: Divisor of stored images.
-    devices: Devices it runs on; all that JAX sees if None.
-    is_split: Whether each of its arrays is cut over the devices.
+    devices: Devices that the model runs on; all that JAX sees if None.
+    is_split: Whether each of its arrays is divided over the devices.
   """
 
   spec: ModelSpec
@@ -68,7 +68,7 @@ class FrozenModel:
 
   @functools.cached_property
   def mesh(self) -> jax.sharding.Mesh:
-    """The devices that the model is trained on, too."""
+    """Mesh of the devices, laid out as for training this one model."""
     return mesh_lib.make_mesh(1, self.spec.batch_size, self.devices)
 
   def batches(
@@ -99,7 +99,7 @@ class FrozenModel:
     return jax.tree.map(lambda *x: np.concatenate(x)[order], *parts)
 
   def seconds_per_example(self, arrays: Arrays) -> float:
-    """Measures a forward pass, once per process and architecture."""
+    """Measures the forward pass, once per process and architecture."""
     size = len(arrays["labels"])
     count = min(_MOST_TIMED, self.spec.eval_batch_size, size)
     key = self.spec.model, self.spec.options, count
@@ -112,7 +112,7 @@ class FrozenModel:
         for _, _, outputs in self.batches(chosen):
           jax.block_until_ready(outputs)
         times.append(time.monotonic() - start)
-      # The first run compiles, and others may share the processor.
+      # The first run compiles; others may be slowed down by other programs.
       _SECONDS[key] = min(times[1:]) / count
     return _SECONDS[key]
 
@@ -127,7 +127,7 @@ class FrozenModel:
 def _compiled(
   spec: ModelSpec, num_outputs: int, scale: float
 ) -> Callable[[Weights, dict[str, Any]], Outputs]:
-  """The compiled model, once for all of its parameters."""
+  """Returns the compiled model, which takes its weights as an argument."""
   model = model_fns(spec, num_outputs)
 
   @jax.jit

@@ -1,4 +1,4 @@
-"""Information of a cell's subclasses about the hidden classes of its data."""
+"""Mutual information of a cell's subclasses and the fine labels of its data."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,15 +22,15 @@ def adjusted_mutual_information(
   Args:
     statistics: Statistics of the teacher, with its outputs at hand.
     targets: Targets of the cell.
-    fine_labels: Those of the students' training examples, int ``[N]``.
+    fine_labels: Fine labels of the students' training examples, int ``[N]``.
 
   Returns:
-    The information; None for a method without subclasses of the teacher, and
-    for students that get coordinates of its embeddings.
+    The information, or None if the method has no subclasses or its students
+    get coordinates in place of embeddings.
   """
   classes = np.asarray(statistics.transfer_classes)
-  found = subclasses_of(statistics, targets, classes)
-  if found is None:
+  subclasses = _subclasses_of(statistics, targets, classes)
+  if subclasses is None:
     return None
   # Importing scikit-learn takes a second.
   from sklearn.metrics import adjusted_mutual_info_score
@@ -38,7 +38,7 @@ def adjusted_mutual_information(
   total = 0.0
   for c in np.unique(classes):
     own = classes == c
-    score = adjusted_mutual_info_score(fine_labels[own], found[own])
+    score = adjusted_mutual_info_score(fine_labels[own], subclasses[own])
     total += own.sum() * float(score)
   return total / len(classes)
 
@@ -48,7 +48,7 @@ def clusters_of(
 ) -> np.ndarray | None:
   """Returns the cluster of each training example in its class, int ``[N]``.
 
-  None for a method without clusters as targets.
+  Returns None for a method whose targets are not clusters.
   """
   if "assignments" in targets:
     return np.asarray(targets["assignments"])
@@ -58,15 +58,15 @@ def clusters_of(
   return np.take_along_axis(memberships, classes[:, None], axis=1)[:, 0]
 
 
-def subclasses_of(
+def _subclasses_of(
   statistics: TeacherStatistics,
   targets: Mapping[str, Any],
   classes: np.ndarray,
 ) -> np.ndarray | None:
   """Returns the subclass of each training example in its class, int ``[N]``.
 
-  None for a method that splits no class by the teacher's embeddings, and for
-  students that get coordinates of these.
+  Returns None if the method does not split classes by the teacher's embeddings,
+  or if students get coordinates in place of embeddings.
   """
   clusters = clusters_of(targets, classes)
   if clusters is not None:
@@ -74,7 +74,7 @@ def subclasses_of(
   if "directions" not in targets or statistics.coordinates is not None:
     return None
   embeddings = statistics.transfer_outputs.embeddings
-  found = np.zeros(len(classes), np.int32)
+  subclasses = np.zeros(len(classes), np.int32)
   for c in np.unique(classes):
     own = classes == c
     offsets = targets.get("offsets")
@@ -87,5 +87,5 @@ def subclasses_of(
       lelp_jax.subspace_coordinates(embeddings[own], subspace)
     )[:, 0]
     coordinates[:, ~np.asarray(targets["where"])[c]] = -np.inf
-    found[own] = coordinates.argmax(axis=1)
-  return found
+    subclasses[own] = coordinates.argmax(axis=1)
+  return subclasses

@@ -1,7 +1,7 @@
-"""Inspection of a finished cell: its subclasses, and its student's embeddings.
+"""Inspection of a finished cell: its subclasses and its student's embeddings.
 
-Subclasses are not stored: they follow from the teacher's statistics and the
-cell's own key, by the functions that training calls.
+Subclasses are not stored. They are computed again from the teacher's statistics
+and the cell's random key, by the functions that training calls.
 """
 
 import pathlib
@@ -31,7 +31,7 @@ from experiments.training.types import Run
 from experiments.training.types import Teacher
 from lelp_jax.models import Outputs
 
-# Methods that split classes by what the teacher computes.
+# Methods that split classes by outputs of the teacher.
 _WITH_DIRECTIONS = ("lelp", "lelp_centroids", "random_ensemble")
 METHODS = (*_WITH_DIRECTIONS, "subclass", *CLUSTERINGS)
 SPLITS = ("train", "validation", "test")
@@ -60,10 +60,23 @@ def subclasses(
   teachers: pathlib.Path,
   split: str = "train",
 ) -> Subclasses:
-  """Finds the subclasses of a finished cell again, and those of examples.
+  """Computes the subclasses of a finished cell and of the examples of a split.
 
-  Split "train" are the examples that the directions were fitted to or, with a
-  clustering, those that were clustered.
+  Args:
+    cell: The cell.
+    splits: Its data.
+    result: Its result.
+    teachers: Folder of teachers.
+    split: "train", "validation" or "test". With a clustering, "train" means the
+      students' training examples, which were clustered.
+
+  Returns:
+    The subclasses.
+
+  Raises:
+    FileNotFoundError: If the teacher is missing.
+    ValueError: If the cell has no subclasses, or its data or its teacher
+      changed.
   """
   check_has_subclasses(cell, split)
   digest, now = result.teacher.digest, identity.teacher_digest(cell)
@@ -79,8 +92,8 @@ def subclasses(
       f"there is no finished teacher {digest} in {teachers}: set --teacher_dir "
       "to the folder that the cell was trained with."
     )
-  # Directions are wanted in the space of embeddings, and looking at a finished
-  # cell must not write a cache.
+  # "inline" gives directions in the space of the embeddings, and writes no
+  # cache.
   cell = specs.replace(cell, {"teacher.outputs": "inline"})
   teacher = teacher_lib.load_or_train(cell, splits, teachers)
   run = build_run([cell], splits, teacher=teacher, names=[])
@@ -88,9 +101,9 @@ def subclasses(
   targets = run.shared_targets | {k: v[0] for k, v in run.targets.items()}
   where = np.asarray(targets["where"])
   labels = teacher.statistics.transfer_classes
-  if (found := clusters_of(targets, labels)) is not None:
+  if (clusters := clusters_of(targets, labels)) is not None:
     examples = {**splits.transfer, "labels": labels}
-    return Subclasses("cluster", examples, where, found)
+    return Subclasses("cluster", examples, where, clusters)
   examples = {name: getattr(splits, name) for name in SPLITS}[split]
   subspaces, shares = None, None
   if cell.method in _WITH_DIRECTIONS:
@@ -100,9 +113,9 @@ def subclasses(
     shares = np.asarray(_variance_shares(subspaces, teacher))
   model = FrozenModel(cell.teacher, teacher.weights, splits.task.scale)
   coordinates = _coordinates(model, subspaces, where, examples)
-  found = coordinates.argmax(axis=1)
+  assigned = coordinates.argmax(axis=1)
   kind = "output" if subspaces is None else "direction"
-  return Subclasses(kind, examples, where, found, coordinates, shares)
+  return Subclasses(kind, examples, where, assigned, coordinates, shares)
 
 
 def student_embeddings(
@@ -111,9 +124,13 @@ def student_embeddings(
   splits: Splits,
   rows: np.ndarray,
 ) -> np.ndarray:
-  """Computes embeddings of test examples by the student of a finished cell.
+  """Computes the student's embeddings of some test examples, ``[N, D]``.
 
-  They are float32, ``[N, D]``; `rows` are the positions of the examples.
+  Args:
+    cell: A finished cell.
+    workdir: Its workdir.
+    splits: Its data.
+    rows: Positions of the examples in the test split, int ``[N]``.
   """
   folder = identity.cell_directory(workdir, cell)
   weights = Weights(*students.load_student(folder / "student.msgpack"))
@@ -123,7 +140,7 @@ def student_embeddings(
 
 
 def _check_same(run: Run, result: results.CellResult) -> None:
-  """Raises ValueError unless these directions carry what is recorded."""
+  """Raises ValueError unless the directions carry the recorded variance."""
   shares = result.variance_share
   if shares is not None and not np.allclose(
     np.asarray(shares, float), run.targets["variance_share"][0], atol=1e-3
@@ -137,13 +154,13 @@ def _check_same(run: Run, result: results.CellResult) -> None:
 def _variance_shares(
   subspaces: lelp_jax.Subspaces, teacher: Teacher
 ) -> jax.Array:
-  """The share of each single direction, [C, S]."""
+  """Returns the share of the variance along each direction, ``[C, S]``."""
 
-  def of_one(directions: jax.Array) -> jax.Array:
-    one = lelp_jax.Subspaces(directions[:, None], subspaces.means)
-    return lelp_jax.variance_share(one, teacher.statistics.moments)
+  def share(directions: jax.Array) -> jax.Array:
+    subspace = lelp_jax.Subspaces(directions[:, None], subspaces.means)
+    return lelp_jax.variance_share(subspace, teacher.statistics.moments)
 
-  return jax.vmap(of_one, 1, 1)(subspaces.directions)
+  return jax.vmap(share, 1, 1)(subspaces.directions)
 
 
 def _coordinates(
@@ -152,23 +169,26 @@ def _coordinates(
   where: np.ndarray,
   examples: Arrays,
 ) -> np.ndarray:
-  """Coordinates of examples in their own class, [N, S], in one pass."""
+  """Returns coordinates of examples in their own class, ``[N, S]``.
+
+  Without subspaces these are the logits of the subclasses.
+  """
 
   @jax.jit
-  def own(outputs: Outputs, labels: jax.Array) -> jax.Array:
+  def in_own_class(outputs: Outputs, labels: jax.Array) -> jax.Array:
     if subspaces is None:
-      every = outputs.logits.reshape(-1, *where.shape)
+      in_all = outputs.logits.reshape(-1, *where.shape)
     else:
-      every = lelp_jax.subspace_coordinates(outputs.embeddings, subspaces)
-    return jnp.take_along_axis(every, labels[:, None, None], axis=1)[:, 0]
+      in_all = lelp_jax.subspace_coordinates(outputs.embeddings, subspaces)
+    return jnp.take_along_axis(in_all, labels[:, None, None], axis=1)[:, 0]
 
   size = len(examples["labels"])
-  found = np.zeros((size, where.shape[1]), np.float32)
+  result = np.zeros((size, where.shape[1]), np.float32)
   label = "the teacher's coordinates"
   with Progress(size, label=label, unit="example") as progress:
     for batch, placed, outputs in model.batches(examples):
       real = batch["mask"]
-      coordinates = np.asarray(own(outputs, placed["labels"]))
-      found[batch["rows"][real]] = coordinates[real]
+      coordinates = np.asarray(in_own_class(outputs, placed["labels"]))
+      result[batch["rows"][real]] = coordinates[real]
       progress.update(int(real.sum()))
-  return found
+  return result

@@ -1,9 +1,9 @@
-"""The training loop: one for teachers, single runs and stacks of cells.
+"""The training loop of teachers, single cells and stacks of cells.
 
-It takes compiled chunks of steps. After each chunk it evaluates on held-out
-data, writes one line of metrics per cell and saves a checkpoint. An
-interrupted run continues from the boundary of a chunk and repeats the bits of
-a run that was not interrupted.
+The loop runs compiled chunks of steps. After each chunk it evaluates on
+held-out data, writes one line of metrics per cell and saves a checkpoint. A run
+that was interrupted continues from its last checkpoint, with results that are
+bitwise equal to those of a run without interruption.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ from lelp_jax.train_step import TrainState
 
 Record = TypeVar("Record", results.TeacherResult, results.PretrainingResult)
 
-# Number of the most confident mistakes that a result names.
+# A result lists this number of the most confident mistakes.
 _NUM_MISTAKES = 12
 
 
@@ -56,9 +56,21 @@ def train(
 ) -> Trained:
   """Trains a stack to its last step, from its last checkpoint if it has one.
 
-  A signal is looked at after each chunk except the last one, so that the caller
-  can write the results first. Raises FloatingPointError if a loss or a state is
-  not finite; such a state is never saved.
+  Signals are handled after each chunk except the last one, after which the
+  caller first writes the results.
+
+  Args:
+    run: The stack.
+    checkpoint_directory: Folder of its checkpoints.
+    monitoring: Settings of metrics and progress.
+
+  Returns:
+    The states and the metrics of the last chunk.
+
+  Raises:
+    FloatingPointError: If a loss or a state is not finite. Such a state is
+      never saved.
+    Interrupted: On SIGINT or SIGTERM, after saving.
   """
   student, program = run.spec.student, run.program
   num_steps, mesh = student.num_steps, program.mesh
@@ -101,7 +113,7 @@ def train(
           after_step=monitor.after_step,
         )
         metrics = dict(metrics)
-        # Waits for the end of the chunk.
+        # Fetching the values waits for the end of the chunk.
         first_bad = mesh_lib.fetch(metrics.pop(FIRST_NONFINITE), mesh)
       if first_bad.any():
         checkpoints.close()
@@ -138,11 +150,24 @@ def train_once(
   label: str,
   watch: Watch | None = None,
 ) -> tuple[Any, Record]:
-  """Trains a stack of one cell for all runs that share its folder.
+  """Trains a stack of one cell once for all commands that share its folder.
 
-  The first of them trains it and the others wait. `kept` chooses the part of
-  the state that the folder keeps, and `record` takes the seconds, None if
-  another process began the training. Returns that part and the record.
+  The first command trains it and the others wait for its result.
+
+  Args:
+    run: The stack.
+    cell: Its cell.
+    folder: Folder of the parameters, the record and the metrics.
+    kind: Class of the record.
+    settings: Contents of `config.json`.
+    kept: Returns the part of the state that is saved as parameters.
+    record: Makes the record from the trained stack and the seconds, None if
+      the training was interrupted.
+    label: Label of the progress display.
+    watch: See `MonitorSpec`.
+
+  Returns:
+    The saved part of the state, without the cell axis, and the record.
   """
   parts = [folder / "parameters", results.path_of(folder, kind)]
   with locks.exclusive_when_free(folder):
@@ -161,7 +186,7 @@ def train_once(
       seconds = round(time.monotonic() - start, 3)
       made = record(trained, None if trained.continued else seconds)
       processes.from_main(lambda: results.write(folder, made))
-    # The process that finished it may have been killed before this.
+    # A command that finished the training may have been killed before this.
     processes.from_main(lambda: storage.delete(folder / "checkpoints"))
   shapes = jax.eval_shape(
     functools.partial(run.program.init, sizes=run.sizes), run.trials
@@ -169,7 +194,7 @@ def train_once(
   saved = checkpoints_lib.load_tree(
     folder / "parameters", mesh_lib.on_host(kept(shapes))
   )
-  # Training keeps a leading cell axis, of one.
+  # Drop the cell axis, which has length one.
   return jax.tree.map(lambda x: x[0], saved), results.read(folder, kind)
 
 
@@ -179,8 +204,9 @@ def evaluate(
   """Evaluates all cells on a set of examples, each exactly once.
 
   Returns:
-    Accuracy, loss and, with a teacher, agreement with it, ``[cells]`` each; and
-    with `predict` the log probabilities of the classes, ``[cells, N, C]``.
+    A dict with the accuracy, the loss and, if there is a teacher, the agreement
+    with it, ``[cells]`` each. With `predict` also the log probabilities of the
+    classes, ``[cells, N, C]``, otherwise None.
   """
   means: dict[str, metrics_lib.Mean] = {}
   mesh, size = run.program.mesh, run.spec.student.eval_batch_size
@@ -191,13 +217,13 @@ def evaluate(
     means = metrics_lib.merge(means, mesh_lib.settled(part, mesh))
     if predictions is not None:
       real = batch["mask"]
-      found = mesh_lib.fetch(log_probs, mesh)
-      predictions[:, batch["rows"][real]] = found[:, real]
+      on_host = mesh_lib.fetch(log_probs, mesh)
+      predictions[:, batch["rows"][real]] = on_host[:, real]
   return mesh_lib.fetch(metrics_lib.compute(means), mesh), predictions
 
 
 def model_results(run: Run, trained: Trained) -> list[results.ModelResult]:
-  """Evaluates the cells of a trained stack."""
+  """Evaluates each cell of a trained stack on validation and test examples."""
   spec, shares = run.spec, run.targets.get("variance_share")
   validation, _ = evaluate(run, trained.states, run.validation)
   test, predictions = evaluate(run, trained.states, run.test, predict=True)
@@ -240,7 +266,7 @@ def _evaluation(
 def with_predictions(
   evaluation: results.Evaluation, log_probs: np.ndarray, arrays: Arrays
 ) -> results.Evaluation:
-  """Adds the scores that need all predictions, and counts of these.
+  """Adds the scores and counts that need the predictions of all examples.
 
   Args:
     evaluation: Scores on some examples.
@@ -248,23 +274,23 @@ def with_predictions(
     arrays: The examples.
   """
   labels = np.asarray(arrays["labels"])
-  found = jax.device_get(_counts(log_probs, labels))
+  counts = jax.device_get(_counts(log_probs, labels))
   predicted = log_probs.argmax(axis=1)
   confidence = np.exp(log_probs.max(axis=1))
   wrong = np.flatnonzero(predicted != labels)
-  # The most confident first; among equals the first in the split.
+  # The most confident come first, and equally confident ones in split order.
   wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:_NUM_MISTAKES]
   ids = np.asarray(arrays["ids"] if "ids" in arrays else np.arange(len(labels)))
-  confusion = tuple(map(tuple, found["confusion"].tolist()))
+  confusion = tuple(map(tuple, counts["confusion"].tolist()))
   return dataclasses.replace(
     evaluation,
-    macro_f1=float(found["macro_f1"]),
-    matthews_correlation=float(found["matthews_correlation"]),
-    calibration_error=float(found["calibration_error"]),
+    macro_f1=float(counts["macro_f1"]),
+    matthews_correlation=float(counts["matthews_correlation"]),
+    calibration_error=float(counts["calibration_error"]),
     predictions=results.Predictions(
       correct=np.packbits(predicted == labels).tobytes().hex(),
-      calibration=tuple(map(tuple, found["calibration"].tolist())),
-      loss_deviation=float(found["loss_deviation"]),
+      calibration=tuple(map(tuple, counts["calibration"].tolist())),
+      loss_deviation=float(counts["loss_deviation"]),
       confusion=confusion if len(confusion) <= results.MOST_CLASSES else None,
       mistakes=tuple(
         results.Mistake(
@@ -281,7 +307,7 @@ def with_predictions(
 
 @jax.jit
 def _counts(log_probs: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
-  """Scores of log probabilities ``[N, C]`` that need all examples at once."""
+  """Returns scores of log probabilities ``[N, C]`` over all examples."""
   confusion = metrics_lib.confusion_matrix(log_probs, labels)
   calibration = metrics_lib.calibration_bins(log_probs, labels)
   return {
@@ -296,7 +322,7 @@ def _counts(log_probs: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-  """Versions of the packages, and the device."""
+  """Returns the versions of the packages, and the kind of device."""
   names = ("lelp-jax", "jax", "jaxlib", "flax", "optax")
   versions = {name: importlib.metadata.version(name) for name in names}
   versions["python"] = platform.python_version()

@@ -1,4 +1,4 @@
-"""Models, their inputs, and optimizers, from their specs."""
+"""Makes models, their inputs and their optimizers from specs."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -30,16 +30,16 @@ class Weights(NamedTuple):
 
 
 def model_fns(spec: ModelSpec, num_outputs: int) -> ModelFns:
-  """Returns the functions of a model."""
+  """Returns the functions of the model that a spec describes."""
   return MODELS[spec.model](num_outputs, **spec.options)
 
 
 def model_inputs(
   spec: ModelSpec, batch: Mapping[str, Any], scale: float
 ) -> Any:
-  """Returns what a model is called with: its part of a batch, as floats.
+  """Returns the inputs of a model: the field of a batch that it reads.
 
-  Stored images are divided by `scale`.
+  Images and vectors become float32, and images are divided by `scale`.
   """
   part = batch[spec.input_field]
   if isinstance(part, Mapping):  # Token ids stay as they are.
@@ -51,7 +51,7 @@ def model_inputs(
 def in_steps(spec: AnyModel, num_examples: int) -> AnyModel:
   """Converts the lengths of a training from epochs to steps.
 
-  The result has `num_epochs=0`, and chunks of a positive number of steps.
+  The result has `num_epochs=0` and a positive `steps_per_chunk`.
   """
   per_epoch = max(1, num_examples // spec.batch_size)
   num_steps, boundaries = spec.num_steps, spec.schedule_boundaries
@@ -69,12 +69,12 @@ def in_steps(spec: AnyModel, num_examples: int) -> AnyModel:
 
 
 def optimizer(spec: ModelSpec) -> optax.GradientTransformation:
-  """Returns the optimizer of a training whose lengths are in steps."""
+  """Returns the optimizer of a spec that `in_steps` returned."""
   if spec.optimizer == "adam":
     scale = optax.scale_by_adam()
   else:
     scale = optax.trace(spec.momentum, nesterov=spec.nesterov)
-  # Kernels are the arrays with more than one axis.
+  # Only kernels decay: the arrays with more than one axis.
   decay = optax.add_decayed_weights(
     spec.weight_decay, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
   )
@@ -89,7 +89,7 @@ def _learning_rate(spec: ModelSpec) -> optax.Schedule:
     return optax.cosine_decay_schedule(rate, steps, alpha=1e-6 / rate)
   if spec.schedule == "constant":
     return optax.constant_schedule(rate)
-  # From each boundary on, the first rate times a factor (A-21b).
+  # After each boundary the rate is the initial rate times a factor (A-21b).
   factors = (1.0, *spec.schedule_factors)
   pieces = [optax.constant_schedule(rate * factor) for factor in factors]
   return optax.join_schedules(

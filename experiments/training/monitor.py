@@ -26,27 +26,28 @@ from experiments.training.forecast import Watch
 from experiments.training.states import data_keys
 from experiments.training.types import Run
 
-NONFINITE = "nonfinite.json"
-_MOST_PRINTED = 64
-# A first chunk is looked at twice, for a forecast of the time: the first look
-# includes the compilation, the second one times the steps after it.
-_NUM_LOOKS = 2
-_SECONDS_BETWEEN_LOOKS = 5.0
-# The second look waits for this number of steps, but not for more seconds than
-# this. Texts of another length compile again, so that few steps say little.
+NONFINITE = "nonfinite.json"  # File of the report on a non-finite loss.
+_MOST_PRINTED = 64  # Number of examples that its error message lists.
+# Within its first chunk a training is timed twice, so that the forecast comes
+# early: the first time includes the compilation, the second one does not.
+_NUM_TIMINGS = 2
+_MIN_SECONDS = 5.0  # The shortest time that is reported.
+# The second time waits for this number of steps or seconds, whichever comes
+# first: texts of another length compile again, so a few steps are not enough.
 _NUM_TIMED, _MOST_SECONDS = 8, 30.0
 
 
 @dataclasses.dataclass(frozen=True)
 class MonitorSpec:
-  """Settings of a monitor: what to write about a training, and where.
+  """Settings of a `Monitor`.
 
   Attributes:
     cells: The cells of the stack.
-    metric_paths: File of metrics of each cell, None for a cell whose metrics
-      are kept; loggers and traces go to the folder of the file.
+    metric_paths: File of metrics of each cell, whose folder also holds the
+      output of loggers and traces; None for a finished cell, whose metrics are
+      not written again.
     label: Label of the progress display.
-    watch: Called after each chunk; tells how long the whole command has left.
+    watch: Forecasts the time that the whole command has left, see `Forecast`.
   """
 
   cells: Sequence[CellSpec]
@@ -75,10 +76,11 @@ class Monitor:
     self._profiled = spec.cells[0].profile
     self._length = 0
     self._watch = spec.watch
+    # When the watch was last called, and after which step.
     self._watched_at = time.monotonic()
-    self._watched = self._step = step
-    self._timed: list[float] = []  # Seconds of each step since the last look.
-    self._num_looks = _NUM_LOOKS if spec.watch else 0
+    self._watched_step = self._step = step
+    self._timed: list[float] = []  # Seconds of each step since then.
+    self._num_timings_left = _NUM_TIMINGS if spec.watch else 0
     self._times: dict[str, float] = {}
     self._step_seconds: list[float] = []
     main = processes.is_main_process()
@@ -109,9 +111,9 @@ class Monitor:
 
   @property
   def step_seconds(self) -> float | None:
-    """Seconds of a step: the median over all chunks but the first.
+    """Seconds per step: the median over all chunks except the first.
 
-    The first chunk includes the compilation. None if there are no others.
+    It is None if there is only one chunk, whose time includes compilation.
     """
     timed = self._step_seconds[1:]
     return statistics.median(timed) if timed else None
@@ -138,7 +140,7 @@ class Monitor:
   def _trace(
     self, step: int, length: int
   ) -> contextlib.AbstractContextManager[Any]:
-    """JAX's profiler for a chunk that has steps to profile."""
+    """Returns JAX's profiler if the chunk has steps to profile."""
     if self._profiled is None or self._trace_folder is None:
       return contextlib.nullcontext()
     first, last = self._profiled
@@ -154,8 +156,10 @@ class Monitor:
   ) -> None:
     """Writes a line of metrics per cell, and updates the progress display.
 
-    All metrics are ``[cells]``; those of training are means over the last
-    chunk.
+    Args:
+      step: Number of steps that are done.
+      train_metrics: Means over the last chunk, ``[cells]`` each.
+      held_out: Scores on the validation examples, ``[cells]`` each.
     """
     for cell, writers in enumerate(self._writers):
       scalars = {f"train/{k}": v[cell] for k, v in train_metrics.items()}
@@ -163,33 +167,39 @@ class Monitor:
       for writer in writers:
         writer.write(step, scalars | self._times)
     accuracy = 100 * held_out["accuracy"].mean()
-    self._step, self._num_looks = step, 0
+    self._step, self._num_timings_left = step, 0
     self._progress.update(
-      self._length, left_in_all=self._look(is_whole=True), accuracy=accuracy
+      self._length,
+      left_in_all=self._call_watch(is_whole=True),
+      accuracy=accuracy,
     )
 
   def after_step(self, metrics: Mapping[str, jax.Array]) -> None:
-    """Looks at the clock in a first chunk whose steps are slow."""
+    """Reports the time within a first chunk whose steps are slow."""
     self._step += 1
-    if not self._num_looks:
+    if not self._num_timings_left:
       return
     jax.block_until_ready(metrics)
     seconds = time.monotonic() - self._watched_at
     self._timed.append(seconds - sum(self._timed))
-    is_first = self._num_looks == _NUM_LOOKS
+    is_first = self._num_timings_left == _NUM_TIMINGS
     is_enough = len(self._timed) >= _NUM_TIMED or seconds > _MOST_SECONDS
-    if seconds > _SECONDS_BETWEEN_LOOKS and (is_first or is_enough):
-      self._num_looks -= 1
-      self._look(is_whole=False)
+    if seconds > _MIN_SECONDS and (is_first or is_enough):
+      self._num_timings_left -= 1
+      self._call_watch(is_whole=False)
 
-  def _look(self, *, is_whole: bool) -> float | None:
-    """Reports the steps since the last look; returns the seconds left."""
-    length, now = self._step - self._watched, time.monotonic()
+  def _call_watch(self, *, is_whole: bool) -> float | None:
+    """Calls the watch with the steps since its last call.
+
+    `is_whole` tells whether a chunk has ended. Returns the seconds that the
+    command has left, if they are known.
+    """
+    length, now = self._step - self._watched_step, time.monotonic()
     seconds = now - self._watched_at
-    if not is_whole and not self._num_looks:
-      # Steps that compile again are slow, and the median ignores them.
+    if not is_whole and not self._num_timings_left:
+      # The median leaves out the steps that were slow to compile again.
       seconds = length * statistics.median_low(self._timed)
-    self._watched, self._watched_at = self._step, now
+    self._watched_step, self._watched_at = self._step, now
     self._timed.clear()
     if self._watch is None or not length:
       return None
@@ -203,7 +213,10 @@ class Monitor:
 
 
 def _trace_folder(folder: pathlib.Path) -> pathlib.Path:
-  """Folder of this process's traces, whose names hold only the host."""
+  """Returns the folder of this process's traces.
+
+  Processes need folders of their own, since JAX names traces after the host.
+  """
   folder = folder / "profile"
   if jax.process_count() == 1:
     return folder
@@ -214,7 +227,7 @@ def _trace_folder(folder: pathlib.Path) -> pathlib.Path:
 
 
 def clear_nonfinite(spec: MonitorSpec) -> None:
-  """Deletes the reports of an earlier attempt."""
+  """Deletes the reports on non-finite losses of an earlier attempt."""
   for path in filter(None, spec.metric_paths):
     path.with_name(NONFINITE).unlink(missing_ok=True)
 
@@ -226,11 +239,17 @@ def nonfinite_error(
   *,
   saved: pathlib.PurePath | None,
 ) -> FloatingPointError:
-  """Reports on which examples a loss or a state stopped being finite.
+  """Returns the error for a loss or a state that is not finite.
 
-  For each cell concerned, `nonfinite.json` next to its metrics holds the step,
-  all rows of its batch and the checkpoint to go back to. `first` is the first
-  bad step of each cell, counted from 1, or 0. Returns the error to raise.
+  It also writes `nonfinite.json` next to the metrics of each affected cell,
+  with the step, the rows of its batch and the last good checkpoint.
+
+  Args:
+    run: The stack.
+    first: The first bad step of each cell, counted from 1, or 0 if there is
+      none; int ``[cells]``.
+    spec: Settings of the monitor.
+    saved: The last checkpoint, or None.
   """
   names = run.fingerprint["names"]
   reports = {
@@ -246,7 +265,7 @@ def nonfinite_error(
 
   processes.from_main(write)
   earliest = min(reports.values(), key=lambda report: report["step"])
-  # Without ids, the row is the only name of an example.
+  # Examples without ids are named by their rows.
   kind = "rows" if earliest["ids"] is None else "ids"
   examples = earliest[kind]
   listed = ", ".join(map(str, examples[:_MOST_PRINTED]))
@@ -270,20 +289,20 @@ def nonfinite_error(
 def _report(
   run: Run, step: int, name: str, saved: pathlib.PurePath | None
 ) -> dict[str, Any]:
-  """Contents of the report of one cell."""
+  """Returns the contents of `nonfinite.json` for one cell."""
   rows, ids = batch_rows(run, step - 1), run.example_ids
   return {
     "cell": name,
     "step": step,
     "rows": rows,
-    # Ids are those of the prepared data, rows those of its training part.
+    # Ids refer to the prepared data, and rows to its training split.
     "ids": None if ids is None else np.asarray(ids[rows]),
     "checkpoint": saved,
   }
 
 
 def batch_rows(run: Run, step: int) -> np.ndarray:
-  """Returns the rows of the training set in the batch after `step` steps."""
+  """Returns the rows of the training set in the batch of a step, from 0."""
   key = data_keys(run.spec, run.data_seed)[0]
   if isinstance(run.train, Feed):
     return run.train.rows(key, step)

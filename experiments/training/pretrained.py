@@ -1,15 +1,15 @@
-"""Pretrained weights: of Hugging Face's transformers, and of finished runs.
+"""Pretrained weights of Hugging Face's transformers and of finished runs.
 
 `config.teacher.init` and `config.student.init` name one of
 
 * a folder with `config.json` and `model.safetensors`, whole or in shards, as
   transformers saves a model, fine-tuned or not;
-* the id of such a model on the hub, "albert/albert-base-v2", of which only
-  these files are downloaded;
+* the id of such a model on the hub, such as "albert/albert-base-v2", from which
+  only these files are downloaded;
 * the folder of a finished cell or of a finished teacher, for any model.
 
-A model that averages token embeddings takes nothing else from the weights of
-transformers; its other layers start at random.
+A model that averages token embeddings loads only the token embeddings of
+transformers' weights. Its other layers are initialized at random.
 """
 
 import dataclasses
@@ -48,16 +48,16 @@ _CONVERT = (
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-  """Weights to start from.
+  """Weights that a training starts from.
 
   Attributes:
-    params: Nested dicts of arrays, with the head where the source has one, of
-      whatever width (see `graft_pretrained`). A layer that is an empty dict
-      starts at random.
-    model_state: State such as BatchNorm's statistics, likewise.
-    digest: SHA-256 of the weight file; of several files, that of the lines
-      "digest  name" that sha256sum prints.
-    class_names: Names of the head's outputs, where the source has them.
+    params: Nested dicts of arrays. They have a head, of any width (see
+      `graft_pretrained`), if the source has one. A layer that is an empty dict
+      is initialized at random.
+    model_state: State such as BatchNorm's statistics, as nested dicts.
+    digest: SHA-256 of the weight file. For several files it is the SHA-256 of
+      the lines "digest  name" that sha256sum prints.
+    class_names: Names of the head's outputs; empty if the source has none.
   """
 
   params: Any
@@ -71,12 +71,13 @@ class HuggingFaceModel(NamedTuple):
 
   Attributes:
     model: A key of `MODELS`.
-    options: Its options, those that the sizes in its config.json ask for.
+    options: Its options, which follow from the sizes in its config.json.
     num_outputs: Number of outputs of its classifier; None for an encoder
       without one, whose tokens are averaged (`pooling="mean"`).
-    class_names: Names of the outputs, where its config.json has them.
-    problem_type: The kind of its labels, as its config.json has it, such as
-      "single_label_classification"; "" where it says nothing.
+    class_names: Names of the outputs in its config.json; empty if there are
+      none.
+    problem_type: The `problem_type` of its config.json, such as
+      "single_label_classification", or "".
   """
 
   model: str
@@ -87,10 +88,10 @@ class HuggingFaceModel(NamedTuple):
 
 
 def huggingface_model(init: str) -> HuggingFaceModel:
-  """Finds out which model a folder of transformers, or one on the hub, holds.
+  """Describes the model in a folder of transformers or on the hub.
 
-  Raises ValueError if the folder holds something else or a model of a kind
-  that cannot be run here.
+  Raises ValueError if the folder holds no such model, or a model of a type that
+  is not implemented here.
   """
   folder = _folder(init)
   if (kind := _kind(folder)) != "huggingface":
@@ -128,12 +129,20 @@ def huggingface_model(init: str) -> HuggingFaceModel:
 def starting_weights(
   spec: ModelSpec, task: Task, path: str
 ) -> Pretrained | None:
-  """Returns the pretrained weights of a model; None if it starts at random.
+  """Returns the pretrained weights of a model, or None with init="random".
 
-  They have no head if that is to be fresh. If they name their outputs, and the
-  names are the classes of the task in another order, the outputs of the head
-  are put into the order of the task. Raises ValueError if the names are other
-  ones, and the model is not trained. `path` is the model's place in the config.
+  With init_head="fresh" they have no head. If the names of the head's outputs
+  are the classes of the task in another order, the outputs are put into the
+  order of the task.
+
+  Args:
+    spec: The model.
+    task: The task.
+    path: Section of the model in the config, for messages.
+
+  Raises:
+    ValueError: If the outputs have other names than the classes, unless the
+      model is trained and `init_labels` is empty.
   """
   if spec.init == "random":
     return None
@@ -162,9 +171,9 @@ def _order_of_outputs(
   is_trained = bool(spec.num_steps or spec.num_epochs)
   named = bool(names) and bool(needed) and width == len(needed)
   if not named or (is_trained and not spec.init_labels):
-    return as_they_are  # Training finds the order, or a new head is needed.
+    return as_they_are  # Training learns the order, or a new head is needed.
   if is_numbered and not spec.init_labels:
-    return as_they_are  # Labels that are the numbers of the outputs.
+    return as_they_are  # The labels are the numbers of the outputs.
   raise ValueError(
     f"the outputs of {path}.init={spec.init!r} are named {', '.join(names)}, "
     f"and the labels of the data are {', '.join(task.class_names)}: set "
@@ -174,17 +183,17 @@ def _order_of_outputs(
 
 
 def spelled(names: Sequence[str]) -> list[str]:
-  """Returns names of classes in the one spelling by which they are compared."""
+  """Returns names of classes in the spelling in which they are compared."""
   return [(label_name(name) or name).lower() for name in names]
 
 
 def check_head(
   start: Pretrained | None, spec: ModelSpec, num_outputs: int, path: str
 ) -> None:
-  """Raises ValueError if a model that is not trained would have a new head."""
+  """Raises ValueError if a model that is not trained would need a new head."""
   head = start.params.get("head", {}) if start else {}
-  found = head["kernel"].shape[-1] if head else 0
-  if found == num_outputs:
+  width = head["kernel"].shape[-1] if head else 0
+  if width == num_outputs:
     return
   if start and spec.init_head != "pretrained":
     raise ValueError(
@@ -193,9 +202,9 @@ def check_head(
       "above 0."
     )
   names = start.class_names if start else ()
-  listed = f" ({', '.join(names[:10])})" if 0 < len(names) == found else ""
+  listed = f" ({', '.join(names[:10])})" if 0 < len(names) == width else ""
   raise ValueError(
-    f"{path}.init={spec.init!r} has {found or 'no'} outputs{listed} to take as "
+    f"{path}.init={spec.init!r} has {width or 'no'} outputs{listed} to take as "
     f"they are, and the data need {num_outputs}: set {path}.num_epochs above "
     "0 to train the model, or give data with these labels."
   )
@@ -207,20 +216,25 @@ def check_tokenizer(
   texts: Sequence[str],
   tokens: Sequence[np.ndarray],
 ) -> None:
-  """Raises ValueError if pretrained weights read other tokens than the data's.
+  """Raises ValueError if the data were tokenized differently from the weights.
 
-  Weights of transformers are compared by the tokenizer that lies beside them,
-  if there is one: `tokens` are those of `texts`, as the model would read them.
-  `path` is the model's place in the config.
+  The tokenizer in the folder of the weights, if there is one, is applied to
+  some texts of the data.
+
+  Args:
+    path: Section of the model in the config, for messages.
+    spec: The model.
+    texts: Some texts of the data.
+    tokens: Token ids of each text, as the model would read them.
   """
   if spec.init == "random" or MODELS[spec.model].reads != "tokens":
     return
   try:
     own = load_tokenizer(spec.init)
   except (FileNotFoundError, ValueError):
-    return  # There is none, or the hub cannot be reached.
+    return  # There is no tokenizer, or the hub cannot be reached.
   for text, row in zip(texts, tokens, strict=True):
-    # A row that was cut has the largest length.
+    # Encode with the length of the row, in case the text was cut.
     (expected,) = own.encode([text], max_length=max(3, len(row)))
     if not np.array_equal(expected, row):
       raise ValueError(
@@ -230,13 +244,13 @@ def check_tokenizer(
       )
 
 
-@functools.lru_cache(maxsize=2)  # A teacher's and a student's.
+@functools.lru_cache(maxsize=2)  # One for the teacher and one for the student.
 def load_pretrained(
   init: str, model: str, options: FrozenDict[str, Any]
 ) -> Pretrained:
   """Reads the weights that a model starts from, once for many cells.
 
-  "@" and a revision may follow the id of a model on the hub.
+  `init` may be the id of a model on the hub followed by "@" and a revision.
   """
   folder = _folder(init)
   read = {"cell": _cell, "teacher": _teacher, "huggingface": _huggingface}
@@ -248,12 +262,12 @@ def load_pretrained(
 
 @functools.lru_cache(maxsize=8)
 def weights_digest(init: str) -> str:
-  """Returns `Pretrained.digest` without reading the arrays, about 1 GB/s."""
+  """Returns `Pretrained.digest` from the files alone, at about 1 GB/s."""
   folder = _folder(init)
   if (kind := _kind(folder)) == "huggingface":
     files = safetensors_files.files(folder)
   else:
-    # A seal holds the digests of all that was saved.
+    # The seal of a checkpoint holds the digests of its files.
     names = {"cell": "student.msgpack", "teacher": "parameters/seal.json"}
     files = [folder / names[kind]]
   digests = {}
@@ -267,7 +281,7 @@ def weights_digest(init: str) -> str:
 
 
 def _folder(init: str) -> pathlib.Path:
-  """Returns the folder that `init` names, after a download if need be."""
+  """Returns the folder that `init` names, downloading it if necessary."""
   path = pathlib.Path(init).expanduser()
   if path.is_file():
     raise ValueError(f"init must name a folder, got the file {path}.")
@@ -275,7 +289,7 @@ def _folder(init: str) -> pathlib.Path:
 
 
 def _kind(folder: pathlib.Path) -> str:
-  """Returns which kind of weights a folder holds."""
+  """Returns the kind of weights in a folder: cell, teacher or huggingface."""
   if (folder / "student.msgpack").is_file():
     return "cell"
   if (folder / "parameters" / "seal.json").is_file():
@@ -322,9 +336,9 @@ def _teacher(
   """Reads the parameters of a finished teacher."""
   _check_run(folder, _config(folder).get("teacher"), model, options)
   saved = checkpoints.load_tree(folder / "parameters")
-  # Training keeps a leading cell axis, of size one.
+  # Drop the cell axis, which has length one.
   saved = jax.tree.map(lambda x: x[0], saved)
-  # A state without arrays is not saved at all.
+  # An empty model state is not saved.
   return saved["params"], saved.get("model_state", {})
 
 
@@ -340,7 +354,7 @@ def _huggingface(
       attributes = architecture.attributes(**options)
       return architecture.from_token_embeddings(table, attributes), {}
     except ValueError as error:
-      # It starts with the name of the option.
+      # The message starts with the name of the option.
       raise ValueError(
         f"{folder}, for model {model!r}: options.{error}"
       ) from error
@@ -365,8 +379,8 @@ def _huggingface(
 
 def _token_embeddings(folder: pathlib.Path) -> jax.Array:
   """Reads the table of token embeddings of an encoder of transformers."""
-  found = huggingface_model(str(folder))
-  params, _ = _huggingface(folder, found.model, found.options)
+  encoder = huggingface_model(str(folder))
+  params, _ = _huggingface(folder, encoder.model, encoder.options)
   return jnp.asarray(params["encoder"]["word_embeddings"]["embedding"])
 
 
@@ -376,7 +390,10 @@ def _check_run(
   model: str,
   options: Mapping[str, Any],
 ) -> None:
-  """Raises ValueError if a run's weights, by its config, do not fit a model."""
+  """Raises ValueError if the weights of a finished run do not fit a model.
+
+  `saved` is the model in the config of that run.
+  """
   if not saved:
     raise ValueError(
       f"{folder}/config.json describes no model, so it is not the config of a "
@@ -395,7 +412,13 @@ def _check_fit(
 ) -> None:
   """Raises ValueError if saved weights do not fit a model.
 
-  `undecided` names the attributes that `saved` does not decide.
+  Args:
+    folder: Folder of the weights.
+    saved: Attributes of the model that they belong to.
+    model: The model to load them into, a key of `MODELS`.
+    options: Its options.
+    undecided: Attributes that the weights do not determine, and which are not
+      compared.
   """
 
   def differences(attributes: Mapping[str, Any]) -> list[str]:
@@ -405,8 +428,8 @@ def _check_fit(
     ]
     return json_files.differences(*pair)
 
-  found = differences(MODELS[model].weight_attributes(**options))
-  if found:
+  different = differences(MODELS[model].weight_attributes(**options))
+  if different:
     same = [
       repr(name)
       for name, other in MODELS.items()
@@ -414,13 +437,16 @@ def _check_fit(
     ]
     raise ValueError(
       f"{folder} holds the weights of {(*same, 'another model')[0]}, and the "
-      f"config has model {model!r}: {'; '.join(found)}. Set model and "
+      f"config has model {model!r}: {'; '.join(different)}. Set model and "
       "options to those of the weights, or init to another folder."
     )
 
 
 def _class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-  """Returns names of outputs, if they are more than the default "LABEL_0"."""
+  """Returns the names of outputs in a config.json of transformers.
+
+  Returns () if there are only the default names, such as "LABEL_0".
+  """
   names = config.get("id2label") or {}
   ordered = tuple(str(names[i]) for i in sorted(names, key=int))
   return () if any(name.startswith("LABEL_") for name in ordered) else ordered

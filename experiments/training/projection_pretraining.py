@@ -1,7 +1,8 @@
-"""Projections trained before the students: FitNet's and CRD's (A-24).
+"""Pre-training of the projections of FitNet and CRD (A-24).
 
-They are trained by the feature loss alone, with a student that is thrown away
-afterwards; once for all cells and trials that share teacher, data and student.
+Projections are trained with the feature loss alone and with a student that is
+then discarded. Cells and trials with the same teacher, data and student share
+them.
 """
 
 import dataclasses
@@ -31,9 +32,15 @@ def load_or_train(
 ) -> tuple[Any, results.PretrainingResult | None]:
   """Returns the projections of a cell, training them if they do not exist.
 
-  They are the ``loss_params`` that students start from, and come with a record
-  of their training. Their folder in `directory` is named by their digest. Both
-  are None for a cell without pre-training.
+  Args:
+    cell: The cell.
+    splits: Its data.
+    teacher: Its teacher.
+    directory: Folder of all projections; each has a folder named by its digest.
+
+  Returns:
+    The ``loss_params`` that students start from, and the record of their
+    training. Both are None for a cell without pre-training.
   """
   name = method_named(cell.method).pretraining
   if name is None or not (
@@ -48,7 +55,7 @@ def load_or_train(
     functools.partial(run.program.init, sizes=run.sizes), run.trials
   )
   if not jax.tree.leaves(states.loss_params):
-    return None, None  # Without a projection there is nothing to train.
+    return None, None  # The method has no projection here.
   return loop.train_once(
     run,
     own,
@@ -67,16 +74,16 @@ def load_or_train(
 
 
 def _fields(own: CellSpec, splits: Splits, teacher: Teacher) -> dict[str, Any]:
-  """Everything that the projections depend on, plain data."""
+  """Returns everything that the projections depend on, as plain data."""
   init = own.student.init
   return {
     "method": own.method,
     "loss": specs.plain(specs.without_stacked(own.loss))
     | {"contrast_temperature": own.loss.contrast_temperature},
     "student": specs.plain(own.student),
-    # The digest of the data does not depend on which examples students see.
+    # The digest of the data below does not cover which examples students see.
     "data": identity.cell_fields(own)["data"],
-    # A teacher of the same config may have been trained again.
+    # A teacher that was trained again from the same config may differ.
     "teacher": [
       teacher.summary.digest,
       dict(teacher.summary.origin),
@@ -90,7 +97,7 @@ def _fields(own: CellSpec, splits: Splits, teacher: Teacher) -> dict[str, Any]:
 
 
 def _pretraining_cell(cell: CellSpec, name: str) -> CellSpec:
-  """The cell whose student is thrown away, trained by another method."""
+  """Returns the cell that trains the projections, with method `name`."""
   student = dataclasses.replace(
     cell.student,
     optimizer="adam",

@@ -1,8 +1,8 @@
-"""Runs that were interrupted, and the folders of their checkpoints.
+"""Finds interrupted runs and the folders of their checkpoints.
 
-A cell's folder is named after its settings, so that a run with other settings
-never continues its checkpoint. Checkpoints may be elsewhere
-(--checkpoint_dir): the folder that is locked for the stack records where.
+A cell's folder is named after its settings, so a run with other settings never
+continues its checkpoint. With --checkpoint_dir, checkpoints are in another
+folder, whose path is recorded in the folder that is locked for the stack.
 """
 
 import pathlib
@@ -23,10 +23,10 @@ _RECORD = "states.json"
 def unfinished(
   cell: specs.CellSpec, workdir: pathlib.Path
 ) -> list[pathlib.Path]:
-  """Returns the folders of unfinished runs in a cell's column and row.
+  """Returns folders of unfinished runs that `main` would not continue.
 
-  They have other settings or another trial than the cell. In the workdir of a
-  sweep there are none, since its command continues them all.
+  They have the cell's column and row, but other settings or another trial. The
+  workdir of a sweep has none, since the sweep's command continues all of them.
   """
   if results.path_of(workdir, results.SweepDescription).exists():
     return []
@@ -43,10 +43,15 @@ def unfinished(
 def checkpoint_folder(
   held: pathlib.Path, elsewhere: pathlib.PurePath | None = None
 ) -> pathlib.PurePath:
-  """Returns the folder of a stack's checkpoints, and records it in `held`.
+  """Returns the folder of a stack's checkpoints, and records its path.
 
-  That is the folder that is locked for the stack, where checkpoints are unless
-  they are `elsewhere`. Raises ValueError if there is one in a third folder.
+  Args:
+    held: The folder that is locked for the stack, which also holds its
+      checkpoints by default and the record of their folder.
+    elsewhere: The stack's folder in --checkpoint_dir, or None.
+
+  Raises:
+    ValueError: If the stack has a checkpoint in another folder.
   """
   folder = storage.folder(elsewhere or held)
   message = processes.from_main(lambda: _record(held, folder))
@@ -56,12 +61,12 @@ def checkpoint_folder(
 
 
 def forget_checkpoint_folder(held: pathlib.Path) -> None:
-  """Deletes the record of a finished stack's folder of checkpoints."""
+  """Deletes the recorded path of a finished stack's checkpoints."""
   processes.from_main(lambda: (held / _RECORD).unlink(missing_ok=True))
 
 
 def _record(held: pathlib.Path, folder: epath.Path) -> str | None:
-  """Records a folder, or returns why it cannot be used."""
+  """Records the folder of checkpoints, or returns an error message."""
   here, record = storage.folder(held), held / _RECORD
   before = here
   if record.exists():

@@ -1,7 +1,7 @@
-"""States of a stack of cells: how they start, and the students in them.
+"""Initializes the train states of a stack, and extracts its students.
 
-Each cell is initialized at its own S, then its head is padded to the largest S
-of the stack; students are taken out at their own S again.
+Each cell is initialized with its own S. Then its head is padded to the largest
+S of the stack. The padding is removed when a student is extracted.
 """
 
 import functools
@@ -26,24 +26,24 @@ from lelp_jax.models import Head
 from lelp_jax.models import ModelFns
 from lelp_jax.train_step import TrainState
 
-# A trial is a seed, and each use of it folds in a number of its own; 2 is
+# Each use of a trial's seed folds a different number into the key; 2 is
 # `experiments.methods.base.ROTATION`. Programs take seeds and make their keys
 # inside, so no key is ever used twice.
 STUDENT, TEACHER, DATA, LOSS = 0, 1, 3, 4
 
-# Logit of an output that does not exist; finite, for arithmetic that cannot
-# handle infinity.
+# Logit of an output that does not exist. It is finite, so that arithmetic on it
+# gives no NaN.
 _NO_LOGIT = -1e9
 
 
 def root_key(spec: ProgramSpec, seed: jax.typing.ArrayLike) -> jax.Array:
-  """Makes the key of a seed; a teacher's differs from a student's."""
+  """Makes the root key of a seed, which differs for teachers and students."""
   use = TEACHER if spec.teacher is None else STUDENT
   return jax.random.fold_in(jax.random.key(seed), use)
 
 
 def data_keys(spec: ProgramSpec, seed: jax.typing.ArrayLike) -> jax.Array:
-  """Makes the keys of batch order and of augmentation, ``[2]``."""
+  """Makes the two keys of batch order and of augmentation, ``[2]``."""
   return jax.random.split(jax.random.fold_in(root_key(spec, seed), DATA))
 
 
@@ -55,11 +55,20 @@ def initial_states(
   pretrained: Weights | None = None,
   loss_params: Any = None,
 ) -> TrainState:
-  """Initializes the cells of a stack, which have S of `sizes`.
+  """Initializes the cells of a stack.
 
-  Every cell starts from the `pretrained` weights, with or without a head, and
-  from `loss_params`, where they are given.
+  Args:
+    spec: Spec of the stack's program.
+    tx: The optimizer.
+    trials: Seed of each cell, ``[cells]``.
+    sizes: S of each cell.
+    pretrained: Weights that every student starts from, with or without a head.
+    loss_params: Parameters of the loss that every cell starts from.
+
+  Returns:
+    The states, with a leading cell axis on each array.
   """
+  # Cells of the same S are initialized together.
   parts, order = [], []
   for size in sorted(set(sizes)):
     cells = [i for i, own in enumerate(sizes) if own == size]
@@ -70,8 +79,8 @@ def initial_states(
     order += cells
   back = np.argsort(order)
   start = jax.tree.map(lambda *x: jnp.concatenate(x)[back], *parts)
-  # The optimizer starts after the cells are in order: XLA would bring its zeros
-  # into order while it compiles, which takes seconds for a large table.
+  # Initialize the optimizer after reordering the cells: otherwise XLA reorders
+  # its zeros at compile time, which takes seconds for a large embedding table.
   return jax.vmap(lambda fields: TrainState.create(tx=tx, **fields))(start)
 
 
@@ -82,15 +91,15 @@ def _init_cell(
   loss_params: Any,
   trial: jax.Array,
 ) -> dict[str, Any]:
-  """The arguments of `TrainState.create` of one cell, except for the optimizer.
+  """Returns the arguments of `TrainState.create` for one cell, without `tx`.
 
-  The head is padded to the largest S.
+  The head is padded to the largest S of the stack.
   """
   init_key, train_key = jax.random.split(root_key(spec, trial))
   model = model_fns(spec.student, spec.num_classes * num_subclasses)
   params, model_state = model.init(init_key, spec.example())
   if pretrained is not None:
-    # Layers that are empty in the pretrained weights start at random.
+    # Layers that are empty in the pretrained weights keep their random values.
     start = {
       name: part if jax.tree.leaves(part) else params.get(name, part)
       for name, part in pretrained.params.items()
@@ -123,7 +132,10 @@ def _init_cell(
 def _with_padded_head(
   model: ModelFns, params: Any, shape: tuple[int, int], padding: int
 ) -> Any:
-  """Adds outputs of zero weight to each class of a head of shape [C, S]."""
+  """Adds outputs with zero weights to each class of a head.
+
+  `shape` is ``(C, S)``, and `padding` the number of new outputs per class.
+  """
   kernel, bias = model.head(params)
   kernel = kernel.reshape(-1, *shape)
   kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, padding)))
@@ -133,15 +145,14 @@ def _with_padded_head(
 
 
 def students(run: Run, states: TrainState) -> Iterator[Weights]:
-  """Takes the students out of a stack, each at its own S.
+  """Extracts the students of a stack, each with its own S.
 
-  Outputs that do not exist, such as clusters that a class has no examples of,
-  get a constant logit that has no weight in a softmax, so that users can sum
-  the outputs of a class without knowing which exist. (A head without a bias
-  keeps them.)
+  Subclasses that do not exist, such as empty clusters, get a large negative
+  logit, so that users can sum the probabilities of a class over all of its
+  outputs. In a head without a bias these outputs stay as they are.
   """
   spec = run.spec
-  # Once for all cells: a slice of a device array is a program of its own.
+  # Fetch all cells at once: each slice of a device array would be compiled.
   stacked = mesh_lib.fetch(
     (states.params, states.model_state), run.program.mesh
   )
@@ -158,7 +169,10 @@ def students(run: Run, states: TrainState) -> Iterator[Weights]:
 
 
 def _own_head(head: Head, where: np.ndarray) -> Head:
-  """A head cut to its own S, with `_NO_LOGIT` where nothing exists, [C, S]."""
+  """Cuts a head to its own S, with `_NO_LOGIT` where `where` is False.
+
+  `where` tells which subclasses exist, bool ``[C, S]``.
+  """
   classes, size = where.shape
   kernel, bias = np.asarray(head.kernel), head.bias
   kernel = kernel.reshape(len(kernel), classes, -1)[..., :size]

@@ -1,8 +1,8 @@
 """The compiled programs of a stack of cells: initialize, train, evaluate.
 
-Everything that varies between stacks of one shape (states, teacher, targets,
-hyperparameters, data, keys) is an argument, so that five splits of a data set
-or the rest of a sweep compile once. A single run is a stack of one cell.
+Everything that varies between stacks of the same shapes (states, teacher,
+targets, hyperparameters, data, seeds) is an argument of the program, so that
+such stacks share one compilation. A single run is a stack of one cell.
 """
 
 import dataclasses
@@ -39,8 +39,8 @@ from lelp_jax.train_step import make_train_step
 from lelp_jax.train_step import teacher_outputs
 from lelp_jax.train_step import TrainState
 
-# Metric of a chunk: the first step, counted from 1, with a loss, gradient or
-# state that is not finite; 0 if there is none.
+# Name of the metric that holds the first step, counted from 1, at which the
+# loss, the gradient or the state is not finite; 0 if there is none.
 FIRST_NONFINITE = "first_nonfinite"
 
 
@@ -48,9 +48,9 @@ FIRST_NONFINITE = "first_nonfinite"
 def build_program(
   spec: ProgramSpec, devices: tuple[jax.Device, ...] | None = None
 ) -> Program:
-  """Builds the program of a spec, once.
+  """Builds the program of a spec, once for all stacks with this spec.
 
-  It runs on `devices`, or on all that JAX sees.
+  It runs on `devices`, by default on all devices that JAX sees.
   """
   batch_size = spec.student.batch_size
   mesh = mesh_lib.make_mesh(spec.num_cells, batch_size, devices)
@@ -80,12 +80,12 @@ def build_program(
     )
 
   def view(inputs, seed, number, batch):
-    """Returns a batch of training as all cells see it."""
+    """Augments a training batch and adds the teacher's outputs."""
     batch = _augmented(spec, batch, seed, number)
     return _with_teacher(spec, inputs.teacher, batch)
 
   def update(states, inputs, batch):
-    """Takes one step of all cells."""
+    """Trains all cells for one step."""
 
     def one_cell(state, batch, scalars, targets):
       return train_step(state, batch, statics | scalars, targets)
@@ -132,13 +132,13 @@ def build_program(
   )
 
 
-# --- What a batch looks like to student and teacher ---------------------------
+# --- Inputs of the student and outputs of the teacher -------------------------
 
 
 def _augmented(
   spec: ProgramSpec, batch: Mapping[str, Any], seed: jax.Array, step: jax.Array
 ) -> dict[str, Any]:
-  """Shifts and flips the images of a batch at random, per step."""
+  """Shifts and flips the images of a batch at random, if the spec says so."""
   student, shape = spec.student, dict(spec.shapes).get("inputs")
   shift = augment.shift_pixels(student.max_shift, shape[0] if shape else 1)
   if not shift and not student.flip:
@@ -155,10 +155,10 @@ def _augmented(
 def _with_teacher(
   spec: ProgramSpec, teacher: Weights | None, batch: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Adds the teacher's outputs, and makes "inputs" what the student takes.
+  """Adds the teacher's outputs to a batch, and prepares the student's inputs.
 
-  The outputs are computed on the student's own view of the examples, or come
-  from a cache, once for all cells.
+  The outputs are computed on the augmented examples, once for all cells, or
+  taken from the cached outputs in the batch.
   """
   scale, outputs = spec.input_scale, {}
   if spec.teacher is not None and teacher is not None:
@@ -169,17 +169,17 @@ def _with_teacher(
       model.apply, teacher.params, teacher.model_state, inputs
     )
   elif spec.teacher is not None:
-    # There are no embeddings if the loss does not read them.
+    # Embeddings are absent if the loss does not read them.
     embeddings = cast(Any, batch.get("teacher_embeddings"))
     outputs["teacher"] = Outputs(embeddings, batch["teacher_logits"])
   return {**batch, "inputs": model_inputs(spec.student, batch, scale)} | outputs
 
 
-# --- How cells and steps are run ----------------------------------------------
+# --- Loops over cells and steps -----------------------------------------------
 
 
 def _is_mapped(spec: ProgramSpec) -> bool:
-  """Returns whether cells run one by one, not vmapped."""
+  """Returns whether cells run one after another rather than vmapped."""
   if spec.cells == "auto":
     # Vmapped convolutions become grouped ones, which are slow.
     return not MODELS[spec.student.model].is_dense
@@ -187,7 +187,7 @@ def _is_mapped(spec: ProgramSpec) -> bool:
 
 
 def _is_scanned(spec: ProgramSpec, mesh: jax.sharding.Mesh) -> bool:
-  """Returns whether the steps of a chunk are one program, not one each."""
+  """Returns whether one program runs all steps of a chunk by `lax.scan`."""
   if mesh.devices.flat[0].platform != "cpu":
     return True
   # XLA's convolutions on CPUs are many times slower inside a loop.
@@ -198,7 +198,7 @@ def _is_scanned(spec: ProgramSpec, mesh: jax.sharding.Mesh) -> bool:
 def _composed(
   view: Callable[..., Any], function: Callable[..., Any]
 ) -> Callable[..., Any]:
-  """Returns a function of cells and a batch from two, `view` and `function`."""
+  """Returns the function that applies `function` to the `view` of a batch."""
   return lambda states, inputs, *batch: function(
     states, inputs, view(inputs, *batch)
   )
@@ -213,9 +213,9 @@ def _compiled(
 ) -> Callable[..., Any]:
   """Compiles `_composed`, as one program or as two.
 
-  XLA's convolutions on CPUs are slow inside the loop that maps over cells, too.
-  There, one program makes the view of a batch, once for all cells, and a second
-  one runs for each cell in turn.
+  On CPUs, XLA's convolutions are also slow inside the loop that maps over
+  cells. In that case one program makes the view of a batch, once for all cells,
+  and a second one runs for each cell in turn.
   """
   is_apart = _is_mapped(spec) and not _is_scanned(spec, mesh) and mesh.size == 1
   if not is_apart or spec.num_cells == 1:
@@ -243,11 +243,11 @@ def _compiled(
 
 @functools.partial(jax.jit, static_argnums=1)
 def _split(cells: Any, num_cells: int) -> list[Any]:
-  """Arrays of each cell, with a leading axis of one."""
+  """Returns the arrays of each cell, with a leading axis of length one."""
 
   def part(number: int, leaf: jax.Array) -> jax.Array:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-      leaf = jax.random.clone(leaf)  # The stack's key is not used up.
+      leaf = jax.random.clone(leaf)  # Slicing must not consume the key.
     return leaf[number : number + 1]
 
   return [
@@ -272,7 +272,7 @@ def _gathered_chunk(
   sharding = mesh_lib.batch_sharding(mesh)
 
   def places(seed, first, length):
-    """The number and the examples of each step of the chunk."""
+    """Returns the number and the rows of each step of the chunk."""
     rows = batches.chunk_indices(
       data_keys(spec, seed)[0],
       first,
@@ -313,7 +313,7 @@ def _gathered_chunk(
     return states, _summary_of_steps(states, taken, first)
 
   def whole(states, inputs, data, first, *, length, after_step=None):
-    # Nothing follows a single step where all are one program.
+    # `after_step` is not called, since one program runs all steps.
     return scanned(states, inputs, data, first, length=length)
 
   lower = functools.partial(scanned.lower, length=spec.student.steps_per_chunk)
@@ -331,7 +331,7 @@ def _fed_chunk(
   take = _compiled(spec, mesh, view, update, donate_argnums=0)
 
   def fed(states, inputs, data, first, *, length, after_step=None):
-    # The order is computed by threads, each process on its own.
+    # Each process computes the order by itself, in background threads.
     key = data_keys(spec, np.asarray(data.seed))[0]
     feed, taken = data.examples, []
     batches_ahead = feed.batches(key, int(first), length, sharding)
@@ -359,7 +359,7 @@ def _fed_chunk(
 def _summary_of_steps(
   states: TrainState, taken: Sequence[Mapping[str, jax.Array]], first: jax.Array
 ) -> dict[str, jax.Array]:
-  """`_summary` of steps that were taken one by one."""
+  """Returns `_summary` of steps that were run one by one."""
   stacked = jax.tree.map(lambda *values: jnp.stack(values), *taken)
   return _summary(states, stacked, first)
 
@@ -367,9 +367,13 @@ def _summary_of_steps(
 def _summary(
   states: TrainState, taken: Mapping[str, jax.Array], first: jax.Array
 ) -> dict[str, jax.Array]:
-  """Means of the metrics ``[steps, cells]`` of a chunk, and FIRST_NONFINITE."""
+  """Returns the means of a chunk's metrics, and FIRST_NONFINITE.
+
+  The metrics in `taken` are ``[steps, cells]``.
+  """
   bad = ~(jnp.isfinite(taken["loss"]) & jnp.isfinite(taken["gradient_norm"]))
-  # Only the last update can have spoiled a state without spoiling a loss.
+  # A bad state shows in the loss of the next step. After the last step there is
+  # none, so its state is checked.
   bad = bad.at[-1].set(bad[-1] | ~_finite(states))
   number = first + 1 + jnp.argmax(bad, axis=0).astype(jnp.int32)
   means = {name: values.mean(axis=0) for name, values in taken.items()}
@@ -381,7 +385,7 @@ def _finite(states: TrainState) -> jax.Array:
   trained = (states.params, states.model_state, states.loss_params)
   leaves = jax.tree.leaves((trained, states.opt_state))
   checks = [jnp.isfinite(x) for x in leaves]
-  # A loss may carry infinity at the start, as CRD's normalizers do.
+  # A loss state may be infinite at the start, as CRD's normalizers are.
   carried = jax.tree.leaves(states.loss_state)
   checks += [~jnp.isnan(x) for x in carried]
   axes = [tuple(range(1, check.ndim)) for check in checks]
@@ -392,7 +396,7 @@ def _finite(states: TrainState) -> jax.Array:
 def _scores(
   log_probs: jax.Array, batch: Mapping[str, Any]
 ) -> dict[str, metrics_lib.Mean]:
-  """Accuracy, loss and agreement of class log probabilities ``[B, C]``."""
+  """Returns accuracy, loss and agreement of class log probabilities [B, C]."""
   labels, num_classes = batch["labels"], log_probs.shape[-1]
   scores = {
     "accuracy": metrics_lib.accuracy(log_probs, labels),
@@ -400,7 +404,7 @@ def _scores(
   }
   if "teacher" in batch:
     teacher_logits = batch["teacher"].logits
-    if teacher_logits.shape[-1] != num_classes:  # It has subclasses.
+    if teacher_logits.shape[-1] != num_classes:  # The teacher has subclasses.
       teacher_logits = lelp_jax.class_log_probs(
         teacher_logits, num_classes=num_classes, temperature=1.0
       )

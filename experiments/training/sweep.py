@@ -38,8 +38,8 @@ from experiments.training.inference import FrozenModel
 from experiments.training.models import Weights
 from experiments.training.monitor import MonitorSpec
 
-# Digest of a teacher, its outputs, the data, the examples to choose on and what
-# its directions are fitted to.
+# Digest of a teacher, config.teacher.outputs, config.data, config.selection and
+# config.subspace.membership.
 _TeacherKey = tuple[str, str, specs.DataSpec, str, str]
 
 
@@ -54,9 +54,10 @@ def run_cells(
 ) -> list[pathlib.Path]:
   """Trains every cell that has no result yet.
 
-  Stacks follow from the cells alone: a stack in which a cell lacks its result
-  is trained whole, from its last checkpoint, and existing results are kept.
-  Stacks that another command trains in the same workdir are waited for.
+  The grouping into stacks depends on the cells alone. If any cell of a stack
+  lacks its result, the whole stack is trained from its last checkpoint; results
+  that exist are kept. Stacks that another command is training in the same
+  workdir are left to it, and this function waits for them.
 
   Args:
     cells: Valid cells, from `cells.expand` or `validate.cell_spec`.
@@ -64,10 +65,9 @@ def run_cells(
     teacher_directory: Folder of teachers, to share them between workdirs.
     checkpoint_directory: Folder of the checkpoints of unfinished stacks, which
       may be in a bucket; `checkpoints` in the workdir if None.
-    later: Cells that the caller trains afterwards, or cells that take as long:
-      they are in the forecast of the time.
-    is_announced: Whether the caller has said what is ahead and how long it
-      takes.
+    later: Cells that the caller trains afterwards, or cells that take as long,
+      which the forecast of the time includes.
+    is_announced: Whether the caller has already printed a forecast.
 
   Returns:
     The folder of each cell.
@@ -84,7 +84,7 @@ def run_cells(
   teachers = teacher_directory or workdir / "teachers"
   grouped = stacks(cells)
   ahead = _ahead([*grouped, *stacks(later)], workdir, teachers)
-  forecast = Forecast(ahead, is_told=is_announced)
+  forecast = Forecast(ahead, is_silent=is_announced)
   forecast.announce()
 
   @functools.lru_cache(maxsize=1)
@@ -102,7 +102,7 @@ def run_cells(
     held, elsewhere = claims.claim_folder(workdir, stack), None
     if checkpoint_directory is not None:
       elsewhere = checkpoint_directory / stack.digest
-      # Before hours of work, not after them.
+      # Fail before hours of work rather than at the first checkpoint.
       processes.from_main(lambda: storage.check_writable(elsewhere))
     checkpoints = resuming.checkpoint_folder(held, elsewhere)
     teacher = load_teacher(_teacher_key(stack.cells[0]))
@@ -119,7 +119,10 @@ def run_cells(
 def _ahead(
   grouped: Sequence[Stack], workdir: pathlib.Path, teachers: pathlib.Path
 ) -> dict[Name, work.Work]:
-  """Returns the stacks that are not finished, each teacher before its first."""
+  """Returns the work of unfinished stacks and their teachers.
+
+  It is in the order of training: a teacher precedes its first stack.
+  """
   left = claims.unfinished(grouped, workdir)
   digests = [identity.teacher_digest(stack.cells[0]) for stack in left]
   paths = {
@@ -160,11 +163,9 @@ def _train_stack(
   """Trains a stack and writes the folder of each cell, result.json last."""
   splits = data.load_splits(stack.cells[0], workdir)
   start = time.monotonic()
-  loss_params, pretraining = None, None
-  if METHODS[stack.cells[0].method].pretraining:
-    loss_params, pretraining = projection_pretraining.load_or_train(
-      stack.cells[0], splits, teacher, workdir / "pretraining"
-    )
+  loss_params, pretraining = projection_pretraining.load_or_train(
+    stack.cells[0], splits, teacher, workdir / "pretraining"
+  )
   run = build_run(
     stack.cells,
     splits,
@@ -191,7 +192,7 @@ def _train_stack(
     splits.task.scale,
     tuple(jax.local_devices()),
   )
-  # A run that was continued does not know how long it took altogether.
+  # The total time of a training that was interrupted is not known.
   seconds = None if trained.continued else round(time.monotonic() - start, 3)
   shared = {
     "teacher": teacher.summary,
@@ -237,7 +238,7 @@ def _train_stack(
 
 
 def _inputs(cell: specs.CellSpec, task: Task, tokenizer: str) -> dict[str, Any]:
-  """Returns how the inputs of models are made, for those who use a student."""
+  """Returns how inputs are made, which users of the student need to know."""
   if task.image_shape is None:
     return {"tokenizer": tokenizer, "max_length": cell.data.max_length}
   return {
@@ -252,7 +253,7 @@ def _inputs(cell: specs.CellSpec, task: Task, tokenizer: str) -> dict[str, Any]:
 def _begin(
   folders: Sequence[pathlib.Path], cells: Sequence[specs.CellSpec]
 ) -> list[bool]:
-  """Writes the settings of cells; returns which of them have their results."""
+  """Writes the settings of new cells; returns which cells have results."""
   done = [
     results.path_of(folder, results.CellResult).exists() for folder in folders
   ]
@@ -275,14 +276,14 @@ def _end(
 
 def _settings(cell: specs.CellSpec, num_subclasses: int) -> dict[str, Any]:
   """Returns the fields of a cell's result that its settings determine."""
-  # Fields that the method reads, and whatever else its row varies.
+  # The fields that the method reads, and the others that its row varies.
   names = dict.fromkeys((*METHODS[cell.method].hyperparameters, *cell.varied))
   values = dict(specs.flat(cell)) | {"subspace.num_subclasses": num_subclasses}
   last_parts = collections.Counter(name.split(".")[-1] for name in names)
   hyperparameters = {}
   for name in names:
     if name not in values:
-      continue  # Such as "mesh.teacher", which changes no numbers.
+      continue  # A field such as "mesh.teacher", which changes no numbers.
     last = name.split(".")[-1]
     hyperparameters[name if last_parts[last] > 1 else last] = values[name]
   return {

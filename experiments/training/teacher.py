@@ -1,4 +1,4 @@
-"""Teachers: trained once, kept by digest, frozen afterwards."""
+"""Trains the teacher of a cell once, or loads it from its folder."""
 
 import dataclasses
 import pathlib
@@ -42,14 +42,22 @@ def load_or_train(
 ) -> Teacher:
   """Returns the teacher of a cell, training it if it does not exist yet.
 
-  Its folder in `directory` is named by its digest. Its outputs are computed
-  when something asks for them. Raises ValueError for a teacher of this name
-  that was trained from other data or weights.
+  Its outputs are computed when they are first needed.
+
+  Args:
+    cell: The cell.
+    splits: Its data.
+    directory: Folder of teachers; each has a folder named by its digest.
+    watch: See `MonitorSpec`.
+
+  Raises:
+    ValueError: If the teacher with this digest was trained from other data or
+      other pretrained weights.
   """
   digest = identity.teacher_digest(cell)
   folder = directory / digest
   if cell.teacher.input_field != "embeddings":
-    splits = splits.without_embeddings()  # Those are for students.
+    splits = splits.without_embeddings()  # Only students read these.
   weights, result = _trained(cell, splits, folder, watch)
   spec = as_student(cell).student
   model = FrozenModel(
@@ -75,9 +83,9 @@ def load_or_train(
   def moments() -> lelp_jax.ClassMoments:
     start = time.monotonic()
     parts = _examples_of_moments(cell, splits, cache)
-    found = jax.block_until_ready(_moments(model, splits.task, parts, cache))
+    result = jax.block_until_ready(_moments(model, splits.task, parts, cache))
     seconds["moments"] = round(time.monotonic() - start, 3)
-    return found
+    return result
 
   return Teacher(
     weights=weights,
@@ -104,7 +112,7 @@ def load_or_train(
 def _trained(
   cell: CellSpec, splits: Splits, folder: pathlib.Path, watch: Watch | None
 ) -> tuple[Weights, results.TeacherResult]:
-  """Trains the teacher of a cell, or reads it back."""
+  """Trains the teacher of a cell, or loads it."""
   own = as_student(cell)
   run = build_run([own], splits, teacher=None, names=[folder.name])
   origin = {
@@ -141,10 +149,10 @@ def _trained(
 def check_above_chance(
   cell: CellSpec, splits: Splits, teacher: Teacher
 ) -> None:
-  """Raises ValueError for a teacher from which there is nothing to learn.
+  """Raises ValueError for a teacher that is not better than chance.
 
-  Only a user's own data and teachers that are taken as they are are checked:
-  there, the names of classes or the tokenizer may be wrong.
+  Teachers are checked on a user's own data, or if they are pretrained and used
+  without training: the names of classes or the tokenizer may then be wrong.
   """
   spec = cell.teacher
   is_given = spec.init != "random" and not (spec.num_steps or spec.num_epochs)
@@ -164,9 +172,9 @@ def check_above_chance(
 
 
 def as_student(cell: CellSpec) -> CellSpec:
-  """Returns a cell whose student is the teacher of another cell.
+  """Returns the cell that trains the teacher of a cell as its student.
 
-  A teacher is trained as a student is: from labels, without a teacher.
+  This student learns from labels, without a teacher.
   """
   teacher = cell.teacher
   names = [field.name for field in dataclasses.fields(specs.ModelSpec)]
@@ -182,14 +190,17 @@ def as_student(cell: CellSpec) -> CellSpec:
 
 
 def _on_own_devices(model: FrozenModel) -> FrozenModel:
-  """The model on this process's devices: each process computes other rows."""
+  """Returns the model on this process's devices.
+
+  Processes compute the outputs of different rows.
+  """
   if jax.process_count() == 1:
     return model
   return dataclasses.replace(model, devices=tuple(jax.local_devices()))
 
 
 def _labels(part: Arrays, task: Task, cache: TeacherCache) -> np.ndarray:
-  """Returns the class of each example, the teacher's where none is known."""
+  """Returns the labels, with the teacher's class where there is no label."""
   labels = np.array(part["labels"])
   unknown = np.flatnonzero(labels == NO_LABEL)
   if unknown.size:
@@ -208,8 +219,9 @@ def _examples_of_moments(
 ) -> list[Arrays]:
   """Returns the examples that moments are computed from, with classes (A-11).
 
-  By labels these are the teacher's training examples, and those without a
-  label; otherwise the students' training examples.
+  With `config.subspace.membership="labels"` these are the teacher's training
+  examples and the unlabelled ones. With "teacher" they are the students'
+  training examples.
   """
   task = splits.task
   if cell.subspace.membership == "teacher":
@@ -224,7 +236,7 @@ def _examples_of_moments(
 def _moments(
   model: FrozenModel, task: Task, parts: Sequence[Arrays], cache: TeacherCache
 ) -> lelp_jax.ClassMoments:
-  """Moments of the embeddings of examples: one clean pass (A-12)."""
+  """Computes class moments in one pass without augmentation (A-12)."""
   moments, mesh = None, model.mesh
   for examples in parts:
     for embeddings, batch in _embeddings(model, examples, cache):
@@ -244,7 +256,7 @@ def _moments(
 def _embeddings(
   model: FrozenModel, examples: Arrays, cache: TeacherCache
 ) -> Iterator[tuple[jax.Array, dict[str, Any]]]:
-  """Yields the embeddings of examples, with their batches."""
+  """Yields the embeddings of each batch with the batch, both on the devices."""
   if not cache.has_embeddings():
     for _, batch, outputs in model.batches(examples):
       yield outputs.embeddings, batch

@@ -1,16 +1,16 @@
-"""A teacher's outputs on its data set, computed once and kept on disk.
+"""Cache of a teacher's outputs, computed once and kept on disk.
 
   <teacher>/outputs/<examples>/embeddings/   embeddings and logits
   <teacher>/outputs/<examples>/coordinates-<null space>-<K>/
                                              logits, and coordinates on K
                                              directions per class
 
-<examples> is a digest of the examples' ids: sweeps with other examples keep
-outputs of their own. Rows are found by the id of an example. Any grid over
+<examples> is a digest of the examples' ids, so sweeps on different examples
+have separate caches. Rows are found by the id of an example. Grids over
 temperatures, numbers of subclasses (up to K), rotations and normalizations
-needs no other pass of the teacher. The outputs belong to examples without
-augmentation: with it, the teacher has to see what the student sees (A-12) and
-cannot be cached.
+share one pass of the teacher. The cache holds outputs on examples without
+augmentation. With augmentation the teacher has to see the student's view of an
+example (A-12), so its outputs cannot be cached.
 """
 
 import dataclasses
@@ -40,19 +40,19 @@ from experiments.training.models import Weights
 from lelp_jax.models import Outputs
 
 _BATCHES_PER_PART = 16
-# Packages that compute outputs from examples.
+# Packages that compute the outputs. A change of their code makes a cache stale.
 _CODE = ("lelp_jax", "experiments.data", "experiments.training")
 _Rows = Mapping[str, np.ndarray]
 _coordinates = jax.jit(lelp_jax.principal_coordinates)
 
 
 class _Segment(NamedTuple):
-  """The examples of a split that no split before it has.
+  """The examples of a split that are not in an earlier segment.
 
   Attributes:
-    arrays: The split.
-    rows: Positions of the examples in it, int.
-    first: Position of the first one among all examples.
+    arrays: The arrays of the split.
+    rows: Positions of the examples in the split, int.
+    first: Position of the first of these examples in the cache.
   """
 
   arrays: Arrays
@@ -64,14 +64,15 @@ class _Segment(NamedTuple):
 class TeacherCache:
   """A teacher's outputs on all examples of its data set.
 
-  All processes call its methods together. They compute what is asked for.
+  Outputs are computed when they are first needed. All processes have to call
+  its methods together.
 
   Attributes:
     mode: "inline", "cached" or "coordinates": `config.teacher.outputs`.
-    outputs: Folder of the outputs on all sets of examples.
+    outputs: Folder of the caches of all sets of examples.
     splits: The examples.
-    compute: Computes the outputs on examples, NumPy arrays in their order.
-    weights: The teacher.
+    compute: Returns the outputs on examples, in order, as NumPy arrays.
+    weights: Weights of the teacher.
     widths: Widths of embeddings and of logits.
     batch_size: Outputs are saved in parts of several batches of this size.
     label: Label of the progress display.
@@ -91,32 +92,32 @@ class TeacherCache:
 
   @functools.cached_property
   def folder(self) -> pathlib.Path:
-    """Folder of the outputs on these examples."""
+    """Folder of the cache for these examples."""
     return self.outputs / _digest(self._ids)
 
   def on(self, part: Arrays) -> Outputs:
-    """Returns the outputs on a split, from the cache or computed."""
+    """Returns the outputs on a split, read from the cache or computed."""
     if not self.has_embeddings():
       return self.compute(part)
     return Outputs(**{k: self.rows(x, part) for k, x in self.whole.items()})
 
   def has_embeddings(self) -> bool:
-    """Tells whether embeddings come from the cache."""
+    """Returns whether embeddings are read from the cache."""
     if self.mode == "coordinates":
       return self._is_finished("embeddings")
     return self.mode == "cached"
 
   def rows(self, values: np.ndarray, part: Arrays) -> Any:
-    """Returns a split's rows of an array of all examples.
+    """Returns the rows of a split from a cached array of all examples.
 
-    They are memory-mapped if they are contiguous.
+    They stay memory-mapped if they are contiguous.
     """
     everything = embeddings_lib.Embeddings(self.folder, {}, values, self._ids)
     return embeddings_lib.aligned(everything, part["ids"])
 
   @functools.cached_property
   def whole(self) -> _Rows:
-    """Embeddings ``[N, D]`` and logits ``[N, C]`` of all examples."""
+    """Embeddings ``[N, D]`` and logits of all examples."""
     arrays, _ = self._load(
       "embeddings",
       {},
@@ -133,20 +134,29 @@ class TeacherCache:
     rtol: float,
     membership: str,
   ) -> tuple[lelp_jax.PrincipalDirections, _Rows]:
-    """Returns `size` directions per class, and coordinates on these.
+    """Returns principal directions, and the coordinates of all examples.
 
-    All examples have "coordinates" ``[N, C * size]``, which take the place of
-    embeddings, and "logits". They are computed from cached embeddings if there
-    are any. `membership` says how the classes of `statistics` are found (A-11).
+    The coordinates are computed from cached embeddings if there are any.
+
+    Args:
+      statistics: Statistics that the directions are computed from.
+      null_space: See `config.subspace`, as for the next two.
+      size: Number of directions per class.
+      rtol: Tolerance of the head's rank.
+      membership: How `statistics` assign examples to classes (A-11).
+
+    Returns:
+      The directions, and arrays "coordinates" ``[N, C * size]``, which take the
+      place of embeddings, and "logits".
     """
     suffix = ""
-    if membership == "teacher":  # Directions of the students' examples.
+    if membership == "teacher":  # Directions depend on the students' examples.
       suffix = f"-teacher-{_digest(self.splits.transfer['ids'])}"
     name = f"coordinates-{null_space}-{size}{suffix}"
     if (name, rtol) in self._loaded:
       return self._loaded[name, rtol]
     outputs_between, directions = self._computed, {}
-    # Other processes take part in what follows, so all have to go the same way.
+    # `_is_finished` returns the same in all processes, which compute together.
     if not self._is_finished(name):
       if self._is_finished("embeddings"):
         outputs_between = self._cached
@@ -182,7 +192,7 @@ class TeacherCache:
     compute: Callable[[int, int, _Rows], Mapping[str, Any]],
     fixed: _Rows = types.MappingProxyType({}),
   ) -> tuple[_Rows, _Rows]:
-    """Reads arrays of all examples, computing them if they are not there."""
+    """Reads arrays of all examples, or computes them if they do not exist."""
     arrays = {
       k: jax.ShapeDtypeStruct((len(self._ids), n), np.float32)
       for k, n in {**widths, "logits": self.widths[1]}.items()
@@ -213,9 +223,10 @@ class TeacherCache:
 
   @functools.cached_property
   def _segments(self) -> list[_Segment]:
-    """All examples of the data set, each once."""
+    """All examples of the data set, each once, in the order of the cache."""
     # The larger split comes first, so that its rows are contiguous and can be
-    # memory-mapped. Which unlabelled examples students see does not matter.
+    # memory-mapped. All unlabelled examples are in the cache, so that it does
+    # not depend on those that students see.
     splits = self.splits
     labelled = splits.transfer
     is_labelled = labelled["labels"] != NO_LABEL
@@ -241,15 +252,15 @@ class TeacherCache:
 
   @functools.cached_property
   def _origin(self) -> dict[str, Any]:
-    """Tells the outputs from those of other teachers, data and code."""
+    """Everything that the outputs depend on."""
     return {
       "teacher_parameters": digests.of_arrays(self.weights),
       "data": self.splits.digest,
       "tokenizer": self.splits.tokenizer,
       "lelp_jax": lelp_jax.__version__,
       "jax": jax.__version__,
-      # A checkout may be edited without changing the version. Edits of configs,
-      # methods and reports leave the cache valid.
+      # The code may change without a new version. Changes to configs, methods
+      # and reports leave the cache valid.
       "code": {name: digests.of_sources(name) for name in _CODE},
     }
 

@@ -26,7 +26,7 @@ from lelp_jax import metrics as metrics_lib
 from lelp_jax.models import MODELS
 from lelp_jax.train_step import TrainState
 
-# Arrays of a data set that models and losses read, where it has them.
+# Names of the arrays that models and losses may read.
 MODEL_FIELDS = (
   "inputs",
   "embeddings",
@@ -51,14 +51,14 @@ class ProgramSpec:
     method: Name of the method, for `experiments.methods.method_named`.
     loss: Settings of the loss that are compiled in.
     student: The student and its training, whose lengths are in steps.
-    teacher: The teacher, whose seed is 0, or None without a teacher.
+    teacher: The teacher, with its seed set to 0; None without a teacher.
     teacher_width: Width of the teacher's embeddings, 0 without a teacher.
     num_classes: C.
     num_subclasses: The largest S of the stack.
     num_cells: Number of cells in the stack.
     num_examples: Number of training examples.
-    shapes: Shape of one example's "inputs", and of its "embeddings" where it
-      has them; None for text.
+    shapes: Shapes of one example's "inputs" and "embeddings", where they exist;
+      None in place of a shape for text.
     input_scale: Divisor of stored inputs.
     cells: How cells run on a device: "auto", "vmap" or "map".
     on_device: Whether the training examples are on the devices; otherwise
@@ -80,7 +80,7 @@ class ProgramSpec:
   on_device: bool = True
 
   def example(self) -> Any:
-    """Returns inputs of the student, of the smallest size, to initialize it."""
+    """Returns the smallest inputs with which the student can be initialized."""
     shape = dict(self.shapes)[self.student.input_field]
     architecture = MODELS[self.student.model]
     shapes = architecture.input_shapes(1, shape or (1,))
@@ -91,9 +91,10 @@ class StepInputs(NamedTuple):
   """Arguments of a step that stay the same throughout a training.
 
   Attributes:
-    teacher: The teacher, or None for a run without one or with cached outputs.
+    teacher: Weights of the teacher; None without a teacher or with cached
+      outputs.
     shared_targets: Targets that all cells have in common.
-    targets: Targets of each cell, a leading cell axis on each array.
+    targets: Targets of each cell, with a leading cell axis on each array.
     hyperparameters: Scalars by name, ``[cells]`` each.
   """
 
@@ -122,18 +123,18 @@ class Program:
   Attributes:
     mesh: Devices, with axes ("cell", "data").
     init: ``(trials [cells], *, sizes, pretrained=None, loss_params=None) ->
-      states``, each cell at its own S.
+      states``, see `states.initial_states`.
     train_chunk: ``(states, StepInputs, TrainingData, first_step, *, length,
       after_step=None) ->
       (states, metrics)``, of `length` steps. Metrics are means over the steps,
       ``[cells]``, except `step.FIRST_NONFINITE`.
     eval_batch: ``(states, StepInputs, batch) -> (dict of Mean, class log
-      probabilities [cells, B, C])``, the means with a leading cell axis.
-    metric_shapes: From the arguments of `train_chunk` to the shapes of its
-      metrics.
-    lower: From the arguments of `train_chunk`, which may be shapes with
-      shardings, to what an accelerator compiles: a whole chunk, or one step if
-      batches come from a `Feed`.
+      probabilities [cells, B, C])``. The means have a leading cell axis.
+    metric_shapes: Takes the arguments of `train_chunk` and returns the shapes
+      of its metrics.
+    lower: Takes the arguments of `train_chunk`, or their shapes and shardings,
+      and returns the lowered program of an accelerator: a whole chunk, or one
+      step if batches come from a `Feed`.
   """
 
   mesh: jax.sharding.Mesh
@@ -151,10 +152,10 @@ class Teacher:
   Attributes:
     weights: Its weights.
     statistics: Statistics from which methods prepare their targets.
-    summary: Record of it in the results of its students.
+    summary: Record of the teacher in the results of its students.
     outputs: Its outputs on examples without augmentation.
     seconds: Seconds that "training", the forward pass of one "example" and
-      "moments" took; the latter are absent until something needed them.
+      "moments" took. "moments" is absent until they are computed.
   """
 
   weights: Weights
@@ -165,7 +166,7 @@ class Teacher:
 
   @functools.cached_property
   def parameters_sha256(self) -> str:
-    """SHA-256 of the weights: distinguishes teachers of the same config."""
+    """SHA-256 of the weights, which tells apart teachers of the same config."""
     return digests.of_arrays(self.weights)
 
 
@@ -174,7 +175,7 @@ class Run:
   """A stack of cells, ready to be trained.
 
   Attributes:
-    spec: Settings that its program was compiled for.
+    spec: Settings that its program is compiled for.
     program: The compiled functions.
     trials: Seed of each cell, int32, ``[cells]``.
     sizes: S of each cell.
@@ -184,11 +185,11 @@ class Run:
     shared_targets: See `StepInputs`, as for the next three.
     targets: Targets of each cell.
     hyperparameters: Scalars, ``[cells]`` each.
-    teacher: The teacher, or None for a run without one.
-    split_teacher: Whether each array of the teacher is cut over the devices
-      that share a batch, because it does not fit on one.
+    teacher: Weights of the teacher, or None.
+    split_teacher: Whether each array of the teacher is divided over the devices
+      that share a batch, because it does not fit on one device.
     data_seed: Seed of batch order and augmentation, int32.
-    train: Examples to train on, arrays for the devices or a `Feed`.
+    train: Examples to train on: arrays for the devices, or a `Feed`.
     validation: Held-out examples, evaluated after each chunk.
     test: Examples evaluated at the end.
     fingerprint: Values that must be equal to continue a checkpoint.
@@ -219,7 +220,7 @@ class Run:
 
   @functools.cached_property
   def inputs(self) -> StepInputs:
-    """The fixed arguments of a step, on the devices."""
+    """The arguments of a step that stay the same, on the devices."""
     mesh = self.program.mesh
     cells, everywhere = mesh_lib.cell_sharding(mesh), mesh_lib.replicated(mesh)
     return StepInputs(
@@ -245,10 +246,10 @@ class Trained:
   """A stack after its training.
 
   Attributes:
-    states: The last states, a leading cell axis on each array.
+    states: The last states, with a leading cell axis on each array.
     train_metrics: Means over the last chunk, ``[cells]`` each.
-    step_seconds: Seconds of a step of the stack, see `Monitor.step_seconds`.
-    continued: Whether another process began the training.
+    step_seconds: Seconds per step of the stack, see `Monitor.step_seconds`.
+    continued: Whether the training continued from a checkpoint.
   """
 
   states: TrainState

@@ -15,7 +15,8 @@ from experiments.training.flops import matmul_flops
 from experiments.training.models import in_steps
 from lelp_jax.models import MODELS
 
-_WITH_BACKWARD = 3  # Operations of a training step, in forward passes.
+# A training step has the operations of this number of forward passes.
+_WITH_BACKWARD = 3
 
 
 class Work(NamedTuple):
@@ -33,10 +34,10 @@ class Work(NamedTuple):
 
 
 def of_stack(cells: Sequence[CellSpec], facts: Facts) -> Work:
-  """Returns the work of cells that are trained together, without a teacher's.
+  """Returns the work of training a stack, without training its teacher.
 
   Args:
-    cells: The cells of a stack.
+    cells: The cells of the stack.
     facts: Properties of their data.
   """
   first = cells[0]
@@ -59,7 +60,7 @@ def of_teacher(cell: CellSpec, facts: Facts) -> Work:
 
 
 def _forward_flops(spec: ModelSpec, facts: Facts) -> int:
-  """Returns the operations of a model on one example."""
+  """Returns the operations of a model's forward pass on one example."""
   shape = facts.shapes.get(spec.input_field, ())
   return _traced_flops(spec.model, spec.options, facts.task.num_classes, shape)
 
@@ -80,5 +81,5 @@ def _traced_flops(
       weights,
       inputs,
     )
-  except Exception:  # `training.data` refuses such a model, with a reason.
+  except Exception:  # `data.check_data` reports why such a model fails.
     return 0

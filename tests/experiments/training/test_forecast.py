@@ -40,7 +40,7 @@ def test_what_is_ahead_is_said_first(forecast, capsys):
 
 
 def test_a_caller_may_have_said_it(clock, capsys):
-  forecast = Forecast({FIRST: Work(4, 5), SECOND: Work(4, 5)}, is_told=True)
+  forecast = Forecast({FIRST: Work(4, 5), SECOND: Work(4, 5)}, is_silent=True)
   forecast.announce()
   clock[0] += 60
   watch = forecast.watch(FIRST)

@@ -108,7 +108,7 @@ def test_slow_steps_of_a_first_chunk_are_timed(
       return watch
 
   monkeypatch.setattr(sweep, "Forecast", Forecast)
-  monkeypatch.setattr(monitor, "_SECONDS_BETWEEN_LOOKS", 0.0)
+  monkeypatch.setattr(monitor, "_MIN_SECONDS", 0.0)
   monkeypatch.setattr(monitor, "_NUM_TIMED", 1)
   cell = tiny.cell("standard")
   sweep.run_cells([cell], tmp_path, teacher_directory=teachers)
