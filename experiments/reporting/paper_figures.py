@@ -1,7 +1,7 @@
 """Figures 5 and 6 of the paper, and accuracy over the number of classes.
 
-Every function takes the finished cells and the path of the PNG, and returns
-whether there was anything to draw.
+Every public function takes the finished cells and the path of the PNG. It
+returns False, without writing a file, if there is nothing to draw.
 """
 
 import pathlib
@@ -32,21 +32,21 @@ def projections(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws Figure 5: accuracy over S, and the gain over random projections.
 
   There is one panel per subclass temperature. The identity uses all
-  coordinates, S = D: it is a level line.
+  coordinates, S = D, and is drawn as a level line.
   """
   column = results.columns[0].id
-  found = {
+  runs_of = {
     m.id: along(results, m.id, column, _S, _BETA) for m in results.methods
   }
   sizes = sorted(
-    {s for m, runs in found.items() if m != _IDENTITY for s, _ in runs}
+    {s for m, runs in runs_of.items() if m != _IDENTITY for s, _ in runs}
   )
-  temperatures = sorted({beta for runs in found.values() for _, beta in runs})
+  temperatures = sorted({beta for runs in runs_of.values() for _, beta in runs})
   if not sizes:
     return False
   accuracies, gains = [], []
   for beta in temperatures:
-    runs = {m: _at(found[m], beta, sizes, m) for m in found}
+    runs = {m: _at(runs_of[m], beta, sizes, m) for m in runs_of}
     lines, advantages = {}, {}
     for method in results.methods:
       own = runs[method.id]
@@ -54,7 +54,7 @@ def projections(results: SweepResults, path: pathlib.Path) -> bool:
       if own:
         points = {s: run.test for s, run in own.items()}
         lines[method.id] = drawing.PlotLine(label, points)
-      if method.id == _IDENTITY:  # It has one S, the largest.
+      if method.id == _IDENTITY:  # Compare it at the largest S alone.
         own = {s: run for s, run in own.items() if s == sizes[-1]}
       over = _differences(own, runs.get(RANDOM, {}))
       if over and method.id != RANDOM:
@@ -69,7 +69,7 @@ def projections(results: SweepResults, path: pathlib.Path) -> bool:
         "", across, "Minus random (points)", advantages, True, zero=True
       )
     )
-  every = [run for runs in found.values() for run in runs.values()]
+  every = [run for runs in runs_of.values() for run in runs.values()]
   return drawing.draw_plots(
     [*accuracies, *gains],
     path,
@@ -86,7 +86,10 @@ def _at(
   sizes: list[Any],
   method: str,
 ) -> dict[float, Summary]:
-  """The runs at one subclass temperature by S; the identity's at both ends."""
+  """Returns the runs at one subclass temperature, by S.
+
+  The run of the identity stands at the smallest and at the largest S.
+  """
   own = {s: run for (s, at), run in runs.items() if at == beta}
   if method == _IDENTITY and own:
     (run, *_) = own.values()
@@ -107,8 +110,8 @@ def dataset_size(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws Figure 6, left: accuracy over the number of training examples."""
   sizes: dict[str, set[int]] = {}
   for (column, _), summary in results.summaries.items():
-    found = sizes.setdefault(column, set())
-    found |= {cell.num_train_examples for cell in summary.cells}
+    own = sizes.setdefault(column, set())
+    own |= {cell.num_train_examples for cell in summary.cells}
   places = {c: x.pop() for c, x in sizes.items() if len(x) == 1}
   return _over_columns(
     results, path, places, "Examples that the student trains on"
@@ -138,7 +141,7 @@ def _over_columns(
   x_label: str,
   logarithmic: bool = False,
 ) -> bool:
-  """Draws each method over a number per column; columns with 0 are left out."""
+  """Draws each method over a number per column, without columns of 0."""
   references = paper_accuracies(results)
   lines, gains = {}, {}
   for method in results.methods:
@@ -204,13 +207,13 @@ def training_curves(
 
 
 def _by_epoch(summary: Summary, base: pathlib.Path) -> dict[float, Estimate]:
-  """Accuracy over the trials after each chunk of steps, by epoch."""
+  """Returns the accuracy after each chunk of steps, by epoch."""
   values: dict[float, list[float]] = {}
   for cell in summary.cells:
     metrics, spec = base / cell.folder / "metrics.jsonl", cell.spec(base)
     if spec is None or not metrics.is_file():
       continue
-    # Batches are always full.
+    # An epoch has full batches only.
     per_epoch = max(1, cell.num_train_examples // spec.student.batch_size)
     for line in read_metrics(metrics):
       epoch = line["step"] / per_epoch

@@ -1,4 +1,4 @@
-"""Tables 6 to 15 of the paper: its grids, its choices and ours."""
+"""Tables 6 to 15 of the paper: its grids, its choices, and our choices."""
 
 from experiments.paper import grids
 from experiments.paper.names import PaperColumn
@@ -19,7 +19,10 @@ _CAPTION = (
   " (edge): the least or the greatest value that was tried; a better one may"
   " lie beyond."
 )
-_BORROWED = "A-31: the choice for the same pair on all data; none is printed."
+_BORROWED = (
+  "A-31: the paper prints no choice for this column. This is its choice for the"
+  " same pair of models on all data."
+)
 _PER_CLASS = " Subclasses and clusters are counted per class{ours} (A-17)."
 _IN_TOTAL = (
   " The paper counts the clusters of both classes together, ours are counted"
@@ -30,9 +33,9 @@ _OURS = ", except where the number is followed by “in total”"
 
 
 def grid_tables(results: SweepResults) -> tuple[Table, ...]:
-  """Builds one table per method of a sweep that the paper has a grid for.
+  """Builds one table for each method of a sweep that has a grid in the paper.
 
-  Returns tables with a row per hyperparameter and column of the paper.
+  A table has one row per column and hyperparameter.
   """
   methods = [method.id for method in results.methods]
   tables = [
@@ -73,25 +76,24 @@ def _grid_table(results: SweepResults, grid: grids.GridTable) -> Table:
       rows.append(TableRow(grid.axes[field], cells, name, detail=True))
   has_totals = any(_TOTAL in cell.text for row in rows for cell in row.cells)
   counted = {"per_class": _PER_CLASS, "in_total": _IN_TOTAL}
-  where = {"heldout": "held-out", "test": "TEST"}[results.selection]
   number = f"Table {grid.number} of the paper" if grid.number else "The paper"
   return Table(
     title=f"{number}: {grid.title}",
     header=_HEADER,
     rows=tuple(rows),
-    caption=_CAPTION.format(where=where)
+    caption=_CAPTION.format(where=results.chosen_by)
     + counted.get(grid.counted, "").format(ours=_OURS if has_totals else ""),
     footnotes=tuple(footnotes.texts),
   )
 
 
 def _is_part(place: PaperColumn) -> bool:
-  """Returns whether a column has fewer labels or examples than the paper's."""
+  """Returns whether a column uses a part of the labels or of the data."""
   return place.num_labelled > 0 or place.transfer not in (0, 100)
 
 
 def _choice(choice: grids.Choice | None) -> str:
-  """The paper's choice as far as it is legible, with its certainty (A-38)."""
+  """Formats the paper's choice, and how legible it is (A-38)."""
   if choice is None or choice.status == "absent":
     return ""
   if choice.value is not None:
@@ -107,8 +109,8 @@ def _choice(choice: grids.Choice | None) -> str:
 def _ours(
   results: SweepResults, column: Heading, summary: Summary, field: str
 ) -> str:
-  """The chosen value, and whether it lies at the edge of those tried."""
-  # Two fields with the same last name are recorded by their whole names.
+  """Formats the value that we chose, and whether it is the last of its grid."""
+  # If the last parts of two fields are equal, results have their whole names.
   last = field.rpartition(".")[2]
   name = field if field in summary.hyperparameters else last
   value = summary.hyperparameters.get(name)
@@ -121,7 +123,7 @@ def _ours(
     if (cell.column, cell.method) == (column.id, method)
   }
   edge = len(tried) > 2 and value in (min(tried), max(tried))
-  # Set by the config's argument cluster_scope.
+  # The argument cluster_scope of the config sets this field.
   in_total = summary.hyperparameters.get("scope") == "global"
   text = numbers.setting(value)
   text += _TOTAL * (in_total and last == "num_clusters")

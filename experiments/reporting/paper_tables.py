@@ -1,8 +1,8 @@
 """Tables 1 to 5 of the paper beside ours: numbers, differences and layout.
 
 The gains of LELP are computed twice, ours from our accuracies and the paper's
-from the paper's accuracies: ten of its printed gains do not follow from their
-own column (docs/ambiguities.md, "Misprints of the paper").
+from the paper's accuracies, because ten of its printed gains do not follow from
+their own columns (docs/ambiguities.md, "Misprints of the paper").
 """
 
 import dataclasses
@@ -34,10 +34,10 @@ TEACHER = "teacher"
 SUBCLASS_TEACHER = "subclass_teacher"
 GAINS = ("gain_best", "gain_non_subclass", "gain_vanilla")
 _REFERENCES = (TEACHER, SUBCLASS_TEACHER, comparisons.ORACLE)
-# Sweeps that reproduce a table, and figures that show numbers of one.
+# The number of the table that a sweep reproduces, or that its figure shows.
 _TABLES = {f"table{number}": number for number in range(1, 6)}
 _TABLES |= {"figure1a": 2, "figure3": 1, "figure6_right": 5}
-# Kinds of notes on printed numbers that are known to be wrong.
+# A printed number with a note of one of these kinds is known to be wrong.
 _NOT_COMPARED = ("misprint", "unknown")
 _CAPTION = (
   "Test accuracy in % after the last step. First line of a row: ours, mean ±"
@@ -54,18 +54,18 @@ _GAINS_CAPTION = (
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """One number of ours and the paper's.
+  """One of our numbers, and the number in its place in the paper.
 
   Attributes:
     column: Id of the column.
     method: Id of the method, "teacher", "subclass_teacher" or one of `GAINS`.
-    ours: Ours over the trials, None where there is none.
-    paper: The paper's, None where there is none. A gain is recomputed from its
-      column, and its spread from both errors in quadrature.
+    ours: Our number over the trials, None if there is none.
+    paper: The paper's number, None if there is none. A gain is recomputed from
+      the accuracies of its column, and so is its spread.
     same_as: Text in place of ours, such as "= Vanilla distillation".
-    link: Config of ours.
-    comparable: Whether a difference makes sense: not for printed numbers that
-      are known to be wrong, nor where ours are of other data.
+    link: Path of the config that our number is from.
+    comparable: Whether a difference makes sense. It does not if the printed
+      number is known to be wrong, or if ours is on other data.
   """
 
   column: str
@@ -78,16 +78,17 @@ class Comparison:
 
   @property
   def difference(self) -> float | None:
-    """Ours minus the paper's, points."""
+    """Our number minus the paper's, in points."""
     if self.ours is None or self.paper is None or not self.comparable:
       return None
     return self.ours.mean - self.paper.mean
 
   @property
   def standard_errors(self) -> float | None:
-    """The difference in standard errors: both sides' in quadrature.
+    """The difference divided by the standard errors of both in quadrature.
 
-    None if ours is unknown, as that of a single trial, or both are zero.
+    None if our standard error is unknown, as it is for a single trial, or if
+    both are zero.
     """
     if self.difference is None or self.ours is None or self.paper is None:
       return None
@@ -98,7 +99,7 @@ class Comparison:
 
   @property
   def is_misprinted(self) -> bool:
-    """Returns whether a printed gain does not follow from its column."""
+    """Whether a gain differs from the one that the paper prints for it."""
     return (
       self.method in GAINS
       and self.paper is not None
@@ -109,7 +110,7 @@ class Comparison:
 def table_of(results: SweepResults) -> PaperTable | None:
   """Returns the paper's table that a sweep reproduces, or None.
 
-  For a figure, it has the columns whose numbers the figure shows.
+  If the sweep is that of a figure, the table only has the figure's columns.
   """
   if results.name not in _TABLES:
     return None
@@ -132,7 +133,7 @@ def table_of(results: SweepResults) -> PaperTable | None:
 
 
 def in_paper_order(results: SweepResults) -> SweepResults:
-  """Sorts columns as in the paper's table; other columns follow."""
+  """Sorts the columns as in the paper's table; other columns follow."""
   table = table_of(results)
   order = [column.id for column in table.columns] if table else []
   known = [c for c in results.columns if c.id in order]
@@ -144,17 +145,17 @@ def in_paper_order(results: SweepResults) -> SweepResults:
 def compare(
   results: SweepResults, table: PaperTable | None
 ) -> dict[tuple[str, str], Comparison]:
-  """Pairs every number of ours with the paper's.
+  """Pairs each of our numbers with the paper's.
 
-  Returns the comparisons by method and column, row by row: those of the paper's
-  table, then our other rows, then gains.
+  Returns the comparisons by method and column, row by row: the rows of the
+  paper's table, then our other rows, then gains.
   """
-  ours = [TEACHER, SUBCLASS_TEACHER, *(m.id for m in results.methods)]
+  our_rows = [TEACHER, SUBCLASS_TEACHER, *(m.id for m in results.methods)]
   rows = [row.method for row in table.rows] if table else []
-  rows += [method for method in ours if method not in rows]
+  rows += [method for method in our_rows if method not in rows]
   columns = [c.id for c in table.columns] if table else []
   columns += [c.id for c in results.columns if c.id not in columns]
-  found = {}
+  compared = {}
   for method in (
     *rows,
     *(row.method for row in (table.gains if table else ())),
@@ -165,12 +166,12 @@ def compare(
       wrong = cell and any(note.kind in _NOT_COMPARED for note in cell.notes)
       if table and cell and method in GAINS:
         cell, wrong = _recomputed(table, column, method, cell), False
-      found[method, column] = dataclasses.replace(
+      compared[method, column] = dataclasses.replace(
         ours,
         paper=cell,
         comparable=not wrong and is_paper_data(results, column),
       )
-  return found
+  return compared
 
 
 def paper_accuracies(results: SweepResults) -> dict[tuple[str, str], float]:
@@ -193,19 +194,19 @@ def is_paper_data(results: SweepResults, column: str) -> bool:
 def _ours(
   results: SweepResults, table: PaperTable | None, column: str, method: str
 ) -> Comparison:
-  """Our number, without the paper's."""
+  """Returns the comparison with our number alone."""
   if table and method in GAINS:
     gain = _our_gain(results, table, column, method)
     return Comparison(column, method, gain)
   if method in (TEACHER, SUBCLASS_TEACHER):
     plain, own = [*comparisons.teacher_groups(results).values(), []][:2]
-    found = comparisons.with_different_teachers(
+    cells = comparisons.with_different_teachers(
       results, column, plain if method == TEACHER else own
     )
-    if not found:
+    if not cells:
       return Comparison(column, method)
-    teachers = estimate(100 * cell.teacher.test.accuracy for cell in found)
-    return Comparison(column, method, teachers, link=found[0].teacher_config)
+    teachers = estimate(100 * cell.teacher.test.accuracy for cell in cells)
+    return Comparison(column, method, teachers, link=cells[0].teacher_config)
   summary = results.summaries.get((column, method))
   if summary is None:
     same_as = results.repeats(column, method)
@@ -215,7 +216,7 @@ def _ours(
 
 
 def gain_rivals(table: PaperTable, gain: str) -> tuple[str, ...]:
-  """Returns the methods of the paper over which a gain is."""
+  """Returns the methods of the paper's table that a gain compares LELP with."""
   return tuple(
     row.method
     for row in table.rows
@@ -230,7 +231,7 @@ def _our_gain(
   column: str,
   gain: str,
 ) -> Estimate | None:
-  """LELP minus its best rival, paired by trial; None if a rival is missing."""
+  """Returns LELP minus its best rival; None if any rival is missing."""
   among = gain_rivals(table, gain)
   if any(
     (column, rival) not in results.summaries
@@ -244,7 +245,7 @@ def _our_gain(
 def _recomputed(
   table: PaperTable, column: str, gain: str, printed: PaperCell
 ) -> PaperCell:
-  """The paper's gain, recomputed exactly from its accuracies."""
+  """Returns the paper's gain, recomputed exactly from its accuracies."""
   cells = {row.method: table.cell(row.method, column) for row in table.rows}
   means = {m: Decimal(c.printed.split(" ")[0]) for m, c in cells.items() if c}
   errors = {m: c.spread or 0.0 for m, c in cells.items() if c}
@@ -259,17 +260,18 @@ def _recomputed(
 def paper_layout(results: SweepResults, paper: PaperTable) -> Table:
   """Builds one of the paper's tables with our numbers in it.
 
-  Returns the paper's rows and columns in its order, three lines per row; our
-  other rows and columns follow. Missing cells are empty. The best and the
-  second best are marked on each side.
+  The paper's rows and columns come first, in its order, and then our others. A
+  method has a line each for our number, the paper's and their difference.
+  Missing cells are empty. The best and the second best are marked among our
+  numbers and among the paper's.
   """
-  found = compare(results, paper)
-  methods = list(dict.fromkeys(method for method, _ in found))
-  columns = list(dict.fromkeys(column for _, column in found))
+  compared = compare(results, paper)
+  methods = list(dict.fromkeys(method for method, _ in compared))
+  columns = list(dict.fromkeys(column for _, column in compared))
   footnotes = Footnotes()
   ours, intervals, papers, differences = {}, {}, {}, {}
   for method in methods:
-    cells = [found[method, column] for column in columns]
+    cells = [compared[method, column] for column in columns]
     group, is_gain = _group(method), method in GAINS
     label = _label(results, paper, method)
     ours[method] = TableRow.of(
@@ -324,7 +326,7 @@ def _group(method: str) -> str:
 
 
 def _label(results: SweepResults, paper: PaperTable, method: str) -> str:
-  """The paper's own label, else ours."""
+  """Returns the paper's label of a row, or ours if the paper has none."""
   for row in (*paper.rows, *paper.gains):
     if row.method == method:
       return row.label
@@ -361,7 +363,7 @@ def _difference(cell: Comparison) -> str:
     return ""
   text = numbers.signed(cell.difference)
   if cell.standard_errors is not None:
-    # Zero has no sign here: the points beside it may have the other one.
+    # Zero has no sign, which could differ from that of the points beside it.
     errors = round(cell.standard_errors, 1)
     text += f" ({errors:+.1f} SE)" if errors else " (0.0 SE)"
   return text
@@ -370,7 +372,7 @@ def _difference(cell: Comparison) -> str:
 def _notes(
   results: SweepResults, paper: PaperTable, columns: Sequence[str]
 ) -> list[str]:
-  """Notes on whole columns or the whole table."""
+  """Returns the notes on whole columns or on the whole table."""
   notes = []
   for note in paper.notes:
     if not note.rows:

@@ -17,14 +17,14 @@ class Information:
   """Mutual information of subclass and fine label, in one class or in all.
 
   Attributes:
-    counts: Number of examples by subclass and fine label, int ``[S, F]``; over
-      all classes by pair of class and subclass, ``[C * S, F]``.
+    counts: Number of examples by subclass and fine label, int ``[S, F]``. Over
+      all classes the rows are pairs of a class and a subclass, ``[C * S, F]``.
     nats: Mutual information.
     entropy: Entropy of the fine label, the greatest possible value of `nats`.
     normalized: Mutual information divided by the mean of both entropies.
-    chance: Mutual information with fine labels that are shuffled inside each
+    chance: Mutual information if the fine labels are shuffled inside each
       class, over `NUM_PERMUTATIONS` permutations.
-    chance_normalized: Mean of the same, normalized.
+    chance_normalized: Mean of `normalized` over these permutations.
   """
 
   counts: np.ndarray
@@ -38,13 +38,14 @@ class Information:
 def subclass_information(
   subclasses: Subclasses, num_fine: int
 ) -> tuple[tuple[Information, ...], Information]:
-  """Computes how much subclasses tell about fine labels.
+  """Measures how much subclasses tell about fine labels.
 
-  Returns the information in each class, and over all classes. Over all classes
-  a subclass is a pair with its class, so that chance is far above zero.
+  Returns the information in each class, and over all classes. The latter takes
+  class and subclass together. Since permutations keep the class, its chance
+  level is far above zero.
   """
   num_classes, size = subclasses.where.shape
-  # Labels may be narrow integers: uint8 would wrap.
+  # Labels may be narrow integers: products of uint8 would wrap.
   labels, fine, assignments = (
     np.asarray(array).astype(np.int64)
     for array in (
@@ -61,7 +62,7 @@ def subclass_information(
     return counts.reshape(num_classes, size, num_fine)
 
   def measured(counts: np.ndarray) -> np.ndarray:
-    # Nats and normalized, of each class and of all: [2, C + 1].
+    # Nats and normalized, for each class and for all classes: [2, C + 1].
     whole = counts.reshape(-1, num_fine)
     return np.stack(
       [
@@ -71,10 +72,11 @@ def subclass_information(
     )
 
   rng, shuffled, by_chance = np.random.default_rng(0), fine.copy(), []
-  # The examples of each class in order, and in a random order.
-  kept = np.argsort(labels, kind="stable")
+  # Both orders sort by class, the second at random inside each class: fine
+  # labels move to another example of their class.
+  by_class = np.argsort(labels, kind="stable")
   for _ in range(NUM_PERMUTATIONS):
-    shuffled[kept] = fine[np.lexsort((rng.random(len(labels)), labels))]
+    shuffled[by_class] = fine[np.lexsort((rng.random(len(labels)), labels))]
     by_chance.append(measured(table(shuffled)))
   counts = table(fine)
   nats, normalized = measured(counts)
@@ -96,7 +98,8 @@ def subclass_information(
 def mutual_information(counts: np.ndarray) -> np.ndarray:
   """Computes the mutual information of two labels from their counts.
 
-  Returns nats, float64, ``[...]``; zero where there are no counts.
+  Returns nats, float64 ``[...]``, for counts ``[..., rows, columns]``; zero if
+  all counts are zero.
 
   Examples:
     >>> round(float(mutual_information(np.array([[5, 0], [0, 5]]))), 4)
@@ -104,14 +107,14 @@ def mutual_information(counts: np.ndarray) -> np.ndarray:
   """
   rows, columns = counts.sum(axis=-1), counts.sum(axis=-2)
   joint = _entropy(counts.reshape(*counts.shape[:-2], -1))
-  # Rounding can leave a little less than zero.
+  # Rounding can make it slightly negative.
   return np.maximum(_entropy(rows) + _entropy(columns) - joint, 0)
 
 
 def normalized_information(counts: np.ndarray) -> np.ndarray:
   """Divides mutual information by the mean entropy of both labels.
 
-  Returns fractions in ``[0, 1]``; zero where a label does not vary.
+  Returns fractions in ``[0, 1]``; zero if one of the labels does not vary.
   """
   entropies = _entropy(counts.sum(axis=-1)) + _entropy(counts.sum(axis=-2))
   varies = entropies > 1e-12

@@ -1,8 +1,9 @@
-"""Tables for sweeps that are not in the paper.
+"""Tables for sweeps that the paper does not have.
 
-They show LELP with and without the null space (`configs/null_space.py`),
-ensembles of random projections (`configs/random_ensembles.py`) and LELP over
-the number of classes (`configs/num_classes.py`).
+They show LELP with and without the projection onto the null space
+(`configs/null_space.py`), ensembles of random projections
+(`configs/random_ensembles.py`) and the gain of LELP over the number of classes
+(`configs/num_classes.py`).
 """
 
 import pathlib
@@ -30,13 +31,13 @@ DIFFERENCES = f"{comparisons.LELP}_differences"
 UNPROJECTED = f"{comparisons.LELP}_unprojected"
 ENSEMBLE = f"{comparisons.LELP}_random_ensemble"
 _NULL_SPACE_HEADER = (
-  "the paper's: off all weights",
-  "off their differences",
+  "all weights projected off (the paper)",
+  "their differences projected off",
   "no projection",
   "projection minus none",
   "variance in the null space",
-  "in LELP's directions",
-  "in those without projection",
+  "variance in LELP's directions",
+  "variance in directions without projection",
 )
 _ENSEMBLE_HEADER = (
   "test accuracy",
@@ -51,7 +52,7 @@ _CLASSES_HEADER = (
   "LELP",
   "LELP minus vanilla",
   "free numbers of a target, vanilla",
-  "LELP's",
+  "free numbers of a target, LELP",
 )
 _PAIRED = "points, paired by trial, in brackets the 95 % interval."
 
@@ -59,23 +60,24 @@ _PAIRED = "points, paired by trial, in brackets the 95 % interval."
 def null_space_table(results: SweepResults) -> Table | None:
   """Builds the table of LELP with and without the projection (A-3).
 
-  Returns one row per column: accuracies, the difference, and shares of the
-  teacher's variance within a class. None if no row leaves the projection out.
+  It has one row per column: accuracies, their difference, and shares of the
+  teacher's variance within a class. Returns None if no cell of a variant with
+  another projection, or with none, is finished.
   """
   rows = []
   for column in results.columns:
-    with_it, differences, without = found = [
+    projected, differences, unprojected = summaries = [
       results.summaries.get((column.id, method))
       for method in (comparisons.LELP, DIFFERENCES, UNPROJECTED)
     ]
-    if differences is None and without is None:
+    if differences is None and unprojected is None:
       continue
-    accuracies = [accuracy_cell(s, results.num_trials) for s in found]
+    accuracies = [accuracy_cell(s, results.num_trials) for s in summaries]
     texts = [
-      _difference(with_it, without, results),
+      _difference(projected, unprojected, results),
       _range(_null_space_shares(results, column)),
-      _range(_variance_shares(with_it)),
-      _range(_variance_shares(without)),
+      _range(_variance_shares(projected)),
+      _range(_variance_shares(unprojected)),
     ]
     rows.append(TableRow.of(column_name(column), [*accuracies, *texts]))
   return _table(
@@ -92,7 +94,7 @@ def null_space_table(results: SweepResults) -> Table | None:
 
 
 def null_space_sentence(results: SweepResults) -> str:
-  """Returns a sentence with the teacher's variance that the head ignores."""
+  """Returns a sentence on the share of variance that the head does not see."""
   means = [
     estimate(shares).mean
     for column in results.columns
@@ -110,7 +112,7 @@ def null_space_sentence(results: SweepResults) -> str:
 
 
 def _null_space_shares(results: SweepResults, column: Heading) -> list[float]:
-  """Share of each class; the same for all cells with one teacher."""
+  """Returns the share of each class, which all cells of a teacher have."""
   for cell in results.cells:
     if cell.column == column.id and cell.null_space_share:
       return [share for share in cell.null_space_share if share is not None]
@@ -125,14 +127,14 @@ def _variance_shares(summary: Summary | None) -> list[float]:
 def ensemble_table(results: SweepResults) -> Table | None:
   """Builds the table of ensembles of random projections beside LELP.
 
-  Returns rows of each column: LELP, one random projection, and an ensemble of
-  each size, each with its best other settings. None without an ensemble.
+  It has rows for LELP, for one random projection and for each size of ensemble,
+  each with its best other settings. Returns None if no ensemble is finished.
   """
   rows = []
   several = len(results.columns) > 1
   for column in results.columns:
-    found = _ensembles(results, column)
-    if not found:
+    ensembles = _ensembles(results, column)
+    if not ensembles:
       continue
     lelp = results.summaries.get((column.id, comparisons.LELP))
     name = column_name(column) if several else ""
@@ -141,7 +143,7 @@ def ensemble_table(results: SweepResults) -> Table | None:
       (results.method_title(comparisons.LELP), lelp),
       *(
         ("one random projection" if n == 1 else f"ensemble of {n}", one)
-        for n, one in found.items()
+        for n, one in ensembles.items()
       ),
     ):
       if summary is None:
@@ -149,7 +151,7 @@ def ensemble_table(results: SweepResults) -> Table | None:
       chosen = summary.hyperparameters
       cells = (
         accuracy_cell(summary, results.num_trials),
-        _difference(summary, found.get(1), results),
+        _difference(summary, ensembles.get(1), results),
         _difference(summary, lelp, results),
         numbers.setting(chosen.get("num_subclasses")),
         numbers.setting(chosen.get("subclass_temperature")),
@@ -167,16 +169,16 @@ def ensemble_table(results: SweepResults) -> Table | None:
 
 
 def ensemble_picture(results: SweepResults, path: pathlib.Path) -> bool:
-  """Draws accuracy over the number of random projections, LELP as a level.
+  """Draws accuracy over the number of random projections, with LELP as a level.
 
-  Returns whether there was an ensemble to draw.
+  Returns False, without writing a file, if no ensemble is finished.
   """
   plots = []
   for column in results.columns:
-    found = _ensembles(results, column)
-    if not found:
+    ensembles = _ensembles(results, column)
+    if not ensembles:
       continue
-    points = {float(n): summary.test for n, summary in found.items()}
+    points = {float(n): summary.test for n, summary in ensembles.items()}
     lines = {ENSEMBLE: drawing.PlotLine("Random projections", points)}
     lelp = results.summaries.get((column.id, comparisons.LELP))
     if lelp is not None:
@@ -203,8 +205,8 @@ def ensemble_picture(results: SweepResults, path: pathlib.Path) -> bool:
 def classes_table(results: SweepResults) -> Table | None:
   """Builds the table of LELP over the number of classes.
 
-  Returns one row per number of classes: the gain of LELP, and how many numbers
-  of a target are free. None without columns of merged classes.
+  It has one row per number of classes: the gain of LELP, and how many numbers
+  of a target are free. Returns None if no column has merged classes.
   """
   rows = []
   for column in results.columns:
@@ -237,13 +239,13 @@ def classes_table(results: SweepResults) -> Table | None:
 
 
 def _ensembles(results: SweepResults, column: Heading) -> dict[int, Summary]:
-  """The best setting by number of projections; empty without an ensemble."""
+  """Returns the best setting by number of projections, if it varies."""
   runs = along(results, ENSEMBLE, column.id, "num_projections")
-  found = {int(n): summary for (n,), summary in runs.items()}
-  if not set(found) - {1}:
+  ensembles = {int(n): summary for (n,), summary in runs.items()}
+  if not set(ensembles) - {1}:
     return {}
   one = results.summaries.get((column.id, RANDOM))
-  return ({1: one} if one and 1 not in found else {}) | found
+  return ({1: one} if one and 1 not in ensembles else {}) | ensembles
 
 
 def _table(
@@ -253,7 +255,7 @@ def _table(
   rows: Sequence[TableRow],
   caption: str,
 ) -> Table | None:
-  """A table of accuracies; None without rows."""
+  """Builds a table of accuracies; None if it has no rows."""
   error = ", one trial, so no error"
   if results.num_trials > 1:
     error = f": mean ± standard error over {results.num_trials} trials"
@@ -272,12 +274,12 @@ def _difference(
 ) -> str:
   if summary is other:
     return ""
-  found = comparisons.difference(summary, other)
-  return numbers.with_interval(found, results.num_trials)
+  difference = comparisons.difference(summary, other)
+  return numbers.with_interval(difference, results.num_trials)
 
 
 def _range(shares: Iterable[float]) -> str:
-  """Formats their mean in percent, with the ends if they differ."""
+  """Formats the mean of shares in percent, and their range if they differ."""
   shares = list(shares)
   if not shares:
     return ""

@@ -1,4 +1,4 @@
-"""HTML, Markdown and LaTeX from the templates beside this module."""
+"""Writes reports as HTML, Markdown and LaTeX from templates, and as CSV."""
 
 import base64
 import functools
@@ -29,7 +29,7 @@ _TEMPLATES = pathlib.Path(__file__).with_name("templates")
 _LATEX = {
   "\\": r"\textbackslash{}",
   **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-  # After the end of a line it would start an argument.
+  # Without braces, a bracket after the end of a line would start an argument.
   "[": "{[}",
   "|": r"\textbar{}",
   "~": r"\textasciitilde{}",
@@ -61,9 +61,9 @@ def write(
   folder: pathlib.Path,
   formats: Sequence[str],
 ) -> list[str]:
-  """Writes the files of a report.
+  """Writes the files of a report; its pictures exist already.
 
-  Returns the names of the files, pictures included.
+  Returns the names of all files of the report, including the pictures.
   """
   check_formats(formats)
   writers = {
@@ -84,9 +84,9 @@ def write(
 
 
 def to_html(document: Document, folder: pathlib.Path) -> str:
-  """Formats a report as one HTML file that needs no other file.
+  """Formats a report as one HTML file, which contains its pictures.
 
-  Links lead to configs, relative to the parent of the report's folder.
+  Its links lead to configs, relative to the parent of the report's folder.
   """
 
   def picture_data(picture: Picture) -> str:
@@ -97,7 +97,7 @@ def to_html(document: Document, folder: pathlib.Path) -> str:
 
 
 def to_markdown(document: Document) -> str:
-  """Formats a report as Markdown that shows the pictures beside it."""
+  """Formats a report as Markdown, with links to the pictures beside it."""
   return render("report.md.j2", document=document)
 
 
@@ -107,7 +107,7 @@ def to_latex(tables: Iterable[Table]) -> str:
 
 
 def render(template: str, **context: Any) -> str:
-  """Fills in a template."""
+  """Fills in a template of `templates/`."""
   environment = _environment(template.split(".")[-2])
   return environment.get_template(template).render(**context)
 
@@ -116,7 +116,7 @@ def render(template: str, **context: Any) -> str:
 def _environment(kind: str) -> jinja2.Environment:
   """Returns the environment of templates for "html", "md" or "tex"."""
   environment = jinja2.Environment(
-    # Braces have another meaning in LaTeX.
+    # LaTeX itself uses braces and percent signs.
     block_start_string="<%" if kind == "tex" else "{%",
     block_end_string="%>" if kind == "tex" else "%}",
     variable_start_string="<<" if kind == "tex" else "{{",
@@ -144,8 +144,8 @@ def _is(kind: type, part: object) -> bool:
 
 
 def _shaded(share: float) -> str:
-  """Returns the style of a cell; a darker colour would hide the text."""
-  percent = round(55 * share)
+  """Returns the CSS of a cell's background for a share from 0 to 1."""
+  percent = round(55 * share)  # The text has to stay readable.
   return f"background:color-mix(in srgb,var(--accent) {percent}%,transparent)"
 
 

@@ -40,7 +40,7 @@ _OVERVIEW = (
   "trials",
   "chosen on",
 )
-# By the name of a sweep: the function that draws its figure, and the caption.
+# The function that draws the figure of a sweep, and its caption, by its name.
 _FIGURES = {
   "figure5": (
     paper_figures.projections,
@@ -55,7 +55,7 @@ _FIGURES = {
   "figure6_right": (paper_figures.labelled, _LABELLED),
   "table5": (paper_figures.labelled, _LABELLED),
 }
-# Every picture that a report may have of a sweep.
+# The names of all pictures that a report may have of a sweep.
 PICTURES = (
   *(
     "gains",
@@ -76,14 +76,15 @@ class ReportedSweep:
 
   Attributes:
     results: Its finished cells.
-    base: Folder that their paths are relative to.
-    folder: Folder of the report, for pictures.
+    base: Folder that the paths of the cells are relative to.
+    folder: Folder of the report, in which pictures are written.
     prefix: Prefix of the file names of its pictures.
     maps: Maps of the students' embeddings.
-    read: Returns a test example by its id, where the data can be read.
-    teacher: Size and speed of a teacher that was run elsewhere.
-    exported: The exported student, whose scores, confusions and mistakes are
-      shown. None for those of LELP.
+    read: Returns a test example by its id; None if the data cannot be read.
+    teacher: Size and speed of a teacher that ran elsewhere; None for a teacher
+      of the sweep.
+    exported: The exported student, whose confusions and mistakes are shown; if
+      it is None, those of LELP are.
   """
 
   results: SweepResults
@@ -99,14 +100,14 @@ class ReportedSweep:
     self,
     name: str,
     caption: str,
-    drawn: Callable[[SweepResults, pathlib.Path], object],
+    function: Callable[[SweepResults, pathlib.Path], object],
   ) -> list[Picture]:
-    """Draws a picture.
+    """Draws a picture with a function that returns False if there is none.
 
-    Returns the picture, if there is one.
+    Returns a list with the picture, or an empty list.
     """
     path = self.folder / f"{self.prefix}{name}.png"
-    if drawn(self.results, path) is False:
+    if function(self.results, path) is False:
       return []
     return [Picture(f"{self.prefix}{name}", caption)]
 
@@ -116,8 +117,9 @@ def make_document(
 ) -> Document:
   """Makes the report of one sweep or of several, and draws its pictures.
 
-  Returns the report, with a chapter per sweep if there are several workdirs. It
-  does not depend on the time or the machine.
+  The report has a chapter per sweep if there are several workdirs. Those that
+  `unfinished` names have no finished cell and are only listed. The report does
+  not depend on the time or the machine.
   """
   if len(sweeps) == 1 and not unfinished:
     return Document(sweeps[0].results.title, _sections(sweeps[0]))
@@ -140,29 +142,30 @@ def make_document(
 
 
 def conclusion(results: SweepResults) -> str:
-  """Returns the sentence to take away from a sweep."""
+  """Returns the sentence that sums up a sweep."""
   if results.is_smoke:
     return (
       "This is a smoke test: its numbers mean nothing, and no method is marked"
       " as the best."
     )
-  known = any(method.id == comparisons.LELP for method in results.methods)
-  said = "" if known else sensitivity.sensitivity_sentence(results)
+  has_lelp = any(method.id == comparisons.LELP for method in results.methods)
+  said = "" if has_lelp else sensitivity.sensitivity_sentence(results)
   return said or sentence.comparison_sentence(results)
 
 
 def _headline(
   sweeps: Sequence[ReportedSweep], chapters: Sequence[str]
 ) -> list[Section]:
-  """The main methods over all sweeps of one setting."""
-  found = headline.settings_of(chapters, [sweep.results for sweep in sweeps])
-  if len(found) < 2:
+  """Compares the main methods over settings, if there are at least two."""
+  settings = headline.settings_of(chapters, [sweep.results for sweep in sweeps])
+  if len(settings) < 2:
     return []
   name = "headline"
-  headline.gain_picture(found, sweeps[0].folder / f"{name}.png")
+  headline.gain_picture(settings, sweeps[0].folder / f"{name}.png")
   picture = Picture(name, "Gains over vanilla distillation in every setting.")
-  tables_ = (headline.accuracy_table(found), headline.gain_table(found))
-  return [Section("Headline", (picture, *tables_))]
+  accuracies = headline.accuracy_table(settings)
+  gains = headline.gain_table(settings)
+  return [Section("Headline", (picture, accuracies, gains))]
 
 
 def _overview(
@@ -170,7 +173,7 @@ def _overview(
   chapters: Sequence[str],
   unfinished: Sequence[str],
 ) -> Section:
-  """Sizes and conclusions of all sweeps."""
+  """Lists the sweeps with their sizes and conclusions."""
   rows, sentences = [], []
   for sweep, chapter in zip(sweeps, chapters, strict=True):
     results = sweep.results
@@ -181,7 +184,7 @@ def _overview(
       str(len(results.columns)),
       str(len(results.methods)),
       str(results.num_trials),
-      {"heldout": "held-out", "test": "TEST"}[results.selection],
+      results.chosen_by,
     )
     rows.append(TableRow.of(chapter, texts))
     sentences.append(f"{chapter}: {conclusion(results)}")
@@ -201,7 +204,7 @@ def _overview(
 
 
 def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
-  """The sections of one sweep, without empty ones."""
+  """Makes the sections of one sweep, without empty ones."""
   results = sweep.results
   is_ours = sweep.teacher is None
   parts = {
@@ -244,7 +247,7 @@ def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
 
 
 def _result(sweep: ReportedSweep) -> list[Part]:
-  """The gains as a picture, the conclusion and the main table."""
+  """Makes the picture of gains, the conclusion and the main table."""
   results = sweep.results
   caption = f"Gain in test accuracy: {results.title}."
   paper = paper_tables.table_of(results)
@@ -261,7 +264,7 @@ def _result(sweep: ReportedSweep) -> list[Part]:
 
 
 def _accuracy(sweep: ReportedSweep) -> list[Part]:
-  """The bars, and the tables that are not in the first section."""
+  """Makes the bars, and the tables that the first section does not have."""
   parts: list[Part] = []
   paper = paper_tables.table_of(sweep.results)
   for part in selections(sweep.results):
@@ -315,7 +318,7 @@ def _sensitivity(sweep: ReportedSweep) -> list[Part]:
 
 
 def _figures(sweep: ReportedSweep) -> list[Picture]:
-  """The figure of the paper that the sweep is named after."""
+  """Draws the figure of the paper that the sweep is named after, if any."""
   name = sweep.results.name
   if name == "figure6_middle":
     caption = (

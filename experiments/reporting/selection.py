@@ -1,7 +1,8 @@
 """The finished cells of a sweep, and the choice of hyperparameters.
 
-Accuracies are in percent from here on. A spread is always that of independent
-repetitions: trials within a column, or columns where they are replicates.
+Cells have accuracies as fractions; summaries have them in percent. A spread is
+always that of independent repetitions: of trials within a column, or of columns
+that are replicates.
 """
 
 import dataclasses
@@ -23,19 +24,19 @@ from experiments.results import Evaluation
 from experiments.results import SweepDescription
 from experiments.specs import CellSpec
 
-# Tables have a column for each of so many replicates.
+# With more replicates than this, tables only have a column for their mean.
 _MOST_REPLICATES = 6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinishedCell(CellResult):
-  """The result of a cell, and where it is.
+  """The result of a cell, and the folders of the cell and its teacher.
 
   Attributes:
     folder: Folder of the cell, relative to the base of the report: the workdir,
       or the folder that holds several workdirs.
-    teacher_folder: Folder of its teacher, likewise; empty for a teacher outside
-      the workdir (`--teacher_dir`).
+    teacher_folder: Folder of its teacher, relative to the same base; empty for
+      a teacher outside the workdir (`--teacher_dir`).
   """
 
   folder: str
@@ -52,7 +53,7 @@ class FinishedCell(CellResult):
     return self.teacher_folder and f"{self.teacher_folder}/config.json"
 
   def spec(self, base: pathlib.Path) -> CellSpec | None:
-    """Reads its config; None where there is none."""
+    """Reads its config; None if the file is missing."""
     path = base / self.config
     if not path.is_file():
       return None
@@ -60,20 +61,20 @@ class FinishedCell(CellResult):
 
   @property
   def held_out(self) -> Evaluation | None:
-    """Scores on held-out examples, None where none were held out."""
+    """Scores on held-out examples, None if no examples were held out."""
     return None if self.selection == "test" else self.validation
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-  """Accuracy of one method in one column with its chosen hyperparameters.
+  """Accuracy of one method in one column, with its chosen hyperparameters.
 
   Attributes:
     digest: Digest of the chosen hyperparameters.
     hyperparameters: The chosen hyperparameters.
-    cells: Their trials, in order.
-    test: Test accuracy over the trials, percent.
-    validation: Held-out accuracy over the trials, percent; None where no
+    cells: The cells with these hyperparameters, in the order of their trials.
+    test: Test accuracy over the trials, in percent.
+    validation: Held-out accuracy over the trials, in percent; None if no
       examples were held out.
     num_settings: Number of settings that were compared.
   """
@@ -95,7 +96,7 @@ class SweepResults(SweepDescription):
 
   Attributes:
     cells: The finished cells.
-    datasets: Data set of each column, where a config names it.
+    datasets: Data set of each column whose config names one.
     folder: The workdir, relative to the base of the report; empty if they are
       the same.
   """
@@ -109,17 +110,22 @@ class SweepResults(SweepDescription):
 
   @property
   def num_missing(self) -> int:
-    """Number of cells that the sweep asks for and that are not finished."""
+    """Number of cells of the sweep that are not finished."""
     return max(0, self.num_cells - len(self.cells))
 
   @property
+  def chosen_by(self) -> str:
+    """The examples that choose hyperparameters: "held-out" or "TEST"."""
+    return {"heldout": "held-out", "test": "TEST"}[self.selection]
+
+  @property
   def averages_columns(self) -> bool:
-    """Returns whether a mean over the columns makes sense."""
+    """Whether a mean over the columns makes sense: they are replicates."""
     return self.columns_are != "settings" and len(self.columns) > 1
 
   @property
   def is_one_setting(self) -> bool:
-    """Whether all columns are of one setting: one column, or replicates."""
+    """Whether there is only one setting: a single column, or replicates."""
     return self.columns_are != "settings" or len(self.columns) == 1
 
   @property
@@ -131,23 +137,27 @@ class SweepResults(SweepDescription):
   def places(self) -> list[tuple[str | None, int]]:
     """The columns of tables, each with its number of repetitions.
 
-    None stands for the mean over replicates, which is alone if they are many.
+    Replicates have another column, None, for their mean. If there are many of
+    them, it is the only one.
     """
-    found: list[tuple[str | None, int]] = [
+    columns: list[tuple[str | None, int]] = [
       (column.id, self.num_trials) for column in self.columns
     ]
     if not self.averages_columns:
-      return found
+      return columns
     whole = (None, len(self.columns))
-    return [whole] if len(found) > _MOST_REPLICATES else [*found, whole]
+    return [whole] if len(columns) > _MOST_REPLICATES else [*columns, whole]
 
   @property
   def whole(self) -> str | None:
-    """The only column of a setting; None for the mean over replicates."""
+    """The column of a single setting; None for the mean over replicates."""
     return self.places[-1][0]
 
   def accuracy(self, column: str | None, method: str) -> Estimate | None:
-    """The accuracy in a column, or over all columns; None where unknown."""
+    """Returns the test accuracy in a column, or over all if it is None.
+
+    Returns None if no cell of the method is finished there.
+    """
     if column is not None:
       summary = self.summaries.get((column, method))
       return summary.test if summary else None
@@ -160,37 +170,41 @@ class SweepResults(SweepDescription):
     return next(m.title for m in self.methods if m.id == method)
 
   def repeats(self, column: str, method: str) -> str:
-    """Returns "= Vanilla distillation", say, for a cell that is not trained."""
+    """Names the method that a cell would repeat; empty for trained cells.
+
+    Such a cell is not trained. The text is, for example, "= Vanilla
+    distillation".
+    """
     others = {(x.column, x.method): x.other for x in self.same_as}
     other = others.get((column, method))
     return f"= {METHODS[other].title}" if other else ""
 
   @functools.cached_property
   def summaries(self) -> Summaries:
-    """Each method in each column where a cell is finished, by their ids."""
+    """The summaries of methods with finished cells, by column and method."""
     cells: dict[tuple[str, str], list[FinishedCell]] = {}
     for cell in self.cells:
       cells.setdefault((cell.column, cell.method), []).append(cell)
     places = [(c.id, m.id) for c in self.columns for m in self.methods]
-    found = {
+    summaries = {
       place: summarize_cells(cells[place], self.selection)
       for place in places
       if place in cells
     }
-    # Where an earlier stage chose the setting, its settings count.
+    # If an earlier stage of the sweep chose the settings, count those it tried.
     return {
       (column, row): dataclasses.replace(
         summary, num_settings=self.num_tried.get(row, summary.num_settings)
       )
-      for (column, row), summary in found.items()
+      for (column, row), summary in summaries.items()
     }
 
 
 def summarize_cells(cells: Iterable[FinishedCell], selection: str) -> Summary:
   """Chooses the hyperparameters of one method in one column.
 
-  The setting with the highest mean accuracy over trials is chosen; among
-  equals the one with the lowest mean loss, then with the smallest digest.
+  The setting with the highest mean accuracy over trials is chosen. Ties are
+  decided by the lowest mean loss, and then by the smallest digest.
   """
   groups: dict[str, list[FinishedCell]] = {}
   for cell in sorted(cells, key=lambda cell: (cell.digest, cell.trial)):
@@ -211,7 +225,7 @@ def summarize_cells(cells: Iterable[FinishedCell], selection: str) -> Summary:
 
 
 def _rank(cells: Sequence[FinishedCell], selection: str) -> tuple[float, float]:
-  """Returns a setting's negative accuracy and its loss: the least is best."""
+  """Returns a setting's negative accuracy and its loss: lower is better."""
   scores = []
   for cell in cells:
     score = cell.test if selection == "test" else cell.held_out
@@ -221,40 +235,39 @@ def _rank(cells: Sequence[FinishedCell], selection: str) -> tuple[float, float]:
         "to choose by: run the sweep with --config.selection=heldout."
       )
     scores.append(score)
-  # Rounded: equal numbers of hits are a tie, whatever they were summed from.
+  # Rounding makes equal numbers of correct predictions a tie.
   accuracy = round(estimate(score.accuracy for score in scores).mean, 12)
   losses = [score.loss for score in scores if score.loss is not None]
-  # The loss of a diverged cell is unknown: it loses every tie.
+  # A cell that diverged has no loss, and loses every tie.
   loss = estimate(losses).mean if len(losses) == len(scores) else math.inf
   return -accuracy, loss
 
 
 def was_chosen(summaries: Iterable[Summary]) -> bool:
-  """Returns whether a method had several settings to choose from."""
+  """Returns whether any method had several settings to choose from."""
   return any(summary.num_settings > 1 for summary in summaries)
 
 
 def chosen_on(
   results: SweepResults, summaries: Iterable[Summary] | None = None
 ) -> str:
-  """Returns the end of a title that names the examples of the choice."""
+  """Returns the end of a title: which examples chose the hyperparameters."""
   if summaries is None:
     summaries = results.summaries.values()
   if not was_chosen(summaries):
     return ""
-  where = {"heldout": "held-out", "test": "TEST"}[results.selection]
-  return f", chosen on {where} data"
+  return f", chosen on {results.chosen_by} data"
 
 
 def selections(results: SweepResults) -> tuple[SweepResults, ...]:
-  """Returns the results with every selection that they allow, their own first.
+  """Returns the results, and how they would be if the test set had chosen.
 
-  Cells with held-out examples were evaluated on both sets, so that one can also
-  choose on the test set as the paper did (A-37).
+  Cells with held-out examples were evaluated on both sets, so that a report can
+  also choose on the test set, as the paper did (A-37).
   """
   if results.selection == "test" or not was_chosen(results.summaries.values()):
     return (results,)
-  if results.num_tried:  # The other settings have fewer trials.
+  if results.num_tried:  # Only the chosen settings have all trials.
     return (results,)
   note = (
     "Chosen on the test set as in the paper, but among students that were "
@@ -267,7 +280,7 @@ def selections(results: SweepResults) -> tuple[SweepResults, ...]:
 
 
 def varied(results: SweepResults, method: str) -> list[str]:
-  """Returns the hyperparameters with several values in one column."""
+  """Returns the hyperparameters that have several values in some column."""
   values: dict[tuple[str, str], set[Any]] = {}
   for cell in results.cells:
     if cell.method == method:
@@ -282,7 +295,7 @@ def along(
 ) -> dict[tuple[Any, ...], Summary]:
   """Chooses the best setting at each combination of some hyperparameters.
 
-  Returns a summary by the values of these hyperparameters, in ascending order.
+  Returns the summaries by the values of these hyperparameters, sorted.
   """
   groups: dict[tuple[Any, ...], list[FinishedCell]] = {}
   for cell in results.cells:

@@ -1,6 +1,7 @@
 """Sensitivity of LELP to each of its hyperparameters."""
 
 import collections
+import itertools
 import math
 import pathlib
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from experiments.reporting.selection import varied
 from experiments.reporting.sentence import in_sentence
 from experiments.results import Heading
 
-# By the last part of a config's field.
+# Labels of axes, by the last part of a config field's name.
 _LABELS = {
   "num_subclasses": "Number of subclasses S",
   "subclass_temperature": "Subclass temperature β",
@@ -37,7 +38,7 @@ _LOGARITHMIC = (
   "temperature",
   "num_projections",
 )
-# Values without an order: a line between two of them means nothing.
+# Values that have no order, so that no line joins them.
 _UNORDERED = ("seed",)
 _HEADER = (
   "values",
@@ -54,8 +55,8 @@ _HEADER = (
 def sensitivity_table(results: SweepResults) -> Table | None:
   """Builds the table of how much each hyperparameter of LELP matters.
 
-  Returns one row per hyperparameter with several values, in each column, or
-  over the replicates; None without any.
+  It has a row for each hyperparameter with several values, per column or over
+  the replicates. Returns None if no hyperparameter has several values.
   """
   rows, drawn = [], list(_plots(results))
   names = dict.fromkeys(name for plot in drawn for name in plot.lines)
@@ -110,16 +111,16 @@ def _row_cells(line: drawing.PlotLine) -> list[str | TableCell]:
 
 
 def sensitivity_sentence(results: SweepResults) -> str:
-  """Returns a sentence with the range of each hyperparameter, or nothing."""
+  """Returns a sentence on how much each hyperparameter changes the accuracy."""
   ranges: dict[str, list[float]] = {}
   for plot in _plots(results):
     for line in plot.lines.values():
       means = [point.mean for point in line.points.values()]
-      found = ranges.setdefault(in_sentence(plot.x_label), [])
-      found.append(max(means) - min(means))
+      own = ranges.setdefault(in_sentence(plot.x_label), [])
+      own.append(max(means) - min(means))
   amounts = []
-  for name, found in sorted(ranges.items(), key=lambda item: -max(item[1])):
-    ends = dict.fromkeys(f"{f(found):.2f}" for f in (min, max))
+  for name, own in sorted(ranges.items(), key=lambda item: -max(item[1])):
+    ends = dict.fromkeys(f"{f(own):.2f}" for f in (min, max))
     amounts.append(f"{name} by {' to '.join(ends)} points")
   if not amounts:
     return ""
@@ -132,7 +133,7 @@ def sensitivity_sentence(results: SweepResults) -> str:
 def sensitivity_picture(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws LELP's accuracy over each hyperparameter with several values.
 
-  Returns whether there was anything to draw.
+  Returns False, without writing a file, if there is none.
   """
   return drawing.draw_plots(
     list(_plots(results)),
@@ -149,15 +150,15 @@ def sensitivity_picture(results: SweepResults, path: pathlib.Path) -> bool:
 
 
 def _plots(results: SweepResults) -> Iterator[drawing.Plot]:
-  """Yields a panel per hyperparameter and row of LELP with several values."""
+  """Yields a panel per row of LELP and hyperparameter with several values."""
   axes = _axes(results)
-  times = collections.Counter(axis for found in axes.values() for axis in found)
-  for method, found in axes.items():
-    for axis in found:
+  num_rows = collections.Counter(itertools.chain(*axes.values()))
+  for method, own in axes.items():
+    for axis in own:
       lines = _lines(results, method.id, axis)
       if lines:
         yield drawing.Plot(
-          method.title if times[axis] > 1 else "",
+          method.title if num_rows[axis] > 1 else "",
           _LABELS.get(axis, axis.replace("_", " ")),
           ACCURACY_LABEL,
           lines,
@@ -167,7 +168,7 @@ def _plots(results: SweepResults) -> Iterator[drawing.Plot]:
 
 
 def _axes(results: SweepResults) -> dict[Heading, list[str]]:
-  """The hyperparameters with several values, by row of LELP."""
+  """Returns the hyperparameters with several values, by row of LELP."""
   rows = [
     m
     for m in results.methods
@@ -177,13 +178,13 @@ def _axes(results: SweepResults) -> dict[Heading, list[str]]:
 
 
 def _others_chosen_on(results: SweepResults) -> str:
-  """Names the examples that chose the other hyperparameters."""
+  """Returns the end of a title: which examples chose the other settings."""
   runs = [
     run
     for method, axes in _axes(results).items()
     for axis in axes
-    for found in _runs(results, method.id, axis).values()
-    for run in found.values()
+    for by_value in _runs(results, method.id, axis).values()
+    for run in by_value.values()
   ]
   said = chosen_on(results, runs)
   return said and f", the others{said.removeprefix(',')}"
@@ -196,14 +197,17 @@ def _unit(results: SweepResults) -> str:
 def _runs(
   results: SweepResults, method: str, axis: str
 ) -> dict[Heading, dict[float, Summary]]:
-  """The best setting at each value, in columns with several numeric values."""
-  found = {
+  """Returns the best setting at each value, by column.
+
+  Columns without several values that are numbers are left out.
+  """
+  runs_of = {
     column: along(results, method, column.id, axis)
     for column in results.columns
   }
   return {
     column: {x: run for (x,), run in runs.items()}
-    for column, runs in found.items()
+    for column, runs in runs_of.items()
     if len(runs) > 1 and all(isinstance(x, int | float) for (x,) in runs)
   }
 
@@ -211,22 +215,22 @@ def _runs(
 def _lines(
   results: SweepResults, method: str, axis: str
 ) -> dict[str, drawing.PlotLine]:
-  """One line per column, or one over the replicates, by name."""
+  """Returns one line per column, or one line over the replicates, by name."""
   runs = _runs(results, method, axis)
   if results.averages_columns and runs:
     plural = "s" if len(runs) > 1 else ""
     label = f"mean over {len(runs)} {results.repetition}{plural}"
     values: dict[float, list[float]] = {}
-    for found in runs.values():
-      for x, summary in found.items():
+    for by_value in runs.values():
+      for x, summary in by_value.items():
         values.setdefault(x, []).append(summary.test.mean)
     points = {x: estimate(means) for x, means in values.items()}
     return {"splits": drawing.PlotLine(label, points)}
   return {
     column.id: drawing.PlotLine(
       column_name(column),
-      {x: run.test for x, run in found.items()},
-      links={x: run.cells[0].config for x, run in found.items()},
+      {x: run.test for x, run in by_value.items()},
+      links={x: run.cells[0].config for x, run in by_value.items()},
     )
-    for column, found in runs.items()
+    for column, by_value in runs.items()
   }

@@ -1,4 +1,4 @@
-"""One sentence that says how LELP compares, made from the numbers."""
+"""The sentence of a report that says how LELP compares with its baselines."""
 
 from experiments.reporting import comparisons
 from experiments.reporting.estimates import Estimate
@@ -7,7 +7,7 @@ from experiments.reporting.selection import SweepResults
 
 
 def in_sentence(title: str) -> str:
-  """Returns a title for use within a sentence: names keep their capitals.
+  """Returns a title as part of a sentence; names keep their capitals.
 
   Examples:
     >>> in_sentence("Vanilla distillation"), in_sentence("FitNet")
@@ -58,7 +58,8 @@ def _rivals(results: SweepResults) -> dict[str, str]:
     for method in ("standard", "vanilla")
     if method in finished
   }
-  # With several settings each has its own best baseline: see the table.
+  # If there are several settings, each has its own best baseline, which the
+  # table shows.
   if results.is_one_setting:
     for kind, among in (
       ("baseline", comparisons.is_baseline),
@@ -72,7 +73,7 @@ def _rivals(results: SweepResults) -> dict[str, str]:
 
 
 def variant(title: str) -> str:
-  """Returns the title of an ablation for use within a sentence.
+  """Returns the title of an ablation as part of a sentence.
 
   Examples:
     >>> variant("LELP, random directions")
@@ -86,7 +87,7 @@ def variant(title: str) -> str:
 
 
 def _differences(results: SweepResults, rivals: dict[str, str]) -> str:
-  """Differences over splits, or over trials if there is one column."""
+  """Returns the differences of a sweep of one setting, as a clause."""
   clauses = []
   for method, name in rivals.items():
     gain = comparisons.difference_of_methods(
@@ -119,16 +120,16 @@ def _interval(gain: Estimate, unit: str, *, brief: bool) -> str:
 
 
 def _counts(results: SweepResults, rivals: dict[str, str]) -> str:
-  """Numbers of settings in which LELP is above."""
+  """Returns in how many of several settings LELP is better, as a clause."""
   clauses = []
   for method, name in rivals.items():
-    found = [
+    differences = [
       comparisons.difference_of_methods(
         results, column.id, comparisons.LELP, method
       )
       for column in results.columns
     ]
-    gains = [gain for gain in found if gain is not None]
+    gains = [gain for gain in differences if gain is not None]
     if not gains:
       continue
     above = sum(gain.mean > 0 for gain in gains)
