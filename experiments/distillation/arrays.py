@@ -1,13 +1,13 @@
 """A teacher given as arrays, which any framework can write.
 
-  <folder>/embeddings.npy   float [N, D]: what the last linear layer reads
-  <folder>/logits.npy       float [N, C]: what it returns
+  <folder>/embeddings.npy   float [N, D]: the inputs of the last linear layer
+  <folder>/logits.npy       float [N, C]: the outputs of this layer
   <folder>/head_kernel.npy  float [D, C]: its weights
-  <folder>/head_bias.npy    float [C]: its bias, if it has one
+  <folder>/head_bias.npy    float [C]: its bias; absent if it has none
   <folder>/ids.npy          [N], optional: the id of each row
-  <folder>/labels.json      optional: the label of each output, a list
+  <folder>/labels.json      optional: a list with the label of each output
 
-A binary classifier with one logit, read by a sigmoid, has a kernel [D, 1] and
+A binary classifier with a single sigmoid output has a kernel [D, 1] or [D], and
 logits [N, 1] or [N].
 """
 
@@ -34,20 +34,21 @@ _SHAPES = {
 }
 _OPTIONAL = ("head_bias",)
 _ROWS_AT_ONCE = 4096
-_MOST_NAMED = 5  # Rows that a message names.
+_MOST_NAMED = 5  # Rows that an error message lists.
 
 
 @dataclasses.dataclass(frozen=True)
 class Arrays:
-  """A teacher's embeddings and head, checked.
+  """The checked embeddings and head of a teacher.
 
   Attributes:
-    folder: Their folder.
+    folder: Folder of the arrays.
     embeddings: Float, ``[N, D]``, memory-mapped.
     kernel: The head's weights, float32, ``[D, C]``, with C at least 2.
-    bias: Its bias, float32, ``[C]``; zeros if it has none.
-    ids: The id of each row, ``[N]``; None if the rows are those of the data.
-    labels: The label of each output; empty if the folder does not say.
+    bias: The head's bias, float32, ``[C]``; zeros if it has none.
+    ids: The id of each row, ``[N]``; None if the rows are those of the data, in
+      the same order.
+    labels: The label of each output; empty if there is no labels.json.
   """
 
   folder: pathlib.Path
@@ -59,7 +60,7 @@ class Arrays:
 
 
 def is_arrays(folder: pathlib.Path) -> bool:
-  """Tells whether a folder is meant to hold a teacher's arrays."""
+  """Returns whether a folder holds at least one of a teacher's arrays."""
   names = [f"{name}.npy" for name in _SHAPES]
   return any((folder / name).is_file() for name in names)
 
@@ -68,13 +69,13 @@ def read_arrays(folder: pathlib.Path) -> Arrays:
   """Reads a teacher's arrays, and checks that they belong together.
 
   Args:
-    folder: Their folder.
+    folder: Folder of the arrays.
 
   Raises:
     FileNotFoundError: If a file is missing.
     ValueError: If an array has another shape or type, a row is not finite, or
-      the head does not give the logits; the message says why, as far as that
-      can be found.
+      the head does not reproduce the logits; the message then names the likely
+      mistake.
   """
   found = {name: _read(folder, name) for name in _SHAPES}
   arrays = {k: array for k, array in found.items() if array is not None}
@@ -103,7 +104,7 @@ def read_arrays(folder: pathlib.Path) -> Arrays:
 
 
 def _read(folder: pathlib.Path, name: str) -> np.ndarray | None:
-  """Maps an array; returns None for an optional one that does not exist."""
+  """Memory-maps an array; returns None if it is optional and missing."""
   path = folder / f"{name}.npy"
   if not path.is_file():
     if name in _OPTIONAL:
@@ -125,7 +126,7 @@ def _read(folder: pathlib.Path, name: str) -> np.ndarray | None:
 
 
 def _load(path: pathlib.Path) -> np.ndarray:
-  """Maps an .npy file."""
+  """Memory-maps an .npy file."""
   with tables.reading(path):
     try:
       return np.load(path, mmap_mode="r", allow_pickle=False)
@@ -140,7 +141,7 @@ def _load(path: pathlib.Path) -> np.ndarray:
 def _in_two_dimensions(
   folder: pathlib.Path, arrays: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-  """Returns arrays with a class axis also for a head with one logit."""
+  """Adds the class axis that the arrays of a single output may lack."""
   two = dict(arrays)
   embeddings, kernel = arrays["embeddings"], arrays["head_kernel"]
   if embeddings.ndim == 3:
@@ -161,7 +162,7 @@ def _in_two_dimensions(
 def _check_shapes(
   folder: pathlib.Path, arrays: Mapping[str, np.ndarray]
 ) -> None:
-  """Raises ValueError if the arrays cannot belong together."""
+  """Raises ValueError if the shapes of the arrays do not fit together."""
 
   def shape(name: str) -> str:
     return f"{name}.npy is {[*arrays[name].shape]}"
@@ -198,7 +199,7 @@ def _check_shapes(
 
 
 def _check_finite(path: pathlib.Path, array: np.ndarray) -> None:
-  """Raises ValueError with the rows that hold NaN or infinity."""
+  """Raises ValueError if any row holds NaN or infinity, and lists such rows."""
   wrong: list[int] = []
   for start in range(0, len(array), _ROWS_AT_ONCE):
     rows = np.asarray(array[start : start + _ROWS_AT_ONCE])
@@ -214,7 +215,7 @@ def _check_finite(path: pathlib.Path, array: np.ndarray) -> None:
 
 
 def _ids(folder: pathlib.Path, num_rows: int) -> np.ndarray | None:
-  """Reads the ids of the rows, if there are any."""
+  """Reads the ids of the rows; returns None if there is no ids.npy."""
   path = folder / "ids.npy"
   if not path.is_file():
     return None
@@ -232,7 +233,7 @@ def _ids(folder: pathlib.Path, num_rows: int) -> np.ndarray | None:
 
 
 def _labels(folder: pathlib.Path) -> tuple[str, ...]:
-  """Reads the label of each output, if the folder has them."""
+  """Reads the label of each output; empty if there is no labels.json."""
   path = folder / "labels.json"
   if not path.is_file():
     return ()
@@ -286,9 +287,9 @@ def _rows_by_id(
   names: Sequence[str | None],
   id_column: str,
 ) -> np.ndarray:
-  """Returns the row of the arrays that has the id of each example."""
+  """Finds the row of each example in the arrays by its id."""
   column = f"--id_column={id_column}" if id_column else "the paths of images"
-  wanted: list[str] = []
+  example_ids: list[str] = []
   for row in source.rows:
     name = names[row]
     if name is None:
@@ -296,23 +297,23 @@ def _rows_by_id(
         f"{source.place(int(row))} has no value in {column}: name a column "
         "that has one in each row."
       )
-    wanted.append(name)
-  unique, counts = np.unique(wanted, return_counts=True)
-  if len(unique) < len(wanted):
+    example_ids.append(name)
+  unique, counts = np.unique(example_ids, return_counts=True)
+  if len(unique) < len(example_ids):
     twice = unique[np.argmax(counts > 1)]
     raise ValueError(
       f"the id {str(twice)!r} occurs more than once in {column}, among all "
       "files: use a column of unique ids, or delete ids.npy and write the "
       "arrays in the order of the rows."
     )
-  places = {id_name(value): row for row, value in enumerate(ids.tolist())}
-  rows = np.array([places.get(name, -1) for name in wanted])
+  row_of_id = {id_name(value): row for row, value in enumerate(ids.tolist())}
+  rows = np.array([row_of_id.get(name, -1) for name in example_ids])
   missing = np.flatnonzero(rows < 0)
   if len(missing):
     first = missing[0]
     raise ValueError(
       f"{folder / 'ids.npy'} lacks {len(missing):,} of the {len(rows):,} "
-      f"examples, the first with the id {wanted[first]!r} "
+      f"examples, the first with the id {example_ids[first]!r} "
       f"({source.place(int(source.rows[first]))}): write the outputs of all of "
       "them."
     )

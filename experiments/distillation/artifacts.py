@@ -1,7 +1,7 @@
 """Export of a trained student: weights, ONNX, `jax.export` and a model card.
 
-Everything is loaded again and compared with the trained student before the
-folder appears under its name.
+The written models and the tokenizer are loaded again and compared with the
+trained student before the folder gets its final name.
 """
 
 import contextlib
@@ -52,9 +52,9 @@ from lelp_jax.models import MODELS
 
 _TOLERANCE = 1e-5
 _PLATFORMS = ("cpu", "cuda", "tpu")
-# Options that change how a model computes and not what.
-_OF_TRAINING = ("compute_dtype", "attention_implementation", "remat")
-# Texts whose tokens are compared.
+# Options that change how a model computes, but not its function.
+_TRAINING_OPTIONS = ("compute_dtype", "attention_implementation", "remat")
+# Texts that the written tokenizer must encode as the student's does.
 _SAMPLES = (
   "",
   "A plain sentence.",
@@ -65,14 +65,14 @@ _PACKAGES = ("lelp-jax", "jax", "flax", "jax2onnx", "onnx", "onnxruntime")
 
 
 class Card(NamedTuple):
-  """The parts of the model card that the exported folder does not show.
+  """Facts for the model card that are not in the exported files.
 
   Attributes:
-    data: Facts on the data by name, such as "Training rows": "20,000".
-    teacher: Facts on the teacher, likewise.
+    data: Facts about the data by name, such as "Training rows": "20,000".
+    teacher: Facts about the teacher by name.
     numbers: Measured numbers by name, such as "Accuracy on 5,000 test rows":
       "91.2 % (90.4 to 92.0)".
-    notes: Sentences that a user has to know.
+    notes: Sentences that a user should read.
   """
 
   data: Mapping[str, str]
@@ -85,8 +85,8 @@ class Export(NamedTuple):
   """The outcome of an export.
 
   Attributes:
-    failures: Why `model.onnx` or `model.jaxexport` is missing, by its name;
-      empty if both exist.
+    failures: Why a file is missing, by its name, which is `model.onnx` or
+      `model.jaxexport`; empty if both exist.
     test: Scores of the calibrated probabilities on the test examples.
   """
 
@@ -103,25 +103,26 @@ def export_student(
   tokenizer: str,
   card: Card,
 ) -> Export:
-  """Writes the folder of a trained student, which needs nothing else.
+  """Writes a trained student to a self-contained folder.
 
-  A folder of an earlier export is replaced.
+  The folder of an earlier export is replaced.
 
   Args:
     destination: The folder.
     cell: The cell that the student was trained in.
-    weights: Its weights.
+    weights: The weights of the student.
     splits: The data of the cell; the calibration is fitted on `validation`.
     tokenizer: The tokenizer of the texts, as `load_tokenizer` takes it; "" for
       other data.
     card: Facts for the model card.
 
   Returns:
-    The files that are missing, and why, which is also printed; and scores.
+    The reasons for missing files, which are also printed, and the test scores.
 
   Raises:
     OSError: If a file cannot be written.
-    ValueError: If a file does not give the probabilities of the student.
+    ValueError: If the written weights do not give the probabilities of the
+      student, or the written tokenizer does not give its tokens.
   """
   spec = _in_float32(cell.student)
   model = FrozenModel(spec, weights, splits.task.scale)
@@ -157,8 +158,8 @@ def export_student(
 
 
 def _in_float32(spec: specs.ModelSpec) -> specs.ModelSpec:
-  """Returns a model that computes in float32, as the exported one does."""
-  kept = {k: v for k, v in spec.options.items() if k not in _OF_TRAINING}
+  """Returns the spec of a model that computes in float32, as exports do."""
+  kept = {k: v for k, v in spec.options.items() if k not in _TRAINING_OPTIONS}
   return dataclasses.replace(spec, options=FrozenDict(kept))
 
 
@@ -168,7 +169,7 @@ def _description(
   splits: Splits,
   tokenizer: Tokenizer | None,
 ) -> Student:
-  """Describes a student, with its calibration."""
+  """Returns the description of a student, and calibrates it for that."""
   spec, data, task = model.spec, cell.data, splits.task
   scalars = method_named(cell.method).scalars(cell)
   temperature = float(scalars["prediction_temperature"])
@@ -214,7 +215,7 @@ def _versions() -> dict[str, str]:
 def _calibrated(
   model: FrozenModel, splits: Splits, temperature: float
 ) -> float:
-  """Returns the temperature that calibrates a student on held-out rows."""
+  """Fits the temperature that calibrates a student on held-out rows."""
   logits = _logits(model, splits.validation)
   log_probs = lelp_jax.class_log_probs(
     logits, num_classes=splits.task.num_classes, temperature=temperature
@@ -241,7 +242,7 @@ def _scores(student: Student, logits: jax.Array, arrays: Arrays) -> Evaluation:
 
 def _logits(model: FrozenModel, arrays: Arrays) -> jax.Array:
   """Returns the logits of a student on examples."""
-  # Products of a GPU or a TPU have fewer digits by default.
+  # GPUs and TPUs multiply matrices with lower precision by default.
   with jax.default_matmul_precision("highest"):
     return jnp.asarray(model.outputs(arrays).logits)
 
@@ -250,7 +251,7 @@ def _logits(model: FrozenModel, arrays: Arrays) -> jax.Array:
 
 
 def _write_weights(folder: pathlib.Path, weights: Weights) -> None:
-  """Writes arrays by names such as "params/head/kernel"."""
+  """Writes the weights under names such as "params/head/kernel"."""
   arrays = traverse_util.flatten_dict(weights._asdict(), sep="/")
   arrays = {name: np.asarray(x, order="C") for name, x in arrays.items()}
   safetensors_files.write(folder, arrays)
@@ -259,7 +260,10 @@ def _write_weights(folder: pathlib.Path, weights: Weights) -> None:
 def _write_tokenizer(
   folder: pathlib.Path, tokenizer: Tokenizer, max_length: int
 ) -> None:
-  """Writes a tokenizer that adds special tokens, truncates and pads."""
+  """Writes a tokenizer that adds special tokens, truncates and pads.
+
+  Raises ValueError if the written tokenizer gives other tokens.
+  """
   import tokenizers
   from tokenizers import processors
 
@@ -294,14 +298,14 @@ def _write_functions(
   """Writes `model.onnx` and `model.jaxexport`.
 
   Returns:
-    Why a file could not be written, by its name.
+    The reason for each file that could not be written, by its name.
   """
   try:
     inputs = _input_shapes(student)
     function = predictor.probabilities(student, weights)
     with jax.default_matmul_precision("highest"):
       traced = jax.make_jaxpr(function)(*inputs)
-  except Exception as error:  # A user's model may raise anything.
+  except Exception as error:  # A user's model may raise any exception.
     reason = (
       "the model cannot be traced for batches of any size "
       f"({_first_line(error)})"
@@ -333,7 +337,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _input_shapes(student: Student) -> list[jax.ShapeDtypeStruct]:
-  """Returns the inputs of a student, of any number of rows and tokens."""
+  """Returns a student's inputs, with symbolic numbers of rows and tokens."""
   if student.reads == "text":
     limits = ["L >= 1", f"L <= {student.max_length}"]
     shape = jax_export.symbolic_shape("B, L", constraints=limits)
@@ -371,13 +375,14 @@ def _jax_export(traced: Any, inputs: Sequence[jax.ShapeDtypeStruct]) -> bytes:
 def _check(
   folder: pathlib.Path, model: FrozenModel, splits: Splits
 ) -> dict[str, str]:
-  """Compares what was written with the trained student, on held-out rows.
+  """Compares the written models with the trained student on held-out rows.
 
   Returns:
-    Why `model.onnx` or `model.jaxexport` cannot be used, by its name.
+    The reason for each of `model.onnx` and `model.jaxexport` that cannot be
+    used, by its name.
 
   Raises:
-    ValueError: If the weights give other probabilities.
+    ValueError: If the written weights give other probabilities.
   """
   student, _ = description.read(folder)
   rows = _some_rows(splits.validation[model.spec.input_field])
@@ -397,7 +402,7 @@ def _check(
       continue
     try:
       predict = load(folder, student)
-      # JAX compiles for each shape.
+      # JAX compiles once per shape, so it gets only the last batches.
       chosen = batches if name == description.ONNX else batches[-2:]
       for part, inputs in chosen:
         _check_close(predict(*inputs), expected[part])
@@ -409,7 +414,7 @@ def _check(
 
 
 def _check_close(found: np.ndarray, expected: np.ndarray) -> None:
-  """Raises ValueError for probabilities that are not the student's."""
+  """Raises ValueError if probabilities differ from the student's."""
   if found.shape != expected.shape:
     raise ValueError(f"it gives {found.shape}, expected {expected.shape}")
   difference = np.abs(found - expected).max()
@@ -420,7 +425,7 @@ def _check_close(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 def _some_rows(field: Any) -> np.ndarray:
-  """Returns positions of up to 7 rows; of texts, from short to long ones."""
+  """Returns the positions of up to 7 rows; of texts, by increasing length."""
   if isinstance(field, Ragged):
     order = np.argsort(field.lengths, kind="stable")
   else:
@@ -432,13 +437,13 @@ def _some_rows(field: Any) -> np.ndarray:
 def _batches(
   student: Student, field: Any
 ) -> Iterator[tuple[slice, tuple[np.ndarray, ...]]]:
-  """Yields inputs of several sizes, texts with and without more padding."""
+  """Yields batches of several sizes; texts also with more padding."""
   for part in (slice(0, 1), slice(0, 2), slice(None)):
     if student.reads != "text":
       yield part, (np.asarray(field[part]),)
       continue
     rows = [field[row] for row in range(len(field))[part]]
     longest = max(map(len, rows))
-    # A set, since a text of the largest length has no room for padding.
+    # A set, since texts of the maximal length cannot be padded further.
     for length in sorted({longest, min(longest + 3, student.max_length)}):
       yield part, predictor.padded(rows, student.pad_id, length)

@@ -37,17 +37,17 @@ class Student:
   Attributes:
     reads: "text", "image" or "embeddings".
     model: The model, as in `config.student`.
-    options: Its options. It computes in float32.
+    options: Options of the model, which computes in float32.
     num_classes: Number of classes, C.
     num_outputs: Number of outputs of its head, C * S.
-    temperature: The temperature that it was trained with, at which the outputs
-      of a class are summed.
-    calibration_temperature: The temperature of the probabilities of classes.
-    text_column: Column of the texts in the training data, "" for others.
-    image_column: Column of the images in the training data, likewise.
-    header: Whether the tables of the training data have names of columns.
-    max_length: The largest number of tokens of a text, 0 for others.
-    pad_id: The token that shorter rows of a batch end with.
+    temperature: Temperature of the softmax over the outputs, before the
+      probabilities of each class are summed.
+    calibration_temperature: Temperature that calibrates the sums.
+    text_column: Column of the texts in the training data, "" for other data.
+    image_column: Column of the images in the training data, "" for other data.
+    header: Whether the tables of the training data have a line of column names.
+    max_length: The largest number of tokens of a text, 0 for other data.
+    pad_id: The token that pads the shorter texts of a batch.
     shape: Height, width and channels of an image, or the width of embeddings.
     scale: Divisor of stored pixels.
     versions: Versions of the packages that wrote the student.
@@ -76,7 +76,7 @@ def write(folder: pathlib.Path, student: Student) -> None:
 
 
 def is_student(folder: pathlib.Path) -> bool:
-  """Tells whether a folder is meant to hold an exported student."""
+  """Returns whether a folder has the description of an exported student."""
   path = folder / CONFIG
   values = json_files.read_json(path) if path.is_file() else None
   return isinstance(values, dict) and "calibration_temperature" in values

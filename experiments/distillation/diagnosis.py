@@ -1,6 +1,6 @@
 """Diagnosis of a teacher and its data, before any student is trained.
 
-`diagnose` measures; `diagnosis_page` shows the findings.
+`diagnose` computes the findings, and `diagnosis_page` displays them.
 """
 
 import dataclasses
@@ -25,23 +25,24 @@ from experiments.distillation.teachers import TeacherArrays
 from experiments.specs import DataSpec
 from lelp_jax import metrics
 
-_RTOL = 5e-3  # Of the head's rank (A-2).
+_RTOL = 5e-3  # Relative tolerance of the head's rank (A-2).
 _ROWS_AT_ONCE = 8192
-_MOST_ROWS = 100_000  # Of which the spectrum is computed.
-_MOST_DIRECTIONS = 1000  # Of a spectrum.
-_MOST_POINTS = 600  # Of a class in a picture.
-_MOST_SHOWN = 5  # Examples in a list.
-# A prediction with this probability is saturated; one with this probability
-# contradicts a label.
+_MOST_ROWS = 100_000  # Training examples that the spectra are computed from.
+_MOST_DIRECTIONS = 1000  # Length of a spectrum.
+_MOST_POINTS = 600  # Points per class in a picture.
+_MOST_SHOWN = 5  # Contradicted labels that are listed.
+# A prediction with a probability above the first number is saturated; one above
+# the second number contradicts a different label.
 _SATURATED, _SURE = 0.999, 0.95
-# Findings that are worth a warning.
+# Thresholds of the warnings.
 _SMALL_SHARE, _SMALL_COUNT = 0.05, 50
 _LEAK, _LEAK_ERRORS = 0.02, 3.0
 _UNCALIBRATED, _REPEATED, _CONTRADICTED = 0.1, 0.01, 0.02
 # Shares of the variance in the null space: below the first, LELP has little to
 # transfer; above the second, much.
 _NO_SHARE, _SOME_SHARE = 0.05, 0.3
-# Half of the variance along this share of the directions is spread evenly.
+# The variance is spread out if half of it needs more than this share of the
+# directions.
 _SPREAD = 0.25
 _MANY_CLASSES = 50
 
@@ -52,7 +53,7 @@ class Scores:
 
   Attributes:
     num_examples: Number of examples with labels.
-    counts: Examples of each class.
+    counts: Number of examples per class.
     accuracy: Fraction that is classified correctly.
     macro_f1: Mean F1 score of the classes.
     log_loss: Mean negative log probability of the label, in nats.
@@ -69,13 +70,13 @@ class Scores:
 
 @dataclasses.dataclass(frozen=True)
 class Contradiction:
-  """A label that a sure teacher contradicts.
+  """A label that the teacher contradicts with a high probability.
 
   Attributes:
-    place: The row, for readers.
-    text: The start of its text, "" for images.
-    label: Its label.
-    predicted: The teacher's class.
+    place: The row of the example, such as "row 3 of --test".
+    text: Its text, "" for images.
+    label: Its label in the data.
+    predicted: The class that the teacher predicts.
     probability: The teacher's probability of that class.
   """
 
@@ -94,27 +95,29 @@ class Diagnosis:
     teacher: Name of the teacher.
     class_names: Name of each class.
     scores: Scores by split: "train", "validation" and "test".
-    has_test_files: Whether the test examples are files of their own.
-    num_unlabelled: Examples without a label.
+    has_test_files: Whether the test examples come from files of their own.
+    num_unlabelled: Number of examples without a label.
     width: Width D of the embeddings.
-    rank: Rank of the head, as LELP sees it.
+    rank: Rank of the head up to the tolerance of A-2.
     null_shares: Share of the variance of each class in the null space of the
       head, where pseudo-subclasses lie.
     spectra: Variance along each direction in the null space, by class, as
       shares of the variance of the class.
     saturated: Share of the training examples whose predicted class has a
       probability above 0.999.
-    calibration: Examples, confidences and hits by confidence on the
-      validation examples, ``[15, 3]``.
-    repeated: Examples whose embedding another one has, too.
-    repeated_with_other_label: Those of them where their labels differ.
-    num_contradicted: Labels that a sure teacher contradicts.
-    contradictions: The surest of them.
-    planes: Coordinates of some examples of each class on its first two
+    calibration: Number of examples, sum of confidences and number of correct
+      predictions in each of 15 bins of confidence, on the validation examples,
+      ``[15, 3]``.
+    repeated: Number of examples that share their embedding with another one.
+    repeated_with_other_label: Number of repeated examples whose embedding
+      occurs with several labels.
+    num_contradicted: Number of labels that the teacher contradicts.
+    contradictions: The contradictions with the highest probabilities.
+    planes: Coordinates of some examples of each class along its first two
       directions, ``[n, 2]``.
-    warnings: Findings that need a look, one sentence each.
+    warnings: Findings that the user should look at, one sentence each.
     verdict: Whether LELP has something to transfer, in plain words.
-    seconds: Time that the diagnosis took.
+    seconds: Duration of the diagnosis.
   """
 
   teacher: str
@@ -139,13 +142,13 @@ class Diagnosis:
 
   @property
   def null_share(self) -> float:
-    """Share of the variance within classes in the head's null space."""
+    """Mean of `null_shares`, weighted by the training examples per class."""
     weights = self.scores["train"].counts
     return float(np.average(self.null_shares, weights=weights))
 
   @property
   def half_directions(self) -> int:
-    """Directions that hold half of what is in the null space, at the median."""
+    """Median over the classes of the directions that hold half a spectrum."""
     sizes = [_directions_of_half(spectrum) for spectrum in self.spectra]
     return int(np.median(sizes))
 
@@ -160,7 +163,7 @@ def diagnose(
 
   Args:
     teacher: The teacher, from `prepare_teacher`.
-    data: `config.data`; the tokenizer does not matter.
+    data: `config.data`; its tokenizer is ignored.
     workdir: Folder in which teacher and data were prepared.
     selection: `config.selection`.
   """
@@ -218,7 +221,7 @@ def diagnose(
 
 
 def _moments(train: Arrays, num_classes: int) -> lelp_jax.ClassMoments:
-  """Returns the moments of the embeddings of training examples."""
+  """Returns the class moments of the embeddings of training examples."""
   rows = _evenly(len(train["labels"]), _MOST_ROWS)
   moments = None
   for start in range(0, len(rows), _ROWS_AT_ONCE):
@@ -234,7 +237,7 @@ def _moments(train: Arrays, num_classes: int) -> lelp_jax.ClassMoments:
 
 
 def _evenly(size: int, most: int) -> np.ndarray:
-  """Returns positions of at most `most` of `size` rows."""
+  """Returns the positions of at most `most` evenly spaced rows of `size`."""
   if size <= most:
     return np.arange(size)
   return np.linspace(0, size - 1, most).astype(np.int64)
@@ -243,18 +246,18 @@ def _evenly(size: int, most: int) -> np.ndarray:
 def _scores(
   logits: np.ndarray, labels: np.ndarray
 ) -> tuple[Scores, np.ndarray]:
-  """Returns the scores on a split, and its calibration bins."""
+  """Returns the teacher's scores on a split, and the calibration bins."""
   log_probs = jax.nn.log_softmax(jnp.asarray(logits), axis=-1)
   classes = jnp.asarray(labels)
   confusion = metrics.confusion_matrix(log_probs, classes)
   bins = metrics.calibration_bins(log_probs, classes)
-  of_labels = jnp.take_along_axis(log_probs, classes[:, None], axis=-1)
+  label_log_probs = jnp.take_along_axis(log_probs, classes[:, None], axis=-1)
   found = Scores(
     num_examples=len(labels),
     counts=tuple(np.bincount(labels, minlength=logits.shape[1]).tolist()),
     accuracy=float(metrics.accuracy(log_probs, classes).mean()),
     macro_f1=float(metrics.macro_f1(confusion)),
-    log_loss=-float(of_labels.mean()),
+    log_loss=-float(label_log_probs.mean()),
     calibration_error=float(metrics.expected_calibration_error(bins)),
   )
   return found, np.asarray(bins)
@@ -267,9 +270,9 @@ def _confidence(logits: np.ndarray) -> np.ndarray:
 
 
 def _repeated(labelled: Mapping[str, Arrays]) -> tuple[int, int]:
-  """Counts examples with the embedding of another one, and labels that differ.
+  """Counts the examples that share their embedding with another example.
 
-  The second number is that of repeated examples whose group has several labels.
+  The second number counts only those whose embedding has several labels.
   """
   labels: dict[bytes, list[int]] = {}
   for part in labelled.values():
@@ -288,7 +291,7 @@ def _contradictions(
   data: DataSpec,
   workdir: pathlib.Path,
 ) -> tuple[int, tuple[Contradiction, ...]]:
-  """Counts labels that a sure teacher contradicts; returns the surest."""
+  """Returns the number of contradictions, and the most confident of them."""
   found: list[tuple[float, int, int, int]] = []
   for name, part in labelled.items():
     confidence = _confidence(logits[name])
@@ -321,7 +324,7 @@ def _planes(
   principal: lelp_jax.PrincipalDirections,
   class_names: Sequence[str],
 ) -> dict[str, np.ndarray]:
-  """Returns examples of each class on its first two directions."""
+  """Projects some examples of each class onto its first two directions."""
   labels, planes = np.asarray(train["labels"]), {}
   means, directions = map(np.asarray, (principal.means, principal.directions))
   for number, name in enumerate(class_names):
@@ -383,15 +386,15 @@ def _warnings(found: Diagnosis) -> list[str]:
     )
   if heldout.calibration_error > _UNCALIBRATED:
     sentences.append(
-      "The teacher's probabilities are not those of being right: they differ "
-      f"by {percent(heldout.calibration_error)} on average."
+      "The teacher is not calibrated: its probabilities differ from its "
+      f"accuracy by {percent(heldout.calibration_error)} on average."
     )
   total = sum(scores.num_examples for scores in found.scores.values())
   if found.repeated > _REPEATED * total:
     sentences.append(
-      f"{found.repeated:,} of {total:,} examples have the embedding of another "
-      f"one ({found.repeated_with_other_label:,} with another label): test "
-      "examples may also be training examples."
+      f"{found.repeated:,} of {total:,} examples share their embedding with "
+      f"another example ({found.repeated_with_other_label:,} with another "
+      "label): test examples may also be training examples."
     )
   if found.num_contradicted > _CONTRADICTED * total:
     sentences.append(
@@ -403,7 +406,7 @@ def _warnings(found: Diagnosis) -> list[str]:
 
 
 def _is_leak(heldout: Scores, test: Scores) -> bool:
-  """Returns whether held-out accuracy is far above that of test rows."""
+  """Returns whether held-out accuracy is significantly above test accuracy."""
   gap = heldout.accuracy - test.accuracy
   error = math.sqrt(
     sum(

@@ -24,13 +24,13 @@ from experiments.reporting.document import Table
 from experiments.reporting.document import TableRow
 
 _TITLES = {"train": "training", "validation": "held out", "test": "test"}
-_MOST_CLASSES = 12  # In tables and pictures.
+_MOST_CLASSES = 12  # Classes that tables and pictures show.
 _MOST_PLANES = 4
 _SPECTRUM, _CALIBRATION, _PLANES = "spectrum", "calibration", "planes"
 
 
 def summary(found: Diagnosis, width: int) -> str:
-  """Returns what a terminal shows of a diagnosis.
+  """Returns the summary of a diagnosis for the terminal.
 
   Args:
     found: The diagnosis.
@@ -52,7 +52,7 @@ def write_page(found: Diagnosis, folder: pathlib.Path) -> list[str]:
 
   Args:
     found: The diagnosis.
-    folder: Their folder; it is created if needed.
+    folder: Folder of these files; it is created if needed.
 
   Returns:
     The names of the files.
@@ -71,7 +71,7 @@ def write_page(found: Diagnosis, folder: pathlib.Path) -> list[str]:
 
 
 def _record(found: Diagnosis) -> dict[str, Any]:
-  """Returns the findings as plain data, without the points of a picture."""
+  """Returns the findings as plain data, without the points of pictures."""
   fields = dataclasses.asdict(dataclasses.replace(found, planes={}))
   return {name: x for name, x in fields.items() if name != "planes"}
 
@@ -110,8 +110,8 @@ def _scores_table(found: Diagnosis) -> Table:
     )
   if found.num_unlabelled:
     notes.append(
-      f"{found.num_unlabelled:,} more examples have no label; the teacher's "
-      "outputs on them are for students."
+      f"{found.num_unlabelled:,} more examples have no label; students "
+      "learn from the teacher's outputs on them."
     )
   return Table(
     f"Teacher {found.teacher}",
@@ -140,14 +140,14 @@ def _classes_table(found: Diagnosis) -> Table:
     "Variance within the classes",
     ("off the head", "along 1 direction", "5", "10", "20"),
     tuple(rows),
-    "Shares of the variance of the embeddings of a class: in the null space of "
-    "the head, and there along the first directions. LELP's pseudo-subclasses "
-    "are made of these directions.",
+    "Shares of the variance of each class's embeddings: in the null space of "
+    "the head, and along the first directions in that space. LELP's "
+    "pseudo-subclasses are made of these directions.",
   )
 
 
 def _contradictions_table(found: Diagnosis) -> Table:
-  """Returns the table of labels that a sure teacher contradicts."""
+  """Returns the table of labels that the teacher contradicts."""
   rows = [
     TableRow.of(
       each.place,
@@ -163,8 +163,8 @@ def _contradictions_table(found: Diagnosis) -> Table:
     "Labels that the teacher contradicts",
     ("label", "teacher", "text"),
     tuple(rows),
-    f"The surest {len(rows)} of {found.num_contradicted:,}. Rows count from 1, "
-    "without the line of the column names.",
+    f"The {len(rows)} of {found.num_contradicted:,} with the highest "
+    "probabilities. Rows are counted from 1, without the line of column names.",
   )
 
 
@@ -189,14 +189,14 @@ def _document(found: Diagnosis) -> Document:
     ),
     Picture(
       _CALIBRATION,
-      "How often the teacher is right on held-out examples, by its "
-      "probability; on the line it is calibrated.",
+      "Accuracy of the teacher on held-out examples by the probability that it "
+      "predicts; the points of a calibrated teacher lie on the line.",
     ),
   ]
   if found.contradictions:
     parts.append(_contradictions_table(found))
   parts.append(
-    f"{found.repeated:,} examples have the embedding of another one, "
+    f"{found.repeated:,} examples share their embedding with another example, "
     f"{found.repeated_with_other_label:,} of them with another label. The "
     f"diagnosis took {found.seconds:g} seconds."
   )
