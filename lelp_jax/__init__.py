@@ -1,8 +1,9 @@
 """Learning from Embedding Linear Projections (LELP), in JAX.
 
 Pure functions for the steps of the paper: moments of the teacher's embeddings,
-subspaces fitted to them, the pseudo-subclasses that these define, and the loss
-that distils them. See https://arxiv.org/abs/2409.20449.
+subspaces fitted to these moments, the pseudo-subclasses that the subspaces
+define, and the distillation loss over the pseudo-subclasses. See
+https://arxiv.org/abs/2409.20449.
 """
 
 from lelp_jax import _serialization  # noqa: F401

@@ -1,4 +1,4 @@
-"""Checks of arguments, with one line naming the argument and the remedy.
+"""Argument checks whose errors name the argument and say what to pass.
 
 Shapes and dtypes are known under a trace and are always checked. Values are
 checked only where they are concrete. Messages describe arrays by type, shape
@@ -22,7 +22,11 @@ T = TypeVar("T")
 
 
 def is_concrete(value: Any) -> bool:
-  """Returns whether the value of an argument can be looked at now."""
+  """Returns whether this process can read the values of an argument now.
+
+  A tracer has no values yet, and a global array may lie in part on the devices
+  of other processes.
+  """
   return not isinstance(value, jax.core.Tracer) and (
     getattr(value, "is_fully_addressable", True)
   )
@@ -58,7 +62,7 @@ def as_array(name: str, value: Any) -> Any:
     A JAX or NumPy array of numbers.
 
   Raises:
-    TypeError: If it is anything else, such as a list or a DataFrame.
+    TypeError: If the value is anything else, such as a list or a DataFrame.
   """
   if isinstance(value, jax.Array):
     return value
@@ -103,11 +107,11 @@ def _converted(name: str, value: Any) -> Any:
     value = getattr(value, method, lambda value=value: value)()
   ways: list[Callable[[Any], Any]] = [np.from_dlpack, jnp.from_dlpack]
   if str(getattr(value, "dtype", "")).endswith("int64"):
-    del ways[1]  # JAX would narrow integers of 64 bits, and wrong ones wrap.
+    del ways[1]  # JAX would narrow int64 to int32, where large values wrap.
   for convert in ways:
     try:
       return convert(value)
-    except Exception:  # Another device, or a dtype that NumPy does not have.
+    except Exception:  # A tensor on another device, or a dtype NumPy lacks.
       pass
   try:
     return np.asarray(value.cpu() if hasattr(value, "cpu") else value)
@@ -146,15 +150,15 @@ def floating(name: str, value: Any, axes: str) -> jax.Array:
   Args:
     name: The argument's name, for errors.
     value: The argument.
-    axes: Its axes, such as ``"[N, D]"``, or ``"[..., C]"`` for any number of
-      leading axes.
+    axes: The expected axes, such as ``"[N, D]"``, or ``"[..., C]"`` for any
+      number of leading axes.
 
   Returns:
     The array, in its own dtype.
 
   Raises:
-    TypeError: If it is not an array of floating point numbers.
-    ValueError: If it has another number of axes.
+    TypeError: If the value is not an array of floating point numbers.
+    ValueError: If the array has another number of axes.
   """
   array = as_array(name, value)
   check_floating(name, array)
@@ -187,13 +191,13 @@ def mask(name: str, value: Any, shape: tuple[int, ...], axes: str) -> Any:
 
 
 def as_floats(*arrays: Any) -> tuple[jax.Array, ...]:
-  """Arrays in float32, or in float64 if one of them is."""
+  """Converts arrays to float32, or to float64 if one of them is float64."""
   dtype = float_dtype(*arrays)
   return tuple(jnp.asarray(array).astype(dtype) for array in arrays)
 
 
 def float_dtype(*arrays: Any) -> Any:
-  """The dtype in which arrays are computed with: float32, or float64."""
+  """Returns the dtype to compute in: float32, or float64 if an array has it."""
   is_double = any(jnp.result_type(array) == jnp.float64 for array in arrays)
   return jnp.dtype(jnp.float64 if is_double else jnp.float32)
 
@@ -208,15 +212,15 @@ def container(
   integers: tuple[str, ...] = (),
   sizes: Mapping[str, int] | None = None,
 ) -> tuple[T, dict[str, int]]:
-  """Returns a dataclass of ours with its fields as arrays, or raises.
+  """Returns a dataclass argument with its fields as arrays, or raises.
 
   Args:
     name: The argument's name, for errors.
     value: The argument.
-    kind: The class that it has to be of.
-    remedy: How such an object is made, for errors.
-    axes: The axes of each field, such as ``"[C, D]"``. Axes of one name have
-      one size, that of the first field.
+    kind: The required class.
+    remedy: How to make such an object, for errors.
+    axes: The axes of each field, such as ``"[C, D]"``. Axes of the same name
+      must have the same size in all fields.
     integers: Fields that hold integers; the others hold floats.
     sizes: Sizes of axes that other arguments determine.
 
@@ -224,8 +228,8 @@ def container(
     The dataclass, and the size of each axis.
 
   Raises:
-    TypeError: If the argument or a field of it has a wrong type.
-    ValueError: If a field has a wrong shape.
+    TypeError: If the argument or one of its fields has the wrong type.
+    ValueError: If a field has the wrong shape.
   """
   if not isinstance(value, kind):
     raise TypeError(
@@ -287,14 +291,14 @@ def number(name: str, value: Any) -> Any:
 
   Args:
     name: The argument's name, for errors.
-    value: A number of Python, or an array, tensor or variable without axes.
+    value: A Python number, or an array, tensor or variable without axes.
 
   Returns:
-    The number of Python as it is, anything else as an array.
+    A Python number unchanged, anything else as an array.
 
   Raises:
-    TypeError: If it is not a number.
-    ValueError: If it has axes.
+    TypeError: If the value is not a number.
+    ValueError: If the value has axes.
   """
   conversions = "__jax_array__", "__array__"
   if any(hasattr(value, conversion) for conversion in conversions):
@@ -314,7 +318,7 @@ def number(name: str, value: Any) -> Any:
 
 
 def scalar(name: str, value: Any, dtype: Any) -> jax.Array:
-  """Returns a number in the dtype of the arrays that it meets, or raises."""
+  """Returns a number in the dtype of the computation, or raises."""
   value = number(name, value)
   if isinstance(value, jax.Array):
     return value.astype(dtype)
@@ -330,13 +334,14 @@ def scalar(name: str, value: Any, dtype: Any) -> jax.Array:
 def positive(
   name: str, value: Any, dtype: Any, *, powers: int = 1
 ) -> jax.Array:
-  """Returns a positive number in the dtype of the arrays, or raises.
+  """Returns a positive number in the dtype of the computation, or raises.
 
   Args:
     name: The argument's name, for errors.
-    value: The argument; looked at where it is concrete.
-    dtype: The dtype.
-    powers: The largest power of the number that is computed.
+    value: The argument; a concrete one must be in range.
+    dtype: The dtype of the computation.
+    powers: The highest power of the number that the caller computes. It must
+      neither overflow nor underflow.
   """
   value = number(name, value)
   if is_concrete(value):
@@ -356,12 +361,12 @@ def positive(
 
 
 def temperature(name: str, value: Any, dtype: Any) -> jax.Array:
-  """Returns a temperature in the dtype of the arrays, or raises."""
+  """Returns a temperature in the dtype of the computation, or raises."""
   return positive(name, value, dtype, powers=2)
 
 
 def _plain(value: Any) -> Any:
-  """Returns the number of Python that an array without axes holds."""
+  """Returns a number, or the entry of an array without axes, as a number."""
   return value.item() if hasattr(value, "dtype") else value
 
 
@@ -371,7 +376,7 @@ def check_key(name: str, key: Any) -> None:
   if isinstance(key, jax.Array | np.ndarray):
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
       rank = 0
-    elif key.dtype == np.uint32:  # As `jax.random.PRNGKey` makes them.
+    elif key.dtype == np.uint32:  # A raw `jax.random.PRNGKey`.
       rank = 1
   if rank is None:
     raise TypeError(
@@ -391,11 +396,11 @@ def check_key(name: str, key: Any) -> None:
 def check_labels(
   name: str, labels: Any, num_classes: int, where: Any = None
 ) -> None:
-  """Raises unless labels are integers in [0, num_classes) where they count."""
+  """Raises unless all unmasked labels are integers in [0, num_classes)."""
   check_integer(name, labels)
   if not is_concrete(labels) or (where is not None and not is_concrete(where)):
     return
-  if isinstance(labels, np.ndarray):  # Before JAX narrows 64 bits to 32.
+  if isinstance(labels, np.ndarray):  # JAX would narrow 64 bits to 32.
     seen = labels if where is None else labels[np.asarray(where) > 0]
     if not seen.size:
       return
@@ -411,7 +416,10 @@ def check_labels(
 
 @jax.jit
 def _extent(labels: jax.Array, where: Any) -> tuple[jax.Array, jax.Array]:
-  """Smallest and largest label that counts; in wrong order if there is none."""
+  """Returns the smallest and the largest unmasked label.
+
+  Without unmasked labels, the first is larger than the second.
+  """
   counts = where
   if where is not None and where.dtype != bool:
     counts = where > 0
@@ -423,9 +431,9 @@ def _extent(labels: jax.Array, where: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def in_range(labels: Any, num_classes: int) -> jax.Array:
-  """Labels as int32, with -1 for each that lies outside [0, num_classes).
+  """Returns labels as int32, with -1 for each one outside [0, num_classes).
 
-  Compared in their own dtype first, so that no label wraps into the range.
+  Labels are compared in their own dtype, so that none wraps into the range.
   """
   if isinstance(labels, np.ndarray):
     valid = (labels >= 0) & (labels < num_classes)
@@ -436,7 +444,7 @@ def in_range(labels: Any, num_classes: int) -> jax.Array:
 
 
 def check_weights(name: str, weights: Any) -> None:
-  """Raises unless weights are finite and not negative, where concrete."""
+  """Raises if concrete weights are negative or not finite."""
   if weights is None or not is_concrete(weights):
     return
   if jnp.result_type(weights) == jnp.bool_:
@@ -451,7 +459,7 @@ def check_weights(name: str, weights: Any) -> None:
 
 @jax.jit
 def _least(weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The smallest weight, and whether all are finite."""
+  """Returns the smallest weight, and whether all weights are finite."""
   return jnp.min(weights, initial=0), jnp.all(jnp.isfinite(weights))
 
 
@@ -470,13 +478,13 @@ def _all_finite(array: jax.Array) -> jax.Array:
 
 
 def check_logits(name: str, logits: Any) -> None:
-  """Raises for a single output and for probabilities in place of logits.
+  """Raises if logits have a single output or are probabilities.
 
   Args:
     name: The argument's name, for errors.
-    logits: Float, ``[..., C]``. Values are looked at where they are concrete
-      and there are at least two rows: each then sums to one only if they are
-      probabilities.
+    logits: Float, ``[..., C]``. Values are checked if they are concrete and
+      have at least two rows, since a single row of logits may happen to sum to
+      one.
 
   Raises:
     ValueError: If there is one output, or the rows are probabilities.
@@ -500,9 +508,10 @@ def check_logits(name: str, logits: Any) -> None:
 
 @jax.jit
 def _are_probabilities(logits: jax.Array) -> jax.Array:
-  """Returns whether all rows are probabilities.
+  """Returns whether all rows are clearly probabilities.
 
-  Rows that are all one-hot or all constant may be logits as well.
+  If all rows are one-hot or all are constant, they may also be logits, and the
+  result is False.
   """
   logits = logits.astype(jnp.float32)
   is_bfloat16 = jnp.all(logits == jax.lax.reduce_precision(logits, 8, 7))

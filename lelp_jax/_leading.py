@@ -1,9 +1,9 @@
 r"""The leading eigenvectors of a wide covariance, without a full decomposition.
 
-A full decomposition takes some ten times :math:`D^3` operations, most of them
-bound by memory. The few directions that fitting keeps can be had from products
-with a thin block: Chebyshev-filtered subspace iteration (Zhou, Saad, Tiago and
-Chelikowsky, 2006).
+A full decomposition takes about :math:`10 D^3` operations, most of them
+memory-bound. Fitting keeps only a few directions. Chebyshev-filtered subspace
+iteration finds them by products with a thin block of vectors (Zhou, Saad, Tiago
+and Chelikowsky, 2006).
 """
 
 import functools
@@ -14,17 +14,19 @@ import jax
 import jax.numpy as jnp
 
 _product = functools.partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
-# A full decomposition of narrower matrices is as fast.
+# For narrower matrices, a full decomposition is as fast.
 _SMALLEST_WIDTH = 1024
-# Sweeps end when one adds less than the first share to the captured variance,
-# or when the next one is expected to add less than the second. The share that
-# is not captured is then less than 1e-5, for flat spectra too.
+# The iteration ends when a sweep increases the captured variance by a share of
+# less than _LEAST_GAIN, or when the next one is expected to increase it by less
+# than _LEAST_EXPECTED. The share that is not captured is then below 1e-5, for
+# flat spectra too.
 _LEAST_GAIN = 5e-7
 _LEAST_EXPECTED = 2e-6
 _MOST_SWEEPS = 24
 _HIGHEST_DEGREE = 24
-_MOST_AMPLIFIED = 1e6  # Of the first direction over the last, in one sweep.
-_EXACT = 1e-5  # The residual of an eigenvector over its eigenvalue.
+# By how much a sweep may amplify the first direction relative to the last.
+_MOST_AMPLIFIED = 1e6
+_EXACT = 1e-5  # Relative residual below which an eigenvector has converged.
 
 
 def is_faster(width: int, number: int) -> bool:
@@ -36,11 +38,12 @@ class Leading(NamedTuple):
   """Leading eigenpairs of a matrix.
 
   Attributes:
-    values: By decreasing size, ``[K]``.
-    vectors: In columns, ``[D, K]``.
-    is_accurate: Whether they capture all but 1e-5 of the variance that the
-      exact ones capture, bool.
-    size: Vectors in the block: the basis must leave room for as many.
+    values: Eigenvalues in decreasing order, ``[K]``.
+    vectors: Eigenvectors in columns, ``[D, K]``.
+    is_accurate: Whether the vectors capture all but 1e-5 of the variance that
+      the exact ones capture, bool.
+    size: Number of vectors in the block. The result is valid only if the
+      complement of the basis has at least as many dimensions.
   """
 
   values: jax.Array
@@ -50,7 +53,7 @@ class Leading(NamedTuple):
 
 
 class _Block(NamedTuple):
-  """Approximate eigenpairs: values, vectors, and the images of the vectors."""
+  """Approximate eigenpairs, and the products of the matrix with the vectors."""
 
   values: jax.Array
   vectors: jax.Array
@@ -60,27 +63,27 @@ class _Block(NamedTuple):
 def leading(matrix: jax.Array, number: int, basis: jax.Array) -> Leading:
   """Finds the leading eigenvectors of a matrix projected off a basis.
 
-  Each sweep applies a polynomial of the projected matrix to a block of
-  vectors: bounded on the eigenvalues below those of the block, and as large as
-  possible above them. That turns the block towards the leading eigenvectors.
+  Each sweep multiplies a block of vectors by a polynomial of the projected
+  matrix. The polynomial is bounded on the eigenvalues below those of the block
+  and grows as fast as possible above them, which turns the block towards the
+  leading eigenvectors.
 
   Args:
-    matrix: Symmetric, with no eigenvalue below zero by more than rounding,
-      ``[D, D]``. It is projected inside the products, which costs less than
-      projecting all of it.
+    matrix: Symmetric and, up to rounding, positive semidefinite, ``[D, D]``.
+      Its products are projected, which costs less than projecting the matrix.
     number: Number of eigenvectors, K.
     basis: Orthonormal columns to project off, or zero ones, ``[D, C]``.
 
   Returns:
-    The eigenpairs. They depend on the arguments alone: the block starts at
-    fixed random numbers.
+    The eigenpairs. They are deterministic: the block starts from fixed random
+    numbers.
   """
   width = matrix.shape[0]
   # Spare vectors widen the gap between the wanted eigenvalues and the rest.
   size = min(width, 32 * -(-(number + number // 4 + 32) // 32))
 
   def apply(vectors: jax.Array) -> jax.Array:
-    return _project_off(_product(matrix, vectors), basis)
+    return project_off(_product(matrix, vectors), basis)
 
   def sweep(state):
     old, _, index = state
@@ -88,8 +91,8 @@ def leading(matrix: jax.Array, number: int, basis: jax.Array) -> Leading:
     new = _solved(apply, orthonormal(filtered, basis))
     captured = jnp.sum(new.values[:number])
     gain = captured - jnp.sum(old.values[:number])
-    # The wanted directions grew beside those outside of the block by this
-    # factor, and what is missing of them shrank by it.
+    # The wanted directions grew by this factor relative to those outside the
+    # block, and the variance that they miss shrank by it.
     factor = jnp.exp(growth(new.values[number - 1]) - growth(new.values[-1]))
     expected = gain / jnp.maximum(factor - 1, 1e-3)
     is_done = gain <= _LEAST_GAIN * captured
@@ -113,7 +116,7 @@ def leading(matrix: jax.Array, number: int, basis: jax.Array) -> Leading:
 def _solved(
   apply: Callable[[jax.Array], jax.Array], vectors: jax.Array
 ) -> _Block:
-  """Eigenpairs of the matrix inside the span of orthonormal vectors."""
+  """Returns the eigenpairs of the matrix within a span (Rayleigh-Ritz)."""
   images = apply(vectors)
   inner = _product(vectors.T, images)
   values, rotation = jnp.linalg.eigh((inner + inner.T) / 2)
@@ -126,23 +129,23 @@ def _filtered(
 ) -> tuple[jax.Array, Callable[[jax.Array], jax.Array]]:
   """Applies a Chebyshev polynomial that damps [0, the block's last value].
 
-  Vectors that are exact already are left as they are and kept out of the
-  others: without that, a few large eigenvalues above a flat rest would allow
-  only a low degree.
+  Vectors that have converged stay as they are and are projected off the others.
+  Otherwise a few large eigenvalues above a flat spectrum would allow only a low
+  degree.
 
   Returns:
     The vectors, and the logarithm of the polynomial as a function of the
     eigenvalue.
   """
-  # A block past the rank of the matrix has a last value of rounding only.
+  # If the block exceeds the rank of the matrix, its last value is rounding.
   cutoff = jnp.maximum(block.values[-1], 1e-6 * block.values[0])
   cutoff = jnp.where(cutoff > 0, cutoff, 1)
   residual = block.images - block.values[None] * block.vectors
   is_exact = jnp.linalg.norm(residual, axis=0) <= _EXACT * block.values
   exact = jnp.where(is_exact[None], block.vectors, 0)
 
-  # The highest degree that leaves the last vectors more than roundings of the
-  # first: outside of [-1, 1], T_m(x) = cosh(m arccosh(x)).
+  # Take the highest degree at which the last vectors still exceed the rounding
+  # of the first: outside [-1, 1], T_m(x) = cosh(m arccosh(x)).
   largest = jnp.max(jnp.where(is_exact, 0, block.values))
 
   def rate(value: jax.Array) -> jax.Array:
@@ -159,7 +162,7 @@ def _filtered(
   def recurrence(_, pair):
     before, last = pair
     following = 2 * mapped(apply(last), last) - before
-    return last, _project_off(following, exact)
+    return last, project_off(following, exact)
 
   first = block.vectors, mapped(block.images, block.vectors)
   stop = degree.astype(jnp.int32)
@@ -169,15 +172,15 @@ def _filtered(
 
 
 def orthonormal(vectors: jax.Array, basis: jax.Array) -> jax.Array:
-  """An orthonormal basis of the span of vectors, off another one.
+  """Returns an orthonormal basis of a span, projected off another basis.
 
-  Made by products, which take a fifth of the time of a QR decomposition. A
-  vector that depends on the others is stretched by at most a thousand in each
-  round, so that it may need a third.
+  It uses matrix products, which take a fifth of the time of a QR decomposition.
+  Each round stretches a vector that nearly depends on the others by at most a
+  thousand, so that a third round may be needed.
   """
 
   def one_round(vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
-    vectors = _project_off(vectors, basis)
+    vectors = project_off(vectors, basis)
     squares, axes = jnp.linalg.eigh(_product(vectors.T, vectors))
     factors = jax.lax.rsqrt(jnp.maximum(squares, 1e-6 * squares[-1]))
     return _product(vectors, axes * factors[None]), squares[0]
@@ -189,6 +192,6 @@ def orthonormal(vectors: jax.Array, basis: jax.Array) -> jax.Array:
   )
 
 
-def _project_off(columns: jax.Array, basis: jax.Array) -> jax.Array:
+def project_off(columns: jax.Array, basis: jax.Array) -> jax.Array:
   """Removes the components inside the basis from each column."""
   return columns - _product(basis, _product(basis.T, columns))

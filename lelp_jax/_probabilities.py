@@ -1,7 +1,8 @@
 """Log probabilities with masked entries, and their divergence.
 
-A masked entry has log probability ``-inf``. It may hold anything, including
-NaN, and takes no part in any value or gradient. NaN elsewhere is passed on.
+A masked entry has log probability ``-inf``. Its input may hold anything,
+including NaN, and affects neither values nor gradients. NaN in other entries is
+propagated.
 """
 
 import functools
@@ -10,16 +11,17 @@ import math
 import jax
 import jax.numpy as jnp
 
-# Below this difference of log probabilities a series replaces exponentials.
+# Below this difference of log probabilities, a series replaces exponentials.
 _NEAR = 0.25
 
 
 def tempered(
   logits: jax.Array, temperature: jax.Array, where: jax.Array | None = None
 ) -> jax.Array:
-  """Divides logits by a temperature; ``-inf`` and masked ones stay ``-inf``.
+  """Divides logits by a temperature; masked ones become ``-inf``.
 
-  Neither of them reaches the gradient of the temperature, which would be NaN.
+  Entries of ``-inf`` stay so and do not contribute to the gradient of the
+  temperature, which would otherwise be NaN.
 
   Args:
     logits: Float, ``[..., n]``.
@@ -41,7 +43,7 @@ def _quotients(logits: jax.Array, temperature: jax.Array) -> jax.Array:
 
 @functools.partial(_quotients.defjvp, symbolic_zeros=True)
 def _quotients_jvp(primals, tangents):
-  """The derivative of a quotient; that of ``-inf`` is zero."""
+  """Differentiates; at ``-inf``, the part of the temperature is zero."""
   quotients = _quotients(*primals)
   of_logits, of_temperature = tangents
   total = jnp.zeros_like(quotients)
@@ -54,9 +56,9 @@ def _quotients_jvp(primals, tangents):
 
 
 def _shifted(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Logits less the largest, and the log of the sum of their exponentials.
+  """Returns logits minus the largest, and the log-sum-exp of these.
 
-  Their difference has the bits of `jax.nn.log_softmax`.
+  Their difference equals `jax.nn.log_softmax` to the last bit.
   """
   largest = jnp.max(logits, axis=-1, keepdims=True)
   shifted = logits - jax.lax.stop_gradient(largest)
@@ -64,7 +66,7 @@ def _shifted(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def log_softmax(logits: jax.Array, where: jax.Array | None = None) -> jax.Array:
-  """Log-softmax over the last axis of the entries that exist.
+  """Computes the log-softmax of the unmasked entries over the last axis.
 
   Args:
     logits: Unnormalized log probabilities, float, ``[..., n]``.
@@ -73,7 +75,7 @@ def log_softmax(logits: jax.Array, where: jax.Array | None = None) -> jax.Array:
 
   Returns:
     Log probabilities, of the shape and dtype of ``logits``; ``-inf`` where
-    masked, which is everywhere in a row without entries.
+    masked. A row without entries is ``-inf`` everywhere.
   """
   if where is None:
     return jax.nn.log_softmax(logits, axis=-1)
@@ -89,9 +91,9 @@ def log_softmax(logits: jax.Array, where: jax.Array | None = None) -> jax.Array:
 
 
 def log_sum_exp(log_probs: jax.Array) -> jax.Array:
-  """Sums probabilities over the last axis; rows of all zeros stay ``-inf``.
+  """Sums probabilities over the last axis; sums of zero are ``-inf``.
 
-  Neither ``-inf`` entries nor such rows put NaN into the gradient.
+  Neither entries nor sums of ``-inf`` put NaN into the gradient.
   """
   largest = jax.lax.stop_gradient(log_probs.max(axis=-1, keepdims=True))
   largest = jnp.where(jnp.isneginf(largest), 0, largest)
@@ -107,21 +109,22 @@ def divergence(
   axes: int | tuple[int, ...],
   difference: jax.Array | None = None,
 ) -> jax.Array:
-  """Computes KL(p || q) from log probabilities, to the digits that they have.
+  """Computes KL(p || q) from log probabilities without losing digits.
 
   With ``d = log p - log q``, each term is ``p (d + exp(-d) - 1)``: since both
-  distributions sum to one, the additions cancel in the sum. All terms are
-  nonnegative, so that no digits are lost where the distributions are close,
-  as they are at high temperatures. The textbook form ``p d`` loses them all.
+  distributions sum to one, the added ``p exp(-d) - p`` cancel in the sum. All
+  terms are nonnegative, so no digits are lost where the distributions are
+  close, as at high temperatures. The terms of the textbook form, ``p d``,
+  cancel there.
 
   Args:
     log_p: Log probabilities, normalised over ``axes``.
     log_q: Log probabilities of the same shape.
     axes: The axes of the sum.
-    difference: ``log_p - log_q``, where it is known to more digits.
+    difference: ``log_p - log_q``, if the caller knows it more accurately.
 
   Returns:
-    The divergence; terms with ``p = 0`` count as zero.
+    The divergence, in which ``0 log 0`` counts as zero.
   """
   if difference is None:
     difference = log_p - log_q
@@ -136,15 +139,15 @@ def logit_divergence(
   Args:
     student: Float, ``[..., n]``.
     teacher: Float, ``[..., n]``.
-    gaps: ``teacher - student``, where it is known to more digits. Used in rows
-      where all are below one.
+    gaps: ``teacher - student``, if the caller knows it more accurately. Rows
+      use it where all gaps are below one in magnitude.
 
   Returns:
     The divergence of each row, ``[...]``.
   """
   q, log_z_q = _shifted(student)
   p, log_z_p = _shifted(teacher)
-  # Differences of logits are nearly exact, those of log probabilities are not.
+  # Differences of logits are nearly exact; those of log probabilities are not.
   difference = (p - q) - (log_z_p - log_z_q)
   if gaps is not None:
     normalizer = jax.nn.logsumexp(q - log_z_q + gaps, axis=-1, keepdims=True)
@@ -160,21 +163,21 @@ def _divergence(
   difference: jax.Array,
   axes: int | tuple[int, ...],
 ) -> jax.Array:
-  """The sum of all terms, by a series where p and q are close."""
+  """Sums all terms, computed by a series where p and q are close."""
   p, q = jnp.exp(log_p), jnp.exp(log_q)
-  # Where p is zero, no difference: only q is left of the term.
+  # Where p is zero, the difference is infinite, but the term is just q.
   difference = jnp.where(p == 0, _NEAR, difference)
-  # NaN is not near, and not zero.
+  # NaN does not count as near, so that it stays in the terms.
   is_near = jnp.abs(difference) < _NEAR
   near = jnp.where(is_near, difference, 0)
-  # A selection comes last: XLA on CPUs then computes the terms in one loop.
+  # Select last: XLA on CPUs then computes the terms in one loop.
   terms = jnp.where(is_near, p * _series(near), p * difference + (q - p))
   return jnp.sum(terms, axis=axes)
 
 
 @functools.partial(_divergence.defjvp, symbolic_zeros=True)
 def _divergence_jvp(axes, primals, tangents):
-  """The derivative of the textbook form, which loses no digits."""
+  """Differentiates the textbook form, whose derivative loses no digits."""
   log_p, log_q, _ = primals
   p = jnp.exp(log_p)
   absent = p == 0
@@ -187,9 +190,10 @@ def _divergence_jvp(axes, primals, tangents):
 
 
 def _series(d: jax.Array) -> jax.Array:
-  """``d + exp(-d) - 1`` for small d, by its Taylor series.
+  """Computes ``d + exp(-d) - 1`` for small d by its Taylor series.
 
-  Even and odd powers apart, which leaves processors less to wait for.
+  Even and odd powers are summed separately, so that the two chains of
+  operations can overlap.
   """
   square = d * d
   last = 7 if d.dtype == jnp.float32 else 16
@@ -201,7 +205,7 @@ def _series(d: jax.Array) -> jax.Array:
 
 
 def _polynomial(x: jax.Array, coefficients: list[float]) -> jax.Array:
-  """A polynomial, by Horner's scheme."""
+  """Evaluates a polynomial by Horner's scheme."""
   value = jnp.full_like(x, coefficients[-1])
   for coefficient in reversed(coefficients[:-1]):
     value = coefficient + x * value

@@ -17,9 +17,9 @@ from lelp_jax.subspaces import Subspaces
 def register(cls: type) -> None:
   """Makes a dataclass of arrays serializable by Flax.
 
-  A restored object has NumPy arrays, as all that Flax restores, and random
-  keys of the implementation that the target's keys have. Fields that may be
-  None are None where they were not saved.
+  A restored object holds NumPy arrays, as all objects that Flax restores. Its
+  random keys have the implementation of the target's keys. An optional field
+  that was not saved is None.
 
   Args:
     cls: The dataclass.
@@ -49,7 +49,7 @@ def _from_state_dict(target: Any, state: Any) -> Any:
       restored[name] = _restored(name, like, state[name])
     else:
       raise ValueError(
-        f"{name} of {type(target).__name__} is not in what was saved; it has "
+        f"{name} of {type(target).__name__} is missing from the saved fields "
         f"{', '.join(state)}."
       )
   return type(target)(**restored)

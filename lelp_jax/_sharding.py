@@ -1,7 +1,8 @@
 """Functions of a whole batch on meshes with explicit axes.
 
-`jax.make_mesh` makes explicit axes by default. On these JAX refuses operations
-whose output sharding is ambiguous, such as all pairs of a sharded batch.
+`jax.make_mesh` makes explicit axes by default. Along these, JAX refuses
+operations whose output sharding is ambiguous, such as products of all pairs of
+a sharded batch.
 """
 
 from collections.abc import Callable
@@ -13,14 +14,14 @@ import jax
 def on_auto_axes(
   function: Callable[..., Any], *arrays: jax.Array, like: Any = None
 ) -> Any:
-  """Calls a function of a batch with all explicit axes left to the compiler.
+  """Calls a function with all explicit axes of the mesh left to the compiler.
 
   Args:
     function: Takes the arrays and returns a pytree of arrays.
     *arrays: Arrays, sharded or not.
-    like: A prefix of the returned pytree, of arrays whose leading axis the
-      results have and whose sharding of it they keep. By default all results
-      are replicated.
+    like: A prefix of the returned pytree. The leading axis of each result is
+      sharded like that of the array at its place. By default, all results are
+      replicated.
 
   Returns:
     The results of the function. Without explicit axes, this is a plain call.
@@ -41,5 +42,5 @@ def on_auto_axes(
 
 
 def _sharding(array: jax.Array) -> Any:
-  """The sharding in an array's type."""
+  """Returns the sharding in an array's type."""
   return jax.typeof(array).sharding

@@ -1,7 +1,8 @@
 r"""Subspaces for the ablations of the paper (appendix C, Figure 5).
 
-Random directions and coordinate axes. The third ablation, plain principal
-directions, is `fit_subspaces` with ``null_space="none", rotation="none"``.
+These are random directions and coordinate axes. The third ablation, plain
+principal directions, is `fit_subspaces` with ``null_space="none",
+rotation="none"``.
 """
 
 import functools
@@ -29,11 +30,12 @@ def random_subspaces(
 ) -> Subspaces:
   """Draws S random orthonormal directions per class (the ablation "Rand").
 
-  Compare it with `fit_subspaces` to see the gain from principal directions.
-  Paper, appendix C; A-19: no null-space projection, with normalization.
+  Compare it with `fit_subspaces` to see the gain from principal directions. The
+  head is not projected off, and the directions are normalized (paper, appendix
+  C; A-19).
 
   Args:
-    moments: Moments of the embeddings of each class, for means and scale.
+    moments: Moments of the embeddings of each class; they give means and scale.
     num_subclasses: Number of subclasses per class, S, at most ``D``.
     key: Random key of the directions.
     normalization: See `subspaces_from_principal`.
@@ -75,11 +77,12 @@ def identity_subspaces(
 ) -> Subspaces:
   """Uses each embedding coordinate as a direction ("Identity", S = D).
 
-  Compare it with `fit_subspaces` to see the gain from principal directions.
-  Paper, appendix C; A-19: no null-space projection, with normalization.
+  Compare it with `fit_subspaces` to see the gain from principal directions. The
+  head is not projected off, and the directions are normalized (paper, appendix
+  C; A-19).
 
   Args:
-    moments: Moments of the embeddings of each class, for means and scale.
+    moments: Moments of the embeddings of each class; they give means and scale.
     normalization: See `subspaces_from_principal`.
 
   Returns:
@@ -115,7 +118,7 @@ def _scaled_by_moments(
   # not guarantee that order.
   spread = jnp.matmul(directions, moments.scatter, precision=_HIGHEST)
   variances = jnp.sum(spread * directions, axis=-1) / count
-  # A variance below the rounding of the embeddings is none.
+  # A variance below the rounding error of the embeddings counts as zero.
   size = jnp.max(jnp.abs(moments.mean), axis=-1, keepdims=True)
   unit = jnp.where(size == 0, 1, size)
   length = jnp.linalg.norm(moments.mean / unit, axis=-1, keepdims=True)

@@ -72,7 +72,7 @@ def test_restored_keys_draw_the_same_numbers(values):
 def test_missing_fields_are_named(values):
   state_dict = serialization.to_state_dict(values["Subspaces"])
   del state_dict["means"]
-  with pytest.raises(ValueError, match=r"^means of Subspaces is not in what"):
+  with pytest.raises(ValueError, match=r"^means of Subspaces is missing"):
     serialization.from_state_dict(values["Subspaces"], state_dict)
 
 
