@@ -1,4 +1,7 @@
-"""HTML pages on the subclasses of a cell: an index, and a page per class."""
+"""HTML pages that show the subclasses of a cell: an index and a page per class.
+
+`experiments.subclasses` writes them.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,7 +23,8 @@ from experiments.reporting.render import render
 
 INDEX = "index.html"
 _NUM_BINS = 32
-# More fine labels are sorted by the subclass with most of their examples.
+# With more fine labels than this, a table sorts them by the subclass that has
+# most of their examples.
 _MOST_IN_ORDER = 12
 
 
@@ -33,8 +37,8 @@ class Subject:
     facts: Facts about the cell, by name.
     task: Task of the data set.
     subclasses: The subclasses of the examples.
-    text_of: Returns the text of an example by its id; None for images, and for
-      examples that cannot be shown.
+    text_of: Returns the text of an example by its id; None for images and for
+      examples without a text, which appear by their ids.
     num_shown: Number of examples at each end of a direction.
   """
 
@@ -49,15 +53,16 @@ class Subject:
 def subclass_pages(subject: Subject) -> dict[str, str]:
   """Makes the pages of a cell.
 
-  Returns their HTML by file name, the first one is `INDEX`.
+  Returns the HTML of the pages by file name, starting with `INDEX`.
   """
-  told, over_all = (), None
+  per_class, over_all = (), None
   if "fine_labels" in subject.subclasses.examples:
     num_fine = len(subject.task.fine_to_class or ())
-    told, over_all = subclass_information(subject.subclasses, num_fine)
-  pages = {INDEX: _index(subject, told, over_all)}
+    per_class, over_all = subclass_information(subject.subclasses, num_fine)
+  pages = {INDEX: _index(subject, per_class, over_all)}
   for c in range(subject.task.num_classes):
-    pages[_file(c)] = _class_page(subject, c, told[c] if told else None)
+    information = per_class[c] if per_class else None
+    pages[_file(c)] = _class_page(subject, c, information)
   return pages
 
 
@@ -78,25 +83,28 @@ def _percent(share: float) -> str:
 
 
 def _index(
-  subject: Subject, told: Sequence[Information], over_all: Information | None
+  subject: Subject,
+  per_class: Sequence[Information],
+  over_all: Information | None,
 ) -> str:
-  """The page with all classes."""
-  found, task = subject.subclasses, subject.task
-  labels, shares = np.asarray(found.examples["labels"]), found.variance_shares
-  header = ["class", "examples", f"{found.kind}s"]
+  """Makes the page with the table of all classes."""
+  subclasses, task = subject.subclasses, subject.task
+  labels = np.asarray(subclasses.examples["labels"])
+  shares = subclasses.variance_shares
+  header = ["class", "examples", f"{subclasses.kind}s"]
   header += ["variation captured"] * (shares is not None)
   if over_all is not None:
     header += ["information (nats)", "by chance", "from 0 to 1", "by chance"]
   rows = []
   for c in range(task.num_classes):
-    numbers = [f"{(labels == c).sum():,}", str(found.where[c].sum())]
-    numbers += [] if shares is None else [_percent(shares[c].sum())]
-    numbers += _numbers(told[c]) if told else []
-    rows.append((_file(c), _class_name(task, c), numbers))
+    texts = [f"{(labels == c).sum():,}", str(subclasses.where[c].sum())]
+    texts += [] if shares is None else [_percent(shares[c].sum())]
+    texts += _information_texts(per_class[c]) if per_class else []
+    rows.append((_file(c), _class_name(task, c), texts))
   if over_all is not None:
-    numbers = [f"{len(labels):,}", str(found.where.sum())]
-    numbers += [""] * (shares is not None) + _numbers(over_all)
-    rows.append(("", "all classes", numbers))
+    texts = [f"{len(labels):,}", str(subclasses.where.sum())]
+    texts += [""] * (shares is not None) + _information_texts(over_all)
+    rows.append(("", "all classes", texts))
   return render(
     "subclass_index.html.j2",
     subject=subject,
@@ -107,25 +115,29 @@ def _index(
   )
 
 
-def _numbers(told: Information) -> list[str]:
-  """Mutual information and that of shuffled labels, as cells of a table."""
+def _information_texts(information: Information) -> list[str]:
+  """Formats mutual information, and that of shuffled labels, for a table."""
+  chance = information.chance
   return [
-    f"{told.nats:.3f} of {told.entropy:.3f}",
-    f"{told.chance.mean:.3f} ± {told.chance.std:.3f}",
-    f"{told.normalized:.3f}",
-    f"{told.chance_normalized:.3f}",
+    f"{information.nats:.3f} of {information.entropy:.3f}",
+    f"{chance.mean:.3f} ± {chance.std:.3f}",
+    f"{information.normalized:.3f}",
+    f"{information.chance_normalized:.3f}",
   ]
 
 
-def _class_page(subject: Subject, c: int, told: Information | None) -> str:
-  """The page of one class."""
-  task, found = subject.task, subject.subclasses
-  rows = np.flatnonzero(np.asarray(found.examples["labels"]) == c)
+def _class_page(
+  subject: Subject, c: int, information: Information | None
+) -> str:
+  """Makes the page of one class."""
+  task, subclasses = subject.task, subject.subclasses
+  rows = np.flatnonzero(np.asarray(subclasses.examples["labels"]) == c)
   fine: list[int] = []
-  if told is not None:
-    fine = np.flatnonzero(told.counts.any(axis=0)).tolist()
+  if information is not None:
+    counts = information.counts
+    fine = np.flatnonzero(counts.any(axis=0)).tolist()
     if len(fine) > _MOST_IN_ORDER:
-      fine.sort(key=lambda f: told.counts[:, f].argmax())
+      fine.sort(key=lambda f: counts[:, f].argmax())
   neighbours = [(INDEX, "all classes")] + [
     (_file(other), arrow.format(_class_name(task, other)))
     for other, arrow in ((c - 1, "← {}"), (c + 1, "{} →"))
@@ -137,11 +149,11 @@ def _class_page(subject: Subject, c: int, told: Information | None) -> str:
     name=_class_name(task, c),
     neighbours=neighbours,
     num_examples=len(rows),
-    information=_numbers(told) if told else None,
+    information=_information_texts(information) if information else None,
     fine_names=[_fine_name(task, f) for f in fine],
     subclasses=[
-      _subclass(subject, c, int(s), rows, told, fine)
-      for s in np.flatnonzero(found.where[c])
+      _subclass(subject, c, int(s), rows, information, fine)
+      for s in np.flatnonzero(subclasses.where[c])
     ]
     if len(rows)
     else [],
@@ -153,46 +165,45 @@ def _subclass(
   c: int,
   s: int,
   rows: np.ndarray,
-  told: Information | None,
+  information: Information | None,
   fine: Sequence[int],
 ) -> dict[str, Any]:
-  """Shares, counts, histogram and examples of a subclass, for the template."""
-  found = subject.subclasses
-  members = rows[found.assignments[rows] == s]
-  made: dict[str, Any] = {
+  """Returns what the template shows of a subclass of class `c`."""
+  subclasses = subject.subclasses
+  members = rows[subclasses.assignments[rows] == s]
+  fields: dict[str, Any] = {
     "number": s,
     "num_examples": len(members),
     "share": _percent(len(members) / len(rows)),
     "variance": None,
-    # Each with its share of the fine label.
+    # Number of examples by fine label, each with its share of the fine label.
     "counts": [],
   }
-  if found.variance_shares is not None:
-    made["variance"] = _percent(found.variance_shares[c, s])
-  if told is not None:
-    totals = told.counts.sum(axis=0)
-    made["counts"] = [
-      (told.counts[s, f], told.counts[s, f] / totals[f]) for f in fine
-    ]
-  if found.coordinates is None:
+  if subclasses.variance_shares is not None:
+    fields["variance"] = _percent(subclasses.variance_shares[c, s])
+  if information is not None:
+    counts, totals = information.counts[s], information.counts.sum(axis=0)
+    fields["counts"] = [(counts[f], counts[f] / totals[f]) for f in fine]
+  if subclasses.coordinates is None:
     drawn = np.random.default_rng(s).permutation(members)[: subject.num_shown]
-    return made | {"histogram": None, "ends": [("", _examples(subject, drawn))]}
-  along = found.coordinates[:, s]
-  # All directions of a class have the same scale.
-  every = found.coordinates[rows][:, found.where[c]]
+    ends = [("", _examples(subject, drawn))]
+    return fields | {"histogram": None, "ends": ends}
+  along = subclasses.coordinates[:, s]
+  # The histograms of all directions of a class have the same range.
+  every = subclasses.coordinates[rows][:, subclasses.where[c]]
   limits = float(every.min()), float(every.max())
-  counts, own = (
+  heights, own_heights = (
     np.histogram(along[some], _NUM_BINS, limits)[0].tolist()
     for some in (rows, members)
   )
   order = rows[np.argsort(along[rows], kind="stable")]
-  # With few examples the two ends meet in the middle.
+  # Few examples are divided between the two ends.
   count = min(subject.num_shown, max(1, len(order) // 2))
-  return made | {
+  return fields | {
     "histogram": {
       "limits": [f"{limit:+.2f}" for limit in limits],
       "num_bins": _NUM_BINS,
-      "bars": list(histogram_bars(counts, own)),
+      "bars": list(histogram_bars(heights, own_heights)),
     },
     "ends": [
       ("Most typical", _examples(subject, order[::-1][:count], along)),
@@ -204,7 +215,11 @@ def _subclass(
 def histogram_bars(
   counts: Sequence[int], own: Sequence[int]
 ) -> Iterator[tuple[str, int, float]]:
-  """Yields the bars of a histogram."""
+  """Yields the bars of a histogram: kind, bin and height in percent.
+
+  The kind is "all" for the examples of the class, and "own" for those of the
+  subclass, which are drawn over them.
+  """
   most = max(1, *counts)
   for i, (total, part) in enumerate(zip(counts, own, strict=True)):
     for kind, value in (("all", total), ("own", part)):
@@ -215,18 +230,18 @@ def histogram_bars(
 def _examples(
   subject: Subject, rows: np.ndarray, along: np.ndarray | None = None
 ) -> list[Example]:
-  """Examples with their coordinates and fine labels."""
+  """Returns examples with their coordinates and fine labels."""
   task, examples = subject.task, subject.subclasses.examples
-  made = []
+  shown = []
   for row in rows:
     labels = [] if along is None else [f"{along[row]:+.2f}"]
     if "fine_labels" in examples:
       labels.append(_fine_name(task, examples["fine_labels"][row]))
     if task.image_shape is not None:
       picture = image(examples["inputs"][row], task.scale)
-      made.append(Example(tuple(labels), image=picture))
+      shown.append(Example(tuple(labels), image=picture))
       continue
     number = int(examples["ids"][row])
     text = subject.text_of(number) if subject.text_of else f"example {number}"
-    made.append(Example(tuple(labels), text))
-  return made
+    shown.append(Example(tuple(labels), text))
+  return shown

@@ -32,6 +32,7 @@ _DIAGNOSTICS = (
   "null space",
   "parameters",
 )
+# Notes on the replicates of a sweep, by the unit of repetition.
 _SHARED = {
   "split": (
     "The splits share the examples of one data set: intervals over splits are"
@@ -48,8 +49,9 @@ _SHARED = {
 def accuracy_table(results: SweepResults) -> Table:
   """Builds the main table: test accuracies and the gains of LELP.
 
-  Returns one column per column of the sweep, and one over all columns if they
-  are replicates. Rows: teacher and oracle, the students, the gains.
+  Its columns are those of the sweep, and the mean over them if they are
+  replicates (`SweepResults.places`). Its rows are teachers and oracle, then
+  students, then gains.
   """
   rows = _teacher_rows(results)
   students = []
@@ -85,7 +87,7 @@ def accuracy_table(results: SweepResults) -> Table:
 
 
 def accuracy_cell(summary: Summary | None, num_trials: int) -> TableCell:
-  """Makes the cell of a test accuracy, empty for None."""
+  """Makes the cell of a method's test accuracy; empty for None."""
   if summary is None:
     return TableCell()
   text = numbers.number(summary.test, num_trials)
@@ -103,9 +105,11 @@ def mark_rows(rows: Sequence[TableRow]) -> list[TableRow]:
 
 
 def mark_cells(cells: Sequence[TableCell]) -> list[TableCell]:
-  """Marks the best and the second best of some cells."""
-  # Numbers that print alike share a rank. A mean over fewer trials than the
-  # others' is not ranked.
+  """Marks the best and the second best of some cells.
+
+  Equal printed numbers share a rank. Means over fewer trials than those of the
+  others ("n=") are not ranked.
+  """
   printed = [
     None if "(n=" in cell.text else _leading_number(cell.text) for cell in cells
   ]
@@ -120,7 +124,7 @@ def mark_cells(cells: Sequence[TableCell]) -> list[TableCell]:
 def _leading_number(text: str) -> float | None:
   try:
     return float(text.partition(" ")[0])
-  except ValueError:  # An empty cell, or one that repeats another method's.
+  except ValueError:  # The cell is empty, or names the method that it repeats.
     return None
 
 
@@ -131,6 +135,7 @@ def _overall_title(results: SweepResults) -> str:
 def _accuracy_cells(
   results: SweepResults, method: str
 ) -> tuple[TableCell, ...]:
+  """Makes the accuracies of a method, one cell per place."""
   cells = []
   for column, expected in results.places:
     text = ""
@@ -146,29 +151,29 @@ def _accuracy_cells(
 
 
 def _teacher_rows(results: SweepResults) -> list[TableRow]:
-  """The teacher, and the one that Subclass Distillation trains for itself."""
+  """Makes the rows of the shared teacher and of Subclass Distillation's own."""
   rows = []
   for label, methods in comparisons.teacher_groups(results).items():
-    own, means = {}, []
+    by_column, means = {}, []
     for column in results.columns:
-      found = comparisons.with_different_teachers(results, column.id, methods)
-      if found:
-        whole = estimate(100 * cell.teacher.test.accuracy for cell in found)
+      cells = comparisons.with_different_teachers(results, column.id, methods)
+      if cells:
+        whole = estimate(100 * cell.teacher.test.accuracy for cell in cells)
         means.append(whole.mean)
         text = numbers.number(whole, whole.n)
-        own[column.id] = TableCell(text, link=found[0].teacher_config)
+        by_column[column.id] = TableCell(text, link=cells[0].teacher_config)
     if means:
       text = numbers.number(estimate(means), len(results.columns))
-      cells = (
-        own.get(column, TableCell()) if column else TableCell(text)
+      accuracies = (
+        by_column.get(column, TableCell()) if column else TableCell(text)
         for column, _ in results.places
       )
-      rows.append(TableRow(label, tuple(cells), "references"))
+      rows.append(TableRow(label, tuple(accuracies), "references"))
   return rows
 
 
 def _gain_rows(results: SweepResults) -> list[TableRow]:
-  """LELP minus the best baselines, vanilla distillation and standard."""
+  """Makes the rows of LELP's gains over its rivals."""
   titles = {m.id: in_sentence(m.title) for m in results.methods}
   names = {
     "gain_best": "best baseline",
@@ -204,7 +209,7 @@ def _best_baseline_notes(results: SweepResults) -> list[str]:
     if method := comparisons.best(results, column):
       title = titles[column] if column else _overall_title(results)
       where.setdefault(results.method_title(method), []).append(title)
-  # Names of the paper's columns contain commas.
+  # Names of columns of the paper contain commas themselves.
   comma = "; " if any("," in title for title in titles.values()) else ", "
   named = "; ".join(
     f"{method} ({comma.join(at) if len(where) > 1 else 'every column'})"
@@ -214,7 +219,7 @@ def _best_baseline_notes(results: SweepResults) -> list[str]:
 
 
 def _missing_notes(results: SweepResults) -> list[str]:
-  """Names methods without a finished cell, where cells are missing at all."""
+  """Names the methods without a finished cell if the sweep is unfinished."""
   if not results.num_missing:
     return []
   absent = []
@@ -233,7 +238,7 @@ def _missing_notes(results: SweepResults) -> list[str]:
 
 
 def _caption(results: SweepResults) -> str:
-  """Explains every number of the main table."""
+  """Returns the caption of the main table, which explains its numbers."""
   trials = results.num_trials
   text = "Test accuracy in % after the last step"
   if trials > 1:
@@ -272,7 +277,7 @@ def _caption(results: SweepResults) -> str:
 def hyperparameter_table(results: SweepResults) -> Table:
   """Builds the table of the chosen hyperparameters.
 
-  Returns one column per column of the sweep. Rows of each method: the chosen
+  Its columns are those of the sweep. The rows of a method are the chosen
   values, their held-out accuracy, and the spread of their test accuracy.
   """
   header = tuple(column_header(column) for column in results.columns)
@@ -298,8 +303,13 @@ def hyperparameter_table(results: SweepResults) -> Table:
 def _hyperparameter_rows(
   results: SweepResults, method: Heading
 ) -> list[TableRow]:
-  found = [results.summaries.get((c.id, method.id)) for c in results.columns]
-  names = dict.fromkeys(name for s in found if s for name in s.hyperparameters)
+  """Makes the rows of a method, without those that are empty."""
+  summaries = [
+    results.summaries.get((c.id, method.id)) for c in results.columns
+  ]
+  names = dict.fromkeys(
+    name for s in summaries if s for name in s.hyperparameters
+  )
   readers: dict[str, Callable[[Summary], str]] = {
     name.replace("_", " "): lambda s, name=name: numbers.setting(
       s.hyperparameters.get(name)
@@ -315,10 +325,10 @@ def _hyperparameter_rows(
   )
   rows = []
   for label, read in readers.items():
-    texts = [read(summary) if summary else "" for summary in found]
+    texts = [read(summary) if summary else "" for summary in summaries]
     cells = [
       TableCell(text, link=s.cells[0].config if s and text else "")
-      for text, s in zip(texts, found, strict=True)
+      for text, s in zip(texts, summaries, strict=True)
     ]
     if any(texts):
       rows.append(TableRow.of(f"{method.title}, {label}", cells, method.id))
@@ -330,9 +340,8 @@ def diagnostics_table(
 ) -> Table:
   """Builds the table of agreement, loss terms, variance shares and sizes.
 
-  Returns one row per method over all columns if they are replicates, else one
-  per method and column; and one for the teacher, unless it was trained
-  elsewhere.
+  It has one row per method, or per method and column unless the columns are
+  replicates, and rows for teachers unless they were trained elsewhere.
   """
   chosen = [
     cell for summary in results.summaries.values() for cell in summary.cells
@@ -362,7 +371,11 @@ def diagnostics_table(
 
 
 def column_groups(results: SweepResults) -> list[tuple[str, list[str]]]:
-  """Returns the groups of columns that a table by method is divided into."""
+  """Returns the groups of columns that divide a table of rows by method.
+
+  A group is a name and the ids of its columns. Replicates are one group without
+  a name.
+  """
   if results.is_one_setting:
     return [("", [column.id for column in results.columns])]
   return [(column_name(column), [column.id]) for column in results.columns]
@@ -374,7 +387,15 @@ def rows_by_method(
   teacher_texts: Callable[[Sequence[FinishedCell]], Sequence[str]],
   method_texts: Callable[[Sequence[FinishedCell]], Sequence[str]],
 ) -> Iterator[TableRow]:
-  """Yields a row per teacher and method, for each group of columns."""
+  """Yields a row per teacher and method, for each group of columns.
+
+  Args:
+    results: The sweep.
+    cells: The cells that the table is about.
+    teacher_texts: Returns the texts of a teacher's row from the cells that use
+      it; no texts for no row.
+    method_texts: Returns the texts of a method's row from its cells.
+  """
   for name, columns in column_groups(results):
     own = [cell for cell in cells if cell.column in columns]
     groups = [
@@ -384,8 +405,8 @@ def rows_by_method(
     groups += [(m.title, [m.id], method_texts) for m in results.methods]
     rows = []
     for label, methods, make in groups:
-      found = [cell for cell in own if cell.method in methods]
-      if texts := make(found) if found else ():
+      chosen = [cell for cell in own if cell.method in methods]
+      if texts := make(chosen) if chosen else ():
         rows.append(TableRow.of(label, texts, name, detail=bool(name)))
     if name and rows:
       yield TableRow.heading(name, len(rows[0].cells))
@@ -393,6 +414,8 @@ def rows_by_method(
 
 
 def _diagnostics(cells: Sequence[FinishedCell]) -> list[str]:
+  """Formats the diagnostics of some cells, averaged over them."""
+
   def term(name: str) -> str:
     return numbers.mean((c.train.get(name) for c in cells), "{:.3g}".format)
 

@@ -1,8 +1,8 @@
-"""Reads the finished cells of workdirs: the input of every report.
+"""Reads the finished cells of workdirs, the input of every report.
 
 A workdir holds `sweep.json`, the description of its sweep, and one folder
-`cells/<column>/<method>/<digest>/trial<k>` per cell. Missing cells are counted
-and named; a damaged file is an error.
+`cells/<column>/<method>/<digest>/trial<k>` per cell. Missing cells are counted,
+and a damaged file is an error.
 """
 
 import collections
@@ -34,7 +34,13 @@ def load(
 ) -> SweepResults:
   """Reads the finished cells of a workdir.
 
-  `sweep` describes them in place of `sweep.json`.
+  Args:
+    workdir: The workdir.
+    base: Folder that the paths in the results are relative to.
+    sweep: Description of the sweep, by default that of `sweep.json`.
+
+  Returns:
+    The finished cells that the sweep asks for, with notes for the reader.
   """
   folders = sorted(p.parent for p in workdir.glob(f"{_CELLS}/result.json"))
   if not folders:
@@ -42,8 +48,8 @@ def load(
       f"workdir {workdir} holds no finished cell: run experiments.sweep or "
       "experiments.main with this --workdir first."
     )
-  way = relative(workdir, base)
-  cells = tuple(_read_cell(folder, workdir, way) for folder in folders)
+  place = relative(workdir, base)
+  cells = tuple(_read_cell(folder, workdir, place) for folder in folders)
   keys = collections.Counter(
     f"trial {c.trial} of {c.column}/{c.method}/{c.digest}" for c in cells
   )
@@ -52,30 +58,30 @@ def load(
       f"{workdir} holds {twice[0]} twice: delete the folder whose name is not "
       "the digest."
     )
-  # The config of one cell of each column.
+  # One config per column names its data set.
   firsts = {cell.column: cell for cell in reversed(cells)}
   configs = {c: s for c, cell in firsts.items() if (s := cell.spec(base))}
   if sweep is not None:
-    found = _described(sweep, cells)
+    results = _described(sweep, cells)
   elif results_lib.path_of(workdir, SweepDescription).is_file():
-    found = _described(results_lib.read(workdir, SweepDescription), cells)
+    results = _described(results_lib.read(workdir, SweepDescription), cells)
   else:
-    found = _not_described(workdir, cells, list(configs.values()))
+    results = _not_described(workdir, cells, list(configs.values()))
   return dataclasses.replace(
-    found,
+    results,
     datasets={c: n for c, spec in configs.items() if (n := spec.data.dataset)},
-    notes=(*found.notes, *_notes(found.cells)),
-    folder=way,
+    notes=(*results.notes, *_notes(results.cells)),
+    folder=place,
   )
 
 
 def _read_cell(
-  folder: pathlib.Path, workdir: pathlib.Path, way: str
+  folder: pathlib.Path, workdir: pathlib.Path, place: str
 ) -> FinishedCell:
   """Reads a cell, and checks that it is the one that its folder names."""
   result = results_lib.read(folder, CellResult)
   column, method, _, trial = folder.parts[-4:]
-  # A single run may have no column; its folder has a name.
+  # The result of a single run may have no column: its folder names one.
   result = dataclasses.replace(result, column=result.column or column)
   if (column, method, trial) != (
     result.column,
@@ -88,7 +94,7 @@ def _read_cell(
       "experiments.sweep again."
     )
   teacher = workdir / "teachers" / result.teacher.digest
-  root = pathlib.PurePosixPath(way)
+  root = pathlib.PurePosixPath(place)
   return FinishedCell(
     **vars(result),
     folder=str(root / folder.relative_to(workdir).as_posix()),
@@ -101,11 +107,11 @@ def _read_cell(
 def _described(
   sweep: SweepDescription, cells: tuple[FinishedCell, ...]
 ) -> SweepResults:
-  """Keeps the cells that the sweep asks for, and counts the others."""
+  """Keeps the cells that the sweep asks for, and notes how many others are."""
   columns = {column.id for column in sweep.columns}
   methods = {method.id for method in sweep.methods}
   digests = set(sweep.digests)
-  asked = tuple(
+  wanted = tuple(
     cell
     for cell in cells
     if cell.column in columns
@@ -114,18 +120,18 @@ def _described(
     and cell.digest in digests
   )
   notes = list(sweep.notes)
-  if len(asked) < sweep.num_cells:
+  if len(wanted) < sweep.num_cells:
     notes.append(
-      f"{sweep.num_cells - len(asked)} of {sweep.num_cells} cells are not "
+      f"{sweep.num_cells - len(wanted)} of {sweep.num_cells} cells are not "
       "finished: run experiments.sweep again."
     )
-  if len(asked) < len(cells) and not sweep.num_tried:
+  if len(wanted) < len(cells) and not sweep.num_tried:
     notes.append(
-      f"{len(cells) - len(asked)} finished cells are left out: sweep.json does "
-      "not name their column, method, settings or trial."
+      f"{len(cells) - len(wanted)} finished cells are left out: sweep.json does"
+      " not name their column, method, settings or trial."
     )
   fields = vars(sweep) | {"title": sweep.title.rstrip("."), "digests": ()}
-  return SweepResults(**fields | {"notes": tuple(notes), "cells": asked})
+  return SweepResults(**fields | {"notes": tuple(notes), "cells": wanted})
 
 
 def _not_described(
@@ -135,8 +141,8 @@ def _not_described(
 ) -> SweepResults:
   """Describes the cells of a workdir without a `sweep.json`.
 
-  The name and the title are those of their table, where all cells have the
-  same, and otherwise the name of the workdir.
+  The name and the title are those that all configs have in common. If there are
+  none, they are the name of the workdir.
   """
   names = {spec.name for spec in configs}
   titles = {spec.title for spec in configs}
@@ -165,17 +171,17 @@ def _not_described(
 
 
 def _notes(cells: Sequence[FinishedCell]) -> Iterator[str]:
-  """Yields what a reader has to know about teachers and data."""
+  """Yields notes for the reader on teachers and data."""
   accuracies: dict[str, dict[float, None]] = {}
   for cell in cells:
-    found = accuracies.setdefault(cell.teacher.digest, {})
-    found[cell.teacher.test.accuracy] = None
-  for digest, found in accuracies.items():
-    if len(found) > 1:
+    own = accuracies.setdefault(cell.teacher.digest, {})
+    own[cell.teacher.test.accuracy] = None
+  for digest, own in accuracies.items():
+    if len(own) > 1:
       yield (
         f"Teacher {digest} was trained more than once, for example by shards "
         "without a common --teacher_dir, and the results differ: test accuracy "
-        f"{', '.join(f'{100 * x:.2f}' for x in found)} %. The tables show one "
+        f"{', '.join(f'{100 * x:.2f}' for x in own)} %. The tables show one "
         "of these numbers."
       )
   left_out = (str(rows) for cell in cells for rows in cell.left_out)
@@ -187,8 +193,8 @@ def _notes(cells: Sequence[FinishedCell]) -> Iterator[str]:
   if sizes:
     numbers = " or ".join(f"{number:,}" for number in sorted(sizes))
     yield (
-      f"Students also train on {numbers} examples without a label, and learn "
-      "from the teacher what they are. Standard training does without them."
+      f"Students also train on {numbers} examples without a label, for which "
+      "the teacher gives the targets. Standard training does not use them."
     )
 
 
@@ -209,8 +215,8 @@ def parse_paths(text: str) -> list[pathlib.Path]:
 def find_workdirs(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
   """Finds the workdirs among some paths and directly inside them.
 
-  Returns each workdir once, finished or not, and files of `experiments.pack`.
-  Those of a folder are in the order of their names, files first.
+  Returns each workdir once, whether it is finished or not, and each file of
+  `experiments.pack`. Those inside a folder are sorted by name, files first.
   """
   found: dict[pathlib.Path, pathlib.Path] = {}
   for path in paths:
@@ -238,13 +244,13 @@ def _is_packed(path: pathlib.Path) -> bool:
 
 
 def is_workdir(path: pathlib.Path) -> bool:
-  """Returns whether a folder is a workdir, finished or not."""
+  """Returns whether a folder is a workdir, even an unfinished one."""
   sweep = results_lib.path_of(path, SweepDescription)
   return sweep.is_file() or (path / "cells").is_dir()
 
 
 def has_results(workdir: pathlib.Path) -> bool:
-  """Returns whether a cell of a workdir is finished."""
+  """Returns whether any cell of a workdir is finished."""
   return any(workdir.glob(f"{_CELLS}/result.json"))
 
 
@@ -269,12 +275,12 @@ def default_output(paths: Sequence[pathlib.Path]) -> pathlib.Path:
 
 def relative(workdir: pathlib.Path, base: pathlib.Path) -> str:
   """Returns a path relative to a folder; empty if they are the same."""
-  way = pathlib.Path(os.path.relpath(workdir, base)).as_posix()
-  return "" if way == "." else way
+  path = pathlib.Path(os.path.relpath(workdir, base)).as_posix()
+  return "" if path == "." else path
 
 
 def picture_prefixes(folders: Sequence[str]) -> list[str]:
-  """Returns a prefix for the file names of each sweep's pictures.
+  """Returns a prefix for the file names of the pictures of each sweep.
 
   Examples:
     >>> picture_prefixes(["table1", "table3/a b", "table3-a-b"])
@@ -284,8 +290,8 @@ def picture_prefixes(folders: Sequence[str]) -> list[str]:
   """
   if len(folders) == 1:
     return [""]
-  found: list[str] = []
+  prefixes: list[str] = []
   for number, folder in enumerate(folders, start=1):
     name = f"{anchor(folder) or 'sweep'}-"
-    found.append(name if name not in found else f"{name}{number}-")
-  return found
+    prefixes.append(name if name not in prefixes else f"{name}{number}-")
+  return prefixes
