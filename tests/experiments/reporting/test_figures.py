@@ -196,8 +196,8 @@ def test_embedding_maps_refuse_dead_students_and_few_examples(tmp_path, panel):
   for bad, named in (
     (panel.embeddings[:, :3], r"LELP.*\(40, 3\)"),
     (panel.embeddings[:3], r"LELP.*\(3, 8\)"),
-    (dead, "LELP.*dead"),
-    (dead + np.nan, "LELP.*dead"),
+    (dead, "LELP.*not finite"),
+    (dead + np.nan, "LELP.*not finite"),
   ):
     with pytest.raises(ValueError, match=named):
       draw_maps(
