@@ -1,9 +1,9 @@
 """Students that `--student` names: model, initial weights and tokenizer.
 
-`static` averages token embeddings, which start from the teacher's; `bert` is
-the first layers of the teacher or of a pretrained encoder; any other key of
-`MODELS` starts from random weights, or from those that the field `init` names.
-`module:factory` is a model of your own.
+`static` averages token embeddings and starts from those of the teacher. An
+encoder such as `bert` starts from the first layers of the teacher or of a
+pretrained encoder. Any other key of `MODELS` starts from random weights, or
+from those that the field `init` names. `module:factory` is a model of your own.
 """
 
 import ast
@@ -34,12 +34,12 @@ from lelp_jax.models import ModelFns
 from lelp_jax.models import MODELS
 from lelp_jax.models import static_embeddings
 
-# Other names of options, as people call them.
+# Short names of options.
 _ALIASES = {"layers": "num_layers"}
 _VOCABULARY = 8000
 _STATIC_WIDTH = 128
-_MOST_TOKENS = 128  # Of a text, for encoders.
-# Texts that a vocabulary is trained on: more of them change little.
+_MOST_TOKENS = 128  # Maximal length of a text, except for `static`.
+# A vocabulary is trained on at most this many texts; more change little.
 _MOST_TEXTS = 100_000
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -49,9 +49,9 @@ class StudentChoice:
   """The parsed value of `--student`.
 
   Attributes:
-    text: The value as it was given.
-    model: A key of `MODELS`; a model of the user's own is one, too.
-    fields: Options of the model, and `init`.
+    text: The value as the user gave it.
+    model: A key of `MODELS`, where models of the user's own are registered.
+    fields: Options of the model, and `init` if it is set.
   """
 
   text: str
@@ -65,7 +65,7 @@ class StudentChoice:
 
   @property
   def column(self) -> str:
-    """A short name, for folders."""
+    """A short name that may name a folder."""
     return re.sub(r"\W+", "-", self.model.rpartition(":")[2]).strip("-")
 
 
@@ -74,13 +74,14 @@ class StudentSetup:
   """A student, ready to be trained.
 
   Attributes:
-    choice: What `--student` names.
+    choice: The parsed `--student`.
     model: A key of `MODELS`.
-    options: Its options.
+    options: Options of the model.
     init: Folder or hub id of its initial weights, or "random".
     tokenizer: Tokenizer of its texts; empty for other data.
     max_length: The largest number of tokens of a text; 0 for other data.
-    input_field: "embeddings" for a model of the teacher's embeddings.
+    input_field: "embeddings" for a model that reads the teacher's embeddings,
+      else "inputs".
   """
 
   choice: StudentChoice
@@ -92,7 +93,7 @@ class StudentSetup:
   input_field: str = "inputs"
 
   def overrides(self) -> dict[str, Any]:
-    """Returns the fields of a config that describe the student, by name."""
+    """Returns the fields of a config that describe the student."""
     fields: dict[str, Any] = {
       "student.model": self.model,
       "student.init": self.init,
@@ -119,8 +120,8 @@ def parse(text: str, given: Mapping[str, Any] | None = None) -> StudentChoice:
   Args:
     text: NAME or NAME:FIELD=VALUE,...; for a model of the user's own
       MODULE:FACTORY or MODULE:FACTORY:FIELD=VALUE,....
-    given: Fields of the config that flags set, by dotted name: those of the
-      student's model count as if they stood in the text.
+    given: Fields of the config that flags set, by dotted name. The options and
+      the initial weights of the student are added to those in `text`.
 
   Raises:
     ValueError: If there is no such model or field.
@@ -138,7 +139,7 @@ def parse(text: str, given: Mapping[str, Any] | None = None) -> StudentChoice:
   architecture = MODELS[model]
   known = {*architecture.attributes()} - {*architecture.fixed}
   fields: dict[str, Any] = {}
-  # At the commas outside of brackets.
+  # Split at the commas outside of brackets.
   for part in filter(None, re.split(r",(?![^(\[]*[)\]])", rest)):
     name, equals, value = (item.strip() for item in part.partition("="))
     name = _ALIASES.get(name, name)
@@ -171,7 +172,7 @@ def parse(text: str, given: Mapping[str, Any] | None = None) -> StudentChoice:
 def _given_fields(
   given: Mapping[str, Any], known: Collection[str]
 ) -> dict[str, Any]:
-  """Returns the options and the initial weights that a config sets."""
+  """Returns the options and initial weights of the student that flags set."""
   if "student.model" in given:
     raise ValueError(
       "--config.student.model contradicts --student: set the latter alone."
@@ -204,7 +205,7 @@ def _literal(text: str) -> Any:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _OwnModel(Architecture):
-  """A model of the user's own, by its factory."""
+  """A model that a factory of the user builds."""
 
   factory: Callable[..., Any] = lambda num_outputs: None
 
@@ -228,13 +229,14 @@ class _OwnModel(Architecture):
 
 
 def register_own(name: str) -> None:
-  """Makes a model of the user's own a key of `MODELS`.
+  """Registers a model of the user's own in `MODELS`.
 
   Args:
     name: MODULE:FACTORY. The factory takes the number of outputs and options
       as keywords, and returns a `ModelFns`, or a Linen module whose last layer
-      is called "head". An attribute `reads` of it says what the model reads,
-      see `Architecture`; the default is "tokens".
+      is called "head". An attribute `reads` of the factory says what the model
+      reads, see `Architecture`; the default is "tokens". The factory may also
+      be an `Architecture`.
 
   Raises:
     ValueError: If there is no such module or factory.
@@ -263,11 +265,11 @@ def register_own(name: str) -> None:
 
 
 def check_reads(choice: StudentChoice, *, is_text: bool) -> None:
-  """Raises ValueError for a student that cannot read such data.
+  """Raises ValueError if the student cannot read the data.
 
   Args:
-    choice: What `--student` names.
-    is_text: Whether the data are texts, and not images.
+    choice: The parsed `--student`.
+    is_text: Whether the data are texts rather than images.
   """
   unreadable = "image" if is_text else "tokens"
   if choice.architecture.reads == unreadable:
@@ -289,10 +291,10 @@ def prepare(
   """Finds the initial weights and the tokenizer of a student.
 
   Args:
-    choice: What `--student` names.
+    choice: The parsed `--student`.
     teacher: The teacher.
     workdir: Folder in which new weights and a new tokenizer are written.
-    texts: Returns the training texts; None for other data.
+    texts: Function that returns the training texts; None for images.
     tokenizer: A tokenizer to use; by default that of the initial weights, the
       teacher's, or a new one.
 
@@ -303,14 +305,19 @@ def prepare(
   """
   check_reads(choice, is_text=texts is not None)
   options = {k: v for k, v in choice.fields.items() if k != "init"}
+  init = str(choice.fields.get("init", ""))
   if texts is None:
-    init = str(choice.fields.get("init", "random"))
-    return StudentSetup(choice, choice.model, options, init)
+    return StudentSetup(choice, choice.model, options, init or "random")
   if choice.architecture.reads == "array":
-    return StudentSetup(choice, choice.model, options, input_field="embeddings")
+    return StudentSetup(
+      choice,
+      choice.model,
+      options,
+      init or "random",
+      input_field="embeddings",
+    )
   if choice.model == "static":
     return _static(choice, teacher, workdir, texts, tokenizer, options)
-  init = choice.fields.get("init")
   if choice.architecture.huggingface is not None and init != "random":
     return _encoder(choice, teacher, tokenizer, options)
   tokenizer = _tokenizer(tokenizer or teacher.tokenizer, workdir, texts)
@@ -322,7 +329,7 @@ def prepare(
     choice,
     choice.model,
     options,
-    "random",
+    init or "random",
     tokenizer,
     min(length, _MOST_TOKENS),
   )
@@ -336,7 +343,7 @@ def _static(
   tokenizer: str,
   options: dict[str, Any],
 ) -> StudentSetup:
-  """A student that averages embeddings of tokens."""
+  """Prepares a student that averages token embeddings."""
   init = str(choice.fields.get("init", "random"))
   is_own = init != "random" or tokenizer not in ("", teacher.tokenizer)
   table = None if is_own else teacher.token_embeddings
@@ -361,9 +368,9 @@ def _static(
 def _write_static(
   folder: pathlib.Path, table: np.ndarray, options: Mapping[str, Any]
 ) -> str:
-  """Writes the teacher's token embeddings, reduced, as initial weights.
+  """Writes initial weights with the teacher's token embeddings, reduced.
 
-  They have the form of a finished cell. Returns their folder.
+  The weights have the form of a finished cell. Returns their folder.
   """
   config = {"student": {"model": "static", "options": dict(options)}}
   if (folder / "config.json").is_file():
@@ -392,7 +399,7 @@ def _encoder(
   tokenizer: str,
   options: dict[str, Any],
 ) -> StudentSetup:
-  """A pretrained encoder, or its first layers."""
+  """Prepares a student that is a pretrained encoder, or its first layers."""
   init = str(choice.fields.get("init") or "")
   own_tokenizer = init
   if not init and teacher.weights is not None:
@@ -416,7 +423,7 @@ def _encoder(
 def _saved_model(
   choice: StudentChoice, init: str
 ) -> tuple[str, dict[str, Any]]:
-  """Returns the model and the options of weights of transformers."""
+  """Returns the model and the options of weights that transformers saved."""
   folder = pathlib.Path(init).expanduser()
   if not folder.is_dir():
     try:
@@ -446,7 +453,7 @@ def _saved_model(
 def _tokenizer(
   given: str, workdir: pathlib.Path, texts: Callable[[], list[str]]
 ) -> str:
-  """Returns a tokenizer, and trains a new one if none is given."""
+  """Returns the given tokenizer; trains a new one if none is given."""
   if given:
     return given
   path = workdir / "tokenizer" / "tokenizer.json"
@@ -457,7 +464,7 @@ def _tokenizer(
 
 
 def train_tokenizer(texts: list[str], vocab_size: int = _VOCABULARY) -> str:
-  """Trains a vocabulary of word pieces, in lower case as BERT's.
+  """Trains a vocabulary of word pieces, in lower case like that of BERT.
 
   Args:
     texts: The texts.

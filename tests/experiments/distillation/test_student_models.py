@@ -117,6 +117,16 @@ def test_bert_needs_weights_to_start_from(tmp_path):
     prepared(f"bert:layers=2,init={nowhere}", tmp_path)
 
 
+@pytest.mark.parametrize(
+  "model", ["mlp", "tests.experiments.distillation.own_student:make"]
+)
+def test_students_of_texts_start_from_the_weights_that_init_names(
+  model, tmp_path
+):
+  assert prepared(model, tmp_path).init == "random"
+  assert prepared(f"{model}:init=weights", tmp_path).init == "weights"
+
+
 def test_models_of_images_do_not_read_texts(tmp_path):
   with pytest.raises(ValueError, match="--student=cnn cannot read texts"):
     prepared("cnn", tmp_path)
