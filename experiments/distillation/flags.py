@@ -1,7 +1,7 @@
 """Flags of a user's own data and teacher, which several commands share.
 
-Every field of `experiments.specs` can be set by --config.FIELD=VALUE.
-The flags below are shorter names of those that most users need.
+Every field of `experiments.specs` can be set by --config.FIELD=VALUE. The flags
+for the data are short names of the fields that most users need.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from experiments.configs import candidates
 from experiments.data import tables
 from experiments.specs import DataSpec
 
-# Usual names of columns, those that are looked for first at the start.
+# Usual names of columns, in the order in which they are looked for.
 _TEXT_COLUMNS = (
   "text",
   "sentence",
@@ -48,11 +48,11 @@ _TABLE_OPTIONS = ("encoding", "delimiter", "header", "quoting")
 def string_flag(
   name: str, meaning: str, *, required: bool = False
 ) -> flags.FlagHolder[Any]:
-  """Defines a flag that several commands have.
+  """Defines a string flag that several commands share.
 
   Args:
-    name: Its name.
-    meaning: Its description for --help.
+    name: Name of the flag.
+    meaning: Description of the flag for --help.
     required: Whether the command needs it.
   """
   return flags.DEFINE_string(
@@ -62,7 +62,7 @@ def string_flag(
 
 @contextlib.contextmanager
 def named(flag: str) -> Iterator[None]:
-  """Names a flag in errors about a file or a model that does not exist."""
+  """Adds the name of a flag to a FileNotFoundError."""
   try:
     yield
   except FileNotFoundError as error:
@@ -70,7 +70,7 @@ def named(flag: str) -> Iterator[None]:
 
 
 def names(text: str | None) -> tuple[str, ...]:
-  """Returns the names that a flag separates by commas."""
+  """Splits the value of a flag at its commas."""
   return tuple(name.strip() for name in text.split(",")) if text else ()
 
 
@@ -78,8 +78,11 @@ class OwnFlags(NamedTuple):
   """The flags of a user's own data and teacher.
 
   Attributes:
-    data: By field of `config.data`.
-    id_column: --id_column, and so on for the others.
+    data: The flags that set fields of `config.data`, by the name of the field.
+    id_column: The flag --id_column.
+    teacher: The flag --teacher.
+    teacher_labels: The flag --teacher_labels.
+    finetune_epochs: The flag --finetune_epochs.
   """
 
   data: Mapping[str, flags.FlagHolder[Any]]
@@ -89,7 +92,7 @@ class OwnFlags(NamedTuple):
   finetune_epochs: flags.FlagHolder[float | None]
 
   def with_data(self, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Adds the fields of `config.data` that the flags name, and found columns.
+    """Adds the fields of `config.data` that flags set, and the usual columns.
 
     Args:
       given: Fields that --config.FIELD=VALUE sets, by dotted name.
@@ -156,7 +159,7 @@ def own_flags() -> OwnFlags:
     data=data,
     id_column=string_flag(
       "id_column",
-      "Column whose values ids.npy of a teacher of arrays holds. By default "
+      "Column of the ids in ids.npy, for a teacher given as arrays. By default "
       "the rows of the arrays are those of --data, then those of --unlabelled, "
       "then those of --test.",
     ),
@@ -186,7 +189,7 @@ def own_flags() -> OwnFlags:
 
 
 def _found_columns(data: DataSpec) -> dict[str, str]:
-  """Returns the columns of a table that no flag names, by field."""
+  """Finds the columns that no flag sets by their usual names, by field."""
   path = tables.find_files(data.train)[0]
   wanted: dict[str, Sequence[str]] = {}
   if not data.text_column and not data.image_column:
@@ -200,7 +203,7 @@ def _found_columns(data: DataSpec) -> dict[str, str]:
     field: _usual(path, field, names, usual) for field, usual in wanted.items()
   }
   for field, name in found.items():
-    print(f"--{field}={name}, by its name", file=sys.stderr, flush=True)
+    print(f"--{field}={name}, found by its name", file=sys.stderr, flush=True)
   return found
 
 
@@ -216,7 +219,7 @@ def _column_names(path: pathlib.Path, data: DataSpec) -> list[str]:
   if tables.format_suffix(path) in tables.TEXT_SUFFIXES:
     options = {name: getattr(data, name) for name in _TABLE_OPTIONS}
   table = tables.TableReader(path, **options)
-  if not table.names:  # JSON has its names in the rows.
+  if not table.names:  # JSON lines have the names in the rows.
     next(iter(table), None)
   return table.names
 
@@ -224,7 +227,7 @@ def _column_names(path: pathlib.Path, data: DataSpec) -> list[str]:
 def _usual(
   path: pathlib.Path, field: str, names: Sequence[str], usual: Sequence[str]
 ) -> str:
-  """Returns the first column with a usual name."""
+  """Returns the column with the first of the usual names that occurs."""
   by_lower = {str(name).lower(): name for name in names}
   for name in usual:
     if name in by_lower:

@@ -1,4 +1,7 @@
-"""Checks that a linear head gives the logits of a teacher, or says why not."""
+"""Check that a linear head reproduces a teacher's logits.
+
+If it does not, the check names the likely mistake.
+"""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -10,8 +13,9 @@ _MOST_ROWS = 4000  # Rows that are compared.
 # The largest root mean square error of the logits, as a share of their own
 # standard deviation: float16 gives 0.001 and bfloat16 0.01.
 _TOLERANCE = 0.02
-# A single row may differ by this many standard deviations of all logits. If a
-# larger share of the rows differs than this, they have a common reason.
+# A row is wrong if its logits differ by more than this many standard deviations
+# of all logits. If more than this share of the rows is wrong, the mistake
+# concerns all of them.
 _ROW_TOLERANCE, _FEW = 0.25, 0.05
 
 # Activations that a model may have in front of its last layer.
@@ -36,7 +40,9 @@ def problem(
   kernel: np.ndarray,
   bias: np.ndarray | None,
 ) -> str:
-  """Says why ``embeddings @ kernel + bias`` is not the logits; "" if it is.
+  """Returns why the head does not give the logits, "" if it does.
+
+  The logits must be ``embeddings @ kernel + bias``.
 
   Args:
     embeddings: Finite floats, ``[N, D]``.
@@ -80,7 +86,7 @@ def _reasons(
   bias: np.ndarray | None,
   product: np.ndarray,
 ) -> Iterator[str]:
-  """Yields the reasons that explain all logits."""
+  """Yields each simple mistake that explains all logits."""
   offset = np.zeros(weights.shape[1]) if bias is None else bias
   given = product + offset
   if weights.shape[0] == weights.shape[1] and _same(
@@ -144,10 +150,10 @@ def _reasons(
 def _unexplained(
   inputs: np.ndarray, outputs: np.ndarray, given: np.ndarray
 ) -> str:
-  """Returns the reason if no simple one explains the logits."""
+  """Describes the difference if no simple mistake explains it."""
   error = np.sqrt(np.mean((given - outputs) ** 2)) / _scale(outputs)
   columns = np.hstack([inputs, np.ones([len(inputs), 1])])
-  # With as many columns as rows, anything is linear.
+  # With too few rows, a linear head would fit any logits.
   if len(inputs) > 2 * columns.shape[1]:
     fitted = columns @ np.linalg.lstsq(columns, outputs, rcond=None)[0]
     if _same(fitted, outputs):
@@ -170,13 +176,13 @@ def _same(found: np.ndarray, expected: np.ndarray) -> bool:
 
 
 def _scale(logits: np.ndarray) -> float:
-  """Returns the standard deviation of the logits of an output."""
+  """Returns the standard deviation of the logits per output, never zero."""
   spread = np.sqrt(np.mean(np.var(logits, axis=0)))
   return float(max(spread, 1e-3 * np.abs(logits).max(), 1e-6))
 
 
 def _is_shifted(given: np.ndarray, outputs: np.ndarray) -> bool:
-  """Returns whether a constant explains what little logits differ by."""
+  """Returns whether a small difference of the logits is a constant shift."""
   error = outputs - given
   shift = np.sqrt(np.mean(error.mean(axis=0) ** 2))
   noise = np.sqrt(np.mean(np.var(error, axis=0)))
@@ -198,7 +204,10 @@ def _is_permuted(
 def _matching_columns(
   given: np.ndarray, outputs: np.ndarray
 ) -> np.ndarray | None:
-  """Returns the column of `given` nearest to each of `outputs`."""
+  """Returns the column of `given` nearest to each column of `outputs`.
+
+  Returns None if two columns of `outputs` have the same nearest column.
+  """
   distances = ((given[:, None, :] - outputs[:, :, None]) ** 2).sum(axis=0)
   columns = np.argmin(distances, axis=1)
   return columns if len(set(columns.tolist())) == len(columns) else None

@@ -1,7 +1,7 @@
 """Rows to predict: every row of the input, in order, with all of its columns.
 
-The input is read twice. The first time finds the rows that cannot be read, so
-that an error comes before any work, and counts the others.
+The input is read twice. The first pass counts the rows and finds those that
+cannot be read, so that their error is raised before any prediction.
 """
 
 import collections
@@ -39,10 +39,10 @@ class InputRows:
   """Rows that can all be read, in the order of the input.
 
   Attributes:
-    columns: The columns, by name, with the type that Parquet stores.
+    columns: The Parquet type of each column, by name.
     num_rows: Number of rows.
-    rows: Iterates over them.
-    notes: Sentences on files that are not rows.
+    rows: Function that returns an iterator over the rows.
+    notes: Sentences about files that are skipped.
   """
 
   columns: Mapping[str, pa.DataType]
@@ -66,7 +66,7 @@ def find(
     student: The student, which says what to read.
     text_column: Column of the texts.
     image_column: Column of the images.
-    **options: `tables.TEXT_OPTIONS` of text files.
+    **options: How text files are read, by the names of `tables.TEXT_OPTIONS`.
 
   Raises:
     OSError: If a file cannot be read.
@@ -102,7 +102,7 @@ def find(
 
 
 def _embeddings(files: Sequence[pathlib.Path], student: Student) -> InputRows:
-  """Rows of arrays of embeddings, numbered from 0 in each file."""
+  """Returns the rows of arrays of embeddings, numbered from 0 in each file."""
   arrays = []
   for file in files:
     if file.suffix != ".npy":
@@ -133,7 +133,7 @@ def _embeddings(files: Sequence[pathlib.Path], student: Student) -> InputRows:
 
 
 def _image_folders(folders: Sequence[pathlib.Path]) -> InputRows:
-  """Images of folders and their sub-folders, in the order of their paths."""
+  """Returns the images of folders and sub-folders, in the order of paths."""
   found, others = [], []
   for folder in folders:
     if not folder.is_dir():
@@ -162,14 +162,14 @@ def _tables(
   column: str,
   options: Mapping[str, Any],
 ) -> InputRows:
-  """Rows of tables; the columns are those of all of them."""
+  """Returns the rows of tables, with all columns that any of them has."""
   bad, num_rows = LeftOut("--data"), 0
   found: list[_Table] = []
   for file in files:
     is_text = tables.format_suffix(file) in tables.TEXT_SUFFIXES
-    how = dict(options) if is_text else {}
+    text_options = dict(options) if is_text else {}
     table = tables.TableReader(
-      file, [column], may_lack=[column], others=True, bad=bad, **how
+      file, [column], may_lack=[column], others=True, bad=bad, **text_options
     )
     kinds: dict[Any, set[type]] = collections.defaultdict(set)
     is_json = is_text and not table.names
@@ -190,7 +190,9 @@ def _tables(
       types = {name: _stored(schema.field(name).type) for name in table.names}
     elif not is_json:
       types = dict.fromkeys(table.names, pa.string())
-    found.append(_Table(file, table.names, table.columns[0], types, how))
+    found.append(
+      _Table(file, table.names, table.columns[0], types, text_options)
+    )
   if bad.count:
     raise ValueError(
       f"{bad.count:,} of {num_rows:,} rows cannot be read, so nothing is "
@@ -214,11 +216,11 @@ class _Table:
   """A table whose rows can all be read.
 
   Attributes:
-    file: Its file.
-    names: Its columns.
-    column: That of what is predicted.
-    types: The type that Parquet stores for each.
-    options: Options of its reader.
+    file: File of the table.
+    names: Names of its columns.
+    column: Name of the column that is predicted.
+    types: The Parquet type of each column.
+    options: Options of the reader of the file.
   """
 
   file: pathlib.Path
@@ -228,7 +230,7 @@ class _Table:
   options: Mapping[str, Any]
 
   def rows(self, part: str, columns: Sequence[str]) -> Iterator[Row]:
-    """Yields its rows, with None for columns that only other tables have."""
+    """Yields the rows, with None for columns that only other tables have."""
     bad = LeftOut()
     table = tables.TableReader(
       self.file, self.names, may_lack=self.names, bad=bad, **self.options
@@ -246,21 +248,21 @@ class _Table:
 
 
 def _converted(part: str, value: Any, file: pathlib.Path) -> Any:
-  """Returns a text or an image of a table; a text that is missing is empty."""
+  """Converts a value to a text or an image; a missing text becomes empty."""
   if part == "text" and value is None:
     return ""
   return examples_lib.converted(part, value, file)
 
 
 def _kind(value: Any) -> type:
-  """Returns the type of a value of JSON; `object` for integers of more bits."""
+  """Returns the type of a JSON value; `object` for integers above 64 bits."""
   if isinstance(value, int) and not -(2**63) <= value < 2**63:
     return object
   return type(value)
 
 
 def _json_type(kinds: Set[type]) -> pa.DataType:
-  """Returns the type of a column of JSON; mixed ones are stored as text."""
+  """Returns the Parquet type of a JSON column; text if its types are mixed."""
   kinds = kinds - {type(None)}
   if kinds == {int, float}:
     return pa.float64()
@@ -269,7 +271,7 @@ def _json_type(kinds: Set[type]) -> pa.DataType:
 
 
 def _stored(kind: Any) -> pa.DataType:
-  """Returns the type in which the values of a column are written again."""
+  """Returns the type in which the values of a Parquet column are written."""
   if isinstance(kind, pa.BaseExtensionType):
     return _stored(kind.storage_type)
   return kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -1,7 +1,7 @@
-"""Compares a teacher's predictions with the labels of the data.
+"""Comparison of a teacher's predictions with the labels of the data.
 
-Arrays in the order of other rows, and outputs in the order of other classes,
-have the right shapes. Only the labels tell that they are wrong.
+Arrays whose rows or classes are in the wrong order have the right shapes. Only
+the labels show the mistake.
 """
 
 import numpy as np
@@ -10,11 +10,13 @@ from scipy import optimize
 from experiments.data.prepared import Prepared
 
 _ROWS_AT_ONCE = 65_536
-# Standard errors above the agreement of independent predictions.
+# Agreement with the labels, in standard errors above chance. Up to the first
+# number, predictions are unrelated to the labels. Above the second, another
+# order of the rows or classes may be the right one.
 _UNRELATED, _RELATED = 3.0, 6.0
-# Another order of the classes or rows has to raise the accuracy by this.
+# The right order must also raise the accuracy by this.
 _GAIN = 0.2
-_FEW = 100  # Labels that say little.
+_FEW = 100  # Fewer labels than this prove little.
 
 
 def head_logits(
@@ -36,22 +38,22 @@ def check_predictions(
   found: Prepared,
   advice: str,
 ) -> None:
-  """Raises ValueError if predictions have nothing to do with the labels.
+  """Raises ValueError if the predictions are unrelated to the labels.
 
   Args:
     teacher: The teacher, for messages.
-    logits: Its outputs, ``[rows, C]``, in its own order.
+    logits: The teacher's outputs, ``[rows, C]``, in its own order of classes.
     order: The output that belongs to each class, ``[C]``.
     rows: The row of each example by its id, ``[N]``.
     found: The data.
-    advice: Ends a message about predictions that nothing explains.
+    advice: End of the message if no other order explains the predictions.
   """
   outputs = logits.argmax(axis=1)
   parts = [np.asarray(split["labels"]) for split in found.splits.values()]
-  labels = np.concatenate(parts)  # By the ids of the examples.
+  labels = np.concatenate(parts)  # In the order of the examples' ids.
   kept = labels >= 0
   labels, rows = labels[kept], rows[kept]
-  expected = order[labels]  # The output that is right.
+  expected = order[labels]  # The correct output of each example.
   accuracy = np.mean(outputs[rows] == expected)
   _check_classes(teacher, outputs[rows], labels, accuracy, found)
   chance = np.bincount(labels).max() / len(labels)
@@ -59,8 +61,8 @@ def check_predictions(
     return
   text = (
     f"the teacher {teacher} predicts the label of {100 * accuracy:.1f} % of "
-    f"the examples, as if it had not seen them (always naming the most "
-    f"frequent one reaches {100 * chance:.1f} %)"
+    f"the examples, which is no better than chance (always predicting the "
+    f"most frequent label reaches {100 * chance:.1f} %)"
   )
   others = {
     "in reverse": len(outputs) - 1 - rows,
@@ -106,7 +108,7 @@ def _check_classes(
 
 
 def _surprise(predicted: np.ndarray, expected: np.ndarray) -> float:
-  """Returns by how many standard errors agreement exceeds that by chance."""
+  """Returns by how many standard errors the agreement exceeds chance."""
   size = max(predicted.max(), expected.max()) + 1
   shares = [
     np.bincount(x, minlength=size) / len(x) for x in (predicted, expected)

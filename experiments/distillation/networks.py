@@ -1,7 +1,7 @@
-"""Teachers that are run here: models of transformers, and finished runs.
+"""Teachers that are run on the data: models of transformers, and finished runs.
 
-A model without a classifier, such as an encoder of sentences, is fine-tuned on
-the labels first.
+A model without a classifier, such as a sentence encoder, is fine-tuned on the
+labels first.
 """
 
 import contextlib
@@ -36,8 +36,8 @@ from experiments.training.models import Weights
 from lelp_jax.models import MODELS
 
 _BATCH_SIZE, _BATCHES_PER_PART = 64, 16
-_NUM_SAMPLED = 500  # Texts whose lengths are looked at.
-# Fine-tuning of an encoder without a classifier.
+_NUM_SAMPLED = 500  # Texts that the share of cut texts is estimated from.
+# Defaults for the fine-tuning of an encoder without a classifier.
 _FINETUNING = {
   "batch_size": 32,
   "learning_rate": 5e-5,
@@ -51,14 +51,14 @@ class Network:
   """A teacher that can be run on examples.
 
   Attributes:
-    name: Its folder or hub id, as given.
+    name: Its folder or hub id, as the user gave it.
     spec: The model.
     weights: Its weights.
-    labels: Names of its outputs; empty if it does not say.
+    labels: Names of its outputs; empty if they are unknown.
     tokenizer: Folder or hub id of its tokenizer, "" for images.
     max_length: Texts are cut after this many tokens.
     digest: SHA-256 of its weights.
-    weights_from: Folder or hub id of the weights in transformers' form, from
+    weights_from: Folder or hub id of weights that transformers saved, from
       which students can take layers; None if there are none.
   """
 
@@ -73,7 +73,7 @@ class Network:
 
   @property
   def reads(self) -> str:
-    """The kind of its input, "tokens" for texts."""
+    """The kind of its inputs: "tokens" for texts, else "image" or "array"."""
     return MODELS[self.spec.model].reads
 
   @property
@@ -85,7 +85,7 @@ class Network:
   def head(self) -> tuple[np.ndarray, np.ndarray]:
     """Kernel ``[D, C]`` and bias ``[C]`` of its last layer, with C at least 2.
 
-    One logit, read by a sigmoid, becomes the second of two classes.
+    A single sigmoid output becomes the second of two classes.
     """
     kernel, bias = model_fns(self.spec, 1).head(self.weights.params)
     if bias is None:
@@ -96,7 +96,7 @@ class Network:
 
   @property
   def token_embeddings(self) -> np.ndarray | None:
-    """Its table of token embeddings ``[V, D]``; None without one."""
+    """Its table of token embeddings ``[V, D]``; None if it has none."""
     try:
       table = self.weights.params["encoder"]["word_embeddings"]["embedding"]
     except KeyError:
@@ -113,19 +113,22 @@ def huggingface(
 ) -> Network:
   """Opens a model of transformers; fine-tunes one without a classifier.
 
-  `training` are the fields of the fine-tuning that the user has set.
+  `training` holds the fields of the fine-tuning that the user has set.
 
-  Raises ValueError if such a model comes without `finetune_epochs`.
+  Raises ValueError if the model cannot be the teacher, or if it has no
+  classifier and `finetune_epochs` is not set.
   """
   with flags.named("teacher"):
     found = pretrained.huggingface_model(name)
-  several = found.problem_type.startswith("multi_label")
-  if found.problem_type == "regression" or (several and found.num_outputs != 1):
+  multi_label = found.problem_type.startswith("multi_label")
+  if found.problem_type == "regression" or (
+    multi_label and found.num_outputs != 1
+  ):
     raise ValueError(
       f"{name} is a model of {found.problem_type.replace('_', ' ')}: a teacher "
       "has to predict one class per example."
     )
-  load_tokenizer(name)  # Raises before any work if there is none.
+  load_tokenizer(name)  # Fail before any work if there is no tokenizer.
   spec = dataclasses.replace(
     _model_spec(), model=found.model, options=found.options, init=name
   )
@@ -166,7 +169,7 @@ def _finetuned(
   max_length: int,
 ) -> Network:
   """Trains an encoder with a new head on the training examples."""
-  # Their tokens are the teacher's, so they are prepared beside the student's.
+  # The data with the teacher's tokens are prepared under a name of their own.
   data = dataclasses.replace(
     data, dataset="teacher", tokenizer=name, max_length=max_length
   )
@@ -214,7 +217,7 @@ def finished_run(
   """Opens the teacher of a finished run.
 
   Args:
-    name: Its folder, as given.
+    name: Its folder, as the user gave it.
     folder: The folder of the teacher: `teachers/<digest>` of a run.
     data: `config.data`.
   """
@@ -251,8 +254,8 @@ def finished_run(
 def _tokenizer(folder: pathlib.Path, config: Mapping[str, Any]) -> str:
   """Returns the tokenizer of the teacher of a finished run.
 
-  It lies beside the weights that the teacher started from, or its students
-  have it, too.
+  It is the first that exists among those that the teacher's config, the weights
+  that it started from, and the configs of its students name.
   """
   named = [config["data"].get("tokenizer"), config["teacher"]["init"]]
   for path in sorted(folder.parents[1].glob("cells/*/*/*/*/config.json")):
@@ -270,7 +273,7 @@ def _tokenizer(folder: pathlib.Path, config: Mapping[str, Any]) -> str:
 
 
 def _class_names(folder: pathlib.Path, dataset: str) -> tuple[str, ...]:
-  """Returns the names of the classes of a run's own files, if they exist."""
+  """Returns the class names of a run's prepared data; empty without them."""
   try:
     manifest = read_manifest(folder.parents[1] / "data" / dataset)
   except FileNotFoundError:
@@ -279,7 +282,7 @@ def _class_names(folder: pathlib.Path, dataset: str) -> tuple[str, ...]:
 
 
 def _model_spec() -> specs.ModelSpec:
-  """Returns a model that is taken as it is."""
+  """Returns the spec of a model that is used without training."""
   return specs.ModelSpec(
     init_head="pretrained",
     num_steps=0,
@@ -298,14 +301,17 @@ class Runner:
   """Runs a network on the examples of a prepared data set, by their ids.
 
   Attributes:
-    bounds: The first example of each part that is computed at once, and N. A
-      part lies in one split. The last of a split is larger than the others if
-      it would be smaller than a batch.
+    bounds: The first example of each part that is computed at once, and N.
+      Each part lies in one split. The last part of a split includes a remainder
+      that is smaller than a batch.
   """
 
-  def __init__(self, network: Network, found: Prepared):
-    """Tokenizes and computes nothing yet."""
-    is_text = found.task.image_shape is None
+  def __init__(self, network: Network, prepared: Prepared):
+    """Divides the examples into parts.
+
+    Raises ValueError if the network cannot read the examples.
+    """
+    is_text = prepared.task.image_shape is None
     if (network.reads == "tokens") != is_text:
       raise ValueError(
         f"the teacher {network.name} reads "
@@ -313,15 +319,17 @@ class Runner:
         f"are {'texts' if is_text else 'images'}."
       )
     self._max_length = network.max_length
-    self._found = found
+    self._prepared = prepared
     self._tokenizer = load_tokenizer(network.tokenizer) if is_text else None
-    self._model = FrozenModel(network.spec, network.weights, found.task.scale)
-    # Number of examples and seconds of each part so far.
+    self._model = FrozenModel(
+      network.spec, network.weights, prepared.task.scale
+    )
+    # Number of examples and seconds of each computed part.
     self._times: list[tuple[int, float]] = []
     # Split and rows of each part, by its first example.
     self._parts: dict[int, tuple[str, range]] = {}
     first, step = 0, _BATCHES_PER_PART * _BATCH_SIZE
-    for split, arrays in found.splits.items():
+    for split, arrays in prepared.splits.items():
       size = len(arrays["labels"])
       cuts = (0, *range(step, size - _BATCH_SIZE + 1, step), size)
       for start, stop in itertools.pairwise(cuts):
@@ -331,10 +339,10 @@ class Runner:
 
   @property
   def share_cut(self) -> float:
-    """The share of texts, of a sample, that the teacher does not read whole."""
+    """The share of a sample of texts that the maximal length cuts off."""
     if self._tokenizer is None:
       return 0.0
-    texts = self._found.texts("train")
+    texts = self._prepared.texts("train")
     step = max(1, len(texts) // _NUM_SAMPLED)
     sample = [texts[row] for row in range(0, len(texts), step)]
     rows = self._tokenizer.encode(sample, max_length=self._max_length + 1)
@@ -342,26 +350,26 @@ class Runner:
 
   @property
   def examples_per_second(self) -> float | None:
-    """Its speed so far, without the first part, which also compiles it.
+    """The speed without the first part, whose time includes compilation.
 
-    None before the second part.
+    None before the second part is computed.
     """
     later = self._times[1:]
     examples, seconds = sum(n for n, _ in later), sum(x for _, x in later)
     return examples / seconds if later else None
 
   def embeddings(self, start: int, _: int) -> np.ndarray:
-    """Returns the embeddings of the part that starts there, float32."""
+    """Returns the embeddings of the part from `start`, float32 ``[B, D]``."""
     begin = time.monotonic()
     split, rows = self._parts[start]
     if self._tokenizer is None:
-      inputs = self._found.splits[split]["inputs"][rows.start : rows.stop]
+      inputs = self._prepared.splits[split]["inputs"][rows.start : rows.stop]
     else:
-      texts = self._found.texts(split)
+      texts = self._prepared.texts(split)
       encoded = self._tokenizer.encode(
         [texts[row] for row in rows], max_length=self._max_length
       )
       inputs = Ragged.concatenate(encoded, encoded[0].dtype)
-    found = self._model.outputs({"inputs": inputs})
+    outputs = self._model.outputs({"inputs": inputs})
     self._times.append((len(rows), time.monotonic() - begin))
-    return np.asarray(found.embeddings, np.float32)
+    return np.asarray(outputs.embeddings, np.float32)

@@ -1,4 +1,4 @@
-"""Conversion of a traced function to ONNX, by jax2onnx."""
+"""Conversion of a traced function to ONNX with jax2onnx."""
 
 import contextlib
 import functools
@@ -26,12 +26,12 @@ def converted(
 ) -> bytes:
   """Converts a traced function with one output to an ONNX model.
 
-  Inputs of int32 become inputs of int64, which tokenizers give.
+  Inputs of type int32 become int64, the type that tokenizers return.
 
   Args:
     traced: The function, from `jax.make_jaxpr`, without 64-bit types.
     inputs: Shapes and dtypes of its arguments; dimensions may be symbolic.
-    input_names: Their names.
+    input_names: Names of the inputs.
     output_name: The name of the output.
 
   Returns:
@@ -63,7 +63,7 @@ def converted(
         output_names=[output_name],
         model_name="student",
       )
-  except Exception as error:  # Of any type, such as a missing lowering.
+  except Exception as error:  # Of any type, if a lowering is missing.
     lines = str(error).splitlines() or [type(error).__name__]
     raise ValueError(f"jax2onnx cannot convert it: {lines[0]}") from error
   _pool_images(model.graph)
@@ -78,9 +78,9 @@ def converted(
 
 
 def _on_any_platform(traced: Any, *arguments: Any) -> list[Any]:
-  """Evaluates a jaxpr, with the default of each `jax.lax.platform_dependent`.
+  """Evaluates a jaxpr with the default of each `jax.lax.platform_dependent`.
 
-  ONNX has no such choice, and the default is the operation that ONNX has.
+  ONNX cannot choose by platform, and it supports the default operations.
   """
   jaxpr = traced.jaxpr
   variables = (*jaxpr.constvars, *jaxpr.invars)
@@ -91,14 +91,14 @@ def _on_any_platform(traced: Any, *arguments: Any) -> list[Any]:
 
   for equation in jaxpr.eqns:
     if equation.primitive.name == "platform_index":
-      continue  # Only the choice reads it.
+      continue  # Only the choice of a branch uses it.
     inputs = equation.invars
     if equation.params.get("branches_platforms"):
       inputs = inputs[1:]
       one = equation.params["branches"][-1]
     else:
       inputs = [x for x in inputs if not isinstance(x, jax_core.Literal)]
-      inputs = [*dict.fromkeys(inputs)]  # Once each.
+      inputs = [*dict.fromkeys(inputs)]  # Without repetitions.
       parts = (), inputs, equation.outvars, [equation], equation.effects
       one = jax_core.ClosedJaxpr(jax_core.Jaxpr(*parts), ())
     outputs = jax_core.jaxpr_as_fun(one)(*map(read, inputs))
@@ -107,7 +107,7 @@ def _on_any_platform(traced: Any, *arguments: Any) -> list[Any]:
 
 
 def _widen(graph: Any, inner: str, name: str) -> None:
-  """Puts an input of int64 and a cast in front of an input of int32."""
+  """Replaces an int32 input by an int64 input and a cast."""
   import onnx
 
   (value,) = [each for each in graph.input if each.name == inner]
@@ -120,10 +120,10 @@ def _widen(graph: Any, inner: str, name: str) -> None:
 
 
 def _load_lowerings() -> None:
-  """Loads the lowerings of JAX's primitives, and nothing else.
+  """Loads only the lowerings of JAX's primitives.
 
   By default jax2onnx imports all of its plugins, which takes 8 seconds and
-  replaces functions of JAX and Flax. A traced function has primitives only.
+  replaces functions of JAX and Flax. A traced function only has primitives.
   """
   from jax2onnx.plugins import plugin_system
   from jax2onnx.plugins.jax import core
@@ -139,7 +139,7 @@ def _load_lowerings() -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Drops what jax2onnx prints, logs and warns of."""
+  """Suppresses the output, the logs and the warnings of jax2onnx."""
   levels = {name: logging.getLogger(name).level for name in _LOGGERS}
   for name in _LOGGERS:
     logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -156,11 +156,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _pool_images(graph: Any) -> None:
-  """Rewrites max pooling of images in the form that ONNX Runtime has.
+  """Rewrites max pooling of images in the form that ONNX Runtime supports.
 
   jax2onnx pools over all four axes of a batch of images, `[B, H, W, channels]`,
-  but ONNX Runtime over at most three. The rewritten pooling is over the last
-  two axes of `[B, channels, H, W]`.
+  and ONNX Runtime supports at most three. The rewritten operation pools over
+  the last two axes of `[B, channels, H, W]`.
   """
   import onnx
 
@@ -172,7 +172,7 @@ def _pool_images(graph: Any) -> None:
     if len(values["kernel_shape"]) != 4:
       continue
     pads = values.pop("pads", [0] * 8)
-    outer = [(x[0], x[3]) for x in (*values.values(),)]
+    outer = [(ints[0], ints[3]) for ints in values.values()]
     if set(outer) != {(1, 1)} or any(pads[i] for i in (0, 3, 4, 7)):
       raise ValueError("it has pooling over images or over channels")
     source, last = pool.input[0], pool.output[0]
@@ -196,7 +196,7 @@ def _pool_images(graph: Any) -> None:
 
 
 def _remove_unused(graph: Any) -> None:
-  """Removes nodes whose outputs nothing reads, and shapes of what is gone."""
+  """Removes nodes whose outputs are unused, and all recorded shapes."""
   del graph.value_info[:]
   outputs = {value.name for value in graph.output}
   while True:
@@ -209,7 +209,7 @@ def _remove_unused(graph: Any) -> None:
 
 
 def _remove_unused_constants(graph: Any) -> None:
-  """Removes constants that nothing reads, of which ONNX Runtime warns."""
+  """Removes unused constants, about which ONNX Runtime would warn."""
   read = _names_read(graph) | {value.name for value in graph.output}
   kept = [each for each in graph.initializer if each.name in read]
   del graph.initializer[:]
@@ -221,7 +221,7 @@ def _remove_unused_constants(graph: Any) -> None:
 
 
 def _names_read(graph: Any) -> set[str]:
-  """Returns the names that the nodes of a graph read, in subgraphs too."""
+  """Returns the names that the nodes of a graph and its subgraphs read."""
   names = set()
   for node in graph.node:
     names.update(node.input)

@@ -1,7 +1,7 @@
 """Tables of predictions: CSV, TSV, JSON lines or Parquet, written atomically.
 
 A row has the columns of the input, then `label` and `p_<label>` for each class.
-A column of the input that has one of these names is called `input_<name>`.
+A column of the input that has one of these names is renamed `input_<name>`.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from pyarrow import parquet
 
 from experiments.io import json_files
 
-STDOUT = "-"  # Writes CSV.
+STDOUT = "-"  # The output that prints CSV.
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*_DELIMITERS, ".jsonl", ".parquet")
 
@@ -40,7 +40,7 @@ def check_output(output: str, inputs: Sequence[pathlib.Path]) -> None:
 
   Args:
     output: The path, or "-".
-    inputs: The files of the input, which are not overwritten.
+    inputs: The files of the input, which must not be overwritten.
   """
   if output == STDOUT:
     return
@@ -60,7 +60,7 @@ def check_output(output: str, inputs: Sequence[pathlib.Path]) -> None:
 
 
 def renamed(columns: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
-  """Returns the name in the output of each column whose own name is taken."""
+  """Returns new names for the columns whose names the output needs itself."""
   taken = {"label", *_probability_names(labels)}
   used = taken.union(columns)
   names = {}
@@ -75,7 +75,7 @@ def renamed(columns: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
 
 
 def left_out(output: str, columns: Mapping[str, pa.DataType]) -> list[str]:
-  """Returns the columns that a text file cannot hold, since they are bytes."""
+  """Returns the columns that a text file cannot hold, since they hold bytes."""
   if output.lower().endswith(".parquet"):
     return []
   return [name for name, kind in columns.items() if _holds_bytes(kind)]
@@ -101,9 +101,9 @@ def _probability_names(labels: Sequence[str]) -> list[str]:
 def writing(
   output: str, columns: Mapping[str, pa.DataType], labels: Sequence[str]
 ) -> Iterator[Write]:
-  """Yields a function that writes rows; they appear when the context ends.
+  """Yields a function that writes rows; the file appears at the end.
 
-  After an error there is no file, or the one from before.
+  After an error, a file that existed before is unchanged.
 
   Args:
     output: As for `check_output`.
@@ -138,7 +138,7 @@ def _print(file: IO[bytes]) -> None:
     shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.buffer.flush()
   except BrokenPipeError:
-    # Otherwise Python reports that it cannot flush at the exit.
+    # Otherwise Python reports at exit that it cannot flush standard output.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -176,8 +176,8 @@ def _writer(
     special = re.compile(f'[{delimiter}"\r\n]')
 
     def write_line(values: Iterable[Any]) -> None:
-      # Quoted where need be, as pandas and spreadsheets read both formats. The
-      # csv module leaves a carriage return without quotes.
+      # Fields are quoted where necessary; pandas and spreadsheets read this in
+      # both formats. The csv module would not quote a carriage return.
       fields = [as_text(value) for value in values]
       quoted = [
         '"' + field.replace('"', '""') + '"' if special.search(field) else field
@@ -197,7 +197,7 @@ def _writer(
 
 
 def _rounded(probability: np.float32) -> float:
-  """Returns a probability with the digits that it has."""
+  """Rounds a probability to the seven digits of a float32."""
   return float(f"{probability:.7g}")
 
 
@@ -216,7 +216,7 @@ def _record_batch(
   labels: Sequence[str],
   probabilities: np.ndarray,
 ) -> pa.RecordBatch:
-  """Returns rows as Arrow has them."""
+  """Converts rows to an Arrow record batch."""
   columns: list[Any] = []
   num_inputs = len(schema) - 1 - probabilities.shape[1]
   for place, field in enumerate(list(schema)[:num_inputs]):

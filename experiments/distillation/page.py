@@ -20,8 +20,8 @@ from experiments.reporting.document import Table
 from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import SweepResults
 
-_WIDTH = 120  # Of the terminal's tables.
-_NUM_TABLES = 2  # Scores, and sizes and speeds, are shown on the terminal.
+_WIDTH = 120  # Of tables on the terminal.
+_NUM_TABLES = 2  # Tables on the terminal: scores, and sizes and speeds.
 _FORMATS = ("md", "csv", "html")
 
 
@@ -29,24 +29,24 @@ def write(
   found: SweepResults,
   exported: owner.Exported,
   teacher: TeacherArrays,
-  examined: Diagnosis,
+  findings: Diagnosis,
   workdir: pathlib.Path,
 ) -> str:
   """Writes the report to `report/` in the workdir.
 
   Args:
-    found: Some trials of the chosen setting of each method.
-    exported: The student that is exported.
+    found: The finished trials of the chosen setting of each method.
+    exported: The exported student and its test scores.
     teacher: The teacher.
-    examined: Its diagnosis.
-    workdir: Where they are.
+    findings: The diagnosis of the teacher.
+    workdir: Folder of the run.
 
   Returns:
     The summary for the terminal.
   """
   folder = workdir / "report"
   folder.mkdir(parents=True, exist_ok=True)
-  said = verdict.recommendation(found, teacher.source.get("parameters"))
+  advice = verdict.recommendation(found, teacher.source.get("parameters"))
   known = [field.name for field in dataclasses.fields(owner.TeacherSize)]
   size = owner.TeacherSize(**{name: teacher.source.get(name) for name in known})
   sweep = sections.ReportedSweep(
@@ -58,8 +58,8 @@ def write(
     exported=exported,
   )
   document = sections.make_document([sweep])
-  warnings = (f"Warning: {warning}" for warning in examined.warnings)
-  first = Section("Recommendation", (said, examined.verdict, *warnings))
+  warnings = (f"Warning: {warning}" for warning in findings.warnings)
+  first = Section("Recommendation", (advice, findings.verdict, *warnings))
   document = Document(document.title, (first, *document.sections))
   render.write(document, [found], folder, _FORMATS)
   parts = owner.score_parts(found, teacher=size, exported=exported)
@@ -72,7 +72,7 @@ def write(
   return "\n".join(
     [
       *texts,
-      said,
+      advice,
       "",
       f"Exported: {found.method_title(cell.method)}"
       f"{f' ({setting})' if setting else ''}, trial {cell.trial}, which "
@@ -89,10 +89,10 @@ def card(
   teacher: TeacherArrays,
   splits: Splits,
 ) -> Card:
-  """Returns the parts of the model card that the student does not know.
+  """Returns the facts for the model card of the exported student.
 
   Args:
-    found: Some trials of the chosen setting of each method.
+    found: The finished trials of the chosen setting of each method.
     cell: The trial whose student is exported.
     teacher: The teacher.
     splits: The data.
@@ -109,7 +109,7 @@ def card(
     "Parameters": f"{cell.num_parameters:,}",
   }
   if cell.seconds.example:
-    numbers["Examples per second, in training's form"] = (
+    numbers["Examples per second, before the export"] = (
       f"{1 / cell.seconds.example:,.0f} on {cell.versions.get('device', '')}"
     )
   labelled = int(np.count_nonzero(splits.transfer["labels"] >= 0))

@@ -45,7 +45,7 @@ from experiments.training import sweep
 from experiments.training.models import Weights
 
 _RECORD = "distill.json"
-_WIDTH = 100  # Of tables on the terminal.
+_WIDTH = 100  # Columns of the terminal that tables may use.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,16 +53,15 @@ class Request:
   """The request of a user: the flags of `experiments.distill`.
 
   Attributes:
-    teacher: --teacher, and so on for the others.
-    student: The parsed --student.
-    fields: Fields of the config that flags have set, those of the data among
-      them, by dotted name.
-    given: Those of them that --config.FIELD=VALUE has set.
-    workdir: Folder of everything.
-    finetune_epochs: None unless it is given.
-    id_column: Empty unless it is given, and so for the next ones.
-    labels: --teacher_labels.
-    tokenizer: --tokenizer.
+    teacher: Value of --teacher.
+    student: Parsed value of --student.
+    fields: Fields of the config that any flag has set, by dotted name.
+    given: The fields among them that --config.FIELD=VALUE has set.
+    workdir: Folder that everything is written to.
+    finetune_epochs: Value of --finetune_epochs; None if it is not set.
+    id_column: Value of --id_column; empty if it is not set.
+    labels: Values of --teacher_labels; empty if it is not set.
+    tokenizer: Value of --tokenizer; empty if it is not set.
   """
 
   teacher: str
@@ -77,12 +76,12 @@ class Request:
 
   @functools.cached_property
   def data(self) -> specs.DataSpec:
-    """The section of data, with what identifies the contents of the files."""
+    """`config.data`, with the digest of the contents of the files."""
     spec = candidates.own_cell(self.fields).data
     return dataclasses.replace(spec, contents=load.contents(spec))
 
   def plain(self) -> dict[str, Any]:
-    """Returns everything that the results depend on, as JSON holds it."""
+    """Returns everything that the results depend on, as plain data for JSON."""
     return {
       "teacher": self.teacher,
       "student": self.student.text,
@@ -101,7 +100,7 @@ def distill(request: Request) -> str:
   A finished workdir is not trained again.
 
   Args:
-    request: The request.
+    request: The flags of the command.
 
   Returns:
     The summary to print.
@@ -121,21 +120,21 @@ def distill(request: Request) -> str:
 
 
 def _distill(request: Request, asked: Mapping[str, Any]) -> str:
-  """Distils what is not finished yet."""
+  """Takes every step of a distillation that is not finished yet."""
   workdir = request.workdir
   with _without_leftovers(workdir):
     teacher, student = _prepared(request)
     kept = f"the teacher's outputs are in {teacher.folder}"
     signals.stop_if_asked(kept)
-    examined = diagnosis.diagnose(teacher, request.data, workdir)
-    diagnosis_page.write_page(examined, workdir / "diagnosis")
-    _tell(diagnosis_page.summary(examined, _WIDTH) + "\n")
+    findings = diagnosis.diagnose(teacher, request.data, workdir)
+    diagnosis_page.write_page(findings, workdir / "diagnosis")
+    _tell(diagnosis_page.summary(findings, _WIDTH) + "\n")
     signals.stop_if_asked(kept)
-    sweep_of, cells = _cells(request, teacher, student)
+    sweep_spec, cells = _cells(request, teacher, student)
     splits = data.load_splits(cells[0], workdir)
     data.check_data(cells, splits)
   json_files.write_json(workdir / _RECORD, {"asked": asked})
-  _tell(_announcement(sweep_of, cells, splits, workdir))
+  _tell(_announcement(sweep_spec, cells, splits, workdir))
   signals.stop_if_asked(kept)
 
   def train(
@@ -146,10 +145,10 @@ def _distill(request: Request, asked: Mapping[str, Any]) -> str:
   def task_of(cell: specs.CellSpec) -> Task:
     return data.load_splits(cell, workdir).task
 
-  search.run(sweep_of, cells, task_of, workdir, train)
+  search.run(sweep_spec, cells, task_of, workdir, train)
   found = workdirs.load(workdir, workdir)
   exported = _export(found, teacher, student, workdir)
-  summary = page.write(found, exported, teacher, examined, workdir)
+  summary = page.write(found, exported, teacher, findings, workdir)
   done = {"asked": asked, "summary": summary}
   json_files.write_json(workdir / _RECORD, done)
   return summary
@@ -161,7 +160,10 @@ def _distill(request: Request, asked: Mapping[str, Any]) -> str:
 def _read_record(
   workdir: pathlib.Path, asked: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Returns what a workdir says of the same request, {} for a new workdir."""
+  """Returns the record of the same request; {} if the workdir has none.
+
+  Raises ValueError if the workdir belongs to another command.
+  """
   path = workdir / _RECORD
   if not path.is_file():
     if workdirs.is_workdir(workdir):
@@ -183,9 +185,9 @@ def _read_record(
 
 @contextlib.contextmanager
 def _without_leftovers(workdir: pathlib.Path) -> Iterator[None]:
-  """Removes what was written to a new workdir before a mistake was found.
+  """Empties a new workdir if a flag or a file turns out to be wrong.
 
-  Nothing is removed that was trained or was there before.
+  A workdir that was not empty, or that has a trained teacher, stays as it is.
   """
   is_new = not workdir.exists() or not os.listdir(workdir)
   existed = workdir.exists()
@@ -206,9 +208,9 @@ def _without_leftovers(workdir: pathlib.Path) -> Iterator[None]:
 def _prepared(
   request: Request,
 ) -> tuple[teachers.TeacherArrays, student_models.StudentSetup]:
-  """Brings the teacher and the student into the form that training reads."""
+  """Prepares the teacher and the student for training."""
   spec = request.data
-  if request.tokenizer:  # Before anything long.
+  if request.tokenizer:  # Fail before the long steps.
     with flags.named("tokenizer"):
       load_tokenizer(request.tokenizer)
   student_models.check_reads(request.student, is_text=bool(spec.text_column))
@@ -234,15 +236,15 @@ def _prepared(
 def texts_of(
   spec: specs.DataSpec, workdir: pathlib.Path
 ) -> Callable[[], list[str]]:
-  """Returns a function that reads the training texts."""
+  """Returns a function that reads the training texts of prepared data."""
   plain = dataclasses.replace(spec, tokenizer="", embeddings="")
 
   def read() -> list[str]:
-    found = load.open_data(plain, workdir)
+    prepared = load.open_data(plain, workdir)
     names = [
-      name for name in found.splits if name not in ("test", "validation")
+      name for name in prepared.splits if name not in ("test", "validation")
     ]
-    return [text for name in names for text in found.texts(name)]
+    return [text for name in names for text in prepared.texts(name)]
 
   return read
 
@@ -277,7 +279,7 @@ def _announcement(
   splits: Splits,
   workdir: pathlib.Path,
 ) -> str:
-  """Returns what the user is told before training begins."""
+  """Returns the message that is printed before training begins."""
   grid = search.first_stage(described, cells)
   further = search.stand_ins(described, cells, grid)
   timed = timing.measure(cells[0], splits)
@@ -299,7 +301,7 @@ def _export(
   student: student_models.StudentSetup,
   workdir: pathlib.Path,
 ) -> owner.Exported:
-  """Writes the student that held-out data choose to `student/`."""
+  """Exports the student that held-out data choose to `student/`."""
   chosen = verdict.chosen_cell(found)
   folder = workdir / chosen.folder
   cell = specs.from_plain(json_files.read_json(folder / "config.json"))
@@ -313,7 +315,7 @@ def _export(
     tokenizer=student.tokenizer,
     card=page.card(found, chosen, teacher, splits),
   )
-  # Calibration keeps the order of the probabilities: only ties may differ.
+  # Calibration changes predictions only at ties, so this agreement is the same.
   test = dataclasses.replace(test, agreement=chosen.test.agreement)
   return owner.Exported(chosen, test)
 

@@ -21,11 +21,11 @@ from experiments.training.models import Weights
 from lelp_jax.calibration import calibrated_class_probs
 from lelp_jax.models import MODELS
 
-# From the arrays that `description.INPUT_NAMES` names to probabilities [B, C].
+# Maps the arrays that `description.INPUT_NAMES` names to probabilities [B, C].
 Predict = Callable[..., np.ndarray]
 
 _BATCH = 64  # Rows that are predicted together.
-_LENGTHS = 32  # Lengths that JAX compiles for are multiples of it.
+_LENGTHS = 32  # JAX pads texts to multiples of this length.
 
 
 class Predictor:
@@ -39,7 +39,7 @@ class Predictor:
   def __init__(self, folder: pathlib.Path):
     """Loads a student, with ONNX Runtime if it has a `model.onnx`.
 
-    Raises FileNotFoundError or ValueError if the folder is not one.
+    Raises FileNotFoundError or ValueError if the folder holds no student.
     """
     self.student, self.labels = description.read(folder)
     files = [name for name in RUNTIMES if (folder / name).is_file()]
@@ -58,7 +58,7 @@ class Predictor:
 
     Args:
       values: Texts; paths or bytes of images; or embeddings, each ``[D]``.
-      first: The number of the first row, from 0, for messages.
+      first: The number of the first row, from 0, for error messages.
     """
     if self.student.reads == "text":
       return self._texts(values)
@@ -75,7 +75,7 @@ class Predictor:
     return np.concatenate(parts)
 
   def _texts(self, texts: Sequence[str]) -> np.ndarray:
-    """Predicts texts in order of length, so that little is padding."""
+    """Predicts texts in the order of their lengths, to need little padding."""
     assert self._tokenizer is not None
     student = self.student
     rows = self._tokenizer.encode(texts, max_length=student.max_length)
@@ -110,7 +110,7 @@ def _onnx(folder: pathlib.Path, student: Student) -> Predict:
       "predictions need the package onnxruntime: pip install -e '.[deploy]'."
     ) from None
   options = onnxruntime.SessionOptions()
-  options.log_severity_level = 3  # Errors; warnings concern its developers.
+  options.log_severity_level = 3  # Errors only.
   try:
     session: Any = onnxruntime.InferenceSession(
       folder / description.ONNX, options, providers=["CPUExecutionProvider"]
@@ -142,7 +142,7 @@ def _exported(folder: pathlib.Path, _: Student) -> Predict:
 
 
 def _weights(folder: pathlib.Path, student: Student) -> Predict:
-  """Builds the model again from `config.json` and `model.safetensors`."""
+  """Rebuilds the model from `config.json` and `model.safetensors`."""
   tree = traverse_util.unflatten_dict(safetensors_files.read(folder), sep="/")
   weights = Weights(tree["params"], tree.get("model_state", {}))
   function = jax.jit(probabilities(student, weights))
@@ -151,7 +151,7 @@ def _weights(folder: pathlib.Path, student: Student) -> Predict:
   names = description.INPUT_NAMES[student.reads]
 
   def predict(*arrays: np.ndarray) -> np.ndarray:
-    # Few shapes, since each is compiled.
+    # Inputs are padded to few shapes, since JAX compiles once per shape.
     rows, shape = len(arrays[0]), list(arrays[0].shape)
     shape[0] = 1 << (rows - 1).bit_length()
     if student.reads == "text":
@@ -168,7 +168,7 @@ def _weights(folder: pathlib.Path, student: Student) -> Predict:
 
 
 def _filled(array: np.ndarray, shape: Sequence[int], fill: int) -> np.ndarray:
-  """Returns an array in the corner of a larger one; int64 becomes int32."""
+  """Pads an array at the ends of its axes; int64 becomes int32."""
   dtype = np.int32 if array.dtype == np.int64 else array.dtype
   wide = np.full(shape, fill, dtype)
   wide[tuple(map(slice, array.shape))] = array
@@ -187,7 +187,7 @@ RUNTIMES: dict[str, Callable[[pathlib.Path, Student], Predict]] = {
 def probabilities(
   student: Student, weights: Weights
 ) -> Callable[..., jax.Array]:
-  """Returns the function of an exported student.
+  """Returns the function that an exported student computes.
 
   It takes the arrays that `description.INPUT_NAMES` names, tokens as int32, and
   returns probabilities ``[B, C]``.

@@ -1,13 +1,14 @@
-"""Teachers of every kind, brought into one form: embeddings and a linear head.
+"""Teachers of every kind, as embeddings and a linear head.
 
 `prepare_teacher` runs a teacher once on a user's data, or reads the arrays that
-another framework wrote, and leaves a folder
+another framework wrote, and writes the folder
 
   <workdir>/teacher/embeddings.npy, ids.npy, manifest.json
   <workdir>/teacher/student.msgpack, config.json             the head
 
-which `config.data.embeddings` and `config.teacher.init` read: a linear model on
-precomputed embeddings. Teacher and student may have different tokenizers.
+`config.data.embeddings` and `config.teacher.init` name this folder: in training
+the teacher is a linear model on precomputed embeddings. Teacher and student may
+therefore have different tokenizers.
 """
 
 import contextlib
@@ -43,9 +44,10 @@ from experiments.specs import DataSpec
 from experiments.training import pretrained
 
 _ROWS_PER_PART = 65_536
-_MANY_CUT = 0.05  # Share of the texts.
+_MANY_CUT = 0.05  # Share of cut texts that is worth a warning.
 _LINEAR = {"model": "mlp", "options": {"features": ()}}
-# Fields of `config.teacher` that concern its students, and its fine-tuning.
+# Fields of `config.teacher` that concern the students, or the fine-tuning; the
+# others have no effect.
 _OF_STUDENTS = ("outputs", "num_coordinates", "allow_chance")
 _OF_FINETUNING = (
   "learning_rate",
@@ -58,26 +60,26 @@ _OF_FINETUNING = (
   "steps_per_chunk",
   "seed",
 )
-# Packages that compute outputs from examples.
+# Packages whose code determines the outputs on examples.
 _CODE = ("lelp_jax", "experiments.data", "experiments.training")
 
 
 @dataclasses.dataclass(frozen=True)
 class TeacherArrays:
-  """A teacher in the form that every kind is brought into.
+  """A teacher of any kind, as embeddings and a linear head.
 
   Attributes:
-    folder: Holds the embeddings of all examples, and the head.
+    folder: Folder of the embeddings of all examples, and of the head.
     class_names: Name of each class, in the order of the head's outputs.
     kernel: The head's weights, float32, ``[D, C]``.
-    bias: Its bias, float32, ``[C]``.
+    bias: The head's bias, float32, ``[C]``.
     tokenizer: Folder or hub id of the teacher's tokenizer, "" for arrays.
-    source: Plain data on the teacher: "kind", "name", and where they are known
-      "model", "parameters", "bytes" and "examples_per_second".
+    source: Facts about the teacher as plain data: "kind", "name", and "model",
+      "parameters", "bytes" and "examples_per_second" if they are known.
     token_embeddings: The teacher's table of token embeddings, ``[V, D]``; None
       if it has none.
-    weights: Folder or hub id of the weights that the teacher started from, in
-      the form of transformers; None if there are none.
+    weights: Folder or hub id of weights that transformers saved, from which
+      students can take layers; None if there are none.
   """
 
   folder: pathlib.Path
@@ -115,17 +117,17 @@ def prepare_teacher(
   labels: Sequence[str] = (),
   given: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> TeacherArrays:
-  """Brings a teacher into one form: its embeddings of all examples, and a head.
+  """Computes or reads a teacher's embeddings of all examples, and its head.
 
   Args:
     teacher: A folder of arrays, see `arrays`; a folder or a hub id of a model
       of transformers; or the folder of a finished run or of its teacher.
-    data: `config.data`; the tokenizer does not matter.
+    data: `config.data`; its tokenizer is ignored.
     workdir: Folder of the run; the result is kept in its folder `teacher`.
     finetune_epochs: Length of the fine-tuning of an encoder without a
       classifier.
-    id_column: Column of the data whose values the ids of arrays are.
-    labels: The label of each output; by default what the teacher says.
+    id_column: Column of the data that holds the ids of ids.npy.
+    labels: The label of each output; by default the names that the teacher has.
     given: Fields of the config that the user has set. Those of `config.teacher`
       change the fine-tuning.
 
@@ -181,10 +183,10 @@ def _training(
 
 @contextlib.contextmanager
 def _nothing_left_if_refused(workdir: pathlib.Path) -> Iterator[None]:
-  """Removes what an error leaves of a first command in a workdir.
+  """Removes the prepared data if the first command in a workdir fails.
 
-  Its data are prepared before the teacher can be compared with them. They would
-  refuse corrected files.
+  The data are prepared before the teacher is compared with them. If they were
+  kept, the next command would refuse corrected files.
   """
   new = [path for path in (workdir, *workdir.parents) if not path.exists()]
   is_first = not (workdir / "data").exists()
@@ -193,7 +195,7 @@ def _nothing_left_if_refused(workdir: pathlib.Path) -> Iterator[None]:
   except (OSError, ValueError):
     if is_first:
       shutil.rmtree(workdir / "data", ignore_errors=True)
-      # Outputs that took long, or another process's files, may lie there.
+      # Folders that hold outputs, or another process's files, are kept.
       with contextlib.suppress(OSError):
         for path in new:
           path.rmdir()
@@ -207,7 +209,7 @@ def _network(
   finetune_epochs: float | None,
   training: Mapping[str, Any],
 ) -> networks.Network:
-  """Opens a teacher that is run here."""
+  """Opens a teacher that has to be run on the examples."""
   folder = pathlib.Path(teacher).expanduser()
   if folder.is_dir() and (folder / "teachers").is_dir():
     folder = _only_teacher(folder)
@@ -269,7 +271,7 @@ def _from_arrays(
   id_column: str,
   labels: Sequence[str],
 ) -> TeacherArrays:
-  """Brings arrays into the order of the examples."""
+  """Writes the teacher's arrays in the order of the examples."""
   source = source_rows(data, found, id_column)
   rows = arrays_lib.rows_of_examples(given, source, id_column)
   order = _order_of_outputs(
@@ -315,7 +317,7 @@ def _from_network(
   workdir: pathlib.Path,
   labels: Sequence[str],
 ) -> TeacherArrays:
-  """Runs a model on all examples."""
+  """Runs a model on all examples, and writes its embeddings and its head."""
   kernel, bias = network.head
   order = _order_of_outputs(
     network.name, kernel.shape[1], network.labels, found, labels
@@ -403,7 +405,7 @@ def _order_of_outputs(
   saved, needed = map(pretrained.spelled, (names, classes))
   if sorted(saved) == sorted(needed):
     return np.array([saved.index(name) for name in needed])
-  # Labels that are the numbers of the outputs.
+  # The labels are the numbers of the outputs.
   is_numbered = needed == [str(number) for number in range(num_outputs)]
   if not names or (is_numbered and not given):
     return np.arange(num_outputs)
@@ -423,7 +425,7 @@ def _write(
   bounds: tuple[int, ...],
   embeddings: Callable[[int, int], np.ndarray],
 ) -> None:
-  """Writes the embeddings of all examples, in parts, unless they are there."""
+  """Writes the embeddings of all examples in parts, unless they exist."""
   num_rows = bounds[-1]
   shape = jax.ShapeDtypeStruct((num_rows, width), np.float32)
   content = array_files.Content(

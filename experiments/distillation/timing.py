@@ -1,4 +1,4 @@
-"""Measurement of a training step, to say beforehand how long a run takes."""
+"""Measurement of a training step, which predicts the duration of a run."""
 
 import dataclasses
 import time
@@ -23,25 +23,27 @@ from experiments.training.models import optimizer
 from experiments.training.types import model_fields
 
 _NUM_STEPS = 5
-# Programs of a stack: to initialize, to train and to evaluate.
+# The compilation of a stack's programs, which initialize, train and evaluate,
+# takes as long as this many compilations of the measured step.
 _PROGRAMS = 4
 
 
 class StepTime(NamedTuple):
-  """Time of the training of a student.
+  """Times of the training of a student.
 
   Attributes:
-    step: Seconds of a step of one cell.
-    compilation: Seconds that the programs of a stack take to compile.
+    step: Seconds per training step of one cell.
+    compilation: Seconds to compile the programs of a stack.
   """
 
   step: float
   compilation: float
 
   def of(self, stacks: Iterable[Stack]) -> float:
-    """Returns the seconds that stacks take, whose lengths are in steps.
+    """Returns the seconds that the training of stacks takes.
 
-    Stacks that differ in stacked numbers alone mostly share their programs.
+    The students' `num_steps` must be set. Stacks that differ only in fields
+    marked `specs.STACKED` are counted as sharing their programs.
     """
     programs, steps = set(), 0
     for stack in stacks:
@@ -53,11 +55,11 @@ class StepTime(NamedTuple):
 
 
 def measure(cell: CellSpec, splits: Splits) -> StepTime:
-  """Takes a few training steps of a student, and times them.
+  """Times a few training steps of a student, with a loss that costs nothing.
 
   Args:
-    cell: A cell of it.
-    splits: Its data.
+    cell: A cell of the student.
+    splits: The data of the cell.
   """
   spec = in_steps(cell.student, len(splits.transfer["labels"]))
   model = model_fns(spec, splits.task.num_classes)
@@ -90,7 +92,7 @@ def measure(cell: CellSpec, splits: Splits) -> StepTime:
 
 
 def _typical(arrays: Arrays, size: int) -> np.ndarray:
-  """Returns the rows of a batch of texts of usual length, or any batch."""
+  """Returns the rows of a batch whose texts are of a typical length."""
   num_rows = len(arrays["labels"])
   rows = np.arange(num_rows)
   for array in arrays.values():

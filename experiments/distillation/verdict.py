@@ -1,4 +1,4 @@
-"""The recommendation of a distillation: one sentence that the numbers say."""
+"""The recommendation at the end of a distillation, in one sentence."""
 
 import math
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from experiments.reporting.selection import summarize_cells
 from experiments.reporting.selection import SweepResults
 from experiments.reporting.sentence import in_sentence
 
-# A student that loses more than this share of what the teacher has above the
-# most frequent class does not replace it.
+# A student does not replace the teacher if it loses more than this share of the
+# teacher's lead over always predicting the most frequent class.
 _MOST_LOST = 0.25
 
 
 def chosen_cell(found: SweepResults) -> FinishedCell:
-  """Returns the trial that held-out data choose, of all methods.
+  """Returns the trial that held-out data choose among all methods.
 
   The setting with the highest mean accuracy over its trials is chosen first,
   then its best trial; held-out loss decides between equals.
@@ -45,7 +45,7 @@ def recommendation(found: SweepResults, teacher_parameters: int | None) -> str:
   """Returns one sentence that says which model to use.
 
   Args:
-    found: Some trials of the chosen setting of each method.
+    found: The finished trials of the chosen setting of each method.
     teacher_parameters: Number of parameters of the teacher, if it is known.
   """
   by_row: dict[str, list[FinishedCell]] = {}
@@ -86,14 +86,14 @@ def recommendation(found: SweepResults, teacher_parameters: int | None) -> str:
     )
   return (
     f"Use vanilla distillation: {title}, which held-out data chose and whose "
-    f"student is exported, is at {_points(own)} from it ({end})."
+    f"student is exported, differs from it by {_points(own)} ({end})."
   )
 
 
 def _reason_to_keep(
   cells: Sequence[FinishedCell], title: str, teacher_parameters: int | None
 ) -> str:
-  """Returns why a student does not replace the teacher, "" if it does."""
+  """Returns why the student does not replace the teacher, "" if it does."""
   teacher, size = cells[0].teacher.test, cells[0].num_parameters
   majority = owner.majority_share(teacher)
   loss = comparisons.mean_over_examples(
