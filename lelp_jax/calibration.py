@@ -1,4 +1,4 @@
-"""Calibration: one temperature that makes probabilities mean what they say."""
+"""Calibration of a classifier by one temperature (temperature scaling)."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import numpy as np
 from lelp_jax import _checks
 from lelp_jax.distill import class_log_probs
 
-# The bounds of a temperature, and how often their ratio is halved.
+# The bounds of the temperature, and the number of steps of the bisection.
 _SMALLEST, _LARGEST = 1 / 64, 64.0
 _NUM_HALVINGS = 40
 
@@ -17,12 +17,11 @@ def calibration_temperature(
 ) -> jax.Array:
   r"""Fits the temperature that calibrates a classifier on held-out examples.
 
-  It minimizes the mean cross entropy of
-  :math:`q = \mathrm{softmax}(\log p / T)` (Guo et al., 2017, "On Calibration of
-  Modern Neural Networks"), which is convex in :math:`1 / T`, by bisection of
-  its derivative. As in Platt's scaling, a label counts as certain to
-  :math:`1 - C / (N + C)` only and the rest is spread evenly, so that a
-  classifier without a mistake gets a finite temperature.
+  It minimizes the mean cross entropy of :math:`q = \mathrm{softmax}(\log p /
+  T)` (Guo et al., 2017, "On Calibration of Modern Neural Networks"), which is
+  convex in :math:`1 / T`, by bisection of its derivative. As in Platt scaling,
+  labels are smoothed, here by :math:`C / (N + C)`, so that a classifier without
+  mistakes gets a finite temperature.
 
   Args:
     log_probs: The classifier's log probabilities, or its logits, finite,
@@ -40,6 +39,8 @@ def calibration_temperature(
     ValueError: If a shape is wrong or a label is out of range.
 
   Examples:
+    >>> import jax
+    >>> import jax.numpy as jnp
     >>> from lelp_jax.calibration import calibration_temperature
     >>> logits = jnp.array([[4.0, 0.0], [0.0, 4.0], [4.0, 0.0], [0.0, 4.0]])
     >>> labels = jnp.array([0, 1, 0, 0])  # Right in 3 of 4: overconfident.
@@ -65,19 +66,19 @@ def calibration_temperature(
   targets = jnp.where((labels < 0)[:, None], jnp.nan, targets)
 
   def slope(inverse: jax.Array) -> jax.Array:
-    """The derivative of the mean cross entropy by 1 / T."""
+    """Returns the derivative of the mean cross entropy in 1 / T."""
     probs = jax.nn.softmax(log_probs * inverse)
     return jnp.mean(jnp.sum((probs - targets) * log_probs, axis=-1))
 
   def halve(_, bounds: jax.Array) -> jax.Array:
-    """Keeps the half of [low, high], logarithms of 1 / T, with the minimum."""
+    """Keeps the half of [low, high], bounds of -log T, with the minimum."""
     low, high = bounds
     middle = (low + high) / 2
     falls = slope(jnp.exp(middle)) < 0
     return jnp.where(falls, jnp.stack([middle, high]), jnp.stack([low, middle]))
 
   bounds = jnp.log(jnp.array([1 / _LARGEST, 1 / _SMALLEST], log_probs.dtype))
-  # NaN in, NaN out; and under `shard_map` the bounds vary as the examples do.
+  # Propagate NaN, and let the bounds vary like the examples under `shard_map`.
   bounds += 0 * slope(jnp.ones((), log_probs.dtype))
   low, high = jax.lax.fori_loop(0, _NUM_HALVINGS, halve, bounds)
   return jnp.exp(-(low + high) / 2)
@@ -90,10 +91,10 @@ def calibrated_class_probs(
   temperature: float | jax.Array,
   calibration_temperature: float | jax.Array,
 ) -> jax.Array:
-  r"""Computes a student's calibrated probabilities of classes.
+  r"""Computes a student's calibrated class probabilities.
 
-  The probabilities :math:`p` of classes are sums over subclasses at the
-  training temperature (`lelp_jax.class_log_probs`); the result is
+  The class probabilities :math:`p` are sums over subclasses at the training
+  temperature (`lelp_jax.class_log_probs`). The result is
   :math:`\mathrm{softmax}(\log p / T)`, which predicts the same class.
 
   Args:
@@ -113,6 +114,7 @@ def calibrated_class_probs(
     ValueError: Likewise.
 
   Examples:
+    >>> import jax.numpy as jnp
     >>> from lelp_jax.calibration import calibrated_class_probs
     >>> logits = jnp.log(jnp.array([0.1, 0.2, 0.3, 0.4]))
     >>> probs = calibrated_class_probs(

@@ -1,4 +1,4 @@
-"""Scores of projections against each other, for the contrastive losses."""
+"""Scores of all student-teacher pairs of a batch, for contrastive losses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def loss_of_scores(
     **numbers: Further positive arguments that the loss takes after the scores.
 
   Returns:
-    The loss, sharded as the student's projections are.
+    The loss, sharded like the student's projections.
   """
   student, teacher = _vectors.checked_pair(
     ("student_projections", "teacher_projections"),

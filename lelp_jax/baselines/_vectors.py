@@ -1,10 +1,9 @@
 """Shared parts of the losses: checked pairs of arrays, norms, unit vectors.
 
-The norm of a vector has no gradient where the vector is zero: JAX gives NaN,
-and public implementations add a constant whose reciprocal then multiplies the
-gradient. Here value and gradient are zero, and since vectors are divided by
-their largest entry first, nothing overflows or underflows on the way. NaN is
-passed on.
+The norm of a vector is not differentiable at zero: JAX returns NaN, and public
+implementations add a constant whose reciprocal then multiplies the gradient.
+Here the gradient at zero is zero. Vectors are divided by their largest entry
+first, so that squares neither overflow nor underflow. NaN is propagated.
 """
 
 from typing import Any
@@ -48,7 +47,7 @@ def checked_pair(
 def checked_embeddings(
   student: Any, teacher: Any, first: str = "student_embeddings"
 ) -> tuple[jax.Array, jax.Array]:
-  """Embeddings of one shape `[..., D]`, as floats; the teacher's constant."""
+  """Returns embeddings of one shape, without gradient to the teacher's."""
   student, teacher = checked_pair(
     (first, "teacher_embeddings"),
     (student, teacher),
@@ -61,7 +60,7 @@ def checked_embeddings(
 def checked_logits(
   student: Any, teacher: Any, axes: str = "[..., C]"
 ) -> tuple[jax.Array, jax.Array]:
-  """Logits of one shape, as floats; the teacher's constant."""
+  """Returns logits of one shape, without gradient to the teacher's."""
   names = "student_logits", "teacher_logits"
   pair = checked_pair(names, (student, teacher), axes)
   for name, logits in zip(names, pair, strict=True):
@@ -78,13 +77,13 @@ def check_batch(name: str, array: Any) -> None:
 
 
 def norm(vectors: jax.Array) -> jax.Array:
-  """Euclidean norm over the last axis; at zero its gradient is zero."""
+  """Computes the Euclidean norm over the last axis, with gradient 0 at zero."""
   _, length, largest = _rescaled(vectors)
   return (largest * length)[..., 0]
 
 
 def normalize(vectors: jax.Array) -> jax.Array:
-  """Unit vectors along the last axis; of zero, zero with zero gradient."""
+  """Scales vectors to length one; zero vectors stay zero, with gradient 0."""
   scaled, length, _ = _rescaled(vectors)
   return scaled / length
 
@@ -92,8 +91,9 @@ def normalize(vectors: jax.Array) -> jax.Array:
 def centre(vectors: jax.Array) -> jax.Array:
   """Subtracts the mean over the last axis; a constant vector becomes zero.
 
-  Constant up to rounding: equal rows need not have equal softmaxes to the last
-  bit, and the direction of what rounding leaves means nothing.
+  A vector that is constant up to rounding counts as constant, since the
+  direction of rounding errors means nothing. For example, the softmaxes of
+  equal rows may differ in the last bit.
   """
   deviations = vectors - jnp.mean(vectors, axis=-1, keepdims=True)
   largest, size = (
@@ -107,7 +107,7 @@ def centre(vectors: jax.Array) -> jax.Array:
 def _rescaled(
   vectors: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Vectors over their largest entry, the norms of these, largest entries."""
+  """Returns vectors over their largest entry, their norms, and that entry."""
   largest = jax.lax.stop_gradient(
     jnp.max(jnp.abs(vectors), axis=-1, keepdims=True, initial=0)
   )

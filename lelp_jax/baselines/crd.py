@@ -1,8 +1,9 @@
-r"""Contrastive Representation Distillation (Tian et al., 2020), in the batch.
+r"""Contrastive Representation Distillation (Tian et al., 2020) in a batch.
 
-The objective of the original with the negatives that the paper takes: all
-other examples of the batch. `crd_bank_loss` is the original's estimate from a
-memory bank; `info_nce_loss` is the softmax that the name often refers to.
+`crd_loss` is the objective of the CRD paper with the negatives of the LELP
+paper: all other examples of the batch. `crd_bank_loss` takes negatives from a
+memory bank, as the CRD paper does. `info_nce_loss` is the softmax over the
+batch that is often called CRD.
 """
 
 import jax
@@ -20,29 +21,30 @@ def crd_loss(
   temperature: float | jax.Array,
   dataset_size: int | jax.Array,
 ) -> jax.Array:
-  r"""Computes the contrastive loss of each student in its batch.
+  r"""Computes the contrastive loss of each example in its batch.
 
-  It trains a student whose projections tell which teacher projection belongs
-  to the same example. The critic :math:`h` distinguishes pairs of one example
-  from pairs of two (equation (17) of the CRD paper, as the paper cites it),
-  with :math:`N = B - 1` negatives per positive
+  It trains a student whose projection of an example identifies the teacher's
+  projection of the same example. The critic :math:`h` distinguishes pairs of
+  projections of one example from pairs of two examples (equation (17) of the
+  CRD paper, as the LELP paper cites it), with :math:`N = B - 1` negatives per
+  positive
 
   .. math::
     L_i = - \log h_{ii} - \sum_{j \neq i} \log(1 - h_{ij}), \quad
     h_{ij} = \frac{e^{\langle s_i, t_j \rangle / \rho}}
                   {e^{\langle s_i, t_j \rangle / \rho} + N / M} .
 
-  Negatives are summed: :math:`N` times their mean, as printed. The mean over
-  the batch is the same with the two arguments exchanged. The value depends on
-  the batch: give the global one. Both projections are learned, so gradients
-  flow into both: what must be constant is the teacher's embedding, *before*
-  its projection.
+  The negatives are summed, which is :math:`N` times their mean, as printed. The
+  mean over the batch does not change if the two arguments are exchanged. The
+  value depends on the batch: pass the global batch. Both projections are
+  learned, so gradients flow into both: stop the gradient of the teacher's
+  embedding *before* its projection.
 
   Args:
     student_projections: Projected embeddings of the student :math:`s`, unit
       rows (see `unit_rows`), float, ``[B, P]``.
-    teacher_projections: Those of the teacher :math:`t`, unit rows, of the
-      same shape.
+    teacher_projections: Projected embeddings of the teacher :math:`t`, unit
+      rows, of the same shape.
     temperature: Temperature :math:`\rho`, positive scalar (0.07 in public
       code).
     dataset_size: Number of training examples :math:`M`, positive scalar.
@@ -57,10 +59,10 @@ def crd_loss(
       concrete temperature or size is not positive and finite.
 
   Note:
-    The paper takes every other example of the batch for a negative, of the
-    same class or not (appendix H), and has no memory bank and no augmented
-    views. The loss is computed from log-sigmoids; public code adds 1e-7 to
-    denominators instead.
+    In the LELP paper, every other example of the batch is a negative, whether
+    of the same class or not (appendix H), and there are no memory bank and no
+    augmented views. The loss is computed from log-sigmoids; public code adds
+    1e-7 to denominators instead.
 
   Examples:
     >>> import jax
@@ -77,7 +79,7 @@ def crd_loss(
   """
 
   def loss(scores, dataset_size):
-    # Without negatives N / M is zero: log-odds of +inf, a loss of zero.
+    # Without negatives, N / M is zero: the log-odds are +inf, the loss is zero.
     ratio = jnp.asarray(len(scores) - 1, scores.dtype) / dataset_size
     log_odds = scores - jnp.log(ratio)
     positive = jnp.eye(len(scores), dtype=bool)
@@ -94,10 +96,10 @@ def crd_loss(
 
 
 def unit_rows(vectors: jax.Array) -> jax.Array:
-  r"""Computes :math:`v / \|v\|`, as contrastive losses need projections.
+  r"""Scales vectors to length one, as contrastive losses need projections.
 
-  There is no constant in the denominator, which would also scale the
-  gradient. For a zero vector, value and gradient are zero.
+  It computes :math:`v / \|v\|`, without a constant in the denominator, which
+  would also scale the gradient. For a zero vector, value and gradient are zero.
 
   Args:
     vectors: Float, ``[..., P]``.

@@ -15,13 +15,14 @@ from lelp_jax.baselines import _vectors
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class CRDBank:
-  """Past projections of every training example, and frozen normalizers.
+  """The memory bank of `crd_bank_loss`: past projections, frozen normalizers.
 
-  It belongs in checkpoints: neither part can be computed again.
+  Save it in checkpoints: neither part can be recomputed.
 
   Attributes:
-    student: Unit rows, float, ``[M, P]``, one per example.
-    teacher: The same for the teacher's projections.
+    student: The student's projections, one row per training example, float,
+      ``[M, P]``.
+    teacher: The teacher's projections, of the same shape.
     log_normalizers: Logarithms of the constants that turn scores into
       probabilities, for students and for teachers as anchors, ``[2]``;
       ``-inf`` until the first batch has set them.
@@ -41,11 +42,11 @@ class CRDBank:
       width: Width of the projections :math:`P`, at least 1.
 
     Returns:
-      Rows uniform in :math:`\pm \sqrt{3 / P}`, of norm about one, float32, as
-      in the authors' code. They take :math:`8 M P` bytes.
+      A bank with float32 rows drawn uniformly from :math:`\pm \sqrt{3 / P}`, of
+      norm about one, as in the authors' code. It takes :math:`8 M P` bytes.
 
     Raises:
-      TypeError: If a size is not an integer or the key not a random key.
+      TypeError: If a size is not an integer or the key is not a random key.
       ValueError: If a size is below 1.
 
     Examples:
@@ -75,40 +76,42 @@ def crd_bank_loss(
   temperature: float | jax.Array,
   momentum: float | jax.Array = 0.5,
 ) -> tuple[jax.Array, CRDBank]:
-  r"""Computes the CRD loss against a memory bank, and the bank afterwards.
+  r"""Computes the CRD loss against a memory bank, and updates the bank.
 
-  This is the estimate of the original paper, with negatives from the whole
-  data set; `crd_loss` takes those of the batch. Every projection is an anchor
-  :math:`a` scored against rows :math:`b` of the *other* network's bank: its
-  own example's and :math:`K` negatives' (the CRD paper's released code)
+  This is the estimate of the CRD paper, with negatives from the whole data set;
+  `crd_loss` takes its negatives from the batch. Every projection is an anchor
+  :math:`a`, scored against rows :math:`b` of the *other* network's bank: that
+  of the same example and those of :math:`K` negatives (formulas of the CRD
+  paper's released code)
 
   .. math::
     L = - \log h_0 - \sum_{k=1}^K \log(1 - h_k), \quad
     h = \frac{P}{P + K / M}, \quad
     P = e^{\langle a, b \rangle / \rho} / Z ,
 
-  summed over the student and the teacher as anchors. :math:`Z` is :math:`M`
-  times the mean of :math:`e^{\langle a, b \rangle / \rho}` in the first
-  batch, and frozen from then on: a noisy estimate that the whole run keeps.
-  Afterwards the rows of the batch become :math:`m b + (1 - m) a`, normalised
+  summed over the student and the teacher as anchors. The first batch sets
+  :math:`Z` to :math:`M` times its mean of :math:`e^{\langle a, b \rangle /
+  \rho}`, a noisy estimate that is then frozen for the whole run. In the
+  returned bank, the rows of the batch are :math:`m b + (1 - m) a`, normalised
   to length one.
 
-  Rows of the bank and :math:`Z` are constants. Gradients flow into each
-  projection as an anchor, and both are learned: what must be constant is the
-  teacher's embedding, *before* its projection. Give the global batch, since
-  the first one sets :math:`Z`.
+  The bank and :math:`Z` are constants. Both projections are learned, so
+  gradients flow into both: stop the gradient of the teacher's embedding
+  *before* its projection. Pass the global batch, since the first one sets
+  :math:`Z`.
 
   Args:
     student_projections: Projected embeddings of the student, unit rows,
       float, ``[B, P]``.
-    teacher_projections: Those of the teacher, of the same shape.
-    bank: Rows of :math:`M` examples.
-    example_ids: Rows of the batch in the bank, integers in ``[0, M)``,
-      ``[B]``. If some are equal, one of them is kept.
-    negative_ids: Rows of the negatives of each example, integers in ``[0,
-      M)``, ``[B, K]``. The original draws 16,384 from other classes.
-    temperature: Temperature :math:`\rho`, positive scalar (0.07 there).
-    momentum: Part :math:`m` of the old row in the new one, scalar in
+    teacher_projections: Projected embeddings of the teacher, of the same shape.
+    bank: The memory bank of :math:`M` examples.
+    example_ids: Row of each example in the bank, integers in ``[0, M)``,
+      ``[B]``. If ids are equal, one of their updates is kept.
+    negative_ids: Rows of the negatives of each example, integers in ``[0, M)``,
+      ``[B, K]``. The CRD paper draws 16,384 from other classes.
+    temperature: Temperature :math:`\rho`, positive scalar (0.07 in the
+      CRD paper).
+    momentum: Weight :math:`m` of the old row in the new one, scalar in
       ``[0, 1]``.
 
   Returns:
@@ -117,14 +120,14 @@ def crd_bank_loss(
     id outside the range has loss NaN, and such a row is not updated.
 
   Raises:
-    TypeError: If an array is not floating point, ids are not integers, the
-      bank not a `CRDBank` or a scalar not a number.
+    TypeError: If an array is not floating point, ids are not integers, the bank
+      is not a `CRDBank`, or a scalar is not a number.
     ValueError: If shapes do not fit, the batch is empty, or a concrete id,
       temperature or momentum is out of range.
 
   Note:
-    The formula is that of the released code without its 1e-7 in
-    denominators, in logarithms.
+    The formula is that of the released code, but computed in logarithms instead
+    of with 1e-7 added to denominators.
 
   Examples:
     >>> import jax
@@ -159,7 +162,8 @@ def crd_bank_loss(
   def of_batch(
     student, teacher, bank_student, bank_teacher, log_z, ids, rho, kept
   ):
-    # Students are scored against the teacher's rows, and the reverse.
+    # Students are scored against teachers' rows, and teachers against
+    # students'.
     losses, student_log_z = _one_side(student, bank_teacher, ids, rho, log_z[0])
     teacher_losses, teacher_log_z = _one_side(
       teacher, bank_student, ids, rho, log_z[1]
@@ -195,17 +199,17 @@ def _one_side(
   temperature: jax.Array,
   log_z: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-  """Loss of each anchor and log Z; the first of its ids is the positive."""
+  """Returns each anchor's loss, and log Z; the first id is the positive."""
   anchors, rows = _checks.as_floats(anchors, rows)
   num_examples, num_negatives = len(rows), ids.shape[1] - 1
   scores = _products(anchors, rows, jnp.maximum(ids, 0)) / temperature
 
-  # The first batch sets Z, where it is still the placeholder.
+  # The first batch replaces the placeholder of -inf for log Z.
   log_mean = jax.nn.logsumexp(scores) - math.log(scores.size)
   first = jax.lax.stop_gradient(log_mean) + math.log(num_examples)
   log_z = jnp.where(jnp.isneginf(log_z), first, log_z.astype(scores.dtype))
 
-  # The critic's log-odds: of the positive, then of the negatives.
+  # The critic's log-odds: first the positive, then the negatives.
   log_odds = scores - log_z - math.log(num_negatives / num_examples)
   positive = jax.nn.softplus(-log_odds[:, 0])
   losses = positive + jax.nn.softplus(log_odds[:, 1:]).sum(axis=1)
@@ -214,7 +218,7 @@ def _one_side(
 
 
 def _products(anchors: jax.Array, rows: jax.Array, ids: jax.Array) -> jax.Array:
-  """Inner products of each anchor with its rows, in the cheaper of two ways."""
+  """Computes inner products of anchors with their rows, the cheaper way."""
   if len(rows) <= ids.shape[1] * rows.shape[1]:
     products = jnp.dot(anchors, rows.T, precision=_vectors.HIGHEST)
     return jnp.take_along_axis(products, ids, axis=1)
@@ -229,13 +233,13 @@ def _updated(
   """Moves the rows of the batch towards its projections."""
   old, new = _checks.as_floats(rows[jnp.maximum(ids, 0)], projections)
   moved = _vectors.normalize(momentum * old + (1 - momentum) * new)
-  # An id outside the range is dropped; -1 would be the last row.
+  # Drop ids outside the range: -1 would index the last row.
   targets = jnp.where(ids < 0, len(rows), ids)
   return rows.at[targets].set(moved.astype(rows.dtype), mode="drop")
 
 
 def _checked_bank(bank: CRDBank, width: int) -> CRDBank:
-  """Returns the argument `bank`, of rows of a width, as arrays, or raises."""
+  """Returns a bank with rows of the given width as arrays, or raises."""
   axes = {"student": "[M, P]", "teacher": "[M, P]", "log_normalizers": "[2]"}
   checked, _ = _checks.container(
     "bank", bank, CRDBank, "make it with CRDBank.init", axes, sizes={"P": width}

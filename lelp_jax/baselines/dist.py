@@ -19,10 +19,10 @@ def dist_loss(
 ) -> jax.Array:
   r"""Computes the DIST loss of a batch.
 
-  It asks the student only for probabilities that correlate with the
-  teacher's, between the classes of an example and between the examples of a
-  class. With :math:`Y` the ``[B, C]`` probabilities at temperature
-  :math:`\tau` and :math:`\rho` Pearson's correlation (DIST paper)
+  The student's probabilities need only correlate with the teacher's, across the
+  classes of each example and across the examples of each class. With :math:`Y`
+  the ``[B, C]`` probabilities at temperature :math:`\tau` and :math:`\rho`
+  Pearson's correlation (DIST paper)
 
   .. math::
     L = \tau^2 \Big[
@@ -30,20 +30,20 @@ def dist_loss(
       + \gamma \frac{1}{C} \sum_c \big(1 - \rho(Y^S_{:,c}, Y^T_{:,c})\big)
     \Big] .
 
-  **With two classes every** :math:`\rho` **within an example is 1 or -1: the
-  first term only tells whether the two networks agree and has no gradient.**
-  The second term depends on the batch: give the global one. No gradient flows
+  **With two classes, every** :math:`\rho` **within an example is 1 or -1: the
+  first term only says whether the two networks agree, and has no gradient.**
+  The second term depends on the batch: pass the global batch. No gradient flows
   into the teacher's logits.
 
   Args:
     student_logits: Logits of the student, float, ``[B, C]``, with at least
       two classes.
-    teacher_logits: Those of the teacher, of the same shape.
+    teacher_logits: Logits of the teacher, of the same shape.
     temperature: Temperature :math:`\tau`, positive scalar.
-    inter_weight: Weight :math:`\beta` of the relations between classes,
-      scalar; public code has 2 at :math:`\tau = 4` for CIFAR-100.
-    intra_weight: Weight :math:`\gamma` of the relations within a class,
-      scalar; the same.
+    inter_weight: Weight :math:`\beta` of the relations between classes, scalar;
+      public code uses 2 at :math:`\tau = 4` for CIFAR-100.
+    intra_weight: Weight :math:`\gamma` of the relations within a class, scalar;
+      public code uses the same value.
 
   Returns:
     The loss, without unit, float32 (float64 for float64 logits), ``[]``.
@@ -55,8 +55,8 @@ def dist_loss(
       is not positive and finite, or concrete logits are probabilities.
 
   Note:
-    The factor :math:`\tau^2` is that of the authors' code; the listing in
-    their appendix A.1 has none. Their code adds 1e-8 to the product of norms,
+    The factor :math:`\tau^2` is that of the authors' code; the listing in their
+    appendix A.1 does not have it. Their code adds 1e-8 to the product of norms,
     which matters for columns of tiny probabilities. Here nothing is added: a
     row or column that is constant up to rounding, whose correlation is
     undefined, counts as uncorrelated, with gradient zero.
@@ -97,6 +97,6 @@ def dist_loss(
 
 
 def _correlation(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Pearson's correlation over the last axis; of a constant row, zero."""
+  """Computes Pearson's correlation over the last axis, 0 for constant rows."""
   units = (_vectors.normalize(_vectors.centre(rows)) for rows in (a, b))
   return jnp.sum(jnp.multiply(*units), axis=-1)

@@ -20,24 +20,24 @@ def dkd_loss(
 ) -> jax.Array:
   r"""Computes the decoupled distillation loss of each example.
 
-  It splits the divergence of `kd_loss` into one of the label against all
-  other classes and one among the other classes, and weighs them
-  independently. With :math:`b = (p_y, 1 - p_y)` the probability of the label
-  and of all other classes together, and :math:`\hat p` the distribution over
-  the others (equations (1), (2) and (7) of the DKD paper)
+  It splits the divergence of `kd_loss` into one between the label and all other
+  classes and one among the other classes, and weights the two independently.
+  With :math:`b = (p_y, 1 - p_y)` the probabilities of the label and of all
+  other classes together, and :math:`\hat p` the distribution over the others
+  (equations (1), (2) and (7) of the DKD paper)
 
   .. math::
     L = \tau^2 \big[ \alpha \, \mathrm{KL}(b^T \| b^S)
         + \beta \, \mathrm{KL}(\hat p^T \| \hat p^S) \big],
 
   where :math:`\alpha = 1, \beta = 1 - p^T_y` is vanilla distillation. **With
-  two classes there is one other class, the second term is zero for any**
-  :math:`\beta` **and the loss is** :math:`\alpha` **times** `kd_loss`. No
+  two classes, there is one other class: the second term is zero for any**
+  :math:`\beta`, **and the loss is** :math:`\alpha` **times** `kd_loss`. No
   gradient flows into the teacher's logits.
 
   Args:
     student_logits: Logits of the student, float, ``[..., C]``, finite.
-    teacher_logits: Those of the teacher, of the same shape, finite.
+    teacher_logits: Logits of the teacher, of the same shape, finite.
     labels: True classes :math:`y`, integers in ``[0, C)``, ``[...]``. Under a
       trace, an example with a label outside the range has loss NaN.
     temperature: Temperature :math:`\tau`, positive scalar.
@@ -49,18 +49,18 @@ def dkd_loss(
     ``[...]``.
 
   Raises:
-    TypeError: If logits are not floating point, labels not integers, or
-      scalars not numbers.
+    TypeError: If logits are not floating point, labels are not integers, or
+      scalars are not numbers.
     ValueError: If shapes do not fit, there are fewer than two classes, or a
       concrete label or temperature is out of range.
 
   Note:
     Both terms are divergences between logits: the log-sum-exp of the other
-    logits stands for :math:`\log(1 - p_y)`. Public code takes the logarithm
-    of a probability, which becomes NaN at logits a few hundred apart, and
-    hides the label by subtracting 1000, where it is left out here. Both terms
-    keep their digits at high temperatures, as `kd_loss` does. The cross
-    entropy and the warm-up of 20 epochs of that code are left to the caller.
+    logits stands for :math:`\log(1 - p_y)`. Public code takes the logarithm of
+    a probability, which becomes NaN for logits a few hundred apart, and masks
+    the label by subtracting 1000 from its logit; here the label is left out.
+    Both terms stay accurate at high temperatures, as `kd_loss` does. The caller
+    adds the cross entropy and the warm-up of 20 epochs that public code has.
 
   Examples:
     >>> import jax
@@ -104,8 +104,9 @@ def dkd_loss(
     others.append(hidden)
   nontarget_term = _probabilities.logit_divergence(*others)
 
-  # The gap between the log-sum-exps, from the divergence: it has more digits
-  # than their difference where the logits are close, as at high temperatures.
+  # Compute the gap between the log-sum-exps from the divergence: where the
+  # logits are close, as at high temperatures, this is more accurate than
+  # subtracting the two.
   weights = jnp.exp(others[1] - target[1][..., 1:])
   gaps = jnp.where(is_target, 0, others[1] - others[0])
   other_gap = jnp.where(

@@ -10,22 +10,23 @@ def embedding_loss(
 ) -> jax.Array:
   r"""Computes the distance of each student embedding from the teacher's.
 
-  It trains a student, through a linear projection, to reproduce the
-  teacher's embeddings:
+  It trains a student, through a linear projection :math:`W`, to reproduce the
+  teacher's embeddings (the paper, equation (2), as printed: the norm and not
+  its square, A-26):
 
   .. math::
     L = \| h^T - W h^S \|_2
 
-  as printed in equation (2) of the paper: the norm, not its square (A-26).
-  The caller projects: ``student_embeddings`` are :math:`W h^S`. FitNet
-  without a regressor is this method with the square (`hint_loss`). No
-  gradient flows into the teacher. Where an example equals the teacher's, the
-  norm has no gradient, and zero is used.
+  The caller applies the projection: ``student_embeddings`` are :math:`W h^S`.
+  With the mean square in place of the norm, it is `hint_loss`. No gradient
+  flows into the teacher. Where both embeddings are equal, the norm is not
+  differentiable, and the gradient is zero.
 
   Args:
     student_embeddings: Embeddings of the student, projected to the teacher's
       width where it differs, float, ``[..., D]``.
-    teacher_embeddings: Those of the teacher :math:`h^T`, of the same shape.
+    teacher_embeddings: Embeddings of the teacher :math:`h^T`, of the same
+      shape.
 
   Returns:
     The loss of each example, in the units of the embeddings, float32 (float64

@@ -34,11 +34,11 @@ def hint_loss(
     ValueError: If the shapes differ.
 
   Note:
-    Equation (3) of FitNets has half the sum over :math:`d` (A-26). The mean
-    of squares is what public code computes, and it makes one weight fit all
-    widths; multiply by :math:`D / 2` for the equation. Hints come from the
-    last layer and the regressor is one linear layer (the paper, appendix H),
-    where the original guides a convolutional layer in the middle.
+    Equation (3) of the FitNets paper is half the sum over :math:`d` (A-26):
+    multiply by :math:`D / 2` to get it. Public code computes the mean, for
+    which one loss weight suits all widths. As in the LELP paper (appendix H),
+    hints come from the last layer, and the regressor is one linear layer.
+    FitNets guide a convolutional layer in the middle of the network.
 
   Examples:
     >>> import jax.numpy as jnp

@@ -12,26 +12,27 @@ def info_nce_loss(
   *,
   temperature: float | jax.Array,
 ) -> jax.Array:
-  r"""Computes the loss of finding each student's teacher in the batch.
+  r"""Computes the InfoNCE loss of each example in its batch.
 
-  This is the softmax over the batch that is often called CRD without a memory
+  It is the cross entropy of finding the teacher's projection of the same
+  example among those of the batch. It is often called CRD without a memory
   bank:
 
   .. math::
     L_i = - \log \frac{e^{\langle s_i, t_i \rangle / \rho}}
                       {\sum_j e^{\langle s_i, t_j \rangle / \rho}}
 
-  The paper's contrastive loss is another one, `crd_loss`. The direction is
-  from student to teacher; exchange the arguments for the other. The value
-  depends on the batch: give the global one. Both projections are learned, so
-  gradients flow into both: what must be constant is the teacher's embedding,
-  *before* its projection.
+  The LELP paper uses `crd_loss` instead. Each student is compared with all
+  teachers; exchange the arguments to compare each teacher with all students.
+  The value depends on the batch: pass the global batch. Both projections are
+  learned, so gradients flow into both: stop the gradient of the teacher's
+  embedding *before* its projection.
 
   Args:
     student_projections: Projected embeddings of the student :math:`s`, unit
       rows (see `unit_rows`), float, ``[B, P]``.
-    teacher_projections: Those of the teacher :math:`t`, unit rows, of the
-      same shape.
+    teacher_projections: Projected embeddings of the teacher :math:`t`, unit
+      rows, of the same shape.
     temperature: Temperature :math:`\rho`, positive scalar.
 
   Returns:
@@ -39,7 +40,7 @@ def info_nce_loss(
     ``[B]``; zero for a batch of one.
 
   Raises:
-    TypeError: If an array is not floating point or the temperature not a
+    TypeError: If an array is not floating point or the temperature is not a
       number.
     ValueError: If the shapes are not one ``[B, P]``, the batch is empty, or a
       concrete temperature is not positive and finite.

@@ -15,7 +15,8 @@ def kd_loss(
 ) -> jax.Array:
   r"""Computes the vanilla distillation loss of each example.
 
-  The standard way to train a student on a teacher's class probabilities:
+  This is the standard way to train a student on a teacher's class
+  probabilities:
 
   .. math::
     L = \tau^2 \, \mathrm{KL}(\mathrm{softmax}(z^T / \tau) \|
@@ -26,7 +27,7 @@ def kd_loss(
   Args:
     student_logits: Unnormalized log probabilities :math:`z^S`, float,
       ``[..., C]``, with at least two classes.
-    teacher_logits: Those of the teacher :math:`z^T`, of the same shape.
+    teacher_logits: Logits of the teacher :math:`z^T`, of the same shape.
     temperature: Temperature :math:`\tau`, positive scalar.
 
   Returns:
@@ -34,17 +35,17 @@ def kd_loss(
     ``[...]``.
 
   Raises:
-    TypeError: If an array is not floating point or the temperature not a
+    TypeError: If an array is not floating point or the temperature is not a
       number.
     ValueError: If the shapes differ, there is one class (see
       `lelp_jax.binary_head`), a concrete temperature is not positive and
       finite, or concrete logits are probabilities.
 
   Note:
-    Everything is computed from log probabilities: clipped probabilities would
-    stop the gradient once the logits are far apart. The digits are kept at
-    high temperatures, where the two distributions are close. A gradient with
-    respect to the temperature loses them there, from about 1,000 on.
+    The loss is computed from log probabilities: clipped probabilities would
+    have no gradient once the logits are far apart. It stays accurate at high
+    temperatures, where the two distributions are close. Its gradient with
+    respect to the temperature loses digits from a temperature of about 1,000.
 
   Examples:
     >>> import jax

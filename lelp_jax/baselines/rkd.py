@@ -11,7 +11,7 @@ from lelp_jax import _checks
 from lelp_jax import _sharding
 from lelp_jax.baselines import _vectors
 
-# Entries held at once of [V, B, D] differences or [V, B, B] cosines.
+# Largest number of [V, B, D] differences or [V, B, B] cosines held at once.
 _MAX_ENTRIES = 2**24
 
 
@@ -20,18 +20,18 @@ def rkd_distance_loss(
 ) -> jax.Array:
   r"""Computes the distance-wise relational loss of a batch.
 
-  It asks the student for the teacher's distances between examples, up to one
-  scale:
+  It trains a student to reproduce the teacher's distances between examples, up
+  to one common scale:
 
   .. math::
     L = \frac{1}{B^2} \sum_{i,j} \ell\Big(
         \frac{\|s_i - s_j\|}{\mu^S}, \frac{\|t_i - t_j\|}{\mu^T} \Big)
 
-  with the Huber loss :math:`\ell` (:math:`\delta = 1`) and :math:`\mu` the
-  mean distance over pairs :math:`i \neq j` (RKD paper, section 3.2.1). The
-  gradient flows through the student's :math:`\mu`. The value depends on the
-  batch: give the global one. No gradient flows into the teacher. Widths may
-  differ: no projection is needed.
+  with the Huber loss :math:`\ell` (:math:`\delta = 1`) and :math:`\mu` the mean
+  distance over pairs :math:`i \neq j` (RKD paper, section 3.2.1). The gradient
+  flows through the student's :math:`\mu`. The value depends on the batch: pass
+  the global batch. No gradient flows into the teacher. The two widths may
+  differ, since no projection is needed.
 
   Args:
     student_embeddings: Embeddings of the student :math:`s`, float,
@@ -44,14 +44,16 @@ def rkd_distance_loss(
 
   Raises:
     TypeError: If an array is not floating point.
-    ValueError: If one is not of rank 2, the batches differ or are empty.
+    ValueError: If an array does not have rank 2, or the batches are empty or
+      differ in size.
 
   Note:
-    As in the authors' code the sum is divided by all :math:`B^2` pairs, the
-    zero diagonal included. Unlike there, distances come from differences, not
-    from a Gram matrix (which loses the digits of a batch far from the
-    origin), and have no floor: a collapsed student has distances zero, not
-    those of the floor, and equal rows have gradient zero.
+    As in the authors' code, the sum is divided by the number of all pairs,
+    :math:`B^2`, including the zero diagonal. Unlike in that code, distances are
+    computed from differences, not from a Gram matrix, which loses the digits of
+    a batch far from the origin. Distances have no lower bound other than zero,
+    so that those of a collapsed student are zero, and equal rows have gradient
+    zero.
 
   Examples:
     >>> import jax
@@ -84,19 +86,19 @@ def rkd_angle_loss(
 ) -> jax.Array:
   r"""Computes the angle-wise relational loss of a batch.
 
-  It asks the student for the teacher's angles between examples; this is the
-  relational loss that the paper uses. With :math:`e_{ij}` the unit vector
-  from :math:`j` to :math:`i`
+  It trains a student to reproduce the teacher's angles between examples. The
+  LELP paper uses this relational loss. With :math:`e_{ij}` the unit vector from
+  :math:`j` to :math:`i`
 
   .. math::
     L = \frac{1}{B^3} \sum_{i,j,k} \ell\big(
         \langle e^S_{ij}, e^S_{kj} \rangle,
         \langle e^T_{ij}, e^T_{kj} \rangle \big)
 
-  and the Huber loss :math:`\ell` (RKD paper, equations (9) and (10)). Two
-  equal rows have no direction between them: their cosines are zero, with
-  gradient zero. The value depends on the batch: give the global one. No
-  gradient flows into the teacher. Widths may differ: no projection is needed.
+  and the Huber loss :math:`\ell` (RKD paper, equations (9) and (10)). Two equal
+  rows have no direction between them: their cosines are zero, with gradient
+  zero. The value depends on the batch: pass the global batch. No gradient flows
+  into the teacher. The two widths may differ, since no projection is needed.
 
   Args:
     student_embeddings: Embeddings of the student, float, ``[B, D_S]``.
@@ -108,15 +110,16 @@ def rkd_angle_loss(
 
   Raises:
     TypeError: If an array is not floating point.
-    ValueError: If one is not of rank 2, the batches differ or are empty.
+    ValueError: If an array does not have rank 2, or the batches are empty or
+      differ in size.
 
   Note:
-    As in the authors' code the mean is over all :math:`B^3` triples,
-    degenerate ones included (their terms are zero). Cosines come from
-    differences, whose digits a Gram matrix would lose where the classes are
-    far apart and their examples close. Differences take :math:`B^2 D` memory
-    and cosines :math:`B^3`: once they are large, both are computed for some
-    vertices :math:`j` at a time, and again for the gradient.
+    As in the authors' code, the mean is over all :math:`B^3` triples, including
+    degenerate ones, whose terms are zero. Cosines are computed from
+    differences, since a Gram matrix would lose digits where classes are far
+    apart and their examples close together. There are :math:`B^2 D` differences
+    and :math:`B^3` cosines: if these are many, both are computed for some
+    vertices :math:`j` at a time, and recomputed for the gradient.
 
   Examples:
     >>> import jax
@@ -147,7 +150,7 @@ def rkd_angle_loss(
 
 
 def _checked(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, ...]:
-  """Checks two batches; as floats, in units of their own, teacher constant."""
+  """Returns checked, rescaled batches, without gradient to the teacher."""
   student = _checks.floating("student_embeddings", student, "[B, D_S]")
   teacher = _checks.floating("teacher_embeddings", teacher, "[B, D_T]")
   if len(student) != len(teacher):
@@ -161,17 +164,17 @@ def _checked(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def _over_mean(distances: jax.Array, batch: int) -> jax.Array:
-  """Divides distances by their mean off the diagonal; all zero stay zero."""
+  """Divides distances by their mean off the diagonal, unless all are zero."""
   mean = jnp.sum(distances) / max(batch * (batch - 1), 1)
   return distances / jnp.where(mean == 0, 1, mean)
 
 
 def _rescaled(embeddings: jax.Array) -> jax.Array:
-  """Embeddings of which the largest entry is about one.
+  """Scales embeddings so that the largest entry is about one.
 
-  Both losses are the same in any unit. In this one the squares of differences
-  do not overflow, and underflow only below 1e-19. It is a power of two, so that
-  nothing is rounded and equal rows stay equal.
+  Neither loss depends on the scale. At this one, the squares of differences do
+  not overflow, and underflow only for differences below 1e-19. The factor is a
+  power of two, so that nothing is rounded and equal rows stay equal.
   """
   largest = jnp.max(jnp.abs(jax.lax.stop_gradient(embeddings)), initial=0)
   _, exponent = jnp.frexp(largest)
@@ -182,10 +185,10 @@ def _rescaled(embeddings: jax.Array) -> jax.Array:
 
 @jax.custom_jvp
 def _distances(embeddings: jax.Array, vertices: jax.Array) -> jax.Array:
-  """Distances of all examples from each vertex, `[V, B]`.
+  """Computes the distances of all examples from each vertex, `[V, B]`.
 
-  The derivative is a product, for which XLA on CPUs does not store gradients of
-  all differences: two thirds of the time without it.
+  The derivative is written as a matrix product, for which XLA on CPUs does not
+  store the gradients of all differences: it takes two thirds of the time.
   """
   return jnp.sqrt(jnp.sum(_edges(embeddings, vertices) ** 2, axis=-1))
 
@@ -205,30 +208,30 @@ def _distances_jvp(
 
 
 def _cosines(embeddings: jax.Array, vertices: jax.Array) -> jax.Array:
-  """Cosines at each vertex between all pairs of examples, `[V, B, B]`."""
+  """Computes cosines of all pairs of examples at each vertex, `[V, B, B]`."""
   products = _gram(_edges(embeddings, vertices))
   squares = jnp.diagonal(products, axis1=1, axis2=2)
-  is_zero = squares == 0  # Two equal rows: no direction, and no gradient.
+  is_zero = squares == 0  # Equal rows have no direction and no gradient.
   inverse = jnp.where(is_zero, 0, 1 / jnp.sqrt(jnp.where(is_zero, 1, squares)))
   return products * inverse[:, :, None] * inverse[:, None, :]
 
 
 def _edges(embeddings: jax.Array, vertices: jax.Array) -> jax.Array:
-  """Differences of all examples from each vertex, `[V, B, D]`."""
+  """Computes the differences of all examples from each vertex, `[V, B, D]`."""
   return embeddings[None] - vertices[:, None]
 
 
 def _inverse(x: jax.Array) -> jax.Array:
-  """1 / x, and zero for zero."""
+  """Returns 1 / x, or zero where x is zero."""
   return jnp.where(x == 0, 0, 1 / jnp.where(x == 0, 1, x))
 
 
 @jax.custom_jvp
 def _gram(edges: jax.Array) -> jax.Array:
-  """Inner products of all pairs of edges of each vertex, `[V, B, B]`.
+  """Computes inner products of all pairs of edges of a vertex, `[V, B, B]`.
 
-  The derivative is one product and its transpose, where JAX would compute two
-  products: a quarter of the loss' time on a CPU.
+  The derivative is one product and its transpose. JAX would compute two
+  products; this saves a quarter of the loss's time on a CPU.
   """
   return _products(edges, edges)
 
@@ -249,9 +252,9 @@ def _map_vertices(
   function: Callable[[tuple[jax.Array, ...]], Any],
   both: tuple[jax.Array, ...],
 ) -> Any:
-  """Maps over chunks of the batch, as few as the limit on memory allows.
+  """Maps a function over chunks of the batch, as few as fit in memory.
 
-  Chunks are strided: each has rows of every device of a sharded batch.
+  Chunks are strided, so that each has rows of every device of a sharded batch.
   """
   batch = len(both[0])
   width = max(batch, *(x.shape[1] for x in both))

@@ -17,7 +17,7 @@ def standardized_kd_loss(
 ) -> jax.Array:
   r"""Computes the distillation loss of each example on standardized logits.
 
-  Vanilla distillation that does not ask the student to reach the teacher's
+  It is vanilla distillation in which the student need not reach the teacher's
   range of logits. With :math:`\bar z` the mean of an example's logits and
   :math:`\sigma` their standard deviation (Sun et al., algorithms 1 and 2)
 
@@ -26,14 +26,14 @@ def standardized_kd_loss(
                                   \mathrm{softmax}(Z(z^S) / \tau)\big),
     \quad Z(z) = \frac{z - \bar z}{\sigma(z)} .
 
-  **With two classes** :math:`Z` **is 1 and -1: the loss only tells whether
-  the two networks agree and has no gradient. Do not use it there.** No
+  **With two classes,** :math:`Z` **is 1 and -1: the loss only says whether the
+  two networks agree, and has no gradient. Do not use it for two classes.** No
   gradient flows into the teacher's logits.
 
   Args:
     student_logits: Logits of the student :math:`z^S`, float, ``[..., C]``,
       with at least two classes.
-    teacher_logits: Those of the teacher :math:`z^T`, of the same shape.
+    teacher_logits: Logits of the teacher :math:`z^T`, of the same shape.
     temperature: Base temperature :math:`\tau`, positive scalar.
 
   Returns:
@@ -41,19 +41,19 @@ def standardized_kd_loss(
     ``[...]``.
 
   Raises:
-    TypeError: If an array is not floating point or the temperature not a
+    TypeError: If an array is not floating point or the temperature is not a
       number.
     ValueError: If the shapes differ, there is one class (see
       `lelp_jax.binary_head`), a concrete temperature is not positive and
       finite, or concrete logits are probabilities.
 
   Note:
-    :math:`\sigma` divides by :math:`C` as in the algorithm. The authors' code
+    :math:`\sigma` divides by :math:`C`, as in the algorithm. The authors' code
     and figures divide by :math:`C - 1`: their :math:`\tau` is :math:`\tau
-    \sqrt{C / (C - 1)}` here, and their loss :math:`(C - 1) / C` of this one.
-    Equal logits have no standard deviation: their :math:`Z` is zero with
-    gradient zero (the code adds 1e-7). The weight, 9 in the authors'
-    examples, is left to the caller.
+    \sqrt{C / (C - 1)}` here, and their loss is :math:`(C - 1) / C` times this
+    one. If all logits of an example are equal, :math:`Z` and its gradient are
+    zero (the authors' code adds 1e-7 to :math:`\sigma`). The caller multiplies
+    by the weight of the loss, 9 in the authors' examples.
 
   Examples:
     >>> import jax

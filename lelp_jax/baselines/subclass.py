@@ -13,46 +13,48 @@ from lelp_jax.baselines import _vectors
 def subclass_auxiliary_loss(
   subclass_logits: jax.Array, *, temperature: float | jax.Array
 ) -> jax.Array:
-  r"""Computes the auxiliary loss that spreads a teacher over its subclasses.
+  r"""Computes the loss that spreads a teacher's examples over its subclasses.
 
   The teacher of Subclass Distillation is trained on the cross entropy of its
   class logits, the log-sum-exp over the contiguous subclasses of each class,
   plus this loss times a weight. With :math:`v_i` the logits of an example,
-  less their mean, of length :math:`1 / \sqrt{\tau}` (equations (7) and (8) of
-  the Subclass Distillation paper; the standardization is that of the authors'
-  released notebook)
+  minus their mean and scaled to length :math:`1 / \sqrt{\tau}` (equations (7)
+  and (8) of the Subclass Distillation paper; the standardization is that of the
+  authors' released notebook)
 
   .. math::
     L = \frac{1}{B} \sum_i \Big[ \log \sum_j e^{\langle v_i, v_j \rangle}
-        - \langle v_i, v_i \rangle \Big] - \log B ,
+        - \langle v_i, v_i \rangle \Big] - \log B .
 
-  between :math:`-\log B` and 0, which is reached when all rows are equal:
-  minimizing it pushes examples apart. The value depends on the batch: give
-  the global one.
+  It lies between :math:`-\log B` and 0, its value if all rows are equal:
+  minimizing it pushes examples apart. The value depends on the batch: pass the
+  global batch.
 
   Args:
     subclass_logits: Logits of the teacher, those of one class contiguous,
-      float, ``[B, C * S]``. With two logits in all, these carry no more than
-      a sign, and no gradient.
-    temperature: Temperature :math:`\tau`, positive scalar; not that of
-      distillation.
+      float, ``[B, C * S]``. If there are two logits in all, only the sign of
+      their difference matters, and the gradient is zero.
+    temperature: Temperature :math:`\tau`, positive scalar; not the temperature
+      of distillation.
 
   Returns:
     The loss in nats, float32 (float64 for float64 logits), ``[]``; zero for a
     batch of one.
 
   Raises:
-    TypeError: If the logits are not floating point or the temperature not a
+    TypeError: If the logits are not floating point or the temperature is not a
       number.
-    ValueError: If they are not of rank 2, there are none or only one per
-      example, or a concrete temperature is not positive and finite.
+    ValueError: If the logits do not have rank 2, the batch is empty, there is
+      only one logit per example, concrete logits are probabilities, or a
+      concrete temperature is not positive and finite.
 
   Note:
-    Released code subtracts the constant :math:`1 / \tau` for :math:`\langle
-    v_i, v_i \rangle`, its value unless all logits of an example are equal.
-    Then :math:`v_i = 0`, and that code reports its lowest loss, :math:`- 1 /
-    \tau`, for a teacher that has found nothing. Here such an example counts
-    as equal to all others, which is the highest loss, and has gradient zero.
+    The released code subtracts the constant :math:`1 / \tau` instead of
+    :math:`\langle v_i, v_i \rangle`. They are the same unless all logits of an
+    example are equal, so that :math:`v_i = 0`. If this holds for all examples,
+    that code reports its lowest loss, :math:`- 1 / \tau`, for a teacher without
+    any subclasses. Here such an example counts as equal to all others, which is
+    the highest loss, and has gradient zero.
 
   Examples:
     >>> import jax

@@ -29,8 +29,8 @@ def vid_loss(
     \quad \sigma_d^2 = \mathrm{softplus}(\alpha_d) + \varepsilon .
 
   The constant :math:`\frac{1}{2} \log 2\pi` is left out, so the loss may be
-  negative. The variances are parameters like any other and have to be
-  trained. No gradient flows into the teacher.
+  negative. The variances are parameters: train ``variance_logits`` with the
+  student. No gradient flows into the teacher.
 
   Args:
     predicted_mean: The student's prediction :math:`\mu`, its projected
@@ -47,16 +47,16 @@ def vid_loss(
     (float64 for float64 embeddings), ``[...]``.
 
   Raises:
-    TypeError: If an array is not floating point or the floor not a number.
-    ValueError: If shapes do not fit, the reduction is unknown or a concrete
+    TypeError: If an array is not floating point or the floor is not a number.
+    ValueError: If shapes do not fit, the reduction is unknown, or a concrete
       floor is not positive and finite.
 
   Note:
-    The paper sums over :math:`d` and public code averages, which makes one
-    weight fit all widths: ``reduction`` chooses (A-26). Public code starts
-    the variances at 5, where :math:`\alpha = \log(e^{5 - \varepsilon} - 1) =
-    4.9932294`. One version of it does not train them, which leaves a scaled
-    square.
+    The VID paper sums over :math:`d`. Public code averages, so that one loss
+    weight suits all widths. ``reduction`` selects either (A-26). Public code
+    initializes the variances to 5, where :math:`\alpha = \log(e^{5 -
+    \varepsilon} - 1) = 4.9932294`. One version of it does not train the
+    variances, which leaves a scaled squared error.
 
   Examples:
     >>> import jax
