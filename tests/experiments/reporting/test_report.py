@@ -216,7 +216,7 @@ def test_without_a_finished_cell_nothing_is_written(tmp_path):
 
 @pytest.mark.parametrize(
   ("embeddings", "reason"),
-  [(np.zeros([8, 5]), "dead"), (np.eye(3, 5), r"\(3, 5\)")],
+  [(np.zeros([8, 5]), "not finite"), (np.eye(3, 5), r"\(3, 5\)")],
 )
 def test_a_report_can_do_without_the_map(
   tmp_path, monkeypatch, capsys, embeddings, reason
@@ -265,7 +265,7 @@ def test_mistakes_are_shown_where_the_data_are(
 
   monkeypatch.setattr(load, "text_of", missing)
   command.report([tmp_path], ["html"])
-  assert "by their numbers: no data." in capsys.readouterr().out
+  assert "without their contents: no data." in capsys.readouterr().out
   number = evaluation.predictions.mistakes[0].id
   page = (tmp_path / "report" / "report.html").read_text()
   assert f"example {number}" in page
