@@ -1,10 +1,10 @@
-r"""Subclasses around the centroids of clusters: a variant of our own.
+r"""LELP with centroids: a variant of our own, whose subclasses are clusters.
 
 The paper splits a class along rotated principal directions. Here the subclasses
-are clusters of the class in the null space of the head, and an example belongs
-to them by its distance to their centroids. Such distances are linear
-projections with an offset, up to a number that the subclasses of a class share,
-so that Algorithms 2 and 3 of the paper stay as they are.
+of a class are its clusters in the null space of the head, and the probability
+of a subclass depends on the distance to its centroid. Up to a term that the
+subclasses of a class share, the squared distance is a linear projection with an
+offset, so that Algorithms 2 and 3 of the paper apply unchanged.
 """
 
 import jax
@@ -22,12 +22,13 @@ from lelp_jax.sketches import ClassSketch
 from lelp_jax.subspaces import Subspaces
 
 _HIGHEST = jax.lax.Precision.HIGHEST
-# Of a bisection in the logarithm of the variance, between these multiples of
-# the mean distance: the last step is about 1e-6 of the variance in float32.
+# The logarithm of the variance is found by bisection, between these multiples
+# of the mean distance. The relative error of the variance is about 1e-6 in
+# float32.
 _STEPS = 28
 _LEAST, _MOST = 1e-6, 1e6
-# At this multiple of the smallest distance beyond the nearest cluster's, even
-# the second nearest cluster has no weight.
+# If the variance is this multiple of the smallest excess over the distance to
+# the nearest cluster, even the second nearest cluster has no weight.
 _HARD = 1e-3
 
 
@@ -42,9 +43,9 @@ def centroid_subspaces(
 ) -> Subspaces:
   r"""Makes subspaces that split each class into clusters around centroids.
 
-  Use it in place of `fit_subspaces` where a class hides distinct groups, with
-  the centroids of k-means on the embeddings of each class. This method is ours
-  and not the paper's. With :math:`P` the projection off the span of the head's
+  Use it in place of `fit_subspaces` where a class consists of distinct groups,
+  with centroids from k-means on the embeddings of each class. The method is not
+  in the paper. With :math:`P` the projection off the span of the head's
   weights, as in `principal_directions`, `log_subsplit` then gives subclass
   :math:`k` of class :math:`c` the logit
 
@@ -60,17 +61,18 @@ def centroid_subspaces(
 
   Args:
     centroids: Centroids :math:`m_{c,k}` of the clusters of each class, float,
-      ``[C, K, D]``, of the embeddings as they are or already projected. Classes
-      with fewer clusters hold any finite numbers in the remaining rows, which
-      ``where`` of `log_subsplit` has to mask.
+      ``[C, K, D]``, of the embeddings, projected off the head or not. The rows
+      of a class with fewer clusters may end with any finite numbers; mask these
+      with ``where`` of `log_subsplit`.
     moments: Moments of the embeddings of each class, from `class_moments`, or
       a sketch of them. Only their means are used.
     head_kernel: Weights of the teacher's last layer, float, ``[D, C]``. With
-      None nothing is projected off.
-    variance: The variance :math:`s^2`, positive scalar, such as that of
-      `variance_of_perplexity`. The variance per dimension around the own
-      centroid is too small: differences of squared distances grow with ``D``,
-      so that the split of wide embeddings would be nearly hard.
+      None, nothing is projected off.
+    variance: The variance :math:`s^2`, positive scalar, such as the result of
+      `variance_of_perplexity`. The variance per dimension around the centroids
+      is too small: differences of squared distances grow with ``D``, so that
+      almost all of the probability of a wide embedding would go to one
+      subclass.
     null_space: See `principal_directions`.
     rtol: See `principal_directions`.
 
@@ -131,7 +133,7 @@ def project_off_head(
   .. math::
     P h = h - \tilde W \tilde W^T h .
 
-  Where the head spans all dimensions, nothing is projected off.
+  If the head spans all dimensions, nothing is projected off.
 
   Args:
     embeddings: Teacher embeddings :math:`h`, float, ``[..., D]``.
@@ -171,7 +173,7 @@ def variance_of_perplexity(
   *,
   perplexity: float | jax.Array = 1.5,
 ) -> jax.Array:
-  r"""Chooses the variance of `centroid_subspaces` from the data.
+  r"""Chooses the variance for `centroid_subspaces` from the data.
 
   With the squared distances :math:`d_{i,k}` of an example to the centroids of
   its class and :math:`p_{i,k} \propto \exp(-d_{i,k} / 2 s^2)` it finds the
@@ -180,25 +182,26 @@ def variance_of_perplexity(
   .. math::
     \frac{1}{N} \sum_i \exp\Bigl(-\sum_k p_{i,k} \log p_{i,k}\Bigr) ,
 
-  has a given value. The perplexity is the number of clusters that an example
-  effectively belongs to, as in t-SNE: 1 is the nearest one alone. The value 1.5
-  did about as well as the best width for 10 to 75 clusters on two data sets.
+  has a given value. The perplexity is the effective number of clusters that an
+  example belongs to, as in t-SNE: 1 is the nearest cluster alone. On two data
+  sets with 10 to 75 clusters, a perplexity of 1.5 did about as well as the best
+  variance.
 
   Args:
     squared_distances: Squared distances of each example to the centroids of its
       class, in the null space of the head, float, ``[N, K]``.
     where: Clusters that exist, bool, ``[N, K]``; all of them if None. Examples
-      without any are left out, and if none is left the variance is NaN. The
-      distances of masked clusters may be any finite numbers.
-    perplexity: The mean perplexity, above 1.
+      without clusters are left out; if no example is left, the variance is NaN.
+      The distances of masked clusters may be any finite numbers.
+    perplexity: The mean perplexity, a scalar above 1.
 
   Returns:
     The variance :math:`s^2`, positive scalar, float32 (float64 for float64
-    distances). Where the perplexity is out of reach, as with a single cluster,
-    it is a million times the mean distance beyond the nearest cluster's, which
-    divides each class evenly; where ties keep the perplexity above, it is at
-    most a millionth of that mean distance. Distances must be far enough from
-    the limits of the dtype for these multiples.
+    distances). If no variance reaches the perplexity, as with a single cluster,
+    the result is a million times the mean excess of distances over the distance
+    to the nearest cluster, which divides each class evenly. If ties keep the
+    perplexity above the given value, the result is at most a millionth of that
+    mean excess. These multiples must be in the range of the dtype.
 
   Raises:
     TypeError: If an argument has the wrong type.
@@ -241,7 +244,7 @@ def _variance_of_perplexity(
   distances: jax.Array, where: jax.Array, perplexity: jax.Array
 ) -> jax.Array:
   """Bisects the logarithm of the variance."""
-  # Beyond the nearest cluster's: a common distance drops out.
+  # The excess over the nearest cluster: a common distance drops out.
   nearest = jnp.min(
     distances, axis=1, keepdims=True, where=where, initial=jnp.inf
   )
@@ -262,8 +265,8 @@ def _variance_of_perplexity(
     return jnp.where(is_small, middle, low), jnp.where(is_small, high, middle)
 
   low, high = jnp.log(scale * _LEAST), jnp.log(scale * _MOST)
-  # One far distance raises the mean above what all others need: the variance is
-  # then below these bounds.
+  # A few outliers may raise the mean distance so much that the variance lies
+  # below these bounds.
   least = jnp.min(beyond, where=beyond > 0, initial=jnp.inf)
   lowest = jnp.maximum(least * _HARD, jnp.finfo(scale.dtype).tiny)
   is_below = mean_perplexity(jnp.exp(low)) > perplexity
@@ -277,7 +280,7 @@ def _variance_of_perplexity(
 
 def _projected(rows: jax.Array, basis: jax.Array) -> jax.Array:
   """Removes the components inside the basis from each row, ``[..., D]``."""
-  for _ in range(2):  # Once leaves the rounding of what it removed.
+  for _ in range(2):  # One pass leaves the rounding of what it removed.
     inside = jnp.dot(rows, basis, precision=_HIGHEST)
     rows = rows - jnp.dot(inside, basis.T, precision=_HIGHEST)
   return rows
@@ -290,9 +293,9 @@ def _centroid_subspaces(
   basis: jax.Array,
   variance: jax.Array,
 ) -> Subspaces:
-  """Directions to the centroids, and their offsets."""
+  """Computes the directions to the centroids, and the offsets."""
   basis, _ = _checked_basis(basis, means.dtype)
-  # Centred before they are projected: a mean far from zero costs no digits.
+  # Subtract the means before projecting: means far from zero cost no digits.
   shifts = _projected(centroids - means[:, None], basis)
   directions = shifts / variance
   offsets = -jnp.sum(shifts * directions, axis=-1) / 2

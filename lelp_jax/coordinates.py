@@ -1,10 +1,10 @@
 r"""Coordinates of embeddings in the subspaces of the classes.
 
-Splitting classes needs nothing else of an embedding. A subspace is rows
-:math:`\tilde V_c = Q^c V_c / \sigma_c` of a rotation and K principal
-directions (Algorithm 1; A-4, A-6), and classes are split by :math:`\tilde V_c
+They are all that splitting a class needs of an embedding. The directions of a
+subspace are K principal directions, rotated and scaled: :math:`\tilde V_c = Q^c
+V_c / \sigma_c` (Algorithm 1; A-4, A-6). A class is split by :math:`\tilde V_c
 (h - \mu_c) = Q^c (V_c (h - \mu_c)) / \sigma_c`. So the numbers :math:`V_c (h -
-\mu_c)` replace an embedding in everything that follows: any S up to K, any
+\mu_c)` can replace an embedding in all later steps, for any S up to K and any
 rotation, normalization and temperature. Caches store them instead of wide
 embeddings.
 """
@@ -34,9 +34,9 @@ def principal_coordinates(
   .. math::
     x_{c,k} = v_{c,k}^T (h - \mu_c)
 
-  With `coordinate_directions` they replace the embeddings: up to rounding,
-  `subspaces_from_principal` and `log_subsplit` give the same results for
-  both.
+  Together with `coordinate_directions`, they replace the embeddings: up to
+  rounding, `subspaces_from_principal` and `log_subsplit` give the same results
+  for both.
 
   Args:
     embeddings: Teacher embeddings :math:`h`, float, ``[..., D]``.
@@ -143,8 +143,8 @@ def subspace_coordinates(
     The coordinates, float32 (float64 for float64 embeddings), ``[..., C, S]``.
 
   Raises:
-    TypeError: If the embeddings are not floating point, or the subspaces not
-      a `Subspaces`.
+    TypeError: If the embeddings are not floating point, or the subspaces are
+      not a `Subspaces`.
     ValueError: If shapes do not fit.
 
   Examples:
@@ -169,9 +169,9 @@ def subspace_coordinates(
   means = jnp.asarray(subspaces.means).astype(embeddings.dtype)
 
   # Subtract the mean of the class means from the embeddings first: a common
-  # offset, large compared with the spread, would cost digits. The mean of an
-  # empty class is a placeholder of zeros and is left out. The difference does
-  # not depend on the directions, so stacked cells of one teacher share it.
+  # offset that is large compared with the spread would cost digits. The mean of
+  # an empty class is a placeholder of zeros and is left out. The difference
+  # does not depend on the directions, so stacked cells of one teacher share it.
   counts = jnp.any(means != 0, axis=1).astype(embeddings.dtype)
   centre = jnp.dot(counts, means, precision=_HIGHEST) / jnp.maximum(
     counts.sum(), 1
@@ -179,8 +179,8 @@ def subspace_coordinates(
   lead = (None,) * (embeddings.ndim - 1)
   centred = embeddings - centre[lead]
 
-  # Apply all directions in one product, and subtract what is left of the
-  # class means, less the offsets.
+  # Apply all directions in one product. Then subtract the coordinates of the
+  # remaining class means, and add the offsets.
   folded = directions.reshape(num_classes * num_subclasses, width)
   products = jnp.matmul(centred, folded.T, precision=_HIGHEST)
   constants = jnp.einsum(

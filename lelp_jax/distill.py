@@ -1,8 +1,8 @@
 r"""Distilling pseudo-subclasses into a student (paper, Algorithm 3).
 
-The student's head has one output per subclass, those of one class
-contiguous. One tempered Kullback-Leibler divergence trains all of them, and
-their sum over a class predicts it.
+The student's head has one output per subclass, those of one class contiguous.
+One tempered Kullback-Leibler divergence trains all outputs. The predicted
+probability of a class is the sum over its subclasses.
 """
 
 import functools
@@ -25,7 +25,7 @@ def lelp_loss(
   r"""Computes the LELP loss: KL(teacher || student) over all subclasses.
 
   It trains a student whose head has one output for each of the :math:`C \cdot
-  S` pseudo-subclasses, which `log_subsplit` makes of the teacher's classes.
+  S` pseudo-subclasses, into which `log_subsplit` divides the teacher's classes.
   With :math:`p^S` the softmax of the student's logits over all subclasses at
   temperature :math:`\tau` (paper, section 3.3 and Algorithm 3; A-14:
   :math:`\tau^2` on the whole loss; A-15: divergence, not cross entropy)
@@ -51,17 +51,18 @@ def lelp_loss(
     ``[...]``.
 
   Raises:
-    TypeError: If an array is not floating point, the mask not bool, or the
-      temperature not a number.
+    TypeError: If an array is not floating point, the mask is not bool, or the
+      temperature is not a number.
     ValueError: If the head is not ``C * S`` wide, shapes do not fit, a
       concrete temperature is not positive and finite, or concrete log
       probabilities are positive.
 
   Note:
     Each term is computed as :math:`p^T (d + e^{-d} - 1)` with :math:`d = \log
-    p^T / p^S`. The sum is the same, since both distributions sum to one, but
-    it keeps its digits where the two are close, as at high temperatures. A
-    gradient with respect to the temperature loses them, from about 1,000 on.
+    p^T / p^S`. The sum is the same, since both distributions sum to one, but it
+    stays accurate where the two are close, as at high temperatures. The
+    gradient with respect to the temperature loses digits from a temperature of
+    about 1,000.
 
   Examples:
     >>> import jax
@@ -86,13 +87,13 @@ def _lelp_loss(
   temperature: jax.Array,
   where: jax.Array | None,
 ) -> jax.Array:
-  """The loss of checked arguments.
+  """Computes the loss of checked arguments.
 
-  The backward pass keeps the arguments alone, and computes the rest again, or
-  shares it with the forward pass where both are one program.
+  Only the arguments are stored for the backward pass, which recomputes the
+  rest, or shares it with the forward pass if both are in one program.
   """
   log_probs, student = _aligned(student, teacher, temperature, where)
-  # Processors are faster over one long axis than over two short ones.
+  # Operations on one long axis are faster than on two short ones.
   flat = log_probs.reshape(student.shape)
   return temperature**2 * _probabilities.divergence(flat, student, -1)
 
@@ -106,16 +107,16 @@ def lelp_loss_terms(
 ) -> tuple[jax.Array, jax.Array]:
   r"""Splits the LELP loss into a class term and a subclass term.
 
-  Use it to monitor the two, or to weigh them differently. By the chain rule of
-  the divergence, with :math:`p_c = \sum_s p_{c,s}` and :math:`p_{s|c} =
+  Use it to monitor the two terms, or to weight them differently. By the chain
+  rule of the divergence, with :math:`p_c = \sum_s p_{c,s}` and :math:`p_{s|c} =
   p_{c,s} / p_c`,
 
   .. math::
     L = \tau^2 \, \mathrm{KL}(p^T_c \| p^S_c)
       + \tau^2 \sum_c p^T_c \, \mathrm{KL}(p^T_{s|c} \| p^S_{s|c}) .
 
-  The first term is vanilla distillation of the summed student; the second is
-  what LELP adds.
+  The first term is vanilla distillation of the student's class probabilities;
+  LELP adds the second term.
 
   Args:
     student_logits: See `lelp_loss`, as for all arguments.
@@ -150,9 +151,9 @@ def lelp_loss_terms(
   student_class = _probabilities.log_sum_exp(student.reshape(split))
   class_term = _probabilities.divergence(teacher_class, student_class, -1)
 
-  # The subclass term is the divergence once the student's classes have the
-  # teacher's probabilities. Where the student has no probability for a class,
-  # its subclasses are -inf anyway.
+  # Give the student's classes the teacher's probabilities: the divergence that
+  # is left is the subclass term. If a class of the student has probability
+  # zero, its subclasses are -inf anyway.
   present = jnp.where(jnp.isneginf(student_class), 0, student_class)
   shift = (present - teacher_class)[..., None]
   shift = jnp.broadcast_to(shift, split).reshape(flat)
@@ -192,8 +193,8 @@ def class_log_probs(
     Log probabilities, float32 (float64 for float64 logits), ``[..., C]``.
 
   Raises:
-    TypeError: If the logits are not floating point, the mask not bool, or the
-      temperature not a number.
+    TypeError: If the logits are not floating point, the mask is not bool, or
+      the temperature is not a number.
     ValueError: If the width is not a multiple of ``num_classes``, the mask
       does not fit, or a concrete temperature is not positive and finite.
 
@@ -257,7 +258,7 @@ def _aligned(
   temperature: jax.Array,
   where: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
-  """The log probabilities of teacher [..., C, S] and student [..., C * S]."""
+  """Returns log probabilities of teacher [..., C, S], student [..., C * S]."""
   (student,) = _checks.as_floats(student)
   teacher = _masked(teacher, where).astype(student.dtype)
   teacher = jax.lax.stop_gradient(teacher)
@@ -265,23 +266,24 @@ def _aligned(
 
 
 def _masked(log_probs: jax.Array, where: jax.Array | None) -> jax.Array:
-  """Log probabilities [..., C, S], -inf where masked."""
+  """Sets masked log probabilities [..., C, S] to -inf."""
   if where is None:
     return log_probs
   return jnp.where(where[(None,) * (log_probs.ndim - 2)], log_probs, -jnp.inf)
 
 
 def _check_log_probs(log_probs: jax.Array) -> None:
-  """Raises if concrete log probabilities are positive, as probabilities are."""
+  """Raises if concrete log probabilities seem to be probabilities."""
   if not _checks.is_concrete(log_probs) or not log_probs.size:
     return
   with jax.ensure_compile_time_eval():
     largest = float(jnp.max(log_probs))
-    # Small probabilities: none is negative, as a log probability has to be.
+    # Positive values are rounding only if others are negative: a tensor of
+    # small probabilities has no negative values.
     is_positive = largest > 0 and not bool(
       jnp.any((log_probs < 0) & jnp.isfinite(log_probs))
     )
-  # More than the rounding of log probabilities in bfloat16.
+  # The bound exceeds the rounding of log probabilities in bfloat16.
   if largest > 0.05 or is_positive:
     raise ValueError(
       "teacher_log_probs must be log probabilities, got values up to "
@@ -292,7 +294,7 @@ def _check_log_probs(log_probs: jax.Array) -> None:
 def _log_probs(
   logits: jax.Array, temperature: jax.Array, where: jax.Array | None
 ) -> jax.Array:
-  """Log-softmax over all subclasses, [..., C * S]; -inf where masked."""
+  """Returns the tempered log-softmax over all subclasses, [..., C * S]."""
   if where is not None:
     where = jnp.ravel(where)[(None,) * (logits.ndim - 1)]
   logits = _probabilities.tempered(logits, temperature, where)

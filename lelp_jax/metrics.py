@@ -1,10 +1,10 @@
-"""Scores of predictions on a data set, from sums and counts that merge.
+"""Metrics of predictions, accumulated over batches as sums and counts.
 
-Accuracy, agreement and log loss are one number per example, whose `Mean` is
-accumulated over batches. Macro F1 and Matthews' correlation follow from a
-`confusion_matrix`, and the expected calibration error from `calibration_bins`:
-both are sums over examples, so that those of batches add up. Never average the
-scores of batches.
+Accuracy, agreement and log loss are one number per example, and a `Mean`
+accumulates them over batches. Macro F1 and Matthews' correlation are computed
+from a `confusion_matrix`, and the expected calibration error from
+`calibration_bins`. Both are sums over examples: add them up over batches. Never
+average the scores of batches.
 """
 
 import dataclasses
@@ -23,14 +23,14 @@ from lelp_jax.moments import _two_sum
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Mean:
-  """A mean that is still being accumulated.
+  """A mean that is accumulated over batches.
 
   Attributes:
     total: Sum of the values that count, float32 (float64 for float64 values),
       shape ``[]``.
     count: Their number, int32, shape ``[]``.
     remainder: The rounding error of ``total``, of its dtype, shape ``[]``. It
-      keeps sums over millions of batches exact.
+      keeps sums over millions of batches accurate.
   """
 
   total: jax.Array
@@ -80,10 +80,10 @@ def merge(a: Mapping[str, Mean], b: Mapping[str, Mean]) -> dict[str, Mean]:
 
   Args:
     a: Means by name.
-    b: Means by name. A name in one argument alone is kept as it is.
+    b: Means by name.
 
   Returns:
-    Means by name.
+    Means by name. A name that only one argument has keeps its mean.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -97,7 +97,7 @@ def merge(a: Mapping[str, Mean], b: Mapping[str, Mean]) -> dict[str, Mean]:
 
 
 def _sum(a: Mean, b: Mean) -> Mean:
-  """The mean of both sets of values."""
+  """Merges two means."""
   total, error = _two_sum(a.total, b.total)
   # Infinite totals have no rounding error; inf - inf would be NaN.
   error = jnp.where(jnp.isinf(total), 0, error)
@@ -107,7 +107,7 @@ def _sum(a: Mean, b: Mean) -> Mean:
 
 
 def compute(means: Mapping[str, Mean]) -> dict[str, jax.Array]:
-  """Divides sums by counts.
+  """Computes the accumulated means: sums divided by counts.
 
   Args:
     means: Means by name.
@@ -133,15 +133,16 @@ def accuracy(class_log_probs: jax.Array, labels: jax.Array) -> jax.Array:
   Args:
     class_log_probs: Log probabilities or logits, float, shape ``[B, C]``.
     labels: Classes, int, shape ``[B]``. A label outside ``[0, C)``, such as
-      that of padding, counts as not predicted.
+      that of padding, counts as misclassified.
 
   Returns:
-    1 or 0 for each example, float32, shape ``[B]``; NaN for one with NaN
-    among its log probabilities. Of equal classes the first is the prediction.
+    1 or 0 for each example, float32, shape ``[B]``; NaN for one with NaN among
+    its log probabilities. Of equally probable classes, the first is the
+    prediction.
 
   Raises:
     ValueError: If the shapes do not fit or there is no class.
-    TypeError: If the labels are not integers or the others not floating.
+    TypeError: If the labels are not integers or the scores not floating point.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -171,7 +172,7 @@ def agreement(
 
   Raises:
     ValueError: If the shapes differ, are not ``[B, C]`` or there is no class.
-    TypeError: If an argument is not floating.
+    TypeError: If an argument is not floating point.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -202,12 +203,13 @@ def log_loss(class_log_probs: jax.Array, labels: jax.Array) -> jax.Array:
     labels: Classes, int, shape ``[B]``.
 
   Returns:
-    Nats, float32 (float64 for float64 log probabilities), shape ``[B]``; NaN
-    for a label outside ``[0, C)`` or NaN among the log probabilities.
+    The loss of each example in nats, float32 (float64 for float64 log
+    probabilities), shape ``[B]``; NaN for a label outside ``[0, C)`` or NaN
+    among the log probabilities.
 
   Raises:
     ValueError: If the shapes do not fit.
-    TypeError: If the labels are not integers or the others not floating.
+    TypeError: If the labels are not integers or the scores not floating point.
 
   Examples:
     >>> import jax
@@ -234,12 +236,12 @@ def confusion_matrix(
       ``[0, C)``, such as padding, or with NaN is not counted.
 
   Returns:
-    Counts by class and prediction, int32, shape ``[C, C]``. Those of batches
-    add up to that of all examples.
+    Counts by class and prediction, int32, shape ``[C, C]``. The counts of
+    batches add up to those of all examples.
 
   Raises:
     ValueError: If the shapes do not fit.
-    TypeError: If the labels are not integers or the others not floating.
+    TypeError: If the labels are not integers or the scores not floating point.
 
   Examples:
     >>> import jax
@@ -256,7 +258,7 @@ def confusion_matrix(
   counted = _counted(scores, labels)
 
   def count(labels, predicted, counted):
-    # Cells beyond the last one are dropped.
+    # An index beyond the last cell is dropped.
     cells = jnp.where(counted, labels * num_classes + predicted, num_classes**2)
     counts = jnp.bincount(cells, length=num_classes**2)
     return counts.astype(jnp.int32).reshape(num_classes, num_classes)
@@ -276,8 +278,8 @@ def macro_f1(confusion: jax.Array) -> jax.Array:
       them, shape ``[C, C]``.
 
   Returns:
-    A fraction, float32, shape ``[]``, over the classes that have examples or
-    predictions; NaN without any.
+    The mean over the classes that have examples or predictions, float32, shape
+    ``[]``; NaN without any such class.
 
   Raises:
     TypeError: If the argument is not an array of numbers.
@@ -334,7 +336,7 @@ def matthews_correlation(confusion: jax.Array) -> jax.Array:
 def calibration_bins(
   class_log_probs: jax.Array, labels: jax.Array, *, num_bins: int = 15
 ) -> jax.Array:
-  """Sums confidences and hits of examples by the confidence of predictions.
+  """Counts examples, confidences and hits in bins of confidence.
 
   The confidence of a prediction is the probability of the predicted class. The
   bins divide ``[0, 1]`` into equal parts; a confidence on a border belongs to
@@ -347,13 +349,13 @@ def calibration_bins(
     num_bins: Number of bins.
 
   Returns:
-    For each bin the number of its examples, the sum of their confidences and
-    the number of them that are classified correctly, float32, shape
+    For each bin, the number of its examples, the sum of their confidences, and
+    the number of examples that are classified correctly, float32, shape
     ``[num_bins, 3]``. The bins of batches add up.
 
   Raises:
     ValueError: If the shapes do not fit, or there is no bin.
-    TypeError: If the labels are not integers or the others not floating.
+    TypeError: If the labels are not integers or the scores not floating point.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -381,10 +383,11 @@ def calibration_bins(
 
 
 def expected_calibration_error(bins: jax.Array) -> jax.Array:
-  """Returns the mean distance of confidence from accuracy over bins.
+  """Returns the mean absolute difference between confidence and accuracy.
 
-  The expected calibration error of Guo et al. (2017), eq. (3): a model whose
-  predictions with a confidence of 80 % are right in 80 % of the cases has none.
+  This is the expected calibration error of Guo et al. (2017), eq. (3). It is
+  zero if predictions with a confidence of 80 % are right in 80 % of the cases,
+  and likewise for all other confidences.
 
   Args:
     bins: Sums by bin, as `calibration_bins` returns them, shape
@@ -415,7 +418,7 @@ def expected_calibration_error(bins: jax.Array) -> jax.Array:
 def _predictions(
   class_log_probs: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Checks predictions; labels become int32, those outside become -1."""
+  """Returns checked scores, and labels as int32, -1 where out of range."""
   scores = _checks.floating("class_log_probs", class_log_probs, "[B, C]")
   _check_classes("class_log_probs", scores)
   labels = _checks.integers("labels", labels)
@@ -428,12 +431,12 @@ def _predictions(
 
 
 def _counted(scores: jax.Array, labels: jax.Array) -> jax.Array:
-  """Returns whether examples have a class and no NaN, bool ``[B]``."""
+  """Returns which examples have a valid label and no NaN, bool ``[B]``."""
   return (labels >= 0) & ~jnp.any(jnp.isnan(scores), axis=-1)
 
 
 def _square(confusion: jax.Array) -> jax.Array:
-  """A checked confusion matrix as float32."""
+  """Returns a checked confusion matrix as float32."""
   confusion = _checks.as_array("confusion", confusion)
   if np.ndim(confusion) != 2 or len(set(np.shape(confusion))) != 1:
     raise ValueError(
@@ -443,7 +446,7 @@ def _square(confusion: jax.Array) -> jax.Array:
 
 
 def _check_classes(name: str, scores: jax.Array) -> None:
-  """Raises ValueError for scores of no class."""
+  """Raises ValueError unless scores have at least one class."""
   if not scores.shape[1]:
     raise ValueError(
       f"{name} must have at least one class, got shape {scores.shape}."
@@ -451,7 +454,7 @@ def _check_classes(name: str, scores: jax.Array) -> None:
 
 
 def _or_nan(values: jax.Array, *scores: jax.Array) -> jax.Array:
-  """Values as float32, NaN where scores of the example are NaN."""
+  """Returns values as float32, NaN for examples with NaN in their scores."""
   spoiled = jnp.zeros(values.shape, bool)
   for each in scores:
     spoiled |= jnp.any(jnp.isnan(each), axis=-1)

@@ -1,6 +1,6 @@
 r"""Splitting a teacher's classes into pseudo-subclasses (paper, Algorithm 2).
 
-The logarithm is the primitive: the loss needs :math:`\log p`, which cannot be
+The loss takes logarithms, from `log_subsplit`: :math:`\log p` cannot be
 recovered from a probability that has underflowed.
 """
 
@@ -28,8 +28,8 @@ def subsplit(
 ) -> jax.Array:
   r"""Computes the teacher's probabilities of all pseudo-subclasses.
 
-  Use it to look at the subclasses; `lelp_loss` takes their logarithms, from
-  `log_subsplit`. That function has the equation.
+  Use it to inspect the subclasses. `lelp_loss` takes the logarithms of these
+  probabilities, from `log_subsplit`, whose docstring has the equation.
 
   Args:
     embeddings: Teacher embeddings, float, ``[..., D]``.
@@ -107,25 +107,25 @@ def log_subsplit(
     subclass_temperature: Temperature :math:`\beta` of the subclass part,
       positive scalar.
     where: Subclasses that exist, bool, ``[C, S]``, at least one per class; by
-      default all. With it, cells of different S can be stacked. Directions and
-      offsets of masked subclasses may hold anything.
+      default all. Masks let settings of different S share one shape, and so one
+      program. Directions and offsets of masked subclasses may hold anything.
 
   Returns:
     The logarithms :math:`\log p_{c,s}`, float32 (float64 for float64
     embeddings), ``[..., C, S]``; ``-inf`` where masked.
 
   Raises:
-    TypeError: If an array is not floating point, the mask not bool, a
-      temperature not a number, or the subspaces not a `Subspaces`.
+    TypeError: If an array is not floating point, the mask is not bool, a
+      temperature is not a number, or the subspaces are not a `Subspaces`.
     ValueError: If shapes do not fit, a concrete temperature is not positive
       and finite, or concrete logits are probabilities.
 
   Note:
     All directions are applied in one matrix product, to embeddings from which
-    the mean of the class means was subtracted: a mean common to all classes
-    and large compared with the spread would otherwise cost the digits of the
-    coordinates. Class means up to some twenty spreads apart in every entry
-    cost no digits that matter.
+    the mean of the class means was subtracted. Otherwise a mean that all
+    classes share and that is large compared with the spread would cost digits
+    of the coordinates. Class means that are up to about twenty standard
+    deviations apart in every entry cost no digits that matter.
 
   Examples:
     >>> import jax.numpy as jnp
