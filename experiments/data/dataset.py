@@ -1,4 +1,4 @@
-"""Data sets in memory: a task, and arrays of examples by split."""
+"""Types of data sets: the task, the splits and their arrays of examples."""
 
 import dataclasses
 import functools
@@ -13,14 +13,14 @@ from typing import Protocol
 
 import numpy as np
 
-# An example that is not prepared yet: "label" (int), "text" (str) or "image"
-# (uint8), "fine_label" and "group" (int) if the data set has them, and "id" for
-# messages. Examples of one group are held out together.
+# An example before it is prepared, by name: "label" (int), "text" (str) or
+# "image" (uint8), and optionally "fine_label" (int), "group" (int) and "id".
+# Examples of one group are held out together. Error messages name the "id".
 Example = Mapping[str, Any]
 
 
 class ExampleSource(Protocol):
-  """Examples that can be counted, and iterated over more than once."""
+  """Interface of examples that can be iterated over more than once."""
 
   def __len__(self) -> int:
     """Returns the number of examples."""
@@ -45,7 +45,7 @@ class Ragged:
     return len(self.offsets) - 1
 
   def __getitem__(self, rows: Any) -> Any:
-    """Returns one row for an int, another `Ragged` for an array of rows."""
+    """Returns one row for an int, and a `Ragged` for a slice or an array."""
     if isinstance(rows, int | np.integer):
       return self.values[self.offsets[rows] : self.offsets[rows + 1]]
     rows = np.arange(len(self))[rows]
@@ -60,46 +60,46 @@ class Ragged:
 
   @functools.cached_property
   def longest(self) -> int:
-    """The length of the longest row, 0 if there is none."""
+    """The length of the longest row, or 0 without rows."""
     return int(self.lengths.max(initial=0))
 
   @classmethod
   def concatenate(cls, rows: Sequence[Any], dtype: Any) -> "Ragged":
-    """Makes one from its rows."""
+    """Concatenates rows into a `Ragged`."""
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     values = np.concatenate([np.empty(0, dtype), *map(np.asarray, rows)])
     return cls(values.astype(dtype, copy=False), offsets)
 
 
-# By name: an array or a `Ragged`, one row per example.
+# An array or a `Ragged` by name, with one row per example.
 Arrays = dict[str, Any]
 
-_NUM_REASONS = 5  # How many rows that were left out are described.
-NO_LABEL = -1  # In place of the class of an example without a label.
-# Splits of a prepared data set whose examples have no label: rows of a user's
-# training files, and the files that `config.data.unlabelled_files` names.
+_NUM_REASONS = 5  # The number of places that `LeftOut` describes.
+NO_LABEL = -1  # The "label" of an example without a label.
+# Splits of a prepared data set whose examples have no label: unlabelled rows of
+# a user's training files, and the files of `config.data.unlabelled_files`.
 UNLABELLED = ("unlabelled", "unlabelled_files")
 
 
 def gather(arrays: Mapping[str, Any], rows: Any) -> dict[str, Any]:
-  """Returns the chosen rows of each array of NumPy or JAX."""
+  """Returns the chosen rows of each array."""
   return {name: array[rows] for name, array in arrays.items()}
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """Classes to learn, and the form of an example.
+  """A classification task: its classes and the type of its inputs.
 
   Attributes:
     name: Name of the data set.
     num_classes: Number of classes, C.
-    fine_to_class: The class of each hidden subclass, where the data have them.
-      Only the oracle trains on hidden subclasses; the report compares them
-      with the subclasses that a method finds.
+    fine_to_class: The class of each hidden subclass; None if the data set has
+      no hidden subclasses. Only the oracle trains on hidden subclasses; the
+      report compares them with the subclasses that a method finds.
     class_names: A name per class.
     fine_names: A name per hidden subclass.
     image_shape: Height, width and channels; None for text.
-    scale: Stored pixel values are divided by this before a model sees them.
+    scale: Divisor that maps stored pixel values to a model's inputs.
   """
 
   name: str
@@ -121,12 +121,12 @@ class Task:
 
 @dataclasses.dataclass
 class LeftOut:
-  """Counts the rows or files that are not used, for one kind of reason.
+  """Counter of rows or files that are left out of a data set.
 
   Attributes:
     split: Name of the split, or of the original file.
-    kind: "malformed" or "without a label".
-    count: How many there are: lines of text, rows of Parquet, files.
+    kind: Why they are left out: "malformed" or "without a label".
+    count: Number of lines of text, rows of Parquet or files.
     first: The place and the problem of the first few.
   """
 
@@ -136,7 +136,7 @@ class LeftOut:
   first: tuple[str, ...] = ()
 
   def add(self, where: str, problem: str, count: int = 1) -> None:
-    """Counts the rows at one place."""
+    """Counts rows with a problem, and keeps the first few descriptions."""
     self.count += count
     if len(self.first) < _NUM_REASONS:
       self.first += (f"{where}: {problem}",)
@@ -148,16 +148,16 @@ class LeftOut:
 
 
 class Facts(NamedTuple):
-  """Properties of a data set that decide how much work a training is.
+  """Sizes and shapes from which the cost of a training is estimated.
 
   Attributes:
     task: The task.
     num_train: Number of examples that the teacher trains on.
     num_transfer: Number of examples that students train on.
-    num_labelled: Number of those that have a label.
-    num_examples: Number of all examples.
-    shapes: Shape of an example's "inputs" and "embeddings", where it has them;
-      of texts the mean length.
+    num_labelled: Number of the students' examples that have a label.
+    num_examples: Number of examples in all splits.
+    shapes: Shape of an example's "inputs" and "embeddings", if the data set has
+      them. For texts it is the mean number of tokens.
   """
 
   task: Task
@@ -170,27 +170,27 @@ class Facts(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-  """A data set, divided. Only `train` and `transfer` share examples.
+  """A data set divided into training, validation and test examples.
 
-  Each split holds, by name: "inputs" (uint8 for images, a `Ragged` of token
-  ids for text), "labels" (int32), "fine_labels" (int32) where the data have
-  them, "embeddings" where vectors were precomputed, and "ids" (int32, unique
-  in the data set).
+  A split is a dict of arrays: "inputs" (uint8 images, or a `Ragged` of token
+  ids), "labels" (int32), "ids" (int32, unique in the data set), and, if the
+  data set has them, "fine_labels" (int32) and precomputed "embeddings".
 
   Attributes:
     task: Classes to learn, and the form of an example.
     train: Examples that the teacher trains on.
-    transfer: Examples that students train on: a part of `train`, or all
-      examples that could have been in it, and then a part of `unlabelled`.
-    validation: Examples that settings are chosen on; nothing trains on them.
-    test: Examples that the reported numbers are measured on.
-    digest: Identifies contents that could change under the same name; that of
-      precomputed embeddings follows after a space.
-    tokenizer: Identifies the tokenizer of the texts.
+    transfer: Examples that students train on. They overlap with `train` and
+      `unlabelled`, as `load.divide` describes.
+    validation: Examples for choosing settings. With the selection "test" they
+      are the test examples, otherwise they are in no other split.
+    test: Examples on which the reported numbers are measured.
+    digest: SHA-256 of the contents, "" if the name identifies them. After a
+      space follows the digest of precomputed embeddings.
+    tokenizer: SHA-256 of the tokenizer of the texts, "" without one.
     left_out: The rows of the original files that are in no split.
     notes: Remarks on a user's own files.
-    unlabelled: Examples without a label, whose "labels" are `NO_LABEL`; None
-      if there are none.
+    unlabelled: Examples whose "labels" are `NO_LABEL`; None if all examples
+      have a label.
   """
 
   task: Task
@@ -206,10 +206,10 @@ class Splits:
 
   @property
   def facts(self) -> Facts:
-    """The properties that decide how much work a training is."""
+    """The sizes and shapes from which the cost of a training is estimated."""
     labels, num_train = self.transfer["labels"], len(self.train["labels"])
     num_labelled = int(np.count_nonzero(labels != NO_LABEL))
-    # Teacher and students share labelled examples.
+    # Count labelled examples that are in both splits only once.
     num_examples = max(num_train, num_labelled)
     for part in (self.unlabelled, self.validation, self.test):
       num_examples += 0 if part is None else len(part["labels"])
@@ -230,7 +230,7 @@ class Splits:
     )
 
   def map(self, function: Callable[[Arrays], Arrays]) -> "Splits":
-    """Returns the data set with each split replaced by a function of it."""
+    """Returns the data set with a function applied to each split."""
     unlabelled = self.unlabelled
     return dataclasses.replace(
       self,
@@ -254,17 +254,16 @@ class Subclasses:
   """Pseudo-subclasses of N examples, as found by a finished cell.
 
   Attributes:
-    kind: The word for one of them: "direction", "output" or "cluster".
-    examples: The examples, as `Splits` has them.
-    where: Subclasses that exist, bool ``[C, S]``.
-    assignments: The subclass of each example within its class, int ``[N]``:
-      that of its largest coordinate, or its cluster.
-    coordinates: Coordinates of each example in its class, float32 ``[N, S]``:
-      along each direction, or the teacher's logits of the outputs; None for
-      clusters.
-    variance_shares: Share of the variance of the teacher's embeddings of a
-      class that each direction carries, ``[C, S]``; None unless the kind is
-      "direction".
+    kind: "direction", "output" or "cluster".
+    examples: The arrays of the examples, as in `Splits`.
+    where: True for the subclasses that exist, bool ``[C, S]``.
+    assignments: The subclass of each example within its class, int ``[N]``. It
+      is the cluster, or the subclass with the largest coordinate.
+    coordinates: Coordinates of each example, float32 ``[N, S]``: along the
+      directions of its class, or the teacher's logits for the outputs of its
+      class. None for clusters.
+    variance_shares: Share of the variance of a class's embeddings along each
+      direction, ``[C, S]``; None unless the kind is "direction".
   """
 
   kind: str

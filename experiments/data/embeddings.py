@@ -1,7 +1,7 @@
-"""Precomputed embeddings: computed from texts, opened, aligned with examples.
+"""Folders of precomputed embeddings: write, open and match to examples.
 
   <folder>/embeddings.npy   float16, float32 or float64, [N, width]
-  <folder>/ids.npy          integers or strings, [N], each once
+  <folder>/ids.npy          unique integers or strings, [N]
   <folder>/manifest.json    encoder, texts, and SHA-256 of the arrays
 
 `experiments.embed_sentence_t5` writes such a folder with Sentence-T5. For an
@@ -29,7 +29,7 @@ from experiments.io import array_files
 from experiments.io import digests
 
 _BATCHES_PER_PART = 16
-_ROWS_AT_ONCE = 4096  # Checked at a time.
+_ROWS_AT_ONCE = 4096  # Number of rows that are checked at a time.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Embeddings:
   """Embeddings on disk.
 
   Attributes:
-    folder: Their folder.
+    folder: The folder of the embeddings.
     manifest: Contents of `manifest.json`.
     values: Float, ``[N, width]``, memory-mapped.
     ids: The id of each row, ``[N]``.
@@ -50,13 +50,13 @@ class Embeddings:
 
   @property
   def digest(self) -> str:
-    """SHA-256 that other embeddings or other ids do not share."""
+    """SHA-256 that identifies the embeddings and their ids."""
     contents = [self.manifest["parts"], self.manifest["fixed"]]
     return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
 
 
 def open_embeddings(folder: str | os.PathLike[str]) -> Embeddings:
-  """Opens embeddings; only the manifest and the ids are read."""
+  """Opens embeddings, and reads only the manifest and the ids."""
   folder = pathlib.Path(folder).expanduser()
   if not array_files.is_finished(folder):
     raise FileNotFoundError(
@@ -71,7 +71,10 @@ def open_embeddings(folder: str | os.PathLike[str]) -> Embeddings:
 
 
 def aligned(embeddings: Embeddings, ids: np.ndarray) -> np.ndarray:
-  """Returns the rows of some examples, memory-mapped if they are contiguous."""
+  """Returns the embeddings of the examples with some ids.
+
+  They are memory-mapped if they are stored contiguously and in this order.
+  """
   ids = np.asarray(ids)
   order = np.argsort(embeddings.ids, kind="stable")
   places = np.searchsorted(embeddings.ids, ids, sorter=order)
@@ -91,11 +94,11 @@ def aligned(embeddings: Embeddings, ids: np.ndarray) -> np.ndarray:
 def check_dataset(
   embeddings: Embeddings, prepared: prepared_lib.Prepared
 ) -> None:
-  """Raises ValueError if embeddings belong to other texts than a data set's.
+  """Raises ValueError if embeddings were computed from another data set.
 
   Ids are positions, so the embeddings of another data set, or of another
-  version of this one, would fit without an error. Embeddings whose manifest
-  does not name their texts cannot be checked and pass.
+  version of this one, could be matched without an error. Embeddings whose
+  manifest does not identify the texts cannot be checked, and are accepted.
   """
   texts = (embeddings.manifest["origin"].get("texts") or {}).get("splits")
   if texts is not None and texts != dataset_contents(prepared):
@@ -122,12 +125,13 @@ def write_manifest(
   encoder: Mapping[str, Any],
   texts: Mapping[str, Any] | None = None,
 ) -> None:
-  """Checks the arrays that another program saved, and declares them complete.
+  """Checks embeddings that another program saved, and writes their manifest.
 
   Args:
-    folder: Holds `embeddings.npy` and `ids.npy`.
-    encoder: The model, plain data such as ``{"model": "my-model"}``.
-    texts: The texts, plain data: see `check_dataset`.
+    folder: Folder with `embeddings.npy` and `ids.npy`.
+    encoder: Description of the model, such as ``{"model": "my-model"}``.
+    texts: Description of the texts. Under "splits" it may hold
+      `dataset_contents`, which `check_dataset` compares.
 
   Raises:
     FileNotFoundError: If a file is missing.
@@ -177,11 +181,11 @@ class Encoder:
   """A model that computes embeddings.
 
   Attributes:
-    encode: From a list of texts to floats ``[n, width]``. The same list gives
-      the same bits; a text may give others in another list.
+    encode: Computes the embeddings of a list of texts, floats ``[n, width]``. A
+      text's embedding may depend, in its last bits, on the rest of the list.
     width: Width of an embedding.
-    batch_size: Size of the batches that `encode` divides its list into.
-    description: Identifies the model, plain data.
+    batch_size: Number of texts per batch in `encode`.
+    description: JSON data that identifies the model.
   """
 
   encode: Callable[[list[str]], np.ndarray]
@@ -196,8 +200,8 @@ class Corpus:
 
   Attributes:
     texts: The texts.
-    ids: The id of each, integers or strings, ``[N]``.
-    splits: `dataset_contents` of a prepared data set, None for other texts.
+    ids: The id of each text, integers or strings, ``[N]``.
+    splits: `dataset_contents` of a prepared data set; None for a table.
   """
 
   texts: Sequence[str]
@@ -205,7 +209,7 @@ class Corpus:
   splits: Mapping[str, Any] | None = None
 
   def description(self) -> dict[str, Any]:
-    """Returns plain data that other texts, or other ids, do not share."""
+    """Returns JSON data that identifies the texts and their ids."""
     digest = hashlib.sha256()
     for number, text in zip(self.ids.tolist(), self.texts, strict=True):
       digest.update(json.dumps([number, text]).encode())
@@ -215,9 +219,9 @@ class Corpus:
 def read_corpus(
   path: pathlib.Path, text_column: str | None, id_column: str | None
 ) -> Corpus:
-  """Reads all splits of a prepared data set, or a table.
+  """Reads the texts of a table, or of all splits of a prepared data set.
 
-  Without a column of ids, an id is the number of the row.
+  Without `id_column`, the id of a text in a table is its row number.
   """
   if path.is_dir():
     if text_column or id_column:
@@ -245,8 +249,8 @@ def compute_embeddings(
 ) -> None:
   """Computes embeddings into a folder that `open_embeddings` reads.
 
-  A stopped computation continues after its last part, and the files are as if
-  it had never stopped. A finished folder is verified.
+  A stopped computation continues after its last part, and gives the same files
+  as one that was not stopped. The files of a finished folder are verified.
   """
   folder = pathlib.Path(folder)
   num_texts = len(corpus.texts)
@@ -259,7 +263,7 @@ def compute_embeddings(
 
   def compute(start: int, stop: int, _: Any) -> dict[str, np.ndarray]:
     values = np.asarray(encoder.encode(list(corpus.texts[start:stop])))
-    with np.errstate(over="ignore"):  # Infinity is an error later.
+    with np.errstate(over="ignore"):  # Overflow is reported as infinity.
       return {"embeddings": values.astype(dtype)}
 
   description = {**encoder.description, "batch_size": encoder.batch_size}
@@ -287,9 +291,9 @@ def sentence_transformer(
   dtype: str = "bfloat16",
   device: str | None = None,
 ) -> Encoder:
-  """Loads a model of sentence-transformers, of the hub or of a folder.
+  """Loads a sentence-transformers model from the hub or from a folder.
 
-  The modules after the transformer compute in float32.
+  The transformer computes in `dtype`, and the modules after it in float32.
   """
   try:
     import sentence_transformers
@@ -331,12 +335,12 @@ def sentence_transformer(
 
 
 def _widen(_module, _inputs, outputs):
-  """A hook of torch that passes the tokens' vectors on in float32."""
+  """PyTorch forward hook that converts the token embeddings to float32."""
   return outputs | {"token_embeddings": outputs["token_embeddings"].float()}
 
 
 def _revision(model: str, revision: str | None) -> str | None:
-  """Identifies weights: the commit on the hub, or a digest of a folder's."""
+  """Returns the commit of a model on the hub, or a digest of local weights."""
   folder = pathlib.Path(model)
   if not folder.is_dir():
     import huggingface_hub

@@ -1,18 +1,18 @@
-"""The prepared form of a data set: a folder of arrays and a manifest.
+"""Prepared data sets: folders with arrays and a manifest.
 
   <data_dir>/<dataset>/manifest.json   contents, origin, sizes and checksums
   <data_dir>/<dataset>/<split>/
     labels.npy int32 [N], ids.npy int32 [N], fine_labels.npy int32 [N]
-    groups.npy int32 [N]                     the groups of training examples
+    groups.npy int32 [N]                     examples held out together
     images.npy uint8 [N, H, W, channels]                     images
     text.npy uint8 [bytes], text_offsets.npy int64 [N + 1]   texts, as UTF-8
     tokens.npy [tokens], token_offsets.npy int64 [N + 1]     texts, tokenized
-    source_ids.npy, source_id_offsets.npy, as those of texts     a user's files
+    source_ids.npy, source_id_offsets.npy    ids in a user's files, as UTF-8
 
-Ids are unique in the data set: the ids of a split continue those of the split
-before. Labels are `NO_LABEL` in the splits of `UNLABELLED`. Only this module
-knows the form: `open_prepared` maps it, `describe` prints what it holds, and
-`Writer` writes it.
+Ids are unique in the data set: they continue from one split to the next. Labels
+are `NO_LABEL` in the splits of `UNLABELLED`. Only this module reads and writes
+the arrays: `open_prepared` memory-maps them, and `Writer` writes them.
+`describe` returns a summary to print.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ from experiments.io.progress import tracked
 FORMAT = 1
 MANIFEST = "manifest.json"
 _TEXTS_AT_ONCE, _IMAGES_AT_ONCE = 1000, 200
-_MOST_ROWS = 30  # Of a table of classes; more are left to the manifest.
+_MOST_ROWS = 30  # A table of classes shows at most this many.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Texts(Sequence[str]):
   """The texts of a split, read from disk one by one.
 
   Attributes:
-    rows: Their UTF-8 bytes, uint8.
+    rows: The UTF-8 bytes of each text, uint8.
   """
 
   rows: Ragged
@@ -77,11 +77,11 @@ class Prepared:
   """A prepared data set, memory-mapped.
 
   Attributes:
-    folder: Its folder.
+    folder: The folder of the data set.
     task: Classes to learn, and the form of an example.
-    splits: By name, arrays as `dataset.Splits` has them; "inputs" is missing
-      if texts were not tokenized.
-    digest: SHA-256 of the contents: it changes with any example or token.
+    splits: The arrays of each split, as in `dataset.Splits`. Texts that are not
+      tokenized have no "inputs".
+    digest: SHA-256 that changes with any example or token.
     manifest: Contents of `manifest.json`.
   """
 
@@ -93,7 +93,7 @@ class Prepared:
 
   @property
   def tokenizer(self) -> str:
-    """SHA-256 of the tokenizer, "" if there are no tokens."""
+    """SHA-256 of the tokenizer, or "" if there are no tokens."""
     return (self.manifest.get("tokenizer") or {}).get("sha256", "")
 
   @property
@@ -117,16 +117,16 @@ class Prepared:
 
   @property
   def has_source_ids(self) -> bool:
-    """Tells whether each example's row in the original files is recorded."""
+    """Whether the data set records the id of each example in its files."""
     records = self.manifest["splits"].values()
     return all("source_ids.npy" in record["files"] for record in records)
 
   def source_ids(self, split: str) -> Texts:
-    """Returns the names of the examples of a split in a user's own files.
+    """Returns the id that each example of a split has in a user's own files.
 
-    That of an example of a table or an .npz file is the number of its row from
-    0, of which rows that were left out have one, too. That of an image in a
-    folder is its path in that folder.
+    For an image in a folder, it is the path relative to the folder. For other
+    examples it is the number of the row, counted from 0 with the rows that were
+    left out.
     """
     if not self.has_source_ids:
       raise ValueError(
@@ -137,9 +137,9 @@ class Prepared:
     return Texts(_ragged(self.folder / split, *names))
 
   def text_of(self, example: int) -> str:
-    """Returns the raw text of an example by its id."""
+    """Returns the raw text of the example with an id."""
     for split, arrays in self.splits.items():
-      ids = arrays["ids"]  # Consecutive numbers.
+      ids = arrays["ids"]  # Consecutive within a split.
       if len(ids) and ids[0] <= example <= ids[-1]:
         return self.texts(split)[int(example - ids[0])]
     raise ValueError(f"{self.folder} has no example with id {example}.")
@@ -148,10 +148,10 @@ class Prepared:
 def open_prepared(
   folder: str | os.PathLike[str], *, verify: bool = False
 ) -> Prepared:
-  """Opens a prepared data set; only the manifest is read.
+  """Opens a prepared data set, without reading its arrays.
 
-  Sizes of files are always compared with the manifest. `verify` compares the
-  SHA-256 of every file too, at about 1 GB per second.
+  The sizes of files are always compared with the manifest. With `verify`, so is
+  the SHA-256 of every file, which takes about 1 second per GB.
   """
   folder = pathlib.Path(folder)
   manifest = read_manifest(folder)
@@ -191,7 +191,7 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
 def _check_file(
   path: pathlib.Path, expected: Mapping[str, Any], verify: bool
 ) -> None:
-  """Raises ValueError if a file is not as it was written."""
+  """Raises ValueError if a file is missing or differs from the manifest."""
   again = f"delete {path.parents[1]} and prepare it again."
   if not path.is_file():
     raise ValueError(f"{path} is missing: {again}")
@@ -207,7 +207,7 @@ def _check_file(
 
 
 def _arrays(folder: pathlib.Path, files: Collection[str]) -> Arrays:
-  """Maps the arrays of a split that training uses."""
+  """Memory-maps the arrays of a split that training uses."""
   arrays: Arrays = {}
   if "images.npy" in files:
     arrays["inputs"] = _mapped(folder / "images.npy")
@@ -230,7 +230,7 @@ def _mapped(path: pathlib.Path) -> np.ndarray:
 def describe(
   found: Prepared, published: Mapping[str, Sequence[int]] | None = None
 ) -> str:
-  """Returns counts per class, remarks and the flags to train on a data set."""
+  """Returns a description of a data set: counts, remarks, flags to use it."""
   manifest, task = found.manifest, found.task
   heading, *counts = _class_table(found, published)
   lines = [f"{task.name}: {heading}", *counts]
@@ -256,7 +256,7 @@ def describe(
 
 
 def summary(found: Prepared) -> str:
-  """Returns the counts per class of own files, and what was left out."""
+  """Returns the counts per class of a user's files, and the rows left out."""
   lines = _class_table(found)
   lines += [f"  left out of {rows}" for rows in found.left_out]
   lines += [f"  warning: {note}" for note in found.manifest["notes"]]
@@ -266,7 +266,7 @@ def summary(found: Prepared) -> str:
 def _class_table(
   found: Prepared, published: Mapping[str, Sequence[int]] | None = None
 ) -> list[str]:
-  """Returns the lines of a table of examples by class and split."""
+  """Returns a table of the number of examples by class and split, as lines."""
   task, splits = found.task, found.manifest["splits"]
   rows = [["", *splits]]
   numbers = {"examples": [s["num_examples"] for s in splits.values()]}
@@ -284,7 +284,7 @@ def _class_table(
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-  """Returns rows as lines in columns; only the first is aligned to the left."""
+  """Returns the lines of a table, aligned to the right after column one."""
   first, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   return [
     "  ".join(["", name.ljust(first), *map(str.rjust, cells, widths)])
@@ -306,19 +306,19 @@ def _token_counts(found: Prepared) -> str:
 
 
 class Writer:
-  """Writes a prepared data set next to its place, and moves it there when done.
+  """Writes a prepared data set to a hidden folder, and renames it when done.
 
-  Splits that are finished when the process is interrupted are kept, and the
-  next writer with the same manifest continues after them. Unfinished splits
-  and splits of another manifest are deleted. After any other error the folder
-  is removed. Other writers of the same folder wait.
+  If a signal interrupts it, finished splits are kept, and the next writer with
+  the same manifest continues after them. Unfinished splits and splits of
+  another manifest are deleted. After any other error the hidden folder is
+  deleted. A second writer of the same data set waits for the first.
 
     with Writer(folder) as writer:
       writer.write(task, manifest, splits)
 
   Attributes:
-    folder: The folder of the data set. If it exists, it is replaced at the end.
-    scratch: A folder for temporary files; it may not exist yet.
+    folder: The folder of the data set. An existing one is replaced at the end.
+    scratch: A folder for temporary files. The caller creates it.
   """
 
   def __init__(self, folder: pathlib.Path):
@@ -339,7 +339,7 @@ class Writer:
       locks.exclusive_when_free(self._aside, all_processes=False)
     )
     if self._replaced.exists() and not self.folder.exists():
-      self._replaced.rename(self.folder)  # Killed between the two renames.
+      self._replaced.rename(self.folder)  # A writer was killed in `_move`.
     shutil.rmtree(self.scratch, ignore_errors=True)
     return self
 
@@ -349,7 +349,7 @@ class Writer:
     worth_keeping = stopped and self._manifest["splits"]
     if not worth_keeping and not self._moved:
       shutil.rmtree(self._aside, ignore_errors=True)
-      with contextlib.suppress(OSError):  # Others may use them by now.
+      with contextlib.suppress(OSError):  # Other processes may use them.
         for path in self._new_parents:
           path.rmdir()
     self._stack.close()
@@ -366,12 +366,17 @@ class Writer:
   ) -> None:
     """Writes the splits that are missing, and moves the data set to its place.
 
-    Examples have "label", "text" or "image", and "fine_label" if the task has
-    them. With `keep_ids` the "id" of each is kept as its source id.
+    Args:
+      task: The classes, and the form of an example.
+      manifest: Entries of the manifest about the origin of the examples.
+      splits: The examples of each split.
+      tokenization: How texts are tokenized; None stores only the texts.
+      published: Expected number of examples per class, by split.
+      keep_ids: Whether to store the "id" of each example as its source id.
     """
     description = None
     if tokenization is not None:
-      tokenization.encode([""])  # Raises before any work if it is impossible.
+      tokenization.encode([""])  # Raises an error early if it cannot work.
       description = tokenization.description()
     self._begin(task, {**manifest, "tokenizer": description})
     finished = self._manifest["splits"]
@@ -388,7 +393,7 @@ class Writer:
         ) as rows:
           for batch in _batches(examples, name, task):
             num_bytes = rows.extend(batch)
-            if not fits:  # The first examples tell how much all take.
+            if not fits:  # Estimate the total size from the first batch.
               total = num_bytes * num_examples // len(batch)
               check_space(self.folder, total - num_bytes)
               fits = True
@@ -409,7 +414,7 @@ class Writer:
     self._move()
 
   def _begin(self, task: Task, manifest: Mapping[str, Any]) -> None:
-    """Takes over the finished splits of an interrupted writer."""
+    """Starts the manifest, or continues that of an interrupted writer."""
     manifest = {
       "format": FORMAT,
       **manifest,
@@ -433,7 +438,7 @@ class Writer:
     if self.folder.exists():
       self.folder.rename(self._replaced)
     self._aside.rename(self.folder)
-    self._moved = True  # From now on the folder aside is another process's.
+    self._moved = True  # Another process may create the hidden folder now.
     shutil.rmtree(self._replaced, ignore_errors=True)
 
 
@@ -463,7 +468,7 @@ class _SplitWriter(contextlib.ExitStack):
       self._counts["fine_label_counts"] = fine
 
   def extend(self, batch: Sequence[Example]) -> int:
-    """Appends examples; returns how many bytes they take."""
+    """Appends examples, and returns their size in bytes."""
     columns = self._columns(batch)
     for name, rows in columns.items():
       if name not in self._arrays:
@@ -478,7 +483,7 @@ class _SplitWriter(contextlib.ExitStack):
     return sum(rows.nbytes for rows in columns.values())
 
   def _columns(self, batch: Sequence[Example]) -> dict[str, np.ndarray]:
-    """Returns examples as the arrays of the prepared form."""
+    """Returns examples as arrays by file name, or raises ValueError."""
     for number, example in enumerate(batch, self._next_id - self._first_id):
       if problem := _problem(self._task, self._split, example):
         name = f"{number} (id {example['id']})" if "id" in example else number
@@ -514,14 +519,14 @@ class _SplitWriter(contextlib.ExitStack):
     return columns
 
   def _offsets(self, name: str, rows: Sequence[Any]) -> np.ndarray:
-    """Returns the ends of rows that are appended; the first time from 0 on."""
+    """Returns the offsets to append for some rows; the first call adds a 0."""
     is_first = name not in self._arrays
     lengths = [0] * is_first + [len(row) for row in rows]
     start = 0 if is_first else len(self._arrays[name])
     return start + np.cumsum(lengths, dtype=np.int64)
 
   def record(self) -> dict[str, Any]:
-    """Returns the entry of the manifest, once the files are closed."""
+    """Returns the split's entry in the manifest, once the files are closed."""
     num_examples = self._next_id - self._first_id
     if not num_examples:
       raise ValueError(f"{self._split} of {self._task.name} has no examples.")
@@ -536,7 +541,7 @@ class _SplitWriter(contextlib.ExitStack):
 def _batches(
   examples: ExampleSource, split: str, task: Task
 ) -> Iterator[list[Example]]:
-  """Yields examples in lists, shows progress and obeys signals."""
+  """Yields examples in batches, with progress and handling of signals."""
   size = _TEXTS_AT_ONCE if task.image_shape is None else _IMAGES_AT_ONCE
   iterator: Iterable[Any] = tracked(
     examples,
@@ -550,7 +555,7 @@ def _batches(
 
 
 def _problem(task: Task, split: str, example: Example) -> str | None:
-  """Returns why an example does not fit a task, None if it does."""
+  """Returns why an example does not fit a task, or None if it does."""
   sizes = {"label": task.num_classes}
   if task.fine_to_class is not None:
     sizes["fine_label"] = len(task.fine_to_class)
@@ -585,7 +590,7 @@ def _problem(task: Task, split: str, example: Example) -> str | None:
 
 
 def check_space(folder: pathlib.Path, num_bytes: int) -> None:
-  """Raises ValueError if the disk of a folder has no room for some bytes."""
+  """Raises ValueError if the disk of a folder has too little free space."""
   existing = next(path for path in folder.absolute().parents if path.exists())
   free = shutil.disk_usage(existing).free
   if free < num_bytes:

@@ -1,8 +1,8 @@
-"""The rows of a user's own files, as the user counts them.
+"""Map from the examples of a prepared data set to rows of the user's files.
 
-Examples of a prepared data set are numbered without the rows that were left
-out. Arrays that another program computed from the same files have a row for
-each row of the files, or say by ids which rows they belong to.
+Arrays that another program computed from the user's files, such as the outputs
+of a teacher, are matched to examples by row number or by id. The ids of
+examples cannot serve as row numbers, since rows that were left out have none.
 """
 
 import dataclasses
@@ -21,7 +21,8 @@ from experiments.data.prepare import find_files
 from experiments.data.prepared import Prepared
 from experiments.specs import DataSpec
 
-# The flag or field that names the files of each kind, in their rows' order.
+# The flag or field that names each kind of files. Rows are counted in this
+# order.
 _FILES = {
   "train": "--data",
   "unlabelled_files": "--unlabelled",
@@ -34,14 +35,14 @@ _FILES = {
 class SourceRows:
   """The rows that examples have in a user's own files.
 
-  The rows are those of the training files, then those of the files without
-  labels, of the validation files and of the test files.
+  Rows are counted from 0 over the training files, the files without labels, the
+  validation files and the test files, in this order.
 
   Attributes:
-    rows: The row of each example, by the example's id, int64 ``[N]``.
-    sizes: Number of rows of each kind of files, with those left out.
-    names: The value of the id column in each row, or the path of each image in
-      its folder; None without either.
+    rows: The row of the example with each id, int64 ``[N]``.
+    sizes: Number of rows of each kind of files, including rows left out.
+    names: The value of the id column in each row, or the path of each image
+      relative to its folder. None if the files have neither.
   """
 
   rows: np.ndarray
@@ -50,7 +51,7 @@ class SourceRows:
 
   @functools.cached_property
   def num_rows(self) -> int:
-    """Number of rows of all files."""
+    """Number of rows in all files."""
     return sum(self.sizes.values())
 
   def describe(self) -> str:
@@ -60,7 +61,7 @@ class SourceRows:
     )
 
   def place(self, row: int) -> str:
-    """Returns a row as a phrase, such as "row 3 of --test", from 1."""
+    """Returns the place of a row in words, such as "row 1 of --test"."""
     for split, size in self.sizes.items():
       if row < size:
         return f"row {row + 1:,} of {_FILES[split]}"
@@ -71,7 +72,7 @@ class SourceRows:
 def source_rows(
   spec: DataSpec, found: Prepared, id_column: str = ""
 ) -> SourceRows:
-  """Finds the rows of examples in the files that they came from."""
+  """Finds the row of each example in the files from which it was prepared."""
   files = find_files(load.paths_of(spec))
   splits = [split for split in _FILES if split in files]
   parts = {
@@ -81,13 +82,13 @@ def source_rows(
   places: dict[str, dict[str, int]] = {}
   first = 0
   for split, names in parts.items():
-    # Source ids are numbers of rows, or paths in a folder of images.
+    # As in `Prepared.source_ids`.
     is_folder = files[split][0].is_dir()
     keys = names if is_folder else map(str, range(len(names)))
     places[split] = {str(key): first + row for row, key in enumerate(keys)}
     first += len(names)
   rows = [
-    # Rows of the training files without a label are a split of their own.
+    # The split "unlabelled" holds rows of the training files.
     places["train" if split == "unlabelled" else split][name]
     for split in found.splits
     for name in found.source_ids(split)
@@ -102,7 +103,7 @@ def source_rows(
 def _names(
   split: str, files: Sequence[pathlib.Path], spec: DataSpec, id_column: str
 ) -> list[str | None]:
-  """Returns the name of each row of some files, None where it has none."""
+  """Returns the id or the path of each row, None for a row without one."""
   path, options = files[0], load.options_of(spec)
   is_table = tables.format_suffix(path) in tables.SUFFIXES
   if path.is_dir() or not is_table:

@@ -1,4 +1,4 @@
-"""Data sets that TensorFlow Datasets has prepared, read without TensorFlow."""
+"""Reads data sets prepared by TensorFlow Datasets, without TensorFlow."""
 
 import pathlib
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class TfdsExamples(Sequence[dict[str, Any]]):
-  """Examples of a split that TFDS has prepared in its ArrayRecord form.
+  """Examples of a split that TFDS has prepared as ArrayRecord files.
 
   Attributes:
     name: The data set and the split.
@@ -26,10 +26,11 @@ class TfdsExamples(Sequence[dict[str, Any]]):
 
     Args:
       name: TFDS's name of the data set, such as "glue/cola".
-      split: Such as "train" or "train[:10%]".
-      fields: The feature that holds each part of an example, with "/" for
-        nested features: ``{"text": "data/review_body", "label": "stars"}``.
-      data_dir: TFDS's folder; by default the one that TFDS uses itself.
+      split: A split in TFDS's notation, such as "train" or "train[:10%]".
+      fields: The TFDS feature of each part of an example. Nested features are
+        written with "/", as in
+        ``{"text": "data/review_body", "label": "stars"}``.
+      data_dir: The folder of TFDS's data sets. By default TFDS chooses it.
     """
     self.name = f"{name} {split}"
     self._fields = dict(fields)
@@ -58,15 +59,16 @@ class TfdsExamples(Sequence[dict[str, Any]]):
 
 def _builder(name: str, data_dir: pathlib.Path | None) -> Any:
   """Returns TFDS's builder of a data set."""
-  # Imported lazily: it takes half a second.
+  # Imported lazily: the import takes half a second.
   import tensorflow_datasets as tfds
 
-  # Without this import, or h5py, TFDS does not find its older text data sets.
+  # Registers the older text data sets, which TFDS otherwise finds only if h5py
+  # is installed.
   import tensorflow_datasets.text
 
   try:
     return tfds.builder(name, data_dir=data_dir)
-  except Exception as error:  # It raises errors of all kinds.
+  except Exception as error:  # TFDS raises errors of many types.
     where = "its own folder" if data_dir is None else data_dir
     raise ValueError(
       f"TFDS cannot open {name!r} in {where}: {_first_line(str(error))}."
@@ -103,10 +105,10 @@ def _first_line(message: str) -> str:
 
 
 def _plain(record: Any, path: str) -> Any:
-  """Returns a feature of a record as a str, an int or an image."""
+  """Returns one feature of a record as a str, an int or an image."""
   for key in path.split("/"):
     record = record[key]
-  if record is None:  # TFDS's reader returns this for a file cut short.
+  if record is None:  # TFDS's reader returns None for a truncated file.
     raise TypeError(f"no {path!r}")
   if isinstance(record, bytes):
     return record.decode()

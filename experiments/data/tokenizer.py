@@ -1,10 +1,12 @@
-"""Tokenizers of text models: texts become rows of ids, ``[CLS] x [SEP]``.
+"""Tokenizers of text models, which turn texts into ids: ``[CLS] x [SEP]``.
 
-For ALBERT the ids are those of Google's code, and of transformers with the
-`tokenizer.json` of the hub; a bare `spiece.model` gives the same ids. (With a
-bare `spiece.model`, transformers 5 starts a new word after every full stop,
-hyphen, quotation mark and bracket, which gives other ids for a third of SST-2
-than ALBERT was pretrained on.)
+ALBERT's ids equal those of Google's code, whether they are made with the
+`tokenizer.json` of the hub or with `spiece.model`.
+
+Note: transformers 5 gives the same ids for `tokenizer.json`, but not for a
+`spiece.model` alone. It then starts a new word after every full stop, hyphen,
+quotation mark and bracket, so that a third of SST-2 gets other ids than ALBERT
+was pretrained on.
 """
 
 import dataclasses
@@ -23,21 +25,22 @@ from experiments.io import json_files
 FILES = ("tokenizer.json", "spiece.model", "vocab.txt")
 _SETTINGS = "tokenizer_config.json"  # Says whether vocab.txt is uncased.
 
-_BATCH = 1024  # Texts at a time: the encodings of `tokenizers` are large.
+# Texts per call of `tokenizers`, whose encodings take a lot of memory.
+_BATCH = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-  """A vocabulary and the rules that cut a text into its pieces; picklable.
+  """A vocabulary and the rules that split a text into its pieces; picklable.
 
   Attributes:
-    name: Path or hub id that it was loaded from.
+    name: Path or hub id from which the tokenizer was loaded.
     digest: SHA-256 of the file.
-    vocab_size: Ids are below it.
+    vocab_size: The largest id plus 1.
     pad_id: Id of the padding piece.
     cls_id: Id at the start of each row.
     sep_id: Id at the end of each row.
-    pieces: The `tokenizers.Tokenizer`, which adds neither of these.
+    pieces: A `tokenizers.Tokenizer` that does not add special pieces.
   """
 
   name: str
@@ -51,10 +54,10 @@ class Tokenizer:
   def encode(
     self, texts: Sequence[str], *, max_length: int
   ) -> list[np.ndarray]:
-    """Computes a row of ids per text, ``[CLS] x [SEP]``, on all cores.
+    """Returns a row of ids per text, ``[CLS] x [SEP]``, using all cores.
 
-    Rows are cut to `max_length`. They are uint16, or int32 for a vocabulary of
-    more than 65,536 pieces.
+    Rows are truncated to `max_length` ids. They are uint16, or int32 for a
+    vocabulary of more than 65,536 pieces.
     """
     if max_length < 3:
       raise ValueError(
@@ -75,11 +78,12 @@ class Tokenizer:
 
 @dataclasses.dataclass(frozen=True)
 class Tokenization:
-  """Tokenizer of texts, and the length that they are cut to.
+  """A tokenizer and the length to which it truncates texts.
 
   Attributes:
-    tokenizer: Cuts a text into tokens.
-    max_length: Longest text in tokens; None for the default of the data set.
+    tokenizer: The tokenizer.
+    max_length: Largest number of tokens of a text, with [CLS] and [SEP]; None
+      for the default of the data set.
   """
 
   tokenizer: Tokenizer
@@ -90,7 +94,7 @@ class Tokenization:
     return self.tokenizer.encode(texts, max_length=self.max_length or 0)
 
   def description(self) -> dict[str, Any]:
-    """Returns the entry of the manifest."""
+    """Returns the entry "tokenizer" of a manifest."""
     return {
       "name": pathlib.Path(self.tokenizer.name).name,
       "sha256": self.tokenizer.digest,
@@ -101,14 +105,17 @@ class Tokenization:
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
-  """Loads a tokenizer.
+  """Loads a tokenizer from a file, a folder or the Hugging Face hub.
 
   Args:
-    path: A `tokenizer.json`; a SentencePiece model (`spiece.model`), which is
-      used with ALBERT's normalisation; the word pieces of a BERT (`vocab.txt`),
-      uncased unless the `tokenizer_config.json` beside it says otherwise; a
-      folder with one of them, the first that it has; or the id of a model on
-      the hub, such as "albert/albert-base-v2".
+    path: One of the following:
+      * a `tokenizer.json`,
+      * a SentencePiece model (`spiece.model`), which is used with ALBERT's
+        normalization,
+      * the word pieces of a BERT (`vocab.txt`), which is uncased unless the
+        `tokenizer_config.json` next to it says otherwise,
+      * a folder with one of these files; they are tried in this order,
+      * the id of a model on the hub, such as "albert/albert-base-v2".
   """
   try:
     import tokenizers
@@ -130,13 +137,13 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
       f"{file} needs the package sentencepiece: pip install -e '.[text]', or "
       "use the tokenizer.json of the same model, which the hub has."
     ) from None
-  except Exception as error:  # Rust's errors have no type of their own.
+  except Exception as error:  # `tokenizers` raises plain Exception.
     kinds = {".json": "tokenizer.json", ".txt": "list of word pieces"}
     kind = kinds.get(file.suffix, "SentencePiece model")
     raise ValueError(
       f"{file} cannot be read as a {kind} ({error}): download it again."
     ) from None
-  # The program that wrote the file may have stored its own lengths.
+  # The file may ask for padding and truncation.
   pieces.no_padding()
   pieces.no_truncation()
   return Tokenizer(
@@ -151,20 +158,20 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
 
 
 def tokenizer_content(path: str | os.PathLike[str]) -> str:
-  """Returns the SHA-256 of a tokenizer on disk; an id of the hub as it is."""
+  """Returns the SHA-256 of a tokenizer on disk, or an id of the hub itself."""
   if not pathlib.Path(path).expanduser().exists():
     return str(path)
   return _digest(_file(path))
 
 
 def _digest(file: pathlib.Path) -> str:
-  """Returns the SHA-256 of a file, another one if its word pieces are cased."""
+  """Returns the SHA-256 of a tokenizer's file and of whether it is cased."""
   suffix = b"" if _is_lowercase(file) else b"\ncased"
   return hashlib.sha256(file.read_bytes() + suffix).hexdigest()
 
 
 def _file(path: str | os.PathLike[str]) -> pathlib.Path:
-  """Finds the file that a path or the id of a model means."""
+  """Returns the file of a tokenizer, given a file, a folder or a hub id."""
   found = pathlib.Path(path).expanduser()
   if found.is_file():
     return found
@@ -181,7 +188,7 @@ def _file(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def _id(file: pathlib.Path, pieces: Any, *names: str) -> int:
-  """Looks up a special piece by any of its names."""
+  """Returns the id of a special piece, looked up by any of its names."""
   for name in names:
     if (found := pieces.token_to_id(name)) is not None:
       return found
@@ -192,7 +199,7 @@ def _id(file: pathlib.Path, pieces: Any, *names: str) -> int:
 
 
 def _is_lowercase(file: pathlib.Path) -> bool:
-  """Returns whether texts are converted to lower case for its word pieces."""
+  """Returns False for the word pieces of a cased BERT, otherwise True."""
   if file.suffix != ".txt":
     return True
   path = file.with_name(_SETTINGS)
@@ -230,7 +237,7 @@ def _from_sentencepiece(data: bytes) -> Any:
   from tokenizers import pre_tokenizers
   from tokenizers import Tokenizer as Pieces
 
-  model: Any = generated  # Its classes are made when it is imported.
+  model: Any = generated  # Type checkers do not see its generated classes.
   proto = model.ModelProto.FromString(data)
   if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
     raise ValueError("it is not a unigram model")
@@ -255,8 +262,8 @@ def _from_sentencepiece(data: bytes) -> Any:
       pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always"),
     ]
   )
-  # Without the user-defined pieces, such as "." and "-": an added piece ends a
-  # word, but "e-mail" is one word for SentencePiece and ALBERT.
+  # The user-defined pieces, such as "." and "-", are not added: an added piece
+  # would split the word "e-mail", which SentencePiece and ALBERT do not split.
   result.add_special_tokens(
     [
       AddedToken(piece.piece, normalized=False)
@@ -268,9 +275,9 @@ def _from_sentencepiece(data: bytes) -> Any:
 
 
 def _score(piece: Any) -> float:
-  """Returns the score of a piece, a bad one for "9," and the like.
+  """Returns the score of a piece, lowered for a digit and a comma ("9,").
 
-  google-research/albert, tokenization.py, cuts such pieces into "9" and ",".
+  google-research/albert, tokenization.py, splits such pieces into "9" and ",".
   """
   name = piece.piece
   is_cut = name[-1:] == "," and name[-2:-1].isdigit()
