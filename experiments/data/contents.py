@@ -1,4 +1,4 @@
-"""Identity of a user's own files: by what is in them, not by their paths."""
+"""Digests of a user's own files, which identify them by their contents."""
 
 import hashlib
 import json
@@ -15,15 +15,15 @@ from experiments.data.dataset import UNLABELLED
 from experiments.io import digests
 
 Files = Mapping[str, Sequence[pathlib.Path]]
-_DIGESTS: dict[tuple[Any, ...], str] = {}  # By path and version of a file.
+_DIGESTS: dict[tuple[Any, ...], str] = {}  # See `_cached_digest`.
 
 
 def describe(files: Files, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-  """Returns split, name, bytes and SHA-256 of each file.
+  """Returns the split, name, size in bytes and SHA-256 of each file.
 
-  The SHA-256 of a folder of images is that of the names and SHA-256 of the
-  images, whatever else is in the folder and wherever it is. That of a table
-  with paths of images also covers the images.
+  The SHA-256 of a folder covers the names and contents of its images, but not
+  its path and its other files. The SHA-256 of a table with paths of images
+  covers these images, too.
   """
   sources = []
   for split, paths in files.items():
@@ -43,7 +43,7 @@ def describe(files: Files, options: Mapping[str, Any]) -> list[dict[str, Any]]:
 def digest(
   sources: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
 ) -> str:
-  """Returns the SHA-256 of files, but not their names, and of the options."""
+  """Returns a SHA-256 of the contents of files and of the options."""
   parts = [[source["split"], source["sha256"]] for source in sources]
   text = json.dumps([parts, dict(options)], sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()
@@ -54,7 +54,7 @@ def difference(
   options: Mapping[str, Any],
   before: Mapping[str, Any],
 ) -> str:
-  """Returns how data differ from those of a manifest, "" if they do not."""
+  """Returns how data differ from those of a manifest, or "" if they do not."""
   parts = []
   # The originals of a published data set have no split.
   splits = [s.get("split", "source") for s in (*before["sources"], *sources)]
@@ -73,7 +73,7 @@ def difference(
 
 
 def repeated(splits: Mapping[str, examples_lib.Examples]) -> Iterator[str]:
-  """Yields a sentence on each way in which test examples are trained on."""
+  """Yields a warning for each split that repeats training examples."""
   digests = {split: _digests(examples) for split, examples in splits.items()}
   train = set(digests["train"])
   unlabelled = set().union(*(digests.get(split, ()) for split in UNLABELLED))
@@ -100,7 +100,7 @@ def repeated(splits: Mapping[str, examples_lib.Examples]) -> Iterator[str]:
 
 
 def _digests(examples: examples_lib.Examples) -> list[bytes]:
-  """Returns a digest of the text or the image of each example."""
+  """Returns a digest of the text or image of each example."""
   columns = examples.columns
   if "text" in columns:
     values: Any = map(str.encode, columns["text"])
@@ -115,7 +115,7 @@ def _digests(examples: examples_lib.Examples) -> list[bytes]:
 
 
 def _phrase(sources: Sequence[Mapping[str, Any]]) -> str:
-  """Returns files as a phrase."""
+  """Returns a description of files for messages."""
   described = (
     f"{source['name']} ({source['bytes']:,} bytes, SHA-256 "
     f"{source['sha256'][:8]})"
@@ -127,9 +127,10 @@ def _phrase(sources: Sequence[Mapping[str, Any]]) -> str:
 def size_and_digest(
   path: pathlib.Path, named: Sequence[tuple[str, pathlib.Path]]
 ) -> tuple[int, str]:
-  """Returns the size and the SHA-256 of a file, or of a folder's named files.
+  """Returns the total size and a SHA-256 of files, given with their names.
 
-  The SHA-256 of a folder is that of its files' names and SHA-256.
+  For `path` alone it is the SHA-256 of the file. Otherwise it covers the names
+  and contents of the files.
   """
   num_bytes = sum(file.stat().st_size for _, file in named)
   if [file for _, file in named] == [path]:
@@ -141,7 +142,7 @@ def size_and_digest(
 def _images_of_table(
   path: pathlib.Path, options: Mapping[str, Any]
 ) -> Iterator[tuple[str, pathlib.Path]]:
-  """Yields the paths of images in a text table, those that exist."""
+  """Yields the existing images that a text table names, with their names."""
   column = options.get("image_column")
   if not column or tables.format_suffix(path) not in tables.TEXT_SUFFIXES:
     return
@@ -153,7 +154,7 @@ def _images_of_table(
 
 
 def _cached_digest(path: pathlib.Path) -> str:
-  """Returns the SHA-256 of a file, computed once per process and change."""
+  """Returns the SHA-256 of a file, computed again only if the file changes."""
   found = path.stat()
   version = (path, found.st_ino, found.st_size, found.st_mtime_ns)
   if version not in _DIGESTS:

@@ -1,7 +1,6 @@
-"""Examples from files: tables, arrays and folders of images.
+"""Reads examples from tables, .npz files and folders of images.
 
-Arrays are .npz files. `label_name` is the one place that decides which
-spellings of a label are the same class.
+Only `label_name` decides which spellings of a label are the same class.
 """
 
 import bisect
@@ -23,13 +22,14 @@ from experiments.data import images
 from experiments.data import tables
 from experiments.data.dataset import LeftOut
 
-# The columns of examples, the place of a row, and the rows left out so far.
+# Columns of examples, a function from a row to its place in the files (for
+# messages), and the malformed rows.
 _Columns = tuple[dict[str, Any], Callable[[int], str], LeftOut]
 _SUFFIXES = (*tables.SUFFIXES, ".npz")
 _MOST_CLASSES = 1000
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)([.][0-9]*)?")
 _BOOLEANS = {"true": "1", "false": "0"}
-# Spellings of a missing label, those that pandas reads as missing.
+# Texts that pandas reads as missing values, too.
 _MISSING = ("", *"NA N/A n/a <NA> NaN nan None NULL null".split())
 _IMAGE_KEYS = ("images", "x", "data")
 _LABEL_KEYS = ("labels", "y")
@@ -38,15 +38,15 @@ _CHANNELS = (1, 3)
 
 @dataclasses.dataclass(frozen=True)
 class Examples(Sequence[dict[str, Any]]):
-  """Examples as dicts, from columns that lie side by side.
+  """A sequence of examples, stored as columns and returned as dicts.
 
   Attributes:
-    name: Where the examples come from, for messages.
-    columns: By name, a value per example: "id" (int or str, unique), "text"
-      (str) or "image" (uint8 ``[H, W, channels]``), and "label" (str, see
-      `label_name`) where the examples have labels.
-    bad: The rows that could not be used and were left out.
-    unlabelled: The rows that were left out since their label is missing.
+    name: Origin of the examples, for messages.
+    columns: The values of all examples by name: "id" (int or str, unique),
+      "text" (str) or "image" (uint8 ``[H, W, channels]``), and for examples
+      with labels "label" (str, see `label_name`).
+    bad: The malformed rows, which were left out.
+    unlabelled: The rows that were left out because they have no label.
   """
 
   name: str
@@ -70,7 +70,7 @@ class Examples(Sequence[dict[str, Any]]):
     return {key: column[index] for key, column in self.columns.items()}
 
   def left_out(self, split: str) -> tuple[LeftOut, ...]:
-    """Returns the rows that were left out, as those of a split."""
+    """Returns the rows that were left out, with the name of their split."""
     rows = (self.bad, self.unlabelled)
     return tuple(
       dataclasses.replace(each, split=split) for each in rows if each.count
@@ -78,13 +78,16 @@ class Examples(Sequence[dict[str, Any]]):
 
 
 def label_name(value: Any) -> str | None:
-  """Returns the name of the class that a label stands for, None if missing.
+  """Returns the class name of a label, or None if the label is missing.
 
-  A label means the same in every format of files. Text is stripped and
-  normalized (NFC). A number in plain decimal notation has one spelling, as a
-  number and as text: 1, 1.0, "1", "1.0" and "+1" are one class. A boolean is 1
-  or 0, also as text in any case. The missing values are None and NaN, and the
-  texts that pandas reads as missing: "", "NA", "NaN", "None", "null" and so on.
+  The name does not depend on the format of the file:
+
+  * Text is stripped and normalized (NFC).
+  * Equal numbers in decimal notation are one class, whether they are stored as
+    numbers or as text: 1, 1.0, "1", "1.0" and "+1".
+  * True and False are 1 and 0, and so are "true" and "false" in any case.
+  * Missing values are None, NaN and the texts that pandas reads as missing: "",
+    "NA", "NaN", "None", "null" and so on.
 
   >>> [label_name(value) for value in (" pos", 3.0, "+3", True, "true", "NA")]
   ['pos', '3', '3', '1', '1', None]
@@ -95,7 +98,7 @@ def label_name(value: Any) -> str | None:
     kind = type(value).__name__
     raise ValueError(f"label is {kind}, not a number or a name")
   if isinstance(value, float) and np.isfinite(value):
-    # The digits that a float32 has, as arrays and Parquet may hold one.
+    # Keep 7 digits, so that 0.1 as float32 and as float64 are one class.
     value = f"{Decimal(f'{value:.7g}' if value % 1 else int(value)):f}"
   name = unicodedata.normalize("NFC", str(value).strip())
   if name in _MISSING:
@@ -106,7 +109,7 @@ def label_name(value: Any) -> str | None:
 
 
 def _plain_number(text: str) -> str:
-  """Returns the one spelling of a number: "1" for "+1.0", "0.5" for "0.50"."""
+  """Returns the shortest spelling of a number, such as "1" for "+1.0"."""
   whole, _, fraction = text.removeprefix("+").partition(".")
   fraction = fraction.rstrip("0")
   number = f"{whole}.{fraction}" if fraction else whole
@@ -114,7 +117,7 @@ def _plain_number(text: str) -> str:
 
 
 def class_names(examples: Examples) -> tuple[str, ...]:
-  """Returns the labels that occur: numbers by value, then names by alphabet."""
+  """Returns the different labels: sorted numbers, then sorted other names."""
   _check_has_labels(examples)
   names: set[str] = set(examples.columns["label"])
   if len(names) == 1:
@@ -122,7 +125,7 @@ def class_names(examples: Examples) -> tuple[str, ...]:
       f"{examples.name} has only the label {min(names)!r}, and classes must "
       "be at least 2: is config.data.label_column the column of the labels?"
     )
-  if not 2 <= len(names) <= _MOST_CLASSES:
+  if len(names) > _MOST_CLASSES:
     raise ValueError(
       f"{examples.name} has {len(names):,} different labels, such as "
       f"{min(names)!r}, and classes must be 2 to {_MOST_CLASSES}: is "
@@ -141,7 +144,7 @@ def _check_has_labels(examples: Examples) -> None:
 
 
 def divide_by_label(examples: Examples) -> tuple[Examples, Examples | None]:
-  """Returns the examples with a label, and those without, or None of these."""
+  """Returns the examples with a label, and those without (None if none)."""
   labels = examples.columns.get("label", ())
   if None not in labels:
     return examples, None
@@ -204,26 +207,32 @@ def read(
 ) -> Examples:
   """Reads the examples of one or several files.
 
-  Texts and encoded images are read into memory. Images are decoded to find
-  those that cannot be read, and again when they are looked up.
+  Texts and encoded images are read into memory. Each image is decoded once to
+  check it, and again whenever it is looked up.
 
   Args:
-    *paths: Tables, one after another; or one .npz file, or one folder with a
-      folder of images per class.
+    *paths: One or several tables, one .npz file, or one folder with a folder of
+      images per class.
     text_column: Column of the texts.
-    image_column: Column of encoded images in Parquet, as bytes or as Hugging
-      Face writes them; or the array of images in an .npz file, by default
-      "images", "x" or "data".
-    label_column: Column of the labels; for an .npz file the array of labels,
-      by default "labels" or "y".
-    id_column: Column of the ids. Without it, an id is the number of the row
-      from 0, or the path of the image in the folder.
-    image_size: As for `images.DecodedImages`.
-    channels: 1 or 3 channels of encoded images; by default 1 if all are grey.
-    labels: "required": rows without a label are left out; "optional": the label
-      of such a row is None; "ignored": no labels are read, and a folder of
-      images needs no folders of classes.
-    **options: `TEXT_OPTIONS` of `TableReader`, for text files.
+    image_column: Column of a table with the paths of images or, in Parquet, the
+      encoded images, as bytes or as Hugging Face stores them. For an .npz file,
+      the name of the array of images, by default "images", "x" or "data".
+    label_column: Column of the labels. For an .npz file, the name of the array
+      of labels, by default "labels" or "y".
+    id_column: Column of the ids. By default an id is the number of the row,
+      counted from 0, or the path of an image relative to its folder.
+    image_size: See `images.DecodedImages`.
+    channels: Number of channels of encoded images, 1 or 3. By default it is 1
+      if all images are grey.
+    labels: With "required", rows without a label are left out. With "optional",
+      their label is None. With "ignored", labels are not read, and a folder of
+      images may have any sub-folders.
+    **options: Those of `tables.TEXT_OPTIONS`, for text files.
+
+  Raises:
+    FileNotFoundError: If there is no such file.
+    ValueError: If a file cannot be read, an argument does not apply to it, or
+      it holds no examples.
   """
   if labels == "ignored":
     label_column = None
@@ -267,7 +276,7 @@ def read(
   else:
     columns, place, bad = _read_tables(paths, given, options)
   name = str(path) + (" ..." if len(paths) > 1 else "")
-  # Leave out examples without a label, and images that cannot be read.
+  # Leave out examples without a label.
   unlabelled = LeftOut(kind="without a label")
   rows: Sequence[int] = range(len(columns["id"]))
   if "label" in columns and labels == "required":
@@ -275,7 +284,8 @@ def read(
       if label is None:
         unlabelled.add(place(row), "its label is missing")
     rows = [row for row in rows if columns["label"][row] is not None]
-  found = None  # The number of channels that encoded images need.
+  # Leave out images that cannot be read.
+  found = None  # The number of channels of encoded images.
   if isinstance(columns.get("image"), list):
     problems, found = images.find_unreadable(
       [columns["image"][row] for row in rows]
@@ -300,15 +310,13 @@ def _read_tables(
 ) -> _Columns:
   """Reads tables, one after another."""
   if ("text" in given) == ("image" in given):
-    table = tables.TableReader(paths[0], **options)
-    if not table.names:  # JSON has its names in the rows.
-      next(iter(table), None)
     raise ValueError(
-      f"{table.path} is a table: set either config.data.text_column or "
-      f"config.data.image_column; its columns are {table.names}."
+      f"{paths[0]} is a table: set either config.data.text_column or "
+      "config.data.image_column; its columns are "
+      f"{tables.column_names(paths[0], **options)}."
     )
   bad = LeftOut()
-  numbers: list[int] = []  # Of rows, counted over all tables.
+  numbers: list[int] = []  # The number of each row, over all tables.
   columns: dict[str, Any] = {part: [] for part in given}
   readers: list[tables.TableReader] = []
   starts = [0]  # The number of the first row of each table.
@@ -351,15 +359,21 @@ def _read_tables(
 
 
 def converted(part: str, value: Any, table: pathlib.Path) -> Any:
-  """Returns a value as a part of an example, or raises ValueError.
+  """Converts a value of a table to a part of an example.
 
-  Paths of images are relative to the folder of the table.
+  Args:
+    part: "id", "label", "text" or "image".
+    value: The value. Paths of images are relative to the folder of the table.
+    table: The file of the table.
+
+  Raises:
+    ValueError: If the value cannot be converted.
   """
   if part == "id":
     return str(value)
   if part == "label":
     return label_name(value)
-  if part == "image" and isinstance(value, dict):  # As Hugging Face writes it.
+  if part == "image" and isinstance(value, dict):  # Hugging Face's format.
     value = value.get("bytes") or value.get("path")
   if part == "image" and isinstance(value, bytes):
     return value
@@ -375,7 +389,7 @@ def converted(part: str, value: Any, table: pathlib.Path) -> Any:
 
 
 def _read_folder(folder: pathlib.Path, *, by_class: bool) -> _Columns:
-  """Reads images; an id is a path in the folder, a label the class's folder."""
+  """Reads the images of a folder, with the names of sub-folders as labels."""
   with tables.reading(folder):
     paths, left_out = images.find_images(folder, by_class=by_class)
   bad = LeftOut()
@@ -398,11 +412,11 @@ def _read_npz(
 ) -> _Columns:
   """Reads the images and labels of an .npz file into memory.
 
-  Images are uint8 ``[N, H, W, channels]`` with 1 or 3 channels, ``[N, H, W]``
-  or ``[N, channels, H, W]``; labels are numbers or names, ``[N]`` or
-  ``[N, 1]``.
+  Images are uint8 of shape ``[N, H, W]``, ``[N, H, W, channels]`` or
+  ``[N, channels, H, W]``, with 1 or 3 channels. Labels are numbers or strings
+  of shape ``[N]`` or ``[N, 1]``.
   """
-  with tables.opened(path) as file:  # NumPy would leave a damaged file open.
+  with tables.opened(path) as file:  # NumPy does not close damaged files.
     archive = np.load(file, allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
       raise ValueError("it holds one array: use numpy.savez")
@@ -415,8 +429,8 @@ def _read_npz(
   for part, name in (("image", image), ("label", label)):
     if name is not None and name not in arrays:
       raise ValueError(
-        f"{path} has no array {name!r}: set {part}_column to one of "
-        f"{[*arrays]}."
+        f"{path} has no array {name!r}: set config.data.{part}_column to one "
+        f"of {[*arrays]}."
       )
   pixels = arrays[image]
   shape = pixels.shape

@@ -1,4 +1,4 @@
-"""Encoded images: folders with one folder per class, and columns of tables."""
+"""Encoded images: finding them in folders, decoding and checking them."""
 
 import dataclasses
 import functools
@@ -19,27 +19,27 @@ from experiments.io.progress import tracked
 SUFFIXES = tuple(
   ".bmp .gif .jfif .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
 )
-# Files that Windows and macOS put into folders.
+# Files that Windows and macOS add to folders.
 _OF_SYSTEMS = ("Thumbs.db", "desktop.ini", "__MACOSX")
-_MODES = {1: "L", 3: "RGB"}  # Pillow's names, by number of channels.
-_GREY = ("1", "L", "LA")
+_MODES = {1: "L", 3: "RGB"}  # Pillow's mode by number of channels.
+_GREY = ("1", "L", "LA")  # Pillow's modes of images without colour.
 
 
 @dataclasses.dataclass(frozen=True)
 class DecodedImages(Sequence[np.ndarray]):
   """Encoded images that are decoded when they are looked up.
 
-  Pixels are those that a viewer shows: EXIF's orientation is applied, and what
-  is transparent is white. Colour profiles are not applied.
+  The orientation in EXIF data is applied, and transparent pixels become white.
+  Colour profiles are ignored.
 
   Attributes:
     encoded: The bytes of each image, or the path of its file.
     ids: Id of each image, for messages.
-    name: Where the images come from, for messages.
-    channels: 1 for grey images, 3 for colour. Other images are converted.
-    image_size: Height and width that each image is resized to, with Pillow's
-      bilinear filter, which averages what it shrinks; proportions are not kept.
-      With None all images must have the shape of the first one.
+    name: Origin of the images, for messages.
+    channels: Number of channels to which images are converted: 1 or 3.
+    image_size: Height and width to which each image is resized, whatever its
+      proportions, with Pillow's bilinear filter (which averages pixels when it
+      shrinks an image). With None, all images must have the shape of the first.
   """
 
   encoded: Sequence[bytes | pathlib.Path]
@@ -121,10 +121,15 @@ def decoded(
   shape: Sequence[int],
   places: Sequence[str],
 ) -> np.ndarray:
-  """Decodes images of one shape, uint8 ``[N, H, W, channels]``.
+  """Decodes a batch of images, uint8 ``[N, H, W, channels]``.
 
-  Each image is converted to the shape, `[H, W, channels]`. Raises ValueError if
-  one cannot be read, with its place and its path.
+  Args:
+    encoded: The bytes of each image, or the path of its file.
+    shape: Height, width and channels to which each image is converted.
+    places: Where each image comes from, for messages.
+
+  Raises:
+    ValueError: If an image cannot be read.
   """
   height, width, channels = shape
 
@@ -138,9 +143,11 @@ def decoded(
 def find_unreadable(
   encoded: Sequence[bytes | pathlib.Path],
 ) -> tuple[list[str], int]:
-  """Returns the fault of each image, "" if there is none.
+  """Decodes images to find those that cannot be read.
 
-  Also returns the number of channels that shows all of them: 1 if all are grey.
+  Returns:
+    For each image the reason why it cannot be read, or "", and the number of
+    channels that all images need: 1 if all are grey, otherwise 3.
   """
   pool = futures.ThreadPoolExecutor()
   try:
@@ -160,7 +167,7 @@ def find_unreadable(
 
 
 def _checked(encoded: bytes | pathlib.Path) -> tuple[str, int]:
-  """Returns what is wrong with an image, and its number of channels."""
+  """Returns why an image cannot be read, or "", and its number of channels."""
   try:
     with _opened(encoded) as image:
       image.load()
@@ -181,7 +188,7 @@ def _opened(encoded: bytes | pathlib.Path) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
-  """Returns why an image cannot be read."""
+  """Returns the message of an error in one line."""
   if isinstance(error, PIL.UnidentifiedImageError):
     return "it is not in a format that Pillow reads"
   lines = str(error).splitlines() or [type(error).__name__]
@@ -191,11 +198,21 @@ def _reason(error: Exception) -> str:
 def find_images(
   folder: pathlib.Path, *, by_class: bool
 ) -> tuple[list[pathlib.Path], list[tuple[pathlib.Path, str]]]:
-  """Returns the images of a folder, and the reason why others are left out.
+  """Finds the images in a folder.
 
-  With `by_class` they lie in one folder per class, otherwise in any sub-folder.
-  Classes, and the images of a class, are in the order of their names. Files
-  that are hidden or that Windows and macOS put there are ignored.
+  Hidden files, and files that Windows and macOS add to folders, are ignored.
+
+  Args:
+    folder: The folder.
+    by_class: Whether the folder holds one folder of images per class. Otherwise
+      the images may be in any sub-folder.
+
+  Returns:
+    The images, sorted by class and name, and every other file with the reason
+    why it is left out.
+
+  Raises:
+    ValueError: If there are no images, or none of a class.
   """
   suffixes = ", ".join(SUFFIXES)
   if not by_class:
@@ -238,7 +255,7 @@ def _is_image(file: pathlib.Path) -> bool:
 
 
 def _files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields the visible files in a folder and in its sub-folders."""
+  """Yields the visible files in a folder and its sub-folders."""
   for child in _visible(folder):
     if child.is_dir():
       yield from _files_below(child)
@@ -247,7 +264,7 @@ def _files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Returns what a folder holds, by name, without what systems put there."""
+  """Returns the files and folders in a folder, sorted, without ignored ones."""
   children = sorted(folder.iterdir(), key=lambda child: child.name)
   return [
     child

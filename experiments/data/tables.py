@@ -1,8 +1,8 @@
-"""Rows of tables: TSV, CSV, JSON lines and Parquet.
+"""Reads the rows of TSV, CSV, JSON-lines and Parquet files.
 
 Text files may be compressed. Rows that cannot be used are left out and counted,
-with the first reasons. `reading` turns the errors of a damaged file of any form
-into one line.
+with the first reasons. `reading` turns any error of reading a damaged file into
+a message of one line.
 """
 
 import bz2
@@ -45,7 +45,7 @@ _OPENERS: dict[str, Callable[..., Any]] = {
   ".bz2": bz2.open,
   ".xz": lzma.open,
 }
-# Byte order marks; UTF-32's starts with that of UTF-16.
+# Byte order marks. The mark of UTF-32 starts with that of UTF-16.
 _MARKS = (
   (codecs.BOM_UTF8, "utf-8-sig"),
   (codecs.BOM_UTF32_LE, "utf-32"),
@@ -53,13 +53,16 @@ _MARKS = (
   (codecs.BOM_UTF16_LE, "utf-16"),
   (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_MOST_CHARACTERS = 2**22  # Of a field: a quote that is not closed ends there.
+# Limits the length of a field, so that an unclosed quote is an error.
+_MOST_CHARACTERS = 2**22
 csv.field_size_limit(_MOST_CHARACTERS)
+# Bytes that cannot be decoded become lone surrogates, so that only their row is
+# left out.
 _UNDECODED = "surrogateescape"
 
 
 class MissingColumnError(ValueError):
-  """Error: a table lacks a column that is named for it."""
+  """Error: a table lacks a column that the user named."""
 
   def __init__(self, path: Path, column: Any, names: Sequence[Any]):
     """Creates the error."""
@@ -69,14 +72,14 @@ class MissingColumnError(ValueError):
 
 
 def text_options(options: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns those of the arguments of `TableReader` that concern text files."""
+  """Returns the options that `TableReader` takes for text files."""
   return {name: options[name] for name in TEXT_OPTIONS if name in options}
 
 
 def check_encoding(encoding: str) -> None:
-  """Raises ValueError for an encoding that does not exist; "" is automatic."""
+  """Raises ValueError for an unknown encoding; "" stands for the default."""
   try:
-    "".encode(encoding or "utf-8")  # An encoding of text, unlike base64.
+    "".encode(encoding or "utf-8")  # Rejects codecs of bytes, such as base64.
   except LookupError:
     raise ValueError(
       "config.data.encoding must be an encoding that Python knows, such as "
@@ -85,7 +88,7 @@ def check_encoding(encoding: str) -> None:
 
 
 def check_delimiter(delimiter: str) -> None:
-  """Raises ValueError for a wrong delimiter of fields; "" is automatic."""
+  """Raises ValueError for an invalid delimiter; "" stands for the default."""
   if delimiter and (
     len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n'
   ):
@@ -96,18 +99,18 @@ def check_delimiter(delimiter: str) -> None:
 
 
 class TableReader:
-  """Rows of a table, read from start to end with constant memory.
+  """Iterator over the rows of a table, which takes constant memory.
 
-  Blank lines are not rows. A row is left out if it has another number of
-  fields than the first, is not in the encoding, is not a JSON object, or lacks
-  a value that is wanted.
+  Blank lines are ignored. A row is left out if its number of fields differs
+  from that of the first row, if it cannot be decoded, if it is not a JSON
+  object, or if it has no value for a wanted column.
 
   Attributes:
     path: The file.
-    names: Names of its columns; of JSON, those of the first row that was read,
-      or with `others` those of all rows that were read.
-    columns: Names of the values of a row.
-    num_rows: Number of rows read so far, with those left out.
+    names: Names of the columns. A JSON file has none until a row is read: then
+      they are the names in the first row, or with `others` in all rows so far.
+    columns: Names of the values that a row is yielded with.
+    num_rows: Number of rows read so far, including rows left out.
   """
 
   def __init__(
@@ -128,21 +131,22 @@ class TableReader:
     Args:
       path: A .tsv, .csv, .jsonl or .parquet file; a text file may be
         compressed.
-      columns: Names of the wanted columns, or positions from 0 if there is no
-        header; by default all.
-      may_lack: Those of them that need no value in a row, which is then None.
-      others: Whether the values of all other columns follow, which may be None;
-        of JSON, those of the rows that were read so far.
-      bad: Counts the rows that are left out.
+      columns: Names of the wanted columns, or their positions from 0 if there
+        is no header. By default all columns are wanted.
+      may_lack: Wanted columns that may have no value in a row. The value is
+        then None.
+      others: Whether to append the values of all other columns, or None where a
+        row has no value. For JSON, these are the columns seen so far.
+      bad: Counter to which the rows left out are added.
       header: Whether a TSV or CSV file starts with the names of its columns.
-      encoding: Encoding of a text file, by default UTF-8 or that of its byte
-        order mark.
+      encoding: Encoding of a text file. By default it is UTF-8, unless a byte
+        order mark says otherwise.
       delimiter: Character between the fields of a TSV or CSV file. By default
-        a tab or a comma, or another usual one if the wanted columns exist only
-        with that.
-      quoting: "double": fields may stand in double quotes, with delimiters,
-        line ends and doubled quotes in them; "none": a quote is a character
-        like any other; "auto": "double" for CSV, "none" for TSV.
+        it is a tab or a comma, or if the wanted columns are not found with it,
+        another usual delimiter with which they are.
+      quoting: With "double", a field in double quotes may contain delimiters,
+        line ends and doubled quotes. With "none", quotes have no meaning.
+        "auto" is "double" for CSV files and "none" for TSV files.
     """
     self.path = pathlib.Path(path).expanduser()
     self.num_rows = 0
@@ -179,7 +183,7 @@ class TableReader:
       self.columns += [x for x in self.names if x not in self.columns]
 
   def __iter__(self) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Yields the number of each usable row, from 0, and the wanted values."""
+    """Yields the number (from 0) and the wanted values of each usable row."""
     if self._suffix == ".parquet":
       rows = self._parquet_rows()
     elif self._suffix in _DELIMITERS:
@@ -202,7 +206,7 @@ class TableReader:
         self.num_rows += 1
 
   def place(self, number: int) -> str:
-    """Returns where a row is, for messages: the path and the row from 1."""
+    """Returns the place of a row for messages: the path and the row from 1."""
     return f"{self.path} row {number + 1 + self._header}"
 
   def leave_out(self, number: int, problem: str) -> None:
@@ -212,7 +216,7 @@ class TableReader:
   def _names(
     self, header: bool, wanted: Sequence[str | int] | None
   ) -> list[Any]:
-    """Returns the names of columns, and finds the delimiter that they need."""
+    """Finds the delimiter of a TSV or CSV file; returns the column names."""
     usual = self._delimiter or _DELIMITERS[self._suffix]
     others = () if self._delimiter else _USUAL_DELIMITERS
     names: list[Any] = []
@@ -229,7 +233,7 @@ class TableReader:
       first = next(filter(None, self._parsed(text)), None)
       if first is None:
         raise ValueError("it is empty")
-      # Raises an error about a byte that cannot be decoded.
+      # Raises UnicodeDecodeError if a byte of this row could not be decoded.
       "".join(first).encode(text.encoding, _UNDECODED).decode(text.encoding)
       return first
 
@@ -240,18 +244,15 @@ class TableReader:
 
   @contextlib.contextmanager
   def _text(self, newline: str = "") -> Iterator[io.TextIOWrapper]:
-    """Opens a text file, without its byte order mark.
-
-    A byte that cannot be decoded becomes half of a surrogate pair, which cannot
-    be encoded: it is a fault of its row, and not of the whole file.
-    """
+    """Opens a text file and skips its byte order mark."""
     with opened(self.path) as file:
       start = cast("io.BufferedReader", file).peek(4)[:4]
       marked = (name for mark, name in _MARKS if start.startswith(mark))
       encoding = next(marked, self._encoding or "utf-8")
       yield io.TextIOWrapper(file, encoding, _UNDECODED, newline)
 
-  # The three below yield the values of each row, None for a row left out.
+  # Each of the next three methods yields the values of a row, or None for a row
+  # that is left out.
 
   def _csv_rows(self) -> Iterator[Sequence[Any] | None]:
     places = [self.names.index(column) for column in self.columns]
@@ -284,7 +285,7 @@ class TableReader:
         if not line.strip(string.whitespace):
           continue
         try:
-          line.encode()  # Fails for a byte that could not be decoded.
+          line.encode()  # Raises an error if a byte could not be decoded.
           row = json.loads(line)
           if not isinstance(row, dict):
             raise ValueError
@@ -296,7 +297,7 @@ class TableReader:
           values = [row.get(column) for column in self.columns]
           for value in values:
             if isinstance(value, str):
-              value.encode()  # Fails for half of a surrogate pair.
+              value.encode()  # Raises an error for a lone surrogate.
         except (ValueError, RecursionError) as error:
           is_text = isinstance(error, UnicodeError)
           problem = f"not {_shown(text)}" if is_text else "not a JSON object"
@@ -314,17 +315,25 @@ class TableReader:
 
 
 def _position(column: str | int) -> str | int:
-  """Returns the position of a column, which the text of a flag may be."""
+  """Returns the position of a column, given as a number or as its digits."""
   return int(column) if str(column).isdigit() else column
 
 
+def column_names(path: Path, **options: Any) -> list[Any]:
+  """Returns the names of a table's columns; `options` are `TEXT_OPTIONS`."""
+  table = TableReader(path, **options)
+  if not table.names:
+    next(iter(table), None)  # JSON files have the names in their rows.
+  return table.names
+
+
 def find_files(text: Path) -> list[pathlib.Path]:
-  """Returns the files or the folder that the value of a field names.
+  """Returns the files, or the folder of images, that a config field names.
 
   Args:
-    text: The path of a file or a folder of images; a folder of tables, which
-      are read in the order of their names; a pattern such as "part-*.csv"; or
-      several of these, separated by commas.
+    text: The path of a file, of a folder of images or of a folder of tables
+      (which are sorted by name), a pattern such as "part-*.csv", or several of
+      these separated by commas.
   """
   path = pathlib.Path(text).expanduser()
   if path.is_dir():
@@ -341,7 +350,7 @@ def find_files(text: Path) -> list[pathlib.Path]:
 
 
 def _tables_of_folder(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Returns the tables of a folder, [] for a folder of anything else."""
+  """Returns the tables in a folder, or [] if the folder holds no tables."""
   with reading(folder):
     found = sorted(folder.iterdir())
   files = [file for file in found if not file.name.startswith((".", "_"))]
@@ -360,7 +369,7 @@ def _tables_of_folder(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def format_suffix(path: Path) -> str:
-  """Returns the suffix that tells the format: ".tsv" for "a.tsv.gz"."""
+  """Returns the suffix of a file's format, such as ".tsv" for "a.tsv.gz"."""
   path = pathlib.Path(path)
   if path.suffix.lower() in _OPENERS:
     path = path.with_suffix("")
@@ -368,13 +377,13 @@ def format_suffix(path: Path) -> str:
 
 
 def _shown(text: io.TextIOWrapper) -> str:
-  """Returns the encoding of a file as messages name it."""
+  """Returns the name of a file's encoding for messages."""
   return text.encoding.removesuffix("-sig")
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-  """Opens a file for reading; a compressed one is decompressed."""
+  """Opens a file for reading, and decompresses it if necessary."""
   opener = _OPENERS.get(pathlib.Path(path).suffix.lower(), open)
   with reading(path), opener(path, "rb") as file:
     yield file
@@ -382,7 +391,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-  """Turns the errors of reading a file into one line that names it."""
+  """Turns errors of reading a file into one line that names the file."""
   try:
     yield
   except FileNotFoundError:
@@ -395,9 +404,9 @@ def reading(path: Path) -> Iterator[None]:
   except (
     EOFError,
     OSError,
-    OverflowError,  # A date of a damaged Parquet file.
-    RuntimeError,  # An encrypted archive, or one of another compression.
-    SyntaxError,  # The header of a damaged array, as the TokenError.
+    OverflowError,  # For a date in a damaged Parquet file.
+    RuntimeError,  # For encrypted archives and unknown compression methods.
+    SyntaxError,  # For the header of a damaged .npy file, like TokenError.
     ValueError,
     csv.Error,
     lzma.LZMAError,

@@ -42,7 +42,6 @@ _LABEL_COLUMNS = (
   "intent",
   "sentiment",
 )
-_TABLE_OPTIONS = ("encoding", "delimiter", "header", "quoting")
 
 
 def string_flag(
@@ -217,11 +216,8 @@ def _column_names(path: pathlib.Path, data: DataSpec) -> list[str]:
   """Returns the names of the columns of a table."""
   options = {}
   if tables.format_suffix(path) in tables.TEXT_SUFFIXES:
-    options = {name: getattr(data, name) for name in _TABLE_OPTIONS}
-  table = tables.TableReader(path, **options)
-  if not table.names:  # JSON lines have the names in the rows.
-    next(iter(table), None)
-  return table.names
+    options = {name: getattr(data, name) for name in tables.TEXT_OPTIONS}
+  return tables.column_names(path, **options)
 
 
 def _usual(
