@@ -1,7 +1,7 @@
-"""Grids of the paper, and its choices as far as they are legible.
+"""Grids of hyperparameters of the paper, and its choices where legible.
 
-These are Tables 6 to 15, and the text's statements on CRD and DKD. Axes are
-named by the config fields that they set.
+The grids are those of Tables 6 to 15, and of the text for CRD and DKD. Axes
+have the names of the config fields that they set.
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ class Choice:
       pairs' marks are visible, and this one probably coincides with one of
       them); "multiple" (more than one value has the mark); "unmarked" (no
       value has any mark); "absent" (the paper marks nothing for this pair).
-    candidates: Marked values that are probably the choice; `value` alone if it
-      is visible.
+    candidates: Marked values, one of which is probably the choice; only `value`
+      if that is visible.
   """
 
   value: float | None
@@ -44,7 +44,7 @@ class Axis:
     printed: The grid as printed.
     values: The grid with misprints corrected; integers for counts.
     choices: Choices by pair, such as "resnet92-mobilenet".
-    note: Remark on a misprint; mostly empty.
+    note: Remark on a misprint; empty if there is none.
   """
 
   printed: tuple[str, ...]
@@ -64,8 +64,7 @@ class GridTable:
     axes: Title of each axis by config field.
     counted: Whether subclasses or clusters are counted "per_class" or
       "in_total" over the classes (A-17); empty if there are none.
-    labels: Label by data set; "*" for every data set.
-    rows: Axes by data set and config field.
+    rows: Axes by data set and config field; the data set "*" stands for all.
   """
 
   number: int | None
@@ -73,7 +72,6 @@ class GridTable:
   title: str
   axes: Mapping[str, str]
   counted: str
-  labels: Mapping[str, str]
   rows: Mapping[str, Mapping[str, Axis]]
 
 
@@ -87,7 +85,7 @@ def grid_tables() -> tuple[GridTable, ...]:
 def grid(method: str, column: str) -> dict[str, tuple[float, ...]]:
   """Returns the values that the paper tried for the data set of a column.
 
-  There are none for "standard" and "oracle"; Table 5 has those of CIFAR-100.
+  "standard" and "oracle" have none; Table 5 has the grids of CIFAR-100.
 
   Examples:
     >>> grid("kmeans", "cifar10_bin-resnet92-resnet56")
@@ -97,7 +95,7 @@ def grid(method: str, column: str) -> dict[str, tuple[float, ...]]:
 
 
 def choices(method: str, column: str) -> dict[str, Choice]:
-  """Returns the paper's choices by config field.
+  """Returns the paper's choice of each hyperparameter by config field.
 
   Examples:
     >>> found = choices("lelp", "cifar100_bin-resnet92-mobilenet")
@@ -142,7 +140,6 @@ def _grid_table(
     title=table["title"],
     axes=table["axes"],
     counted=table.get("counted", ""),
-    labels={row["dataset"]: row["label"] for row in table["rows"]},
     rows={
       row["dataset"]: {
         name: _axis(name, row[name], pairs.get(row["dataset"], {}))

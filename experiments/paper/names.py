@@ -1,4 +1,4 @@
-"""Names of columns and rows of tables: ids, and the names that are printed."""
+"""Ids and printed names of the columns and rows of tables."""
 
 import dataclasses
 import functools
@@ -7,8 +7,8 @@ import pathlib
 import re
 from typing import Any
 
-# Rows that are a method with a setting of its own: the ablations of LELP
-# (appendix C), and rows of `configs/null_space.py`, `sensitivity.py` and
+# Titles of rows that are a method with special settings: the ablations of LELP
+# (appendix C), and the rows of `configs/null_space.py`, `sensitivity.py` and
 # `random_ensembles.py`.
 ROW_TITLES = {
   "lelp_pca": "LELP, plain principal directions",
@@ -33,7 +33,7 @@ def read(name: str) -> Any:
 
 
 def printed_name(name: str) -> str:
-  """Returns the paper's name of a data set or model, ours if it has none.
+  """Returns the paper's name of a data set or model; `name` if it has none.
 
   Examples:
     >>> printed_name("albert_xxlarge"), printed_name("digits")
@@ -51,8 +51,8 @@ class PaperColumn:
     teacher: A key of `lelp_jax.models.MODELS`.
     student: As `teacher`.
     num_labelled: Number of labels that the teacher sees, 0 for all (Table 5).
-    transfer: Percentage of the examples that students see, 0 if not given
-      (Figure 6).
+    transfer: Percentage of the examples that students see, 0 if the id does not
+      say (Figure 6).
     num_merged: Number of classes that the data set's classes are merged into,
       0 for none.
   """
@@ -81,8 +81,6 @@ class PaperColumn:
 
 def parse_column(column: str) -> PaperColumn:
   """Parses the id of a column.
-
-  This is the only place that does.
 
   Args:
     column: ``dataset-teacher-student``, followed by ``-n`` for ``n`` labels,

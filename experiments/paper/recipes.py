@@ -72,7 +72,8 @@ def models(dataset: str) -> tuple[str, ...]:
 def pretraining(dataset: str) -> dict[str, Any]:
   """Returns the recipe for pre-training FitNet's and CRD's projection (A-24).
 
-  The paper does not state the batch size and the rest; they are the student's.
+  The paper does not state the batch size and the other fields, which are
+  therefore those of the student.
 
   Examples:
     >>> pretraining("lmrd")["learning_rate"]

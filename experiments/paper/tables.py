@@ -20,9 +20,9 @@ class Note:
       "unknown" (its row does not say what it is), "inferred" (not printed) or
       "protocol" (how it was measured).
     item: Item of docs/ambiguities.md, or section of the paper.
-    text: A sentence.
+    text: The note, one sentence.
     rows: Methods whose cells the note is about; empty for all.
-    columns: Ids of the columns that it is about; empty for all.
+    columns: Ids of the columns that the note is about; empty for all.
   """
 
   kind: str
@@ -41,7 +41,7 @@ class PaperCell:
     mean: Accuracy or gain, percent.
     spread: Number after the ±, which the paper calls the standard deviation
       over three trials (A-28), percent; None for teachers and gains.
-    notes: Notes that name its row.
+    notes: Notes that name the row of the cell.
   """
 
   printed: str
@@ -52,7 +52,7 @@ class PaperCell:
 
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
-  """A row: its method, its label as printed, and one cell per column."""
+  """A row: a method, its printed label, and one cell per column."""
 
   method: str
   label: str
@@ -66,7 +66,6 @@ class PaperTable:
   Attributes:
     number: Number of the table.
     title: Caption.
-    section: Section of the paper.
     columns: Columns, in order.
     rows: Accuracies of "teacher", "subclass_teacher" and methods, in order.
     gains: "gain_best", "gain_non_subclass" and "gain_vanilla" of LELP, as
@@ -76,14 +75,13 @@ class PaperTable:
 
   number: int
   title: str
-  section: str
   columns: tuple[PaperColumn, ...]
   rows: tuple[PaperRow, ...]
   gains: tuple[PaperRow, ...]
   notes: tuple[Note, ...]
 
   def cell(self, method: str, column: str) -> PaperCell | None:
-    """Returns the cell of a method and a column's id; None if missing."""
+    """Returns the cell of a method in a column; None if there is none."""
     ids = [c.id for c in self.columns]
     for row in (*self.rows, *self.gains):
       if row.method == method and column in ids:
@@ -111,7 +109,6 @@ def paper_table(number: int) -> PaperTable:
   return PaperTable(
     number=number,
     title=table["title"],
-    section=table["section"],
     columns=tuple(parse_column(column) for column in table["columns"]),
     rows=tuple(_row(row, table["columns"], notes) for row in table["rows"]),
     gains=tuple(_row(row, table["columns"], notes) for row in table["gains"]),
