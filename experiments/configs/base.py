@@ -1,10 +1,11 @@
-"""Base of every config; `experiments.specs` explains its fields.
+"""The config that every other config starts from.
 
 A config describes one cell: a column of a table (data, teacher, student), a
 method, its hyperparameters and a trial. `config.sweep` describes the table:
-its columns, its rows and the grid of each row. It is plain data, nested like
-the config itself; a tuple in a row or in a grid is an axis.
-`experiments.configs.validate` checks a config.
+its columns, its rows and the grid of each row. The sweep is plain data, nested
+like the config itself; a tuple in a row or in a grid is an axis.
+`experiments.specs` explains the fields, and `experiments.configs.validate`
+checks their values.
 """
 
 from collections.abc import Iterable
@@ -16,12 +17,12 @@ from ml_collections.config_dict import placeholder
 from experiments import specs
 from lelp_jax.models import MODELS
 
-# Types that flags parse. All other values are literals of Python.
+# Types that flags parse. Values of all other types are Python literals.
 _PARSED = (bool, int, float, str, tuple)
 
 
 def parse_arg(arg: str | None, **defaults: Any) -> ConfigDict:
-  """Parses the text after the colon of --config=file.py:key=value,...
+  """Parses the arguments of a config file: --config=file.py:key=value,...
 
   A value has the type of its default; a key without a value means ``True``.
   """
@@ -49,7 +50,7 @@ def _parse(name: str, text: str, kind: type) -> Any:
 
 
 def one_of(argument: str, value: str, known: Iterable[str]) -> str:
-  """Returns the value of an argument after checking it."""
+  """Returns the value of an argument; raises ValueError if it is not known."""
   if value not in known:
     raise ValueError(
       f"config argument {argument} must be one of {sorted(known)}, got "
@@ -61,8 +62,9 @@ def one_of(argument: str, value: str, known: Iterable[str]) -> str:
 def base_config() -> ConfigDict:
   """Returns a config that has every field, with its default.
 
-  These are the fields of `specs.CellSpec`, of which some are written in another
-  form, and in `config.sweep` those of `specs.SweepSpec` and of its cells.
+  The fields are those of `specs.CellSpec`, a few of them in another form.
+  `config.sweep` has those of `specs.SweepSpec`, and the columns, the rows and
+  the grids that the cells of the sweep are made of.
   """
   config = _section(specs.CellSpec())
   del config.varied, config.split_teacher, config.loggers, config.profile
@@ -76,9 +78,9 @@ def base_config() -> ConfigDict:
   # Where metrics go in addition to metrics.jsonl: "tensorboard", "wandb"
   # (extras of these names), or both, separated by a comma.
   config.loggers = ""
-  # "FIRST_STEP:LAST_STEP" traces the chunks with these steps by JAX's profiler,
-  # into `profile/` next to the metrics. Each of several processes has its own
-  # folder there.
+  # "FIRST_STEP:LAST_STEP" traces the chunks with these steps with JAX's
+  # profiler, into `profile/` next to the metrics. Each of several processes has
+  # its own folder there.
   config.profile = ""
 
   config.sweep = _section(specs.SweepSpec())
@@ -87,14 +89,14 @@ def base_config() -> ConfigDict:
   config.sweep.columns = ConfigDict()
   # Row -> fields that it sets. A tuple is an axis. A row whose name is not a
   # method names its method, as {"method": "lelp", "subspace": {"kind": "pca"}}.
-  # Start its own name with the method's, such as "lelp_pca": reports tell LELP,
-  # its ablations, clusterings and baselines apart by names.
+  # The name of a row should start with that of its method, such as "lelp_pca":
+  # reports tell LELP, its ablations, clusterings and baselines apart by names.
   config.sweep.methods = ConfigDict()
-  # Column -> row -> fields and axes of that row in that column, in addition to
-  # the row's own or in place of them.
+  # Column -> row -> fields and axes of that row in that column. They are added
+  # to those of the row, or replace them.
   config.sweep.grids = ConfigDict()
   # The `clustering.scope` that the numbers of clusters in the grids are meant
-  # for, which flags must not change; empty if they fit either.
+  # for, and that flags must not change. Empty if the numbers fit either scope.
   config.sweep.cluster_scope = ""
   return config
 

@@ -1,8 +1,8 @@
-"""Configs of a user's own files, and of the students that distil them.
+"""Configs of `experiments.distill`: a user's own files, and students for them.
 
-`experiments.distill` tries every method with a few settings, one trial each.
-Then each method's best setting on held-out data gets five trials, the first of
-which is done already. Held-out data decide about everything.
+Every method is first tried with a few settings, one trial each. Then each
+method's best setting on held-out data gets five trials, the first of which is
+done already. All choices are made on held-out data.
 """
 
 import dataclasses
@@ -24,9 +24,8 @@ from lelp_jax.models import Architecture
 from lelp_jax.models import MODELS
 
 NUM_TRIALS = 5
-# Largest number of examples in a batch of embeddings' mean, or of images.
-_BATCH = 128
-_CHUNKS = 8  # Evaluations, and checkpoints, of a training.
+_BATCH = 128  # Batch size of recipes that do not set one.
+_CHUNKS = 8  # Number of evaluations, and of checkpoints, per training.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +37,8 @@ class _Recipe:
     least: Smallest number of steps.
     most: Largest number of steps.
     fields: Other fields of `config.student`.
-    cheap: Whether a student takes minutes at most, so that a grid may have
-      eight points.
+    cheap: Whether training a student takes minutes at most, so that a grid may
+      have eight points.
   """
 
   epochs: float
@@ -55,7 +54,7 @@ def own_config(
   """Returns a config of a user's own files.
 
   Args:
-    values: Fields that are set, by dotted name.
+    values: Fields to set, by dotted name.
   """
   config = base.base_config()
   config.name = config.column = config.data.dataset = "own"
@@ -105,12 +104,13 @@ def _recipe(model: str, architecture: Architecture) -> _Recipe:
 def training_fields(
   model: str, num_examples: int, num_labelled: int
 ) -> dict[str, Any]:
-  """Returns how a student is trained, by dotted name of the config.
+  """Returns the fields of a config that set the training of a student.
 
   Args:
     model: A key of `MODELS`.
     num_examples: Number of examples that it learns from.
-    num_labelled: Number of those with a label, which standard training needs.
+    num_labelled: Number of examples with a label. A batch is not larger, since
+      standard training uses these examples alone.
   """
   recipe = _recipe(model, MODELS[model])
   batch = min(recipe.fields.get("batch_size", _BATCH), max(1, num_labelled))
@@ -133,21 +133,21 @@ def grids(
   teacher_width: int,
   cheap: bool,
 ) -> dict[str, dict[str, Any]]:
-  """Returns the settings of each method that are tried.
+  """Returns the settings to try of each method.
 
   Args:
     num_classes: C.
     smallest_class: Number of transfer examples of the smallest class.
     teacher_width: Width of the teacher's embeddings.
-    cheap: Whether there is time for many.
+    cheap: Whether there is time for grids of eight settings.
 
   Returns:
-    By row of the sweep, the fields that it sets and its axes; at most eight
-    settings each.
+    The fields and axes of each row of the sweep, by row; at most eight settings
+    per row.
   """
   temperatures = (1.0, 2.0, 4.0) if cheap else (2.0, 4.0)
-  # More directions than the embeddings have, or than few classes need, are
-  # noise; so are clusters of a handful of examples.
+  # There are at most D - C directions in the null space of the head, and
+  # clusters of fewer than five examples are noise.
   sizes = (5, 20) if num_classes <= 10 else (2, 5)
   largest = max(1, teacher_width - num_classes)
   directions = tuple(dict.fromkeys(min(size, largest) for size in sizes))
@@ -186,14 +186,15 @@ def sweep_config(
 
   Args:
     values: Fields of the data, the teacher and the student by dotted name,
-      "student.model" among them.
-    labels: Class of each transfer example, int ``[N]``, negative where there
-      is none. None as long as the data are not loaded, which the length of a
-      training depends on.
+      including "student.model".
+    labels: Class of each transfer example, int ``[N]``, `NO_LABEL` where there
+      is none. None before the data are loaded: the config then has no rows, and
+      the default length of training.
     column: The name of the student in the report.
     num_classes: C.
     teacher_width: Width of the teacher's embeddings.
-    given: Those of `values` that the user has set, which stay as they are.
+    given: Names of the fields in `values` that the user has set. They keep
+      their values.
   """
   model = values["student.model"]
   # Trials share the order of the batches, so that they train together.

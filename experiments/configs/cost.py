@@ -1,11 +1,11 @@
 r"""Cost of each method, next to its accuracy.
 
-One cell of each method of Table 3, each trained on its own. `seconds` of a
-result holds the time of the teacher's training, of the moments of its
-embeddings, of the preparation before the first step (clusters, subspaces,
-projections) and of one step. The report adds the numbers of parameters of
-student and loss. All methods of a grid share one teacher, except Subclass
-Distillation, which trains one for each of its settings.
+One cell of each method of Table 3, each trained on its own. The field `seconds`
+of `result.json` holds the times of the teacher's training, of the moments of
+its embeddings, of the preparation before the first step (clusters, subspaces,
+projections) and of one step. The report adds the numbers of parameters of the
+student and of the loss. All methods share one teacher, except Subclass
+Distillation, which trains one per setting.
 
 Cost: 14 trainings of a student, 2 of a teacher; 1e8 examples or 3e17 FLOP.
 

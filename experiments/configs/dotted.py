@@ -1,4 +1,4 @@
-"""Fields of configs by dotted name, such as "loss.temperature"."""
+"""Access to fields of configs by dotted name, such as "loss.temperature"."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ def nested(values: Mapping[str, Any]) -> ConfigDict:
 
 
 def override(config: ConfigDict, values: Mapping[str, Any]) -> None:
-  """Sets fields in place that exist, and any of `options`."""
+  """Sets fields in place; they must exist, except in `options`."""
   for name, value in values.items():
     *path, field = name.split(".")
     section = config

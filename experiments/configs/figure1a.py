@@ -9,7 +9,7 @@ These are two columns of Table 2. The paper's accuracies in percent:
     87.29    85.82 ± 0.15  85.95 ± 0.17  87.00 ± 0.25
 
 Cost: 8,142 trainings of a student, 272 of a teacher; 1e10 examples or, at 128
-each, 1e21 FLOP.
+tokens each, 1e21 FLOP.
 
   python -m experiments.sweep --workdir=runs/figure1a \
     --config=experiments/configs/figure1a.py

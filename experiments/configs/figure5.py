@@ -12,7 +12,7 @@ Cost: 450 trainings of a student, 1 of a teacher; 4e9 examples or 7e18 FLOP.
   python -m experiments.sweep --workdir=runs/figure5 \
     --config=experiments/configs/figure5.py
 
-The paper does not state the temperature tau; 2 is Table 12's for this pair.
+The paper does not state the temperature tau; Table 12 has 2 for this pair.
 S = 256 exceeds the 254 directions that are orthogonal to the head (A-10). With
 `:smoke=True` it runs on made-up data in minutes.
 """
@@ -26,7 +26,7 @@ from experiments.configs import paper_table
 _COLUMN = "cifar100_bin-resnet92-resnet56"
 _NUM_SUBCLASSES = tuple(2**i for i in range(1, 9))  # To D = 256.
 _SUBCLASS_TEMPERATURES = tuple(2.0**i for i in range(-5, 1))
-_TEMPERATURE = 2.0  # Not stated in the paper; Table 12's.
+_TEMPERATURE = 2.0  # Not stated for the figure; that of Table 12.
 _KINDS = {
   "lelp": "lelp",
   "lelp_pca": "pca",
@@ -51,7 +51,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
-  """Returns all S and beta; for one cell, S = 32 and beta = 1/2."""
+  """Returns all values of S and beta; for one cell, S = 32 and beta = 1/2."""
   if row not in _KINDS:
     return paper_table.axes(row, column, which)
   axes: dict[str, tuple[Any, ...]] = {

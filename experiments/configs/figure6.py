@@ -4,9 +4,9 @@ Left: accuracy over the size of the distillation set, CIFAR-100-bin, ResNet-92
 to ResNet-56, with a teacher that has seen all examples. In the paper LELP on
 25 % is as good as standard training on 100 %. Middle: validation accuracy after
 each epoch on all examples, from each cell's metrics.jsonl. Right: Table 5 as
-curves over the number of labels. For the first two the paper prints no numbers,
-sizes or settings (A-31): the settings are its choices for this pair where they
-are legible, and its grid elsewhere.
+curves over the number of labels. For the first two panels the paper prints no
+numbers, sizes or settings (A-31): the settings are the paper's choices for this
+pair where they are legible, and its grid elsewhere.
 
 Cost of the left panel: 120 trainings of a student, 1 of a teacher; 6e8 examples
 or 1e18 FLOP. The middle panel is the last column of the left one; the right
@@ -32,8 +32,8 @@ _PANELS = ("left", "middle", "right")
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config that `paper_table.parse` describes.
 
-  Also ``panel=left``, ``middle`` or ``right``; the first two have
-  ``grid=chosen`` by default.
+  In addition ``panel=left``, ``middle`` or ``right`` chooses the panel. The
+  first two have ``grid=chosen`` by default.
   """
   given = paper_table.parse(arg, panel="left", grid="chosen")
   base.one_of("panel", given.panel, _PANELS)

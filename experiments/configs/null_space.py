@@ -1,10 +1,10 @@
 r"""LELP with and without the projection off the head's weights.
 
 Three variants of LELP: its directions are orthogonal to all weights of the head
-(the paper), to the differences of the weights, which are all that a softmax
-sees (A-3), or to nothing. In each result `null_space_share` is the fraction of
-each class's variance that the projection leaves, `variance_share` the fraction
-that the directions carry.
+(the paper), to the differences of the weights, which alone affect a softmax
+(A-3), or to nothing. In each result `null_space_share` is the fraction of each
+class's variance that remains after the projection, and `variance_share` the
+fraction along the directions.
 
 Cost: 54 trainings of a student, 4 of a teacher; 5e8 examples or 5e17 FLOP.
 

@@ -1,8 +1,8 @@
 r"""Number of classes: CIFAR-100 merged into 2, 5, 10, 20 and 100 classes.
 
-Standard training, vanilla KD and LELP, ResNet-92 to ResNet-56. The twenty
+Standard training, vanilla KD and LELP, from ResNet-92 to ResNet-56. The twenty
 classes are the published superclasses, and fewer classes are unions of these
-(`experiments.data.load`). LELP's head has 100 or 200 outputs for any number
+(`experiments.data.load`). LELP's head has 100 or 200 outputs for every number
 of classes.
 
 Cost: 330 trainings of a student, 5 of a teacher; 3e9 examples or 5e18 FLOP.
@@ -42,7 +42,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
-  """Returns temperatures, and S such that all C have equally wide heads."""
+  """Returns temperatures, and S such that heads are equally wide for all C."""
   number = parse_column(column).num_merged
   axes: dict[str, tuple[Any, ...]] = {}
   if row != "standard":

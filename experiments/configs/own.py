@@ -17,12 +17,12 @@ Images come from a folder with one folder per class:
 
 Several tables are separated by commas, or named by a pattern or their folder.
 The section "Data" of experiments/README.md has the fields of `config.data` for
-other encodings, delimiters and images in a table, and says what labels mean.
-Without test examples, `test_fraction` of the training examples is set aside for
-them; without validation examples, `validation_fraction`. The first run converts
-the data, prints the class of each label, and keeps both in the workdir. A
-teacher that you have fine-tuned already is used without training by
-`--config.teacher.init=FOLDER --config.teacher.num_epochs=0`.
+other encodings, delimiters and images in a table, and explains labels. If there
+are no test examples, `test_fraction` of the training examples is set aside for
+testing, and likewise `validation_fraction` for validation. The first run
+converts the data, prints the class of each label, and keeps both in the
+workdir. `--config.teacher.init=FOLDER --config.teacher.num_epochs=0` uses a
+teacher that you have already fine-tuned, without training it.
 """
 
 from ml_collections import ConfigDict
@@ -34,7 +34,7 @@ from lelp_jax.models import MODELS
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of ``kind=text`` or ``kind=images``.
 
-  ``method=`` and ``trial=`` choose the single cell.
+  ``method=`` and ``trial=`` choose the cell that `experiments.main` trains.
   """
   given = base.parse_arg(arg, kind="text", method="lelp", trial=0)
   base.one_of("kind", given.kind, ("text", "images"))
@@ -60,7 +60,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _texts(config: ConfigDict) -> None:
-  """Sets a pretrained ALBERT-Large as teacher of an ALBERT-Base."""
+  """Sets a pretrained ALBERT-Large as the teacher of an ALBERT-Base."""
   for fields, size, epochs, rate in (
     (config.teacher, "large", 3.0, 1e-5),
     (config.student, "base", 10.0, 1e-5),
@@ -73,7 +73,7 @@ def _texts(config: ConfigDict) -> None:
 
 
 def _images(config: ConfigDict) -> None:
-  """Sets a ResNet-56 as teacher of a ResNet-20."""
+  """Sets a ResNet-56 as the teacher of a ResNet-20."""
   for fields, model in (
     (config.teacher, "resnet56"),
     (config.student, "resnet20"),

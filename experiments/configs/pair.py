@@ -1,16 +1,16 @@
-r"""Any of the paper's pairs of models with any method, in the paper's recipe.
+r"""Any pair of the paper's models with any method, trained as in the paper.
 
   python -m experiments.main --workdir=runs/sst2 --config=experiments/\
 configs/pair.py:dataset=glue_sst2,teacher=albert_large,student=albert_base
 
-Recipes are those of appendix H: optimizer, learning rate, schedule, epochs,
-batch size and augmentation of each model on each data set. The data must have
-been prepared (`python -m experiments.prepare`). Models and data sets that the
-paper does not pair take the recipe of their architecture.
+The recipes of appendix H set the optimizer, learning rate, schedule, epochs,
+batch size and augmentation of each model on each data set. Models that the
+paper does not train have the recipe of a similar model. The data must have been
+prepared (`python -m experiments.prepare`).
 
 The cell has the paper's hyperparameters where they are legible. The sweep of
-the same config (`experiments.sweep`) is the method's grid of appendix H for
-this column if the paper has one, and the config's values otherwise.
+the same config (`experiments.sweep`) trains the method's grid of appendix H for
+this column if the paper has one, and otherwise the values of the config.
 `methods=all` runs every method, including the oracle if there are fine labels.
 """
 
@@ -25,7 +25,7 @@ from experiments.paper import recipes
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config that `paper_table.parse` describes.
 
-  ``dataset=``, ``teacher=`` and ``student=`` take the place of ``column=``.
+  ``dataset=``, ``teacher=`` and ``student=`` replace ``column=``.
   """
   given = paper_table.parse(
     arg,

@@ -2,7 +2,7 @@
 
 A config file names its columns, its rows and the grid of each row in each
 column; `make_config` turns them into a config with a sweep. Columns, rows and
-grids are flat: config fields by dotted name.
+grids are flat: they name config fields by dotted name.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
     ``grid=chosen`` for the values that it chose, where they are legible,
     ``grid=one`` for one value of each axis.
   * ``cluster_scope=per_class``, or ``global`` for clusters of all classes
-    together, which the numbers in the paper's grids then count (A-17).
+    together. The grids then have total numbers of clusters (A-17).
   * ``selection=heldout`` or ``test``, as in the paper (A-37).
   * ``init=pretrained`` or ``random`` for texts.
   * ``resnet92_rate=printed``, ``as_resnet56`` or ``usual`` (A-21).
@@ -85,7 +85,7 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
 def paper_config(
   number: int, arg: str | None, own: Mapping[str, Fields] | None = None
 ) -> ConfigDict:
-  """Returns the config of one of Tables 1 to 5; `own` sets fields of rows."""
+  """Returns the config of one of Tables 1 to 5; `own` adds fields to rows."""
   table, given = tables.paper_table(number), parse(arg)
   return make_config(
     given,
@@ -97,7 +97,7 @@ def paper_config(
 
 
 def paper_rows(number: int) -> dict[str, Fields]:
-  """Returns the rows of one of Tables 1 to 5 that are students' methods."""
+  """Returns the rows of one of Tables 1 to 5 that train a student."""
   rows = tables.paper_table(number).rows
   return {row.method: {} for row in rows if row.method in METHODS}
 
@@ -115,9 +115,11 @@ def make_config(
 ) -> ConfigDict:
   """Makes the config of a table or figure.
 
-  A row whose name is not a method sets the method. `grid` is like `axes`, its
-  default. With `maps` the report draws maps of the students' embeddings. If a
-  column and a method are given, it is also the config of that cell.
+  The fields of a row whose name is not a method must set the method. `grid`
+  returns the axes of a row in a column, as its default `axes` does. In a smoke
+  test an axis has at most `smoke_values` values. With `maps` the report draws
+  maps of the students' embeddings. If `given` names a column and a method, the
+  config also describes that cell.
   """
   chosen = [given.column] if given.column else []
   for place in chosen:
@@ -127,7 +129,7 @@ def make_config(
   if given.cluster_scope == "global":
     scope = {"clustering.scope": "global"}
     known |= {name: {**known[name], **scope} for name in CLUSTERINGS}
-  asked = _rows(given, rows, known, fields.values())
+  selected = _rows(given, rows, known, fields.values())
 
   def axes_of(row: str, place: str, which: str, most: int) -> Axes:
     values = _counted((grid or axes)(row, place, which), given.cluster_scope)
@@ -143,15 +145,15 @@ def make_config(
   config.sweep.num_trials = given.trials
   config.sweep.cluster_scope = given.cluster_scope
   config.sweep.is_smoke, config.sweep.maps = given.smoke, maps
-  for row in asked:
+  for row in selected:
     config.sweep.methods[row] = dotted.nested(known[row])
   for place, values in fields.items():
     config.sweep.columns[place] = dotted.nested({} if chosen else values)
     config.sweep.grids[place] = ConfigDict()
-    for row in asked:
+    for row in selected:
       if varied := axes_of(row, place, given.grid, smoke_values):
         config.sweep.grids[place][row] = dotted.nested(varied)
-  for place in chosen:  # In the config itself, so that flags can change it.
+  for place in chosen:  # Set outside of the sweep, so that flags can change it.
     config.column = place
     dotted.override(config, fields[place])
   if given.method:
@@ -169,14 +171,14 @@ def _rows(
   known: Iterable[str],
   columns: Iterable[Fields],
 ) -> list[str]:
-  """Returns the names of the requested rows, by default the table's.
+  """Returns the names of the requested rows, by default those of the table.
 
-  The oracle learns fine labels. If a column has none, the groups of rows do not
-  include it, and naming it is a ValueError.
+  The oracle learns fine labels. If a column has none, the groups "paper" and
+  "all" leave the oracle out, and naming it raises ValueError.
   """
   groups = {"paper": rows, "all": METHODS}
   names = (given.methods or given.method or "paper").split("+")
-  asked = [row for name in names for row in groups.get(name, [name])]
+  selected = [row for name in names for row in groups.get(name, [name])]
   coarse = [
     fields["data.dataset"]
     for fields in columns
@@ -190,11 +192,11 @@ def _rows(
         "config argument method names 'oracle', which learns fine labels, and "
         f"data set {coarse[0]!r} has none: leave the oracle out."
       )
-  return [row for row in asked if row != "oracle" or not coarse]
+  return [row for row in selected if row != "oracle" or not coarse]
 
 
 def _counted(values: Axes, cluster_scope: str) -> Axes:
-  """Returns a grid whose numbers of clusters per class fit a scope."""
+  """Converts numbers of clusters per class to the numbers for a scope."""
   name = "clustering.num_clusters"
   if cluster_scope == "per_class" or name not in values:
     return values
@@ -208,10 +210,7 @@ def models(dataset: str) -> list[str]:
 
 
 def column(name: str, given: ConfigDict) -> dict[str, Any]:
-  """Returns the fields of a column: data, models and recipes (appendix H).
-
-  Models that the paper does not train have the recipe of their architecture.
-  """
+  """Returns the fields of a column: data, models and recipes (appendix H)."""
   place = parse_column(name)
   pretraining = recipes.pretraining(place.dataset)
   fields = {
@@ -251,7 +250,7 @@ def _training(
     "num_steps": 0,
     "num_epochs": float(fields.pop("epochs")),
     "schedule_boundaries": fields.pop("schedule_epochs"),
-    "steps_per_chunk": 0,  # Evaluated after each epoch, as Figure 6 is.
+    "steps_per_chunk": 0,  # Evaluation after each epoch, as in Figure 6.
     "eval_batch_size": 512,
   }
   has_variants = "variant" in MODELS[model].attributes()
@@ -267,7 +266,7 @@ def _training(
 
 
 def axes(method: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
-  """Returns the paper's grid of a method, empty if the paper has none.
+  """Returns the paper's grid of a method; empty if the paper has none.
 
   Numbers of clusters are per class. `which` is "paper" for all values; "chosen"
   for the value that the paper chose, where it is legible (A-38); or "one" for a

@@ -90,7 +90,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   if not given.smoke:
     config.sweep.methods.kmeans = ConfigDict(_CLUSTERED)
   if given.methods != "main":
-    config.loss.num_negatives = 64  # The other class has 50 examples.
+    config.loss.num_negatives = 64  # The bank has 50 of the other class.
     config.sweep.methods.update(_others())
   config.sweep.notes = (
     "The trials of one split share the teacher and the order of the batches.",
@@ -111,11 +111,11 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _others() -> ConfigDict:
-  """Returns the grids of the methods that LELP is compared with."""
+  """Returns the grids of the methods that are not in the main table."""
   tempered = {"loss": {"temperature": (1.0, 2.0)}}
   compared = {"loss": {"feature_weight": (0.1, 1.0, 10.0)}}
   contrasted = {"loss": {"feature_weight": (0.1, 1.0)}}
-  names = {
+  grids = {
     ("embedding", "fitnet", "vid", "rkd", "rkd_distance"): compared,
     ("crd", "crd_bank", "info_nce"): contrasted,
     ("dkd", "dist", "standardized_kd"): tempered,
@@ -134,12 +134,12 @@ def _others() -> ConfigDict:
     },
   }
   return ConfigDict(
-    {name: grid for group, grid in names.items() for name in group}
+    {name: grid for group, grid in grids.items() for name in group}
   )
 
 
 def _smoke(config: ConfigDict) -> None:
-  """Shrinks the sweep to seconds, as an end-to-end check."""
+  """Shrinks the sweep to an end-to-end check that takes seconds."""
   for fields in (config.teacher, config.student):
     fields.num_steps = 40
     fields.steps_per_chunk = 20

@@ -1,8 +1,9 @@
 r"""Ensembles of random projections, compared with principal directions.
 
-LELP, S random directions, and an ensemble: the S directions are M independent
-sets, each with a softmax of its own and 1/M of the class's probability. As in
-Figure 5: CIFAR-100-bin, ResNet-92 to ResNet-56, tau = 2.
+LELP, S random directions, and an ensemble in which the S directions form M
+independent sets, each with a softmax of its own and 1/M of the class's
+probability. The setting is that of Figure 5: CIFAR-100-bin, from ResNet-92 to
+ResNet-56, tau = 2.
 
 Cost: 90 trainings of a student, 1 of a teacher; 8e8 examples or 1e18 FLOP.
 
@@ -19,7 +20,7 @@ from ml_collections import ConfigDict
 from experiments.configs import paper_table
 
 _COLUMN = "cifar100_bin-resnet92-resnet56"
-_TEMPERATURE = 2.0  # Table 12's for this column.
+_TEMPERATURE = 2.0  # That of Table 12 for this column.
 _AXES: dict[str, tuple[Any, ...]] = {
   "loss.subclass_temperature": (0.25, 0.5, 1.0),
   "subspace.num_subclasses": (32, 64),

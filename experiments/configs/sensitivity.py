@@ -1,9 +1,9 @@
 r"""Sensitivity of LELP to its hyperparameters.
 
 Each row varies one hyperparameter and keeps the others at the paper's choice:
-S, beta and tau over Table 12's grid; the seed of the rotation independently of
-the trial (A-9), which measures its share of the spread; and the weight of the
-second term of the loss (A-14), which is the term within the classes.
+S, beta or tau over the grid of Table 12; the seed of the rotation independently
+of the trial (A-9), to measure its share of the spread; or the weight of the
+second term of the loss, the term within the classes (A-14).
 
 Cost: 330 trainings of a student, 2 of a teacher; 2e9 examples or 2e19 FLOP,
 most of it for SST-2.
@@ -57,7 +57,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _axes(row: str, column: str, which: str) -> dict[str, tuple[Any, ...]]:
-  """Returns all values of the row's own axis, and one of each other."""
+  """Returns all values of the axis that a row varies, and one of each other."""
   if row not in _AXES:
     return paper_table.axes(row, column, which)
   found = paper_table.axes("lelp", column, "one")

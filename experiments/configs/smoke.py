@@ -2,8 +2,8 @@
 
 The data are those of `experiments.data.datasets.made_up`, so that nothing has
 to be prepared. Models are the smallest of their kind: an ALBERT of one layer
-for texts, a perceptron for images. All steps of a sweep are taken, and its
-numbers mean nothing.
+for texts, a perceptron for images. A smoke test takes all steps of a sweep, and
+its numbers mean nothing.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _ALBERT = {
   "num_heads": 2,
   "intermediate_size": 16,
 }
-# Widths of embeddings.
+# Widths of the models' embeddings.
 _WIDTHS = {"teacher": 16, "student": 12}
 # All columns have the same training, so that they share compiled programs.
 _TRAINING = {
@@ -44,7 +44,7 @@ _COUNTS = (
   "subspace.num_subclasses",
   "teacher.subclass.num_subclasses",
 )
-_LABELS_PER_STAND_IN = 100
+_LABELS_PER_STAND_IN = 100  # Of the real data, per label of the made-up data.
 
 
 def column(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def column(fields: Mapping[str, Any]) -> dict[str, Any]:
 def axes(
   values: Mapping[str, tuple[Any, ...]], most: int
 ) -> dict[str, tuple[Any, ...]]:
-  """Returns a grid with at most so many values per axis, and small counts."""
+  """Returns a grid with at most `most` values per axis, and small counts."""
   small = {name: axis[:most] for name, axis in values.items()}
   for name in _COUNTS:
     if name in small:

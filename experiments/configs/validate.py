@@ -1,8 +1,8 @@
-"""Checks every value of a config, once, and returns it typed.
+"""Validation of configs: checks every value once, and returns typed specs.
 
-Values are checked in the order of the fields of `experiments.specs`, and
-each message names the field. Everything that depends on the data is checked by
-`experiments.training.data`, before anything is trained.
+Values are checked in the order of the fields of `experiments.specs`, and each
+error message names the field. `experiments.training.data` checks everything
+that depends on the data, before anything is trained.
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ from lelp_jax.models import MODELS
 
 Model = TypeVar("Model", bound=specs.ModelSpec)
 
-# Fields that only concern data which are divided here, with the values that
-# change nothing.
+# Fields that a data set with a division of its own cannot have, with the values
+# that change nothing.
 _DIVIDING = {
   "merge_classes": 0,
   "num_labelled": 0,
@@ -47,7 +47,7 @@ def cell_spec(config: ConfigDict) -> specs.CellSpec:
 
 def sweep_spec(config: ConfigDict) -> specs.SweepSpec:
   """Returns the typed and valid description of a sweep, without its cells."""
-  converted(config)  # Names fields that are not below `config.sweep`.
+  converted(config)  # Checks the types of the fields outside `config.sweep`.
   values = {**config, **config.sweep}
   names = [field.name for field in specs.fields_of(specs.SweepSpec)]
   sweep = specs.from_plain(
@@ -84,13 +84,13 @@ def converted(config: ConfigDict) -> specs.CellSpec:
 
 
 def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
-  """Returns the cells of one sweep with values for what is automatic.
+  """Replaces the automatic values in the cells of one sweep.
 
   `teacher.outputs="auto"` becomes "inline" for students whose images are
   augmented, else "cached". `teacher.num_coordinates=0` becomes the largest S
   of the cells with the same null space, which then share their coordinates.
-  The contents of a user's own files are looked up, and folders of pretrained
-  weights get their absolute paths.
+  `data.contents` becomes the digest of a user's own files, and folders of
+  pretrained weights get their absolute paths.
   """
   largest: dict[str, int] = {}
   for cell in cells:
@@ -98,7 +98,7 @@ def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
     if method and method.outputs_for(cell) == "coordinates":
       space, size = cell.subspace.used_null_space, cell.subspace.num_subclasses
       largest[space] = max(size, largest.get(space, 1))
-  # Thousands of cells have a few different sections, which they share.
+  # Thousands of cells share a few different sections.
   data = {spec: _completed_data(spec) for spec in {cell.data for cell in cells}}
   models = {
     model: _located(model)
@@ -120,7 +120,7 @@ def completed(cells: Sequence[specs.CellSpec]) -> list[specs.CellSpec]:
 
 
 def _completed_data(data: specs.DataSpec) -> specs.DataSpec:
-  """Returns `completed` for a section of data that cells share."""
+  """Checks `config.data` of a user's own files, and sets `contents`."""
   if not data.source:
     return data
   _check_files(data)
@@ -130,7 +130,7 @@ def _completed_data(data: specs.DataSpec) -> specs.DataSpec:
 def _located(model: Model) -> Model:
   """Returns a model with the absolute path of the weights that it starts from.
 
-  It is trained once, however the path is spelled.
+  The model is then trained once, however its path is spelled.
   """
   path = pathlib.Path(model.init).expanduser()
   if model.init == "random" or not path.exists():
@@ -142,7 +142,7 @@ def _located(model: Model) -> Model:
 def _completed_teacher(
   teacher: specs.TeacherSpec, student: specs.ModelSpec, num_coordinates: int
 ) -> specs.TeacherSpec:
-  """Returns `completed` for one teacher, shared by its cells."""
+  """Replaces the automatic values of `config.teacher`."""
   changes: dict[str, Any] = {}
   if teacher.outputs == "auto":
     changes["outputs"] = "inline" if student.is_augmented else "cached"
@@ -186,7 +186,7 @@ def _check_folder_names(column: str, row: str) -> None:
       )
 
 
-# Thousands of cells of a sweep have a few different sections.
+# Cached, since thousands of cells of a sweep share a few different sections.
 @functools.lru_cache(maxsize=4096)
 def _check_ranges(path: str, section: specs.ConfigSection) -> None:
   """Raises ValueError for the first number that is out of range."""
@@ -201,7 +201,7 @@ def _check_ranges(path: str, section: specs.ConfigSection) -> None:
 
 @functools.lru_cache(maxsize=4096)
 def _check_data(data: specs.DataSpec, selection: str) -> None:
-  """Raises ValueError for a data set that does not exist or cannot be cut."""
+  """Raises ValueError for a data set that is unknown or cannot be divided."""
   known = sorted([*load.READY, *load.MADE_UP, *DATASETS])
   if not data.source and not data.dataset:
     raise ValueError(
@@ -230,7 +230,7 @@ def _check_data(data: specs.DataSpec, selection: str) -> None:
 
 
 def _check_files(data: specs.DataSpec) -> None:
-  """Raises ValueError for a user's own files that cannot be read as asked."""
+  """Raises ValueError for invalid settings of a user's own files."""
   tables.check_encoding(data.encoding)
   tables.check_delimiter(data.delimiter)
   for name in ("text_column", "image_column"):
@@ -261,7 +261,7 @@ def _check_files(data: specs.DataSpec) -> None:
 def _check_model(
   path: str, model: specs.ModelSpec, data: specs.DataSpec
 ) -> None:
-  """Raises ValueError for a model or a training that is not possible."""
+  """Raises ValueError for a model or a training that is impossible."""
   if model.model not in MODELS:
     raise ValueError(
       f"{path}.model must be one of {sorted(MODELS)}, got {model.model!r}."
@@ -304,7 +304,7 @@ def _options(model: str) -> str:
 
 
 def _check_subclasses(cell: specs.CellSpec) -> None:
-  """Raises ValueError for a head of the teacher that the method cannot use."""
+  """Raises ValueError for a teacher's head that the method cannot use."""
   subclass = cell.teacher.subclass
   _check_ranges("config.teacher.subclass", subclass)
   is_needed, number = cell.method == "subclass", subclass.num_subclasses
@@ -317,7 +317,7 @@ def _check_subclasses(cell: specs.CellSpec) -> None:
 
 
 def _check_outputs(cell: specs.CellSpec) -> None:
-  """Raises ValueError if a cell cannot learn from a cache of outputs."""
+  """Raises ValueError if a cell cannot learn from the outputs of its mode."""
   mode = f"config.teacher.outputs={cell.teacher.outputs!r}"
   if cell.teacher.outputs == "inline":
     return
@@ -379,7 +379,7 @@ def _check_cluster_scope(cell: specs.CellSpec, counted: str) -> None:
 
 
 def _row(config: ConfigDict) -> str:
-  """Returns the name of a cell's row, by default after the method."""
+  """Returns the name of a cell's row; by default it follows from the method."""
   if config.row:
     return config.row
   if config.method == "lelp" and config.subspace.kind != "lelp":
@@ -388,6 +388,7 @@ def _row(config: ConfigDict) -> str:
 
 
 def _splits_teacher(text: str) -> bool:
+  """Returns whether the teacher is divided among devices."""
   if text not in ("replicated", "fsdp"):
     raise ValueError(
       f"config.mesh.teacher must be 'replicated' or 'fsdp', got {text!r}."
@@ -396,7 +397,7 @@ def _splits_teacher(text: str) -> bool:
 
 
 def _profiled(text: str) -> list[int] | None:
-  """Returns the first and the last step to trace, None for no text."""
+  """Returns the first and the last step to trace; None for an empty text."""
   if not text:
     return None
   first, _, last = text.partition(":")

@@ -1,8 +1,8 @@
-r"""LELP with centroids by the number and the width of its clusters.
+r"""LELP with centroids: the number and the width of the clusters.
 
-CLINC150 parity or Banking77 parity, 15 % of the transfer data, the static
-student, the first teacher, three trials, no choice among settings: is there a
-rule for K and s^2 that needs no search? For Banking77:
+Is there a rule for K and s^2 that needs no search? CLINC150 parity or Banking77
+parity, 15 % of the transfer data, the static student, the first teacher, three
+trials of every setting. For Banking77:
 
   python -m experiments.sweep --workdir=runs/centroids-banking \
     --teacher_dir=runs/teachers --config=experiments/configs/results/\
@@ -20,14 +20,14 @@ from experiments.configs.results import clinc
 
 _CONFIGS = {"clinc": clinc, "banking": banking}
 _SIZES = (10, 20, 40, 75, 150)
-_WIDENINGS = (0.0, 3.0, 10.0, 30.0, 100.0)  # 0 for the rule of perplexity.
+_WIDENINGS = (0.0, 3.0, 10.0, 30.0, 100.0)  # With 0 the data choose s^2.
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of the sweep.
 
   Args:
-    arg: ``dataset=clinc`` or ``banking``, and ``encoder=``.
+    arg: ``dataset=`` clinc or banking, and ``encoder=``.
   """
   given = base.parse_arg(arg, dataset="clinc", encoder="")
   base.one_of("dataset", given.dataset, _CONFIGS)

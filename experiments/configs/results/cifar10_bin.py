@@ -2,9 +2,9 @@ r"""CIFAR-10-bin in its JPEG form: a ResNet-20 into a small CNN.
 
 The classes are the parity of ten labels, which no method but the oracle sees.
 The images are JPEG copies (cifar10_jpegq75_train.parquet and _test.parquet in
-the folder CIFAR10), so that accuracies are never to be compared with published
-ones. The teacher's images are shifted and mirrored; the students' are not, so
-that the teacher's outputs are computed once.
+the folder CIFAR10), so accuracies must not be compared with published ones. The
+teacher's images are shifted and mirrored; the students' images are not, so that
+the teacher's outputs are computed once.
 
   python -m experiments.prepare --dataset=cifar10_bin --source=CIFAR10
   python -m experiments.sweep --workdir=runs/cifar10_bin-10 \
@@ -37,7 +37,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _teacher(fields: ConfigDict) -> None:
-  """Sets the paper's recipe for ResNets, at a batch size for few epochs."""
+  """Sets the paper's recipe of ResNet-56, in smaller batches for few epochs."""
   fields.model = "resnet20"
   fields.num_steps, fields.num_epochs, fields.steps_per_chunk = 0, 12.0, 351
   fields.batch_size, fields.eval_batch_size = 128, 500
@@ -47,7 +47,7 @@ def _teacher(fields: ConfigDict) -> None:
 
 
 def _student(fields: ConfigDict) -> None:
-  """Sets three blocks of convolution and pooling, 0.1 million parameters."""
+  """Sets a CNN of three blocks with 0.1 million parameters."""
   fields.model = "cnn"
   fields.options.features, fields.options.width = (16, 32, 64), 64
   fields.num_steps, fields.steps_per_chunk = 1500, 500  # For any share.

@@ -1,8 +1,8 @@
 r"""CLINC150: MiniLM, fine-tuned to a few classes, into small text students.
 
 The classes are made of 150 intents, which no method but the oracle sees. The
-columns are teachers that differ in their seed; each sweep is one task, one
-student and one share of the teacher's training examples that students see.
+columns are teachers that differ in their seed. Each sweep has one task, one
+student, and one share of the teacher's training examples that students see.
 
   python -m experiments.reduce_vocabulary --model=MINILM \
     --texts=data_minilm/clinc_parity --output=minilm_clinc
@@ -22,14 +22,15 @@ from experiments.configs.results import common
 
 _TASKS = ("parity", "domain2", "domain5")
 _NUM_TRAIN = 16_200  # Without the held-out examples.
-_VOCABULARY = 7_529  # Of the encoder that reduce_vocabulary writes.
+_VOCABULARY = 7_529  # Size after reduce_vocabulary.
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of a sweep.
 
   Args:
-    arg: ``task=`` parity, domain2 or domain5, and those of `common.parse_text`.
+    arg: ``task=`` parity, domain2 or domain5, and the arguments of
+      `common.parse_text`.
   """
   given = common.parse_text(arg, task="parity", encoder="minilm_clinc")
   base.one_of("task", given.task, _TASKS)

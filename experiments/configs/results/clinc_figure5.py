@@ -1,8 +1,9 @@
 r"""Figure 5 on CLINC150: the number of subclasses and their temperature.
 
 LELP, plain principal directions, random directions, all coordinates (identity),
-LELP with centroids and k-means, with S from 5 to 100 and beta from 1/64 to 16;
-parity, 15 % of the transfer data, the static student, one trial.
+LELP with centroids, and k-means, with S from 5 to 100 and beta from 1/64 to 16.
+The task is parity, with 15 % of the transfer data, the static student and one
+trial.
 
   python -m experiments.sweep --workdir=runs/clinc/figure5 \
     --teacher_dir=runs/clinc/teachers \
@@ -28,7 +29,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of the sweep; the arguments are those of `clinc`."""
   config = clinc.get_config(arg)
   config.title = f"Figure 5 on {config.title}"
-  config.name = "figure5"  # Whose picture the report draws.
+  config.name = "figure5"  # The report draws the picture of this name.
   config.sweep.grid_trials, config.sweep.num_trials = 0, 1
   config.sweep.columns = ConfigDict({"t0": {}})
   axes = {"subclass_temperature": _BETAS}

@@ -1,7 +1,8 @@
 r"""The student's capacity and the length of the teacher's training on CLINC150.
 
-One column per pair of models, each a change of the pair of `clinc.py`: parity,
-15 % of the transfer data, four grid points per method, three trials.
+Each column changes one thing about the pair of models of `clinc.py`. The task
+is parity, with 15 % of the transfer data, four grid points per method and three
+trials of the chosen one.
 
   python -m experiments.sweep --workdir=runs/clinc/models \
     --teacher_dir=runs/clinc/teachers \

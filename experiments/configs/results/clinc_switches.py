@@ -1,10 +1,11 @@
 r"""One switch at a time: why k-means with many clusters wins on CLINC150.
 
-Hard or soft targets, labels or the teacher's classes, the whole embedding or
-the head's null space, and the number of clusters; and for LELP with centroids
-the null space and the width of the clusters; for LELP the temperature and the
-number of directions. Parity, 15 % of the transfer data,
-the static student, three trials, no choice among settings.
+For k-means: hard or soft targets, labels or the teacher's classes, the whole
+embedding or the head's null space, and the number of clusters. For LELP with
+centroids: the temperature, labels or the teacher's classes, the null space and
+the width of the clusters. For LELP: the temperature and the number of
+directions. The task is parity, with 15 % of the transfer data, the static
+student and three trials of every setting.
 
   python -m experiments.sweep --workdir=runs/clinc/switches \
     --teacher_dir=runs/clinc/teachers \
@@ -33,7 +34,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _rows() -> dict[str, Any]:
-  """Returns the rows, each with one difference from the first of its kind."""
+  """Returns the rows; each has a difference from the first of its method."""
   kmeans: dict[str, Any] = {"method": "kmeans", "clustering.num_clusters": _K}
   soft = kmeans | {"method": "kmeans_soft", "loss.temperature": 2.0}
   ours = kmeans | {"method": "lelp_centroids", "loss.temperature": 1.0}

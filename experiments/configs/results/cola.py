@@ -1,8 +1,8 @@
 r"""CoLA: MiniLM, fine-tuned, into small text students.
 
-MiniLM is a weak teacher here: it was trained to know what a sentence means, not
-whether it is grammatical. The data are prepared, and the encoder is reduced, as
-for `clinc.py`:
+MiniLM is a weak teacher here: it was trained on what sentences mean, not on
+whether they are grammatical. The data are prepared, and the encoder is reduced,
+as for `clinc.py`:
 
   python -m experiments.sweep --workdir=runs/cola \
     --config=experiments/configs/results/cola.py

@@ -1,8 +1,8 @@
 """Settings that the configs of our own results share.
 
-Every method with something to choose has eight grid points (four with the
-student `bert`), one trial each; held-out data choose the point that gets the
-other trials.
+Every method with hyperparameters has eight grid points (four with the student
+`bert`), one trial each. Held-out data choose the point that gets the other
+trials.
 """
 
 import json
@@ -21,7 +21,7 @@ STUDENTS = {
   "mlp": "MLP over frozen MiniLM embeddings",
   "bert": "two layers of MiniLM",
 }
-# all-MiniLM-L6-v2, without the size of its vocabulary, which may be reduced.
+# Options of all-MiniLM-L6-v2. Its vocabulary is not here, as it may be reduced.
 _MINILM = {
   "hidden_size": 384,
   "num_layers": 6,
@@ -29,12 +29,12 @@ _MINILM = {
   "intermediate_size": 1536,
   "pooling": "mean",
 }
-_EPOCHS_WITH_FEW_LABELS = 4
+_FACTOR_WITH_FEW_LABELS = 4  # Of the number of the teacher's epochs.
 _WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 def parse(arg: str | None, **more: Any) -> ConfigDict:
-  """Parses the arguments that all of these configs have.
+  """Parses the arguments that all configs of this folder have.
 
   * ``share=``: the percentage of the training examples that students see.
   * ``teachers=``: the number of teachers, which differ in their seed.
@@ -59,12 +59,13 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
 
 
 def parse_text(arg: str | None, **more: Any) -> ConfigDict:
-  """Parses the arguments of configs of texts, those of `parse` among them.
+  """Parses the arguments of configs of texts, which include those of `parse`.
 
   * ``labelled=``: the percentage of the training examples that have a label.
     The teacher and standard training learn from these alone. With a larger
-    `share`, the teacher labels the others for students; directions and
-    clusters are then those of its classes, over the students' examples.
+    `share`, the teacher labels the other examples for students. Directions and
+    clusters are then those of the classes that the teacher predicts, over the
+    students' examples.
   * ``student=static``; ``mlp``, which reads the frozen embeddings in
     `config.data.embeddings`, by default data/DATASET_minilm; or ``bert``.
   * ``encoder=``: the folder of MiniLM with a reduced vocabulary.
@@ -156,7 +157,7 @@ def text_config(
   if given.labelled < 100:
     config.data.num_labelled = round(num_train * given.labelled / 100)
     # A few passes over few examples would teach the teacher little.
-    num_epochs *= _EPOCHS_WITH_FEW_LABELS
+    num_epochs *= _FACTOR_WITH_FEW_LABELS
   if given.labelled < given.share:
     config.subspace.membership = "teacher"
     standard = {"transfer": "labelled", "transfer_fraction": 1.0}
@@ -176,10 +177,14 @@ def text_config(
 
 
 def _chosen(setting: str, rows: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the chosen grid point of each row that has one."""
+  """Returns the chosen grid point of each row that `chosen.json` has."""
   path = pathlib.Path(__file__).with_name("chosen.json")
   chosen = json.loads(path.read_text())
-  base.one_of("grid=chosen, which is known for", setting, chosen)
+  if setting not in chosen:
+    raise ValueError(
+      f"config argument grid=chosen has no points for {setting!r}; it has "
+      f"those for {sorted(chosen)}."
+    )
   return {row: chosen[setting][row] for row in rows if row in chosen[setting]}
 
 
@@ -209,7 +214,7 @@ def main_rows() -> dict[str, Any]:
 
 
 def rows_of_four() -> dict[str, Any]:
-  """Returns grids of four points, for a student whose cell takes minutes."""
+  """Returns grids of four points, for students that train for minutes."""
   return {
     "standard": {},
     "vanilla": {"loss": {"temperature": (1.0, 2.0, 4.0, 8.0)}},
@@ -245,7 +250,7 @@ def other_rows() -> dict[str, Any]:
     rows[name] = {
       "clustering": {"num_clusters": (2, 5, 10, 20, 40, 75, 100, 150)}
     }
-  # A single teacher of its own, since each takes as long as the other teacher.
+  # One number of subclasses, since each needs a teacher of its own.
   rows["subclass"] = tempered | {
     "teacher": {"subclass": {"num_subclasses": 10}}
   }
@@ -253,7 +258,7 @@ def other_rows() -> dict[str, Any]:
 
 
 def _teacher(fields: ConfigDict, encoder: str, vocab_size: int) -> None:
-  """Sets a fine-tuned MiniLM."""
+  """Sets a MiniLM that is fine-tuned."""
   fields.model, fields.init = "bert", encoder
   fields.options.update(_MINILM | {"vocab_size": vocab_size})
   fields.num_steps, fields.steps_per_chunk = 0, 250
@@ -264,20 +269,20 @@ def _teacher(fields: ConfigDict, encoder: str, vocab_size: int) -> None:
 def _static(
   fields: ConfigDict, encoder: str, vocab_size: int, num_examples: int
 ) -> None:
-  """Sets a mean of token embeddings, which start from the encoder's."""
+  """Sets a model that averages token embeddings, at first the encoder's."""
   _small(fields, num_examples)
   fields.model, fields.init = "static", encoder
   fields.options.vocab_size, fields.options.width = vocab_size, 128
 
 
 def _mlp(fields: ConfigDict, num_examples: int) -> None:
-  """Sets an MLP on embeddings that were computed beforehand."""
+  """Sets an MLP on precomputed embeddings."""
   _small(fields, num_examples)
   fields.model, fields.input_field = "mlp", "embeddings"
 
 
 def _small(fields: ConfigDict, num_examples: int) -> None:
-  """Sets two hidden layers, and their training."""
+  """Sets two hidden layers, and the training of a small student."""
   fields.options.features, fields.options.dropout_rate = (256, 256), 0.2
   fields.batch_size, fields.eval_batch_size = 128, 500
   fields.num_steps = 1500 if num_examples < 5000 else 3000

@@ -7,9 +7,10 @@ reviews use. The data are prepared as for `clinc.py`:
     --teacher_dir=runs/teachers \
     --config=experiments/configs/results/imdb.py:share=10
 
-The student `mlp` is the paper's MLP over Sentence-T5 in small: it reads
-embeddings of MiniLM as published, without fine-tuning. They are the means over
-the tokens, of unit length; the extra `t5` computes them once, in half an hour:
+The student `mlp` is a small version of the paper's MLP over Sentence-T5: it
+reads embeddings of the published MiniLM, without fine-tuning. These are means
+over the tokens, scaled to unit length. With the extra `t5` they are computed
+once, in half an hour:
 
   python -m experiments.embed_sentence_t5 --texts=data/lmrd --model=MINILM \
     --dtype=float32 --output=data/lmrd_minilm
@@ -35,6 +36,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     max_length=256,
     num_epochs=1.0,
   )
-  # A step takes seconds on two cores, and a checkpoint should not take an hour.
+  # A step takes seconds on two cores, so checkpoints are frequent.
   config.teacher.steps_per_chunk = 50
   return config
