@@ -24,7 +24,7 @@ from lelp_jax import _checks
 from lelp_jax import _sharding
 
 _HIGHEST = jax.lax.Precision.HIGHEST
-_UNKNOWN_NUMBER = 100_000  # Taken for the examples of moments made by hand.
+_UNKNOWN_NUMBER = 100_000  # Assumed where `num_examples` is None.
 
 
 @jax.tree_util.register_dataclass
@@ -32,8 +32,8 @@ _UNKNOWN_NUMBER = 100_000  # Taken for the examples of moments made by hand.
 class ClassMoments:
   r"""Count, mean and scatter of the embeddings of each class.
 
-  The statistics of a teacher that fitting needs. Make them with
-  `class_moments`, one batch at a time if need be, and add them up with
+  These are the statistics of a teacher that fitting needs. Compute them with
+  `class_moments`, batch by batch if needed, and add them up with
   `merge_moments`.
 
   Attributes:
@@ -44,13 +44,12 @@ class ClassMoments:
     scatter: :math:`\sum_i (h_i - \mu_c)(h_i - \mu_c)^T` over the examples of
       each class, float, ``[C, D, D]``. Divided by ``count`` it is the
       covariance.
-    mean_remainder: The rounding error of ``mean``, float, ``[C, D]``:
-      ``mean + mean_remainder`` is the mean with twice the digits, so that
-      rounding errors do not add up when many parts are merged. None stands
-      for zero.
+    mean_remainder: The rounding error of ``mean``, float, ``[C, D]``: ``mean +
+      mean_remainder`` is the mean with twice the digits, so that rounding
+      errors do not add up when many parts are merged. None means zero.
     num_examples: Number of examples of each class with a positive weight,
-      int32, ``[C]``. `principal_directions` bounds rounding errors by it. None
-      stands for a number that is not known.
+      int32, ``[C]``. `principal_directions` uses it to bound rounding errors.
+      None means that it is not known.
   """
 
   count: jax.Array
@@ -155,7 +154,7 @@ class _Rows(NamedTuple):
 
   @property
   def traced(self) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The arrays, with labels of -1 where they are out of range."""
+    """Returns the arrays, with label -1 where a label is out of range."""
     return (
       self.embeddings,
       _checks.in_range(self.labels, self.num_classes),
@@ -238,11 +237,11 @@ def merge_moments(a: ClassMoments, b: ClassMoments) -> ClassMoments:
 
 
 class _Merged(NamedTuple):
-  """The means of a union, and what the distance between two means adds.
+  """The merged means, and the terms that their distance adds to products.
 
   Attributes:
-    fields: All fields of the union but its sums of squares or products.
-    delta: Mean of the second set less that of the first, ``[C, D]``.
+    fields: All fields of the union except its sums of squares or products.
+    delta: Mean of the second set minus that of the first, ``[C, D]``.
     weight: Factor of the products of `delta` with itself, ``[C]``.
   """
 
@@ -259,7 +258,7 @@ def _merged(a: Any, b: Any) -> _Merged:
     jnp.zeros_like(m.mean) if m.mean_remainder is None else m.mean_remainder
     for m in (a, b)
   )
-  # The mean of an empty side is a placeholder, from which nothing differs.
+  # The mean of an empty side is a placeholder, so there is no difference.
   either_empty = ((a.count == 0) | (b.count == 0))[:, None]
   delta = (b.mean - a.mean) + (remainder_b - remainder_a)
   delta = jnp.where(either_empty, 0, delta)
@@ -279,7 +278,7 @@ def _merged(a: Any, b: Any) -> _Merged:
 
 
 def _num_examples(moments: Any) -> jax.Array:
-  """The number of examples of each class, or a large one if it is unknown."""
+  """Returns the number of examples per class, a large one if unknown."""
   if moments.num_examples is not None:
     return jnp.asarray(moments.num_examples)
   is_empty = jnp.asarray(moments.count) == 0
@@ -304,7 +303,7 @@ def _checked_moments(name: str, moments: Any) -> tuple[ClassMoments, int, int]:
 
 
 def _no_moments(num_classes: int, embeddings: jax.Array) -> ClassMoments:
-  """The moments of no examples, neutral in merges."""
+  """Returns the moments of no examples, the neutral element of merging."""
   dtype = _checks.float_dtype(embeddings)
   width = embeddings.shape[1]
   mean = jnp.zeros((num_classes, width), dtype)
@@ -325,7 +324,7 @@ def _class_moments(
   *,
   num_classes: int,
 ) -> ClassMoments:
-  """The moments of checked rows."""
+  """Computes the moments of checked rows."""
   fields, scatter, _ = _class_sums(embeddings, labels, weights, num_classes)
   return ClassMoments(scatter=scatter, **fields)
 
@@ -337,7 +336,7 @@ def _class_sums(
   num_classes: int,
   probe: jax.Array | None = None,
 ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
-  """Sums over tiles of one class each, once for means, once for products.
+  """Sums over tiles of one class each: first for means, then for products.
 
   Args:
     embeddings: ``[N, D]``.
@@ -373,8 +372,8 @@ def _class_sums(
   divisor = jnp.where(count == 0, 1, count)[:, None]
   centre = total / divisor
 
-  # Second pass: moments about the first mean. That mean carries the rounding
-  # of large sums, but differences to it are small and nearly exact.
+  # Second pass: moments about the first mean. That mean has the rounding errors
+  # of large sums, but differences from it are small and nearly exact.
   def add_products(index, sums):
     c, h, w = tiles.read(index)
     residual, products, squares = sums
@@ -398,7 +397,7 @@ def _class_sums(
     0, tiles.number, add_products, start
   )
 
-  # Correction of all for the distance of the first mean from the true one.
+  # Correct all sums for the distance of the first mean from the true one.
   shift = residual / divisor
   products -= jnp.einsum(
     "cd,ce->cde", residual, probed(shift), precision=_HIGHEST
@@ -414,7 +413,7 @@ def _class_sums(
 
 
 class _Tiles(NamedTuple):
-  """Rows in tiles of one class each.
+  """Rows divided into tiles of one class each.
 
   Attributes:
     embeddings: All rows, in any precision, ``[N, D]``.
@@ -422,8 +421,8 @@ class _Tiles(NamedTuple):
     order: Rows sorted by class, ``[N]``; rows that do not count come last.
     starts: Where each class begins in ``order``, ``[C + 1]``.
     numbers: Number of tiles of each class, ``[C]``.
-    ends: Its cumulative sum, ``[C]``.
-    size: Rows per tile.
+    ends: Cumulative sum of ``numbers``, ``[C]``.
+    size: Number of rows per tile.
   """
 
   embeddings: jax.Array
@@ -436,7 +435,7 @@ class _Tiles(NamedTuple):
 
   @classmethod
   def of(cls, embeddings, labels, weights, num_classes):
-    """Sorts the rows; a label of -1 or a weight of zero leaves one out."""
+    """Sorts the rows by class; those of label -1 or weight zero come last."""
     counts = (labels >= 0) & ~(weights <= 0)  # NaN weights are not ignored.
     slot = jnp.where(counts, labels, num_classes)
     order = jnp.argsort(slot)
@@ -458,11 +457,11 @@ class _Tiles(NamedTuple):
     return self.starts[1:] - self.starts[:-1]
 
   def zeros(self, *shape: int) -> jax.Array:
-    """Zeros that vary over the axes of a `shard_map` as the rows do."""
+    """Returns zeros that vary over the axes of a `shard_map` like the rows."""
     return jnp.full(shape, (0 * self.number).astype(self.weights.dtype))
 
   def read(self, index: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The class of a tile, its rows, and their weights (zero: not a row)."""
+    """Returns a tile's class, rows and weights; padding has weight zero."""
     c = jnp.searchsorted(self.ends, index, side="right").astype(jnp.int32)
     tile = index - (self.ends[c] - self.numbers[c])
     first = self.starts[c] + tile * self.size
@@ -474,28 +473,28 @@ class _Tiles(NamedTuple):
 
 
 def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The rounded sum and its exact rounding error (Knuth)."""
+  """Returns the rounded sum and its exact rounding error (Knuth)."""
   total = a + b
   part = total - a
   return total, (a - (total - part)) + (b - part)
 
 
 def _tile_size(num_rows: int, num_classes: int) -> int:
-  """Rows per tile: a balanced class fills one, a large class several."""
+  """Returns the rows per tile: one tile holds a class of average size."""
   rows = 1.1 * num_rows / num_classes
   return int(np.clip(32 * np.ceil(rows / 32), 32, 256))
 
 
 def _check_values(moments: Any, squares: jax.Array, given: _Rows) -> None:
-  """Raises if embeddings were not finite, or sums of squares out of range.
+  """Raises if embeddings are not finite, or sums of squares out of range.
 
-  The embeddings are looked at only if the sums, which are small, show that
-  something is wrong.
+  The sums are small arrays and are checked first. The embeddings are read only
+  if the sums show a problem.
 
   Args:
     moments: The moments, or the sketch.
     squares: Sums of squares of each class, ``[C, ...]``.
-    given: What they were computed from.
+    given: The rows that they were computed from.
   """
   with jax.ensure_compile_time_eval():
     finite, underflowed = jax.device_get(_survey(moments, squares))
@@ -513,7 +512,7 @@ def _check_values(moments: Any, squares: jax.Array, given: _Rows) -> None:
       f"{', '.join(map(str, bad[:5]))}{more}; leave rows out with `where`."
     )
 
-  # Either the squares themselves are out of range, or the weights make them.
+  # Either the squares themselves are out of range, or their weighted sums are.
   counts, problem, of_class = weights != 0, "large", ""
   if finite:
     small = int(np.argmax(underflowed))
@@ -538,15 +537,16 @@ def _diagonals(matrices: jax.Array) -> jax.Array:
 
 
 def _smallest(dtype: Any) -> float:
-  """The smallest number whose square is in range."""
+  """Returns the smallest number whose square is in range."""
   return float(jnp.finfo(dtype).tiny) ** 0.5
 
 
 @jax.jit
 def _survey(moments: Any, squares: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Returns whether moments are finite, and whose squares underflowed."""
+  """Returns whether moments are finite, and which classes underflowed."""
   finite = jnp.all(jnp.isfinite(squares)) & jnp.all(jnp.isfinite(moments.mean))
-  # A class whose rows do not differ has no variance at any scale.
+  # Rows that are equal have no variance at any scale, so that zeros are a
+  # problem only if embeddings or weights are small.
   number = _num_examples(moments)
   is_constant = (number > 1) & jnp.all(squares == 0, axis=-1)
   size = jnp.max(jnp.abs(moments.mean), axis=-1)

@@ -1,4 +1,4 @@
-r"""Principal directions off the head's span: Algorithm 1, first half.
+r"""Principal directions in the null space of the head: Algorithm 1, first half.
 
 For each class, the covariance of the embeddings is projected off the span of
 the head's weights and decomposed. The result does not depend on anything that
@@ -32,8 +32,8 @@ _NULL_SPACES = ("weights", "weight_differences", "none")
 class PrincipalDirections:
   r"""Principal directions of each class, in the null space of the head.
 
-  Made by `principal_directions`; `subspaces_from_principal` turns them into
-  subspaces for any number of subclasses.
+  `principal_directions` computes them. `subspaces_from_principal` turns them
+  into subspaces for any number of subclasses.
 
   Attributes:
     directions: Orthonormal rows :math:`v_{c,k}`, by decreasing variance,
@@ -44,9 +44,8 @@ class PrincipalDirections:
     total_variance: Trace of the class covariance before the projection,
       ``[C]``: ``variances.sum(-1) / total_variance`` is the share of the
       teacher's variance inside the directions.
-    rank: Number of directions of the class that have variance, int32, ``[C]``:
-      among all ``D``, or among those computed where `principal_directions`
-      does not compute all.
+    rank: Number of directions of the class that have variance, int32, ``[C]``.
+      Only directions that `principal_directions` computed are counted.
   """
 
   directions: jax.Array
@@ -77,32 +76,32 @@ def principal_directions(
 
   Call it once per teacher, with as many directions as the largest number of
   subclasses, and `subspaces_from_principal` for each setting. With
-  :math:`\tilde W` an orthonormal basis of the span of the teacher's
-  classifier weights and :math:`P = I - \tilde W \tilde W^T`, the directions
-  of class :math:`c` are the leading eigenvectors of :math:`P \Sigma_c P / N_c`
-  (paper, Algorithm 1 and section 3.1; A-1: the projection as it must be
-  meant; A-5: covariance about the mean). Where the head spans all ``D``
-  dimensions, nothing is projected off (section 3.1).
+  :math:`\tilde W` an orthonormal basis of the span of the teacher's classifier
+  weights and :math:`P = I - \tilde W \tilde W^T`, the directions of class
+  :math:`c` are the leading eigenvectors of :math:`P \Sigma_c P / N_c` (paper,
+  Algorithm 1 and section 3.1; A-1: the projection as it must be meant; A-5:
+  covariance about the mean). If the head spans all ``D`` dimensions, nothing is
+  projected off (section 3.1).
 
   Args:
     moments: Moments of the embeddings of each class, from `class_moments`, or
       a sketch of them, from `class_sketch`.
     head_kernel: Weights :math:`W_T` of the teacher's last layer, float,
-      ``[D, C]`` (the transpose of a torch weight). With None nothing is
+      ``[D, C]`` (the transpose of a torch weight). With None, nothing is
       projected off.
     num_directions: Number of directions to keep, ``K``; past ``D`` they are
-      zero rows. A sketch has no more than it has columns.
+      zero rows. With a sketch, at most its number of columns.
     null_space: ``"weights"`` projects off the span of all weights, as the
       paper does; ``"weight_differences"`` projects off the span of their
       differences, which is all that a softmax sees; ``"none"`` projects
       nothing off (A-3).
-    rtol: Singular values of the head below this fraction of the largest
-      count as zero. A head of rank ``C - 1`` stored in bfloat16 has a last
-      one of 1.5e-3.
+    rtol: Singular values of the head below this fraction of the largest count
+      as zero. Rounding to bfloat16 leaves a head of rank ``C - 1`` with a last
+      singular value of about 1.5e-3 of the largest.
 
   Returns:
-    The directions, with the sign that makes the largest entry of each
-    positive. A class without variance has zero directions.
+    The directions, with signs that make the largest entry of each positive. A
+    class without variance has zero directions.
 
   Raises:
     TypeError: If the moments are not a `ClassMoments` of arrays, or the head
@@ -114,18 +113,18 @@ def principal_directions(
   Note:
     The basis comes from a singular value decomposition with a tolerance: the
     head of a collapsed classifier has rank ``C - 1``, and a QR decomposition
-    would delete one arbitrary direction more (A-2). A direction counts
-    towards ``rank`` if its variance is more than rounding: of the covariance
-    that is left after the projection, of what the projection removed, and of
-    the embeddings themselves.
+    would delete one arbitrary direction more (A-2). A direction counts towards
+    ``rank`` if its variance exceeds the rounding errors of the projected
+    covariance, of the part that was projected off, and of the embeddings
+    themselves.
 
-    Where ``D`` is at least 1,024 and at least ``8 * K``, only the ``K``
-    directions are computed, by products of the covariance with a thin block.
-    They capture all but 1e-5 of the variance that the exact ones capture, or
-    the covariance is decomposed whole; directions of nearly equal variance may
-    be others of their span. ``rank`` then counts among these ``K``. With a
-    sketch it counts among the columns of the probe, and variances that its
-    reconstruction cannot tell from zero do not count.
+    If ``D`` is at least 1,024 and at least ``8 * K``, only the ``K`` directions
+    are computed, by products of the covariance with a thin block. If they miss
+    more than 1e-5 of the variance that the exact directions capture, the whole
+    covariance is decomposed instead. Directions of nearly equal variance may be
+    rotated within their span. ``rank`` then counts among these ``K``
+    directions. With a sketch, it counts among the columns of the probe, without
+    variances that the reconstruction cannot tell from zero.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -174,7 +173,7 @@ def _find_directions(
   null_space: str,
   rtol: Any = 5e-3,
 ) -> PrincipalDirections:
-  """The principal directions of checked statistics and of a checked head."""
+  """Finds the principal directions of checked moments off a checked head."""
   _checks.check_option("null_space", null_space, _NULL_SPACES)
   num_directions = _checks.check_at_least("num_directions", num_directions, 1)
   if isinstance(moments, ClassSketch):
@@ -199,7 +198,7 @@ def _head_basis(
   null_space: str,
   rtol: Any,
 ) -> jax.Array:
-  """The basis of what a checked head has projected off, `[D, C or 0]`."""
+  """Returns a basis of the span to project off, `[D, C]` or `[D, 0]`."""
   tolerance = _checks.positive("rtol", rtol, jnp.float32)
   if kernel is None or null_space == "none":
     return jnp.zeros((moments.mean.shape[1], 0), moments.mean.dtype)
@@ -212,9 +211,9 @@ def null_space_share(
 ) -> jax.Array:
   r"""Computes the share of each class's variance in the head's null space.
 
-  This is the variance that pseudo-subclasses can use: what is left when the
-  span of the head's weights is projected off, :math:`\mathrm{tr}(P \Sigma_c
-  P) / \mathrm{tr} \, \Sigma_c` with :math:`P` as in `principal_directions`.
+  Pseudo-subclasses can use only this share of the variance:
+  :math:`\mathrm{tr}(P \Sigma_c P) / \mathrm{tr} \, \Sigma_c`, where :math:`P`
+  projects off the span of the head's weights, as in `principal_directions`.
 
   Args:
     moments: Moments of the embeddings of each class, from `class_moments`.
@@ -223,7 +222,7 @@ def null_space_share(
 
   Returns:
     The shares, in ``[0, 1]``, float, ``[C]``; zero for a class without
-    variance, and for every class where the head spans all dimensions, although
+    variance, and for all classes if the head spans all dimensions, although
     `principal_directions` then projects nothing off.
 
   Raises:
@@ -251,7 +250,7 @@ def null_space_share(
 
 @jax.jit
 def _null_space_share(moments: ClassMoments, basis: jax.Array) -> jax.Array:
-  """One minus the share inside the span of the basis."""
+  """Returns one minus the share inside the span of the basis."""
   basis = basis.astype(moments.mean.dtype)
   products = jnp.matmul(moments.scatter, basis[None], precision=_HIGHEST)
   inside = jnp.sum(products * basis[None], axis=(-2, -1))
@@ -305,7 +304,7 @@ def _checked_head_kernel(
   Args:
     kernel: The argument.
     width: D.
-    num_classes: C, or None where the kernel itself tells it.
+    num_classes: C, or None if the kernel itself determines it.
   """
   if isinstance(kernel, tuple | list | dict):
     raise TypeError(
@@ -337,11 +336,11 @@ def _checked_head_kernel(
 def _check_orientation(
   kernel: jax.Array, moments: ClassMoments | ClassSketch
 ) -> None:
-  """Raises if a concrete square head is clearly its own transpose.
+  """Raises if a concrete square head was clearly passed transposed.
 
-  A head classifies the means of its own classes. Where the transpose gets all
-  of them right and the head not even half, the head was not transposed, unless
-  there are so few classes that chance could do it.
+  A head should classify the means of its own classes. If its transpose gets all
+  of them right and the head less than half, the head is in torch's layout.
+  Heads of so few classes that this could be chance are not checked.
   """
   size = kernel.shape[0]
   arrays = kernel, moments.mean, moments.count
@@ -382,9 +381,9 @@ def _checked_principal(principal: Any) -> PrincipalDirections:
 
 @functools.partial(jax.jit, static_argnames="all_weights")
 def _span(kernel: jax.Array, rtol: jax.Array, all_weights: bool) -> jax.Array:
-  """Orthonormal basis [D, C] of the head's span; zero columns past its rank."""
+  """Returns an orthonormal basis of the head's span, zero past its rank."""
   (kernel,) = _checks.as_floats(kernel)
-  # LAPACK's decomposition does not return for an infinity; for NaN it does.
+  # LAPACK's decomposition never returns for infinity, but does for NaN.
   kernel = jnp.where(jnp.isfinite(kernel).all(), kernel, jnp.nan)
   if not all_weights:
     kernel = kernel - kernel.mean(axis=1, keepdims=True)
@@ -397,7 +396,7 @@ def _span(kernel: jax.Array, rtol: jax.Array, all_weights: bool) -> jax.Array:
 def _principal_directions(
   moments: ClassMoments, basis: jax.Array, *, num_directions: int
 ) -> PrincipalDirections:
-  """Eigenvectors of each projected covariance, one class at a time."""
+  """Decomposes each projected covariance, one class at a time."""
   width = moments.mean.shape[-1]
   basis, free = _checked_basis(basis, moments.mean.dtype)
   kept_count = min(num_directions, width)
@@ -405,12 +404,12 @@ def _principal_directions(
   def one_class(inputs):
     count, number, mean, scatter = inputs
     covariance = scatter / jnp.where(count == 0, 1, count)
-    # The covariance in units of its largest entry: squares stay in range.
+    # Divide the covariance by its largest entry, so that squares stay in range.
     unit = jnp.max(jnp.abs(covariance))
     unit = jnp.where(unit == 0, 1, unit)
     scaled = covariance / unit
 
-    # Decompose, and bound what rounding can have made.
+    # Decompose, and bound the eigenvalues that rounding alone can make.
     values, vectors, left = _eigenpairs(scaled, basis, free, kept_count)
     noise = _noise(width, jnp.linalg.norm(scaled), left, mean, number, unit)
     rows, variances, rank = _kept(
@@ -433,7 +432,7 @@ def _principal_directions(
 def _sketched_directions(
   sketch: ClassSketch, basis: jax.Array, *, num_directions: int
 ) -> PrincipalDirections:
-  """Eigenvectors of each reconstructed covariance, one class at a time."""
+  """Decomposes each reconstructed covariance, one class at a time."""
   width, size = sketch.probe.shape
   basis, free = _checked_basis(basis, sketch.mean.dtype)
   kept_count = min(num_directions, width)
@@ -472,10 +471,10 @@ def _sketched_directions(
 def _checked_basis(
   basis: jax.Array, dtype: jnp.dtype
 ) -> tuple[jax.Array, jax.Array]:
-  """The basis of the head's span, and the number of dimensions off it.
+  """Returns the basis of the head's span, and the dimension of its complement.
 
-  A head that spans everything would leave nothing: the paper then skips the
-  projection, and the basis is zero.
+  A head that spans everything would leave nothing. As in the paper, nothing is
+  projected off then: the basis is zero.
   """
   width = basis.shape[0]
   basis = basis.astype(dtype)
@@ -486,7 +485,7 @@ def _checked_basis(
 
 
 def _float_number(moments: ClassMoments | ClassSketch) -> jax.Array:
-  """The number of examples of each class, as a float."""
+  """Returns the number of examples of each class as a float."""
   return _num_examples(moments).astype(moments.mean.dtype)
 
 
@@ -503,7 +502,7 @@ def _kept(
   Args:
     values: Eigenvalues, largest first.
     vectors: Eigenvectors in columns.
-    noise: The largest eigenvalue that rounding can have made.
+    noise: The largest eigenvalue that rounding alone can make.
     basis: Orthonormal columns of the head's span, or zero ones.
     free: Number of dimensions off the span.
     number: Number of directions to keep.
@@ -513,8 +512,8 @@ def _kept(
   """
   has_variance = (values > noise) & (jnp.arange(len(values)) < free)
   rank = jnp.sum(has_variance, dtype=jnp.int32)
-  # Project once more, since the eigenvectors carry rounding into the span.
-  directions = _fixed_sign(_project_off(vectors[:, :number], basis).T)
+  # Project once more: rounding gives eigenvectors components in the span.
+  directions = _fixed_sign(_leading.project_off(vectors[:, :number], basis).T)
   kept = (jnp.arange(number) < free) & (rank > 0)
   directions = jnp.where(kept[:, None], directions, 0)
   return directions, jnp.where(has_variance, values, 0)[:number], rank
@@ -523,7 +522,7 @@ def _kept(
 def _padded(
   found: tuple[jax.Array, ...], means: jax.Array, number: int
 ) -> PrincipalDirections:
-  """Adds zero rows for directions beyond the D that there are."""
+  """Appends zero rows if more than D directions were requested."""
   directions, variances, total, rank = found
   missing = (0, number - directions.shape[1])
   directions = jnp.pad(directions, ((0, 0), missing, (0, 0)))
@@ -543,9 +542,9 @@ def _eigenpairs(
     number: Number of eigenvectors that are needed.
 
   Returns:
-    The eigenvalues, the eigenvectors, in columns, and the norm of the
-    projected covariance. There are `number` eigenpairs where these are found
-    faster than all `D`.
+    The eigenvalues, the eigenvectors, in columns, and the norm of the projected
+    covariance. There are `number` eigenpairs if these are found faster than all
+    `D`.
   """
   if not _leading.is_faster(len(scaled), number):
     return _all_eigenpairs(scaled, basis)
@@ -565,11 +564,12 @@ def _eigenpairs(
 def _all_eigenpairs(
   scaled: jax.Array, basis: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """All eigenpairs, by a full decomposition."""
-  # Project both sides. Once is not enough where most of the variance lies
-  # inside the span: the rounding of what is removed leaves some of it.
-  projected = _project_off(_project_off(scaled, basis), basis)
-  projected = _project_off(_project_off(projected.T, basis), basis)
+  """Finds all eigenpairs by a full decomposition."""
+  # Project both sides, each twice: if most of the variance lies inside the
+  # span, the rounding errors of one projection leave some of it.
+  project_off = _leading.project_off
+  projected = project_off(project_off(scaled, basis), basis)
+  projected = project_off(project_off(projected.T, basis), basis)
   projected = (projected + projected.T) / 2
   left = jnp.linalg.norm(projected)
 
@@ -581,10 +581,10 @@ def _all_eigenpairs(
 
 
 def _projected_norm(scaled: jax.Array, basis: jax.Array) -> jax.Array:
-  """The norm of a projected covariance, from its products with the basis.
+  """Computes the norm of a projected covariance by products with the basis.
 
-  The differences lose digits only where `_noise` is bound by what they take
-  away.
+  The differences lose digits only if most of the covariance is projected off,
+  and then the norm does not determine `_noise`.
   """
   inside = jnp.dot(scaled, basis, precision=_HIGHEST)
   twice = jnp.dot(basis.T, inside, precision=_HIGHEST)
@@ -600,7 +600,7 @@ def _noise(
   number: jax.Array,
   unit: jax.Array,
 ) -> jax.Array:
-  """The largest eigenvalue that rounding alone can have made.
+  """Bounds the eigenvalues that rounding alone can make.
 
   Args:
     width: D.
@@ -614,24 +614,18 @@ def _noise(
     The bound, in units of `unit`.
   """
   epsilon = jnp.finfo(mean.dtype).eps
-  # The entries of the covariance carry roundings of their own size, which add
-  # up with the number of examples. As a random matrix of such entries, they
-  # have eigenvalues of about eps * norm / sqrt(width). The constants lie
-  # 1.5 times above the largest that was measured, for widths of 8 to 1,024.
+  # The entries of the covariance have rounding errors relative to their size,
+  # which grow with the number of examples. A random matrix of such errors has
+  # eigenvalues of about eps * norm / sqrt(width). The constants are 1.5 times
+  # the largest that were measured, for widths of 8 to 1,024.
   growth = jnp.sqrt(1 + number / 8_000)
   of_projection = min(1.0, 10 / width**0.5) * growth * whole
   of_covariance = epsilon * jnp.maximum(of_projection, 10 * left)
-  # The embeddings themselves are rounded relative to their mean.
+  # The embeddings have rounding errors relative to their mean.
   size = jnp.max(jnp.abs(mean))
   length = jnp.linalg.norm(mean / jnp.where(size == 0, 1, size))
   of_embeddings = (epsilon * length * (size / jnp.sqrt(unit))) ** 2
   return jnp.maximum(of_covariance, of_embeddings)
-
-
-def _project_off(columns: jax.Array, basis: jax.Array) -> jax.Array:
-  """Removes the components inside the basis from each column."""
-  inside = jnp.dot(basis.T, columns, precision=_HIGHEST)
-  return columns - jnp.dot(basis, inside, precision=_HIGHEST)
 
 
 def _fixed_sign(rows: jax.Array) -> jax.Array:

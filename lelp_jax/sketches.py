@@ -7,9 +7,9 @@ enough to reconstruct the leading directions (Tropp, Yurtsever, Udell and
 Cevher, 2017, "Fixed-rank approximation of a positive-semidefinite matrix from
 streaming data"). Like moments, sketches stream and merge.
 
-A sketch is of the whole covariance, and the head's span is projected off the
-reconstruction. So a sketch, like moments, does not depend on a head. The span
-uses up at most C of the columns of :math:`\Omega`.
+A sketch describes the whole covariance, and the head's span is projected off
+the reconstruction. So a sketch, like moments, does not depend on a head. The
+span takes up at most C of the columns of :math:`\Omega`.
 """
 
 import dataclasses
@@ -36,8 +36,9 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 class ClassSketch:
   r"""Count, mean and sketched scatter of the embeddings of each class.
 
-  Made by `class_sketch`, added up by `merge_sketches`, and taken by
-  `principal_directions` and `fit_subspaces_from_moments` in place of moments.
+  Compute sketches with `class_sketch`, and add them up with `merge_sketches`.
+  `principal_directions` and `fit_subspaces_from_moments` take them in place of
+  moments.
 
   Attributes:
     count: Number of examples of each class, or the sum of their weights,
@@ -84,19 +85,19 @@ def sketch_probe(
 ) -> jax.Array:
   r"""Makes the probe that all sketches of one data set share.
 
-  A random matrix :math:`G` would do. Its product with the covariance of a
-  sample, :math:`\Omega = \mathrm{orth}(\sum_c \hat\Sigma_c G)`, already leans
-  towards the leading directions: on embeddings of text, 100 columns then
-  capture as much as 250 random ones.
+  A random matrix :math:`G` would do. The probe is instead its product with the
+  covariance of a sample, :math:`\Omega = \mathrm{orth}(\sum_c \hat\Sigma_c G)`,
+  whose columns lie closer to the leading directions: on text embeddings, 100 of
+  them capture as much variance as 250 random ones.
 
   Args:
     embeddings: A sample of the embeddings, such as the first thousand, float,
       ``[N, D]``.
     labels: Their classes, integers in ``[0, C)``, ``[N]``.
     num_classes: Number of classes, C.
-    size: Number of columns, L, at most ``D``: at least the number of
-      directions to fit; five times as many capture 0.99 of what the exact
-      directions capture.
+    size: Number of columns, L, from the number of directions to fit up to
+      ``D``. Five times the number of directions capture 0.99 of the variance
+      that the exact directions capture.
     key: Random key.
     where: Rows that count, or their weights; see `class_moments`.
 
@@ -137,7 +138,7 @@ def sketch_probe(
 
 @jax.jit
 def _probe(products: jax.Array, random: jax.Array) -> jax.Array:
-  """Orthonormal columns in the span of the products, as far as they have it."""
+  """Orthonormalizes the products, and completes them by random columns."""
   pooled = jnp.sum(products, axis=0)
   size = jnp.linalg.norm(pooled)
   pooled = pooled / jnp.where(size == 0, 1, size)
@@ -155,10 +156,9 @@ def class_sketch(
 ) -> ClassSketch:
   r"""Computes the count, mean and sketched scatter of each class in one batch.
 
-  Use it in place of `class_moments` where ``C * D * D`` numbers are too many
-  or too slow to compute; add the sketches of batches up with
-  `merge_sketches`. With :math:`\Sigma_c` the scatter of `class_moments` and
-  :math:`\Omega` the probe
+  Use it in place of `class_moments` if ``C * D * D`` numbers take too much
+  memory or time. Add the sketches of batches up with `merge_sketches`. With
+  :math:`\Sigma_c` the scatter of `class_moments` and :math:`\Omega` the probe
 
   .. math::
     Y_c = \Sigma_c \Omega = \sum_i w_i (h_i - \mu_c) ((h_i - \mu_c)^T \Omega) .
@@ -168,7 +168,7 @@ def class_sketch(
     labels: Class of each example, integers in ``[0, C)``, ``[N]``.
     num_classes: Number of classes, C.
     probe: The matrix :math:`\Omega`, from `sketch_probe`, float, ``[D, L]``.
-      Sketches can be merged if they have the same.
+      Only sketches with the same probe can be merged.
     where: Rows that count, bool ``[N]``, or their weights; see
       `class_moments`.
 
@@ -213,8 +213,8 @@ def class_sketch(
 def merge_sketches(a: ClassSketch, b: ClassSketch) -> ClassSketch:
   r"""Merges the sketches of two disjoint sets of examples.
 
-  Use it as `merge_moments`. With :math:`\delta = \mu_b - \mu_a` and :math:`N =
-  N_a + N_b`, for each class
+  Use it like `merge_moments`. With :math:`\delta = \mu_b - \mu_a` and :math:`N
+  = N_a + N_b`, for each class
 
   .. math::
     Y = Y_a + Y_b + \delta (\delta^T \Omega) \frac{N_a N_b}{N} .
@@ -295,7 +295,7 @@ def _checked_sketch(name: str, sketch: Any) -> tuple[ClassSketch, dict]:
 
 
 def _no_sketch(num_classes: int, probe: jax.Array) -> ClassSketch:
-  """The sketch of no examples, neutral in merges."""
+  """Returns the sketch of no examples, the neutral element of merging."""
   width, size = probe.shape
   mean = jnp.zeros((num_classes, width), probe.dtype)
   return ClassSketch(
@@ -318,7 +318,7 @@ def _class_sketch(
   *,
   num_classes: int,
 ) -> ClassSketch:
-  """The sketch of checked rows."""
+  """Computes the sketch of checked rows."""
   fields, products, squares = _class_sums(
     embeddings, labels, weights, num_classes, probe
   )
@@ -328,11 +328,12 @@ def _class_sketch(
 def _reconstructed(
   products: jax.Array, probe: jax.Array, basis: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  r"""Eigenpairs of a sketched covariance projected off a basis, largest first.
+  r"""Finds eigenpairs of a sketched covariance off a basis, largest first.
 
-  The covariance is that of Nystrom, :math:`Y (\Omega^T Y)^{-1} Y^T`, of the
-  covariance and a small multiple :math:`\nu` of the identity, which keeps the
-  inverse finite and completes the basis of a class of low rank.
+  The covariance plus a small multiple :math:`\nu` of the identity is
+  reconstructed by the Nystrom approximation, :math:`Y (\Omega^T Y)^{-1} Y^T`.
+  The multiple keeps the inverse finite and completes the basis of a class of
+  low rank.
 
   Args:
     products: Products of the covariance with the probe, ``[D, L]``.
@@ -355,9 +356,9 @@ def _reconstructed(
     lower, shifted, left_side=False, lower=True, transpose_a=True
   )
   for _ in range(2):
-    factor = factor - product(basis, product(basis.T, factor))
+    factor = _leading.project_off(factor, basis)
 
-  # Its left singular vectors, inside an orthonormal basis of its columns.
+  # The left singular vectors of E, in an orthonormal basis of its columns.
   vectors = _leading.orthonormal(factor, basis)
   inside = product(vectors.T, factor)
   squares, rotation = jnp.linalg.eigh(product(inside, inside.T))

@@ -1,7 +1,7 @@
-r"""Rotated, scaled subspaces of each class: Algorithm 1, second half and whole.
+r"""Rotated and scaled subspaces of each class: Algorithm 1.
 
 The first S principal directions of a class (`lelp_jax.principal`) are rotated
-at random, so that no subclass owns most of the variance, and scaled so that
+at random, so that no subclass holds most of the variance, and scaled so that
 the largest standard deviation along a direction of the class is one.
 """
 
@@ -42,16 +42,15 @@ _SAMPLE = 1024  # Examples that the probe of a sketch is made from.
 class Subspaces:
   r"""Subspaces that split each class into subclasses.
 
-  Everything that distillation needs to know of the fit: pass them to
-  `log_subsplit` with each batch of teacher outputs.
+  They are all that distillation needs of a fit: pass them to `log_subsplit`
+  with each batch of teacher outputs.
 
   Attributes:
     directions: Rotated and scaled directions :math:`\tilde v_{c,s}`, float,
       ``[C, S, D]``.
     means: Class means :math:`\mu_c`, float, ``[C, D]``.
     offsets: Numbers :math:`b_{c,s}` that are added to the coordinates, float,
-      ``[C, S]``, from `centroid_subspaces`. None, as in the paper, stands for
-      zero.
+      ``[C, S]``, from `centroid_subspaces`. None means zero, as in the paper.
   """
 
   directions: jax.Array
@@ -88,11 +87,11 @@ def subspaces_from_principal(
       standard deviation among them, ``"per_direction"`` divides each by its
       own (whitening; zero where there is no variance), ``"none"`` does not
       scale.
-    rank_deficient: Action where a class has variance in fewer than S
-      directions (A-10). ``"complete"`` warns and adds directions without
-      variance inside the null space of the head, then zero directions that
-      take no part in the rotation; ``"error"`` raises. Neither is possible
-      under a trace, where the basis is completed silently.
+    rank_deficient: Action if a class has variance in fewer than S directions
+      (A-10). ``"complete"`` warns and adds directions without variance inside
+      the null space of the head, then zero directions that take no part in the
+      rotation; ``"error"`` raises. Under a trace, neither a warning nor an
+      error is possible, and the basis is completed silently.
 
   Returns:
     The subspaces. A class without variance has zero directions.
@@ -100,7 +99,8 @@ def subspaces_from_principal(
   Raises:
     TypeError: If an argument has the wrong type, such as an integer key.
     ValueError: If fewer than S directions are given, a key is missing, an
-      option is unknown, or on request if a class has too few directions.
+      option is unknown, or ``rank_deficient="error"`` and a class has too few
+      directions.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -151,9 +151,8 @@ def fit_subspaces_from_moments(
 ) -> Subspaces:
   """Fits the subspaces of LELP to streamed moments (Algorithm 1).
 
-  Use it where the teacher's embeddings do not fit in memory; otherwise
-  `fit_subspaces` takes them as they are. It is `principal_directions`
-  followed by `subspaces_from_principal`.
+  Use it if the teacher's embeddings do not fit in memory, and `fit_subspaces`
+  otherwise. It calls `principal_directions` and `subspaces_from_principal`.
 
   Args:
     moments: Moments of the embeddings of each class, from `class_moments`
@@ -215,7 +214,7 @@ def _fit(
   normalization: str,
   rank_deficient: str,
 ) -> Subspaces:
-  """Both halves of Algorithm 1, on checked moments and a checked head."""
+  """Runs both halves of Algorithm 1 on checked moments and a checked head."""
   num_subclasses = _checks.check_at_least("num_subclasses", num_subclasses, 1)
   principal = _find_directions(
     moments, kernel, num_directions=num_subclasses, null_space=null_space
@@ -250,9 +249,9 @@ def fit_subspaces(
   trained.
 
   Args:
-    embeddings: Teacher embeddings of the training examples, float,
-      ``[N, D]``. Where they do not fit in memory, accumulate `class_moments`
-      and call `fit_subspaces_from_moments`.
+    embeddings: Teacher embeddings of the training examples, float, ``[N, D]``.
+      If they do not fit in memory, accumulate `class_moments` and call
+      `fit_subspaces_from_moments`.
     labels: Class of each example, integers in ``[0, C)``, ``[N]``.
     head_kernel: Weights of the teacher's last layer, float, ``[D, C]`` (the
       transpose of a torch weight). They define the number of classes; for a
@@ -267,8 +266,8 @@ def fit_subspaces(
     normalization: See `subspaces_from_principal`.
     rank_deficient: See `subspaces_from_principal`.
     method: ``"exact"`` fits to `class_moments`; ``"sketch"`` to a
-      `class_sketch` with ``5 * S + 20`` columns, which finds 0.99 of the
-      variance that the exact directions capture. At ``D = 4096`` and ``S =
+      `class_sketch` with ``5 * S + 20`` columns, whose directions capture 0.99
+      of the variance that the exact ones capture. At ``D = 4096`` and ``S =
       20`` it takes a fifth of the time and a twentieth of the memory.
 
   Returns:
@@ -326,7 +325,7 @@ def _sketch(
   num_subclasses: int,
   where: Any,
 ) -> ClassSketch:
-  """The sketch of a set of embeddings, with a probe made of some of them."""
+  """Sketches a set of embeddings, with a probe made of a sample of them."""
   num_subclasses = _checks.check_at_least("num_subclasses", num_subclasses, 1)
   labels = _checks.integers("labels", labels)
   if where is not None:
@@ -351,20 +350,20 @@ def binary_head(
   r"""Turns a head with one logit into the equivalent head with two classes.
 
   Binary classifiers often have one output :math:`z` and predict
-  :math:`\mathrm{sigmoid}(z)`. The softmax of the two logits :math:`(0, z)`
-  has the same probabilities. Distillation needs those two: pass the kernel to
+  :math:`\mathrm{sigmoid}(z)`. The softmax of the two logits :math:`(0, z)` has
+  the same probabilities. Distillation needs both logits: pass the kernel to
   `fit_subspaces` and ``embeddings @ kernel + bias`` to `log_subsplit`.
 
   Args:
     kernel: Weights of the head, float, ``[D, 1]`` or ``[D]``.
-    bias: Its bias, a number or an array of one, or None for a head without.
+    bias: Bias of the head, a number or an array of one, or None without a bias.
 
   Returns:
     The kernel ``[D, 2]`` and the bias ``[2]``, or None without a bias, both in
     the dtype of the kernel. The first class has logit zero.
 
   Raises:
-    TypeError: If the kernel is not floating point or the bias not a number.
+    TypeError: If the kernel is not floating point or the bias is not a number.
     ValueError: If the head has more than one output.
 
   Examples:
@@ -409,7 +408,7 @@ def _subspaces_from_principal(
     directions = jnp.einsum(
       "cst,ctd->csd", rotate, directions, precision=_HIGHEST
     )
-    # Principal directions are uncorrelated: variances mix by squares.
+    # Principal directions are uncorrelated, so that variances mix by squares.
     variances = jnp.einsum(
       "cst,ct->cs", rotate**2, variances, precision=_HIGHEST
     )
@@ -418,11 +417,11 @@ def _subspaces_from_principal(
 
 
 def _haar(key: jax.Array, active: jax.Array, dtype: jnp.dtype) -> jax.Array:
-  """Haar rotations [C, S, S] of the active directions, fixing the others.
+  """Draws Haar rotations [C, S, S] of active directions; others stay fixed.
 
   The QR decomposition of a Gaussian matrix is Haar distributed once the signs
-  of R's diagonal are moved into Q. An identity block for inactive directions
-  stays apart in it.
+  of R's diagonal are moved into Q. It keeps the identity block of inactive
+  directions separate.
   """
   size = active.shape[-1]
   gaussian = jax.random.normal(key, (*active.shape, size), dtype)
@@ -434,7 +433,7 @@ def _haar(key: jax.Array, active: jax.Array, dtype: jnp.dtype) -> jax.Array:
 
 
 def _direction_scale(variances: jax.Array, normalization: str) -> jax.Array:
-  """The factor [C, S] of each direction; zero where there is no variance."""
+  """Returns the factor [C, S] of each direction, zero without variance."""
   if normalization == "none":
     return jnp.ones_like(variances)
   if normalization == "max":
@@ -475,8 +474,8 @@ def _check_rank(
 def variance_share(subspaces: Subspaces, moments: ClassMoments) -> jax.Array:
   r"""Computes the share of each class's variance inside its subspace.
 
-  It measures how much of the teacher's embeddings the subclasses see. For
-  orthogonal directions, whatever their scale,
+  It measures how much of the teacher's embeddings the subclasses use. For
+  orthogonal directions of any scale, it is
 
   .. math::
     \sum_s \frac{\tilde v_{c,s}^T \Sigma_c \tilde v_{c,s}}
@@ -484,7 +483,7 @@ def variance_share(subspaces: Subspaces, moments: ClassMoments) -> jax.Array:
 
   Args:
     subspaces: Directions ``[C, S, D]``; zero directions do not count. Offsets
-      are not read.
+      are ignored.
     moments: Moments of the embeddings of each class.
 
   Returns:
@@ -492,7 +491,7 @@ def variance_share(subspaces: Subspaces, moments: ClassMoments) -> jax.Array:
     variance.
 
   Raises:
-    TypeError: If an argument is not of the class that it should be.
+    TypeError: If an argument has the wrong type.
     ValueError: If the two have different numbers of classes or widths.
 
   Examples:
@@ -516,9 +515,9 @@ def variance_share(subspaces: Subspaces, moments: ClassMoments) -> jax.Array:
 
 @jax.jit
 def _variance_share(subspaces: Subspaces, moments: ClassMoments) -> jax.Array:
-  """Variances along unit directions, over the trace."""
+  """Divides the variances along unit directions by the trace."""
   directions, scatter = _checks.as_floats(subspaces.directions, moments.scatter)
-  # In units of the longest direction: no square leaves the range.
+  # Divide by the largest entry, so that no square leaves the range.
   longest = jnp.max(jnp.abs(directions), axis=(-2, -1), keepdims=True)
   directions = directions / jnp.where(longest == 0, 1, longest)
   spread = jnp.matmul(directions, scatter, precision=_HIGHEST)

@@ -1,9 +1,9 @@
 """Training and evaluation steps as pure functions.
 
-The caller jits them and places their arguments. Everything that a step needs
-beside the student (teacher, subspaces, temperatures) is an argument, so one
-compilation serves all runs, and `jax.vmap` stacks runs that share a batch and
-a teacher.
+The caller compiles them with `jax.jit` and places their arguments on devices.
+Everything that a step needs besides the student (teacher, subspaces,
+temperatures) is an argument, so one compilation serves all runs, and `jax.vmap`
+stacks runs that share a batch and a teacher.
 """
 
 import dataclasses
@@ -36,13 +36,14 @@ class LossInputs(NamedTuple):
     teacher: The frozen teacher's embeddings ``[B, D_t]`` and logits
       ``[B, C]``, or None without a teacher.
     targets: Arrays that the method holds fixed, such as subspaces: a pytree.
-    batch: Inputs, labels and everything else that the caller put into it.
+    batch: Inputs, labels and everything else that the caller put into the
+      batch.
     hyperparameters: A pytree of scalars, which may be traced.
-    loss_params: Parameters that the method learns beside the student's, such
+    loss_params: Parameters that the method learns besides the student's, such
       as a projection: a pytree of floats. The optimizer trains them.
     loss_state: Arrays that the method carries from step to step, such as a
       memory bank: a pytree.
-    key: A random key of this step.
+    key: A random key for this step.
   """
 
   student: Outputs
@@ -82,11 +83,11 @@ class TrainState:
     step: Number of steps taken, int32, shape ``[]``.
     params: The student's parameters, a pytree of floats.
     model_state: The student's state, such as BatchNorm's statistics.
-    loss_params: Parameters that the loss learns beside the student's.
+    loss_params: Parameters that the loss learns besides the student's.
     loss_state: Arrays that the loss carries from step to step.
     opt_state: The optimizer's state. The optimizer sees ``params`` or, if the
       loss has parameters, ``{"params": params, "loss_params": loss_params}``.
-    key: Root of the run's randomness; each step folds its number in.
+    key: Random key of the run; each step folds its number into it.
   """
 
   step: jax.Array
@@ -143,8 +144,8 @@ class _Trained(NamedTuple):
   """Parameters that the optimizer trains, or their gradients.
 
   Attributes:
-    params: The student's.
-    loss_params: Those of the loss.
+    params: The student's parameters.
+    loss_params: The parameters of the loss.
   """
 
   params: Any
@@ -153,13 +154,13 @@ class _Trained(NamedTuple):
   def tree(self) -> Any:
     """Returns the tree that the optimizer sees.
 
-    Optimizers may choose parameters by name, so parts have names, and the
-    student's parameters stand alone where there are no others.
+    Optimizers may select parameters by name, so that the two parts have names.
+    If the loss has no parameters, the tree is that of the student's alone.
     """
     return self._asdict() if jax.tree.leaves(self.loss_params) else self.params
 
   def with_tree(self, tree: Any) -> "_Trained":
-    """Returns other parameters, given as what `tree` returns."""
+    """Returns the parameters in a tree that `tree` could have returned."""
     if jax.tree.leaves(self.loss_params):
       return _Trained(**tree)
     return self._replace(params=tree)
@@ -183,8 +184,8 @@ def make_train_step(
     ``batch["inputs"]`` goes to the student, in training mode;
     ``batch["teacher"]``, if given, holds a teacher's `Outputs` (computed once
     for several students, or cached) for the loss. Metrics are those of the
-    loss, ``"loss"`` and ``"gradient_norm"`` (l2, over all that is trained);
-    a ValueError is raised if the loss has a metric of either name.
+    loss, plus ``"loss"`` and ``"gradient_norm"`` (the l2 norm over all trained
+    parameters); a ValueError is raised if the loss has a metric of either name.
 
   Raises:
     TypeError: If ``tx`` is not an optimizer.
@@ -270,7 +271,7 @@ def make_train_step(
 
 
 def _check_optimizer(tx: Any) -> None:
-  """Raises TypeError unless an argument is an optimizer, as optax makes it."""
+  """Raises TypeError unless an argument is an optax optimizer."""
   if not all(callable(getattr(tx, name, None)) for name in ("init", "update")):
     raise TypeError(
       f"tx must be an optimizer, got {_checks.describe(tx)}; pass one of "
@@ -281,7 +282,7 @@ def _check_optimizer(tx: Any) -> None:
 def teacher_outputs(
   teacher_apply: Apply, params: Any, model_state: Any, inputs: Any
 ) -> Outputs:
-  """Runs a frozen teacher: inference mode, no gradient.
+  """Runs a frozen teacher in inference mode, without gradient.
 
   Args:
     teacher_apply: The teacher's `ModelFns.apply`.
@@ -311,8 +312,9 @@ def make_distill_step(
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Makes the step that runs the teacher on the student's own inputs.
 
-  Use it with augmentation, where cached outputs of the teacher would belong to
-  other inputs than the student's. Otherwise it is `make_train_step`.
+  Use it with augmentation, where cached outputs of the teacher would not belong
+  to the student's inputs. Without augmentation, cache the outputs and use
+  `make_train_step`.
 
   Args:
     student_apply: The student's `ModelFns.apply`.
@@ -322,9 +324,9 @@ def make_distill_step(
 
   Returns:
     ``step(state, teacher, batch, hyperparameters) -> (state, metrics)`` with
-    ``teacher = (params, model_state, targets)``. Under ``jax.vmap`` over
-    states and targets the teacher runs once:
-    ``in_axes=(0, (None, None, 0), None, 0)``.
+    ``teacher = (params, model_state, targets)``. Under ``jax.vmap`` over states
+    and targets, with ``in_axes=(0, (None, None, 0), None, 0)``, the teacher
+    runs once.
 
   Examples:
     >>> from lelp_jax.models import MODELS
@@ -368,9 +370,9 @@ def make_eval_step(
   Returns:
     ``step(params, model_state, batch, hyperparameters, targets=None) ->
     means``, to be merged over batches with `lelp_jax.metrics.merge`. Examples
-    count where ``batch["mask"]`` (bool, ``[B]``) is true, all if there is none;
-    the others' metrics may be NaN. It raises ValueError for a metric of
-    another shape.
+    count where ``batch["mask"]`` (bool, ``[B]``) is true; without a mask, all
+    count. Metrics of examples that do not count may be NaN. The step raises
+    ValueError for a metric of another shape.
 
   Examples:
     >>> from lelp_jax import metrics
