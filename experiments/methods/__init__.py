@@ -1,6 +1,6 @@
-"""The methods that are compared, by the name that a config uses.
+"""The distillation methods, by the name that a config uses.
 
-To add one, put its `Method` into `METHODS`: see CONTRIBUTING.md.
+To add a method, add its `Method` to `METHODS`; see CONTRIBUTING.md.
 """
 
 from experiments.methods import clustering
@@ -36,7 +36,7 @@ METHODS: dict[str, Method] = {
   **clustering.HARD,
   **clustering.SOFT,
 }
-# Trainings that come before that of a student.
+# Methods that train a teacher or projections before the students.
 _PREPARATIONS = {
   "fitnet_pretraining": features.FITNET_PRETRAINING,
   "crd_pretraining": contrastive.CRD_PRETRAINING,
@@ -45,7 +45,7 @@ _PREPARATIONS = {
 
 
 def method_named(name: str) -> Method:
-  """Returns the method of a name."""
+  """Returns the method with a name; raises ValueError if it is unknown."""
   known = METHODS | _PREPARATIONS
   if name not in known:
     raise ValueError(

@@ -19,8 +19,8 @@ from lelp_jax.models import Outputs
 from lelp_jax.train_step import LossFn
 from lelp_jax.train_step import LossInputs
 
-# A trial is a seed, and each use of it folds in a number of its own; for the
-# others see `experiments.training.states`.
+# Each use of a trial's seed folds a different number into the key; for the
+# other numbers see `experiments.training.states`.
 ROTATION = 2
 
 Terms = Mapping[str, jax.Array]
@@ -30,13 +30,14 @@ Learned = tuple[dict[str, Any], Any]
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-  """Everything from which a method prepares the training of one cell.
+  """Arguments of the functions with which a method prepares a cell's training.
 
   Attributes:
     cell: The cell.
     task: Its task.
     teacher_width: Width D of the teacher's embeddings, 0 if it is not known.
-    statistics: Statistics of the teacher; None before there is a teacher.
+    statistics: Statistics of the teacher; None if the teacher does not exist
+      yet.
     max_subclasses: The largest S of the cell's stack.
   """
 
@@ -48,14 +49,14 @@ class Setup:
 
   @property
   def teacher(self) -> TeacherStatistics:
-    """Statistics of the teacher."""
+    """Statistics of the teacher; raises ValueError if there is no teacher."""
     if self.statistics is None:
       raise ValueError(f"method {self.cell.method!r} needs a teacher.")
     return self.statistics
 
   @property
   def key(self) -> jax.Array:
-    """Random key of the cell's rotation, or of its random directions (A-9)."""
+    """Random key of the cell's rotation or random directions (A-9)."""
     seed = self.cell.subspace.seed
     seed = self.cell.trial if seed < 0 else seed
     return jax.random.fold_in(jax.random.key(seed), ROTATION)
@@ -63,7 +64,7 @@ class Setup:
 
 @dataclasses.dataclass(frozen=True)
 class LossStatics:
-  """Settings of a loss that its program is compiled for.
+  """Settings of a loss that are static in the compiled program.
 
   The loss finds them among its hyperparameters, as Python values.
   """
@@ -75,7 +76,7 @@ class LossStatics:
 
 
 def loss_statics(cell: CellSpec) -> LossStatics:
-  """Returns the settings of a cell's loss that its program is compiled for."""
+  """Returns the settings of a cell's loss that are static in its program."""
   return LossStatics(
     projection=cell.loss.projection,
     contrast_width=cell.loss.contrast_width,
@@ -86,10 +87,10 @@ def loss_statics(cell: CellSpec) -> LossStatics:
 
 @dataclasses.dataclass(frozen=True)
 class LossSetup:
-  """Everything from which a method initializes what it learns.
+  """Arguments of the function that initializes a loss's parameters and state.
 
   Attributes:
-    statics: Settings of the loss.
+    statics: Static settings of the loss.
     student_width: Width of the student's embeddings.
     teacher_width: Width D of the teacher's embeddings.
     num_examples: Number of training examples.
@@ -107,39 +108,40 @@ class LossSetup:
 class Method:
   """A method: its loss, its targets and its hyperparameters.
 
-  Every student has ``C * S`` outputs, those of one class contiguous, and
-  predicts a class by their sum (`class_log_probs`); without subclasses
-  ``S = 1``.
+  Every student has ``C * S`` outputs, with the outputs of one class next to
+  each other. The probability of a class is the sum over its outputs
+  (`class_log_probs`). Methods without subclasses have ``S = 1``.
 
   Attributes:
     title: Name in tables.
-    hyperparameters: Config fields that the method reads and its grid may vary.
+    hyperparameters: Config fields that the method reads and a grid may vary.
     loss: The loss, see `lelp_jax.train_step.LossFn`.
     teacher_outputs: Outputs of the teacher that the method needs, in training
       or before: "logits", "coordinates" (logits and coordinates on principal
       directions) or "embeddings" (logits and embeddings).
-    num_subclasses: S of a cell.
-    shared_targets: Arrays that all cells of a stack have in common.
-    targets: Arrays of one cell. Their shapes depend on the largest S alone, so
-      that cells can be stacked. The loss gets both in one dict; ``"where"`` in
-      it, bool ``[C, S]``, masks padded subclasses.
-    learned: Returns ``(loss_params, loss_state)``: what the loss trains, and
-      what it carries from step to step.
-    pretraining: Name of the method that trains the ``loss_params`` that this
-      one starts from, or None.
-    details: JSON-compatible data on the targets, for `result.json`: fields of
-      `experiments.results.CellResult`.
-    same_as: Key in `METHODS` of the method whose training this one would
-      repeat, so that it need not run; None if there is none. It is asked
-      before there is a teacher, and knows the cell and its task only.
-    remark: Note for tables on a task where the method degenerates, or "". It
-      knows as much as `same_as`.
-    needs_labels: Whether students train on labelled examples alone. Other
-      methods get the teacher's class as the label of an example without one
-      (A-11), and "is_labelled" in their batches, bool ``[B]``, if there are
-      such examples.
-    needs_fine_labels: Whether students learn the hidden subclasses of the data.
-      Data without any are refused before training.
+    num_subclasses: Returns S of a cell.
+    shared_targets: Returns the arrays that all cells of a stack share.
+    targets: Returns the arrays of one cell. Their shapes depend only on the
+      largest S of the stack, so that cells can be stacked. The loss gets both
+      kinds of targets in one dict. ``"where"`` in it, bool ``[C, S]``, is False
+      for padded subclasses.
+    learned: Returns ``(loss_params, loss_state)``: parameters that are trained
+      with the student, and state that the loss carries from step to step.
+    pretraining: Name of the method that pre-trains the ``loss_params``, or
+      None.
+    details: Returns JSON-compatible data on the targets for `result.json`:
+      fields of `experiments.results.CellResult`.
+    same_as: Returns the key in `METHODS` of the method that this one would
+      repeat on a task, or None. It is called before the teacher is trained, so
+      it may only use the cell and its task.
+    remark: Returns a note for tables if the method degenerates on a task, else
+      "". It is called like `same_as`.
+    needs_labels: Whether students train only on labelled examples. For other
+      methods, the label of an unlabelled example is the class that the teacher
+      predicts (A-11). If there are such examples, batches hold "is_labelled",
+      bool ``[B]``.
+    needs_fine_labels: Whether students learn the fine labels of the data. Data
+      without fine labels are refused before training.
   """
 
   title: str
@@ -158,8 +160,8 @@ class Method:
   needs_fine_labels: bool = False
 
   def outputs_for(self, cell: CellSpec) -> str:
-    """Returns `teacher_outputs`, or "embeddings" if the cell needs these."""
-    # Ablations without principal directions have no coordinates on them.
+    """Returns the outputs of the teacher that the method needs for a cell."""
+    # Ablations without principal directions cannot use coordinates.
     if self.teacher_outputs == "coordinates" and not cell.subspace.is_principal:
       return "embeddings"
     return self.teacher_outputs
@@ -172,8 +174,8 @@ class Method:
       for field in fields_of(LossSpec)
       if field.type is float
     }
-    # A method that softens nothing has temperature one. It learns from hard
-    # labels alone, so that there is nothing for alpha to weigh.
+    # A method without a temperature predicts at temperature one. It learns from
+    # hard labels alone, so alpha does not apply.
     if "loss.temperature" not in self.hyperparameters:
       values |= {"temperature": 1.0, "hard_label_weight": 0.0}
     predicts_at_train = loss.prediction_temperature == "train"
@@ -188,7 +190,7 @@ class Method:
 
 
 def teacher_of(inputs: LossInputs) -> Outputs:
-  """Returns the teacher's outputs, for a loss that cannot do without them."""
+  """Returns the teacher's outputs, for a loss that requires them."""
   assert inputs.teacher is not None
   return inputs.teacher
 
@@ -199,10 +201,14 @@ def class_nll(
   num_classes: int,
   where: jax.Array | None = None,
 ) -> jax.Array:
-  """Computes the cross entropy of the true class, summed over its subclasses.
+  """Computes the cross entropy of the true classes in nats, ``[B]``.
 
-  From logits ``[B, C * S]``, labels ``[B]`` and the subclasses that exist, bool
-  ``[C, S]``, it returns nats, ``[B]``.
+  Args:
+    logits: The student's logits, ``[B, C * S]``. The probability of a class is
+      the sum over its subclasses.
+    labels: True classes, ``[B]``.
+    num_classes: C.
+    where: Subclasses that exist, bool ``[C, S]``.
   """
   log_probs = lelp_jax.class_log_probs(
     logits, num_classes=num_classes, temperature=1.0, where=where
@@ -211,14 +217,15 @@ def class_nll(
 
 
 def with_hard_labels(terms_fn: TermsFn) -> LossFn:
-  """Makes the loss of a method that learns and carries nothing of its own.
+  """Makes a loss function for a method without parameters or state.
 
   Args:
     terms_fn: Computes the terms of the distillation loss by name, each ``[B]``
       or a scalar.
 
   Returns:
-    Eq. (1) of the paper, which also reports its terms.
+    A function that computes eq. (1) of the paper and reports its terms as
+    metrics.
   """
 
   def loss_fn(inputs: LossInputs) -> tuple[jax.Array, tuple[Any, Any]]:
@@ -233,16 +240,16 @@ def weighed(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Computes eq. (1) of the paper from the terms of the distillation loss.
 
-  It is alpha * hard labels + (1 - alpha) * distillation, both means over the
-  batch; alpha is `config.loss.hard_label_weight`. Examples without a label are
-  not in the first mean.
+  The equation is alpha * hard labels + (1 - alpha) * distillation, where alpha
+  is `config.loss.hard_label_weight` and both losses are means over the batch.
+  Examples without a label do not count in the mean of the first one.
 
   Args:
     terms: Terms by name, each ``[B]`` or a scalar.
     inputs: Inputs of the loss. ``targets["where"]`` masks padded subclasses.
 
   Returns:
-    The loss, and the means of the terms for the log.
+    The loss, and the mean of each term as metrics.
   """
   means = {name: jnp.mean(term) for name, term in terms.items()}
   where, logits = inputs.targets.get("where"), inputs.student.logits

@@ -1,9 +1,9 @@
 """Clustering of a teacher's embeddings into pseudo-subclasses (section 4.2).
 
-As in the paper there are three algorithms: agglomerative clustering with
-complete linkage, k-means, and k-means on a t-SNE map in the plane. A fourth is
-k-means that learns from mini-batches where it would take minutes. All run on
-one thread, so that sums have one order and a seed gives one result.
+The three algorithms of the paper are agglomerative clustering with complete
+linkage, k-means, and k-means on a two-dimensional t-SNE map. A fourth one is
+k-means that uses mini-batches for large problems. All of them run on one
+thread, so that sums have a fixed order and a seed determines the result.
 """
 
 import warnings
@@ -22,44 +22,44 @@ import lelp_jax
 from experiments.data.load import stratified_subset
 from experiments.methods.statistics import Clustering
 
-# The largest number of examples that are clustered together; the others are
-# placed afterwards. With n examples of width D, complete linkage needs 8 n^2 +
-# 12 n D bytes (all distances twice in float64, the embeddings in both
-# precisions) and k-means 8 n D (the embeddings twice): 1.6 and 1.5 GiB at
-# D = 4096. t-SNE takes minutes.
+# The largest number of examples that are clustered together. With n examples of
+# width D, complete linkage needs 8 n^2 + 12 n D bytes (each distance twice in
+# float64, the embeddings in both precisions) and k-means 8 n D bytes (the
+# embeddings twice): 1.6 and 1.5 GiB at D = 4096. t-SNE takes minutes.
 MAX_POINTS = {
   "agglomerative": 12_000,
   "kmeans": 50_000,
   "tsne_kmeans": 10_000,
   "fast_kmeans": 50_000,
 }
-_SEED = 0  # Of the sample, of k-means and of t-SNE.
+_SEED = 0  # Seed of the sample, of k-means and of t-SNE.
 _KMEANS_STARTS = 10
-# "fast_kmeans" learns from mini-batches above both numbers.
+# "fast_kmeans" uses mini-batches if both of these numbers are exceeded.
 _MOST_ROWS, _MOST_CLUSTERS = 20_000, 49
-# The least variance within clusters, as a share of that within classes. That of
-# clusters of equal points is zero.
+# Lower bound of the variance within clusters, as a share of the variance within
+# classes. It keeps the variance of clusters of equal points positive.
 _LEAST_SHARE = 1e-6
-_ROWS = 8192
+_ROWS = 8192  # Rows that are processed at once.
 _SILHOUETTE_POINTS = 2000
 
 
 class Clusterer:
   """Clusters a teacher's embeddings into any number of clusters.
 
-  The tree of complete linkage and the t-SNE map do not depend on that number:
-  the first call computes them, and the others share them.
+  The tree of complete linkage and the t-SNE map do not depend on the number of
+  clusters. The first call computes them, and later calls reuse them.
 
   If a class (in scope "global": the data set) has more than `MAX_POINTS`
-  examples, a sample of that size is clustered and the others are placed: with
-  the nearest centroid or, for t-SNE, whose clusters need not be convex, with
-  the nearest clustered example; both in the space of the embeddings.
+  examples, a sample of that size is clustered. The other examples are assigned
+  to the cluster of the nearest centroid or, with t-SNE, whose clusters need not
+  be convex, of the nearest clustered example. Both are nearest in the space of
+  the embeddings.
 
   Note:
-    Complete linkage's own criterion would place an example with the cluster
-    whose farthest member is nearest. Small clusters then take what belongs to
-    large ones: given the clusters of half of scikit-learn's digits, it found
-    56 to 67 % of those of the other half, and the nearest centroid 77 to 84 %.
+    Complete linkage's own criterion would assign an example to the cluster
+    whose farthest member is nearest. This favours small clusters: with clusters
+    fitted to half of scikit-learn's digits, it recovered 56 to 67 % of the
+    assignments of the other half, and the nearest centroid 77 to 84 %.
   """
 
   def __init__(
@@ -76,12 +76,12 @@ class Clusterer:
     Args:
       embeddings: The teacher's embeddings, floating point, ``[N, D]``. They may
         be memory-mapped and are clustered in float32.
-      labels: Class of each example, int, ``[N]``: the true one (A-18), or that
-        which the teacher predicts.
+      labels: Class of each example, int, ``[N]``: the true class (A-18), or the
+        class that the teacher predicts.
       num_classes: C.
       method: "agglomerative" (complete linkage), "kmeans", "tsne_kmeans" or
         "fast_kmeans" (mini-batches where there are many rows and clusters).
-      scope: "per_class" clusters each class by itself, "global" all examples
+      scope: "per_class" clusters each class separately, "global" all examples
         together (A-17).
 
     Raises:
@@ -106,19 +106,20 @@ class Clusterer:
   def cluster(self, num_clusters: int, *, targets: str = "hard") -> Clustering:
     """Finds the clusters of each class, or of all classes together.
 
-    Scope "per_class" makes S = ``num_clusters`` in each class: the counts of
-    Table 15, and half of those of Tables 13 and 14, which are totals over two
-    classes (A-17). Scope "global" makes S in total, and a class has those that
-    its examples fall in. In both scopes the student's head has S outputs per
-    class, a number that is known without a teacher; `Clustering.where` says
-    which exist, fewer than S if there are fewer distinct embeddings.
+    Scope "per_class" makes S = ``num_clusters`` clusters in each class: the
+    counts of Table 15, and half of the counts of Tables 13 and 14, which are
+    totals over two classes (A-17). Scope "global" makes S clusters in total,
+    and a class has the clusters of its examples. In both scopes the student's
+    head has S outputs per class, a number that is known without a teacher.
+    `Clustering.where` says which of them exist. They are fewer than S if there
+    are fewer distinct embeddings.
 
-    Hard targets are one-hot. Soft ones are "weighted by teacher probabilities"
-    (section 4.2), which we read as :math:`p_{c,s} = p_c [s = a_c]`
-    (`clustering.log_soft_targets`). Here :math:`p_c` is the teacher's
-    probability of class c, and :math:`a_c` is the example's membership, the
-    cluster of c that it is in or would be placed in. In scope "global" its one
-    cluster serves all classes, and every pair exists.
+    Hard targets are one-hot. Soft targets are "weighted by teacher
+    probabilities" (section 4.2), which we read as :math:`p_{c,s} = p_c [s =
+    a_c]` (`clustering.log_soft_targets`). Here :math:`p_c` is the teacher's
+    probability of class c, and :math:`a_c` is the cluster of class c that the
+    example is in or would be assigned to. In scope "global" an example has the
+    same cluster in all classes, and every pair of class and cluster exists.
     """
     everything, soft = np.arange(len(self._labels)), targets == "soft"
     with threadpool_limits(1):
@@ -152,17 +153,17 @@ class Clusterer:
       assignments, memberships if soft else None, where, summary
     )
 
-  def means(self, found: Clustering) -> tuple[np.ndarray, float]:
+  def means(self, clustering: Clustering) -> tuple[np.ndarray, float]:
     """Computes the mean of each cluster, and the variance around the means.
 
     The means are float32, ``[C, S, D]``, and zero where there is no cluster.
-    The variance is per dimension, over all examples, and positive: for clusters
-    of equal points it is a small share of the variance within the classes, and
-    one for classes of equal points.
+    The variance is the mean over all examples and dimensions. It is always
+    positive: for clusters of equal points it is a small share of the variance
+    within the classes, and for classes of equal points it is one.
     """
-    num_classes, size = found.where.shape
+    num_classes, size = clustering.where.shape
     shape = (num_classes, size, self._embeddings.shape[1])
-    outputs = self._labels * size + found.assignments
+    outputs = self._labels * size + clustering.assignments
     counts = np.bincount(outputs, minlength=num_classes * size)
     sums = np.zeros((num_classes * size, shape[-1]))
     parts = [
@@ -176,7 +177,8 @@ class Clusterer:
       for part in parts
     )
 
-    # The variance within classes is that within and that between clusters.
+    # The variance within classes is the sum of the variances within and between
+    # their clusters.
     counts, means = counts.reshape(shape[:2]), means.reshape(shape)
     in_class = np.maximum(counts.sum(axis=1), 1)[:, None]
     centres = sums.reshape(shape).sum(axis=1) / in_class
@@ -186,10 +188,10 @@ class Clusterer:
     least = _LEAST_SHARE * total or float(size)
     return means.astype(np.float32), max(inertia, least) / size
 
-  def soft_variance(self, found: Clustering, means: np.ndarray) -> float:
+  def soft_variance(self, clustering: Clustering, means: np.ndarray) -> float:
     """Computes `lelp_jax.variance_of_perplexity` of clusters with these means.
 
-    Of many examples it takes `_ROWS`, evenly spaced.
+    It uses at most `_ROWS` examples, evenly spaced.
     """
     rows = np.unique(np.linspace(0, len(self._labels) - 1, _ROWS).astype(int))
     points, labels = self._rows(rows), self._labels[rows]
@@ -199,20 +201,20 @@ class Clusterer:
         distances[labels == c] = metrics.pairwise.euclidean_distances(
           points[labels == c], means[c], squared=True
         )
-    where = jnp.asarray(found.where[labels])
+    where = jnp.asarray(clustering.where[labels])
     return float(lelp_jax.variance_of_perplexity(jnp.asarray(distances), where))
 
-  def silhouette(self, found: Clustering) -> float | None:
-    """Returns the mean silhouette of the classes, each of 2,000 points at most.
+  def silhouette(self, clustering: Clustering) -> float | None:
+    """Returns the mean over the classes of the silhouette score, at most 1.
 
-    It compares the distances to the own and to the next cluster: 1 is best.
-    None if no class has several clusters.
+    It uses at most 2,000 points per class, and is None if no class has several
+    clusters.
     """
     scores = []
     for c in range(self._num_classes):
       rows = np.flatnonzero(self._labels == c)
       rows = rows[:: -(-len(rows) // _SILHOUETTE_POINTS) or 1]
-      clusters = found.assignments[rows]
+      clusters = clustering.assignments[rows]
       if 1 < len(np.unique(clusters)) < len(rows):
         with threadpool_limits(1):
           score = metrics.silhouette_score(self._rows(rows), clusters)
@@ -222,22 +224,24 @@ class Clusterer:
   def _clusters(
     self, i: int, num_clusters: int, examples: np.ndarray
   ) -> tuple[np.ndarray, int]:
-    """Returns the clusters of some examples in group i, and their number.
+    """Returns the cluster of some examples in group i, and the cluster count.
 
-    They are int32, ``[N]``, and zero for all other examples.
+    The clusters are int32, ``[N]``, and zero for all other examples.
     """
     clusters = np.zeros(len(self._labels), np.int32)
     sample = self._samples[i]
     if not sample.size:
       return clusters, 0
     points = self._rows(sample)
-    found = self._partition(i, points, num_clusters)
-    names, found = np.unique(found, return_inverse=True)
-    clusters[sample] = found
-    anchors, owners = points, found
+    names, numbers = np.unique(
+      self._partition(i, points, num_clusters), return_inverse=True
+    )
+    clusters[sample] = numbers
+    # Each other example gets the cluster of its nearest anchor.
+    anchors, owners = points, numbers
     if self._method != "tsne_kmeans":
       owners = np.arange(len(names))
-      means = [points[found == k].mean(axis=0, dtype=float) for k in owners]
+      means = [points[numbers == k].mean(axis=0, dtype=float) for k in owners]
       anchors = np.array(means, np.float32)
     # Any, since scikit-learn's stubs accept no NumPy array of a known dtype.
     nearest: Any = metrics.pairwise_distances_argmin
@@ -248,7 +252,7 @@ class Clusterer:
     return clusters, len(names)
 
   def _partition(self, i: int, points: np.ndarray, size: int) -> np.ndarray:
-    """Clusters the sample of group i, [n, D], into `size` clusters at most."""
+    """Clusters the sample of group i, [n, D], into at most `size` clusters."""
     size = _num_distinct(points, most=size)
     if size == 1:
       return np.zeros(len(points), int)
@@ -268,19 +272,20 @@ class Clusterer:
 
 
 def _tree(points: np.ndarray) -> np.ndarray:
-  """Returns the merges of complete linkage in their order, int [n - 1, 2].
+  """Returns the merges of complete linkage in order, int [n - 1, 2].
 
-  Merge i makes node n + i of two earlier nodes; the points are the first n.
+  Merge i joins two earlier nodes into node n + i. The points are nodes 0 to
+  n - 1.
   """
   model: Any = sklearn_cluster.AgglomerativeClustering(1, linkage="complete")
   with warnings.catch_warnings():
-    # SciPy suspects that a few symmetric points are distances.
+    # SciPy may take a small symmetric array of points for distances.
     warnings.simplefilter("ignore", ClusterWarning)
     return model.fit(points).children_
 
 
 def _cut(tree: np.ndarray, num_clusters: int) -> np.ndarray:
-  """Returns the clusters before the last `num_clusters` - 1 merges, int [n]."""
+  """Undoes the last `num_clusters` - 1 merges; returns clusters, int [n]."""
   num_points = len(tree) + 1
   root = np.arange(2 * num_points - num_clusters)
   for i in reversed(range(num_points - num_clusters)):
@@ -291,8 +296,11 @@ def _cut(tree: np.ndarray, num_clusters: int) -> np.ndarray:
 def _kmeans(
   points: np.ndarray, num_clusters: int, *, in_batches: bool = False
 ) -> np.ndarray:
-  """Returns clusters of k-means, the best of ten starts; rounds the points."""
-  # Any, since the stubs accept no number of starts.
+  """Returns the clusters of the best of ten k-means runs.
+
+  Centering the points in place may change them by rounding.
+  """
+  # Any, since the stubs do not accept a number for n_init.
   kinds: Any = sklearn_cluster
   options = {"n_init": _KMEANS_STARTS, "random_state": _SEED}
   model = (
@@ -301,13 +309,13 @@ def _kmeans(
     else kinds.KMeans(num_clusters, copy_x=False, **options)
   )
   with warnings.catch_warnings():
-    # Float32 may tell fewer points apart: the summary records the number.
+    # Float32 may distinguish fewer points. The summary records the number.
     warnings.simplefilter("ignore", ConvergenceWarning)
     return model.fit(points).labels_
 
 
 def _map(points: np.ndarray) -> np.ndarray:
-  """Returns the t-SNE map, [n, 2]; perplexity 30, less below 91 points."""
+  """Returns the t-SNE map, [n, 2], with perplexity 30 from 91 points on."""
   perplexity = min(30.0, (len(points) - 1) / 3)
   tsne: Any = manifold.TSNE
   model = tsne(init="pca", perplexity=perplexity, random_state=_SEED)
@@ -315,10 +323,10 @@ def _map(points: np.ndarray) -> np.ndarray:
 
 
 def _num_distinct(points: np.ndarray, *, most: int) -> int:
-  """Counts the different rows, up to `most`."""
+  """Counts the distinct rows, up to `most`."""
   seen = set()
   for row in points:
-    seen.add((row + 0).tobytes())  # Negative zero is zero.
+    seen.add((row + 0).tobytes())  # Adding 0 turns -0 into 0.
     if len(seen) == most:
       break
   return len(seen)

@@ -1,9 +1,9 @@
 """Pseudo-subclasses by clustering the teacher's embeddings (section 4.2).
 
-Each training example gets a cluster beforehand, from embeddings without
-augmentation. Hard targets are pairs of class and cluster, the true class (A-18)
-unless `config.subspace.membership` says otherwise; soft ones weigh the clusters
-by the teacher's class probabilities.
+Each training example is assigned to a cluster before training, from embeddings
+without augmentation. Hard targets are pairs of a class and a cluster. The class
+is the true one (A-18), unless `config.subspace.membership` is "teacher". Soft
+targets weight the clusters by the teacher's class probabilities.
 """
 
 import functools
@@ -25,7 +25,7 @@ from lelp_jax.train_step import LossInputs
 
 
 def _hard_terms(inputs: LossInputs) -> Terms:
-  """Cross entropy with pairs of class and cluster."""
+  """Computes the cross entropy of the pairs of class and cluster."""
   targets, where, rows = (
     inputs.targets,
     inputs.targets["where"],
@@ -40,7 +40,7 @@ def _hard_terms(inputs: LossInputs) -> Terms:
 
 
 def _soft_terms(inputs: LossInputs) -> Terms:
-  """Tempered divergence from class probabilities put on one cluster each."""
+  """Computes the tempered divergence from the soft targets."""
   where = inputs.targets["where"]
   temperature = inputs.hyperparameters["temperature"]
   log_probs = lelp_jax.class_log_probs(
@@ -84,22 +84,22 @@ def log_soft_targets(
 
 
 def _targets(algorithm: str, form: str, setup: Setup) -> dict[str, Any]:
-  """Clusters of the cell's own number, padded to the largest of the stack."""
-  found = _clustering(algorithm, form, setup)
+  """Returns a cell's clusters, padded to the largest number in its stack."""
+  clustering = _clustering(algorithm, form, setup)
   padding = setup.max_subclasses - setup.cell.clustering.num_clusters
-  where = np.pad(found.where, ((0, 0), (0, padding)))
+  where = np.pad(clustering.where, ((0, 0), (0, padding)))
   if form == "soft":
-    return {"where": where, "memberships": found.memberships}
+    return {"where": where, "memberships": clustering.memberships}
   classes = np.asarray(setup.teacher.transfer_classes, np.int32)
   return {
     "where": where,
-    "assignments": found.assignments,
+    "assignments": clustering.assignments,
     "classes": classes,
   }
 
 
 def _details(algorithm: str, form: str, setup: Setup) -> dict[str, Any]:
-  """Returns how many examples were clustered or assigned, per class."""
+  """Returns the record of the clusters for `result.json`."""
   return {"clustering": _clustering(algorithm, form, setup).summary}
 
 

@@ -1,8 +1,9 @@
-"""Contrastive methods: the student tells examples apart as its teacher does.
+"""Contrastive methods: CRD, CRD with a memory bank, and InfoNCE.
 
-CRD as in the paper, with the batch's other examples as negatives; CRD as its
-authors published it, with a memory bank; and InfoNCE. Linear maps take both
-embeddings to a common width, unless `config.loss.projection` is "never".
+CRD takes its negatives from the batch, as in the paper. With a memory bank it
+is the method that its authors published. Linear maps project the embeddings of
+student and teacher to a common width, unless `config.loss.projection` is
+"never".
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ from lelp_jax.train_step import LossInputs
 
 
 def _learn_maps(setup: LossSetup) -> Learned:
-  """Linear maps of both embeddings to the width of the contrast."""
+  """Initializes linear maps of both embeddings to `contrast_width`."""
   if not is_projected(setup, auto=True):
     return {}, ()
   student_key, teacher_key = jax.random.split(setup.key)
@@ -39,7 +40,7 @@ def _learn_maps(setup: LossSetup) -> Learned:
 
 
 def _learn_bank(setup: LossSetup) -> Learned:
-  """The same maps, and a bank of the projections of all examples."""
+  """Initializes the linear maps, and a bank of projections of all examples."""
   params_key, bank_key = jax.random.split(setup.key)
   params, _ = _learn_maps(dataclasses.replace(setup, key=params_key))
   statics = setup.statics
@@ -51,7 +52,7 @@ def _learn_bank(setup: LossSetup) -> Learned:
 
 
 def _units(inputs: LossInputs) -> tuple[jax.Array, jax.Array]:
-  """Projections of student and teacher, as unit rows."""
+  """Returns the projections of student and teacher, with rows of length one."""
   params, teacher = inputs.loss_params, teacher_of(inputs)
   return (
     unit_rows(linear(params.get("student"), inputs.student.embeddings)),
@@ -60,7 +61,7 @@ def _units(inputs: LossInputs) -> tuple[jax.Array, jax.Array]:
 
 
 def _crd(inputs: LossInputs) -> tuple[jax.Array, Any]:
-  """The critic with the batch's other examples as negatives."""
+  """Computes CRD with the other examples of the batch as negatives."""
   loss = baselines.crd_loss(
     *_units(inputs),
     temperature=inputs.hyperparameters["contrast_temperature"],
@@ -76,18 +77,18 @@ def _info_nce(inputs: LossInputs) -> tuple[jax.Array, Any]:
 
 
 def _crd_bank(inputs: LossInputs) -> tuple[jax.Array, Any]:
-  """CRD with a memory bank and negatives from the other classes.
+  """Computes CRD with a memory bank and negatives from the other classes.
 
-  There are `config.loss.num_negatives` of them, drawn with replacement.
+  `config.loss.num_negatives` negatives are drawn with replacement.
 
   Note:
-    The authors' code draws 16,384 negatives, without replacement where the
-    other classes have so many examples.
+    The authors' code draws 16,384 negatives, without replacement if the other
+    classes have that many examples.
   """
   targets, hyperparameters = inputs.targets, inputs.hyperparameters
   labels, order = inputs.batch["labels"], targets["by_class"]
-  # In the ring of examples sorted by class, the examples of all other classes
-  # follow the end of an example's own class.
+  # `order` lists the examples by class. Read as a ring, the examples of all
+  # other classes follow the end of an example's own class.
   draws = jax.random.randint(
     inputs.key,
     (len(labels), hyperparameters["num_negatives"]),

@@ -1,10 +1,11 @@
 """Methods that also compare embeddings: KD plus lambda times a feature loss.
 
-All compare the last layer's embeddings only. A learned linear projection takes
-the student's to the teacher's width: always, never, or "auto", which means
-where the widths differ; FitNet and the contrastive methods then have theirs at
-equal widths, too (A-25). FitNet's and CRD's projections are trained
-beforehand, with the feature loss alone (A-24).
+They compare the embeddings of the last layer only. `config.loss.projection`
+says whether a learned linear projection maps the student's embeddings to the
+teacher's width: "always", "never", or "auto", which means if the widths differ.
+With "auto", FitNet and the contrastive methods also have a projection at equal
+widths (A-25). FitNet and CRD train their projections before the students, with
+the feature loss alone (A-24).
 """
 
 import functools
@@ -29,15 +30,15 @@ from lelp_jax.train_step import LossFn
 from lelp_jax.train_step import LossInputs
 
 _HYPERPARAMETERS = ("loss.temperature", "loss.feature_weight")
-# As in the public code, the variance starts at 5.
+# VID's variance starts at 5, as in the public code.
 _VARIANCE_LOGIT = float(np.log(np.expm1(5.0 - 1e-5)))
 
-# Returns the loss, [B] or a scalar, and the new loss state.
+# A feature loss: returns the loss, [B] or a scalar, and the new loss state.
 FeatureFn = Callable[[LossInputs], tuple[jax.Array, Any]]
 
 
 def with_kd(feature_fn: FeatureFn) -> LossFn:
-  """Makes eq. (1) with KD, plus lambda times a feature loss."""
+  """Makes the loss of eq. (1) with KD, plus lambda times a feature loss."""
 
   def loss_fn(inputs: LossInputs) -> tuple[jax.Array, tuple[Any, Any]]:
     feature, loss_state = feature_fn(inputs)
@@ -52,7 +53,7 @@ def with_kd(feature_fn: FeatureFn) -> LossFn:
 
 
 def alone(feature_fn: FeatureFn) -> LossFn:
-  """Makes a feature loss alone, with which projections are pre-trained."""
+  """Makes the loss that pre-trains projections: the feature loss alone."""
 
   def loss_fn(inputs: LossInputs) -> tuple[jax.Array, tuple[Any, Any]]:
     feature, loss_state = feature_fn(inputs)
@@ -74,7 +75,7 @@ def _projected(function: Callable[..., jax.Array]) -> FeatureFn:
 
 
 def _vid(inputs: LossInputs) -> tuple[jax.Array, Any]:
-  """Variational information distillation with a learned variance."""
+  """Computes variational information distillation with a learned variance."""
   params = inputs.loss_params
   mean = linear(params.get("projection"), inputs.student.embeddings)
   teacher = teacher_of(inputs).embeddings
@@ -83,7 +84,7 @@ def _vid(inputs: LossInputs) -> tuple[jax.Array, Any]:
 
 
 def linear(layer: Mapping[str, jax.Array] | None, x: jax.Array) -> jax.Array:
-  """Applies a linear layer, in float32 at least; None is the identity."""
+  """Applies a linear layer in float32 or wider; None is the identity."""
   if layer is None:
     return x
   kernel = layer["kernel"]
@@ -98,10 +99,10 @@ def init_linear(key: jax.Array, inputs: int, outputs: int) -> dict[str, Any]:
 
 
 def is_projected(setup: LossSetup, *, auto: bool) -> bool:
-  """Tells whether a method has projections.
+  """Returns whether a method has projections.
 
-  `auto` tells whether it has some with `config.loss.projection="auto"`. Raises
-  ValueError if it needs some, and may never have any.
+  `auto` is the answer for `config.loss.projection="auto"`. Raises ValueError if
+  the widths differ and the config says "never".
   """
   mode = setup.statics.projection
   if mode == "never" and setup.student_width != setup.teacher_width:
@@ -134,7 +135,7 @@ def _fitnet_remark(setup: Setup) -> str:
 
 
 def feature_method(title: str, feature_fn: FeatureFn, **fields: Any) -> Method:
-  """Makes a method of KD and a feature loss, and other fields of `Method`."""
+  """Makes a method of KD and a feature loss; `fields` are those of `Method`."""
   return Method(title, _HYPERPARAMETERS, with_kd(feature_fn), **fields)
 
 

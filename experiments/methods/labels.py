@@ -20,7 +20,7 @@ from lelp_jax.train_step import LossInputs
 
 
 def kd_term(inputs: LossInputs) -> jax.Array:
-  """Computes the loss of vanilla distillation, ``[B]``."""
+  """Computes the loss of vanilla distillation (KD), ``[B]``."""
   return baselines.kd_loss(
     inputs.student.logits,
     teacher_of(inputs).logits,
@@ -29,7 +29,7 @@ def kd_term(inputs: LossInputs) -> jax.Array:
 
 
 def _compared(loss_fn: Callable[..., jax.Array]) -> LossFn:
-  """Makes the loss that compares tempered probabilities by a function."""
+  """Makes the loss of a method that compares tempered logits by `loss_fn`."""
 
   def terms(inputs: LossInputs) -> Terms:
     loss = loss_fn(
@@ -43,14 +43,14 @@ def _compared(loss_fn: Callable[..., jax.Array]) -> LossFn:
 
 
 def _standard(inputs: LossInputs) -> Terms:
-  """Cross entropy with the true labels: no teacher, no temperature."""
+  """Computes the cross entropy of the true labels, without a teacher."""
   logits = inputs.student.logits
   nll = class_nll(logits, inputs.batch["labels"], logits.shape[-1])
   return {"class_term": nll}
 
 
 def _dkd(inputs: LossInputs) -> Terms:
-  """Decoupled KD: target and non-target divergence, by the true label."""
+  """Computes decoupled KD from the logits and the true labels."""
   loss = baselines.dkd_loss(
     inputs.student.logits,
     teacher_of(inputs).logits,
@@ -62,17 +62,20 @@ def _dkd(inputs: LossInputs) -> Terms:
 
 
 def _dkd_same_as(setup: Setup) -> str | None:
-  """With two classes there is no divergence between non-target classes."""
+  """Returns "vanilla" for two classes, where non-target classes do not matter.
+
+  Their distribution consists of a single class.
+  """
   return "vanilla" if setup.task.num_classes == 2 else None
 
 
 def _of_two_classes(remark: str) -> Callable[[Setup], str]:
-  """Makes a remark on tasks of two classes."""
+  """Makes a `Method.remark` for tasks of two classes."""
   return lambda setup: "" if setup.task.num_classes > 2 else remark
 
 
 def _oracle(inputs: LossInputs) -> Terms:
-  """Cross entropy with the true fine labels, of which classes are unions."""
+  """Computes the cross entropy of the fine labels, as a term per level."""
   batch, targets = inputs.batch, inputs.targets
   logits, where = inputs.student.logits, targets["where"]
   outputs = targets["output_of_fine_label"][batch["fine_labels"]]

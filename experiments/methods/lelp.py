@@ -24,7 +24,7 @@ def _num_subclasses(setup: Setup) -> int:
 def num_directions(setup: Setup) -> int:
   """Returns `config.subspace.num_subclasses`.
 
-  Raises ValueError if the teacher's embeddings have fewer directions.
+  Raises ValueError if it exceeds the width of the teacher's embeddings.
   """
   num_subclasses, width = (
     setup.cell.subspace.num_subclasses,
@@ -39,12 +39,12 @@ def num_directions(setup: Setup) -> int:
 
 
 def shared_targets(setup: Setup) -> dict[str, Any]:
-  """Returns the class means of what students get."""
+  """Returns the class means of the embeddings or coordinates."""
   return {"means": setup.teacher.means}
 
 
 def _targets(setup: Setup) -> dict[str, Any]:
-  """Subspaces at the cell's own S, padded to the largest S of the stack."""
+  """Returns the cell's subspaces and the share of the variance inside them."""
   subspaces = _subspaces(setup)
   return padded(setup, subspaces) | {
     "variance_share": setup.teacher.variance_share(subspaces)
@@ -52,10 +52,7 @@ def _targets(setup: Setup) -> dict[str, Any]:
 
 
 def padded(setup: Setup, subspaces: lelp_jax.Subspaces) -> dict[str, Any]:
-  """Returns the subspaces of a cell, and which subclasses it has.
-
-  They are padded to the largest S of its stack.
-  """
+  """Returns "directions" and "where", padded to the largest S of the stack."""
   size, num_subclasses = setup.max_subclasses, subspaces.directions.shape[1]
   padding = ((0, 0), (0, size - num_subclasses), (0, 0))
   exists = np.arange(size) < num_subclasses
@@ -80,7 +77,7 @@ def _subspaces(setup: Setup) -> lelp_jax.Subspaces:
       teacher.moments, normalization=subspace.normalization
     )
   if teacher.coordinates is None:
-    # At the largest S, so that one decomposition serves the whole stack.
+    # One decomposition with the largest S serves the whole stack.
     principal = teacher.principal(
       num_directions=setup.max_subclasses,
       null_space=subspace.used_null_space,
@@ -99,7 +96,10 @@ def _subspaces(setup: Setup) -> lelp_jax.Subspaces:
 
 
 def terms(inputs: LossInputs) -> Terms:
-  """Computes the paper's loss (Algorithms 2 and 3), split by the chain rule."""
+  """Computes the terms of the LELP loss (Algorithms 2 and 3).
+
+  By the chain rule they are a class term and a subclass term.
+  """
   teacher, targets = teacher_of(inputs), inputs.targets
   hyperparameters = inputs.hyperparameters
   teacher_log_probs = lelp_jax.log_subsplit(
@@ -116,7 +116,12 @@ def terms(inputs: LossInputs) -> Terms:
 
 
 def terms_of(inputs: LossInputs, teacher_log_probs: jax.Array) -> Terms:
-  """Compares a student with log-probabilities of subclasses, ``[B, C, S]``."""
+  """Computes the terms of the LELP loss from targets.
+
+  Args:
+    inputs: Inputs of the loss.
+    teacher_log_probs: Log-probabilities of the subclasses, ``[B, C, S]``.
+  """
   hyperparameters, targets = inputs.hyperparameters, inputs.targets
   class_term, subclass_term = lelp_jax.lelp_loss_terms(
     inputs.student.logits,
@@ -131,7 +136,7 @@ def terms_of(inputs: LossInputs, teacher_log_probs: jax.Array) -> Terms:
 
 
 def details(setup: Setup) -> dict[str, Any]:
-  """Returns how much of each class's variance the null space keeps (A-3)."""
+  """Returns the share of each class's variance in the null space (A-3)."""
   share = setup.teacher.null_space_share(setup.cell.subspace.rtol)
   return {"null_space_share": tuple(float(x) for x in share)}
 

@@ -1,6 +1,6 @@
 """LELP with centroids of clusters in place of principal directions.
 
-This method is ours and not the paper's: see `lelp_jax.centroid_subspaces`.
+This method is not in the paper; see `lelp_jax.centroid_subspaces`.
 """
 
 from typing import Any
@@ -26,25 +26,25 @@ def _centroids(setup: Setup) -> Centroids:
 
 
 def _targets(setup: Setup) -> dict[str, Any]:
-  """Directions, offsets and which exist, padded to the largest K."""
+  """Returns the cell's subspaces, padded to the largest K of the stack."""
   subspace, teacher = setup.cell.subspace, setup.teacher
-  found = _centroids(setup)
-  variance = found.soft_variance
+  centroids = _centroids(setup)
+  variance = centroids.soft_variance
   if subspace.widening:
-    variance = subspace.widening * found.variance
+    variance = subspace.widening * centroids.variance
   subspaces = lelp_jax.centroid_subspaces(
-    jnp.asarray(found.centroids),
+    jnp.asarray(centroids.centroids),
     teacher.moments,
     teacher.head_kernel,
     variance=variance,
     null_space=subspace.null_space,
     rtol=subspace.rtol,
   )
-  missing = (0, setup.max_subclasses - found.where.shape[1])
+  padding = (0, setup.max_subclasses - centroids.where.shape[1])
   return {
-    "directions": jnp.pad(subspaces.directions, ((0, 0), missing, (0, 0))),
-    "offsets": jnp.pad(jnp.asarray(subspaces.offsets), ((0, 0), missing)),
-    "where": np.pad(found.where, ((0, 0), missing)),
+    "directions": jnp.pad(subspaces.directions, ((0, 0), padding, (0, 0))),
+    "offsets": jnp.pad(jnp.asarray(subspaces.offsets), ((0, 0), padding)),
+    "where": np.pad(centroids.where, ((0, 0), padding)),
   }
 
 

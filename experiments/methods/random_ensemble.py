@@ -1,7 +1,8 @@
 """Ensembles of random projections: several random subspaces per class.
 
-The S directions of a class are M independent sets of S / M. LELP's softmax is
-taken within each set, and each set has 1 / M of the probability of the class.
+The S directions of a class are M independent sets of S / M directions. LELP's
+softmax is computed within each set, and each set gets 1 / M of the probability
+of the class.
 """
 
 from typing import Any
@@ -21,22 +22,26 @@ from lelp_jax.train_step import LossInputs
 
 
 def _targets(setup: Setup) -> dict[str, Any]:
-  """Direction ``s * M + m`` is direction s of projection m."""
+  """Returns the cell's subspaces and the share of the variance inside them.
+
+  Direction ``s * M + m`` of a class is direction s of its set m.
+  """
   subspace, moments = setup.cell.subspace, setup.teacher.moments
   number, key = subspace.num_projections, setup.key
   parts = [
     lelp_jax.random_subspaces(
       moments,
       num_subclasses=subspace.num_subclasses // number,
-      key=one,
+      key=part_key,
       normalization=subspace.normalization,
     )
-    for one in (jax.random.split(key, number) if number > 1 else [key])
+    for part_key in (jax.random.split(key, number) if number > 1 else [key])
   ]
   directions = jnp.stack([part.directions for part in parts], axis=2)
   num_classes, _, _, width = directions.shape
   directions = directions.reshape(num_classes, -1, width)
-  # Directions of different projections are not orthogonal.
+  # Directions of different sets are not orthogonal, so the share of all of them
+  # is not defined: record the mean over the sets.
   share = sum(setup.teacher.variance_share(part) for part in parts)
   subspaces = lelp_jax.Subspaces(directions, parts[0].means)
   targets = lelp.padded(setup, subspaces)

@@ -29,16 +29,16 @@ class Clustering:
     assignments: Cluster of each example in its class, int32, ``[N]``, in
       [0, S). The hard target is the student's output ``class * S +
       assignment``.
-    memberships: Cluster of each example in each class, int32, ``[N, C]``: the
-      assignment in its own class, and the cluster that it would be placed in
-      in another. None unless targets are soft.
+    memberships: Cluster of each example in each class, int32, ``[N, C]``. In
+      its own class this is its assignment, in another class the cluster that it
+      would be assigned to. None for hard targets.
     where: Subclasses that exist, bool, ``[C, S]``. A class without examples
       keeps one, so that the student can give the class a probability.
-    summary: JSON-compatible record for results: "method", "scope", "targets",
-      "seed"; the requested "num_clusters"; "num_subclasses" of each class;
-      "sizes", the number of examples in each of C x S; the numbers of examples
-      that were clustered, "num_clustered", and placed afterwards,
-      "num_placed".
+    summary: JSON-compatible record for `result.json`: "method", "scope",
+      "targets" and "seed"; the requested "num_clusters"; "num_subclasses" of
+      each class; "sizes", the number of examples in each of C x S subclasses;
+      "num_clustered", the number of examples that were clustered, and
+      "num_placed", the number of those assigned afterwards.
   """
 
   assignments: np.ndarray
@@ -52,9 +52,10 @@ class Centroids:
   """Centroids of the clusters of each class, at most K per class.
 
   Attributes:
-    centroids: Means of the clusters' points, float32, ``[C, K, D]``; zero where
-      there is no cluster.
-    variance: Variance per dimension around the own centroid, positive.
+    centroids: Mean of the points of each cluster, float32, ``[C, K, D]``; zero
+      where there is no cluster.
+    variance: Variance per dimension of the points around their centroids,
+      positive.
     soft_variance: The variance s^2 of `lelp_jax.variance_of_perplexity`.
     where: Clusters that exist, bool, ``[C, K]``.
     summary: As `Clustering.summary`, with both variances and the mean
@@ -69,12 +70,14 @@ class Centroids:
 
 
 class TeacherStatistics:
-  """Statistics of a teacher, each computed when first asked for, then kept.
+  """Lazily computed statistics of a teacher.
 
-  All cells of a sweep that have the same teacher share them.
+  Each is computed when it is first used and then kept. All cells of a sweep
+  with the same teacher share them.
 
   Attributes:
-    head_kernel: Weights of the teacher's last layer, ``[D, C]``.
+    head_kernel: Weights of the teacher's last layer, with D rows and one column
+      per output.
     coordinates: Principal directions whose coordinates students get in place
       of embeddings, or None if they get embeddings.
   """
@@ -88,12 +91,16 @@ class TeacherStatistics:
     *,
     membership: str = "labels",
   ):
-    """Takes functions that compute moments and outputs when they are needed.
+    """Stores functions that compute moments and outputs when they are needed.
 
-    `moments` are those of the training examples of the teacher,
-    `transfer_labels` and `transfer_outputs` are the classes of those of the
-    students and the outputs on them, NumPy arrays. `membership` is that of
-    `config.subspace` (A-11).
+    Args:
+      moments: Returns the class moments of the embeddings of the examples that
+        the subspaces are fitted to.
+      head_kernel: See the attribute.
+      transfer_labels: Returns the labels of the students' training examples,
+        int ``[N]``.
+      transfer_outputs: Returns the teacher's outputs on these, as NumPy arrays.
+      membership: `config.subspace.membership` (A-11).
     """
     self.head_kernel = head_kernel
     self.coordinates: lelp_jax.PrincipalDirections | None = None
@@ -106,7 +113,7 @@ class TeacherStatistics:
   def in_coordinates(
     self, principal: lelp_jax.PrincipalDirections
   ) -> "TeacherStatistics":
-    """Returns these statistics for students that get coordinates."""
+    """Returns the same statistics for students that get coordinates."""
     other = copy.copy(self)
     other.coordinates = principal
     return other
@@ -118,22 +125,24 @@ class TeacherStatistics:
 
   @property
   def moments(self) -> lelp_jax.ClassMoments:
-    """Moments of the teacher's embeddings of its training examples."""
+    """Class moments of the teacher's embeddings."""
     return self._once("moments", self._compute_moments)
 
   @property
   def transfer_labels(self) -> np.ndarray:
-    """Classes of the students' training examples, int ``[N]``.
+    """Labels of the students' training examples, int ``[N]``.
 
-    The class of an example without a label is the teacher's (A-11).
+    For an example without a label it is the class that the teacher predicts
+    (A-11).
     """
     return self._once("transfer labels", self._compute_transfer_labels)
 
   @property
   def transfer_classes(self) -> np.ndarray:
-    """Classes in which the students' training examples are clustered, ``[N]``.
+    """Classes by which the students' training examples are clustered, ``[N]``.
 
-    They are the labels, or the classes that the teacher predicts (A-11).
+    They are the labels or, with membership "teacher", the classes that the
+    teacher predicts (A-11).
     """
     if self._membership == "labels":
       return self.transfer_labels
@@ -146,12 +155,12 @@ class TeacherStatistics:
 
   @property
   def transfer_outputs(self) -> Outputs:
-    """The teacher's outputs on the students' training examples, on the host."""
+    """The teacher's outputs on the students' training examples, in NumPy."""
     return self._once("transfer outputs", self._compute_transfer_outputs)
 
   @property
   def means(self) -> jax.Array:
-    """Class means of what students get, embeddings or coordinates."""
+    """Class means of the embeddings or coordinates that students get."""
     if self.coordinates is None:
       return self.moments.mean
     return lelp_jax.coordinate_directions(self.coordinates).means
@@ -184,8 +193,8 @@ class TeacherStatistics:
     """Returns the share of each class's variance inside a subspace, ``[C]``."""
     if self.coordinates is None:
       return lelp_jax.variance_share(subspaces, self.moments)
-    # The directions are a rotation of the first ones, which keeps the sum of
-    # the variances along them.
+    # The directions are a rotation of the first principal directions, which
+    # does not change the sum of the variances.
     size = subspaces.directions.shape[1]
     inside = self.coordinates.variances[:, :size].sum(axis=-1)
     total = self.coordinates.total_variance
@@ -194,9 +203,13 @@ class TeacherStatistics:
   def clustering(
     self, algorithm: str, targets: str, spec: ClusteringSpec, rtol: float
   ) -> Clustering:
-    """Returns clusters of the embeddings of the students' training examples.
+    """Clusters the teacher's embeddings of the students' training examples.
 
-    See `points` for `rtol`.
+    Args:
+      algorithm: A key of `clusterer.MAX_POINTS`.
+      targets: "hard" or "soft".
+      spec: Settings of the clustering.
+      rtol: Tolerance of the head's rank, see `points`.
     """
     return self._once(
       ("clustering", algorithm, targets, spec, rtol),
@@ -208,27 +221,28 @@ class TeacherStatistics:
   def centroids(
     self, num_clusters: int, *, null_space: str, rtol: float
   ) -> Centroids:
-    """Returns the centroids of k-means in each class; see `points`."""
+    """Returns the k-means centroids of each class, in the space of `points`."""
 
     def compute() -> Centroids:
       clusterer = self._clusterer("fast_kmeans", "per_class", null_space, rtol)
-      found = clusterer.cluster(num_clusters)
-      means, variance = clusterer.means(found)
-      soft = clusterer.soft_variance(found, means)
-      summary = found.summary | {
+      clustering = clusterer.cluster(num_clusters)
+      means, variance = clusterer.means(clustering)
+      soft = clusterer.soft_variance(clustering, means)
+      summary = clustering.summary | {
         "variance": variance,
         "soft_variance": soft,
-        "silhouette": clusterer.silhouette(found),
+        "silhouette": clusterer.silhouette(clustering),
       }
-      return Centroids(means, variance, soft, found.where, summary)
+      return Centroids(means, variance, soft, clustering.where, summary)
 
     return self._once(("centroids", num_clusters, null_space, rtol), compute)
 
   def points(self, null_space: str, rtol: float) -> np.ndarray:
-    """Returns the embeddings of the students' training examples, ``[N, D]``.
+    """Returns the points to cluster, ``[N, D]``.
 
-    They are projected off the span of the head as `lelp_jax.project_off_head`
-    does; with the null space "none" they are returned as they are.
+    They are the teacher's embeddings of the students' training examples. Unless
+    the null space is "none", `lelp_jax.project_off_head` projects them off the
+    span of the head.
     """
     embeddings = np.asarray(self.transfer_outputs.embeddings)
     if null_space == "none":
@@ -251,7 +265,7 @@ class TeacherStatistics:
   def _clusterer(
     self, algorithm: str, scope: str, null_space: str, rtol: float
   ) -> "Clusterer":
-    # Importing scikit-learn takes a second, which other methods do not need.
+    # Imported here because importing scikit-learn takes a second.
     from experiments.methods.clusterer import Clusterer
 
     return self._once(
@@ -266,7 +280,7 @@ class TeacherStatistics:
     )
 
   def _once(self, name: Hashable, compute: Callable[[], Any]) -> Any:
-    """Returns what `compute` returned when this name was first asked for."""
+    """Returns the value of `compute`, which is called once per name."""
     if name not in self._kept:
       self._kept[name] = compute()
     return self._kept[name]
@@ -276,7 +290,8 @@ def predicted_classes(
   logits: jax.Array | np.ndarray, num_classes: int
 ) -> np.ndarray:
   """Returns the class that a teacher predicts for each example, int32."""
-  log_probs = lelp_jax.class_log_probs(  # The teacher may have subclasses.
+  # The probability of a class is the sum over the teacher's subclasses.
+  log_probs = lelp_jax.class_log_probs(
     jnp.asarray(logits), num_classes=num_classes, temperature=1.0
   )
   return np.asarray(log_probs.argmax(axis=-1), np.int32)

@@ -1,8 +1,9 @@
-"""Subclass Distillation: a teacher retrained with subclasses, and its student.
+"""Subclass Distillation: trains a teacher with subclasses, and its student.
 
-The teacher's head has C * S outputs. It learns the classes, which are sums of
-them, and an auxiliary loss makes it use all subclasses of a class. The student
-learns all C * S probabilities (Mueller et al., eqs. 7 and 8).
+The teacher's head has C * S outputs, and the probability of a class is the sum
+over its S outputs. An auxiliary loss makes the teacher use all subclasses of a
+class. The student learns all C * S probabilities (Mueller et al., eqs. 7 and
+8).
 """
 
 from typing import Any
@@ -19,7 +20,7 @@ from lelp_jax.train_step import LossInputs
 
 
 def _teacher_loss(inputs: LossInputs) -> tuple[jax.Array, tuple[Any, Any]]:
-  """Cross entropy of the classes, and the auxiliary loss times its weight."""
+  """Computes the cross entropy of the classes plus the auxiliary loss."""
   logits, hyperparameters = inputs.student.logits, inputs.hyperparameters
   num_classes = inputs.targets["where"].shape[0]
   nll = class_nll(logits, inputs.batch["labels"], num_classes).mean()
@@ -36,7 +37,7 @@ def _num_subclasses(setup: Setup) -> int:
 
 
 def _shared_targets(setup: Setup) -> dict[str, Any]:
-  """All subclasses exist; their number is the teacher's."""
+  """Returns "where", which is True for all subclasses."""
   shape = (setup.task.num_classes, setup.max_subclasses)
   return {"where": np.ones(shape, np.bool_)}
 
