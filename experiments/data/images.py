@@ -94,7 +94,7 @@ def _decoded(
     with _opened(encoded) as image:
       _check_depth(image)
       return _pixels(image, channels, size)
-  except Exception as error:  # Pillow's decoders raise all kinds of errors.
+  except Exception as error:  # Pillow's decoders raise errors of many types.
     name = "" if isinstance(encoded, bytes) else f" {encoded}"
     raise ValueError(
       f"{place}: cannot read the image{name}: {_reason(error)}."
@@ -173,7 +173,7 @@ def _checked(encoded: bytes | pathlib.Path) -> tuple[str, int]:
       image.load()
       _check_depth(image)
       return "", 1 if image.mode in _GREY else 3
-  except Exception as error:  # Pillow's decoders raise all kinds of errors.
+  except Exception as error:  # Pillow's decoders raise errors of many types.
     return _reason(error), 0
 
 

@@ -1,8 +1,8 @@
-"""The published files of a data set: defined, found, unpacked and verified.
+"""Finds, unpacks and reads the published files (originals) of a data set.
 
-A `Dataset` names the forms in which its originals exist. `find` looks for one
-of them in the folder or file that a user names, and `Originals.read` unpacks
-and reads it.
+A `Dataset` lists the forms in which its originals are published. `find` looks
+for one of these forms at the path that a user gives, and `Originals.read` reads
+its examples.
 """
 
 import contextlib
@@ -30,20 +30,21 @@ from experiments.data.dataset import Task
 from experiments.data.dataset import UNLABELLED
 from experiments.data.tfds import TfdsExamples
 
-# Opens a split of a TFDS data set: name, split, fields.
+# Opens a split of a TFDS data set, given the first arguments of `TfdsExamples`:
+# name, split and fields.
 OpenTfds = Callable[[str, str, Mapping[str, str]], TfdsExamples]
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-_EXPANSION = 4  # Texts take so many times the bytes of their archive.
+_EXPANSION = 4  # Estimated size of unpacked files, relative to the archive.
 
 
 @dataclasses.dataclass(frozen=True)
 class Generated:
-  """Examples that are generated anew each time they are iterated over.
+  """Examples that a function generates anew for each iteration.
 
   Attributes:
     num_examples: Number of examples.
-    examples: Returns an iterator over them.
+    examples: Returns an iterator over the examples.
   """
 
   num_examples: int
@@ -58,12 +59,12 @@ class Generated:
 
 @dataclasses.dataclass(frozen=True)
 class Raw:
-  """A data set as read from its originals.
+  """A data set as it was read from its originals.
 
   Attributes:
     splits: Examples by split, in the order in which they are written.
-    left_out: The rows that are not used, by split or file.
-    notes: Remarks for the readers of results, a clause each.
+    left_out: The rows that are not used, per split or file.
+    notes: Remarks that matter for results, each without a final full stop.
     details: Further entries of the manifest.
   """
 
@@ -79,9 +80,14 @@ def from_tables(
   convert: Callable[[Example], Example] = dict,
   **fields: Any,
 ) -> Raw:
-  """Returns examples that were read with `examples_lib.read`.
+  """Makes a `Raw` of examples that `examples.read` returned.
 
-  Their labels are names of `classes`; `convert` sees the number of the class.
+  Args:
+    splits: Examples by split.
+    classes: The labels that occur, in the order of the class numbers.
+    convert: Changes each example, after its label was replaced by the number of
+      the class.
+    **fields: Other attributes of `Raw`.
   """
   classes = tuple(classes)
 
@@ -117,16 +123,16 @@ def tfds_reader(
   convert: Callable[[Example], Example] = dict,
   notes: tuple[str, ...] = (),
 ) -> Callable[..., Raw]:
-  """Returns a function that reads a data set that TFDS has prepared.
+  """Returns a `Dataset.read_tfds` for a data set that TFDS has prepared.
 
   Args:
     name: TFDS's name of the data set.
     content: ``{"text": feature}`` or ``{"image": feature}``.
-    label: The feature that holds the class.
-    train: TFDS's split to train on.
-    test: TFDS's split to test on.
+    label: The feature with the class.
+    train: TFDS's name of the training split.
+    test: TFDS's name of the test split.
     convert: Changes each example.
-    notes: As in `Raw`.
+    notes: See `Raw`.
   """
 
   def read(open_tfds: OpenTfds, **_: Any) -> Raw:
@@ -139,17 +145,23 @@ def tfds_reader(
   return read
 
 
+def parity(example: Example) -> Example:
+  """Makes the label the hidden label, and its parity the class."""
+  label = example["label"]
+  return {**example, "label": label % 2, "fine_label": label}
+
+
 @dataclasses.dataclass(frozen=True)
 class Form:
-  """One form of the originals of a data set.
+  """One form in which a data set is published, such as binary files.
 
   Attributes:
-    name: The form in words.
-    files: Paths of its files or folders; ".gz" may follow the name of a text
-      file.
-    read: Reads them, given the path of each: ``read(paths, **options)``.
-    folders: Where they may lie below the folder that a user names.
-    archive: Name of the file in which they are published.
+    name: The name of the form, for messages.
+    files: Relative paths of its files or folders. Text files may also be
+      compressed, with ".gz" after the name.
+    read: Reads the files: ``read(paths, **options)`` with the path of each.
+    folders: Sub-folders of the user's folder that may hold the files.
+    archive: Name of the archive in which the files are published, if any.
   """
 
   name: str
@@ -176,14 +188,14 @@ class Dataset:
     tfds: TFDS's name of the data set; "" if TFDS does not have it.
     read_tfds: Reads what TFDS prepared: ``read_tfds(open_tfds, **options)``
       with an `OpenTfds`; None if TFDS does not have it.
-    forms: The forms of its original files; the first that is found is used.
+    forms: The forms of the original files. The first one found is used.
     published: Number of examples per class, by split; {} to check nothing.
-    where: Where the originals are, in a clause.
-    max_length: Longest text in tokens, with [CLS] and [SEP].
-    options: Choices of the user, with the paper's or the usual value.
-    groups: Returns the number of the group of each training text, from 0:
-      examples of one group are held out together (A-37). None if the examples
-      are independent.
+    where: A clause that says where to get the originals, for messages.
+    max_length: Default length to which texts are truncated, in tokens with
+      [CLS] and [SEP].
+    options: The user's options and their defaults.
+    groups: Computes the group (from 0) of each training text. Examples of one
+      group are held out together (A-37). None if examples are independent.
   """
 
   task: Task
@@ -200,17 +212,17 @@ class Dataset:
 
   @classmethod
   def from_tfds(cls, name: str, task: Task, **options: Any) -> "Dataset":
-    """Returns a data set that only TFDS prepares.
+    """Makes a data set that is read from TFDS only.
 
-    Add it to `datasets.DATASETS`, and to the data sets of a config:
+    For example, add this to `datasets.DATASETS`:
 
       Dataset.from_tfds("ag_news_subset", Task("ag_news", 4),
                         content={"text": "description"}, max_length=128)
 
     Args:
       name: TFDS's name of the data set.
-      task: Classes to learn; `image_shape` and `scale` for images.
-      **options: Those of `tfds_reader`, and `max_length`.
+      task: Classes to learn, and for images `image_shape` and `scale`.
+      **options: `max_length`, and arguments of `tfds_reader`.
     """
     max_length = options.pop("max_length", None)
     read = tfds_reader(name, **options)
@@ -219,14 +231,15 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Originals:
-  """The originals of a data set that a user has.
+  """The originals of a data set on the user's disk.
 
   Attributes:
     dataset: The data set.
-    given: The files of a form, or an archive of them; () for TFDS.
-    form: The form; None for an archive that is not unpacked yet, and for TFDS.
+    given: The files of a form, or their archive; () for TFDS.
+    form: The form of the files; None for TFDS, and for an archive that is not
+      unpacked yet.
     paths: Path of each file of the form.
-    tfds_dir: TFDS's folder; None for its own.
+    tfds_dir: The folder of TFDS's data sets; None for TFDS's default.
   """
 
   dataset: Dataset
@@ -237,7 +250,7 @@ class Originals:
 
   @functools.cached_property
   def sources(self) -> list[dict[str, Any]]:
-    """Name, bytes and SHA-256 of the given files."""
+    """Name, size in bytes and SHA-256 of each given file."""
     return [describe(path) for path in self.given]
 
   def read(
@@ -245,8 +258,8 @@ class Originals:
   ) -> tuple[Raw, dict[str, Any]]:
     """Returns the examples, and entries of the manifest about their origin.
 
-    Archives are unpacked in `scratch`. Iterating over the examples raises
-    ValueError as well if they are damaged.
+    Archives are unpacked in `scratch`. Damaged files raise ValueError here or
+    when the examples are iterated over.
     """
     with self._explained():
       if self.given:
@@ -275,7 +288,7 @@ class Originals:
     return raw, {"form": form, "sources": sources}
 
   def _unpacked(self, scratch: pathlib.Path) -> "Originals":
-    """Unpacks an archive, but nothing outside of the folder."""
+    """Unpacks an archive, and ignores or rejects paths outside of `scratch`."""
     (archive,) = self.given
     forms = self.dataset.forms
     prepared.check_space(scratch, _EXPANSION * archive.stat().st_size)
@@ -314,7 +327,7 @@ class Originals:
 
   @contextlib.contextmanager
   def _explained(self) -> Iterator[None]:
-    """Adds to an error which files are expected, and where they are."""
+    """Adds to an error the files that are expected and where to get them."""
     try:
       yield
     except (FileNotFoundError, ValueError) as error:
@@ -339,7 +352,8 @@ class Originals:
 def find(dataset: Dataset, source: Any, data_dir: pathlib.Path) -> Originals:
   """Finds the originals of a data set.
 
-  Without a source, TFDS has prepared it in `data_dir` or in its own folder.
+  `source` is a file, a folder or a folder of TFDS. If it is None, the data set
+  is read from TFDS's data in `data_dir` or in TFDS's default folder.
   """
   folder = data_dir if source is None else pathlib.Path(source).expanduser()
   name = dataset.tfds
@@ -354,7 +368,7 @@ def find(dataset: Dataset, source: Any, data_dir: pathlib.Path) -> Originals:
 def _find_files(dataset: Dataset, source: pathlib.Path) -> Originals:
   with tables.reading(source):
     if not source.is_file():
-      list(source.iterdir())  # Raises if it cannot be read.
+      list(source.iterdir())  # Raises an error if it is not readable.
   if source.is_file():
     for form in dataset.forms:
       if len(form.files) == 1 and source.name in _spellings(form.files[0]):
@@ -374,7 +388,7 @@ def _find_files(dataset: Dataset, source: pathlib.Path) -> Originals:
 def _in_folder(
   source: pathlib.Path, form: Form
 ) -> dict[str, pathlib.Path] | None:
-  """Returns the path of each file of a form, None if one is missing."""
+  """Returns the path of each file of a form, or None if a file is missing."""
   for folder in form.folders:
     paths = {name: _existing(source / folder, name) for name in form.files}
     found = {name: path for name, path in paths.items() if path is not None}
@@ -394,7 +408,7 @@ def _spellings(name: str) -> tuple[str, ...]:
 
 
 def _missing(source: pathlib.Path, forms: Iterable[Form]) -> str:
-  """Returns a message that says which files are missing."""
+  """Returns a message with the files that are missing."""
   for form in forms:
     for folder in form.folders:
       lacking = [n for n in form.files if not _existing(source / folder, n)]
@@ -404,9 +418,9 @@ def _missing(source: pathlib.Path, forms: Iterable[Form]) -> str:
 
 
 def describe(path: pathlib.Path) -> dict[str, Any]:
-  """Returns the name, bytes and SHA-256 of a file or folder.
+  """Returns the name, size in bytes and SHA-256 of a file or folder.
 
-  The SHA-256 of a folder is that of the names and SHA-256 of its files.
+  The SHA-256 of a folder covers the names and contents of its files.
   """
   files = [path]
   if path.is_dir():
@@ -420,7 +434,7 @@ def describe(path: pathlib.Path) -> dict[str, Any]:
 
 @functools.cache
 def official_files() -> dict[str, dict[str, Any]]:
-  """Returns `describe` of the published files, by their names."""
+  """Returns what `describe` returns for each published file, by name."""
   path = pathlib.Path(__file__).with_name("official.tsv")
   return {
     name: {"name": name, "bytes": int(num_bytes), "sha256": sha256}

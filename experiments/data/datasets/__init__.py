@@ -1,4 +1,4 @@
-"""The published data sets, by the name that a config uses."""
+"""The published data sets, by their name in configs."""
 
 from experiments.data.datasets import amazon
 from experiments.data.datasets import banking

@@ -1,10 +1,11 @@
-"""Amazon reviews: the number of stars, or polarized against mild reviews.
+"""Amazon reviews, classified by their stars, or as polarized or mild.
 
-Appendix D of the paper samples them: the first 200,000 reviews of each of
-eleven categories in a fixed order are concatenated; for each number of stars,
-the first 100,000 of these are for training and the next 2,000 for testing.
-A-29: the place of an example therefore tells its category, and something about
-its label. With ``sampling="shuffled"`` the same reviews are shuffled before.
+The examples are sampled as in appendix D of the paper. The first 200,000
+reviews of each of eleven categories are concatenated in a fixed order. For each
+number of stars, the first 100,000 of these reviews are training examples and
+the next 2,000 are test examples. The position of an example therefore depends
+on its category, and thereby on its label (A-29). With ``sampling="shuffled"``
+the concatenated reviews are shuffled first.
 
 Amazon withdrew the files in 2023:
 https://github.com/tensorflow/datasets/issues/5044.
@@ -46,28 +47,28 @@ CATEGORIES = (
 )
 _STARS = (1, 2, 3, 4, 5)
 _BINARY_STARS = (1, 2, 4, 5)
-_POLARIZED = (1, 0, 0, 1)  # The class of each of these.
+_POLARIZED = (1, 0, 0, 1)  # The class of each of `_BINARY_STARS`.
 
 
 class Review(NamedTuple):
-  """The parts of a review that are used; texts may be empty."""
+  """The fields of a review that are used; the texts may be empty."""
 
   stars: int
   headline: str
   body: str
 
 
-# Reads the reviews of a category; what is left out is counted.
+# Yields the reviews of a category, and counts rows that are left out.
 ReadReviews = Callable[[LeftOut], Iterator[Review]]
 
 
 def file_name(category: str) -> str:
-  """Returns the name of a category's file, without ".gz"."""
+  """Returns the name of a category's uncompressed file."""
   return f"amazon_reviews_us_{category}_v1_00.tsv"
 
 
 def _read(paths: Mapping[str, pathlib.Path], **options: Any) -> originals.Raw:
-  """Samples the reviews in files."""
+  """Samples reviews from the original files."""
   categories = {
     category: functools.partial(_reviews, paths[file_name(category)])
     for category in CATEGORIES
@@ -76,7 +77,7 @@ def _read(paths: Mapping[str, pathlib.Path], **options: Any) -> originals.Raw:
 
 
 def _reviews(path: pathlib.Path, bad: LeftOut) -> Iterator[Review]:
-  """Yields the reviews of a file. A tab inside a text makes a row unusable."""
+  """Yields the reviews of a file. Rows with a tab in a text are left out."""
   columns = ("star_rating", "review_headline", "review_body")
   table = tables.TableReader(path, columns, bad=bad)
   for number, (stars, headline, body) in table:
@@ -87,7 +88,7 @@ def _reviews(path: pathlib.Path, bad: LeftOut) -> Iterator[Review]:
 
 
 def _read_tfds(open_tfds: originals.OpenTfds, **options: Any) -> originals.Raw:
-  """Samples the reviews that TFDS prepared, in its order (A-29)."""
+  """Samples reviews from TFDS's data, in the order of TFDS (A-29)."""
   features = {
     "stars": "data/star_rating",
     "headline": "data/review_headline",
@@ -120,11 +121,25 @@ def sample(
   num_test: int,
   **fields: Any,
 ) -> originals.Raw:
-  """Samples reviews. They are read once for that, and again to be written.
+  """Samples the training and test examples from the reviews of all categories.
 
-  With `binary`, reviews with 3 stars are left out, and polarized reviews (1 or
-  5 stars) are told from mild ones. The quotas of training and test examples are
-  per number of stars.
+  The reviews are read once to choose the examples, and again when the examples
+  are iterated over.
+
+  Args:
+    categories: Functions that read the reviews of each category.
+    binary: Whether the classes are polarized (1 or 5 stars) and mild (2 or 4
+      stars). Reviews with 3 stars are then left out.
+    sampling: "paper" or "shuffled", see the module's docstring.
+    text: "body", or "headline_and_body".
+    seed: Seed of the shuffling.
+    per_category: Number of reviews to sample from, per category.
+    num_train: Number of training examples per number of stars.
+    num_test: Number of test examples per number of stars.
+    **fields: Other attributes of `originals.Raw`.
+
+  Raises:
+    ValueError: If there are too few reviews.
   """
   bad = {name: LeftOut(name) for name in categories}
   enough = num_train + num_test if sampling == "paper" else math.inf
@@ -137,12 +152,13 @@ def sample(
     positions = {k: p[stars[p] != 3] for k, p in positions.items()}
 
   def examples(chosen: np.ndarray) -> Iterator[Example]:
-    """Yields the reviews at increasing positions of the pool."""
+    """Yields the reviews at some positions, which increase."""
     taken = np.zeros(int(chosen[-1]) + 1, bool)
     taken[chosen] = True
     uncounted = {name: LeftOut() for name in categories}
     pool = _first_reviews(categories, per_category, uncounted)
-    # The pool comes second: zip must not read a review that it does not need.
+    # `pool` is the second argument, so that zip reads no review after the last
+    # chosen one.
     for position, (take, (_, review)) in enumerate(
       zip(taken.tolist(), pool, strict=False)
     ):
@@ -174,7 +190,7 @@ def _pool(
   bad: Mapping[str, LeftOut],
   enough: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns stars and category of reviews, until there are enough of each."""
+  """Reads reviews until there are enough, and returns stars and categories."""
   stars, places = array.array("b"), array.array("b")
   missing = dict.fromkeys(_STARS, enough)
   reviews = tracked(
@@ -198,7 +214,7 @@ def _first_reviews(
   per_category: int,
   bad: Mapping[str, LeftOut],
 ) -> Iterator[tuple[int, Review]]:
-  """Yields the first reviews of each category, and the category's number."""
+  """Yields the first reviews of each category with the category's number."""
   for place, (name, reviews) in enumerate(categories.items()):
     count = 0
     for review in itertools.islice(reviews(bad[name]), per_category):
@@ -214,10 +230,10 @@ def _first_reviews(
 def _fill_quotas(
   stars: np.ndarray, order: np.ndarray, num_train: int, num_test: int
 ) -> dict[str, np.ndarray]:
-  """Returns the positions of each split, increasing.
+  """Returns the sorted positions of the training and test examples.
 
-  Training examples are the first `num_train` of each number of stars in an
-  order, test examples the next `num_test`.
+  For each number of stars, the first `num_train` reviews in `order` are
+  training examples, and the next `num_test` are test examples.
   """
   splits: dict[str, list[np.ndarray]] = {"train": [], "test": []}
   for value in _STARS:
@@ -248,7 +264,7 @@ def _example(
 def _table(
   categories: tuple[str, ...], stars: np.ndarray, places: np.ndarray
 ) -> dict[str, Any]:
-  """Returns a table of the manifest: examples by category and stars."""
+  """Returns the number of examples by category and stars, for the manifest."""
   values = np.unique(stars).tolist()
   return {
     "columns": list(map(_stars_name, values)),

@@ -1,11 +1,10 @@
 """Banking77: questions to a bank, with two classes and 77 hidden intents.
 
 Casanueva et al. 2020, "Efficient Intent Detection with Dual Sentence Encoders".
-The data set is not in the paper. As in `clinc`, the class of banking_parity is
-the parity of the position, from 0, that the intent has in alphabetical order.
-The order is Python's, in which "Refund_not_showing_up" is the first intent
-since capital letters come before small ones. Intents are not equally common: 35
-to 187 training examples.
+The data set is not in the paper. As in `clinc`, the class is the parity of the
+intent's position (from 0) in alphabetical order. In this order capital letters
+come before small ones, so that "Refund_not_showing_up" is the first intent. An
+intent has between 35 and 187 training examples.
 """
 
 import pathlib
@@ -13,7 +12,6 @@ from collections.abc import Mapping
 
 from experiments.data import examples as examples_lib
 from experiments.data import originals
-from experiments.data.dataset import Example
 from experiments.data.dataset import Task
 
 _INTENTS = tuple(
@@ -54,13 +52,7 @@ def _read(paths: Mapping[str, pathlib.Path]) -> originals.Raw:
     )
     for split in _SPLITS
   }
-  return originals.from_tables(found, _INTENTS, convert=_parity)
-
-
-def _parity(example: Example) -> Example:
-  """Makes the intent the hidden label, and its parity the class."""
-  intent = example["label"]
-  return {**example, "label": intent % 2, "fine_label": intent}
+  return originals.from_tables(found, _INTENTS, convert=originals.parity)
 
 
 PARITY = originals.Dataset(

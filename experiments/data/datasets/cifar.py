@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100, whole or with the label's parity as the class.
+"""CIFAR-10 and CIFAR-100, with all classes or with two.
 
-The two-class versions have the class ``y % 2`` for the original label y, which
-is the hidden subclass; for CIFAR-100 that is the fine label.
+The class of the two-class versions is ``y % 2``, where y is the original label
+(for CIFAR-100 the fine label). The original labels are the hidden subclasses.
 """
 
 import functools
@@ -40,7 +40,7 @@ NAMES_100 = tuple(
   """.split()
 )
 
-# The published superclass of each fine label, in the order of its number:
+# The published superclass of each fine label. The superclasses are, from 0:
 # aquatic mammals, fish, flowers, food containers, fruit and vegetables,
 # electrical devices, furniture, insects, large carnivores, large man-made
 # outdoor things, large natural outdoor scenes, large omnivores and herbivores,
@@ -64,7 +64,7 @@ _JPEG_NOTE = (
 )
 _BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 _IMAGE_BYTES = 3072
-# Callables that unpickling an array needs, by their names in the files.
+# Callables that are needed to unpickle an array, by their names in the files.
 _UNPICKLED: Mapping[tuple[str, str], Callable[..., Any]] = {
   ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
   ("numpy", "ndarray"): np.ndarray,
@@ -72,16 +72,15 @@ _UNPICKLED: Mapping[tuple[str, str], Callable[..., Any]] = {
 }
 
 _Convert = Callable[[Example], Example]
-# Reads the rows of bytes of a file, uint8 [N, 3072], and their labels.
+# Reads the images of a file, uint8 [N, 3072], and their labels.
 _ReadFile = Callable[[pathlib.Path], tuple[np.ndarray, Sequence[int]]]
 
 
 def class_of_fine_label(num_classes: int) -> np.ndarray:
-  """Returns the class of each of CIFAR-100's labels after merging, ``[100]``.
+  """Returns the merged class of each of CIFAR-100's fine labels, ``[100]``.
 
-  20 classes are the published superclasses. Fewer classes are unions of
-  consecutive superclasses: each class of a small number of classes is a union
-  of classes of a larger number.
+  20 classes are the published superclasses, and fewer classes are unions of
+  consecutive superclasses.
 
   >>> np.bincount(class_of_fine_label(5))
   array([20, 20, 20, 20, 20])
@@ -96,16 +95,10 @@ def class_of_fine_label(num_classes: int) -> np.ndarray:
   return _SUPERCLASSES // (_NUM_SUPERCLASSES // num_classes)
 
 
-def _parity(example: Example) -> Example:
-  """Makes the original label the hidden one, and its parity the class."""
-  label = example["label"]
-  return {**example, "label": label % 2, "fine_label": label}
-
-
 def _read_files(
   paths: Mapping[str, pathlib.Path], *, read: _ReadFile, convert: _Convert
 ) -> originals.Raw:
-  """Reads binary files or pickles; "test" is in the names of the test files."""
+  """Reads binary files or pickles; test files have "test" in their names."""
 
   def split(files: Sequence[pathlib.Path]) -> originals.Generated:
     def examples() -> Iterator[Example]:
@@ -129,7 +122,7 @@ def _read_files(
 def _read_binary(
   path: pathlib.Path, num_labels: int
 ) -> tuple[np.ndarray, list[int]]:
-  """Reads a file of the binary version; the last label of an image counts."""
+  """Reads a file of the binary version, and the last label of each image."""
   with tables.reading(path):
     data = np.fromfile(path, np.uint8)
   row_bytes = num_labels + _IMAGE_BYTES
@@ -145,14 +138,14 @@ def _read_binary(
 def _unpickle(
   path: pathlib.Path, label_key: str
 ) -> tuple[np.ndarray, list[int]]:
-  """Reads a file of the Python version; runs no code."""
+  """Reads a file of the Python version, without running code in it."""
   with tables.opened(path) as file:
     data = file.read()
   try:
-    # Python 2 wrote them: its strings are bytes.
+    # Python 2 wrote the files, and its strings are bytes.
     batch = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
     rows, labels = batch[b"data"], list(batch[label_key.encode()])
-  except Exception as error:  # Damaged pickles raise errors of all kinds.
+  except Exception as error:  # Damaged pickles raise errors of many types.
     reason = str(error).splitlines()[0] if str(error) else "it ends early"
     raise ValueError(
       f"{path} is damaged, or not a file of this data set ({reason})"
@@ -167,7 +160,7 @@ class _ArrayUnpickler(pickle.Unpickler):
   """Unpickles NumPy arrays and Python's own types, and calls nothing else."""
 
   def find_class(self, module: str, name: str) -> Any:
-    """Looks a callable up."""
+    """Returns a callable by its name, or raises UnpicklingError."""
     module = module.replace("numpy._core", "numpy.core")  # NumPy 2's name.
     try:
       return _UNPICKLED[module, name]
@@ -198,7 +191,7 @@ def _dataset(
   name: str, names: tuple[str, ...], convert: _Convert
 ) -> originals.Dataset:
   """Returns a version of CIFAR-10 or CIFAR-100."""
-  number, binary = len(names), convert is _parity
+  number, binary = len(names), convert is originals.parity
   fine = number == len(NAMES_100)
   files = ("train", "test") if fine else (*_BATCHES, "test_batch")
   folder = "cifar-100" if fine else "cifar-10"
@@ -262,6 +255,6 @@ def _dataset(
 
 
 CIFAR10 = _dataset("cifar10", NAMES_10, dict)
-CIFAR10_BIN = _dataset("cifar10_bin", NAMES_10, _parity)
+CIFAR10_BIN = _dataset("cifar10_bin", NAMES_10, originals.parity)
 CIFAR100 = _dataset("cifar100", NAMES_100, dict)
-CIFAR100_BIN = _dataset("cifar100_bin", NAMES_100, _parity)
+CIFAR100_BIN = _dataset("cifar100_bin", NAMES_100, originals.parity)

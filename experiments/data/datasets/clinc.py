@@ -1,20 +1,20 @@
 """CLINC150: queries to an assistant, with few classes and 150 hidden intents.
 
 Larson et al. 2019, "An Evaluation Dataset for Intent Classification and
-Out-of-Scope Prediction". The data set is not in the paper. It is to texts what
-CIFAR-100-bin is to images: the 150 published intents are the hidden subclasses
-of a task with 2 or 5 classes.
+Out-of-Scope Prediction". The data set is not in the paper. It is the
+counterpart of CIFAR-100-bin for texts: the 150 published intents are the hidden
+subclasses of a task with 2 or 5 classes.
 
-* clinc_parity: the class is the parity of the position, from 0, that the intent
-  has in alphabetical order.
-* clinc_domain2: the class is the parity of the position, from 0, that the
-  intent's domain has among the 10 domains in alphabetical order.
-* clinc_domain5: a class is a pair of domains that follow one another in
+* clinc_parity: The class is the parity of the intent's position (from 0) in
   alphabetical order.
+* clinc_domain2: The class is the parity of the position (from 0) of the
+  intent's domain among the 10 domains in alphabetical order.
+* clinc_domain5: A class consists of two consecutive domains in alphabetical
+  order.
 
-The training examples are the published training queries, and after them the
-published validation queries. The out-of-scope queries are not used: they have
-no intent, so that they belong to no class.
+The training examples are the published training queries, followed by the
+published validation queries. Out-of-scope queries are not used, since they have
+no intent and hence no class.
 """
 
 import functools
@@ -123,7 +123,7 @@ def _read(
 
 
 def _rows(published: object, part: str) -> list[tuple[str, str]]:
-  """Returns the text and the intent of each query of a part of the file."""
+  """Returns the text and the intent of each query in a part of the file."""
   rows = published.get(part) if isinstance(published, dict) else None
   if not isinstance(rows, list):
     raise ValueError(f"it has no list {part!r} of queries")

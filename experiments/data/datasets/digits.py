@@ -1,8 +1,8 @@
-"""Scikit-learn's handwritten digits, with parity as the label.
+"""Scikit-learn's handwritten digits, with the parity of the digit as the class.
 
-1,797 real images of 8 x 8 pixels that scikit-learn contains, so that nothing is
-downloaded. There are two classes, odd and even, of five digits each; the digits
-are the hidden subclasses.
+Scikit-learn contains these 1,797 images of 8 x 8 pixels, so nothing is
+downloaded. The two classes are even and odd digits, and the ten digits are the
+hidden subclasses.
 """
 
 import importlib.util
@@ -33,11 +33,11 @@ def load(
   num_validation: int = 297,
   num_test: int = 500,
 ) -> dataset.Splits:
-  """Returns the digits, split at random with the ten digits balanced.
+  """Returns the digits, divided at random in proportion to the ten digits.
 
-  The share of a digit in each split is its share of all the data, to within
-  two examples. Images have values from 0 to 16, and ids are the positions in
-  scikit-learn's arrays.
+  The number of examples of a digit in each split is proportional to its number
+  in all data, to within two examples. Pixels have values from 0 to 16, and ids
+  are positions in scikit-learn's arrays.
   """
   sizes = (num_train, num_validation, num_test)
   if (
@@ -75,8 +75,8 @@ def load(
 def _read() -> tuple[np.ndarray, np.ndarray]:
   """Reads the images, uint8 [N, 8, 8, 1], and their digits, int32 [N].
 
-  These are those of `sklearn.datasets.load_digits`, whose import takes most of
-  a second, read from its file.
+  The result equals `sklearn.datasets.load_digits`. It is read from
+  scikit-learn's file, because importing scikit-learn takes most of a second.
   """
   found = importlib.util.find_spec("sklearn")
   if found is None or found.origin is None:
@@ -91,10 +91,10 @@ def _read() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _balanced_order(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Returns a random order in which every stretch holds all digits equally.
+  """Returns a random order in which the digits are evenly distributed.
 
-  The examples of each digit are shuffled and spread evenly over [0, 1), with a
-  random offset per digit; the order is that of these places.
+  The examples of each digit are shuffled and placed at equal distances in
+  [0, 1), with a random offset per digit. Then all examples are sorted by place.
   """
   places = np.empty(len(digits))
   for digit in np.unique(digits):

@@ -1,10 +1,10 @@
-"""CoLA and SST-2 of GLUE: acceptable and positive sentences.
+"""CoLA (acceptable sentences) and SST-2 (positive sentences) of GLUE.
 
-A-27: GLUE's test splits have no labels. The examples to test on are those of
-its validation splits, as they most likely were in the paper.
+GLUE's test splits have no labels. The test examples are therefore GLUE's
+validation splits, as they most likely were in the paper (A-27).
 
-The training examples of SST-2 are sentences and phrases of these sentences: the
-held-out examples come from other sentences than the rest (A-37).
+The training examples of SST-2 are sentences and phrases of these sentences. A
+sentence and its phrases are held out together (A-37).
 """
 
 import functools
@@ -32,7 +32,7 @@ def _read(
   splits: Mapping[str, Sequence[str]],
   columns: Mapping[str, Any],
 ) -> originals.Raw:
-  """Reads the tables of each split."""
+  """Reads the tables of each split, which have the same columns."""
   found = {
     split: examples_lib.read(*(paths[name] for name in names), **columns)
     for split, names in splits.items()
@@ -49,19 +49,19 @@ def _form(
   folders: tuple[str, ...],
   archive: str,
 ) -> originals.Form:
-  """Returns a form whose files are tables."""
+  """Returns a form with one training table and one or more test tables."""
   splits = {"train": (train,), "test": test}
   read = functools.partial(_read, splits=splits, columns=columns)
   return originals.Form(name, (train, *test), read, ("", *folders), archive)
 
 
 def sentences(texts: Sequence[str]) -> list[int]:
-  """Returns the number of the sentence that each phrase is a part of.
+  """Returns the number of the sentence to which each phrase belongs.
 
-  The sentence of a phrase is the longest text, in words, that contains the
-  words of the phrase one after another; of equally long ones the first. A
-  sentence that is not among the texts itself is as many sentences as it has
-  phrases that no other phrase contains.
+  A phrase belongs to the longest text (in words) that contains its words in a
+  row, and to the first such text if several are equally long. If a sentence is
+  not one of the texts, each of its phrases that no other text contains counts
+  as a sentence.
 
   >>> sentences(["a dull", "a dull film", "film", "a fine film", "a dull"])
   [0, 0, 0, 1, 0]
@@ -70,7 +70,8 @@ def sentences(texts: Sequence[str]) -> list[int]:
   phrases = set(words)
   sentence_of: dict[tuple[str, ...], int] = {}
   num_sentences = 0
-  # A phrase that no longer one contains is a sentence, and takes its phrases.
+  # From the longest text to the shortest: a text without a sentence is a new
+  # sentence, and all texts that it contains belong to it.
   for phrase in sorted(dict.fromkeys(words), key=len, reverse=True):
     if phrase in sentence_of:
       continue
@@ -78,7 +79,7 @@ def sentences(texts: Sequence[str]) -> list[int]:
       for end in range(start + 1, len(phrase) + 1):
         if (part := phrase[start:end]) in phrases:
           sentence_of.setdefault(part, num_sentences)
-    sentence_of.setdefault(phrase, num_sentences)  # Where it has no words.
+    sentence_of.setdefault(phrase, num_sentences)  # For a text without words.
     num_sentences += 1
   return [sentence_of[phrase] for phrase in words]
 
@@ -91,7 +92,7 @@ COLA = originals.Dataset(
   ),
   forms=(
     _form("CoLA of GLUE", _COLA_COLUMNS, folders=("CoLA",), archive="CoLA.zip"),
-    # GLUE's validation split is both of the authors'.
+    # The authors' two validation files together are GLUE's validation split.
     _form(
       "CoLA as its authors published it",
       _COLA_COLUMNS,

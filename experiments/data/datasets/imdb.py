@@ -2,12 +2,12 @@
 
 Maas et al. 2011. Its 50,000 reviews without labels are not used.
 
-There are up to 30 reviews of one film, and no film of a test review has a
-training review. The examples do not name their film, but the published numbers
-of the reviews of a class follow the films: reviews are held out in parts of
-consecutive ones, so that few of them are of a film that has training reviews of
-the same class (A-37). TFDS shuffles the reviews, and what it prepared is
-therefore held out at random.
+A film has up to 30 reviews, and no film has both training and test reviews. The
+examples do not name the film, but within a class the published reviews are
+numbered film by film. Reviews are therefore held out in parts of consecutive
+reviews, so that few films have both held-out and training reviews of the same
+class (A-37). TFDS shuffles the reviews, so that parts of its reviews are
+random.
 """
 
 import pathlib
@@ -23,11 +23,11 @@ from experiments.data.dataset import Task
 
 _CLASSES = ("neg", "pos")
 _SPLITS = ("train", "test")
-_NUM_PARTS = 500  # Of 50 reviews of one class.
+_NUM_PARTS = 500  # Each part has 50 consecutive reviews of one class.
 
 
 def _read_folders(paths: Mapping[str, pathlib.Path]) -> originals.Raw:
-  """Reads a file per review: negative ones first, by their number."""
+  """Reads one file per review: negative reviews first, sorted by number."""
 
   def split(name: str) -> originals.Generated:
     files = [
@@ -49,7 +49,7 @@ def _read_folders(paths: Mapping[str, pathlib.Path]) -> originals.Raw:
 
 
 def _number(path: pathlib.Path) -> tuple[int, str]:
-  """Returns the sort key of "12_8.txt": 12, the review's number."""
+  """Returns the key to sort files by: for "12_8.txt" the number 12."""
   number = path.name.partition("_")[0]
   return (int(number) if number.isdecimal() else -1, path.name)
 
@@ -65,7 +65,7 @@ def _read_json_lines(paths: Mapping[str, pathlib.Path]) -> originals.Raw:
 
 
 def parts(texts: Sequence[str]) -> list[int]:
-  """Returns the number of the part of consecutive reviews of each review."""
+  """Divides reviews into parts of consecutive ones; returns part numbers."""
   return [i * _NUM_PARTS // len(texts) for i in range(len(texts))]
 
 

@@ -1,8 +1,8 @@
-"""Small random data sets that stand in for the paper's: smoke tests.
+"""Small random data sets for smoke tests, in place of the paper's data sets.
 
-They have the classes, hidden subclasses and kind of inputs of a data set, so
-that a sweep can be tried from end to end where that one is not prepared. Their
-numbers mean nothing.
+They have the classes, hidden subclasses and type of inputs of a real data set,
+so that a sweep can be run from end to end without preparing that data set. The
+resulting accuracies mean nothing.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from experiments.data.prepared import Prepared
 _VOCABULARY = 40
 _LONGEST = 12
 _VECTOR_WIDTH = 16
-_NOISE = 0.5  # Standard deviation around centres of standard deviation 1.
+_NOISE = 0.5  # Standard deviation; that of the centres is 1.
 
 
 def make(
@@ -29,11 +29,19 @@ def make(
   image_size: int = 8,
   seed: int = 0,
 ) -> Prepared:
-  """Makes random examples of the kind of a data set.
+  """Makes random examples with the classes and type of inputs of a data set.
 
-  Each hidden subclass, or class where there are none, has a random centre.
-  Images are noise on a random image. Texts are drawn from a random distribution
-  of tokens, and come with a vector in place of precomputed embeddings.
+  Each hidden subclass, or each class without hidden subclasses, has a random
+  centre. Images are a random image per centre plus noise. Texts consist of
+  tokens from a random distribution per centre, and have a random vector per
+  centre plus noise as precomputed embeddings.
+
+  Args:
+    like: Name of the data set.
+    num_train: Number of training examples.
+    num_test: Number of test examples.
+    image_size: Height and width of images.
+    seed: Seed of all random numbers.
   """
   if like not in DATASETS:
     raise ValueError(
@@ -75,7 +83,7 @@ def _images(rng: np.random.Generator, centres: np.ndarray) -> np.ndarray:
 
 
 def _texts(rng: np.random.Generator, centres: np.ndarray) -> dataset.Ragged:
-  """Draws tokens between ALBERT's [CLS], 2, and [SEP], 3."""
+  """Draws random tokens, and adds ALBERT's [CLS] (2) and [SEP] (3)."""
   rows = []
   for logits in centres:
     weights = np.exp(2 * logits[4:])

@@ -1,8 +1,8 @@
-"""Sentiment140: positive and negative tweets, by their emoticon.
+"""Sentiment140: tweets labelled as positive or negative by their emoticons.
 
-Go, Bhayani and Huang 2009. A-30: 10,000 of the 1.6 million training tweets are
-for testing and the others for training. Both parts are drawn at random with
-equally large classes; the 498 tweets labelled by hand are not used.
+Go, Bhayani and Huang 2009. Of the 1.6 million training tweets, 10,000 random
+ones are the test examples, and both splits have equally large classes (A-30).
+The 498 tweets labelled by hand are not used.
 """
 
 import functools
@@ -19,8 +19,9 @@ from experiments.data.dataset import Example
 from experiments.data.dataset import Task
 from experiments.io.progress import tracked
 
-_CLASSES = {"0": 0, "4": 1}  # By polarity.
-_TEST_SHARE = 160  # One tweet in this many: 5,000 of the 800,000 of a class.
+_CLASSES = {"0": 0, "4": 1}  # The class of each polarity.
+# One tweet in 160 is a test example: 5,000 of the 800,000 per class.
+_TEST_SHARE = 160
 _CSV = "training.1600000.processed.noemoticon.csv"
 
 
@@ -41,7 +42,7 @@ def _read_tfds(open_tfds: originals.OpenTfds, *, seed: int) -> originals.Raw:
 
 
 def _divided(examples: Any, seed: int, **fields: Any) -> originals.Raw:
-  """Divides tweets at random into parts with equally large classes."""
+  """Divides tweets at random into splits with equally large classes."""
   labels = _labels(examples)
   size = min(np.bincount(labels, minlength=2))
   num_test = size // _TEST_SHARE
