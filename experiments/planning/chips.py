@@ -1,4 +1,4 @@
-"""TPU chips that runs are planned for, and the names of their topologies."""
+"""Properties of TPU chips, and the names of their topologies."""
 
 import dataclasses
 import math
@@ -10,16 +10,16 @@ _DOCS = "https://cloud.google.com/tpu/docs/"
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-  """Properties of a chip.
+  """Properties of a TPU chip.
 
   Attributes:
-    memory: High-bandwidth memory, bytes.
-    peak: Operations per second in bfloat16; a multiply-add is two.
-    matrix_units: Number of its matrix units.
-    sides: Number of sides of a topology.
+    memory: High-bandwidth memory in bytes.
+    peak: Operations per second in bfloat16; a multiply-add counts as two.
+    matrix_units: Number of matrix units.
+    sides: Number of sides in the name of a topology.
     source: Address of the document with these numbers.
     config: Name of the compiler's configuration in which a chip is one device,
-      as JAX shows it; None for the default.
+      as in JAX; None for the default configuration.
   """
 
   memory: int
@@ -44,7 +44,7 @@ CHIPS = {
 
 
 def parse_topology(name: str) -> tuple[Chip, int]:
-  """Reads the name of a topology.
+  """Parses the name of a topology.
 
   >>> chip, count = parse_topology("v4:2x2x1")
   >>> chip.memory // 2**30, count

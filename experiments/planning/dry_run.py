@@ -1,4 +1,4 @@
-"""Dry runs: list the trainings of a command and their cost."""
+"""Dry runs: lists the trainings of a command and estimates their cost."""
 
 import collections
 import contextlib
@@ -27,16 +27,17 @@ _HEADER = ("", "cells", "stacks", "steps", "FLOP", "finished cells")
 
 @contextlib.contextmanager
 def facts_reader(workdir: pathlib.Path | None) -> Iterator[FactsOf]:
-  """Yields a function that reads a cell's data without writing to the workdir.
+  """Yields a function that returns the facts about a cell's data.
 
-  A user's own files are converted in a temporary folder unless the workdir has
-  them. Published data that are not prepared have their published size.
+  Nothing is written to the workdir: a user's own files are converted in a
+  temporary folder, unless the workdir already holds converted data. A published
+  data set that is not prepared is assumed to have its published size.
   """
   with tempfile.TemporaryDirectory() as scratch:
-    is_there = workdir is not None and (workdir / "data").is_dir()
-    folder = workdir if is_there else pathlib.Path(scratch)
+    has_data = workdir is not None and (workdir / "data").is_dir()
+    folder = workdir if has_data else pathlib.Path(scratch)
 
-    def found(cell: specs.CellSpec) -> Facts:
+    def facts_of(cell: specs.CellSpec) -> Facts:
       try:
         return data.facts_of(cell.data, cell.selection, folder)
       except FileNotFoundError:
@@ -44,11 +45,11 @@ def facts_reader(workdir: pathlib.Path | None) -> Iterator[FactsOf]:
           raise
         return shapes.blank_splits(cell).facts
 
-    yield found
+    yield facts_of
 
 
 class _Line(NamedTuple):
-  """A stack, its work, and how many of its cells are finished."""
+  """A stack, its work, and the number of its finished cells."""
 
   stack: Stack
   work: work.Work
@@ -64,24 +65,24 @@ def listing(
   later: Sequence[specs.CellSpec] = (),
   each: bool = False,
 ) -> str:
-  """Sums up the stacks of a command by method and column, and their cost.
+  """Summarizes the stacks of a command by column and row, with their cost.
 
-  The time is estimated from the stacks that are finished in the workdir: from
-  the seconds per step of those of the same column and row, or else of all.
+  The time is estimated from the seconds per step of finished stacks in the
+  workdir: those of the same column and row or, if there are none, all of them.
 
   Args:
     cells: The cells.
-    workdir: Where they would be trained; None for a new folder.
+    workdir: Folder in which they would be trained; None for a new folder.
     facts: Returns the facts about a cell's data.
-    teacher_directory: Folder of teachers, if it is not the workdir's.
-    later: Cells that are trained after those, in stacks of their own.
-    each: Whether to list each stack.
+    teacher_directory: Folder of teachers; None for the default in the workdir.
+    later: Cells that are trained afterwards, in separate stacks.
+    each: Whether to list every stack instead of the sums.
 
   Returns:
-    The lines.
+    The text to print.
 
   Raises:
-    ValueError: If a cell cannot learn from its data.
+    ValueError: If a method needs fine labels that its data lack.
   """
   data.check_tasks(cells, lambda cell: facts(cell).task)
   lines = [
@@ -111,12 +112,12 @@ def listing(
 
 
 def _each(lines: Sequence[_Line]) -> list[str]:
-  """Returns one line for each stack."""
+  """Returns one line of text per stack."""
   text = []
-  for number, (stack, own, num_finished) in enumerate(lines, 1):
+  for number, (stack, cost, num_finished) in enumerate(lines, 1):
     first = stack.cells[0]
     text.append(
-      f"[{number}/{len(lines)}] {stack.label}: {own.num_steps:,} steps of "
+      f"[{number}/{len(lines)}] {stack.label}: {cost.num_steps:,} steps of "
       f"{first.student.batch_size} examples, teacher {first.teacher.outputs}"
       + (f", {num_finished} finished" if num_finished else "")
     )
@@ -124,7 +125,7 @@ def _each(lines: Sequence[_Line]) -> list[str]:
 
 
 def _sums(lines: Sequence[_Line]) -> list[str]:
-  """Returns a table of the stacks of each method and of each column."""
+  """Returns the lines of a table with a row per column and row of the sweep."""
   rows = [list(_HEADER)]
   for kind in ("column", "row"):
     groups: dict[str, list[_Line]] = collections.defaultdict(list)
@@ -165,7 +166,7 @@ def _total(
   new: Sequence[tuple[specs.CellSpec, Facts]],
   facts: FactsOf,
 ) -> list[str]:
-  """Sums up what is left to train: steps, operations, teachers' passes."""
+  """Returns the line with the steps and operations that are left to train."""
   left = _left(lines)
   if not left:
     return []
@@ -174,7 +175,7 @@ def _total(
   student_steps, student_flops = _steps_and_flops(of_students)
   teacher_steps, teacher_flops = _steps_and_flops(of_teachers)
   read = sum(each.num_steps * each.num_read for each in of_students)
-  # A cache is computed in one pass over all examples.
+  # Each cache takes one pass of its teacher over all examples.
   cached = {
     identity.teacher_digest(cell): cell
     for line in left
@@ -189,7 +190,7 @@ def _total(
 
 
 def _time(lines: Sequence[_Line], workdir: pathlib.Path | None) -> list[str]:
-  """Estimates the time of what is left from what is finished."""
+  """Returns the line with the estimated time of the unfinished stacks."""
   left, rates = _left(lines), _seconds_per_step(lines, workdir)
   seconds = 0.0
   for line in left:
@@ -203,8 +204,9 @@ def _time(lines: Sequence[_Line], workdir: pathlib.Path | None) -> list[str]:
     ]
   if left:
     return [
-      "There is no finished stack to estimate the time from: start it, and it "
-      "says so within a minute; or use experiments.plan for TPUs."
+      "The time cannot be estimated before a stack is finished. The training "
+      "itself prints an estimate after its first steps; for TPUs, use "
+      "experiments.plan."
     ]
   return []
 
@@ -223,13 +225,16 @@ def _result(
 def _seconds_per_step(
   lines: Sequence[_Line], workdir: pathlib.Path | None
 ) -> dict[tuple[str, str] | None, float]:
-  """Returns means over finished stacks, by column and row; None for all."""
-  found: dict[tuple[str, str] | None, list[float]] = {}
-  for stack, own, _ in lines:
+  """Returns mean seconds per step of finished stacks, by column and row.
+
+  The key None has the mean over all finished stacks.
+  """
+  rates: dict[tuple[str, str] | None, list[float]] = {}
+  for stack, cost, _ in lines:
     first = stack.cells[0]
     result = _result(workdir, first)
-    if own.num_steps and result and result.stack.seconds:
+    if cost.num_steps and result and result.stack.seconds:
       for place in ((first.column, first.row), None):
-        rate = result.stack.seconds / own.num_steps
-        found.setdefault(place, []).append(rate)
-  return {place: sum(rates) / len(rates) for place, rates in found.items()}
+        rate = result.stack.seconds / cost.num_steps
+        rates.setdefault(place, []).append(rate)
+  return {place: sum(each) / len(each) for place, each in rates.items()}

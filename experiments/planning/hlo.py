@@ -1,8 +1,8 @@
-"""Costs of a compiled program in which loops count as often as they run.
+"""Costs of a compiled program, with loops counted by their trip counts.
 
-`jax.stages.Compiled.cost_analysis` counts the body of a loop once, and knows
-neither collectives nor the cycles of the compiler's schedule. This module reads
-them from the text of the program.
+`jax.stages.Compiled.cost_analysis` counts the body of a loop once. It reports
+neither collectives nor the cycles that the compiler's schedule estimates. This
+module parses them from the HLO text of the program.
 """
 
 import collections
@@ -41,10 +41,10 @@ class Costs:
 
   Attributes:
     flops: Multiplications and additions in matrix products and convolutions.
-    cycles: Estimate of the compiler's schedule; 0 where it gives none.
+    cycles: Cycles that the compiler's schedule estimates; 0 if it gives none.
     counts: Number of collectives, by kind.
     sizes: Bytes of the results of collectives, by kind.
-    unknown_loops: Number of loops of unknown length, which count once.
+    unknown_loops: Number of loops with an unknown trip count, which count once.
   """
 
   flops: int = 0
@@ -68,9 +68,9 @@ class Costs:
 
 
 def costs(text: str) -> Costs:
-  """Returns the costs of a program, given what `Compiled.as_text` returns."""
-  # A computation stands in the text before those that call it, and an
-  # instruction before those that use its result.
+  """Returns the costs of a program from the text of `Compiled.as_text`."""
+  # In this text a computation precedes those that call it, and an instruction
+  # precedes those that use its result.
   totals: dict[str, Costs] = {}
   constants: dict[str, list[str]] = {}
   shapes: dict[str, Shape] = {}
@@ -115,14 +115,14 @@ def costs(text: str) -> Costs:
 
 
 def _arrays(shape: str) -> list[tuple[Shape, int]]:
-  """Returns dimensions and bytes of each array in the text of a shape."""
-  found = []
+  """Returns the dimensions and bytes of each array in the text of a shape."""
+  arrays = []
   for dtype, dims in _ARRAY.findall(shape):
     sides = tuple(int(n) for n in dims.split(",") if n)
     digits = re.search(r"\d+", dtype)
     bits = 8 if dtype == "pred" else int(digits[0]) if digits else 0
-    found.append((sides, math.ceil(math.prod(sides) * bits / 8)))
-  return found
+    arrays.append((sides, math.ceil(math.prod(sides) * bits / 8)))
+  return arrays
 
 
 def _called(opcode: str, rest: str) -> list[str]:
@@ -134,10 +134,10 @@ def _called(opcode: str, rest: str) -> list[str]:
 
 
 def _trip_count(rest: str, constants: list[str]) -> int:
-  """Returns how often a loop runs, or 0 if its text does not tell."""
+  """Returns the trip count of a loop, or 0 if it is unknown."""
   if known := re.search(r'known_trip_count\D*"?(\d+)', rest):
     return int(known[1])
-  # JAX's loops count from zero to a constant, which their condition holds.
+  # JAX's loops count from zero to a constant in their condition.
   limits = [int(text) for text in constants if text.isdecimal()]
   return limits[0] if len(limits) == 1 else 0
 
@@ -167,8 +167,9 @@ def _convolution_flops(left: Shape, right: Shape, out: Shape, rest: str) -> int:
     stride, pad, gap, kernel_gap = (
       _window_field("".join(window), name, int(axis)) for name in _WINDOW
     )
-    # The compiler writes batched products and gradients as convolutions whose
-    # inputs have gaps: only pairs of an input and a weight count.
+    # The compiler expresses batched products and gradients as convolutions with
+    # dilated inputs. Count only the products of a real input and a weight,
+    # neither padding nor the gaps of the dilation.
     place = np.arange(results[axis])[:, None] * stride - pad
     place = place + np.arange(kernel[axis]) * kernel_gap
     inside = (place >= 0) & (place <= (inputs[axis] - 1) * gap)
@@ -177,7 +178,10 @@ def _convolution_flops(left: Shape, right: Shape, out: Shape, rest: str) -> int:
 
 
 def _window_field(window: str, name: str, axis: int) -> int:
-  """Returns a window's attribute along an axis; of the padding, that before."""
+  """Returns an attribute of a window along an axis, or its default.
+
+  Of "pad" it returns the padding before the array.
+  """
   found = re.search(rf"{name}=(\S+)", window)
   return (
     int(found[1].split("x")[axis].split("_")[0]) if found else _WINDOW[name]

@@ -1,4 +1,4 @@
-"""Plans as text."""
+"""Formats plans as text."""
 
 import dataclasses
 import math
@@ -28,20 +28,20 @@ class Plan:
 
   Attributes:
     cell: The first cell of the stack.
-    topology: Such as "v4:2x2x1".
+    topology: Name of the topology, such as "v4:2x2x1".
     mesh: Number of chips along each axis of the mesh.
     num_cells: Number of cells.
     num_subclasses: The largest S of the cells.
     example_shape: Shape of an example that a student reads.
-    needed: The memory that the compiler asks for, bytes, where it refuses the
-      program; the fields below are then empty.
+    needed: Bytes that the program needs, if they are too many and the compiler
+      refuses it. The fields below then keep their defaults.
     compile_seconds: Time of the compilation.
     memory: Bytes by purpose, see `_PARTS`.
-    flops: Operations of matrix products and convolutions.
-    cycles: Estimate of the compiler's schedule; 0 where it gives none.
+    flops: See `hlo.Costs`, as for the next four.
+    cycles: Cycles that the compiler's schedule estimates.
     counts: Number of collectives, by kind.
     sizes: Bytes of the results of collectives, by kind.
-    unknown_loops: Number of loops of unknown length, which count once.
+    unknown_loops: Number of loops with an unknown trip count.
   """
 
   cell: CellSpec
@@ -73,15 +73,15 @@ class Plan:
 
   @property
   def fits(self) -> bool:
-    """Returns whether the memory of a chip is large enough."""
+    """Whether the memory of a chip is large enough."""
     return self.needed is None and self.total_memory <= self.chip.memory
 
   @property
   def step_seconds(self) -> float:
-    """Time of a step without waiting for other chips.
+    """Seconds per step, without waiting for other chips.
 
-    By the compiler's schedule or, where that has no estimate, at the chip's
-    peak.
+    They follow from the compiler's schedule or, if it gives no estimate, from
+    the chip's peak.
     """
     if self.cycles:
       return self.cycles / self.chip.clock
@@ -89,12 +89,12 @@ class Plan:
 
   @property
   def examples_per_second(self) -> float:
-    """Cells times batch, over the time of a step."""
+    """Examples per second, counted once for each cell."""
     return self.num_cells * self.cell.student.batch_size / self.step_seconds
 
 
 def text(plan: Plan) -> str:
-  """Returns everything about a plan, for people to read."""
+  """Returns the text that describes a plan."""
   cell, shape = plan.cell, "x".join(map(str, plan.example_shape))
   reads_tokens = MODELS[cell.student.model].reads == "tokens"
   kind = f"{shape} tokens" if reads_tokens else shape
@@ -134,9 +134,9 @@ def text(plan: Plan) -> str:
 
 
 def table(plans: Sequence[Plan | tuple[str, str]]) -> str:
-  """Returns a table with a row per plan.
+  """Returns a table with one row per plan.
 
-  A plan that could not be made is given as its name and the error.
+  An item of `plans` may be the name of a plan that failed and its error.
   """
   header = "plan,topology,cell x data,memory,FLOP,step,examples/s,exchanged,"
   rows: list[tuple[str, ...]] = [tuple(header.split(","))]
@@ -222,12 +222,12 @@ def _time(plan: Plan) -> list[str]:
 
 
 def _scaled(
-  number: float, step: int, units: Sequence[str]
+  number: float, base: int, units: Sequence[str]
 ) -> tuple[float, str]:
-  """Returns a number in the first unit in which it is less than a step."""
+  """Returns a number in the first unit in which it is less than `base`."""
   power = 0
-  while abs(number) >= step and power < len(units) - 1:
-    number, power = number / step, power + 1
+  while abs(number) >= base and power < len(units) - 1:
+    number, power = number / base, power + 1
   return number, units[power]
 
 

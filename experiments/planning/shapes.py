@@ -1,4 +1,4 @@
-"""Data, teacher and run of a stack as shapes, without reading or computing."""
+"""Builds the run of a stack from shapes alone, without data or a teacher."""
 
 import dataclasses
 import functools
@@ -40,8 +40,8 @@ from lelp_jax.train_step import TrainState
 
 Arguments = tuple[TrainState, StepInputs, TrainingData, Any]
 
-_EMBEDDING_WIDTH = 768  # The width of Sentence-T5's embeddings.
-_OWN_IMAGE_SIZE = 32  # Assumed where config.data.image_size is not set.
+_EMBEDDING_WIDTH = 768  # Width of Sentence-T5's embeddings.
+_OWN_IMAGE_SIZE = 32  # Assumed if config.data.image_size is not set.
 _ZERO = np.float32(0)
 
 
@@ -50,8 +50,8 @@ class Assumed:
   """Properties of data that a config does not give.
 
   Attributes:
-    length: Number of tokens of every text; None for the longest that the data
-      allow.
+    length: Number of tokens of every text; None for the maximum length of the
+      data set.
     num_examples: Number of training examples of a user's own data.
     num_classes: Number of classes of a user's own data.
   """
@@ -62,17 +62,17 @@ class Assumed:
 
 
 def blank_splits(cell: CellSpec, assumed: Assumed | None = None) -> Splits:
-  """Returns the data of a cell with zeros for all inputs.
+  """Returns the data of a cell with zeros in place of all inputs.
 
-  The number of examples is the published one, and the examples are divided as
-  real ones. All texts have the same length. No file is read, and the arrays
-  take almost no memory.
+  The data have the published number of examples and are split like the real
+  ones. All texts have the same length. No file is read, and the arrays take
+  almost no memory.
   """
   spec = cell.data
   if spec.dataset in (*load.READY, *load.MADE_UP) and not spec.source:
     return load.load(spec, cell.selection, None)
   task, counts, length = _described(cell, assumed or Assumed())
-  # Labels have their real counts, which decide what is held out.
+  # Labels have their real counts, which determine the held-out examples.
   arrays = {}
   for split, count in counts.items():
     labels = np.repeat(np.arange(len(count), dtype=np.int32), count)
@@ -102,7 +102,7 @@ def blank_splits(cell: CellSpec, assumed: Assumed | None = None) -> Splits:
 def _described(
   cell: CellSpec, assumed: Assumed
 ) -> tuple[Task, dict[str, tuple[int, ...]], int]:
-  """Returns the task, the examples per class of each split, and the length."""
+  """Returns the task, the class counts of each split, and the text length."""
   spec = cell.data
   if not spec.source:
     dataset = DATASETS[spec.dataset]
@@ -132,7 +132,7 @@ def _inputs(task: Task, size: int, length: int) -> np.ndarray | Ragged:
 def abstract_run(
   cells: Sequence[CellSpec], splits: Splits, devices: Sequence[jax.Device]
 ) -> Run:
-  """Returns the run that `build.build_run` would return, with shapes."""
+  """Returns the run of `build.build_run`, with shapes in place of arrays."""
   first, task = cells[0], splits.task
   mode, method = first.teacher.outputs, method_named(first.method)
   if mode == "coordinates":
@@ -190,7 +190,7 @@ def abstract_run(
 
 
 def arguments(run: Run) -> Arguments:
-  """Returns the arguments of `Program.train_chunk` as shapes with shardings."""
+  """Returns shapes and shardings of the arguments of `Program.train_chunk`."""
   mesh = run.program.mesh
   states = jax.eval_shape(
     functools.partial(run.program.init, sizes=run.sizes), run.trials
@@ -205,7 +205,10 @@ def _shape(array: Any) -> Any:
 
 
 class _AbstractStatistics(TeacherStatistics):
-  """Statistics as tracers, of embeddings that cannot be clustered."""
+  """Statistics from tracers, with made-up clusters.
+
+  Clustering needs concrete embeddings.
+  """
 
   def clustering(
     self, algorithm: str, targets: str, spec: ClusteringSpec, rtol: float
@@ -240,7 +243,10 @@ def _with_statistics(
   head_kernel: jax.Array,
   labels: np.ndarray,
 ) -> Any:
-  """Returns the shapes of what a function computes from statistics."""
+  """Returns the shapes of a function's results, given a teacher's statistics.
+
+  The shapes of the statistics follow from the arguments.
+  """
   width = head_kernel.shape[0]
   parts: list[Any] = [
     jax.ShapeDtypeStruct((num_classes, *shape), jnp.float32)

@@ -1,7 +1,7 @@
-"""Compilation for a TPU topology, in a process of its own.
+"""Compiles a stack for a TPU topology in a separate process.
 
-The compiler for TPUs must not disturb a JAX backend in use, and when it crashes
-it ends its process.
+The separate process keeps the TPU compiler away from the JAX backend in use,
+and the compiler may crash the process that it runs in.
 """
 
 import dataclasses
@@ -29,9 +29,9 @@ from experiments.specs import CellSpec
 _ROOT = pathlib.Path(__file__).parents[2]
 _ENVIRONMENT = {
   "JAX_PLATFORMS": "cpu",
-  "TPU_SKIP_MDS_QUERY": "1",  # Does not ask the cloud for the machine's TPU.
-  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # Two can run, as neither uses a chip.
-  "XLA_FLAGS": "",  # Flags for CPUs would be unknown to it.
+  "TPU_SKIP_MDS_QUERY": "1",  # Do not query the cloud's metadata server.
+  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # No process uses a chip.
+  "XLA_FLAGS": "",  # The TPU compiler refuses flags for CPUs.
 }
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -43,8 +43,14 @@ def plan(
 ) -> Plan:
   """Plans a stack in another process.
 
-  Raises ValueError if the cells do not fit the data, the topology is unknown,
-  or the compiler is not installed or fails.
+  Args:
+    cells: The cells of the stack.
+    topology: Name of the topology, such as "v4:2x2x1".
+    assumed: Properties of the data that the cells do not give.
+
+  Raises:
+    ValueError: If the cells do not fit the data, the topology is unknown, or
+      the compiler is not installed or fails.
   """
   chips.parse_topology(topology)
   if not is_installed():
@@ -80,7 +86,7 @@ def is_installed() -> bool:
 def compiled(
   cells: Sequence[CellSpec], topology: str, assumed: shapes.Assumed | None
 ) -> Plan:
-  """Plans a stack in this process."""
+  """Plans a stack in this process; see `plan`."""
   devices = _devices(topology)
   splits = shapes.blank_splits(cells[0], assumed)
   run = shapes.abstract_run(cells, splits, devices)
@@ -95,8 +101,8 @@ def compiled(
     num_subclasses=spec.num_subclasses,
     example_shape=shape or (splits.train["inputs"].longest,),
   )
-  # Examples on the devices are trained on in chunks of steps, others one by
-  # one.
+  # The program has a whole chunk of steps if the examples are on the devices,
+  # and otherwise a single step.
   length = spec.student.steps_per_chunk if spec.on_device else 1
   lowered = run.program.lower(*arguments)
   start = time.monotonic()
@@ -135,7 +141,7 @@ def _devices(name: str) -> Sequence[jax.Device]:
 
 
 def _memory(analysis: Any, arguments: shapes.Arguments) -> dict[str, int]:
-  """Returns bytes per device, by purpose."""
+  """Returns the bytes per device by purpose, see `report.Plan.memory`."""
   states, inputs, data, _ = arguments
   examples = data.examples
   parts = {
@@ -144,7 +150,7 @@ def _memory(analysis: Any, arguments: shapes.Arguments) -> dict[str, int]:
     "teacher": _size(inputs.teacher),
     "examples": _size(examples) if isinstance(examples, dict) else 0,
   }
-  # The compiler's own account, which includes the padding of arrays.
+  # The remaining numbers are the compiler's and include the padding of arrays.
   parts["other"] = analysis.argument_size_in_bytes - sum(parts.values())
   parts["activations"] = analysis.temp_size_in_bytes
   parts["results"] = (
@@ -163,9 +169,12 @@ def _size(tree: Any) -> int:
 
 
 def _needed(message: str) -> int:
-  """Returns the memory that the compiler asks for where it is too little."""
-  # "Used 45.1G of 31.25G hbm", "total memory required for HLO temporaries
-  # (45.1G) exceeds available HBM (31.25G)".
+  """Returns the bytes that a program needs, from an out-of-memory error.
+
+  Raises ValueError for any other error.
+  """
+  # Messages read "Used 45.1G of 31.25G hbm" or "total memory required for HLO
+  # temporaries (45.1G) exceeds available HBM (31.25G)".
   used = re.search(r"(?:Used |temporaries \()([\d.]+)([KMGT]?)", message)
   if "RESOURCE_EXHAUSTED" not in message or not used:
     raise ValueError(f"the compiler failed: {message.splitlines()[0][:300]}")
@@ -173,9 +182,12 @@ def _needed(message: str) -> int:
 
 
 def main() -> None:
-  """Reads the arguments of `compiled`, and writes its plan or its error."""
+  """Reads the arguments of `compiled` from stdin and writes the plan to stdout.
+
+  An error is written as a string.
+  """
   output = os.fdopen(os.dup(1), "wb")
-  os.dup2(2, 1)  # The compiler may print.
+  os.dup2(2, 1)  # The compiler may print to stdout, which is for the plan.
   try:
     result: Plan | str = compiled(*pickle.load(sys.stdin.buffer))
   except (ValueError, FileNotFoundError) as error:
