@@ -1,4 +1,4 @@
-"""Random flips and shifts of images, on the device."""
+"""Random flips and shifts of images, in JAX."""
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,9 @@ def random_flip_and_shift(
 ) -> jax.Array:
   """Mirrors and shifts images ``[B, H, W, channels]`` at random.
 
-  With `flip` each image is mirrored with probability 1/2. Along each axis it is
-  shifted by a number of pixels that is uniform on the integers from -max_shift
-  to max_shift. Pixels from outside repeat the nearest pixel of the edge.
+  With `flip`, each image is mirrored horizontally with probability 1/2. Along
+  both axes it is shifted by a uniformly random number of pixels from -max_shift
+  to max_shift. Pixels from outside the image repeat the nearest edge pixel.
   """
   batch = images.shape[0]
   flip_key, shift_key = jax.random.split(key)
@@ -31,5 +31,5 @@ def random_flip_and_shift(
 
 
 def shift_pixels(fraction: float, size: int) -> int:
-  """Converts a share of a size to pixels: at least 1, unless it is 0."""
+  """Converts a fraction of a size to pixels: at least 1, unless it is 0."""
   return max(1, round(fraction * size)) if fraction else 0

@@ -1,11 +1,11 @@
-"""Batches of training and evaluation, from arrays on devices or on the host.
+"""Batches for training and evaluation, from arrays on devices or on the host.
 
-The order of the training examples follows from the run's key and the step
-alone: it is the same after a resume, and on any number of devices and
-processes. Arrays on the devices are indexed inside the compiled program
-(`chunk_indices`). Arrays on the host (texts, and whatever is too
-large for the devices) come through a `Feed`: threads read batches ahead of the
-step that needs them, and each process reads the rows of its own devices only.
+The order of training examples depends only on the run's key and the step, so it
+is the same after a resume and on any number of devices and processes. Arrays on
+devices are indexed in the compiled program (`chunk_indices`). Arrays on the
+host (texts, and data too large for the devices) are read by a `Feed`: threads
+read batches before their step, and each process reads only the rows of its own
+devices.
 """
 
 import contextlib
@@ -25,7 +25,8 @@ from jax.sharding import Sharding
 from experiments.data.dataset import Arrays
 from experiments.data.dataset import Ragged
 
-# Texts are padded to one of these widths: each width is a compilation.
+# Batches of texts are padded to the next of these widths, since a program is
+# compiled for each width.
 WIDTHS = (16, 32, 64, 128, 256, 512)
 _NUM_THREADS = 2
 _READ_AHEAD = 8
@@ -45,7 +46,7 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
 def epoch_order(
   key: jax.Array, epoch: jax.Array | int, num_examples: int
 ) -> jax.Array:
-  """Returns all positions in the order of one epoch, int32 ``[N]``."""
+  """Returns a random order of all examples for one epoch, int32 ``[N]``."""
   key = jax.random.fold_in(key, epoch)
   return jax.random.permutation(key, jnp.arange(num_examples, dtype=jnp.int32))
 
@@ -57,10 +58,10 @@ def batch_indices(
   num_examples: int,
   batch_size: int,
 ) -> jax.Array:
-  """Returns the positions of the batch of one step, int32 ``[B]``.
+  """Returns the positions of the examples in a step's batch, int32 ``[B]``.
 
-  Each epoch is a new permutation of all examples, cut into batches. Examples
-  that do not fill a last batch are left out of the epoch.
+  Each epoch is a new permutation of all examples, divided into batches. The
+  examples after the last full batch are left out of the epoch.
   """
   per_epoch = steps_per_epoch(num_examples, batch_size)
   order = epoch_order(key, step // per_epoch, num_examples)
@@ -78,12 +79,12 @@ def chunk_indices(
 ) -> jax.Array:
   """Returns the batches of consecutive steps, int32 ``[num_steps, B]``.
 
-  Row i is `batch_indices` of ``step + i``. `batch_indices` sorts all examples
-  for a single batch, which takes 24 ms on a CPU for 50,000 examples; this
-  function sorts them once per epoch that the chunk touches.
+  Row i equals `batch_indices` of ``step + i``. That function permutes all
+  examples for a single batch, which takes 24 ms on a CPU for 50,000 examples.
+  This one permutes them once per epoch.
   """
   per_epoch = steps_per_epoch(num_examples, batch_size)
-  # A chunk touches at most this many epochs, wherever it starts.
+  # The steps belong to at most this many epochs, whatever the first step.
   num_epochs = (num_steps - 2) // per_epoch + 2
   first = step // per_epoch
   orders = jax.vmap(lambda i: epoch_order(key, first + i, num_examples))(
@@ -95,17 +96,17 @@ def chunk_indices(
 
 @dataclasses.dataclass
 class Feed:
-  """Training batches of arrays that stay on the host.
+  """Reads training batches from arrays that stay on the host.
 
   Attributes:
-    arrays: Arrays, memory-mapped or not, and `Ragged` rows of token ids; one
-      row per example.
+    arrays: Arrays, possibly memory-mapped, and `Ragged` rows of token ids, with
+      one row per example.
     batch_size: Number of examples in a batch over all processes, B.
-    length_window: For texts. This many consecutive batches are cut from their
-      examples sorted by length, and then all batches of the epoch are
-      shuffled: short texts are not padded to long ones. With 1, batches are
-      those of `batch_indices`.
-    seconds_waited: Total time that consumers of `batches` waited for the next.
+    length_window: Number of consecutive batches of texts whose examples are
+      sorted by length and divided into batches again, so that short texts need
+      little padding. Then all batches of the epoch are shuffled. With 1, the
+      batches are those of `batch_indices`.
+    seconds_waited: Total time in seconds that `batches` waited for a batch.
   """
 
   arrays: Arrays
@@ -116,10 +117,7 @@ class Feed:
   def batches(
     self, key: jax.Array, first: int, num_steps: int, sharding: Sharding
   ) -> Iterator[dict[str, Any]]:
-    """Yields the batches of consecutive steps, on the devices.
-
-    `Ragged` rows are `padded` to the longest of their batch.
-    """
+    """Yields the batches of consecutive steps, placed on the devices."""
     order = functools.lru_cache(maxsize=2)(functools.partial(self._order, key))
 
     def read(step: int) -> dict[str, Any]:
@@ -148,7 +146,7 @@ class Feed:
     return self._rows(functools.partial(self._order, key), step)
 
   def example(self) -> dict[str, Any]:
-    """Returns some batch on the host, which tells names, shapes and dtypes."""
+    """Returns a batch on the host, for the names, shapes and dtypes in it."""
     return collate(self.arrays, np.arange(self.batch_size))
 
   def _rows(self, order: Callable[[int], np.ndarray], step: int) -> np.ndarray:
@@ -158,7 +156,7 @@ class Feed:
     return order(epoch)[start : start + self.batch_size]
 
   def _order(self, key: jax.Array, epoch: int) -> np.ndarray:
-    """Returns the batches of an epoch, one after another, ``[steps * B]``."""
+    """Returns the concatenated batches of an epoch, int ``[steps * B]``."""
     order = np.array(epoch_order(key, epoch, _num_rows(self.arrays)))
     order = order[: len(order) // self.batch_size * self.batch_size]
     lengths = [a.lengths for a in self.arrays.values() if isinstance(a, Ragged)]
@@ -179,8 +177,9 @@ class Feed:
 def eval_batches(arrays: Arrays, batch_size: int) -> Iterator[dict[str, Any]]:
   """Yields all examples once, in batches of one size, on the host.
 
-  Texts come sorted by length, so that little of a batch is padding. "rows" of a
-  batch are positions, and "mask" is False where the last batch was filled up.
+  Texts are sorted by length to need little padding. A batch also holds "rows",
+  the positions of its examples, and "mask", which is False for the examples
+  that fill up the last batch.
   """
   num_examples = _num_rows(arrays)
   order = np.arange(num_examples, dtype=np.int32)
@@ -197,10 +196,13 @@ def eval_batches(arrays: Arrays, batch_size: int) -> Iterator[dict[str, Any]]:
 def collate(
   arrays: Arrays, rows: np.ndarray, local: slice = slice(None)
 ) -> dict[str, Any]:
-  """Returns the chosen rows of each array, `Ragged` ones `padded`.
+  """Returns the chosen rows of each array, with `Ragged` rows padded.
 
-  Of the rows of a batch only those in `local` are read, but texts are as wide
-  as the whole batch needs.
+  Args:
+    arrays: Arrays with one row per example.
+    rows: Positions of the examples in a batch.
+    local: The part of `rows` that this process reads. The width of texts
+      depends on all rows, so that it is the same in every process.
   """
   batch: dict[str, Any] = {}
   for name, array in arrays.items():
@@ -217,7 +219,7 @@ def collate(
 def padded(token_ids: Ragged, width: int) -> dict[str, np.ndarray]:
   """Returns "input_ids" and "attention_mask", int32 ``[B, width]``.
 
-  Rows are padded on the right with 0 in both.
+  Both are padded with 0 on the right.
   """
   mask = np.arange(width) < token_ids.lengths[:, None]
   ids = np.zeros(mask.shape, np.int32)

@@ -1,8 +1,8 @@
-"""Loads the data set of a config and divides it.
+"""Loads the data set of a config and divides it into splits.
 
-`load` opens what `experiments.prepare` wrote, a user's own files, or a data set
-that needs no files. `divide` merges classes, holds examples out for validation
-and test, and draws the examples that teachers and students train on.
+`load` opens a data set that `experiments.prepare` wrote, a user's own files, or
+a data set without files. `divide` merges classes, holds out examples for
+validation and test, and draws the examples that teachers and students train on.
 """
 
 import dataclasses
@@ -40,10 +40,12 @@ from experiments.data.tokenizer import tokenizer_content
 from experiments.distributed import processes
 from experiments.specs import DataSpec
 
-# Data sets that need no files: divided already, and to be divided.
+# Data sets without files. Those in READY are already divided; `divide` divides
+# those in MADE_UP.
 READY = {"digits": digits.load}
 MADE_UP = {"stand_in": made_up.make}
-# Arguments of `tables.read` in `config.data`, with the values that mean none.
+# Arguments of `examples.read` in `config.data`, with the values that leave them
+# at their defaults.
 FILE_OPTIONS = {
   "text_column": "",
   "image_column": "",
@@ -60,7 +62,10 @@ FILE_OPTIONS = {
 def load(
   spec: DataSpec, selection: str, workdir: pathlib.Path | None
 ) -> Splits:
-  """Loads the data that a config describes."""
+  """Loads the data set of a config, divides it and adds its embeddings.
+
+  A user's own files are prepared in `workdir`. `selection` is that of `divide`.
+  """
   if spec.dataset in READY and not spec.source:
     return _made(READY, spec)
   if spec.dataset in MADE_UP and not spec.source:
@@ -85,7 +90,7 @@ def load(
 def text_of(
   spec: DataSpec, workdir: pathlib.Path | None
 ) -> Callable[[int], str] | None:
-  """Returns a function from ids to raw texts, None for other examples."""
+  """Returns a function from ids to raw texts, or None without raw texts."""
   if not spec.source and spec.dataset not in DATASETS:
     return None
   prepared = open_data(spec, workdir)
@@ -93,7 +98,7 @@ def text_of(
 
 
 def _made(makers: Mapping[str, Callable[..., Any]], spec: DataSpec) -> Any:
-  """Makes a data set that needs no files."""
+  """Makes a data set without files."""
   try:
     return makers[spec.dataset](**spec.options)
   except TypeError as error:
@@ -104,9 +109,9 @@ def _made(makers: Mapping[str, Callable[..., Any]], spec: DataSpec) -> Any:
 
 
 def open_data(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
-  """Opens what `prepare` wrote; prepares a user's own files at first use.
+  """Opens a prepared data set. A user's own files are prepared if necessary.
 
-  Without `config.data.tokenizer`, texts may have no tokens.
+  Texts may have no tokens if `config.data.tokenizer` is not set.
   """
   if not spec.source:
     data_dir = pathlib.Path(spec.data_dir).expanduser()
@@ -130,9 +135,9 @@ def open_data(spec: DataSpec, workdir: pathlib.Path | None) -> Prepared:
 
 
 def contents(spec: DataSpec) -> str:
-  """Returns the SHA-256 of a user's own files and of how they are read.
+  """Returns a SHA-256 of a user's own files and of how they are read.
 
-  It is "" if there are none yet.
+  It is "" for other data sets, and if a file does not exist.
   """
   if not spec.source or not spec.train:
     return ""
@@ -147,13 +152,13 @@ def contents(spec: DataSpec) -> str:
 
 
 def paths_of(spec: DataSpec) -> dict[str, str]:
-  """Returns the files of each split as the config names them."""
+  """Returns the paths of each split's files, as they are in the config."""
   splits = ("train", "validation", "test", "unlabelled_files")
   return {name: path for name in splits if (path := getattr(spec, name))}
 
 
 def options_of(spec: DataSpec) -> dict[str, Any]:
-  """Returns the arguments of `tables.read` that the config sets."""
+  """Returns the arguments of `examples.read` that the config sets."""
   return {
     name: value
     for name, neutral in FILE_OPTIONS.items()
@@ -162,19 +167,21 @@ def options_of(spec: DataSpec) -> dict[str, Any]:
 
 
 def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
-  """Divides a prepared data set.
+  """Divides a prepared data set into splits, as the config says.
 
-  `config.data.merge_classes` merges classes first. A user's own data without
-  test examples lose `config.data.test_fraction` of the training examples to
-  them. Held out for validation are the data set's own validation examples or,
-  without any, `config.data.validation_fraction` of the training examples, at
-  most 5,000, stratified and in whole groups if it has groups (A-37). With
-  `config.data.num_labelled` the teacher trains on that many of the rest, and
-  students on all or, with `config.data.transfer` "labelled", on the same ones
-  (A-31, A-36). Examples without a label are for students only.
-  `config.data.transfer_fraction` draws a stratified share of the students'
-  examples. With `selection` "test" nothing is held out, and settings
-  are chosen on the test examples, as the paper did.
+  1. `config.data.merge_classes` merges classes.
+  2. If the data set has no test examples, `config.data.test_fraction` of the
+     training examples become test examples.
+  3. If it has no validation examples, `config.data.validation_fraction` of the
+     training examples, but at most 5,000, become validation examples. They are
+     stratified, and whole groups are held out if the data set has groups
+     (A-37). With the selection "test", the validation examples are the test
+     examples, as in the paper.
+  4. The teacher trains on the remaining training examples, or on a stratified
+     subset of `config.data.num_labelled` of them (A-31).
+  5. Students train on the remaining training examples and all unlabelled
+     examples, or with `config.data.transfer="labelled"` on the teacher's
+     examples (A-36). `config.data.transfer_fraction` draws a stratified subset.
   """
   task, parts = prepared.task, prepared.splits
   if spec.merge_classes:
@@ -222,7 +229,8 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
     transfer = _joined([transfer, unlabelled])
   if spec.transfer_fraction < 1:
     size = round(spec.transfer_fraction * len(transfer["labels"]))
-    strata = transfer["labels"] + (unlabelled is not None)  # From 0 on.
+    # Unlabelled examples are a stratum of their own. Strata count from 0.
+    strata = transfer["labels"] + (unlabelled is not None)
     rows = stratified_subset(strata, size=size, seed=spec.split_seed)
     transfer = gather(transfer, rows)
   return Splits(
@@ -240,7 +248,7 @@ def divide(prepared: Prepared, spec: DataSpec, selection: str) -> Splits:
 
 
 def _joined(parts: Sequence[Arrays]) -> Arrays:
-  """Returns the examples of several splits, one after another."""
+  """Concatenates the examples of several splits."""
   joined: Arrays = {}
   for name, first in parts[0].items():
     arrays = [part[name] for part in parts]
@@ -258,7 +266,7 @@ def _joined(parts: Sequence[Arrays]) -> Arrays:
 def merge_classes(
   task: Task, parts: Mapping[str, Arrays], num_classes: int
 ) -> tuple[Task, dict[str, Arrays]]:
-  """Merges the classes of CIFAR-100; its own labels become the fine labels."""
+  """Merges the classes of CIFAR-100, and makes its labels the fine labels."""
   if task.num_classes != len(cifar.NAMES_100):
     raise ValueError(
       "config.data.merge_classes merges CIFAR-100's 100 classes, but "
@@ -287,18 +295,25 @@ def heldout_split(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Divides examples into training and held-out examples.
 
-  A-37: the paper chooses settings on the test set; held-out examples take its
-  place.
+  The paper chooses settings on the test set. Here they are chosen on held-out
+  examples instead (A-37).
 
   >>> train, heldout = heldout_split([0, 0, 0, 0, 0, 0, 0, 0, 1, 1],
   ...                                fraction=0.5)
   >>> len(train), len(heldout), np.bincount(np.array([0] * 8 + [1] * 2)[train])
   (5, 5, array([4, 1]))
 
-  The result holds increasing positions. The share of a class in either part is
-  its share of all examples, to within one example. With the number of the group
-  of each example, from 0, no group has examples in both parts; the held-out
-  part is then smaller where no further group fits in it.
+  Args:
+    labels: The class of each example.
+    fraction: Fraction of the examples to hold out.
+    most: Largest number of examples to hold out.
+    groups: The group of each example, from 0, or None. No group is divided. The
+      held-out part is smaller if no further group fits.
+
+  Returns:
+    The sorted positions of the training and of the held-out examples. Without
+    groups, the number of examples of each class in either part is proportional
+    to its number in all examples, to within one example.
   """
   labels = np.asarray(labels)
   size = min(round(fraction * len(labels)), most)
@@ -319,7 +334,7 @@ def heldout_split(
 def _whole_groups(
   labels: np.ndarray, groups: np.ndarray, *, size: int, seed: int
 ) -> np.ndarray:
-  """Draws positions of whole groups, at most a class's proportion of each."""
+  """Draws whole groups at random, without exceeding any class's proportion."""
   free = proportional_sizes(np.bincount(labels), size)
   counts = np.zeros((groups.max() + 1, len(free)), np.int64)
   np.add.at(counts, (groups, labels), 1)
@@ -339,10 +354,10 @@ def _whole_groups(
 
 
 def stratified_subset(labels: Any, *, size: int, seed: int) -> np.ndarray:
-  """Draws positions at random with every class in its proportion (A-31).
+  """Draws random positions, with the classes in proportion (A-31).
 
-  If classes are equally large and `size` is a multiple of their number, a
-  smaller subset of the same seed is part of a larger one.
+  If all classes are equally large and sizes are multiples of the number of
+  classes, a subset contains all smaller subsets drawn with the same seed.
 
   >>> stratified_subset([0, 1, 0, 1, 0, 1], size=6, seed=0)
   array([0, 1, 2, 3, 4, 5])
@@ -363,7 +378,7 @@ def stratified_subset(labels: Any, *, size: int, seed: int) -> np.ndarray:
 
 
 def proportional_sizes(counts: Any, size: int) -> np.ndarray:
-  """Divides a number in proportion to counts, by largest remainder.
+  """Divides a number in proportion to counts (largest-remainder method).
 
   >>> proportional_sizes([8, 1, 1], 5)
   array([4, 1, 0])

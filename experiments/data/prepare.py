@@ -1,4 +1,4 @@
-"""Brings published data sets and a user's own files into the prepared form."""
+"""Prepares published data sets and a user's own files for training."""
 
 import collections
 import dataclasses
@@ -25,7 +25,7 @@ from experiments.data.images import DecodedImages
 from experiments.data.tokenizer import Tokenization
 from experiments.distributed import signals
 
-_MAX_LENGTH = 128  # Of a user's own texts, in tokens.
+_MAX_LENGTH = 128  # A user's own texts are truncated to this many tokens.
 
 
 def prepare(
@@ -39,10 +39,22 @@ def prepare(
 ) -> prepared.Prepared:
   """Prepares one of the published data sets.
 
-  An interrupted preparation is continued. If the data set is prepared already,
-  every byte of it is compared with its checksum; the tokens of another
-  tokenizer are made from the stored texts, without the originals. With
-  `partial` there may be fewer examples than are published.
+  An interrupted preparation is continued. If the data set is already prepared,
+  its files are compared with their checksums. If only the tokenizer changed,
+  the stored texts are tokenized again, without the originals.
+
+  Args:
+    name: Name of the data set, one of `DATASETS`.
+    data_dir: Folder in which the folder of the data set is created.
+    source: File or folder of the originals; None for TFDS.
+    tokenization: How texts become tokens; None stores only the texts.
+    partial: Whether to accept fewer examples than were published.
+    options: Options of the data set that differ from `Dataset.options`.
+
+  Raises:
+    FileNotFoundError: If there are no originals.
+    ValueError: If the originals are damaged or incomplete, or the folder holds
+      other data.
   """
   if name not in DATASETS:
     raise ValueError(
@@ -78,7 +90,7 @@ def prepare(
 def _grouped(
   raw: originals.Raw, groups: Callable[[Sequence[str]], Sequence[int]]
 ) -> originals.Raw:
-  """Adds the group of each training example."""
+  """Adds a "group" to each training example."""
   train = raw.splits["train"]
   numbers = groups([example["text"] for example in train])
 
@@ -91,7 +103,7 @@ def _grouped(
 
 
 def check_groups(found: prepared.Prepared) -> None:
-  """Raises ValueError if a data set was prepared before it had groups."""
+  """Raises ValueError if a data set was prepared without required groups."""
   name = found.manifest["dataset"]
   if DATASETS[name].groups and "groups" not in found.splits["train"]:
     raise ValueError(
@@ -109,22 +121,23 @@ def prepare_own(
   unlabelled: str = "refuse",
   **columns: Any,
 ) -> prepared.Prepared:
-  """Prepares a user's own files, unless they are prepared already.
+  """Prepares a user's own files, unless they are already prepared.
 
-  The classes are the labels of the training examples, see
+  The classes are the different labels of the training examples, in the order of
   `examples.class_names`.
 
   Args:
-    folder: Folder of the prepared data set; its last part is the name.
-    paths: Files as `tables.find_files` takes them, for "train" and optionally
-      for "validation", "test" and "unlabelled_files", whose labels are ignored.
-    tokenization: How texts become tokens; without it only texts are stored.
-    max_bad_rows: The largest share of the rows of a split that may be
-      malformed; they are left out.
-    unlabelled: "drop" leaves out rows without a label; "refuse" is an error if
-      there are some; "transfer" makes those of "train" the split "unlabelled",
-      and leaves out others.
-    **columns: Columns, and other arguments of `examples_lib.read`.
+    folder: Folder of the prepared data set. Its name is the data set's name.
+    paths: An argument of `tables.find_files` for "train" and optionally for
+      "validation", "test" and "unlabelled_files". The labels of the last are
+      ignored.
+    tokenization: How texts become tokens; None stores only the texts.
+    max_bad_rows: Largest fraction of the rows of a split that may be malformed.
+      Malformed rows are left out.
+    unlabelled: What to do with rows without a label. "refuse" raises an error,
+      and "drop" leaves them out. "transfer" puts those of the training files in
+      the split "unlabelled", and leaves out the others.
+    **columns: Arguments of `examples.read`.
   """
   columns = {k: value for k, value in columns.items() if value is not None}
   files, options = find_files(paths), how_read(columns, unlabelled)
@@ -135,7 +148,7 @@ def prepare_own(
     sizes = {k: len(arrays["labels"]) for k, arrays in found.splits.items()}
     _check_left_out(found.left_out, sizes, max_bad_rows, unlabelled)
     if _has_tokens(found, tokenization):
-      return found  # Without the lock: all processes of a run come here.
+      return found  # Takes no lock, since all processes of a run load data.
   with signals.deferred(), prepared.Writer(folder) as writer:
     if folder.exists():
       _check_same(folder, sources, options)
@@ -163,7 +176,7 @@ def prepare_own(
 
 
 def how_read(columns: Mapping[str, Any], unlabelled: str) -> dict[str, Any]:
-  """Returns the settings that decide what a user's own files become."""
+  """Returns the options that are recorded in the manifest of own files."""
   is_kept = unlabelled == "transfer"
   return {**columns, **({"unlabelled": unlabelled} if is_kept else {})}
 
@@ -173,7 +186,7 @@ def _read(
   columns: Mapping[str, Any],
   unlabelled: str,
 ) -> dict[str, examples_lib.Examples]:
-  """Returns the examples of each split, those without a label as the last."""
+  """Reads the examples of each split, and adds the split "unlabelled"."""
   kinds = {"unlabelled_files": "ignored"}
   if unlabelled == "transfer":
     kinds["train"] = "optional"
@@ -190,7 +203,7 @@ def _read(
 def _with_one_shape(
   found: Mapping[str, examples_lib.Examples],
 ) -> dict[str, examples_lib.Examples]:
-  """Returns splits whose images have one shape, in colour if any are."""
+  """Converts all images to colour if some are; they must have one size."""
   shapes = {
     split: np.shape(examples[0]["image"])
     for split, examples in found.items()
@@ -222,7 +235,7 @@ def _with_one_shape(
 def find_files(
   paths: Mapping[str, tables.Path],
 ) -> dict[str, list[pathlib.Path]]:
-  """Returns the files of each split of a user's own data."""
+  """Returns the files of each split of a user's own data, given its paths."""
   if "train" not in paths:
     raise ValueError("config.data.train is not set: name the training file.")
   return {split: tables.find_files(path) for split, path in paths.items()}
@@ -231,7 +244,7 @@ def find_files(
 def _fitted(
   tokenization: Tokenization | None, task: Task, max_length: int | None
 ) -> Tokenization | None:
-  """Returns the tokenization of a data set, or raises ValueError."""
+  """Sets the default length of a tokenization; images raise ValueError."""
   if tokenization is None:
     return None
   if task.image_shape is not None:
@@ -245,9 +258,9 @@ def _check_same(
   sources: Sequence[Mapping[str, Any]] | None,
   options: Mapping[str, Any],
 ) -> None:
-  """Raises ValueError if a folder is not prepared from some data.
+  """Raises ValueError if a folder was prepared from other data or options.
 
-  Without `sources` the originals of a published data set are not compared.
+  With None for `sources`, only the options are compared.
   """
   if not (folder / prepared.MANIFEST).is_file():
     raise ValueError(
@@ -265,7 +278,10 @@ def _check_same(
 def _check_sizes(
   name: str, splits: Mapping[str, ExampleSource], partial: bool
 ) -> bool:
-  """Returns whether all examples exist; raises ValueError if they have to."""
+  """Returns whether all published examples exist.
+
+  Raises ValueError if they do not, unless `partial` is set.
+  """
   whole = True
   for split, counts in DATASETS[name].published.items():
     found, expected = len(splits[split]), sum(counts)
@@ -285,7 +301,7 @@ def _check_left_out(
   max_bad_rows: float,
   unlabelled: str,
 ) -> None:
-  """Raises ValueError if more is left out of a user's files than allowed."""
+  """Raises ValueError if too many rows of a user's files were left out."""
   totals = collections.Counter(sizes)
   for rows in left_out:
     totals[rows.split] += rows.count
@@ -306,7 +322,7 @@ def _check_left_out(
 
 
 def _remarks(raw: originals.Raw) -> dict[str, Any]:
-  """Returns the entries of the manifest about the examples."""
+  """Returns the entries of the manifest about rows left out and remarks."""
   return {
     "left_out": [dataclasses.asdict(record) for record in raw.left_out],
     "notes": list(raw.notes),
@@ -317,7 +333,7 @@ def _remarks(raw: originals.Raw) -> dict[str, Any]:
 def _has_tokens(
   found: prepared.Prepared, tokenization: Tokenization | None
 ) -> bool:
-  """Returns whether a data set has the wanted tokens, if any are wanted."""
+  """Returns whether a data set has the tokens of a tokenization (or None)."""
   tokenization = _fitted(tokenization, found.task, _MAX_LENGTH)
   if tokenization is None:
     return True
@@ -327,7 +343,7 @@ def _has_tokens(
 def _with_tokens(
   writer: prepared.Writer, tokenization: Tokenization | None
 ) -> prepared.Prepared:
-  """Returns a prepared data set, with its texts tokenized again if needed."""
+  """Opens a prepared data set, and tokenizes its texts again if necessary."""
   found = prepared.open_prepared(writer.folder)
   if _has_tokens(found, tokenization):
     return found
