@@ -1,7 +1,7 @@
-"""Expansion of a sweep into cells.
+"""Expands a sweep into cells.
 
-A cell is one student: a column of the table, a method with its
-hyperparameters, a trial.
+A cell describes one student: a column of the table, a method with its
+hyperparameters, and a trial.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from experiments.configs import validate
 
 
 def of_config(config: ConfigDict) -> list[specs.CellSpec]:
-  """Returns the cells of a config's sweep, or its only cell."""
+  """Returns the cells of a config's sweep, or the cell of a single run."""
   if config.sweep.methods:
     return expand(config)
   return [validate.cell_spec(config)]
@@ -29,12 +29,19 @@ def of_config(config: ConfigDict) -> list[specs.CellSpec]:
 def expand(
   config: ConfigDict, given: Container[str] = ()
 ) -> list[specs.CellSpec]:
-  """Returns every cell of `config.sweep`, checked.
+  """Returns all cells of `config.sweep`, after checking them.
 
-  They are in the order of columns, methods, grid points and trials. Fields in
-  `given`, by dotted name, keep the config's own value, whatever columns, rows
-  and grids say. Raises ValueError if the sweep is empty, names a field that
-  does not exist, or a cell is not valid or is the same as another.
+  Args:
+    config: A config with a sweep.
+    given: Dotted names of fields whose values in the config override columns,
+      rows and grids.
+
+  Returns:
+    The cells in the order of columns, methods, grid points and trials.
+
+  Raises:
+    ValueError: If the sweep is empty or names a field that does not exist, if a
+      cell is not valid, or if two cells are the same.
   """
   sweep = config.sweep
   if not sweep.columns or not sweep.methods or sweep.num_trials < 1:
@@ -63,7 +70,7 @@ def expand(
 def _cells_of_row(
   config: ConfigDict, column: str, row: str, given: Container[str]
 ) -> list[specs.CellSpec]:
-  """Returns the cells of a column and a row, not checked."""
+  """Returns the cells of a column and a row without checking them."""
   axes = config.sweep.methods[row].copy_and_resolve_references().unlock()
   with axes.ignore_type():
     axes.update(config.sweep.grids.get(column, {}).get(row, {}))

@@ -30,12 +30,12 @@ from experiments.io import programs
 from experiments.io import storage
 from experiments.io.quiet import quiet_orbax
 
-# Errors that users can cause. All others are defects and keep their traceback.
+# Errors that users can cause. Any other error is a bug and keeps its traceback.
 _USER_ERRORS = (ValueError, FileNotFoundError, FloatingPointError, OSError)
 # The disk is full, or the user's quota is used up.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# Seconds to wait at the end for other processes, which may still be writing or
-# may have been killed.
+# Seconds to wait for the other processes before exiting. They may still be
+# writing, or may have been killed.
 _PATIENCE, _PATIENCE_AFTER_ERRORS = 600.0, 5.0
 # Parameters of `mallopt`, as in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -56,10 +56,10 @@ def config_flag(*, required: bool = True) -> flags.FlagHolder[ConfigDict]:
 
 
 def config_dict_flag(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
-  """Defines --config.FIELD=VALUE, for a command that reads no config file.
+  """Defines --config.FIELD=VALUE for a command without a config file.
 
   Args:
-    config: The config whose fields it sets.
+    config: The config whose fields the flags set.
   """
   try:
     return config_flags.DEFINE_config_dict(
@@ -70,7 +70,7 @@ def config_dict_flag(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
       lock_config=True,
       allow_override=True,  # A process may import two commands, as tests do.
     )
-  # Its fields are looked up in the command line at once.
+  # DEFINE_config_dict already looks for fields in the command line.
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     _exit_for_config(error)
 
@@ -103,7 +103,7 @@ class DryRun(NamedTuple):
   def required_workdir(self) -> pathlib.Path:
     """Returns the workdir of a command that trains.
 
-    Raises ValueError without --workdir, and if --list has no meaning.
+    Raises ValueError if --workdir is missing or --list is set.
     """
     if self.lists.value:
       raise ValueError("--list is for --dry_run: give both.")
@@ -115,7 +115,7 @@ class DryRun(NamedTuple):
 
 
 def dry_run_flags() -> DryRun:
-  """Defines --workdir, which is not always required, --dry_run and --list."""
+  """Defines --dry_run, --list, and --workdir, which dry runs do not need."""
   return DryRun(
     flags.DEFINE_string(
       "workdir",
@@ -154,7 +154,7 @@ def checkpoints_flag() -> flags.FlagHolder[str | None]:
 
 
 def processes_flags() -> Callable[[], None]:
-  """Defines --coordinator_address and the other flags of several processes.
+  """Defines --coordinator_address and the other flags for several processes.
 
   Returns a function that connects this process with the others.
   """
@@ -187,7 +187,7 @@ def folder(path: str) -> pathlib.Path: ...
 @overload
 def folder(path: str | None) -> pathlib.Path | None: ...
 def folder(path: str | None) -> pathlib.Path | None:
-  """Returns the folder that a flag names, None without the flag.
+  """Returns the folder that a flag names, or None if the flag is not set.
 
   Raises ValueError for a URL.
   """
@@ -200,7 +200,7 @@ def folder(path: str | None) -> pathlib.Path | None:
 
 
 def checkpoint_folder(path: str | None) -> epath.Path | None:
-  """Returns the folder that --checkpoint_dir names, None without the flag."""
+  """Returns the folder that --checkpoint_dir names, or None if it is unset."""
   return None if path is None else storage.folder(os.path.expanduser(path))
 
 
@@ -211,7 +211,7 @@ def no_arguments(argv: list[str]) -> None:
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-  """Runs a command: parses the flags, then calls `main`."""
+  """Runs a command: parses the flags and calls `main`."""
   reuse_freed_memory()
   programs.keep()
   try:
@@ -223,11 +223,11 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 
 def reuse_freed_memory() -> None:
-  """Makes the C library keep freed memory for the next arrays.
+  """Makes the C library reuse freed memory for new arrays.
 
-  On a CPU, XLA allocates the arrays of each step anew. By default glibc takes
-  large ones from the kernel, which clears every page, and returns them after
-  the step: that was half of the time of training a static student.
+  On a CPU, XLA allocates the arrays of each step anew. By default glibc gets
+  memory for large arrays from the kernel, which clears every page, and returns
+  it after the step. This took half of the training time of a static student.
   """
   libc = ctypes.CDLL(None) if sys.platform == "linux" else None
   if not hasattr(libc, "mallopt"):  # Not glibc.
@@ -241,17 +241,17 @@ def reuse_freed_memory() -> None:
 
 
 def _exit_for_config(error: Exception) -> NoReturn:
-  """Exits for an error of the config, or for a field that it does not have."""
+  """Exits with the message of an error in the config."""
   message = str(error)
   own = error if isinstance(error, KeyError) else next(iter(error.args), None)
-  if isinstance(own, KeyError):  # "'name'", and a guess in a second line.
+  if isinstance(own, KeyError):  # An unknown field: "'name'\nDid you mean ...".
     name, *guess = own.args[0].splitlines()
     message = " ".join([f"there is no field {name}.", *guess])
   sys.exit(f"error: --config: {message}")
 
 
 def _parsed(argv: list[str]) -> list[str]:
-  """Parses the flags, or exits with an error of one line."""
+  """Parses the flags, or exits with a one-line error message."""
   try:
     rest = flags.FLAGS(argv)
   except flags.Error as error:
@@ -262,15 +262,16 @@ def _parsed(argv: list[str]) -> list[str]:
       sys.exit(f"error: {names} required: see --help.")
     if "Error whilst parsing config file" not in text:
       sys.exit(f"error: {text}")
-    own: BaseException = error  # Its text holds a whole traceback.
-    while own.__context__ is not None and not own.__suppress_context__:
-      own = own.__context__
-    sys.exit(f"error: --config: {own}")
+    # The text of this error holds a whole traceback. Report its cause.
+    cause: BaseException = error
+    while cause.__context__ is not None and not cause.__suppress_context__:
+      cause = cause.__context__
+    sys.exit(f"error: --config: {cause}")
   if "config" in flags.FLAGS and flags.FLAGS["config"].present:
     given = config_flags.get_config_filename(flags.FLAGS["config"])
-    # The flag holds a config, not a path, where a command reads no file.
+    # For a command without a config file the flag holds a config, not a path.
     text = given if isinstance(given, str) else ""
-    path = text.partition(":")[0]  # Its arguments follow.
+    path = text.partition(":")[0]  # The arguments of the file follow the colon.
     if path and not os.path.exists(path):
       sys.exit(f"error: --config: there is no file {path}.")
   return rest
@@ -280,8 +281,10 @@ def _parsed(argv: list[str]) -> list[str]:
 def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
   """Turns errors that a user can cause into one line and an exit code.
 
-  At the end this process disconnects from those that `connect` connected it
-  with, also after an error, without waiting forever for those that had none.
+  Args:
+    connect: Connects this process with other processes. On exit, also after an
+      error, the process waits for the others for a limited time and then
+      disconnects.
   """
   logging.set_verbosity(logging.WARNING)  # Orbax logs each of its steps.
   code, patience = 1, _PATIENCE_AFTER_ERRORS
@@ -305,7 +308,7 @@ def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
         text = f"{error.filename}: {error.strerror}."
       if any(os.strerror(number) in text for number in _FULL):
         text = f"{text.rstrip('.')}. Make room; the same command continues."
-      # It may quote what a damaged file holds.
+      # The message may quote the contents of a damaged file.
       text = "".join(c if c.isprintable() else "?" for c in text)
       print(f"error: {text}", file=sys.stderr)
     else:
@@ -318,7 +321,7 @@ def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
 
 
 def print_result(directory: pathlib.Path) -> None:
-  """Prints the numbers of a finished cell, and its folder."""
+  """Prints the scores of a finished cell, and its folder."""
   result = results.read(directory, results.CellResult)
   print(
     f"{result.method}, {result.column}, "

@@ -1,12 +1,12 @@
-r"""Examines a teacher and its data, before any student is trained.
+r"""Examines a teacher and its data before any student is trained.
 
   python -m experiments.diagnose --teacher=TEACHER --data=reviews.csv \
     --workdir=runs/reviews
 
-It says how good the teacher is, what is odd about the data, and whether LELP
-has something to transfer. The teacher's outputs are kept in the workdir, where
-`experiments.distill` finds them. Pictures and a page go to its folder
-`diagnosis`.
+The command reports how good the teacher is, whether the data look unusual, and
+whether the teacher's embeddings hold structure that LELP can transfer. It keeps
+the teacher's outputs in the workdir, where `experiments.distill` finds them,
+and writes a page with pictures to `diagnosis/` in the workdir.
 """
 
 import shutil

@@ -1,14 +1,14 @@
-r"""Distils a classifier of your own into a small, fast student.
+r"""Distils your own classifier into a small, fast student.
 
   python -m experiments.distill --teacher=TEACHER --data=reviews.csv \
     --student=static --workdir=runs/reviews
 
-The teacher is a fine-tuned model of Hugging Face, or arrays that any other
-framework has written. The command compares LELP with vanilla distillation,
-with clusters of the teacher's embeddings, with their centroids in place of
-LELP's directions (our variant) and with training on labels alone. It chooses
-settings and student on held-out data, writes a report, and leaves the student
-in `student/` in the workdir. It can be interrupted at any time; the same
+The teacher is a fine-tuned Hugging Face model, or a folder of arrays that any
+framework can write. The command compares LELP with vanilla distillation, with
+clusters of the teacher's embeddings, with their centroids in place of LELP's
+directions (our variant) and with training on labels alone. It chooses the
+settings and the student on held-out data, writes a report, and exports the
+student to `student/` in the workdir. You can interrupt it at any time; the same
 command continues.
 """
 

@@ -4,16 +4,17 @@ r"""Computes Sentence-T5 embeddings of texts, once.
   python -m experiments.embed_sentence_t5 \
     --texts=data/amazon --output=data/amazon_sentence_t5
 
-Students that read embeddings (an MLP on Sentence-T5 in the paper's tables) then
-train on them with `--config.data.embeddings=data/amazon_sentence_t5`.
+Students that read embeddings, such as the MLP on Sentence-T5 in the paper's
+tables, train on them with `--config.data.embeddings=data/amazon_sentence_t5`.
 
-`--texts` is a prepared data set, of which every split is embedded, or a table
-(TSV, CSV, JSON lines, Parquet) with `--text_column`. A stopped computation
-continues when the command is run again; run again on finished embeddings, the
-command verifies them. `experiments.data.embeddings` describes the files. The
-default model has 4.9 billion parameters, those of T5-11B's encoder (A-33); in
-bfloat16 it fits on a GPU with 24 GB. `--model` takes any other model of
-sentence-transformers, such as all-MiniLM-L6-v2, which is small enough for a CPU
+`--texts` is a prepared data set, all splits of which are embedded, or a table
+(TSV, CSV, JSON lines, Parquet) with `--text_column`. An interrupted computation
+continues when the command is run again. If the embeddings are finished, the
+command verifies them. `experiments.data.embeddings` describes the files.
+
+The default model is the encoder of T5-11B with 4.9 billion parameters (A-33).
+In bfloat16 it fits on a GPU with 24 GB. `--model` takes any other model of
+sentence-transformers. all-MiniLM-L6-v2, for example, is small enough for a CPU
 (`--dtype=float32`).
 """
 
@@ -35,7 +36,7 @@ _TEXT_COLUMN = flags.DEFINE_string(
 _ID_COLUMN = flags.DEFINE_string(
   "id_column",
   None,
-  "The table's column of ids; by default an id is the number of the row.",
+  "The table's column of ids. By default the id is the row number.",
 )
 _MODEL = flags.DEFINE_string(
   "model",
@@ -51,20 +52,20 @@ _BATCH_SIZE = flags.DEFINE_integer(
 _MAX_LENGTH = flags.DEFINE_integer(
   "max_length",
   None,
-  "Tokens that a text is cut to; by default the model's setting, 256.",
+  "Maximum number of tokens of a text; by default the model's setting.",
   lower_bound=1,
 )
 _DTYPE = flags.DEFINE_enum(
   "dtype",
   "bfloat16",
   ["bfloat16", "float32"],
-  "Dtype of the encoder; pooling and everything after it is in float32.",
+  "Dtype of the encoder. Pooling and later layers run in float32.",
 )
 _STORED_DTYPE = flags.DEFINE_enum(
   "stored_dtype", "float32", ["float32", "float16"], "Dtype on disk."
 )
 _DEVICE = flags.DEFINE_string(
-  "device", None, 'Such as "cuda" or "cpu"; by default the best one.'
+  "device", None, 'Device such as "cuda" or "cpu"; by default the fastest one.'
 )
 flags.adopt_module_key_flags(cli)
 

@@ -1,7 +1,8 @@
-"""Names of cells, teachers and stacks: digests of their settings, and folders.
+"""Digests of the settings of cells and teachers, and the folders of cells.
 
-A digest covers what the numbers depend on. It leaves out where data lie, how
-cells are stacked, and which results are the same up to rounding.
+A digest covers the settings that results depend on. It ignores the location of
+the data, the stacking of cells, and settings that change results only by
+rounding.
 """
 
 import dataclasses
@@ -14,36 +15,40 @@ from typing import Any
 from experiments import specs
 from experiments.data import load
 
-# Fields of a cell that describe the machine or the table, not its numbers.
+# Fields that a cell's digest leaves out: the trial, which names a folder of its
+# own, and fields that do not affect results.
 _NOT_IN_CELL = ("row", "trial", "stack", "split_teacher", "loggers", "profile")
 _NOT_IN_CELL += ("varied", "name", "title")
 _NOT_IN_DATA = ("data_dir", "placement")
-# A user's own files are named by their contents, which cover how they are read.
+# `data.contents` identifies a user's own files and how they are read, so these
+# fields are left out.
 _OF_FILES = ("train", "validation", "test", *load.FILE_OPTIONS)
 _OF_FILES += ("max_bad_rows", "unlabelled", "unlabelled_files", "tokenizer")
-# Cached outputs are, up to rounding, those of the teacher run inline.
+# Fields of a teacher that do not affect results. Cached outputs are, up to
+# rounding, those of the teacher run inline.
 _NOT_IN_TEACHER = ("outputs", "num_coordinates", "allow_chance")
-# Fields of the data that do not concern a teacher, which has its own order of
+# Fields of the data that only affect students. The teacher has its own order of
 # batches and sees all training examples.
 _OF_STUDENTS = ("shared_batch_order", "transfer", "transfer_fraction")
 
 
 def digest(data: Any) -> str:
-  """Returns twelve hexadecimal digits that name JSON-compatible data."""
+  """Returns a digest of JSON-compatible data, twelve hexadecimal digits."""
   text = json.dumps(data, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @functools.lru_cache(maxsize=2**17)
 def cell_digest(cell: specs.CellSpec) -> str:
-  """Returns the name of a cell's settings, which its trials share."""
+  """Returns the digest of a cell's settings, which its trials share."""
   return digest(cell_fields(cell))
 
 
 def cell_fields(cell: specs.CellSpec) -> dict[str, Any]:
-  """Returns the plain fields that a cell's numbers depend on, except its trial.
+  """Returns the fields that a cell's results depend on, as plain data.
 
-  The sections in it are shared: do not change them.
+  The trial is left out. The sections are shared between calls: do not modify
+  them.
   """
   fields: dict[str, Any] = {}
   for field in dataclasses.fields(cell):
@@ -55,12 +60,12 @@ def cell_fields(cell: specs.CellSpec) -> dict[str, Any]:
 
 
 def teacher_digest(cell: specs.CellSpec) -> str:
-  """Returns the name of a teacher, after its settings and its data."""
+  """Returns the digest of a teacher's settings and data."""
   return digest(teacher_fields(cell))
 
 
 def teacher_fields(cell: specs.CellSpec) -> dict[str, Any]:
-  """Returns the plain fields that a teacher depends on."""
+  """Returns the fields that a teacher depends on, as plain data."""
   dropped = _OF_STUDENTS
   if cell.teacher.input_field != "embeddings":
     dropped = (*dropped, "embeddings")
@@ -72,10 +77,10 @@ def teacher_fields(cell: specs.CellSpec) -> dict[str, Any]:
   }
 
 
-# Thousands of cells of a sweep have a few different sections.
+# The thousands of cells of a sweep share a few sections.
 @functools.lru_cache(maxsize=4096)
 def _section(section: specs.ConfigSection) -> dict[str, Any]:
-  """Returns a section as plain data, without the fields of `_NOT_IN_...`."""
+  """Returns a section as plain data, without fields that do not matter."""
   fields = specs.plain(section)
   dropped: tuple[str, ...] = ()
   if isinstance(section, specs.DataSpec):
@@ -87,6 +92,6 @@ def _section(section: specs.ConfigSection) -> dict[str, Any]:
 
 
 def cell_directory(workdir: pathlib.Path, cell: specs.CellSpec) -> pathlib.Path:
-  """Returns the folder of one trial of one cell."""
+  """Returns the folder of a cell, which holds a single trial."""
   settings = pathlib.Path(cell.column or "cell", cell.row, cell_digest(cell))
   return workdir / "cells" / settings / f"trial{cell.trial}"

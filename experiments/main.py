@@ -1,9 +1,9 @@
-r"""Trains one cell: its teacher if it does not exist yet, then its student.
+r"""Trains one cell: a student, and its teacher if it does not exist yet.
 
   python -m experiments.main \
     --config=experiments/configs/quickstart.py:method=lelp --workdir=runs/one
 
-After an interrupt the same command continues from the last checkpoint.
+After an interruption the same command continues from the last checkpoint.
 """
 
 import sys

@@ -3,11 +3,11 @@ r"""Packs the results of a workdir into one file, and unpacks them.
   python -m experiments.pack --workdir=runs/clinc --file=clinc.parquet
   python -m experiments.pack --unpack --workdir=runs/again --file=clinc.parquet
 
-The file holds the config and the result of each cell and teacher, and no
-weights. Teachers that were trained with `--teacher_dir` are in it if the flag
-is given here, too. The file is not unpacked into a workdir that has other
-results. `experiments.report` also reads such a file, or a folder of them:
-`--workdir=clinc.parquet --output=report`.
+The file holds the config and the result of each cell and teacher, but no
+weights. If the teachers are in another folder, set `--teacher_dir` as in
+training. A workdir with other results is never overwritten: unpacking stops
+with an error. `experiments.report` also reads such a file, or a folder of
+them: `--workdir=clinc.parquet --output=report`.
 """
 
 from absl import flags
@@ -19,13 +19,13 @@ _WORKDIR = cli.workdir_flag("Folder of the results.")
 _TEACHERS = cli.teachers_flag()
 _FILE = flags.DEFINE_string("file", None, "The Parquet file.", required=True)
 _UNPACK = flags.DEFINE_bool(
-  "unpack", False, "Whether to write the file's records to the workdir."
+  "unpack", False, "Write the contents of the file to the workdir."
 )
 flags.adopt_module_key_flags(cli)
 
 
 def main(argv: list[str]) -> None:
-  """Packs or unpacks."""
+  """Packs the workdir, or unpacks the file."""
   cli.no_arguments(argv)
   with cli.reported():
     workdir, file = cli.folder(str(_WORKDIR.value)), cli.folder(_FILE.value)

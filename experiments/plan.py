@@ -1,12 +1,12 @@
-r"""Estimates memory and time of a training on TPUs, without a TPU.
+r"""Estimates the memory and time of a training on TPUs, without a TPU.
 
   python -m experiments.plan --topology=v4:2x2x1 --config=experiments/\
 configs/pair.py:dataset=amazon,teacher=albert_xxlarge,student=albert_base
   python -m experiments.plan --config=... --topologies=v4:2x2x1,v4:4x4x4
   python -m experiments.plan --all --topology=v4:2x2x1
 
-It compiles the train step of the largest stack of the config's sweep. It needs
-the extra `tpu`, and neither data nor weights.
+The command compiles the training program of the largest stack of the config's
+sweep. It needs the extra `tpu`, but neither data nor weights.
 """
 
 import dataclasses
@@ -32,27 +32,29 @@ from experiments.stacks import stacks
 from experiments.training import data
 
 _CONFIGS = pathlib.Path(__file__).parent / "configs"
-_CONFIG = cli.config_flag(required=False)  # Or --all.
+_CONFIG = cli.config_flag(required=False)  # --all takes its place.
 _TOPOLOGY = flags.DEFINE_string(
-  "topology", None, "Chip and sides, such as v4:2x2x1 or v5e:4x4."
+  "topology", None, "TPU topology: chip and sides, as v4:2x2x1 or v5e:4x4."
 )
 _TOPOLOGIES = flags.DEFINE_list(
-  "topologies", [], "Several topologies, for a table of how training scales."
+  "topologies", [], "Several topologies, to be compared in a table."
 )
 _ALL = flags.DEFINE_bool(
   "all", False, "Plan every config of experiments/configs."
 )
 _CELLS = flags.DEFINE_integer(
-  "cells", None, "Cells of the stack; by default those of the largest stack."
+  "cells", None, "Number of cells; by default that of the largest stack."
 )
 _LENGTH = flags.DEFINE_integer(
-  "length", None, "Tokens of a text; by default the longest of the data."
+  "length", None, "Tokens per text; by default the data's maximum length."
 )
 _EXAMPLES = flags.DEFINE_integer(
-  "num_examples", 10_000, "Training examples of your own data."
+  "num_examples", 10_000, "Number of training examples of your own data."
 )
-_CLASSES = flags.DEFINE_integer("num_classes", 2, "Classes of your own data.")
-_JSON = flags.DEFINE_string("json", None, "File for the plans as JSON.")
+_CLASSES = flags.DEFINE_integer(
+  "num_classes", 2, "Number of classes of your own data."
+)
+_JSON = flags.DEFINE_string("json", None, "JSON file to write the plans to.")
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
 
 
@@ -88,7 +90,7 @@ def plan_cells(
   Args:
     cells: The cells of a config.
     topologies: Names of the topologies.
-    num_cells: Number of cells; None for those of the largest stack.
+    num_cells: Number of cells; None for that of the largest stack.
     assumed: Properties of the data that the cells do not give.
 
   Returns:
@@ -109,12 +111,12 @@ def plan_all(
   """Plans every config on every topology, and prints a table.
 
   Args:
-    topologies: See `plan_cells`, as for the others.
-    num_cells: Number of cells.
-    assumed: Properties of the data.
+    topologies: Names of the topologies.
+    num_cells: Number of cells; None for that of the largest stack.
+    assumed: Properties of the data that the configs do not give.
 
   Returns:
-    The plans that could be made.
+    The plans that did not fail.
   """
   rows: list[report.Plan | tuple[str, str]] = []
   for (name, make), topology in itertools.product(_configs(), topologies):
@@ -141,7 +143,7 @@ def _plan(
   num_cells: int | None,
   assumed: shapes.Assumed,
 ) -> report.Plan:
-  """Plans the largest stack, after checking that every row can be trained."""
+  """Plans the largest stack, after checking that the data fit every row."""
   data.check_tasks(cells, lambda cell: shapes.blank_splits(cell, assumed).task)
   stack = max(stacks(cells), key=lambda stack: len(stack.cells))
   count = len(stack.cells) if num_cells is None else num_cells

@@ -3,10 +3,10 @@ r"""Predicts the classes of texts or images with an exported student.
   python -m experiments.predict --student=runs/reviews/student \
     --data=new.csv --output=predictions.csv
 
-Each row of the input becomes one row of the output, in the same order: its own
-columns, then `label` and `p_<label>` for each class. A column of the input that
-already has one of these names is called `input_<name>`. An empty or a missing
-text is predicted, too. If a row cannot be read, the command says which one, and
+The output has one row per row of the input, in the same order: the columns of
+the input, then `label`, and `p_<label>` for each class. A column of the input
+that has one of these names is renamed to `input_<name>`. Empty and missing
+texts are predicted, too. If a row cannot be read, the command names it and
 writes nothing.
 """
 
@@ -32,7 +32,8 @@ from experiments.distillation.predictor import Predictor
 from experiments.distributed import signals
 from experiments.io.progress import Progress
 
-_WINDOW = {"text": 8192, "image": 256, "embeddings": 8192}  # Rows in memory.
+# Number of rows that are in memory at once.
+_WINDOW = {"text": 8192, "image": 256, "embeddings": 8192}
 
 _STUDENT = shared_flags.string_flag(
   "student",
@@ -54,36 +55,36 @@ _OUTPUT = shared_flags.string_flag(
 )
 _TEXT_COLUMN = shared_flags.string_flag(
   "text_column",
-  "Column of the texts. By default that of the training data.",
+  "Column of the texts; by default the one of the training data.",
 )
 _IMAGE_COLUMN = shared_flags.string_flag(
   "image_column",
   "Column of images in a table: their bytes, or paths relative to the table's "
-  "folder. By default that of the training data.",
+  "folder; by default the one of the training data.",
 )
 _OPTIONS = {
   "encoding": shared_flags.string_flag(
     "encoding",
-    "Encoding of text files. By default UTF-8, or that of the byte order mark.",
+    "Encoding of text files; by default UTF-8, or as the byte order mark says.",
   ),
   "delimiter": shared_flags.string_flag(
     "delimiter",
-    "Character between the fields of a CSV or TSV file. By default it is "
-    "found.",
+    "Character between the fields of a CSV or TSV file; by default it is "
+    "detected.",
   ),
   "quoting": flags.DEFINE_enum(
     "quoting",
     None,
     ["auto", "double", "none"],
-    "Quotes in CSV and TSV files: double, or none for a character like any "
-    "other. By default double for CSV and none for TSV.",
+    'Quotes in CSV and TSV files: "double" if fields may stand in double '
+    'quotes, "none" if not. By default "double" for CSV and "none" for TSV.',
     allow_override=True,
   ),
   "header": flags.DEFINE_bool(
     "header",
     None,
-    "Whether CSV and TSV files start with the names of their columns. By "
-    "default as in the training data; without names, columns are numbers.",
+    "Whether CSV and TSV files start with the names of their columns; by "
+    "default as in the training data. Without names, columns are numbers.",
     allow_override=True,
   ),
 }
@@ -119,9 +120,9 @@ def predict(
     folder: Folder of the student.
     data: The files, as `tables.find_files` takes them.
     output: The file to write, or "-".
-    text_column: Column of the texts, by default that of the training data.
-    image_column: Column of the images, likewise.
-    **options: `tables.TEXT_OPTIONS` of text files.
+    text_column: Column of the texts; by default that of the training data.
+    image_column: Column of the images; by default that of the training data.
+    **options: Options of text files, see `tables.TEXT_OPTIONS`.
 
   Raises:
     Interrupted: On SIGINT or SIGTERM; nothing is written.
@@ -163,12 +164,12 @@ def predict(
 
 
 def _check_finite(probabilities: np.ndarray, first: int, data: str) -> None:
-  """Raises ValueError for a row without probabilities.
+  """Raises ValueError if a row has probabilities that are not finite.
 
   Args:
-    probabilities: Those of some rows, ``[N, C]``.
-    first: The number of the first row, from 0.
-    data: --data.
+    probabilities: Probabilities of some rows, ``[N, C]``.
+    first: Number of the first row, from 0.
+    data: Value of --data, for the message.
   """
   bad = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
   if bad.size:
@@ -180,7 +181,7 @@ def _check_finite(probabilities: np.ndarray, first: int, data: str) -> None:
 
 @contextlib.contextmanager
 def _flags_named() -> Iterator[None]:
-  """Names the flags of this command in errors that name fields of a config."""
+  """Replaces names of config fields in errors by the flags of this command."""
   try:
     yield
   except ValueError as error:
@@ -191,7 +192,7 @@ def _flags_named() -> Iterator[None]:
 def _notes(
   found: InputRows, output: str, labels: Sequence[str]
 ) -> Iterator[str]:
-  """Yields what happens to columns that are not written as they are."""
+  """Yields notes on the columns that are renamed or left out."""
   for column, name in output_rows.renamed(list(found.columns), labels).items():
     yield f"the input's column {column!r} is written as {name!r}."
   for column in output_rows.left_out(output, found.columns):

@@ -1,11 +1,11 @@
-r"""Brings a published data set into the form that training reads, once.
+r"""Converts a published data set into the form that training reads.
 
   python -m experiments.prepare \
     --dataset=glue_sst2 --source=downloads/SST-2.zip --data_dir=data \
     --tokenizer=albert/albert-base-v2
 
-An interrupted preparation continues when the command is run again. On a data
-set that is prepared, the command compares every file with its checksum.
+An interrupted preparation continues when the command is run again. If the data
+set is already prepared, the command verifies the checksum of every file.
 """
 
 from absl import flags
@@ -29,21 +29,23 @@ _DATA_DIR = flags.DEFINE_string(
 _SOURCE = flags.DEFINE_string(
   "source",
   None,
-  "The original files, their folder or archive, or TFDS's folder; by default "
-  "the data set as TFDS prepared it in --data_dir or in its own folder.",
+  "The original files, their folder or archive, or a folder of TFDS; by "
+  "default the data set that TFDS prepared in --data_dir or its own folder.",
 )
 _PARTIAL = flags.DEFINE_bool(
-  "partial", False, "Whether to accept fewer examples than are published."
+  "partial", False, "Accept fewer examples than the published number."
 )
 _TOKENIZER = flags.DEFINE_string(
   "tokenizer",
   None,
   "Tokenizer of texts: a tokenizer.json, a spiece.model, a folder with one of "
-  "them, or a model of the Hugging Face hub. By default texts are stored "
-  "without tokens.",
+  "them, or the id of a model on the Hugging Face hub. By default texts are "
+  "stored without tokens.",
 )
 _MAX_LENGTH = flags.DEFINE_integer(
-  "max_length", None, "Longest text in tokens; by default the data set's."
+  "max_length",
+  None,
+  "Maximum number of tokens of a text; by default that of the data set.",
 )
 _OPTIONS = {
   "seed": flags.DEFINE_integer(

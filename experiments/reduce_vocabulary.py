@@ -3,14 +3,15 @@ r"""Removes the tokens that a data set does not use from a pretrained encoder.
   python -m experiments.reduce_vocabulary --model=MINILM \
     --texts=data/clinc_parity --output=minilm_clinc
 
-A data set of short queries uses few of BERT's 30,522 word pieces: CLINC150
-keeps a quarter of them, and Banking77 a seventh. A student that averages token
-embeddings is then about as much smaller, and trains several times as fast on a
-CPU, where Adam's updates of unused rows are most of the work.
+A data set of short queries uses few of BERT's 30,522 word pieces: CLINC150 uses
+a quarter of them, and Banking77 a seventh. With the reduced vocabulary, a
+student that averages token embeddings shrinks by about the same factor. It also
+trains several times as fast on a CPU, where most of the work is Adam's updates
+of unused rows.
 
-The training texts have the same tokens as before, and the encoder gives them
-the same outputs. All pieces of one character are kept, so that other texts are
-cut into smaller pieces where one of their pieces is missing.
+Training texts are split into the same word pieces as before, and the encoder
+has the same outputs on them. All pieces of one character are kept, so a word of
+another text whose piece is missing is split into smaller pieces.
 
 `--texts` is a data set that `experiments.prepare` wrote with the tokenizer of
 the model. Prepare it again with `--tokenizer=minilm_clinc` afterwards.
@@ -66,7 +67,7 @@ def main(argv: list[str]) -> None:
 def reduce_vocabulary(
   model: pathlib.Path, texts: pathlib.Path, output: pathlib.Path
 ) -> tuple[int, int]:
-  """Writes a model without the tokens that a data set's training split lacks.
+  """Writes a model without the tokens that a training split does not use.
 
   Args:
     model: Folder of the model.
@@ -79,8 +80,8 @@ def reduce_vocabulary(
   Raises:
     FileExistsError: If the output exists.
     FileNotFoundError: If the model or the data set does not exist.
-    ValueError: If the data were prepared with another tokenizer, if this is not
-      one of word pieces, or if the arrays do not fit it.
+    ValueError: If the data were prepared with another tokenizer, if the
+      tokenizer does not use word pieces, or if the arrays do not fit it.
   """
   if output.exists():
     raise FileExistsError(f"--output={output} exists: name a new folder.")
@@ -113,7 +114,7 @@ def reduce_vocabulary(
 def _kept(
   tokenizer: Tokenizer, rules: dict[str, Any], used: np.ndarray
 ) -> np.ndarray:
-  """Returns the ids to keep, ascending."""
+  """Returns the token ids to keep, in ascending order."""
   vocabulary = rules["model"]["vocab"]
   prefix = rules["model"]["continuing_subword_prefix"]
   special = [tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id]
@@ -130,7 +131,7 @@ def _kept(
 def _with_rows(
   arrays: Mapping[str, np.ndarray], kept: np.ndarray, model: pathlib.Path
 ) -> dict[str, np.ndarray]:
-  """Returns a model's arrays with some rows of its token embeddings.
+  """Returns a model's arrays with only the `kept` rows of token embeddings.
 
   Heads that predict words are left out.
   """
@@ -150,7 +151,7 @@ def _with_rows(
 
 
 def _renumbered(rules: dict[str, Any], kept: np.ndarray) -> dict[str, Any]:
-  """Returns the rules of a tokenizer that has only some of its pieces."""
+  """Returns the contents of tokenizer.json with only the `kept` pieces."""
   new = {int(old): number for number, old in enumerate(kept)}
   vocabulary = {
     piece: new[number]
@@ -161,7 +162,8 @@ def _renumbered(rules: dict[str, Any], kept: np.ndarray) -> dict[str, Any]:
   return {
     **rules,
     "added_tokens": added,
-    # It has the old ids; `load_tokenizer` finds [CLS] and [SEP] by their names.
+    # The post-processor has the old ids, and `load_tokenizer` does not need it:
+    # it finds [CLS] and [SEP] by their names.
     "post_processor": None,
     "model": {**rules["model"], "vocab": vocabulary},
   }

@@ -1,15 +1,15 @@
-r"""Writes a report on the finished cells of workdirs.
+r"""Writes a report on the finished cells of one or more workdirs.
 
   python -m experiments.report --workdir=runs/quickstart
   python -m experiments.report --workdir=runs
 
-Prints the main table and writes the report to `report/` in the workdir:
-`report.html`, which needs no other file, `table.md`, `table.tex` and
-`table.csv` with the same tables, and the pictures as PNG and SVG. Tables of the
-paper show its numbers beside ours. Missing cells are empty and counted.
+The command prints the main table and writes the report to `report/` in the
+workdir: `report.html`, which needs no other file; `table.md`, `table.tex` and
+`table.csv` with the same tables; and the pictures as PNG and SVG. Tables of the
+paper show its numbers beside ours. Missing cells are left empty and counted.
 
-A file of `experiments.pack` stands for its workdir. It needs `--output`, and is
-unpacked to `workdirs/` in it.
+`--workdir` may also be a file of `experiments.pack`. The command then needs
+`--output`, and unpacks the file to `workdirs/` in that folder.
 
 For a folder of workdirs, or several workdirs separated by commas, there is one
 report with a chapter per workdir, in `report/` beside them or in `--output`.
@@ -38,26 +38,27 @@ from experiments.reporting.paper_tables import in_paper_order
 from experiments.reporting.selection import SweepResults
 
 _WORKDIR = cli.workdir_flag(
-  "A workdir, packed or not, a folder of these, or several separated by commas."
+  "A workdir or a packed one, a folder of them, or several separated by commas."
 )
 _OUTPUT = flags.DEFINE_string(
   "output",
   None,
-  "Folder of the report; by default `report` in the workdir, or beside the"
-  " workdirs.",
+  "Folder of the report; by default `report` in the workdir, or beside several "
+  "workdirs.",
 )
 _FORMATS = flags.DEFINE_list(
   "formats", list(render.FORMATS), "Formats of the report to write."
 )
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
-# The students of the paper's Figure 4, and the greatest number of test examples
-# in a map: the time of t-SNE grows with its square.
+# Methods whose students are drawn, as in Figure 4 of the paper.
 _MAPPED = ("vanilla", "lelp", "oracle")
+# The largest number of test examples in a map. The time of t-SNE grows with its
+# square.
 _MOST_MAPPED = 2000
 
 
 def main(argv: list[str]) -> None:
-  """Reports the workdirs."""
+  """Reports the workdirs that the flags name."""
   cli.no_arguments(argv)
   with cli.reported():
     paths = workdirs.parse_paths(str(_WORKDIR.value))
@@ -70,12 +71,18 @@ def report(
   formats: Sequence[str],
   output: pathlib.Path | None = None,
 ) -> None:
-  """Prints and writes the report of workdirs, packed or not."""
+  """Prints and writes the report of some workdirs.
+
+  Args:
+    paths: Workdirs, packed workdirs, or folders of these.
+    formats: Formats to write, of `render.FORMATS`.
+    output: Folder of the report; None for the default.
+  """
   render.check_formats(formats)
   found_workdirs = _unpacked(workdirs.find_workdirs(paths), output)
   if output is None:
     folder = workdirs.default_output(paths)
-  else:  # Links start at its parent, which "." and ".." do not name.
+  else:  # Links are relative to its parent, so "." and ".." are resolved.
     folder = pathlib.Path(os.path.abspath(output))
   found, unfinished = _load(found_workdirs, folder.parent)
   folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +92,8 @@ def report(
   for results, prefix in zip(found, prefixes, strict=True):
     print(console.to_text(tables.accuracy_table(results), width))
     print(f"\n{sections.conclusion(results)}\n", flush=True)
-    for name in sections.PICTURES:  # Those of an earlier report may be wrong.
+    # Pictures of an earlier report may show other results.
+    for name in sections.PICTURES:
       for kind in ("png", "svg"):
         (folder / f"{prefix}{name}.{kind}").unlink(missing_ok=True)
     sweep = sections.ReportedSweep(results, folder.parent, folder, prefix)
@@ -108,8 +116,8 @@ def report(
 def _unpacked(
   paths: Sequence[pathlib.Path], output: pathlib.Path | None
 ) -> list[pathlib.Path]:
-  """Returns workdirs, with packed ones unpacked to the folder of the report."""
-  found: list[pathlib.Path] = []
+  """Returns the workdirs, after unpacking packed ones to `output`."""
+  folders: list[pathlib.Path] = []
   for path in paths:
     if path.is_file():
       if output is None:
@@ -118,19 +126,19 @@ def _unpacked(
           "needs a folder."
         )
       folder = output / "workdirs" / path.stem
-      if folder in found:
+      if folder in folders:
         raise ValueError(
           f"--workdir names two files {path.name}: rename one of them."
         )
       path = packed.unpack(path, folder)
-    found.append(path)
-  return found
+    folders.append(path)
+  return folders
 
 
 def _load(
   found_workdirs: Sequence[pathlib.Path], base: pathlib.Path
 ) -> tuple[list[SweepResults], list[str]]:
-  """Reads the workdirs, and names those without a finished cell."""
+  """Reads the workdirs; also returns names of those without a finished cell."""
   found, unfinished = [], []
   for workdir in found_workdirs:
     folder = workdirs.relative(workdir, base)
@@ -151,7 +159,10 @@ def _load(
 
 
 def _maps(sweep: sections.ReportedSweep) -> list[Picture]:
-  """Draws the maps of the students; prints the reason if there are none."""
+  """Draws maps of embeddings if the sweep wants them.
+
+  If they cannot be drawn, the reason is printed.
+  """
   if not sweep.results.maps:
     return []
   try:
@@ -162,8 +173,8 @@ def _maps(sweep: sections.ReportedSweep) -> list[Picture]:
 
 
 def _draw_maps(sweep: sections.ReportedSweep) -> list[Picture]:
-  """Maps the test embeddings of the chosen students of the first column."""
-  # Only maps need models and scikit-learn.
+  """Draws the students' embeddings of test examples in the first column."""
+  # Imported here because only maps need models and scikit-learn.
   from experiments.reporting import embeddings
   from experiments.training import data
   from experiments.training import inspection
@@ -205,7 +216,7 @@ def _draw_maps(sweep: sections.ReportedSweep) -> list[Picture]:
 
 
 def _some_rows(size: int) -> np.ndarray:
-  """Positions of all examples, or of a fixed random sample of a large set."""
+  """Returns the rows of all examples, or of a random sample of a large set."""
   if size <= _MOST_MAPPED:
     return np.arange(size)
   rows = np.random.default_rng(0).choice(size, _MOST_MAPPED, replace=False)
