@@ -1,7 +1,7 @@
-"""Convolutions in the form in which each backend computes them fast.
+"""Depthwise and 1x1 convolutions that are fast on CPUs, too.
 
-Each function can be given to `flax.linen.Conv` as ``conv_general_dilated``: the
-parameters and, up to rounding, the results are those of Flax's own.
+Each function can be passed to `flax.linen.Conv` as ``conv_general_dilated``.
+The parameters and, up to rounding, the results are those of Flax's convolution.
 """
 
 from collections.abc import Sequence
@@ -19,22 +19,23 @@ def depthwise(
   padding: Any,
   **options: Any,
 ) -> jax.Array:
-  """Convolves each channel by itself.
+  """Convolves each channel with its own kernels (depthwise convolution).
 
-  On CPUs this is a sum of shifted products. For the layers of MobileNet, with
-  a batch of 64 on two cores, XLA's own convolution takes 4 to 60 times as long,
-  and its gradient 6 to 160 times. Other backends keep the convolution.
+  On CPUs, it is computed as a sum of shifted products. For the layers of
+  MobileNet, with a batch of 64 on two cores, XLA's convolution takes 4 to 60
+  times as long, and its gradient 6 to 160 times. Other backends use XLA's
+  convolution.
 
   Args:
     inputs: Float, shape ``[B, H, W, channels]``.
     kernel: Float, shape ``[height, width, 1, channels]``.
     strides: Strides along ``H`` and ``W``.
     padding: As for `jax.lax.conv_general_dilated`.
-    **options: Other arguments of it, as Flax gives them. Dilation is not
-      implemented.
+    **options: Other arguments of `jax.lax.conv_general_dilated`, as Flax passes
+      them. Dilation is not implemented.
 
   Returns:
-    The channels of the result, in the dtype of the inputs.
+    The result, in the dtype of the inputs.
   """
 
   def convolution(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -43,8 +44,8 @@ def depthwise(
   def products(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
     return _shifted_products(inputs, kernel, strides, padding)
 
-  # Chosen when a program is compiled, not when it is traced: programs are also
-  # exported for, and planned on, other platforms than this one.
+  # Choose when the program is compiled, not when it is traced: programs are
+  # also exported for other platforms, and their memory is estimated there.
   return lax.platform_dependent(
     inputs, kernel, cpu=products, default=convolution
   )
@@ -57,16 +58,16 @@ def pointwise(
   padding: Any,
   **options: Any,
 ) -> jax.Array:
-  """Convolves with a kernel of one pixel, as a matrix product per pixel.
+  """Computes a 1x1 convolution as a matrix product per pixel.
 
-  XLA's own 1x1 convolutions are slow to differentiate on CPUs.
+  XLA's 1x1 convolutions are slow to differentiate on CPUs.
 
   Args:
     inputs: Float, shape ``[B, H, W, channels]``.
     kernel: Float, shape ``[1, 1, channels, features]``.
     strides: Strides along ``H`` and ``W``.
-    padding: Not read: a kernel of one pixel needs none.
-    **options: As Flax gives them; only ``precision`` is read.
+    padding: Ignored, since a 1x1 kernel needs none.
+    **options: As Flax passes them; all but ``precision`` are ignored.
 
   Returns:
     The features, shape ``[B, H', W', features]``.
@@ -82,16 +83,16 @@ def pointwise(
 def _shifted_products(
   inputs: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Any
 ) -> jax.Array:
-  """Sums the products of each pixel of the kernel and the inputs below it."""
+  """Sums the products of kernel entries and inputs that are shifted by them."""
   size = kernel.shape[:2]
   if isinstance(padding, str):
     padding = lax.padtype_to_pads(inputs.shape[1:3], size, strides, padding)
   dtype = inputs.dtype
   x = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
-  # Without the barrier, XLA computes the padded inputs again for each of the
-  # nine products, and again for the kernel's gradient: 12% of MobileNet's time.
+  # Without the barrier, XLA recomputes the padded inputs for each of the nine
+  # products, and again for the kernel's gradient: 12% of MobileNet's time.
   x = lax.optimization_barrier(x)
-  # As a convolution does, narrow dtypes are summed in float32.
+  # Sum narrow dtypes in float32, as a convolution does.
   wide = jnp.float32 if dtype.itemsize < 4 else dtype
   x, kernel = x.astype(wide), kernel.astype(wide)
   last = [

@@ -18,7 +18,7 @@ def parse_path(name: str) -> tuple[str, ...]:
 
 
 def layer(name: str, params: Any) -> Mapping[str, Any]:
-  """Returns the params of the head; ValueError unless it is linear."""
+  """Returns the params of the head, or raises unless it is linear."""
   found: Any = params
   for part in parse_path(name):
     found = found.get(part) if isinstance(found, Mapping) else None
@@ -40,7 +40,7 @@ def layer(name: str, params: Any) -> Mapping[str, Any]:
 def with_layer(name: str, params: Any, kernel: Any, bias: Any) -> Any:
   """Returns params with another kernel and bias in the head.
 
-  Stacked params have further axes in front of `[D, n]` and `[n]`.
+  Stacked params have additional axes in front of `[D, n]` and `[n]`.
   """
   old = layer(name, params)
   *stack, _ = jnp.shape(old["kernel"])
@@ -70,7 +70,7 @@ def with_layer(name: str, params: Any, kernel: Any, bias: Any) -> Any:
 def only_call(
   name: str, params: Any, calls: Sequence[Any]
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns inputs and outputs of the head; ValueError unless called once."""
+  """Returns input and output of the head, or raises unless called once."""
   layer(name, params)
   if len(calls) != 1:
     raise ValueError(
@@ -104,7 +104,7 @@ def check_linear(
     float(jnp.max(jnp.abs(array), initial=0.0))
     for array in (expected - logits, logits)
   )
-  if error > 0.05 * scale:  # Well above what a bf16 product loses.
+  if error > 0.05 * scale:  # Well above the errors of bfloat16.
     raise ValueError(
       f"head={name!r} must compute embeddings @ kernel + bias, and its output "
       f"differs from that by up to {error:.2g}. {_layers(params)}"

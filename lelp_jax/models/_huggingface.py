@@ -10,8 +10,8 @@ from flax import traverse_util
 
 from lelp_jax.models._transformer import TransformerConfig
 
-# The name of an array in the file: its path in the params, its shape in the
-# file. PyTorch's linear weights are [out, in].
+# Maps the name of an array in the file to its path in the params and its shape
+# in the file. PyTorch's linear weights are [out, in].
 Expected = dict[str, tuple[tuple[str, ...], tuple[int, ...]]]
 
 _FIRST = "embeddings.word_embeddings.weight"
@@ -62,7 +62,7 @@ def norm(theirs: str, ours: str, width: int) -> Expected:
 
 
 def num_outputs(state_dict: Mapping[str, Any], head: str) -> int | None:
-  """Returns the number of outputs of a classifier, None without one.
+  """Returns the number of outputs of the classifier, or None without one.
 
   Args:
     state_dict: Arrays by name.
@@ -88,22 +88,22 @@ def convert(
   """Converts a state dict to params.
 
   Args:
-    state_dict: Arrays by name, of any float dtype. The encoder may stand under
+    state_dict: Arrays by name, of any float dtype. The encoder's names may have
       any prefix, such as ``bert.``.
-    encoder: All arrays of the encoder, by name without prefix.
-    config: The hyperparameters. The pooling layer is needed if they have
+    encoder: The expected arrays of the encoder, by name without prefix.
+    config: The hyperparameters. The pooling layer is required with
       ``pooling="pooled"``, and ignored otherwise.
     pooler: Name of the pooling layer.
     head: Name of the classifier's last layer, which becomes ``"head"``.
-    ignored: Starts of the names, without prefix, of arrays to leave out.
+    ignored: Arrays are left out if their names, without the encoder's prefix,
+      start with one of these.
 
   Returns:
     Nested dicts of float32 NumPy arrays, without ``"head"`` where the file has
     no classifier.
 
   Raises:
-    ValueError: Listing every missing or unexpected name, and every array of
-      another shape or dtype.
+    ValueError: If the names, shapes or dtypes do not fit, listing every one.
   """
   width, missing = config.hidden_size, dict(encoder)
   if config.pooling == "pooled":
@@ -148,10 +148,9 @@ def inner_names(state_dict: Mapping[str, Any]) -> list[str]:
 
 
 def _prefixes(state_dict: Mapping[str, Any]) -> tuple[str, str]:
-  """Returns what precedes the names of the encoder, and of its classifier.
+  """Returns the prefixes of the encoder's names, and of the classifier's.
 
-  They are "model.albert." and "model." if the encoder stands in
-  "model.albert.".
+  For example, an encoder under "model.albert." has a classifier under "model.".
   """
   found = [name for name in state_dict if f".{name}".endswith(f".{_FIRST}")]
   if len(found) != 1:

@@ -1,4 +1,4 @@
-"""NNX modules as dicts of arrays, and a record of the calls of one layer.
+"""Conversion of NNX modules to dicts of arrays, and records of layers' calls.
 
 Modules are split into raw arrays and merged from them. Merging makes new
 variables at the current trace level, so that the module may update them inside
@@ -34,8 +34,8 @@ class Parts(NamedTuple):
 def builder(module: Any) -> tuple[Callable[[jax.Array], Any], Any]:
   """Returns a function that builds a module from a key, and an example of it.
 
-  The argument is a module or a constructor; only the structure of a
-  constructor's example is used.
+  The argument is a module or a constructor. The example of a constructor is
+  used for its structure alone.
   """
   if isinstance(module, nnx.Module):
     return lambda key: module, module
@@ -51,7 +51,7 @@ def builder(module: Any) -> tuple[Callable[[jax.Array], Any], Any]:
     rngs = nnx.Rngs(key)
     return module(rngs=rngs) if by_name else module(rngs)
 
-  # Not under eval_shape: arrays that are not variables would be its tracers.
+  # Not under eval_shape, where arrays that are not variables become tracers.
   return build, build(jax.random.key(0))
 
 
@@ -77,7 +77,7 @@ def state_of(module: nnx.Module, paths: Iterable[tuple[Any, ...]]) -> Flat:
 
 
 def merge(graphdef: Any, *values: Flat) -> Any:
-  """Builds a module from its structure and other values."""
+  """Builds a module from its structure and values."""
   return nnx.merge(graphdef, *map(nnx.from_flat_state, values))
 
 
@@ -97,7 +97,7 @@ def from_tree(tree: Mapping[str, Any], like: Flat) -> Flat:
 
 
 def seeded(like: Flat, key: jax.Array) -> Flat:
-  """Returns values for all random streams, each with a fresh key of its own."""
+  """Returns values for all random streams, each with its own new key."""
 
   def value(index, leaf):
     if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -138,7 +138,7 @@ def _child(node: Any, name: str) -> Any:
 
 
 class _Calls(nnx.Variable):
-  """A variable, since only variables leave `nnx.remat`."""
+  """The recorded calls: a variable, since only variables leave `nnx.remat`."""
 
 
 class _Recorder(nnx.Module):

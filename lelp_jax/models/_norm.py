@@ -36,8 +36,8 @@ def layer_norm(x: jax.Array, epsilon: float, name: str) -> jax.Array:
     name: Name of the layer.
 
   Returns:
-    The normalized array, computed in float32 since bfloat16 would lose the
-    epsilon, in the dtype of ``x``.
+    The normalized array, in the dtype of ``x``. It is computed in float32,
+    since bfloat16 would lose the epsilon.
   """
   norm = nn.LayerNorm(
     epsilon, dtype=jnp.float32, use_fast_variance=False, name=name

@@ -1,4 +1,4 @@
-"""Parts of transformer encoders, shared by ALBERT and the BERT family.
+"""Parts of transformer encoders that ALBERT and the BERT family share.
 
 With h_0 the LayerNorm of word + position + token type embeddings, a layer is
 
@@ -47,10 +47,10 @@ class TransformerConfig:
   Attributes:
     hidden_size: Width of the layers, and the embedding's ``D``.
     num_layers: Number of layers.
-    num_heads: Number of attention heads; it divides ``hidden_size``.
+    num_heads: Number of attention heads, a divisor of ``hidden_size``.
     intermediate_size: Width inside the feed-forward network.
     vocab_size: Number of tokens in the vocabulary.
-    max_positions: Largest number of tokens in a row.
+    max_positions: Largest number of tokens per text.
     type_vocab_size: Number of token types; 0 for a model without them, which
       ignores ``"token_type_ids"``.
     activation: ``"gelu"`` (by the error function), ``"gelu_new"`` (its tanh
@@ -61,9 +61,9 @@ class TransformerConfig:
     classifier_dropout: Dropout rate in front of the head.
     layer_norm_epsilon: Added to each variance.
     initializer_range: Standard deviation of the initial kernels.
-    pooling: How a text's embedding follows from the last hidden states:
-      ``"pooled"``, a linear layer and an activation on that of the first
-      token; ``"cls"``, that of the first token; ``"mean"``, the mean over the
+    pooling: How a text's embedding is computed from the last hidden states:
+      ``"cls"`` is the state of the first token, ``"pooled"`` applies a linear
+      layer and an activation to that state, and ``"mean"`` is the mean over all
       tokens that are not padding.
 
   Raises:
@@ -146,7 +146,7 @@ class TransformerLayer(nn.Module):
     )
 
   def _attention(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """Multi-head attention of each row to itself, ``[B, L, D]``."""
+    """Computes multi-head self-attention, ``[B, L, D]``."""
     config = self.config
     batch, length, width = x.shape
     heads = (batch, length, config.num_heads, width // config.num_heads)
@@ -154,7 +154,7 @@ class TransformerLayer(nn.Module):
       dense(config, width, x.dtype, name)(x).reshape(heads)
       for name in ("query", "key", "value")
     )
-    if mask is not None:  # cuDNN takes no axis of size one for the queries.
+    if mask is not None:  # cuDNN rejects a query axis of size 1.
       mask = jnp.broadcast_to(
         mask[:, None, None, :], (batch, 1, length, length)
       )
@@ -185,8 +185,8 @@ class TransformerLayer(nn.Module):
 class Embedding(nn.Embed):
   """A table of embeddings that gives NaN for ids out of range.
 
-  Flax counts negative ids from the end, and has one row for every id if there
-  is only one.
+  Flax would count negative ids from the end, and would return the only row of a
+  table of one row for every id.
   """
 
   def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -236,8 +236,8 @@ def embed_tokens(
   def table(rows: int, name: str) -> Embedding:
     return Embedding(rows, width, embedding_init=init, name=name)
 
-  # Float32 up to the LayerNorm: a token's rows are narrow, and the scale of
-  # all hidden states follows from them.
+  # Compute in float32 up to the LayerNorm: it costs little here, and the scale
+  # of all hidden states depends on it.
   x = table(config.vocab_size, "word_embeddings")(ids)
   if config.type_vocab_size:
     x += table(config.type_vocab_size, "token_type_embeddings")(types)
@@ -251,7 +251,7 @@ def mean_over_tokens(hidden: jax.Array, mask: jax.Array | None) -> jax.Array:
 
   Args:
     hidden: The hidden states, float, shape ``[B, L, D]``.
-    mask: As for `TransformerLayer`. The mean of a row without tokens is 0.
+    mask: As for `TransformerLayer`. The mean of a text without tokens is 0.
   """
   if mask is None:
     mask = jnp.ones(hidden.shape[:2], bool)
@@ -262,10 +262,10 @@ def mean_over_tokens(hidden: jax.Array, mask: jax.Array | None) -> jax.Array:
 
 
 class Classifier(nn.Module):
-  """An encoder of texts, its pooling, dropout and a linear head.
+  """A text classifier: an encoder, pooling, dropout and a linear head.
 
-  Subclasses say what the encoder is. It is called with the inputs, and returns
-  the last hidden states and which of them belong to tokens.
+  Subclasses set ``encoder_class``. The encoder is called with the inputs, and
+  returns the last hidden states and a mask of those that belong to tokens.
 
   Attributes:
     num_outputs: Number of logits ``n``.
@@ -286,7 +286,7 @@ class Classifier(nn.Module):
   encoder_class: ClassVar[Callable[..., nn.Module]]
 
   def pooler_activation(self, x: jax.Array) -> jax.Array:
-    """The activation after the linear layer of ``pooling="pooled"``."""
+    """Applies the activation of ``pooling="pooled"``."""
     return jnp.tanh(x)
 
   @nn.compact
@@ -304,8 +304,8 @@ class Classifier(nn.Module):
         ``"dropout"``.
 
     Returns:
-      The embeddings, ``[B, D]`` in ``compute_dtype``, in training after the
-      classifier's dropout, and the logits, ``[B, n]``, float32.
+      The embeddings, ``[B, D]`` in ``compute_dtype``, after the classifier's
+      dropout in training, and the logits, ``[B, n]``, float32.
 
     Raises:
       TypeError: If an input does not hold integers.
@@ -345,12 +345,12 @@ def check_inputs(
     inputs: ``"input_ids"`` and, optionally, ``"attention_mask"`` and
       ``"token_type_ids"``, each int, shape ``[B, L]``.
     vocab_size: Number of tokens in the vocabulary.
-    max_positions: Largest number of tokens in a row, None without a limit.
+    max_positions: Largest number of tokens per text, None without a limit.
     type_vocab_size: Number of token types; 0 for a model that ignores them.
 
   Returns:
-    The ids; which of them are tokens, bool, None if all are; and the types, 0
-    where none are given.
+    The ids; a mask of those that are tokens, bool, or None without
+    ``"attention_mask"``; and the types, 0 if they are not given.
 
   Raises:
     TypeError: If an input does not hold integers.

@@ -1,8 +1,8 @@
 """ALBERT (Lan et al., 2020): one transformer layer, applied many times.
 
 The first hidden state is a linear map of LN(word + position + token type). The
-same `TransformerLayer` then follows ``num_layers`` times, and the embedding is
-tanh(W h[:, 0] + b) of the last hidden state h, or another pooling of h.
+same `TransformerLayer` is then applied ``num_layers`` times, and the embedding
+is tanh(W h[:, 0] + b) of the last hidden state h, or another pooling of h.
 """
 
 import dataclasses
@@ -34,10 +34,10 @@ ALBERT_SIZES = tuple(_SIZES)
 
 @dataclasses.dataclass(frozen=True)
 class AlbertConfig(_transformer.TransformerConfig):
-  """Hyperparameters of an ALBERT with one shared layer, as all published.
+  """Hyperparameters of an ALBERT with one shared layer, as all published have.
 
-  Attributes: those of `TransformerConfig`, ``num_layers`` being how often the
-  one shared layer is applied (A-32 for ``pooling``), and
+  Attributes: those of `TransformerConfig` (the shared layer is applied
+  ``num_layers`` times; A-32 for ``pooling``), and
 
     embedding_size: Width of the token embeddings.
 
@@ -95,11 +95,10 @@ def albert_config(
 def albert(config: AlbertConfig, num_outputs: int, **options: Any) -> ModelFns:
   """Makes an ALBERT classifier, as pure functions.
 
-  In training its embeddings are the head's input after the classifier's
-  dropout.
+  In training, its embeddings are the head's inputs, after dropout.
 
   Args:
-    config: The architecture.
+    config: The hyperparameters.
     num_outputs: Number of logits ``n``.
     **options: Other attributes of `Albert`: ``compute_dtype``, ``remat``,
       ``attention_implementation``.
@@ -136,7 +135,7 @@ def albert(config: AlbertConfig, num_outputs: int, **options: Any) -> ModelFns:
 class AlbertEncoder(nn.Module):
   """Token embeddings and the shared layer: `Albert` below its pooling.
 
-  Attributes: as those of `Albert`.
+  Attributes: those of `Albert` without ``num_outputs``.
   """
 
   config: AlbertConfig
@@ -155,8 +154,8 @@ class AlbertEncoder(nn.Module):
       train: Whether dropout is on.
 
     Returns:
-      The hidden states, ``[B, L, D]`` in ``compute_dtype``, and which of them
-      belong to tokens, bool, ``[B, L]``, or None if all do.
+      The hidden states, ``[B, L, D]`` in ``compute_dtype``, and a mask of those
+      that belong to tokens, bool, ``[B, L]``, or None if all do.
     """
     config = self.config
     ids, mask, types = _transformer.check_inputs(
@@ -179,7 +178,7 @@ class AlbertEncoder(nn.Module):
     )(x)
     layer = _transformer.TransformerLayer
     layer = nn.remat(layer, prevent_cse=False) if self.remat else layer
-    # A scan: one layer is compiled, whatever their number.
+    # A scan compiles one layer, whatever the number of layers.
     layers = nn.scan(
       lambda layer, x, mask: (layer(x, mask), None),
       variable_broadcast="params",
@@ -194,7 +193,7 @@ class AlbertEncoder(nn.Module):
 
 
 class Albert(_transformer.Classifier):
-  """An ALBERT encoder, its pooling, dropout and a linear head.
+  """An ALBERT encoder with pooling, dropout and a linear head.
 
   Attributes: those of `Classifier`.
   """
@@ -205,8 +204,8 @@ class Albert(_transformer.Classifier):
 # --- Weights of Hugging Face --------------------------------------------------
 
 _LAYER = "albert_layer_groups.0.albert_layers.0"
-# Attributes by their names in a config.json. Old files lack some of those that
-# have defaults.
+# Our names of attributes by their names in a config.json. Old files may lack
+# those that have defaults.
 _HUGGINGFACE_NAMES = {
   "hidden_size": "hidden_size",
   "num_hidden_layers": "num_layers",
@@ -281,24 +280,24 @@ def params_from_huggingface(
 ) -> dict[str, Any]:
   """Converts the weights of transformers' ``Albert*`` classes to params.
 
-  The encoder may stand under any prefix, such as ``albert.``; heads of other
+  The encoder's names may have any prefix, such as ``albert.``. Heads of other
   tasks (masked words, sentence order, spans) are ignored. A sequence
   classifier's ``classifier`` becomes ``"head"``. PyTorch's linear weights are
-  ``[out, in]`` and get transposed.
+  ``[out, in]`` and are transposed.
 
   Args:
     state_dict: Arrays by name, of any float dtype, as in
       ``model.safetensors``. It is not changed.
     config: The hyperparameters, such as `config_from_huggingface` reads. The
-      file's pooler is needed if ``pooling="pooled"``, and ignored otherwise.
+      file's pooler is required with ``pooling="pooled"``, and ignored
+      otherwise.
 
   Returns:
     Nested dicts of float32 NumPy arrays: the params of `albert`, without
     ``"head"`` where the file has no classifier (see `graft_pretrained`).
 
   Raises:
-    ValueError: Listing every missing or unexpected name, and every array of
-      another shape or dtype.
+    ValueError: If the names, shapes or dtypes do not fit, listing every one.
 
   Examples:
     >>> config = AlbertConfig(8, 1, 2, 16, vocab_size=9, pooling="cls")
@@ -360,7 +359,7 @@ MODELS = {
       num_outputs=functools.partial(
         _huggingface.num_outputs, head="classifier"
       ),
-      # A file has the weights of every kind of pooling.
+      # The weights in a file fit every kind of pooling.
       undecided=frozenset({"pooling"}),
     ),
   )

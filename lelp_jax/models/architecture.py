@@ -1,9 +1,9 @@
 """Description of an architecture: what other code needs to know about a model.
 
 Each file of models ends with the descriptions of its architectures, and
-`lelp_jax.models.MODELS` collects them by name. Code outside this package asks
-the description (what does the model read, how large is its vocabulary, how do
-published weights load) and never the name.
+`lelp_jax.models.MODELS` collects them by name. Code outside this package uses
+the description (what the model reads, its vocabulary size, how published
+weights load) and never tests the name.
 """
 
 import dataclasses
@@ -28,14 +28,14 @@ class HuggingFaceFormat:
 
   Attributes:
     model_type: The value of ``"model_type"`` in such a ``config.json``.
-    options: ``(config) -> options``: options of the architecture that build
-      the model which a parsed ``config.json`` describes. Raises ValueError if
-      there are none.
+    options: ``(config) -> options``: the options with which the architecture
+      builds the model of a parsed ``config.json``. Raises ValueError if it
+      cannot build that model.
     params: ``(state_dict, attributes) -> params``, given arrays by name and
       `Architecture.attributes`. The head is missing where the state dict has
       none. Raises ValueError if the arrays do not fit the attributes.
-    num_outputs: ``(state_dict) -> int``, the number of outputs of its
-      classifier, or None if it has none.
+    num_outputs: ``(state_dict) -> int | None``, the number of outputs of the
+      classifier, or None if there is none.
     undecided: Names of options that a ``config.json`` does not decide, since
       the saved weights fit every value of them.
   """
@@ -66,17 +66,17 @@ class Architecture:
       options that are not attributes of the module; None if it has none.
     free_options: Names of options that the weights do not depend on, such as
       rates of dropout: trained weights can be loaded under other values.
-    is_dense: Whether its layers are products of matrices and sums of rows of
-      a table alone. XLA then runs several models at once as one batched
-      product, and many steps as one loop; convolutions become slower by both.
-    hub_id: Published weights on the Hugging Face hub; their tokenizer is the
-      model's default. Empty if there are none.
+    is_dense: Whether its layers are only matrix products and sums of rows of a
+      table. XLA then runs stacked models as one batched product, and many steps
+      as one loop, both of which would slow convolutions down.
+    hub_id: Id of published weights on the Hugging Face hub, whose tokenizer is
+      the model's default. Empty if there are none.
     huggingface: How weights saved by transformers load, or None.
-    from_token_embeddings: ``(table, attributes) -> params``: the params that
-      an encoder's table of token embeddings, float, ``[V, D]``, gives a model
-      with the same vocabulary. The layers that the table says nothing about
-      are empty dicts; the head is absent. Raises ValueError if an attribute
-      does not fit the table. None for a model that cannot start from it.
+    from_token_embeddings: ``(table, attributes) -> params``: initial params of
+      a model from the token embeddings, float, ``[V, D]``, of an encoder with
+      the same vocabulary. Layers that do not depend on the table are empty
+      dicts; the head is absent. Raises ValueError if an attribute does not fit
+      the table. None for a model that cannot start from token embeddings.
 
   Examples:
     >>> from lelp_jax.models import Mlp
@@ -126,7 +126,7 @@ class Architecture:
       **options: See the class; the others have their defaults.
 
     Returns:
-      The values, those of the config among them.
+      The values, including those of the config.
     """
     module: Any = self._build(1, options)
     values = {
@@ -141,7 +141,7 @@ class Architecture:
   def weight_attributes(self, **options: Any) -> dict[str, Any]:
     """Returns the attributes that weights depend on.
 
-    Trained weights of one model fit another if these are equal.
+    Trained weights of one model fit another model if these are equal.
 
     Args:
       **options: See the class.
@@ -157,7 +157,7 @@ class Architecture:
     return {"module": self.module.__name__, **values}
 
   def vocab_size(self, **options: Any) -> int | None:
-    """Returns the number of tokens that the model knows, None if any.
+    """Returns the vocabulary size, or None for a model without tokens.
 
     Args:
       **options: See the class.
@@ -165,7 +165,7 @@ class Architecture:
     return self.attributes(**options).get("vocab_size")
 
   def max_length(self, **options: Any) -> int | None:
-    """Returns the largest number of tokens in a row, None if any.
+    """Returns the largest number of tokens per text, None without a limit.
 
     Args:
       **options: See the class.
@@ -190,7 +190,7 @@ class Architecture:
 
   def _build(self, num_outputs: int, options: Mapping[str, Any]) -> nn.Module:
     """Makes the module."""
-    # Options may come from JSON, which has lists only.
+    # Options may come from JSON, which has lists instead of tuples.
     options = {
       name: tuple(value) if isinstance(value, list) else value
       for name, value in options.items()
@@ -204,5 +204,5 @@ class Architecture:
 
 
 def _any(value: Any) -> Any:
-  """Hides a type that checkers do not know to be a dataclass."""
+  """Casts to Any: type checkers do not know that modules are dataclasses."""
   return value

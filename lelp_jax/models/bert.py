@@ -1,9 +1,10 @@
 """BERT and its relatives: DistilBERT, RoBERTa and XLM-R.
 
 Devlin et al. (2019); Sanh et al. (2019); Liu et al. (2019); Conneau et al.
-(2020). MiniLM and TinyBERT are BERTs of other sizes. All are the layers of
-`TransformerLayer` with parameters of their own, on normalized embeddings of
-tokens. The members of the family differ in a few attributes of `BertConfig`:
+(2020). MiniLM and TinyBERT are BERTs of other sizes. All apply a stack of
+`TransformerLayer`, each with its own parameters, to normalized token
+embeddings. The members of the family differ in a few attributes of
+`BertConfig`:
 
 | model | token types | position of a token | activation of the pooler |
 |---|---|---|---|
@@ -12,8 +13,9 @@ tokens. The members of the family differ in a few attributes of `BertConfig`:
 | RoBERTa, XLM-R | 1 | counts tokens, not padding | tanh |
 
 Note:
-  In training transformers also drops units in front of RoBERTa's pooling layer,
-  and none after DistilBERT's attention. Here all have BERT's dropout.
+  In training, the transformers library also applies dropout in front of
+  RoBERTa's pooling layer, and none after DistilBERT's attention. Here all
+  models have BERT's dropout.
 """
 
 import dataclasses
@@ -43,9 +45,9 @@ class BertConfig(_transformer.TransformerConfig):
 
     pooler_activation: ``"tanh"`` or ``"relu"``, after the linear layer of
       ``pooling="pooled"``.
-    padding_id: Id of the padding token in a RoBERTa: the first other token has
-      position ``padding_id + 1``, and padding is not counted. None if a
-      token's position is its column.
+    padding_id: Id of the padding token in a RoBERTa, in which positions count
+      tokens but not padding, from ``padding_id + 1``. None if a token's
+      position is its column.
 
   Raises:
     TypeError: If a size is not an integer.
@@ -67,8 +69,7 @@ class BertConfig(_transformer.TransformerConfig):
 def bert(config: BertConfig, num_outputs: int, **options: Any) -> ModelFns:
   """Makes a classifier of the BERT family, as pure functions.
 
-  In training its embeddings are the input of the head, after the classifier's
-  dropout.
+  In training, its embeddings are the head's inputs, after dropout.
 
   Args:
     config: The hyperparameters.
@@ -108,7 +109,7 @@ def bert(config: BertConfig, num_outputs: int, **options: Any) -> ModelFns:
 class BertEncoder(nn.Module):
   """Token embeddings and the layers: `Bert` below its pooling.
 
-  Attributes: as those of `Bert`.
+  Attributes: those of `Bert` without ``num_outputs``.
   """
 
   config: BertConfig
@@ -127,8 +128,8 @@ class BertEncoder(nn.Module):
       train: Whether dropout is on.
 
     Returns:
-      The hidden states, ``[B, L, D]`` in ``compute_dtype``, and which of them
-      belong to tokens, bool, ``[B, L]``, or None if all do.
+      The hidden states, ``[B, L, D]`` in ``compute_dtype``, and a mask of those
+      that belong to tokens, bool, ``[B, L]``, or None if all do.
     """
     config = self.config
     ids, mask, types = _transformer.check_inputs(
@@ -161,7 +162,7 @@ class BertEncoder(nn.Module):
 
 
 class Bert(_transformer.Classifier):
-  """An encoder of the BERT family, its pooling, dropout and a linear head.
+  """An encoder of the BERT family with pooling, dropout and a linear head.
 
   Attributes: those of `Classifier`.
   """
@@ -169,19 +170,19 @@ class Bert(_transformer.Classifier):
   encoder_class = BertEncoder
 
   def pooler_activation(self, x: jax.Array) -> jax.Array:
-    """The activation after the linear layer of ``pooling="pooled"``."""
+    """Applies the activation of ``pooling="pooled"``."""
     is_relu = self.config.pooler_activation == "relu"
     return nn.relu(x) if is_relu else jnp.tanh(x)
 
 
 def _first_position(config: BertConfig) -> int:
-  """Returns the row of the first token in the table of positions."""
+  """Returns the first token's row in the table of positions."""
   return 0 if config.padding_id is None else config.padding_id + 1
 
 
 # --- The families -------------------------------------------------------------
 
-# Ours by the name of the linear layer or LayerNorm in a layer of the file.
+# Our names of linear layers and LayerNorms by their names in a file's layer.
 _BERT_LAYER = {
   "attention.self.query": "query",
   "attention.self.key": "key",
@@ -202,7 +203,8 @@ _DISTILBERT_LAYER = {
   "ffn.lin2": "ffn_output",
   "output_layer_norm": "ffn_norm",
 }
-# Ours by the name in a config.json. Those with a default may be absent.
+# Our names of attributes by their names in a config.json, which may lack those
+# that have defaults.
 _BERT_OPTIONS = {
   "hidden_size": "hidden_size",
   "num_hidden_layers": "num_layers",
@@ -231,8 +233,8 @@ _DISTILBERT_OPTIONS = {
   "seq_classif_dropout": "classifier_dropout",
   "initializer_range": "initializer_range",
 }
-_REQUIRED = 5  # The first options of both: the sizes.
-# The module has one form only of what these values decide.
+_REQUIRED = 5  # The first options of both families, which are the sizes.
+# The only values that `Bert` implements.
 _FIXED = {
   "position_embedding_type": "absolute",
   "is_decoder": False,
@@ -242,17 +244,17 @@ _FIXED = {
 
 @dataclasses.dataclass(frozen=True)
 class _Family:
-  """The names that a member of the family has in transformers' files.
+  """A member of the family: its base size and its names in transformers' files.
 
   Attributes:
     base: Config of its published base size.
-    hub_id: The published weights.
-    options: Ours by the name in a config.json.
+    hub_id: Id of the published weights on the Hugging Face hub.
+    options: Our names of attributes by their names in a config.json.
     layers: Name of the list of layers.
-    layer: Ours by the name in a layer.
+    layer: Our names by the names inside a layer.
     pooler: Name of the linear layer of ``pooling="pooled"``.
     head: Name of the last linear layer.
-    ignored: Starts of names that no classifier uses.
+    ignored: Arrays with names that start with these are left out.
   """
 
   base: BertConfig
@@ -350,8 +352,8 @@ def config_from_huggingface(mapping: Mapping[str, Any]) -> BertConfig:
     raise ValueError(
       f"A config.json with model_type {model_type!r} must hold {missing}."
     )
-  # Where the file says nothing, transformers' defaults, which are those of
-  # BertConfig and not of the published model.
+  # What the file does not set has the default of transformers, which is that of
+  # BertConfig and not that of the published model.
   values = {
     ours: mapping[theirs]
     for theirs, ours in family.options.items()
@@ -375,9 +377,9 @@ def config_from_huggingface(mapping: Mapping[str, Any]) -> BertConfig:
 def params_from_huggingface(
   state_dict: Mapping[str, Any], config: BertConfig, *, model_type: str
 ) -> dict[str, Any]:
-  """Converts the weights of transformers' classes of the family to params.
+  """Converts the weights of transformers' BERT and related classes to params.
 
-  The encoder may stand under any prefix, such as ``bert.``; heads of other
+  The encoder's names may have any prefix, such as ``bert.``. Heads of other
   tasks (masked words, spans) are ignored. The last layer of a sequence
   classifier becomes ``"head"``. Layers beyond ``config.num_layers`` are left
   out, so that a student can start from the first layers of a larger model.
@@ -386,7 +388,7 @@ def params_from_huggingface(
     state_dict: Arrays by name, of any float dtype, as in
       ``model.safetensors``. It is not changed.
     config: The hyperparameters, such as `config_from_huggingface` reads. The
-      file's pooling layer is needed if ``pooling="pooled"`` and ignored
+      file's pooling layer is required with ``pooling="pooled"``, and ignored
       otherwise.
     model_type: ``"bert"``, ``"distilbert"``, ``"roberta"`` or
       ``"xlm-roberta"``.
@@ -396,8 +398,8 @@ def params_from_huggingface(
     ``"head"`` where the file has no classifier (see `graft_pretrained`).
 
   Raises:
-    ValueError: If the file has too few layers, or listing every missing or
-      unexpected name and every array of another shape or dtype.
+    ValueError: If the file has too few layers, or if the names, shapes or
+      dtypes do not fit, listing every one.
 
   Examples:
     >>> config = BertConfig(8, 1, 2, 16, vocab_size=9)
@@ -447,7 +449,7 @@ def _num_layers(family: _Family, state_dict: Mapping[str, Any]) -> int:
 
 
 def _format(model_type: str) -> HuggingFaceFormat:
-  """Returns how weights of a member of the family load."""
+  """Returns the `HuggingFaceFormat` of a member of the family."""
 
   def options(mapping: Mapping[str, Any]) -> dict[str, Any]:
     given = mapping.get("model_type", model_type)
@@ -469,7 +471,7 @@ def _format(model_type: str) -> HuggingFaceFormat:
     num_outputs=functools.partial(
       _huggingface.num_outputs, head=_FAMILIES[model_type].head
     ),
-    # A file has the weights of every kind of pooling and of fewer layers.
+    # The weights in a file fit every kind of pooling and fewer layers.
     undecided=frozenset({"pooling", "num_layers"}),
   )
 

@@ -21,7 +21,7 @@ class Cnn(nn.Module):
     features: Number of channels of each block, which has a 3x3 convolution
       and a 2x2 max pooling.
     width: Width of the ReLU layer after the blocks, the embedding's ``D``.
-    batch_norm: Whether the blocks have BatchNorm, over the global batch.
+    batch_norm: Whether the blocks have BatchNorm (over the global batch).
     compute_dtype: Dtype below the head. Params and head are float32.
   """
 
@@ -61,7 +61,7 @@ class Cnn(nn.Module):
     dtype = self.compute_dtype
     x = images.astype(dtype)
     for channels in self.features:
-      # A bias in front of BatchNorm would have no effect.
+      # A bias before BatchNorm would have no effect.
       bias = not self.batch_norm
       x = nn.Conv(channels, (3, 3), use_bias=bias, dtype=dtype)(x)
       if self.batch_norm:

@@ -1,4 +1,4 @@
-"""Pretrained params under a head with the number of outputs of a method."""
+"""Starting a model from pretrained params with another head."""
 
 from typing import Any
 
@@ -11,11 +11,10 @@ from lelp_jax.models import _head
 def graft_pretrained(
   initial_params: Any, pretrained_params: Any, *, head: str = "head"
 ) -> dict[str, Any]:
-  """Puts a pretrained body under the initial head, unless theirs fits.
+  """Combines a pretrained body with an initial head, unless its own head fits.
 
   Use it to start a model with another number of outputs from trained weights.
-  The body is the pretrained one, and so is the head if its shapes are those of
-  the initial head.
+  The pretrained head is kept if it has the shapes of the initial head.
 
   Args:
     initial_params: Params of a model's ``init``, nested dicts of arrays.
@@ -27,9 +26,9 @@ def graft_pretrained(
     Nested dicts with the structure, shapes and dtypes of ``initial_params``.
 
   Raises:
-    ValueError: If ``head`` is not a linear layer of ``initial_params``, or
-      listing all names of the body that are missing, unexpected or of another
-      shape.
+    ValueError: If ``head`` is not a linear layer of ``initial_params``, or if
+      the bodies differ, listing all names that are missing, unexpected or of
+      another shape.
 
   Examples:
     >>> fresh = {"body": {"kernel": jnp.zeros([2, 4])},

@@ -1,4 +1,4 @@
-"""Models from the config.json and the arrays of Hugging Face's transformers."""
+"""Models from a config.json and arrays that Hugging Face transformers saved."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,25 +20,25 @@ def from_huggingface(
 ) -> tuple[ModelFns, dict[str, Any], dict[str, Any]]:
   """Makes a model from a pretrained sequence classifier or encoder.
 
-  Its embeddings are what the classifier's last linear layer reads, and its
+  Its embeddings are the inputs of the classifier's last linear layer, and its
   logits are those of transformers. A classifier with one logit (a sigmoid)
   keeps one output.
 
   An encoder without a classifier, such as one of sentence-transformers, gets
-  ``pooling="mean"`` and a head of zeros, to be fine-tuned first: its
-  embeddings are the means of the last hidden states, and its logits are zero
-  until the head is trained.
+  ``pooling="mean"`` and a head of zeros, and has to be fine-tuned before it is
+  a teacher. Its embeddings are the means of the last hidden states, and its
+  logits are zero until the head is trained.
 
   Args:
     config: The parsed ``config.json`` of an ALBERT, BERT (also MiniLM and
       TinyBERT), DistilBERT, RoBERTa or XLM-R.
     state_dict: Arrays by name, as in ``model.safetensors``.
-    num_outputs: Number of logits ``n``. By default that of the classifier, or
-      without one that of the labels in ``config``. A classifier with another
-      number of outputs gives way to a head of zeros.
+    num_outputs: Number of logits ``n``. By default, that of the classifier or,
+      without a classifier, the number of labels in ``config``. A classifier
+      with another number of outputs is replaced by a head of zeros.
     **options: Options of the architecture that differ from the file's, such as
-      ``compute_dtype``, ``pooling`` or, for the first layers of any but an
-      ALBERT, ``num_layers``.
+      ``compute_dtype``, ``pooling`` or, to use the first layers of any model
+      but an ALBERT, ``num_layers``.
 
   Returns:
     The model, its params and its (empty) state.
@@ -74,7 +74,7 @@ def from_huggingface(
 
 
 def _architecture(config: Mapping[str, Any]) -> Architecture:
-  """Returns an architecture that the config describes, of any size."""
+  """Returns an architecture of the config's model type, of any size."""
   readable = {
     architecture.huggingface.model_type: architecture
     for architecture in MODELS.values()

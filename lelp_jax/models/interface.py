@@ -2,8 +2,8 @@
 
 Distillation needs the input of a classifier's last linear layer (the
 embeddings) as well as its output (the logits). The adapters `from_linen` and
-`from_nnx` record both in a user's unmodified module while it runs, so it does
-not matter what else the module computes or returns.
+`from_nnx` record both while a user's unmodified module runs, so it does not
+matter what else the module computes or returns.
 """
 
 import contextlib
@@ -76,9 +76,9 @@ class ModelFns(NamedTuple):
       ``train`` a Python bool; ``key`` seeds dropout. The returned state
       differs from the given one in training only.
     head: ``(params) -> Head``.
-    with_head: ``(params, head) -> params``, a copy. The number of outputs may
-      differ, and ``apply`` must then be that of a model with as many; ``D``,
-      and whether there is a bias, must be the same.
+    with_head: ``(params, head) -> params``, a copy with another head. If it has
+      another number of outputs, use the ``apply`` of a model with that number.
+      ``D``, and whether there is a bias, must be the same.
   """
 
   init: Callable[[jax.Array, Any], tuple[Any, Any]]
@@ -92,13 +92,14 @@ def from_linen(module: nn.Module, *, head: str) -> ModelFns:
 
   The inputs are the only positional argument of the module's ``__call__``. A
   dict of inputs whose keys are parameters of ``__call__``, such as
-  ``input_ids`` and ``attention_mask``, is passed by keyword instead. Whichever
-  of ``train``, ``training``, ``is_training``, ``is_train``, ``deterministic``,
-  ``inference`` and ``use_running_average`` it declares is set by keyword too.
+  ``input_ids`` and ``attention_mask``, is passed by keyword instead. The flags
+  ``train``, ``training``, ``is_training``, ``is_train``, ``deterministic``,
+  ``inference`` and ``use_running_average`` are also set by keyword if
+  ``__call__`` declares them.
 
-  Every collection except ``"params"`` is model state; what the module sows is
+  Every collection except ``"params"`` is model state, but sown values are
   dropped. ``key`` seeds the stream ``"dropout"``; other streams get a key that
-  is folded from it.
+  is derived from it.
 
   Args:
     module: The classifier. It may return anything.
@@ -178,16 +179,16 @@ def from_nnx(
 ) -> ModelFns:
   """Adapts an unmodified NNX module to `ModelFns`.
 
-  Params are the ``nnx.Param`` variables and model state is all others, both as
-  nested dicts of arrays with string keys. Random streams are not state: each
-  call restarts them from ``key`` (from a fixed key in inference if it is
-  None). Before each call the module's ``train()`` or ``eval()`` is called;
+  Params are the ``nnx.Param`` variables and model state is all other variables,
+  both as nested dicts of arrays with string keys. Random streams are not state:
+  each call restarts them from ``key`` (in inference, None stands for a fixed
+  key). Before each call, the module's ``train()`` or ``eval()`` is called;
   ``__call__`` gets the arguments that `from_linen` describes.
 
   Args:
-    module: Either a module, of whose values ``init`` returns a copy (its key
-      is then unused), or a function ``rngs -> module``, which ``init`` calls
-      with ``nnx.Rngs(key)``. The module may return anything.
+    module: Either a module, or a function ``rngs -> module``. For a module,
+      ``init`` returns a copy of its values and ignores its key. A function is
+      called by ``init`` with ``nnx.Rngs(key)``. The module may return anything.
     head: Path of its last linear layer by attributes and list indices, such
       as ``"head"`` or ``"net/layers/3"``; dots may be used instead of slashes.
 
@@ -228,7 +229,7 @@ def from_nnx(
   def init(key, inputs):
     built = build(key)
     params, state = _nnx.split(built).params, _nnx.state_of(built, like.state)
-    # Copies, since the caller may donate them and the module stays in use.
+    # Copy them, since the caller may donate them and the module stays in use.
     params, model_state = jax.tree.map(
       jnp.copy, (_nnx.to_tree(params), _nnx.to_tree(state))
     )

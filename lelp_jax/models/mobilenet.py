@@ -35,15 +35,14 @@ _kernel_init = nn.initializers.glorot_uniform()
 class MobileNet(nn.Module):
   """A stem, thirteen depthwise separable blocks, pooling and a linear head.
 
-  A block is a 3x3 convolution of each channel by itself and a 1x1 convolution
-  across channels, each followed by BatchNorm and ReLU6. The embedding is the
-  mean over the remaining pixels, after dropout: ``D = int(1024
-  width_multiplier)``. With the strides of Keras one pixel remains of an image
-  of 32x32.
+  A block is a depthwise 3x3 convolution and a 1x1 convolution across channels,
+  each followed by BatchNorm and ReLU6. The embedding is the mean over the
+  remaining pixels, after dropout: ``D = int(1024 width_multiplier)``. With
+  Keras' strides, one pixel remains of a 32x32 image.
 
   Attributes:
     num_outputs: Number of logits.
-    width_multiplier: Factor of the numbers of channels of the stem and of the
+    width_multiplier: Factor for the number of channels of the stem and of the
       1x1 convolutions.
     depth_multiplier: Number of channels that a block's 3x3 convolution makes
       of each channel.
@@ -121,12 +120,12 @@ class MobileNet(nn.Module):
     for block, (channels, stride) in enumerate(blocks, start=1):
       if stride > 1 and min(x.shape[1:3]) < 2:
         raise ValueError(
-          f"images of shape {images.shape} are down to one pixel a side before "
-          f"block {block}, which has stride {stride}: stem_stride or strides "
-          "must be smaller, or the images larger."
+          f"images of shape {images.shape} have fewer than two pixels per side "
+          f"before block {block}, which has stride {stride}: use smaller "
+          "strides, a smaller stem_stride or larger images."
         )
-      # One kernel per copy of a channel instead of several per channel: for
-      # the latter XLA gathers the global batch on every device.
+      # Repeat channels and give each copy one kernel: with several kernels per
+      # channel, XLA would gather the global batch on every device.
       x = jnp.repeat(x, self.depth_multiplier, axis=-1)
       x = layer(
         x,
@@ -135,7 +134,7 @@ class MobileNet(nn.Module):
         f"conv_dw_{block}",
         depthwise_init,
         strides=stride,
-        # With a stride Keras pads only at the end, whatever the size.
+        # With a stride, Keras pads only at the end, whatever the size.
         padding="SAME" if stride == 1 else ((0, 1), (0, 1)),
         feature_group_count=x.shape[-1],
         conv_general_dilated=_conv.depthwise,
@@ -158,7 +157,7 @@ class MobileNet(nn.Module):
     return x, logits
 
   def _check(self, images: jax.Array) -> None:
-    """Raises unless images and attributes make a network."""
+    """Raises unless the images and all attributes are valid."""
     _checks.check_rank("images", images, 4, "[B, H, W, channels]")
     if not self.width_multiplier >= 1 / 32:
       raise ValueError(
@@ -179,7 +178,7 @@ class MobileNet(nn.Module):
 def _depthwise_init(multiplier: int) -> Initializer:
   """Returns the initializer of Keras' depthwise kernels.
 
-  It is Glorot's, whose fans are counted on the last two axes. Keras' kernels
+  It is Glorot's, which computes fans from the last two axes. Keras' kernels
   have shape ``[3, 3, channels, multiplier]``, Flax's ``[3, 3, 1, channels *
   multiplier]``.
   """

@@ -1,7 +1,7 @@
 """ResNets for small images: pre-activation bottlenecks, D = 256.
 
-The paper's "ResNet92" and "ResNet56" have D = 256, which fits two published
-networks (A-20):
+The paper's "ResNet92" and "ResNet56" have D = 256. Two published networks fit
+this (A-20):
 
 * ``"keras_v2"``, the default: ResNet v2 of the Keras example
   ``cifar10_resnet`` (keras-team/keras, ``examples/cifar10_resnet.py``, removed
@@ -72,8 +72,8 @@ _VARIANTS = {
     bias=False,
     stem_norm=False,
     stride_first=False,
-    # PyTorch's defaults; its momentum is one minus this one, and the head's
-    # kernel is uniform within 1/sqrt(D).
+    # These are PyTorch's defaults: its momentum is one minus this one, and the
+    # head's kernel is uniform within 1/sqrt(D).
     norm={"momentum": 0.9, "epsilon": 1e-5},
     kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
     head_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
@@ -178,7 +178,7 @@ class ResNet(nn.Module):
       "dtype": dtype,
     }
     conv = functools.partial(nn.Conv, kernel_size=(3, 3), padding=1, **options)
-    # A matrix product per pixel: XLA's own 1x1 convolutions are slow to
+    # A matrix product per pixel, since XLA's 1x1 convolutions are slow to
     # differentiate on CPUs.
     dense = functools.partial(nn.Dense, **options)
     norm = functools.partial(

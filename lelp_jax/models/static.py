@@ -1,6 +1,6 @@
-"""Static embeddings: the mean of a text's token embeddings, into an MLP.
+"""Static embeddings: an MLP on the mean of a text's token embeddings.
 
-The fastest text model on a CPU: no token looks at another, so that a text costs
+This is the fastest text model on a CPU. Tokens do not interact, so a text costs
 one row of a table per token and a small MLP.
 """
 
@@ -26,8 +26,8 @@ class Static(nn.Module):
     width: Width of the token embeddings.
     features: Widths of the hidden layers; the last is the embedding's ``D``.
       Empty for a linear model, whose embedding is the mean.
-    dropout_rate: Share of each hidden layer zeroed when training, the
-      embedding included.
+    dropout_rate: Share of each hidden layer, the embedding included, that is
+      zeroed in training.
     compute_dtype: Dtype of the hidden layers. The mean, params and head are
       float32.
   """
@@ -72,7 +72,7 @@ class Static(nn.Module):
       ((2, 8), (2, 3))
     """
     ids, mask, _ = _transformer.check_inputs(inputs, vocab_size=self.vocab_size)
-    # Rows have a mean square norm of 1, as those of `static_embeddings`.
+    # Rows have a mean square norm of 1, like those of `static_embeddings`.
     init = nn.initializers.normal(self.width**-0.5)
     tokens = _transformer.Embedding(
       self.vocab_size,
@@ -89,14 +89,14 @@ class Static(nn.Module):
 
 
 def static_embeddings(teacher_embeddings: jax.Array, width: int) -> jax.Array:
-  """Reduces a teacher's token embeddings to initial ones of a `Static`.
+  """Reduces a teacher's token embeddings to initial embeddings of a `Static`.
 
   The rows are projected on their first ``width`` principal components and
-  scaled by one number to a mean square norm of 1.
+  scaled by a common factor to a mean square norm of 1.
 
   Args:
     teacher_embeddings: The teacher's table, float, shape ``[V, D]``. The
-      student must read the teacher's tokens.
+      student must use the teacher's tokenizer.
     width: Width of the student's embeddings, at most ``D``.
 
   Returns:
@@ -113,7 +113,7 @@ def static_embeddings(teacher_embeddings: jax.Array, width: int) -> jax.Array:
     >>> student = MODELS["static"](2, vocab_size=50, width=4)
     >>> texts = {"input_ids": jnp.array([[2, 7, 3]])}
     >>> params, state = jax.jit(student.init)(jax.random.key(0), texts)
-    >>> # Of a BERT: teacher_params["encoder"]["word_embeddings"]["embedding"]
+    >>> # With a BERT: teacher_params["encoder"]["word_embeddings"]["embedding"]
     >>> table = jax.random.normal(jax.random.key(1), (50, 8))
     >>> reduced = jax.jit(static_embeddings, static_argnums=1)(table, 4)
     >>> params = {**params, "word_embeddings": {"embedding": reduced}}
@@ -133,7 +133,7 @@ def static_embeddings(teacher_embeddings: jax.Array, width: int) -> jax.Array:
   x = jnp.asarray(teacher_embeddings, jnp.float32)
   x = x - jnp.mean(x, axis=0, keepdims=True)
   scatter = jnp.matmul(x.T, x, precision=jax.lax.Precision.HIGHEST)
-  # Eigenvalues ascend.
+  # Eigenvalues are in ascending order.
   components = jnp.linalg.eigh(scatter)[1][:, ::-1][:, :width]
   x = jnp.matmul(x, components, precision=jax.lax.Precision.HIGHEST)
   norm = jnp.sqrt(jnp.mean(jnp.sum(x**2, axis=1)))
