@@ -1,4 +1,4 @@
-"""Measures everything beside named references, and prints one table.
+"""Runs all benchmarks, and prints one table of results and references.
 
   python -m benchmarks [--full] [--only=moments,subsplit]
 

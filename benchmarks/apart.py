@@ -1,4 +1,4 @@
-"""Functions in processes of their own, and the peak memory of a process."""
+"""Runs functions in new processes, and measures the peak memory."""
 
 import concurrent.futures
 import multiprocessing
@@ -18,9 +18,10 @@ def call(
   *args: Parameters.args,
   **kwargs: Parameters.kwargs,
 ) -> Result:
-  """Returns what a function returns in a new process.
+  """Calls a function in a new process, and returns its result.
 
-  Threads, memory and compiled programs of this process do not disturb it.
+  The function is not affected by threads, memory and compiled programs of this
+  process.
   """
   context = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -30,7 +31,7 @@ def call(
 def peak_mib() -> float:
   """Returns the peak memory of this process so far."""
   status = pathlib.Path("/proc/self/status")
-  if status.exists():  # On Linux, where the other counts from a parent's peak.
+  if status.exists():  # Linux, where ru_maxrss starts at the parent's peak.
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
     if found:
       return int(found[1]) / 1024

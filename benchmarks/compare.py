@@ -3,7 +3,7 @@
   python -m benchmarks.compare old.json new.json [--percent=10]
 
 A row is judged by its ratio to its reference, because both were measured in the
-same run, and by its own value where there is none.
+same run. A row without a reference is judged by its own value.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from benchmarks.row import Row
 
 
 def change(old: Row, new: Row) -> float:
-  """Returns by how many times a row became worse; below 1 it is better."""
+  """Returns the factor by which a row became worse; below 1 it is better."""
   ratio = new.judged / old.judged
   return 1 / ratio if new.larger_is_better else ratio
 
@@ -50,7 +50,10 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument("old", type=pathlib.Path)
   parser.add_argument("new", type=pathlib.Path)
   parser.add_argument(
-    "--percent", type=float, default=10, help="of change that is called worse"
+    "--percent",
+    type=float,
+    default=10,
+    help="change, in percent, beyond which a row counts as worse",
   )
   given = parser.parse_args(argv)
   try:

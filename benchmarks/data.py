@@ -1,10 +1,10 @@
-"""Compares our input pipelines with torch's DataLoader and a step's demand.
+"""Compares our input pipelines with torch's DataLoader and with steps.
 
-Both read the same memory-mapped arrays: images of CIFAR's size and texts of
+All read the same memory-mapped arrays: images of CIFAR's size and texts of
 SST-2's lengths. The "on device" pipeline gathers and augments inside a compiled
-program, as training does with image sets that fit. The training steps are those
-of the smallest models of the paper's families; larger models consume fewer
-examples.
+program, as training does with image sets that fit in memory. The training steps
+show how many examples per second are needed. They are those of the smallest
+models of the paper's families; larger models need fewer examples.
 """
 
 import functools
@@ -123,7 +123,7 @@ def loader(arrays: dict[str, Any]) -> Callable[[], Iterator[Any]]:
       multiprocessing_context="fork",  # As is usual in a script on Linux.
     )
     with warnings.catch_warnings():
-      warnings.simplefilter("ignore")  # Of a deadlock, which JAX might cause.
+      warnings.simplefilter("ignore")  # JAX warns of deadlocks after a fork.
       yield from itertools.islice(made, _STEPS)
 
   return run

@@ -1,7 +1,7 @@
-"""Compares fits at the width of the largest encoders with their references.
+"""Compares fast fits with exact ones, at the width of the largest encoders.
 
-The leading directions are found beside a full decomposition of the same
-covariance, and the fit by a sketch beside the exact fit.
+Finding the leading directions is compared with a full decomposition of the same
+covariance, and the fit by a sketch with the exact fit.
 """
 
 import functools
@@ -16,13 +16,13 @@ from benchmarks import timing
 from benchmarks.row import Row
 
 _WIDTH, _CLASSES, _S = 4096, 5, 20
-# Directions, and the largest ratio to a full decomposition.
+# Numbers of directions, and the targets of the ratio to a full decomposition.
 _DIRECTIONS = ((20, 0.1), (200, 0.3))
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def _embeddings(num_rows: int) -> jax.Array:
-  """Rows whose variances decay as slowly as those of a text encoder."""
+  """Draws rows whose variances decay as slowly as those of a text encoder."""
   rows = np.random.default_rng(0).standard_normal(
     (num_rows, _WIDTH), dtype=np.float32
   )

@@ -1,10 +1,11 @@
-"""A grid of LELP cells in one command, beside the same cells in torch.
+"""Compares a grid of LELP cells in one command with the same cells in torch.
 
-Both take the quickstart's student and the outputs of one teacher that lie in
-files, and both start a process. Ours is `experiments.sweep`: it also evaluates,
-writes checkpoints and results, and finds its programs compiled by an earlier
-run. torch trains the cells one after another, evaluates each once, and writes
-nothing. Unless `full`, nine of its cells are timed and scaled to all.
+Both train the quickstart's student on the saved outputs of one teacher, and
+both times include the start of a process. Our command is `experiments.sweep`:
+it also evaluates, writes checkpoints and results, and loads programs that an
+earlier run compiled. torch trains the cells one after another, evaluates each
+once, and writes nothing. Unless `full`, nine of torch's cells are timed, and
+their time is scaled to all.
 """
 
 import itertools
@@ -55,7 +56,7 @@ def get_config() -> ConfigDict:
 
 
 def prepare(folder: pathlib.Path) -> None:
-  """Trains the teacher, and saves what torch reads."""
+  """Trains the teacher, and saves the arrays that torch needs."""
   cell = cells.expand(get_config())[0]
   splits = load_splits(cell)
   teacher = teacher_lib.load_or_train(cell, splits, folder / "teachers")
@@ -74,7 +75,7 @@ def prepare(folder: pathlib.Path) -> None:
 
 
 def sweep_seconds(folder: pathlib.Path, workdir: str) -> float:
-  """Returns the time of the sweep, from start to end."""
+  """Returns the seconds of the whole sweep command."""
   start = time.perf_counter()
   subprocess.run(
     [
@@ -94,7 +95,7 @@ def sweep_seconds(folder: pathlib.Path, workdir: str) -> float:
 
 
 def train_in_torch(folder: pathlib.Path, count: int) -> tuple[float, float]:
-  """Trains some of the cells; returns seconds per cell, and an accuracy."""
+  """Trains some of the cells; returns seconds per cell and mean accuracy."""
   import torch
   import torch.nn.functional as F
 

@@ -1,13 +1,14 @@
-"""Measures how times grow, and draws them in one picture.
+"""Measures how run times grow with sizes, and plots them.
 
 Each curve varies one size and keeps the others. Its exponent is the slope of a
 line through the logarithms of sizes and times, over the larger half of the
-sizes, where fixed costs matter least. Theory's exponent is that of the
-arithmetic. The target allows 0.1 more, for the noise of a fit and for arrays
+sizes, where fixed costs matter least. The theoretical exponent is that of the
+arithmetic. The target allows 0.1 more, for the noise of the fit and for arrays
 that outgrow a cache.
 
-The stack of cells is divided over virtual devices, which share the same cores,
-in a process of its own: with more devices it should take no longer.
+The last curve divides a stack of cells over virtual devices, in a process of
+its own. The devices share the same cores, so that more devices should not take
+longer.
 """
 
 import functools
@@ -42,7 +43,7 @@ class Curve(NamedTuple):
     name: The name of the function.
     variable: The size that varies.
     others: The sizes that do not.
-    theory: The exponent of the arithmetic.
+    theory: The exponent of the number of operations.
     milliseconds: The time at each size.
   """
 
@@ -54,7 +55,7 @@ class Curve(NamedTuple):
 
   @property
   def exponent(self) -> float:
-    """The slope over the larger half of the sizes."""
+    """Returns the slope over the larger half of the sizes."""
     sizes = sorted(self.milliseconds)
     sizes = sizes[len(sizes) // 2 - 1 :]
     times = [self.milliseconds[size] for size in sizes]
@@ -62,7 +63,7 @@ class Curve(NamedTuple):
 
   @property
   def row(self) -> Row:
-    """The exponent beside the theory's."""
+    """Returns the exponent and the theoretical one as a row."""
     sizes = list(self.milliseconds)
     times = ", ".join(f"{ms:.3g}" for ms in self.milliseconds.values())
     return Row(
@@ -99,7 +100,7 @@ def _curves() -> Iterator[Curve]:
   def distill(
     *, batch: int = 256, width: int = 256, classes: int = 4, size: int = 32
   ) -> Callable[[], Any]:
-    """LELP's targets, its loss and its gradient."""
+    """Computes LELP's targets, loss and gradient."""
     h, logits = normal((batch, width)), normal((batch, classes))
     student = jnp.asarray(normal((batch, classes * size)))
     subspaces = Subspaces(
@@ -166,7 +167,7 @@ def _curve(
 
 
 def stack(num_cells: int, devices: int = 1) -> Callable[[], Any]:
-  """One step of gradient descent of some MLPs on one batch."""
+  """Returns one step of gradient descent for several MLPs on one batch."""
   mesh = mesh_lib.make_mesh(num_cells, 64, jax.devices()[:devices])
   rng, width = np.random.default_rng(0), 128
   weights = rng.normal(size=(2, num_cells, width, width)) / width**0.5
@@ -197,7 +198,7 @@ def _on_devices() -> dict[int, float]:
 
 
 def _draw(curves: list[Curve], folder: pathlib.Path) -> None:
-  """Draws times over sizes, both as multiples of the first."""
+  """Plots times over sizes, both as multiples of the first."""
   from matplotlib.figure import Figure
 
   figure = Figure(figsize=(9, 5.5), layout="constrained")

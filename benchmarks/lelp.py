@@ -1,9 +1,9 @@
-"""Compares `lelp_loss` on a large batch with its operands and with torch.
+"""Compares `lelp_loss` on a large batch with the sum of its operands and torch.
 
 Value and gradient read two arrays and write one. So does the sum of the two
 arrays, which is a lower bound. As in the commands, freed memory is kept for the
-next arrays; otherwise the kernel clears new pages in every call, for torch as
-for us.
+next arrays. Otherwise the kernel would clear new pages in every call, for torch
+as well.
 """
 
 from collections.abc import Iterator

@@ -1,11 +1,11 @@
 """Compares each loss with a student's step and with its formula in torch.
 
 Value and gradient are timed on batches of the paper's size and embeddings of
-ResNet's width. The step is one of ResNet-20 with cross entropy. The torch
-versions are the published formulas, written plainly (`torch_losses.py`); LELP
-with its targets, CRD within a batch and the auxiliary loss of Subclass
-Distillation have none. CRD's bank has 10,000 rows, of which each example sees
-1,024.
+ResNet's width. The step trains ResNet-20 with cross entropy. The torch versions
+are the published formulas, written plainly (`torch_losses.py`). LELP with its
+targets, CRD within a batch and the auxiliary loss of Subclass Distillation have
+no torch version. CRD's bank has 10,000 rows, and each example is compared with
+1,024 of them.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from benchmarks.row import Row
 from lelp_jax import baselines
 
 _B, _D, _C, _S, _T = 64, 256, 10, 10, 4.0
-_M, _K = 10_000, 1024  # Of CRD's bank.
+_M, _K = 10_000, 1024  # Rows of CRD's bank, and negatives per example.
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -47,7 +47,7 @@ def arrays() -> dict[str, np.ndarray]:
   }
 
 
-# The reasons why losses with a target may miss it.
+# Losses with a target, and the reasons why they may miss it.
 _NOTES = {
   "rkd_distance": (
     "torch's formula reads a Gram matrix, which loses the digits of rows far "
@@ -58,7 +58,8 @@ _NOTES = {
     "CPU twice as long as torch"
   ),
 }
-# Name -> what is differentiated, and the loss of it and all arrays.
+# By name: the array to differentiate by, and the loss as a function of that
+# array and all arrays.
 LOSSES: dict[str, tuple[str, Callable[..., jax.Array]]] = {
   "lelp": (
     "subclass_logits",

@@ -1,4 +1,4 @@
-"""The table of models in docs/models.md: widths, parameters, operations.
+"""Prints the table of models in docs/models.md.
 
 python -m benchmarks.model_table
 """
@@ -14,7 +14,7 @@ HEADER = (
   "| model | input | D | parameters | batch statistics | GFLOP per example |\n"
   "|---|---|---|---|---|---|"
 )
-# Input of a row of the table, by what a model reads.
+# A description and a shape of the input, by the kind of input.
 _INPUTS = {
   "image": ("32x32x3 image", (32, 32, 3)),
   "tokens": ("128 tokens", (128,)),
@@ -25,7 +25,7 @@ NAMES = tuple(MODELS)
 
 
 def row(name: str) -> str:
-  """Returns a model's row, counted on shapes alone, with two classes."""
+  """Returns the row of a model with two classes, from shapes alone."""
   reads, shape = _INPUTS[MODELS[name].reads]
   inputs = MODELS[name].input_shapes(1, shape)
   model = MODELS[name](2, **_OPTIONS.get(name, {}))

@@ -1,10 +1,9 @@
-"""Speed and memory of each model compared with the same model in torch.
+"""Compares the speed and memory of each model with the same model in torch.
 
-Both frameworks run in one process, in turns, on the same device and in
-float32; times of forward and backward passes are given as ratios too. The time
-to start (compilation, or torch's first pass) and the peak memory above that of
-the imports, parameters included, are measured in a separate process for each
-framework, which runs two passes forward and backward.
+Both frameworks run in one process, in turns, on the same device and in float32.
+The time to start (compilation, or torch's first pass) and the peak memory above
+that of the imports, parameters included, are measured in a separate process for
+each framework, which runs two forward and backward passes.
 """
 
 import dataclasses
@@ -27,7 +26,7 @@ _MIB = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """A model and what it is run on.
+  """A model, its inputs and its counterpart in torch.
 
   Attributes:
     batch: Number of examples.
@@ -56,7 +55,7 @@ CASES = {
   "albert_large": Case(8, (128,), lambda t: t.Albert(1024, 24, 16, 4096, 2)),
 }
 _DEFAULT = ("mlp", "resnet20", "resnet56", "mobilenet", "albert_base")
-# The largest ratio to torch's time, forward and backward on a CPU.
+# Targets of the ratio to torch's time, forward and backward on a CPU.
 _TARGETS = {
   "resnet20": 1.2,
   "resnet56": 1.2,
@@ -67,7 +66,7 @@ _CONVOLUTIONS = (
   "XLA's 3x3 convolutions run at 70 to 200 GFLOP/s on two cores, those of "
   "oneDNN in torch at 160 to 240"
 )
-# The reasons of misses, from profiles.
+# The reasons for missed targets, from profiles.
 _NOTES = {
   "resnet20": _CONVOLUTIONS,
   "resnet56": _CONVOLUTIONS,
@@ -80,7 +79,7 @@ _NOTES = {
     "backward pass reads, and kernels' gradients transpose an operand first"
   ),
 }
-_MOST_OF_RESNET = 0.6  # Of ResNet-20's time, for MobileNet.
+_MOST_OF_RESNET = 0.6  # MobileNet's target, as a share of ResNet-20's time.
 
 
 def _inputs(name: str) -> np.ndarray:
@@ -93,7 +92,7 @@ def _inputs(name: str) -> np.ndarray:
 
 
 def ours(name: str) -> dict[str, Callable[[], Any]]:
-  """Returns passes of our model, which the first call compiles."""
+  """Returns the passes of our model; the first call of each compiles it."""
   model = MODELS[name](2, **CASES[name].options)
   inputs: Any = jnp.asarray(_inputs(name))
   if MODELS[name].reads == "tokens":
@@ -123,7 +122,7 @@ def ours(name: str) -> dict[str, Callable[[], Any]]:
 
 
 def theirs(name: str) -> dict[str, Callable[[], Any]]:
-  """Returns passes of torch's model; they wait for a GPU."""
+  """Returns the passes of torch's model, which wait for a GPU to finish."""
   import torch
 
   from benchmarks import torch_models
@@ -132,7 +131,7 @@ def theirs(name: str) -> dict[str, Callable[[], Any]]:
   model = CASES[name].peer(torch_models).to(device)
   inputs = torch.as_tensor(_inputs(name))
   if MODELS[name].reads != "tokens":
-    # Channels first, stored with channels last, is fastest in torch.
+    # Channels first, stored in the channels-last format, are fastest in torch.
     inputs = inputs.movedim(-1, 1) if inputs.ndim == 4 else inputs
     model = model.to(memory_format=torch.channels_last)
   inputs = inputs.to(device)
@@ -162,7 +161,7 @@ def _peak_mib(framework: str) -> float:
 
 
 def start_and_peak(name: str, framework: str) -> tuple[float, float]:
-  """Returns the first pass's time over a later one's, and the peak memory."""
+  """Returns by how much the first pass is slower, and the peak memory."""
   before = _peak_mib(framework)
   run = (ours if framework == "ours" else theirs)(name)["forward+backward"]
   times = []
@@ -204,7 +203,7 @@ def rows(full: bool) -> Iterator[Row]:
   )
   for name in ("resnet56", "mobilenet", "albert_base") if full else ():
     size = f"batch {CASES[name].batch}"
-    # One after the other, in new processes.
+    # Run one after the other, in new processes.
     mine = apart.call(start_and_peak, name, "ours")
     peer = apart.call(start_and_peak, name, "torch")
     label = f"{name}, start without a cache"

@@ -17,7 +17,7 @@ from benchmarks.row import Row
 from lelp_jax import class_moments
 
 _HIGHEST = jax.lax.Precision.HIGHEST
-# Examples, classes, and the largest ratio to the pooled product.
+# Examples, classes, and the target of the ratio to the pooled product.
 _SIZES = ((8_192, 2, None), (50_000, 2, 1.5), (50_000, 100, 2.0))
 _WIDTH = 256
 

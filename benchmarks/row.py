@@ -1,4 +1,4 @@
-"""One measurement beside its reference, the table of all, and their file."""
+"""Measurements with their references: rows, the table, and the results file."""
 
 import dataclasses
 import json
@@ -10,13 +10,14 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """One measurement beside a reference that was measured in the same run.
+  """One measurement, and a reference that was measured in the same run.
 
   Attributes:
-    name: The name of what is measured. With `size` it identifies the row.
+    name: The name of the measured function or command. `name` and `size`
+      identify the row.
     size: The size at which it is measured.
     ours: The measured value.
-    unit: The unit of the value and of the reference's.
+    unit: The unit of both values.
     reference: The name of the reference; empty without one.
     reference_value: The value of the reference.
     target: The bound on the ratio, or on the value if there is no reference.
@@ -36,14 +37,14 @@ class Row:
 
   @property
   def ratio(self) -> float | None:
-    """The value as a multiple of the reference's."""
+    """Returns the value divided by the reference's; None without one."""
     if self.reference_value is None:
       return None
     return self.ours / self.reference_value
 
   @property
   def judged(self) -> float:
-    """The number that the target bounds."""
+    """Returns the number that the target bounds."""
     return self.ours if self.ratio is None else self.ratio
 
   @property
@@ -97,7 +98,7 @@ def _number(value: float) -> str:
   ['0.00041', '0.9999', '3.14', '41.5', '12,346']
   """
   if 0.99 < value < 1 and value != round(value, 2):
-    return f"{value:.6f}".rstrip("0")  # A share that is nearly all.
+    return f"{value:.6f}".rstrip("0")  # A share of nearly one.
   for bound, digits in ((1e-2, 5), (1, 3), (10, 2), (100, 1)):
     if abs(value) < bound:
       return f"{value:.{digits}f}"
@@ -106,7 +107,7 @@ def _number(value: float) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-  """The rows of one machine.
+  """The measurements of one machine.
 
   Attributes:
     machine: The name of the machine, and of the file.
@@ -120,7 +121,7 @@ class Results:
 
   @property
   def rows(self) -> list[Row]:
-    """The rows of all modules."""
+    """Returns the rows of all modules."""
     return [row for rows in self.modules.values() for row in rows]
 
 
@@ -141,7 +142,7 @@ def read(path: pathlib.Path) -> Results:
 
 
 def page(results: Results) -> str:
-  """Returns the table of a machine as a page."""
+  """Returns the Markdown page of a machine's results."""
   versions = ", ".join(f"{k} {v}" for k, v in results.versions.items())
   return f"# {results.machine}\n\n{versions}.\n\n{table(results.rows)}\n"
 

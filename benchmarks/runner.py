@@ -1,4 +1,4 @@
-"""Runs the modules of benchmarks, and keeps their rows."""
+"""Runs the modules of benchmarks, and saves their rows."""
 
 import importlib
 import importlib.metadata
@@ -32,7 +32,7 @@ MODULES = (
 
 def measure(name: str, full: bool) -> Results:
   """Measures a module."""
-  from benchmarks import timing  # The main process does without JAX.
+  from benchmarks import timing  # Keeps JAX out of the main process.
 
   rows = []
   for row in importlib.import_module(f"benchmarks.{name}").rows(full):
@@ -52,7 +52,7 @@ def measure(name: str, full: bool) -> Results:
 
 
 def merged(results: Results, old: Results | None) -> Results:
-  """Returns results with those modules of older ones that they lack."""
+  """Returns results completed by the modules of older results."""
   modules = dict(old.modules if old else {}) | dict(results.modules)
   ordered = {name: modules[name] for name in MODULES if name in modules}
   return Results(results.machine, results.versions, ordered)

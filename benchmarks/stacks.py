@@ -1,9 +1,10 @@
-"""A stack of 8 convolutional students beside 8 runs of one.
+"""Compares a stack of 8 convolutional students with 8 runs of one student.
 
 ResNet-20 students learn from a ResNet-56 that runs inline, on scikit-learn's
-digits in images of 32 x 32 pixels. The stack computes the images and the
-teacher's outputs once per step for all cells. One run is timed, and counts
-eight times. As in the commands, freed memory is kept for the next arrays.
+digits enlarged to 32 x 32 pixels. The stack computes the images and the
+teacher's outputs once per step for all cells. One run of one student is timed,
+and its time is multiplied by eight. As in the commands, freed memory is kept
+for the next arrays.
 """
 
 import dataclasses
@@ -63,7 +64,7 @@ def _enlarged(splits: Splits) -> Splits:
 
 
 def rows(full: bool) -> Iterator[Row]:
-  """Yields the stack beside its cells one by one."""
+  """Yields the time of the stack, with its cells one by one as reference."""
   cli.reuse_freed_memory()
   expanded = cells.expand(get_config())
   assert len(expanded) == _CELLS

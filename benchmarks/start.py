@@ -1,9 +1,9 @@
-"""From the start of a command to the end of its first steps.
+"""Measures the time from the start of a command to the end of its first steps.
 
-`experiments.main` trains the quickstart's cell: first with an empty folder of
-compiled programs, then with that of the first run, then also with the teacher
-of the first run. The clock stops at the first line of progress, which follows
-250 steps and an evaluation.
+`experiments.main` trains the quickstart's cell: first with an empty cache of
+compiled programs, then with the cache and the teacher of the first run, then
+with the cache but without the teacher. The clock stops at the first line of
+progress, which follows 250 steps and an evaluation.
 """
 
 import os
@@ -21,7 +21,7 @@ _ROOT = pathlib.Path(__file__).parents[1]
 
 
 def seconds(folder: pathlib.Path, workdir: str, label: str) -> float:
-  """Runs a cell to its end; returns the seconds to a line of its progress."""
+  """Runs a cell to its end; returns the seconds to its first progress line."""
   start, found = time.perf_counter(), None
   command = [
     *(sys.executable, "-m", "experiments.main"),

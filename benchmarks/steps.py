@@ -1,8 +1,8 @@
-"""A step of LELP beside one of vanilla distillation, and the teacher's share.
+"""Compares steps of LELP and of vanilla distillation, inline and cached.
 
-Both methods train the same student, with the teacher inline, by Adam. Peak
-memory is that of a process which takes two steps, above that of its imports. An
-"epoch" is eight steps, on outputs of the teacher that lie in a file.
+Both methods train the same student by Adam, with the teacher inline. Peak
+memory is that of a process that takes two steps, minus that of its imports. An
+"epoch" is eight steps, either inline or on saved outputs of the teacher.
 """
 
 import pathlib
@@ -28,7 +28,7 @@ from lelp_jax.train_step import make_distill_step
 from lelp_jax.train_step import make_train_step
 from lelp_jax.train_step import TrainState
 
-_STEPS = 8  # Of an epoch.
+_STEPS = 8  # Number of steps per epoch.
 
 
 class Pair(NamedTuple):
@@ -36,10 +36,10 @@ class Pair(NamedTuple):
 
   Attributes:
     teacher: The teacher's name in `MODELS`, and its options.
-    student: Those of the student.
+    student: The student's name in `MODELS`, and its options.
     batch: Number of examples.
     shape: Shape of one example.
-    size: The size in the table.
+    size: Description of the size in the table.
   """
 
   teacher: tuple[str, dict[str, Any]]
@@ -149,7 +149,7 @@ class Training:
     )
 
   def inline(self) -> jax.Array:
-    """Takes a step with the teacher's forward pass in it."""
+    """Takes a step that includes the teacher's forward pass."""
     self._state, metrics = self._inline(*self._arguments())
     return metrics["loss"]
 
@@ -158,7 +158,7 @@ class Training:
     return self._state, teacher, {"inputs": self.inputs}, self._scalars
 
   def cached(self, outputs: Outputs) -> jax.Array:
-    """Takes a step with outputs of the teacher."""
+    """Takes a step on given outputs of the teacher."""
     batch = {"inputs": self.inputs, "teacher": outputs}
     self._state, metrics = self._cached(
       self._state, batch, self._scalars, self._targets
@@ -188,7 +188,7 @@ def _inputs(pair: Pair) -> Any:
 
 
 def peak_mib(name: str, method: str, classes: int, size: int) -> float:
-  """Returns the peak memory of two steps, for a process of its own."""
+  """Returns the peak memory of two steps; call it in a new process."""
   before = apart.peak_mib()
   training = Training(PAIRS[name], method, classes, size)
   for _ in range(2):

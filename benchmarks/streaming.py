@@ -1,4 +1,4 @@
-"""A fit of subspaces to embeddings that are read from a file, part by part.
+"""Measures a fit of subspaces to embeddings that are read from a file in parts.
 
 The file holds float32 rows. The references are a bare read of the file and the
 pooled products ``h.T @ h`` of as many rows in memory; the slower of the two is
@@ -38,7 +38,7 @@ def write(path: pathlib.Path, num_rows: int) -> None:
 
 
 def parts(path: pathlib.Path) -> Iterator[jax.Array]:
-  """Yields the rows of a file, and reads the next part meanwhile."""
+  """Yields the rows of a file in parts, and reads one part in advance."""
   count = _ROWS_AT_ONCE * _WIDTH
   with path.open("rb") as file, ThreadPoolExecutor(1) as thread:
 
@@ -85,7 +85,7 @@ _merged = jax.jit(lelp_jax.merge_moments, donate_argnums=0)
 
 
 def fit(path: pathlib.Path) -> tuple[float, float]:
-  """Returns the seconds of a fit, compiled before, and the peak memory."""
+  """Returns the seconds of a fit without compilation, and the peak memory."""
   labels = jnp.arange(_ROWS_AT_ONCE) % _CLASSES
   head_kernel = jax.random.normal(jax.random.key(1), (_WIDTH, _CLASSES))
 
@@ -96,7 +96,7 @@ def fit(path: pathlib.Path) -> tuple[float, float]:
         break
       found = _first(part, labels[: len(part)], num_classes=_CLASSES)
       moments = found if moments is None else _merged(moments, found)
-      # Without it, parts queue up in memory.
+      # Wait, since parts would otherwise queue up in memory.
       jax.block_until_ready(moments)
     assert moments is not None
     return lelp_jax.fit_subspaces_from_moments(

@@ -18,7 +18,7 @@ from lelp_jax import log_subsplit
 from lelp_jax import Subspaces
 
 _HIGHEST = jax.lax.Precision.HIGHEST
-# Examples, width, classes, subclasses: the paper's vision, reviews, tweets.
+# Examples, width, classes, subclasses: the paper's images, reviews, tweets.
 _SIZES = ((256, 256, 2, 20), (64, 4_096, 5, 80), (64, 2_048, 2, 500))
 _TEMPERATURES = {"temperature": 2.0, "subclass_temperature": 0.5}
 

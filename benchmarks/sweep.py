@@ -1,13 +1,13 @@
-"""A stack of 24 cells beside 24 runs of one cell.
+"""Compares a stack of 24 cells with 24 runs of one cell.
 
 "Compiled steps" are the training steps alone, in which stacking does not reduce
-the arithmetic. "Runs" also have targets, initial states, evaluation, metrics
-and checkpoints, in one process in which everything is compiled. "Commands" are
-from start to end: one `experiments.sweep`, which compiles, beside
-`experiments.main` for every cell, of which the first compiles and the others
-find its programs; the teacher is trained beforehand. Unless `full`, four of
-those are timed and scaled to 24. The students have a width of 128 and learn
-scikit-learn's digits.
+the arithmetic. "Runs" also include targets, initial states, evaluation, metrics
+and checkpoints, in one process in which everything is already compiled.
+"Commands" are timed from start to end: one `experiments.sweep`, which compiles,
+and `experiments.main` for every cell, of which the first compiles and the
+others load its programs. The teacher is trained beforehand. Unless `full`, four
+of the single commands are timed, and their time is scaled to 24. The students
+have a width of 128 and learn scikit-learn's digits.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def commands(count: int) -> dict[str, float]:
-  """Seconds of the sweep and of its cells by themselves."""
+  """Returns the seconds of the sweep, and of its cells one by one."""
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
     teachers = folder / "teachers"
@@ -108,7 +108,7 @@ def chunk(run: Run, length: int) -> Callable[[], Any]:
   """Returns a function that takes the first steps of a run."""
   states = run.program.init(run.trials, sizes=run.sizes)
   data = run.data()
-  # A copy, as the states are donated.
+  # Copy the states, since they are donated.
   return lambda: run.program.train_chunk(
     jax.tree.map(jnp.copy, states),
     run.inputs,
@@ -119,7 +119,7 @@ def chunk(run: Run, length: int) -> Callable[[], Any]:
 
 
 def steps() -> dict[str, float]:
-  """Seconds of the compiled steps alone."""
+  """Returns the seconds of the compiled steps alone."""
   make_run, expanded = _runs()
   singles = [chunk(make_run([cell]), _STEPS) for cell in expanded]
   return _seconds(
@@ -128,13 +128,13 @@ def steps() -> dict[str, float]:
 
 
 def warm() -> dict[str, float]:
-  """Seconds of whole runs in a process that has compiled them before."""
+  """Returns the seconds of whole runs that this process has compiled."""
 
   def train(some: Sequence[CellSpec]) -> Any:
     with (
       tempfile.TemporaryDirectory() as name,
       signals.deferred(),
-      contextlib.redirect_stderr(io.StringIO()),  # Lines of progress.
+      contextlib.redirect_stderr(io.StringIO()),  # Hides lines of progress.
     ):
       folder = pathlib.Path(name)
       paths = [folder / f"{i}.jsonl" for i, _ in enumerate(some)]
@@ -178,7 +178,7 @@ def _all(functions: Sequence[Callable[[], Any]]) -> list[Any]:
 
 
 def rows(full: bool) -> Iterator[Row]:
-  """Yields the stack beside its cells one by one."""
+  """Yields the times of the stack, with its cells one by one as reference."""
   count = 24 if full else 4
   for name, measure, target in (
     ("compiled steps of a stack", steps, None),

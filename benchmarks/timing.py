@@ -1,4 +1,4 @@
-"""Interleaved timing of functions in one process, and the machine's name."""
+"""Timing of functions in turns, and the machine's name."""
 
 import os
 import pathlib
@@ -19,7 +19,7 @@ def milliseconds(
 
   Args:
     functions: The functions by name. Each is called once first, to compile.
-    repeats: Number of times that each is timed.
+    repeats: Number of times that each function is timed.
 
   Returns:
     The median time of each, in milliseconds.
@@ -41,7 +41,7 @@ def machine() -> str:
   if devices[0].platform != "cpu":
     text = f"{len(devices)} x {devices[0].device_kind}"
   else:
-    info = pathlib.Path("/proc/cpuinfo")  # Of Linux.
+    info = pathlib.Path("/proc/cpuinfo")  # Exists on Linux.
     lines = info.read_text() if info.exists() else ""
     found = re.search(r"model name\s*: (.*)", lines)
     processor = found[1] if found else platform.machine()

@@ -1,4 +1,4 @@
-"""The losses in torch, as their papers write them, for comparison with ours.
+"""The losses in torch, as their papers write them, as references for ours.
 
 Each takes the argument to differentiate and the arrays of `benchmarks.losses`.
 """
@@ -21,7 +21,7 @@ def kd(x: Any, a: Any) -> Any:
 
 
 def lelp_loss(x: Any, targets: Any, temperature: float) -> Any:
-  """The loss of logits and log probabilities, both [B, C * S]."""
+  """Computes the loss from logits and log probabilities, both [B, C * S]."""
   log_probs = F.log_softmax(x / temperature, 1)
   return temperature**2 * F.kl_div(
     log_probs, targets, reduction="batchmean", log_target=True
@@ -111,7 +111,7 @@ def standardized_kd(x: Any, a: Any) -> Any:
 
 
 def crd_bank(x: Any, a: Any) -> Any:
-  """The released code's criterion, without the update of its bank."""
+  """Computes the released code's criterion, without updating the bank."""
   odds = a["ids"].shape[1] - 1, a["bank"].shape[1]
 
   def one_side(anchors: Any, rows: Any) -> Any:

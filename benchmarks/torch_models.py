@@ -1,4 +1,4 @@
-"""The models in plain torch, to compare the speed and memory of ours with.
+"""The models in plain torch, as references for the speed and memory of ours.
 
 ResNet v2 and MobileNet follow the same Keras definitions as
 `lelp_jax.models`; ALBERT is that of transformers. Weights are random, since
@@ -17,7 +17,7 @@ def _norm(channels: int) -> nn.Module:
 
 
 class Bottleneck(nn.Module):
-  """BN-ReLU-conv three times, and the input (or a 1x1 of it) added."""
+  """Three times BN, ReLU and convolution, plus the input or a 1x1 of it."""
 
   def __init__(
     self,
@@ -49,7 +49,7 @@ class Bottleneck(nn.Module):
 
 
 def resnet(depth: int, num_outputs: int) -> nn.Module:
-  """The Keras example's ResNet v2 of depth 9n+2."""
+  """Makes the Keras example's ResNet v2 of depth 9n+2."""
   layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, 1, 1), _norm(16), nn.ReLU()]
   inputs, width = 16, 16
   for stage in range(3):
@@ -68,7 +68,7 @@ def resnet(depth: int, num_outputs: int) -> nn.Module:
 
 
 def mobilenet(width: int, depth: int, num_outputs: int) -> nn.Module:
-  """Keras' MobileNet with both multipliers."""
+  """Makes Keras' MobileNet with both multipliers."""
   channels = 32 * width
   layers: list[nn.Module] = [
     nn.ZeroPad2d((0, 1, 0, 1)),
@@ -98,7 +98,7 @@ def mobilenet(width: int, depth: int, num_outputs: int) -> nn.Module:
 
 
 def mlp(inputs: int, width: int, num_outputs: int) -> nn.Module:
-  """Two hidden layers."""
+  """Makes an MLP with two hidden layers."""
   return nn.Sequential(
     nn.Linear(inputs, width),
     nn.ReLU(),
@@ -109,7 +109,7 @@ def mlp(inputs: int, width: int, num_outputs: int) -> nn.Module:
 
 
 class Albert(nn.Module):
-  """transformers' classifier, of token ids to logits."""
+  """The ALBERT classifier of transformers, from token ids to logits."""
 
   def __init__(
     self, hidden: int, layers: int, heads: int, inside: int, num_outputs: int
@@ -131,7 +131,7 @@ class Albert(nn.Module):
 
 
 def run(model: nn.Module, inputs: torch.Tensor, backward: bool) -> torch.Tensor:
-  """One pass in training mode, to the loss of some labels."""
+  """Runs a forward pass, or one forward and backward in training mode."""
   if not backward:
     with torch.inference_mode():
       return model(inputs)

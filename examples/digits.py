@@ -1,8 +1,8 @@
-"""LELP beside vanilla distillation and plain labels, in a loop of your own.
+"""Compares LELP with vanilla distillation and with labels, in a simple loop.
 
-Is a digit odd or even? A teacher learns it from 1,000 of scikit-learn's images,
-students from 100. Two classes hide ten digits, which the teacher's embeddings
-tell apart and its two logits do not. Writes a plot to digits.png.
+Is a digit odd or even? The teacher learns from 1,000 of scikit-learn's images,
+the students from 100. Two classes consist of ten digits: the teacher's
+embeddings tell them apart, its two logits do not. Writes a plot to digits.png.
 """
 
 import functools
@@ -18,7 +18,7 @@ from lelp_jax.baselines import kd_loss
 from lelp_jax.models import MODELS
 
 cross_entropy = optax.softmax_cross_entropy_with_integer_labels
-# Chosen by the validation images of three other random splits.
+# Chosen on the validation images of three other random splits.
 S, TAU, BETA = 10, 2.0, 8.0
 STUDENTS = ("labels", "vanilla", "LELP")  # LELP has an output per subclass.
 MODEL = {name: MODELS["mlp"](2, features=(32, 32)) for name in STUDENTS}
@@ -57,19 +57,19 @@ def run_split(split, steps):
   order = np.random.default_rng(split).permutation(len(x))
   x, y = np.float32(x[order] / 16), y[order] % 2
   teacher_key, key, *keys = jax.random.split(jax.random.key(split), 5)
-  # The teacher learns from labels, is frozen, and looks at each image once.
+  # Train the teacher on labels, freeze it, and run it once on each image.
   params = train("teacher", {"x": x[:1000], "y": y[:1000]}, teacher_key, steps)
   (h, z), _ = MODEL["teacher"].apply(params, {}, x)
-  # Step 1 of LELP: fit subspaces to the embeddings that it learned from.
+  # Step 1 of LELP: fit subspaces to the embeddings of its training images.
   kernel = MODEL["teacher"].head(params).kernel
   subspaces = lelp_jax.fit_subspaces(
     h[:1000], y[:1000], kernel, num_subclasses=S, key=key
   )
-  # Step 2: its two classes become 2 x S subclasses.
+  # Step 2: split its two classes into 2 x S subclasses.
   log_p = lelp_jax.log_subsplit(
     h, z, subspaces, temperature=TAU, subclass_temperature=BETA
   )
-  # Step 3: train the students. The last 500 images are used for nothing else.
+  # Step 3: train the students, and test them on the last 500 images only.
   scores = {"teacher": z[-500:]}
   few = {"x": x[:100], "y": y[:100], "z": z[:100], "log_p": log_p[:100]}
   for name, key in zip(STUDENTS, keys, strict=True):

@@ -1,8 +1,9 @@
-"""Distils an NNX teacher into an NNX student; neither module knows of LELP.
+"""Distils an NNX teacher into an NNX student, both of them unmodified modules.
 
-`from_nnx` turns a module, and the name of its last layer, into pure functions
-for embeddings, logits and head. The teacher runs inside the student's training
-step, on the same shifted images. Digits of scikit-learn: odd or even?
+`from_nnx` turns a module and the name of its last layer into pure functions
+that return embeddings, logits and the head. The teacher runs inside the
+student's training step, on the same shifted images. Task: are scikit-learn's
+digits odd or even?
 """
 
 import jax
@@ -30,7 +31,7 @@ class Classifier(nnx.Module):
     return self.out(nnx.relu(self.hidden(x.reshape(x.shape[0], -1))))
 
 
-@nnx.jit  # The teacher learns from labels, as NNX trains any module.
+@nnx.jit  # The teacher is trained on labels, like any NNX module.
 def teacher_step(teacher, optimizer, x, y):
   def loss_fn(model):
     loss = optax.softmax_cross_entropy_with_integer_labels(model(x), y)
@@ -65,10 +66,10 @@ def main(steps=500):
   optimizer = nnx.Optimizer(teacher_module, optax.adam(2e-3), wrt=nnx.Param)
   for images, labels in batches(steps):
     teacher_step(teacher_module, optimizer, images, labels)
-  # The trained module as pure functions; `init` returns a copy of its weights.
+  # Turn it into pure functions; `init` returns a copy of its trained weights.
   teacher = from_nnx(teacher_module, head="out")
   params, model_state = teacher.init(jax.random.key(0), x[:1])
-  # Step 1 of LELP: subspaces of its embeddings in the null space of its head.
+  # Step 1 of LELP: fit subspaces in the null space of the teacher's head.
   (h, logits), _ = teacher.apply(params, model_state, x)  # In inference mode.
   kernel, _ = teacher.head(params)
   subspaces = lelp_jax.fit_subspaces(
@@ -83,7 +84,7 @@ def main(steps=500):
   step, frozen = jax.jit(step), (params, model_state, subspaces)
   for images, _ in batches(3 * steps):
     state, _ = step(state, frozen, {"inputs": images}, {})
-  # The trained weights go back into the module, which predicts from now on.
+  # Put the trained weights back into the module, which then predicts.
   nnx.update(module, state.params)
   nnx.update(module, state.model_state)
   module.eval()

@@ -1,9 +1,9 @@
-"""Fits the subspaces to a stream of embeddings, which are never held at once.
+"""Fits subspaces to a stream of embeddings that are never all in memory.
 
-Each of 8 devices keeps the moments of the rows that it saw, without talking to
-the others. The 8 moments are merged at the end. Here the devices are parts of a
-CPU and the data are made up: 2 classes hide 4 clusters each, so that we know
-which directions must be found.
+Each of 8 devices accumulates the moments of its own rows, without
+communication. The 8 moments are merged at the end. Here the devices are parts
+of a CPU and the data are synthetic: 2 classes consist of 4 clusters each, so
+that the directions to find are known.
 """
 
 import functools
@@ -46,7 +46,7 @@ def add_batch(moments, x, labels):
 def main(num_batches=256, batch_size=8192):
   mesh = jax.make_mesh((jax.device_count(),), ("data",))
   sharded = NamedSharding(mesh, P("data"))
-  # Donating the old moments leaves one copy of them, however many rows come.
+  # Donating the old moments keeps one copy of them, however many rows come.
   add = jax.jit(
     jax.shard_map(
       add_batch, mesh=mesh, in_specs=P("data"), out_specs=P("data")
@@ -64,7 +64,7 @@ def main(num_batches=256, batch_size=8192):
   for index in range(num_batches):
     batch = jax.device_put(read_batch(index, batch_size), sharded)
     moments = add(moments, *batch)
-  # The moments of the devices, which lie along the leading axis, become one.
+  # Merge the moments of the devices, which lie along the leading axis.
   parts = [
     jax.tree.map(operator.itemgetter(device), jax.device_get(moments))
     for device in range(mesh.size)

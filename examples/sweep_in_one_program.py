@@ -1,7 +1,7 @@
 """Trains students of 24 settings, each with several seeds, as one program.
 
 `jax.vmap` runs over both temperatures, the number of subclasses (padded to the
-largest and masked) and seeds. Digits of scikit-learn: odd or even?
+largest and masked) and seeds. Task: are scikit-learn's digits odd or even?
 """
 
 import functools
@@ -18,7 +18,7 @@ import lelp_jax
 from lelp_jax.models import MODELS
 
 GRID = list(itertools.product((1.0, 2.0), (1.0, 2.0, 4.0, 8.0), (2, 5, 10)))
-S = 10  # The largest number of subclasses; students have a head for it.
+S = 10  # The largest number of subclasses: heads have 2 x S outputs.
 TEACHER = MODELS["mlp"](2, features=(256,))
 STUDENT = MODELS["mlp"](2 * S, features=(32, 32))
 
@@ -47,7 +47,7 @@ def main(seeds=5, steps=1000):
   order = np.random.default_rng(0).permutation(len(x))
   x, y = jnp.float32(x[order] / 16), jnp.int32(y[order] % 2)
   key, seeds_key = jax.random.split(jax.random.key(0))
-  # The teacher learns from 1,000 labels, and then looks at each image once.
+  # Train the teacher on 1,000 labels, and run it once on each image.
   cross_entropy = optax.softmax_cross_entropy_with_integer_labels
   params = train(TEACHER, cross_entropy, x[:1000], y[:1000], key, steps)
   (h, logits), _ = TEACHER.apply(params, {}, x)
@@ -78,14 +78,14 @@ def main(seeds=5, steps=1000):
     z = STUDENT.apply(params, {}, x)[0].logits
     return lelp_jax.class_log_probs(z, num_classes=2, **shared).argmax(-1) == y
 
-  # One program tells for all students which images they classify correctly.
+  # One program trains all students and finds what each classifies correctly.
   start = time.perf_counter()
   program = jax.jit(jax.vmap(jax.vmap(run, (None, 0)), (0, None)))
   right = 100 * np.asarray(
     program(settings, jax.random.split(seeds_key, seeds))
   )
   print(f"{len(GRID)} x {seeds} students: {time.perf_counter() - start:.1f} s")
-  # Students learned from 100 images, 297 choose, and 500 are for the result.
+  # Training took 100 images, the choice takes 297, and the test takes 500.
   tau, beta, number = GRID[
     chosen := right[:, :, 1000:1297].mean((1, 2)).argmax()
   ]

@@ -1,8 +1,8 @@
-"""Writes the outputs of a teacher in PyTorch, and distils them without it.
+"""Saves the outputs of a PyTorch teacher, and distils them without PyTorch.
 
-The first half runs where the teacher lives. LELP needs what its last layer
-reads (embeddings) and returns (logits), and the layer's weights. The folder is
-also one for `experiments.distill --teacher=`. Digits: odd or even?
+Only the first half needs the teacher. LELP needs the inputs of its last layer
+(embeddings), its outputs (logits) and its weights. `experiments.distill
+--teacher=` reads the same folder. Task: are scikit-learn's digits odd or even?
 """
 
 import tempfile
@@ -43,12 +43,12 @@ def write_outputs(folder, epochs):
       loss.backward()
       optimizer.step()
 
-  # A hook sees what the last layer reads, whatever the rest of the model does.
+  # A hook records the last layer's inputs, whatever the rest of the model does.
   head, seen = model[-1], []
   head.register_forward_hook(lambda _, read, out: seen.append(read[0]))
   with torch.inference_mode():
     logits = torch.cat([model.eval()(part) for part in x.split(256)])
-  # torch keeps the kernel's transpose. For one logit see lelp_jax.binary_head.
+  # torch stores the transpose. For one logit, see lelp_jax.binary_head.
   arrays = torch.cat(seen), logits, head.weight.T, head.bias
   for name, array in zip(ARRAYS, arrays, strict=True):
     np.save(f"{folder}/{name}.npy", array.numpy(force=True))
@@ -58,11 +58,11 @@ def train_student(folder, steps):
   """Trains a student on 100 images; the last 500 are for testing only."""
   x, y = digits()
   h, logits, kernel, _ = (np.load(f"{folder}/{name}.npy") for name in ARRAYS)
-  # Step 1: subspaces of the embeddings of the images that the teacher saw.
+  # Step 1: fit subspaces to the embeddings of the teacher's training images.
   subspaces = lelp_jax.fit_subspaces(
     h[:1000], y[:1000], kernel, num_subclasses=S, key=jax.random.key(0)
   )
-  # Step 2: the targets of all images, [N, C, S].
+  # Step 2: compute the targets of all images, [N, C, S].
   targets = lelp_jax.log_subsplit(
     h, logits, subspaces, temperature=TAU, subclass_temperature=BETA
   )
