@@ -1,4 +1,4 @@
-"""Compares our input pipelines with torch's DataLoader and with steps.
+"""Compares our input pipelines with torch's DataLoader and training steps.
 
 All read the same memory-mapped arrays: images of CIFAR's size and texts of
 SST-2's lengths. The "on device" pipeline gathers and augments inside a compiled

@@ -21,7 +21,6 @@ _INPUTS = {
   "array": ("768 numbers", (768,)),
 }
 _OPTIONS = {"mlp": {"features": (4096, 4096)}}
-NAMES = tuple(MODELS)
 
 
 def row(name: str) -> str:
@@ -48,7 +47,7 @@ def row(name: str) -> str:
 
 def main() -> None:
   print(HEADER)
-  for name in NAMES:
+  for name in MODELS:
     print(row(name))
 
 

@@ -43,7 +43,7 @@ __all__ = [
   "ClassMoments",
   "class_moments",
   "merge_moments",
-  # Sketches in their place, for wide embeddings.
+  # Sketches in place of moments, for wide embeddings.
   "ClassSketch",
   "sketch_probe",
   "class_sketch",

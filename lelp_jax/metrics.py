@@ -336,11 +336,11 @@ def matthews_correlation(confusion: jax.Array) -> jax.Array:
 def calibration_bins(
   class_log_probs: jax.Array, labels: jax.Array, *, num_bins: int = 15
 ) -> jax.Array:
-  """Counts examples, confidences and hits in bins of confidence.
+  """Sums examples, confidences and correct predictions by confidence.
 
-  The confidence of a prediction is the probability of the predicted class. The
-  bins divide ``[0, 1]`` into equal parts; a confidence on a border belongs to
-  the lower bin.
+  The confidence of a prediction is the probability of the predicted class. Bins
+  divide ``[0, 1]`` into equal parts; a confidence on a border belongs to the
+  lower bin.
 
   Args:
     class_log_probs: Normalized log probabilities, float, shape ``[B, C]``.

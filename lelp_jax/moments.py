@@ -237,7 +237,7 @@ def merge_moments(a: ClassMoments, b: ClassMoments) -> ClassMoments:
 
 
 class _Merged(NamedTuple):
-  """The merged means, and the terms that their distance adds to products.
+  """Merged counts and means, and the factors for merging sums of products.
 
   Attributes:
     fields: All fields of the union except its sums of squares or products.

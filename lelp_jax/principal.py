@@ -533,7 +533,7 @@ def _padded(
 def _eigenpairs(
   scaled: jax.Array, basis: jax.Array, free: jax.Array, number: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Eigenpairs of a covariance projected off a basis, largest first.
+  """Finds the eigenpairs of a covariance off a basis, largest first.
 
   Args:
     scaled: The covariance, with entries of at most one.

@@ -446,7 +446,7 @@ def _direction_scale(variances: jax.Array, normalization: str) -> jax.Array:
 def _check_rank(
   principal: PrincipalDirections, num_subclasses: int, policy: str
 ) -> None:
-  """Warns or raises where concrete ranks are less than S."""
+  """Warns or raises if concrete ranks are less than S."""
   if not _checks.is_concrete(principal.rank):
     return
   ranks = np.asarray(principal.rank)

@@ -11,12 +11,13 @@ import yaml
 
 from benchmarks import model_table
 from experiments.distillation.arrays import read_arrays
+from lelp_jax.models import MODELS
 from tests.experiments.distillation import tiny_transformers
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 
 
-@pytest.mark.parametrize("name", model_table.NAMES)
+@pytest.mark.parametrize("name", list(MODELS))
 def test_the_models_page_has_the_row_of_a_model(name):
   assert model_table.row(name) in (DOCS / "models.md").read_text()
 

@@ -96,7 +96,7 @@ def crd_loss(
 
 
 def unit_rows(vectors: jax.Array) -> jax.Array:
-  r"""Scales vectors to length one, as contrastive losses need projections.
+  r"""Scales vectors to length one, as the contrastive losses require.
 
   It computes :math:`v / \|v\|`, without a constant in the denominator, which
   would also scale the gradient. For a zero vector, value and gradient are zero.

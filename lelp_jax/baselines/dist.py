@@ -46,7 +46,7 @@ def dist_loss(
       public code uses the same value.
 
   Returns:
-    The loss, without unit, float32 (float64 for float64 logits), ``[]``.
+    The loss, dimensionless, float32 (float64 for float64 logits), ``[]``.
 
   Raises:
     TypeError: If an array is not floating point or a scalar not a number.

@@ -39,7 +39,7 @@ def rkd_distance_loss(
     teacher_embeddings: Those of the teacher :math:`t`, float, ``[B, D_T]``.
 
   Returns:
-    The loss, without unit, float32 (float64 for float64 embeddings), ``[]``;
+    The loss, dimensionless, float32 (float64 for float64 embeddings), ``[]``;
     zero for a batch of one.
 
   Raises:
@@ -105,7 +105,7 @@ def rkd_angle_loss(
     teacher_embeddings: Those of the teacher, float, ``[B, D_T]``.
 
   Returns:
-    The loss, without unit, float32 (float64 for float64 embeddings), ``[]``;
+    The loss, dimensionless, float32 (float64 for float64 embeddings), ``[]``;
     zero for a batch of one.
 
   Raises:

@@ -1,4 +1,4 @@
-"""Models by name, and adapters for models of your own.
+"""Models by name, and adapters for your own models.
 
 `MODELS[name](num_outputs, **options)` builds a `ModelFns`; the options are the
 attributes of the module, such as `compute_dtype`. The entries of `MODELS` are

@@ -101,7 +101,7 @@ def seeded(like: Flat, key: jax.Array) -> Flat:
 
   def value(index, leaf):
     if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-      return jnp.zeros(leaf.shape, leaf.dtype)  # The number of draws so far.
+      return jnp.zeros(leaf.shape, leaf.dtype)  # No draws so far.
     stream_key = jax.random.fold_in(key, index)
     if not leaf.shape:
       return stream_key

@@ -34,7 +34,7 @@ ALBERT_SIZES = tuple(_SIZES)
 
 @dataclasses.dataclass(frozen=True)
 class AlbertConfig(_transformer.TransformerConfig):
-  """Hyperparameters of an ALBERT with one shared layer, as all published have.
+  """Hyperparameters of an ALBERT, whose layers share their weights.
 
   Attributes: those of `TransformerConfig` (the shared layer is applied
   ``num_layers`` times; A-32 for ``pooling``), and
