@@ -13,17 +13,17 @@ import numpy as np
 
 
 def of_file(path: str | os.PathLike[str]) -> str:
-  """Returns the digest of a file, at about 1 GB per second."""
+  """Returns the digest of a file, which takes about 1 second per GB."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache
 def of_sources(package: str) -> str:
-  """Returns a digest, twelve hex digits, of the source code of a package.
+  """Returns a digest of a package's source code, 12 hexadecimal digits.
 
-  Cached outputs carry it, so that they are not used after a change of the code
-  that computed them. It does not depend on where the package is installed.
+  It is stored with cached outputs, so that they are computed again after the
+  code has changed. It does not depend on where the package is installed.
   """
   spec = importlib.util.find_spec(package)
   if spec is None or spec.origin is None:
@@ -31,7 +31,7 @@ def of_sources(package: str) -> str:
   folder = pathlib.Path(spec.origin).parent
   digest = hashlib.sha256()
   for path in sorted(folder.rglob("*.py")):
-    # Read as text, since a checkout may have the line ends of its platform.
+    # Reading as text converts the line ends, which depend on the platform.
     text = path.read_text(encoding="utf-8")
     place = path.relative_to(folder).as_posix()
     digest.update(json.dumps([package, place, text]).encode())
@@ -39,7 +39,7 @@ def of_sources(package: str) -> str:
 
 
 def of_arrays(tree: Any) -> str:
-  """Returns a digest of all arrays in a tree, at about 1 GB per second."""
+  """Returns a digest of all arrays in a tree, in about 1 second per GB."""
   digest = hashlib.sha256()
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
     array = np.asarray(leaf)

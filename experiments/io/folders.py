@@ -1,4 +1,4 @@
-"""New folders that appear whole or not at all."""
+"""Atomic creation of folders."""
 
 import contextlib
 import pathlib
@@ -10,17 +10,25 @@ from collections.abc import Iterator
 def new_folder(
   folder: pathlib.Path, *, replace: bool = False
 ) -> Iterator[pathlib.Path]:
-  """Yields a folder to write to, which is moved to its place at the end.
+  """Creates a folder with all of its files, or not at all.
 
-  After an error nothing is left of it, and `folder` is as it was. Raises
-  OSError if `folder` exists, and is not empty, at the end; with `replace`, it
-  is removed after the move. Only a process that is killed leaves a hidden
-  folder, which the next one removes.
+  Yields a hidden folder to write to, which is renamed to `folder` at the end.
+  After an error the hidden folder is deleted, and `folder` is unchanged. If the
+  process is killed, the next call for the same `folder` deletes the hidden
+  folder.
+
+  Args:
+    folder: The folder to create.
+    replace: Whether to replace an existing folder.
+
+  Raises:
+    OSError: If `folder` exists and is not empty, and `replace` is False.
   """
   folder.parent.mkdir(parents=True, exist_ok=True)
   scratch = folder.with_name(f".{folder.name}.tmp")
   old = folder.with_name(f".{folder.name}.old")
-  if old.exists() and not folder.exists():  # Killed between the two moves.
+  # A process was killed after it had moved the old folder away.
+  if old.exists() and not folder.exists():
     old.rename(folder)
   for leftover in (scratch, old):
     shutil.rmtree(leftover, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Locks on folders: one process works in a folder at a time."""
+"""Locks on folders, so that only one command at a time works in a folder."""
 
 import contextlib
 import os
@@ -14,14 +14,14 @@ from experiments.distributed import signals
 
 try:
   import fcntl
-except ImportError:  # Windows has no such locks, and runs do without.
+except ImportError:  # Windows does not have fcntl. Runs take no locks there.
   fcntl = None
 
 
 _LOCK = ".lock"
 _SECONDS_BETWEEN_ATTEMPTS = 0.5
 _SECONDS_OF_SILENCE = 3.0
-# Attempts to create a folder that other processes may be removing.
+# Number of attempts to create a folder that other processes may be removing.
 _MOST_FAILURES = 100
 _WAITED = "it was waiting for another command"
 
@@ -30,19 +30,19 @@ class Held(ValueError):
   """Error: another process holds the lock of a folder."""
 
   def __init__(self, folder: pathlib.Path, holder: str):
-    """Creates the error: `holder` is the process that holds the lock."""
+    """Creates the error. `holder` describes the process with the lock."""
     super().__init__(f"{folder} is locked by {holder}; wait until it finishes.")
     self.holder = holder
 
 
 @contextlib.contextmanager
 def exclusive(folder: pathlib.Path) -> Iterator[None]:
-  """Locks a folder, which is created, or raises `Held`.
+  """Creates a folder and locks it, or raises `Held` if it is locked.
 
-  The lock is one of the file system (`flock`) on a file that names its holder.
-  It ends with the process, however that ends. Between machines it works where
-  the file system passes locks on: NFS on Linux does, and Lustre if it is
-  mounted so.
+  The lock is an `flock` on a file that names the holder. The system releases it
+  when the process ends, for whatever reason. Whether it also excludes other
+  machines depends on the file system: NFS on Linux does so, and Lustre with the
+  mount option `flock`.
   """
   path = folder / _LOCK
   num_failures = 0
@@ -54,13 +54,13 @@ def exclusive(folder: pathlib.Path) -> Iterator[None]:
       num_failures += 1
       removed = isinstance(error, FileNotFoundError)
       if removed and num_failures < _MOST_FAILURES:
-        continue  # The last holder removed the folder between the two calls.
+        continue  # The last holder removed the folder after `mkdir`.
       reason = error.strerror or str(error)
       raise type(error)(f"cannot create {folder}: {reason}.") from error
     with file:
       _lock(file, folder)
       if _is_removed(file, path):
-        continue  # The last holder removed the file between the two calls.
+        continue  # The last holder removed the file before it was locked.
       _write_holder(file, f"process {os.getpid()} on {socket.gethostname()}")
       try:
         yield
@@ -73,11 +73,17 @@ def exclusive(folder: pathlib.Path) -> Iterator[None]:
 def exclusive_when_free(
   folder: pathlib.Path, *, all_processes: bool = True
 ) -> Iterator[None]:
-  """Locks a folder as soon as no other run holds the lock.
+  """Waits until a folder is not locked, and locks it.
 
-  After a few seconds of waiting, one line names the holder. The lock is for all
-  processes of this run, which call this together, unless `all_processes` is
-  False.
+  After a few seconds of waiting, a message names the holder of the lock.
+
+  Args:
+    folder: The folder, which is created.
+    all_processes: Whether all processes of the run call this together and share
+      the lock. Otherwise this process takes the lock alone.
+
+  Raises:
+    Interrupted: If the run received a signal while it waited.
   """
   with contextlib.ExitStack() as stack:
 
@@ -98,13 +104,13 @@ def exclusive_when_free(
 
 @contextlib.contextmanager
 def claim(folder: pathlib.Path) -> Iterator[bool]:
-  """Locks a folder for all processes if it is free; yields whether it was."""
+  """Tries to lock a folder for all processes, and yields whether it could."""
   with contextlib.ExitStack() as stack:
     yield not processes.from_main(lambda: _enter(stack, folder))
 
 
 def remove_if_empty(folder: pathlib.Path) -> None:
-  """Removes a locked folder that holds nothing else, and an empty parent."""
+  """Removes a locked folder, and then its parent, if they hold nothing else."""
   if not processes.is_main_process():
     return
   with contextlib.suppress(OSError):
@@ -115,7 +121,7 @@ def remove_if_empty(folder: pathlib.Path) -> None:
 
 
 def _enter(stack: contextlib.ExitStack, folder: pathlib.Path) -> str:
-  """Locks a folder until a stack is left, or returns the name of the holder."""
+  """Locks a folder until `stack` is closed, or returns the holder's name."""
   try:
     stack.enter_context(exclusive(folder))
   except Held as error:
@@ -151,7 +157,7 @@ def _is_removed(file: IO[bytes], path: pathlib.Path) -> bool:
 
 
 def _write_holder(file: IO[bytes], text: str) -> None:
-  """Writes the holder into a locked file, if the disk has room for that."""
+  """Writes the holder into a locked file, unless the disk is full."""
   with contextlib.suppress(OSError):
     file.truncate(0)
     file.write(text.encode())

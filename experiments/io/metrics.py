@@ -1,4 +1,4 @@
-"""Metrics of a run: `metrics.jsonl`, TensorBoard and Weights & Biases."""
+"""Writers of metrics: `metrics.jsonl`, TensorBoard and Weights & Biases."""
 
 import importlib
 import json
@@ -19,26 +19,29 @@ from experiments.io import json_files
 
 PathLike = str | os.PathLike[str]
 
-# Values of config.loggers, and the module that each of them needs.
+# The module that each value of config.loggers needs.
 _MODULES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 
 
 class MetricWriter:
   """Appends metrics to a file: one JSON object per line.
 
-  A line has the step, the wall time and named scalars. It reaches the file
-  before `write` returns, so a killed process loses none. JSON has neither NaN
-  nor infinity: both are written as null.
+  A line has the step, the wall time and scalars by name. It is in the file when
+  `write` returns, so a killed process loses no lines. NaN and infinity are
+  written as null, since JSON has neither.
 
     with MetricWriter(workdir / "metrics.jsonl", resume_step=step) as writer:
       writer.write(step, {"loss": loss, "accuracy": accuracy})
   """
 
   def __init__(self, path: PathLike | None, resume_step: int | None = None):
-    """Opens the file, and creates its folder; None writes nothing.
+    """Opens the file, and creates its folder.
 
-    Lines after `resume_step`, the step of the checkpoint that the run continues
-    from, are dropped, as the run will write them again. None starts a new file.
+    Args:
+      path: The file. None writes nothing.
+      resume_step: The step from which the run continues. Lines of later steps
+        are deleted, since the run will write them again. None starts a new
+        file.
     """
     self._file = None
     if path is None:
@@ -51,9 +54,11 @@ class MetricWriter:
     self._file = path.open("a", encoding="utf-8")
 
   def write(self, step: int, scalars: Mapping[str, Any]) -> None:
-    """Appends one line: numbers, or arrays of one element, by name.
+    """Appends one line of metrics.
 
-    `step` is the number of updates made when they were measured.
+    Args:
+      step: The number of updates before the metrics were measured.
+      scalars: Numbers, or arrays of one element, by name.
     """
     if self._file is None:
       return
@@ -80,10 +85,10 @@ class MetricWriter:
 
 
 def read_metrics(path: PathLike) -> list[dict[str, Any]]:
-  """Returns the lines of a metrics file, in order; null is NaN.
+  """Returns the lines of a metrics file, with NaN for null.
 
-  A last line that was cut short, by a full disk or by reading during a write,
-  is left out.
+  The last line is left out if it is incomplete, because the disk was full or
+  the line is still being written.
   """
   nan = math.nan
   return [
@@ -94,7 +99,7 @@ def read_metrics(path: PathLike) -> list[dict[str, Any]]:
 
 def _parse(path: pathlib.Path) -> list[dict[str, Any]]:
   """Returns the complete lines of a metrics file."""
-  # The last element is cut short or empty.
+  # The last element is empty or an incomplete line.
   lines = json_files.read_text(path).split("\n")[:-1]
   metrics = []
   for number, line in enumerate(lines, start=1):
@@ -112,9 +117,9 @@ def _line(metrics: Mapping[str, Any]) -> str:
 
 
 def _number(name: str, value: Any) -> float | int | None:
-  """Converts a single number to one of JSON."""
+  """Converts a number, or an array of one element, to a number in JSON."""
   array = np.asarray(value)
-  # The kinds are objects, texts, times and complex numbers.
+  # These kinds are objects, strings, times and complex numbers.
   if array.size != 1 or array.dtype.kind in "OUSMmc":
     raise ValueError(
       f"the metric {name!r} must be a single number, got {value!r}."
@@ -123,7 +128,7 @@ def _number(name: str, value: Any) -> float | int | None:
 
 
 class Logger(Protocol):
-  """Takes the same scalars as a `MetricWriter`."""
+  """Interface of loggers, which get the same scalars as a `MetricWriter`."""
 
   def write(self, step: int, scalars: Mapping[str, Any]) -> None:
     """Logs the scalars of a step."""
@@ -155,9 +160,14 @@ def open_loggers(
   resume_step: int,
   config: Mapping[str, Any],
 ) -> list[Logger]:
-  """Opens loggers in a run's folder; a continued run stays one run in each.
+  """Opens the loggers of a run. A resumed run continues its previous logs.
 
-  Steps after `resume_step` will be logged again. `config` is plain data.
+  Args:
+    names: The values of config.loggers.
+    folder: The folder of the run.
+    resume_step: The step from which the run continues. Later steps are logged
+      again.
+    config: The config as JSON data.
   """
   return [
     _TensorBoard(folder, resume_step)
@@ -168,7 +178,7 @@ def open_loggers(
 
 
 class _TensorBoard:
-  """Logs to an event file in `tensorboard/` of the run's folder."""
+  """Writes an event file in `tensorboard/` in the run's folder."""
 
   def __init__(self, folder: pathlib.Path, resume_step: int):
     import tensorboardX
@@ -187,10 +197,10 @@ class _TensorBoard:
 
 
 class _WandB:
-  """Logs to a run of Weights & Biases, in the project of WANDB_PROJECT.
+  """Logs to Weights & Biases, in the project that WANDB_PROJECT names.
 
-  The run is named after its folder. Its id is kept in the folder, because the
-  same cell in another workdir is another run.
+  The run in W&B is named after the folder. Its id is stored in the folder, so
+  that the same cell in another workdir is a different run.
   """
 
   def __init__(self, folder: pathlib.Path, config: Mapping[str, Any]):
@@ -209,7 +219,7 @@ class _WandB:
       group="-".join(folder.parts[-4:-2]),
       config=dict(config),
       resume="allow",  # W&B ignores steps that it already has.
-      reinit="create_new",  # The cells of a stack are runs of one process.
+      reinit="create_new",  # The cells of a stack log at the same time.
       settings=wandb.Settings(console="off", silent=True),
     )
 

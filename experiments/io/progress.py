@@ -1,8 +1,7 @@
 """Progress of long loops on standard error.
 
-On a terminal one line is rewritten in place. Anywhere else, where that would
-fill a log with thousands of fragments, plain lines are printed: the first, the
-last, and in between at most one every 10 seconds.
+On a terminal, one line is rewritten in place. In a log, whole lines are printed
+instead: the first, the last, and between them at most one every 10 seconds.
 """
 
 import datetime
@@ -26,7 +25,7 @@ _ITEMS_PER_UPDATE = 1000
 
 
 class Progress:
-  """Shows units done, examples per second, the time left and current values.
+  """Prints the progress of a loop, its speed, the time left and metrics.
 
   with Progress(1000, label="student", examples_per_unit=64) as progress:
     for step in range(1000):
@@ -44,16 +43,16 @@ class Progress:
     examples_per_unit: int | None = None,
     shown: bool = True,
   ):
-    """Prints nothing until the first update.
+    """Starts the clock, and prints nothing until the first update.
 
     Args:
       total: The number of units of the whole loop, or an upper bound.
       label: The name of the work, one or two words.
       unit: The name of one unit.
-      initial: The number of units done by the run that this one continues.
-      examples_per_unit: The examples in a unit, summed over the cells of a
-        stack, to show examples per second; None shows no rate.
-      shown: Whether to print at all. Of several processes, one should.
+      initial: The number of units that are already done, after a resume.
+      examples_per_unit: The number of examples in a unit, summed over the cells
+        of a stack. None does not show examples per second.
+      shown: Whether to print. With several processes, only one should.
     """
     self._total = total
     self._label = label
@@ -65,8 +64,8 @@ class Progress:
     self._terminal = self._stream.isatty()
     self._values: dict[str, Any] = {}
     self._left_in_all: float | None = None
-    # The rate is measured from here. The first update moves it to its own end,
-    # because its time is mostly compilation.
+    # The time and the number of units from which the rate is measured. The
+    # first update sets them again, because it includes compilation.
     self._rate_from = (time.monotonic(), initial)
     self._knows_rate = False
     self._printed_at = -math.inf
@@ -76,20 +75,20 @@ class Progress:
   def update(
     self, n: int = 1, *, left_in_all: float | None = None, **values: Any
   ) -> None:
-    """Counts finished units, and prints a line if the last one is old.
+    """Counts finished units, and prints a line if enough time has passed.
 
     Args:
       n: The number of units finished since the last update.
-      left_in_all: The seconds until the end of all work, if more comes after
-        this loop.
-      **values: Numbers or strings to show, such as the accuracy.
+      left_in_all: The seconds until the end of all work, if there is more work
+        after this loop.
+      **values: Numbers or strings to print, such as the accuracy.
     """
     first = self._done == self._initial
     self._done += n
     self._values = values
     self._left_in_all = left_in_all
     now = time.monotonic()
-    # The first steps of a training include the compilation.
+    # The first update of a training includes compilation.
     self._knows_rate = not first or self._examples_per_unit is None
     wait = _SECONDS_BETWEEN_LINES
     if self._terminal:
@@ -136,8 +135,8 @@ class Progress:
     if not self._terminal:
       print(line, file=self._stream, flush=True)
       return
-    # A line that wraps could not be rewritten, and a shorter one has to cover
-    # all of the line before it.
+    # A wrapped line cannot be rewritten, and a shorter line has to overwrite all
+    # of the previous line.
     line = line[: shutil.get_terminal_size().columns - 1]
     text = f"\r{line.ljust(self._width)}"
     print(text, end="", file=self._stream, flush=True)
@@ -156,20 +155,20 @@ def tracked(
   unit: str,
   saved: str,
 ) -> Iterator[Item]:
-  """Yields the items of a long loop, shows progress and obeys signals.
+  """Yields the items of a long loop, prints progress and stops after signals.
 
   Args:
     items: The items.
     total: The number of items, or an upper bound.
-    label: As for `Progress`, and so is `unit`.
+    label: The name of the work, one or two words.
     unit: The name of one item.
-    saved: Clause on the saved work, for the message after a signal.
+    saved: A clause about the saved work, for the message after a signal.
 
   Yields:
     Each item.
 
   Raises:
-    Interrupted: If this process received a signal, see `signals.deferred`.
+    Interrupted: If this process received a signal in `signals.deferred`.
   """
   with Progress(total, label=label, unit=unit) as progress:
     done = 0

@@ -1,8 +1,8 @@
 """Folders of checkpoints, in a file system or in a bucket.
 
-A bucket (`gs://BUCKET/FOLDER`) has objects but no folders: a folder is a common
-prefix of names. Each object is written atomically, but several of them cannot
-be renamed or deleted together.
+A bucket (`gs://BUCKET/FOLDER`) has no folders, but objects whose names have a
+common prefix. Writing one object is atomic, but several objects cannot be
+renamed or deleted atomically.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ PathLike = str | os.PathLike[str]
 
 _SCHEME = "gs://"
 _PROBE = "probe"
-# Otherwise epath imports TensorFlow for buckets wherever it is installed.
+# Otherwise epath uses TensorFlow for buckets if it is installed.
 os.environ.setdefault("EPATH_USE_TF", "false")
 
 
@@ -45,8 +45,8 @@ def folder(directory: PathLike) -> epath.Path:
     raise ValueError(
       f"{text} needs the package gcsfs: pip install -e '.[gcs]'."
     )
-  # Cached listings would be wrong, since TensorStore and other processes write
-  # past gcsfs.
+  # Listings must not be cached, since TensorStore and other processes write to
+  # the bucket without gcsfs.
   fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
   # gcsfs logs the traceback of each error that it raises.
   logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
@@ -54,12 +54,12 @@ def folder(directory: PathLike) -> epath.Path:
 
 
 def in_bucket(path: PathLike) -> bool:
-  """Returns whether a path is one of a bucket."""
+  """Returns whether a path is in a bucket."""
   return os.fspath(path).startswith(_SCHEME)
 
 
 def names(directory: epath.Path) -> list[str]:
-  """Returns the sorted names in a folder; none if it does not exist."""
+  """Returns the sorted names in a folder, or [] if it does not exist."""
   try:
     return sorted(path.name for path in directory.iterdir())
   except FileNotFoundError:
@@ -69,17 +69,17 @@ def names(directory: epath.Path) -> list[str]:
 def checksums(directory: epath.Path) -> dict[str, str]:
   """Returns a checksum of each file in a folder, by its relative name.
 
-  In a file system it is SHA-256, computed at about 1 GB per second. In a bucket
-  it is the MD5 or CRC-32C that the bucket computed when it received the object,
-  so nothing is read back.
+  In a file system it is the SHA-256, which takes about 1 second per GB. In a
+  bucket it is the MD5 or CRC-32C that the bucket computed when it received the
+  object, so that the object is not read.
   """
   if in_bucket(directory):
     files, path = fsspec.url_to_fs(os.fspath(directory))
     return {
-      # Objects that were composed of parts have no MD5.
+      # Objects that were uploaded in parts have no MD5.
       name.removeprefix(f"{path}/"): about.get("md5Hash") or about["crc32c"]
       for name, about in sorted(files.find(path, detail=True).items())
-      if about["type"] == "file"  # Some buckets have folders.
+      if about["type"] == "file"  # Some buckets list folders, too.
     }
   return {
     path.relative_to(directory).as_posix(): digests.of_file(path)
@@ -89,9 +89,10 @@ def checksums(directory: epath.Path) -> dict[str, str]:
 
 
 def delete(directory: PathLike) -> None:
-  """Deletes a folder that is not needed any more, if it exists.
+  """Deletes a folder if it exists.
 
-  A folder that cannot be deleted is left with a warning.
+  If a folder in a bucket cannot be deleted, a warning is logged. In a file
+  system, errors are ignored.
   """
   if not in_bucket(directory):
     shutil.rmtree(directory, ignore_errors=True)
@@ -109,9 +110,9 @@ def delete(directory: PathLike) -> None:
 
 
 def check_writable(directory: epath.Path) -> None:
-  """Raises OSError unless a folder can be written, listed and deleted from.
+  """Raises OSError unless files in a folder can be written, listed and deleted.
 
-  In a file system it is created.
+  In a file system, the folder is created.
   """
   if in_bucket(directory):
     with reached(directory):
@@ -130,9 +131,9 @@ def check_writable(directory: epath.Path) -> None:
 
 @contextlib.contextmanager
 def reached(path: epath.Path) -> Iterator[None]:
-  """Turns any error of a bucket into an OSError of one line.
+  """Turns any error at a path in a bucket into an OSError of one line.
 
-  Errors of a file system stay as they are.
+  Errors at other paths are not changed.
   """
   try:
     yield
@@ -145,22 +146,23 @@ def reached(path: epath.Path) -> Iterator[None]:
 
 
 def reason(path: epath.Path, error: BaseException) -> str:
-  """Returns what went wrong at a path, in one line without a full stop."""
+  """Returns the message of an error in one line without a full stop."""
   if in_bucket(path) and isinstance(error, FileNotFoundError):
     return "there is no such bucket or object"
   lines = str(error).strip().splitlines() or [type(error).__name__]
-  # gcsfs: "Forbidden: <URL>", and in the next line the message of the bucket.
+  # An error of gcsfs may be "Forbidden: <URL>", with the message in the next
+  # line.
   line = lines[len(lines) > 1 and lines[0].startswith("Forbidden")]
   full = os.strerror(errno.ENOSPC)
   if full in line:
     return full
-  # The end may be fields of TensorStore, [source locations='...'], or a status
-  # code of gcsfs, ", 403".
+  # Cut off the fields of TensorStore, such as " [source locations='...']", and
+  # the status code of gcsfs, such as ", 403".
   return re.sub(r"( \[\w+(\[\d+\])?='.*|, \d{3})$", "", line).rstrip(".")
 
 
 def advice(path: epath.Path) -> str:
-  """Returns a sentence on what to check, after a blank; "" for no bucket."""
+  """Returns " Check ..." with advice for a path in a bucket, otherwise ""."""
   if not in_bucket(path):
     return ""
   return (
