@@ -1,14 +1,14 @@
-"""Arrays on disk: written in parts that a stopped run continues, or growing.
+"""Folders of arrays that are computed in parts and resumed, and growing arrays.
 
   <folder>/<name>.npy      arrays [N, ...], memory-mapped; fixed arrays
   <folder>/manifest.json   origin, shapes, SHA-256 of each part and fixed array
   <folder>/request.json, parts/   only while the computation is unfinished
 
-`load_or_compute` computes the arrays of a folder in parts. The record of a part
-is written after its rows are on disk, so the next run computes exactly what is
-missing, however the process ended. Several processes compute a contiguous share
-each, and need one file system; the result does not depend on their number.
-`GrowingArray` writes one array whose length is not known beforehand.
+`load_or_compute` computes the arrays of a folder in parts. A part is recorded
+after its rows are on disk, so that after any interruption the next run computes
+only the missing parts. Each of several processes computes a contiguous share of
+the parts; they need a shared file system, and the result does not depend on
+their number. `GrowingArray` writes one array of unknown length.
 """
 
 import contextlib
@@ -44,14 +44,15 @@ NamedArrays = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-  """The contents of a folder.
+  """The expected contents of a folder.
 
   Attributes:
-    origin: Everything that determines the arrays, plain data nested by name.
-    arrays: Shape ``[N, ...]`` and dtype of each array by name.
+    origin: Everything that determines the arrays, as nested JSON data.
+    arrays: Shape ``[N, ...]`` and dtype of each array, by name.
     bounds: The first row of each part, and N.
-    replaceable: Fields of the origin, such as the version of the code. Arrays
-      that differ in these alone are computed again, instead of being refused.
+    replaceable: Names in `origin`, such as that of the code's version. If
+      stored arrays differ only in these, they are computed again. Any other
+      difference is an error.
   """
 
   origin: Mapping[str, Any]
@@ -65,7 +66,7 @@ class Content:
     return range(len(self.bounds) - 1)
 
   def described(self) -> dict[str, Any]:
-    """Returns the entries of the manifest, plain data."""
+    """Returns the contents as entries of the manifest."""
     arrays = {
       name: {"shape": list(array.shape), "dtype": np.dtype(array.dtype).name}
       for name, array in self.arrays.items()
@@ -85,13 +86,24 @@ def load_or_compute(
   fixed: NamedArrays = types.MappingProxyType({}),
   label: str = "rows",
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-  """Returns the arrays of a folder, memory-mapped, and its fixed arrays.
+  """Returns the arrays of a folder after computing the missing parts.
 
-  Missing parts are computed: `compute(start, stop, fixed)` returns those rows
-  of each array. `fixed` are small arrays that are stored whole beside the
-  others when the computation begins. All processes call this together. Every
-  byte is compared with its checksum, at about 1 GB per second. A folder with
-  other contents, damage and rows that are not finite raise ValueError.
+  All processes call this together. The files are verified by their checksums,
+  which takes about 1 second per GB.
+
+  Args:
+    folder: The folder.
+    content: The expected contents.
+    compute: Returns rows of each array: ``compute(start, stop, fixed)``.
+    fixed: Small arrays that are stored when the computation begins.
+    label: Name of the work in the progress.
+
+  Returns:
+    The arrays, memory-mapped, and the fixed arrays, both by name.
+
+  Raises:
+    ValueError: If the folder is damaged or has other contents, or a computed
+      row is not finite.
   """
   with json_files.named(folder), locks.exclusive_when_free(folder):
     finished = processes.from_main(lambda: _begin(folder, content, fixed))
@@ -106,9 +118,9 @@ def load_or_compute(
 
 
 def load(folder: pathlib.Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-  """Opens a finished folder; only fixed arrays are read and verified.
+  """Opens a finished folder, and reads and verifies only its fixed arrays.
 
-  Returns the manifest, the arrays, memory-mapped, and the fixed arrays.
+  Returns the manifest, the memory-mapped arrays and the fixed arrays.
   """
   manifest = json_files.read_json(folder / _MANIFEST)
   if not isinstance(manifest, dict) or not {"arrays", "fixed"} <= {*manifest}:
@@ -127,10 +139,9 @@ def load(folder: pathlib.Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
 def declare(
   folder: pathlib.Path, content: Content, fixed: Iterable[str] = ()
 ) -> None:
-  """Writes the manifest of arrays that another program has saved.
+  """Writes the manifest for arrays that another program saved.
 
-  Each array is in an .npy file as `numpy.save` stores it. `fixed` names the
-  fixed ones.
+  The folder holds an .npy file for each array. `fixed` names the fixed arrays.
   """
   mapped = _mapped(folder, content)
   bounds = zip(content.bounds[:-1], content.bounds[1:], strict=True)
@@ -146,18 +157,18 @@ def declare(
 
 
 def is_finished(folder: pathlib.Path) -> bool:
-  """Returns whether all rows of a folder were computed, without reading it."""
+  """Returns whether a folder has a manifest, as complete folders do."""
   return (folder / _MANIFEST).exists()
 
 
 def is_begun(folder: pathlib.Path) -> bool:
-  """Returns whether a folder may hold computed rows, some or all."""
+  """Returns whether a computation in a folder has begun or is finished."""
   return is_finished(folder) or (folder / _REQUEST).exists()
 
 
 @contextlib.contextmanager
 def _together() -> Iterator[None]:
-  """Fails in every process if it fails in one, so that none waits for it."""
+  """Raises an error in all processes if one process raises an error."""
   error: Exception | None = None
   try:
     yield
@@ -168,7 +179,7 @@ def _together() -> Iterator[None]:
 
 
 def _begin(folder: pathlib.Path, content: Content, fixed: NamedArrays) -> bool:
-  """Prepares a folder for its parts; returns whether it has all of them."""
+  """Prepares a folder for the computation; returns whether it is finished."""
   if is_begun(folder):
     if not _is_outdated(folder, content):
       return is_finished(folder)
@@ -196,7 +207,7 @@ def _begin(folder: pathlib.Path, content: Content, fixed: NamedArrays) -> bool:
 
 
 def _check_same(folder: pathlib.Path, content: Content, finished: bool) -> None:
-  """Raises ValueError with the fields that differ if the contents differ."""
+  """Raises ValueError, with the differences, if a folder has other contents."""
   state = "holds" if finished else "holds a part of"
   if found := _differences(folder, content):
     raise ValueError(
@@ -206,21 +217,21 @@ def _check_same(folder: pathlib.Path, content: Content, finished: bool) -> None:
 
 
 def _differences(folder: pathlib.Path, content: Content) -> list[str]:
-  """Returns the fields in which a folder that is begun differs, as text."""
+  """Returns the differences between a folder and the expected contents."""
   name = _MANIFEST if is_finished(folder) else _REQUEST
   there, here = json_files.read_json(folder / name), content.described()
   return json_files.differences({name: there.get(name) for name in here}, here)
 
 
 def _is_outdated(folder: pathlib.Path, content: Content) -> bool:
-  """Returns whether a folder differs in `Content.replaceable` alone."""
+  """Returns whether a folder differs only in `Content.replaceable`."""
   found = _differences(folder, content)
   prefixes = tuple(f"origin.{name}" for name in content.replaceable)
   return bool(found) and all(text.startswith(prefixes) for text in found)
 
 
 def _share(parts: Sequence[int], index: int) -> Sequence[int]:
-  """Returns the contiguous share of some parts that one process computes."""
+  """Returns the contiguous share of the parts for the process `index`."""
   count = jax.process_count()
   return parts[index * len(parts) // count : (index + 1) * len(parts) // count]
 
@@ -235,9 +246,10 @@ def _compute(
   compute: Callable[[int, int, NamedArrays], NamedArrays],
   label: str,
 ) -> None:
-  """Computes the missing parts, one in each process at a time.
+  """Computes the missing parts, one per process at a time.
 
-  All processes end after a part in which one failed or received a signal.
+  If a process fails or receives a signal, all processes stop after their
+  current part.
   """
   parts = content.parts
   missing = processes.from_main(
@@ -268,13 +280,13 @@ def _compute_part(
   compute: Callable[[int, int, NamedArrays], NamedArrays],
   part: int,
 ) -> None:
-  """Computes a part and writes its rows, then its record."""
+  """Computes a part, writes its rows and then its record."""
   start, stop = content.bounds[part : part + 2]
   values = compute(start, stop, _fixed(folder, _REQUEST))
   found = {}
   for name, array in content.arrays.items():
     rows = _checked(content, name, values[name], start, stop)
-    # Plain writes: a memory map kills the process when the disk is full.
+    # Not written through a memory map: on a full disk it kills the process.
     with open(folder / f"{name}.npy", "r+b", opener=_synchronous) as file:
       offset = len(_header(array))
       file.seek(offset + start * (rows.nbytes // len(rows)))
@@ -286,15 +298,15 @@ def _compute_part(
 
 
 def _synchronous(path: str, flags: int) -> int:
-  # Otherwise NFS writes back whole pages, with an old state of the rows that
-  # another machine writes next to these.
+  # Without O_DSYNC, NFS writes whole pages, and could overwrite rows that
+  # another machine has written in the same page.
   return os.open(path, flags | getattr(os, "O_DSYNC", 0))
 
 
 def _checked(
   content: Content, name: str, values: np.ndarray, start: int, stop: int
 ) -> np.ndarray:
-  """Returns rows as they are stored; raises ValueError if they are wrong."""
+  """Converts rows to their dtype, and checks their shape and values."""
   expected = content.arrays[name]
   rows = np.ascontiguousarray(values, expected.dtype)
   if rows.shape != (stop - start, *expected.shape[1:]):
@@ -312,7 +324,7 @@ def _checked(
 
 
 def _finish(folder: pathlib.Path, content: Content) -> None:
-  """Declares a folder complete."""
+  """Writes the manifest, which makes a folder complete."""
   manifest = content.described()
   manifest["parts"] = [
     json_files.read_json(_record(folder, part)) for part in content.parts
@@ -324,7 +336,7 @@ def _finish(folder: pathlib.Path, content: Content) -> None:
 
 
 def _verify(folder: pathlib.Path, content: Content) -> None:
-  """Raises ValueError if a byte changed; each process checks its share."""
+  """Raises ValueError if a file changed. Each process checks its share."""
   manifest = json_files.read_json(folder / _MANIFEST)
   mapped = _mapped(folder, content)
   try:
@@ -373,7 +385,7 @@ def _header(array: jax.ShapeDtypeStruct) -> bytes:
 
 
 def _mapped(folder: pathlib.Path, content: Content) -> dict[str, np.ndarray]:
-  """Maps arrays whose files have the expected header and size."""
+  """Memory-maps arrays, after checking the headers and sizes of their files."""
   mapped: dict[str, np.ndarray] = {}
   for name, array in content.arrays.items():
     path, header = folder / f"{name}.npy", _header(array)
@@ -390,13 +402,15 @@ def _mapped(folder: pathlib.Path, content: Content) -> dict[str, np.ndarray]:
 
 
 class GrowingArray:
-  """An .npy file of unknown length: closing it writes the length.
-
-  It is a context manager; `append` works inside.
-  """
+  """Context manager that appends rows to an .npy file of unknown length."""
 
   def __init__(self, path: pathlib.Path, like: np.ndarray):
-    """Takes the file, which must not exist, and an array with rows like its."""
+    """Sets the path of the new file, and the shape and dtype of its rows.
+
+    Args:
+      path: The file, which must not exist.
+      like: An array with rows of the same shape and dtype.
+    """
     self._path = path
     self._row = jax.ShapeDtypeStruct(like.shape[1:], like.dtype)
     self._length = 0
@@ -408,7 +422,7 @@ class GrowingArray:
 
   def __exit__(self, *_: object) -> None:
     with self._file:
-      # NumPy's header has room for a longer first dimension.
+      # The header keeps its size, since NumPy pads it for a longer first axis.
       self._file.seek(0)
       self._file.write(self._header())
       self._file.flush()

@@ -5,12 +5,17 @@ from collections.abc import Sequence
 
 
 def download(model: str, files: Sequence[str]) -> pathlib.Path:
-  """Returns the folder of some files of a model, after a download if needed.
+  """Downloads files of a model, unless they are cached; returns their folder.
 
-  "@" and a branch, a tag or a commit may follow the id of the model. `files`
-  are names or patterns such as "*.safetensors"; those that the model lacks are
-  skipped. Raises FileNotFoundError if there is no such model, or the hub cannot
-  be reached.
+  Args:
+    model: The id of the model, optionally followed by "@" and a branch, a tag
+      or a commit.
+    files: Names or patterns such as "*.safetensors". Files that the model does
+      not have are skipped.
+
+  Raises:
+    FileNotFoundError: If there is no such model, or the hub cannot be reached.
+    ValueError: If huggingface_hub is not installed.
   """
   try:
     import huggingface_hub

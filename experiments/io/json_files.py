@@ -1,4 +1,4 @@
-"""JSON files, replaced atomically, and differences between two of them."""
+"""Reads JSON files, replaces files atomically, and compares JSON objects."""
 
 import contextlib
 import json
@@ -19,7 +19,10 @@ PathLike = str | os.PathLike[str]
 
 @contextlib.contextmanager
 def named(path: PathLike) -> Iterator[None]:
-  """Adds the name of a file to errors of writing to it, which lack it."""
+  """Adds the name of a file to an OSError that has none.
+
+  Errors of writing to an open file, such as those of a full disk, have none.
+  """
   try:
     yield
   except OSError as error:
@@ -31,16 +34,16 @@ def named(path: PathLike) -> Iterator[None]:
 def write_json(path: PathLike, obj: Any) -> None:
   """Writes a JSON file atomically, in a file system or a bucket.
 
-  The object may hold dicts, lists, tuples, strings, numbers, None, paths, and
-  arrays and scalars of NumPy and JAX. The order of dicts is kept. NaN and
-  infinity become null, as JSON has neither. The folder is created.
+  The folder is created. The object may consist of dicts (whose order is kept),
+  lists, tuples, strings, numbers, None, paths, and arrays and scalars of NumPy
+  and JAX. NaN and infinity become null, since JSON has neither.
   """
   text = json.dumps(plain(obj), indent=2, allow_nan=False)
   replace(_path(path), text + "\n")
 
 
 def read_json(path: PathLike) -> Any:
-  """Returns the contents of a JSON file, as `json.loads` does."""
+  """Reads a JSON file, in a file system or a bucket."""
   text = read_text(_path(path))
   try:
     return json.loads(text)
@@ -77,7 +80,7 @@ def replace(path: pathlib.Path | epath.Path, contents: str | bytes) -> None:
     with named(path), temporary.open("wb") as file:
       file.write(data)
       file.flush()
-      # Without it a crash of the machine can leave an empty file.
+      # Without fsync, a crash of the machine can leave an empty file.
       os.fsync(file.fileno())
     temporary.replace(path)
   finally:
@@ -85,7 +88,7 @@ def replace(path: pathlib.Path | epath.Path, contents: str | bytes) -> None:
 
 
 def plain(obj: Any) -> Any:
-  """Converts an object to the types of JSON, as for `write_json`."""
+  """Converts an object to the types of JSON, as `write_json` does."""
   if isinstance(obj, Mapping):
     return {str(name): plain(value) for name, value in obj.items()}
   if isinstance(obj, list | tuple):
@@ -105,9 +108,9 @@ def plain(obj: Any) -> Any:
 
 
 def differences(saved: Any, current: Any) -> list[str]:
-  """Returns a phrase for each value that differs between two nested dicts.
+  """Describes each difference between two nested dicts.
 
-  Such as "student.batch_size: saved 64, now 128".
+  For example: "student.batch_size: saved 64, now 128".
   """
   there, here = _flat(plain(saved)), _flat(plain(current))
   return [
@@ -119,7 +122,7 @@ def differences(saved: Any, current: Any) -> list[str]:
 
 
 def _flat(obj: Any, prefix: str = "") -> dict[str, str]:
-  """Returns the values in nested dicts as text, by dotted name."""
+  """Returns the values of nested dicts as text, by dotted name."""
   if not isinstance(obj, dict) or not obj:
     return {prefix: repr(obj)}
   flat = {}

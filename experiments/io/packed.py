@@ -1,7 +1,8 @@
-"""The records of a workdir in one Parquet file, without weights and metrics.
+"""Packs the results of a workdir into one Parquet file, and unpacks them.
 
-Each row is a file: its `path` in the workdir and its `content`. That is all
-that `experiments.report` reads.
+The file holds the records that `experiments.report` reads, but no weights and
+metrics. A record is a file of the workdir. Each row has its `path` relative to
+the workdir and its `content`.
 """
 
 import fnmatch
@@ -35,12 +36,12 @@ def pack(
   Args:
     workdir: The workdir.
     path: The file.
-    teachers: Another folder of teachers, of which those of the cells are
-      packed, too.
+    teachers: Another folder of teachers, from which the teachers of the cells
+      are packed, too.
 
   Returns:
-    The number of records, and the digests of the cells' teachers that are not
-    among them.
+    The number of records, and the digests of the teachers that cells name but
+    that were not found.
 
   Raises:
     FileNotFoundError: If no cell is finished.
@@ -66,7 +67,7 @@ def pack(
         name = f"teachers/{digest}/{file.name}"
         if _is_record(name):
           records.setdefault(name, json_files.read_text(file))
-  # Records of one kind are alike: side by side they take less space.
+  # Records of one kind compress better next to each other.
   names = sorted(records, key=lambda name: (name.rpartition("/")[2], name))
   columns = {"path": names, "content": [records[name] for name in names]}
   sink = pa.BufferOutputStream()
@@ -80,9 +81,9 @@ def pack(
 def unpack(path: pathlib.Path, workdir: pathlib.Path) -> pathlib.Path:
   """Writes the records in a file to a workdir, and returns the workdir.
 
-  Those that are there already are kept. Raises FileNotFoundError if there is no
-  such file, and ValueError if it is damaged or if the workdir holds a record
-  that the file does not hold.
+  The workdir may already hold some of the records, with the same contents.
+  Raises FileNotFoundError if there is no such file, and ValueError if the file
+  is damaged or the workdir holds other records.
   """
   records, there = _read(path), _records(workdir)
   for name, content in there.items():
@@ -137,7 +138,7 @@ def _read(path: pathlib.Path) -> dict[str, str]:
 
 
 def _is_record(name: str) -> bool:
-  """Returns whether a path is one of a record, and inside of the workdir."""
+  """Returns whether a path is that of a record inside the workdir."""
   return ".." not in name.split("/") and any(
     fnmatch.fnmatchcase(name, pattern) and name.count("/") == pattern.count("/")
     for pattern in _PATTERNS

@@ -135,8 +135,8 @@ class Progress:
     if not self._terminal:
       print(line, file=self._stream, flush=True)
       return
-    # A wrapped line cannot be rewritten, and a shorter line has to overwrite all
-    # of the previous line.
+    # A wrapped line cannot be rewritten, and a shorter line has to overwrite
+    # all of the previous line.
     line = line[: shutil.get_terminal_size().columns - 1]
     text = f"\r{line.ljust(self._width)}"
     print(text, end="", file=self._stream, flush=True)

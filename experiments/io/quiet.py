@@ -1,4 +1,4 @@
-"""Suppression of the errors that Orbax's threads print."""
+"""Suppresses errors that Orbax's threads print."""
 
 import contextlib
 import logging
@@ -11,10 +11,11 @@ from absl import logging as absl_logging
 
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
-  """Suppresses errors of Orbax's threads, which `Checkpoints` raises anyway.
+  """Suppresses the error messages of Orbax's threads.
 
-  On a full disk the threads log hundreds of lines, and TensorStore calls back
-  into an event loop that Orbax has closed by then.
+  `Checkpoints` raises these errors anyway. On a full disk, the threads would
+  log hundreds of lines, and TensorStore would call back into an event loop that
+  Orbax has already closed.
   """
   logger, hook = absl_logging.get_absl_logger(), sys.unraisablehook
 
@@ -22,7 +23,8 @@ def quiet_orbax() -> Iterator[None]:
     if str(unraised.exc_value) != "Event loop is closed":
       hook(unraised)
 
-  # The filter stays: the threads go on after the run's error is reported.
+  # The filter is not removed, since the threads may log errors after the run
+  # has ended.
   logger.addFilter(_is_not_orbax_error)
   sys.unraisablehook = unraisable
   try:

@@ -1,4 +1,4 @@
-"""Weights of a model in safetensors: one file, or shards with an index."""
+"""Reads and writes safetensors weights: one file, or shards with an index."""
 
 import pathlib
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from experiments.io import json_files
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-# Patterns of the files to download from the hub.
+# Patterns of the files of weights, for `hub.download`.
 PATTERNS = (WEIGHTS, INDEX, "model-*.safetensors")
 
 
 def read(folder: pathlib.Path) -> dict[str, np.ndarray]:
-  """Reads all arrays of a model, by name.
+  """Returns all arrays of a model by name.
 
-  Those in bfloat16 have the dtype of `ml_dtypes`. Raises FileNotFoundError if a
+  bfloat16 arrays have the dtype of `ml_dtypes`. Raises FileNotFoundError if a
   shard is missing, and ValueError if a file is damaged.
   """
   safetensors, arrays = _safetensors(), {}
@@ -32,7 +32,7 @@ def read(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def files(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Returns the files that `read` reads, sorted; none without weights."""
+  """Returns the sorted files of weights in a folder, or [] if it has none."""
   if (folder / WEIGHTS).is_file():
     return [folder / WEIGHTS]
   if not (folder / INDEX).is_file():

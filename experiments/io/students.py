@@ -1,6 +1,6 @@
-"""Trained students: one MessagePack file per cell.
+"""Files of trained students, one MessagePack file per cell.
 
-It holds nested dicts of arrays, and no state of the optimizer.
+A file holds nested dicts of arrays, without the state of the optimizer.
 """
 
 import os
@@ -25,7 +25,7 @@ def save_student(
 
 
 def load_student(path: str | os.PathLike[str]) -> tuple[Any, Any]:
-  """Reads parameters and model state: nested dicts of NumPy arrays."""
+  """Returns parameters and model state, as nested dicts of NumPy arrays."""
   try:
     tree = serialization.msgpack_restore(pathlib.Path(path).read_bytes())
     return tree["params"], tree["model_state"]
