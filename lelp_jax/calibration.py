@@ -98,8 +98,8 @@ def calibrated_class_probs(
   :math:`\mathrm{softmax}(\log p / T)`, which predicts the same class.
 
   Args:
-    logits: Outputs of the student's head, float, ``[..., C * S]``, those of
-      one class contiguous.
+    logits: Outputs of the student's head, float, ``[..., C * S]``, with the
+      outputs of each class contiguous.
     num_classes: Number of classes :math:`C`.
     temperature: The temperature that the student was trained with, a positive
       scalar.
@@ -110,8 +110,8 @@ def calibrated_class_probs(
     Probabilities, float32 (float64 for float64 logits), ``[..., C]``.
 
   Raises:
-    TypeError: As `lelp_jax.class_log_probs` does, for either temperature.
-    ValueError: Likewise.
+    TypeError: See `lelp_jax.class_log_probs`, for both temperatures.
+    ValueError: See `lelp_jax.class_log_probs`, for both temperatures.
 
   Examples:
     >>> import jax.numpy as jnp

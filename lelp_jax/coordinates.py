@@ -44,12 +44,12 @@ def principal_coordinates(
       `principal_directions`.
 
   Returns:
-    The coordinates, those of one class contiguous, float32 (float64 for
-    float64 embeddings), ``[..., C * K]``; zero along zero directions.
+    The coordinates, float32 (float64 for float64 embeddings), ``[..., C * K]``,
+    with the coordinates of each class contiguous; zero along zero directions.
 
   Raises:
     TypeError: If the embeddings are not floating point.
-    ValueError: If their width is not that of the directions.
+    ValueError: If embeddings and directions differ in width.
 
   Examples:
     >>> import jax

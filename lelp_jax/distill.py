@@ -1,8 +1,8 @@
 r"""Distilling pseudo-subclasses into a student (paper, Algorithm 3).
 
-The student's head has one output per subclass, those of one class contiguous.
-One tempered Kullback-Leibler divergence trains all outputs. The predicted
-probability of a class is the sum over its subclasses.
+The student's head has one output per subclass, with the outputs of each class
+contiguous. One tempered Kullback-Leibler divergence trains all outputs. The
+predicted probability of a class is the sum over its subclasses.
 """
 
 import functools
@@ -182,8 +182,8 @@ def class_log_probs(
   that the student was trained with (A-13).
 
   Args:
-    logits: Outputs of the student's head, float, ``[..., C * S]``, those of
-      one class contiguous.
+    logits: Outputs of the student's head, float, ``[..., C * S]``, with the
+      outputs of each class contiguous.
     num_classes: Number of classes :math:`C`.
     temperature: Temperature :math:`\tau`, positive scalar.
     where: Subclasses that exist, bool, ``[C, S]``; by default all. Masked

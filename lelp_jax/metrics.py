@@ -301,8 +301,8 @@ def macro_f1(confusion: jax.Array) -> jax.Array:
 def matthews_correlation(confusion: jax.Array) -> jax.Array:
   """Returns Matthews' correlation of classes and predictions.
 
-  It is 1 for perfect predictions and about 0 for predictions that do not
-  depend on the example, whatever the sizes of the classes. With more than two
+  It is 1 for perfect predictions and about 0 for predictions that do not depend
+  on the example, also if classes have different sizes. With more than two
   classes it is the R_K statistic of Gorodkin (2004).
 
   Args:

@@ -31,9 +31,9 @@ def subclass_auxiliary_loss(
   global batch.
 
   Args:
-    subclass_logits: Logits of the teacher, those of one class contiguous,
-      float, ``[B, C * S]``. If there are two logits in all, only the sign of
-      their difference matters, and the gradient is zero.
+    subclass_logits: Logits of the teacher, float, ``[B, C * S]``, with the
+      logits of each class contiguous. If there are two logits in all, only the
+      sign of their difference matters, and the gradient is zero.
     temperature: Temperature :math:`\tau`, positive scalar; not the temperature
       of distillation.
 

@@ -123,7 +123,7 @@ class Architecture:
     """Returns the value of each option and fixed attribute, by name.
 
     Args:
-      **options: See the class; the others have their defaults.
+      **options: See the class; other options have their defaults.
 
     Returns:
       The values, including those of the config.

@@ -100,8 +100,8 @@ def static_embeddings(teacher_embeddings: jax.Array, width: int) -> jax.Array:
     width: Width of the student's embeddings, at most ``D``.
 
   Returns:
-    The student's table, float32, shape ``[V, width]``. Where the teacher's
-    embeddings span fewer dimensions, the others are zero.
+    The student's table, float32, shape ``[V, width]``. If the teacher's
+    embeddings span fewer dimensions, the remaining columns are zero.
 
   Raises:
     TypeError: If the embeddings are not floating point.
