@@ -1,8 +1,8 @@
-"""Results on disk: `result.json` of a cell or teacher, and `sweep.json`.
+"""Reads and writes results: `result.json` of cells and teachers, `sweep.json`.
 
-This is the only module that knows their fields: training builds one of the
-dataclasses and calls `write`, reports call `read`. Numbers that JSON cannot
-hold, NaN and infinity, are written as null and read as None.
+The dataclasses in this module define all fields of these files. Training builds
+one of them and calls `write`; reports call `read`. NaN and infinity, which JSON
+cannot hold, are written as null and read as None.
 """
 
 import dataclasses
@@ -17,7 +17,8 @@ from experiments import specs
 from experiments.data.dataset import LeftOut
 from experiments.io import json_files
 
-# A larger confusion matrix cannot be read, and would fill `result.json`.
+# A confusion matrix of more classes is not stored: it would fill `result.json`,
+# and nobody could read it.
 MOST_CLASSES = 32
 Numbers = Mapping[str, float | None]
 Folder = str | os.PathLike[str]
@@ -25,12 +26,12 @@ Folder = str | os.PathLike[str]
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
-  """An example whose class is predicted wrongly.
+  """An example whose predicted class is wrong.
 
   Attributes:
-    id: Number of the example in its data set.
-    label: Its class.
-    predicted: The predicted class.
+    id: Id of the example in its data set.
+    label: True class.
+    predicted: Predicted class.
     probability: Probability of the predicted class.
   """
 
@@ -42,14 +43,15 @@ class Mistake:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Predictions:
-  """Counts of predictions, from which reports compute intervals and pictures.
+  """Summary of predictions, from which reports compute intervals and pictures.
 
   Attributes:
-    correct: A bit per example, in the order of the split: whether its class is
-      predicted correctly; eight to a byte, as hexadecimal digits. Two models
-      are compared by it, example by example.
-    calibration: Number of examples, sum of their confidences and number of
-      correct ones, by the confidence of the prediction, `[num_bins, 3]`.
+    correct: One bit per example, in the order of the split, which says whether
+      the prediction is correct. Eight bits are packed into a byte, and bytes
+      are written as hexadecimal digits. Reports use it for paired comparisons
+      of models.
+    calibration: Bins of the prediction's confidence, `[num_bins, 3]`: number of
+      examples, sum of their confidences, number of correct predictions.
     loss_deviation: Standard deviation of the loss over examples.
     confusion: Number of examples by class and predicted class, `[C, C]`; None
       for more than `MOST_CLASSES` classes.
@@ -71,13 +73,13 @@ class Evaluation:
     accuracy: Fraction of the examples whose class is predicted correctly.
     loss: Cross entropy of the true class (log loss), in nats per example.
     agreement: Fraction of the examples on which the model and its teacher
-      predict the same class, None for a model without a teacher.
+      predict the same class; None for a model without a teacher.
     num_examples: Number of examples.
-    macro_f1: Mean F1 score of the classes; None on validation examples, as for
-      the next ones.
+    macro_f1: Mean F1 score of the classes. This and the following fields are
+      None for validation examples.
     matthews_correlation: Matthews' correlation of classes and predictions.
     calibration_error: Expected calibration error, a fraction.
-    predictions: Counts of the predictions.
+    predictions: Summary of the predictions.
   """
 
   accuracy: float
@@ -106,15 +108,15 @@ class ModelResult:
     test: Scores on the test examples.
     train: Loss and its terms in the last training steps, by name.
     num_parameters: Number of parameters of the model.
-    num_extra_parameters: Number of parameters that were trained with it and
-      are not part of it, as projections.
+    num_extra_parameters: Number of parameters of the loss, such as projections,
+      which are trained with the model but are not part of it.
     num_steps: Number of training steps.
-    num_train_examples: Number of different training examples.
-    num_unlabelled_examples: Number of those that have no label, so that only
-      the teacher says what they are.
-    variance_share: Share of each class's variance that the chosen directions
-      carry, None for a method without directions.
-    versions: Versions of the packages, and the device.
+    num_train_examples: Number of distinct training examples.
+    num_unlabelled_examples: Number of training examples without a label, on
+      which a student learns from its teacher alone.
+    variance_share: Share of each class's variance along the method's
+      directions; None for a method without directions.
+    versions: Versions of the packages, and the kind of device.
   """
 
   validation: Evaluation
@@ -131,10 +133,10 @@ class ModelResult:
 
 @dataclasses.dataclass(frozen=True)
 class TeacherSeconds:
-  """Time that a teacher took.
+  """Time spent on a teacher.
 
   Attributes:
-    training: Seconds of its training, None if it was interrupted.
+    training: Seconds of its training; None if it was interrupted.
   """
 
   training: float | None = None
@@ -145,9 +147,9 @@ class TeacherResult(ModelResult):
   """`teachers/<digest>/result.json`.
 
   Attributes:
-    origin: Digests of the "data" and the "pretrained weights" that the
-      training started from; empty or None where there is none.
-    seconds: Time that it took.
+    origin: Digests of the "data" and the "pretrained weights" that the teacher
+      was trained from. A digest is empty or None if there is nothing to digest.
+    seconds: Time spent on the teacher.
   """
 
   origin: Mapping[str, str | None]
@@ -159,7 +161,7 @@ class TeacherSummary:
   """A cell's record of its teacher.
 
   Attributes:
-    digest: Names the teacher, and its folder.
+    digest: Digest of the teacher, which names its folder.
     outputs: Value of `config.teacher.outputs`.
     validation: Scores on the validation examples.
     test: Scores on the test examples.
@@ -180,10 +182,10 @@ class PretrainingResult:
   """`pretraining/<digest>/result.json`, and a cell's record of it.
 
   Attributes:
-    digest: Names the pre-training, and its folder.
+    digest: Digest of the pre-training, which names its folder.
     num_steps: Number of training steps.
     batch_size: Number of examples per step.
-    seconds: Time that it took, None if it was interrupted.
+    seconds: Seconds of the pre-training; None if it was interrupted.
   """
 
   digest: str
@@ -197,9 +199,9 @@ class StackResult:
   """A cell's record of the stack that it was trained in.
 
   Attributes:
-    digest: Names the stack.
-    num_cells: Number of its cells.
-    seconds: Time that it took, None if it was interrupted.
+    digest: Digest of the stack.
+    num_cells: Number of cells in the stack.
+    seconds: Seconds of its training; None if it was interrupted.
   """
 
   digest: str
@@ -209,18 +211,18 @@ class StackResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CellSeconds:
-  """Time that a cell took.
+  """Seconds spent on a cell.
 
   Attributes:
-    teacher: Training of its teacher, None if it was interrupted.
-    moments: Moments of the teacher's embeddings, None where an earlier stack
-      had already computed them or nothing needs them.
+    teacher: Training of the teacher; None if it was interrupted.
+    moments: Moments of the teacher's embeddings; None if they are not needed.
+      Stacks that share them record the same number.
     preparation: Everything between the teacher and the first step of the
       stack: projections, clusters, subspaces.
     step: One step of the whole stack.
     example: The student's forward pass of one example, in a batch of at most
       64 on the devices of one process.
-    teacher_example: The same of the teacher.
+    teacher_example: The teacher's forward pass of one example, likewise.
   """
 
   teacher: float | None = None
@@ -238,29 +240,30 @@ class CellResult(ModelResult):
   Attributes:
     column: Column of the table; empty for a single run without a column.
     method: Row of the table.
-    digest: Names the settings: the same for all trials.
+    digest: Digest of the settings, which is the same for all trials.
     trial: Number of the trial, from 0.
-    selection: Examples that choose hyperparameters, "heldout" or "test".
+    selection: Examples on which hyperparameters are chosen, "heldout" or
+      "test".
     hyperparameters: Settings of the method, by the last part of their names.
     teacher: The teacher.
     stack: The stack that the cell was trained in.
-    seconds: Time that it took.
-    pretraining: Training of the projections that the cell started from, None
-      for a method without one.
+    seconds: Seconds spent on the cell.
+    pretraining: Record of the pre-training of the cell's projections; None for
+      a method without one.
     null_space_share: Share of each class's variance that lies in the null
-      space of the teacher's head, None for methods that do not compute it.
+      space of the teacher's head; None for methods that do not compute it.
     subclass_information: Adjusted mutual information of the subclasses with
       the fine labels of the students' training examples, within classes; None
       without subclasses, fine labels or cached outputs of the teacher.
-    clustering: Numbers of clusters and examples, None for methods without
-      clusters.
-    classes: Names of the classes; empty where the data have none.
-    left_out: The rows of a user's own files that are not used.
+    clustering: `Clustering.summary` or `Centroids.summary`; None for methods
+      without clusters.
+    classes: Names of the classes; empty if the data have none.
+    left_out: Rows of a user's own files that are not used.
     data_notes: Remarks on a user's own files, such as the number of test
       examples that are also training examples.
-    inputs: How the student's inputs are made: of images the "shape", the
-      "scale" by which pixels are divided, and the filter of "resize", if any;
-      of texts the SHA-256 of the "tokenizer" and the "max_length".
+    inputs: Description of the student's inputs. For images: their "shape", the
+      "scale" by which pixels are divided, and the filter of "resize", if any.
+      For texts: the SHA-256 of the "tokenizer", and the "max_length".
   """
 
   column: str
@@ -288,7 +291,7 @@ class Heading:
 
   Attributes:
     id: Name of its folder.
-    title: Name for readers.
+    title: Name in reports.
   """
 
   id: str
@@ -297,7 +300,7 @@ class Heading:
 
 @dataclasses.dataclass(frozen=True)
 class SameAs:
-  """A cell that is not trained, since it would repeat another method's.
+  """A cell that is not trained because it would repeat another method.
 
   Attributes:
     column: Column of the table.
@@ -312,26 +315,27 @@ class SameAs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepDescription:
-  """`sweep.json`: the cells that a sweep asks for.
+  """`sweep.json`: the cells of a sweep.
 
   Attributes:
     name: Short name.
-    title: Name for readers.
+    title: Title in reports.
     columns: Columns of the table, in order.
     methods: Rows of the table, in order.
     num_trials: Number of trials of each cell.
-    selection: Examples that choose hyperparameters, "heldout" or "test".
-    columns_are: "splits" (random splits of one data set) or "teachers" (that
-      differ in their seed), of which a mean makes sense, or "settings".
+    selection: Examples on which hyperparameters are chosen, "heldout" or
+      "test".
+    columns_are: "splits" (random splits of one data set) or "teachers" (which
+      differ in their seed), for which reports show means, or "settings".
     num_cells: Number of cells to train.
-    digests: Digests of the cells: a workdir may also hold those of an earlier
+    digests: Digests of the cells. The workdir may also hold cells of an earlier
       sweep.
-    notes: Sentences for the reader.
-    same_as: Cells that are not trained.
-    is_smoke: Whether its numbers mean nothing, as those of a smoke test.
+    notes: Sentences for the report.
+    same_as: Cells that are not trained because they repeat another method.
+    is_smoke: Whether this is a smoke test, whose numbers mean nothing.
     maps: Whether the report draws maps of the students' embeddings.
-    num_tried: By row, the number of settings of which an earlier stage chose
-      the one of these cells; empty without an earlier stage.
+    num_tried: Number of settings, by row, among which a first stage chose the
+      setting of these cells; empty without a first stage.
   """
 
   name: str
@@ -350,8 +354,7 @@ class SweepDescription:
   num_tried: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-# The types of records that folders of cells, teachers, pre-trainings and sweeps
-# hold.
+# Records in the folders of cells, teachers, pre-trainings and sweeps.
 Record = TypeVar(
   "Record", CellResult, TeacherResult, PretrainingResult, SweepDescription
 )
@@ -366,16 +369,16 @@ def path_of(folder: Folder, kind: type[Record]) -> pathlib.Path:
 def write(folder: Folder, record: Record) -> None:
   """Writes a record atomically."""
   fields = dataclasses.asdict(record)
-  # A cell's name comes before the numbers that all models have.
+  # The fields of the subclass come first, since they name the cell.
   own = {k: fields[k] for k in vars(type(record)).get("__annotations__", {})}
   json_files.write_json(path_of(folder, type(record)), own | fields)
 
 
 def read(folder: Folder, kind: type[Record]) -> Record:
-  """Reads a record of a class.
+  """Reads the record of a folder.
 
-  Raises FileNotFoundError if there is none, and ValueError if it is damaged or
-  was written by another version.
+  Raises FileNotFoundError if it does not exist, and ValueError if it is damaged
+  or was written by another version.
   """
   path = path_of(folder, kind)
   values = json_files.read_json(path)

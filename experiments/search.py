@@ -1,7 +1,8 @@
-"""Training of a sweep, in two stages if `config.sweep.grid_trials` is set.
+"""Trains a sweep, in two stages if `config.sweep.grid_trials` is set.
 
-Every grid point is then trained with that number of trials. Held-out data
-choose one point per column and row, and only that one gets the other trials.
+The first stage trains every grid point with `grid_trials` trials. Held-out data
+then choose one point per column and row, and the second stage trains only its
+remaining trials.
 """
 
 import collections
@@ -22,8 +23,8 @@ from experiments.training import description
 _Cells = list[specs.CellSpec]
 
 
-# Trains the cells of one stage. It also gets the sweep as `sweep.json` has it,
-# and cells that take as long as the next stage will.
+# Trains the cells of one stage. The other arguments are the description of the
+# sweep, and cells that take as long as the next stage, for the forecast.
 Train = Callable[[_Cells, results.SweepDescription, _Cells], None]
 
 
@@ -39,16 +40,16 @@ def run(
 
   Args:
     sweep: The sweep without its cells.
-    cells: All of its cells, with all trials of every grid point.
-    task_of: Function that returns the task of a cell.
+    cells: All cells of the sweep, with all trials of every grid point.
+    task_of: Returns the task of a cell.
     workdir: Folder of the results.
     train: Trains cells; called once per stage.
-    select: Returns the cells that this command is to train; it chooses whole
-      rows of columns if there are two stages.
+    select: Returns the cells that this command trains. With two stages it must
+      keep or drop all cells of a column and row together.
 
   Raises:
-    ValueError: If one of these cells cannot learn from its data, before
-      anything is trained.
+    ValueError: If a method needs fine labels that its data lack. Nothing is
+      trained then.
   """
   first = first_stage(sweep, cells)
   number = sweep.grid_trials or sweep.num_trials
@@ -76,8 +77,8 @@ def run(
   kept, described = description.described(
     sweep, [cell for cell in cells if is_kept(cell)], task_of
   )
-  tried = {row: tried for _, row, digest, tried in choice if digest}
-  described = dataclasses.replace(described, num_tried=tried)
+  num_tried = {row: number for _, row, digest, number in choice if digest}
+  described = dataclasses.replace(described, num_tried=num_tried)
   processes.from_main(lambda: results.write(workdir, described))
   own = {(cell.column, cell.row) for cell in here}
   further = [cell for cell in kept if cell.trial >= number]
@@ -87,7 +88,7 @@ def run(
 def first_stage(
   sweep: specs.SweepSpec, cells: Sequence[specs.CellSpec]
 ) -> _Cells:
-  """Returns the cells of the first stage, all of them if there is no other."""
+  """Returns the cells of the first stage, or all cells if there is only one."""
   number = sweep.grid_trials or sweep.num_trials
   return [cell for cell in cells if cell.trial < number]
 
@@ -97,9 +98,11 @@ def stand_ins(
   cells: Sequence[specs.CellSpec],
   here: Sequence[specs.CellSpec],
 ) -> _Cells:
-  """Returns cells that take as long as the second stage of `here` will.
+  """Returns cells that take as long as the second stage will.
 
-  They are the further trials of the last grid point of each column and row.
+  The chosen grid points are not known yet. The cells are the remaining trials
+  of the last grid point of each column and row in `here`, the cells of the
+  first stage.
   """
   if not sweep.grid_trials:
     return []
@@ -117,12 +120,14 @@ def _choice(
   needed: _Cells,
   described: results.SweepDescription,
 ) -> list[tuple[str, str, str, int]]:
-  """Returns what held-out data choose: column, row, digest, number of points.
+  """Returns the grid point that held-out data choose, per column and row.
 
-  The digest is "" where some grid points are not finished: another command
-  trains them. That command may also have replaced `sweep.json`. Columns and
-  rows that no command has begun are left out.
+  Each item has the column, the row, the digest of the chosen settings, and the
+  number of grid points. The digest is "" if some grid points are not finished
+  because another command trains them. Columns and rows without any finished
+  cell are left out.
   """
+  # Pass the description, since another command may have replaced `sweep.json`.
   found = workdirs.load(workdir, workdir, described)
   left = collections.Counter((cell.column, cell.row) for cell in needed)
   left.subtract((cell.column, cell.method) for cell in found.cells)

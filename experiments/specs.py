@@ -1,14 +1,14 @@
-"""Typed description of a run: each field of a config, its meaning and default.
+"""All fields of a config, with their types, meanings and defaults.
 
-`experiments.configs.base` makes configs of the defaults;
-`experiments.configs.validate` makes the classes below from a config, and
-`from_plain` makes them from the `config.json` of a finished run. All classes
+`experiments.configs.base` makes a config from the defaults.
+`experiments.configs.validate` converts a config to the classes below, and
+`from_plain` makes them from the `config.json` of a finished run. The classes
 are frozen and hashable, so that they can be keys of compiled programs.
 
-A field's annotation holds what `validate` checks of it: a `Literal` lists the
-values that there are, and a `Range` next to the type bounds a number. Fields
-marked `STACKED` are numbers or names that a compiled program takes as arrays:
-cells that differ only in these are trained together.
+The annotation of a field says what `validate` checks: a `Literal` lists the
+allowed values, and a `Range` next to the type bounds a number. Cells that
+differ only in fields marked `STACKED` are trained together, by one compiled
+program that takes these fields, or arrays made from them, as arguments.
 """
 
 import dataclasses
@@ -31,11 +31,11 @@ Spec = TypeVar("Spec")
 
 
 class Range(NamedTuple):
-  """Values that a number may have.
+  """Range of a number.
 
   Attributes:
-    contains: Tells whether a value is one of them; NaN never is.
-    text: Completes "must ...", for messages.
+    contains: Returns whether a value is in the range. NaN never is.
+    text: Phrase that follows "must" in messages.
   """
 
   contains: Callable[[Any], bool]
@@ -53,36 +53,37 @@ NO_OPTIONS: FrozenDict[str, Any] = FrozenDict()
 
 
 class ConfigSection:
-  """A section of a config. Its plain form has all of its fields."""
+  """Base class of the sections of a config, whose plain form has all fields."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec(ConfigSection):
-  """Data set, its division and where it lives: `config.data`."""
+  """The data set, its splits and its location: `config.data`."""
 
-  # "digits", "stand_in" (made-up data for smoke tests), or the name of a data
+  # "digits", "stand_in" (synthetic data for smoke tests), or the name of a data
   # set that experiments.prepare wrote.
   dataset: str = ""
   # Arguments of "digits" and "stand_in".
   options: FrozenDict[str, Any] = NO_OPTIONS
   data_dir: str = "data"  # Folder that experiments.prepare wrote.
-  # Merges the classes of CIFAR-100 into this number of classes; 0 keeps them.
+  # Number of classes into which those of CIFAR-100 are merged; 0 merges none.
   merge_classes: Annotated[int, AT_LEAST_0] = 0
-  # Semi-supervised: number of labels that the teacher sees, 0 for all (A-31).
+  # Semi-supervised learning: number of labelled examples of the teacher; 0 for
+  # all (A-31).
   num_labelled: Annotated[int, AT_LEAST_0] = 0
-  # Students train on "all" training examples, or on the "labelled" ones that
-  # the teacher saw (A-36); and on this fraction of them, stratified (Figure 6).
+  # Students train on "all" training examples, or on the "labelled" ones of the
+  # teacher (A-36). Of these they get a stratified fraction (Figure 6).
   transfer: Literal["all", "labelled"] = "all"
   transfer_fraction: Annotated[
     float, Range(lambda x: 0 < x <= 1, "lie in (0, 1]")
   ] = 1.0
-  # Seed of the choice of labelled examples and of the fraction.
+  # Seed that chooses the labelled examples and the fraction.
   split_seed: Annotated[int, AT_LEAST_0] = 0
 
   # "files" reads your own files instead of a data set: tables (.tsv, .csv,
-  # .jsonl, .parquet), folders of images, or .npz. The first run converts them
-  # and keeps the result in the workdir. Several tables are separated by commas,
-  # or named by a pattern such as "part-*.csv" or by their folder.
+  # .jsonl, .parquet), folders of images, or .npz files. The first run converts
+  # them and keeps the result in the workdir. To give several tables, separate
+  # them by commas, or give a pattern such as "part-*.csv" or their folder.
   source: Literal["", "files"] = ""
   train: str = ""
   validation: str = ""  # By default a part of the training examples.
@@ -93,76 +94,83 @@ class DataSpec(ConfigSection):
   label_column: str = ""
   # Images are resized to this height and width; 0 keeps their size.
   image_size: Annotated[int, AT_LEAST_0] = 0
-  # 1 makes images grey, 3 coloured; 0 makes them grey if all of them are.
+  # Number of channels to which images are converted: 1 for grey, 3 for colour;
+  # 0 for grey if all images are grey, and for colour if not.
   channels: Literal[0, 1, 3] = 0
-  # Text files: the encoding (by default UTF-8, or by the byte order mark), the
-  # character between fields (by default the usual one with which the columns
-  # exist), whether the first line has the names of the columns (if not, a
-  # column is a position from 0), and whether fields may stand in double quotes:
-  # "double", "none", or "auto", which is "double" for .csv and "none" for .tsv.
+  # Encoding of text files; by default UTF-8, or as the byte order mark says.
   encoding: str = ""
+  # Character between fields; by default the common one with which the columns
+  # above exist.
   delimiter: str = ""
+  # Whether the first line has the names of the columns. If not, a column is
+  # named by its position from 0.
   header: bool = True
+  # Whether fields may stand in double quotes: "double", "none", or "auto",
+  # which is "double" for .csv and "none" for .tsv.
   quoting: Literal["auto", "double", "none"] = "auto"
-  # Share of the training examples that become validation examples, at most
-  # 5,000, and share that become test examples, where none are given.
+  # Shares of the training examples that become validation examples (at most
+  # 5,000) and test examples, if there are no files of these.
   validation_fraction: Annotated[float, SHARE] = 0.1
   test_fraction: Annotated[float, SHARE] = 0.2
-  # Malformed rows and files are left out, counted and named. More than this
-  # share of those of a file stop the command before it trains.
+  # Malformed rows and files are left out, counted and reported. The command
+  # stops before training if more than this share of a file's rows is malformed.
   max_bad_rows: Annotated[
     float, Range(lambda x: 0 <= x <= 1, "lie in [0, 1]")
   ] = 0.01
   # Rows without a label: "refuse" stops the command, "drop" leaves them out,
   # and "transfer" lets students train on those of `train`, with the teacher's
-  # outputs as targets. A method that needs a class takes the one that the
-  # teacher predicts (A-11).
+  # outputs as targets. Methods that need a class use the one that the teacher
+  # predicts (A-11).
   unlabelled: Literal["refuse", "drop", "transfer"] = "refuse"
-  # More files of such examples. Their labels, if any, are ignored, and a folder
-  # of images needs no folders of classes.
+  # Further files of unlabelled examples. Their labels, if any, are ignored, and
+  # a folder of images needs no subfolders for classes.
   unlabelled_files: str = ""
-  # A tokenizer.json, spiece.model, folder or id of the Hugging Face hub.
+  # Tokenizer: a tokenizer.json, a spiece.model, a folder with one of them, or
+  # an id on the Hugging Face hub.
   tokenizer: str = ""
   # Longer texts are cut after this many tokens.
   max_length: Annotated[
     int, Range(lambda x: x >= 3, "be at least 3, for [CLS], a token and [SEP]")
   ] = 128
 
-  # Where the training data are kept: "device", "host" (as text has to be), or
-  # "auto", which is on the devices up to 1 GiB.
+  # Where the training examples are kept: on the "device", on the "host", or
+  # "auto", which means on the device up to 1 GiB. Texts are always on the host.
   placement: Literal["auto", "device", "host"] = "auto"
-  # Text: batches are cut from a window of this many batches, sorted by length.
-  # 1 makes random batches, each padded to its longest text.
+  # Texts are sorted by length within a window of this number of batches, and
+  # batches are taken from it. 1 makes batches of random lengths. Each batch is
+  # padded to its longest text.
   length_window: Annotated[int, AT_LEAST_1] = 32
-  # Folder of precomputed vectors, for `input_field="embeddings"`.
+  # Folder of precomputed embeddings, for `input_field="embeddings"`.
   embeddings: str = ""
-  # Trials that see the batches in the same order share a stack and the
-  # teacher's forward pass. The paper's trials differ in the order.
+  # Whether all trials see the batches in the same order. They then share a
+  # stack and the teacher's forward pass. In the paper the orders differ.
   shared_batch_order: bool = False
-  # Identifies a user's own files. It is not a field of a config.
+  # Digest of a user's own files. It is not a field of a config.
   contents: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec(ConfigSection):
-  """Model and its training: `config.student`, and most of `config.teacher`."""
+  """Model and training: `config.student`, and most of `config.teacher`."""
 
   model: str = "mlp"  # A key of lelp_jax.models.MODELS.
-  # Arguments of its constructor that differ from their defaults.
+  # Arguments of the model's constructor that differ from their defaults.
   options: FrozenDict[str, Any] = NO_OPTIONS
-  # Field of an example that the model reads: "inputs", or "embeddings", the
-  # precomputed vectors.
+  # Field of an example that the model reads: "inputs", or "embeddings" for
+  # precomputed embeddings.
   input_field: Literal["inputs", "embeddings"] = "inputs"
-  # Initial weights of the body: "random", a folder (of Hugging Face's format,
-  # or of a finished run) or an id of the Hugging Face hub.
+  # Initial weights of the body: "random", a folder (in Hugging Face's format,
+  # or of a finished run) or an id on the Hugging Face hub.
   init: str = "random"
   # Initial last layer: "fresh", or "pretrained" if `init` has one that fits.
   init_head: Literal["fresh", "pretrained"] = "fresh"
-  # The label of each output of that layer, if its config.json has other names.
+  # Label of each output of a pretrained last layer, if its config.json has
+  # other names.
   init_labels: tuple[str, ...] = ()
-  # 0 takes a pretrained teacher as it is.
+  # Number of training steps. If it and num_epochs are 0, a pretrained teacher
+  # is used without training.
   num_steps: Annotated[int, AT_LEAST_0] = 1000
-  # If positive it replaces num_steps.
+  # Number of epochs; if positive, it replaces num_steps.
   num_epochs: Annotated[float, AT_LEAST_0] = 0.0
   batch_size: Annotated[int, AT_LEAST_1] = 64
   optimizer: Literal["adam", "sgd"] = "adam"
@@ -175,30 +183,31 @@ class ModelSpec(ConfigSection):
   schedule: Literal["constant", "cosine", "piecewise_constant"] = "constant"
   schedule_boundaries: tuple[float, ...] = ()
   schedule_factors: tuple[float, ...] = ()
-  # Decoupled, for kernels only.
+  # Decoupled weight decay, for kernels only.
   weight_decay: Annotated[float, AT_LEAST_0] = 0.0
   # Augmentation: random shift of images, as a fraction of their size.
   max_shift: Annotated[float, FRACTION] = 0.0
   flip: bool = False  # Augmentation: random horizontal flip.
-  # Steps per compiled program, 0 for an epoch. After each the model is
-  # evaluated and saved.
+  # Steps between evaluations, each of which also saves a checkpoint. Where
+  # possible they are one compiled program. 0 means one epoch.
   steps_per_chunk: Annotated[int, AT_LEAST_0] = 250
   eval_batch_size: Annotated[int, AT_LEAST_1] = 512
 
   @property
   def is_augmented(self) -> bool:
-    """Returns whether training images are shifted or flipped at random."""
+    """Whether training images are shifted or flipped at random."""
     return self.max_shift > 0 or self.flip
 
 
 @dataclasses.dataclass(frozen=True)
 class SubclassTeacherSpec(ConfigSection):
-  """Head and auxiliary loss of Subclass Distillation's teacher.
+  """Head and auxiliary loss of the teacher of Subclass Distillation.
 
-  It is trained for this method alone, and has several outputs per class.
+  This teacher has several outputs per class and is trained for this method
+  alone.
   """
 
-  # Number of outputs per class; 1 for a plain teacher.
+  # Number of outputs per class; 1 for an ordinary teacher.
   num_subclasses: Annotated[int, AT_LEAST_1] = 1
   auxiliary_weight: Annotated[float, AT_LEAST_0] = 1.0
   auxiliary_temperature: Annotated[float, POSITIVE] = 1.0
@@ -206,21 +215,25 @@ class SubclassTeacherSpec(ConfigSection):
 
 @dataclasses.dataclass(frozen=True)
 class TeacherSpec(ModelSpec):
-  """Teacher: `config.teacher`. Once validated, `outputs` is never "auto"."""
+  """The teacher: `config.teacher`.
+
+  In a validated spec, `outputs` is never "auto".
+  """
 
   init_head: Literal["fresh", "pretrained"] = "pretrained"
   seed: Annotated[int, AT_LEAST_0] = 0
-  # Whether to go on with a teacher that is not better than naming the most
-  # frequent class. It only matters for a user's own files, and for a
-  # pretrained teacher that is taken as it is.
+  # Whether to accept a teacher that is not better than always predicting the
+  # most frequent class. This is checked on a user's own files, and for a
+  # pretrained teacher that is used without training.
   allow_chance: bool = False
-  # Where students get the teacher's outputs from: "inline" runs the teacher on
-  # each batch; "cached" runs it once on the clean examples and keeps its
-  # outputs with the teacher; "coordinates" keeps only coordinates on principal
-  # directions. "auto" is "inline" for students whose images are augmented, and
-  # "cached" for all others.
+  # Source of the teacher's outputs: "inline" runs the teacher on each batch,
+  # "cached" runs it once on all examples without augmentation and keeps its
+  # outputs on disk, and "coordinates" keeps only coordinates on principal
+  # directions and logits. "auto" means "inline" for students whose images are
+  # augmented, and "cached" for all others.
   outputs: Literal["auto", "inline", "cached", "coordinates"] = "auto"
-  # Directions per class of "coordinates"; 0 for the largest S of the sweep.
+  # Number of directions per class with outputs="coordinates"; 0 for the largest
+  # S of the sweep.
   num_coordinates: Annotated[int, AT_LEAST_0] = 0
   subclass: SubclassTeacherSpec = SubclassTeacherSpec()
 
@@ -235,41 +248,44 @@ class LossSpec(ConfigSection):
   hard_label_weight: Annotated[
     float, Range(lambda x: 0 <= x <= 1, "lie in [0, 1]"), STACKED
   ] = 0.0
-  # lambda: weight of the loss that compares embeddings.
+  # lambda: weight of a loss on embeddings.
   feature_weight: Annotated[float, AT_LEAST_0, STACKED] = 1.0
   nontarget_weight: Annotated[float, AT_LEAST_0, STACKED] = 1.0  # beta of DKD.
-  # Weight of LELP's second term, within the classes; 1 in the paper (A-14).
+  # Weight of LELP's second term, which compares subclasses within a class; 1 in
+  # the paper (A-14).
   subclass_weight: Annotated[float, AT_LEAST_0, STACKED] = 1.0
   # rho of CRD and InfoNCE.
   contrast_temperature: Annotated[float, POSITIVE, STACKED] = 0.07
   # Width of the projections that CRD and InfoNCE compare.
   contrast_width: Annotated[int, AT_LEAST_1] = 128
-  # Negatives of CRD with a memory bank.
+  # Number of negatives of CRD with a memory bank.
   num_negatives: Annotated[int, AT_LEAST_1] = 4096
-  # Whether a learned linear map takes the student's embeddings to the
-  # teacher's width: "always", "never", or "auto", where the widths differ.
-  # With "auto" FitNet and the contrasts also have it at equal widths (A-25).
+  # Whether a learned linear map projects the student's embeddings to the
+  # teacher's width: "always", "never", or "auto", which means if the widths
+  # differ. With "auto", FitNet, CRD and InfoNCE also project at equal widths
+  # (A-25).
   projection: Literal["auto", "always", "never"] = "auto"
-  # Temperature of the student's class probabilities when it predicts: "train"
-  # for the loss's temperature, or "one" (A-13).
+  # Temperature of the student's predictions: "train" for the temperature of the
+  # loss, or "one" (A-13).
   prediction_temperature: Annotated[Literal["train", "one"], STACKED] = "train"
 
 
 @dataclasses.dataclass(frozen=True)
 class SubspaceSpec(ConfigSection):
-  """Subspaces of LELP and its ablations: `config.subspace`."""
+  """The subspaces of LELP and its ablations: `config.subspace`."""
 
-  # Class of an example in the statistics and clusters of each class: its
-  # "labels" (of the teacher's training examples; the teacher's class for
-  # examples without a label), or the class that the "teacher" predicts, of all
-  # examples that students train on (A-11).
+  # Source of the classes in the statistics and clusters of each class (A-11).
+  # "labels" means the labels of the examples, and the predicted class if there
+  # is no label; the statistics are those of the teacher's training examples and
+  # of unlabelled examples. "teacher" means the class that the teacher predicts;
+  # the statistics are those of the students' training examples.
   membership: Literal["labels", "teacher"] = "labels"
   # "lelp", or an ablation of appendix C.
   kind: Literal["lelp", "pca", "random", "identity"] = "lelp"
-  # S, per class.
+  # S: number of subclasses per class.
   num_subclasses: Annotated[int, AT_LEAST_1, STACKED] = 10
-  # Method "random_ensemble": the S directions are this number of independent
-  # sets, each with a softmax of its own and the same weight.
+  # Method "random_ensemble": the S directions are divided into this number of
+  # independent sets, each with its own softmax and the same weight.
   num_projections: Annotated[int, AT_LEAST_1] = 1
   # The directions are orthogonal to the head's "weights", to their
   # "weight_differences", or to "none" (A-3).
@@ -281,25 +297,25 @@ class SubspaceSpec(ConfigSection):
   # Whether the directions are rotated at random, so that they carry equal
   # variances in expectation (A-9).
   rotation: Annotated[Literal["haar", "none"], STACKED] = "haar"
-  # Seed of the rotation or of random directions; -1 for the trial (A-9).
+  # Seed of the rotation or of the random directions; -1 uses the trial (A-9).
   seed: Annotated[int, STACKED] = -1
   # The scale by which the directions of a class are divided (A-6).
   normalization: Annotated[Literal["max", "per_direction", "none"], STACKED] = (
     "max"
   )
-  # Whether a class with fewer directions than S gets others, or is an error
-  # (A-10).
+  # If a class has fewer than S principal directions: "complete" adds other
+  # directions, "error" stops (A-10).
   rank_deficient: Literal["complete", "error"] = "complete"
-  # Method "lelp_centroids": the variance s^2 of a subclass is this multiple of
-  # the variance per dimension around the centroids. A multiple of it has the
-  # same effect as the same multiple of loss.subclass_temperature. With 0 the
-  # data choose s^2: examples then belong to 1.5 clusters on average
+  # Method "lelp_centroids": the variance s^2 of a subclass is this factor times
+  # the variance per dimension around the centroids. Scaling the factor has the
+  # same effect as scaling loss.subclass_temperature. With 0, s^2 is chosen so
+  # that examples belong to 1.5 clusters on average
   # (`lelp_jax.variance_of_perplexity`).
   widening: Annotated[float, FINITE, STACKED] = 10.0
 
   @property
   def is_principal(self) -> bool:
-    """Whether the directions are principal ones."""
+    """Whether the directions are principal directions."""
     return self.kind in ("lelp", "pca")
 
   @property
@@ -312,12 +328,13 @@ class SubspaceSpec(ConfigSection):
 class ClusteringSpec(ConfigSection):
   """Clusters of the teacher's embeddings: `config.clustering`."""
 
-  # Per class, or of all classes with the scope "global" (A-17).
+  # Number of clusters per class, or in total with scope "global" (A-17).
   num_clusters: Annotated[int, AT_LEAST_1, STACKED] = 10
   scope: Literal["per_class", "global"] = "per_class"
-  # The embeddings are clustered as they are, "none", or projected off the span
-  # of the head's "weights" or of their "weight_differences", at the tolerance
-  # subspace.rtol. Method "lelp_centroids" has subspace.null_space instead.
+  # "none" clusters the embeddings as they are. Otherwise they are first
+  # projected off the span of the head's "weights" or "weight_differences", with
+  # the tolerance subspace.rtol. Method "lelp_centroids" reads
+  # subspace.null_space instead.
   null_space: Annotated[
     Literal["weights", "weight_differences", "none"], STACKED
   ] = "none"
@@ -325,25 +342,26 @@ class ClusteringSpec(ConfigSection):
 
 @dataclasses.dataclass(frozen=True)
 class PretrainingSpec(ConfigSection):
-  """Training of projections before the students: `config.pretraining`.
+  """Pre-training of the projections of FitNet and CRD: `config.pretraining`.
 
-  The projections of FitNet and CRD are trained first, with a student that is
-  then discarded; once for all trials and grid points (A-24).
+  The projections are trained with a student that is then discarded, once for
+  all trials and grid points (A-24). If both lengths are 0, they are not
+  pre-trained.
   """
 
   num_steps: Annotated[int, AT_LEAST_0] = 1000
-  # If positive it replaces num_steps. No pre-training if both are 0.
+  # Number of epochs; if positive, it replaces num_steps.
   num_epochs: Annotated[float, AT_LEAST_0] = 0.0
   steps_per_chunk: Annotated[int, AT_LEAST_0] = 250
-  learning_rate: Annotated[float, POSITIVE] = 1e-3  # Learning rate of Adam.
+  learning_rate: Annotated[float, POSITIVE] = 1e-3  # Of Adam.
 
 
 @dataclasses.dataclass(frozen=True)
 class StackSpec(ConfigSection):
   """Execution of the cells of one program: `config.stack`."""
 
-  # Stacked cells run as one batch, "vmap", or one after another, "map". "auto"
-  # is "vmap" for mlp and static, and "map" for all others.
+  # How stacked cells run: "vmap" runs them at once, "map" one after another.
+  # "auto" means "vmap" for mlp and static, and "map" for all other students.
   cells: Literal["auto", "vmap", "map"] = "auto"
   max_cells: Annotated[int, AT_LEAST_1] = 256  # Larger stacks are divided.
 
@@ -352,14 +370,13 @@ class StackSpec(ConfigSection):
 class CellSpec(ConfigSection):
   """One student: a column of a table, a method, hyperparameters, a trial."""
 
-  column: str = ""  # Column of the table; names a folder.
-  # Row of the table; names a folder. In a config it is empty by default, and
-  # the row is named after the method.
+  column: str = ""  # Column of the table. It names a folder.
+  # Row of the table. It names a folder, and defaults to the name of the method.
   row: str = ""
   method: str = "lelp"  # A key of experiments.methods.METHODS.
   trial: int = 0  # Seed of initialisation, dropout, rotation and data order.
-  # Examples that choose hyperparameters: "heldout", taken from the training
-  # set, or "test", as in the paper (A-37).
+  # Examples on which hyperparameters are chosen: "heldout" examples of the
+  # training set, or the "test" set, as in the paper (A-37).
   selection: Literal["heldout", "test"] = "heldout"
   data: DataSpec = DataSpec()
   teacher: TeacherSpec = TeacherSpec()
@@ -369,8 +386,8 @@ class CellSpec(ConfigSection):
   clustering: ClusteringSpec = ClusteringSpec()
   pretraining: PretrainingSpec = PretrainingSpec()
   stack: StackSpec = StackSpec()
-  # Whether the teacher's arrays are cut over devices: `config.mesh.teacher` is
-  # "fsdp".
+  # Whether the teacher's arrays are divided over the devices, which is so if
+  # `config.mesh.teacher` is "fsdp".
   split_teacher: bool = False
   # Names of metric loggers in addition to `metrics.jsonl`.
   loggers: tuple[str, ...] = ()
@@ -390,30 +407,33 @@ class SweepSpec(ConfigSection):
   title: str = ""
   selection: Literal["heldout", "test"] = "heldout"
   num_trials: Annotated[int, AT_LEAST_1] = 3
-  # Trials of each grid point; only the point that held-out data choose then
-  # gets all `num_trials`. 0 trains all trials of every grid point.
+  # Number of trials of each grid point in a first stage. Only the grid point
+  # that held-out data choose then gets all `num_trials` trials. 0 trains all
+  # trials of every grid point.
   grid_trials: Annotated[int, AT_LEAST_0] = 0
-  # "settings" to compare; or repetitions of one setting, whose mean is shown:
-  # "splits" of one data set, or "teachers" that differ in their seed.
+  # Meaning of the columns: "settings" to compare, or repetitions of one setting
+  # whose mean is shown, which are "splits" of one data set or "teachers" that
+  # differ in their seed.
   columns_are: Literal["settings", "splits", "teachers"] = "settings"
-  notes: tuple[str, ...] = ()  # Sentences for the readers of the report.
-  # Whether numbers mean nothing: the report then marks no best method.
+  notes: tuple[str, ...] = ()  # Sentences for the report.
+  # Whether this is a smoke test, whose numbers mean nothing. The report then
+  # marks no best method.
   is_smoke: bool = False
   # Whether the report draws maps of the students' embeddings.
   maps: bool = True
 
 
 class Field(NamedTuple):
-  """A field of a spec and what its annotation declares.
+  """A field of a spec and its annotations.
 
   Attributes:
     name: Its name.
     type: Its type, without `Annotated`.
-    is_section: Whether its values are specs.
-    ranges: The ranges that its values lie in.
-    is_stacked: Whether compiled programs take it as an array.
-    is_required: Whether plain forms have it: it has no default, or belongs to
-      a section of a config.
+    is_section: Whether its value is a spec itself.
+    ranges: The ranges in which its value must lie.
+    is_stacked: Whether it is marked `STACKED`.
+    is_required: Whether plain data must have it, because it has no default or
+      belongs to a `ConfigSection`.
   """
 
   name: str
@@ -465,8 +485,8 @@ def _has_stacked(kind: type) -> bool:
 def without_stacked(spec: Spec) -> Spec:
   """Returns a spec in which all `STACKED` fields are None.
 
-  Two cells have the same program if these are equal for both. The result is for
-  comparing, hashing and for reading the other fields.
+  Cells with equal results have the same program. Use the result only for
+  comparing, hashing and reading the other fields.
   """
   changes: dict[str, Any] = {}
   for field in fields_of(type(spec)):
@@ -491,11 +511,15 @@ def flat(spec: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def replace(spec: Spec, values: Mapping[str, Any]) -> Spec:
-  """Returns a spec with other values of some fields.
+  """Returns a spec with some fields replaced.
 
-  Values are by dotted name, such as "loss.temperature". An option that does not
-  exist yet is added. Raises ValueError for an unknown field or a value of
-  another type.
+  Args:
+    spec: The spec.
+    values: New values by dotted name, such as "loss.temperature". An option of
+      a model that is not set yet is added.
+
+  Raises:
+    ValueError: If a field is unknown or a value has the wrong type.
   """
   return _replaced(spec, values, "config")
 
@@ -527,9 +551,9 @@ def _replaced(spec: Any, values: Mapping[str, Any], path: str) -> Any:
 
 
 def plain(spec: Any) -> Any:
-  """Converts a spec to JSON-compatible data, as `config.json` holds it.
+  """Converts a spec to JSON-compatible data, as in `config.json`.
 
-  Dataclasses and mappings become dicts, and tuples lists.
+  Dataclasses and mappings become dicts, and tuples become lists.
   """
   if dataclasses.is_dataclass(spec):
     names = [field.name for field in dataclasses.fields(spec)]
@@ -544,11 +568,17 @@ def plain(spec: Any) -> Any:
 def from_plain(
   values: Mapping[str, Any], kind: type[Spec] = CellSpec, path: str = "config"
 ) -> Spec:
-  """Makes a spec, or a record of a result, from plain data.
+  """Makes a spec, or a record of `experiments.results`, from plain data.
 
-  This is the inverse of `plain`. Types are checked; ranges are not. `path` says
-  where the values are from, for messages. Raises ValueError if a field is
-  missing, unknown or of another type.
+  This is the inverse of `plain`. It checks types, but not ranges.
+
+  Args:
+    values: The plain data.
+    kind: Class of the spec or the record.
+    path: Name of the values, for messages.
+
+  Raises:
+    ValueError: If a field is missing or unknown, or a value has the wrong type.
   """
   fields = fields_of(kind)
   unknown = set(values) - {field.name for field in fields}
@@ -572,7 +602,7 @@ def from_plain(
 
 
 def _typed(kind: Any, value: Any, name: str) -> Any:
-  """Returns a value as its field's type has it."""
+  """Converts a plain value to the type of its field, or raises ValueError."""
   origin, kinds = typing.get_origin(kind), typing.get_args(kind)
   if kind is Any or _is_mapping(kind):
     return _frozen(value)
@@ -602,7 +632,7 @@ def _is_mapping(kind: Any) -> bool:
 
 
 def _frozen(value: Any) -> Any:
-  """Returns mappings as `FrozenDict` and sequences as tuples, throughout."""
+  """Converts mappings to `FrozenDict` and sequences to tuples, recursively."""
   if isinstance(value, Mapping):
     return FrozenDict({name: _frozen(item) for name, item in value.items()})
   if isinstance(value, list | tuple):

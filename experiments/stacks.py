@@ -1,8 +1,8 @@
 """Stacks: cells that are trained together as one compiled program.
 
-Cells that differ only in numbers that the compiled program takes as arrays
-form a stack. Which cells form one follows from the cells alone, never from
-what is left to train, so that a resumed sweep computes the same bits.
+Cells form a stack if they differ only in fields that the compiled program takes
+as arrays. The grouping depends on the cells alone, not on which of them are
+left to train, so that a resumed sweep computes the same bits.
 """
 
 import dataclasses
@@ -14,7 +14,8 @@ from typing import Any
 from experiments import identity
 from experiments import specs
 
-# A cell without what may differ in a stack, and the null space if that matters.
+# A cell without the fields that may differ in a stack, and the null space if
+# the cells of a stack have to share it.
 _Key = tuple[specs.CellSpec, str | None]
 
 
@@ -25,7 +26,7 @@ class Stack:
   Attributes:
     cells: The cells.
     names: Digest and trial of each cell.
-    digest: Names the stack: a digest of its cells.
+    digest: Digest of the names, which names the folder of the stack.
   """
 
   cells: tuple[specs.CellSpec, ...]
@@ -41,10 +42,10 @@ class Stack:
 
 
 def stacks(cells: Iterable[specs.CellSpec]) -> list[Stack]:
-  """Groups cells that one compiled program can train together.
+  """Groups cells into stacks that one compiled program can train.
 
-  The stacks are in the order of their first cells, and have at most
-  `config.stack.max_cells` cells each.
+  A stack has at most `config.stack.max_cells` cells. Groups of cells with the
+  same program are in the order of their first cells.
   """
   groups: dict[_Key, list[specs.CellSpec]] = {}
   for cell in cells:
@@ -62,7 +63,7 @@ def stacks(cells: Iterable[specs.CellSpec]) -> list[Stack]:
 
 
 def _key(cell: specs.CellSpec) -> _Key:
-  """Returns the key by which cells are grouped into stacks."""
+  """Returns a key that cells of the same program share."""
   changes: dict[str, Any] = {"varied": ()}
   if cell.data.shared_batch_order:
     changes["trial"] = None
@@ -80,12 +81,20 @@ def selected(
   skip: Sequence[str] = (),
   shard: str = "",
 ) -> list[specs.CellSpec]:
-  """Returns the cells of a part of a sweep; stacks stay whole.
+  """Returns the cells of a sweep that the flags of a command select.
 
-  Patterns such as ``"*-mobilenet/lelp"`` are of column and row, or of either
-  where there is no slash. Cells have to match one of `only` and none of `skip`.
-  A shard ``"i/n"`` is every n-th of the remaining stacks, starting with the
-  i-th, counted from 1. Raises ValueError if a pattern matches nothing.
+  Args:
+    cells: The cells of the sweep.
+    only: Patterns of cells to keep, all cells if empty. A pattern such as
+      ``"*-mobilenet/lelp"`` matches column and row; a pattern without a slash
+      matches either of them.
+    skip: Patterns of cells to drop.
+    shard: ``"i/n"`` keeps every n-th of the remaining stacks, starting with the
+      i-th, counted from 1; "" keeps all of them.
+
+  Raises:
+    ValueError: If a pattern matches no cell, no cell is left, or the shard is
+      not valid.
   """
   for flag, patterns in (("only", only), ("skip", skip)):
     for pattern in patterns:
@@ -119,7 +128,7 @@ def _matches(cell: specs.CellSpec, pattern: str) -> bool:
 
 
 def _parse_shard(shard: str) -> tuple[int, int]:
-  """Returns the index of the first stack, from 0, and the step."""
+  """Returns the index of the first stack, from 0, and the stride."""
   first, _, number = shard.partition("/")
   if first.isdigit() and number.isdigit() and 1 <= int(first) <= int(number):
     return int(first) - 1, int(number)

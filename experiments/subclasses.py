@@ -2,8 +2,8 @@ r"""Writes pages that show how a finished cell splits its classes.
 
   python -m experiments.subclasses --workdir=runs/quickstart
 
-Writes `report/subclasses/<cell>/index.html` in the workdir and one page per
-class. A page shows for every direction its share of the variance, the
+The command writes `report/subclasses/<cell>/index.html` in the workdir, and one
+page per class. For every direction, a page shows its share of the variance, the
 coordinates of the class's examples, and the examples at both ends. If the data
 have fine labels, it also shows their mutual information with the subclasses and
 a permutation test.
@@ -18,8 +18,6 @@ from experiments import results as results_lib
 from experiments import specs
 from experiments.data import load
 from experiments.io import json_files
-from experiments.methods import METHODS
-from experiments.paper.names import row_title
 from experiments.reporting import comparisons
 from experiments.reporting import workdirs
 from experiments.reporting.numbers import setting
@@ -30,6 +28,7 @@ from experiments.reporting.subclass_pages import Subject
 from experiments.results import CellResult
 from experiments.training import data
 from experiments.training import inspection
+from experiments.training.description import title_of_row
 
 _WORKDIR = cli.workdir_flag()
 _TEACHERS = cli.teachers_flag()
@@ -49,7 +48,7 @@ flags.adopt_module_key_flags(cli)  # So that --help shows them.
 
 
 def main(argv: list[str]) -> None:
-  """Writes the pages of a cell."""
+  """Writes the pages of the cell that the flags name."""
   cli.no_arguments(argv)
   with cli.reported():
     workdir = cli.folder(_WORKDIR.value)
@@ -68,10 +67,10 @@ def find_cell(workdir: pathlib.Path, cell: str | None) -> pathlib.Path:
 
   Args:
     workdir: The workdir.
-    cell: Value of --cell; None for the report's choice.
+    cell: Value of --cell; None for the cell that the report chooses.
 
   Raises:
-    FileNotFoundError: If there is no such cell, or it is not finished.
+    FileNotFoundError: If the cell does not exist or is not finished.
     ValueError: If no cell of the first column has subclasses.
   """
   if cell is None:
@@ -94,7 +93,10 @@ def find_cell(workdir: pathlib.Path, cell: str | None) -> pathlib.Path:
 
 
 def _chosen(workdir: pathlib.Path) -> pathlib.Path:
-  """Returns the first trial of the report's choice, preferably of LELP."""
+  """Returns the first trial of the cell that the report chooses.
+
+  It is a cell of LELP if the first column has one.
+  """
   results = in_paper_order(workdirs.load(workdir, workdir))
   column = results.columns[0].id
   methods = [method.id for method in results.methods]
@@ -128,12 +130,12 @@ def write_pages(
   Args:
     workdir: Workdir of the cell, in which the pages are written.
     folder: Folder of the cell.
-    teachers: Folder of teachers; by default the workdir's.
-    split: Examples to show, "train", "validation" or "test".
+    teachers: Folder of teachers; by default `teachers` in the workdir.
+    split: Examples to show: "train", "validation" or "test".
     num_shown: Number of examples at each end of a direction.
 
   Returns:
-    The first page.
+    The path of the first page.
 
   Raises:
     FileNotFoundError: If the teacher or the data are missing.
@@ -168,14 +170,13 @@ def write_pages(
 
 
 def _title(cell: specs.CellSpec, result: CellResult) -> str:
-  row = row_title(cell.row, cell.method, METHODS[cell.method].title)
-  return f"Subclasses of {row}, {result.column or 'one cell'}"
+  return f"Subclasses of {title_of_row(cell)}, {result.column or 'one cell'}"
 
 
 def _facts(
   cell: specs.CellSpec, result: CellResult, split: str, num_examples: int
 ) -> dict[str, str]:
-  """Facts about the cell for its first page, by name."""
+  """Returns the facts about the cell that its first page shows."""
   settings = [
     f"{name.replace('num_', 'number of ').replace('_', ' ')}: {setting(value)}"
     for name, value in result.hyperparameters.items()

@@ -3,9 +3,9 @@ r"""Trains every cell of a table: columns x methods x grid x trials.
   python -m experiments.sweep \
     --config=experiments/configs/quickstart.py --workdir=runs/quickstart
 
-Finished cells are kept, so that the same command continues an interrupted
-sweep. Several commands in one workdir, on one machine or on several that share
-its file system, divide the stacks among them.
+Finished cells are kept, so the same command continues an interrupted sweep.
+Several commands may work in the same workdir and divide the stacks among them,
+on one machine or on machines that share its file system.
 """
 
 from absl import flags
@@ -30,15 +30,15 @@ _CONNECT = cli.processes_flags()
 _ONLY = flags.DEFINE_list(
   "only",
   [],
-  "Patterns of the cells to train: COLUMN/ROW, or either of the two, such as "
+  "Patterns of the cells to train: COLUMN/ROW, a COLUMN or a ROW, such as "
   "'*-mobilenet/lelp,vanilla'.",
 )
 _SKIP = flags.DEFINE_list("skip", [], "Patterns of the cells not to train.")
 _SHARD = flags.DEFINE_string(
   "shard",
   "",
-  "i/n: every n-th stack, starting with the i-th, for machines that share no "
-  "file system.",
+  "i/n: train every n-th stack, starting with the i-th. This is for machines "
+  "that share no file system.",
 )
 _DRY_RUN = cli.dry_run_flags()
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
@@ -98,15 +98,15 @@ def main(argv: list[str]) -> None:
 
 
 def _sweep_spec() -> specs.SweepSpec:
-  """Returns the sweep without its cells, after checking the flags with it."""
-  found = validate.sweep_spec(_CONFIG.value)
-  if found.grid_trials and _SHARD.value:
+  """Returns the sweep without its cells; checks that --shard fits it."""
+  spec = validate.sweep_spec(_CONFIG.value)
+  if spec.grid_trials and _SHARD.value:
     raise ValueError(
       "--shard cannot divide a sweep with config.sweep.grid_trials, whose "
       "second stage needs the results of the first: start several commands in "
       "one --workdir, or divide the columns and rows by --only."
     )
-  return found
+  return spec
 
 
 def _selected(cells: list[specs.CellSpec]) -> list[specs.CellSpec]:
@@ -119,15 +119,15 @@ def _planned(
   facts: dry_run.FactsOf,
 ) -> tuple[list[specs.CellSpec], list[specs.CellSpec]]:
   """Returns the cells to train, and cells that stand for the second stage."""
-  sweep_of = _sweep_spec()
+  spec = _sweep_spec()
   cells = cells_lib.expand(_CONFIG.value, cli.set_fields(_CONFIG))
   needed, _ = description.described(
-    sweep_of,
-    search.first_stage(sweep_of, cells),
+    spec,
+    search.first_stage(spec, cells),
     lambda cell: facts(cell).task,
   )
   here = _selected(needed)
-  return here, search.stand_ins(sweep_of, cells, here)
+  return here, search.stand_ins(spec, cells, here)
 
 
 if __name__ == "__main__":

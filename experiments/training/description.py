@@ -38,7 +38,7 @@ def described(
     if other is not None:
       same_as[place] = results.SameAs(*place, other)
     elif remark := method.remark(setup):
-      remarks[f"{_title(cell)}: {remark}."] = None
+      remarks[f"{title_of_row(cell)}: {remark}."] = None
   needed = [cell for cell in cells if (cell.column, cell.row) not in same_as]
   columns = dict.fromkeys(cell.column for cell in cells)
   rows = {cell.row: cell for cell in cells}
@@ -51,7 +51,7 @@ def described(
       for column in columns
     ),
     methods=tuple(
-      results.Heading(cell.row, _title(cell))
+      results.Heading(cell.row, title_of_row(cell))
       for cell in sorted(
         rows.values(), key=lambda c: (order.index(c.method), c.row)
       )
@@ -69,8 +69,8 @@ def described(
   return needed, description
 
 
-def _title(cell: specs.CellSpec) -> str:
-  """Returns the title of a cell's row."""
+def title_of_row(cell: specs.CellSpec) -> str:
+  """Returns the title of a cell's row in reports."""
   return row_title(cell.row, cell.method, METHODS[cell.method].title)
 
 
