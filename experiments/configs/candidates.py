@@ -146,8 +146,8 @@ def grids(
     per row.
   """
   temperatures = (1.0, 2.0, 4.0) if cheap else (2.0, 4.0)
-  # There are at most D - C directions in the null space of the head, and
-  # clusters of fewer than five examples are noise.
+  # A head of rank C leaves D - C directions, and clusters of fewer than five
+  # examples are noise.
   sizes = (5, 20) if num_classes <= 10 else (2, 5)
   largest = max(1, teacher_width - num_classes)
   directions = tuple(dict.fromkeys(min(size, largest) for size in sizes))

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from experiments.configs import paper_table
 
 _COLUMN = "cifar100_bin-resnet92-resnet56"
-_NUM_SUBCLASSES = tuple(2**i for i in range(1, 9))  # To D = 256.
+_NUM_SUBCLASSES = tuple(2**i for i in range(1, 9))  # Up to D = 256.
 _SUBCLASS_TEMPERATURES = tuple(2.0**i for i in range(-5, 1))
 _TEMPERATURE = 2.0  # Not stated for the figure; that of Table 12.
 _KINDS = {

@@ -25,7 +25,7 @@ from experiments.paper import tables
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config that `paper_table.parse` describes.
 
-  By default ``grid=one``; any ``column=`` of the paper will do.
+  By default ``grid=one``; any ``column=`` of the paper works.
   """
   given = paper_table.parse(arg, grid="one")
   table = tables.paper_table(3).columns

@@ -236,7 +236,7 @@ def column(name: str, given: ConfigDict) -> dict[str, Any]:
 def _training(
   model: str, dataset: str, role: str, given: ConfigDict
 ) -> dict[str, Any]:
-  """Returns the fields of a teacher or student."""
+  """Returns the model and the training of a teacher or student, as fields."""
   fields = recipes.recipe(
     _RELATIVES.get(model, model),
     dataset,

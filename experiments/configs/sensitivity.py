@@ -41,7 +41,7 @@ _OWN: dict[str, tuple[Any, ...]] = {
 def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config that `paper_table.parse` describes.
 
-  Any ``column=`` of the paper will do.
+  Any ``column=`` of the paper works.
   """
   given = paper_table.parse(arg)
   columns = (given.column,) if given.column else _COLUMNS

@@ -110,8 +110,8 @@ def _read(folder: pathlib.Path, name: str) -> np.ndarray | None:
     if name in _OPTIONAL:
       return None
     raise FileNotFoundError(
-      f"there is no {path}: a teacher of arrays has embeddings.npy, logits.npy "
-      "and head_kernel.npy, written with numpy.save."
+      f"there is no {path}: a teacher given as arrays needs embeddings.npy, "
+      "logits.npy and head_kernel.npy, written with numpy.save."
     )
   array = _load(path)
   if array.dtype.kind != "f":

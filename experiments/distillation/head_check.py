@@ -18,7 +18,7 @@ _TOLERANCE = 0.02
 # concerns all of them.
 _ROW_TOLERANCE, _FEW = 0.25, 0.05
 
-# Activations that a model may have in front of its last layer.
+# Activations that may precede the last layer of a model.
 _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
   "tanh": np.tanh,
   "relu": lambda x: np.maximum(x, 0),
@@ -129,8 +129,8 @@ def _reasons(
       after = activation(inputs) @ weights + offset
     if np.isfinite(after).all() and _same(after, outputs):
       yield (
-        f"embeddings.npy is from before the {name} in front of the last "
-        "linear layer: save what that layer reads."
+        f"embeddings.npy was saved before the {name} that precedes the last "
+        "linear layer: save the inputs of that layer."
       )
   scale = (given * outputs).sum() / max((given**2).sum(), 1e-300)
   if _same(scale * given, outputs):
@@ -163,9 +163,9 @@ def _unexplained(
       )
   return (
     f"they differ by {error:.2g} standard deviations of the logits. "
-    "embeddings.npy must be what the last linear layer reads, after pooling "
-    "and activation, of the same rows in the same order, with dropout off "
-    "(model.eval())."
+    "embeddings.npy must hold the inputs of the last linear layer, after "
+    "pooling and activation, for the same rows in the same order, with dropout "
+    "off (model.eval())."
   )
 
 

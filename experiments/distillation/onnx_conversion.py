@@ -63,7 +63,7 @@ def converted(
         output_names=[output_name],
         model_name="student",
       )
-  except Exception as error:  # Of any type, if a lowering is missing.
+  except Exception as error:  # It has any type.
     lines = str(error).splitlines() or [type(error).__name__]
     raise ValueError(f"jax2onnx cannot convert it: {lines[0]}") from error
   _pool_images(model.graph)

@@ -122,7 +122,7 @@ def distill(request: Request) -> str:
 def _distill(request: Request, asked: Mapping[str, Any]) -> str:
   """Takes every step of a distillation that is not finished yet."""
   workdir = request.workdir
-  with _without_leftovers(workdir):
+  with _emptying_new_workdir_on_error(workdir):
     teacher, student = _prepared(request)
     kept = f"the teacher's outputs are in {teacher.folder}"
     signals.stop_if_asked(kept)
@@ -184,7 +184,7 @@ def _read_record(
 
 
 @contextlib.contextmanager
-def _without_leftovers(workdir: pathlib.Path) -> Iterator[None]:
+def _emptying_new_workdir_on_error(workdir: pathlib.Path) -> Iterator[None]:
   """Empties a new workdir if a flag or a file turns out to be wrong.
 
   A workdir that was not empty, or that has a trained teacher, stays as it is.

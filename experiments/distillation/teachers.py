@@ -139,7 +139,7 @@ def prepare_teacher(
   data = dataclasses.replace(data, tokenizer="", embeddings="")
   folder = pathlib.Path(teacher).expanduser()
   training = _training(given, finetune_epochs)
-  with signals.deferred(), _nothing_left_if_refused(workdir):
+  with signals.deferred(), _discarding_data_on_error(workdir):
     if folder.is_dir() and arrays_lib.is_arrays(folder):
       if finetune_epochs:
         raise ValueError(
@@ -182,7 +182,7 @@ def _training(
 
 
 @contextlib.contextmanager
-def _nothing_left_if_refused(workdir: pathlib.Path) -> Iterator[None]:
+def _discarding_data_on_error(workdir: pathlib.Path) -> Iterator[None]:
   """Removes the prepared data if the first command in a workdir fails.
 
   The data are prepared before the teacher is compared with them. If they were

@@ -55,7 +55,7 @@ class StepTime(NamedTuple):
 
 
 def measure(cell: CellSpec, splits: Splits) -> StepTime:
-  """Times a few training steps of a student, with a loss that costs nothing.
+  """Times a few training steps of a student, with a loss of negligible cost.
 
   Args:
     cell: A cell of the student.

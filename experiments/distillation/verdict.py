@@ -105,7 +105,7 @@ def _reason_to_keep(
       return (
         f"the best student, of {title}, loses {-loss.mean:.1f} points "
         f"({_accuracies(cells)} on the test examples), more than a quarter of "
-        "what the teacher has above always naming the most frequent class "
+        "the teacher's lead over always predicting the most frequent class "
         f"({100 * majority:.1f} %)"
       )
   if teacher_parameters and size >= teacher_parameters:

@@ -55,7 +55,7 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class GridTable:
-  """One of Tables 6 to 15, or the text's statement in place of one.
+  """Grid of a method: one of Tables 6 to 15, or the text on CRD or DKD.
 
   Attributes:
     number: Number of the table; None for CRD and DKD.

@@ -21,7 +21,7 @@ STUDENTS = {
   "mlp": "MLP over frozen MiniLM embeddings",
   "bert": "two layers of MiniLM",
 }
-# Options of all-MiniLM-L6-v2. Its vocabulary is not here, as it may be reduced.
+# Options of all-MiniLM-L6-v2 without `vocab_size`: vocabularies may be reduced.
 _MINILM = {
   "hidden_size": 384,
   "num_layers": 6,
@@ -29,7 +29,7 @@ _MINILM = {
   "intermediate_size": 1536,
   "pooling": "mean",
 }
-_FACTOR_WITH_FEW_LABELS = 4  # Of the number of the teacher's epochs.
+_FACTOR_WITH_FEW_LABELS = 4  # Of the teacher's epochs.
 _WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 

@@ -99,7 +99,7 @@ def noise(x):
     ("logits", log_softmax, "logarithms of probabilities"),
     ("logits", lambda x: x[:, [1, 2, 0]], r"another order.*\[1, 2, 0\]"),
     ("logits", lambda x: x / 4, "0.25 times as large"),
-    ("embeddings", noise, "what the last linear layer reads"),
+    ("embeddings", noise, r"embeddings\.npy must hold the inputs"),
     # Arrays that do not fit together.
     ("logits", lambda x: x[:-1], "a row for each example"),
     ("logits", lambda x: x[:, :2], r"logits\.npy is \[400, 2"),
