@@ -1,4 +1,4 @@
-"""Layout of a stack of cells and its batches over devices."""
+"""Distribution of a stack of cells and its batches over devices."""
 
 import functools
 import math
@@ -18,9 +18,9 @@ from jax.sharding import Sharding
 
 Tree = TypeVar("Tree")
 
-# jax.make_mesh has explicit axes by default. Under these a Gram matrix over the
-# batch (the relational losses) and Linen's Dropout and Embed are errors. With
-# automatic axes a program has the same meaning on any mesh.
+# Not the explicit axes that jax.make_mesh has by default: with these, Linen's
+# Dropout and Embed and a Gram matrix over the batch (as in relational losses)
+# raise errors. With automatic axes, a program has the same meaning on any mesh.
 _AXIS_TYPES = (AxisType.Auto, AxisType.Auto)
 
 
@@ -31,19 +31,19 @@ def make_mesh(
 ) -> Mesh:
   """Returns a mesh ("cell", "data") for a stack of cells that share batches.
 
-  Cells exchange nothing, so they are divided first: the size of `cell` is the
-  largest divisor of the number of devices that also divides `num_cells`. The
-  remaining devices of each group share its batches along `data`, as many of
-  them as divide the batch. Any others are idle: of 7 devices, 1 cell with
-  batches of 64 uses 4.
+  Cells are divided over devices first, because they do not communicate: the
+  size of `cell` is the greatest common divisor of `num_cells` and the number of
+  devices. Each batch is divided over as many devices of a group as its size is
+  divisible by: that number is the size of `data`. Other devices are idle. For
+  example, 1 cell with batches of 64 uses 4 of 7 devices.
   """
   devices = list(jax.devices() if devices is None else devices)
   cell = math.gcd(len(devices), num_cells)
   share = len(devices) // cell
   data = max(n for n in range(1, share + 1) if batch_size % n == 0)
   if cell * data == len(devices):
-    # It knows the interconnect, and makes neighbours on it neighbours along
-    # `data`.
+    # jax.make_mesh makes devices that are close in the interconnect neighbours
+    # along `data`.
     return jax.make_mesh(
       (cell, data), ("cell", "data"), axis_types=_AXIS_TYPES, devices=devices
     )
@@ -75,7 +75,7 @@ def _check_every_process_has_one(
   num_cells: int,
   batch_size: int,
 ) -> None:
-  """Raises ValueError if a process owns devices, and none of those used."""
+  """Raises ValueError if none of a process's devices are used."""
   idle = {d.process_index for d in devices} - {d.process_index for d in used}
   if idle:
     raise ValueError(
@@ -87,25 +87,25 @@ def _check_every_process_has_one(
 
 
 def cell_sharding(mesh: Mesh) -> NamedSharding:
-  """Returns the sharding of arrays whose first axis is that of cells."""
+  """Returns the sharding of arrays with a leading axis of cells."""
   return NamedSharding(mesh, PartitionSpec("cell"))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Returns the sharding of arrays whose first axis is that of examples."""
+  """Returns the sharding of arrays with a leading axis of examples."""
   return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """Returns the sharding of arrays that every device has a copy of."""
+  """Returns the sharding of arrays that are copied to every device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def place(tree: Tree, sharding: Sharding) -> Tree:
-  """Places every array of a tree with one sharding.
+  """Places all arrays of a tree on devices, with one sharding.
 
-  A `jax.ShapeDtypeStruct` gets the sharding. With several processes, each
-  passes the same values.
+  All processes pass the same values. In a tree of `jax.ShapeDtypeStruct`, the
+  sharding is set.
   """
   if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(tree)):
     return jax.tree.map(lambda shape: shape.update(sharding=sharding), tree)
@@ -115,10 +115,10 @@ def place(tree: Tree, sharding: Sharding) -> Tree:
 
 
 def _place_everywhere(leaf: Any, sharding: Sharding) -> jax.Array:
-  """Places one array on devices of several processes."""
+  """Places one array on the devices of several processes."""
   if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
     return jax.device_put(leaf, sharding)
-  # device_put cannot move keys from one process to several.
+  # device_put cannot place typed keys on the devices of several processes.
   if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
     leaf.dtype, jax.dtypes.prng_key
   ):
@@ -131,10 +131,10 @@ def _place_everywhere(leaf: Any, sharding: Sharding) -> jax.Array:
 
 
 def place_split(tree: Tree, mesh: Mesh) -> Tree:
-  """Places arrays split over `data` (fully sharded, "fsdp").
+  """Places arrays divided over the axis `data` of the mesh (FSDP).
 
-  Each array is split along its largest axis that is divisible by the size of
-  `data`. If there is none, every device has a copy.
+  Each array is divided along its largest axis that is divisible by the size of
+  `data`. If there is no such axis, every device has a copy.
   """
   size = mesh.shape["data"]
 
@@ -149,19 +149,20 @@ def place_split(tree: Tree, mesh: Mesh) -> Tree:
 
 
 def settled(tree: Tree, mesh: Mesh) -> Tree:
-  """Waits for arrays to be computed if they are on several CPU devices.
+  """Returns a tree, after waiting for its arrays on several CPU devices.
 
-  Virtual CPU devices share a few threads. Two computations at a time can block
-  each other's collectives until XLA gives up.
+  Virtual CPU devices share a few threads, so that two computations at a time
+  could block each other's collectives until XLA's timeout.
   """
   crowded = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
   return jax.block_until_ready(tree) if crowded else tree
 
 
 def fetch(tree: Any, mesh: Mesh) -> Any:
-  """Returns arrays as NumPy arrays, complete in every process.
+  """Copies arrays from all devices into NumPy arrays, in every process.
 
-  All processes call this together, to exchange the parts on their devices.
+  All processes call this together, since they exchange the parts on their
+  devices.
   """
   if not all(
     leaf.is_fully_addressable or leaf.is_fully_replicated
@@ -177,7 +178,7 @@ def _same(tree: Tree) -> Tree:
 
 
 def on_host(shapes: Any) -> Any:
-  """Returns uninitialised NumPy arrays, as a target for reading files."""
+  """Returns NumPy arrays of some shapes and dtypes, to read files into."""
   return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
 
 
@@ -188,11 +189,18 @@ def over_cells(
   common: Any,
   *cells: Any,
 ) -> Any:
-  """Applies ``function(common, *arrays of one cell)`` to each cell of a stack.
+  """Applies a function to each cell of a stack, in parallel over the mesh.
 
-  Cells and results are trees of arrays with a leading cell axis, which is
-  divided over the axis `cell` of the mesh. Mapped cells of a device run one by
-  one (`jax.lax.map`), others as one batch (`jax.vmap`).
+  Args:
+    mesh: The mesh. The axis of cells is divided over its axis `cell`.
+    mapped: Whether each device runs its cells one after another (`jax.lax.map`)
+      rather than as one batch (`jax.vmap`).
+    function: Called as ``function(common, *cells)`` with the arrays of a cell.
+    common: Arguments that all cells share.
+    *cells: Trees of arrays with a leading axis of cells.
+
+  Returns:
+    The results, with a leading axis of cells.
   """
   (num_cells,) = {leaf.shape[0] for leaf in jax.tree.leaves(cells)}
   if num_cells == 1:
@@ -205,8 +213,8 @@ def over_cells(
   if groups == 1:
     return jax.lax.map(lambda cell: function(common, *cell), cells)
 
-  # Each step of the loop runs one cell on each group of devices: the program
-  # sees a batch of cells, and each device a single one.
+  # Each step of the loop runs a batch with one cell per group of devices, so
+  # that each device runs a single cell.
   sharding = cell_sharding(mesh)
 
   def grouped(leaf: jax.Array) -> jax.Array:

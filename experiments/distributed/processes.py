@@ -12,15 +12,16 @@ Made = TypeVar("Made")
 
 
 def is_main_process() -> bool:
-  """Returns whether this process writes logs and results."""
+  """Returns whether this is the process that writes logs and results."""
   return jax.process_index() == 0
 
 
 def any_process(flag: bool) -> bool:
-  """Returns whether a flag is set in any process, the same in all of them.
+  """Returns, in all processes, whether a flag is set in any process.
 
-  All processes call this together. A signal reaches processes at different
-  steps: if they did not agree on it, some would wait for others for ever.
+  All processes call this together. For example, signals reach processes at
+  different steps. If the processes did not agree on the step to stop at, some
+  would wait forever for others.
   """
   if jax.process_count() == 1:
     return flag
@@ -32,7 +33,7 @@ class Interrupted(Exception):
 
   Attributes:
     requested: The name of the signal.
-    saved: Clause on the saved work and its place.
+    saved: A clause about the saved work and its place.
   """
 
   def __init__(self, requested: str, saved: str):
@@ -52,10 +53,17 @@ class OtherProcessError(OSError):
 def from_main(make: Callable[[], Made]) -> Made:
   """Calls a function in the main process, and returns its result in all.
 
-  For looking at files, taking locks and writing files. Processes that looked
-  for themselves could see different files, and would then wait for each other
-  for ever. The result is plain JSON. If the function raises Interrupted, every
-  process does; after another error, the others raise OtherProcessError.
+  Use this to look at files, take locks and write files. If each process looked
+  for itself, processes could see different files, and would then wait forever
+  for each other.
+
+  Args:
+    make: The function. It returns JSON data.
+
+  Raises:
+    Interrupted: In all processes, if the function raises it.
+    OtherProcessError: In the other processes, if the function raises another
+      error in the main process.
   """
   if jax.process_count() == 1:
     return make()
@@ -81,9 +89,10 @@ def from_main(make: Callable[[], Made]) -> Made:
 
 
 def main_first(make: Callable[[], Made]) -> Made:
-  """Calls a function in every process, first in the main process.
+  """Calls a function in the main process, and then in all other processes.
 
-  For files that the first call writes and later calls find: prepared data.
+  Use this if the first call writes files that later calls read, such as
+  prepared data.
   """
   first = []
   from_main(lambda: first.append(make()))
@@ -91,10 +100,10 @@ def main_first(make: Callable[[], Made]) -> Made:
 
 
 def _broadcast(text: str) -> str:
-  """Sends a text of the main process to all processes."""
+  """Returns the text of the main process in all processes."""
   data = np.frombuffer(text.encode(), np.uint8)
   size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-  # Lengths are rounded up, because each one needs a compilation.
+  # The length is rounded up, since a program is compiled for each length.
   buffer = np.zeros(1 << max(10, (size - 1).bit_length()), np.uint8)
   if is_main_process():
     buffer[:size] = data

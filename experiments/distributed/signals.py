@@ -1,8 +1,8 @@
 """Graceful stop on SIGINT and SIGTERM: a run saves its state, then exits.
 
-Signals belong to the process, so their flag is a global of this module: inside
-`deferred` a signal only sets it, and the code that has just saved something
-calls `stop_if_asked`.
+Inside `deferred`, a signal only sets a flag, a global variable of this module.
+The code that has just saved its state calls `stop_if_asked`, which raises an
+error if the flag is set.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from types import FrameType
 from experiments.distributed import processes
 from experiments.distributed.processes import Interrupted
 
-# EX_TEMPFAIL of sysexits.h: not finished, and worth starting again.
+# EX_TEMPFAIL of sysexits.h: the command has not finished, and may be run again.
 EXIT_INTERRUPTED = 75
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -26,19 +26,23 @@ _installed = False
 
 
 def requested() -> str | None:
-  """Returns the name of the first signal that this process received, if any.
+  """Returns the name of the first signal that this process received, or None.
 
-  It is None outside of `deferred`.
+  It is always None outside of `deferred`.
   """
   return _requested
 
 
 def stop_if_asked(saved: str, *, all_processes: bool = True) -> None:
-  """Stops the run if this or another of its processes received a signal.
+  """Stops the run if one of its processes received a signal.
 
-  `saved` says for the message what is saved and where. With `all_processes` all
-  processes call this at the same point of their work and stop together;
-  otherwise this process decides alone. Raises Interrupted.
+  Args:
+    saved: A clause about the saved work and its place, for the message.
+    all_processes: Whether all processes call this at the same point of their
+      work, and stop together. Otherwise this process decides alone.
+
+  Raises:
+    Interrupted: If the run has to stop.
   """
   stop = _requested is not None
   if processes.any_process(stop) if all_processes else stop:
@@ -47,12 +51,12 @@ def stop_if_asked(saved: str, *, all_processes: bool = True) -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-  """Turns SIGINT and SIGTERM into a flag while the context is active.
+  """Makes SIGINT and SIGTERM set a flag while the context is active.
 
-  A second SIGINT raises KeyboardInterrupt at once: a user who presses Ctrl-C
-  twice does not want to wait. Contexts can be nested; the outermost one
-  installs the handlers, and clears the flag at its end. Python delivers
-  signals to the main thread only, so in any other thread this does nothing.
+  A second SIGINT (Ctrl-C) raises KeyboardInterrupt immediately. Contexts may be
+  nested: the outermost one installs the handlers, and clears the flag at its
+  end. In threads other than the main thread this does nothing, since Python
+  delivers signals only to the main thread.
   """
   global _installed, _requested
   in_main_thread = threading.current_thread() is threading.main_thread()
@@ -69,7 +73,7 @@ def deferred() -> Iterator[None]:
     seen_interrupt = seen_interrupt or number == signal.SIGINT
     name = signal.Signals(number).name
     _requested = _requested or name
-    # Not print(), which this very signal may have interrupted.
+    # Not print(), because the signal may have interrupted a print().
     hint = "; once more stops at once" if number == signal.SIGINT else ""
     with contextlib.suppress(OSError):
       os.write(2, f"\n{name}: saving, then stopping{hint}.\n".encode())
@@ -80,6 +84,6 @@ def deferred() -> Iterator[None]:
     yield
   finally:
     for number, handler in previous.items():
-      # A handler that was not installed from Python is None.
+      # `handler` is None if it was not installed from Python.
       signal.signal(number, signal.SIG_DFL if handler is None else handler)
     _installed, _requested = False, None

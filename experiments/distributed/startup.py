@@ -1,4 +1,4 @@
-"""Start and end of runs with several processes."""
+"""Connects the processes of a run at the start, and disconnects them."""
 
 import contextlib
 import os
@@ -14,7 +14,8 @@ LOST = (
 )
 # The error of `jax.distributed.initialize` where it detects no cluster.
 _NO_CLUSTER = "coordinator_address should be defined."
-# The error of JAX's own timeout is a page of C++, so ours has to come first.
+# JAX's own timeout prints a page of C++ traces. It is set this much later than
+# ours, so that it is not reached.
 _MARGIN_SECONDS = 60
 
 
@@ -25,18 +26,28 @@ def connect(
   *,
   timeout: int,
 ) -> None:
-  """Connects this process to the other processes of its run, if any.
+  """Connects this process to the other processes of its run, if there are any.
 
-  Without addresses JAX looks for a cluster: a Cloud TPU pod, TPUs on GKE, a
-  Kubernetes job, SLURM, Open MPI. Where there is none, this returns at once.
-  Call it before any computation. If the others do not appear in time, the
-  process ends with one line on standard error and exit code 1.
+  Call this before any computation. Without `coordinator_address`, JAX detects a
+  cluster: a Cloud TPU pod, TPUs on GKE, a Kubernetes job, SLURM or Open MPI. If
+  there is no cluster, this function returns immediately. If the other processes
+  do not connect in time, this process exits with code 1 and one line on
+  standard error.
+
+  Args:
+    coordinator_address: Host and port of process 0, or None.
+    num_processes: Number of processes, or None.
+    process_id: Number of this process, or None.
+    timeout: Number of seconds to wait for the other processes.
+
+  Raises:
+    ValueError: If an argument is invalid, or the connection fails.
   """
   given = (coordinator_address, num_processes, process_id)
   _check(*given, timeout)
   if num_processes == 1 and coordinator_address is None:
     return
-  # The service would handle SIGTERM instead of `signals.deferred`.
+  # JAX's preemption service would handle SIGTERM in place of `signals`.
   jax.config.update("jax_enable_preemption_service", False)
   watch = threading.Timer(timeout, _give_up, (*given, timeout))
   watch.daemon = True
@@ -60,11 +71,11 @@ def connect(
 
 
 def leave(patience: float) -> bool:
-  """Disconnects from the other processes, once they disconnect too.
+  """Disconnects from the other processes, and returns whether all disconnected.
 
-  It waits `patience` seconds for them, as one of them may hang, and returns
-  whether all disconnected. If not, only `os._exit` ends this process without
-  another wait; the others notice by the missing heartbeat.
+  This waits at most `patience` seconds for the other processes, since one of
+  them may hang. If it returns False, end this process with `os._exit`, because
+  a normal exit would wait again. The others notice the missing heartbeat.
   """
   if not jax.distributed.is_initialized():
     return True
@@ -82,8 +93,9 @@ def leave(patience: float) -> bool:
 def is_lost(error: Exception) -> bool:
   """Returns whether an error means that another process has ended.
 
-  On CPUs collectives fail at once when a process ends. On accelerators they
-  wait, and JAX ends this process after its heartbeat timeout of 100 seconds.
+  This detects errors on CPUs, where collectives fail as soon as a process ends.
+  On accelerators they block, and JAX ends this process after its heartbeat
+  timeout of 100 seconds.
   """
   return jax.distributed.is_initialized() and "Gloo" in str(error)
 
@@ -94,7 +106,7 @@ def _check(
   process_id: int | None,
   timeout: int,
 ) -> None:
-  """Checks the flags."""
+  """Raises ValueError if the flags of several processes are invalid."""
   if timeout < 1:
     raise ValueError(
       f"--initialization_timeout must be at least 1 second, got {timeout}."
@@ -127,7 +139,7 @@ def _give_up(
   process_id: int | None,
   timeout: int,
 ) -> None:
-  """Ends the process, because no exception reaches its waiting main thread."""
+  """Ends this process. An exception would not reach its waiting main thread."""
   if coordinator_address is None:
     where, who = "the detected address", "one of those detected"
   else:

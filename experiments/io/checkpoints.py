@@ -1,12 +1,15 @@
-"""Checkpoints of training states, and trees of final parameters.
+"""Saves and restores checkpoints of training states and final parameters.
 
-The only file that imports Orbax. Orbax writes and reads the arrays; this file
-adds what it lacks. A checkpoint is complete once it has a seal, a file that is
-written last and deleted first, since folders of a bucket cannot be renamed. The
-seal holds checksums of all files, because Orbax does not notice a flipped bit,
-and prints pages of tracebacks from its threads about other damage. It also
-holds the shapes of the arrays, because Orbax silently casts to the dtypes that
-are asked for, and the fingerprint of the run.
+Only this module imports Orbax, which writes and reads the arrays. This module
+adds a file `seal.json` to each checkpoint. The seal is written last and deleted
+first, so a checkpoint with a seal is complete; folders in a bucket could not be
+renamed instead. The seal holds:
+
+* checksums of all files, because Orbax does not detect a flipped bit, and
+  prints long tracebacks about other damage,
+* the shapes and dtypes of the arrays, because Orbax silently casts arrays to
+  the dtypes that are asked for,
+* the fingerprint of the run.
 """
 
 import functools
@@ -36,21 +39,21 @@ Tree = TypeVar("Tree")
 PathLike = str | os.PathLike[str]
 
 SEAL = "seal.json"
-# Orbax writes into a folder of this name and then renames it, except in a
-# bucket.
+# In a file system, Orbax writes to a folder with this suffix and then renames
+# it.
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _KEPT = 2
 
 
 class Checkpoints:
-  """The newest states of one run, in one folder or bucket.
+  """Saves and restores the newest states of one run, in a folder or bucket.
 
-  A state is a tree of arrays: `jax.Array`, typed keys included, or
-  `np.ndarray`. It is written in the background; its arrays may be donated as
-  soon as `save` returns. The two newest complete states are kept.
+  A state is a tree of `jax.Array` (including typed keys) and `np.ndarray`. It
+  is written in the background, and its arrays may be donated as soon as `save`
+  returns. The two newest complete states are kept.
 
-  With several processes, each creates this object and calls its methods at the
-  same steps. All of them must see the folder.
+  All processes of a run create this object and call its methods at the same
+  steps. They need access to the same folder.
 
     with Checkpoints(workdir / "checkpoints", fingerprint=config) as saved:
       restored = saved.restore(state)
@@ -60,15 +63,20 @@ class Checkpoints:
   """
 
   def __init__(self, directory: PathLike, *, fingerprint: Mapping[str, Any]):
-    """Looks for complete checkpoints; writes nothing yet.
+    """Looks for complete checkpoints, and writes nothing yet.
 
-    The directory may be `gs://BUCKET/FOLDER`. The fingerprint is plain JSON of
-    everything that has to be the same for a run to continue from a state;
-    ValueError is raised if the folder holds states with another one.
+    Args:
+      directory: The folder, or `gs://BUCKET/FOLDER`.
+      fingerprint: JSON data that identifies the run: everything that must be
+        the same for a run to continue from a state.
+
+    Raises:
+      ValueError: If the folder holds states with another fingerprint.
     """
     self._directory = storage.folder(directory)
     self._fingerprint = json_files.plain(fingerprint)
-    # The main process alone looks, so that all agree: here and below.
+    # Here and below, only the main process looks at files, so that all
+    # processes agree.
     self._steps: list[int] = _on_main(self._directory, self._find)
     self._current: int | None = None
     self._cleared = False
@@ -76,11 +84,13 @@ class Checkpoints:
     self._pending: futures.Future[None] | None = None
 
   def save(self, step: int, state: Any) -> None:
-    """Starts to write a state, after the write before has finished.
+    """Starts to write a state, after the previous write has finished.
 
-    Its step has to be later than all in the folder; saving the one that was
-    saved or restored last does nothing. Raises OSError if the write before
-    failed.
+    Saving the step that was saved or restored last does nothing.
+
+    Raises:
+      OSError: If the previous write failed.
+      ValueError: If the step is not later than all steps in the folder.
     """
     self._finish()
     if step == self._current:
@@ -101,15 +111,20 @@ class Checkpoints:
     self._current = step
 
   def restore(self, like: Tree) -> tuple[int, Tree] | None:
-    """Reads the newest state that is not damaged, and returns its step with it.
+    """Reads the newest state that is not damaged.
 
-    A warning is logged for each damaged one, and the one before it is read.
-    None is returned if there is no usable checkpoint.
+    A warning is logged for each damaged state.
 
-    `like` is the expected state: arrays, or `jax.ShapeDtypeStruct`. Each array
-    is placed with its counterpart's sharding, or on this process's first device
-    if that has none, whatever devices it was on before. ValueError is raised if
-    the state has other arrays.
+    Args:
+      like: The expected state, with arrays or `jax.ShapeDtypeStruct`. Each
+        restored array gets the sharding of its counterpart, or is placed on
+        this process's first device if the counterpart has no sharding.
+
+    Returns:
+      The step and the state, or None if there is no usable checkpoint.
+
+    Raises:
+      ValueError: If the state has other arrays than `like`.
     """
     self._finish()
     while self._steps:
@@ -130,7 +145,7 @@ class Checkpoints:
     return None
 
   def close(self) -> None:
-    """Waits until everything is written; calling it again does nothing.
+    """Waits until the last state is written. It may be called several times.
 
     Raises OSError if the last write failed.
     """
@@ -140,9 +155,10 @@ class Checkpoints:
     return self
 
   def __exit__(self, kind: object, error: object, traceback: object) -> None:
-    """Closes; after an error, without asking the other processes.
+    """Closes this object.
 
-    They may not have the error, and would not answer.
+    After an error it only waits for this process's write. The other processes
+    may not have the error, and would then not take part in an exchange.
     """
     if error is None:
       self.close()
@@ -153,7 +169,7 @@ class Checkpoints:
     return self._directory / str(step)
 
   def _find(self) -> list[int]:
-    """Returns the steps with a seal, after a look at the newest one's run."""
+    """Returns the complete steps, and checks the fingerprint of the newest."""
     sealed = _sealed(self._directory)
     for name in storage.names(self._directory):
       if name.isdigit() and int(name) not in sealed:
@@ -164,7 +180,7 @@ class Checkpoints:
     return sealed
 
   def _check_fingerprint(self, step: int) -> None:
-    """Raises ValueError unless a state belongs to a run like this one."""
+    """Raises ValueError if a state has another fingerprint."""
     try:
       saved = json_files.read_json(self._path(step) / SEAL)["fingerprint"]
     except (KeyError, TypeError, ValueError):
@@ -178,7 +194,7 @@ class Checkpoints:
       )
 
   def _finish(self) -> None:
-    """Waits for the write in progress, and deletes states beyond the kept."""
+    """Waits for the write in progress, and deletes states that are too old."""
     if self._pending is None:
       return
     error, self._pending = self._pending.exception(), None
@@ -196,7 +212,7 @@ class Checkpoints:
       _on_main(old, functools.partial(_delete, old))
 
   def _clear(self) -> None:
-    """Deletes what killed runs left, and damaged states."""
+    """Deletes damaged states and incomplete states of killed runs."""
     for name in storage.names(self._directory):
       unknown = name.isdigit() and int(name) not in self._steps
       if unknown or name.endswith(_UNFINISHED):
@@ -211,15 +227,15 @@ def last_step(directory: PathLike) -> int | None:
 
 
 def _sealed(directory: epath.Path) -> list[int]:
-  """Returns the steps in a folder that are complete, in order."""
+  """Returns the sorted steps of the complete states in a folder."""
   steps = [int(name) for name in storage.names(directory) if name.isdigit()]
   return sorted(s for s in steps if (directory / f"{s}" / SEAL).exists())
 
 
 def save_tree(directory: PathLike, tree: Any) -> None:
-  """Writes a tree of arrays that other commands read: final parameters.
+  """Writes a tree of arrays, such as final parameters, for other commands.
 
-  It replaces the tree that is in the folder, which may be in a bucket.
+  It replaces an existing tree in the folder, which may be in a bucket.
   """
   path = storage.folder(directory)
   processes.from_main(lambda: storage.check_writable(path))
@@ -229,11 +245,16 @@ def save_tree(directory: PathLike, tree: Any) -> None:
 
 
 def load_tree(directory: PathLike, like: Any = None) -> Any:
-  """Reads a tree that `save_tree` wrote, with the types of `like`.
+  """Reads a tree that `save_tree` wrote.
 
-  Without `like` it returns nested dicts of NumPy arrays. Raises
-  FileNotFoundError if there is no such folder, and ValueError if it is damaged
-  or holds another tree.
+  Args:
+    directory: The folder, which may be in a bucket.
+    like: The expected tree, see `Checkpoints.restore`. Without it, nested dicts
+      of NumPy arrays are returned.
+
+  Raises:
+    FileNotFoundError: If there is no such folder.
+    ValueError: If the tree is damaged, or has other arrays than `like`.
   """
   path = storage.folder(directory)
   if not _on_main(path, path.exists):
@@ -258,14 +279,17 @@ def load_tree(directory: PathLike, like: Any = None) -> Any:
 
 
 def _on_main(path: epath.Path, call: Callable[[], Any]) -> Any:
-  """Returns what the main process reads or writes at a path, everywhere."""
+  """Calls a function on the main process; returns its result everywhere."""
   return processes.from_main(storage.reached(path)(call))
 
 
 def _write(
   path: epath.Path, tree: Any, fingerprint: Mapping[str, Any]
 ) -> Callable[[], None]:
-  """Starts to write a checkpoint; the result waits, and seals it."""
+  """Starts to write a checkpoint.
+
+  Returns a function that waits until the arrays are written, and adds the seal.
+  """
   arrays: Any = _on_disk(jax.tree.map_with_path(_checked, tree))
   described = _described(arrays)
   with storage.reached(path):
@@ -285,7 +309,7 @@ def _write(
 
 
 def _load(path: epath.Path, like: Tree) -> Tree:
-  """Reads a complete checkpoint into the types of `like`."""
+  """Reads a complete checkpoint, with the types and shardings of `like`."""
   like = jax.tree.map(_abstract, like)
   expected: Any = _on_disk(like)
   with storage.reached(path):
@@ -305,7 +329,7 @@ def _load(path: epath.Path, like: Tree) -> Tree:
 
 
 def _damage(path: epath.Path) -> str | None:
-  """Returns a phrase on what is wrong with a folder's files, or None."""
+  """Returns how a checkpoint is damaged, or None if it is not."""
   try:
     expected = json_files.read_json(path / SEAL)["checksums"]
   except FileNotFoundError:
@@ -320,16 +344,16 @@ def _damage(path: epath.Path) -> str | None:
 
 
 def _delete(path: epath.Path) -> None:
-  """Deletes a folder, seal first, so that a part is never taken for it."""
+  """Deletes a folder, and its seal first, so that the rest is incomplete."""
   (path / SEAL).unlink(missing_ok=True)
   path.rmtree(missing_ok=True)
 
 
 def _on_disk(tree: Any) -> dict[str, Any]:
-  """Returns the arrays that Orbax writes, by path in the tree.
+  """Returns the arrays of a tree that Orbax writes, by path in the tree.
 
-  Orbax refuses arrays without elements, and on reading it asks for the same
-  empty containers as on writing.
+  The flat dict has no empty containers and no arrays without elements. Orbax
+  rejects such arrays, and requires the same empty containers for reading.
   """
   leaves = jax.tree_util.tree_leaves_with_path(tree)
   return {_name(path): leaf for path, leaf in leaves if leaf.size}
@@ -340,7 +364,7 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def _checked(path: tuple[Any, ...], leaf: Any) -> jax.Array | np.ndarray:
-  """Returns a leaf as an array, or raises TypeError."""
+  """Returns a leaf as an array. Raises TypeError if it is not an array."""
   if isinstance(leaf, np.generic):
     return np.asarray(leaf)
   if not isinstance(leaf, jax.Array | np.ndarray):
@@ -360,13 +384,13 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct | np.ndarray:
 
 
 def _restored(expected: Any, array: Any) -> jax.Array | np.ndarray:
-  """Returns a leaf from what Orbax read for it."""
+  """Converts an array that Orbax read to the expected type and sharding."""
   if isinstance(expected, np.ndarray):
     return expected if array is None else array
   if array is None:
     array = jnp.zeros(expected.shape, expected.dtype)
-  # Orbax writes equal shardings of keys in another way, and programs would be
-  # compiled again for them.
+  # Orbax describes an equal sharding of keys differently, for which programs
+  # would be compiled again.
   if array.sharding != expected.sharding:
     array = mesh_lib.place(array, expected.sharding)
   return array
