@@ -60,7 +60,8 @@ def _directions() -> Iterator[Row]:
       "full eigh",
       times["full"],
       target=target,
-      note="12 products with 288 vectors alone take a fifth of the eigh.",
+      note="the 12 products with 288 vectors alone take a fifth of the time "
+      "of eigh.",
     )
     found = find().directions[0]
     spread = jnp.dot(found, covariance, precision=_HIGHEST)

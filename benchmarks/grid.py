@@ -174,6 +174,6 @@ def rows(full: bool) -> Iterator[Row]:
     f"torch, one cell after another{timed}",
     starting + _CELLS * cell,
     target=0.1,
-    note="the start and the results of 90 cells take 6 s; the steps, some 200 "
-    "small operations on one core, the rest.",
+    note="the start of the command and the results of 90 cells take 6 s; the "
+    "rest goes to the steps, each some 200 small operations on one core.",
   )

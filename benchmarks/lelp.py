@@ -68,8 +68,9 @@ def rows(full: bool) -> Iterator[Row]:
     "their sum",
     times["operands"],
     target=3.0,
-    note="two exponentials per entry and a write take two sums; XLA on a CPU "
-    "stores four more arrays between its loops, and reads them again.",
+    note="two exponentials and a write per entry take as long as two sums; "
+    "XLA on a CPU also stores four arrays between its loops, and reads them "
+    "again.",
   )
   yield Row(
     "lelp_loss and gradient",

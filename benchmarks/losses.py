@@ -54,8 +54,8 @@ _NOTES = {
     "from the origin; ours reads B x B x D differences"
   ),
   "rkd_angle": (
-    "two thirds are three products of B matrices B x D, which take XLA on a "
-    "CPU twice as long as torch"
+    "two thirds of the time go to three products of B matrices of shape B x "
+    "D, which take XLA on a CPU twice as long as torch"
   ),
 }
 # By name: the array to differentiate by, and the loss as a function of that

@@ -71,12 +71,13 @@ _NOTES = {
   "resnet20": _CONVOLUTIONS,
   "resnet56": _CONVOLUTIONS,
   "mobilenet": (
-    "half of the time are products of few rows and the sums of BatchNorm and "
-    "of the gradients of depthwise kernels"
+    "half of the time goes to matrix products with few rows and to the sums "
+    "in BatchNorm and in the gradients of depthwise kernels"
   ),
   "albert_base": (
-    "a fifth of the time are copies: the loop over the layers stores what the "
-    "backward pass reads, and kernels' gradients transpose an operand first"
+    "a fifth of the time goes to copies: the loop over the layers stores what "
+    "the backward pass reads, and gradients of kernels transpose an operand "
+    "first"
   ),
 }
 _MOST_OF_RESNET = 0.6  # MobileNet's target, as a share of ResNet-20's time.
