@@ -90,7 +90,7 @@ def _method_texts(
   extra = {cell.num_extra_parameters for cell in cells}
   pretrainings = {p.digest: p for c in cells if (p := c.pretraining)}.values()
   examples = sum(p.num_steps * p.batch_size for p in pretrainings)
-  # The cells of one stack share its numbers: each stack counts once.
+  # All cells of a stack have its times. Each stack counts once.
   stacks = {(c.stack, c.seconds.step): c for c in cells}.values()
   preparations = (cell.seconds.preparation for cell in stacks)
   steps = (

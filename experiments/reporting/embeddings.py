@@ -86,7 +86,7 @@ def embedding_maps(
     f"t-SNE of the students' embeddings of {len(maps[0]):,} examples,"
     f" perplexity {perplexity:.3g}, seed {_SEED}",
     fontsize=8,
-    color="#555555",
+    color=drawing.FAINT,
   )
   drawing.save(figure, path)
 

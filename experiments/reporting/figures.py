@@ -325,7 +325,7 @@ def information_points(
   for cell in results.cells:
     if cell.subclass_information is not None and cell.column in base:
       gain = 100 * cell.test.accuracy - base[cell.column]
-      # Rows of one method share a name: that of "LELP: wide" is LELP.
+      # Rows of one method are merged: "LELP: wide" counts as "LELP".
       title = results.method_title(cell.method).partition(": ")[0]
       points.setdefault(title, []).append((cell.subclass_information, gain))
   return points

@@ -48,7 +48,7 @@ def interval(value: Estimate) -> str:
   """
   if value.interval is None:
     return ""
-  # Intervals have no plus signs, because they are wide enough without.
+  # Plus signs would make the columns wider, so that intervals have none.
   low, high = (f"{round(x, 2) + 0.0:.2f}" for x in value.interval)
   return f"[{low}, {high}]"
 

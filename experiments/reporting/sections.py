@@ -40,7 +40,7 @@ _OVERVIEW = (
   "trials",
   "chosen on",
 )
-# The function that draws the figure of a sweep, and its caption, by its name.
+# By the name of a sweep: the function that draws its figure, and a caption.
 _FIGURES = {
   "figure5": (
     paper_figures.projections,

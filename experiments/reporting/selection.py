@@ -44,12 +44,12 @@ class FinishedCell(CellResult):
 
   @property
   def config(self) -> str:
-    """Path of its config."""
+    """Path of the cell's config."""
     return f"{self.folder}/config.json"
 
   @property
   def teacher_config(self) -> str:
-    """Path of its teacher's config; empty for a teacher outside the workdir."""
+    """Path of the teacher's config; empty if the teacher is elsewhere."""
     return self.teacher_folder and f"{self.teacher_folder}/config.json"
 
   def spec(self, base: pathlib.Path) -> CellSpec | None:
