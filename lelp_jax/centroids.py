@@ -23,8 +23,8 @@ from lelp_jax.subspaces import Subspaces
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 # The logarithm of the variance is found by bisection, between these multiples
-# of the mean distance. The relative error of the variance is about 1e-6 in
-# float32.
+# of the mean excess over the distance to the nearest cluster. The relative
+# error of the variance is about 1e-6 in float32.
 _STEPS = 28
 _LEAST, _MOST = 1e-6, 1e6
 # If the variance is this multiple of the smallest excess over the distance to
@@ -265,7 +265,7 @@ def _variance_of_perplexity(
     return jnp.where(is_small, middle, low), jnp.where(is_small, high, middle)
 
   low, high = jnp.log(scale * _LEAST), jnp.log(scale * _MOST)
-  # A few outliers may raise the mean distance so much that the variance lies
+  # A few outliers may raise the mean excess so much that the variance lies
   # below these bounds.
   least = jnp.min(beyond, where=beyond > 0, initial=jnp.inf)
   lowest = jnp.maximum(least * _HARD, jnp.finfo(scale.dtype).tiny)

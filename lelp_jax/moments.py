@@ -480,7 +480,7 @@ def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _tile_size(num_rows: int, num_classes: int) -> int:
-  """Returns the rows per tile: one tile holds a class of average size."""
+  """Returns the rows per tile: enough for an average class, at most 256."""
   rows = 1.1 * num_rows / num_classes
   return int(np.clip(32 * np.ceil(rows / 32), 32, 256))
 
