@@ -104,7 +104,8 @@ def check_dataset(
   if texts is not None and texts != dataset_contents(prepared):
     raise ValueError(
       f"{embeddings.folder} holds embeddings of other texts than those in "
-      f"{prepared.folder}: embed these, or use the data set of the embeddings."
+      f"{prepared.folder}: embed the texts of this data set, or use the data "
+      "set that was embedded."
     )
 
 

@@ -122,14 +122,15 @@ def class_names(examples: Examples) -> tuple[str, ...]:
   names: set[str] = set(examples.columns["label"])
   if len(names) == 1:
     raise ValueError(
-      f"{examples.name} has only the label {min(names)!r}, and classes must "
-      "be at least 2: is config.data.label_column the column of the labels?"
+      f"{examples.name} has only the label {min(names)!r}, but at least 2 "
+      "classes are needed: check that config.data.label_column is the column "
+      "of the labels."
     )
   if len(names) > _MOST_CLASSES:
     raise ValueError(
       f"{examples.name} has {len(names):,} different labels, such as "
-      f"{min(names)!r}, and classes must be 2 to {_MOST_CLASSES}: is "
-      "config.data.label_column the column of the labels?"
+      f"{min(names)!r}, but at most {_MOST_CLASSES:,} classes are possible: "
+      "check that config.data.label_column is the column of the labels."
     )
   numbers = {name for name in names if _NUMBER.fullmatch(name)}
   return (*sorted(numbers, key=Decimal), *sorted(names - numbers))
@@ -261,8 +262,8 @@ def read(
       raise ValueError(f"{path}: config.data.{name} does not apply to {what}.")
   if suffix in ("", ".npz") and len(paths) > 1:
     raise ValueError(
-      f"{path} is not a table, and only tables may be several: name one "
-      "folder of images or one .npz file."
+      f"{path} is not a table, so it cannot be combined with other files: name "
+      "only one folder of images or .npz file."
     )
   given: dict[str, Any] = {
     name.removesuffix("_column"): column

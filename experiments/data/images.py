@@ -62,9 +62,9 @@ class DecodedImages(Sequence[np.ndarray]):
     if image.shape == self.shape:
       return image
     raise ValueError(
-      f"{self.name}: images must have one shape, but {self.ids[index]!r} has "
-      f"{image.shape} and {self.ids[0]!r} has {self.shape}: set "
-      "config.data.image_size to resize all images."
+      f"{self.name}: images must all have the same shape, but image "
+      f"{self.ids[index]!r} has {image.shape} and {self.ids[0]!r} has "
+      f"{self.shape}: set config.data.image_size to resize all images."
     )
 
   def select(self, rows: Sequence[int]) -> "DecodedImages":

@@ -216,9 +216,10 @@ def _with_one_shape(
   for split, shape in shapes.items():
     if shape[:2] != shapes["train"][:2]:
       raise ValueError(
-        f"images must have one size, but those of {found['train'].name} have "
-        f"the shape {shapes['train']} and those of {found[split].name} have "
-        f"{shape}: set config.data.image_size to resize all images."
+        "images must all have the same size, but those of "
+        f"{found['train'].name} have the shape {shapes['train']} and those of "
+        f"{found[split].name} have {shape}: set config.data.image_size to "
+        "resize all images."
       )
     if shape[2] != channels:
       columns = dict(found[split].columns)
@@ -316,8 +317,9 @@ def _check_left_out(
     if rows.kind != "malformed" and unlabelled == "refuse":
       raise ValueError(
         f"{rows.count:,} of {total:,} rows have no label: label them, set "
-        "config.data.unlabelled=transfer to let students learn from them what "
-        f"the teacher says, or config.data.unlabelled=drop ({rows})."
+        "config.data.unlabelled=transfer to train students on them with the "
+        "teacher's outputs, or set config.data.unlabelled=drop to leave them "
+        f"out ({rows})."
       )
 
 

@@ -130,8 +130,8 @@ class Prepared:
     """
     if not self.has_source_ids:
       raise ValueError(
-        f"{self.folder} does not know the rows of its examples: delete it and "
-        "prepare it again."
+        f"{self.folder} does not record which row of the original files each "
+        "example was: delete it and prepare it again."
       )
     names = ("source_ids.npy", "source_id_offsets.npy")
     return Texts(_ragged(self.folder / split, *names))
@@ -401,9 +401,8 @@ class Writer:
         expected = list((published or {}).get(name, record["label_counts"]))
         if record["label_counts"] != expected:
           raise ValueError(
-            f"{name} of {task.name} has {record['label_counts']} examples of "
-            f"its classes, but {expected} are published: get the originals "
-            "again."
+            f"{name} of {task.name} has {record['label_counts']} examples per "
+            f"class, but {expected} are published: get the originals again."
           )
       except BaseException:
         shutil.rmtree(half)

@@ -99,7 +99,7 @@ def check_delimiter(delimiter: str) -> None:
 
 
 class TableReader:
-  """Iterator over the rows of a table, which takes constant memory.
+  """Iterates over the rows of a table, with constant memory.
 
   Blank lines are ignored. A row is left out if its number of fields differs
   from that of the first row, if it cannot be decoded, if it is not a JSON

@@ -222,8 +222,8 @@ def _first_reviews(
       yield place, review
     if count < per_category:
       raise ValueError(
-        f"{name} has {count:,} whole reviews and the first {per_category:,} "
-        "are needed: get the whole file."
+        f"{name} has {count:,} usable reviews, but {per_category:,} are "
+        "needed: get the complete file."
       )
 
 
@@ -241,7 +241,7 @@ def _fill_quotas(
     if len(found) < num_train + num_test:
       raise ValueError(
         f"there are {len(found):,} reviews with {_stars_name(value)}, but "
-        f"{num_train + num_test:,} are needed: get the whole files."
+        f"{num_train + num_test:,} are needed: get the complete files."
       )
     splits["train"].append(found[:num_train])
     splits["test"].append(found[num_train : num_train + num_test])
