@@ -104,7 +104,7 @@ def _check_grids(sweep: ConfigDict) -> None:
       if column not in sweep.columns or row not in sweep.methods:
         raise ValueError(
           f"config.sweep.grids has a grid for row {row!r} of column "
-          f"{column!r}, and config.sweep has no such row or no such column."
+          f"{column!r}, but config.sweep has no such row or no such column."
         )
 
 

@@ -193,8 +193,8 @@ def folder(path: str | None) -> pathlib.Path | None:
   """
   if path is not None and "://" in path:
     raise ValueError(
-      f"{path} must be a folder of a file system, which has locks and files "
-      "that grow; only --checkpoint_dir may be in a bucket."
+      f"{path} must be a folder on a file system, since a bucket has no locks "
+      "and cannot append to files; only --checkpoint_dir may be in a bucket."
     )
   return None if path is None else pathlib.Path(path).expanduser()
 

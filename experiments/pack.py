@@ -43,9 +43,9 @@ def main(argv: list[str]) -> None:
       if missing:
         where = teachers or workdir / "teachers"
         print(
-          f"It lacks the costs of {len(missing):,} of the cells' teachers, "
-          f"such as {missing[0]}, which are not in {where}: to pack these, "
-          "too, give the --teacher_dir of their training."
+          f"It lacks {len(missing):,} of the cells' teachers, such as "
+          f"{missing[0]}, which are not in {where}: to pack them too, set "
+          "--teacher_dir as in training."
         )
 
 

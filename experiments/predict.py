@@ -197,8 +197,8 @@ def _notes(
     yield f"the input's column {column!r} is written as {name!r}."
   for column in output_rows.left_out(output, found.columns):
     yield (
-      f"the column {column!r} holds bytes, which only Parquet can: it is left "
-      "out."
+      f"the column {column!r} holds bytes, which only Parquet can store: it is "
+      "left out."
     )
 
 

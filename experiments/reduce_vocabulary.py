@@ -96,7 +96,7 @@ def reduce_vocabulary(
   rules = json.loads(tokenizer.pieces.to_str())
   if rules["model"]["type"] != "WordPiece":
     raise ValueError(
-      f"--model={model} has a tokenizer of type {rules['model']['type']}, and "
+      f"--model={model} has a tokenizer of type {rules['model']['type']}, but "
       "only word pieces (BERT, DistilBERT, MiniLM) can be reduced."
     )
   kept = _kept(tokenizer, rules, data.splits["train"]["inputs"].values)
@@ -143,7 +143,7 @@ def _with_rows(
   table = arrays[tables[0]]
   if len(table) <= kept[-1]:
     raise ValueError(
-      f"--model={model} has embeddings of {len(table):,} tokens, and its "
+      f"--model={model} has embeddings of {len(table):,} tokens, but its "
       f"tokenizer has the token {kept[-1]:,}."
     )
   body = {k: v for k, v in arrays.items() if not k.startswith(_HEADS)}

@@ -122,7 +122,7 @@ def _unpacked(
     if path.is_file():
       if output is None:
         raise ValueError(
-          f"--output is required: --workdir={path} is a file, and the report "
+          f"--output is required: --workdir={path} is a file, but the report "
           "needs a folder."
         )
       folder = output / "workdirs" / path.stem

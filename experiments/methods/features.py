@@ -130,7 +130,10 @@ def _learn_vid(setup: LossSetup) -> Learned:
 
 def _fitnet_remark(setup: Setup) -> str:
   if setup.cell.loss.projection == "never":
-    return "no projection: Embedding Distillation, its distance squared"
+    return (
+      "without a projection this is Embedding Distillation with squared "
+      "distances"
+    )
   return ""
 
 

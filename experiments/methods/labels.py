@@ -62,10 +62,7 @@ def _dkd(inputs: LossInputs) -> Terms:
 
 
 def _dkd_same_as(setup: Setup) -> str | None:
-  """Returns "vanilla" for two classes, where non-target classes do not matter.
-
-  Their distribution consists of a single class.
-  """
+  """Returns "vanilla" for two classes, where DKD has no non-target term."""
   return "vanilla" if setup.task.num_classes == 2 else None
 
 
@@ -132,7 +129,7 @@ DIST = Method(
   _compared(baselines.dist_loss),
   teacher_outputs="logits",
   remark=_of_two_classes(
-    "of two classes only the part between examples has a gradient"
+    "with two classes, only its term between examples has a gradient"
   ),
 )
 STANDARDIZED = Method(
@@ -141,7 +138,8 @@ STANDARDIZED = Method(
   _compared(baselines.standardized_kd_loss),
   teacher_outputs="logits",
   remark=_of_two_classes(
-    "two standardized logits are a sign: nothing is learned"
+    "with two classes, standardized logits keep only a sign, so nothing is "
+    "learned"
   ),
 )
 ORACLE = Method(

@@ -85,7 +85,7 @@ def check_tasks(
     if task.fine_to_class is None:
       raise ValueError(
         f"row {cell.row!r} trains method {cell.method!r}, which needs fine "
-        f"labels, and data set {task.name!r} has none: leave the row out."
+        f"labels, but data set {task.name!r} has none: leave the row out."
       )
 
 
@@ -137,7 +137,7 @@ def _check_augmentation(
   """Raises ValueError if a model augments data that are not images."""
   if splits.task.image_shape is None and model.is_augmented:
     raise ValueError(
-      f"{path}.max_shift and {path}.flip augment images, and these data have "
+      f"{path}.max_shift and {path}.flip augment images, but these data have "
       "no images: set max_shift=0 and flip=False."
     )
 
@@ -176,14 +176,14 @@ def _embedding_width(path: str, spec: specs.ModelSpec, splits: Splits) -> int:
   ]
   if not parts:
     raise ValueError(
-      f"{path}.input_field={spec.input_field!r}, and the data have no such "
+      f"{path}.input_field={spec.input_field!r}, but the data have no such "
       "field."
     )
   architecture, are_texts = MODELS[spec.model], isinstance(parts[0], Ragged)
   if are_texts != (architecture.reads == "tokens"):
     raise ValueError(
       f"{path}.model={spec.model!r} cannot read these data: they are "
-      f"{'texts' if are_texts else 'not texts'}, and it reads an input of kind "
+      f"{'texts' if are_texts else 'not texts'}, but it reads inputs of kind "
       f"{architecture.reads!r}."
     )
   if are_texts:

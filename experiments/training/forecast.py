@@ -79,7 +79,7 @@ class Forecast:
       if is_first and is_early:
         return None  # Most of this time is compilation: wait for another call.
       if not is_first:
-        # Any time of the first call that its steps do not explain came before.
+        # The rest of the first call's time passed before the first step.
         self._before = max(0.0, calls[0][0] - rate * calls[0][1])
         self._rates[work.flops] = rate
       elif work.flops not in self._rates:

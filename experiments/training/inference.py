@@ -94,7 +94,7 @@ class FrozenModel:
       real = operator.itemgetter(batch["mask"])
       parts.append(jax.tree.map(real, outputs))
       rows.append(real(batch["rows"]))
-    # Texts come sorted by length.
+    # Batches of texts are sorted by length: restore the order.
     order = np.argsort(np.concatenate(rows))
     return jax.tree.map(lambda *x: np.concatenate(x)[order], *parts)
 

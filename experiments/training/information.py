@@ -32,7 +32,7 @@ def adjusted_mutual_information(
   subclasses = _subclasses_of(statistics, targets, classes)
   if subclasses is None:
     return None
-  # Importing scikit-learn takes a second.
+  # Imported here because importing scikit-learn takes a second.
   from sklearn.metrics import adjusted_mutual_info_score
 
   total = 0.0

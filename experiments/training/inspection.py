@@ -43,8 +43,8 @@ def check_has_subclasses(cell: CellSpec, split: str) -> None:
     raise ValueError(f"split must be one of {SPLITS}, got {split!r}.")
   if cell.method not in METHODS:
     raise ValueError(
-      f"method {cell.method!r} has no subclasses to look at; these methods "
-      f"have some: {', '.join(METHODS)}."
+      f"method {cell.method!r} has no subclasses to inspect; methods with "
+      f"subclasses are {', '.join(METHODS)}."
     )
   if cell.method in CLUSTERINGS and split != "train":
     raise ValueError(
@@ -146,8 +146,8 @@ def _check_same(run: Run, result: results.CellResult) -> None:
     np.asarray(shares, float), run.targets["variance_share"][0], atol=1e-3
   ):
     raise ValueError(
-      "the directions carry another share of the variance now than those that "
-      "the cell was trained with: its data or its teacher changed."
+      "the directions now carry a different share of the variance than when "
+      "the cell was trained: its data or its teacher changed."
     )
 
 

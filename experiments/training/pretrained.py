@@ -106,9 +106,9 @@ def huggingface_model(init: str) -> HuggingFaceModel:
   form = MODELS[name].huggingface if name else None
   if name is None or form is None:
     raise ValueError(
-      f"{folder} holds a model of type {config.get('model_type')!r}, and only "
-      f"{', '.join(sorted(readable))} can be run here: run it where it runs, "
-      "and give its outputs as a folder of arrays."
+      f"{folder} holds a model of type {config.get('model_type')!r}, but only "
+      f"{', '.join(sorted(readable))} are implemented here: compute its "
+      "outputs with another framework, and give them as a folder of arrays."
     )
   try:
     options = form.options(config)
@@ -176,7 +176,7 @@ def _order_of_outputs(
     return as_they_are  # The labels are the numbers of the outputs.
   raise ValueError(
     f"the outputs of {path}.init={spec.init!r} are named {', '.join(names)}, "
-    f"and the labels of the data are {', '.join(task.class_names)}: set "
+    f"but the labels of the data are {', '.join(task.class_names)}: set "
     f"{path}.init_labels to the label of each output, in the order of the "
     "outputs."
   )
@@ -197,16 +197,16 @@ def check_head(
     return
   if start and spec.init_head != "pretrained":
     raise ValueError(
-      f"{path} is not trained, and {path}.init_head={spec.init_head!r} gives "
+      f"{path} is not trained, but {path}.init_head={spec.init_head!r} gives "
       f"it new outputs: set {path}.init_head=pretrained, or {path}.num_epochs "
       "above 0."
     )
   names = start.class_names if start else ()
   listed = f" ({', '.join(names[:10])})" if 0 < len(names) == width else ""
   raise ValueError(
-    f"{path}.init={spec.init!r} has {width or 'no'} outputs{listed} to take as "
-    f"they are, and the data need {num_outputs}: set {path}.num_epochs above "
-    "0 to train the model, or give data with these labels."
+    f"{path}.init={spec.init!r} has {width or 'no'} outputs{listed}, but the "
+    f"data need {num_outputs}: set {path}.num_epochs above 0 to train the "
+    "model, or give data with these labels."
   )
 
 
@@ -298,9 +298,9 @@ def _kind(folder: pathlib.Path) -> str:
     return "huggingface"
   if any(folder.glob("pytorch_model*.bin")):
     raise ValueError(
-      f"{folder} has its weights in pytorch_model.bin, and only "
-      "model.safetensors is read. To convert them, run in that folder, where "
-      f"torch is installed: {_CONVERT}"
+      f"{folder} has its weights in pytorch_model.bin, but only "
+      "model.safetensors is read. To convert them, install torch and run in "
+      f"that folder: {_CONVERT}"
     )
   raise ValueError(
     f"{folder} holds no weights: expected model.safetensors, whole or in "
@@ -436,7 +436,7 @@ def _check_fit(
       if not differences(other.weight_attributes())
     ]
     raise ValueError(
-      f"{folder} holds the weights of {(*same, 'another model')[0]}, and the "
+      f"{folder} holds the weights of {(*same, 'another model')[0]}, but the "
       f"config has model {model!r}: {'; '.join(different)}. Set model and "
       "options to those of the weights, or init to another folder."
     )

@@ -157,8 +157,8 @@ def _with_teacher(
 ) -> dict[str, Any]:
   """Adds the teacher's outputs to a batch, and prepares the student's inputs.
 
-  The outputs are computed on the augmented examples, once for all cells, or
-  taken from the cached outputs in the batch.
+  The outputs are computed once for all cells, on the same views of the examples
+  that students get, or taken from the cached outputs in the batch.
   """
   scale, outputs = spec.input_scale, {}
   if spec.teacher is not None and teacher is not None:

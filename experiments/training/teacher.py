@@ -140,8 +140,8 @@ def _trained(
   for name, now in origin.items():
     if result.origin[name] != now:
       raise ValueError(
-        f"the teacher in {folder} was trained from other {name} than there are "
-        "now under the same name: delete it, or set another --teacher_dir."
+        f"the teacher in {folder} was trained from other {name} than the "
+        "config names now: delete the folder, or set another --teacher_dir."
       )
   return Weights(**saved), result
 

@@ -272,7 +272,7 @@ def test_encoders_need_epochs_and_classifiers_do_not(tmp_path, reviews):
       r"pytorch_model\.bin, and only",
     ),
     ({}, {"model.safetensors": "x"}, "cannot be read"),
-    ({"model_type": "t5"}, {}, "'t5', and only albert, bert"),
+    ({"model_type": "t5"}, {}, "'t5', but only albert, bert"),
     (
       {"problem_type": "multi_label_classification"},
       {},

@@ -126,7 +126,7 @@ def test_the_published_size_is_named(tmp_path, weights):
   sizes |= {"max_position_embeddings": 512, "type_vocab_size": 2}
   sizes |= {"hidden_act": "gelu_new", "layer_norm_eps": 1e-12}
   folder = _write(tmp_path / "a", weights, _CONFIG | sizes)
-  message = "'albert_large', and the config has model 'albert_base'"
+  message = "'albert_large', but the config has model 'albert_base'"
   with pytest.raises(ValueError, match=message):
     load_pretrained(str(folder), "albert_base", {})
 
