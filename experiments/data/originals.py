@@ -84,7 +84,7 @@ def from_tables(
 
   Args:
     splits: Examples by split.
-    classes: The labels that occur, in the order of the class numbers.
+    classes: The possible labels, in the order of the class numbers.
     convert: Changes each example, after its label was replaced by the number of
       the class.
     **fields: Other attributes of `Raw`.

@@ -176,7 +176,7 @@ def prepare_own(
 
 
 def how_read(columns: Mapping[str, Any], unlabelled: str) -> dict[str, Any]:
-  """Returns the options that are recorded in the manifest of own files."""
+  """Returns the options to record in the manifest of a user's own files."""
   is_kept = unlabelled == "transfer"
   return {**columns, **({"unlabelled": unlabelled} if is_kept else {})}
 

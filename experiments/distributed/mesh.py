@@ -33,9 +33,9 @@ def make_mesh(
 
   Cells are divided over devices first, because they do not communicate: the
   size of `cell` is the greatest common divisor of `num_cells` and the number of
-  devices. Each batch is divided over as many devices of a group as its size is
-  divisible by: that number is the size of `data`. Other devices are idle. For
-  example, 1 cell with batches of 64 uses 4 of 7 devices.
+  devices. The devices of a group then share its batches: the size of `data` is
+  the largest divisor of `batch_size` that is not larger than the group. Other
+  devices are idle. For example, 1 cell with batches of 64 uses 4 of 7 devices.
   """
   devices = list(jax.devices() if devices is None else devices)
   cell = math.gcd(len(devices), num_cells)

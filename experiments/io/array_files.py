@@ -50,9 +50,9 @@ class Content:
     origin: Everything that determines the arrays, as nested JSON data.
     arrays: Shape ``[N, ...]`` and dtype of each array, by name.
     bounds: The first row of each part, and N.
-    replaceable: Names in `origin`, such as that of the code's version. If
-      stored arrays differ only in these, they are computed again. Any other
-      difference is an error.
+    replaceable: Dotted names in `origin`, such as "encoder.code". Arrays whose
+      origin differs only in these are computed again. Any other difference is
+      an error.
   """
 
   origin: Mapping[str, Any]

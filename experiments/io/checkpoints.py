@@ -2,8 +2,8 @@
 
 Only this module imports Orbax, which writes and reads the arrays. This module
 adds a file `seal.json` to each checkpoint. The seal is written last and deleted
-first, so a checkpoint with a seal is complete; folders in a bucket could not be
-renamed instead. The seal holds:
+first, so that a checkpoint with a seal is complete. (Buckets do not support the
+usual way, to rename a complete folder.) The seal holds:
 
 * checksums of all files, because Orbax does not detect a flipped bit, and
   prints long tracebacks about other damage,

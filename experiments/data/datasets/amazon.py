@@ -3,8 +3,8 @@
 The examples are sampled as in appendix D of the paper. The first 200,000
 reviews of each of eleven categories are concatenated in a fixed order. For each
 number of stars, the first 100,000 of these reviews are training examples and
-the next 2,000 are test examples. The position of an example therefore depends
-on its category, and thereby on its label (A-29). With ``sampling="shuffled"``
+the next 2,000 are test examples. The position of an example therefore reveals
+its category, and something about its label (A-29). With ``sampling="shuffled"``
 the concatenated reviews are shuffled first.
 
 Amazon withdrew the files in 2023:
@@ -152,7 +152,7 @@ def sample(
     positions = {k: p[stars[p] != 3] for k, p in positions.items()}
 
   def examples(chosen: np.ndarray) -> Iterator[Example]:
-    """Yields the reviews at some positions, which increase."""
+    """Yields the reviews at some positions, in increasing order."""
     taken = np.zeros(int(chosen[-1]) + 1, bool)
     taken[chosen] = True
     uncounted = {name: LeftOut() for name in categories}

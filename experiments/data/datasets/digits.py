@@ -33,7 +33,7 @@ def load(
   num_validation: int = 297,
   num_test: int = 500,
 ) -> dataset.Splits:
-  """Returns the digits, divided at random in proportion to the ten digits.
+  """Returns the digits, divided into splits at random.
 
   The number of examples of a digit in each split is proportional to its number
   in all data, to within two examples. Pixels have values from 0 to 16, and ids

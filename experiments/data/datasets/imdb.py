@@ -65,7 +65,7 @@ def _read_json_lines(paths: Mapping[str, pathlib.Path]) -> originals.Raw:
 
 
 def parts(texts: Sequence[str]) -> list[int]:
-  """Divides reviews into parts of consecutive ones; returns part numbers."""
+  """Returns the number of the part to which each review belongs."""
   return [i * _NUM_PARTS // len(texts) for i in range(len(texts))]
 
 
