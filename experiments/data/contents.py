@@ -90,7 +90,7 @@ def repeated(splits: Mapping[str, examples_lib.Examples]) -> Iterator[str]:
         if number:
           yield (
             f"{number:,} of {len(found):,} training examples {what}, so that "
-            "examples to test on may also be trained on"
+            "test examples may also be training examples"
           )
     elif number := sum(x in train or x in unlabelled for x in found):
       yield (

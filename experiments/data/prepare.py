@@ -107,8 +107,8 @@ def check_groups(found: prepared.Prepared) -> None:
   name = found.manifest["dataset"]
   if DATASETS[name].groups and "groups" not in found.splits["train"]:
     raise ValueError(
-      f"{found.folder} lacks train/groups.npy, which tells examples that must "
-      f"be held out together: delete {found.folder} and prepare it again."
+      f"{found.folder} lacks train/groups.npy, which records the examples to "
+      f"hold out together: delete {found.folder} and prepare it again."
     )
 
 
@@ -249,7 +249,7 @@ def _fitted(
   if tokenization is None:
     return None
   if task.image_shape is not None:
-    raise ValueError(f"{task.name} holds images: it takes no tokenizer.")
+    raise ValueError(f"{task.name} holds images: do not set a tokenizer.")
   length = tokenization.max_length or max_length
   return dataclasses.replace(tokenization, max_length=length)
 

@@ -362,7 +362,7 @@ def _tables_of_folder(folder: pathlib.Path) -> list[pathlib.Path]:
   if not all(is_table):
     table, other = (files[is_table.index(kind)] for kind in (True, False))
     raise ValueError(
-      f"{folder} holds tables, and {other.name}, which is not one: name the "
+      f"{folder} holds tables and {other.name}, which is not a table: name the "
       f"tables by a pattern, such as {folder}/*{table.suffix}."
     )
   return files
@@ -424,8 +424,8 @@ def reading(path: Path) -> Iterator[None]:
     if isinstance(error, csv.Error):
       raise ValueError(
         f"{path} has a field of more than {csv.field_size_limit():,} "
-        "characters: is a quote not closed? Set config.data.quoting=none if "
-        "quotes have no meaning."
+        "characters: close a quote that is not closed, or set "
+        "config.data.quoting=none if quotes have no meaning."
       ) from error
     reason = (str(error) or "it ends early").splitlines()[0].rstrip(".")
     raise ValueError(

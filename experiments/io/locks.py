@@ -142,7 +142,7 @@ def _lock(file: IO[bytes], folder: pathlib.Path) -> None:
   except OSError as error:
     raise ValueError(
       f"the file system of {folder} has no locks ({error.strerror}): use a "
-      "folder on one that has. Only the workdir needs locks, not the data."
+      "folder on another file system. Reading prepared data needs no locks."
     ) from error
 
 
