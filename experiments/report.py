@@ -107,9 +107,7 @@ def report(
   document = sections.make_document(sweeps, unfinished)
   written = render.write(document, found, folder, formats)
   if unfinished:
-    print(
-      f"{len(unfinished)} without a finished cell: {', '.join(unfinished)}."
-    )
+    print(sections.unfinished_note(unfinished))
   print(f"Report in {folder}: {', '.join(written)}")
 
 

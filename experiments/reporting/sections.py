@@ -141,6 +141,12 @@ def make_document(
   return Document(f"{len(sweeps)} sweep{several}", tuple(sections))
 
 
+def unfinished_note(workdirs: Sequence[str]) -> str:
+  """Returns the sentence that lists the workdirs without a finished cell."""
+  listed = ", ".join(workdirs)
+  return f"Workdirs without a finished cell ({len(workdirs)}): {listed}."
+
+
 def conclusion(results: SweepResults) -> str:
   """Returns the sentence that sums up a sweep."""
   if results.is_smoke:
@@ -190,9 +196,7 @@ def _overview(
     sentences.append(f"{chapter}: {conclusion(results)}")
   notes = ()
   if unfinished:
-    notes = (
-      f"{len(unfinished)} without a finished cell: {', '.join(unfinished)}.",
-    )
+    notes = (unfinished_note(unfinished),)
   table = Table(
     title="Sweeps in this report",
     header=_OVERVIEW,

@@ -104,7 +104,7 @@ def test_every_format_has_all_sweeps(runs):
 
 
 def test_unfinished_workdirs_are_named_and_counted(runs, capsys):
-  said = "1 without a finished cell: later."
+  said = "Workdirs without a finished cell (1): later."
   assert said in (runs / "report" / "report.html").read_text(encoding="utf-8")
   command.report([runs / "binary", runs / "later"], ["md"])
   out = capsys.readouterr().out
