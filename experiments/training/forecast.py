@@ -53,7 +53,7 @@ class Forecast:
   def announce(self) -> None:
     """Prints how many teachers and stacks will be trained."""
     if not self._is_silent and self._contents and processes.is_main_process():
-      print(f"Ahead: {self._contents}.", file=sys.stderr, flush=True)
+      print(f"To train: {self._contents}.", file=sys.stderr, flush=True)
 
   def watch(self, name: Name) -> Watch:
     """Returns the function to call after each chunk of a training.

@@ -30,13 +30,13 @@ def fixture_forecast(clock):
 def test_what_is_ahead_is_said_first(forecast, capsys):
   forecast.announce()
   text = "1 teacher of 100 steps and 2 stacks of 400 steps, on 8 CPU devices"
-  assert capsys.readouterr().err == f"Ahead: {text}.\n"
+  assert capsys.readouterr().err == f"To train: {text}.\n"
   # A teacher that is taken as it is has nothing to train.
   for nothing in ({}, {TEACHER: Work(0, 1000)}):
     Forecast(nothing).announce()
     assert not capsys.readouterr().err
   Forecast({TEACHER: Work(0, 1000), FIRST: Work(400, 5000)}).announce()
-  assert capsys.readouterr().err.startswith("Ahead: 1 stack of 400 steps, ")
+  assert capsys.readouterr().err.startswith("To train: 1 stack of 400 steps, ")
 
 
 def test_a_caller_may_have_said_it(clock, capsys):
