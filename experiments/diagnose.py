@@ -43,11 +43,11 @@ def main(argv: list[str]) -> None:
       labels=own_flags.names(_OWN.teacher_labels.value),
       given=given,
     )
-    found = diagnosis.diagnose(teacher, cell.data, workdir, cell.selection)
+    result = diagnosis.diagnose(teacher, cell.data, workdir, cell.selection)
     folder = workdir / "diagnosis"
-    files = diagnosis_page.write_page(found, folder)
+    files = diagnosis_page.write_page(result, folder)
     columns = shutil.get_terminal_size().columns
-    print(diagnosis_page.summary(found, columns))
+    print(diagnosis_page.summary(result, columns))
     print(f"\nin {folder / files[0]}")
 
 

@@ -132,21 +132,21 @@ def predict(
   student, labels = description.read(folder)
   output_rows.check_output(output, tables.find_files(data))
   with _flags_named():
-    found = input_rows.find(
+    inputs = input_rows.find(
       data,
       student,
       text_column=text_column or student.text_column,
       image_column=image_column or student.image_column,
       **{"header": student.header, **options},
     )
-  for note in [*found.notes, *_notes(found, output, labels)]:
-    _tell(note)
+  for note in [*inputs.notes, *_notes(inputs, output, labels)]:
+    _print(note)
   predictor = Predictor(folder)
   names, num_empty, num_done = np.array(labels), 0, 0
-  rows = found.rows()
+  rows = inputs.rows()
   with (
-    output_rows.writing(output, found.columns, labels) as write,
-    Progress(found.num_rows, label="predict", unit="row") as progress,
+    output_rows.writing(output, inputs.columns, labels) as write,
+    Progress(inputs.num_rows, label="predict", unit="row") as progress,
   ):
     while window := list(itertools.islice(rows, _WINDOW[student.reads])):
       signals.stop_if_asked("nothing is written", all_processes=False)
@@ -160,7 +160,7 @@ def predict(
       num_done += len(window)
       progress.update(len(window))
   empty = f", {num_empty:,} with an empty text" if num_empty else ""
-  _tell(f"{found.num_rows:,} rows{empty}: {output}")
+  _print(f"{inputs.num_rows:,} rows{empty}: {output}")
 
 
 def _check_finite(probabilities: np.ndarray, first: int, data: str) -> None:
@@ -190,19 +190,19 @@ def _flags_named() -> Iterator[None]:
 
 
 def _notes(
-  found: InputRows, output: str, labels: Sequence[str]
+  inputs: InputRows, output: str, labels: Sequence[str]
 ) -> Iterator[str]:
   """Yields notes on the columns that are renamed or left out."""
-  for column, name in output_rows.renamed(list(found.columns), labels).items():
+  for column, name in output_rows.renamed(list(inputs.columns), labels).items():
     yield f"the input's column {column!r} is written as {name!r}."
-  for column in output_rows.left_out(output, found.columns):
+  for column in output_rows.left_out(output, inputs.columns):
     yield (
       f"the column {column!r} holds bytes, which only Parquet can store: it is "
       "left out."
     )
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
   print(text, file=sys.stderr, flush=True)
 
 

@@ -77,7 +77,7 @@ def main(argv: list[str]) -> None:
     elif _MAX_LENGTH.value is not None:
       raise ValueError("--max_length needs --tokenizer.")
     given = {name: holder.value for name, holder in _OPTIONS.items()}
-    found = prepare(
+    prepared = prepare(
       _DATASET.value,
       data_dir=_DATA_DIR.value,
       source=_SOURCE.value,
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> None:
       partial=_PARTIAL.value,
       options={k: value for k, value in given.items() if value is not None},
     )
-    print(describe(found, DATASETS[_DATASET.value].published))
+    print(describe(prepared, DATASETS[_DATASET.value].published))
 
 
 if __name__ == "__main__":

@@ -84,12 +84,12 @@ def report(
     folder = workdirs.default_output(paths)
   else:  # Links are relative to its parent, so "." and ".." are resolved.
     folder = pathlib.Path(os.path.abspath(output))
-  found, unfinished = _load(found_workdirs, folder.parent)
+  loaded, unfinished = _load(found_workdirs, folder.parent)
   folder.mkdir(parents=True, exist_ok=True)
-  prefixes = workdirs.picture_prefixes([results.folder for results in found])
+  prefixes = workdirs.picture_prefixes([results.folder for results in loaded])
   width = shutil.get_terminal_size((120, 24)).columns
   sweeps = []
-  for results, prefix in zip(found, prefixes, strict=True):
+  for results, prefix in zip(loaded, prefixes, strict=True):
     print(console.to_text(tables.accuracy_table(results), width))
     print(f"\n{sections.conclusion(results)}\n", flush=True)
     # Pictures of an earlier report may show other results.
@@ -105,7 +105,7 @@ def report(
       )
     )
   document = sections.make_document(sweeps, unfinished)
-  written = render.write(document, found, folder, formats)
+  written = render.write(document, loaded, folder, formats)
   if unfinished:
     print(sections.unfinished_note(unfinished))
   print(f"Report in {folder}: {', '.join(written)}")
@@ -137,7 +137,7 @@ def _load(
   found_workdirs: Sequence[pathlib.Path], base: pathlib.Path
 ) -> tuple[list[SweepResults], list[str]]:
   """Reads the workdirs; also returns names of those without a finished cell."""
-  found, unfinished = [], []
+  loaded, unfinished = [], []
   for workdir in found_workdirs:
     folder = workdirs.relative(workdir, base)
     if len(found_workdirs) > 1 and not workdirs.has_results(workdir):
@@ -145,15 +145,15 @@ def _load(
       continue
     results = in_paper_order(workdirs.load(workdir, base))
     if results.cells:
-      found.append(results)
+      loaded.append(results)
     else:
       unfinished.append(f"{folder or workdir} ({' '.join(results.notes)})")
-  if not found:
+  if not loaded:
     raise FileNotFoundError(
       f"no cell of a sweep is finished in {', '.join(unfinished)}: run"
       " experiments.sweep."
     )
-  return found, unfinished
+  return loaded, unfinished
 
 
 def _maps(sweep: sections.ReportedSweep) -> list[Picture]:

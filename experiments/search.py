@@ -128,10 +128,10 @@ def _choice(
   cell are left out.
   """
   # Pass the description, since another command may have replaced `sweep.json`.
-  found = workdirs.load(workdir, workdir, described)
+  loaded = workdirs.load(workdir, workdir, described)
   left = collections.Counter((cell.column, cell.row) for cell in needed)
-  left.subtract((cell.column, cell.method) for cell in found.cells)
+  left.subtract((cell.column, cell.method) for cell in loaded.cells)
   return [
     (*place, "" if left[place] else summary.digest, summary.num_settings)
-    for place, summary in found.summaries.items()
+    for place, summary in loaded.summaries.items()
   ]

@@ -449,14 +449,14 @@ def fields_of(kind: type) -> tuple[Field, ...]:
   """Returns the fields of a class of specs, in order."""
   hints = typing.get_type_hints(kind, include_extras=True)
   is_whole = issubclass(kind, ConfigSection)
-  found = []
+  result = []
   for field in dataclasses.fields(kind):
     hint, extras = hints[field.name], ()
     if typing.get_origin(hint) is Annotated:
       hint, *extras = typing.get_args(hint)
     ranges = tuple(extra for extra in extras if isinstance(extra, Range))
     is_section = dataclasses.is_dataclass(hint)
-    found.append(
+    result.append(
       Field(
         field.name,
         hint,
@@ -466,7 +466,7 @@ def fields_of(kind: type) -> tuple[Field, ...]:
         is_required=is_whole or field.default is dataclasses.MISSING,
       )
     )
-  return tuple(found)
+  return tuple(result)
 
 
 @functools.cache

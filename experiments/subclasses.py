@@ -150,14 +150,14 @@ def write_pages(
     "again ...",
     flush=True,
   )
-  found = inspection.subclasses(
+  subclasses = inspection.subclasses(
     cell, splits, result, teachers or workdir / "teachers", split
   )
   subject = Subject(
     title=_title(cell, result),
-    facts=_facts(cell, result, split, len(found.examples["labels"])),
+    facts=_facts(cell, result, split, len(subclasses.examples["labels"])),
     task=splits.task,
-    subclasses=found,
+    subclasses=subclasses,
     text_of=load.text_of(cell.data, workdir),
     num_shown=num_shown,
   )

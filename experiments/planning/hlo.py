@@ -80,8 +80,8 @@ def costs(text: str) -> Costs:
       name = header[2]
       totals[name], constants[name], shapes = Costs(), [], {}
       entry = totals[name] if header[1] else entry
-    elif found := _INSTRUCTION.match(line):
-      result, shape, opcode, rest = found.groups()
+    elif instruction := _INSTRUCTION.match(line):
+      result, shape, opcode, rest = instruction.groups()
       total, arrays = totals[name], _arrays(shape)
       shapes[result] = arrays[0][0] if arrays else ()
       if opcode == "constant":
@@ -182,7 +182,7 @@ def _window_field(window: str, name: str, axis: int) -> int:
 
   Of "pad" it returns the padding before the array.
   """
-  found = re.search(rf"{name}=(\S+)", window)
+  match = re.search(rf"{name}=(\S+)", window)
   return (
-    int(found[1].split("x")[axis].split("_")[0]) if found else _WINDOW[name]
+    int(match[1].split("x")[axis].split("_")[0]) if match else _WINDOW[name]
   )

@@ -128,7 +128,7 @@ def _devices(name: str) -> Sequence[jax.Device]:
   chip, count = chips.parse_topology(name)
   options = {"chip_config_name": chip.config} if chip.config else {}
   try:
-    found = topologies.get_topology_desc(
+    devices = topologies.get_topology_desc(
       platform="tpu", topology_name=name, **options
     ).devices
   except jax.errors.JaxRuntimeError as error:
@@ -136,8 +136,8 @@ def _devices(name: str) -> Sequence[jax.Device]:
       f"the TPU compiler does not know the topology {name!r}: "
       f"{str(error).splitlines()[0][:300]}"
     ) from error
-  assert len(found) == count, (name, len(found))
-  return found
+  assert len(devices) == count, (name, len(devices))
+  return devices
 
 
 def _memory(analysis: Any, arguments: shapes.Arguments) -> dict[str, int]:
