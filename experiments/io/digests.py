@@ -1,5 +1,6 @@
 """SHA-256 digests of files, of source code and of arrays."""
 
+import ast
 import functools
 import hashlib
 import importlib.util
@@ -23,7 +24,8 @@ def of_sources(package: str) -> str:
   """Returns a digest of a package's source code, 12 hexadecimal digits.
 
   It is stored with cached outputs, so that they are computed again after the
-  code has changed. It does not depend on where the package is installed.
+  code has changed. It depends neither on comments and docstrings nor on where
+  the package is installed.
   """
   spec = importlib.util.find_spec(package)
   if spec is None or spec.origin is None:
@@ -31,11 +33,20 @@ def of_sources(package: str) -> str:
   folder = pathlib.Path(spec.origin).parent
   digest = hashlib.sha256()
   for path in sorted(folder.rglob("*.py")):
-    # Reading as text converts the line ends, which depend on the platform.
-    text = path.read_text(encoding="utf-8")
+    code = _without_prose(path.read_text(encoding="utf-8"))
     place = path.relative_to(folder).as_posix()
-    digest.update(json.dumps([package, place, text]).encode())
+    digest.update(json.dumps([package, place, code]).encode())
   return digest.hexdigest()[:12]
+
+
+def _without_prose(source: str) -> str:
+  """Returns Python code without its comments, docstrings and formatting."""
+  tree = ast.parse(source)
+  kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+  for node in ast.walk(tree):
+    if isinstance(node, kinds) and ast.get_docstring(node) is not None:
+      del node.body[0]
+  return ast.unparse(tree)
 
 
 def of_arrays(tree: Any) -> str:

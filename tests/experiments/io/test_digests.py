@@ -1,4 +1,4 @@
-"""Digests of sources: the same wherever they lie, another after any edit."""
+"""Digests of sources: equal wherever they lie, other after edits of code."""
 
 import importlib
 import shutil
@@ -39,7 +39,17 @@ def test_it_is_the_same_wherever_the_sources_lie(digest, tmp_path):
 
 @pytest.mark.parametrize(
   "change",
-  [{"__init__.py": "A = 2\n"}, {"inner/a.py": "B\n\n"}, {"inner/b.py": ""}],
+  [{"__init__.py": "A = 2\n"}, {"inner/a.py": "B()\n"}, {"inner/b.py": ""}],
 )
-def test_every_edit_changes_it(digest, change):
+def test_every_edit_of_code_changes_it(digest, change):
   assert digest("edited", FILES | change) != digest("checkout", FILES)
+
+
+def test_edits_of_prose_do_not_change_it(digest):
+  code = "def f():\n  {}\n  return 'a'{}\n"
+  first = {"__init__.py": "'First.'\n" + code.format("'First.'", "")}
+  second = {"__init__.py": "'2.'\n\n\n" + code.format("'2.'", "  # Second.")}
+  found = digest("first", FILES | first)
+  assert digest("second", FILES | second) == found
+  without = {"__init__.py": code.format("pass", "")}
+  assert digest("without", FILES | without) != found
