@@ -1,8 +1,9 @@
 """Models by name, and adapters for your own models.
 
 `MODELS[name](num_outputs, **options)` builds a `ModelFns`; the options are the
-attributes of the module, such as `compute_dtype`. The entries of `MODELS` are
-`Architecture`s, which also say what a model reads and how its weights load.
+attributes of the module, such as `compute_dtype`. Each entry of `MODELS` is an
+`Architecture`, which also describes what the model reads and how its weights
+load.
 
 Examples:
   >>> import jax

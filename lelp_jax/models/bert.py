@@ -6,11 +6,10 @@ Devlin et al. (2019); Sanh et al. (2019); Liu et al. (2019); Conneau et al.
 embeddings. The members of the family differ in a few attributes of
 `BertConfig`:
 
-| model | token types | position of a token | activation of the pooler |
-|---|---|---|---|
-| BERT | 2 | its column | tanh |
-| DistilBERT | none | its column | ReLU |
-| RoBERTa, XLM-R | 1 | counts tokens, not padding | tanh |
+* BERT has two token types. The position of a token is its column, and the
+  activation of the pooler is tanh.
+* DistilBERT has no token types, and the activation of its pooler is ReLU.
+* RoBERTa and XLM-R have one token type. Positions count tokens, not padding.
 
 Note:
   In training, the transformers library also applies dropout in front of
