@@ -13,7 +13,7 @@ IMAGES := dataset=cifar10_bin,teacher=resnet92,student=resnet56
 help:  ## Lists the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
-venv: .venv/installed  ## Creates .venv with everything the other targets need.
+venv: .venv/installed  ## Creates .venv for the commands and the tests.
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -49,14 +49,14 @@ quickstart: venv  ## Distils on scikit-learn's digits and prints the table.
 	  --config=experiments/configs/quickstart.py --workdir=$(WORKDIR)
 	@$(RUN) -m experiments.report --workdir=$(WORKDIR)
 
-# MINILM is a folder with all-MiniLM-L6-v2, CLINC one with CLINC150's files.
+# MINILM is a folder with all-MiniLM-L6-v2, and CLINC a folder with CLINC150.
 CLINC_RUN = runs/results-clinc
 CLINC_SHARES = 15 100
 
-results-clinc: venv  ## Repeats RESULTS.md's chosen cells on CLINC150 (20 minutes).
-	@test -n "$(MINILM)" -a -n "$(CLINC)" || { echo "Say where the weights and" \
-	  "the data are: make results-clinc MINILM=FOLDER CLINC=FOLDER, see" \
-	  "RESULTS.md."; exit 2; }
+results-clinc: venv  ## Trains cells of RESULTS.md on CLINC150 again (20 minutes).
+	@test -n "$(MINILM)" -a -n "$(CLINC)" || { echo "MINILM or CLINC is not" \
+	  "set. Run: make results-clinc MINILM=FOLDER CLINC=FOLDER (RESULTS.md" \
+	  "says what the folders contain)."; exit 2; }
 	@$(RUN) -m experiments.prepare --dataset=clinc_parity --source="$(CLINC)" \
 	  --data_dir=$(CLINC_RUN)/data --tokenizer="$(MINILM)"
 	@test -d $(CLINC_RUN)/minilm || $(RUN) -m experiments.reduce_vocabulary \
@@ -72,7 +72,7 @@ results-clinc: venv  ## Repeats RESULTS.md's chosen cells on CLINC150 (20 minute
 	done
 	@$(RUN) -m experiments.report --workdir=$(CLINC_RUN)/sweeps
 
-plan: tpu  ## Estimates memory and time on TPUs, without a TPU (minutes).
+plan: tpu  ## Estimates memory and time on TPUs without a TPU (minutes).
 	@$(RUN) -m experiments.plan --topologies=$(TOPOLOGIES) --cells=16 \
 	  --config=experiments/configs/pair.py:$(TEXTS)
 	@$(RUN) -m experiments.plan --topologies=$(TOPOLOGIES) --cells=16 \
@@ -83,25 +83,25 @@ plan: tpu  ## Estimates memory and time on TPUs, without a TPU (minutes).
 # without them, as XLA compiles for users.
 FAST := --xla_cpu_use_fusion_emitters=false \
   --xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0
-# The tests of a file share compiled programs: they run in one process. Of the
-# plugins that happen to be installed, only xdist is loaded: with the others,
-# each process would rewrite the assertions of all of Hypothesis.
+# The tests of a file share compiled programs, so that they run in one process.
+# Only the plugin xdist is loaded: with the other installed plugins, each process
+# would rewrite the assertions of all of Hypothesis.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(RUN) -m pytest -p xdist \
   -q -n 2 --dist loadfile -m 'not slow'
 
-test-lib: venv  ## Tests the library alone (90 seconds).
+test-lib: venv  ## Tests only the library (90 seconds).
 	@XLA_FLAGS="$(FAST)" $(PYTEST) lelp_jax tests/lelp_jax
 
 test: test-lib  ## Runs the tests that every change must pass (5 minutes).
 	@XLA_FLAGS="$(FAST)" $(PYTEST) --no-loadscope-reorder \
 	  tests/experiments tests/benchmarks tests/test_*.py
 
-test-all: venv tpu .venv/installed-docs  ## Runs all tests, slow ones too (hours).
+test-all: venv tpu .venv/installed-docs  ## Runs all tests, including slow ones (hours).
 	@$(RUN) -m pytest -q -n 2 -m 'not slow'
 	@$(RUN) -m pytest -q -m slow
 	@$(RUN) -m tests.release_check
 
-release-check: venv  ## Builds the release and tries it in empty environments.
+release-check: venv  ## Builds the wheel and tries it in empty environments.
 	@$(RUN) -m tests.release_check
 
 lint: venv  ## Checks style and types.
@@ -113,17 +113,17 @@ format: venv  ## Formats the code.
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: .venv/installed-bench  ## Measures all beside references (15 minutes).
+bench: .venv/installed-bench  ## Measures speed against references (15 minutes).
 	@$(RUN) -m benchmarks
 
-bench-all: .venv/installed-bench  ## Measures at full sizes (35 minutes).
+bench-all: .venv/installed-bench  ## Measures speed at full sizes (35 minutes).
 	@$(RUN) -m benchmarks --full
 
 .venv/installed-bench: .venv/installed
-	@echo "Installing torch and transformers to compare with (once) ..."
+	@echo "Installing torch and transformers for comparison (once) ..."
 	@$(BIN)/pip install -qq --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
-clean:  ## Removes .venv, caches and runs.
+clean:  ## Deletes .venv, builds, caches and all of runs/.
 	rm -rf .venv runs build dist docs/_build *.egg-info .ruff_cache .hypothesis

@@ -1,8 +1,8 @@
-"""Compares LELP with vanilla distillation and with labels, in a simple loop.
+"""Compares LELP with vanilla distillation and plain labels in an optax loop.
 
-Is a digit odd or even? The teacher learns from 1,000 of scikit-learn's images,
-the students from 100. Two classes consist of ten digits: the teacher's
-embeddings tell them apart, its two logits do not. Writes a plot to digits.png.
+The task is to tell odd digits from even ones. The teacher learns from 1,000 of
+scikit-learn's images, and students from 100. The teacher's embeddings tell all
+ten digits apart, but its logits do not. The plot is written to digits.png.
 """
 
 import functools

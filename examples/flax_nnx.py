@@ -2,8 +2,8 @@
 
 `from_nnx` turns a module and the name of its last layer into pure functions
 that return embeddings, logits and the head. The teacher runs inside the
-student's training step, on the same shifted images. Task: are scikit-learn's
-digits odd or even?
+student's training step, on the same shifted images. The task is to tell odd
+digits from even ones, on the images of scikit-learn.
 """
 
 import jax

@@ -1,9 +1,9 @@
 """Fits subspaces to a stream of embeddings that are never all in memory.
 
 Each of 8 devices accumulates the moments of its own rows, without
-communication. The 8 moments are merged at the end. Here the devices are parts
-of a CPU and the data are synthetic: 2 classes consist of 4 clusters each, so
-that the directions to find are known.
+communication. At the end, the moments of all devices are merged. Here the
+devices are parts of a CPU, and the data are synthetic: each of the 2 classes
+consists of 4 clusters, which differ along 3 directions.
 """
 
 import functools

@@ -1,7 +1,7 @@
-"""Trains students of 24 settings, each with several seeds, as one program.
+"""Trains students with 24 settings, each with several seeds, in one program.
 
-`jax.vmap` runs over both temperatures, the number of subclasses (padded to the
-largest and masked) and seeds. Task: are scikit-learn's digits odd or even?
+`jax.vmap` maps over seeds and settings (temperatures and numbers of subclasses,
+padded and masked). The task is to tell odd digits from even ones.
 """
 
 import functools

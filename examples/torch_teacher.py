@@ -1,8 +1,8 @@
 """Saves the outputs of a PyTorch teacher, and distils them without PyTorch.
 
-Only the first half needs the teacher. LELP needs the inputs of its last layer
-(embeddings), its outputs (logits) and its weights. `experiments.distill
---teacher=` reads the same folder. Task: are scikit-learn's digits odd or even?
+LELP needs the inputs of the teacher's last layer (embeddings), its outputs
+(logits) and its weights. `experiments.distill --teacher=FOLDER` also reads such
+arrays. The task is to tell odd digits from even ones (scikit-learn's images).
 """
 
 import tempfile
