@@ -163,9 +163,11 @@ def _train_stack(
   """Trains a stack and writes the folder of each cell, result.json last."""
   splits = data.load_splits(stack.cells[0], workdir)
   start = time.monotonic()
-  loss_params, pretraining = projection_pretraining.load_or_train(
-    stack.cells[0], splits, teacher, workdir / "pretraining"
-  )
+  loss_params, pretraining = None, None
+  if METHODS[stack.cells[0].method].pretraining is not None:
+    loss_params, pretraining = projection_pretraining.load_or_train(
+      stack.cells[0], splits, teacher, workdir / "pretraining"
+    )
   run = build_run(
     stack.cells,
     splits,

@@ -269,7 +269,7 @@ def test_encoders_need_epochs_and_classifiers_do_not(tmp_path, reviews):
     (
       {},
       {"model.safetensors": None, "pytorch_model.bin": "x"},
-      r"pytorch_model\.bin, and only",
+      r"pytorch_model\.bin, but only",
     ),
     ({}, {"model.safetensors": "x"}, "cannot be read"),
     ({"model_type": "t5"}, {}, "'t5', but only albert, bert"),
