@@ -316,7 +316,7 @@ class TableReader:
 
 def _position(column: str | int) -> str | int:
   """Returns the position of a column, given as a number or as its digits."""
-  return int(column) if str(column).isdigit() else column
+  return int(column) if str(column).isdecimal() else column
 
 
 def column_names(path: Path, **options: Any) -> list[Any]:
