@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
       finetune_epochs=_OWN.finetune_epochs.value,
       id_column=_OWN.id_column.value or "",
       labels=own_flags.names(_OWN.teacher_labels.value),
-      tokenizer=_TOKENIZER.value or given.get("data.tokenizer", ""),
+      tokenizer=own_flags.value_of(_TOKENIZER, "data.tokenizer", given) or "",
     )
     print(pipeline.distill(request), flush=True)
 

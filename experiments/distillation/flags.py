@@ -73,6 +73,32 @@ def names(text: str | None) -> tuple[str, ...]:
   return tuple(name.strip() for name in text.split(",")) if text else ()
 
 
+def value_of(
+  holder: flags.FlagHolder[Any], field: str, given: Mapping[str, Any]
+) -> Any:
+  """Returns the value of a flag, or of the config field that it stands for.
+
+  Args:
+    holder: The flag.
+    field: Dotted name of the field.
+    given: Fields that --config.FIELD=VALUE sets, by dotted name.
+
+  Returns:
+    The value, or None if neither is set.
+
+  Raises:
+    ValueError: If both are set.
+  """
+  if holder.value is None:
+    return given.get(field)
+  if field in given:
+    raise ValueError(
+      f"--{holder.name} and --config.{field} set the same field: leave one of "
+      "them out."
+    )
+  return holder.value
+
+
 class OwnFlags(NamedTuple):
   """The flags of a user's own data and teacher.
 
@@ -101,12 +127,14 @@ class OwnFlags(NamedTuple):
 
     Raises:
       FileNotFoundError: If there is no such file.
-      ValueError: If a file cannot be read, or its columns have no usual names.
+      ValueError: If a field is set twice, a file cannot be read, or its columns
+        have no usual names.
     """
     fields = dict(given)
     for name, holder in self.data.items():
-      if holder.value is not None:
-        fields[f"data.{name}"] = holder.value
+      value = value_of(holder, f"data.{name}", given)
+      if value is not None:
+        fields[f"data.{name}"] = value
     found = _found_columns(candidates.own_cell(fields).data)
     return fields | {f"data.{name}": column for name, column in found.items()}
 
