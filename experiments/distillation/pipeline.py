@@ -255,8 +255,7 @@ def _cells(
   student: student_models.StudentSetup,
 ) -> tuple[specs.SweepSpec, list[specs.CellSpec]]:
   """Returns the sweep and its cells."""
-  models = teacher.overrides() | student.overrides()
-  models = {k: v for k, v in models.items() if k not in request.given}
+  models = teacher.overrides() | student.overrides(request.given)
   make = functools.partial(
     candidates.sweep_config,
     {**request.fields, **models},

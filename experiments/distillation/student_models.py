@@ -14,6 +14,7 @@ import pathlib
 import re
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Container
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,8 +93,14 @@ class StudentSetup:
   max_length: int = 0
   input_field: str = "inputs"
 
-  def overrides(self) -> dict[str, Any]:
-    """Returns the fields of a config that describe the student."""
+  def overrides(self, given: Container[str] = ()) -> dict[str, Any]:
+    """Returns the fields of a config that describe the student.
+
+    Args:
+      given: Names of the fields that the user has set and that keep their
+        values. Options do not: `parse` has added the user's options, and
+        `prepare` may have reduced the width to that of the initial weights.
+    """
     fields: dict[str, Any] = {
       "student.model": self.model,
       "student.init": self.init,
@@ -102,6 +109,7 @@ class StudentSetup:
     if self.tokenizer:
       fields["data.tokenizer"] = self.tokenizer
       fields["data.max_length"] = self.max_length
+    fields = {k: value for k, value in fields.items() if k not in given}
     options = self.options.items()
     return fields | {f"student.options.{name}": x for name, x in options}
 

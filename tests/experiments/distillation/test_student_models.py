@@ -99,6 +99,20 @@ def test_static_starts_from_the_teachers_token_embeddings(tmp_path):
   np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-4)
 
 
+def test_config_fields_of_the_user_do_not_widen_the_initial_weights(tmp_path):
+  table = np.random.default_rng(0).standard_normal([50, 16], np.float32)
+  given = {"student.options.width": 64, "data.max_length": 32}
+  student = student_models.prepare(
+    student_models.parse("static", given),
+    teacher(tokenizer="some/tokenizer", token_embeddings=table),
+    tmp_path,
+    texts=lambda: TEXTS,
+  )
+  fields = student.overrides(given)
+  assert fields["student.options.width"] == 16
+  assert "data.max_length" not in fields
+
+
 def test_static_of_a_teacher_of_arrays_has_its_own_vocabulary(tmp_path):
   student = prepared("static", tmp_path)
   assert (student.init, student.options["width"]) == ("random", 128)
