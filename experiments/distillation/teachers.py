@@ -164,8 +164,14 @@ def _training(
 ) -> dict[str, Any]:
   """Returns the fields of the fine-tuning that the user has set.
 
-  Raises ValueError for a field of the teacher that would have no effect.
+  Raises ValueError for a field of the teacher, or embeddings, that would have
+  no effect.
   """
+  if "data.embeddings" in given:
+    raise ValueError(
+      "--config.data.embeddings has no effect here: the embeddings are the "
+      "outputs of --teacher."
+    )
   fields = {
     name.removeprefix("teacher."): value
     for name, value in given.items()

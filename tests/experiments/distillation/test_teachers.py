@@ -419,7 +419,11 @@ def test_images_of_a_folder_are_in_the_order_of_their_paths(tmp_path, rng):
 
 @pytest.mark.parametrize(
   ("field", "epochs"),
-  [("teacher.learning_rate", None), ("teacher.num_epochs", 3.0)],
+  [
+    ("teacher.learning_rate", None),
+    ("teacher.num_epochs", 3.0),
+    ("data.embeddings", None),
+  ],
 )
 def test_fields_without_effect_are_refused(tmp_path, reviews, field, epochs):
   path, _, arrays = reviews
