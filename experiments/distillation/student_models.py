@@ -324,7 +324,7 @@ def prepare(
       init or "random",
       input_field="embeddings",
     )
-  if choice.model == "static":
+  if choice.architecture.from_token_embeddings is not None:
     return _static(choice, teacher, workdir, texts, tokenizer, options)
   if choice.architecture.huggingface is not None and init != "random":
     return _encoder(choice, teacher, tokenizer, options)
@@ -364,23 +364,26 @@ def _static(
   if table is not None:
     width = min(table.shape[1], options["width"])
     options |= {"width": width, "vocab_size": len(table)}
-    init = _write_static(workdir / "initial", table, options)
+    init = _write_static(workdir / "initial", choice, table, options)
   else:
     known = tokenizer_lib.load_tokenizer(tokenizer).vocab_size
     options = {"vocab_size": known} | options
   return StudentSetup(
-    choice, "static", options, init, tokenizer, max_length=256
+    choice, choice.model, options, init, tokenizer, max_length=256
   )
 
 
 def _write_static(
-  folder: pathlib.Path, table: np.ndarray, options: Mapping[str, Any]
+  folder: pathlib.Path,
+  choice: StudentChoice,
+  table: np.ndarray,
+  options: Mapping[str, Any],
 ) -> str:
   """Writes initial weights with the teacher's token embeddings, reduced.
 
   The weights have the form of a finished cell. Returns their folder.
   """
-  config = {"student": {"model": "static", "options": dict(options)}}
+  config = {"student": {"model": choice.model, "options": dict(options)}}
   if (folder / "config.json").is_file():
     saved = json_files.read_json(folder / "config.json")
     if json_files.differences(saved, config):
@@ -389,7 +392,7 @@ def _write_static(
         "--workdir."
       )
     return str(folder)
-  model = MODELS["static"](1, **options)
+  model = choice.architecture(1, **options)
   example = {"input_ids": np.zeros((1, 1), np.int32)}
   params, _ = model.init(jax.random.key(0), example)
   reduced = static_embeddings(jnp.asarray(table), options["width"])
