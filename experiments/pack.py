@@ -13,6 +13,7 @@ them: `--workdir=clinc.parquet --output=report`.
 from absl import flags
 
 from experiments import cli
+from experiments import results
 from experiments.io import packed
 
 _WORKDIR = cli.workdir_flag("Folder of the results.")
@@ -38,7 +39,11 @@ def main(argv: list[str]) -> None:
       packed.unpack(file, workdir)
       print(f"Unpacked {file} into {workdir}.")
     else:
-      number, missing = packed.pack(workdir, file, teachers)
+      digests = {
+        results.read(path.parent, results.CellResult).teacher.digest
+        for path in workdir.glob(packed.RESULT)
+      }
+      number, missing = packed.pack(workdir, file, digests, teachers)
       print(f"Packed {number:,} files of {workdir} into {file}.")
       if missing:
         where = teachers or workdir / "teachers"

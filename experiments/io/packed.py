@@ -6,8 +6,8 @@ the workdir and its `content`.
 """
 
 import fnmatch
-import json
 import pathlib
+from collections.abc import Collection
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -15,11 +15,11 @@ from pyarrow import parquet
 from experiments.io import json_files
 
 SUFFIX = ".parquet"
-_RESULT = "cells/*/*/*/trial*/result.json"
+RESULT = "cells/*/*/*/trial*/result.json"
 _PATTERNS = (
   "sweep.json",
   "cells/*/*/*/trial*/config.json",
-  _RESULT,
+  RESULT,
   "teachers/*/config.json",
   "teachers/*/result.json",
 )
@@ -29,6 +29,7 @@ _SCHEMA = pa.schema({"path": pa.string(), "content": pa.string()})
 def pack(
   workdir: pathlib.Path,
   path: pathlib.Path,
+  digests: Collection[str],
   teachers: pathlib.Path | None = None,
 ) -> tuple[int, list[str]]:
   """Writes the records of a workdir to a file.
@@ -36,27 +37,23 @@ def pack(
   Args:
     workdir: The workdir.
     path: The file.
+    digests: Digests of the cells' teachers.
     teachers: Another folder of teachers, from which the teachers of the cells
       are packed, too.
 
   Returns:
-    The number of records, and the digests of the teachers that cells name but
-    that were not found.
+    The number of records, and the digests of the cells' teachers that were not
+    found.
 
   Raises:
     FileNotFoundError: If no cell is finished.
-    ValueError: If a result names no teacher, or the file lacks the suffix by
-      which `experiments.report` recognizes it.
+    ValueError: If the file lacks the suffix by which `experiments.report`
+      recognizes it.
   """
   if path.suffix != SUFFIX:
     raise ValueError(f"--file must end in {SUFFIX}, got {path}.")
   records = _records(workdir)
-  digests = {
-    _teacher(workdir / name, content)
-    for name, content in records.items()
-    if fnmatch.fnmatchcase(name, _RESULT)
-  }
-  if not digests:
+  if not fnmatch.filter(records, RESULT):
     raise FileNotFoundError(
       f"--workdir={workdir} holds no finished cell: run experiments.sweep with "
       "it first."
@@ -104,16 +101,6 @@ def _records(workdir: pathlib.Path) -> dict[str, str]:
     for pattern in _PATTERNS
     for file in sorted(workdir.glob(pattern))
   }
-
-
-def _teacher(path: pathlib.Path, content: str) -> str:
-  """Returns the digest of the teacher that a cell's result names."""
-  try:
-    return json.loads(content)["teacher"]["digest"]
-  except (KeyError, TypeError, ValueError):
-    raise ValueError(
-      f"{path} names no teacher: delete it, and run experiments.sweep again."
-    ) from None
 
 
 def _read(path: pathlib.Path) -> dict[str, str]:

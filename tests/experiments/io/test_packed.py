@@ -11,6 +11,7 @@ from tests.experiments.original_files import files_below
 from tests.experiments.reporting_workdirs import write_workdir
 
 _CELL = "cells/split0/lelp/d0/trial0"
+_TEACHERS = ("teacher-split0", "teacher-split1")
 
 
 @pytest.fixture(name="workdir")
@@ -35,13 +36,13 @@ def fixture_workdir(tmp_path):
 
 @pytest.fixture(name="file")
 def fixture_file(tmp_path, workdir):
-  packed.pack(workdir, tmp_path / "made.parquet")
+  packed.pack(workdir, tmp_path / "made.parquet", _TEACHERS)
   return tmp_path / "made.parquet"
 
 
 def test_records_are_unpacked_as_they_were(tmp_path, workdir):
   file = tmp_path / "new" / "made.parquet"
-  number, missing = packed.pack(workdir, file)
+  number, missing = packed.pack(workdir, file, _TEACHERS)
   assert packed.unpack(file, tmp_path / "again") == tmp_path / "again"
   before, after = files_below(workdir), files_below(tmp_path / "again")
   left = {name.rpartition("/")[2] for name in before.keys() - after.keys()}
@@ -49,9 +50,9 @@ def test_records_are_unpacked_as_they_were(tmp_path, workdir):
   assert after == {name: before[name] for name in after}
   # 24 cells of `reporting_workdirs.BY_HAND`.
   assert len(after) == number == 1 + 24 + 1 + 2
-  assert missing == ["teacher-split0", "teacher-split1"]
+  assert missing == [*_TEACHERS]
   # Equal results give equal files.
-  packed.pack(tmp_path / "again", tmp_path / "twice.parquet")
+  packed.pack(tmp_path / "again", tmp_path / "twice.parquet", _TEACHERS)
   assert (tmp_path / "twice.parquet").read_bytes() == file.read_bytes()
 
 
@@ -62,7 +63,7 @@ def test_the_cells_teachers_of_another_folder_are_packed(tmp_path, workdir):
       path.parent.mkdir(parents=True, exist_ok=True)
       path.write_text(f'"{name} {file}"')
   file = tmp_path / "made.parquet"
-  assert packed.pack(workdir, file, tmp_path / "shared")[1] == [
+  assert packed.pack(workdir, file, _TEACHERS, tmp_path / "shared")[1] == [
     "teacher-split1"
   ]
   packed.unpack(file, tmp_path / "again")
@@ -77,7 +78,7 @@ def test_the_cells_teachers_of_another_folder_are_packed(tmp_path, workdir):
 @pytest.mark.parametrize("name", ["made.pq", "made"])
 def test_another_suffix_is_refused(tmp_path, workdir, name):
   with pytest.raises(ValueError, match=rf"--file .*\.parquet, got .*{name}"):
-    packed.pack(workdir, tmp_path / name)
+    packed.pack(workdir, tmp_path / name, _TEACHERS)
 
 
 @pytest.mark.parametrize("files", [[], ["sweep.json", f"{_CELL}/config.json"]])
@@ -86,7 +87,7 @@ def test_a_workdir_without_results_is_not_packed(tmp_path, files):
     (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "a" / name).write_text("{}")
   with pytest.raises(FileNotFoundError, match=f"--workdir={tmp_path / 'a'} "):
-    packed.pack(tmp_path / "a", tmp_path / "a.parquet")
+    packed.pack(tmp_path / "a", tmp_path / "a.parquet", ())
   assert not (tmp_path / "a.parquet").exists()
 
 

@@ -155,7 +155,7 @@ def fixture_drawn(tmp_path):
   config = json.dumps(specs.plain(tiny.cell()))
   for path in workdir.glob("cells/*/*/*/*/config.json"):
     path.write_text(config)
-  packed.pack(workdir, tmp_path / "files" / "one.parquet")
+  packed.pack(workdir, tmp_path / "files" / "one.parquet", ())
   return tmp_path
 
 
