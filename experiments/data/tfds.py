@@ -90,8 +90,8 @@ def _explained(
   formats = sorted(f.value for f in builder.info.available_file_formats())
   if not {"array_record", "parquet"}.intersection(formats):
     return ValueError(
-      f"{name} is prepared as {formats[0]} in {builder.data_dir}, and only "
-      "array_record can be read: run `tfds convert_format "
+      f"{name} is prepared as {formats[0]} in {builder.data_dir}, which "
+      "cannot be read: run `tfds convert_format "
       f"--dataset_version_dir={builder.data_dir} "
       "--out_file_format=array_record`, which needs the `prepare` extra."
     )
