@@ -6,6 +6,7 @@ import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import jax
 from etils import epath
@@ -38,9 +39,18 @@ from experiments.training.inference import FrozenModel
 from experiments.training.models import Weights
 from experiments.training.monitor import MonitorSpec
 
-# Digest of a teacher, config.teacher.outputs, config.data, config.selection and
-# config.subspace.membership.
-_TeacherKey = tuple[str, str, specs.DataSpec, str, str]
+
+class _TeacherKey(NamedTuple):
+  """Everything that cells with the same `training.types.Teacher` share.
+
+  A `Teacher` also holds statistics of the examples that students see.
+  """
+
+  digest: str
+  outputs: str
+  data: specs.DataSpec
+  selection: str
+  membership: str
 
 
 def run_cells(
@@ -93,7 +103,10 @@ def run_cells(
     data.check_data(by_teacher[key], splits)
     data.check_tokenizers(by_teacher[key][0], splits, workdir)
     teacher = teacher_lib.load_or_train(
-      by_teacher[key][0], splits, teachers, forecast.watch(("teacher", key[0]))
+      by_teacher[key][0],
+      splits,
+      teachers,
+      forecast.watch(("teacher", key.digest)),
     )
     teacher_lib.check_above_chance(by_teacher[key][0], splits, teacher)
     return teacher
@@ -143,13 +156,13 @@ def _ahead(
 
 
 def _teacher_key(cell: specs.CellSpec) -> _TeacherKey:
-  """Returns a key that cells with the same `Teacher` share.
-
-  A `Teacher` also holds statistics of the examples that students see.
-  """
-  digest = identity.teacher_digest(cell)
-  membership = cell.subspace.membership
-  return digest, cell.teacher.outputs, cell.data, cell.selection, membership
+  return _TeacherKey(
+    digest=identity.teacher_digest(cell),
+    outputs=cell.teacher.outputs,
+    data=cell.data,
+    selection=cell.selection,
+    membership=cell.subspace.membership,
+  )
 
 
 def _train_stack(
