@@ -588,9 +588,14 @@ def from_plain(
     if field.is_required and field.name not in values
   ]
   if unknown or missing:
+    problems = [
+      f"{problem} {', '.join(names)}"
+      for problem, names in (("unknown", sorted(unknown)), ("missing", missing))
+      if names
+    ]
     raise ValueError(
       f"{path} has other fields than this version of experiments reads: "
-      f"{sorted(unknown)} are unknown, {missing} are missing."
+      f"{'; '.join(problems)}."
     )
   return kind(
     **{
