@@ -12,6 +12,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -39,6 +40,8 @@ from experiments.data.tokenizer import Tokenization
 from experiments.data.tokenizer import tokenizer_content
 from experiments.distributed import processes
 from experiments.specs import DataSpec
+
+Made = TypeVar("Made")
 
 # Data sets without files. Those in READY are already divided; `divide` divides
 # those in MADE_UP.
@@ -97,7 +100,7 @@ def text_of(
   return None if prepared.task.image_shape else prepared.text_of
 
 
-def _made(makers: Mapping[str, Callable[..., Any]], spec: DataSpec) -> Any:
+def _made(makers: Mapping[str, Callable[..., Made]], spec: DataSpec) -> Made:
   """Makes a data set without files."""
   try:
     return makers[spec.dataset](**spec.options)

@@ -349,7 +349,9 @@ class Originals:
       ) from error
 
 
-def find(dataset: Dataset, source: Any, data_dir: pathlib.Path) -> Originals:
+def find(
+  dataset: Dataset, source: tables.Path | None, data_dir: pathlib.Path
+) -> Originals:
   """Finds the originals of a data set.
 
   `source` is a file, a folder or a folder of TFDS. If it is None, the data set

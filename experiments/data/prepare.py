@@ -31,8 +31,8 @@ _MAX_LENGTH = 128  # A user's own texts are truncated to this many tokens.
 def prepare(
   name: str,
   *,
-  data_dir: Any,
-  source: Any = None,
+  data_dir: tables.Path,
+  source: tables.Path | None = None,
   tokenization: Tokenization | None = None,
   partial: bool = False,
   options: Mapping[str, Any] | None = None,

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments import cells as cells_lib
+from experiments import results
 from experiments import search
 from experiments import specs
 from experiments import stacks
@@ -138,7 +139,9 @@ def _distill(request: Request, asked: Mapping[str, Any]) -> str:
   signals.stop_if_asked(kept)
 
   def train(
-    cells: list[specs.CellSpec], _: Any, later: list[specs.CellSpec]
+    cells: list[specs.CellSpec],
+    _: results.SweepDescription,
+    later: list[specs.CellSpec],
   ) -> None:
     sweep.run_cells(cells, workdir, later=later, is_announced=True)
 

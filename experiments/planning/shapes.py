@@ -14,6 +14,7 @@ import numpy as np
 import lelp_jax
 from experiments.data import load
 from experiments.data.batches import Feed
+from experiments.data.dataset import Arrays
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
@@ -38,7 +39,7 @@ from lelp_jax.models import MODELS
 from lelp_jax.models import Outputs
 from lelp_jax.train_step import TrainState
 
-Arguments = tuple[TrainState, StepInputs, TrainingData, Any]
+Arguments = tuple[TrainState, StepInputs, TrainingData, jax.ShapeDtypeStruct]
 
 _EMBEDDING_WIDTH = 768  # Width of Sentence-T5's embeddings.
 _OWN_IMAGE_SIZE = 32  # Assumed if config.data.image_size is not set.
@@ -80,7 +81,7 @@ def blank_splits(cell: CellSpec, assumed: Assumed | None = None) -> Splits:
   prepared = Prepared(pathlib.Path(task.name), task, arrays)
   divided = load.divide(prepared, spec, cell.selection)
 
-  def filled(part: Any) -> dict[str, Any]:
+  def filled(part: Arrays) -> dict[str, Any]:
     labels = part["labels"]
     filled = {"inputs": _inputs(task, len(labels), length), "labels": labels}
     if "embeddings" in (cell.teacher.input_field, cell.student.input_field):

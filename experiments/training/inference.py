@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.core import FrozenDict
 
 from experiments.data import batches
 from experiments.data.dataset import Arrays
@@ -27,7 +28,7 @@ from lelp_jax.models import Outputs
 
 _MOST_TIMED = 64  # Examples in the batch whose time is measured.
 # Seconds per example that were measured in this process.
-_SECONDS: dict[tuple[str, Any, int], float] = {}
+_SECONDS: dict[tuple[str, FrozenDict[str, Any], int], float] = {}
 
 
 def evaluation_batches(

@@ -36,6 +36,7 @@ from experiments.io import json_files
 from experiments.io import safetensors_files
 from experiments.io import students
 from experiments.specs import ModelSpec
+from experiments.training.models import Weights
 from lelp_jax.models import MODELS
 
 _HUB_FILES = ("config.json", *safetensors_files.PATTERNS)
@@ -324,27 +325,27 @@ def _config(folder: pathlib.Path) -> dict[str, Any]:
 
 def _cell(
   folder: pathlib.Path, model: str, options: Mapping[str, Any]
-) -> tuple[Any, Any]:
+) -> Weights:
   """Reads the student of a finished cell."""
   _check_run(folder, _config(folder).get("student"), model, options)
-  return students.load_student(folder / "student.msgpack")
+  return Weights(*students.load_student(folder / "student.msgpack"))
 
 
 def _teacher(
   folder: pathlib.Path, model: str, options: Mapping[str, Any]
-) -> tuple[Any, Any]:
+) -> Weights:
   """Reads the parameters of a finished teacher."""
   _check_run(folder, _config(folder).get("teacher"), model, options)
   saved = checkpoints.load_tree(folder / "parameters")
   # Drop the cell axis, which has length one.
   saved = jax.tree.map(lambda x: x[0], saved)
   # An empty model state is not saved.
-  return saved["params"], saved.get("model_state", {})
+  return Weights(saved["params"], saved.get("model_state", {}))
 
 
 def _huggingface(
   folder: pathlib.Path, model: str, options: Mapping[str, Any]
-) -> tuple[Any, Any]:
+) -> Weights:
   """Reads weights that transformers saved."""
   architecture = MODELS[model]
   form = architecture.huggingface
@@ -352,12 +353,13 @@ def _huggingface(
     table = _token_embeddings(folder)
     try:
       attributes = architecture.attributes(**options)
-      return architecture.from_token_embeddings(table, attributes), {}
+      params = architecture.from_token_embeddings(table, attributes)
     except ValueError as error:
       # The message starts with the name of the option.
       raise ValueError(
         f"{folder}, for model {model!r}: options.{error}"
       ) from error
+    return Weights(params, {})
   if form is None:
     readable = [name for name in MODELS if MODELS[name].huggingface]
     raise ValueError(
@@ -372,9 +374,10 @@ def _huggingface(
   _check_fit(folder, saved, model, options, form.undecided)
   arrays = safetensors_files.read(folder)
   try:
-    return form.params(arrays, architecture.attributes(**options)), {}
+    params = form.params(arrays, architecture.attributes(**options))
   except ValueError as error:
     raise ValueError(f"{folder}: {error}") from error
+  return Weights(params, {})
 
 
 def _token_embeddings(folder: pathlib.Path) -> jax.Array:

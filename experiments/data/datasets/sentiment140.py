@@ -17,8 +17,10 @@ from experiments.data import examples as examples_lib
 from experiments.data import originals
 from experiments.data.dataset import Example
 from experiments.data.dataset import Task
+from experiments.data.tfds import TfdsExamples
 from experiments.io.progress import tracked
 
+_Tweets = examples_lib.Examples | TfdsExamples
 _CLASSES = {"0": 0, "4": 1}  # The class of each polarity.
 # One tweet in 160 is a test example: 5,000 of the 800,000 per class.
 _TEST_SHARE = 160
@@ -41,7 +43,7 @@ def _read_tfds(open_tfds: originals.OpenTfds, *, seed: int) -> originals.Raw:
   return _divided(open_tfds("sentiment140", "train", fields), seed)
 
 
-def _divided(examples: Any, seed: int, **fields: Any) -> originals.Raw:
+def _divided(examples: _Tweets, seed: int, **fields: Any) -> originals.Raw:
   """Divides tweets at random into splits with equally large classes."""
   labels = _labels(examples)
   size = min(np.bincount(labels, minlength=2))
@@ -64,7 +66,7 @@ def _divided(examples: Any, seed: int, **fields: Any) -> originals.Raw:
   return originals.Raw(splits, **fields)
 
 
-def _labels(examples: Any) -> np.ndarray:
+def _labels(examples: _Tweets) -> np.ndarray:
   """Returns the class of each tweet, int8 ``[N]``."""
   labels = np.empty(len(examples), np.int8)
   tweets = tracked(
