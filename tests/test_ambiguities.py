@@ -49,7 +49,7 @@ def test_every_item_is_there_once_and_in_order():
 
 
 def default_of(name):
-  """What a switch is unless it is set, as text."""
+  """The default value of a switch, as text."""
   kind, _, rest = name.replace("config.", "config ", 1).partition(" ")
   if kind == "config":
     return str(flatten(base.base_config())[rest])

@@ -1,6 +1,6 @@
-"""What the processes of tests start with: `tests.experiments.processes`.
+"""Imports for the processes of tests, see `tests.experiments.processes`.
 
-The commands themselves are not among it, since each defines its flags.
+The commands are not imported, since each of them defines flags.
 """
 
 import warnings

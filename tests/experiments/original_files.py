@@ -51,7 +51,7 @@ def folder(path, members):
 
 
 def python2_pickle(batch):
-  """What Python 2 pickled CIFAR's batches to: strings are bytes."""
+  """Pickles a batch of CIFAR as Python 2 did: strings are bytes."""
 
   def string(value):
     return b"T" + struct.pack("<I", len(value)) + value

@@ -96,7 +96,7 @@ def teacher(cell: CellSpec, data: Splits) -> Teacher:
 
 
 class _Inline:
-  """What a run asks of the cache of a teacher that runs inline."""
+  """The part of a `TeacherCache` that a run with an inline teacher uses."""
 
   mode = "inline"
 
@@ -117,7 +117,7 @@ class _Float64(nn.Module):
     return dense(self.num_outputs, name="head")(x)
 
 
-# What `MODELS["mlp"]` is replaced with.
+# The replacement of `MODELS["mlp"]`.
 FLOAT64_MLP = dataclasses.replace(
   MODELS["mlp"], module=_Float64, free_options=frozenset()
 )

@@ -23,7 +23,7 @@ def test_every_committed_file_is_a_finished_sweep(path, tmp_path):
   found = workdirs.load(packed.unpack(path, tmp_path / "run"), tmp_path)
   assert found.num_missing == 0
   assert not found.is_smoke
-  # What every sweep is compared with, and something to compare.
+  # The method that others are compared with, and at least one other.
   assert {"vanilla"} < {method.id for method in found.methods}
 
 

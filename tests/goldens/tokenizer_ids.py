@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _json_as_on_the_hub(model: pathlib.Path) -> str:
-  """What transformers made of a SentencePiece model before #31305."""
+  """Converts a SentencePiece model as transformers did before #31305."""
   from transformers.convert_slow_tokenizer import AlbertConverter
 
   slow = types.SimpleNamespace(

@@ -72,7 +72,7 @@ def randomize(model, rng):
 
 
 def checkpoint(model):
-  """What `save_pretrained` writes: arrays by name, and the config."""
+  """The contents of `save_pretrained`: arrays by name, and the config."""
   from safetensors.numpy import load_file
 
   with tempfile.TemporaryDirectory() as folder:

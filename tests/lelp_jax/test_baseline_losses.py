@@ -1,4 +1,4 @@
-"""What every comparison loss has to keep, each against its float64 reference.
+"""Properties of every comparison loss, against its float64 reference.
 
 The losses and their inputs are in baseline_cases.py.
 """

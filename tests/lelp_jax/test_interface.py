@@ -248,7 +248,7 @@ def test_params_train_with_optax_jit_and_donation(started, inputs):
     *carry, loss = step(*carry, jax.random.key(i))
     losses.append(float(loss))
   assert losses[-1] < 0.5 * losses[0]
-  # What was donated is not the user's module: it can start again.
+  # The user's module was not donated: it can be initialized again.
   chex.assert_tree_all_finite(init(jax.random.key(0), inputs))
 
 

@@ -201,7 +201,7 @@ def test_fit_subspaces_class_without_variance_is_zero(
 
 
 def test_fit_subspaces_rounding_of_the_mean_is_no_variance(rng, head, moments):
-  # What equal rows leave where their mean is half a rounding off.
+  # The residue of equal rows whose mean is half a rounding error off.
   mean = np.asarray(moments.mean[1])
   residue = rng.normal(size=WIDTH)
   size = np.finfo(np.float32).eps * np.linalg.norm(mean) / 4

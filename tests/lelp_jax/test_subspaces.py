@@ -42,8 +42,8 @@ def test_fit_subspaces_matches_reference(head, data, null_space):
   assert_same_spans(subspaces.directions, directions)
   np.testing.assert_allclose(subspaces.means, mean, rtol=1e-5, atol=1e-5)
   for c in range(NUM_CLASSES):
-    # Whatever was drawn is an orthogonal matrix, up to the one scalar, and
-    # the reference, given it, arrives at the same directions.
+    # The random matrix is orthogonal up to one scalar. Given this matrix, the
+    # reference arrives at the same directions.
     mixed = np.asarray(subspaces.directions[c], np.float64) @ directions[c].T
     rotation = mixed / np.linalg.norm(mixed[0])
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(s), atol=2e-4)

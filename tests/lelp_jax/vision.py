@@ -1,4 +1,4 @@
-"""What the tests of both image models do with a Linen module."""
+"""Helpers for the tests of both image models, which are Linen modules."""
 
 import functools
 import pathlib
@@ -26,7 +26,7 @@ def counts(module):
 
 
 def golden(case):
-  """What Keras computed: see tests/goldens/keras_models.py."""
+  """The outputs of Keras, which tests/goldens/keras_models.py stored."""
   path = pathlib.Path(keras_models.__file__).with_name(f"keras_{case}.npz")
   with np.load(path) as arrays:
     return dict(arrays)

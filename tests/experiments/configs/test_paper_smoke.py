@@ -16,7 +16,7 @@ from experiments.training import data
 from experiments.training import description
 from experiments.training import sweep
 
-# What stands in the report of these besides what is in all of them.
+# A text that only the report of this config has.
 _OWN = {
   **{f"table{n}": f"Table {n} of the paper beside ours" for n in range(1, 6)},
   "figure1a": "Table 2 of the paper beside ours",

@@ -197,7 +197,7 @@ def sample(reviews, **options):
 
 
 def test_reading_stops_when_the_quotas_are_full(reviews):
-  """What lies behind is not needed, not even for its examples."""
+  """A category is not read if the quotas are full before it."""
 
   class Unread(list):
     def __iter__(self):

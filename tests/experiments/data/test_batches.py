@@ -32,7 +32,8 @@ def test_an_epoch_is_a_part_of_a_permutation_and_each_is_its_own():
     assert epoch.min() >= 0
     assert epoch.max() < 23
   assert len({tuple(epoch) for epoch in epochs}) == 50
-  # What one epoch leaves out, others have: 50 * 20 / 23 = 43 times each.
+  # Each epoch leaves out 3 other examples of the 23. An example occurs about
+  # 50 * 20 / 23 = 43 times.
   seen = np.bincount(epochs.ravel(), minlength=23)
   assert seen.min() > 33
 

@@ -23,7 +23,7 @@ from tests.experiments.prepared_inputs import publish
 
 
 class Records(list):
-  """What TFDS's data sources are: random access and a length."""
+  """Has the interface of TFDS's data sources: random access and a length."""
 
 
 @contextlib.contextmanager

@@ -296,5 +296,5 @@ def test_fields_of_the_command_line(tmp_path, monkeypatch, number):
       assert used + reported == num_rows * len(files)
       return
     assert "\n" not in text
-    # What is prepared stays if only its division is impossible.
+    # Prepared data are kept if only their division is impossible.
     assert not workdir.exists() or open_prepared(kept)

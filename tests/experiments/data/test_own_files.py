@@ -114,7 +114,7 @@ def test_more_malformed_rows_than_allowed_stop_before_anything_is_written(
     f"{path} row 43: not utf-8",
   )
   assert f"left out of {rows}" in summary(found)
-  # What is prepared already is held to the same share.
+  # The limit also applies to data that are already prepared.
   with pytest.raises(ValueError, match=r"2 of 42 rows"):
     call()
   assert call(max_bad_rows=0.05).left_out == (rows,)

@@ -90,7 +90,7 @@ def undisturbed(folder):
 
 
 def left(workdir):
-  """What a run leaves, without times."""
+  """The results and metrics of a run, without times."""
   (result,) = workdir.glob("cells/**/result.json")
   result = read_json(result)
   del result["stack"]["seconds"], result["seconds"]
@@ -176,7 +176,7 @@ here.interrupted({folder!r})
 
 @pytest.fixture(scope="module")
 def together(whole, folder):
-  """What 2 processes x 4 devices printed; one start for the tests below."""
+  """The output of 2 processes x 4 devices, shared by the tests below."""
   del whole  # Its teacher is theirs.
   return processes.run_together(
     BODY.format(folder=str(folder)), count=2, devices=4

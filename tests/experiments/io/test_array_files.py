@@ -283,7 +283,7 @@ def test_two_processes_share_the_work_and_one_reads_it(tmp_path):
   compute = Counted()
   load(tmp_path / "moved", compute)
   assert compute.asked == [(10, 13)]
-  # What one of them would compute otherwise is refused, too.
+  # Processes whose code differs are refused, too.
   assert first[5] == [[], "another process failed; see its output."]
   assert "origin.code: saved nothing, now 'of process 1'" in second[5][1]
   load(tmp_path / "alone", Counted())

@@ -151,7 +151,7 @@ def test_steps_go_forward(tmp_path):
 def test_a_failed_write_is_reported(tmp_path, monkeypatch):
   class Failed:
     def result(self):
-      # What Orbax raises on a full disk, in many lines.
+      # Orbax raises an error of many lines if the disk is full.
       raise ValueError("RESOURCE_EXHAUSTED: No space left on device\nmore")
 
   saved = open_at(tmp_path)

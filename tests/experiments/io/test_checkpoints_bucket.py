@@ -174,7 +174,7 @@ def test_a_missing_bucket_and_missing_credentials(server, bucket):
   with pytest.raises(OSError, match="Anonymous caller") as error:
     open_at(RUN)
   assert "credentials" in str(error.value)
-  # What cannot be read is not called damaged.
+  # An unreadable checkpoint is not reported as damaged.
   server.refusal = lambda *_: None
   write(RUN, 1)
   forbid(server, "GET", part="seal.json")

@@ -32,7 +32,7 @@ def test_it_is_the_same_wherever_the_sources_lie(digest, tmp_path):
   assert len(found) == 12
   windows = {k: v.replace("\n", "\r\n") for k, v in FILES.items()}
   assert digest("elsewhere/and/deeper", windows) == found
-  # What Python leaves beside them is none of them.
+  # Caches of Python and other files do not count.
   shutil.copytree(tmp_path / "checkout", tmp_path / "used")
   assert digest("used", {"__pycache__/a.pyc": "", "a.txt": ""}) == found
 

@@ -147,7 +147,7 @@ def _first_step(method, family, widths, folder):
 
 
 def _on_8_and_1(monkeypatch, *given):
-  """What `_first_step` returns on eight devices, and on one."""
+  """The results of `_first_step` on eight devices and on one."""
   found = _first_step(*given)
   meshes = mesh_lib.make_mesh
   monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""What a command would train, without training it."""
+"""Dry runs: what a command would train, without training it."""
 
 import re
 

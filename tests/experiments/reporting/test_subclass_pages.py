@@ -237,7 +237,7 @@ def test_texts_are_escaped_and_long_ones_folded(rng):
   assert any(data.endswith("…") for data in page.texts("summary"))
   assert long in page.texts("details")
   assert page.all("img") == []
-  # What cannot be shown is named by its id.
+  # An example that cannot be shown is named by its id.
   pages = pages_of(planted(rng, 4), task=task(image_shape=None))
   assert "example 1000" in Page(pages["class0.html"]).texts("span")
 

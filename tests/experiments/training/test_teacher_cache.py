@@ -162,7 +162,7 @@ def test_rows_are_found_by_id_and_computed_once(tmp_path, splits):
       np.testing.assert_array_equal(row, expected)
     np.testing.assert_array_equal(found.logits, found.embeddings[:, :2])
   assert encoder.seen == 40 + 13
-  # What is trained on is used as it lies on the disk.
+  # The outputs on training examples are memory-mapped.
   assert isinstance(cache.on(splits.transfer).embeddings, np.memmap)
 
 
