@@ -332,7 +332,7 @@ def information_points(
 
 
 def information_picture(results: SweepResults, path: pathlib.Path) -> bool:
-  """Draws gains over what subclasses tell about the hidden classes.
+  """Draws each gain against the information on the hidden classes.
 
   Returns False, without writing a file, if there are too few points.
   """

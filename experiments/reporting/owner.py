@@ -159,7 +159,7 @@ def _counts(evaluation: Evaluation) -> Predictions:
 
 
 def _example_worth(model: _Model, where: str) -> str:
-  """Says what one test example is worth, and what guessing would reach."""
+  """Describes the weight of one test example, and the accuracy of guessing."""
   evaluation = model.evaluations[0]
   size = evaluation.num_examples or 0
   text = (

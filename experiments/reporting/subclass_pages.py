@@ -168,7 +168,7 @@ def _subclass(
   information: Information | None,
   fine: Sequence[int],
 ) -> dict[str, Any]:
-  """Returns what the template shows of a subclass of class `c`."""
+  """Returns the fields of the template for subclass `s` of class `c`."""
   subclasses = subject.subclasses
   members = rows[subclasses.assignments[rows] == s]
   fields: dict[str, Any] = {

@@ -351,8 +351,8 @@ def config_from_huggingface(mapping: Mapping[str, Any]) -> BertConfig:
     raise ValueError(
       f"A config.json with model_type {model_type!r} must hold {missing}."
     )
-  # What the file does not set has the default of transformers, which is that of
-  # BertConfig and not that of the published model.
+  # Fields that the file does not set have the defaults of transformers, which
+  # are those of BertConfig and not the values of the published model.
   values = {
     ours: mapping[theirs]
     for theirs, ours in family.options.items()
