@@ -18,7 +18,6 @@ from collections.abc import Container
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -33,7 +32,6 @@ from lelp_jax.models import Architecture
 from lelp_jax.models import from_linen
 from lelp_jax.models import ModelFns
 from lelp_jax.models import MODELS
-from lelp_jax.models import static_embeddings
 
 # Short names of options.
 _ALIASES = {"layers": "num_layers"}
@@ -381,7 +379,8 @@ def _write_static(
 ) -> str:
   """Writes initial weights with the teacher's token embeddings, reduced.
 
-  The weights have the form of a finished cell. Returns their folder.
+  The weights have the form of a finished cell. The other layers are empty, so
+  that each trial initializes its own. Returns the folder of the weights.
   """
   config = {"student": {"model": choice.model, "options": dict(options)}}
   if (folder / "config.json").is_file():
@@ -392,14 +391,13 @@ def _write_static(
         "--workdir."
       )
     return str(folder)
-  model = choice.architecture(1, **options)
-  example = {"input_ids": np.zeros((1, 1), np.int32)}
-  params, _ = model.init(jax.random.key(0), example)
-  reduced = static_embeddings(jnp.asarray(table), options["width"])
-  body = {name: part for name, part in params.items() if name != "head"}
-  body["word_embeddings"] = {"embedding": reduced}
+  architecture = choice.architecture
+  assert architecture.from_token_embeddings is not None
+  params = architecture.from_token_embeddings(
+    jnp.asarray(table), architecture.attributes(**options)
+  )
   with new_folder(folder) as scratch:
-    students.save_student(scratch / "student.msgpack", body, {})
+    students.save_student(scratch / "student.msgpack", params, {})
     json_files.write_json(scratch / "config.json", config)
   return str(folder)
 

@@ -91,6 +91,10 @@ def test_static_starts_from_the_teachers_token_embeddings(tmp_path):
   start = pretrained.load_pretrained(
     student.init, "static", FrozenDict(student.options)
   )
+  # The other layers are empty, so that each trial initializes its own.
+  assert [name for name, part in start.params.items() if part] == [
+    "word_embeddings"
+  ]
   found = start.params["word_embeddings"]["embedding"]
   centred = table - table.mean(axis=0)
   _, _, components = np.linalg.svd(centred, full_matrices=False)
