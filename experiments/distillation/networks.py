@@ -97,11 +97,8 @@ class Network:
   @property
   def token_embeddings(self) -> np.ndarray | None:
     """Its table of token embeddings ``[V, D]``; None if it has none."""
-    try:
-      table = self.weights.params["encoder"]["word_embeddings"]["embedding"]
-    except KeyError:
-      return None
-    return np.asarray(table)
+    table = pretrained.token_embeddings(self.weights.params)
+    return None if table is None else np.asarray(table)
 
 
 def huggingface(

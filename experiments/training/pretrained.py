@@ -350,7 +350,13 @@ def _huggingface(
   architecture = MODELS[model]
   form = architecture.huggingface
   if architecture.from_token_embeddings is not None:
-    table = _token_embeddings(folder)
+    encoder = huggingface_model(str(folder))
+    body, _ = _huggingface(folder, encoder.model, encoder.options)
+    table = token_embeddings(body)
+    if table is None:
+      raise ValueError(
+        f"{folder} has no token embeddings, from which model {model!r} starts."
+      )
     try:
       attributes = architecture.attributes(**options)
       params = architecture.from_token_embeddings(table, attributes)
@@ -380,11 +386,13 @@ def _huggingface(
   return Weights(params, {})
 
 
-def _token_embeddings(folder: pathlib.Path) -> jax.Array:
-  """Reads the table of token embeddings of an encoder of transformers."""
-  encoder = huggingface_model(str(folder))
-  params, _ = _huggingface(folder, encoder.model, encoder.options)
-  return jnp.asarray(params["encoder"]["word_embeddings"]["embedding"])
+def token_embeddings(params: Mapping[str, Any]) -> jax.Array | None:
+  """Returns the table of token embeddings ``[V, D]`` of an encoder.
+
+  Returns None for a model that has none.
+  """
+  table = params.get("encoder", {}).get("word_embeddings")
+  return None if table is None else jnp.asarray(table["embedding"])
 
 
 def _check_run(
