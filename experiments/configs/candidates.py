@@ -195,10 +195,17 @@ def sweep_config(
     teacher_width: Width of the teacher's embeddings.
     given: Names of the fields in `values` that the user has set. They keep
       their values.
+
+  Raises:
+    ValueError: If the user has set `config.sweep.grid_trials` to 0.
   """
   model = values["student.model"]
-  # Trials share the order of the batches, so that they train together.
-  settings: dict[str, Any] = {"data.shared_batch_order": True}
+  settings: dict[str, Any] = {
+    # Trials share the order of the batches, so that they train together.
+    "data.shared_batch_order": True,
+    "sweep.num_trials": NUM_TRIALS,
+    "sweep.grid_trials": 1,
+  }
   if MODELS[model].reads == "image":
     # Convolutions of several cells in one program are ten times slower on CPUs.
     settings["stack.max_cells"] = 1
@@ -216,6 +223,10 @@ def sweep_config(
   config = own_config({**values, **settings})
   config.column = column
   config.sweep.methods = ConfigDict(rows)
-  config.sweep.num_trials, config.sweep.grid_trials = NUM_TRIALS, 1
+  if not config.sweep.grid_trials:
+    raise ValueError(
+      "config.sweep.grid_trials must be at least 1, since only one setting of "
+      "each method gets all trials, got 0."
+    )
   config.sweep.columns = ConfigDict({column: {}})
   return config

@@ -64,6 +64,30 @@ def test_the_length_of_a_training_follows_from_the_data(
   assert 8 * fields["student.steps_per_chunk"] >= steps
 
 
+@pytest.mark.parametrize("num_trials", [None, 3])
+def test_the_user_may_set_the_number_of_trials(num_trials):
+  given = {} if num_trials is None else {"sweep.num_trials": num_trials}
+  config = candidates.sweep_config(
+    {"student.model": "static", **given},
+    None,
+    column="static",
+    num_classes=2,
+    teacher_width=60,
+    given=given,
+  )
+  assert config.sweep.num_trials == (num_trials or candidates.NUM_TRIALS)
+  assert config.sweep.grid_trials == 1
+  with pytest.raises(ValueError, match=r"sweep\.grid_trials .* got 0"):
+    candidates.sweep_config(
+      {"student.model": "static", "sweep.grid_trials": 0},
+      None,
+      column="static",
+      num_classes=2,
+      teacher_width=60,
+      given=("sweep.grid_trials",),
+    )
+
+
 @pytest.mark.parametrize(
   ("text", "sizes", "num_programs"),
   [("static", [1, 2, 3, 4, 8], 5), ("cnn", [1] * 11, 5)],
