@@ -252,11 +252,13 @@ def read(
     "id_column": id_column,
   }
   sizes = {"image_size": image_size, "channels": channels}
+  columns_and_sizes = {*names, *sizes} if text_column is None else {*names}
+  of_texts = "" if text_column is None else " of texts"
   what, allowed = {
     "": ("a folder of images", {*sizes}),
     ".npz": ("an .npz file", {"image_column", "label_column"}),
-    ".parquet": ("a Parquet file", {*names, *sizes}),
-  }.get(suffix, ("a text file", {*names, *sizes, *options}))
+    ".parquet": (f"a Parquet file{of_texts}", columns_and_sizes),
+  }.get(suffix, (f"a table{of_texts}", {*columns_and_sizes, *options}))
   for name, value in (names | sizes | options).items():
     if value is not None and name not in allowed:
       raise ValueError(f"{path}: config.data.{name} does not apply to {what}.")

@@ -246,6 +246,8 @@ def test_columns_and_options_that_do_not_exist_or_apply(tmp_path):
     (table, {"label_column": "label"}, "config.data.text_column"),
     (twice, {"text_column": "a"}, "['a', 'a']"),
     (parquet, BOTH | {"delimiter": ";"}, "config.data.delimiter"),
+    (table, BOTH | {"image_size": 2}, "config.data.image_size"),
+    (parquet, BOTH | {"channels": 3}, "config.data.channels"),
     (tmp_path, {"label_column": "label"}, "label_column"),
     (images, {"text_column": "x"}, "text_column"),
   ):
