@@ -175,11 +175,11 @@ def test_plain_and_typed_forms_are_inverses(name):
 
 def test_damaged_plain_forms_name_the_field():
   plain = specs.plain(tiny.cell())
-  with pytest.raises(ValueError, match=r"config\.loss .*\['temperature'\]"):
+  with pytest.raises(ValueError, match=r"config\.loss .*temperature"):
     specs.from_plain(
       plain | {"loss": {k: v for k, v in plain["loss"].items() if k[0] != "t"}}
     )
-  with pytest.raises(ValueError, match=r"\['reads'\]"):
+  with pytest.raises(ValueError, match="reads: unknown reads"):
     specs.from_plain(plain | {"reads": 1})
   with pytest.raises(ValueError, match=r"config\.trial .*int.*'1'"):
     specs.from_plain(plain | {"trial": "1"})
