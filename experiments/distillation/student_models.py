@@ -492,13 +492,32 @@ def train_tokenizer(texts: list[str], vocab_size: int = _VOCABULARY) -> str:
   pieces: Any = Tokenizer(models.WordPiece(unk_token="[UNK]"))
   pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
   pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+  texts = texts[:: -(-len(texts) // _MOST_TEXTS)]
+  # The trainer numbers characters inside of words, such as "##a", in the random
+  # order of a hash map, and breaks ties by number. As special tokens they get
+  # fixed numbers. The tokenizer is then made again, where they are not special.
+  characters: set[str] = set()
+  for text in texts:
+    text = pieces.normalizer.normalize_str(text)
+    for word, _ in pieces.pre_tokenizer.pre_tokenize_str(text):
+      characters.update(word[1:])
+  inner = [f"##{character}" for character in sorted(characters)]
   trainer = trainers.WordPieceTrainer(
-    vocab_size=vocab_size, special_tokens=[*_SPECIAL], show_progress=False
+    vocab_size=vocab_size,
+    special_tokens=[*_SPECIAL, *inner],
+    show_progress=False,
   )
-  step = -(-len(texts) // _MOST_TEXTS)
-  pieces.train_from_iterator(texts[::step], trainer)
-  pieces.post_processor = processors.TemplateProcessing(
+  pieces.train_from_iterator(texts, trainer)
+  trained: Any = Tokenizer(
+    models.WordPiece(pieces.get_vocab(), unk_token="[UNK]")
+  )
+  trained.normalizer = pieces.normalizer
+  trained.pre_tokenizer = pieces.pre_tokenizer
+  trained.add_special_tokens([*_SPECIAL])
+  trained.post_processor = processors.TemplateProcessing(
     single="[CLS] $A [SEP]",
-    special_tokens=[(name, pieces.token_to_id(name)) for name in _SPECIAL[2:4]],
+    special_tokens=[
+      (name, trained.token_to_id(name)) for name in _SPECIAL[2:4]
+    ],
   )
-  return pieces.to_str(pretty=True)
+  return trained.to_str(pretty=True)

@@ -5,6 +5,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+import tokenizers
 from flax.core import FrozenDict
 
 from experiments.data import tokenizer as tokenizer_lib
@@ -127,6 +128,20 @@ def test_static_of_a_teacher_of_arrays_has_its_own_vocabulary(tmp_path):
   assert ids[-1] == found.sep_id
   unknown = found.pieces.token_to_id("[UNK]")
   assert unknown not in ids
+
+
+def test_the_vocabulary_of_the_same_texts_is_the_same():
+  # Many pairs of pieces are equally frequent. Ties are not broken at random.
+  letters = "abcdefghijklmnop"
+  texts = [f"{x}{y}{z} {z}{y}" for x in letters for y in letters for z in "xyz"]
+  first = student_models.train_tokenizer(texts, 120)
+  assert [student_models.train_tokenizer(texts, 120) for _ in range(3)] == (
+    3 * [first]
+  )
+  found = tokenizers.Tokenizer.from_str(first)
+  assert found.get_vocab_size() <= 120
+  # Word pieces are not special tokens, which would be found inside of texts.
+  assert found.encode("##a").tokens == ["[CLS]", "[UNK]", "[UNK]", "a", "[SEP]"]
 
 
 def test_bert_needs_weights_to_start_from(tmp_path):
