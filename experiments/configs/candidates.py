@@ -16,11 +16,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import specs
-from experiments.configs import base
 from experiments.configs import dotted
+from experiments.configs import own
 from experiments.configs import validate
 from experiments.data.dataset import NO_LABEL
-from lelp_jax.models import Architecture
 from lelp_jax.models import MODELS
 
 NUM_TRIALS = 5
@@ -56,10 +55,7 @@ def own_config(
   Args:
     values: Fields to set, by dotted name.
   """
-  config = base.base_config()
-  config.name = config.column = config.data.dataset = "own"
-  config.title = "Your own data"
-  config.data.source = "files"
+  config = own.files_config()
   # The teacher labels the rows that have no label.
   config.data.unlabelled = "transfer"
   dotted.override(config, values)
@@ -90,8 +86,9 @@ _SGD = {
 _DEEP_IMAGES = _Recipe(60, 1000, 20_000, _SGD, cheap=False)
 
 
-def _recipe(model: str, architecture: Architecture) -> _Recipe:
+def _recipe(model: str) -> _Recipe:
   """Returns the training settings of a model."""
+  architecture = MODELS[model]
   if model == "cnn":
     return _SMALL_IMAGES
   if architecture.reads == "image":
@@ -112,7 +109,7 @@ def training_fields(
     num_labelled: Number of examples with a label. A batch is not larger, since
       standard training uses these examples alone.
   """
-  recipe = _recipe(model, MODELS[model])
+  recipe = _recipe(model)
   batch = min(recipe.fields.get("batch_size", _BATCH), max(1, num_labelled))
   steps = round(recipe.epochs * num_examples / batch)
   steps = min(max(steps, recipe.least), recipe.most)
@@ -217,7 +214,7 @@ def sweep_config(
       num_classes=num_classes,
       smallest_class=int(counts.min()),
       teacher_width=teacher_width,
-      cheap=_recipe(model, MODELS[model]).cheap,
+      cheap=_recipe(model).cheap,
     )
   settings = {k: value for k, value in settings.items() if k not in given}
   config = own_config({**values, **settings})

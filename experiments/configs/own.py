@@ -38,12 +38,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """
   given = base.parse_arg(arg, kind="text", method="lelp", trial=0)
   base.one_of("kind", given.kind, ("text", "images"))
-  config = base.base_config()
-  config.name = config.column = config.data.dataset = "own"
-  config.title = "Your own data"
+  config = files_config()
   config.method = given.method
   config.trial = given.trial
-  config.data.source = "files"
   if given.kind == "text":
     _texts(config)
   else:
@@ -56,6 +53,15 @@ def get_config(arg: str | None = None) -> ConfigDict:
   config.sweep.methods.lelp = ConfigDict(
     {"loss": {"subclass_temperature": (0.25, 1.0)}}
   )
+  return config
+
+
+def files_config() -> ConfigDict:
+  """Returns a config of a user's own files that names no models."""
+  config = base.base_config()
+  config.name = config.column = config.data.dataset = "own"
+  config.title = "Your own data"
+  config.data.source = "files"
   return config
 
 
