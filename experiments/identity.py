@@ -92,6 +92,6 @@ def _section(section: specs.ConfigSection) -> dict[str, Any]:
 
 
 def cell_directory(workdir: pathlib.Path, cell: specs.CellSpec) -> pathlib.Path:
-  """Returns the folder of a cell, which holds a single trial."""
+  """Returns the folder of the results of a cell, that is, of one trial."""
   settings = pathlib.Path(cell.column or "cell", cell.row, cell_digest(cell))
   return workdir / "cells" / settings / f"trial{cell.trial}"

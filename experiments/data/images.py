@@ -212,7 +212,7 @@ def find_images(
     why it is left out.
 
   Raises:
-    ValueError: If there are no images, or none of a class.
+    ValueError: If there are no images, or if a class has none.
   """
   suffixes = ", ".join(SUFFIXES)
   if not by_class:

@@ -117,7 +117,7 @@ class Prepared:
 
   @property
   def has_source_ids(self) -> bool:
-    """Whether the data set records the id of each example in its files."""
+    """Whether the prepared files record the source id of each example."""
     records = self.manifest["splits"].values()
     return all("source_ids.npy" in record["files"] for record in records)
 

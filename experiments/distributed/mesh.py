@@ -195,7 +195,7 @@ def over_cells(
     mesh: The mesh. The axis of cells is divided over its axis `cell`.
     mapped: Whether each device runs its cells one after another (`jax.lax.map`)
       rather than as one batch (`jax.vmap`).
-    function: Called as ``function(common, *cells)`` with the arrays of a cell.
+    function: Takes `common`, and the arrays of one cell from each of `cells`.
     common: Arguments that all cells share.
     *cells: Trees of arrays with a leading axis of cells.
 

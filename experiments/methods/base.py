@@ -119,7 +119,7 @@ class Method:
     teacher_outputs: Outputs of the teacher that the method needs, in training
       or before: "logits", "coordinates" (logits and coordinates on principal
       directions) or "embeddings" (logits and embeddings).
-    num_subclasses: Returns S of a cell.
+    num_subclasses: Returns the number of subclasses per class, S.
     shared_targets: Returns the arrays that all cells of a stack share.
     targets: Returns the arrays of one cell. Their shapes depend only on the
       largest S of the stack, so that cells can be stacked. The loss gets both
@@ -160,7 +160,7 @@ class Method:
   needs_fine_labels: bool = False
 
   def outputs_for(self, cell: CellSpec) -> str:
-    """Returns the outputs of the teacher that the method needs for a cell."""
+    """Returns which outputs of the teacher a cell of this method needs."""
     # Ablations without principal directions cannot use coordinates.
     if self.teacher_outputs == "coordinates" and not cell.subspace.is_principal:
       return "embeddings"

@@ -73,7 +73,7 @@ class Plan:
 
   @property
   def fits(self) -> bool:
-    """Whether the memory of a chip is large enough."""
+    """Whether the program fits in the memory of one chip."""
     return self.needed is None and self.total_memory <= self.chip.memory
 
   @property

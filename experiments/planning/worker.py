@@ -30,7 +30,7 @@ _ROOT = pathlib.Path(__file__).parents[2]
 _ENVIRONMENT = {
   "JAX_PLATFORMS": "cpu",
   "TPU_SKIP_MDS_QUERY": "1",  # Do not query the cloud's metadata server.
-  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # No process uses a chip.
+  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # Compiling needs no chip.
   "XLA_FLAGS": "",  # The TPU compiler refuses flags for CPUs.
 }
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
