@@ -1,6 +1,6 @@
 """CRD in the batch and with a bank, and InfoNCE: what is their own.
 
-What they share with all losses is in test_baseline_losses.py.
+What they share with all losses is in test_losses.py.
 """
 
 import functools
@@ -13,6 +13,7 @@ import pytest
 from lelp_jax import baselines
 from tests import jaxprs
 from tests.lelp_jax import baseline_reference
+from tests.lelp_jax import loss_cases
 
 BANK_SIZE, NUM_NEGATIVES, WIDTH, TEMPERATURE = 20, 4, 4, 0.07
 IDS = np.array([0, 5, 9])
@@ -54,40 +55,31 @@ def test_info_nce_golden_values():
 
 
 @pytest.mark.parametrize("dataset_size", [7, 50_000, 1_600_000])
-def test_crd_is_the_critics_objective(rng, dataset_size):
-  # As printed: E_pos log h + N E_neg log(1 - h), from probabilities.
-  student, teacher = (
-    baseline_reference.unit_rows(rng.normal(size=(8, 5))) for _ in range(2)
-  )
-  pairs = np.exp(student @ teacher.T / 0.5)
-  critic = pairs / (pairs + 7 / dataset_size)
-  positive = np.eye(8, dtype=bool)
-  expected = -np.mean(np.log(critic[positive])) - 7 * np.mean(
-    np.log(1 - critic[~positive])
-  )
+def test_crd_reads_the_size_of_the_dataset(rng, dataset_size):
+  rows = baseline_reference.unit_rows(rng.normal(size=(16, 5)))
+  student, teacher = np.float32(rows[:8]), np.float32(rows[8:])
   loss = jax.jit(baselines.crd_loss)(
-    *map(np.float32, (student, teacher)),
-    temperature=0.5,
-    dataset_size=dataset_size,
+    student, teacher, temperature=0.5, dataset_size=dataset_size
   )
-  assert float(jnp.mean(loss)) == pytest.approx(expected, rel=1e-5)
+  expected = baseline_reference.crd_loss(
+    np.float64(student), np.float64(teacher), 0.5, dataset_size
+  )
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
-def test_small_temperatures_are_finite(rng):
+@pytest.mark.parametrize("name", ["crd", "info_nce"])
+def test_small_temperatures_are_right(rng, name):
   # exp(1 / 0.005) overflows in float32, and 1 - h is 0.
-  rows = np.float32(baseline_reference.unit_rows(rng.normal(size=(6, 5))))
-  for loss in (
-    lambda s, t: baselines.crd_loss(
-      s, t, temperature=0.005, dataset_size=50_000
-    ),
-    lambda s, t: baselines.info_nce_loss(s, t, temperature=0.005),
-  ):
-    value, gradient = jax.jit(
-      jax.value_and_grad(lambda s, t, loss=loss: jnp.sum(loss(s, t)))
-    )(rows[::-1], rows)
-    assert np.isfinite(value)
-    assert value > 100
-    assert np.all(np.isfinite(gradient))
+  case = loss_cases.CASES[name]
+  _, teacher, rows = loss_cases.make_inputs(rng)
+  teacher = np.float32(baseline_reference.unit_rows(teacher))
+  student = teacher[::-1]
+  loss, *gradients = loss_cases.compiled(case)(student, teacher, rows, 0.005)
+  expected = case.expected(
+    *loss_cases.in_float64(student, teacher), rows, 0.005
+  )
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  assert np.all(np.isfinite(gradients))
 
 
 # --- With a bank -------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Relational KD: what is its own; the rest is in test_baseline_losses.py."""
+"""Relational KD: what is its own; the rest is in test_losses.py."""
 
 import importlib
 
@@ -6,9 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings
-from hypothesis import strategies as st
 
 from lelp_jax import baselines
 from tests.lelp_jax import baseline_reference
@@ -19,10 +16,6 @@ compiled = {
 }
 WIDE, LONG = (64, 2**16), (640, 8)
 both_losses = pytest.mark.parametrize("name", LOSSES)
-
-
-def expected_of(name, *arrays):
-  return getattr(baseline_reference, name)(*map(np.float64, arrays))
 
 
 def test_golden_values():
@@ -41,52 +34,20 @@ def test_golden_values():
 
 
 @both_losses
-@settings(max_examples=15, deadline=None, derandomize=True)
-@given(
-  seed=st.integers(0, 2**31),
-  log_scale=st.floats(-3, 3),
-  shift=st.floats(-10, 10),
+@pytest.mark.parametrize(
+  ("centre", "spread"), [(100, 1e-3), (1, 0.05), ("two classes", 1e-2)]
 )
-def test_invariant_to_rotation_translation_and_scale(
-  name, seed, log_scale, shift
-):
-  rng = np.random.default_rng(seed)
-  student, teacher = rng.normal(size=(2, 6, 5)).astype(np.float32)
-  rotation = np.linalg.qr(rng.normal(size=(5, 5)))[0]
-  moved = [
-    np.float32(10**log_scale * (rows @ rotation + shift))
-    for rows in (student, teacher)
-  ]
-  loss, _ = compiled[name](student, teacher)
-  for pair in ((moved[0], teacher), (student, moved[1]), moved):
-    assert float(compiled[name](*pair)[0]) == pytest.approx(
-      float(loss), rel=1e-4, abs=1e-6
-    )
-  nothing, gradient = compiled[name](moved[0], student)
-  assert float(nothing) == pytest.approx(0, abs=1e-7)
-  assert np.linalg.norm(gradient) * 10**log_scale < 1e-3
-
-
-@both_losses
-@pytest.mark.parametrize(("offset", "spread"), [(100, 1e-3), (1, 0.05)])
-def test_rows_far_from_the_origin_keep_their_digits(rng, name, offset, spread):
+def test_rows_far_from_the_origin_keep_their_digits(rng, name, centre, spread):
   # |a|^2 + |b|^2 - 2ab in float32 is off by 36 distances here (first case).
-  student = np.float32(offset + spread * rng.normal(size=(8, 16)))
+  if centre == "two classes":
+    # The digits of the distances within a class are what the method is about.
+    centre = 100 * rng.normal(size=(2, 16))[np.arange(8) % 2]
+  student = np.float32(centre + spread * rng.normal(size=(8, 16)))
   teacher = np.float32(rng.normal(size=(8, 12)))
   loss, _ = compiled[name](student, teacher)
-  expected = expected_of(name, student, teacher)
-  assert float(loss) == pytest.approx(expected, rel=2e-6)
-
-
-@both_losses
-def test_collapsed_classes_keep_their_digits(rng, name):
-  # Two classes far apart, examples of one close: the digits of the distances
-  # within a class are what the method is about.
-  centres = 100 * rng.normal(size=(2, 16))[np.arange(8) % 2]
-  student = np.float32(centres + 1e-2 * rng.normal(size=(8, 16)))
-  teacher = np.float32(rng.normal(size=(8, 12)))
-  loss, _ = compiled[name](student, teacher)
-  expected = expected_of(name, student, teacher)
+  expected = getattr(baseline_reference, name)(
+    *map(np.float64, (student, teacher))
+  )
   assert float(loss) == pytest.approx(expected, rel=2e-6)
 
 
@@ -123,22 +84,9 @@ def test_equal_rows_have_no_gradient_between_them(rng, name):
   # Public code has a floor of 1e-12 and a gradient of its reciprocal.
   student, teacher = rng.normal(size=(2, 6, 5)).astype(np.float32)
   student[3] = student[1]
-  loss, gradient = compiled[name](student, teacher)
-  assert float(loss) == pytest.approx(
-    expected_of(name, student, teacher), rel=1e-5
-  )
+  _, gradient = compiled[name](student, teacher)
   assert np.linalg.norm(gradient) < 10
-  collapsed = np.ones_like(student)
-  loss, gradient = compiled[name](collapsed, teacher)
-  assert float(loss) == pytest.approx(
-    expected_of(name, collapsed, teacher), rel=1e-5
-  )
-  np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
-
-
-@both_losses
-def test_one_example_has_no_relations(rng, name):
-  student, teacher = rng.normal(size=(2, 1, 5)).astype(np.float32)
-  loss, gradient = compiled[name](student, teacher)
-  assert float(loss) == 0
-  np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
+  one = student[:1], teacher[:1]
+  for pair in ((np.ones_like(student), teacher), one):
+    _, gradient = compiled[name](*pair)
+    np.testing.assert_array_equal(gradient, np.zeros_like(gradient))

@@ -1,7 +1,8 @@
-"""Every comparison loss beside its float64 reference, in one form.
+"""Every loss beside its float64 reference, in one form.
 
 The loss of a batch is a function of student, teacher, `rows` and temperature;
 `rows` says what else belongs to each example: its label, its place in a bank.
+Log probabilities are weighed, so that there is one number for each example.
 """
 
 import dataclasses
@@ -12,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import lelp_jax
 from lelp_jax import baselines
 from tests import reference
 from tests.lelp_jax import baseline_reference
 
-BATCH, WIDTH = 8, 5
+BATCH, WIDTH = 8, 6
 TEMPERATURE = 1.5
 VARIANCE_LOGITS = np.linspace(-2, 3, WIDTH)
 BANK_SIZE = 30
@@ -62,10 +64,10 @@ class Case:
   loss: Callable  # (student, teacher, rows, temperature) -> [B] or []
   expected: Callable
   per_example: bool = True
-  learned_teacher: bool = False  # Projections of both networks are learned.
+  learned_teacher: bool = False  # A gradient flows into it.
 
 
-CASES = {
+BASELINES = {
   "kd": Case(
     lambda s, t, n, tau: baselines.kd_loss(s, t, temperature=tau),
     lambda s, t, n, tau: np.array(
@@ -134,6 +136,109 @@ CASES = {
     lambda s, t, n, tau: baseline_reference.standardized_kd_loss(s, t, tau),
   ),
 }
+
+
+# --- LELP: six outputs are three classes of two subclasses --------------------
+
+RAGGED = np.array([[True, False], [True, True], [False, True]])
+_WEIGHTS = np.array([[1, 2], [3, 4], [5, 6]])
+_DIRECTIONS = np.float32(baseline_reference.golden(6, WIDTH, 0.8, 0.2))
+_DIRECTIONS = _DIRECTIONS.reshape(3, 2, WIDTH)
+_MEANS = np.float32(baseline_reference.golden(3, WIDTH, 1.4, 0.6))
+
+
+def lelp_case(where, term=None):
+  """The loss or one of its terms, with the teacher's distribution as given."""
+  exists = np.ones(WIDTH, bool) if where is None else where.ravel()
+
+  def loss(s, t, n, tau):
+    present = jnp.broadcast_to(exists, t.shape)
+    log_probs = jax.nn.log_softmax(jnp.where(present, t, -jnp.inf))
+    # What does not exist may hold anything.
+    log_probs = jnp.where(present, log_probs, -7).reshape(*t.shape[:-1], 3, 2)
+    function = lelp_jax.lelp_loss if term is None else lelp_jax.lelp_loss_terms
+    found = function(s, log_probs, temperature=tau, where=where)
+    return found if term is None else found[term]
+
+  def expected(s, t, n, tau):
+    s, t = (np.where(exists, logits, -np.inf) for logits in (s, t))
+    log_probs = [reference.log_softmax(row).reshape(3, 2) for row in t]
+    pairs = zip(s, log_probs, strict=True)
+    if term is None:
+      return np.array([reference.lelp_loss(*pair, tau) for pair in pairs])
+    return np.array(
+      [reference.lelp_loss_terms(*pair, tau)[term] for pair in pairs]
+    )
+
+  return Case(loss, expected)
+
+
+def class_case(where):
+  """The student's log probabilities of the classes."""
+  exists = np.ones(WIDTH, bool) if where is None else where.ravel()
+
+  def expected(s, t, n, tau):
+    s = np.where(exists, s, -np.inf)
+    found = [reference.class_log_probs(row, 3, tau) for row in s]
+    return np.array(found) @ _WEIGHTS[:, 0]
+
+  return Case(
+    lambda s, t, n, tau: (
+      lelp_jax.class_log_probs(s, num_classes=3, temperature=tau, where=where)
+      @ _WEIGHTS[:, 0]
+    ),
+    expected,
+  )
+
+
+def split_case(where):
+  """Algorithm 2; what does not exist has to be -inf."""
+
+  def weighed(log_probs, xp):
+    exists, weights = (
+      xp.broadcast_to(array, log_probs.shape)
+      for array in (np.ones((3, 2), bool) if where is None else where, _WEIGHTS)
+    )
+    terms = xp.where(exists, weights * log_probs, xp.isneginf(log_probs))
+    return terms.sum(axis=(-2, -1))
+
+  def loss(s, t, n, tau):
+    subspaces = lelp_jax.Subspaces(
+      *(jnp.asarray(array, s.dtype) for array in (_DIRECTIONS, _MEANS))
+    )
+    log_probs = lelp_jax.log_subsplit(
+      s,
+      t[..., :3],
+      subspaces,
+      temperature=tau,
+      subclass_temperature=tau / 2,
+      where=where,
+    )
+    return weighed(log_probs, jnp)
+
+  def expected(s, t, n, tau):
+    others = _DIRECTIONS, _MEANS, tau, tau / 2, where
+    rows = [
+      reference.log_subsplit(h, z[:3], *others)
+      for h, z in zip(s, t, strict=True)
+    ]
+    return weighed(np.array(rows), np)
+
+  return Case(loss, expected, learned_teacher=True)
+
+
+LELP = {
+  name + suffix: case
+  for suffix, where in (("", None), ("_ragged", RAGGED))
+  for name, case in {
+    "lelp": lelp_case(where),
+    "class_term": lelp_case(where, 0),
+    "subclass_term": lelp_case(where, 1),
+    "class_log_probs": class_case(where),
+    "log_subsplit": split_case(where),
+  }.items()
+}
+CASES = BASELINES | LELP
 
 
 def make_inputs(rng, dtype=np.float32):
