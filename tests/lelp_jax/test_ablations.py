@@ -9,16 +9,9 @@ import pytest
 
 import lelp_jax
 from tests import reference
-from tests.lelp_jax.spectra import assert_orthonormal_up_to_scale
-from tests.lelp_jax.spectra import gram
-from tests.lelp_jax.spectra import make_data
-from tests.lelp_jax.spectra import make_head
-from tests.lelp_jax.spectra import moments_of
-from tests.lelp_jax.spectra import moments_with_spectrum
+from tests.lelp_jax import spectra
 from tests.lelp_jax.spectra import NUM_CLASSES
-from tests.lelp_jax.spectra import quietly
 from tests.lelp_jax.spectra import S
-from tests.lelp_jax.spectra import variances_of
 from tests.lelp_jax.spectra import WIDTH
 
 
@@ -27,10 +20,12 @@ def test_random_subspaces_are_random_orthonormal_rows_normalized(head, moments):
   subspaces = sample(key=jax.random.key(26))
   np.testing.assert_array_equal(subspaces.means, moments.mean)
   np.testing.assert_allclose(
-    variances_of(subspaces.directions, moments).max(axis=1), 1, rtol=1e-5
+    spectra.variances_of(subspaces.directions, moments).max(axis=1),
+    1,
+    rtol=1e-5,
   )
   for rows in subspaces.directions:
-    assert_orthonormal_up_to_scale(rows)
+    spectra.assert_orthonormal_up_to_scale(rows)
   chex.assert_trees_all_equal(subspaces, sample(key=jax.random.key(26)))
   other = sample(key=jax.random.key(27))
   assert not np.allclose(subspaces.directions, other.directions, atol=0.01)
@@ -38,7 +33,7 @@ def test_random_subspaces_are_random_orthonormal_rows_normalized(head, moments):
     sample(key=jax.random.key(26), normalization="none").directions
   )
   np.testing.assert_allclose(
-    gram(unit), np.tile(np.eye(S), (3, 1, 1)), atol=1e-5
+    spectra.gram(unit), np.tile(np.eye(S), (3, 1, 1)), atol=1e-5
   )
   assert not np.allclose(unit[0], unit[1], atol=0.05)
   # No projection: the head's span is not avoided.
@@ -47,7 +42,7 @@ def test_random_subspaces_are_random_orthonormal_rows_normalized(head, moments):
 
 
 def test_random_subspaces_are_uniform(rng):
-  moments, _ = moments_with_spectrum(rng, [[3, 2, 1, 1, 1, 1]], 6)
+  moments, _ = spectra.moments_with_spectrum(rng, [[3, 2, 1, 1, 1, 1]], 6)
   draws = 10_000
   rows = jax.jit(
     jax.vmap(
@@ -65,7 +60,7 @@ def test_random_subspaces_are_uniform(rng):
 def test_identity_subspaces_are_scaled_axes(data):
   embeddings, labels = data
   embeddings[:, 3] *= 7.0
-  moments = moments_of(embeddings, labels)
+  moments = spectra.moments_of(embeddings, labels)
   deviations = np.array(
     [
       np.std(embeddings[labels == c].astype(np.float64), axis=0)
@@ -92,16 +87,18 @@ def test_identity_subspaces_are_scaled_axes(data):
 
 @pytest.mark.parametrize("normalization", ["max", "per_direction", "none"])
 def test_ablation_subspaces_of_an_empty_class_are_zero(rng, normalization):
-  embeddings, labels = make_data(rng, make_head(rng), counts=(500, 0, 460))
-  moments = moments_of(embeddings, labels)
-  random = quietly(
+  embeddings, labels = spectra.make_data(
+    rng, spectra.make_head(rng), counts=(500, 0, 460)
+  )
+  moments = spectra.moments_of(embeddings, labels)
+  random = spectra.quietly(
     lelp_jax.random_subspaces,
     moments,
     num_subclasses=S,
     key=jax.random.key(29),
     normalization=normalization,
   )
-  identity = quietly(
+  identity = spectra.quietly(
     lelp_jax.identity_subspaces, moments, normalization=normalization
   )
   for subspaces in (random, identity):

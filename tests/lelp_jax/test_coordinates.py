@@ -12,20 +12,18 @@ from hypothesis import strategies as st
 
 import lelp_jax
 from tests import reference
-from tests.lelp_jax.spectra import make_data
-from tests.lelp_jax.spectra import make_head
-from tests.lelp_jax.spectra import moments_of
+from tests.lelp_jax import spectra
 
 K = 7
 
 
 def fitted(rng, *, offset=0.0):
   """Embeddings, their logits and principal directions off the head's span."""
-  head = make_head(rng)
-  embeddings, labels = make_data(rng, head)
+  head = spectra.make_head(rng)
+  embeddings, labels = spectra.make_data(rng, head)
   embeddings = (embeddings + offset).astype(np.float32)
   principal = lelp_jax.principal_directions(
-    moments_of(embeddings, labels), head, num_directions=K
+    spectra.moments_of(embeddings, labels), head, num_directions=K
   )
   return embeddings, embeddings @ head / 9, principal
 

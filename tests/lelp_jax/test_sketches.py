@@ -10,12 +10,9 @@ import pytest
 
 import lelp_jax
 from tests import reference
-from tests.lelp_jax.spectra import assert_orthogonal_to
+from tests.lelp_jax import spectra
 from tests.lelp_jax.spectra import COUNTS
-from tests.lelp_jax.spectra import make_data
 from tests.lelp_jax.spectra import NUM_CLASSES
-from tests.lelp_jax.spectra import quietly
-from tests.lelp_jax.spectra import reference_principal
 from tests.lelp_jax.spectra import S
 from tests.lelp_jax.spectra import WIDTH
 
@@ -98,7 +95,9 @@ def test_sketch_of_all_columns_is_exact(head, data, null_space):
     null_space=null_space,
   )
   _, kept = reference.head_bases(head, WIDTH, null_space)
-  directions, variances = reference_principal(embeddings, labels, kept, S)
+  directions, variances = spectra.reference_principal(
+    embeddings, labels, kept, S
+  )
   np.testing.assert_allclose(found.directions, directions, atol=1e-3)
   np.testing.assert_allclose(found.variances, variances, rtol=1e-4)
   total = [
@@ -109,7 +108,7 @@ def test_sketch_of_all_columns_is_exact(head, data, null_space):
 
 def test_sketch_of_a_class_of_low_rank_is_exact(rng, head, probe):
   # Four examples have rank three; the other columns complete the basis.
-  embeddings, labels = make_data(rng, head, counts=(4, 500, 456))
+  embeddings, labels = spectra.make_data(rng, head, counts=(4, 500, 456))
   found = lelp_jax.principal_directions(
     sketch_of(embeddings, labels, probe=probe), head, num_directions=SIZE
   )
@@ -119,13 +118,13 @@ def test_sketch_of_a_class_of_low_rank_is_exact(rng, head, probe):
   assert int(found.rank[0]) == 3
   np.testing.assert_allclose(found.variances[0, :3], expected, rtol=1e-3)
   assert not found.variances[0, 3:].any()
-  assert_orthogonal_to(found.directions, removed)
+  spectra.assert_orthogonal_to(found.directions, removed)
   rows = np.asarray(found.directions[0], np.float64)
   np.testing.assert_allclose(rows @ rows.T, np.eye(SIZE), atol=1e-5)
 
 
 def test_sketch_of_classes_without_variance_is_zero(rng, head, probe):
-  embeddings, labels = make_data(rng, head, counts=(953, 0, 7))
+  embeddings, labels = spectra.make_data(rng, head, counts=(953, 0, 7))
   embeddings[labels == 2] = 30 * rng.normal(size=WIDTH).astype(np.float32)
   found = lelp_jax.principal_directions(
     sketch_of(embeddings, labels, probe=probe), head, num_directions=S
@@ -163,7 +162,7 @@ def test_fit_subspaces_by_a_sketch_captures_the_variance(rng):
     method="sketch",
   )
   removed, kept = reference.head_bases(head, 128)
-  assert_orthogonal_to(found.directions, removed)
+  spectra.assert_orthogonal_to(found.directions, removed)
   counts, _, scatters = reference.class_moments(embeddings, labels, 2)
   shares = []
   for count, scatter, rows in zip(
@@ -202,7 +201,7 @@ def test_probe_of_a_sample_without_examples_is_random(data):
 
 
 def test_fit_subspaces_from_a_sketch_warns_of_missing_rank(rng, head, probe):
-  embeddings, labels = make_data(rng, head, counts=(4, 500, 456))
+  embeddings, labels = spectra.make_data(rng, head, counts=(4, 500, 456))
   sketch = sketch_of(embeddings, labels, probe=probe)
   fit = partial(
     lelp_jax.fit_subspaces_from_moments,
@@ -214,4 +213,4 @@ def test_fit_subspaces_from_a_sketch_warns_of_missing_rank(rng, head, probe):
   )
   with pytest.warns(UserWarning, match="num_subclasses=4"):
     fit()
-  assert jnp.all(jnp.isfinite(quietly(fit).directions))
+  assert jnp.all(jnp.isfinite(spectra.quietly(fit).directions))

@@ -10,67 +10,61 @@ import pytest
 
 import lelp_jax
 from tests import reference
-from tests.lelp_jax.spectra import assert_orthogonal_to
-from tests.lelp_jax.spectra import assert_orthonormal_up_to_scale
-from tests.lelp_jax.spectra import assert_same_spans
-from tests.lelp_jax.spectra import gram
-from tests.lelp_jax.spectra import make_data
-from tests.lelp_jax.spectra import make_head
-from tests.lelp_jax.spectra import moments_of
+from tests.lelp_jax import spectra
 from tests.lelp_jax.spectra import NUM_CLASSES
-from tests.lelp_jax.spectra import quietly
-from tests.lelp_jax.spectra import reference_principal
 from tests.lelp_jax.spectra import S
-from tests.lelp_jax.spectra import variances_of
 from tests.lelp_jax.spectra import WIDTH
 
 fit = partial(lelp_jax.fit_subspaces, num_subclasses=S)
 
 
-@pytest.mark.parametrize("null_space", ["weights", "none"])
-def test_fit_subspaces_matches_reference(head, data, null_space):
+@pytest.mark.parametrize(
+  ("null_space", "rotation", "masked"),
+  [
+    ("weights", "haar", False),
+    ("weights", "none", False),
+    ("none", "haar", False),
+    ("weights", "haar", True),
+  ],
+)
+def test_fit_subspaces_matches_reference(
+  head, data, null_space, rotation, masked
+):
   embeddings, labels = data
+  where = np.arange(len(labels)) % 3 > 0
   s = S if null_space == "weights" else S + 3
-  options = {"num_subclasses": s, "null_space": null_space}
-  subspaces = fit(embeddings, labels, head, key=jax.random.key(0), **options)
+  subspaces = fit(
+    np.where(where[:, None], embeddings, np.nan) if masked else embeddings,
+    labels,
+    head,
+    num_subclasses=s,
+    key=jax.random.key(0) if rotation == "haar" else None,
+    null_space=null_space,
+    rotation=rotation,
+    where=where if masked else None,
+  )
+  if masked:
+    embeddings, labels = embeddings[where], labels[where]
   _, kept = reference.head_bases(head, WIDTH, null_space)
   count, mean, scatter = reference.class_moments(
     embeddings, labels, NUM_CLASSES
   )
-  directions, _ = reference_principal(embeddings, labels, kept, s)
+  directions, _ = spectra.reference_principal(embeddings, labels, kept, s)
   assert subspaces.directions.shape == (NUM_CLASSES, s, WIDTH)
-  assert_same_spans(subspaces.directions, directions)
+  spectra.assert_same_spans(subspaces.directions, directions)
   np.testing.assert_allclose(subspaces.means, mean, rtol=1e-5, atol=1e-5)
   for c in range(NUM_CLASSES):
     # The random matrix is orthogonal up to one scalar. Given this matrix, the
     # reference arrives at the same directions.
     mixed = np.asarray(subspaces.directions[c], np.float64) @ directions[c].T
-    rotation = mixed / np.linalg.norm(mixed[0])
-    np.testing.assert_allclose(rotation @ rotation.T, np.eye(s), atol=2e-4)
+    matrix = mixed / np.linalg.norm(mixed[0])
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(s), atol=2e-4)
+    if rotation == "none":
+      np.testing.assert_allclose(matrix, np.eye(s), atol=2e-4)
     expected = reference.rotate_and_normalize(
-      directions[c], rotation, scatter[c], count[c]
+      directions[c], matrix, scatter[c], count[c]
     )
     np.testing.assert_allclose(subspaces.directions[c], expected, atol=2e-4)
-
-
-def test_fit_subspaces_leaves_rows_out(head, data):
-  embeddings, labels = data
-  where = np.arange(len(labels)) % 3 > 0
-  spoiled = np.where(where[:, None], embeddings, np.nan).astype(np.float32)
-  found = fit(spoiled, labels, head, where=where, key=jax.random.key(0))
-  expected = fit(embeddings[where], labels[where], head, key=jax.random.key(0))
-  np.testing.assert_allclose(found.directions, expected.directions, atol=1e-3)
-  np.testing.assert_allclose(found.means, expected.means, atol=1e-5)
-
-
-def test_fit_subspaces_without_rotation_is_scaled_pca(head, data):
-  embeddings, labels = data
-  # A key is not needed where nothing is drawn.
-  subspaces = fit(embeddings, labels, head, key=None, rotation="none")
-  _, kept = reference.head_bases(head, WIDTH)
-  directions, variances = reference_principal(embeddings, labels, kept, S)
-  expected = directions / np.sqrt(variances[:, :1])[..., None]
-  np.testing.assert_allclose(subspaces.directions, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("rotation", ["haar", "none"])
@@ -87,9 +81,9 @@ def test_fit_subspaces_normalizations(head, moments, rotation):
     for normalization in ("max", "per_direction", "none")
   )
   np.testing.assert_allclose(
-    gram(none), np.tile(np.eye(S), (3, 1, 1)), atol=1e-5
+    spectra.gram(none), np.tile(np.eye(S), (3, 1, 1)), atol=1e-5
   )
-  deviations = np.sqrt(variances_of(none, moments))
+  deviations = np.sqrt(spectra.variances_of(none, moments))
   tolerance = {"rtol": 1e-4, "atol": 1e-6}
   np.testing.assert_allclose(
     maximum, none / deviations.max(1)[:, None, None], **tolerance
@@ -133,10 +127,10 @@ def test_fit_subspaces_is_the_composition_of_its_halves(head, data, options):
   options = {"num_subclasses": S, **options}
 
   def quiet(function, *args, **kwargs):
-    return quietly(function, *args, key=jax.random.key(10), **kwargs)
+    return spectra.quietly(function, *args, key=jax.random.key(10), **kwargs)
 
   whole = quiet(lelp_jax.fit_subspaces, embeddings, labels, head, **options)
-  moments = moments_of(embeddings, labels)
+  moments = spectra.moments_of(embeddings, labels)
   from_moments = lelp_jax.fit_subspaces_from_moments
   streamed = quiet(from_moments, moments, head, **options)
   chex.assert_trees_all_close(streamed, whole, atol=1e-6)
@@ -170,15 +164,15 @@ def test_binary_head_takes_any_number_in_the_dtype_of_the_kernel(bias, shape):
 
 
 def test_fit_subspaces_float64_under_x64(rng):
-  head = make_head(rng).astype(np.float64)
-  embeddings, labels = make_data(rng, head)
+  head = spectra.make_head(rng).astype(np.float64)
+  embeddings, labels = spectra.make_data(rng, head)
   embeddings = embeddings + rng.normal(size=embeddings.shape) * 1e-9
   with jax.enable_x64(True):
     subspaces = fit(embeddings, labels, head, key=jax.random.key(25))
   assert subspaces.directions.dtype == subspaces.means.dtype == jnp.float64
   _, kept = reference.head_bases(head, WIDTH)
-  directions, _ = reference_principal(embeddings, labels, kept, S)
-  assert_same_spans(subspaces.directions, directions, 1e-11)
+  directions, _ = spectra.reference_principal(embeddings, labels, kept, S)
+  spectra.assert_same_spans(subspaces.directions, directions, 1e-11)
   count, _, scatter = reference.class_moments(embeddings, labels, NUM_CLASSES)
   for c in range(NUM_CLASSES):
     variances = reference.variances_along(
@@ -193,7 +187,7 @@ def test_fit_subspaces_float64_under_x64(rng):
 @pytest.mark.slow
 def test_fit_subspaces_at_width_4096(rng):
   width, num_classes, s, count = 4096, 5, 200, 300
-  head = make_head(rng, num_classes=num_classes, width=width)
+  head = spectra.make_head(rng, num_classes=num_classes, width=width)
   labels = np.repeat(np.arange(num_classes), count)
   # 299 directions of a decaying spectrum, about a mean of ten times it.
   factors = rng.normal(size=(num_classes, count, width)) / np.sqrt(width)
@@ -205,10 +199,10 @@ def test_fit_subspaces_at_width_4096(rng):
   subspaces = fit(embeddings, labels, head, num_subclasses=s, key=key)
   chex.assert_tree_all_finite(subspaces)
   removed, _ = reference.head_bases(head, width)
-  assert_orthogonal_to(subspaces.directions, removed)
+  spectra.assert_orthogonal_to(subspaces.directions, removed)
   for c in range(num_classes):
     directions = np.asarray(subspaces.directions[c], np.float64)
-    assert_orthonormal_up_to_scale(directions)
+    spectra.assert_orthonormal_up_to_scale(directions)
     centered = embeddings[labels == c].astype(np.float64)
     centered -= centered.mean(axis=0)
     centered -= centered @ removed @ removed.T
