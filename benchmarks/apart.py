@@ -2,9 +2,13 @@
 
 import concurrent.futures
 import multiprocessing
+import os
 import pathlib
 import re
 import resource
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from typing import ParamSpec
 from typing import TypeVar
@@ -26,6 +30,28 @@ def call(
   context = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
     return pool.submit(function, *args, **kwargs).result()
+
+
+def command(
+  name: str, config: str, folder: pathlib.Path, workdir: str
+) -> float:
+  """Runs a command of `experiments`; returns its seconds, the start included.
+
+  Commands in one folder share teachers and compiled programs.
+  """
+  start = time.perf_counter()
+  subprocess.run(
+    [
+      *(sys.executable, "-m", f"experiments.{name}"),
+      f"--config={config}",
+      f"--workdir={folder / workdir}",
+      f"--teacher_dir={folder / 'teachers'}",
+    ],
+    check=True,
+    capture_output=True,
+    env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache")},
+  )
+  return time.perf_counter() - start
 
 
 def peak_mib() -> float:

@@ -48,17 +48,15 @@ def _directions() -> Iterator[Row]:
       lelp_jax.principal_directions, moments, num_directions=number
     )
     times = timing.milliseconds(
-      {"ours": find, "full": functools.partial(decompose, covariance)},
+      {"ours": find, "full eigh": functools.partial(decompose, covariance)},
       repeats=3,
     )
     size = f"D = {_WIDTH:,}, S = {number}"
-    yield Row(
+    yield timing.row(
       "principal_directions",
       size,
-      times["ours"],
-      "ms",
+      times,
       "full eigh",
-      times["full"],
       target=target,
       note="the 12 products with 288 vectors alone take a fifth of the time "
       "of eigh.",
@@ -81,7 +79,7 @@ def _sketch(num_rows: int) -> Iterator[Row]:
   labels = jnp.asarray(rng.integers(0, _CLASSES, num_rows))
   head = jnp.asarray(rng.normal(size=(_WIDTH, _CLASSES)), jnp.float32)
   fits = {
-    method: functools.partial(
+    name: functools.partial(
       lelp_jax.fit_subspaces,
       embeddings,
       labels,
@@ -90,17 +88,15 @@ def _sketch(num_rows: int) -> Iterator[Row]:
       key=jax.random.key(0),
       method=method,
     )
-    for method in ("sketch", "exact")
+    for name, method in (("ours", "sketch"), ("exact fit", "exact"))
   }
   times = timing.milliseconds(fits, repeats=3)
   size = f"N = {num_rows:,}, D = {_WIDTH:,}, C = {_CLASSES}, S = {_S}"
-  yield Row(
+  yield timing.row(
     'fit_subspaces(method="sketch")',
     size,
-    times["sketch"],
-    "ms",
+    times,
     "exact fit",
-    times["exact"],
     target=0.1,
     note="The exact fit no longer decomposes whole covariances; reading the "
     "embeddings twice takes as long as the products of the sketch.",

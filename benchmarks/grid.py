@@ -9,10 +9,7 @@ their time is scaled to all.
 """
 
 import itertools
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -76,19 +73,7 @@ def prepare(folder: pathlib.Path) -> None:
 
 def sweep_seconds(folder: pathlib.Path, workdir: str) -> float:
   """Returns the seconds of the whole sweep command."""
-  start = time.perf_counter()
-  subprocess.run(
-    [
-      *(sys.executable, "-m", "experiments.sweep"),
-      f"--config={__file__}",
-      f"--workdir={folder / workdir}",
-      f"--teacher_dir={folder / 'teachers'}",
-    ],
-    check=True,
-    capture_output=True,
-    env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache")},
-  )
-  seconds = time.perf_counter() - start
+  seconds = apart.command("sweep", __file__, folder, workdir)
   found = len(list((folder / workdir).glob("cells/**/result.json")))
   assert found == _CELLS, found
   return seconds

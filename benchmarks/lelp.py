@@ -55,30 +55,26 @@ def rows(full: bool) -> Iterator[Row]:
     {
       "ours": lambda: ours(student, targets),
       "torch": in_torch,
-      "operands": lambda: operands(student, targets),
+      "their sum": lambda: operands(student, targets),
     },
     repeats=60,
   )
   size = f"B = {_B:,}, C = {_C}, S = {_S}"
-  yield Row(
+  yield timing.row(
     "lelp_loss and gradient beside its operands",
     size,
-    times["ours"],
-    "ms",
+    times,
     "their sum",
-    times["operands"],
     target=3.0,
     note="two exponentials and a write per entry take as long as two sums; "
     "XLA on a CPU also stores four arrays between its loops, and reads them "
     "again.",
   )
-  yield Row(
+  yield timing.row(
     "lelp_loss and gradient",
     size,
-    times["ours"],
-    "ms",
+    times,
     "torch",
-    times["torch"],
     target=0.7,
     note="XLA on a CPU stores four arrays between its loops, as torch does.",
   )

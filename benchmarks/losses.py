@@ -180,33 +180,25 @@ def torch_loss(name: str) -> Callable[[], Any] | None:
 
 def rows(full: bool) -> Iterator[Row]:
   """Yields each loss beside a student's step and its formula in torch."""
-  step = timing.milliseconds(
-    {"step": ours("resnet20")["forward+backward"]}, repeats=5
-  )["step"]
+  step = "ResNet-20's forward and backward pass"
+  taken = timing.milliseconds(
+    {step: ours("resnet20")["forward+backward"]}, repeats=5
+  )
   size = f"B = {_B}, D = {_D}, C = {_C}"
   for name in LOSSES:
     functions = {"ours": our_loss(name)}
     peer = torch_loss(name)
     if peer is not None:
       functions["torch"] = peer
-    times = timing.milliseconds(functions)
+    times = timing.milliseconds(functions) | taken
     label = f"{name} loss and gradient"
-    yield Row(
-      f"{label} beside a step",
-      size,
-      times["ours"],
-      "ms",
-      "ResNet-20's forward and backward pass",
-      step,
-    )
+    yield timing.row(f"{label} beside a step", size, times, step)
     if peer is not None:
-      yield Row(
+      yield timing.row(
         label,
         size,
-        times["ours"],
-        "ms",
+        times,
         "torch",
-        times["torch"],
         target=1.0 if name in _NOTES else None,
         note=_NOTES.get(name, ""),
       )

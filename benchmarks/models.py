@@ -182,24 +182,21 @@ def rows(full: bool) -> Iterator[Row]:
       times = timing.milliseconds(
         {"ours": mine[kind], "torch": peer[kind]}, repeats=5
       )
-      passes[name, kind] = times["ours"]
-      yield Row(
+      if kind == "forward+backward":
+        passes[name] = times["ours"]
+      yield timing.row(
         f"{name}, {kind}",
         f"batch {CASES[name].batch}",
-        times["ours"],
-        "ms",
+        times,
         "torch",
-        times["torch"],
         target=_TARGETS.get(name) if kind == "forward+backward" else None,
         note=_NOTES.get(name, ""),
       )
-  yield Row(
+  yield timing.row(
     "mobilenet, forward+backward",
     "batch 64, beside resnet20",
-    passes["mobilenet", "forward+backward"],
-    "ms",
+    {"ours": passes["mobilenet"], "resnet20": passes["resnet20"]},
     "resnet20",
-    passes["resnet20", "forward+backward"],
     target=_MOST_OF_RESNET,
   )
   for name in ("resnet56", "mobilenet", "albert_base") if full else ():

@@ -46,27 +46,15 @@ def rows(full: bool) -> Iterator[Row]:
     ours = jax.jit(functools.partial(class_moments, num_classes=num_classes))
     functions = {
       "ours": functools.partial(ours, h, labels),
-      "pooled": functools.partial(pooled, h),
+      "pooled h.T @ h": functools.partial(pooled, h),
     }
     times = timing.milliseconds(functions)
     size = f"N = {num_rows:,}, C = {num_classes}, D = {_WIDTH}"
-    yield Row(
-      "class_moments",
-      size,
-      times["ours"],
-      "ms",
-      "pooled h.T @ h",
-      times["pooled"],
-      target=target,
+    yield timing.row(
+      "class_moments", size, times, "pooled h.T @ h", target=target
     )
     if full or num_rows * num_classes < 1e6:  # It takes up to 12 s.
       naive = functools.partial(one_hot, h, labels, num_classes=num_classes)
-      times |= timing.milliseconds({"one-hot": naive}, repeats=2)
-      yield Row(
-        "class_moments beside one-hot labels",
-        size,
-        times["ours"],
-        "ms",
-        "einsum over one-hot labels",
-        times["one-hot"],
-      )
+      name = "einsum over one-hot labels"
+      times |= timing.milliseconds({name: naive}, repeats=2)
+      yield timing.row("class_moments beside one-hot labels", size, times, name)

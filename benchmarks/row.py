@@ -141,16 +141,12 @@ def read(path: pathlib.Path) -> Results:
     ) from None
 
 
-def page(results: Results) -> str:
-  """Returns the Markdown page of a machine's results."""
-  versions = ", ".join(f"{k} {v}" for k, v in results.versions.items())
-  return f"# {results.machine}\n\n{versions}.\n\n{table(results.rows)}\n"
-
-
 def write(path: pathlib.Path, results: Results) -> None:
   """Writes a file of results, and the page with their table beside it."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.with_suffix(".md").write_text(page(results))
+  versions = ", ".join(f"{k} {v}" for k, v in results.versions.items())
+  page = f"# {results.machine}\n\n{versions}.\n\n{table(results.rows)}\n"
+  path.with_suffix(".md").write_text(page)
   temporary = path.with_suffix(".tmp")
   temporary.write_text(json.dumps(dataclasses.asdict(results), indent=2) + "\n")
   temporary.replace(path)

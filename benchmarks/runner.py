@@ -51,13 +51,6 @@ def measure(name: str, full: bool) -> Results:
   return Results(timing.machine(), versions, {name: rows})
 
 
-def merged(results: Results, old: Results | None) -> Results:
-  """Returns results completed by the modules of older results."""
-  modules = dict(old.modules if old else {}) | dict(results.modules)
-  ordered = {name: modules[name] for name in MODULES if name in modules}
-  return Results(results.machine, results.versions, ordered)
-
-
 def run(names: list[str], full: bool, folder: pathlib.Path) -> bool:
   """Measures modules; returns whether all of them finished."""
   path, failed = None, []
@@ -76,7 +69,9 @@ def run(names: list[str], full: bool, folder: pathlib.Path) -> bool:
     print(f"  took {time.perf_counter() - start:.0f} s", file=sys.stderr)
     path = folder / f"{new.machine}{'-full' if full else ''}.json"
     old = row_lib.read(path) if path.exists() else None
-    row_lib.write(path, merged(new, old))
+    modules = dict(old.modules if old else {}) | dict(new.modules)
+    ordered = {name: modules[name] for name in MODULES if name in modules}
+    row_lib.write(path, Results(new.machine, new.versions, ordered))
   if path is not None:
     print(row_lib.table(row_lib.read(path).rows))
     print(f"\nwritten to {path}")

@@ -140,7 +140,7 @@ class Training:
       "subclass_temperature": jnp.float32(4.0),
     }
     loss = _LOSSES[method]
-    self._inline = jax.jit(
+    self.step = jax.jit(
       make_distill_step(model.apply, self._teacher_model.apply, loss, tx),
       donate_argnums=0,
     )
@@ -150,10 +150,11 @@ class Training:
 
   def inline(self) -> jax.Array:
     """Takes a step that includes the teacher's forward pass."""
-    self._state, metrics = self._inline(*self._arguments())
+    self._state, metrics = self.step(*self.arguments())
     return metrics["loss"]
 
-  def _arguments(self) -> tuple[Any, ...]:
+  def arguments(self) -> tuple[Any, ...]:
+    """Returns the arguments of `step`, which donates the first."""
     teacher = (*self._weights, self._targets)
     return self._state, teacher, {"inputs": self.inputs}, self._scalars
 
@@ -169,15 +170,6 @@ class Training:
     """Returns the outputs of the teacher on the batch."""
     return self._teacher_model.apply(*self._weights, self.inputs)[0]
 
-  def planned_mib(self) -> float:
-    """Returns the memory of the compiled step: arguments and intermediates."""
-    found = self._inline.lower(*self._arguments()).compile().memory_analysis()
-    assert found is not None
-    total = found.argument_size_in_bytes + found.temp_size_in_bytes
-    # The new state takes the place of the old one.
-    total += found.output_size_in_bytes - found.alias_size_in_bytes
-    return total / 2**20
-
 
 def _inputs(pair: Pair) -> Any:
   rng, shape = np.random.default_rng(0), (pair.batch, *pair.shape)
@@ -185,6 +177,17 @@ def _inputs(pair: Pair) -> Any:
     ids = jnp.asarray(rng.integers(5, 30_000, shape), jnp.int32)
     return {"input_ids": ids, "attention_mask": jnp.ones_like(ids)}
   return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+
+def planned_mib(name: str, method: str, classes: int, size: int) -> float:
+  """Returns the memory of the compiled step: arguments and intermediates."""
+  training = Training(PAIRS[name], method, classes, size)
+  found = training.step.lower(*training.arguments()).compile().memory_analysis()
+  assert found is not None
+  total = found.argument_size_in_bytes + found.temp_size_in_bytes
+  # The new state takes the place of the old one.
+  total += found.output_size_in_bytes - found.alias_size_in_bytes
+  return total / 2**20
 
 
 def peak_mib(name: str, method: str, classes: int, size: int) -> float:
@@ -231,13 +234,11 @@ def rows(full: bool) -> Iterator[Row]:
     times = timing.milliseconds(
       {x: training.inline for x, training in trainings.items()}, repeats=repeats
     )
-    yield Row(
+    yield timing.row(
       "step of LELP, teacher inline",
       f"{pair.size}, C = 2, S = 20",
-      times["lelp"],
-      "ms",
+      {"ours": times["lelp"], reference: times["vanilla"]},
       reference,
-      times["vanilla"],
       target=_TARGETS[name],
     )
   with tempfile.TemporaryDirectory() as folder:
@@ -258,7 +259,7 @@ def rows(full: bool) -> Iterator[Row]:
   del trainings
   for name in names:
     size = f"{PAIRS[name].size}, C = 10, S = 100"
-    for kind, measure in (("planned", _planned), ("measured", peak_mib)):
+    for kind, measure in (("planned", planned_mib), ("measured", peak_mib)):
       peaks = {
         x: apart.call(measure, name, x, 10, 100) for x in ("lelp", "vanilla")
       }
@@ -273,7 +274,3 @@ def rows(full: bool) -> Iterator[Row]:
         note="the directions and the head hold C * S rows, of which Adam keeps "
         "two more copies; this student is not much larger.",
       )
-
-
-def _planned(name: str, method: str, classes: int, size: int) -> float:
-  return Training(PAIRS[name], method, classes, size).planned_mib()

@@ -53,28 +53,22 @@ def rows(full: bool) -> Iterator[Row]:
       jnp.asarray(rng.normal(size=(classes, size, width)), jnp.float32),
       jnp.asarray(rng.normal(size=(classes, width)), jnp.float32),
     )
+    references = "one matrix product", "the literal formula"
     times = timing.milliseconds(
       {
         "ours": functools.partial(ours, h, logits, subspaces),
-        "product": functools.partial(product, h, subspaces),
-        "literal": functools.partial(literal, h, logits, subspaces),
+        references[0]: functools.partial(product, h, subspaces),
+        references[1]: functools.partial(literal, h, logits, subspaces),
       }
     )
     text = f"B = {batch}, D = {width}, C = {classes}, S = {size}"
-    yield Row(
+    yield timing.row(
       "log_subsplit",
       text,
-      times["ours"],
-      "ms",
-      "one matrix product",
-      times["product"],
-      target=1.15 if times["product"] > 1 else None,
+      times,
+      references[0],
+      target=1.15 if times[references[0]] > 1 else None,
     )
-    yield Row(
-      "log_subsplit beside Algorithm 2 as written",
-      text,
-      times["ours"],
-      "ms",
-      "the literal formula",
-      times["literal"],
+    yield timing.row(
+      "log_subsplit beside Algorithm 2 as written", text, times, references[1]
     )

@@ -13,12 +13,8 @@ have a width of 128 and learn scikit-learn's digits.
 import contextlib
 import functools
 import io
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -28,6 +24,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from benchmarks import apart
 from benchmarks import timing
 from benchmarks.row import Row
 from experiments import cells
@@ -75,29 +72,15 @@ def commands(count: int) -> dict[str, float]:
   """Returns the seconds of the sweep, and of its cells one by one."""
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    teachers = folder / "teachers"
     cell = cells.expand(get_config())[0]
-    teacher_lib.load_or_train(cell, load_splits(cell), teachers)
-
-    def seconds(command: str, arg: str = "") -> float:
-      start = time.perf_counter()
-      subprocess.run(
-        [
-          sys.executable,
-          *("-m", f"experiments.{command}"),
-          f"--config={__file__}{arg}",
-          f"--workdir={folder / command}",
-          f"--teacher_dir={teachers}",
-        ],
-        check=True,
-        capture_output=True,
-        env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache")},
+    teacher_lib.load_or_train(cell, load_splits(cell), folder / "teachers")
+    stacked = apart.command("sweep", __file__, folder, "sweep")
+    alone = sum(
+      apart.command(
+        "main", f"{__file__}:cell={i * 24 // count}", folder, "main"
       )
-      return time.perf_counter() - start
-
-    stacked = seconds("sweep")
-    chosen = [i * 24 // count for i in range(count)]
-    alone = sum(seconds("main", f":cell={cell}") for cell in chosen)
+      for i in range(count)
+    )
     found = len(list(folder.glob("main/cells/**/result.json")))
     assert found == count, found
     assert len(list(folder.glob("sweep/cells/**/result.json"))) == 24

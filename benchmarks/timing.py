@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from benchmarks.row import Row
+
 
 def milliseconds(
   functions: dict[str, Callable[[], Any]], *, repeats: int = 20
@@ -33,6 +35,15 @@ def milliseconds(
       jax.block_until_ready(function())
       times[name].append(time.perf_counter() - start)
   return {k: 1e3 * statistics.median(v) for k, v in times.items()}
+
+
+def row(
+  name: str, size: str, times: dict[str, float], reference: str, **options: Any
+) -> Row:
+  """Returns the time "ours" beside that of a reference, in milliseconds."""
+  return Row(
+    name, size, times["ours"], "ms", reference, times[reference], **options
+  )
 
 
 def machine() -> str:
