@@ -386,16 +386,19 @@ def test_from_linen_refuses_head(kind, head, message, inputs):
     from_linen(Bad(kind), head=head).init(jax.random.key(0), inputs)
 
 
-@pytest.mark.parametrize("module", [Bad, NnxFlat, {"kernel": 0}])
-def test_from_linen_refuses_what_is_not_a_linen_module(module):
-  with pytest.raises(TypeError, match=r"module must .*from_nnx"):
-    from_linen(module, head="head")
-
-
-@pytest.mark.parametrize("module", [Bad(""), {"kernel": 0}])
-def test_from_nnx_refuses_what_is_not_an_nnx_module(module):
-  with pytest.raises(TypeError, match=r"module must .*from_linen"):
-    from_nnx(module, head="head")
+@pytest.mark.parametrize(
+  ("adapter", "module", "other"),
+  [
+    (from_linen, Bad, "from_nnx"),
+    (from_linen, NnxFlat, "from_nnx"),
+    (from_linen, {"kernel": 0}, "from_nnx"),
+    (from_nnx, Bad(""), "from_linen"),
+    (from_nnx, {"kernel": 0}, "from_linen"),
+  ],
+)
+def test_adapters_refuse_what_is_not_their_module(adapter, module, other):
+  with pytest.raises(TypeError, match=f"module must .*{other}"):
+    adapter(module, head="head")
 
 
 def test_from_linen_apply_refuses_head(inputs):

@@ -1,4 +1,5 @@
 import functools
+import itertools
 
 import chex
 import jax
@@ -82,16 +83,26 @@ def test_model_bfloat16_is_near_float32(name, images):
   assert 0 < error < 0.05 * np.max(np.abs(exact))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", [*OPTIONS, "albert"])
+DEEP = {"resnet": ResNet(3, 11), "mobilenet": MobileNet(3, 1 / 16)}
+
+
+@pytest.mark.parametrize(
+  ("name", "dtype"),
+  [
+    *itertools.product([*OPTIONS, "albert"], ["float32", "bfloat16"]),
+    *((name, "bfloat16") for name in DEEP),
+  ],
+)
 def test_models_run_with_strict_promotion(name, dtype):
+  """Deep ones without gradients: tracing those of many layers takes seconds."""
+  inputs = jnp.ones([2, 32, 32, 1])
   if name == "albert":
-    config = tiny_text.DROPOUT
-    model = albert(config, 3, compute_dtype=dtype)
+    model = albert(tiny_text.DROPOUT, 3, compute_dtype=dtype)
     inputs = tiny_text.inputs()
+  elif name in DEEP:
+    model = from_linen(DEEP[name].clone(compute_dtype=dtype), head="head")
   else:
     model = MODELS[name](3, compute_dtype=dtype, **OPTIONS[name])
-    inputs = jnp.ones([2, 8, 8, 1])
 
   def run(key):
     params, state = model.init(key, inputs)  # Runs it as in inference.
@@ -102,33 +113,7 @@ def test_models_run_with_strict_promotion(name, dtype):
       )
       return outputs.logits.sum(), new_state
 
-    return jax.grad(loss, has_aux=True)(params)
-
-  with jax.numpy_dtype_promotion("strict"), jax.debug_key_reuse(False):
-    jax.eval_shape(run, jax.random.key(0))
-
-
-@pytest.mark.parametrize(
-  "module",
-  [
-    ResNet(3, 11, compute_dtype="bfloat16"),
-    MobileNet(3, 1 / 16, compute_dtype="bfloat16"),
-  ],
-  ids=["resnet", "mobilenet"],
-)
-def test_deep_models_run_with_strict_promotion(module):
-  """Without gradients: tracing those of many layers takes seconds."""
-  images = jnp.ones([2, 32, 32, 1])
-
-  def run(key):
-    variables = module.init(key, images)  # Runs it as in inference.
-    return module.apply(
-      variables,
-      images,
-      train=True,
-      rngs={"dropout": key},
-      mutable=["batch_stats"],
-    )
+    return (loss if name in DEEP else jax.grad(loss, has_aux=True))(params)
 
   with jax.numpy_dtype_promotion("strict"), jax.debug_key_reuse(False):
     jax.eval_shape(run, jax.random.key(0))
