@@ -71,20 +71,18 @@ def rng() -> np.random.Generator:
 # tested as it is compiled for users.
 _FAST_COMPILATION = (
   "test_albert",
-  "test_albert_training",
-  "test_albert_weights",
   "test_bert",
   "test_coordinates",
   "test_errors",
   "test_examples",
   "test_grafting",
+  "test_image_models",
   "test_interface",
-  "test_mobilenet",
   "test_models",
   "test_properties",
-  "test_resnet",
   "test_serialization",
   "test_static",
+  "test_text_models",
   "test_train_step",
 )
 

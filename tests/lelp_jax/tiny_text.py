@@ -27,6 +27,10 @@ DROPOUT = dataclasses.replace(
   CONFIG, hidden_dropout=0.2, attention_dropout=0.3, classifier_dropout=0.4
 )
 BERT = BertConfig(num_layers=1, **_SIZES)
+ROBERTA = dataclasses.replace(BERT, padding_id=1, type_vocab_size=1)
+DISTILBERT = dataclasses.replace(
+  BERT, type_vocab_size=0, pooler_activation="relu"
+)
 
 
 def model_of(config, **options):
