@@ -158,26 +158,6 @@ def test_fields_of_a_wrong_type_or_shape(function, argument):
       assert message.startswith(f"{name} must have shape"), message
 
 
-def test_wrong_types_have_a_remedy():
-  for function, argument, value, remedy in (
-    (lelp_jax.class_moments, "embeddings", [[1.0]], "jnp.asarray(embeddings)"),
-    (lelp_jax.class_moments, "labels", Frame(), "labels.to_numpy()"),
-    (lelp_jax.fit_subspaces, "key", 0, "jax.random.key(0)"),
-    (lelp_jax.fit_subspaces, "head_kernel", (1, 2), "kernel of the last layer"),
-    (lelp_jax.fit_subspaces, "head_kernel", {}, "kernel of the last layer"),
-    (
-      lelp_jax.log_subsplit,
-      "subspaces",
-      (1, 2),
-      "Subspaces(directions, means)",
-    ),
-    (lelp_jax.merge_moments, "b", {}, "lelp_jax.class_moments"),
-    (baselines.crd_bank_loss, "bank", 0, "CRDBank.init"),
-  ):
-    message = refused(function, TypeError, **{argument: value})
-    assert remedy in message, message
-
-
 def test_a_key_for_each_of_several_calls_needs_vmap():
   for key in (_KEY, jax.random.key(0)):
     keys = jax.random.split(key, 2)
@@ -278,6 +258,7 @@ WRONG_SHAPES = [
 WRONG_VALUES = [
   (lelp_jax.class_moments, "where", _SLOPE, "where must not be negative"),
   (lelp_jax.class_moments, "where", np.nan * _SLOPE, "where must be finite"),
+  (lelp_jax.fit_subspaces, "head_kernel", np.nan * _HEAD, "must be finite"),
   *(
     (function, argument, value, f"{argument} must be finite")
     for function in (lelp_jax.principal_directions, lelp_jax.null_space_share)
@@ -290,74 +271,78 @@ WRONG_VALUES = [
       ("head_kernel", np.nan * _HEAD),
     )
   ),
-  (
-    lelp_jax.fit_subspaces,
-    "head_kernel",
-    np.nan * _HEAD,
-    "head_kernel must be finite",
-  ),
+]
+# Wrong types, and what the message advises.
+REMEDIES = [
+  (lelp_jax.class_moments, "embeddings", [[1.0]], "jnp.asarray(embeddings)"),
+  (lelp_jax.class_moments, "labels", Frame(), "labels.to_numpy()"),
+  (lelp_jax.fit_subspaces, "key", 0, "jax.random.key(0)"),
+  (lelp_jax.fit_subspaces, "head_kernel", (1,), "kernel of the last layer"),
+  (lelp_jax.fit_subspaces, "head_kernel", {}, "kernel of the last layer"),
+  (lelp_jax.log_subsplit, "subspaces", (1,), "Subspaces(directions, means)"),
+  (lelp_jax.merge_moments, "b", {}, "lelp_jax.class_moments"),
+  (baselines.crd_bank_loss, "bank", 0, "CRDBank.init"),
 ]
 
 
 @pytest.mark.parametrize(
-  ("function", "argument", "value", "text"), WRONG_SHAPES + WRONG_VALUES
+  ("error", "function", "argument", "value", "text"),
+  [
+    *((ValueError, *row) for row in WRONG_SHAPES + WRONG_VALUES),
+    *((TypeError, *row) for row in REMEDIES),
+  ],
 )
-def test_shapes_and_values_that_do_not_fit(function, argument, value, text):
-  assert text in refused(function, ValueError, **{argument: value})
+def test_messages_say_what_is_wrong(error, function, argument, value, text):
+  assert text in refused(function, error, **{argument: value})
 
 
 @pytest.mark.parametrize(
-  ("function", "names"),
+  "name",
   [
-    (baselines.dist_loss, ["student_logits", "teacher_logits"]),
-    (baselines.rkd_distance_loss, ["student_embeddings", "teacher_embeddings"]),
-    (baselines.rkd_angle_loss, ["student_embeddings", "teacher_embeddings"]),
-    (baselines.crd_loss, ["student_projections", "teacher_projections"]),
-    (baselines.info_nce_loss, ["student_projections", "teacher_projections"]),
-    (baselines.subclass_auxiliary_loss, ["subclass_logits"]),
-    (baselines.crd_bank_loss, CASES["crd_bank_loss"].batch),
+    "dist_loss",
+    "rkd_distance_loss",
+    "rkd_angle_loss",
+    "crd_loss",
+    "info_nce_loss",
+    "subclass_auxiliary_loss",
+    "crd_bank_loss",
   ],
-  ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_batches_without_examples(function, names):
-  empty = {name: CALLS[function][name][:0] for name in names}
-  message = refused(function, ValueError, **empty)
-  assert f"{names[0]} must have at least one example" in message
+def test_batches_without_examples(name):
+  case = CASES[name]
+  empty = {key: case.arrays[key][:0] for key in case.batch}
+  message = refused(case.function, ValueError, **empty)
+  assert f"{case.batch[0]} must have at least one example" in message
 
 
 _ONE = np.ones((B, 1), "f")
 
 
 @pytest.mark.parametrize(
-  ("function", "one"),
+  "function",
   [
-    *(
-      (loss, {"student_logits": _ONE, "teacher_logits": _ONE})
-      for loss in (
-        baselines.kd_loss,
-        baselines.standardized_kd_loss,
-        baselines.dist_loss,
-        baselines.dkd_loss,
-      )
-    ),
-    (
-      lelp_jax.lelp_loss,
-      {"student_logits": _ONE, "teacher_log_probs": np.zeros((B, 1, 1), "f")},
-    ),
-    (
-      lelp_jax.log_subsplit,
-      {
-        "class_logits": _ONE,
-        "subspaces": lelp_jax.Subspaces(
-          np.ones((1, S, D), "f"), np.ones((1, D), "f")
-        ),
-      },
-    ),
+    baselines.kd_loss,
+    baselines.standardized_kd_loss,
+    baselines.dist_loss,
+    baselines.dkd_loss,
+    lelp_jax.lelp_loss,
+    lelp_jax.log_subsplit,
   ],
 )
-def test_single_outputs_are_refused(function, one):
+def test_single_outputs_are_refused(function):
   """Their softmax is one whatever the logit: no loss and no gradient."""
-  assert "binary_head" in refused(function, ValueError, **one)
+  one = {
+    "student_logits": _ONE,
+    "teacher_logits": _ONE,
+    "teacher_log_probs": np.zeros((B, 1, 1), "f"),
+    "class_logits": _ONE,
+    "subspaces": lelp_jax.Subspaces(
+      np.ones((1, S, D), "f"), np.ones((1, D), "f")
+    ),
+    "where": None,
+  }
+  changes = {name: one[name] for name in CALLS[function] if name in one}
+  assert "binary_head" in refused(function, ValueError, **changes)
 
 
 # --- Numbers and options -----------------------------------------------------
