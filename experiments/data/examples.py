@@ -120,17 +120,11 @@ def class_names(examples: Examples) -> tuple[str, ...]:
   """Returns the different labels: sorted numbers, then sorted other names."""
   _check_has_labels(examples)
   names: set[str] = set(examples.columns["label"])
-  if len(names) == 1:
+  if not 1 < len(names) <= _MOST_CLASSES:
     raise ValueError(
-      f"{examples.name} has only the label {min(names)!r}, but at least 2 "
-      "classes are needed: check that config.data.label_column is the column "
-      "of the labels."
-    )
-  if len(names) > _MOST_CLASSES:
-    raise ValueError(
-      f"{examples.name} has {len(names):,} different labels, such as "
-      f"{min(names)!r}, but at most {_MOST_CLASSES:,} classes are possible: "
-      "check that config.data.label_column is the column of the labels."
+      f"the number of different labels in {examples.name} is {len(names):,} "
+      f"(such as {min(names)!r}), but it must be 2 to {_MOST_CLASSES:,}: check "
+      "that config.data.label_column is the column of the labels."
     )
   numbers = {name for name in names if _NUMBER.fullmatch(name)}
   return (*sorted(numbers, key=Decimal), *sorted(names - numbers))

@@ -214,30 +214,27 @@ def find_images(
   Raises:
     ValueError: If there are no images, or if a class has none.
   """
-  suffixes = ", ".join(SUFFIXES)
-  if not by_class:
-    files = list(_files_below(folder))
-    found = [file for file in files if _is_image(file)]
-    if not found:
-      raise ValueError(f"{folder} holds no images ({suffixes}).")
-    others = [file for file in files if not _is_image(file)]
-    return found, [(file, "it is not an image") for file in others]
   found: list[pathlib.Path] = []
   left_out: list[tuple[pathlib.Path, str]] = []
+  for file in _files_below(folder):
+    classes = file.relative_to(folder).parts[:-1]
+    if by_class and not classes:
+      left_out.append((file, "it is not in the folder of a class"))
+    elif file.suffix.lower() not in SUFFIXES:
+      left_out.append((file, "it is not an image"))
+    elif by_class and len(classes) > 1:
+      place = f"{classes[0]!r}, the folder of its class"
+      left_out.append((file, f"it is in a sub-folder of {place}"))
+    else:
+      found.append(file)
+  suffixes = ", ".join(SUFFIXES)
+  if not by_class:
+    if not found:
+      raise ValueError(f"{folder} holds no images ({suffixes}).")
+    return found, left_out
+  filled = {file.parent for file in found}
   for child in _visible(folder):
-    if not child.is_dir():
-      left_out.append((child, "it is not in the folder of a class"))
-      continue
-    num_before = len(found)
-    for file in _files_below(child):
-      if not _is_image(file):
-        left_out.append((file, "it is not an image"))
-      elif file.parent != child:
-        place = f"{child.name!r}, the folder of its class"
-        left_out.append((file, f"it is in a sub-folder of {place}"))
-      else:
-        found.append(file)
-    if len(found) == num_before:
+    if child.is_dir() and child not in filled:
       raise ValueError(
         f"{child} holds no images ({suffixes}): expected one folder per class "
         f"in {folder}, with the images of the class in it."
@@ -248,10 +245,6 @@ def find_images(
       "images of the class in it. For tables or arrays, name the file."
     )
   return found, left_out
-
-
-def _is_image(file: pathlib.Path) -> bool:
-  return file.suffix.lower() in SUFFIXES
 
 
 def _files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:

@@ -16,10 +16,6 @@ import json
 import lzma
 import pathlib
 import string
-import tarfile
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
@@ -29,7 +25,6 @@ from typing import Any
 from typing import cast
 from typing import IO
 
-import pyarrow as pa
 from pyarrow import parquet
 
 from experiments.data.dataset import LeftOut
@@ -401,21 +396,7 @@ def reading(path: Path) -> Iterator[None]:
       f"{path} is not {error.encoding}: set config.data.encoding to the "
       "encoding that it has."
     ) from error
-  except (
-    EOFError,
-    OSError,
-    OverflowError,  # For a date in a damaged Parquet file.
-    RuntimeError,  # For encrypted archives and unknown compression methods.
-    SyntaxError,  # For the header of a damaged .npy file, like TokenError.
-    ValueError,
-    csv.Error,
-    lzma.LZMAError,
-    pa.ArrowException,
-    tarfile.TarError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-  ) as error:
+  except Exception as error:  # Damaged files raise errors of many types.
     if isinstance(error, OSError) and error.errno is not None:
       reason = (error.strerror or str(error)).lower()
       raise type(error)(f"cannot read {path}: {reason}.") from error

@@ -209,23 +209,12 @@ def _is_lowercase(file: pathlib.Path) -> bool:
 
 def _from_word_pieces(text: str, lowercase: bool) -> Any:
   """Builds a BERT's tokenizer from its word pieces, one per line."""
-  from tokenizers import AddedToken
-  from tokenizers import decoders
-  from tokenizers import models
-  from tokenizers import normalizers
-  from tokenizers import pre_tokenizers
-  from tokenizers import Tokenizer as Pieces
+  import tokenizers
 
   lines = text.removesuffix("\n").split("\n")
   vocabulary = {line.rstrip("\r"): row for row, line in enumerate(lines)}
-  result = Pieces(models.WordPiece(vocabulary, unk_token="[UNK]"))
-  result.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-  result.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-  result.decoder = decoders.WordPiece()
-  names = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-  present = [name for name in names if name in vocabulary]
-  result.add_special_tokens([AddedToken(x, normalized=False) for x in present])
-  return result
+  made = tokenizers.BertWordPieceTokenizer(vocabulary, lowercase=lowercase)
+  return tokenizers.Tokenizer.from_str(made.to_str())
 
 
 def _from_sentencepiece(data: bytes) -> Any:

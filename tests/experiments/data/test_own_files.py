@@ -261,7 +261,7 @@ def test_files_that_cannot_be_used_leave_nothing(tmp_path):
   np.savez(unlabelled, x=np.zeros((2, 4, 4), np.uint8))
   before = sorted(os.listdir(tmp_path))
   for paths, columns, message in (
-    ({"train": one}, COLUMNS, "only the label 'a'"),
+    ({"train": one}, COLUMNS, r"1\.csv is 1 \(such as 'a'\)"),
     ({"train": two, "test": third}, COLUMNS, "label 'c'"),
     ({"train": none}, COLUMNS, r"3\.csv: no row has a label"),
     ({"train": labelled, "test": unlabelled}, {}, r"u\.npz has no labels"),
