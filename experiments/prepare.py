@@ -4,8 +4,9 @@ r"""Converts a published data set into the form that training reads.
     --dataset=glue_sst2 --source=downloads/SST-2.zip --data_dir=data \
     --tokenizer=albert/albert-base-v2
 
-An interrupted preparation continues when the command is run again. If the data
-set is already prepared, the command verifies the checksum of every file.
+An interrupted preparation leaves nothing behind, and the same command begins
+again. If the data set is already prepared, the command verifies the checksum of
+every file.
 """
 
 from absl import flags

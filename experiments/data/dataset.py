@@ -4,29 +4,18 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
-from typing import Protocol
 
 import numpy as np
 
-# An example before it is prepared, by name: "label" (int), "text" (str) or
-# "image" (uint8), and optionally "fine_label" (int), "group" (int) and "id".
-# Examples of one group are held out together. Error messages name the "id".
-Example = Mapping[str, Any]
-
-
-class ExampleSource(Protocol):
-  """Interface of examples that can be iterated over more than once."""
-
-  def __len__(self) -> int:
-    """Returns the number of examples."""
-
-  def __iter__(self) -> Iterator[Example]:
-    """Iterates over the examples."""
+# The examples of a split before they are prepared, as sequences by name:
+# "label" (int; the hidden subclass if the task has any), "text" (str) or
+# "image" (uint8), and optionally "group" (int) and "id". Examples of one group
+# are held out together.
+Columns = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +106,18 @@ class Task:
         f"fine_to_class of {self.name} must lie in [0, {self.num_classes}), "
         f"got {sorted(wrong)}."
       )
+
+  def classes_of(self, labels: Any) -> np.ndarray:
+    """Returns the class, int32, of each label of `Columns`."""
+    classes = np.array(self.fine_to_class or range(self.num_classes), np.int32)
+    labels = np.asarray(labels, np.int32)
+    wrong = (labels < 0) | (labels >= len(classes))
+    if wrong.any():
+      raise ValueError(
+        f"example {np.argmax(wrong)} of {self.name} must have a label in "
+        f"[0, {len(classes)}), got {labels[wrong][0]}."
+      )
+    return classes[labels]
 
 
 @dataclasses.dataclass

@@ -22,39 +22,15 @@ from experiments.data import contents
 from experiments.data import examples as examples_lib
 from experiments.data import prepared
 from experiments.data import tables
-from experiments.data.dataset import Example
-from experiments.data.dataset import ExampleSource
+from experiments.data.dataset import Columns
 from experiments.data.dataset import LeftOut
 from experiments.data.dataset import NO_LABEL
 from experiments.data.dataset import Task
 from experiments.data.dataset import UNLABELLED
 from experiments.data.tfds import TfdsExamples
 
-# Opens a split of a TFDS data set, given the first arguments of `TfdsExamples`:
-# name, split and fields.
-OpenTfds = Callable[[str, str, Mapping[str, str]], TfdsExamples]
-
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _EXPANSION = 4  # Estimated size of unpacked files, relative to the archive.
-
-
-@dataclasses.dataclass(frozen=True)
-class Generated:
-  """Examples that a function generates anew for each iteration.
-
-  Attributes:
-    num_examples: Number of examples.
-    examples: Returns an iterator over the examples.
-  """
-
-  num_examples: int
-  examples: Callable[[], Iterator[Example]]
-
-  def __len__(self) -> int:
-    return self.num_examples
-
-  def __iter__(self) -> Iterator[Example]:
-    return self.examples()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +44,7 @@ class Raw:
     details: Further entries of the manifest.
   """
 
-  splits: Mapping[str, ExampleSource]
+  splits: Mapping[str, Columns]
   left_out: tuple[LeftOut, ...] = ()
   notes: tuple[str, ...] = ()
   details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -76,41 +52,25 @@ class Raw:
 
 def from_tables(
   splits: Mapping[str, examples_lib.Examples],
-  classes: Iterable[str],
-  convert: Callable[[Example], Example] = dict,
+  classes: Sequence[str],
   **fields: Any,
 ) -> Raw:
   """Makes a `Raw` of examples that `examples.read` returned.
 
   Args:
     splits: Examples by split.
-    classes: The possible labels, in the order of the class numbers.
-    convert: Changes each example, after its label was replaced by the number of
-      the class.
+    classes: The possible labels, in the order of their numbers.
     **fields: Other attributes of `Raw`.
   """
-  classes = tuple(classes)
-
-  def split(name: str, examples: examples_lib.Examples) -> Generated:
-    labels = [NO_LABEL] * len(examples)
-    if name not in UNLABELLED:
-      labels = examples_lib.class_numbers(examples, classes)
-
-    def labelled() -> Iterator[Example]:
-      for example, label in zip(examples, labels, strict=True):
-        yield convert({**example, "label": label})
-
-    return Generated(len(examples), labelled)
-
-  return Raw(
-    splits={name: split(name, examples) for name, examples in splits.items()},
-    left_out=tuple(
-      record
-      for name, examples in splits.items()
-      for record in examples.left_out(name)
-    ),
-    **fields,
-  )
+  columns, left_out = {}, []
+  for split, examples in splits.items():
+    kept = {k: v for k, v in examples.columns.items() if k != "id"}
+    kept["label"] = [NO_LABEL] * len(examples)
+    if split not in UNLABELLED:
+      kept["label"] = examples_lib.class_numbers(examples, classes)
+    columns[split] = kept
+    left_out += examples.left_out(split)
+  return Raw(columns, tuple(left_out), **fields)
 
 
 def tfds_reader(
@@ -120,7 +80,6 @@ def tfds_reader(
   label: str = "label",
   train: str = "train",
   test: str = "test",
-  convert: Callable[[Example], Example] = dict,
   notes: tuple[str, ...] = (),
 ) -> Callable[..., Raw]:
   """Returns a `Dataset.read_tfds` for a data set that TFDS has prepared.
@@ -131,24 +90,19 @@ def tfds_reader(
     label: The feature with the class.
     train: TFDS's name of the training split.
     test: TFDS's name of the test split.
-    convert: Changes each example.
     notes: See `Raw`.
   """
 
-  def read(open_tfds: OpenTfds, **_: Any) -> Raw:
-    def split(tfds_split: str) -> Generated:
-      found = open_tfds(name, tfds_split, {**content, "label": label})
-      return Generated(len(found), lambda: map(convert, found))
-
-    return Raw({"train": split(train), "test": split(test)}, notes=notes)
+  def read(folder: pathlib.Path | None, **_: Any) -> Raw:
+    fields = {**content, "label": label}
+    names = {"train": train, "test": test}
+    found = {
+      split: TfdsExamples(name, names[split], fields, folder).columns()
+      for split in names
+    }
+    return Raw(found, notes=notes)
 
   return read
-
-
-def parity(example: Example) -> Example:
-  """Makes the label the hidden label, and its parity the class."""
-  label = example["label"]
-  return {**example, "label": label % 2, "fine_label": label}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,15 +133,49 @@ class Form:
     return f"{self.name} ({self.files[0]}{f' and {more} more' if more else ''})"
 
 
+def table_form(
+  name: str,
+  splits: Mapping[str, Sequence[str]],
+  classes: Sequence[str],
+  columns: Mapping[str, Any],
+  *,
+  folders: tuple[str, ...] = ("",),
+  archive: str | None = None,
+  **fields: Any,
+) -> Form:
+  """Returns a form that consists of tables.
+
+  Args:
+    name: See `Form`, as for `folders` and `archive`.
+    splits: The names of the tables of each split.
+    classes: The possible labels, in the order of their numbers.
+    columns: Arguments of `examples.read`.
+    folders: See `Form`.
+    archive: See `Form`.
+    **fields: Attributes of `Raw`.
+  """
+
+  def read(paths: Mapping[str, pathlib.Path]) -> Raw:
+    found = {
+      split: examples_lib.read(*(paths[name] for name in names), **columns)
+      for split, names in splits.items()
+    }
+    return from_tables(found, classes, **fields)
+
+  files = tuple(file for names in splits.values() for file in names)
+  return Form(name, files, read, folders, archive)
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
   """A published data set.
 
   Attributes:
     task: Classes to learn, and the form of an example.
-    tfds: TFDS's name of the data set; "" if TFDS does not have it.
-    read_tfds: Reads what TFDS prepared: ``read_tfds(open_tfds, **options)``
-      with an `OpenTfds`; None if TFDS does not have it.
+    tfds: TFDS's names of the data sets that `read_tfds` reads; () if TFDS does
+      not have them.
+    read_tfds: Reads what TFDS prepared: ``read_tfds(folder, **options)`` with
+      the folder of TFDS's data sets, or None for TFDS's default folder.
     forms: The forms of the original files. The first one found is used.
     published: Number of examples per class, by split; {} to check nothing.
     where: A clause that says where to get the originals, for messages.
@@ -199,7 +187,7 @@ class Dataset:
   """
 
   task: Task
-  tfds: str = ""
+  tfds: tuple[str, ...] = ()
   read_tfds: Callable[..., Raw] | None = None
   forms: tuple[Form, ...] = ()
   published: Mapping[str, tuple[int, ...]] = dataclasses.field(
@@ -226,7 +214,7 @@ class Dataset:
     """
     max_length = options.pop("max_length", None)
     read = tfds_reader(name, **options)
-    return cls(task, tfds=name, read_tfds=read, max_length=max_length)
+    return cls(task, tfds=(name,), read_tfds=read, max_length=max_length)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,8 +246,7 @@ class Originals:
   ) -> tuple[Raw, dict[str, Any]]:
     """Returns the examples, and entries of the manifest about their origin.
 
-    Archives are unpacked in `scratch`. Damaged files raise ValueError here or
-    when the examples are iterated over.
+    Archives are unpacked in `scratch`. Damaged files raise ValueError.
     """
     with self._explained():
       if self.given:
@@ -275,16 +262,7 @@ class Originals:
       else:
         raw, form, sources = self._read_tfds(options)
         notes = []
-
-    def explained(examples: ExampleSource) -> Iterator[Example]:
-      with self._explained():
-        yield from examples
-
-    splits = {
-      name: Generated(len(split), functools.partial(explained, split))
-      for name, split in raw.splits.items()
-    }
-    raw = dataclasses.replace(raw, splits=splits, notes=(*raw.notes, *notes))
+    raw = dataclasses.replace(raw, notes=(*raw.notes, *notes))
     return raw, {"form": form, "sources": sources}
 
   def _unpacked(self, scratch: pathlib.Path) -> "Originals":
@@ -310,20 +288,12 @@ class Originals:
         f"--source is not set, and TFDS does not have {self.dataset.task.name}:"
         " set --source to the original files or their folder"
       )
-    opened: dict[str, None] = {}
-
-    def open_tfds(
-      name: str, split: str, fields: Mapping[str, str]
-    ) -> TfdsExamples:
-      opened[name] = None
-      return TfdsExamples(name, split, fields, self.tfds_dir)
-
-    raw = self.dataset.read_tfds(open_tfds, **options)
+    raw = self.dataset.read_tfds(self.tfds_dir, **options)
     default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
     root = self.tfds_dir or pathlib.Path(default).expanduser()
-    folders = [root / name for name in opened]
+    folders = [root / name for name in self.dataset.tfds]
     sources = [describe(folder) for folder in folders if folder.is_dir()]
-    return raw, f"TFDS {', '.join(opened)}", sources
+    return raw, f"TFDS {', '.join(self.dataset.tfds)}", sources
 
   @contextlib.contextmanager
   def _explained(self) -> Iterator[None]:
@@ -341,7 +311,7 @@ class Originals:
           )
       kinds = [*map(str, self.dataset.forms)]
       if self.dataset.tfds:
-        kinds.append(f"{self.dataset.tfds} of TFDS")
+        kinds.append(f"{self.dataset.tfds[0]} of TFDS")
       expected = f"{'; or '.join(kinds)}; {self.dataset.where}"
       missing = isinstance(error, FileNotFoundError)
       raise (FileNotFoundError if missing else ValueError)(
@@ -358,8 +328,8 @@ def find(
   is read from TFDS's data in `data_dir` or in TFDS's default folder.
   """
   folder = data_dir if source is None else pathlib.Path(source).expanduser()
-  name = dataset.tfds
-  if name and any((folder / name).glob("*/dataset_info.json")):
+  names = dataset.tfds[:1]
+  if any(any((folder / x).glob("*/dataset_info.json")) for x in names):
     return Originals(dataset, tfds_dir=folder)
   if source is None:
     return Originals(dataset)

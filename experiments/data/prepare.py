@@ -3,8 +3,6 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +14,7 @@ from experiments.data import examples as examples_lib
 from experiments.data import originals
 from experiments.data import prepared
 from experiments.data import tables
-from experiments.data.dataset import Example
-from experiments.data.dataset import ExampleSource
+from experiments.data.dataset import Columns
 from experiments.data.dataset import LeftOut
 from experiments.data.dataset import Task
 from experiments.data.datasets import DATASETS
@@ -39,9 +36,9 @@ def prepare(
 ) -> prepared.Prepared:
   """Prepares one of the published data sets.
 
-  An interrupted preparation is continued. If the data set is already prepared,
-  its files are compared with their checksums. If only the tokenizer changed,
-  the stored texts are tokenized again, without the originals.
+  If the data set is already prepared, its files are compared with their
+  checksums. If only the tokenizer changed, the stored texts are tokenized
+  again, without the originals.
 
   Args:
     name: Name of the data set, one of `DATASETS`.
@@ -68,38 +65,22 @@ def prepare(
       raise ValueError(f"{name} has no option {option!r}.")
   folder = pathlib.Path(data_dir).expanduser() / name
   found = originals.find(dataset, source, folder.parent)
-  tokenization = _fitted(tokenization, dataset.task, dataset.max_length)
-  with signals.deferred(), prepared.Writer(folder) as writer:
+  tokenization = _fitted(tokenization, dataset.max_length)
+  with signals.deferred(), prepared.locked(folder) as scratch:
     if folder.exists():
       _check_same(folder, found.sources if found.given else None, chosen)
       check_groups(prepared.open_prepared(folder, verify=True))
-      return _with_tokens(writer, tokenization)
-    raw, origin = found.read(writer.scratch, chosen)
+      return _with_tokens(folder, tokenization)
+    raw, origin = found.read(scratch, chosen)
+    splits = dict(raw.splits)
     if dataset.groups is not None:
-      raw = _grouped(raw, dataset.groups)
-    whole = _check_sizes(name, raw.splits, partial)
+      groups = dataset.groups(splits["train"]["text"])
+      splits["train"] = {**splits["train"], "group": groups}
+    whole = _check_published(dataset, splits, partial)
     manifest = {"dataset": name, "options": chosen, "partial": not whole}
     manifest |= origin | _remarks(raw)
-    published = dataset.published if whole else {}
-    writer.write(
-      dataset.task, manifest, raw.splits, tokenization, published=published
-    )
+    prepared.write(folder, dataset.task, manifest, splits, tokenization)
   return prepared.open_prepared(folder)
-
-
-def _grouped(
-  raw: originals.Raw, groups: Callable[[Sequence[str]], Sequence[int]]
-) -> originals.Raw:
-  """Adds a "group" to each training example."""
-  train = raw.splits["train"]
-  numbers = groups([example["text"] for example in train])
-
-  def examples() -> Iterator[Example]:
-    for example, number in zip(train, numbers, strict=True):
-      yield {**example, "group": number}
-
-  grouped = originals.Generated(len(train), examples)
-  return dataclasses.replace(raw, splits={**raw.splits, "train": grouped})
 
 
 def check_groups(found: prepared.Prepared) -> None:
@@ -139,6 +120,7 @@ def prepare_own(
       the split "unlabelled", and leaves out the others.
     **columns: Arguments of `examples.read`.
   """
+  tokenization = _fitted(tokenization, _MAX_LENGTH)
   columns = {k: value for k, value in columns.items() if value is not None}
   files, options = find_files(paths), how_read(columns, unlabelled)
   sources = contents.describe(files, options)
@@ -149,13 +131,15 @@ def prepare_own(
     _check_left_out(found.left_out, sizes, max_bad_rows, unlabelled)
     if _has_tokens(found, tokenization):
       return found  # Takes no lock, since all processes of a run load data.
-  with signals.deferred(), prepared.Writer(folder) as writer:
+  with signals.deferred(), prepared.locked(folder):
     if folder.exists():
       _check_same(folder, sources, options)
-      return _with_tokens(writer, tokenization)
+      return _with_tokens(folder, tokenization)
     found = _with_one_shape(_read(files, columns, unlabelled))
     classes = examples_lib.class_names(found["train"])
-    raw = originals.from_tables(found, classes)
+    raw = originals.from_tables(
+      found, classes, notes=tuple(contents.repeated(found))
+    )
     sizes = {split: len(examples) for split, examples in found.items()}
     _check_left_out(raw.left_out, sizes, max_bad_rows, unlabelled)
     first = found["train"][0]
@@ -168,10 +152,12 @@ def prepare_own(
       scale=1.0 if is_text else 255.0,
     )
     manifest = {"dataset": folder.name, "partial": False, "form": "files"}
-    raw = dataclasses.replace(raw, notes=tuple(contents.repeated(found)))
     manifest |= {"options": options, "sources": sources} | _remarks(raw)
-    tokenization = _fitted(tokenization, task, _MAX_LENGTH)
-    writer.write(task, manifest, raw.splits, tokenization, keep_ids=True)
+    splits = {
+      split: {**part, "id": found[split].columns["id"]}
+      for split, part in raw.splits.items()
+    }
+    prepared.write(folder, task, manifest, splits, tokenization)
   return prepared.open_prepared(folder)
 
 
@@ -243,13 +229,11 @@ def find_files(
 
 
 def _fitted(
-  tokenization: Tokenization | None, task: Task, max_length: int | None
+  tokenization: Tokenization | None, max_length: int | None
 ) -> Tokenization | None:
-  """Sets the default length of a tokenization; images raise ValueError."""
+  """Sets the default length of a tokenization."""
   if tokenization is None:
     return None
-  if task.image_shape is not None:
-    raise ValueError(f"{task.name} holds images: do not set a tokenizer.")
   length = tokenization.max_length or max_length
   return dataclasses.replace(tokenization, max_length=length)
 
@@ -276,23 +260,33 @@ def _check_same(
     )
 
 
-def _check_sizes(
-  name: str, splits: Mapping[str, ExampleSource], partial: bool
+def _check_published(
+  dataset: originals.Dataset, splits: Mapping[str, Columns], partial: bool
 ) -> bool:
   """Returns whether all published examples exist.
 
-  Raises ValueError if they do not, unless `partial` is set.
+  Raises ValueError if they do not, unless `partial` is set, or if a class has
+  another number of them.
   """
-  whole = True
-  for split, counts in DATASETS[name].published.items():
-    found, expected = len(splits[split]), sum(counts)
-    whole = whole and found == expected
-    if found != expected and not partial:
-      raise ValueError(
-        f"{split} of {name} has {found:,} examples, but {expected:,} are "
-        f"published: get the whole originals ({DATASETS[name].where}), or set "
-        "--partial to accept fewer."
+  name, whole, wrong = dataset.task.name, True, ""
+  for split, published in dataset.published.items():
+    classes = dataset.task.classes_of(splits[split]["label"])
+    counts = np.bincount(classes, minlength=len(published)).tolist()
+    if counts != [*published]:
+      wrong = wrong or (
+        f"{split} of {name} has {counts} examples per class, but "
+        f"{[*published]} are published: get the originals again."
       )
+    if sum(counts) != sum(published):
+      whole = False
+      if not partial:
+        raise ValueError(
+          f"{split} of {name} has {sum(counts):,} examples, but "
+          f"{sum(published):,} are published: get the whole originals "
+          f"({dataset.where}), or set --partial to accept fewer."
+        )
+  if whole and wrong:
+    raise ValueError(wrong)
   return whole
 
 
@@ -336,36 +330,25 @@ def _has_tokens(
   found: prepared.Prepared, tokenization: Tokenization | None
 ) -> bool:
   """Returns whether a data set has the tokens of a tokenization (or None)."""
-  tokenization = _fitted(tokenization, found.task, _MAX_LENGTH)
   if tokenization is None:
     return True
   return tokenization.description() == found.manifest["tokenizer"]
 
 
 def _with_tokens(
-  writer: prepared.Writer, tokenization: Tokenization | None
+  folder: pathlib.Path, tokenization: Tokenization | None
 ) -> prepared.Prepared:
   """Opens a prepared data set, and tokenizes its texts again if necessary."""
-  found = prepared.open_prepared(writer.folder)
+  found = prepared.open_prepared(folder)
   if _has_tokens(found, tokenization):
     return found
-  tokenization = _fitted(tokenization, found.task, _MAX_LENGTH)
-
-  def split(name: str) -> originals.Generated:
-    arrays, texts = found.splits[name], found.texts(name)
-    keys = [k for k in ("labels", "fine_labels", "groups") if k in arrays]
-    ids = found.source_ids(name) if has_ids else None
-
-    def examples() -> Iterator[Example]:
-      for i, text in enumerate(texts):
-        example = {key[:-1]: int(arrays[key][i]) for key in keys}
-        yield {"text": text, "id": ids[i] if ids else i} | example
-
-    return originals.Generated(len(texts), examples)
-
-  has_ids = found.has_source_ids
-  splits = {name: split(name) for name in found.splits}
-  writer.write(
-    found.task, found.manifest, splits, tokenization, keep_ids=has_ids
-  )
-  return prepared.open_prepared(writer.folder)
+  splits = {}
+  for split, arrays in found.splits.items():
+    labels = arrays.get("fine_labels", arrays["labels"])
+    splits[split] = {"label": labels, "text": found.texts(split)}
+    if "groups" in arrays:
+      splits[split]["group"] = arrays["groups"]
+    if found.has_source_ids:
+      splits[split]["id"] = found.source_ids(split)
+  prepared.write(folder, found.task, found.manifest, splits, tokenization)
+  return prepared.open_prepared(folder)

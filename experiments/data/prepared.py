@@ -11,7 +11,7 @@
 
 Ids are unique in the data set: they continue from one split to the next. Labels
 are `NO_LABEL` in the splits of `UNLABELLED`. Only this module reads and writes
-the arrays: `open_prepared` memory-maps them, and `Writer` writes them.
+the arrays: `open_prepared` memory-maps them, and `write` writes them.
 `describe` returns a summary to print.
 """
 
@@ -20,6 +20,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -29,24 +30,21 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-from typing import Self
 
 import numpy as np
 
 from experiments.data.dataset import Arrays
-from experiments.data.dataset import Example
-from experiments.data.dataset import ExampleSource
+from experiments.data.dataset import Columns
 from experiments.data.dataset import LeftOut
-from experiments.data.dataset import NO_LABEL
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Task
 from experiments.data.dataset import UNLABELLED
 from experiments.data.tokenizer import Tokenization
-from experiments.distributed.signals import Interrupted
+from experiments.io import array_files
 from experiments.io import digests
+from experiments.io import folders
 from experiments.io import json_files
 from experiments.io import locks
-from experiments.io.array_files import GrowingArray
 from experiments.io.progress import tracked
 
 FORMAT = 1
@@ -108,12 +106,7 @@ class Prepared:
     """Returns the raw texts of a split."""
     if self.task.image_shape is not None:
       raise ValueError(f"{self.folder} holds images, not texts.")
-    if split not in self.splits:
-      raise ValueError(
-        f"{self.folder} has no split {split!r}; its splits are "
-        f"{', '.join(self.splits)}."
-      )
-    return Texts(_ragged(self.folder / split, "text.npy", "text_offsets.npy"))
+    return Texts(_ragged(self.folder / split, "text"))
 
   @property
   def has_source_ids(self) -> bool:
@@ -133,8 +126,7 @@ class Prepared:
         f"{self.folder} does not record which row of the original files each "
         "example was: delete it and prepare it again."
       )
-    names = ("source_ids.npy", "source_id_offsets.npy")
-    return Texts(_ragged(self.folder / split, *names))
+    return Texts(_ragged(self.folder / split, "source_ids"))
 
   def text_of(self, example: int) -> str:
     """Returns the raw text of the example with an id."""
@@ -212,15 +204,21 @@ def _arrays(folder: pathlib.Path, files: Collection[str]) -> Arrays:
   if "images.npy" in files:
     arrays["inputs"] = _mapped(folder / "images.npy")
   elif "tokens.npy" in files:
-    arrays["inputs"] = _ragged(folder, "tokens.npy", "token_offsets.npy")
+    arrays["inputs"] = _ragged(folder, "tokens")
   for name in ("labels", "fine_labels", "groups", "ids"):
     if f"{name}.npy" in files:
       arrays[name] = _mapped(folder / f"{name}.npy")
   return arrays
 
 
-def _ragged(folder: pathlib.Path, values: str, offsets: str) -> Ragged:
-  return Ragged(_mapped(folder / values), _mapped(folder / offsets))
+def _ragged(folder: pathlib.Path, name: str) -> Ragged:
+  """Memory-maps rows of different lengths."""
+  names = (name, _offsets_of(name))
+  return Ragged(*(_mapped(folder / f"{each}.npy") for each in names))
+
+
+def _offsets_of(name: str) -> str:
+  return f"{name.removesuffix('s')}_offsets"
 
 
 def _mapped(path: pathlib.Path) -> np.ndarray:
@@ -305,287 +303,139 @@ def _token_counts(found: Prepared) -> str:
   )
 
 
-class Writer:
-  """Writes a prepared data set to a hidden folder, and renames it when done.
+@contextlib.contextmanager
+def locked(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Waits until no other process prepares a data set, and locks its folder.
 
-  If a signal interrupts it, finished splits are kept, and the next writer with
-  the same manifest continues after them. Unfinished splits and splits of
-  another manifest are deleted. After any other error the hidden folder is
-  deleted. A second writer of the same data set waits for the first.
-
-    with Writer(folder) as writer:
-      writer.write(task, manifest, splits)
-
-  Attributes:
-    folder: The folder of the data set. An existing one is replaced at the end.
-    scratch: A folder for temporary files. The caller creates it.
+  Yields a folder for temporary files, which the caller creates. At the end it
+  is deleted, and so are the new parents of `folder` if they are empty.
   """
-
-  def __init__(self, folder: pathlib.Path):
-    self.folder = folder
-    self._aside = folder.with_name(f".{folder.name}.partial")
-    self._replaced = folder.with_name(f".{folder.name}.replaced")
-    self.scratch = self._aside / "scratch"
-    self._stack = contextlib.ExitStack()
-    self._moved = False
-    self._manifest: dict[str, Any] = {"splits": {}}
-
-  def __enter__(self) -> Self:
-    """Waits until no other process writes the data set."""
-    self._new_parents = [
-      path for path in self.folder.parents if not path.exists()
-    ]
-    self._stack.enter_context(
-      locks.exclusive_when_free(self._aside, all_processes=False)
-    )
-    if self._replaced.exists() and not self.folder.exists():
-      self._replaced.rename(self.folder)  # A writer was killed in `_move`.
-    shutil.rmtree(self.scratch, ignore_errors=True)
-    return self
-
-  def __exit__(self, _kind: Any, error: Any, _traceback: Any) -> None:
-    shutil.rmtree(self.scratch, ignore_errors=True)
-    stopped = isinstance(error, Interrupted | KeyboardInterrupt)
-    worth_keeping = stopped and self._manifest["splits"]
-    if not worth_keeping and not self._moved:
-      shutil.rmtree(self._aside, ignore_errors=True)
+  aside = folder.with_name(f".{folder.name}.partial")
+  new_parents = [path for path in folder.parents if not path.exists()]
+  with locks.exclusive_when_free(aside, all_processes=False):
+    folders.restore(folder)
+    scratch = aside / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+      yield scratch
+    finally:
+      shutil.rmtree(aside, ignore_errors=True)
       with contextlib.suppress(OSError):  # Other processes may use them.
-        for path in self._new_parents:
+        for path in new_parents:
           path.rmdir()
-    self._stack.close()
 
-  def write(
-    self,
-    task: Task,
-    manifest: Mapping[str, Any],
-    splits: Mapping[str, ExampleSource],
-    tokenization: Tokenization | None = None,
-    *,
-    published: Mapping[str, Sequence[int]] | None = None,
-    keep_ids: bool = False,
-  ) -> None:
-    """Writes the splits that are missing, and moves the data set to its place.
 
-    Args:
-      task: The classes, and the form of an example.
-      manifest: Entries of the manifest about the origin of the examples.
-      splits: The examples of each split.
-      tokenization: How texts are tokenized; None stores only the texts.
-      published: Expected number of examples per class, by split.
-      keep_ids: Whether to store the "id" of each example as its source id.
-    """
-    description = None
+def write(
+  folder: pathlib.Path,
+  task: Task,
+  manifest: Mapping[str, Any],
+  splits: Mapping[str, Columns],
+  tokenization: Tokenization | None = None,
+) -> None:
+  """Writes a whole data set, or nothing. An existing one is replaced.
+
+  Args:
+    folder: The folder of the data set.
+    task: The classes, and the form of an example.
+    manifest: Entries of the manifest about the origin of the examples.
+    splits: The examples of each split.
+    tokenization: How texts are tokenized; None stores only the texts.
+  """
+  description = None
+  if tokenization is not None:
+    if task.image_shape is not None:
+      raise ValueError(f"{task.name} holds images: do not set a tokenizer.")
+    description = tokenization.description()
+  records: dict[str, Any] = {}
+  with folders.new_folder(folder, replace=True) as scratch:
+    first_id = 0
+    for split, columns in splits.items():
+      records[split] = _write_split(
+        scratch / split, task, columns, tokenization, first_id
+      )
+      first_id += records[split]["num_examples"]
+    whole = {"format": FORMAT, **manifest, "tokenizer": description}
+    whole |= {"task": dataclasses.asdict(task), "splits": records}
+    json_files.write_json(scratch / MANIFEST, whole)
+
+
+def _write_split(
+  folder: pathlib.Path,
+  task: Task,
+  columns: Columns,
+  tokenization: Tokenization | None,
+  first_id: int,
+) -> dict[str, Any]:
+  """Writes the examples of a split; returns its entry in the manifest."""
+  split, labels = folder.name, np.asarray(columns["label"], np.int32)
+  ids = np.arange(first_id, first_id + len(labels), dtype=np.int32)
+  arrays = {"labels": labels, "ids": ids}
+  counts = {"label_counts": [0] * task.num_classes}
+  if not len(labels):
+    raise ValueError(f"{split} of {task.name} has no examples.")
+  if split not in UNLABELLED:
+    arrays["labels"] = task.classes_of(labels)
+    counts["label_counts"] = _counts(arrays["labels"], task.num_classes)
+  if task.fine_to_class is not None:
+    arrays["fine_labels"] = labels
+    counts["fine_label_counts"] = _counts(labels, len(task.fine_to_class))
+  if "group" in columns:
+    arrays["groups"] = np.asarray(columns["group"], np.int32)
+  if "id" in columns:
+    arrays |= _flat("source_ids", _encoded(map(str, columns["id"])))
+  num_bytes = 0
+  if task.image_shape is None:
+    texts, tokens = [], []
+    for batch in _batches(split, columns["text"], _TEXTS_AT_ONCE):
+      texts += _encoded(batch)
+      if tokenization is not None:
+        tokens += tokenization.encode(batch)
+    arrays |= _flat("text", texts)
     if tokenization is not None:
-      tokenization.encode([""])  # Raises an error early if it cannot work.
-      description = tokenization.description()
-    self._begin(task, {**manifest, "tokenizer": description})
-    finished = self._manifest["splits"]
-    missing = {k: v for k, v in splits.items() if k not in finished}
-    num_examples = sum(len(examples) for examples in missing.values())
-    fits = False
-    for name, examples in missing.items():
-      half = self._aside / f"{name}.half"
-      half.mkdir()
-      first_id = sum(s["num_examples"] for s in finished.values())
-      try:
-        with _SplitWriter(
-          half, name, task, tokenization, first_id, keep_ids
-        ) as rows:
-          for batch in _batches(examples, name, task):
-            num_bytes = rows.extend(batch)
-            if not fits:  # Estimate the total size from the first batch.
-              total = num_bytes * num_examples // len(batch)
-              check_space(self.folder, total - num_bytes)
-              fits = True
-        record = rows.record()
-        expected = list((published or {}).get(name, record["label_counts"]))
-        if record["label_counts"] != expected:
-          raise ValueError(
-            f"{name} of {task.name} has {record['label_counts']} examples per "
-            f"class, but {expected} are published: get the originals again."
-          )
-      except BaseException:
-        shutil.rmtree(half)
-        raise
-      half.rename(self._aside / name)
-      finished[name] = record
-      json_files.write_json(self._aside / MANIFEST, self._manifest)
-    self._move()
-
-  def _begin(self, task: Task, manifest: Mapping[str, Any]) -> None:
-    """Starts the manifest, or continues that of an interrupted writer."""
-    manifest = {
-      "format": FORMAT,
-      **manifest,
-      "task": dataclasses.asdict(task),
-      "splits": {},
-    }
-    self._manifest = json.loads(json.dumps(manifest))
-    with contextlib.suppress(ValueError, FileNotFoundError):
-      found = json_files.read_json(self._aside / MANIFEST)
-      if found | {"splits": {}} == self._manifest:
-        self._manifest = found
-    kept = {self.scratch.name, *self._manifest["splits"]}
-    for entry in self._aside.iterdir():
-      if entry.is_dir() and entry.name not in kept:
-        shutil.rmtree(entry)
-
-  def _move(self) -> None:
-    """Moves the finished data set to its place."""
-    shutil.rmtree(self.scratch, ignore_errors=True)
-    (self._aside / ".lock").unlink()
-    if self.folder.exists():
-      self.folder.rename(self._replaced)
-    self._aside.rename(self.folder)
-    self._moved = True  # Another process may create the hidden folder now.
-    shutil.rmtree(self._replaced, ignore_errors=True)
+      arrays |= _flat("tokens", tokens)
+  else:
+    num_bytes = len(labels) * math.prod(task.image_shape)
+  check_space(folder, num_bytes + sum(x.nbytes for x in arrays.values()))
+  folder.mkdir()
+  for name, array in arrays.items():
+    array_files.write(folder / f"{name}.npy", array.shape, array.dtype, [array])
+  if task.image_shape is not None:
+    shape = (len(labels), *task.image_shape)
+    batches = _batches(split, columns["image"], _IMAGES_AT_ONCE)
+    array_files.write(folder / "images.npy", shape, np.uint8, batches)
+  files = {
+    path.name: {"bytes": path.stat().st_size, "sha256": digests.of_file(path)}
+    for path in sorted(folder.iterdir())
+  }
+  return {"num_examples": len(labels), **counts, "files": files}
 
 
-class _SplitWriter(contextlib.ExitStack):
-  """Checks the examples of one split and writes them."""
-
-  def __init__(
-    self,
-    folder: pathlib.Path,
-    split: str,
-    task: Task,
-    tokenization: Tokenization | None,
-    first_id: int,
-    keep_ids: bool,
-  ):
-    super().__init__()
-    self._folder = folder
-    self._split = split
-    self._task = task
-    self._tokenization = tokenization
-    self._keep_ids = keep_ids
-    self._next_id = self._first_id = first_id
-    self._arrays: dict[str, GrowingArray] = {}
-    self._counts = {"label_counts": np.zeros(task.num_classes, np.int64)}
-    if task.fine_to_class is not None:
-      fine = np.zeros(len(task.fine_to_class), np.int64)
-      self._counts["fine_label_counts"] = fine
-
-  def extend(self, batch: Sequence[Example]) -> int:
-    """Appends examples, and returns their size in bytes."""
-    columns = self._columns(batch)
-    for name, rows in columns.items():
-      if name not in self._arrays:
-        array = GrowingArray(self._folder / f"{name}.npy", rows)
-        self._arrays[name] = self.enter_context(array)
-      self._arrays[name].append(rows)
-    self._next_id += len(batch)
-    for key, counts in self._counts.items():
-      labels = [example[key.removesuffix("_counts")] for example in batch]
-      if self._split not in UNLABELLED:
-        counts += np.bincount(labels, minlength=len(counts))
-    return sum(rows.nbytes for rows in columns.values())
-
-  def _columns(self, batch: Sequence[Example]) -> dict[str, np.ndarray]:
-    """Returns examples as arrays by file name, or raises ValueError."""
-    for number, example in enumerate(batch, self._next_id - self._first_id):
-      if problem := _problem(self._task, self._split, example):
-        name = f"{number} (id {example['id']})" if "id" in example else number
-        raise ValueError(
-          f"example {name} of {self._task.name}'s {self._split} split: "
-          f"{problem}."
-        )
-    ids = np.arange(self._next_id, self._next_id + len(batch), dtype=np.int32)
-    columns: dict[str, np.ndarray] = {
-      "labels": np.array([e["label"] for e in batch], np.int32),
-      "ids": ids,
-    }
-    if self._task.fine_to_class is not None:
-      fine = [example["fine_label"] for example in batch]
-      columns["fine_labels"] = np.array(fine, np.int32)
-    if "group" in batch[0]:
-      groups = [example["group"] for example in batch]
-      columns["groups"] = np.array(groups, np.int32)
-    if self._keep_ids:
-      names = [str(example["id"]).encode() for example in batch]
-      columns["source_ids"] = np.frombuffer(b"".join(names), np.uint8)
-      columns["source_id_offsets"] = self._offsets("source_ids", names)
-    if self._task.image_shape is not None:
-      return columns | {"images": np.stack([e["image"] for e in batch])}
-    texts = [example["text"] for example in batch]
-    encoded = [text.encode() for text in texts]
-    columns["text"] = np.frombuffer(b"".join(encoded), np.uint8)
-    columns["text_offsets"] = self._offsets("text", encoded)
-    if self._tokenization is not None:
-      tokens = self._tokenization.encode(texts)
-      columns["tokens"] = np.concatenate(tokens)
-      columns["token_offsets"] = self._offsets("tokens", tokens)
-    return columns
-
-  def _offsets(self, name: str, rows: Sequence[Any]) -> np.ndarray:
-    """Returns the offsets to append for some rows; the first call adds a 0."""
-    is_first = name not in self._arrays
-    lengths = [0] * is_first + [len(row) for row in rows]
-    start = 0 if is_first else len(self._arrays[name])
-    return start + np.cumsum(lengths, dtype=np.int64)
-
-  def record(self) -> dict[str, Any]:
-    """Returns the split's entry in the manifest, once the files are closed."""
-    num_examples = self._next_id - self._first_id
-    if not num_examples:
-      raise ValueError(f"{self._split} of {self._task.name} has no examples.")
-    counts = {key: value.tolist() for key, value in self._counts.items()}
-    files = {
-      path.name: {"bytes": path.stat().st_size, "sha256": digests.of_file(path)}
-      for path in sorted(self._folder.iterdir())
-    }
-    return {"num_examples": num_examples, **counts, "files": files}
+def _counts(labels: np.ndarray, num_labels: int) -> list[int]:
+  return np.bincount(labels, minlength=num_labels).tolist()
 
 
-def _batches(
-  examples: ExampleSource, split: str, task: Task
-) -> Iterator[list[Example]]:
-  """Yields examples in batches, with progress and handling of signals."""
-  size = _TEXTS_AT_ONCE if task.image_shape is None else _IMAGES_AT_ONCE
-  iterator: Iterable[Any] = tracked(
-    examples,
-    total=len(examples),
+def _encoded(texts: Iterable[str]) -> list[np.ndarray]:
+  """Returns the UTF-8 bytes of each text."""
+  return [np.frombuffer(text.encode(), np.uint8) for text in texts]
+
+
+def _flat(name: str, rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns rows of different lengths as the arrays that `_ragged` reads."""
+  ragged = Ragged.concatenate(rows, rows[0].dtype)
+  return {name: ragged.values, _offsets_of(name): ragged.offsets}
+
+
+def _batches(split: str, values: Sequence[Any], size: int) -> Iterator[Any]:
+  """Yields values in batches, with progress and handling of signals."""
+  iterator = tracked(
+    values,
+    total=len(values),
     label=split,
     unit="example",
-    saved="the splits that are finished are kept",
+    saved="nothing is written yet",
   )
   while batch := list(itertools.islice(iterator, size)):
     yield batch
-
-
-def _problem(task: Task, split: str, example: Example) -> str | None:
-  """Returns why an example does not fit a task, or None if it does."""
-  sizes = {"label": task.num_classes}
-  if task.fine_to_class is not None:
-    sizes["fine_label"] = len(task.fine_to_class)
-  for key, size in sizes.items():
-    label = example.get(key)
-    if not isinstance(label, int | np.integer) or isinstance(label, bool):
-      return f"{key} must be an int, got {label!r}"
-    if split in UNLABELLED:
-      if label != NO_LABEL:
-        return f"{key} must be {NO_LABEL} in this split, got {label}"
-    elif not 0 <= label < size:
-      return f"{key} must lie in [0, {size}), got {label}"
-  if task.fine_to_class is not None:
-    fine_label, label = example["fine_label"], example["label"]
-    if task.fine_to_class[fine_label] != label:
-      return f"label {label} is not the class of fine_label {fine_label}"
-  if task.image_shape is not None:
-    image = np.asarray(example.get("image"))
-    if image.shape != task.image_shape or image.dtype != np.uint8:
-      return (
-        f"image must be uint8 {list(task.image_shape)}, got {image.dtype} "
-        f"{list(image.shape)}"
-      )
-  elif not isinstance(example.get("text"), str):
-    return f"text must be a str, got {type(example.get('text')).__name__}"
-  elif not example["text"].isascii():
-    try:
-      example["text"].encode()
-    except UnicodeEncodeError as error:
-      return f"text is not Unicode: {error.reason} at character {error.start}"
-  return None
 
 
 def check_space(folder: pathlib.Path, num_bytes: int) -> None:

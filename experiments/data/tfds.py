@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.io.progress import tracked
+
 
 class TfdsExamples(Sequence[dict[str, Any]]):
   """Examples of a split that TFDS has prepared as ArrayRecord files.
@@ -55,6 +57,18 @@ class TfdsExamples(Sequence[dict[str, Any]]):
         f"{self.name}: cannot read example {index} "
         f"({_first_line(str(error))}): prepare {self._folder} again."
       ) from error
+
+  def columns(self) -> dict[str, list[Any]]:
+    """Returns the parts of all examples."""
+    examples = tracked(
+      self,
+      total=len(self),
+      label=self.name,
+      unit="example",
+      saved="nothing is written yet",
+    )
+    rows = list(examples)
+    return {part: [row[part] for row in rows] for part in self._fields}
 
 
 def _builder(name: str, data_dir: pathlib.Path | None) -> Any:

@@ -1,4 +1,4 @@
-"""Folders of arrays that are computed in parts and resumed, and growing arrays.
+"""Folders of arrays that are computed in parts and resumed.
 
   <folder>/<name>.npy      arrays [N, ...], memory-mapped; fixed arrays
   <folder>/manifest.json   origin, shapes, SHA-256 of each part and fixed array
@@ -8,7 +8,7 @@
 after its rows are on disk, so that after any interruption the next run computes
 only the missing parts. Each of several processes computes a contiguous share of
 the parts; they need a shared file system, and the result does not depend on
-their number. `GrowingArray` writes one array of unknown length.
+their number. `write` writes a single array.
 """
 
 import contextlib
@@ -26,7 +26,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-from typing import Self
 
 import jax
 import numpy as np
@@ -401,41 +400,22 @@ def _mapped(folder: pathlib.Path, content: Content) -> dict[str, np.ndarray]:
   return mapped
 
 
-class GrowingArray:
-  """Context manager that appends rows to an .npy file of unknown length."""
-
-  def __init__(self, path: pathlib.Path, like: np.ndarray):
-    """Sets the path of the new file, and the shape and dtype of its rows.
-
-    Args:
-      path: The file, which must not exist.
-      like: An array with rows of the same shape and dtype.
-    """
-    self._path = path
-    self._row = jax.ShapeDtypeStruct(like.shape[1:], like.dtype)
-    self._length = 0
-
-  def __enter__(self) -> Self:
-    self._file = self._path.open("xb")
-    self._file.write(self._header())
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    with self._file:
-      # The header keeps its size, since NumPy pads it for a longer first axis.
-      self._file.seek(0)
-      self._file.write(self._header())
-      self._file.flush()
-      os.fsync(self._file.fileno())
-
-  def __len__(self) -> int:
-    return self._length
-
-  def append(self, rows: np.ndarray) -> None:
-    """Appends rows."""
-    self._file.write(np.ascontiguousarray(rows, self._row.dtype).tobytes())
-    self._length += len(rows)
-
-  def _header(self) -> bytes:
-    shape = (self._length, *self._row.shape)
-    return _header(jax.ShapeDtypeStruct(shape, self._row.dtype))
+def write(
+  path: pathlib.Path,
+  shape: tuple[int, ...],
+  dtype: Any,
+  parts: Iterable[np.ndarray | Sequence[np.ndarray]],
+) -> None:
+  """Writes an .npy file, given consecutive parts of its rows."""
+  with json_files.named(path), path.open("xb") as file:
+    file.write(_header(jax.ShapeDtypeStruct(shape, dtype)))
+    for rows in parts:
+      array = np.asarray(rows)
+      if (array.shape[1:], array.dtype) != (shape[1:], dtype):
+        raise ValueError(
+          f"each row of {path.name} must be {np.dtype(dtype)} "
+          f"{list(shape[1:])}, got {array.dtype} {list(array.shape[1:])}."
+        )
+      file.write(array.tobytes())
+    file.flush()
+    os.fsync(file.fileno())

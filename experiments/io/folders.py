@@ -26,10 +26,8 @@ def new_folder(
   """
   folder.parent.mkdir(parents=True, exist_ok=True)
   scratch = folder.with_name(f".{folder.name}.tmp")
-  old = folder.with_name(f".{folder.name}.old")
-  # A process was killed after it had moved the old folder away.
-  if old.exists() and not folder.exists():
-    old.rename(folder)
+  old = _old(folder)
+  restore(folder)
   for leftover in (scratch, old):
     shutil.rmtree(leftover, ignore_errors=True)
   scratch.mkdir()
@@ -38,10 +36,17 @@ def new_folder(
     if replace and folder.exists():
       folder.rename(old)
     scratch.replace(folder)
-  except BaseException:
-    if old.exists():
-      old.rename(folder)
-    raise
   finally:
+    restore(folder)
     for leftover in (scratch, old):
       shutil.rmtree(leftover, ignore_errors=True)
+
+
+def restore(folder: pathlib.Path) -> None:
+  """Moves a folder back to its place if `new_folder` did not replace it."""
+  if _old(folder).exists() and not folder.exists():
+    _old(folder).rename(folder)
+
+
+def _old(folder: pathlib.Path) -> pathlib.Path:
+  return folder.with_name(f".{folder.name}.old")

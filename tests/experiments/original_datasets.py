@@ -1,6 +1,9 @@
 """Small originals of every data set in every form, and their contents."""
 
+import csv
 import dataclasses
+import io
+import json
 
 import numpy as np
 
@@ -159,6 +162,46 @@ def _glue(folder, _rng, table, paths, archive=None):
   return Made(_put(folder, members, archive), examples)
 
 
+def _clinc(folder, _rng, path):
+  # Positions by hand: "accept_reservations" and "account_blocked" come before
+  # "alarm", and "yes" is the last of 150 intents.
+  parts = {
+    "oos_train": [["what is a", "oos"]],
+    "train": [["wake me", "alarm"], ["naïve café", "alarm"]],
+    "val": [['a "yes"', "yes"]],
+    "test": [["no", "yes"], ["wake me", "alarm"]],
+  }
+  position = {"alarm": 2, "yes": 149}
+  examples = {
+    split: [
+      (text, position[intent]) for part in of for text, intent in parts[part]
+    ]
+    for split, of in (("train", ("train", "val")), ("test", ("test",)))
+  }
+  content = json.dumps(parts).encode()
+  return Made(files.folder(folder, {path: content}), examples)
+
+
+def _banking(folder, _rng, inside=""):
+  intents = {
+    0: "Refund_not_showing_up",
+    1: "activate_my_card",
+    53: "reverted_card_payment?",
+    76: "wrong_exchange_rate_for_cash_withdrawal",
+  }
+  examples = {
+    "train": [("Where?", 0), ('A "quoted", text\n\nof lines', 1), ("Undo", 53)],
+    "test": [("Euro", 76)],
+  }
+  members = {}
+  for split, pairs in examples.items():
+    table = io.StringIO(newline="")
+    rows = [(text, intents[position]) for text, position in pairs]
+    csv.writer(table).writerows([("text", "category"), *rows])
+    members[f"{inside}{split}.csv.gz"] = table.getvalue().encode()
+  return Made(files.folder(folder, members), examples)
+
+
 def _text_tfds(_folder, _rng, name, feature, test):
   examples = _labelled()
   records = {
@@ -215,6 +258,10 @@ FORMS = {
     [f"{name}.gz" for name in _SST2],
   ),
   ("glue_sst2", "tfds"): (_text_tfds, "glue/sst2", "sentence", "validation"),
+  ("clinc_parity", "file"): (_clinc, "data_full.json"),
+  ("clinc_parity", "folder, gzip"): (_clinc, "data/data_full.json.gz"),
+  ("banking_parity", "folder"): (_banking,),
+  ("banking_parity", "inner folder"): (_banking, "banking_data/"),
 }
 
 

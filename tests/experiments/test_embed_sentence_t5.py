@@ -14,7 +14,7 @@ from experiments.data.embeddings import check_dataset
 from experiments.data.embeddings import compute_embeddings
 from experiments.data.embeddings import open_embeddings
 from experiments.data.prepared import open_prepared
-from experiments.data.prepared import Writer
+from experiments.data.prepared import write
 from tests.experiments import processes
 
 _WIDTH = 3
@@ -82,15 +82,15 @@ def library(monkeypatch):
 def prepared(tmp_path) -> pathlib.Path:
   folder = tmp_path / "data" / "reviews"
   splits = {"train": ["aab", "", "c" * 300], "test": ["bébé 🙂", "a"]}
-  with Writer(folder) as writer:
-    writer.write(
-      Task("reviews", 2),
-      {"tokenizer": None},
-      {
-        split: [{"text": text, "label": 0} for text in texts]
-        for split, texts in splits.items()
-      },
-    )
+  write(
+    folder,
+    Task("reviews", 2),
+    {},
+    {
+      split: {"text": texts, "label": [0] * len(texts)}
+      for split, texts in splits.items()
+    },
+  )
   return folder
 
 

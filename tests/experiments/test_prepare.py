@@ -73,18 +73,18 @@ _SLOW = """
 import sys, time
 from experiments import cli, prepare
 from experiments.data import prepared
-extend = prepared._SplitWriter.extend
-def slow(self, batch):
-  if self._split == "test":
+encoded = prepared._encoded
+def slow(texts):
+  if "dev sentence" in texts[0]:
     print("writing", flush=True)
     time.sleep(0.5)
-  return extend(self, batch)
-prepared._SplitWriter.extend = slow
+  return encoded(texts)
+prepared._encoded = slow
 cli.run(prepare.main)
 """
 
 
-def test_a_stopped_command_is_continued(tmp_path):
+def test_a_stopped_command_leaves_nothing_and_begins_again(tmp_path):
   source = sst2(tmp_path / "in", train=(700, 800), test=(2000, 2500))
   given = {"source": source, "partial": True}
   whole = prepare("glue_sst2", data_dir=tmp_path / "whole", **given).folder
@@ -101,15 +101,11 @@ def test_a_stopped_command_is_continued(tmp_path):
   stopped = program.finish()
   assert stopped.returncode == 75
   assert stopped.stderr.splitlines()[-1] == (
-    "stopped by SIGTERM; the splits that are finished are kept: run the same "
-    "command again to continue from there."
+    "stopped by SIGTERM; nothing is written yet: run the same command again to "
+    "continue from there."
   )
-  # Nothing looks like a dataset, and what is finished is kept.
-  assert os.listdir(data_dir) == [".glue_sst2.partial"]
-  kept = (data_dir / ".glue_sst2.partial/train/text.npy").stat()
-  done = processes.command("prepare", *flags)
-  assert "train: " not in done.stderr
-  assert os.listdir(data_dir) == ["glue_sst2"]
+  assert sorted(os.listdir(tmp_path)) == ["in", "whole"]
+  processes.command("prepare", *flags)
   folder = data_dir / "glue_sst2"
-  assert (folder / "train/text.npy").stat().st_ino == kept.st_ino
+  assert os.listdir(data_dir) == ["glue_sst2"]
   assert files.files_below(folder) == files.files_below(whole)

@@ -12,7 +12,7 @@ from safetensors import numpy as safetensors
 
 from experiments import reduce_vocabulary as command
 from experiments.data.dataset import Task
-from experiments.data.prepared import Writer
+from experiments.data.prepared import write
 from experiments.data.tokenizer import load_tokenizer
 from experiments.data.tokenizer import Tokenization
 from experiments.io import json_files
@@ -55,15 +55,17 @@ def _write_encoder(folder, case="bert_encoder"):
 
 def _write_data(folder, model):
   tokenizer = load_tokenizer(model)
-  examples = [{"text": t, "label": i % 2} for i, t in enumerate(_TEXTS)]
-  other = [{"text": "films cast", "label": 0}]
-  with Writer(folder) as writer:
-    writer.write(
-      Task("own", 2, class_names=("a", "b")),
-      {},
-      {"train": examples, "test": other},
-      Tokenization(tokenizer, max_length=8),
-    )
+  labels = [i % 2 for i in range(len(_TEXTS))]
+  write(
+    folder,
+    Task("own", 2, class_names=("a", "b")),
+    {},
+    {
+      "train": {"text": _TEXTS, "label": labels},
+      "test": {"text": ["films cast"], "label": [0]},
+    },
+    Tokenization(tokenizer, max_length=8),
+  )
   return folder
 
 

@@ -11,7 +11,6 @@ Amazon withdrew the files in 2023:
 https://github.com/tensorflow/datasets/issues/5044.
 """
 
-import array
 import functools
 import itertools
 import math
@@ -26,9 +25,9 @@ import numpy as np
 
 from experiments.data import originals
 from experiments.data import tables
-from experiments.data.dataset import Example
 from experiments.data.dataset import LeftOut
 from experiments.data.dataset import Task
+from experiments.data.tfds import TfdsExamples
 from experiments.io.progress import tracked
 
 # In the paper's order.
@@ -87,7 +86,7 @@ def _reviews(path: pathlib.Path, bad: LeftOut) -> Iterator[Review]:
       table.leave_out(number, f"star_rating is {stars!r}")
 
 
-def _read_tfds(open_tfds: originals.OpenTfds, **options: Any) -> originals.Raw:
+def _read_tfds(folder: pathlib.Path | None, **options: Any) -> originals.Raw:
   """Samples reviews from TFDS's data, in the order of TFDS (A-29)."""
   features = {
     "stars": "data/star_rating",
@@ -96,8 +95,8 @@ def _read_tfds(open_tfds: originals.OpenTfds, **options: Any) -> originals.Raw:
   }
 
   def reviews(category: str, _bad: LeftOut) -> Iterator[Review]:
-    name = f"amazon_us_reviews/{category}_v1_00"
-    for example in open_tfds(name, "train", features):
+    name = _tfds_name(category)
+    for example in TfdsExamples(name, "train", features, folder):
       yield Review(**example)
 
   return sample(
@@ -107,6 +106,10 @@ def _read_tfds(open_tfds: originals.OpenTfds, **options: Any) -> originals.Raw:
     ),
     **options,
   )
+
+
+def _tfds_name(category: str) -> str:
+  return f"amazon_us_reviews/{category}_v1_00"
 
 
 def sample(
@@ -122,9 +125,6 @@ def sample(
   **fields: Any,
 ) -> originals.Raw:
   """Samples the training and test examples from the reviews of all categories.
-
-  The reviews are read once to choose the examples, and again when the examples
-  are iterated over.
 
   Args:
     categories: Functions that read the reviews of each category.
@@ -142,71 +142,44 @@ def sample(
     ValueError: If there are too few reviews.
   """
   bad = {name: LeftOut(name) for name in categories}
+  # Read reviews until there are enough of each number of stars.
   enough = num_train + num_test if sampling == "paper" else math.inf
-  stars, places = _pool(categories, per_category, bad, enough)
-  order = np.arange(len(stars))
-  if sampling == "shuffled":
-    order = np.random.default_rng(seed).permutation(order)
-  positions = _fill_quotas(stars, order, num_train, num_test)
-  if binary:
-    positions = {k: p[stars[p] != 3] for k, p in positions.items()}
-
-  def examples(chosen: np.ndarray) -> Iterator[Example]:
-    """Yields the reviews at some positions, in increasing order."""
-    taken = np.zeros(int(chosen[-1]) + 1, bool)
-    taken[chosen] = True
-    uncounted = {name: LeftOut() for name in categories}
-    pool = _first_reviews(categories, per_category, uncounted)
-    # `pool` is the second argument, so that zip reads no review after the last
-    # chosen one.
-    for position, (take, (_, review)) in enumerate(
-      zip(taken.tolist(), pool, strict=False)
-    ):
-      if take:
-        yield _example(position, review, binary=binary, text=text)
-
-  title = "{}: examples by category and stars".format
-  return originals.Raw(
-    splits={
-      split: originals.Generated(
-        len(chosen), functools.partial(examples, chosen)
-      )
-      for split, chosen in positions.items()
-    },
-    left_out=tuple(rows for rows in bad.values() if rows.count),
-    details={
-      "tables": {
-        title(split): _table(tuple(categories), stars[chosen], places[chosen])
-        for split, chosen in positions.items()
-      },
-    },
-    **fields,
-  )
-
-
-def _pool(
-  categories: Mapping[str, ReadReviews],
-  per_category: int,
-  bad: Mapping[str, LeftOut],
-  enough: float,
-) -> tuple[np.ndarray, np.ndarray]:
-  """Reads reviews until there are enough, and returns stars and categories."""
-  stars, places = array.array("b"), array.array("b")
   missing = dict.fromkeys(_STARS, enough)
-  reviews = tracked(
+  pool: list[tuple[int, int, str]] = []  # Category, stars and text.
+  for place, review in tracked(
     _first_reviews(categories, per_category, bad),
     total=per_category * len(categories),
     label="sampling",
     unit="review",
     saved="nothing is written yet",
-  )
-  for place, review in reviews:
-    stars.append(review.stars)
-    places.append(place)
+  ):
+    headline = "" if text == "body" else f"{review.headline} "
+    pool.append((place, review.stars, headline + review.body))
     missing[review.stars] -= 1
     if not missing[review.stars] and max(missing.values()) <= 0:
       break
-  return np.array(stars), np.array(places)
+  places, stars, texts = zip(*pool, strict=True)
+  places, stars = np.array(places), np.array(stars)
+  order = np.arange(len(pool))
+  if sampling == "shuffled":
+    order = np.random.default_rng(seed).permutation(order)
+  labels = _BINARY_STARS if binary else _STARS
+  splits, counts = {}, {}
+  for split, chosen in _fill_quotas(stars, order, num_train, num_test).items():
+    chosen = chosen[np.isin(stars[chosen], labels)]
+    splits[split] = {
+      "text": [texts[position] for position in chosen],
+      "label": np.searchsorted(labels, stars[chosen]),
+    }
+    counts[f"{split}: examples by category and stars"] = _table(
+      tuple(categories), stars[chosen], places[chosen]
+    )
+  return originals.Raw(
+    splits,
+    left_out=tuple(rows for rows in bad.values() if rows.count),
+    details={"tables": counts},
+    **fields,
+  )
 
 
 def _first_reviews(
@@ -248,19 +221,6 @@ def _fill_quotas(
   return {k: np.sort(np.concatenate(p)) for k, p in splits.items()}
 
 
-def _example(
-  position: int, review: Review, *, binary: bool, text: str
-) -> Example:
-  """Returns a review as an example of the task."""
-  body = text == "body"
-  words = review.body if body else f"{review.headline} {review.body}"
-  example = {"id": position, "text": words}
-  if not binary:
-    return example | {"label": review.stars - 1}
-  fine = _BINARY_STARS.index(review.stars)
-  return example | {"label": _POLARIZED[fine], "fine_label": fine}
-
-
 def _table(
   categories: tuple[str, ...], stars: np.ndarray, places: np.ndarray
 ) -> dict[str, Any]:
@@ -291,7 +251,7 @@ def _dataset(
   return originals.Dataset(
     task=task,
     forms=(form,),
-    tfds=f"amazon_us_reviews/{CATEGORIES[0]}_v1_00",
+    tfds=tuple(map(_tfds_name, CATEGORIES)),
     read_tfds=functools.partial(_read_tfds, binary=binary),
     published=published,
     where=(

@@ -7,10 +7,6 @@ come before small ones, so that "Refund_not_showing_up" is the first intent. An
 intent has between 35 and 187 training examples.
 """
 
-import pathlib
-from collections.abc import Mapping
-
-from experiments.data import examples as examples_lib
 from experiments.data import originals
 from experiments.data.dataset import Task
 
@@ -42,17 +38,6 @@ _INTENTS = tuple(
   wrong_amount_of_cash_received wrong_exchange_rate_for_cash_withdrawal
   """.split()
 )
-_SPLITS = ("train", "test")
-
-
-def _read(paths: Mapping[str, pathlib.Path]) -> originals.Raw:
-  found = {
-    split: examples_lib.read(
-      paths[f"{split}.csv"], text_column="text", label_column="category"
-    )
-    for split in _SPLITS
-  }
-  return originals.from_tables(found, _INTENTS, convert=originals.parity)
 
 
 PARITY = originals.Dataset(
@@ -64,10 +49,11 @@ PARITY = originals.Dataset(
     fine_names=_INTENTS,
   ),
   forms=(
-    originals.Form(
-      name="Banking77",
-      files=tuple(f"{split}.csv" for split in _SPLITS),
-      read=_read,
+    originals.table_form(
+      "Banking77",
+      {"train": ("train.csv",), "test": ("test.csv",)},
+      _INTENTS,
+      {"text_column": "text", "label_column": "category"},
       folders=("", "banking_data"),
     ),
   ),

@@ -9,17 +9,14 @@ import io
 import pathlib
 import pickle
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from experiments.data import examples as examples_lib
 from experiments.data import originals
 from experiments.data import tables
-from experiments.data.dataset import Example
 from experiments.data.dataset import Task
 
 NAMES_10 = tuple(
@@ -71,7 +68,6 @@ _UNPICKLED: Mapping[tuple[str, str], Callable[..., Any]] = {
   ("numpy", "dtype"): np.dtype,
 }
 
-_Convert = Callable[[Example], Example]
 # Reads the images of a file, uint8 [N, 3072], and their labels.
 _ReadFile = Callable[[pathlib.Path], tuple[np.ndarray, Sequence[int]]]
 
@@ -96,27 +92,21 @@ def class_of_fine_label(num_classes: int) -> np.ndarray:
 
 
 def _read_files(
-  paths: Mapping[str, pathlib.Path], *, read: _ReadFile, convert: _Convert
+  paths: Mapping[str, pathlib.Path], *, read: _ReadFile
 ) -> originals.Raw:
   """Reads binary files or pickles; test files have "test" in their names."""
-
-  def split(files: Sequence[pathlib.Path]) -> originals.Generated:
-    def examples() -> Iterator[Example]:
-      for path in files:
-        rows, labels = read(path)
-        images = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        for image, label in zip(images, labels, strict=True):
-          yield convert({"image": image, "label": int(label)})
-
-    return originals.Generated(sum(len(read(x)[1]) for x in files), examples)
-
-  is_test = {path: "test" in name for name, path in paths.items()}
-  return originals.Raw(
-    {
-      "train": split([path for path in is_test if not is_test[path]]),
-      "test": split([path for path in is_test if is_test[path]]),
+  splits = {}
+  for split in ("train", "test"):
+    files = [
+      x for name, x in paths.items() if ("test" in name) == (split == "test")
+    ]
+    images, labels = zip(*map(read, files), strict=True)
+    pixels = np.concatenate(images).reshape(-1, 3, 32, 32)
+    splits[split] = {
+      "image": pixels.transpose(0, 2, 3, 1),
+      "label": np.concatenate(labels),
     }
-  )
+  return originals.Raw(splits)
 
 
 def _read_binary(
@@ -170,28 +160,11 @@ class _ArrayUnpickler(pickle.Unpickler):
       ) from None
 
 
-def _read_parquet(
-  paths: Mapping[str, pathlib.Path], *, convert: _Convert
-) -> originals.Raw:
-  """Reads JPEG copies of CIFAR-10."""
-  found = {
-    split: examples_lib.read(path, image_column="jpeg", label_column="label")
-    for split, path in zip(("train", "test"), paths.values(), strict=True)
-  }
-  return originals.from_tables(
-    found,
-    classes=map(str, range(len(NAMES_10))),
-    convert=convert,
-    notes=(_JPEG_NOTE,),
-    details={"jpeg": True},
-  )
-
-
 def _dataset(
-  name: str, names: tuple[str, ...], convert: _Convert
+  name: str, names: tuple[str, ...], *, binary: bool = False
 ) -> originals.Dataset:
   """Returns a version of CIFAR-10 or CIFAR-100."""
-  number, binary = len(names), convert is originals.parity
+  number = len(names)
   fine = number == len(NAMES_100)
   files = ("train", "test") if fine else (*_BATCHES, "test_batch")
   folder = "cifar-100" if fine else "cifar-10"
@@ -202,7 +175,6 @@ def _dataset(
       read=functools.partial(
         _read_files,
         read=functools.partial(_read_binary, num_labels=2 if fine else 1),
-        convert=convert,
       ),
       folders=("", "cifar-100-binary" if fine else "cifar-10-batches-bin"),
       archive=f"{folder}-binary.tar.gz",
@@ -215,19 +187,21 @@ def _dataset(
         read=functools.partial(
           _unpickle, label_key="fine_labels" if fine else "labels"
         ),
-        convert=convert,
       ),
       folders=("", "cifar-100-python" if fine else "cifar-10-batches-py"),
       archive=f"{folder}-python.tar.gz",
     ),
   ]
   if not fine:
-    split = "cifar10_jpegq75_{}.parquet".format
+    splits = ("train", "test")
     forms.append(
-      originals.Form(
-        name="CIFAR-10 as JPEG images in Parquet files",
-        files=(split("train"), split("test")),
-        read=functools.partial(_read_parquet, convert=convert),
+      originals.table_form(
+        "CIFAR-10 as JPEG images in Parquet files",
+        {split: (f"cifar10_jpegq75_{split}.parquet",) for split in splits},
+        tuple(map(str, range(number))),
+        {"image_column": "jpeg", "label_column": "label"},
+        notes=(_JPEG_NOTE,),
+        details={"jpeg": True},
       )
     )
   num_classes = 2 if binary else number
@@ -242,9 +216,9 @@ def _dataset(
       scale=255.0,
     ),
     forms=tuple(forms),
-    tfds=f"cifar{number}",
+    tfds=(f"cifar{number}",),
     read_tfds=originals.tfds_reader(
-      f"cifar{number}", content={"image": "image"}, convert=convert
+      f"cifar{number}", content={"image": "image"}
     ),
     published={
       split: (count // num_classes,) * num_classes
@@ -254,7 +228,7 @@ def _dataset(
   )
 
 
-CIFAR10 = _dataset("cifar10", NAMES_10, dict)
-CIFAR10_BIN = _dataset("cifar10_bin", NAMES_10, originals.parity)
-CIFAR100 = _dataset("cifar100", NAMES_100, dict)
-CIFAR100_BIN = _dataset("cifar100_bin", NAMES_100, originals.parity)
+CIFAR10 = _dataset("cifar10", NAMES_10)
+CIFAR10_BIN = _dataset("cifar10_bin", NAMES_10, binary=True)
+CIFAR100 = _dataset("cifar100", NAMES_100)
+CIFAR100_BIN = _dataset("cifar100_bin", NAMES_100, binary=True)

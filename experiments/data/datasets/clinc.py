@@ -17,7 +17,6 @@ published validation queries. Out-of-scope queries are not used, since they have
 no intent and hence no class.
 """
 
-import functools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -94,10 +93,8 @@ _NOTES = (
 )
 
 
-def _read(
-  paths: Mapping[str, pathlib.Path], *, classes: Sequence[int]
-) -> originals.Raw:
-  """Reads the queries, given the class of each intent."""
+def _read(paths: Mapping[str, pathlib.Path]) -> originals.Raw:
+  """Reads the queries."""
   path = paths[_FILE]
   with tables.opened(path) as file:
     published = json.load(file)
@@ -107,19 +104,13 @@ def _read(
     }
   found = {}
   for split, rows in splits.items():
-    texts, intents = zip(*rows, strict=True) if rows else ((), ())
-    columns = {"id": range(len(rows)), "text": texts, "label": intents}
+    columns = {
+      "id": range(len(rows)),
+      "text": [text for text, _ in rows],
+      "label": [intent for _, intent in rows],
+    }
     found[split] = examples_lib.Examples(f"{split} of {path}", columns)
-  return originals.from_tables(
-    found,
-    _INTENTS,
-    convert=lambda example: {
-      **example,
-      "label": classes[example["label"]],
-      "fine_label": example["label"],
-    },
-    notes=_NOTES,
-  )
+  return originals.from_tables(found, _INTENTS, notes=_NOTES)
 
 
 def _rows(published: object, part: str) -> list[tuple[str, str]]:
@@ -136,28 +127,29 @@ def _rows(published: object, part: str) -> list[tuple[str, str]]:
 
 
 def _dataset(
-  name: str, class_names: tuple[str, ...], classes: tuple[int, ...]
+  name: str, classes: Mapping[str, Sequence[str]]
 ) -> originals.Dataset:
-  """Returns one of the data sets, given the class of each intent."""
-  sizes = [classes.count(label) for label in range(len(class_names))]
+  """Returns one of the data sets, given the intents of each class."""
+  class_of_intent = {
+    intent: label
+    for label, intents in enumerate(classes.values())
+    for intent in intents
+  }
   return originals.Dataset(
     task=Task(
       name=name,
-      num_classes=len(class_names),
-      fine_to_class=classes,
-      class_names=class_names,
+      num_classes=len(classes),
+      fine_to_class=tuple(class_of_intent[intent] for intent in _INTENTS),
+      class_names=tuple(classes),
       fine_names=_INTENTS,
     ),
     forms=(
       originals.Form(
-        name="CLINC150",
-        files=(_FILE,),
-        read=functools.partial(_read, classes=classes),
-        folders=("", "data"),
+        name="CLINC150", files=(_FILE,), read=_read, folders=("", "data")
       ),
     ),
     published={
-      split: tuple(number * size for size in sizes)
+      split: tuple(number * len(intents) for intents in classes.values())
       for split, number in _PER_INTENT.items()
     },
     where="it is at https://github.com/clinc/oos-eval",
@@ -165,31 +157,21 @@ def _dataset(
   )
 
 
-def _by_domain(
-  name: str, class_of_domain: tuple[int, ...]
-) -> originals.Dataset:
-  """Returns one of the data sets whose classes are unions of domains."""
-  class_of_intent = {
-    intent: label
-    for label, intents in zip(class_of_domain, _DOMAINS.values(), strict=True)
-    for intent in intents
+def _unions(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+  """Returns the intents of each class, given its domains."""
+  return {
+    " + ".join(domains).replace("_", " "): [
+      intent for domain in domains for intent in _DOMAINS[domain]
+    ]
+    for domains in groups
   }
-  class_names = tuple(
-    " + ".join(
-      domain.replace("_", " ")
-      for domain, its_label in zip(_DOMAINS, class_of_domain, strict=True)
-      if its_label == label
-    )
-    for label in range(max(class_of_domain) + 1)
-  )
-  classes = tuple(class_of_intent[intent] for intent in _INTENTS)
-  return _dataset(name, class_names, classes)
 
 
+_NAMES = tuple(_DOMAINS)
 PARITY = _dataset(
-  "clinc_parity",
-  class_names=("even", "odd"),
-  classes=tuple(position % 2 for position in range(len(_INTENTS))),
+  "clinc_parity", {"even": _INTENTS[::2], "odd": _INTENTS[1::2]}
 )
-DOMAIN2 = _by_domain("clinc_domain2", tuple(i % 2 for i in range(10)))
-DOMAIN5 = _by_domain("clinc_domain5", tuple(i // 2 for i in range(10)))
+DOMAIN2 = _dataset("clinc_domain2", _unions([_NAMES[::2], _NAMES[1::2]]))
+DOMAIN5 = _dataset(
+  "clinc_domain5", _unions([_NAMES[i : i + 2] for i in range(0, 10, 2)])
+)

@@ -7,13 +7,8 @@ The training examples of SST-2 are sentences and phrases of these sentences. A
 sentence and its phrases are held out together (A-37).
 """
 
-import functools
-import pathlib
-from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import Any
 
-from experiments.data import examples as examples_lib
 from experiments.data import originals
 from experiments.data.dataset import Task
 
@@ -22,37 +17,9 @@ _NOTES = (
   "the test split is GLUE's validation split, as its test split has no labels "
   "(A-27)",
 )
+_LABELS = ("0", "1")
+_SPLITS = {"train": ("train.tsv",), "test": ("dev.tsv",)}
 _COLA_COLUMNS = {"text_column": 3, "label_column": 1, "header": False}
-_SST2_COLUMNS = {"text_column": "sentence", "label_column": "label"}
-
-
-def _read(
-  paths: Mapping[str, pathlib.Path],
-  *,
-  splits: Mapping[str, Sequence[str]],
-  columns: Mapping[str, Any],
-) -> originals.Raw:
-  """Reads the tables of each split, which have the same columns."""
-  found = {
-    split: examples_lib.read(*(paths[name] for name in names), **columns)
-    for split, names in splits.items()
-  }
-  return originals.from_tables(found, classes=("0", "1"), notes=_NOTES)
-
-
-def _form(
-  name: str,
-  columns: Mapping[str, Any],
-  *,
-  train: str = "train.tsv",
-  test: Sequence[str] = ("dev.tsv",),
-  folders: tuple[str, ...],
-  archive: str,
-) -> originals.Form:
-  """Returns a form with one training table and one or more test tables."""
-  splits = {"train": (train,), "test": test}
-  read = functools.partial(_read, splits=splits, columns=columns)
-  return originals.Form(name, (train, *test), read, ("", *folders), archive)
 
 
 def sentences(texts: Sequence[str]) -> list[int]:
@@ -91,18 +58,30 @@ COLA = originals.Dataset(
     class_names=("unacceptable", "acceptable"),
   ),
   forms=(
-    _form("CoLA of GLUE", _COLA_COLUMNS, folders=("CoLA",), archive="CoLA.zip"),
-    # The authors' two validation files together are GLUE's validation split.
-    _form(
-      "CoLA as its authors published it",
+    originals.table_form(
+      "CoLA of GLUE",
+      _SPLITS,
+      _LABELS,
       _COLA_COLUMNS,
-      train="in_domain_train.tsv",
-      test=("in_domain_dev.tsv", "out_of_domain_dev.tsv"),
-      folders=("raw", "cola_public/raw"),
+      folders=("", "CoLA"),
+      archive="CoLA.zip",
+      notes=_NOTES,
+    ),
+    # The authors' two validation files together are GLUE's validation split.
+    originals.table_form(
+      "CoLA as its authors published it",
+      {
+        "train": ("in_domain_train.tsv",),
+        "test": ("in_domain_dev.tsv", "out_of_domain_dev.tsv"),
+      },
+      _LABELS,
+      _COLA_COLUMNS,
+      folders=("", "raw", "cola_public/raw"),
       archive="cola_public_1.1.zip",
+      notes=_NOTES,
     ),
   ),
-  tfds="glue/cola",
+  tfds=("glue/cola",),
   read_tfds=originals.tfds_reader(
     "glue/cola", content={"text": "sentence"}, test="validation", notes=_NOTES
   ),
@@ -116,11 +95,17 @@ SST2 = originals.Dataset(
     name="glue_sst2", num_classes=2, class_names=("negative", "positive")
   ),
   forms=(
-    _form(
-      "SST-2 of GLUE", _SST2_COLUMNS, folders=("SST-2",), archive="SST-2.zip"
+    originals.table_form(
+      "SST-2 of GLUE",
+      _SPLITS,
+      _LABELS,
+      {"text_column": "sentence", "label_column": "label"},
+      folders=("", "SST-2"),
+      archive="SST-2.zip",
+      notes=_NOTES,
     ),
   ),
-  tfds="glue/sst2",
+  tfds=("glue/sst2",),
   read_tfds=originals.tfds_reader(
     "glue/sst2", content={"text": "sentence"}, test="validation", notes=_NOTES
   ),

@@ -11,15 +11,13 @@ random.
 """
 
 import pathlib
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 
-from experiments.data import examples as examples_lib
 from experiments.data import originals
 from experiments.data import tables
-from experiments.data.dataset import Example
 from experiments.data.dataset import Task
+from experiments.io.progress import tracked
 
 _CLASSES = ("neg", "pos")
 _SPLITS = ("train", "test")
@@ -28,40 +26,31 @@ _NUM_PARTS = 500  # Each part has 50 consecutive reviews of one class.
 
 def _read_folders(paths: Mapping[str, pathlib.Path]) -> originals.Raw:
   """Reads one file per review: negative reviews first, sorted by number."""
-
-  def split(name: str) -> originals.Generated:
+  splits = {}
+  for split in _SPLITS:
     files = [
       (path, label)
       for label, folder in enumerate(_CLASSES)
-      for path in sorted(paths[f"{name}/{folder}"].glob("*.txt"), key=_number)
+      for path in sorted(paths[f"{split}/{folder}"].glob("*.txt"), key=_number)
     ]
-
-    def examples() -> Iterator[Example]:
-      for path, label in files:
-        with tables.reading(path):
-          text = path.read_bytes().decode()
-        name = f"{path.parent.name}/{path.stem}"
-        yield {"id": name, "text": text, "label": label}
-
-    return originals.Generated(len(files), examples)
-
-  return originals.Raw({name: split(name) for name in _SPLITS})
+    texts = []
+    for path, _ in tracked(
+      files,
+      total=len(files),
+      label=f"reading {split}",
+      unit="review",
+      saved="nothing is written yet",
+    ):
+      with tables.reading(path):
+        texts.append(path.read_bytes().decode())
+    splits[split] = {"text": texts, "label": [label for _, label in files]}
+  return originals.Raw(splits)
 
 
 def _number(path: pathlib.Path) -> tuple[int, str]:
   """Returns the key to sort files by: for "12_8.txt" the number 12."""
   number = path.name.partition("_")[0]
   return (int(number) if number.isdecimal() else -1, path.name)
-
-
-def _read_json_lines(paths: Mapping[str, pathlib.Path]) -> originals.Raw:
-  found = {
-    split: examples_lib.read(
-      paths[f"{split}.jsonl"], text_column="text", label_column="label"
-    )
-    for split in _SPLITS
-  }
-  return originals.from_tables(found, classes=("0", "1"))
 
 
 def parts(texts: Sequence[str]) -> list[int]:
@@ -79,13 +68,14 @@ LMRD = originals.Dataset(
       folders=("", "aclImdb"),
       archive="aclImdb_v1.tar.gz",
     ),
-    originals.Form(
-      name="its reviews as JSON lines with text and label",
-      files=("train.jsonl", "test.jsonl"),
-      read=_read_json_lines,
+    originals.table_form(
+      "its reviews as JSON lines with text and label",
+      {split: (f"{split}.jsonl",) for split in _SPLITS},
+      ("0", "1"),
+      {"text_column": "text", "label_column": "label"},
     ),
   ),
-  tfds="imdb_reviews",
+  tfds=("imdb_reviews",),
   read_tfds=originals.tfds_reader("imdb_reviews", content={"text": "text"}),
   published={"train": (12_500, 12_500), "test": (12_500, 12_500)},
   where="they are at https://ai.stanford.edu/~amaas/data/sentiment/",

@@ -5,23 +5,17 @@ ones are the test examples, and both splits have equally large classes (A-30).
 The 498 tweets labelled by hand are not used.
 """
 
-import functools
 import pathlib
-from collections.abc import Iterator
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from experiments.data import examples as examples_lib
 from experiments.data import originals
-from experiments.data.dataset import Example
 from experiments.data.dataset import Task
 from experiments.data.tfds import TfdsExamples
-from experiments.io.progress import tracked
 
-_Tweets = examples_lib.Examples | TfdsExamples
-_CLASSES = {"0": 0, "4": 1}  # The class of each polarity.
+_POLARITIES = ("0", "4")  # Of negative and positive tweets.
 # One tweet in 160 is a test example: 5,000 of the 800,000 per class.
 _TEST_SHARE = 160
 _CSV = "training.1600000.processed.noemoticon.csv"
@@ -35,56 +29,37 @@ def _read_csv(paths: Mapping[str, pathlib.Path], *, seed: int) -> originals.Raw:
     header=False,
     encoding="latin-1",
   )
-  return _divided(examples, seed, left_out=examples.left_out("tweets"))
+  return _divided(examples, seed)
 
 
-def _read_tfds(open_tfds: originals.OpenTfds, *, seed: int) -> originals.Raw:
+def _read_tfds(folder: pathlib.Path | None, *, seed: int) -> originals.Raw:
   fields = {"text": "text", "label": "polarity"}
-  return _divided(open_tfds("sentiment140", "train", fields), seed)
+  tweets = TfdsExamples("sentiment140", "train", fields, folder)
+  columns = tweets.columns()
+  columns |= {
+    "id": [*range(len(tweets))],
+    "label": [*map(str, columns["label"])],
+  }
+  return _divided(examples_lib.Examples(tweets.name, columns), seed)
 
 
-def _divided(examples: _Tweets, seed: int, **fields: Any) -> originals.Raw:
+def _divided(examples: examples_lib.Examples, seed: int) -> originals.Raw:
   """Divides tweets at random into splits with equally large classes."""
-  labels = _labels(examples)
+  texts = examples.columns["text"]
+  labels = np.array(examples_lib.class_numbers(examples, _POLARITIES))
   size = min(np.bincount(labels, minlength=2))
   num_test = size // _TEST_SHARE
   rng = np.random.default_rng(seed)
   drawn = [rng.permutation(np.flatnonzero(labels == c))[:size] for c in (0, 1)]
-  positions = {
+  rows = {
     "train": np.sort(np.concatenate([d[num_test:] for d in drawn])),
     "test": np.sort(np.concatenate([d[:num_test] for d in drawn])),
   }
-
-  def chosen(positions: np.ndarray) -> Iterator[Example]:
-    for i in positions.tolist():
-      yield {**examples[i], "label": int(labels[i])}
-
   splits = {
-    split: originals.Generated(len(rows), functools.partial(chosen, rows))
-    for split, rows in positions.items()
+    split: {"text": [texts[i] for i in chosen], "label": labels[chosen]}
+    for split, chosen in rows.items()
   }
-  return originals.Raw(splits, **fields)
-
-
-def _labels(examples: _Tweets) -> np.ndarray:
-  """Returns the class of each tweet, int8 ``[N]``."""
-  labels = np.empty(len(examples), np.int8)
-  tweets = tracked(
-    examples,
-    total=len(examples),
-    label="dividing",
-    unit="tweet",
-    saved="nothing is written yet",
-  )
-  for i, tweet in enumerate(tweets):
-    polarity = str(tweet["label"])
-    if polarity not in _CLASSES:
-      raise ValueError(
-        f"{examples.name}: the label of tweet {i} must be 0 (negative) or 4 "
-        f"(positive), got {polarity}"
-      )
-    labels[i] = _CLASSES[polarity]
-  return labels
+  return originals.Raw(splits, examples.left_out("tweets"))
 
 
 SENTIMENT140_BIN = originals.Dataset(
@@ -101,7 +76,7 @@ SENTIMENT140_BIN = originals.Dataset(
       archive="trainingandtestdata.zip",
     ),
   ),
-  tfds="sentiment140",
+  tfds=("sentiment140",),
   read_tfds=_read_tfds,
   published={"train": (795_000, 795_000), "test": (5_000, 5_000)},
   where=(

@@ -46,33 +46,24 @@ def mocked_tfds(records):
     yield
 
 
-def counts(examples, num_classes, convert):
-  """The published counts that these examples have."""
-  return {
-    split: tuple(
-      np.bincount(
-        [convert(label) for _, label in pairs], minlength=num_classes
-      ).tolist()
-    )
-    for split, pairs in examples.items()
-  }
+def class_of(task, label):
+  return task.fine_to_class[label] if task.fine_to_class else label
 
 
-def check(found, examples, convert, *, fine):
+def check(found, examples):
   """Compares what was prepared with what should be."""
   assert list(found.splits) == ["train", "test"]
   start = 0
   for split, pairs in examples.items():
     arrays = found.splits[split]
     labels = [label for _, label in pairs]
-    np.testing.assert_array_equal(
-      arrays["labels"], [convert(y) for y in labels]
-    )
+    expected = [class_of(found.task, label) for label in labels]
+    np.testing.assert_array_equal(arrays["labels"], expected)
     np.testing.assert_array_equal(
       arrays["ids"], np.arange(start, start + len(pairs))
     )
     start += len(pairs)
-    if fine:
+    if found.task.fine_to_class:
       np.testing.assert_array_equal(arrays["fine_labels"], labels)
     else:
       assert "fine_labels" not in arrays
@@ -83,34 +74,45 @@ def check(found, examples, convert, *, fine):
       np.testing.assert_array_equal(arrays["inputs"], images)
 
 
+VARIANTS = {
+  "cifar10": ["cifar10_bin"],
+  "cifar100": ["cifar100_bin"],
+  "clinc_parity": ["clinc_domain2", "clinc_domain5"],
+}
+
+
 @pytest.mark.parametrize(("name", "form"), FORMS)
 def test_a_form(tmp_path, monkeypatch, name, form):
   made = make(tmp_path / "originals", name, form)
-  variants = [(name, int, False)]
-  if name.startswith("cifar"):
-    variants.append((f"{name}_bin", lambda label: label % 2, True))
-  for variant, convert, fine in variants:
+  variants = [name, *VARIANTS.get(name, [])]
+  for variant in variants:
     task = DATASETS[variant].task
-    published = counts(made.examples, task.num_classes, convert)
+    published = {
+      split: np.bincount(
+        [class_of(task, label) for _, label in pairs],
+        minlength=task.num_classes,
+      ).tolist()
+      for split, pairs in made.examples.items()
+    }
     publish(monkeypatch, variant, published)
     with mocked_tfds(made.tfds):
       found = prepare(variant, data_dir=tmp_path / "data", source=made.source)
-    check(found, made.examples, convert, fine=fine)
+    check(found, made.examples)
     assert found.task == task
     manifest = found.manifest
+    notes = "".join(manifest["notes"])
     assert manifest["partial"] is False
     assert manifest.get("jpeg", False) is (form == "jpeg")
-    assert ("JPEG" in "".join(manifest["notes"])) is (form == "jpeg")
-    assert ("A-27" in "".join(manifest["notes"])) is name.startswith("glue")
+    assert ("JPEG" in notes) is (form == "jpeg")
+    assert ("A-27" in notes) is name.startswith("glue")
+    assert ("out-of-scope" in notes) is name.startswith("clinc")
     assert ("TFDS" in manifest["form"]) is (form == "tfds")
     assert bool(manifest["sources"]) is (form != "tfds")
     official = "archive" in form and "authors'" not in form
     other = "is not the file that was published under that name"
-    assert (other in "".join(manifest["notes"])) is official
+    assert (other in notes) is official
     open_prepared(found.folder, verify=True)
-  assert sorted(p.name for p in (tmp_path / "data").iterdir()) == sorted(
-    v[0] for v in variants
-  )
+  assert {p.name for p in (tmp_path / "data").iterdir()} == {*variants}
 
 
 TWEETS = [
@@ -208,7 +210,7 @@ def test_a_folder_of_tfds_is_told_by_its_look(tmp_path):
   (source,) = found.manifest["sources"]
   assert source["name"] == "glue/cola"
   assert source["bytes"] == 2
-  check(found, made.examples, int, fine=False)
+  check(found, made.examples)
 
 
 def test_tasks():
@@ -267,7 +269,7 @@ def test_pickles_of_newer_versions_are_read(tmp_path):
   found = prepare(
     "cifar10", data_dir=tmp_path / "data", source=made.source, partial=True
   )
-  check(found, made.examples, int, fine=False)
+  check(found, made.examples)
 
 
 def test_a_data_set_of_tfds_takes_one_line(tmp_path, monkeypatch):
@@ -279,5 +281,5 @@ def test_a_data_set_of_tfds_takes_one_line(tmp_path, monkeypatch):
   made = make(tmp_path, "lmrd", "tfds")
   with mocked_tfds(made.tfds):
     found = prepare("news", data_dir=tmp_path / "data")
-  check(found, made.examples, int, fine=False)
+  check(found, made.examples)
   assert (found.manifest["partial"], news.max_length) == (False, 64)

@@ -13,7 +13,7 @@ from experiments.data.prepare import prepare
 from experiments.data.prepared import describe
 from experiments.data.prepared import open_prepared
 from experiments.data.tokenizer import Tokenization
-from experiments.io.array_files import GrowingArray
+from experiments.io import array_files
 from experiments.specs import DataSpec
 from tests.experiments import original_files as files
 from tests.experiments.prepared_inputs import cifar10
@@ -80,7 +80,7 @@ _WRONG = {
     lambda f: files.folder(
       f, {_TWEETS: files.sentiment140_csv([(0, "a"), (2, "b")])}
     ),
-    "tweet 1 .* got 2",
+    "example 1 .* label '2'",
   ),
   "another encoding": (
     "lmrd",
@@ -144,7 +144,11 @@ def test_what_is_not_there_or_cannot_be_read(tmp_path, monkeypatch):
       {"tokenization": Tokenization(Words(), 2)},
       "max_length .* got 2",
     ),
-    ("cifar10", {"tokenization": Tokenization(Words())}, "cifar10 .* images"),
+    (
+      "cifar10",
+      {"tokenization": Tokenization(Words()), "partial": True},
+      "cifar10 .* images",
+    ),
   ],
 )
 def test_arguments_that_are_out_of_range(
@@ -306,10 +310,10 @@ def test_tokens_that_could_not_be_made_leave_what_there_was(
   prepare("glue_sst2", data_dir=data_dir, source=sst2(tmp_path / "in"))
   before = files.files_below(data_dir)
 
-  def append(self, rows):
+  def full(*arguments):
     raise OSError(28, "No space left on device")
 
-  monkeypatch.setattr(GrowingArray, "append", append)
+  monkeypatch.setattr(array_files, "write", full)
   with pytest.raises(OSError, match="No space left"):
     prepare("glue_sst2", data_dir=data_dir, tokenization=Tokenization(Words()))
   assert files.files_below(data_dir) == before

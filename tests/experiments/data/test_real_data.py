@@ -2,7 +2,6 @@
 
 import collections
 import gzip
-import hashlib
 import json
 import os
 import pathlib
@@ -26,11 +25,6 @@ def data():
   return pathlib.Path(os.environ["LELP_DATA"])
 
 
-def digest(content):
-  content = content.encode() if isinstance(content, str) else content.tobytes()
-  return hashlib.sha256(content).hexdigest()[:12]
-
-
 def counts(found):
   return {
     split: np.bincount(arrays["labels"]).tolist()
@@ -38,29 +32,18 @@ def counts(found):
   }
 
 
-# Text and label column, published counts, and the SHA-256 (its start) of the
-# first and last text: zcat FILE | tail -n 1 | cut -f 4 | tr -d '\n' | sha256sum
-TSV = {
-  "sentiment140/sample20k": (
-    *("text", "label", {"0": 9942, "4": 10058}),
-    *("84f7556254cc", "8d69aba417e8"),
-  ),
-  "sentiment140/test_manual": (
-    *("text", "label", {"0": 177, "2": 139, "4": 182}),
-    *("7a501dcead76", "07b11ffb1b35"),
-  ),
-}
-
-
-@pytest.mark.parametrize("name", TSV)
-def test_tsv(data, name):
-  text, label, expected, first, last = TSV[name]
-  path = data / f"{name}.tsv.gz"
-  examples = examples_lib.read(path, text_column=text, label_column=label)
+@pytest.mark.parametrize(
+  ("name", "expected"),
+  [
+    ("sample20k", {"0": 9942, "4": 10058}),
+    ("test_manual", {"0": 177, "2": 139, "4": 182}),
+  ],
+)
+def test_tweets(data, name, expected):
+  path = data / f"sentiment140/{name}.tsv.gz"
+  examples = examples_lib.read(path, text_column="text", label_column="label")
   assert examples.bad.count == 0
   assert collections.Counter(examples.columns["label"]) == expected
-  assert digest(examples[0]["text"]) == first
-  assert digest(examples[len(examples) - 1]["text"]) == last
   _, *rows = lines(path)
   assert list(examples) == [
     {"id": i, "text": text, "label": label}

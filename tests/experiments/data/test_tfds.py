@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from experiments.data import originals
+from experiments.data.datasets import amazon
 from experiments.data.datasets import DATASETS
+from experiments.data.datasets import sentiment140
 from experiments.data.tfds import TfdsExamples
 from tests.experiments.source_files import message
 
@@ -64,24 +67,28 @@ def test_texts(data_dir):
 
 
 @pytest.mark.parametrize("name", [k for k, v in DATASETS.items() if v.tfds])
-def test_readers_ask_for_features_of_the_packaged_datasets(name, tmp_path):
+def test_readers_ask_for_features_of_the_packaged_datasets(
+  name, tmp_path, monkeypatch
+):
   class Asked(Exception):
     pass
 
-  def open_tfds(*arguments):
+  def ask(*arguments):
     raise Asked(*arguments)
 
+  for module in (originals, amazon, sentiment140):
+    monkeypatch.setattr(module, "TfdsExamples", ask)
   dataset = DATASETS[name]
   with pytest.raises(Asked) as asked:
-    dataset.read_tfds(open_tfds, **dataset.options)
-  tfds_name, split, fields = asked.value.args
-  assert tfds_name == dataset.tfds
+    dataset.read_tfds(tmp_path, **dataset.options)
+  tfds_name, split, fields, _ = asked.value.args
+  assert tfds_name == dataset.tfds[0]
   with tfds.testing.mock_data(num_examples=3):
-    examples = list(TfdsExamples(tfds_name, split, fields, tmp_path))
-  assert len(examples) == 3
-  for example in examples:
-    assert example.keys() == fields.keys()
-    for part, value in example.items():
+    columns = TfdsExamples(tfds_name, split, fields, tmp_path).columns()
+  assert columns.keys() == fields.keys()
+  for part, values in columns.items():
+    assert len(values) == 3
+    for value in values:
       if part == "image":
         assert (value.shape, value.dtype) == ((32, 32, 3), np.uint8)
       else:
