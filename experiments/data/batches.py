@@ -51,24 +51,6 @@ def epoch_order(
   return jax.random.permutation(key, jnp.arange(num_examples, dtype=jnp.int32))
 
 
-def batch_indices(
-  key: jax.Array,
-  step: jax.Array | int,
-  *,
-  num_examples: int,
-  batch_size: int,
-) -> jax.Array:
-  """Returns the positions of the examples in a step's batch, int32 ``[B]``.
-
-  Each epoch is a new permutation of all examples, divided into batches. The
-  examples after the last full batch are left out of the epoch.
-  """
-  per_epoch = steps_per_epoch(num_examples, batch_size)
-  order = epoch_order(key, step // per_epoch, num_examples)
-  start = (step % per_epoch) * batch_size
-  return jax.lax.dynamic_slice_in_dim(order, start, batch_size)
-
-
 def chunk_indices(
   key: jax.Array,
   step: jax.Array | int,
@@ -79,9 +61,8 @@ def chunk_indices(
 ) -> jax.Array:
   """Returns the batches of consecutive steps, int32 ``[num_steps, B]``.
 
-  Row i equals `batch_indices` of ``step + i``. That function permutes all
-  examples for a single batch, which takes 24 ms on a CPU for 50,000 examples.
-  This one permutes them once per epoch.
+  Each epoch is a new permutation of all examples, divided into batches. The
+  examples after the last full batch are left out of the epoch.
   """
   per_epoch = steps_per_epoch(num_examples, batch_size)
   # The steps belong to at most this many epochs, whatever the first step.
@@ -105,7 +86,7 @@ class Feed:
     length_window: Number of consecutive batches of texts whose examples are
       sorted by length and divided into batches again, so that short texts need
       little padding. Then all batches of the epoch are shuffled. With 1, the
-      batches are those of `batch_indices`.
+      batches are those of `chunk_indices`.
     seconds_waited: Total time in seconds that `batches` waited for a batch.
   """
 

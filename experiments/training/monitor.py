@@ -306,14 +306,14 @@ def batch_rows(run: Run, step: int) -> np.ndarray:
   key = data_keys(run.spec, run.data_seed)[0]
   if isinstance(run.train, Feed):
     return run.train.rows(key, step)
-  return np.asarray(
-    batches.batch_indices(
-      key,
-      step,
-      num_examples=run.spec.num_examples,
-      batch_size=run.spec.student.batch_size,
-    )
+  rows = batches.chunk_indices(
+    key,
+    step,
+    num_steps=1,
+    num_examples=run.spec.num_examples,
+    batch_size=run.spec.student.batch_size,
   )
+  return np.asarray(rows[0])
 
 
 def _listed(names: Sequence[str]) -> str:

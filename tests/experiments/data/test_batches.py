@@ -15,13 +15,15 @@ from tests.experiments.processes import run_together
 KEY_SEED = 7
 
 draw = jax.jit(
-  batches.batch_indices, static_argnames=("num_examples", "batch_size")
+  batches.chunk_indices,
+  static_argnames=("num_steps", "num_examples", "batch_size"),
 )
 
 
 def indices_of(steps, num_examples=23, batch_size=5, seed=0):
+  key = jax.random.key(seed)
   sizes = {"num_examples": num_examples, "batch_size": batch_size}
-  return np.stack([draw(jax.random.key(seed), step, **sizes) for step in steps])
+  return np.stack([draw(key, step, num_steps=1, **sizes)[0] for step in steps])
 
 
 def test_an_epoch_is_a_part_of_a_permutation_and_each_is_its_own():
@@ -43,17 +45,17 @@ def test_key_and_step_decide_wherever_it_runs():
   assert expected.dtype == np.int32
   # After a resume, and not compiled.
   np.testing.assert_array_equal(indices_of([7])[0], expected[7])
-  eager = batches.batch_indices(
-    jax.random.key(0), 11, num_examples=23, batch_size=5
+  eager = batches.chunk_indices(
+    jax.random.key(0), 11, num_steps=1, num_examples=23, batch_size=5
   )
-  np.testing.assert_array_equal(eager, expected[11])
+  np.testing.assert_array_equal(eager[0], expected[11])
   # And with the answer spread over eight devices.
   mesh = mesh_lib.make_mesh(1, 16)
   key = mesh_lib.place(jax.random.key(0), mesh_lib.replicated(mesh))
   spread = jax.jit(
-    lambda key, step: batches.batch_indices(
-      key, step, num_examples=100, batch_size=16
-    ),
+    lambda key, step: batches.chunk_indices(
+      key, step, num_steps=1, num_examples=100, batch_size=16
+    )[0],
     out_shardings=mesh_lib.batch_sharding(mesh),
   )
   wanted = indices_of(range(8), num_examples=100, batch_size=16)
@@ -69,20 +71,15 @@ def test_key_and_step_decide_wherever_it_runs():
 def test_a_chunk_is_its_steps(num_examples, batch_size, num_steps):
   sizes = {"num_examples": num_examples, "batch_size": batch_size}
   key = jax.random.key(0)
-  chunk = jax.jit(
-    lambda step: batches.chunk_indices(key, step, num_steps=num_steps, **sizes)
-  )
   steps = indices_of(range(10 + num_steps), **sizes)
   for start in range(10):
-    np.testing.assert_array_equal(
-      chunk(start), steps[start : start + num_steps]
-    )
+    chunk = draw(key, start, num_steps=num_steps, **sizes)
+    np.testing.assert_array_equal(chunk, steps[start : start + num_steps])
 
 
 def test_a_batch_of_more_than_all_examples_is_refused():
-  key = jax.random.key(0)
   with pytest.raises(ValueError, match=r"batch_size .* 10, got 11"):
-    batches.batch_indices(key, 0, num_examples=10, batch_size=11)
+    batches.steps_per_epoch(10, 11)
 
 
 def texts(num_examples=50, most=40):
