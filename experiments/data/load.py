@@ -47,19 +47,12 @@ Made = TypeVar("Made")
 # those in MADE_UP.
 READY = {"digits": digits.load}
 MADE_UP = {"stand_in": made_up.make}
-# Arguments of `examples.read` in `config.data`, with the values that leave them
-# at their defaults.
-FILE_OPTIONS = {
-  "text_column": "",
-  "image_column": "",
-  "label_column": "",
-  "image_size": 0,
-  "channels": 0,
-  "encoding": "",
-  "delimiter": "",
-  "header": True,
-  "quoting": "auto",
-}
+# Arguments of `examples.read` in `config.data`, which leaves them at their
+# defaults where it does not set them.
+FILE_OPTIONS = (
+  *("text_column", "image_column", "label_column", "image_size", "channels"),
+  *("encoding", "delimiter", "header", "quoting"),
+)
 
 
 def load(
@@ -164,8 +157,8 @@ def options_of(spec: DataSpec) -> dict[str, Any]:
   """Returns the arguments of `examples.read` that the config sets."""
   return {
     name: value
-    for name, neutral in FILE_OPTIONS.items()
-    if (value := getattr(spec, name)) != neutral
+    for name in FILE_OPTIONS
+    if (value := getattr(spec, name)) != getattr(DataSpec, name)
   }
 
 

@@ -328,8 +328,8 @@ def find(
   is read from TFDS's data in `data_dir` or in TFDS's default folder.
   """
   folder = data_dir if source is None else pathlib.Path(source).expanduser()
-  names = dataset.tfds[:1]
-  if any(any((folder / x).glob("*/dataset_info.json")) for x in names):
+  names = dataset.tfds
+  if names and any((folder / names[0]).glob("*/dataset_info.json")):
     return Originals(dataset, tfds_dir=folder)
   if source is None:
     return Originals(dataset)

@@ -18,7 +18,6 @@ from experiments.data.dataset import Columns
 from experiments.data.dataset import LeftOut
 from experiments.data.dataset import Task
 from experiments.data.datasets import DATASETS
-from experiments.data.images import DecodedImages
 from experiments.data.tokenizer import Tokenization
 from experiments.distributed import signals
 
@@ -135,21 +134,20 @@ def prepare_own(
     if folder.exists():
       _check_same(folder, sources, options)
       return _with_tokens(folder, tokenization)
-    found = _with_one_shape(_read(files, columns, unlabelled))
+    found = _read(files, columns, unlabelled)
+    image_shape: Any = _image_shape(found)
     classes = examples_lib.class_names(found["train"])
     raw = originals.from_tables(
       found, classes, notes=tuple(contents.repeated(found))
     )
     sizes = {split: len(examples) for split, examples in found.items()}
     _check_left_out(raw.left_out, sizes, max_bad_rows, unlabelled)
-    first = found["train"][0]
-    is_text = "text" in first
     task = Task(
       name=folder.name,
       num_classes=len(classes),
       class_names=classes,
-      image_shape=None if is_text else np.shape(first["image"]),
-      scale=1.0 if is_text else 255.0,
+      image_shape=image_shape,
+      scale=255.0 if image_shape else 1.0,
     )
     manifest = {"dataset": folder.name, "partial": False, "form": "files"}
     manifest |= {"options": options, "sources": sources} | _remarks(raw)
@@ -186,19 +184,16 @@ def _read(
   return found if rest is None else {**found, "unlabelled": rest}
 
 
-def _with_one_shape(
+def _image_shape(
   found: Mapping[str, examples_lib.Examples],
-) -> dict[str, examples_lib.Examples]:
-  """Converts all images to colour if some are; they must have one size."""
-  shapes = {
-    split: np.shape(examples[0]["image"])
-    for split, examples in found.items()
-    if "image" in examples.columns
-  }
-  if "train" not in shapes:
-    return dict(found)
-  channels = max(shape[2] for shape in shapes.values())
-  same = dict(found)
+) -> tuple[int, ...] | None:
+  """Returns the shape of all images, in colour if some are; None for texts.
+
+  Raises ValueError if the splits have images of different sizes.
+  """
+  if "image" not in found["train"].columns:
+    return None
+  shapes = {split: np.shape(x[0]["image"]) for split, x in found.items()}
   for split, shape in shapes.items():
     if shape[:2] != shapes["train"][:2]:
       raise ValueError(
@@ -207,16 +202,7 @@ def _with_one_shape(
         f"{found[split].name} have {shape}: set config.data.image_size to "
         "resize all images."
       )
-    if shape[2] != channels:
-      columns = dict(found[split].columns)
-      images = columns["image"]
-      columns["image"] = (
-        dataclasses.replace(images, channels=3)
-        if isinstance(images, DecodedImages)
-        else np.repeat(images, 3, axis=-1)
-      )
-      same[split] = dataclasses.replace(found[split], columns=columns)
-  return same
+  return max(shapes.values(), key=lambda shape: shape[2])
 
 
 def find_files(
@@ -268,15 +254,10 @@ def _check_published(
   Raises ValueError if they do not, unless `partial` is set, or if a class has
   another number of them.
   """
-  name, whole, wrong = dataset.task.name, True, ""
+  name, whole = dataset.task.name, True
   for split, published in dataset.published.items():
     classes = dataset.task.classes_of(splits[split]["label"])
     counts = np.bincount(classes, minlength=len(published)).tolist()
-    if counts != [*published]:
-      wrong = wrong or (
-        f"{split} of {name} has {counts} examples per class, but "
-        f"{[*published]} are published: get the originals again."
-      )
     if sum(counts) != sum(published):
       whole = False
       if not partial:
@@ -285,8 +266,11 @@ def _check_published(
           f"{sum(published):,} are published: get the whole originals "
           f"({dataset.where}), or set --partial to accept fewer."
         )
-  if whole and wrong:
-    raise ValueError(wrong)
+    elif counts != [*published]:
+      raise ValueError(
+        f"{split} of {name} has {counts} examples per class, but "
+        f"{[*published]} are published: get the originals again."
+      )
   return whole
 
 

@@ -400,9 +400,14 @@ def _write_split(
   for name, array in arrays.items():
     array_files.write(folder / f"{name}.npy", array.shape, array.dtype, [array])
   if task.image_shape is not None:
-    shape = (len(labels), *task.image_shape)
-    batches = _batches(split, columns["image"], _IMAGES_AT_ONCE)
-    array_files.write(folder / "images.npy", shape, np.uint8, batches)
+    shape = task.image_shape
+    batches = (
+      # Grey images become colour images if the task has any.
+      np.broadcast_to(batch, (len(batch), *shape))
+      for batch in _batches(split, columns["image"], _IMAGES_AT_ONCE)
+    )
+    size = (len(labels), *shape)
+    array_files.write(folder / "images.npy", size, np.uint8, batches)
   files = {
     path.name: {"bytes": path.stat().st_size, "sha256": digests.of_file(path)}
     for path in sorted(folder.iterdir())

@@ -1,8 +1,8 @@
 """Reads data sets prepared by TensorFlow Datasets, without TensorFlow."""
 
 import pathlib
+from collections.abc import Iterator
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from experiments.io.progress import tracked
 
 
-class TfdsExamples(Sequence[dict[str, Any]]):
+class TfdsExamples:
   """Examples of a split that TFDS has prepared as ArrayRecord files.
 
   Attributes:
@@ -46,17 +46,17 @@ class TfdsExamples(Sequence[dict[str, Any]]):
   def __len__(self) -> int:
     return len(self._records)
 
-  def __getitem__(self, index: Any) -> Any:
-    if not 0 <= index < len(self):
-      raise IndexError(f"{self.name} has {len(self)} examples, got {index}.")
-    try:
-      record = self._records[index]
-      return {part: _plain(record, p) for part, p in self._fields.items()}
-    except (KeyError, RuntimeError, TypeError) as error:
-      raise ValueError(
-        f"{self.name}: cannot read example {index} "
-        f"({_first_line(str(error))}): prepare {self._folder} again."
-      ) from error
+  def __iter__(self) -> Iterator[dict[str, Any]]:
+    for index in range(len(self)):
+      try:
+        record = self._records[index]
+        example = {part: _plain(record, p) for part, p in self._fields.items()}
+      except (KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(
+          f"{self.name}: cannot read example {index} "
+          f"({_first_line(str(error))}): prepare {self._folder} again."
+        ) from error
+      yield example
 
   def columns(self) -> dict[str, list[Any]]:
     """Returns the parts of all examples."""

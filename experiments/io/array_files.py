@@ -404,18 +404,12 @@ def write(
   path: pathlib.Path,
   shape: tuple[int, ...],
   dtype: Any,
-  parts: Iterable[np.ndarray | Sequence[np.ndarray]],
+  parts: Iterable[np.ndarray],
 ) -> None:
   """Writes an .npy file, given consecutive parts of its rows."""
   with json_files.named(path), path.open("xb") as file:
     file.write(_header(jax.ShapeDtypeStruct(shape, dtype)))
     for rows in parts:
-      array = np.asarray(rows)
-      if (array.shape[1:], array.dtype) != (shape[1:], dtype):
-        raise ValueError(
-          f"each row of {path.name} must be {np.dtype(dtype)} "
-          f"{list(shape[1:])}, got {array.dtype} {list(array.shape[1:])}."
-        )
-      file.write(array.tobytes())
+      file.write(np.ascontiguousarray(rows, dtype).tobytes())
     file.flush()
     os.fsync(file.fileno())

@@ -219,32 +219,21 @@ def test_images_without_a_label_need_no_folders(tmp_path, rng):
     call(max_bad_rows=0.5)
 
 
-def test_images(tmp_path, rng):
-  images = rng.integers(256, size=(4, 6, 7, 3), dtype=np.uint8)
-  names = ("train/cat/0", "train/dog/1", "train/dog/2", "test/dog/3")
-  paths = photos(tmp_path, images, names)
-  found = prepare_own(tmp_path / "data", paths)
-  assert found.task.image_shape == (6, 7, 3)
-  assert found.task.scale == 255.0
-  assert found.task.class_names == ("cat", "dog")
-  np.testing.assert_array_equal(found.splits["train"]["inputs"], images[:3])
-  assert found.splits["test"]["labels"].tolist() == [1]
-  small = prepare_own(tmp_path / "small", paths, image_size=4)
-  assert small.task.image_shape == (4, 4, 3)
-
-
 def test_grey_and_coloured_images_may_be_in_different_splits(tmp_path, rng):
   images = rng.integers(256, size=(4, 6, 7, 3), dtype=np.uint8)
   photos(tmp_path, images[:2], ("train/cat/a", "train/dog/a"), "L")
   paths = photos(tmp_path, images[2:], ("test/cat/a", "test/dog/a"))
   found = prepare_own(tmp_path / "data", paths)
-  assert found.task.image_shape == (6, 7, 3)
+  assert (found.task.image_shape, found.task.scale) == ((6, 7, 3), 255.0)
+  assert found.splits["test"]["labels"].tolist() == [0, 1]
   np.testing.assert_array_equal(found.splits["test"]["inputs"], images[2:])
   grey = np.asarray(Image.fromarray(images[0]).convert("L"))
   first = found.splits["train"]["inputs"][0]
   np.testing.assert_array_equal(first, np.repeat(grey[..., None], 3, -1))
   grey = prepare_own(tmp_path / "grey", paths, channels=1)
   assert grey.task.image_shape == (6, 7, 1)
+  small = prepare_own(tmp_path / "small", paths, image_size=4)
+  assert small.task.image_shape == (4, 4, 3)
   photos(tmp_path, images[2:, :3], ("test/cat/a", "test/dog/a"))
   with pytest.raises(ValueError, match=r"config\.data\.image_size"):
     prepare_own(tmp_path / "new", paths)

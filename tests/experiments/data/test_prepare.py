@@ -213,7 +213,7 @@ def test_tokens_are_added_and_changed_without_the_originals(tmp_path, small):
   assert "inputs" not in plain.splits["train"]
   assert plain.manifest["tokenizer"] is None
   shutil.rmtree(source)
-  words = Words()
+  words = Words(dtype=np.int32)
   for max_length, length in ((None, 128), (5, 5)):
     tokenization = Tokenization(words, max_length)
     found = prepare("glue_sst2", data_dir=tmp_path, tokenization=tokenization)
@@ -237,12 +237,22 @@ def test_tokens_are_added_and_changed_without_the_originals(tmp_path, small):
     assert found.digest != plain.digest
     open_prepared(found.folder, verify=True)
   assert "the longest text has 5 of at most 5" in describe(found)
+  assert found.splits["train"]["inputs"].values.dtype == np.int32
+  # They do not depend on when they are made.
+  source = sst2(tmp_path / "in")
+  at_once = prepare(
+    "glue_sst2",
+    data_dir=tmp_path / "b",
+    source=source,
+    tokenization=tokenization,
+  )
+  assert files.files_below(found.folder) == files.files_below(at_once.folder)
   # No tokenizer and the same one both keep what is there.
   before = (found.folder / "train/tokens.npy").stat()
   prepare("glue_sst2", data_dir=tmp_path)
   prepare("glue_sst2", data_dir=tmp_path, tokenization=tokenization)
   assert (found.folder / "train/tokens.npy").stat() == before
-  assert os.listdir(tmp_path) == ["glue_sst2"]
+  assert sorted(os.listdir(tmp_path)) == ["b", "glue_sst2", "in"]
 
 
 def _spec(data_dir):
@@ -290,17 +300,6 @@ def test_what_was_prepared_without_groups_is_refused(
     prepare("glue_sst2", data_dir=tmp_path, source=source)
   with pytest.raises(ValueError, match=r"glue_sst2 lacks train/groups\.npy"):
     load.open_data(_spec(tmp_path), None)
-
-
-def test_tokens_do_not_depend_on_when_they_are_made(tmp_path, small):
-  source = sst2(tmp_path / "in")
-  tokenization = Tokenization(Words(dtype=np.int32))
-  given = {"source": source, "tokenization": tokenization}
-  at_once = prepare("glue_sst2", data_dir=tmp_path / "a", **given)
-  prepare("glue_sst2", data_dir=tmp_path / "b", source=source)
-  later = prepare("glue_sst2", data_dir=tmp_path / "b", **given)
-  assert at_once.splits["train"]["inputs"].values.dtype == np.int32
-  assert files.files_below(at_once.folder) == files.files_below(later.folder)
 
 
 def test_tokens_that_could_not_be_made_leave_what_there_was(
