@@ -53,9 +53,14 @@ def _enlarged(splits: Splits) -> Splits:
     images = part["inputs"].repeat(4, axis=1).repeat(4, axis=2)
     return {**part, "inputs": images}
 
-  names = ("train", "transfer", "validation", "test")
-  parts = {name: enlarged(getattr(splits, name)) for name in names}
-  return dataclasses.replace(splits, task=task, **parts)
+  return dataclasses.replace(
+    splits,
+    task=task,
+    train=enlarged(splits.train),
+    transfer=enlarged(splits.transfer),
+    validation=enlarged(splits.validation),
+    test=enlarged(splits.test),
+  )
 
 
 def rows(full: bool) -> Iterator[Row]:
