@@ -63,13 +63,8 @@ def subclass_information(
 
   def measured(counts: np.ndarray) -> np.ndarray:
     # Nats and normalized, for each class and for all classes: [2, C + 1].
-    whole = counts.reshape(-1, num_fine)
-    return np.stack(
-      [
-        np.append(function(counts), function(whole))
-        for function in (mutual_information, normalized_information)
-      ]
-    )
+    whole = counts.reshape(1, -1, num_fine)
+    return np.hstack([information(counts), information(whole)])
 
   rng, shuffled, by_chance = np.random.default_rng(0), fine.copy(), []
   # Both orders sort by class, the second at random inside each class: fine
@@ -95,31 +90,23 @@ def subclass_information(
   return tuple(classes), whole
 
 
-def mutual_information(counts: np.ndarray) -> np.ndarray:
+def information(counts: np.ndarray) -> np.ndarray:
   """Computes the mutual information of two labels from their counts.
 
-  Returns nats, float64 ``[...]``, for counts ``[..., rows, columns]``; zero if
-  all counts are zero.
+  Returns float64 ``[2, ...]`` for counts ``[..., rows, columns]``: in nats, and
+  divided by the mean entropy of both labels. They are zero if one of the labels
+  does not vary.
 
   Examples:
-    >>> round(float(mutual_information(np.array([[5, 0], [0, 5]]))), 4)
-    0.6931
+    >>> information(np.array([[5, 0], [0, 5]])).round(4).tolist()
+    [0.6931, 1.0]
   """
-  rows, columns = counts.sum(axis=-1), counts.sum(axis=-2)
   joint = _entropy(counts.reshape(*counts.shape[:-2], -1))
-  # Rounding can make it slightly negative.
-  return np.maximum(_entropy(rows) + _entropy(columns) - joint, 0)
-
-
-def normalized_information(counts: np.ndarray) -> np.ndarray:
-  """Divides mutual information by the mean entropy of both labels.
-
-  Returns fractions in ``[0, 1]``; zero if one of the labels does not vary.
-  """
-  entropies = _entropy(counts.sum(axis=-1)) + _entropy(counts.sum(axis=-2))
-  varies = entropies > 1e-12
-  fraction = 2 * mutual_information(counts) / np.where(varies, entropies, 1)
-  return np.where(varies, np.minimum(fraction, 1), 0)
+  both = _entropy(counts.sum(axis=-1)) + _entropy(counts.sum(axis=-2))
+  nats = np.maximum(both - joint, 0)  # Rounding can make it slightly negative.
+  varies = both > 1e-12
+  fractions = np.minimum(2 * nats / np.where(varies, both, 1), 1)
+  return np.stack([nats, np.where(varies, fractions, 0)])
 
 
 def _entropy(counts: np.ndarray) -> np.ndarray:
