@@ -27,7 +27,6 @@ from absl import flags
 from experiments import cli
 from experiments.io import packed
 from experiments.reporting import console
-from experiments.reporting import owner
 from experiments.reporting import render
 from experiments.reporting import sections
 from experiments.reporting import tables
@@ -96,14 +95,8 @@ def report(
     for name in sections.PICTURES:
       for kind in ("png", "svg"):
         (folder / f"{prefix}{name}.{kind}").unlink(missing_ok=True)
-    sweep = sections.ReportedSweep(results, folder.parent, folder, prefix)
-    sweeps.append(
-      dataclasses.replace(
-        sweep,
-        maps=tuple(_maps(sweep)),
-        read=owner.test_examples(sweep.results, sweep.base),
-      )
-    )
+    sweep = sections.ReportedSweep(results, folder, prefix)
+    sweeps.append(dataclasses.replace(sweep, maps=tuple(_maps(sweep))))
   document = sections.make_document(sweeps, unfinished)
   written = render.write(document, loaded, folder, formats)
   if unfinished:
@@ -140,8 +133,8 @@ def _load(
   loaded, unfinished = [], []
   for workdir in found_workdirs:
     folder = workdirs.relative(workdir, base)
-    if len(found_workdirs) > 1 and not workdirs.has_results(workdir):
-      unfinished.append(folder)
+    if not workdirs.has_results(workdir):
+      unfinished.append(folder or str(workdir))
       continue
     results = in_paper_order(workdirs.load(workdir, base))
     if results.cells:
@@ -178,18 +171,18 @@ def _draw_maps(sweep: sections.ReportedSweep) -> list[Picture]:
   from experiments.training import inspection
 
   results = sweep.results
-  column = results.columns[0].id
-  workdir = sweep.base / results.folder
+  column = results.columns[0]
+  workdir = results.base / results.folder
   panels, task = [], None
   for method in _MAPPED:
-    if (column, method) not in results.summaries:
+    if (column.id, method) not in results.summaries:
       continue
-    cell = results.summaries[column, method].cells[0]
-    if (spec := cell.spec(sweep.base)) is None:
-      raise FileNotFoundError(f"{cell.config} is missing.")
+    spec = results.summaries[column.id, method].cells[0].spec(results.base)
     splits = data.load_splits(spec, workdir)
     labels, task = splits.test["labels"], splits.task
-    rows = _some_rows(len(labels))
+    size = len(labels)
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.choice(size, min(size, _MOST_MAPPED), replace=False))
     panels.append(
       embeddings.EmbeddingPanel(
         results.method_title(method),
@@ -203,7 +196,7 @@ def _draw_maps(sweep: sections.ReportedSweep) -> list[Picture]:
   classes, fine = task.class_names, task.fine_names
   caption = (
     "Embeddings of test examples by the students, as in Figure 4 of the paper"
-    f" ({column_name(results.columns[0])}, first trial)"
+    f" ({column_name(column)}, first trial)"
     f"{': by class above, by fine class below' if fine else ''}."
   )
   return sweep.draw(
@@ -211,14 +204,6 @@ def _draw_maps(sweep: sections.ReportedSweep) -> list[Picture]:
     caption,
     lambda _, path: embeddings.embedding_maps(panels, path, classes, fine),
   )
-
-
-def _some_rows(size: int) -> np.ndarray:
-  """Returns the rows of all examples, or of a random sample of a large set."""
-  if size <= _MOST_MAPPED:
-    return np.arange(size)
-  rows = np.random.default_rng(0).choice(size, _MOST_MAPPED, replace=False)
-  return np.sort(rows)
 
 
 if __name__ == "__main__":

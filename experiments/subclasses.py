@@ -80,14 +80,10 @@ def find_cell(workdir: pathlib.Path, cell: str | None) -> pathlib.Path:
   if not folder.is_dir():
     folder = pathlib.Path(cell).expanduser()
   inside = folder.resolve().is_relative_to(root.resolve())
-  if not folder.is_dir() or not inside or not folder.name.startswith("trial"):
+  if not inside or not results_lib.path_of(folder, CellResult).is_file():
     raise FileNotFoundError(
-      f"--cell={cell} is not a cell of {workdir}: give the folder of a cell or "
+      f"--cell={cell} is not a finished cell of {workdir}: give its folder or "
       "<column>/<method>/<digest>/trial<k> as in `cells` of the workdir."
-    )
-  if not results_lib.path_of(folder, CellResult).is_file():
-    raise FileNotFoundError(
-      f"cell {folder} is not finished: run the command that trains it again."
     )
   return folder
 
@@ -101,20 +97,14 @@ def _chosen(workdir: pathlib.Path) -> pathlib.Path:
   column = results.columns[0].id
   methods = [method.id for method in results.methods]
   for method in sorted(methods, key=lambda m: m != comparisons.LELP):
-    summary = results.summaries.get((column, method))
-    if summary is None:
-      continue
-    folder = workdir / summary.cells[0].folder
-    if _cell(folder).method in inspection.METHODS:
-      return folder
+    if summary := results.summaries.get((column, method)):
+      cell = summary.cells[0]
+      if cell.spec(workdir).method in inspection.METHODS:
+        return workdir / cell.folder
   raise ValueError(
     f"no finished cell of {column} in {workdir} has subclasses to show: train "
     f"one of {', '.join(inspection.METHODS)}."
   )
-
-
-def _cell(folder: pathlib.Path) -> specs.CellSpec:
-  return specs.from_plain(json_files.read_json(folder / "config.json"))
 
 
 def write_pages(
@@ -141,7 +131,8 @@ def write_pages(
     FileNotFoundError: If the teacher or the data are missing.
     ValueError: If the cell has no subclasses, or its data changed.
   """
-  cell, result = _cell(folder), results_lib.read(folder, CellResult)
+  result = results_lib.read(folder, CellResult)
+  cell = specs.from_plain(json_files.read_json(folder / "config.json"))
   inspection.check_has_subclasses(cell, split)
   splits = data.load_splits(cell, workdir)
   print(
@@ -154,7 +145,7 @@ def write_pages(
     cell, splits, result, teachers or workdir / "teachers", split
   )
   subject = Subject(
-    title=_title(cell, result),
+    title=f"Subclasses of {title_of_row(cell)}, {result.column or 'one cell'}",
     facts=_facts(cell, result, split, len(subclasses.examples["labels"])),
     task=splits.task,
     subclasses=subclasses,
@@ -167,10 +158,6 @@ def write_pages(
   for file, content in subclass_pages(subject).items():
     (target / file).write_text(content, encoding="utf-8")
   return target / INDEX
-
-
-def _title(cell: specs.CellSpec, result: CellResult) -> str:
-  return f"Subclasses of {title_of_row(cell)}, {result.column or 'one cell'}"
 
 
 def _facts(

@@ -49,14 +49,7 @@ def write(
   advice = verdict.recommendation(found, teacher.source.get("parameters"))
   known = [field.name for field in dataclasses.fields(owner.TeacherSize)]
   size = owner.TeacherSize(**{name: teacher.source.get(name) for name in known})
-  sweep = sections.ReportedSweep(
-    found,
-    workdir,
-    folder,
-    read=owner.test_examples(found, workdir),
-    teacher=size,
-    exported=exported,
-  )
+  sweep = sections.ReportedSweep(found, folder, teacher=size, exported=exported)
   document = sections.make_document([sweep])
   warnings = (f"Warning: {warning}" for warning in findings.warnings)
   first = Section("Recommendation", (advice, findings.verdict, *warnings))

@@ -45,7 +45,7 @@ def recipe(
   fields = {**read("recipes")["unused"], **kind["all"], **own}
   if model == "resnet92":
     fields["learning_rate"] = rates[resnet92_rate]
-  return _with_tuples(fields)
+  return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
 
 
 def datasets() -> tuple[str, ...]:
@@ -93,7 +93,3 @@ def _check(what: str, given: str, known: Iterable[str]) -> None:
     raise ValueError(
       f"the paper has no {what} {given!r}; it has {sorted(known)}."
     )
-
-
-def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-  return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}

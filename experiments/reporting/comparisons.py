@@ -10,17 +10,19 @@ from scipy import special
 
 from experiments.methods.clustering import CLUSTERINGS
 from experiments.reporting.estimates import Estimate
-from experiments.reporting.estimates import paired_difference
+from experiments.reporting.estimates import estimate
 from experiments.reporting.selection import FinishedCell
 from experiments.reporting.selection import Summary
 from experiments.reporting.selection import SweepResults
 from experiments.results import Evaluation
+from experiments.results import Heading
 
 LELP = "lelp"
 ORACLE = "oracle"
 # Subclass Distillation trains a teacher of its own, which tables show in a row
 # of its own (Table 3 of the paper).
 SUBCLASS = "subclass"
+TEACHER, SUBCLASS_TEACHER = "teacher", "subclass_teacher"
 # LELP with centroids is not in the paper. Tables treat it neither as LELP nor
 # as a baseline.
 _OURS = "lelp_centroids"
@@ -68,19 +70,52 @@ def with_different_teachers(
   """Returns one cell for each teacher of the given methods in a column."""
   cells: dict[str, FinishedCell] = {}
   for method in methods:
-    summary = results.summaries.get((column, method))
-    for cell in summary.cells if summary else ():
-      cells.setdefault(cell.teacher.digest, cell)
+    if summary := results.of_method(method).get(column):
+      for cell in summary.cells:
+        cells.setdefault(cell.teacher.digest, cell)
   return list(cells.values())
 
 
-def teacher_groups(results: SweepResults) -> dict[str, list[str]]:
-  """Returns the methods that share a teacher, by the label of its row."""
+def teacher_accuracies(
+  results: SweepResults, methods: Iterable[str]
+) -> dict[str, tuple[Estimate, str]]:
+  """Returns the accuracy in percent of some methods' teachers, by column.
+
+  Each comes with the path of a teacher's config. Columns without a finished
+  cell of the methods are left out.
+  """
+  accuracies = {}
+  for column in results.columns:
+    cells = with_different_teachers(results, column.id, methods)
+    if cells:
+      whole = estimate(100 * cell.teacher.test.accuracy for cell in cells)
+      accuracies[column.id] = whole, cells[0].teacher_config
+  return accuracies
+
+
+def teacher_groups(results: SweepResults) -> dict[Heading, list[str]]:
+  """Returns the methods that share a teacher, by the row of the teacher."""
   ids = [method.id for method in results.methods]
-  groups = {"Teacher": [method for method in ids if method != SUBCLASS]}
+  shared = [method for method in ids if method != SUBCLASS]
+  groups = {Heading(TEACHER, "Teacher"): shared}
   if SUBCLASS in ids:
-    groups[f"{results.method_title(SUBCLASS)} teacher"] = [SUBCLASS]
+    title = f"{results.method_title(SUBCLASS)} teacher"
+    groups[Heading(SUBCLASS_TEACHER, title)] = [SUBCLASS]
   return groups
+
+
+def pairs(
+  summary: Summary | None, other: Summary | None
+) -> list[tuple[Evaluation, Evaluation]]:
+  """Returns the test scores of two methods in the trials that both have."""
+  if summary is None or other is None:
+    return []
+  others = {cell.trial: cell.test for cell in other.cells}
+  return [
+    (cell.test, others[cell.trial])
+    for cell in summary.cells
+    if cell.trial in others
+  ]
 
 
 def difference(
@@ -88,19 +123,16 @@ def difference(
 ) -> Estimate | None:
   """Returns `summary - other`, paired by trial; None if they share no trial.
 
-  If they share a single trial, the interval is over its test examples.
+  Effects that the two values of a pair share, such as those of the split, the
+  teacher or the order of the batches, cancel. If the methods share a single
+  trial, the interval is over its test examples.
   """
-  if summary is None or other is None:
+  paired = pairs(summary, other)
+  if len(paired) == 1:
+    return over_examples(*paired[0])
+  if not paired:
     return None
-  a, b = ({cell.trial: cell for cell in x.cells} for x in (summary, other))
-  trials = sorted(a.keys() & b.keys())
-  if len(trials) == 1:
-    return over_examples(a[trials[0]].test, b[trials[0]].test)
-  if not trials:
-    return None
-  return paired_difference(
-    *([100 * x[t].test.accuracy for t in trials] for x in (a, b))
-  )
+  return estimate(100 * a.accuracy - 100 * b.accuracy for a, b in paired)
 
 
 def over_examples(own: Evaluation, other: Evaluation) -> Estimate:
@@ -157,16 +189,11 @@ def difference_of_methods(
 
   Within a column, pairs are trials. If `column` is None, pairs are columns.
   """
+  a, b = results.of_method(method), results.of_method(other)
   if column is not None:
-    pair = ((column, method), (column, other))
-    return difference(*(results.summaries.get(place) for place in pair))
-  means = [
-    (a.test.mean, b.test.mean)
-    for c in results.columns
-    if (a := results.summaries.get((c.id, method)))
-    and (b := results.summaries.get((c.id, other)))
-  ]
-  return paired_difference(*zip(*means, strict=True)) if means else None
+    return difference(a.get(column), b.get(column))
+  differences = [a[c].test.mean - b[c].test.mean for c in a if c in b]
+  return estimate(differences) if differences else None
 
 
 def best(

@@ -19,7 +19,7 @@ def to_text(table: Table, width: int) -> str:
   """
   # Each row is a list of columns, and each of these a list of lines.
   header = [list(lines) for lines in zip(*table.header_lines, strict=True)]
-  groups = [[_row(row) for row in rows] for rows in table.row_groups]
+  groups = [[_row(table, row) for row in rows] for rows in table.row_groups]
   widths = [
     max(len(line) for lines in column for line in lines)
     for column in zip(header, *itertools.chain(*groups), strict=True)
@@ -45,11 +45,13 @@ def to_text(table: Table, width: int) -> str:
   return "\n".join(lines) + "\n"
 
 
-def _row(row: TableRow) -> list[list[str]]:
+def _row(table: Table, row: TableRow) -> list[list[str]]:
   """Returns the lines of a row's label and of each of its cells."""
   label = textwrap.wrap(row.label, _LONGEST_LABEL) or [""]
   label = [_GAP * row.detail + line for line in label]
-  cells = (f"{cell.text} {cell.reference}".strip() for cell in row.cells)
+  cells = (
+    f"{cell.text} {table.references(cell) or ''}".strip() for cell in row.cells
+  )
   return [label, *(cell.split("\n") for cell in cells)]
 
 

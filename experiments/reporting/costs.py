@@ -5,7 +5,6 @@ Distillation retrains a teacher for each of its settings.
 """
 
 import collections
-import pathlib
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -46,16 +45,14 @@ _CAPTION = (
 _TeacherCost = tuple[int, float | None]
 
 
-def cost_table(
-  results: SweepResults, base: pathlib.Path, *, teacher_is_ours: bool = True
-) -> Table:
+def cost_table(results: SweepResults, *, teacher_is_ours: bool = True) -> Table:
   """Builds the table of costs over all settings that were tried.
 
   It has one row per method, or per method and column unless the columns are
   replicates. A row for the shared teacher comes first, unless that teacher was
   trained elsewhere.
   """
-  teachers = _teacher_costs(results.cells, base)
+  teachers = _teacher_costs(results)
 
   def teacher_texts(cells: Sequence[FinishedCell]) -> list[str]:
     # The teachers of Subclass Distillation are part of its own row.
@@ -101,7 +98,7 @@ def _method_texts(
   return [
     str(num_tried.get(cells[0].method, max(settings.values()))),
     *_teacher_texts(own, teachers),
-    numbers.count_range(extra),
+    numbers.span(extra, "{:,}".format),
     f"{examples:,}" if examples else "",
     numbers.mean(preparations, "{:.1f}".format),
     numbers.mean(steps, "{:.2f}".format),
@@ -118,26 +115,23 @@ def _teacher_texts(
   known = [teachers[digest] for digest in own if digest in teachers]
   seconds = [time for _, time in known if time is not None]
   examples = sum(number for number, _ in known)
+  sizes = (teacher.num_parameters for teacher in own.values())
   return [
     str(len(own)),
-    numbers.count_range(teacher.num_parameters for teacher in own.values()),
+    numbers.span(sizes, "{:,}".format),
     # A sum that leaves out some of the teachers would be too small.
     f"{examples:,}" if len(known) == len(own) else "",
     f"{sum(seconds):,.0f}" if len(seconds) == len(own) else "",
   ]
 
 
-def _teacher_costs(
-  cells: Sequence[FinishedCell], base: pathlib.Path
-) -> dict[str, _TeacherCost]:
+def _teacher_costs(results: SweepResults) -> dict[str, _TeacherCost]:
   """Reads the costs of the teachers in the workdir, by digest."""
-  costs = {}
-  firsts = {cell.teacher_folder: cell for cell in cells if cell.teacher_folder}
+  costs, base = {}, results.base
+  firsts = {c.teacher_folder: c for c in results.cells if c.teacher_folder}
   for name, cell in firsts.items():
     if results_lib.path_of(base / name, TeacherResult).is_file():
       result = results_lib.read(base / name, TeacherResult)
-      if spec := cell.spec(base):
-        examples = result.num_steps * spec.teacher.batch_size
-        seconds = result.seconds.training
-        costs[cell.teacher.digest] = examples, seconds
+      examples = result.num_steps * cell.spec(base).teacher.batch_size
+      costs[cell.teacher.digest] = examples, result.seconds.training
   return costs

@@ -4,11 +4,9 @@ import csv
 import io
 from collections.abc import Iterable
 
-from experiments.reporting import comparisons
+from experiments.reporting.comparisons import GAINS
 from experiments.reporting.paper_tables import compare
 from experiments.reporting.paper_tables import Comparison
-from experiments.reporting.paper_tables import GAINS
-from experiments.reporting.paper_tables import table_of
 from experiments.reporting.selection import SweepResults
 
 
@@ -22,22 +20,12 @@ def to_csv(parts: Iterable[SweepResults]) -> str:
   is recomputed from its column. Flags have the form "kind item", separated by
   semicolons. `workdir` and `config` are relative to the base of the report.
   """
-  rows = []
-  for results in parts:
-    comparisons_with_paper = compare(results, table_of(results))
-    other_gains = [
-      Comparison(
-        column.id,
-        name,
-        ours=comparisons.gain(results, column.id, among),
-      )
-      for name, among in comparisons.rivals(results).items()
-      for column in results.columns
-      if (name, column.id) not in comparisons_with_paper
-    ]
-    for cell in (*comparisons_with_paper.values(), *other_gains):
-      if cell.ours is not None or cell.paper is not None or cell.same_as:
-        rows.append(_fields(results, cell))
+  rows = [
+    _fields(results, cell)
+    for results in parts
+    for cell in compare(results).values()
+    if cell.ours is not None or cell.paper is not None or cell.same_as
+  ]
   text = io.StringIO()
   writer = csv.DictWriter(text, rows[0], lineterminator="\n")
   writer.writeheader()

@@ -19,7 +19,7 @@ class TableCell:
   Attributes:
     text: Text of the cell; it may have several lines.
     mark: `BEST`, `SECOND` or empty. The console does not show it.
-    footnotes: Numbers, from 1, of the footnotes that the cell refers to.
+    footnotes: Texts of footnotes, which the table numbers.
     link: Path of the config of the run that the number is from, relative to the
       base of the report; or empty.
     shade: Intensity of the cell's background in HTML, from 0 to 1.
@@ -27,15 +27,9 @@ class TableCell:
 
   text: str = ""
   mark: str = ""
-  footnotes: tuple[int, ...] = ()
+  footnotes: tuple[str, ...] = ()
   link: str = ""
   shade: float = 0.0
-
-  @property
-  def reference(self) -> str:
-    """The numbers of its footnotes, such as "[1, 2]"; empty without any."""
-    numbers = ", ".join(map(str, self.footnotes))
-    return f"[{numbers}]" if numbers else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +82,6 @@ class Table:
     rows: The rows.
     caption: Meaning of the numbers.
     notes: Further remarks.
-    footnotes: Footnotes that cells refer to.
     corner: Text above the labels, with lines as in the header.
   """
 
@@ -97,8 +90,17 @@ class Table:
   rows: tuple[TableRow, ...]
   caption: str
   notes: tuple[str, ...] = ()
-  footnotes: tuple[str, ...] = ()
   corner: str = ""
+
+  @property
+  def footnotes(self) -> list[str]:
+    """The footnotes of all cells, each once."""
+    cells = itertools.chain.from_iterable(row.cells for row in self.rows)
+    return list(dict.fromkeys(note for c in cells for note in c.footnotes))
+
+  def references(self, cell: TableCell) -> list[int]:
+    """Returns the numbers, from 1, of the footnotes of a cell."""
+    return [self.footnotes.index(note) + 1 for note in cell.footnotes]
 
   @property
   def is_marked(self) -> bool:
@@ -136,24 +138,6 @@ class Table:
     """The rows, divided where the group changes."""
     groups = itertools.groupby(self.rows, lambda row: row.group)
     return [list(rows) for _, rows in groups]
-
-
-class Footnotes:
-  """Collects the footnotes of a table.
-
-  Examples:
-    >>> notes = Footnotes()
-    >>> notes.refer("One.", "Two."), notes.refer("Two."), notes.texts
-    ((1, 2), (2,), ['One.', 'Two.'])
-  """
-
-  def __init__(self) -> None:
-    self.texts: list[str] = []
-
-  def refer(self, *texts: str) -> tuple[int, ...]:
-    """Returns the numbers of some footnotes, after adding the new ones."""
-    self.texts += [text for text in texts if text not in self.texts]
-    return tuple(self.texts.index(text) + 1 for text in texts)
 
 
 @dataclasses.dataclass(frozen=True)

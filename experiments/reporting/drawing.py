@@ -1,8 +1,6 @@
 """Drawing functions that the report's pictures share, and their style."""
 
 import dataclasses
-import itertools
-import math
 import pathlib
 import textwrap
 from collections.abc import Iterable
@@ -11,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -253,13 +252,14 @@ def _draw_line(ax: Axes, line: PlotLine, style: Mapping[str, Any]) -> None:
   if not line.points:
     return
   x = sorted(line.points)
-  means = [line.points[place].mean for place in x]
-  errors = [line.points[place].standard_error or 0.0 for place in x]
+  means = np.array([line.points[place].mean for place in x])
+  errors = np.array([line.points[place].standard_error or 0 for place in x])
   if len(x) > _MOST_MARKED:
-    ax.plot(x, means, color=style["color"], ls=style["ls"], lw=1.4)
-    low = [mean - error for mean, error in zip(means, errors, strict=True)]
-    high = [mean + error for mean, error in zip(means, errors, strict=True)]
-    ax.fill_between(x, low, high, color=style["color"], alpha=0.25, lw=0)
+    color = style["color"]
+    ax.plot(x, means, color=color, ls=style["ls"], lw=1.4)
+    ax.fill_between(
+      x, means - errors, means + errors, color=color, alpha=0.25, lw=0
+    )
     return
   ax.errorbar(
     x, means, errors, **style, ms=4.5, lw=1.4, capsize=2.5, elinewidth=1
@@ -270,10 +270,8 @@ def _has_room(places: Sequence[float], logarithmic: bool) -> bool:
   """Returns whether ticks at these places fit without overlap."""
   if len(places) > _MOST_TICKS:
     return False
-  if logarithmic:
-    places = [math.log2(place) for place in places]
-  gaps = [b - a for a, b in itertools.pairwise(places)]
-  return not gaps or min(gaps) > 0.08 * (places[-1] - places[0])
+  gaps = np.diff(np.log2(places) if logarithmic else places)
+  return not gaps.size or gaps.min() > 0.08 * gaps.sum()
 
 
 def _handles(plots: Sequence[Plot], styles: Mapping[str, Any]) -> list[Line2D]:

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Iterable
-from collections.abc import Sequence
 
 import numpy as np
 from scipy import special
@@ -63,16 +62,3 @@ def estimate(values: Iterable[float]) -> Estimate:
   error = std / math.sqrt(x.size)
   half = float(special.stdtrit(x.size - 1, 0.975)) * error
   return Estimate(mean, x.size, std, error, (mean - half, mean + half))
-
-
-def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
-  """Estimates the mean of `a - b` over pairs.
-
-  Effects that the two values of a pair share, such as those of the split, the
-  teacher or the order of the batches, cancel.
-
-  Examples:
-    >>> paired_difference([3.0, 5.0], [2.0, 3.0]).mean
-    1.5
-  """
-  return estimate([x - y for x, y in zip(a, b, strict=True)])

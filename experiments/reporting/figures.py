@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from experiments.reporting import comparisons
 from experiments.reporting import drawing
+from experiments.reporting.comparisons import TEACHER
 from experiments.reporting.estimates import estimate
 from experiments.reporting.names import column_name
 from experiments.reporting.paper_tables import paper_accuracies
-from experiments.reporting.paper_tables import TEACHER
 from experiments.reporting.selection import chosen_on
 from experiments.reporting.selection import SweepResults
 from experiments.reporting.sentence import in_sentence
@@ -128,7 +128,8 @@ class _Panel:
 
   Attributes:
     title: Title.
-    values: Accuracies that the bar of each method averages.
+    values: Accuracies that the bar of each method averages: the mean of each
+      column, or each trial of a single column.
     teacher: Accuracy of the teacher, None if it is unknown.
     paper: The paper's accuracies by method, and that of its teacher.
   """
@@ -141,9 +142,19 @@ class _Panel:
 
 def _panels(results: SweepResults) -> list[_Panel]:
   references = paper_accuracies(results)
+  methods = [m.id for m in results.methods if m.id != comparisons.SUBCLASS]
+  taught = comparisons.teacher_accuracies(results, methods)
   panels = []
   for title, columns in column_groups(results):
-    values = {m.id: _values(results, columns, m.id) for m in results.methods}
+    values = {}
+    for method in results.methods:
+      every = results.of_method(method.id)
+      own = [every[column] for column in columns if column in every]
+      values[method.id] = (
+        [summary.test.mean for summary in own]
+        if len(columns) > 1
+        else [100 * c.test.accuracy for s in own for c in s.cells]
+      )
     if not any(values.values()):
       continue
     paper = {
@@ -152,34 +163,10 @@ def _panels(results: SweepResults) -> list[_Panel]:
       if len(columns) == 1 and (columns[0], method) in references
     }
     values = {m: x for m, x in values.items() if x or m in paper}
-    teacher = _teacher(results, columns)
+    means = [taught[c][0].mean for c in columns if c in taught]
+    teacher = estimate(means).mean if means else None
     panels.append(_Panel(title, values, teacher, paper))
   return panels
-
-
-def _values(
-  results: SweepResults, columns: Sequence[str], method: str
-) -> list[float]:
-  """Returns the mean of each column, or each trial of a single column."""
-  summaries = [
-    summary
-    for column in columns
-    if (summary := results.summaries.get((column, method)))
-  ]
-  if len(columns) > 1:
-    return [summary.test.mean for summary in summaries]
-  return [100 * cell.test.accuracy for s in summaries for cell in s.cells]
-
-
-def _teacher(results: SweepResults, columns: Sequence[str]) -> float | None:
-  methods = comparisons.teacher_groups(results)["Teacher"]
-  means = []
-  for column in columns:
-    cells = comparisons.with_different_teachers(results, column, methods)
-    if cells:
-      accuracies = (100 * cell.teacher.test.accuracy for cell in cells)
-      means.append(estimate(accuracies).mean)
-  return estimate(means).mean if means else None
 
 
 def _draw_panel(
@@ -193,13 +180,13 @@ def _draw_panel(
       _draw_bar(ax, x, method, panel.values[method])
     if method in panel.paper:
       _draw_reference(ax, x, panel.paper[method])
+  papers = panel.paper.get(TEACHER)
   if panel.teacher is not None:
     _draw_teacher(ax, panel.teacher, f"Teacher\n{panel.teacher:.2f}")
-  elif TEACHER in panel.paper:
-    number = panel.paper[TEACHER]
-    _draw_teacher(ax, number, f"Teacher\n{number:.2f}\n(paper)")
-  if panel.teacher is not None and TEACHER in panel.paper:
-    _draw_reference(ax, len(order) - 0.46, panel.paper[TEACHER], half=0.06)
+    if papers is not None:
+      _draw_reference(ax, len(order) - 0.46, papers, half=0.06)
+  elif papers is not None:
+    _draw_teacher(ax, papers, f"Teacher\n{papers:.2f}\n(paper)")
   ax.set_title(panel.title, fontsize=10)
   ax.set_ylim(bottom, top)
   ax.set_xlim(-0.6, len(order) - 0.4)
@@ -242,14 +229,13 @@ def _draw_reference(
 
 def _limits(panel: _Panel) -> tuple[float, float]:
   """Returns the range of the vertical axis, with room for the numbers."""
-  shown = [x for group in panel.values.values() for x in group]
-  shown += panel.paper.values()
+  shown = [*panel.paper.values()]
   shown += [panel.teacher] if panel.teacher is not None else []
-  low, high = min(shown), max(shown)
   for group in filter(None, panel.values.values()):
     whole = estimate(group)
-    low = min(low, whole.mean - (whole.standard_error or 0.0))
-    high = max(high, whole.mean + (whole.standard_error or 0.0))
+    error = whole.standard_error or 0.0
+    shown += [*group, whole.mean - error, whole.mean + error]
+  low, high = min(shown), max(shown)
   span = max(high - low, 0.5)
   step = 10 ** math.floor(math.log10(span)) / 2
   bottom = math.floor((low - 0.5 * span) / step) * step
@@ -268,20 +254,20 @@ def _draw_bar(ax: Axes, x: int, method: str, values: Sequence[float]) -> None:
     hatch="///" if oracle else None,
     zorder=2,
   )
-  if whole.standard_error is not None:
-    ax.errorbar(
-      x, whole.mean, whole.standard_error, color="black", capsize=4, zorder=3
-    )
+  text, top = f"{whole.mean:.2f}", max(values)
+  if (error := whole.standard_error) is not None:
+    text += f"\n± {error:.2f}"
+    top = max(top, whole.mean + error)
+    ax.errorbar(x, whole.mean, error, color="black", capsize=4, zorder=3)
     # Place the dots side by side, so that none hides another.
     n = len(values)
     places = [x + 0.5 * ((i + 0.5) / n - 0.5) for i in range(n)]
     ax.scatter(
       places, values, s=12, c="white", edgecolors="black", lw=0.7, zorder=4
     )
-  error = whole.standard_error
   ax.annotate(
-    f"{whole.mean:.2f}" + ("" if error is None else f"\n± {error:.2f}"),
-    xy=(x, max(*values, whole.mean + (error or 0.0))),
+    text,
+    xy=(x, top),
     xytext=(0, 5),
     textcoords="offset points",
     ha="center",

@@ -80,23 +80,21 @@ def accuracy_table(settings: Settings) -> Table:
 
 def gain_table(settings: Settings) -> Table:
   """Builds the table of gains over vanilla distillation, with intervals."""
-  header, columns = [], []
+  columns: dict[str, list[Estimate | None]] = {}
   for method in _GAINING:
     gains = [_gain(results, method) for results in settings.values()]
     if any(gains):
-      header.append(f"{_title(method)}\nover repetitions")
-      columns.append([_with_interval(gain) for gain in gains])
-      over_examples = [_over_examples(x, method) for x in settings.values()]
-      if any(over_examples):
-        header.append(f"{_title(method)}\nover test examples")
-        columns.append([_with_interval(gain) for gain in over_examples])
+      columns[f"{_title(method)}\nover repetitions"] = gains
+      gains = [_over_examples(x, method) for x in settings.values()]
+      if any(gains):
+        columns[f"{_title(method)}\nover test examples"] = gains
   rows = [
-    TableRow.of(title, [column[number] for column in columns])
-    for number, title in enumerate(settings)
+    TableRow.of(title, map(numbers.with_interval, gains))
+    for title, *gains in zip(settings, *columns.values(), strict=True)
   ]
   return Table(
     title="Gain over vanilla distillation, points",
-    header=tuple(header),
+    header=tuple(columns),
     rows=tuple(rows),
     caption=(
       "Mean and 95 % interval. Over repetitions: the t interval of paired "
@@ -137,29 +135,22 @@ def _accuracy(results: SweepResults, row: str) -> TableCell:
   if not method or not accuracy:
     return TableCell()
   name = f" ({METHODS[method].title})" if row == "features" else ""
-  return TableCell(numbers.number(accuracy, accuracy.n) + name)
+  return TableCell(numbers.number(accuracy) + name)
 
 
 def _teacher(results: SweepResults) -> str:
   """Returns the mean accuracy of the teachers of vanilla distillation."""
-  accuracy = estimate(
-    100 * summary.cells[0].teacher.test.accuracy
-    for column in results.columns
-    if (summary := results.summaries.get((column.id, "vanilla")))
-  )
-  return numbers.number(accuracy, accuracy.n)
+  found = comparisons.teacher_accuracies(results, ["vanilla"])
+  accuracy = estimate(accuracy.mean for accuracy, _ in found.values())
+  return numbers.number(accuracy)
 
 
 def _best_feature(results: SweepResults) -> str | None:
   """Returns the method of `_FEATURES` that is best on held-out examples."""
   scores = {}
   for method in _FEATURES:
-    means = [
-      summary.validation.mean
-      for column in results.columns
-      if (summary := results.summaries.get((column.id, method)))
-      and summary.validation
-    ]
+    summaries = results.of_method(method).values()
+    means = [x.validation.mean for x in summaries if x.validation]
     if means:
       scores[method] = float(np.mean(means))
   return max(scores, key=lambda name: scores[name]) if scores else None
@@ -178,19 +169,15 @@ def _over_examples(results: SweepResults, method: str) -> Estimate | None:
   """
   if results.repetition == "split":
     return None
+  own, other = results.of_method(method), results.of_method("vanilla")
   pairs = [
-    (comparisons.correct(own.test), comparisons.correct(other.test))
-    for column in results.columns
-    if (a := results.summaries.get((column.id, method)))
-    and (b := results.summaries.get((column.id, "vanilla")))
-    for own in a.cells
-    for other in b.cells
-    if own.trial == other.trial
+    [comparisons.correct(evaluation) for evaluation in pair]
+    for column, summary in own.items()
+    for pair in comparisons.pairs(summary, other.get(column))
   ]
   if len({len(each) for pair in pairs for each in pair}) != 1:
     return None
-  differences = [own - other for own, other in pairs]
-  per_example = 100 * np.mean(differences, axis=0)
+  per_example = 100 * np.mean([own - other for own, other in pairs], axis=0)
   size = len(per_example)
   if size < 2:
     return None
@@ -202,7 +189,3 @@ def _over_examples(results: SweepResults, method: str) -> Estimate | None:
   low, high = np.quantile(means, (0.025, 0.975))
   mean = float(per_example.mean())
   return Estimate(mean, 1, interval=(float(low), float(high)))
-
-
-def _with_interval(gain: Estimate | None) -> str:
-  return numbers.with_interval(gain, gain.n) if gain else ""

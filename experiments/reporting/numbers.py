@@ -9,8 +9,10 @@ from experiments.reporting.estimates import estimate
 _POWERS = tuple(2.0**i for i in range(1, 11))
 
 
-def number(value: Estimate, expected: int, *, sign: bool = False) -> str:
-  """Formats mean ± standard error, and n unless it is the expected one.
+def number(
+  value: Estimate, expected: int | None = None, *, sign: bool = False
+) -> str:
+  """Formats mean ± standard error, and n if it is not the expected one.
 
   Examples:
     >>> number(estimate([1.0, 2.0]), 2, sign=True)
@@ -21,10 +23,10 @@ def number(value: Estimate, expected: int, *, sign: bool = False) -> str:
   text = signed(value.mean) if sign else f"{value.mean:.2f}"
   if value.standard_error is not None:
     text += f" ± {value.standard_error:.2f}"
-  return text if value.n == expected else f"{text} (n={value.n})"
+  return text if expected in (None, value.n) else f"{text} (n={value.n})"
 
 
-def with_interval(value: Estimate | None, expected: int) -> str:
+def with_interval(value: Estimate | None, expected: int | None = None) -> str:
   r"""Formats a difference, with its 95 % interval on a second line.
 
   Examples:
@@ -105,14 +107,14 @@ def mean(values: Iterable[float | None], form: Callable[[float], str]) -> str:
   return form(estimate(known).mean) if known else ""
 
 
-def count_range(values: Iterable[int | None]) -> str:
-  """Formats the range of some counts; one number if all are equal.
+def span(values: Iterable[float | None], form: Callable[[float], str]) -> str:
+  """Formats the range of the known values; one number if its ends are alike.
 
   Examples:
-    >>> count_range([1000, None, 1000]), count_range([99, 1000])
-    ('1,000', '99 to 1,000')
+    >>> span([0.5, None, 1.0], percent), span([99, 99], "{:,}".format)
+    ('50.0 to 100.0', '99')
   """
-  known = {value for value in values if value is not None}
+  known = [value for value in values if value is not None]
   if not known:
     return ""
-  return " to ".join(f"{x:,}" for x in sorted({min(known), max(known)}))
+  return " to ".join(dict.fromkeys(map(form, (min(known), max(known)))))

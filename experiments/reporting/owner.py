@@ -7,7 +7,6 @@ splits, which say how much a score could change if training were repeated.
 
 import dataclasses
 import math
-import pathlib
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -92,6 +91,10 @@ class _Model:
   cell: FinishedCell
   method: str = ""  # Empty for the teacher.
 
+  @property
+  def group(self) -> str:
+    return "students" if self.method else "teachers"
+
 
 def score_parts(
   results: SweepResults,
@@ -125,7 +128,7 @@ def score_parts(
     _example_worth(chosen, where),
     _score_table(results, models, where, chosen if exported else None),
     _size_table(models, where, teacher),
-    *(_confusion(model, where) for model in shown if _has_matrix(model)),
+    *(table for model in shown if (table := _confusion(model, where))),
     *_mistakes(chosen, where, read),
   ]
 
@@ -138,11 +141,11 @@ def _models(
   If a cell is exported, it is the first trial of its model.
   """
   models = []
-  for label, methods in comparisons.teacher_groups(results).items():
+  for heading, methods in comparisons.teacher_groups(results).items():
     cells = comparisons.with_different_teachers(results, column, methods)
     teachers = [cell.teacher.test for cell in cells]
     if cells and all(teacher.predictions for teacher in teachers):
-      models.append(_Model(label, teachers, cells[0]))
+      models.append(_Model(heading.title, teachers, cells[0]))
   for method in results.methods:
     summary = results.summaries.get((column, method.id))
     if summary and all(cell.test.predictions for cell in summary.cells):
@@ -243,14 +246,10 @@ def _score_table(
   header = [*_SCORES, "agreement", *(["gain over vanilla"] if vanilla else [])]
   rows = []
   for model in models:
-    cells = [*_score_texts(model), _agreement(model)]
-    if vanilla:
-      cells.append(_gain_text(results, model, vanilla))
-    group = "students" if model.method else "teachers"
-    rows.append(TableRow.of(model.title, cells, group))
+    cells = [*_score_texts(model), *_gain_texts(results, model, vanilla)]
+    rows.append(TableRow.of(model.title, cells, model.group))
   if exported:
-    cells = [*_score_texts(exported), _agreement(exported)]
-    cells += [""] * (len(header) - len(cells))
+    cells = [*_score_texts(exported), *([""] if vanilla else [])]
     rows.append(TableRow.of("Exported, calibrated", cells, "exported"))
   trials = max(len(model.evaluations) for model in models)
   return Table(
@@ -303,13 +302,13 @@ def _intervals(evaluation: Evaluation) -> list[Sequence[float]]:
     elif error is None:
       intervals.append((value,))
     else:
-      ends = (max(least, value - _Z * error), min(most, value + _Z * error))
+      ends = np.clip([value - _Z * error, value + _Z * error], least, most)
       intervals.append((value, *ends))
   return intervals
 
 
 def _score_texts(model: _Model) -> list[str]:
-  """Formats scores and intervals, both averaged over trials."""
+  """Formats scores and intervals, averaged over trials, and the agreement."""
   texts = []
   scores = zip(*map(_intervals, model.evaluations), strict=True)
   for trials, digits in zip(scores, (2, 3, 3, 3, 3), strict=True):
@@ -318,29 +317,28 @@ def _score_texts(model: _Model) -> list[str]:
       f"{np.mean(values):.{digits}f}" for values in zip(*trials, strict=False)
     ] or [""]
     texts.append(f"{mean}\n[{', '.join(ends)}]" if ends else mean)
-  return texts
+  agreements = (each.agreement for each in model.evaluations)
+  return [*texts, numbers.mean(agreements, numbers.percent)]
 
 
-def _agreement(model: _Model) -> str:
-  shares = [e.agreement for e in model.evaluations if e.agreement is not None]
-  return numbers.mean(shares, numbers.percent) if model.method else ""
+def _gain_texts(
+  results: SweepResults, model: _Model, vanilla: _Model | None
+) -> list[str]:
+  """Formats the gain over vanilla distillation, averaged over common trials.
 
-
-def _gain_text(results: SweepResults, model: _Model, vanilla: _Model) -> str:
-  """Formats the gain over vanilla distillation, averaged over common trials."""
+  The list is empty if the table has no column for it.
+  """
+  if vanilla is None:
+    return []
   if not model.method or model is vanilla:
-    return ""
-  a, b = (
-    {c.trial: c for c in results.summaries[model.cell.column, m].cells}
-    for m in (model.method, vanilla.method)
-  )
-  common = sorted(a.keys() & b.keys())
-  if not common:
-    return ""
-  gain = comparisons.mean_over_examples(
-    *([cells[trial].test for trial in common] for cells in (a, b))
-  )
-  return numbers.with_interval(gain, gain.n)
+    return [""]
+  column = model.cell.column
+  own, other = (results.summaries[column, m.method] for m in (model, vanilla))
+  pairs = comparisons.pairs(own, other)
+  if not pairs:
+    return [""]
+  gain = comparisons.mean_over_examples(*zip(*pairs, strict=True))
+  return [numbers.with_interval(gain)]
 
 
 # --- Sizes and speeds ---------------------------------------------------------
@@ -368,8 +366,7 @@ def _size_table(
       _ratio(own.parameters, size) if model.method else "",
       _ratio(rate, own.examples_per_second) if model.method else "",
     ]
-    group = "students" if model.method else "teachers"
-    rows.append(TableRow.of(model.title, cells, group))
+    rows.append(TableRow.of(model.title, cells, model.group))
   device = first.versions.get("device", "")
   return Table(
     title=f"Size and speed{where}",
@@ -395,10 +392,6 @@ def _rate(seconds: float | None) -> float | None:
 # --- Confusions and mistakes --------------------------------------------------
 
 
-def _has_matrix(model: _Model) -> bool:
-  return _counts(model.evaluations[0]).confusion is not None
-
-
 def _class_name(cell: FinishedCell, label: int) -> str:
   return cell.classes[label] if cell.classes else f"class {label}"
 
@@ -407,9 +400,15 @@ def _trial(model: _Model) -> str:
   return f" in trial {model.cell.trial}" if model.method else ""
 
 
-def _confusion(model: _Model, where: str) -> Table:
-  """Builds the confusion matrix of one trial, or the list of its confusions."""
-  matrix = np.asarray(_counts(model.evaluations[0]).confusion)
+def _confusion(model: _Model, where: str) -> Table | None:
+  """Builds the confusion matrix of one trial, or the list of its confusions.
+
+  Returns None if no confusions are recorded.
+  """
+  counts = _counts(model.evaluations[0])
+  if counts.confusion is None:
+    return None
+  matrix = np.asarray(counts.confusion)
   names = [_class_name(model.cell, c) for c in range(len(matrix))]
   totals = matrix.sum(axis=1)
   title = f"Confusion matrix: {model.title}{where}"
@@ -432,8 +431,7 @@ def _confusion(model: _Model, where: str) -> Table:
       " The colour is the share of the class.",
     )
   wrong = matrix * ~np.eye(len(matrix), dtype=bool)
-  order = np.argsort(-wrong, axis=None, kind="stable")[:_NUM_CONFUSIONS]
-  pairs = [divmod(int(place), len(matrix)) for place in order]
+  pairs = sorted(np.argwhere(wrong).tolist(), key=lambda pair: -wrong[*pair])
   return Table(
     title=title,
     header=("examples", "share of the class (%)"),
@@ -442,8 +440,7 @@ def _confusion(model: _Model, where: str) -> Table:
         f"{names[c]} taken for {names[p]}",
         [f"{wrong[c, p]:,}", numbers.percent(wrong[c, p] / max(1, totals[c]))],
       )
-      for c, p in pairs
-      if wrong[c, p]
+      for c, p in pairs[:_NUM_CONFUSIONS]
     ),
     caption=f"The most frequent confusions{_trial(model)}.",
   )
@@ -475,9 +472,9 @@ def _mistakes(model: _Model, where: str, read: Reader | None) -> list[Gallery]:
   ]
 
 
-def test_examples(results: SweepResults, base: pathlib.Path) -> Reader | None:
+def test_examples(results: SweepResults) -> Reader | None:
   """Returns a function that reads test examples; None if that is impossible."""
-  cell, workdir = results.cells[0], base / results.folder
+  cell, workdir = results.cells[0], results.base / results.folder
   if cell.test.predictions is None:
     return None
   # Imported only if needed: these imports take two seconds.
@@ -485,8 +482,7 @@ def test_examples(results: SweepResults, base: pathlib.Path) -> Reader | None:
   from experiments.training import data
 
   try:
-    if (spec := cell.spec(base)) is None:
-      return None
+    spec = cell.spec(results.base)
     text_of = load.text_of(spec.data, workdir)
     if text_of is not None:
       return lambda number: Example((), text_of(number))

@@ -56,7 +56,12 @@ def projections(results: SweepResults, path: pathlib.Path) -> bool:
         lines[method.id] = drawing.PlotLine(label, points)
       if method.id == _IDENTITY:  # Compare it at the largest S alone.
         own = {s: run for s, run in own.items() if s == sizes[-1]}
-      over = _differences(own, runs.get(RANDOM, {}))
+      random = runs.get(RANDOM, {})
+      over = {
+        s: gain
+        for s, run in own.items()
+        if (gain := comparisons.difference(run, random.get(s)))
+      }
       if over and method.id != RANDOM:
         advantages[method.id] = drawing.PlotLine(label, over)
     title = f"β = {numbers.setting(beta)}"
@@ -97,15 +102,6 @@ def _at(
   return own
 
 
-def _differences(
-  own: Mapping[float, Summary], other: Mapping[float, Summary]
-) -> dict[float, Estimate]:
-  pairs = {
-    s: comparisons.difference(run, other.get(s)) for s, run in own.items()
-  }
-  return {s: value for s, value in pairs.items() if value is not None}
-
-
 def dataset_size(results: SweepResults, path: pathlib.Path) -> bool:
   """Draws Figure 6, left: accuracy over the number of training examples."""
   sizes: dict[str, set[int]] = {}
@@ -143,33 +139,33 @@ def _over_columns(
 ) -> bool:
   """Draws each method over a number per column, without columns of 0."""
   references = paper_accuracies(results)
+  vanilla = results.of_method("vanilla")
+  places = {column: x for column, x in places.items() if x}
   lines, gains = {}, {}
   for method in results.methods:
-    points, paper, over = {}, {}, {}
-    for column, x in places.items():
-      if not x:
-        continue
-      if (column, method.id) in results.summaries:
-        points[x] = results.summaries[column, method.id].test
-      if (column, method.id) in references:
-        paper[x] = references[column, method.id]
-      gain = comparisons.difference_of_methods(
-        results, column, method.id, "vanilla"
-      )
-      if gain is not None and method.id != "vanilla":
-        over[x] = gain
+    own = results.of_method(method.id)
+    points = {x: own[c].test for c, x in places.items() if c in own}
+    paper = {
+      x: references[c, method.id]
+      for c, x in places.items()
+      if (c, method.id) in references
+    }
+    over = {
+      x: gain
+      for c, x in places.items()
+      if (gain := comparisons.difference(own.get(c), vanilla.get(c)))
+    }
     if points or paper:
       lines[method.id] = drawing.PlotLine(method.title, points, paper)
-    if over:
+    if over and method.id != "vanilla":
       gains[method.id] = drawing.PlotLine(method.title, over)
   if not any(line.points for line in lines.values()):
     return False
   plots = [drawing.Plot("", x_label, ACCURACY_LABEL, lines, logarithmic)]
   if gains:
+    y_label = "Minus vanilla (points)"
     plots.append(
-      drawing.Plot(
-        "", x_label, "Minus vanilla (points)", gains, logarithmic, zero=True
-      )
+      drawing.Plot("", x_label, y_label, gains, logarithmic, zero=True)
     )
   return drawing.draw_plots(
     plots,
@@ -179,19 +175,14 @@ def _over_columns(
   )
 
 
-def training_curves(
-  results: SweepResults, path: pathlib.Path, base: pathlib.Path
-) -> bool:
-  """Draws Figure 6, middle: accuracy after each epoch of the chosen runs.
-
-  The metrics are read from the cells' folders, relative to `base`.
-  """
+def training_curves(results: SweepResults, path: pathlib.Path) -> bool:
+  """Draws Figure 6, middle: accuracy after each epoch of the chosen runs."""
   plots = []
   for column in results.columns:
     lines = {}
     for method in results.methods:
       summary = results.summaries.get((column.id, method.id))
-      points = _by_epoch(summary, base) if summary else {}
+      points = _by_epoch(summary, results.base) if summary else {}
       if points:
         lines[method.id] = drawing.PlotLine(method.title, points)
     if lines:
@@ -210,11 +201,12 @@ def _by_epoch(summary: Summary, base: pathlib.Path) -> dict[float, Estimate]:
   """Returns the accuracy after each chunk of steps, by epoch."""
   values: dict[float, list[float]] = {}
   for cell in summary.cells:
-    metrics, spec = base / cell.folder / "metrics.jsonl", cell.spec(base)
-    if spec is None or not metrics.is_file():
+    metrics = base / cell.folder / "metrics.jsonl"
+    if not metrics.is_file():
       continue
     # An epoch has full batches only.
-    per_epoch = max(1, cell.num_train_examples // spec.student.batch_size)
+    batch_size = cell.spec(base).student.batch_size
+    per_epoch = max(1, cell.num_train_examples // batch_size)
     for line in read_metrics(metrics):
       epoch = line["step"] / per_epoch
       values.setdefault(epoch, []).append(100 * line["validation/accuracy"])

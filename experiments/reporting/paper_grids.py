@@ -1,9 +1,7 @@
 """Tables 6 to 15 of the paper: its grids, its choices, and our choices."""
 
 from experiments.paper import grids
-from experiments.paper.names import PaperColumn
 from experiments.reporting import numbers
-from experiments.reporting.document import Footnotes
 from experiments.reporting.document import Table
 from experiments.reporting.document import TableCell
 from experiments.reporting.document import TableRow
@@ -37,38 +35,36 @@ def grid_tables(results: SweepResults) -> tuple[Table, ...]:
 
   A table has one row per column and hyperparameter.
   """
-  methods = [method.id for method in results.methods]
-  tables = [
-    _grid_table(results, grid)
-    for grid in sorted(
-      (grid for grid in grids.grid_tables() if grid.method in methods),
-      key=lambda grid: methods.index(grid.method),
-    )
-  ]
+  grid_of = {grid.method: grid for grid in grids.grid_tables()}
+  tables = (
+    _grid_table(results, grid_of[method.id])
+    for method in results.methods
+    if method.id in grid_of
+  )
   return tuple(table for table in tables if table.rows)
 
 
 def _grid_table(results: SweepResults, grid: grids.GridTable) -> Table:
   rows: list[TableRow] = []
-  footnotes = Footnotes()
   for column in results.columns:
     place = paper_column(column.id)
     if place is None or place.num_merged:
       continue
     axes = grid.rows.get(place.dataset) or grid.rows.get("*", {})
+    # Whether the column uses a part of the labels or of the data.
+    is_part = place.num_labelled > 0 or place.transfer not in (0, 100)
     name = column_name(column)
     rows += [TableRow.heading(name, len(_HEADER))] if axes else []
     for field, axis in axes.items():
       choice = _choice(axis.choices.get(place.pair))
-      borrowed = [_BORROWED] if choice and _is_part(place) else []
+      borrowed = (_BORROWED,) if choice and is_part else ()
       summary = results.summaries.get((column.id, grid.method))
       ours = _ours(results, column, summary, field) if summary else ""
       cells = (
         TableCell(
-          ", ".join(axis.printed),
-          footnotes=footnotes.refer(*([axis.note] if axis.note else [])),
+          ", ".join(axis.printed), footnotes=(axis.note,) if axis.note else ()
         ),
-        TableCell(choice, footnotes=footnotes.refer(*borrowed)),
+        TableCell(choice, footnotes=borrowed),
         TableCell(
           ours, link=summary.cells[0].config if summary and ours else ""
         ),
@@ -83,13 +79,7 @@ def _grid_table(results: SweepResults, grid: grids.GridTable) -> Table:
     rows=tuple(rows),
     caption=_CAPTION.format(where=results.chosen_by)
     + counted.get(grid.counted, "").format(ours=_OURS if has_totals else ""),
-    footnotes=tuple(footnotes.texts),
   )
-
-
-def _is_part(place: PaperColumn) -> bool:
-  """Returns whether a column uses a part of the labels or of the data."""
-  return place.num_labelled > 0 or place.transfer not in (0, 100)
 
 
 def _choice(choice: grids.Choice | None) -> str:

@@ -15,12 +15,13 @@ from experiments.paper.tables import PaperCell
 from experiments.paper.tables import PaperTable
 from experiments.reporting import comparisons
 from experiments.reporting import numbers
-from experiments.reporting.document import Footnotes
+from experiments.reporting.comparisons import GAINS
+from experiments.reporting.comparisons import SUBCLASS_TEACHER
+from experiments.reporting.comparisons import TEACHER
 from experiments.reporting.document import Table
 from experiments.reporting.document import TableCell
 from experiments.reporting.document import TableRow
 from experiments.reporting.estimates import Estimate
-from experiments.reporting.estimates import estimate
 from experiments.reporting.names import column_header
 from experiments.reporting.names import column_name
 from experiments.reporting.names import corner
@@ -30,13 +31,11 @@ from experiments.reporting.selection import SweepResults
 from experiments.reporting.tables import mark_rows
 from experiments.results import Heading
 
-TEACHER = "teacher"
-SUBCLASS_TEACHER = "subclass_teacher"
-GAINS = ("gain_best", "gain_non_subclass", "gain_vanilla")
 _REFERENCES = (TEACHER, SUBCLASS_TEACHER, comparisons.ORACLE)
 # The number of the table that a sweep reproduces, or that its figure shows.
 _TABLES = {f"table{number}": number for number in range(1, 6)}
 _TABLES |= {"figure1a": 2, "figure3": 1, "figure6_right": 5}
+_NO_TABLE = PaperTable(0, "", (), (), (), ())
 # A printed number with a note of one of these kinds is known to be wrong.
 _NOT_COMPARED = ("misprint", "unknown")
 _CAPTION = (
@@ -58,7 +57,7 @@ class Comparison:
 
   Attributes:
     column: Id of the column.
-    method: Id of the method, "teacher", "subclass_teacher" or one of `GAINS`.
+    method: Id of the method, `TEACHER`, `SUBCLASS_TEACHER` or one of `GAINS`.
     ours: Our number over the trials, None if there is none.
     paper: The paper's number, None if there is none. A gain is recomputed from
       the accuracies of its column, and so is its spread.
@@ -107,69 +106,60 @@ class Comparison:
     )
 
 
-def table_of(results: SweepResults) -> PaperTable | None:
-  """Returns the paper's table that a sweep reproduces, or None.
-
-  If the sweep is that of a figure, the table only has the figure's columns.
-  """
-  if results.name not in _TABLES:
-    return None
-  table = paper_table(_TABLES[results.name])
-  ids = [column.id for column in results.columns]
-  kept = [i for i, column in enumerate(table.columns) if column.id in ids]
-  if not kept:
-    return None
-  if results.name.startswith("table"):
-    return table
-  rows, gains = (
-    tuple(
-      dataclasses.replace(row, cells=tuple(row.cells[i] for i in kept))
-      for row in part
-    )
-    for part in (table.rows, table.gains)
-  )
-  columns = tuple(table.columns[i] for i in kept)
-  return dataclasses.replace(table, columns=columns, rows=rows, gains=gains)
+def table_of(results: SweepResults) -> PaperTable:
+  """Returns the paper's table of a sweep or its figure, empty without one."""
+  number = _TABLES.get(results.name)
+  table = paper_table(number) if number else _NO_TABLE
+  ids = {column.id for column in results.columns}
+  return table if any(c.id in ids for c in table.columns) else _NO_TABLE
 
 
 def in_paper_order(results: SweepResults) -> SweepResults:
   """Sorts the columns as in the paper's table; other columns follow."""
-  table = table_of(results)
-  order = [column.id for column in table.columns] if table else []
-  known = [c for c in results.columns if c.id in order]
-  others = [c for c in results.columns if c.id not in order]
-  known.sort(key=lambda column: order.index(column.id))
-  return dataclasses.replace(results, columns=(*known, *others))
+  ids = [column.id for column in table_of(results).columns]
+  columns = sorted(
+    results.columns, key=lambda c: ids.index(c.id) if c.id in ids else len(ids)
+  )
+  return dataclasses.replace(results, columns=tuple(columns))
 
 
-def compare(
-  results: SweepResults, table: PaperTable | None
-) -> dict[tuple[str, str], Comparison]:
+def compare(results: SweepResults) -> dict[tuple[str, str], Comparison]:
   """Pairs each of our numbers with the paper's.
 
   Returns the comparisons by method and column, row by row: the rows of the
   paper's table, then our other rows, then gains.
   """
-  our_rows = [TEACHER, SUBCLASS_TEACHER, *(m.id for m in results.methods)]
-  rows = [row.method for row in table.rows] if table else []
-  rows += [method for method in our_rows if method not in rows]
-  columns = [c.id for c in table.columns] if table else []
-  columns += [c.id for c in results.columns if c.id not in columns]
+  table = table_of(results)
+  teachers = {
+    heading.id: comparisons.teacher_accuracies(results, methods)
+    for heading, methods in comparisons.teacher_groups(results).items()
+  }
+  rows = [row.method for row in table.rows]
+  rows += [*teachers, *(method.id for method in results.methods)]
+  rows += [row.method for row in table.gains]
+  rows += comparisons.rivals(results)
+  # The sweep of a figure only has the figure's columns of a table.
+  printed = table.columns if results.name.startswith("table") else ()
+  columns = dict.fromkeys(c.id for c in (*printed, *results.columns))
   compared = {}
-  for method in (
-    *rows,
-    *(row.method for row in (table.gains if table else ())),
-  ):
+  for method in dict.fromkeys(rows):
     for column in columns:
-      ours = _ours(results, table, column, method)
-      cell = table.cell(method, column) if table else None
+      ours, link, same_as = None, "", ""
+      if method in GAINS:
+        ours = _our_gain(results, table, column, method)
+      elif column in teachers.get(method, ()):
+        ours, link = teachers[method][column]
+      elif summary := results.summaries.get((column, method)):
+        ours, link = summary.test, summary.cells[0].config
+      else:
+        same_as = results.repeats(column, method)
+      cell = table.cell(method, column)
       wrong = cell and any(note.kind in _NOT_COMPARED for note in cell.notes)
-      if table and cell and method in GAINS:
+      if cell and method in GAINS:
         cell, wrong = _recomputed(table, column, method, cell), False
-      compared[method, column] = dataclasses.replace(
-        ours,
-        paper=cell,
-        comparable=not wrong and is_paper_data(results, column),
+      comparable = not wrong and is_paper_data(results, column)
+      compared[method, column] = Comparison(
+        column, method, ours, cell, same_as, link, comparable
       )
   return compared
 
@@ -178,7 +168,7 @@ def paper_accuracies(results: SweepResults) -> dict[tuple[str, str], float]:
   """Returns the paper's accuracies that ours can be compared with."""
   return {
     (column, method): one.paper.mean
-    for (method, column), one in compare(results, table_of(results)).items()
+    for (method, column), one in compare(results).items()
     if one.paper is not None and one.comparable
   }
 
@@ -191,55 +181,34 @@ def is_paper_data(results: SweepResults, column: str) -> bool:
   return place is not None and place.dataset == results.datasets[column]
 
 
-def _ours(
-  results: SweepResults, table: PaperTable | None, column: str, method: str
-) -> Comparison:
-  """Returns the comparison with our number alone."""
-  if table and method in GAINS:
-    gain = _our_gain(results, table, column, method)
-    return Comparison(column, method, gain)
-  if method in (TEACHER, SUBCLASS_TEACHER):
-    plain, own = [*comparisons.teacher_groups(results).values(), []][:2]
-    cells = comparisons.with_different_teachers(
-      results, column, plain if method == TEACHER else own
-    )
-    if not cells:
-      return Comparison(column, method)
-    teachers = estimate(100 * cell.teacher.test.accuracy for cell in cells)
-    return Comparison(column, method, teachers, link=cells[0].teacher_config)
-  summary = results.summaries.get((column, method))
-  if summary is None:
-    same_as = results.repeats(column, method)
-    return Comparison(column, method, same_as=same_as)
-  link = summary.cells[0].config
-  return Comparison(column, method, summary.test, link=link)
-
-
 def gain_rivals(table: PaperTable, gain: str) -> tuple[str, ...]:
   """Returns the methods of the paper's table that a gain compares LELP with."""
   return tuple(
     row.method
     for row in table.rows
-    if row.method not in (TEACHER, SUBCLASS_TEACHER)
-    and comparisons.GAINS[gain](row.method)
+    if row.method not in (TEACHER, SUBCLASS_TEACHER) and GAINS[gain](row.method)
   )
 
 
 def _our_gain(
-  results: SweepResults,
-  table: PaperTable,
-  column: str,
-  gain: str,
+  results: SweepResults, table: PaperTable, column: str, gain: str
 ) -> Estimate | None:
-  """Returns LELP minus its best rival; None if any rival is missing."""
-  among = gain_rivals(table, gain)
-  if any(
-    (column, rival) not in results.summaries
-    and not results.repeats(column, rival)
-    for rival in among
-  ):
-    return None
-  return comparisons.gain(results, column, among.__contains__)
+  """Returns LELP minus its best rival.
+
+  The rivals of a gain that the paper prints are those of its table. Returns
+  None if any of them is missing.
+  """
+  among = GAINS[gain]
+  if any(row.method == gain for row in table.gains):
+    rivals = gain_rivals(table, gain)
+    if any(
+      (column, rival) not in results.summaries
+      and not results.repeats(column, rival)
+      for rival in rivals
+    ):
+      return None
+    among = rivals.__contains__
+  return comparisons.gain(results, column, among)
 
 
 def _recomputed(
@@ -257,46 +226,53 @@ def _recomputed(
   )
 
 
-def paper_layout(results: SweepResults, paper: PaperTable) -> Table:
-  """Builds one of the paper's tables with our numbers in it.
+def paper_layout(results: SweepResults) -> Table | None:
+  """Builds the paper's table of a sweep with our numbers in it.
 
   The paper's rows and columns come first, in its order, and then our others. A
   method has a line each for our number, the paper's and their difference.
   Missing cells are empty. The best and the second best are marked among our
-  numbers and among the paper's.
+  numbers and among the paper's. Returns None if the paper has no such table.
   """
-  compared = compare(results, paper)
-  methods = list(dict.fromkeys(method for method, _ in compared))
+  paper, compared = table_of(results), compare(results)
+  if paper is _NO_TABLE:
+    return None
+  printed = [row.method for row in (*paper.rows, *paper.gains)]
+  methods = [
+    method
+    for method in dict.fromkeys(method for method, _ in compared)
+    if method in printed or method not in GAINS
+  ]
   columns = list(dict.fromkeys(column for _, column in compared))
-  footnotes = Footnotes()
-  ours, intervals, papers, differences = {}, {}, {}, {}
+  labels = _labels(results, paper)
+  rows: list[TableRow] = []
   for method in methods:
     cells = [compared[method, column] for column in columns]
     group, is_gain = _group(method), method in GAINS
-    label = _label(results, paper, method)
-    ours[method] = TableRow.of(
-      label, [_our_cell(results, cell) for cell in cells], group
-    )
-    texts = [
+    intervals = (
       numbers.interval(c.ours) if is_gain and c.ours else "" for c in cells
-    ]
-    intervals[method] = TableRow.of(
-      "95 % interval of ours", texts, group, detail=True
     )
-    label = "paper, recomputed" if is_gain else "paper"
-    printed = [_paper_cell(cell, footnotes) for cell in cells]
-    papers[method] = TableRow.of(label, printed, group, detail=True)
-    texts = [_difference(cell) for cell in cells]
-    differences[method] = TableRow.of("difference", texts, group, detail=True)
-  for rows in (papers,) if results.is_smoke else (ours, papers):
-    students = [m for m in methods if _group(m) == "students"]
-    marked = mark_rows([rows[m] for m in students])
-    rows |= dict(zip(students, marked, strict=True))
+    for label, own in (
+      (labels[method], [_our_cell(results, cell) for cell in cells]),
+      ("95 % interval of ours", intervals),
+      ("paper, recomputed" if is_gain else "paper", map(_paper_cell, cells)),
+      ("difference", map(_difference, cells)),
+    ):
+      row = TableRow.of(label, own, group, detail=label != labels[method])
+      is_printed = method in printed and not row.detail
+      if is_printed or any(cell.text for cell in row.cells):
+        rows.append(row)
+  rows = mark_rows(
+    rows, lambda row: row.group == "students" and row.label == "paper"
+  )
+  if not results.is_smoke:
+    rows = mark_rows(
+      rows, lambda row: row.group == "students" and not row.detail
+    )
   several = results.num_trials > 1
   trials = f"{results.num_trials} trials" if several else "one trial, so none"
   other = any(not is_paper_data(results, column) for column in columns)
   header = tuple(column_header(Heading(c, c)) for c in columns)
-  printed = [row.method for row in (*paper.rows, *paper.gains)]
   return Table(
     title=(
       f"Table {paper.number} of the paper beside ours"
@@ -304,17 +280,10 @@ def paper_layout(results: SweepResults, paper: PaperTable) -> Table:
       f"{chosen_on(results)}"
     ),
     header=header,
-    rows=tuple(
-      rows[method]
-      for method in methods
-      for rows in (ours, intervals, papers, differences)
-      if any(cell.text for cell in rows[method].cells)
-      or (rows is ours and method in printed)
-    ),
+    rows=tuple(rows),
     caption=_CAPTION.format(trials=trials)
     + (_GAINS_CAPTION if paper.gains else ""),
     notes=(*_notes(results, paper, columns), *results.notes),
-    footnotes=tuple(footnotes.texts),
     corner=corner(header),
   )
 
@@ -325,14 +294,11 @@ def _group(method: str) -> str:
   return "references" if method in _REFERENCES else "students"
 
 
-def _label(results: SweepResults, paper: PaperTable, method: str) -> str:
-  """Returns the paper's label of a row, or ours if the paper has none."""
-  for row in (*paper.rows, *paper.gains):
-    if row.method == method:
-      return row.label
-  if method in (TEACHER, SUBCLASS_TEACHER):
-    return method.replace("_", " ").capitalize()
-  return f"{results.method_title(method)} (not in the paper's table)"
+def _labels(results: SweepResults, paper: PaperTable) -> dict[str, str]:
+  """Returns the paper's labels of rows, and ours if the paper has none."""
+  headings = (*comparisons.teacher_groups(results), *results.methods)
+  labels = {h.id: f"{h.title} (not in the paper's table)" for h in headings}
+  return labels | {r.method: r.label for r in (*paper.rows, *paper.gains)}
 
 
 def _our_cell(results: SweepResults, cell: Comparison) -> TableCell:
@@ -344,18 +310,18 @@ def _our_cell(results: SweepResults, cell: Comparison) -> TableCell:
   return TableCell(text, link=cell.link)
 
 
-def _paper_cell(cell: Comparison, footnotes: Footnotes) -> TableCell:
+def _paper_cell(cell: Comparison) -> TableCell:
   if cell.paper is None:
     return TableCell()
   text, printed = cell.paper.printed, ""
   if cell.method in GAINS:
     text = numbers.signed(cell.paper.mean)
     printed = f"{cell.paper.printed} is printed. " if cell.is_misprinted else ""
-  notes = [
+  notes = (
     f"{note.kind.capitalize()} ({note.item}): {printed}{note.text}"
     for note in cell.paper.notes
-  ]
-  return TableCell(text, footnotes=footnotes.refer(*notes))
+  )
+  return TableCell(text, footnotes=tuple(notes))
 
 
 def _difference(cell: Comparison) -> str:

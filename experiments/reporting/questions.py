@@ -7,7 +7,6 @@ They show LELP with and without the projection onto the null space
 """
 
 import pathlib
-from collections.abc import Iterable
 from collections.abc import Sequence
 
 from experiments.reporting import comparisons
@@ -102,8 +101,7 @@ def null_space_sentence(results: SweepResults) -> str:
   ]
   if not means:
     return ""
-  low, high = (f"{100 * f(means):.1f}" for f in (min, max))
-  amount = low if low == high else f"{low} to {high}"
+  amount = numbers.span(means, numbers.percent)
   settings = f"{len(means)} settings, " if len(means) > 1 else ""
   return (
     f"Of the variance of the teacher's embeddings within a class {amount} %"
@@ -256,11 +254,11 @@ def _table(
   caption: str,
 ) -> Table | None:
   """Builds a table of accuracies; None if it has no rows."""
+  if not rows:
+    return None
   error = ", one trial, so no error"
   if results.num_trials > 1:
     error = f": mean ± standard error over {results.num_trials} trials"
-  if not rows:
-    return None
   return Table(
     title=f"{results.title}: {title}{chosen_on(results)}",
     header=header,
@@ -278,13 +276,8 @@ def _difference(
   return numbers.with_interval(difference, results.num_trials)
 
 
-def _range(shares: Iterable[float]) -> str:
+def _range(shares: Sequence[float]) -> str:
   """Formats the mean of shares in percent, and their range if they differ."""
-  shares = list(shares)
-  if not shares:
-    return ""
-  low, mean, high = (
-    numbers.percent(x)
-    for x in (min(shares), estimate(shares).mean, max(shares))
-  )
-  return mean if low == high else f"{mean} ({low} to {high})"
+  mean = numbers.mean(shares, numbers.percent)
+  ends = numbers.span(shares, numbers.percent)
+  return f"{mean} ({ends})" if " to " in ends else mean

@@ -65,7 +65,6 @@ def write(
 
   Returns the names of all files of the report, including the pictures.
   """
-  check_formats(formats)
   writers = {
     "md": lambda: to_markdown(document),
     "tex": lambda: to_latex(document.tables),

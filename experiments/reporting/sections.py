@@ -1,9 +1,9 @@
 """The sections of a report, from the finished cells of sweeps."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 
 from experiments.reporting import comparisons
@@ -52,21 +52,23 @@ _FIGURES = {
     "Figure 6 of the paper, left: test accuracy over the number of examples"
     " that students train on.",
   ),
+  "figure6_middle": (
+    paper_figures.training_curves,
+    "Figure 6 of the paper, middle: the student's accuracy after each epoch.",
+  ),
   "figure6_right": (paper_figures.labelled, _LABELLED),
   "table5": (paper_figures.labelled, _LABELLED),
 }
 # The names of all pictures that a report may have of a sweep.
 PICTURES = (
-  *(
-    "gains",
-    "accuracy",
-    "embeddings",
-    "sensitivity",
-    "information",
-    "random_ensembles",
-    "num_classes",
-  ),
-  *(*_FIGURES, "figure6_middle"),
+  "gains",
+  "accuracy",
+  "embeddings",
+  "sensitivity",
+  "information",
+  "random_ensembles",
+  "num_classes",
+  *_FIGURES,
 )
 
 
@@ -76,11 +78,9 @@ class ReportedSweep:
 
   Attributes:
     results: Its finished cells.
-    base: Folder that the paths of the cells are relative to.
     folder: Folder of the report, in which pictures are written.
     prefix: Prefix of the file names of its pictures.
     maps: Maps of the students' embeddings.
-    read: Returns a test example by its id; None if the data cannot be read.
     teacher: Size and speed of a teacher that ran elsewhere; None for a teacher
       of the sweep.
     exported: The exported student, whose confusions and mistakes are shown; if
@@ -88,11 +88,9 @@ class ReportedSweep:
   """
 
   results: SweepResults
-  base: pathlib.Path
   folder: pathlib.Path
   prefix: str = ""
   maps: tuple[Picture, ...] = ()
-  read: owner.Reader | None = None
   teacher: owner.TeacherSize | None = None
   exported: owner.Exported | None = None
 
@@ -194,142 +192,112 @@ def _overview(
     )
     rows.append(TableRow.of(chapter, texts))
     sentences.append(f"{chapter}: {conclusion(results)}")
-  notes = ()
-  if unfinished:
-    notes = (unfinished_note(unfinished),)
   table = Table(
     title="Sweeps in this report",
     header=_OVERVIEW,
     rows=tuple(rows),
     caption="Chosen on: the examples that choose hyperparameters (A-37).",
-    notes=notes,
+    notes=(unfinished_note(unfinished),) if unfinished else (),
   )
   return Section("Overview", (table, *sentences))
 
 
 def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
-  """Makes the sections of one sweep, without empty ones."""
-  results = sweep.results
+  """Makes the sections of one sweep, without empty parts and sections."""
+  results, draw = sweep.results, sweep.draw
   is_ours = sweep.teacher is None
-  parts = {
-    "Result": _result(sweep),
+  main, *others = (
+    table
+    for part in selections(results)
+    for table in (
+      paper_tables.paper_layout(part),
+      tables.accuracy_table(part),
+    )
+    if table
+  )
+  null_space = questions.null_space_table(results)
+  parts: dict[str, Iterable[Part | None]] = {
+    "Result": [
+      *draw(
+        "gains",
+        f"Gain in test accuracy: {results.title}.",
+        figures.gain_picture,
+      ),
+      conclusion(results),
+      main,
+    ],
     "On the test examples": owner.score_parts(
       results,
-      sweep.read,
+      owner.test_examples(results),
       teacher=sweep.teacher,
       exported=sweep.exported,
     ),
-    "Accuracy": _accuracy(sweep),
-    "With and without the null space": _null_space(results),
-    "Ensembles of random projections": _ensembles(sweep),
-    "From few classes to many": _classes(sweep),
-    "Sensitivity of LELP": _sensitivity(sweep),
-    "Subclasses and hidden classes": sweep.draw(
+    "Accuracy": [
+      *draw(
+        "accuracy",
+        f"Test accuracy of each method: {results.title}.",
+        figures.accuracy_bars,
+      ),
+      *others,
+    ],
+    "With and without the null space": [
+      null_space,
+      questions.null_space_sentence(results) if null_space else None,
+    ],
+    "Ensembles of random projections": [
+      questions.ensemble_table(results),
+      *draw(
+        "random_ensembles",
+        "Test accuracy over the number of random projections; LELP is level.",
+        questions.ensemble_picture,
+      ),
+    ],
+    "From few classes to many": [
+      *draw(
+        "num_classes",
+        "Test accuracy with CIFAR-100's classes merged into fewer.",
+        paper_figures.num_classes,
+      ),
+      questions.classes_table(results),
+    ],
+    # Figure 5 varies two hyperparameters at once and has its own picture.
+    "Sensitivity of LELP": []
+    if results.name == "figure5"
+    else [
+      sensitivity.sensitivity_sentence(results),
+      *draw(
+        "sensitivity",
+        "Test accuracy of LELP over each hyperparameter with several values,"
+        " with the best setting of the others.",
+        sensitivity.sensitivity_picture,
+      ),
+      sensitivity.sensitivity_table(results),
+    ],
+    "Subclasses and hidden classes": draw(
       "information",
       "Gain over vanilla distillation against what the subclasses of a student "
       "tell about the hidden classes (adjusted mutual information within each "
       "class: 0 is chance, 1 is equality).",
       figures.information_picture,
     ),
-    "Figures": [*_figures(sweep), *sweep.maps],
+    "Figures": [*_figure(sweep), *sweep.maps],
     "Chosen hyperparameters": map(
       tables.hyperparameter_table, selections(results)
     ),
     "The paper's grids": paper_grids.grid_tables(results),
-    "Cost": [
-      costs.cost_table(results, sweep.base, teacher_is_ours=is_ours),
-    ],
-    "Diagnostics": [
-      tables.diagnostics_table(results, teacher_is_ours=is_ours),
-    ],
+    "Cost": [costs.cost_table(results, teacher_is_ours=is_ours)],
+    "Diagnostics": [tables.diagnostics_table(results, teacher_is_ours=is_ours)],
   }
   sections = (
-    Section(title, tuple(own), is_folded=title != "Result")
+    Section(title, tuple(filter(None, own)), is_folded=title != "Result")
     for title, own in parts.items()
   )
   return tuple(section for section in sections if section.parts)
 
 
-def _result(sweep: ReportedSweep) -> list[Part]:
-  """Makes the picture of gains, the conclusion and the main table."""
-  results = sweep.results
-  caption = f"Gain in test accuracy: {results.title}."
-  paper = paper_tables.table_of(results)
-  main = (
-    tables.accuracy_table(results)
-    if paper is None
-    else paper_tables.paper_layout(results, paper)
-  )
-  return [
-    *sweep.draw("gains", caption, figures.gain_picture),
-    conclusion(results),
-    main,
-  ]
-
-
-def _accuracy(sweep: ReportedSweep) -> list[Part]:
-  """Makes the bars, and the tables that the first section does not have."""
-  parts: list[Part] = []
-  paper = paper_tables.table_of(sweep.results)
-  for part in selections(sweep.results):
-    if paper is not None and part is not sweep.results:
-      parts.append(paper_tables.paper_layout(part, paper))
-    if paper is not None or part is not sweep.results:
-      parts.append(tables.accuracy_table(part))
-  caption = f"Test accuracy of each method: {sweep.results.title}."
-  return sweep.draw("accuracy", caption, figures.accuracy_bars) + parts
-
-
-def _null_space(results: SweepResults) -> list[Part]:
-  table = questions.null_space_table(results)
-  said = questions.null_space_sentence(results) if table else ""
-  return [part for part in (table, said) if part]
-
-
-def _ensembles(sweep: ReportedSweep) -> list[Part]:
-  table = questions.ensemble_table(sweep.results)
-  if table is None:
-    return []
-  caption = (
-    "Test accuracy over the number of random projections; LELP is level."
-  )
-  draw = questions.ensemble_picture
-  return [table, *sweep.draw("random_ensembles", caption, draw)]
-
-
-def _classes(sweep: ReportedSweep) -> list[Part]:
-  table = questions.classes_table(sweep.results)
-  if table is None:
-    return []
-  caption = "Test accuracy with CIFAR-100's classes merged into fewer."
-  draw = paper_figures.num_classes
-  return [*sweep.draw("num_classes", caption, draw), table]
-
-
-def _sensitivity(sweep: ReportedSweep) -> list[Part]:
-  results = sweep.results
-  table = sensitivity.sensitivity_table(results)
-  # Figure 5 varies two hyperparameters at once and has its own picture.
-  if table is None or results.name == "figure5":
-    return []
-  caption = (
-    "Test accuracy of LELP over each hyperparameter with several values, with"
-    " the best setting of the others."
-  )
-  draw = sensitivity.sensitivity_picture
-  said = sensitivity.sensitivity_sentence(results)
-  return [said, *sweep.draw("sensitivity", caption, draw), table]
-
-
-def _figures(sweep: ReportedSweep) -> list[Picture]:
+def _figure(sweep: ReportedSweep) -> list[Picture]:
   """Draws the figure of the paper that the sweep is named after, if any."""
   name = sweep.results.name
-  if name == "figure6_middle":
-    caption = (
-      "Figure 6 of the paper, middle: the student's accuracy after each epoch."
-    )
-    draw = functools.partial(paper_figures.training_curves, base=sweep.base)
-    return sweep.draw(name, caption, draw)
   if name not in _FIGURES:
     return []
   draw, caption = _FIGURES[name]

@@ -7,7 +7,9 @@ that are replicates.
 
 import dataclasses
 import functools
+import itertools
 import math
+import os
 import pathlib
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -52,11 +54,10 @@ class FinishedCell(CellResult):
     """Path of the teacher's config; empty if the teacher is elsewhere."""
     return self.teacher_folder and f"{self.teacher_folder}/config.json"
 
-  def spec(self, base: pathlib.Path) -> CellSpec | None:
-    """Reads its config; None if the file is missing."""
-    path = base / self.config
-    if not path.is_file():
-      return None
+  def spec(self, base: pathlib.Path) -> CellSpec:
+    """Reads its config."""
+    # The path may lead through a folder that the report has yet to create.
+    path = os.path.normpath(base / self.config)
     return specs.from_plain(json_files.read_json(path))
 
   @property
@@ -87,9 +88,6 @@ class Summary:
   num_settings: int
 
 
-Summaries = dict[tuple[str, str], Summary]
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepResults(SweepDescription):
   """The description of a sweep, and its finished cells.
@@ -97,8 +95,8 @@ class SweepResults(SweepDescription):
   Attributes:
     cells: The finished cells.
     datasets: Data set of each column whose config names one.
-    folder: The workdir, relative to the base of the report; empty if they are
-      the same.
+    base: The base of the report, to which the paths of cells are relative.
+    folder: The workdir, relative to `base`; empty if they are the same.
   """
 
   digests: tuple[str, ...] = ()
@@ -106,6 +104,7 @@ class SweepResults(SweepDescription):
   datasets: Mapping[str, str] = dataclasses.field(
     default_factory=dict, compare=False
   )
+  base: pathlib.Path = dataclasses.field(default=pathlib.Path(), compare=False)
   folder: str = ""
 
   @property
@@ -158,12 +157,15 @@ class SweepResults(SweepDescription):
 
     Returns None if no cell of the method is finished there.
     """
+    summaries = self.of_method(method)
     if column is not None:
-      summary = self.summaries.get((column, method))
-      return summary.test if summary else None
-    places = [(column.id, method) for column in self.columns]
-    means = [s.test.mean for p in places if (s := self.summaries.get(p))]
+      return summaries[column].test if column in summaries else None
+    means = [summary.test.mean for summary in summaries.values()]
     return estimate(means) if means else None
+
+  def of_method(self, method: str) -> dict[str, Summary]:
+    """Returns the summaries of a method by column."""
+    return {c: s for (c, row), s in self.summaries.items() if row == method}
 
   def method_title(self, method: str) -> str:
     """Returns the title of a method by its id."""
@@ -180,24 +182,21 @@ class SweepResults(SweepDescription):
     return f"= {METHODS[other].title}" if other else ""
 
   @functools.cached_property
-  def summaries(self) -> Summaries:
+  def summaries(self) -> dict[tuple[str, str], Summary]:
     """The summaries of methods with finished cells, by column and method."""
     cells: dict[tuple[str, str], list[FinishedCell]] = {}
     for cell in self.cells:
       cells.setdefault((cell.column, cell.method), []).append(cell)
-    places = [(c.id, m.id) for c in self.columns for m in self.methods]
-    summaries = {
-      place: summarize_cells(cells[place], self.selection)
-      for place in places
-      if place in cells
-    }
-    # If an earlier stage of the sweep chose the settings, count those it tried.
-    return {
-      (column, row): dataclasses.replace(
-        summary, num_settings=self.num_tried.get(row, summary.num_settings)
-      )
-      for (column, row), summary in summaries.items()
-    }
+    summaries = {}
+    for column, method in itertools.product(self.columns, self.methods):
+      if own := cells.get((column.id, method.id)):
+        summary = summarize_cells(own, self.selection)
+        # If an earlier stage of the sweep chose the settings, count those it
+        # tried.
+        tried = self.num_tried.get(method.id, summary.num_settings)
+        summary = dataclasses.replace(summary, num_settings=tried)
+        summaries[column.id, method.id] = summary
+    return summaries
 
 
 def summarize_cells(cells: Iterable[FinishedCell], selection: str) -> Summary:
@@ -226,15 +225,15 @@ def summarize_cells(cells: Iterable[FinishedCell], selection: str) -> Summary:
 
 def _rank(cells: Sequence[FinishedCell], selection: str) -> tuple[float, float]:
   """Returns a setting's negative accuracy and its loss: lower is better."""
-  scores = []
-  for cell in cells:
-    score = cell.test if selection == "test" else cell.held_out
-    if score is None:
-      raise ValueError(
-        f"{cell.column}/{cell.method}/{cell.digest} has no held-out accuracy "
-        "to choose by: run the sweep with --config.selection=heldout."
-      )
-    scores.append(score)
+  on_test = selection == "test"
+  found = (cell.test if on_test else cell.held_out for cell in cells)
+  scores = [score for score in found if score is not None]
+  if len(scores) < len(cells):
+    cell = cells[0]
+    raise ValueError(
+      f"{cell.column}/{cell.method}/{cell.digest} has no held-out accuracy "
+      "to choose by: run the sweep with --config.selection=heldout."
+    )
   # Rounding makes equal numbers of correct predictions a tie.
   accuracy = round(estimate(score.accuracy for score in scores).mean, 12)
   losses = [score.loss for score in scores if score.loss is not None]
@@ -265,9 +264,10 @@ def selections(results: SweepResults) -> tuple[SweepResults, ...]:
   Cells with held-out examples were evaluated on both sets, so that a report can
   also choose on the test set, as the paper did (A-37).
   """
-  if results.selection == "test" or not was_chosen(results.summaries.values()):
+  # With an earlier stage, only the chosen settings have all trials.
+  if results.selection == "test" or results.num_tried:
     return (results,)
-  if results.num_tried:  # Only the chosen settings have all trials.
+  if not was_chosen(results.summaries.values()):
     return (results,)
   note = (
     "Chosen on the test set as in the paper, but among students that were "

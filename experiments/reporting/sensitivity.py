@@ -1,7 +1,6 @@
 """Sensitivity of LELP to each of its hyperparameters."""
 
 import collections
-import itertools
 import math
 import pathlib
 from collections.abc import Iterator
@@ -50,6 +49,8 @@ _HEADER = (
   "deviation over values",
   "over trials at one value",
 )
+# The best setting at each value of a hyperparameter, by column.
+_Runs = dict[Heading, dict[float, Summary]]
 
 
 def sensitivity_table(results: SweepResults) -> Table | None:
@@ -92,21 +93,16 @@ def _row_cells(line: drawing.PlotLine) -> list[str | TableCell]:
   best = max(points, key=lambda x: points[x].mean)
   worst = min(points, key=lambda x: points[x].mean)
   low, high = points[worst].mean, points[best].mean
-  deviations = [p.std for p in points.values() if p.std is not None]
-  over = estimate(point.mean for point in points.values()).std
-  within = (
-    math.sqrt(estimate(s * s for s in deviations).mean) if deviations else None
-  )
-  ends = (numbers.setting(end) for end in (min(points), max(points)))
+  variances = [p.std**2 for p in points.values() if p.std is not None]
   return [
-    f"{len(points)}: {' to '.join(ends)}",
+    f"{len(points)}: {numbers.span(points, numbers.setting)}",
     numbers.setting(best),
     TableCell(f"{high:.2f}", link=line.links.get(best, "")),
     numbers.setting(worst),
     TableCell(f"{low:.2f}", link=line.links.get(worst, "")),
     f"{high - low:.2f}",
-    "" if over is None else f"{over:.2f}",
-    "" if within is None else f"{within:.2f}",
+    f"{estimate(point.mean for point in points.values()).std:.2f}",
+    numbers.mean(variances, lambda x: f"{math.sqrt(x):.2f}"),
   ]
 
 
@@ -120,8 +116,7 @@ def sensitivity_sentence(results: SweepResults) -> str:
       own.append(max(means) - min(means))
   amounts = []
   for name, own in sorted(ranges.items(), key=lambda item: -max(item[1])):
-    ends = dict.fromkeys(f"{f(own):.2f}" for f in (min, max))
-    amounts.append(f"{name} by {' to '.join(ends)} points")
+    amounts.append(f"{name} by {numbers.span(own, '{:.2f}'.format)} points")
   if not amounts:
     return ""
   return (
@@ -151,42 +146,52 @@ def sensitivity_picture(results: SweepResults, path: pathlib.Path) -> bool:
 
 def _plots(results: SweepResults) -> Iterator[drawing.Plot]:
   """Yields a panel per row of LELP and hyperparameter with several values."""
-  axes = _axes(results)
-  num_rows = collections.Counter(itertools.chain(*axes.values()))
-  for method, own in axes.items():
-    for axis in own:
-      lines = _lines(results, method.id, axis)
-      if lines:
-        yield drawing.Plot(
-          method.title if num_rows[axis] > 1 else "",
-          _LABELS.get(axis, axis.replace("_", " ")),
-          ACCURACY_LABEL,
-          lines,
-          axis in _LOGARITHMIC,
-          joined=axis not in _UNORDERED,
-        )
+  found = _varied(results)
+  num_rows = collections.Counter(axis for _, axis in found)
+  for (method, axis), runs in found.items():
+    yield drawing.Plot(
+      method.title if num_rows[axis] > 1 else "",
+      _LABELS.get(axis, axis.replace("_", " ")),
+      ACCURACY_LABEL,
+      _lines(results, runs),
+      axis in _LOGARITHMIC,
+      joined=axis not in _UNORDERED,
+    )
 
 
-def _axes(results: SweepResults) -> dict[Heading, list[str]]:
-  """Returns the hyperparameters with several values, by row of LELP."""
-  rows = [
-    m
-    for m in results.methods
-    if m.id == comparisons.LELP or comparisons.is_ablation(m.id)
-  ]
-  return {method: varied(results, method.id) for method in rows}
+def _varied(results: SweepResults) -> dict[tuple[Heading, str], _Runs]:
+  """Returns the runs of each row of LELP and hyperparameter.
+
+  Columns without several values that are numbers are left out.
+  """
+  found = {}
+  for method in results.methods:
+    if method.id != comparisons.LELP and not comparisons.is_ablation(method.id):
+      continue
+    for axis in varied(results, method.id):
+      runs_of = {
+        column: along(results, method.id, column.id, axis)
+        for column in results.columns
+      }
+      runs = {
+        column: {x: run for (x,), run in runs.items()}
+        for column, runs in runs_of.items()
+        if len(runs) > 1 and all(isinstance(x, int | float) for (x,) in runs)
+      }
+      if runs:
+        found[method, axis] = runs
+  return found
 
 
 def _others_chosen_on(results: SweepResults) -> str:
   """Returns the end of a title: which examples chose the other settings."""
-  runs = [
+  every = [
     run
-    for method, axes in _axes(results).items()
-    for axis in axes
-    for by_value in _runs(results, method.id, axis).values()
+    for runs in _varied(results).values()
+    for by_value in runs.values()
     for run in by_value.values()
   ]
-  said = chosen_on(results, runs)
+  said = chosen_on(results, every)
   return said and f", the others{said.removeprefix(',')}"
 
 
@@ -194,30 +199,9 @@ def _unit(results: SweepResults) -> str:
   return f"{results.repetition}s"
 
 
-def _runs(
-  results: SweepResults, method: str, axis: str
-) -> dict[Heading, dict[float, Summary]]:
-  """Returns the best setting at each value, by column.
-
-  Columns without several values that are numbers are left out.
-  """
-  runs_of = {
-    column: along(results, method, column.id, axis)
-    for column in results.columns
-  }
-  return {
-    column: {x: run for (x,), run in runs.items()}
-    for column, runs in runs_of.items()
-    if len(runs) > 1 and all(isinstance(x, int | float) for (x,) in runs)
-  }
-
-
-def _lines(
-  results: SweepResults, method: str, axis: str
-) -> dict[str, drawing.PlotLine]:
+def _lines(results: SweepResults, runs: _Runs) -> dict[str, drawing.PlotLine]:
   """Returns one line per column, or one line over the replicates, by name."""
-  runs = _runs(results, method, axis)
-  if results.averages_columns and runs:
+  if results.averages_columns:
     plural = "s" if len(runs) > 1 else ""
     label = f"mean over {len(runs)} {results.repetition}{plural}"
     values: dict[float, list[float]] = {}

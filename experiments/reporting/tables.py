@@ -53,15 +53,17 @@ def accuracy_table(results: SweepResults) -> Table:
   replicates (`SweepResults.places`). Its rows are teachers and oracle, then
   students, then gains.
   """
-  rows = _teacher_rows(results)
-  students = []
+  rows, students = _teacher_rows(results), []
   for method in results.methods:
     cells = _accuracy_cells(results, method.id)
     if method.id == comparisons.ORACLE:
       label = f"{method.title} (upper bound)"
-      rows.append(TableRow(label, cells, "references"))
+      rows.append(TableRow.of(label, cells, "references"))
     else:
-      students.append(TableRow(method.title, cells, "students"))
+      students.append(TableRow.of(method.title, cells, "students"))
+  rows += [*students, *_gain_rows(results)]
+  if not results.is_smoke:
+    rows = mark_rows(rows, lambda row: row.group == "students")
   headers = {column.id: column_header(column) for column in results.columns}
   header = tuple(
     headers[column] if column else _overall_title(results)
@@ -70,11 +72,7 @@ def accuracy_table(results: SweepResults) -> Table:
   return Table(
     title=f"{results.title}: test accuracy{chosen_on(results)}",
     header=header,
-    rows=(
-      *rows,
-      *(students if results.is_smoke else mark_rows(students)),
-      *_gain_rows(results),
-    ),
+    rows=tuple(rows),
     caption=_caption(results),
     notes=(
       *_best_baseline_notes(results),
@@ -94,13 +92,15 @@ def accuracy_cell(summary: Summary | None, num_trials: int) -> TableCell:
   return TableCell(text, link=summary.cells[0].config)
 
 
-def mark_rows(rows: Sequence[TableRow]) -> list[TableRow]:
-  """Marks the best and the second best cell of each column."""
-  columns = zip(*(row.cells for row in rows), strict=True)
-  marked = [mark_cells(cells) for cells in columns]
+def mark_rows(
+  rows: Sequence[TableRow], is_ranked: Callable[[TableRow], bool]
+) -> list[TableRow]:
+  """Marks the best and the second best cell of each column in some rows."""
+  ranked = [row.cells for row in rows if is_ranked(row)]
+  marked = zip(*map(mark_cells, zip(*ranked, strict=True)), strict=True)
   return [
-    dataclasses.replace(row, cells=tuple(column[i] for column in marked))
-    for i, row in enumerate(rows)
+    dataclasses.replace(row, cells=next(marked)) if is_ranked(row) else row
+    for row in rows
   ]
 
 
@@ -132,43 +132,35 @@ def _overall_title(results: SweepResults) -> str:
   return f"all {len(results.columns)} {results.repetition}s"
 
 
-def _accuracy_cells(
-  results: SweepResults, method: str
-) -> tuple[TableCell, ...]:
+def _accuracy_cells(results: SweepResults, method: str) -> list[TableCell]:
   """Makes the accuracies of a method, one cell per place."""
   cells = []
   for column, expected in results.places:
-    text = ""
+    text = link = ""
     if accuracy := results.accuracy(column, method):
       text = numbers.number(accuracy, expected)
+      if column is not None:
+        link = results.summaries[column, method].cells[0].config
     elif column is not None:
       text = results.repeats(column, method)
-    summary = column and results.summaries.get((column, method))
-    cells.append(
-      TableCell(text, link=summary.cells[0].config if summary else "")
-    )
-  return tuple(cells)
+    cells.append(TableCell(text, link=link))
+  return cells
 
 
 def _teacher_rows(results: SweepResults) -> list[TableRow]:
   """Makes the rows of the shared teacher and of Subclass Distillation's own."""
   rows = []
-  for label, methods in comparisons.teacher_groups(results).items():
-    by_column, means = {}, []
-    for column in results.columns:
-      cells = comparisons.with_different_teachers(results, column.id, methods)
-      if cells:
-        whole = estimate(100 * cell.teacher.test.accuracy for cell in cells)
-        means.append(whole.mean)
-        text = numbers.number(whole, whole.n)
-        by_column[column.id] = TableCell(text, link=cells[0].teacher_config)
-    if means:
-      text = numbers.number(estimate(means), len(results.columns))
-      accuracies = (
-        by_column.get(column, TableCell()) if column else TableCell(text)
-        for column, _ in results.places
-      )
-      rows.append(TableRow(label, tuple(accuracies), "references"))
+  for heading, methods in comparisons.teacher_groups(results).items():
+    accuracies = comparisons.teacher_accuracies(results, methods)
+    cells: dict[str | None, TableCell] = {
+      column: TableCell(numbers.number(accuracy), link=link)
+      for column, (accuracy, link) in accuracies.items()
+    }
+    if cells:
+      whole = estimate(accuracy.mean for accuracy, _ in accuracies.values())
+      cells[None] = TableCell(numbers.number(whole, len(results.columns)))
+      own = [cells.get(column, TableCell()) for column, _ in results.places]
+      rows.append(TableRow.of(heading.title, own, "references"))
   return rows
 
 
@@ -204,13 +196,13 @@ def _best_baseline_notes(results: SweepResults) -> list[str]:
   titles: dict[str | None, str] = {
     c.id: column_name(c) for c in results.columns
   }
+  # Names of columns of the paper contain commas themselves.
+  comma = "; " if any("," in title for title in titles.values()) else ", "
+  titles[None] = _overall_title(results)
   where: dict[str, list[str]] = {}
   for column, _ in results.places:
     if method := comparisons.best(results, column):
-      title = titles[column] if column else _overall_title(results)
-      where.setdefault(results.method_title(method), []).append(title)
-  # Names of columns of the paper contain commas themselves.
-  comma = "; " if any("," in title for title in titles.values()) else ", "
+      where.setdefault(results.method_title(method), []).append(titles[column])
   named = "; ".join(
     f"{method} ({comma.join(at) if len(where) > 1 else 'every column'})"
     for method, at in where.items()
@@ -307,14 +299,13 @@ def _hyperparameter_rows(
   summaries = [
     results.summaries.get((c.id, method.id)) for c in results.columns
   ]
-  names = dict.fromkeys(
-    name for s in summaries if s for name in s.hyperparameters
-  )
   readers: dict[str, Callable[[Summary], str]] = {
     name.replace("_", " "): lambda s, name=name: numbers.setting(
       s.hyperparameters.get(name)
     )
-    for name in names
+    for summary in summaries
+    if summary
+    for name in summary.hyperparameters
   }
   readers["settings tried"] = lambda s: str(s.num_settings)
   readers["validation accuracy"] = lambda s: (
@@ -352,7 +343,7 @@ def diagnostics_table(
     if not teacher_is_ours:
       return []
     sizes = (cell.teacher.num_parameters for cell in cells)
-    return [*empty, numbers.count_range(sizes)]
+    return [*empty, numbers.span(sizes, "{:,}".format)]
 
   return Table(
     title=f"{results.title}: diagnostics{chosen_on(results)}",
@@ -399,8 +390,8 @@ def rows_by_method(
   for name, columns in column_groups(results):
     own = [cell for cell in cells if cell.column in columns]
     groups = [
-      (label, methods, teacher_texts)
-      for label, methods in comparisons.teacher_groups(results).items()
+      (heading.title, methods, teacher_texts)
+      for heading, methods in comparisons.teacher_groups(results).items()
     ]
     groups += [(m.title, [m.id], method_texts) for m in results.methods]
     rows = []
@@ -422,11 +413,12 @@ def _diagnostics(cells: Sequence[FinishedCell]) -> list[str]:
   agreements = (cell.test.agreement for cell in cells)
   shares = (x for cell in cells for x in cell.variance_share or ())
   null_spaces = (x for cell in cells for x in cell.null_space_share or ())
+  sizes = (cell.num_parameters for cell in cells)
   return [
     numbers.mean(agreements, lambda x: f"{100 * x:.2f}"),
     term("class_term"),
     term("subclass_term"),
     numbers.mean(shares, numbers.percent),
     numbers.mean(null_spaces, numbers.percent),
-    numbers.count_range(cell.num_parameters for cell in cells),
+    numbers.span(sizes, "{:,}".format),
   ]

@@ -5,7 +5,6 @@ A workdir holds `sweep.json`, the description of its sweep, and one folder
 and a damaged file is an error.
 """
 
-import collections
 import dataclasses
 import os
 import pathlib
@@ -50,27 +49,20 @@ def load(
     )
   place = relative(workdir, base)
   cells = tuple(_read_cell(folder, workdir, place) for folder in folders)
-  keys = collections.Counter(
-    f"trial {c.trial} of {c.column}/{c.method}/{c.digest}" for c in cells
-  )
-  if twice := [name for name, count in keys.items() if count > 1]:
-    raise ValueError(
-      f"{workdir} holds {twice[0]} twice: delete the folder whose name is not "
-      "the digest."
-    )
   # One config per column names its data set.
   firsts = {cell.column: cell for cell in reversed(cells)}
-  configs = {c: s for c, cell in firsts.items() if (s := cell.spec(base))}
-  if sweep is not None:
-    results = _described(sweep, cells)
-  elif results_lib.path_of(workdir, SweepDescription).is_file():
-    results = _described(results_lib.read(workdir, SweepDescription), cells)
-  else:
-    results = _not_described(workdir, cells, list(configs.values()))
+  configs = {column: cell.spec(base) for column, cell in firsts.items()}
+  if sweep is None:
+    if results_lib.path_of(workdir, SweepDescription).is_file():
+      sweep = results_lib.read(workdir, SweepDescription)
+    else:
+      sweep = _description_of(workdir, cells, list(configs.values()))
+  results = _described(sweep, cells)
   return dataclasses.replace(
     results,
     datasets={c: n for c, spec in configs.items() if (n := spec.data.dataset)},
     notes=(*results.notes, *_notes(results.cells)),
+    base=base,
     folder=place,
   )
 
@@ -80,18 +72,14 @@ def _read_cell(
 ) -> FinishedCell:
   """Reads a cell, and checks that it is the one that its folder names."""
   result = results_lib.read(folder, CellResult)
-  column, method, _, trial = folder.parts[-4:]
+  column, method, digest, trial = folder.parts[-4:]
   # The result of a single run may have no column: its folder names one.
   result = dataclasses.replace(result, column=result.column or column)
-  if (column, method, trial) != (
-    result.column,
-    result.method,
-    f"trial{result.trial}",
-  ):
+  own = f"{result.column}/{result.method}/{result.digest}/trial{result.trial}"
+  if own != f"{column}/{method}/{digest}/{trial}":
     raise ValueError(
-      f"{folder} holds the result of {result.column}/{result.method}/"
-      f"trial{result.trial}: it was moved or copied. Delete it and run "
-      "experiments.sweep again."
+      f"{folder} holds the result of {own}: it was moved or copied. Delete it "
+      "and run experiments.sweep again."
     )
   teacher = workdir / "teachers" / result.teacher.digest
   root = pathlib.PurePosixPath(place)
@@ -134,11 +122,11 @@ def _described(
   return SweepResults(**fields | {"notes": tuple(notes), "cells": wanted})
 
 
-def _not_described(
+def _description_of(
   workdir: pathlib.Path,
   cells: tuple[FinishedCell, ...],
   configs: Sequence[CellSpec],
-) -> SweepResults:
+) -> SweepDescription:
   """Describes the cells of a workdir without a `sweep.json`.
 
   The name and the title are those that all configs have in common. If there are
@@ -153,9 +141,9 @@ def _not_described(
     {cell.method for cell in cells},
     key=lambda m: (order.index(m) if m in order else len(order), m),
   )
-  return SweepResults(
+  return SweepDescription(
     name=name,
-    title=title.rstrip("."),
+    title=title,
     columns=tuple(Heading(c, c) for c in sorted({c.column for c in cells})),
     methods=tuple(
       Heading(m, row_title(m, m, METHODS[m].title if m in METHODS else m))
@@ -165,7 +153,7 @@ def _not_described(
     selection="heldout" if all(c.held_out for c in cells) else "test",
     columns_are="settings",
     num_cells=len(cells),
-    cells=cells,
+    digests=tuple({cell.digest for cell in cells}),
     notes=("There is no sweep.json: the table shows all finished cells.",),
   )
 
@@ -220,20 +208,15 @@ def find_workdirs(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
   """
   found: dict[pathlib.Path, pathlib.Path] = {}
   for path in paths:
-    if not path.is_dir() and not _is_packed(path):
-      raise FileNotFoundError(
-        f"--workdir={path} is not a folder: pass the --workdir of "
-        "experiments.sweep, a folder of workdirs, or several separated by "
-        "commas."
-      )
-    inside = [path]
-    if path.is_dir() and not is_workdir(path):
+    inside = [path] if _is_packed(path) or is_workdir(path) else []
+    if not inside and path.is_dir():
       inside = sorted(filter(_is_packed, path.iterdir()))
       inside += sorted(filter(is_workdir, path.iterdir()))
     if not inside:
       raise FileNotFoundError(
-        f"--workdir={path} is not a workdir and contains none: run "
-        "experiments.sweep or experiments.main with this --workdir first."
+        f"--workdir={path} is not a workdir and contains none: pass the "
+        "--workdir of experiments.sweep or experiments.main, a folder of "
+        "workdirs, or several separated by commas."
       )
     found |= {each.resolve(): each for each in inside}
   return list(found.values())

@@ -84,7 +84,8 @@ def make_cell(column, method, trial, accuracy, **changes) -> FinishedCell:
 
 def write_config(folder, **changes) -> None:
   """Writes the config.json of a cell, with changed fields."""
-  config = specs.plain(specs.replace(_small_cell(), changes))
+  named = {name.replace("__", "."): x for name, x in changes.items()}
+  config = specs.plain(specs.replace(_small_cell(), named))
   (pathlib.Path(folder) / "config.json").write_text(json.dumps(config))
 
 
@@ -95,14 +96,13 @@ def _small_cell() -> specs.CellSpec:
   return specs.replace(tiny.cell(), nameless)
 
 
-def write_cell(workdir, cell, config=None) -> pathlib.Path:
-  """Writes result.json, and config.json if given; returns the folder."""
+def write_cell(workdir, cell, **config) -> pathlib.Path:
+  """Writes result.json and config.json of a cell; returns the folder."""
   folder = pathlib.Path(workdir) / cell.folder
   names = [field.name for field in dataclasses.fields(CellResult)]
   result = CellResult(**{name: getattr(cell, name) for name in names})
   results_lib.write(folder, result)
-  if config is not None:
-    write_config(folder, **config)
+  write_config(folder, **config)
   return folder
 
 
@@ -124,22 +124,17 @@ def _headings(accuracies):
 
 def write_workdir(workdir, accuracies=BY_HAND, **changes) -> None:
   """Writes a finished sweep of one setting of each method."""
-  cells = make_cells(accuracies)
-  for cell in cells:
-    write_cell(workdir, cell)
   fields = {
-    "name": "made-up",
-    "title": "Made-up digits",
     "columns": tuple(Heading(c, c.upper()) for c in accuracies),
-    "methods": _headings(accuracies),
-    "num_trials": max(cell.trial for cell in cells) + 1,
-    "selection": "heldout",
-    "columns_are": "splits",
-    "num_cells": len(cells),
     "digests": ("d0",),
     "notes": ("Made up.",),
   }
-  results_lib.write(workdir, SweepDescription(**fields | changes))
+  results = make_results(accuracies, **fields | changes)
+  for cell in results.cells:
+    write_cell(workdir, cell)
+  names = [field.name for field in dataclasses.fields(SweepDescription)]
+  description = {name: getattr(results, name) for name in names}
+  results_lib.write(workdir, SweepDescription(**description))
 
 
 def make_results(accuracies=BY_HAND, **changes) -> SweepResults:
@@ -188,40 +183,32 @@ def results_of(runs, columns=(), **changes) -> SweepResults:
 def papers_own(number, **changes) -> SweepResults:
   """Three trials of each cell whose mean and error are the paper's."""
   table = paper_table(number)
-  cells = []
-  for column in table.columns:
-    teachers = {
-      name: teacher(f"{name}-{column.id}", cell.mean / 100)
-      for name in ("teacher", "subclass_teacher")
-      if (cell := table.cell(name, column.id))
+  # The standard error of m - d, m, m + d is d / sqrt(3).
+  accuracies = {
+    column.id: {
+      row.method: tuple(
+        (cell.mean + k * 3**0.5 * cell.spread) / 100 for k in (-1, 0, 1)
+      )
+      for row in table.rows
+      if (cell := table.cell(row.method, column.id)).spread is not None
     }
-    for row in table.rows:
-      cell = table.cell(row.method, column.id)
-      if cell.spread is None:
-        continue
-      kind = "subclass_teacher" if row.method == "subclass" else "teacher"
-      for trial in range(3):
-        # The standard error of m - d, m, m + d is d / sqrt(3).
-        accuracy = cell.mean + (trial - 1) * 3**0.5 * cell.spread
-        cells.append(
-          make_cell(
-            column.id, row.method, trial, accuracy / 100, teacher=teachers[kind]
-          )
-        )
+    for column in table.columns
+  }
+  methods = dict.fromkeys(m for column in accuracies.values() for m in column)
+  cells = []
+  for cell in make_cells(accuracies):
+    kind = "subclass_teacher" if cell.method == "subclass" else "teacher"
+    accuracy = table.cell(kind, cell.column).mean / 100
+    own = teacher(f"{kind}-{cell.column}", accuracy)
+    cells.append(dataclasses.replace(cell, teacher=own))
   fields = {
     "name": f"table{number}",
     "title": f"Table {number}",
-    "columns": tuple(Heading(c.id, c.id) for c in table.columns),
-    "methods": tuple(
-      Heading(m, m) for m in dict.fromkeys(cell.method for cell in cells)
-    ),
-    "num_trials": 3,
-    "selection": "heldout",
+    "methods": tuple(Heading(m, m) for m in methods),
     "columns_are": "settings",
-    "num_cells": len(cells),
     "cells": tuple(cells),
   }
-  return SweepResults(**fields | changes)
+  return make_results(accuracies, **fields | changes)
 
 
 def texts(table) -> dict[str, list[str]]:

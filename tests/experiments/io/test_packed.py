@@ -49,7 +49,7 @@ def test_records_are_unpacked_as_they_were(tmp_path, workdir):
   assert left == {"student.msgpack", "metrics.jsonl", "seal.json", "table.md"}
   assert after == {name: before[name] for name in after}
   # 24 cells of `reporting_workdirs.BY_HAND`.
-  assert len(after) == number == 1 + 24 + 1 + 2
+  assert len(after) == number == 1 + 2 * 24 + 2
   assert missing == [*_TEACHERS]
   # Equal results give equal files.
   packed.pack(tmp_path / "again", tmp_path / "twice.parquet", _TEACHERS)

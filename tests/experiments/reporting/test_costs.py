@@ -62,7 +62,7 @@ def root(tmp_path):
       "teacher": teacher(taught_by, 0.9, 50),
     }
     cell = make_cell("a", method, 0, 0.9, **fields | changes)
-    write_cell(tmp_path, cell, {"teacher.batch_size": 10})
+    write_cell(tmp_path, cell, teacher__batch_size=10)
   write_teacher(tmp_path, "plain", steps=100, seconds=7.0)
   write_teacher(tmp_path, "own0", steps=200, seconds=8.0)
   write_teacher(tmp_path, "own1", steps=300, seconds=9.0)
@@ -70,7 +70,7 @@ def root(tmp_path):
 
 
 def table_of(root):
-  return costs.cost_table(workdirs.load(root, root), root)
+  return costs.cost_table(workdirs.load(root, root))
 
 
 def test_costs_by_hand(root):
@@ -91,8 +91,8 @@ def test_costs_by_hand(root):
 def test_what_was_not_recorded_is_empty(root):
   (root / "teachers" / "own1" / "result.json").unlink()
   write_teacher(root, "plain", steps=100)
-  own = teacher("plain", 0.9, 50)
-  write_cell(root, make_cell("a", "vanilla", 0, 0.9, teacher=own))
+  cell = make_cell("a", "vanilla", 0, 0.9, teacher=teacher("plain", 0.9, 50))
+  write_cell(root, cell, teacher__batch_size=10)
   found = texts(table_of(root))
   # A sum over one of two teachers would be too small.
   assert found["Subclass distillation"][1:5] == ["2", "50", "", ""]
@@ -104,7 +104,7 @@ def test_costs_of_a_distillation(root):
   """An earlier stage tried settings, and the teacher was trained elsewhere."""
   results = workdirs.load(root, root)
   results = dataclasses.replace(results, num_tried={"vanilla": 8})
-  found = texts(costs.cost_table(results, root, teacher_is_ours=False))
+  found = texts(costs.cost_table(results, teacher_is_ours=False))
   assert "Teacher" not in found
   assert found["Vanilla distillation"][0] == "8"
   assert found["FitNet"][0] == "1"

@@ -80,26 +80,26 @@ def test_figure_6_middle_reads_the_metrics(drawn, tmp_path):
   cells = [
     dataclasses.replace(c, num_train_examples=1090) for c in results.cells
   ]
-  results = dataclasses.replace(results, cells=tuple(cells))
+  results = dataclasses.replace(results, cells=tuple(cells), base=tmp_path)
   for trial, cell in enumerate(cells):
     folder = tmp_path / cell.folder
     folder.mkdir(parents=True)
-    write_config(folder, **{"student.batch_size": 100})
+    write_config(folder, student__batch_size=100)
     lines = [
       {"step": 10 * i, "validation/accuracy": (i + trial) / 10} for i in (1, 2)
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "metrics.jsonl").write_text(text)
-  assert paper_figures.training_curves(results, tmp_path, tmp_path)
+  assert paper_figures.training_curves(results, tmp_path)
   ((plot,),) = drawn
   # 10 steps of 100 are an epoch of 1,090 examples: batches are full.
   assert means(plot.lines["lelp"]) == {1: 15, 2: 25}
   assert plot.y_label == "Held-out accuracy (%)"
   on_test = dataclasses.replace(results, selection="test")
-  assert paper_figures.training_curves(on_test, tmp_path, tmp_path)
+  assert paper_figures.training_curves(on_test, tmp_path)
   assert drawn[1][0].y_label == "Test accuracy (%)"
-  elsewhere = tmp_path / "no"
-  assert not paper_figures.training_curves(results, tmp_path, elsewhere)
+  elsewhere = dataclasses.replace(results, base=tmp_path / "no")
+  assert not paper_figures.training_curves(elsewhere, tmp_path)
 
 
 def test_numbers_of_labels_and_classes_are_those_of_the_columns(

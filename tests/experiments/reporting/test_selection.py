@@ -61,14 +61,6 @@ def test_estimate_refuses_no_values():
     estimates.estimate([])
 
 
-def test_paired_difference_cancels_what_pairs_share():
-  shared = [0.0, 10.0, 20.0]
-  e = estimates.paired_difference([s + 1 for s in shared], shared)
-  assert (e.mean, e.std, e.n) == (1.0, 0.0, 3)
-  with pytest.raises(ValueError):
-    estimates.paired_difference([1.0, 2.0], [1.0])
-
-
 def test_the_highest_held_out_mean_is_chosen_whatever_the_test_accuracy():
   cells = setting("low", [0.9, 0.7]) + setting("high", [0.84, 0.8])
   assert chosen(cells) == "high"
@@ -155,21 +147,23 @@ def test_varied_hyperparameters_and_the_best_along_them():
   assert selection.along(results, "lelp", "a", "unknown") == {}
 
 
-def difference(results, column, method, other):
-  return comparisons.difference_of_methods(results, column, method, other)
-
-
 def test_differences_use_what_both_have():
   results = make_results(
     {
       "a": {"vanilla": (0.5, 0.6, 0.9), "lelp": (0.7,)},
       "b": {"vanilla": (0.5,)},
+      "c": {"vanilla": (0.0, 0.5, 0.7), "lelp": (0.1, 0.6, 0.8)},
     }
   )
-  found = difference(results, "a", "lelp", "vanilla")
-  assert (found.mean, found.n) == (pytest.approx(20.0), 1)
-  assert difference(results, None, "lelp", "vanilla").n == 1
-  assert difference(results, "b", "lelp", "vanilla") is None
+  a, b, c, over_all = (
+    comparisons.difference_of_methods(results, column, "lelp", "vanilla")
+    for column in ("a", "b", "c", None)
+  )
+  assert (a.mean, a.n) == (pytest.approx(20.0), 1)
+  assert b is None
+  # What the two values of a trial share cancels.
+  assert (c.mean, c.std, c.n) == (*map(pytest.approx, (10.0, 0.0)), 3)
+  assert over_all.n == 2
 
 
 def test_what_is_a_baseline_an_ablation_or_a_clustering():

@@ -59,8 +59,7 @@ def test_without_sweep_json_columns_and_methods_are_those_of_the_cells(
 ):
   write_workdir(tmp_path)
   (tmp_path / "sweep.json").unlink()
-  config = {"data.dataset": "x"}
-  write_cell(tmp_path, make_cell("split0", "mine", 0, 0.5), config)
+  write_cell(tmp_path, make_cell("split0", "mine", 0, 0.5), data__dataset="x")
   loaded = load(tmp_path)
   assert [column.id for column in loaded.columns] == ["split0", "split1"]
   # Known methods in their order, then the others.
@@ -124,11 +123,11 @@ def test_damaged_and_copied_files_are_named(tmp_path):
   copy = tmp_path / "cells/a/lelp/copy/trial0/result.json"
   copy.parent.mkdir(parents=True)
   copy.write_text(text)
-  with pytest.raises(ValueError, match="trial 0 of a/lelp/d0"):
+  with pytest.raises(ValueError, match=r"copy.* holds .* a/lelp/d0/trial0"):
     load(tmp_path)
   copy.unlink()
   for content, named in (
-    (json.dumps(json.loads(text) | {"column": "other"}), "other/lelp/trial0"),
+    (json.dumps(json.loads(text) | {"column": "other"}), "other/lelp/d0"),
     (json.dumps(json.loads(text) | {"trial": "0"}), "trial.*'0'"),
     ("{", "JSON"),
   ):
@@ -157,21 +156,26 @@ def test_cells_that_repeat_another_method_say_so(tmp_path):
   assert row == ["= Vanilla distillation"] * 2 + [""]
 
 
-def test_rows_that_are_not_used_are_a_note(tmp_path):
-  rows = LeftOut("train", "malformed", 7, ("a.csv row 3: not utf-8",))
-  for trial in (0, 1):
-    write_cell(tmp_path, make_cell("a", "lelp", trial, 0.5, left_out=(rows,)))
-  assert [note for note in load(tmp_path).notes if "Left out" in note] == [
-    f"Not all rows are used. Left out of {rows}."
-  ]
+ROWS = LeftOut("train", "malformed", 7, ("a.csv row 3: not utf-8",))
 
 
-def test_examples_without_a_label_are_a_note(tmp_path):
-  for trial, number in enumerate((0, 1200, 1200)):
-    cell = make_cell("a", "lelp", trial, 0.5, num_unlabelled_examples=number)
-    write_cell(tmp_path, cell)
-  (note,) = [note for note in load(tmp_path).notes if "without a label" in note]
-  assert note.startswith("Students also train on 1,200 examples")
+@pytest.mark.parametrize(
+  ("fields", "start"),
+  [
+    ({"left_out": (ROWS,)}, f"Not all rows are used. Left out of {ROWS}."),
+    ({"data_notes": ("few rows",)}, "Note on the data: few rows."),
+    (
+      {"num_unlabelled_examples": 1200},
+      "Students also train on 1,200 examples without a label",
+    ),
+  ],
+)
+def test_what_students_train_on_is_noted_once(tmp_path, fields, start):
+  write_cell(tmp_path, make_cell("a", "lelp", 0, 0.5))
+  for trial in (1, 2):
+    write_cell(tmp_path, make_cell("a", "lelp", trial, 0.5, **fields))
+  _, note = load(tmp_path).notes
+  assert note.startswith(start)
 
 
 def test_workdirs_are_found_once(tmp_path):
