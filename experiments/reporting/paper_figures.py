@@ -133,7 +133,7 @@ def num_classes(results: SweepResults, path: pathlib.Path) -> bool:
 def _over_columns(
   results: SweepResults,
   path: pathlib.Path,
-  places: Mapping[str, int],
+  places: Mapping[str, float],
   x_label: str,
   logarithmic: bool = False,
 ) -> bool:
