@@ -21,27 +21,16 @@ from experiments.specs import DataSpec
 
 # Usual names of columns, in the order in which they are looked for.
 _TEXT_COLUMNS = (
-  "text",
-  "sentence",
-  "review",
-  "document",
-  "content",
-  "message",
-  "query",
-  "question",
-  "utterance",
-  "comment",
-  "tweet",
-)
-_LABEL_COLUMNS = (
-  "label",
-  "labels",
-  "class",
-  "category",
-  "target",
-  "intent",
-  "sentiment",
-)
+  "text sentence review document content message query question utterance "
+  "comment tweet"
+).split()
+_LABEL_COLUMNS = "label labels class category target intent sentiment".split()
+# Fields without effect, and why.
+_WITHOUT_EFFECT = {
+  "method": "experiments.distill compares several methods",
+  "trial": "experiments.distill trains several trials of each method",
+  "data.embeddings": "the embeddings are the outputs of --teacher",
+}
 
 
 def string_flag(
@@ -127,9 +116,12 @@ class OwnFlags(NamedTuple):
 
     Raises:
       FileNotFoundError: If there is no such file.
-      ValueError: If a field is set twice, a file cannot be read, or its columns
-        have no usual names.
+      ValueError: If a field is set twice or has no effect, a file cannot be
+        read, or its columns have no usual names.
     """
+    for name, reason in _WITHOUT_EFFECT.items():
+      if name in given:
+        raise ValueError(f"--config.{name} has no effect here: {reason}.")
     fields = dict(given)
     for name, holder in self.data.items():
       value = value_of(holder, f"data.{name}", given)
@@ -223,29 +215,16 @@ def _found_columns(data: DataSpec) -> dict[str, str]:
     wanted["text_column"] = _TEXT_COLUMNS
   if not data.label_column:
     wanted["label_column"] = _LABEL_COLUMNS
-  if not wanted or not data.header or not _is_table(path):
+  is_table = tables.format_suffix(path) in tables.SUFFIXES and path.is_file()
+  if not wanted or not data.header or not is_table:
     return {}
-  names = _column_names(path, data)
+  names = tables.column_names(path, **tables.text_options(vars(data)))
   found = {
     field: _usual(path, field, names, usual) for field, usual in wanted.items()
   }
   for field, name in found.items():
     print(f"--{field}={name}, found by its name", file=sys.stderr, flush=True)
   return found
-
-
-def _is_table(path: pathlib.Path) -> bool:
-  suffix = tables.format_suffix(path)
-  is_file = suffix in tables.SUFFIXES
-  return is_file and not path.is_dir()
-
-
-def _column_names(path: pathlib.Path, data: DataSpec) -> list[str]:
-  """Returns the names of the columns of a table."""
-  options = {}
-  if tables.format_suffix(path) in tables.TEXT_SUFFIXES:
-    options = {name: getattr(data, name) for name in tables.TEXT_OPTIONS}
-  return tables.column_names(path, **options)
 
 
 def _usual(

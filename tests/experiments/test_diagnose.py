@@ -3,37 +3,35 @@
 import pytest
 
 from experiments.io.json_files import read_json
-from tests.experiments.distillation import recorded
+from tests.experiments.distillation import requests
 from tests.experiments.processes import command
 from tests.experiments.processes import refused
 
 
-@pytest.fixture(name="case")
-def fixture_case(tmp_path):
-  labels = recorded.write_table(tmp_path / "reviews.csv")
-  arrays = recorded.outputs(labels)
-  folder = recorded.write_arrays(tmp_path / "arrays", arrays)
-  return folder, tmp_path / "reviews.csv", tmp_path / "run"
-
-
-def test_a_teacher_is_examined(case):
-  folder, data, run = case
-  done = command(
-    "diagnose",
-    f"--teacher={folder}",
-    f"--data={data}",
-    f"--workdir={run}",
-    "--config.data.test_fraction=0.5",
+@pytest.fixture(name="flags")
+def fixture_flags(tmp_path):
+  requests.write(tmp_path, 60, num_unlabelled=0)
+  return (
+    f"--teacher={tmp_path / 'teacher'}",
+    f"--workdir={tmp_path / 'run'}",
+    f"--data={tmp_path / 'reviews.csv'}",
   )
+
+
+def test_a_teacher_is_examined(flags, tmp_path):
+  done = command("diagnose", *flags, "--config.data.test_fraction=0.5")
+  folder = tmp_path / "run" / "diagnosis"
   assert "LELP has much to transfer" in done.stdout
-  assert str(run / "diagnosis/diagnosis.html") in done.stdout
+  assert str(folder / "diagnosis.html") in done.stdout
   assert "--text_column=text" in done.stderr
-  record = read_json(run / "diagnosis/diagnosis.json")
+  record = read_json(folder / "diagnosis.json")
   assert record["scores"]["test"]["num_examples"] == 30
 
 
-def test_wrong_flags_are_one_line(case):
-  folder, data, run = case
-  flags = (f"--teacher={folder}", f"--data={data}x", f"--workdir={run}")
-  assert refused("diagnose", *flags) == f"there is no {data}x."
-  assert not run.exists()
+def test_wrong_flags_are_one_line(flags, tmp_path):
+  *others, data = flags
+  error = refused("diagnose", *others, f"{data}x")
+  assert error == f"there is no {tmp_path / 'reviews.csvx'}."
+  error = refused("diagnose", *flags, "--config.trial=1")
+  assert error.startswith("--config.trial has no effect here")
+  assert not (tmp_path / "run").exists()

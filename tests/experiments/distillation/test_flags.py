@@ -27,6 +27,12 @@ def test_a_field_that_is_set_twice_is_an_error(field, flag):
     own_flags(**{field: "value"}).with_data(given)
 
 
+@pytest.mark.parametrize("field", ["method", "trial", "data.embeddings"])
+def test_a_field_without_effect_is_an_error(field):
+  with pytest.raises(ValueError, match=rf"--config\.{field} has no effect"):
+    own_flags().with_data({field: "value"})
+
+
 def test_usual_columns_complete_those_that_are_set(tmp_path, capsys):
   path = tmp_path / "reviews.csv"
   path.write_text("Review,stars,label\nfine,5,good\n")
