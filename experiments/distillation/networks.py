@@ -11,6 +11,7 @@ import itertools
 import pathlib
 import time
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -46,6 +47,15 @@ _FINETUNING = {
 }
 
 
+# A model that is used without training.
+_SPEC = specs.ModelSpec(
+  init_head="pretrained",
+  num_steps=0,
+  batch_size=_BATCH_SIZE,
+  eval_batch_size=_BATCH_SIZE,
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
   """A teacher that can be run on examples.
@@ -70,11 +80,6 @@ class Network:
   max_length: int
   digest: str
   weights_from: str | None
-
-  @property
-  def reads(self) -> str:
-    """The kind of its inputs: "tokens" for texts, else "image" or "array"."""
-    return MODELS[self.spec.model].reads
 
   @property
   def num_parameters(self) -> int:
@@ -127,7 +132,7 @@ def huggingface(
     )
   load_tokenizer(name)  # Fail before any work if there is no tokenizer.
   spec = dataclasses.replace(
-    _model_spec(), model=found.model, options=found.options, init=name
+    _SPEC, model=found.model, options=found.options, init=name
   )
   max_length = _max_length(spec, data)
   if found.num_outputs is None:
@@ -190,22 +195,30 @@ def _cell(
   data: specs.DataSpec, spec: specs.ModelSpec, settings: Mapping[str, Any]
 ) -> specs.CellSpec:
   """Returns a cell whose teacher is an encoder to be fine-tuned."""
-  cell = candidates.own_cell({})
-  fields = {
-    f"teacher.{name}": value
-    for name, value in {
-      **settings,
-      "model": spec.model,
-      "init": spec.init,
-      "eval_batch_size": _BATCH_SIZE,
-    }.items()
+  teacher = {
+    **settings,
+    "model": spec.model,
+    "init": spec.init,
+    "eval_batch_size": _BATCH_SIZE,
+    **{f"options.{name}": value for name, value in spec.options.items()},
   }
-  options = {f"teacher.options.{k}": v for k, v in spec.options.items()}
-  cell = specs.replace(cell, {**fields, **options, "row": "standard"})
-  cell = dataclasses.replace(cell, data=data, method="standard")
-  (cell,) = validate.completed([cell])
+  fields = {f"teacher.{name}": value for name, value in teacher.items()}
+  cell = specs.replace(candidates.own_cell({"method": "standard"}), fields)
+  (cell,) = validate.completed([dataclasses.replace(cell, data=data)])
   validate.check_cell(cell)
   return cell
+
+
+def teacher_of_run(folder: pathlib.Path) -> specs.TeacherSpec:
+  """Returns the model and the training of the teacher of a finished run.
+
+  Args:
+    folder: The folder of the teacher: `teachers/<digest>` of a run.
+  """
+  config = json_files.read_json(folder / "config.json")
+  # Fields that do not affect the teacher are not saved.
+  fields = specs.plain(specs.TeacherSpec()) | config["teacher"]
+  return specs.from_plain(fields, specs.TeacherSpec, "config.teacher")
 
 
 def finished_run(
@@ -218,29 +231,31 @@ def finished_run(
     folder: The folder of the teacher: `teachers/<digest>` of a run.
     data: `config.data`.
   """
-  config = json_files.read_json(folder / "config.json")
-  teacher = config["teacher"]
-  if teacher["input_field"] != "inputs":
+  teacher = teacher_of_run(folder)
+  if teacher.input_field != "inputs":
     raise ValueError(
       f"the teacher in {folder} reads precomputed embeddings, so that it "
       "cannot be run on other data: give the arrays that it was made from."
     )
-  if teacher["subclass"]["num_subclasses"] > 1:
+  if teacher.subclass.num_subclasses > 1:
     raise ValueError(
       f"the teacher in {folder} predicts subclasses, as Subclass Distillation "
       "needs them: give a teacher that predicts classes."
     )
-  named = {"model": teacher["model"], "options": teacher["options"]}
-  spec = specs.replace(_model_spec(), {**named, "init": str(folder)})
+  spec = dataclasses.replace(
+    _SPEC, model=teacher.model, options=teacher.options, init=str(folder)
+  )
   start = pretrained.load_pretrained(spec.init, spec.model, spec.options)
+  saved = json_files.read_json(folder / "config.json")["data"]
   tokenizer, max_length = "", 0
   if MODELS[spec.model].reads == "tokens":
-    tokenizer, max_length = _tokenizer(folder, config), _max_length(spec, data)
+    named = (saved.get("tokenizer"), teacher.init)
+    tokenizer, max_length = _tokenizer(folder, named), _max_length(spec, data)
   return Network(
     name,
     spec,
     Weights(start.params, start.model_state),
-    _class_names(folder, config["data"]["dataset"]),
+    _class_names(folder, saved["dataset"]),
     tokenizer,
     max_length,
     start.digest,
@@ -248,13 +263,13 @@ def finished_run(
   )
 
 
-def _tokenizer(folder: pathlib.Path, config: Mapping[str, Any]) -> str:
+def _tokenizer(folder: pathlib.Path, names: Sequence[str | None]) -> str:
   """Returns the tokenizer of the teacher of a finished run.
 
-  It is the first that exists among those that the teacher's config, the weights
-  that it started from, and the configs of its students name.
+  It is the first that exists among some names and the tokenizers that the
+  configs of the teacher's students name.
   """
-  named = [config["data"].get("tokenizer"), config["teacher"]["init"]]
+  named = [*names]
   for path in sorted(folder.parents[1].glob("cells/*/*/*/*/config.json")):
     named.append(json_files.read_json(path)["data"]["tokenizer"])
   for name in dict.fromkeys(named):
@@ -278,16 +293,6 @@ def _class_names(folder: pathlib.Path, dataset: str) -> tuple[str, ...]:
   return tuple(manifest["task"]["class_names"])
 
 
-def _model_spec() -> specs.ModelSpec:
-  """Returns the spec of a model that is used without training."""
-  return specs.ModelSpec(
-    init_head="pretrained",
-    num_steps=0,
-    batch_size=_BATCH_SIZE,
-    eval_batch_size=_BATCH_SIZE,
-  )
-
-
 def _max_length(spec: specs.ModelSpec, data: specs.DataSpec) -> int:
   """Returns how many tokens of a text a model reads."""
   longest = MODELS[spec.model].max_length(**spec.options)
@@ -309,11 +314,13 @@ class Runner:
     Raises ValueError if the network cannot read the examples.
     """
     is_text = prepared.task.image_shape is None
-    if (network.reads == "tokens") != is_text:
+    reads, found = (
+      "texts" if each else "images"
+      for each in (MODELS[network.spec.model].reads == "tokens", is_text)
+    )
+    if reads != found:
       raise ValueError(
-        f"the teacher {network.name} reads "
-        f"{'texts' if network.reads == 'tokens' else 'images'}, and the data "
-        f"are {'texts' if is_text else 'images'}."
+        f"the teacher {network.name} reads {reads}, and the data are {found}."
       )
     self._max_length = network.max_length
     self._prepared = prepared

@@ -19,6 +19,7 @@ import shutil
 import sys
 import types
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -50,15 +51,8 @@ _LINEAR = {"model": "mlp", "options": {"features": ()}}
 # others have no effect.
 _OF_STUDENTS = ("outputs", "num_coordinates", "allow_chance")
 _OF_FINETUNING = (
-  "learning_rate",
-  "batch_size",
-  "optimizer",
-  "momentum",
-  "nesterov",
-  "schedule",
-  "weight_decay",
-  "steps_per_chunk",
-  "seed",
+  *("learning_rate", "batch_size", "optimizer", "momentum", "nesterov"),
+  *("schedule", "weight_decay", "steps_per_chunk", "seed"),
 )
 # Packages whose code determines the outputs on examples.
 _CODE = ("lelp_jax", "experiments.data", "experiments.training")
@@ -139,7 +133,7 @@ def prepare_teacher(
   data = dataclasses.replace(data, tokenizer="", embeddings="")
   folder = pathlib.Path(teacher).expanduser()
   training = _training(given, finetune_epochs)
-  with signals.deferred(), _discarding_data_on_error(workdir):
+  with signals.deferred(), undone_on_error(workdir, ("teacher", "teachers")):
     if folder.is_dir() and arrays_lib.is_arrays(folder):
       if finetune_epochs:
         raise ValueError(
@@ -164,47 +158,47 @@ def _training(
 ) -> dict[str, Any]:
   """Returns the fields of the fine-tuning that the user has set.
 
-  Raises ValueError for a field of the teacher, or embeddings, that would have
-  no effect.
+  Raises ValueError for a field of the teacher that would have no effect.
   """
-  if "data.embeddings" in given:
-    raise ValueError(
-      "--config.data.embeddings has no effect here: the embeddings are the "
-      "outputs of --teacher."
-    )
   fields = {
     name.removeprefix("teacher."): value
     for name, value in given.items()
     if name.startswith("teacher.")
   }
   known = _OF_STUDENTS + _OF_FINETUNING * bool(finetune_epochs)
-  for name in fields:
-    if name not in known:
-      reason = "the teacher is taken as it is"
-      if finetune_epochs:
-        reason = "the fine-tuning can set " + ", ".join(_OF_FINETUNING)
-      raise ValueError(f"--config.teacher.{name} has no effect here: {reason}.")
+  for name in fields.keys() - {*known}:
+    reason = "the teacher is taken as it is"
+    if finetune_epochs:
+      reason = "the fine-tuning can set " + ", ".join(_OF_FINETUNING)
+    raise ValueError(f"--config.teacher.{name} has no effect here: {reason}.")
   return {k: x for k, x in fields.items() if k in _OF_FINETUNING}
 
 
 @contextlib.contextmanager
-def _discarding_data_on_error(workdir: pathlib.Path) -> Iterator[None]:
-  """Removes the prepared data if the first command in a workdir fails.
+def undone_on_error(
+  workdir: pathlib.Path, kept: Collection[str]
+) -> Iterator[None]:
+  """Deletes what is new in a workdir if a flag or a file turns out to be wrong.
 
   The data are prepared before the teacher is compared with them. If they were
   kept, the next command would refuse corrected files.
+
+  Args:
+    workdir: The workdir.
+    kept: Names of folders that are not deleted, since they took long.
   """
-  new = [path for path in (workdir, *workdir.parents) if not path.exists()]
-  is_first = not (workdir / "data").exists()
+  new_folders = [x for x in (workdir, *workdir.parents) if not x.exists()]
+  before = {*workdir.glob("*")}
   try:
     yield
-  except (OSError, ValueError):
-    if is_first:
-      shutil.rmtree(workdir / "data", ignore_errors=True)
-      # Folders that hold outputs, or another process's files, are kept.
-      with contextlib.suppress(OSError):
-        for path in new:
-          path.rmdir()
+  except (FileNotFoundError, ValueError):
+    for path in {*workdir.glob("*")} - before:
+      if path.name not in kept:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    # Folders that hold something are kept.
+    with contextlib.suppress(OSError):
+      for path in new_folders:
+        path.rmdir()
     raise
 
 
@@ -226,12 +220,6 @@ def _network(
       f"--teacher must name a folder or a model of the hub, got {folder}, "
       "which is a file."
     )
-  looks_like_path = folder.is_absolute() or teacher.startswith((".", "~"))
-  if not folder.exists() and (looks_like_path or teacher.count("/") > 1):
-    raise FileNotFoundError(
-      f"there is no {folder}: --teacher names a folder, or a model of the hub "
-      "such as OWNER/NAME."
-    )
   if folder.is_dir() and not (folder / "config.json").is_file():
     raise ValueError(
       f"{folder} is not a teacher: expected config.json and model.safetensors "
@@ -252,8 +240,7 @@ def _only_teacher(run: pathlib.Path) -> pathlib.Path:
   found = []
   for seal in sorted((run / "teachers").glob("*/parameters/seal.json")):
     folder = seal.parents[1]
-    config = json_files.read_json(folder / "config.json")
-    if config["teacher"]["input_field"] == "inputs":
+    if networks.teacher_of_run(folder).input_field == "inputs":
       found.append(folder)
   if len(found) == 1:
     return found[0]
@@ -278,21 +265,21 @@ def _from_arrays(
   labels: Sequence[str],
 ) -> TeacherArrays:
   """Writes the teacher's arrays in the order of the examples."""
+  name, width = str(given.folder), given.embeddings.shape[1]
   source = source_rows(data, found, id_column)
   rows = arrays_lib.rows_of_examples(given, source, id_column)
   order = _order_of_outputs(
-    str(given.folder), given.kernel.shape[1], given.labels, found, labels
+    name, given.kernel.shape[1], given.labels, found, labels
   )
-  logits = label_check.head_logits(given.embeddings, given.kernel, given.bias)
   advice = (
     "are its rows in another order than those of the data (write them without "
     "shuffling, or with ids.npy), or is --label_column another column than the "
     "labels that it was trained on?"
   )
-  label_check.check_predictions(
-    str(given.folder), logits, order, rows, found, advice
-  )
-  kernel, bias = given.kernel[:, order], given.bias[order]
+  kernel, bias = given.kernel, given.bias
+  logits = label_check.head_logits(given.embeddings, kernel, bias)
+  label_check.check_predictions(name, logits, order, rows, found, advice)
+  kernel, bias = kernel[:, order], bias[order]
   paths = sorted(given.folder.glob("*.npy"))
   origin = {
     "arrays": {path.name: digests.of_file(path) for path in paths},
@@ -304,7 +291,6 @@ def _from_arrays(
 
   folder = workdir / "teacher"
   bounds = (*range(0, len(rows), _ROWS_PER_PART), len(rows))
-  width = given.embeddings.shape[1]
   _write(folder, origin, found, width, bounds, embeddings)
   _write_head(folder, kernel, bias)
   return TeacherArrays(
@@ -324,10 +310,9 @@ def _from_network(
   labels: Sequence[str],
 ) -> TeacherArrays:
   """Runs a model on all examples, and writes its embeddings and its head."""
-  kernel, bias = network.head
-  order = _order_of_outputs(
-    network.name, kernel.shape[1], network.labels, found, labels
-  )
+  name, (kernel, bias) = network.name, network.head
+  width, num_outputs = kernel.shape
+  order = _order_of_outputs(name, num_outputs, network.labels, found, labels)
   runner = networks.Runner(network, found)
   origin = {
     "weights": network.digest,
@@ -344,25 +329,23 @@ def _from_network(
       flush=True,
     )
   folder = workdir / "teacher"
-  speed_file = folder / "speed.json"
-  _write(folder, origin, found, len(kernel), runner.bounds, runner.embeddings)
+  _write(folder, origin, found, width, runner.bounds, runner.embeddings)
   embeddings = embeddings_lib.open_embeddings(folder).values
-  logits = label_check.head_logits(embeddings, kernel, bias)
-  rows = np.arange(len(embeddings))
   advice = (
     "is --label_column the column of the labels that it was trained on, and "
     "--text_column that of the texts? A teacher that is fine-tuned here may "
     "need more --finetune_epochs."
   )
-  label_check.check_predictions(
-    network.name, logits, order, rows, found, advice
-  )
+  logits = label_check.head_logits(embeddings, kernel, bias)
+  rows = np.arange(len(embeddings))
+  label_check.check_predictions(name, logits, order, rows, found, advice)
   kernel, bias = kernel[:, order], bias[order]
   _write_head(folder, kernel, bias)
-  if runner.examples_per_second:
-    speed = {"examples_per_second": runner.examples_per_second}
-    json_files.write_json(speed_file, speed)
+  speed_file = folder / "speed.json"
+  if rate := runner.examples_per_second:
+    json_files.write_json(speed_file, {"examples_per_second": rate})
   speed = json_files.read_json(speed_file) if speed_file.is_file() else {}
+  path = pathlib.Path(name).expanduser()
   return TeacherArrays(
     folder=folder,
     class_names=found.task.class_names,
@@ -371,9 +354,7 @@ def _from_network(
     tokenizer=network.tokenizer,
     source={
       "kind": "model",
-      "name": pathlib.Path(network.name).name
-      if pathlib.Path(network.name).expanduser().exists()
-      else network.name,
+      "name": path.name if path.exists() else name,
       "model": network.spec.model,
       "parameters": network.num_parameters,
       "bytes": 4 * network.num_parameters,
