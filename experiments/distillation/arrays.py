@@ -14,7 +14,7 @@ logits [N, 1] or [N].
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -79,22 +79,20 @@ def read_arrays(folder: pathlib.Path) -> Arrays:
   """
   found = {name: _read(folder, name) for name in _SHAPES}
   arrays = {k: array for k, array in found.items() if array is not None}
-  arrays = _in_two_dimensions(folder, arrays)
   _check_shapes(folder, arrays)
   for name, array in arrays.items():
     _check_finite(folder / f"{name}.npy", array)
   embeddings, logits = arrays["embeddings"], arrays["logits"]
   kernel = np.asarray(arrays["head_kernel"], np.float32)
-  bias = np.zeros(kernel.shape[1], np.float32)
+  bias = None
   if "head_bias" in arrays:
     bias = np.asarray(arrays["head_bias"], np.float32)
-  problem = head_check.problem(
-    embeddings, logits, kernel, bias if "head_bias" in arrays else None
-  )
-  if problem:
+  if problem := head_check.problem(embeddings, logits, kernel, bias):
     raise ValueError(
       f"{folder}: embeddings @ head_kernel + head_bias is not logits: {problem}"
     )
+  if bias is None:
+    bias = np.zeros(kernel.shape[1], np.float32)
   if kernel.shape[1] == 1:
     two = lelp_jax.binary_head(jnp.asarray(kernel), jnp.asarray(bias))
     kernel, bias = map(np.asarray, two)
@@ -122,7 +120,10 @@ def _read(folder: pathlib.Path, name: str) -> np.ndarray | None:
       f"{path} must hold floats {_SHAPES[name]}, got {array.dtype}{hint}: save "
       "it as float32."
     )
-  return array
+  # Arrays of a single output may lack the class axis.
+  if name == "head_bias":
+    return array.reshape(1) if array.size == 1 else array
+  return array[:, None] if array.ndim == 1 else array
 
 
 def _load(path: pathlib.Path) -> np.ndarray:
@@ -138,27 +139,6 @@ def _load(path: pathlib.Path) -> np.ndarray:
       raise
 
 
-def _in_two_dimensions(
-  folder: pathlib.Path, arrays: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-  """Adds the class axis that the arrays of a single output may lack."""
-  two = dict(arrays)
-  embeddings, kernel = arrays["embeddings"], arrays["head_kernel"]
-  if embeddings.ndim == 3:
-    raise ValueError(
-      f"{folder / 'embeddings.npy'} must be [N, D], got "
-      f"{[*embeddings.shape]}: save one vector per example, the one that the "
-      "last linear layer reads, not the hidden states of all tokens."
-    )
-  if kernel.ndim == 1 and kernel.size == embeddings.shape[-1]:
-    two["head_kernel"] = kernel[:, None]
-  if arrays["logits"].ndim == 1:
-    two["logits"] = arrays["logits"][:, None]
-  if "head_bias" in arrays and arrays["head_bias"].size == 1:
-    two["head_bias"] = arrays["head_bias"].reshape(1)
-  return two
-
-
 def _check_shapes(
   folder: pathlib.Path, arrays: Mapping[str, np.ndarray]
 ) -> None:
@@ -169,8 +149,15 @@ def _check_shapes(
 
   for name, array in arrays.items():
     if array.ndim != _SHAPES[name].count(",") + 1 or not array.size:
+      hint = ""
+      if array.ndim == 3:
+        hint = (
+          ": save one vector per example, the one that the last linear layer "
+          "reads, not the hidden states of all tokens"
+        )
       raise ValueError(
-        f"{folder / name}.npy must be {_SHAPES[name]}, got {[*array.shape]}."
+        f"{folder / name}.npy must be {_SHAPES[name]}, got {[*array.shape]}"
+        f"{hint}."
       )
   (rows, width), logits = arrays["embeddings"].shape, arrays["logits"]
   kernel = arrays["head_kernel"]
@@ -181,15 +168,14 @@ def _check_shapes(
     )
   expected = (width, logits.shape[1])
   if kernel.shape != expected:
-    reason = f"it must be [D, C] = {[*expected]}"
+    reason = (
+      f"it must be [D, C] = {[*expected]}, since {shape('embeddings')} and "
+      f"{shape('logits')}"
+    )
     if kernel.shape == expected[::-1]:
       reason = (
         "it is transposed (torch.nn.Linear keeps weight [C, D]): save weight.T"
       )
-    elif kernel.shape[0] == width:
-      reason = f"{shape('logits')}, with another number of classes"
-    elif kernel.shape[1] == logits.shape[1]:
-      reason = f"{shape('embeddings')}, with another width"
     raise ValueError(f"{folder}: {shape('head_kernel')}: {reason}.")
   if "head_bias" in arrays and len(arrays["head_bias"]) != kernel.shape[1]:
     raise ValueError(
@@ -225,11 +211,15 @@ def _ids(folder: pathlib.Path, num_rows: int) -> np.ndarray | None:
       f"{path} must hold a number or a string for each of the {num_rows:,} "
       f"rows of embeddings.npy, got {ids.dtype} {[*ids.shape]}."
     )
-  unique, counts = np.unique(ids, return_counts=True)
-  if len(unique) < len(ids):
-    twice = unique[np.argmax(counts > 1)]
-    raise ValueError(f"{path} holds the id {twice} more than once.")
+  if twice := _repeated(ids):
+    raise ValueError(f"{path} holds the id {twice[0]} more than once.")
   return np.asarray(ids)
+
+
+def _repeated(ids: np.ndarray | list[str]) -> list[Any]:
+  """Returns the ids that occur more than once."""
+  unique, counts = np.unique(ids, return_counts=True)
+  return unique[counts > 1].tolist()
 
 
 def _labels(folder: pathlib.Path) -> tuple[str, ...]:
@@ -277,43 +267,31 @@ def rows_of_examples(
       f"{given.folder} has ids.npy: set --id_column to the column that holds "
       "these ids, or delete ids.npy if the rows are those of the data."
     )
-  return _rows_by_id(given.folder, given.ids, source, source.names, id_column)
-
-
-def _rows_by_id(
-  folder: pathlib.Path,
-  ids: np.ndarray,
-  source: SourceRows,
-  names: Sequence[str | None],
-  id_column: str,
-) -> np.ndarray:
-  """Finds the row of each example in the arrays by its id."""
   column = f"--id_column={id_column}" if id_column else "the paths of images"
   example_ids: list[str] = []
   for row in source.rows:
-    name = names[row]
+    name = source.names[row]
     if name is None:
       raise ValueError(
         f"{source.place(int(row))} has no value in {column}: name a column "
         "that has one in each row."
       )
     example_ids.append(name)
-  unique, counts = np.unique(example_ids, return_counts=True)
-  if len(unique) < len(example_ids):
-    twice = unique[np.argmax(counts > 1)]
+  if twice := _repeated(example_ids):
     raise ValueError(
-      f"the id {str(twice)!r} occurs more than once in {column}, among all "
+      f"the id {twice[0]!r} occurs more than once in {column}, among all "
       "files: use a column of unique ids, or delete ids.npy and write the "
       "arrays in the order of the rows."
     )
-  row_of_id = {id_name(value): row for row, value in enumerate(ids.tolist())}
+  ids = given.ids.tolist()
+  row_of_id = {id_name(value): row for row, value in enumerate(ids)}
   rows = np.array([row_of_id.get(name, -1) for name in example_ids])
   missing = np.flatnonzero(rows < 0)
   if len(missing):
     first = missing[0]
     raise ValueError(
-      f"{folder / 'ids.npy'} lacks {len(missing):,} of the {len(rows):,} "
-      f"examples, the first with the id {example_ids[first]!r} "
+      f"{given.folder / 'ids.npy'} lacks {len(missing):,} of the "
+      f"{len(rows):,} examples, the first with the id {example_ids[first]!r} "
       f"({source.place(int(source.rows[first]))}): write the outputs of all of "
       "them."
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy import special
+from scipy.spatial import distance
 
 _MOST_ROWS = 4000  # Rows that are compared.
 # The largest root mean square error of the logits, as a share of their own
@@ -56,9 +57,8 @@ def problem(
   inputs = np.asarray(embeddings[rows], np.float64)
   outputs = np.asarray(logits[rows], np.float64)
   weights = np.asarray(kernel, np.float64)
-  offset = 0.0 if bias is None else np.asarray(bias, np.float64)
-  product = inputs @ weights
-  given = product + offset
+  offset = np.zeros(weights.shape[1]) if bias is None else bias
+  given = inputs @ weights + offset
   error = np.abs(given - outputs).max(axis=1)
   wrong = error > _ROW_TOLERANCE * _scale(outputs)
   right = given[~wrong], outputs[~wrong]
@@ -69,8 +69,10 @@ def problem(
       f"{wrong.sum():,} of {len(rows):,} rows differ, the first of them row "
       f"{rows[np.argmax(wrong)]} from 0: write both arrays in one pass."
     )
-  for reason in _reasons(inputs, outputs, weights, bias, product):
-    return reason
+  with np.errstate(all="ignore"):
+    for explained, reason in _mistakes(inputs, outputs, weights, bias):
+      if _same(explained, outputs):
+        return reason
   if _is_permuted(embeddings, logits, kernel, offset):
     return (
       "they have the same rows in another order: write both arrays in one "
@@ -79,72 +81,55 @@ def problem(
   return _unexplained(inputs, outputs, given)
 
 
-def _reasons(
+def _mistakes(
   inputs: np.ndarray,
   outputs: np.ndarray,
   weights: np.ndarray,
   bias: np.ndarray | None,
-  product: np.ndarray,
-) -> Iterator[str]:
-  """Yields each simple mistake that explains all logits."""
-  offset = np.zeros(weights.shape[1]) if bias is None else bias
+) -> Iterator[tuple[np.ndarray, str]]:
+  """Yields the logits that each simple mistake gives, and names the mistake."""
+  product = inputs @ weights
+  offset = 0.0 if bias is None else bias
   given = product + offset
-  if weights.shape[0] == weights.shape[1] and _same(
-    inputs @ weights.T + offset, outputs
-  ):
+  if weights.shape[0] == weights.shape[1]:
     yield (
+      inputs @ weights.T + offset,
       "head_kernel.npy is transposed (torch.nn.Linear keeps weight [C, D]): "
-      "save weight.T."
+      "save weight.T.",
     )
-  if bias is not None and _same(product - bias, outputs):
-    yield "head_bias.npy has the wrong sign: save the bias as it is added."
   shift = (outputs - product).mean(axis=0)
-  if _same(product + shift, outputs):
-    values = ", ".join(f"{value:.4g}" for value in shift[:4])
-    if bias is None:
-      yield (
-        f"the bias is missing: save it as head_bias.npy (the logits are "
-        f"larger by {values})."
-      )
-    yield (
-      f"head_bias.npy is not the bias of these logits, which is {values}: save "
-      "that of the same checkpoint."
-    )
-  is_binary = given.shape[1] == 1
-  probabilities = (
-    special.expit(given) if is_binary else special.softmax(given, axis=1)
+  values = ", ".join(f"{value:.4g}" for value in shift[:4])
+  yield (
+    product + shift,
+    f"the bias is missing: save it as head_bias.npy (the logits are larger by "
+    f"{values})."
+    if bias is None
+    else f"head_bias.npy is not the bias of these logits, which is {values}: "
+    "save that of the same checkpoint, as it is added.",
   )
-  if _same(probabilities, outputs):
-    yield (
-      "logits.npy holds probabilities: save the logits, which the softmax or "
-      "the sigmoid reads."
-    )
-  if not is_binary and _same(special.log_softmax(given, axis=1), outputs):
-    yield (
-      "logits.npy holds logarithms of probabilities: save the logits, which "
-      "log_softmax reads."
-    )
+  is_binary = given.shape[1] == 1
+  yield (
+    special.expit(given) if is_binary else special.softmax(given, axis=1),
+    "logits.npy holds probabilities: save the logits, which the softmax or the "
+    "sigmoid reads.",
+  )
+  yield (
+    special.log_softmax(given, axis=1),
+    "logits.npy holds logarithms of probabilities: save the logits, which "
+    "log_softmax reads.",
+  )
   for name, activation in _ACTIVATIONS.items():
-    with np.errstate(all="ignore"):
-      after = activation(inputs) @ weights + offset
-    if np.isfinite(after).all() and _same(after, outputs):
-      yield (
-        f"embeddings.npy was saved before the {name} that precedes the last "
-        "linear layer: save the inputs of that layer."
-      )
-  scale = (given * outputs).sum() / max((given**2).sum(), 1e-300)
-  if _same(scale * given, outputs):
     yield (
-      f"the logits are {scale:.3g} times as large, as after a division by a "
-      "temperature: save them without it."
+      activation(inputs) @ weights + offset,
+      f"embeddings.npy was saved before the {name} that precedes the last "
+      "linear layer: save the inputs of that layer.",
     )
-  if 1 < given.shape[1] <= 50:
-    columns = _matching_columns(given, outputs)
-    if columns is not None and _same(given[:, columns], outputs):
-      yield (
-        "the classes of logits.npy are in another order than the columns of "
-        f"head_kernel.npy: {columns.tolist()}."
-      )
+  columns = distance.cdist(outputs.T, given.T).argmin(axis=1)
+  yield (
+    given[:, columns],
+    "the classes of logits.npy are in another order than the columns of "
+    f"head_kernel.npy: {columns.tolist()}.",
+  )
 
 
 def _unexplained(
@@ -193,21 +178,9 @@ def _is_permuted(
   embeddings: np.ndarray,
   logits: np.ndarray,
   kernel: np.ndarray,
-  offset: np.ndarray | float,
+  offset: np.ndarray,
 ) -> bool:
   """Returns whether the head gives the same logits in another order of rows."""
   given = np.asarray(embeddings, np.float32) @ np.asarray(kernel, np.float32)
   given = np.sort((given + offset).astype(np.float64), axis=0)
   return _same(given, np.sort(np.asarray(logits, np.float64), axis=0))
-
-
-def _matching_columns(
-  given: np.ndarray, outputs: np.ndarray
-) -> np.ndarray | None:
-  """Returns the column of `given` nearest to each column of `outputs`.
-
-  Returns None if two columns of `outputs` have the same nearest column.
-  """
-  distances = ((given[:, None, :] - outputs[:, :, None]) ** 2).sum(axis=0)
-  columns = np.argmin(distances, axis=1)
-  return columns if len(set(columns.tolist())) == len(columns) else None
