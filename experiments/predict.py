@@ -10,7 +10,6 @@ texts are predicted, too. If a row cannot be read, the command names it and
 writes nothing.
 """
 
-import contextlib
 import itertools
 import pathlib
 import sys
@@ -131,7 +130,7 @@ def predict(
   """
   student, labels = description.read(folder)
   output_rows.check_output(output, tables.find_files(data))
-  with _flags_named():
+  try:
     inputs = input_rows.find(
       data,
       student,
@@ -139,6 +138,8 @@ def predict(
       image_column=image_column or student.image_column,
       **{"header": student.header, **options},
     )
+  except ValueError as error:
+    raise ValueError(str(error).replace("config.data.", "--")) from error
   for note in [*inputs.notes, *_notes(inputs, output, labels)]:
     _print(note)
   predictor = Predictor(folder)
@@ -154,39 +155,18 @@ def predict(
       if student.reads == "text":
         num_empty += sum(not value.strip() for value in values)
       probabilities = predictor.predict(values, num_done)
-      _check_finite(probabilities, num_done, data)
+      bad = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+      if bad.size:
+        raise ValueError(
+          f"the student gives NaN for row {num_done + bad[0] + 1:,} of "
+          f"--data={data}, so nothing is written: are its numbers finite?"
+        )
       chosen = names[probabilities.argmax(axis=1)].tolist()
       write([row for row, _ in window], chosen, probabilities)
       num_done += len(window)
       progress.update(len(window))
   empty = f", {num_empty:,} with an empty text" if num_empty else ""
   _print(f"{inputs.num_rows:,} rows{empty}: {output}")
-
-
-def _check_finite(probabilities: np.ndarray, first: int, data: str) -> None:
-  """Raises ValueError if a row has probabilities that are not finite.
-
-  Args:
-    probabilities: Probabilities of some rows, ``[N, C]``.
-    first: Number of the first row, from 0.
-    data: Value of --data, for the message.
-  """
-  bad = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
-  if bad.size:
-    raise ValueError(
-      f"the student gives NaN for row {first + bad[0] + 1:,} of --data={data}, "
-      "so nothing is written: are its numbers finite?"
-    )
-
-
-@contextlib.contextmanager
-def _flags_named() -> Iterator[None]:
-  """Replaces names of config fields in errors by the flags of this command."""
-  try:
-    yield
-  except ValueError as error:
-    text = str(error).replace("config.data.", "--")
-    raise ValueError(text) from error
 
 
 def _notes(

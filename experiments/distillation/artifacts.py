@@ -10,6 +10,7 @@ import importlib.metadata
 import pathlib
 import platform
 import sys
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -81,28 +82,14 @@ class Card(NamedTuple):
   notes: Sequence[str]
 
 
-class Export(NamedTuple):
-  """The outcome of an export.
-
-  Attributes:
-    failures: Why a file is missing, by its name, which is `model.onnx` or
-      `model.jaxexport`; empty if both exist.
-    test: Scores of the calibrated probabilities on the test examples.
-  """
-
-  failures: dict[str, str]
-  test: Evaluation
-
-
 def export_student(
   destination: pathlib.Path,
   *,
   cell: specs.CellSpec,
   weights: Weights,
   splits: Splits,
-  tokenizer: str,
   card: Card,
-) -> Export:
+) -> Evaluation:
   """Writes a trained student to a self-contained folder.
 
   The folder of an earlier export is replaced.
@@ -112,12 +99,11 @@ def export_student(
     cell: The cell that the student was trained in.
     weights: The weights of the student.
     splits: The data of the cell; the calibration is fitted on `validation`.
-    tokenizer: The tokenizer of the texts, as `load_tokenizer` takes it; "" for
-      other data.
     card: Facts for the model card.
 
   Returns:
-    The reasons for missing files, which are also printed, and the test scores.
+    The scores of the calibrated probabilities on the test examples. The reasons
+    for missing files are printed, and are in the model card.
 
   Raises:
     OSError: If a file cannot be written.
@@ -126,22 +112,35 @@ def export_student(
   """
   spec = _in_float32(cell.student)
   model = FrozenModel(spec, weights, splits.task.scale)
-  loaded = load_tokenizer(tokenizer) if tokenizer else None
-  student = _description(cell, model, splits, loaded)
-  task = splits.task
-  labels = task.class_names or tuple(map(str, range(task.num_classes)))
+  is_text = isinstance(splits.train[spec.input_field], Ragged)
+  tokenizer = load_tokenizer(cell.data.tokenizer) if is_text else None
+  student = _description(cell, model, splits, tokenizer)
+  labels = splits.task.class_names
   scores = _scores(student, _logits(model, splits.test), splits.test)
+  failures = {}
   with new_folder(destination, replace=True) as folder:
     _write_weights(folder, weights)
     description.write(folder, student)
     json_files.write_json(folder / description.LABELS, labels)
-    if loaded is not None:
-      _write_tokenizer(folder, loaded, student.max_length)
-    failures = _write_functions(folder, student, weights)
-    failures |= _check(folder, model, splits)
-    for name, reason in failures.items():
-      (folder / name).unlink(missing_ok=True)
-      print(f"{name} is not written: {reason}.", file=sys.stderr)
+    if tokenizer is not None:
+      _write_tokenizer(folder, tokenizer, student.max_length)
+    check = _checker(folder, model, splits)
+    try:
+      check(description.WEIGHTS)
+    except Exception as error:
+      reason = f"{description.WEIGHTS}: {error}; nothing is exported."
+      raise ValueError(reason) from error
+    for name, converted in _CONVERTERS.items():
+      try:
+        data = converted(student, *_traced(student, weights))
+        json_files.replace(folder / name, data)
+        check(name)
+      except OSError:  # The disk is full.
+        raise
+      except Exception as error:  # Models and ONNX Runtime raise any type.
+        failures[name] = _first_line(error)
+        (folder / name).unlink(missing_ok=True)
+        print(f"{name} is not written: {failures[name]}.", file=sys.stderr)
     paths = sorted(folder.iterdir())
     text = render.render(
       "model_card.md.j2",
@@ -154,7 +153,12 @@ def export_student(
       input_names=description.INPUT_NAMES[student.reads],
     )
     json_files.replace(folder / description.CARD, text)
-  return Export(failures, scores)
+  return scores
+
+
+def _first_line(error: Exception) -> str:
+  lines = str(error).strip().splitlines() or [type(error).__name__]
+  return lines[0].rstrip(".")
 
 
 def _in_float32(spec: specs.ModelSpec) -> specs.ModelSpec:
@@ -173,33 +177,28 @@ def _description(
   spec, data, task = model.spec, cell.data, splits.task
   scalars = method_named(cell.method).scalars(cell)
   temperature = float(scalars["prediction_temperature"])
-  architecture, field = MODELS[spec.model], splits.train[spec.input_field]
-  common: dict[str, Any] = {
-    "model": spec.model,
-    "options": spec.options,
-    "num_classes": task.num_classes,
-    "num_outputs": model_fns(spec, 1)
-    .head(model.weights.params)
-    .kernel.shape[-1],
-    "temperature": temperature,
-    "calibration_temperature": _calibrated(model, splits, temperature),
-    "text_column": data.text_column,
-    "image_column": data.image_column,
-    "header": data.header,
-    "versions": _versions(),
-  }
-  if spec.input_field == "embeddings":
-    return Student("embeddings", shape=field.shape[1:], **common)
-  if not isinstance(field, Ragged):
-    return Student("image", shape=field.shape[1:], scale=task.scale, **common)
-  if tokenizer is None:
-    raise ValueError("a student that reads texts is exported with a tokenizer.")
-  longest = architecture.max_length(**spec.options) or data.max_length
+  head = model_fns(spec, 1).head(model.weights.params)
+  field, max_length = splits.train[spec.input_field], 0
+  if tokenizer is not None:
+    longest = MODELS[spec.model].max_length(**spec.options)
+    max_length = min(data.max_length, longest or data.max_length)
+  reads = "text" if tokenizer is not None else "image"
   return Student(
-    "text",
-    max_length=min(data.max_length, longest),
-    pad_id=tokenizer.pad_id,
-    **common,
+    reads="embeddings" if spec.input_field == "embeddings" else reads,
+    model=spec.model,
+    options=spec.options,
+    num_classes=task.num_classes,
+    num_outputs=head.kernel.shape[-1],
+    temperature=temperature,
+    calibration_temperature=_calibrated(model, splits, temperature),
+    text_column=data.text_column,
+    image_column=data.image_column,
+    header=data.header,
+    max_length=max_length,
+    pad_id=0 if tokenizer is None else tokenizer.pad_id,
+    shape=() if tokenizer is not None else field.shape[1:],
+    scale=task.scale,
+    versions=_versions(),
   )
 
 
@@ -292,97 +291,75 @@ def _write_tokenizer(
       )
 
 
-def _write_functions(
-  folder: pathlib.Path, student: Student, weights: Weights
-) -> dict[str, str]:
-  """Writes `model.onnx` and `model.jaxexport`.
+def _traced(
+  student: Student, weights: Weights
+) -> tuple[Any, list[jax.ShapeDtypeStruct]]:
+  """Returns the jaxpr of an exported student, and its inputs.
 
-  Returns:
-    The reason for each file that could not be written, by its name.
+  The numbers of rows and of tokens are symbolic.
   """
   try:
-    inputs = _input_shapes(student)
+    if student.reads == "text":
+      limits = ["L >= 1", f"L <= {student.max_length}"]
+      shape = jax_export.symbolic_shape("B, L", constraints=limits)
+      inputs = [jax.ShapeDtypeStruct(shape, jnp.int32)] * 2
+    else:
+      shape = (*jax_export.symbolic_shape("B"), *student.shape)
+      dtype = jnp.uint8 if student.reads == "image" else jnp.float32
+      inputs = [jax.ShapeDtypeStruct(shape, dtype)]
     function = predictor.probabilities(student, weights)
     with jax.default_matmul_precision("highest"):
-      traced = jax.make_jaxpr(function)(*inputs)
+      return jax.make_jaxpr(function)(*inputs), inputs
   except Exception as error:  # A user's model may raise any exception.
-    reason = (
+    raise ValueError(
       "the model cannot be traced for batches of any size "
       f"({_first_line(error)})"
-    )
-    return dict.fromkeys((description.ONNX, description.JAX_EXPORT), reason)
+    ) from error
+
+
+def _onnx(
+  student: Student, traced: Any, inputs: Sequence[jax.ShapeDtypeStruct]
+) -> bytes:
+  """Returns a serialized ONNX model."""
   names = description.INPUT_NAMES[student.reads]
-  failures = {}
-  for name, convert in (
-    (
-      description.ONNX,
-      lambda: onnx_conversion.converted(
-        traced, inputs, names, description.OUTPUT_NAME
-      ),
-    ),
-    (description.JAX_EXPORT, lambda: _jax_export(traced, inputs)),
-  ):
-    try:
-      data = convert()
-    except Exception as error:
-      failures[name] = _first_line(error)
-    else:
-      json_files.replace(folder / name, data)
-  return failures
+  return onnx_conversion.converted(
+    traced, inputs, names, description.OUTPUT_NAME
+  )
 
 
-def _first_line(error: Exception) -> str:
-  lines = str(error).strip().splitlines() or [type(error).__name__]
-  return lines[0].rstrip(".")
-
-
-def _input_shapes(student: Student) -> list[jax.ShapeDtypeStruct]:
-  """Returns a student's inputs, with symbolic numbers of rows and tokens."""
-  if student.reads == "text":
-    limits = ["L >= 1", f"L <= {student.max_length}"]
-    shape = jax_export.symbolic_shape("B, L", constraints=limits)
-    tokens = jax.ShapeDtypeStruct(shape, jnp.int32)
-    return [tokens, tokens]
-  shape = (*jax_export.symbolic_shape("B"), *student.shape)
-  dtype = jnp.uint8 if student.reads == "image" else jnp.float32
-  return [jax.ShapeDtypeStruct(shape, dtype)]
-
-
-def _jax_export(traced: Any, inputs: Sequence[jax.ShapeDtypeStruct]) -> bytes:
+def _jax_export(
+  student: Student, traced: Any, inputs: Sequence[jax.ShapeDtypeStruct]
+) -> bytes:
   """Returns a serialized `jax.export` artifact that takes tokens as int64."""
-  is_tokens = [each.dtype == jnp.int32 for each in inputs]
+  is_text = student.reads == "text"
 
   def function(*arrays: jax.Array) -> jax.Array:
-    narrow = [
-      array.astype(jnp.int32) if cast else array
-      for array, cast in zip(arrays, is_tokens, strict=True)
-    ]
+    narrow = [x.astype(jnp.int32) if is_text else x for x in arrays]
     (result,) = jax_core.jaxpr_as_fun(traced)(*narrow)
     return result
 
   with jax.enable_x64(True):
     wide = [
-      jax.ShapeDtypeStruct(each.shape, jnp.int64) if cast else each
-      for each, cast in zip(inputs, is_tokens, strict=True)
+      jax.ShapeDtypeStruct(each.shape, jnp.int64 if is_text else each.dtype)
+      for each in inputs
     ]
     exported = jax_export.export(jax.jit(function), platforms=_PLATFORMS)
     return bytes(exported(*wide).serialize())
 
 
+_CONVERTERS = {description.ONNX: _onnx, description.JAX_EXPORT: _jax_export}
+
+
 # --- Checks -------------------------------------------------------------------
 
 
-def _check(
+def _checker(
   folder: pathlib.Path, model: FrozenModel, splits: Splits
-) -> dict[str, str]:
-  """Compares the written models with the trained student on held-out rows.
+) -> Callable[[str], None]:
+  """Returns a function that checks a written model by its file name.
 
-  Returns:
-    The reason for each of `model.onnx` and `model.jaxexport` that cannot be
-    used, by its name.
-
-  Raises:
-    ValueError: If the written weights give other probabilities.
+  The function compares the model with the trained student on held-out rows, and
+  raises ValueError if the probabilities differ.
   """
   student, _ = description.read(folder)
   rows = _some_rows(splits.validation[model.spec.input_field])
@@ -396,32 +373,21 @@ def _check(
     )
   )
   batches = list(_batches(student, arrays[model.spec.input_field]))
-  failures = {}
-  for name, load in predictor.RUNTIMES.items():
-    if not (folder / name).is_file():
-      continue
-    try:
-      predict = load(folder, student)
-      # JAX compiles once per shape, so it gets only the last batches.
-      chosen = batches if name == description.ONNX else batches[-2:]
-      for part, inputs in chosen:
-        _check_close(predict(*inputs), expected[part])
-    except Exception as error:  # ONNX Runtime has errors of its own.
-      if name == description.WEIGHTS:
-        raise ValueError(f"{name}: {error}; nothing is exported.") from error
-      failures[name] = _first_line(error)
-  return failures
 
+  def check(name: str) -> None:
+    predict = predictor.RUNTIMES[name](folder, student)
+    # JAX compiles once per shape, so it gets only the last batches.
+    for part, inputs in batches if name == description.ONNX else batches[-2:]:
+      found, right = predict(*inputs), expected[part]
+      if found.shape != right.shape:
+        raise ValueError(f"it gives {found.shape}, expected {right.shape}")
+      difference = np.abs(found - right).max()
+      if not difference <= _TOLERANCE:
+        raise ValueError(
+          f"its probabilities differ by {difference:.2g} from the student's"
+        )
 
-def _check_close(found: np.ndarray, expected: np.ndarray) -> None:
-  """Raises ValueError if probabilities differ from the student's."""
-  if found.shape != expected.shape:
-    raise ValueError(f"it gives {found.shape}, expected {expected.shape}")
-  difference = np.abs(found - expected).max()
-  if not difference <= _TOLERANCE:
-    raise ValueError(
-      f"its probabilities differ by {difference:.2g} from the student's"
-    )
+  return check
 
 
 def _some_rows(field: Any) -> np.ndarray:

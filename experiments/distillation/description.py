@@ -35,7 +35,9 @@ class Student:
   """Everything about an exported student except its weights and labels.
 
   Attributes:
-    reads: "text", "image" or "embeddings".
+    reads: The data that it predicts: "text", "image" or "embeddings". This is
+      not `Architecture.reads`: an MLP reads arrays, which may be images or
+      embeddings.
     model: The model, as in `config.student`.
     options: Options of the model, which computes in float32.
     num_classes: Number of classes, C.
@@ -93,35 +95,29 @@ def read(folder: pathlib.Path) -> tuple[Student, tuple[str, ...]]:
       f"there is no student {folder}: run experiments.distill, which writes it "
       "to `student` in its workdir."
     )
-  for name in (CONFIG, LABELS):
-    if not (folder / name).is_file():
-      raise ValueError(
-        f"{folder} is not a student: it has no {name}. Name the folder "
-        "`student` of a workdir of experiments.distill."
-      )
-  values = json_files.read_json(folder / CONFIG)
-  labels = json_files.read_json(folder / LABELS)
   try:
+    for name in (CONFIG, LABELS):
+      if not (folder / name).is_file():
+        raise ValueError(f"it has no {name}.")
+    values = json_files.read_json(folder / CONFIG)
+    labels = json_files.read_json(folder / LABELS)
     if not isinstance(values, dict):
-      raise ValueError(f"it must hold an object, got {values!r:.80}.")
+      raise ValueError(f"{CONFIG} must hold an object, got {values!r:.80}.")
     student = specs.from_plain(values, Student, CONFIG)
+    if not (
+      isinstance(labels, list)
+      and all(isinstance(label, str) for label in labels)
+      and len(set(labels)) == len(labels) == student.num_classes
+    ):
+      raise ValueError(
+        f"{LABELS} must list the names of the {student.num_classes} classes in "
+        "order."
+      )
+    if student.reads == "text" and not (folder / TOKENIZER).is_file():
+      raise ValueError(f"it reads texts and has no {TOKENIZER}.")
   except ValueError as error:
     raise ValueError(
-      f"{folder / CONFIG} does not describe a student: {error} Export the "
-      "student again."
+      f"{folder} is not a student: {error} Name the folder `student` of a "
+      "workdir of experiments.distill, or export the student again."
     ) from None
-  if not (
-    isinstance(labels, list)
-    and all(isinstance(label, str) for label in labels)
-    and len(set(labels)) == len(labels) == student.num_classes
-  ):
-    raise ValueError(
-      f"{folder / LABELS} must list the names of the {student.num_classes} "
-      "classes in order: export the student again."
-    )
-  if student.reads == "text" and not (folder / TOKENIZER).is_file():
-    raise ValueError(
-      f"{folder} has no {TOKENIZER}, and the student reads texts: export the "
-      "student again."
-    )
   return student, tuple(labels)

@@ -166,11 +166,9 @@ def _writer(
   text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
   if suffix == ".jsonl":
 
-    def write(rows, found, probs):
-      for row, label, own in zip(rows, found, probs, strict=True):
-        values = [*(row[i] for i in kept), label, *map(_rounded, own)]
-        line = dict(zip(names, values, strict=True))
-        text.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+    def write_line(values: Iterable[Any]) -> None:
+      line = dict(zip(names, values, strict=True))
+      text.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
   else:
     delimiter = _DELIMITERS[suffix]
     special = re.compile(f'[{delimiter}"\r\n]')
@@ -187,9 +185,9 @@ def _writer(
 
     write_line(names)
 
-    def write(rows, found, probs):
-      for row, label, own in zip(rows, found, probs, strict=True):
-        write_line([*(row[i] for i in kept), label, *map(_rounded, own)])
+  def write(rows, found, probs):
+    for row, label, own in zip(rows, found, probs, strict=True):
+      write_line([*(row[i] for i in kept), label, *map(_rounded, own)])
 
   yield write
   text.flush()

@@ -150,7 +150,7 @@ def _distill(request: Request, asked: Mapping[str, Any]) -> str:
 
   search.run(sweep_spec, cells, task_of, workdir, train)
   found = workdirs.load(workdir, workdir)
-  exported = _export(found, teacher, student, workdir)
+  exported = _export(found, teacher, workdir)
   summary = page.write(found, exported, teacher, findings, workdir)
   done = {"asked": asked, "summary": summary}
   json_files.write_json(workdir / _RECORD, done)
@@ -300,7 +300,6 @@ def _announcement(
 def _export(
   found: SweepResults,
   teacher: teachers.TeacherArrays,
-  student: student_models.StudentSetup,
   workdir: pathlib.Path,
 ) -> owner.Exported:
   """Exports the student that held-out data choose to `student/`."""
@@ -309,12 +308,11 @@ def _export(
   cell = specs.from_plain(json_files.read_json(folder / "config.json"))
   splits = data.load_splits(cell, workdir)
   _tell(f"Exporting the student of {folder} to {workdir / 'student'}.")
-  _, test = artifacts.export_student(
+  test = artifacts.export_student(
     workdir / "student",
     cell=cell,
     weights=Weights(*students.load_student(folder / "student.msgpack")),
     splits=splits,
-    tokenizer=student.tokenizer,
     card=page.card(found, chosen, teacher, splits),
   )
   # Calibration changes predictions only at ties, so this agreement is the same.

@@ -15,6 +15,7 @@ from experiments.data.dataset import Task
 from experiments.data.tokenizer import load_tokenizer
 from experiments.distillation import artifacts
 from experiments.distillation.artifacts import Card
+from experiments.results import Evaluation
 from experiments.training.models import model_fns
 from experiments.training.models import Weights
 from lelp_jax.models import MODELS
@@ -72,14 +73,15 @@ def make_cell(model: str, method: str = "lelp", **fields) -> specs.CellSpec:
   return specs.replace(cell, {**options, **named})
 
 
-def make_splits(cell: specs.CellSpec, tokenizer: str = "") -> Splits:
+def make_splits(cell: specs.CellSpec) -> Splits:
   """Random examples of what the student of a cell reads."""
   rng = np.random.default_rng(0)
   reads = MODELS[cell.student.model].reads
   task = Task("own", len(LABELS), class_names=LABELS)
   if reads == "tokens":
     texts = [" ".join(rng.choice(WORDS, n % 14)) for n in range(_SIZE)]
-    rows = load_tokenizer(tokenizer).encode(texts, max_length=12)
+    tokenizer = load_tokenizer(cell.data.tokenizer)
+    rows = tokenizer.encode(texts, max_length=12)
     arrays = {"inputs": Ragged.concatenate(rows, np.uint16)}
   elif reads == "image":
     task = Task("own", len(LABELS), None, LABELS, (), IMAGE_SHAPE, 255.0)
@@ -119,19 +121,17 @@ def make_weights(cell: specs.CellSpec) -> Weights:
 
 def export(
   folder: pathlib.Path, model: str, card: Card = NO_CARD, **fields
-) -> artifacts.Export:
+) -> Evaluation:
   """Exports a student, the folder's name being of a folder that exists."""
-  cell = make_cell(model, **fields)
-  tokenizer = ""
+  tokenizer = folder.parent / "tokenizer.json"
   if MODELS[model].reads == "tokens":
-    path = folder.parent / "tokenizer.json"
     pieces = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS)
-    tokenizer = str(huggingface_files.write_tokenizer(path, pieces))
+    huggingface_files.write_tokenizer(tokenizer, pieces)
+  cell = make_cell(model, data__tokenizer=str(tokenizer), **fields)
   return artifacts.export_student(
     folder,
     cell=cell,
     weights=make_weights(cell),
-    splits=make_splits(cell, tokenizer),
-    tokenizer=tokenizer,
+    splits=make_splits(cell),
     card=card,
   )
