@@ -17,11 +17,9 @@ from experiments import cells as cells_lib
 from experiments import results
 from experiments import search
 from experiments import specs
-from experiments import stacks
 from experiments.configs import candidates
 from experiments.configs import validate
 from experiments.data import load
-from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
 from experiments.data.tokenizer import load_tokenizer
 from experiments.distillation import artifacts
@@ -31,7 +29,6 @@ from experiments.distillation import flags
 from experiments.distillation import page
 from experiments.distillation import student_models
 from experiments.distillation import teachers
-from experiments.distillation import timing
 from experiments.distillation import verdict
 from experiments.distributed import signals
 from experiments.io import json_files
@@ -39,9 +36,7 @@ from experiments.io import students
 from experiments.reporting import owner
 from experiments.reporting import workdirs
 from experiments.reporting.selection import SweepResults
-from experiments.training import claims
 from experiments.training import data
-from experiments.training import forecast
 from experiments.training import sweep
 from experiments.training.models import Weights
 
@@ -135,15 +130,21 @@ def _distill(request: Request, asked: Mapping[str, Any]) -> str:
     splits = data.load_splits(cells[0], workdir)
     data.check_data(cells, splits)
   json_files.write_json(workdir / _RECORD, {"asked": asked})
-  _tell(_announcement(sweep_spec, cells, splits, workdir))
-  signals.stop_if_asked(kept)
+  first = search.first_stage(sweep_spec, cells)
+  rows = len({cell.row for cell in cells})
+  _tell(
+    f"Training {len(first)} settings of {rows} methods, then "
+    f"{sweep_spec.num_trials} trials of each method's best setting on held-out "
+    f"data, {cells[0].student.num_steps:,} steps each, into {workdir}. You can "
+    "interrupt it at any time; the same command continues."
+  )
 
   def train(
     cells: list[specs.CellSpec],
     _: results.SweepDescription,
     later: list[specs.CellSpec],
   ) -> None:
-    sweep.run_cells(cells, workdir, later=later, is_announced=True)
+    sweep.run_cells(cells, workdir, later=later)
 
   def task_of(cell: specs.CellSpec) -> Task:
     return data.load_splits(cell, workdir).task
@@ -272,29 +273,7 @@ def _cells(
   return validate.sweep_spec(config), cells_lib.expand(config, request.given)
 
 
-# --- Training -----------------------------------------------------------------
-
-
-def _announcement(
-  described: specs.SweepSpec,
-  cells: Sequence[specs.CellSpec],
-  splits: Splits,
-  workdir: pathlib.Path,
-) -> str:
-  """Returns the message that is printed before training begins."""
-  grid = search.first_stage(described, cells)
-  further = search.stand_ins(described, cells, grid)
-  timed = timing.measure(cells[0], splits)
-  ahead = [*stacks.stacks(grid), *stacks.stacks(further)]
-  seconds = timed.of(claims.unfinished(ahead, workdir))
-  rows = len({cell.row for cell in cells})
-  return (
-    f"About {forecast.duration(seconds)} of training on this machine: "
-    f"{len(grid)} settings of {rows} methods, then {described.num_trials} "
-    "trials of each method's best setting on held-out data, "
-    f"{cells[0].student.num_steps:,} steps each, into {workdir}. You can "
-    "interrupt it at any time; the same command continues."
-  )
+# --- Export -----------------------------------------------------------------
 
 
 def _export(

@@ -36,23 +36,22 @@ _MOST_SCALING = 100
 class Forecast:
   """Estimates the time of the trainings that a command has to run."""
 
-  def __init__(self, ahead: Mapping[Name, Work], *, is_silent: bool = False):
+  def __init__(self, ahead: Mapping[Name, Work]):
     """Starts the clock.
 
     Args:
       ahead: The trainings of the command, in their order.
-      is_silent: Whether to print nothing and only compute the time left.
     """
     self._ahead = dict(ahead)
     self._contents = _contents(ahead)
     self._start = time.monotonic()
-    self._is_silent = is_silent
+    self._is_printed = False
     self._rates: dict[int, float] = {}  # Seconds per step, by operations.
     self._before = 0.0  # Seconds of a training before its first step.
 
   def announce(self) -> None:
     """Prints how many teachers and stacks will be trained."""
-    if not self._is_silent and self._contents and processes.is_main_process():
+    if self._contents and processes.is_main_process():
       print(f"To train: {self._contents}.", file=sys.stderr, flush=True)
 
   def watch(self, name: Name) -> Watch:
@@ -91,8 +90,8 @@ class Forecast:
         return None
       left = self._rates[work.flops] * (work.num_steps - step)
       left += sum(map(self._seconds, rest))
-      if not self._is_silent:
-        self._is_silent = True
+      if not self._is_printed:
+        self._is_printed = True
         self._print(elapsed + left)
       return left if rest else None
 

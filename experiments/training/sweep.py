@@ -60,7 +60,6 @@ def run_cells(
   teacher_directory: pathlib.Path | None = None,
   checkpoint_directory: epath.Path | None = None,
   later: Sequence[specs.CellSpec] = (),
-  is_announced: bool = False,
 ) -> list[pathlib.Path]:
   """Trains every cell that has no result yet.
 
@@ -77,7 +76,6 @@ def run_cells(
       may be in a bucket; `checkpoints` in the workdir if None.
     later: Cells that the caller trains afterwards, or cells that take as long,
       which the forecast of the time includes.
-    is_announced: Whether the caller has already printed a forecast.
 
   Returns:
     The folder of each cell.
@@ -94,7 +92,7 @@ def run_cells(
   teachers = teacher_directory or workdir / "teachers"
   grouped = stacks(cells)
   ahead = _ahead([*grouped, *stacks(later)], workdir, teachers)
-  forecast = Forecast(ahead, is_silent=is_announced)
+  forecast = Forecast(ahead)
   forecast.announce()
 
   @functools.lru_cache(maxsize=1)

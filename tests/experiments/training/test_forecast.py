@@ -39,16 +39,6 @@ def test_what_is_ahead_is_said_first(forecast, capsys):
   assert capsys.readouterr().err.startswith("To train: 1 stack of 400 steps, ")
 
 
-def test_a_caller_may_have_said_it(clock, capsys):
-  forecast = Forecast({FIRST: Work(4, 5), SECOND: Work(4, 5)}, is_silent=True)
-  forecast.announce()
-  clock[0] += 60
-  watch = forecast.watch(FIRST)
-  watch(1, 60.0, 1)
-  assert watch(2, 1.0, 1) > 0
-  assert not capsys.readouterr().err
-
-
 def test_the_time_is_said_once_as_soon_as_it_is_known(forecast, clock, capsys):
   watch = forecast.watch(TEACHER)
   clock[0] += 21
