@@ -25,7 +25,7 @@ _Cells = list[specs.CellSpec]
 
 # Trains the cells of one stage. The other arguments are the description of the
 # sweep, and cells that take as long as the next stage, for the forecast.
-Train = Callable[[_Cells, results.SweepDescription, _Cells], None]
+Train = Callable[[_Cells, results.SweepDescription, _Cells], object]
 
 
 def run(

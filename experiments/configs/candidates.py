@@ -5,12 +5,12 @@ method's best setting on held-out data gets five trials, the first of which is
 done already. All choices are made on held-out data.
 """
 
-import dataclasses
 import math
 import types
 from collections.abc import Container
 from collections.abc import Mapping
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -20,6 +20,7 @@ from experiments.configs import dotted
 from experiments.configs import own
 from experiments.configs import validate
 from experiments.data.dataset import NO_LABEL
+from lelp_jax.models import Cnn
 from lelp_jax.models import MODELS
 
 NUM_TRIALS = 5
@@ -27,8 +28,29 @@ _BATCH = 128  # Batch size of recipes that do not set one.
 _CHUNKS = 8  # Number of evaluations, and of checkpoints, per training.
 
 
-@dataclasses.dataclass(frozen=True)
-class _Recipe:
+def own_config(
+  values: Mapping[str, Any] = types.MappingProxyType({}),
+) -> ConfigDict:
+  """Returns a config of a user's own files.
+
+  Args:
+    values: Fields to set, by dotted name.
+  """
+  config = own.files_config()
+  # The teacher labels the rows that have no label.
+  config.data.unlabelled = "transfer"
+  config.sweep.num_trials = NUM_TRIALS
+  config.sweep.grid_trials = 1
+  dotted.override(config, values)
+  return config
+
+
+def own_cell(values: Mapping[str, Any]) -> specs.CellSpec:
+  """Returns the typed fields of `own_config`, without checking them."""
+  return validate.converted(own_config(values))
+
+
+class _Recipe(NamedTuple):
   """Training settings of a kind of model.
 
   Attributes:
@@ -44,38 +66,10 @@ class _Recipe:
   least: int
   most: int
   fields: Mapping[str, Any]
-  cheap: bool = True
+  cheap: bool = False
 
 
-def own_config(
-  values: Mapping[str, Any] = types.MappingProxyType({}),
-) -> ConfigDict:
-  """Returns a config of a user's own files.
-
-  Args:
-    values: Fields to set, by dotted name.
-  """
-  config = own.files_config()
-  # The teacher labels the rows that have no label.
-  config.data.unlabelled = "transfer"
-  dotted.override(config, values)
-  return config
-
-
-def own_cell(values: Mapping[str, Any]) -> specs.CellSpec:
-  """Returns the typed fields of `own_config`, without checking them."""
-  return validate.converted(own_config(values))
-
-
-_ADAM = {"optimizer": "adam", "schedule": "cosine"}
-_STATIC = _Recipe(8, 1000, 3000, {**_ADAM, "learning_rate": 1e-3})
-_MLP = _Recipe(30, 1000, 4000, {**_ADAM, "learning_rate": 1e-3})
-_ENCODER = _Recipe(
-  5, 300, 3000, {**_ADAM, "learning_rate": 5e-5, "batch_size": 32}, cheap=False
-)
-_SMALL_IMAGES = _Recipe(
-  20, 600, 3000, {**_ADAM, "learning_rate": 1e-3}, cheap=False
-)
+_ADAM = {"optimizer": "adam", "schedule": "cosine", "learning_rate": 1e-3}
 _SGD = {
   "optimizer": "sgd",
   "nesterov": True,
@@ -83,19 +77,21 @@ _SGD = {
   "learning_rate": 5e-2,
   "weight_decay": 1e-4,
 }
-_DEEP_IMAGES = _Recipe(60, 1000, 20_000, _SGD, cheap=False)
 
 
 def _recipe(model: str) -> _Recipe:
   """Returns the training settings of a model."""
   architecture = MODELS[model]
-  if model == "cnn":
-    return _SMALL_IMAGES
-  if architecture.reads == "image":
-    return _DEEP_IMAGES
+  if architecture.module is Cnn:
+    return _Recipe(20, 600, 3000, _ADAM)
+  if architecture.reads == "image":  # A deeper model.
+    return _Recipe(60, 1000, 20_000, _SGD)
   if architecture.reads == "array":
-    return _MLP
-  return _ENCODER if architecture.huggingface is not None else _STATIC
+    return _Recipe(30, 1000, 4000, _ADAM, cheap=True)
+  if architecture.huggingface is not None:
+    encoder = {**_ADAM, "learning_rate": 5e-5, "batch_size": 32}
+    return _Recipe(5, 300, 3000, encoder)
+  return _Recipe(8, 1000, 3000, _ADAM, cheap=True)
 
 
 def training_fields(
@@ -172,7 +168,7 @@ def grids(
 
 def sweep_config(
   values: Mapping[str, Any],
-  labels: np.ndarray | None,
+  labels: np.ndarray,
   *,
   column: str,
   num_classes: int,
@@ -185,8 +181,7 @@ def sweep_config(
     values: Fields of the data, the teacher and the student by dotted name,
       including "student.model".
     labels: Class of each transfer example, int ``[N]``, `NO_LABEL` where there
-      is none. None before the data are loaded: the config then has no rows, and
-      the default length of training.
+      is none.
     column: The name of the student in the report.
     num_classes: C.
     teacher_width: Width of the teacher's embeddings.
@@ -197,28 +192,20 @@ def sweep_config(
     ValueError: If the user has set `config.sweep.grid_trials` to 0.
   """
   model = values["student.model"]
-  settings: dict[str, Any] = {
-    # Trials share the order of the batches, so that they train together.
-    "data.shared_batch_order": True,
-    "sweep.num_trials": NUM_TRIALS,
-    "sweep.grid_trials": 1,
-  }
+  counts = np.bincount(labels[labels != NO_LABEL], minlength=num_classes)
+  settings = training_fields(model, len(labels), int(counts.sum()))
   if MODELS[model].reads == "image":
     # Convolutions of several cells in one program are ten times slower on CPUs.
     settings["stack.max_cells"] = 1
-  rows: dict[str, Any] = {}
-  if labels is not None:
-    counts = np.bincount(labels[labels != NO_LABEL], minlength=num_classes)
-    settings |= training_fields(model, len(labels), int(counts.sum()))
-    rows = grids(
-      num_classes=num_classes,
-      smallest_class=int(counts.min()),
-      teacher_width=teacher_width,
-      cheap=_recipe(model).cheap,
-    )
   settings = {k: value for k, value in settings.items() if k not in given}
   config = own_config({**values, **settings})
   config.column = column
+  rows = grids(
+    num_classes=num_classes,
+    smallest_class=int(counts.min()),
+    teacher_width=teacher_width,
+    cheap=_recipe(model).cheap,
+  )
   config.sweep.methods = ConfigDict(rows)
   if not config.sweep.grid_trials:
     raise ValueError(

@@ -1,26 +1,20 @@
 """The steps of `experiments.distill`, from a teacher to a finished student."""
 
-import contextlib
 import dataclasses
 import functools
-import os
 import pathlib
-import shutil
 import sys
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 from experiments import cells as cells_lib
-from experiments import results
 from experiments import search
 from experiments import specs
 from experiments.configs import candidates
 from experiments.configs import validate
 from experiments.data import load
-from experiments.data.dataset import Task
 from experiments.data.tokenizer import load_tokenizer
 from experiments.distillation import artifacts
 from experiments.distillation import diagnosis
@@ -118,7 +112,7 @@ def distill(request: Request) -> str:
 def _distill(request: Request, asked: Mapping[str, Any]) -> str:
   """Takes every step of a distillation that is not finished yet."""
   workdir = request.workdir
-  with _emptying_new_workdir_on_error(workdir):
+  with teachers.undone_on_error(workdir, kept=("teachers",)):
     teacher, student = _prepared(request)
     kept = f"the teacher's outputs are in {teacher.folder}"
     signals.stop_if_asked(kept)
@@ -138,18 +132,13 @@ def _distill(request: Request, asked: Mapping[str, Any]) -> str:
     f"data, {cells[0].student.num_steps:,} steps each, into {workdir}. You can "
     "interrupt it at any time; the same command continues."
   )
-
-  def train(
-    cells: list[specs.CellSpec],
-    _: results.SweepDescription,
-    later: list[specs.CellSpec],
-  ) -> None:
-    sweep.run_cells(cells, workdir, later=later)
-
-  def task_of(cell: specs.CellSpec) -> Task:
-    return data.load_splits(cell, workdir).task
-
-  search.run(sweep_spec, cells, task_of, workdir, train)
+  search.run(
+    sweep_spec,
+    cells,
+    lambda cell: data.load_splits(cell, workdir).task,
+    workdir,
+    lambda part, _, later: sweep.run_cells(part, workdir, later=later),
+  )
   found = workdirs.load(workdir, workdir)
   exported = _export(found, teacher, workdir)
   summary = page.write(found, exported, teacher, findings, workdir)
@@ -187,32 +176,13 @@ def _read_record(
   return record
 
 
-@contextlib.contextmanager
-def _emptying_new_workdir_on_error(workdir: pathlib.Path) -> Iterator[None]:
-  """Empties a new workdir if a flag or a file turns out to be wrong.
-
-  A workdir that was not empty, or that has a trained teacher, stays as it is.
-  """
-  is_new = not workdir.exists() or not os.listdir(workdir)
-  existed = workdir.exists()
-  try:
-    yield
-  except (ValueError, FileNotFoundError):
-    if is_new and workdir.is_dir() and not (workdir / "teachers").exists():
-      for path in workdir.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-      if not existed:
-        workdir.rmdir()
-    raise
-
-
 # --- Teacher, student and cells -----------------------------------------------
 
 
 def _prepared(
   request: Request,
-) -> tuple[teachers.TeacherArrays, student_models.StudentSetup]:
-  """Prepares the teacher and the student for training."""
+) -> tuple[teachers.TeacherArrays, dict[str, Any]]:
+  """Prepares the teacher, and returns it with the fields of the student."""
   spec = request.data
   if request.tokenizer:  # Fail before the long steps.
     with flags.named("tokenizer"):
@@ -233,6 +203,7 @@ def _prepared(
     request.workdir,
     texts=texts_of(spec, request.workdir) if spec.text_column else None,
     tokenizer=request.tokenizer,
+    given=request.given,
   )
   return teacher, student
 
@@ -256,20 +227,25 @@ def texts_of(
 def _cells(
   request: Request,
   teacher: teachers.TeacherArrays,
-  student: student_models.StudentSetup,
+  student: Mapping[str, Any],
 ) -> tuple[specs.SweepSpec, list[specs.CellSpec]]:
   """Returns the sweep and its cells."""
-  models = teacher.overrides() | student.overrides(request.given)
-  make = functools.partial(
-    candidates.sweep_config,
-    {**request.fields, **models},
-    column=student.choice.column,
+  values = {
+    # Trials share the order of the batches, so that they train together.
+    "data.shared_batch_order": True,
+    **request.fields,
+    **teacher.overrides(),
+    **student,
+  }
+  first = validate.cell_spec(candidates.own_config(values))
+  config = candidates.sweep_config(
+    values,
+    data.load_splits(first, request.workdir).transfer["labels"],
+    column=request.student.column,
     num_classes=len(teacher.class_names),
     teacher_width=teacher.kernel.shape[0],
     given=request.given,
   )
-  splits = data.load_splits(validate.cell_spec(make(None)), request.workdir)
-  config = make(splits.transfer["labels"])
   return validate.sweep_spec(config), cells_lib.expand(config, request.given)
 
 

@@ -24,10 +24,10 @@ from flax import linen as nn
 
 from experiments.data import tokenizer as tokenizer_lib
 from experiments.distillation.teachers import TeacherArrays
-from experiments.io import hub
 from experiments.io import json_files
 from experiments.io import students
 from experiments.io.folders import new_folder
+from experiments.training import pretrained
 from lelp_jax.models import Architecture
 from lelp_jax.models import from_linen
 from lelp_jax.models import ModelFns
@@ -36,8 +36,9 @@ from lelp_jax.models import MODELS
 # Short names of options.
 _ALIASES = {"layers": "num_layers"}
 _VOCABULARY = 8000
-_STATIC_WIDTH = 128
-_MOST_TOKENS = 128  # Maximal length of a text, except for `static`.
+# Options of `static`, unless the user sets others.
+_STATIC = {"features": (256, 256), "dropout_rate": 0.2, "width": 128}
+_MOST_TOKENS, _MOST_TOKENS_OF_STATIC = 128, 256  # Maximal length of a text.
 # A vocabulary is trained on at most this many texts; more change little.
 _MOST_TEXTS = 100_000
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -66,50 +67,6 @@ class StudentChoice:
   def column(self) -> str:
     """A short name that may name a folder."""
     return re.sub(r"\W+", "-", self.model.rpartition(":")[2]).strip("-")
-
-
-@dataclasses.dataclass(frozen=True)
-class StudentSetup:
-  """A student, ready to be trained.
-
-  Attributes:
-    choice: The parsed `--student`.
-    model: A key of `MODELS`.
-    options: Options of the model.
-    init: Folder or hub id of its initial weights, or "random".
-    tokenizer: Tokenizer of its texts; empty for other data.
-    max_length: The largest number of tokens of a text; 0 for other data.
-    input_field: "embeddings" for a model that reads the teacher's embeddings,
-      else "inputs".
-  """
-
-  choice: StudentChoice
-  model: str
-  options: Mapping[str, Any]
-  init: str = "random"
-  tokenizer: str = ""
-  max_length: int = 0
-  input_field: str = "inputs"
-
-  def overrides(self, given: Container[str] = ()) -> dict[str, Any]:
-    """Returns the fields of a config that describe the student.
-
-    Args:
-      given: Names of the fields that the user has set and that keep their
-        values. Options do not: `parse` has added the user's options, and
-        `prepare` may have reduced the width to that of the initial weights.
-    """
-    fields: dict[str, Any] = {
-      "student.model": self.model,
-      "student.init": self.init,
-      "student.input_field": self.input_field,
-    }
-    if self.tokenizer:
-      fields["data.tokenizer"] = self.tokenizer
-      fields["data.max_length"] = self.max_length
-    fields = {k: value for k, value in fields.items() if k not in given}
-    options = self.options.items()
-    return fields | {f"student.options.{name}": x for name, x in options}
 
 
 # --- The value of the flag ----------------------------------------------------
@@ -241,8 +198,7 @@ def register_own(name: str) -> None:
     name: MODULE:FACTORY. The factory takes the number of outputs and options
       as keywords, and returns a `ModelFns`, or a Linen module whose last layer
       is called "head". An attribute `reads` of the factory says what the model
-      reads, see `Architecture`; the default is "tokens". The factory may also
-      be an `Architecture`.
+      reads, see `Architecture`; the default is "tokens".
 
   Raises:
     ValueError: If there is no such module or factory.
@@ -255,16 +211,13 @@ def register_own(name: str) -> None:
       f"--student={name} must be one of {', '.join(sorted(MODELS))}, or "
       f"MODULE:FACTORY that can be imported ({error})."
     ) from error
-  if isinstance(factory, Architecture):
-    MODELS[name] = factory
-  elif callable(factory):
-    reads: Any = getattr(factory, "reads", "tokens")
-    MODELS[name] = _OwnModel(nn.Module, reads, factory=factory)
-  else:
+  if not callable(factory):
     raise ValueError(
       f"--student={name} must be a function that returns a model, got "
       f"{type(factory).__name__}."
     )
+  reads: Any = getattr(factory, "reads", "tokens")
+  MODELS[name] = _OwnModel(nn.Module, reads, factory=factory)
 
 
 # --- Weights and tokenizer ----------------------------------------------------
@@ -293,7 +246,8 @@ def prepare(
   *,
   texts: Callable[[], list[str]] | None,
   tokenizer: str = "",
-) -> StudentSetup:
+  given: Container[str] = (),
+) -> dict[str, Any]:
   """Finds the initial weights and the tokenizer of a student.
 
   Args:
@@ -303,72 +257,54 @@ def prepare(
     texts: Function that returns the training texts; None for images.
     tokenizer: A tokenizer to use; by default that of the initial weights, the
       teacher's, or a new one.
+    given: Dotted names of the fields that the user has set and that keep their
+      values. Options do not: `parse` has added the user's options, and the
+      width may be reduced to that of the initial weights.
+
+  Returns:
+    The fields of a config that describe the student, by dotted name.
 
   Raises:
     FileNotFoundError: If the weights or the tokenizer do not exist.
     ValueError: If the student cannot be made from this teacher or on such
       data.
   """
-  check_reads(choice, is_text=texts is not None)
+  model, architecture = choice.model, choice.architecture
   options = {k: v for k, v in choice.fields.items() if k != "init"}
-  init = str(choice.fields.get("init", ""))
-  if texts is None:
-    return StudentSetup(choice, choice.model, options, init or "random")
-  if choice.architecture.reads == "array":
-    return StudentSetup(
-      choice,
-      choice.model,
-      options,
-      init or "random",
-      input_field="embeddings",
-    )
-  if choice.architecture.from_token_embeddings is not None:
-    return _static(choice, teacher, workdir, texts, tokenizer, options)
-  if choice.architecture.huggingface is not None and init != "random":
-    return _encoder(choice, teacher, tokenizer, options)
-  tokenizer = _tokenizer(tokenizer or teacher.tokenizer, workdir, texts)
-  if "vocab_size" in choice.architecture.attributes():
-    known = tokenizer_lib.load_tokenizer(tokenizer).vocab_size
-    options = {"vocab_size": known} | options
-  length = choice.architecture.max_length(**options) or _MOST_TOKENS
-  return StudentSetup(
-    choice,
-    choice.model,
-    options,
-    init or "random",
-    tokenizer,
-    min(length, _MOST_TOKENS),
-  )
-
-
-def _static(
-  choice: StudentChoice,
-  teacher: TeacherArrays,
-  workdir: pathlib.Path,
-  texts: Callable[[], list[str]],
-  tokenizer: str,
-  options: dict[str, Any],
-) -> StudentSetup:
-  """Prepares a student that averages token embeddings."""
-  init = str(choice.fields.get("init", "random"))
-  is_own = init != "random" or tokenizer not in ("", teacher.tokenizer)
-  table = None if is_own else teacher.token_embeddings
-  tokenizer = _tokenizer(tokenizer or teacher.tokenizer, workdir, texts)
-  options = {
-    "features": (256, 256),
-    "dropout_rate": 0.2,
-    "width": _STATIC_WIDTH,
-  } | options
-  if table is not None:
-    width = min(table.shape[1], options["width"])
-    options |= {"width": width, "vocab_size": len(table)}
-    init = _write_static(workdir / "initial", choice, table, options)
+  init = str(choice.fields.get("init") or "")
+  reads_embeddings = texts is not None and architecture.reads == "array"
+  is_static = architecture.from_token_embeddings is not None
+  if texts is None or reads_embeddings:
+    tokenizer = ""
+  elif architecture.huggingface is not None and init != "random":
+    model, init, options = _encoder(choice, teacher, init, options)
+    tokenizer = tokenizer or init
   else:
-    known = tokenizer_lib.load_tokenizer(tokenizer).vocab_size
-    options = {"vocab_size": known} | options
-  return StudentSetup(
-    choice, choice.model, options, init, tokenizer, max_length=256
-  )
+    table = None
+    if is_static:
+      options = _STATIC | options
+      if init in ("", "random") and tokenizer in ("", teacher.tokenizer):
+        table = teacher.token_embeddings
+    tokenizer = _tokenizer(tokenizer or teacher.tokenizer, workdir, texts)
+    if table is not None:
+      width = min(table.shape[1], options["width"])
+      options |= {"width": width, "vocab_size": len(table)}
+      init = _write_static(workdir / "initial", choice, table, options)
+    elif "vocab_size" in architecture.attributes():
+      known = tokenizer_lib.load_tokenizer(tokenizer).vocab_size
+      options = {"vocab_size": known} | options
+  fields: dict[str, Any] = {
+    "student.model": model,
+    "student.init": init or "random",
+    "student.input_field": "embeddings" if reads_embeddings else "inputs",
+  }
+  if tokenizer:
+    most = _MOST_TOKENS_OF_STATIC if is_static else _MOST_TOKENS
+    length = MODELS[model].max_length(**options) or most
+    fields["data.tokenizer"] = tokenizer
+    fields["data.max_length"] = min(length, most)
+  fields = {name: x for name, x in fields.items() if name not in given}
+  return fields | {f"student.options.{k}": x for k, x in options.items()}
 
 
 def _write_static(
@@ -405,58 +341,28 @@ def _write_static(
 def _encoder(
   choice: StudentChoice,
   teacher: TeacherArrays,
-  tokenizer: str,
+  init: str,
   options: dict[str, Any],
-) -> StudentSetup:
-  """Prepares a student that is a pretrained encoder, or its first layers."""
-  init = str(choice.fields.get("init") or "")
-  own_tokenizer = init
-  if not init and teacher.weights is not None:
-    model, _ = _saved_model(choice, teacher.weights)
-    if MODELS[model].module is choice.architecture.module:
-      init, own_tokenizer = teacher.weights, teacher.tokenizer
-  init = init or choice.architecture.hub_id
-  model, saved = _saved_model(choice, init)
-  options = saved | options
-  length = MODELS[model].max_length(**options) or _MOST_TOKENS
-  return StudentSetup(
-    choice,
-    model,
-    options,
-    init,
-    tokenizer or own_tokenizer or init,
-    min(length, _MOST_TOKENS),
-  )
+) -> tuple[str, str, dict[str, Any]]:
+  """Returns model, initial weights and options of a pretrained encoder.
 
-
-def _saved_model(
-  choice: StudentChoice, init: str
-) -> tuple[str, dict[str, Any]]:
-  """Returns the model and the options of weights that transformers saved."""
-  folder = pathlib.Path(init).expanduser()
-  if not folder.is_dir():
-    try:
-      folder = hub.download(init, ["config.json"])
-    except FileNotFoundError as error:
-      raise FileNotFoundError(
-        f"--student={choice.text} starts from pretrained weights: {error} Name "
-        f"an encoder, --student={choice.model}:layers=2,init=FOLDER, or use "
-        "--student=static."
-      ) from None
-  if not (folder / "config.json").is_file():
+  The initial weights are by default those of the teacher, if it has the same
+  architecture, or published ones.
+  """
+  try:
+    if not init and teacher.weights is not None:
+      model, _ = pretrained.saved_model(teacher.weights)
+      if MODELS[model].module is choice.architecture.module:
+        init = teacher.weights
+    init = init or choice.architecture.hub_id
+    model, saved = pretrained.saved_model(init)
+  except FileNotFoundError as error:
     raise FileNotFoundError(
-      f"--student={choice.text}: there is no config.json in {folder}."
-    )
-  config = json_files.read_json(folder / "config.json")
-  kind = config.get("model_type")
-  for name, architecture in MODELS.items():
-    form = architecture.huggingface
-    if form is not None and form.model_type == kind:
-      return name, dict(form.options(config))
-  raise ValueError(
-    f"--student={choice.text}: {folder / 'config.json'} describes a model of "
-    f"the type {kind!r}, which is not supported."
-  )
+      f"--student={choice.text} starts from pretrained weights: {error} Name "
+      f"an encoder, --student={choice.model}:layers=2,init=FOLDER, or use "
+      "--student=static."
+    ) from None
+  return model, init, saved | options
 
 
 def _tokenizer(

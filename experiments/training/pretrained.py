@@ -91,6 +91,31 @@ class HuggingFaceModel(NamedTuple):
 def huggingface_model(init: str) -> HuggingFaceModel:
   """Describes the model in a folder of transformers or on the hub.
 
+  Raises ValueError if `saved_model` does, or if the weights do not fit.
+  """
+  folder = _folder(init)
+  name, options = saved_model(init)
+  form = MODELS[name].huggingface
+  assert form is not None
+  try:
+    num_outputs = form.num_outputs(safetensors_files.read(folder))
+  except (TypeError, ValueError) as error:
+    raise ValueError(f"{folder}: {error}") from error
+  if num_outputs is None:
+    options["pooling"] = "mean"
+  config = _config(folder)
+  return HuggingFaceModel(
+    name,
+    FrozenDict(options),
+    num_outputs,
+    _class_names(config),
+    str(config.get("problem_type") or ""),
+  )
+
+
+def saved_model(init: str) -> tuple[str, dict[str, Any]]:
+  """Returns the name and the options of a model that transformers saved.
+
   Raises ValueError if the folder holds no such model, or a model of a type that
   is not implemented here.
   """
@@ -98,32 +123,21 @@ def huggingface_model(init: str) -> HuggingFaceModel:
   if (kind := _kind(folder)) != "huggingface":
     raise ValueError(f"{folder} holds a {kind}, not a model of transformers.")
   config = _config(folder)
-  readable = {
-    architecture.huggingface.model_type: name
-    for name, architecture in reversed(MODELS.items())
-    if architecture.huggingface
-  }
-  name = readable.get(config.get("model_type", ""))
-  form = MODELS[name].huggingface if name else None
-  if name is None or form is None:
-    raise ValueError(
-      f"{folder} holds a model of type {config.get('model_type')!r}, but only "
-      f"{', '.join(sorted(readable))} are implemented here: compute its "
-      "outputs with another framework, and give them as a folder of arrays."
-    )
-  try:
-    options = form.options(config)
-    num_outputs = form.num_outputs(safetensors_files.read(folder))
-  except (TypeError, ValueError) as error:
-    raise ValueError(f"{folder}: {error}") from error
-  if num_outputs is None:
-    options["pooling"] = "mean"
-  return HuggingFaceModel(
-    name,
-    FrozenDict(options),
-    num_outputs,
-    _class_names(config),
-    str(config.get("problem_type") or ""),
+  readable = set()
+  for name, architecture in MODELS.items():
+    form = architecture.huggingface
+    if form is None:
+      continue
+    if form.model_type == config.get("model_type"):
+      try:
+        return name, dict(form.options(config))
+      except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder}: {error}") from error
+    readable.add(form.model_type)
+  raise ValueError(
+    f"{folder} holds a model of type {config.get('model_type')!r}, but only "
+    f"{', '.join(sorted(readable))} are implemented here. A teacher of another "
+    "type can be given as a folder of arrays, computed with its framework."
   )
 
 

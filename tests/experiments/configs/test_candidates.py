@@ -11,7 +11,6 @@ from experiments import stacks
 from experiments.configs import candidates
 from experiments.configs import dotted
 from experiments.configs import validate
-from experiments.distillation import student_models
 
 
 def sizes(rows):
@@ -68,7 +67,7 @@ def test_the_user_may_set_the_number_of_trials(num_trials):
   given = {} if num_trials is None else {"sweep.num_trials": num_trials}
   config = candidates.sweep_config(
     {"student.model": "static", **given},
-    None,
+    np.arange(200) % 2,
     column="static",
     num_classes=2,
     teacher_width=60,
@@ -79,7 +78,7 @@ def test_the_user_may_set_the_number_of_trials(num_trials):
   with pytest.raises(ValueError, match=r"sweep\.grid_trials .* got 0"):
     candidates.sweep_config(
       {"student.model": "static", "sweep.grid_trials": 0},
-      None,
+      np.arange(200) % 2,
       column="static",
       num_classes=2,
       teacher_width=60,
@@ -88,15 +87,17 @@ def test_the_user_may_set_the_number_of_trials(num_trials):
 
 
 @pytest.mark.parametrize(
-  ("text", "sizes"), [("static", [1, 2, 3, 4, 8]), ("cnn", [1] * 11)]
+  ("model", "sizes"), [("static", [1, 2, 3, 4, 8]), ("cnn", [1] * 11)]
 )
-def test_convolutions_are_trained_one_by_one(text, sizes):
-  student = student_models.StudentSetup(student_models.parse(text), text, {})
-  fields = {"data.train": "data.csv", "teacher.model": "mlp"}
+def test_convolutions_are_trained_one_by_one(model, sizes):
   config = candidates.sweep_config(
-    fields | student.overrides(),
+    {
+      "data.train": "data.csv",
+      "teacher.model": "mlp",
+      "student.model": model,
+    },
     np.arange(200) % 2,
-    column=student.choice.column,
+    column=model,
     num_classes=2,
     teacher_width=60,
   )

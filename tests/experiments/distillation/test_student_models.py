@@ -28,13 +28,14 @@ def teacher(**fields):
   )
 
 
-def prepared(text, tmp_path, **fields):
-  """The student that a value of the flag gives, on texts."""
+def prepared(text, tmp_path, given=(), **fields):
+  """The fields of the student that a value of the flag gives, on texts."""
   return student_models.prepare(
-    student_models.parse(text),
+    student_models.parse(text, dict(given)),
     teacher(**fields),
     tmp_path,
     texts=lambda: TEXTS,
+    given=dict(given),
   )
 
 
@@ -79,24 +80,31 @@ def test_a_model_of_the_users_own_is_a_key_of_models():
   assert choice.column == "make"
 
 
-def test_static_starts_from_the_teachers_token_embeddings(tmp_path):
+@pytest.fixture(name="bert")
+def fixture_bert():
+  """What a teacher with token embeddings has."""
   table = np.random.default_rng(0).standard_normal([50, 16], np.float32)
-  student = prepared(
-    "static:width=4",
-    tmp_path,
-    tokenizer="some/tokenizer",
-    token_embeddings=table,
-  )
-  assert student.tokenizer == "some/tokenizer"
-  assert (student.options["vocab_size"], student.options["width"]) == (50, 4)
+  return {"tokenizer": "some/tokenizer", "token_embeddings": table}
+
+
+def test_static_starts_from_the_teachers_token_embeddings(tmp_path, bert):
+  student = prepared("static:width=4", tmp_path, **bert)
+  assert student["data.tokenizer"] == "some/tokenizer"
+  assert student["student.options.vocab_size"] == 50
+  options = {
+    name.removeprefix("student.options."): value
+    for name, value in student.items()
+    if name.startswith("student.options.")
+  }
   start = pretrained.load_pretrained(
-    student.init, "static", FrozenDict(student.options)
+    student["student.init"], "static", FrozenDict(options)
   )
   # The other layers are empty, so that each trial initializes its own.
   assert [name for name, part in start.params.items() if part] == [
     "word_embeddings"
   ]
   found = start.params["word_embeddings"]["embedding"]
+  table = bert["token_embeddings"]
   centred = table - table.mean(axis=0)
   _, _, components = np.linalg.svd(centred, full_matrices=False)
   expected = centred @ components[:4].T
@@ -104,25 +112,22 @@ def test_static_starts_from_the_teachers_token_embeddings(tmp_path):
   np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-4)
 
 
-def test_config_fields_of_the_user_do_not_widen_the_initial_weights(tmp_path):
-  table = np.random.default_rng(0).standard_normal([50, 16], np.float32)
+def test_config_fields_of_the_user_do_not_widen_the_initial_weights(
+  tmp_path, bert
+):
   given = {"student.options.width": 64, "data.max_length": 32}
-  student = student_models.prepare(
-    student_models.parse("static", given),
-    teacher(tokenizer="some/tokenizer", token_embeddings=table),
-    tmp_path,
-    texts=lambda: TEXTS,
-  )
-  fields = student.overrides(given)
+  fields = prepared("static", tmp_path, given, **bert)
   assert fields["student.options.width"] == 16
   assert "data.max_length" not in fields
 
 
 def test_static_of_a_teacher_of_arrays_has_its_own_vocabulary(tmp_path):
   student = prepared("static", tmp_path)
-  assert (student.init, student.options["width"]) == ("random", 128)
-  found = tokenizer_lib.load_tokenizer(student.tokenizer)
-  assert student.options["vocab_size"] == found.vocab_size
+  assert student["student.init"] == "random"
+  assert student["student.options.width"] == 128
+  assert student["data.max_length"] == 256
+  found = tokenizer_lib.load_tokenizer(student["data.tokenizer"])
+  assert student["student.options.vocab_size"] == found.vocab_size
   (ids,) = found.encode(["A fine film"], max_length=8)
   assert ids[0] == found.cls_id
   assert ids[-1] == found.sep_id
@@ -156,10 +161,5 @@ def test_bert_needs_weights_to_start_from(tmp_path):
 def test_students_of_texts_start_from_the_weights_that_init_names(
   model, tmp_path
 ):
-  assert prepared(model, tmp_path).init == "random"
-  assert prepared(f"{model}:init=weights", tmp_path).init == "weights"
-
-
-def test_models_of_images_do_not_read_texts(tmp_path):
-  with pytest.raises(ValueError, match="--student=cnn cannot read texts"):
-    prepared("cnn", tmp_path)
+  for text, init in ((model, "random"), (f"{model}:init=weights", "weights")):
+    assert prepared(text, tmp_path)["student.init"] == init
