@@ -1,25 +1,21 @@
 """An encoder without the tokens that a data set does not use."""
 
-import errno
 import json
 import re
 
-import jax
 import numpy as np
 import pytest
 import tokenizers
 from safetensors import numpy as safetensors
 
-from experiments import reduce_vocabulary as command
 from experiments.data.dataset import Task
 from experiments.data.prepared import write
 from experiments.data.tokenizer import load_tokenizer
 from experiments.data.tokenizer import Tokenization
-from experiments.io import json_files
 from experiments.reduce_vocabulary import reduce_vocabulary
-from lelp_jax.models import from_huggingface
 from tests.experiments import huggingface_files
 from tests.experiments import processes
+from tests.experiments.distillation import tiny_transformers
 
 # The special pieces are not where BERT has them, and [UNK] is an ordinary one.
 _PIECES = (
@@ -85,19 +81,10 @@ def _pieces(folder, text):
   return [tokenizer.pieces.id_to_token(int(number)) for number in row]
 
 
-def _embeddings(folder):
-  """Embeddings of the training texts, padded to one batch."""
+def _read(folder):
+  """Contents of config.json, and the arrays of the weights."""
   config = json.loads((folder / "config.json").read_text())
-  weights = safetensors.load_file(folder / "model.safetensors")
-  model, params, state = from_huggingface(config, weights)
-  tokenizer = load_tokenizer(folder)
-  rows = tokenizer.encode(_TEXTS, max_length=8)
-  ids = np.full([len(rows), 8], tokenizer.pad_id, np.int32)
-  mask = np.zeros_like(ids)
-  for number, row in enumerate(rows):
-    ids[number, : len(row)], mask[number, : len(row)] = row, 1
-  inputs = {"input_ids": ids, "attention_mask": mask}
-  return jax.jit(model.apply)(params, state, inputs)[0].embeddings
+  return config, safetensors.load_file(folder / "model.safetensors")
 
 
 @pytest.mark.parametrize("case", ["bert_encoder", "bert_distilbert_encoder"])
@@ -110,7 +97,11 @@ def test_training_texts_have_the_same_tokens_and_outputs(tmp_path, case):
   for text in _TEXTS:
     assert _pieces(output, text) == _pieces(model, text)
   assert _pieces(output, _TEXTS[2]) == ["[CLS]", "film", "[UNK]", "fi", "[SEP]"]
-  np.testing.assert_array_equal(_embeddings(output), _embeddings(model))
+  before, after = (
+    tiny_transformers.outputs(folder, [*_TEXTS])[0]
+    for folder in (model, output)
+  )
+  np.testing.assert_array_equal(after, before)
 
 
 def test_other_texts_are_cut_into_smaller_pieces(tmp_path, model, data):
@@ -125,45 +116,32 @@ def test_other_texts_are_cut_into_smaller_pieces(tmp_path, model, data):
 
 
 def test_special_tokens_and_the_config_have_the_new_ids(tmp_path, model, data):
-  reduce_vocabulary(model, data, tmp_path / "reduced")
-  tokenizer = load_tokenizer(tmp_path / "reduced")
+  output = tmp_path / "reduced"
+  reduce_vocabulary(model, data, output)
+  tokenizer = load_tokenizer(output)
   kept = [x for x in _PIECES if x not in ("films", "##ot", "##lm", "cast")]
   ids = tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id
   assert ids == tuple(map(kept.index, _SPECIAL))
   assert tokenizer.vocab_size == 16
-  before, after = (
-    json.loads((folder / "config.json").read_text())
-    for folder in (model, tmp_path / "reduced")
-  )
+  (before, arrays), (after, reduced) = _read(model), _read(output)
   new = {"vocab_size": 16, "pad_token_id": kept.index("[PAD]")}
   assert after == before | new
-  tables = [
-    safetensors.load_file(folder / "model.safetensors")[_TABLE]
-    for folder in (model, tmp_path / "reduced")
-  ]
   rows = [_PIECES.index(piece) for piece in kept]
-  np.testing.assert_array_equal(tables[1], tables[0][rows])
-
-
-def test_the_folder_is_as_readable_as_others(tmp_path, model, data):
-  reduce_vocabulary(model, data, tmp_path / "reduced")
-  names = ["config.json", "model.safetensors", "tokenizer.json"]
-  found = sorted((tmp_path / "reduced").iterdir())
-  assert [path.name for path in found] == names
-  assert (tmp_path / "reduced").stat().st_mode == model.stat().st_mode
+  np.testing.assert_array_equal(reduced[_TABLE], arrays[_TABLE][rows])
+  # The files are as readable as others.
   (tmp_path / "file").touch()
-  modes = {path.stat().st_mode for path in (*found, tmp_path / "file")}
+  modes = {
+    path.stat().st_mode for path in (*output.iterdir(), tmp_path / "file")
+  }
   assert len(modes) == 1
+  assert output.stat().st_mode == model.stat().st_mode
 
 
 def test_heads_that_predict_words_are_left_out(tmp_path):
   model = _write_encoder(tmp_path / "model", "bert_pretraining")
   data = _write_data(tmp_path / "data", model)
   reduce_vocabulary(model, data, tmp_path / "reduced")
-  before, after = (
-    safetensors.load_file(folder / "model.safetensors")
-    for folder in (model, tmp_path / "reduced")
-  )
+  (_, before), (_, after) = _read(model), _read(tmp_path / "reduced")
   assert "cls.predictions.bias" in before
   assert {n for n in before if not n.startswith("cls.")} == after.keys()
 
@@ -211,20 +189,6 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, model, data):
   safetensors.save_file(weights, path)
   message = f"--model={model} must have one array .*{re.escape('got []')}"
   _refused(model, data, output, ValueError, message)
-
-
-def test_nothing_is_left_of_an_interrupted_run(
-  tmp_path, monkeypatch, model, data
-):
-  write = json_files.write_json
-
-  def full(path, obj):
-    if path.name == "tokenizer.json":
-      raise OSError(errno.ENOSPC, "full")
-    write(path, obj)
-
-  monkeypatch.setattr(command.json_files, "write_json", full)
-  _refused(model, data, tmp_path / "reduced", OSError, "full")
 
 
 def test_the_command_says_how_many_tokens_are_left(tmp_path, model, data):
