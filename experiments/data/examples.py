@@ -216,7 +216,8 @@ def read(
       of labels, by default "labels" or "y".
     id_column: Column of the ids. By default an id is the number of the row,
       counted from 0, or the path of an image relative to its folder.
-    image_size: See `images.DecodedImages`.
+    image_size: Height and width to which encoded images are resized, see
+      `images.DecodedImages`.
     channels: Number of channels of encoded images, 1 or 3. By default it is 1
       if all images are grey.
     labels: With "required", rows without a label are left out. With "optional",
@@ -294,8 +295,9 @@ def read(
   if len(rows) < len(columns["id"]):
     columns = _selected(columns, rows)
   if found and rows:
+    size = None if image_size is None else (image_size, image_size)
     columns["image"] = images.DecodedImages(
-      columns["image"], columns["id"], name, channels or found, image_size
+      columns["image"], columns["id"], name, channels or found, size
     )
   return Examples(name, columns, bad, unlabelled)
 

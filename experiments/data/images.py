@@ -37,7 +37,7 @@ class DecodedImages(Sequence[np.ndarray]):
     ids: Id of each image, for messages.
     name: Origin of the images, for messages.
     channels: Number of channels to which images are converted: 1 or 3.
-    image_size: Height and width to which each image is resized, whatever its
+    size: Height and width to which each image is resized, whatever its
       proportions, with Pillow's bilinear filter (which averages pixels when it
       shrinks an image). With None, all images must have the shape of the first.
   """
@@ -46,7 +46,7 @@ class DecodedImages(Sequence[np.ndarray]):
   ids: Sequence[Any]
   name: str
   channels: int
-  image_size: int | None = None
+  size: tuple[int, int] | None = None
 
   @functools.cached_property
   def shape(self) -> tuple[int, ...]:
@@ -75,69 +75,34 @@ class DecodedImages(Sequence[np.ndarray]):
       ids=[self.ids[row] for row in rows],
     )
 
+  def stacked(self) -> np.ndarray:
+    """Decodes all images in parallel, uint8 ``[N, H, W, channels]``."""
+    with futures.ThreadPoolExecutor() as pool:
+      return np.stack(list(pool.map(self.__getitem__, range(len(self)))))
+
   def _decoded(self, index: int) -> np.ndarray:
-    size = None
-    if self.image_size is not None:
-      size = (self.image_size, self.image_size)
-    place = f"image {self.ids[index]!r} of {self.name}"
-    return _decoded(self.encoded[index], self.channels, size, place)
+    encoded = self.encoded[index]
+    try:
+      with _opened(encoded) as image:
+        _check_depth(image)
+        return self._pixels(image)
+    except Exception as error:  # Pillow's decoders raise errors of many types.
+      name = "" if isinstance(encoded, bytes) else f" {encoded}"
+      raise ValueError(
+        f"image {self.ids[index]!r} of {self.name}: cannot read the image"
+        f"{name}: {_reason(error)}."
+      ) from error
 
-
-def _decoded(
-  encoded: bytes | pathlib.Path,
-  channels: int,
-  size: tuple[int, int] | None,
-  place: str,
-) -> np.ndarray:
-  """Decodes an image, uint8 ``[H, W, channels]``."""
-  try:
-    with _opened(encoded) as image:
-      _check_depth(image)
-      return _pixels(image, channels, size)
-  except Exception as error:  # Pillow's decoders raise errors of many types.
-    name = "" if isinstance(encoded, bytes) else f" {encoded}"
-    raise ValueError(
-      f"{place}: cannot read the image{name}: {_reason(error)}."
-    ) from error
-
-
-def _pixels(
-  image: Image.Image, channels: int, size: tuple[int, int] | None
-) -> np.ndarray:
-  """Returns an image as uint8 ``[H, W, channels]``, resized to [H, W]."""
-  image = ImageOps.exif_transpose(image)
-  if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-    image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    image = Image.alpha_composite(white, image)
-  converted = image.convert(_MODES[channels])
-  if size is not None:
-    converted = converted.resize(size[::-1], Image.Resampling.BILINEAR)
-  return np.array(converted).reshape(*converted.size[::-1], channels)
-
-
-def decoded(
-  encoded: Sequence[bytes | pathlib.Path],
-  shape: Sequence[int],
-  places: Sequence[str],
-) -> np.ndarray:
-  """Decodes a batch of images, uint8 ``[N, H, W, channels]``.
-
-  Args:
-    encoded: The bytes of each image, or the path of its file.
-    shape: Height, width and channels to which each image is converted.
-    places: Where each image comes from, for messages.
-
-  Raises:
-    ValueError: If an image cannot be read.
-  """
-  height, width, channels = shape
-
-  def pixels(one: bytes | pathlib.Path, place: str) -> np.ndarray:
-    return _decoded(one, channels, (height, width), place)
-
-  with futures.ThreadPoolExecutor() as pool:
-    return np.stack(list(pool.map(pixels, encoded, places)))
+  def _pixels(self, image: Image.Image) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+      image = image.convert("RGBA")
+      white = Image.new("RGBA", image.size, "white")
+      image = Image.alpha_composite(white, image)
+    image = image.convert(_MODES[self.channels])
+    if self.size is not None:
+      image = image.resize(self.size[::-1], Image.Resampling.BILINEAR)
+    return np.array(image).reshape(*image.size[::-1], self.channels)
 
 
 def find_unreadable(

@@ -11,7 +11,7 @@ import numpy as np
 from flax import traverse_util
 from jax import export as jax_export
 
-from experiments.data import images
+from experiments.data.images import DecodedImages
 from experiments.data.tokenizer import load_tokenizer
 from experiments.distillation import description
 from experiments.distillation import student_models
@@ -69,9 +69,11 @@ class Predictor:
         parts.append(self._predict(np.stack(batch)))
       else:
         rows = range(first + start + 1, first + start + len(batch) + 1)
-        places = [f"row {row:,} of the input" for row in rows]
-        shape = self.student.shape
-        parts.append(self._predict(images.decoded(batch, shape, places)))
+        height, width, channels = self.student.shape
+        decoded = DecodedImages(
+          batch, rows, "the input", channels, (height, width)
+        )
+        parts.append(self._predict(decoded.stacked()))
     return np.concatenate(parts)
 
   def _texts(self, texts: Sequence[str]) -> np.ndarray:

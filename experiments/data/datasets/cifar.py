@@ -168,29 +168,22 @@ def _dataset(
   fine = number == len(NAMES_100)
   files = ("train", "test") if fine else (*_BATCHES, "test_batch")
   folder = "cifar-100" if fine else "cifar-10"
+  read_binary = functools.partial(_read_binary, num_labels=2 if fine else 1)
+  unpickle = functools.partial(
+    _unpickle, label_key="fine_labels" if fine else "labels"
+  )
   forms = [
     originals.Form(
-      name=f"CIFAR-{number}'s binary version",
-      files=tuple(f"{file}.bin" for file in files),
-      read=functools.partial(
-        _read_files,
-        read=functools.partial(_read_binary, num_labels=2 if fine else 1),
-      ),
-      folders=("", "cifar-100-binary" if fine else "cifar-10-batches-bin"),
-      archive=f"{folder}-binary.tar.gz",
-    ),
-    originals.Form(
-      name=f"CIFAR-{number}'s Python version",
-      files=files,
-      read=functools.partial(
-        _read_files,
-        read=functools.partial(
-          _unpickle, label_key="fine_labels" if fine else "labels"
-        ),
-      ),
-      folders=("", "cifar-100-python" if fine else "cifar-10-batches-py"),
-      archive=f"{folder}-python.tar.gz",
-    ),
+      name=f"CIFAR-{number}'s {version} version",
+      files=tuple(f"{file}{suffix}" for file in files),
+      read=functools.partial(_read_files, read=read),
+      folders=("", f"{folder}-{'' if fine else 'batches-'}{inside}"),
+      archive=f"{folder}-{version.lower()}.tar.gz",
+    )
+    for version, suffix, inside, read in (
+      ("binary", ".bin", "binary" if fine else "bin", read_binary),
+      ("Python", "", "python" if fine else "py", unpickle),
+    )
   ]
   if not fine:
     splits = ("train", "test")

@@ -284,7 +284,7 @@ def test_an_image_that_cannot_be_read_stops_before_anything(cnn, tmp_path):
   folder = tmp_path / "photos"
   save_image(folder / "a.png", 0)
   (folder / "b.png").write_bytes(b"not an image")
-  with pytest.raises(ValueError, match=r"row 2 .*b\.png: it is not in a fo"):
+  with pytest.raises(ValueError, match=r"image 2 .*b\.png: it is not in a fo"):
     predict(cnn, folder, tmp_path / "out.csv")
   assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
