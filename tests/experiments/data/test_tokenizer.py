@@ -84,26 +84,24 @@ def albert() -> tokenizer_lib.Tokenizer:
 
 
 @pytest.mark.parametrize("form", ["spiece.model", "tokenizer.json"])
-def test_ids_equal_those_of_transformers(albert, tmp_path, form):
+def test_ids_equal_those_of_transformers_and_sentencepiece(
+  albert, tmp_path, form
+):
   if form == "tokenizer.json":
     albert.pieces.save(str(tmp_path / form))
     albert = load_tokenizer(tmp_path)
+  # SentencePiece reads special pieces that a text spells out as text.
+  plain = [g for g in _GOLDENS if not any(p in g["text"] for p in _SPECIAL)]
+  assert len(plain) == len(_GOLDENS) - 2
   rows = albert.encode([g["text"] for g in _GOLDENS], max_length=512)
   for row, golden in zip(rows, _GOLDENS, strict=True):
     assert row.tolist() == golden["transformers"], golden["text"]
+    if golden in plain:
+      assert row.tolist() == golden["sentencepiece"], golden["text"]
 
 
-def test_ids_equal_those_of_sentencepiece(albert):
-  # It reads special pieces that a text spells out as text.
-  plain = [g for g in _GOLDENS if not any(p in g["text"] for p in _SPECIAL)]
-  assert len(plain) == len(_GOLDENS) - 2
-  rows = albert.encode([g["text"] for g in plain], max_length=512)
-  for row, golden in zip(rows, plain, strict=True):
-    assert row.tolist() == golden["sentencepiece"], golden["text"]
-
-
-def test_ids_are_looked_up(model):
-  tokenizer = load_tokenizer(model)
+def test_ids_are_looked_up(small):
+  tokenizer = small
   assert (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id) == (3, 1, 2)
   assert tokenizer.vocab_size == len(_VOCABULARY)
   rows = tokenizer.encode(["ab", ""], max_length=8)
@@ -123,8 +121,8 @@ def test_ids_are_looked_up(model):
     ("a[SEP]", ["▁a", "[SEP]"]),
   ],
 )
-def test_pieces_are_those_of_albert(model, text, pieces):
-  assert _pieces(load_tokenizer(model), text) == pieces
+def test_pieces_are_those_of_albert(small, text, pieces):
+  assert _pieces(small, text) == pieces
 
 
 @hypothesis.given(st.lists(st.text()), st.integers(3, 12))
@@ -138,14 +136,12 @@ def test_rows_are_the_start_of_the_whole_row(small, texts, max_length):
     np.testing.assert_array_equal(row[:-1], full[: len(row) - 1])
 
 
-def test_rows_keep_their_order_over_batches(model, monkeypatch):
-  tokenizer = load_tokenizer(model)
+def test_rows_keep_their_order_over_batches(small, monkeypatch):
   texts = ["a" * n for n in range(7)]
-  expected = tokenizer.encode(texts, max_length=9)
+  expected = small.encode(texts, max_length=9)
   monkeypatch.setattr(tokenizer_lib, "_BATCH", 3)
-  for row, other in zip(
-    tokenizer.encode(texts, max_length=9), expected, strict=True
-  ):
+  rows = small.encode(texts, max_length=9)
+  for row, other in zip(rows, expected, strict=True):
     np.testing.assert_array_equal(row, other)
 
 
@@ -211,9 +207,9 @@ def test_a_missing_package_is_named(model, monkeypatch):
         load_tokenizer(model)
 
 
-def test_a_length_without_room_for_a_piece_is_refused(model):
+def test_a_length_without_room_for_a_piece_is_refused(small):
   with pytest.raises(ValueError, match=r"max_length .* got 2"):
-    load_tokenizer(model).encode(["a"], max_length=2)
+    small.encode(["a"], max_length=2)
 
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path):
