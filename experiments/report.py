@@ -132,15 +132,15 @@ def _load(
   """Reads the workdirs; also returns names of those without a finished cell."""
   loaded, unfinished = [], []
   for workdir in found_workdirs:
-    folder = workdirs.relative(workdir, base)
+    name = workdirs.relative(workdir, base) or str(workdir)
     if not workdirs.has_results(workdir):
-      unfinished.append(folder or str(workdir))
+      unfinished.append(name)
       continue
     results = in_paper_order(workdirs.load(workdir, base))
     if results.cells:
       loaded.append(results)
     else:
-      unfinished.append(f"{folder or workdir} ({' '.join(results.notes)})")
+      unfinished.append(f"{name} ({' '.join(results.notes)})")
   if not loaded:
     raise FileNotFoundError(
       f"no cell of a sweep is finished in {', '.join(unfinished)}: run"

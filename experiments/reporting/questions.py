@@ -130,10 +130,7 @@ def ensemble_table(results: SweepResults) -> Table | None:
   """
   rows = []
   several = len(results.columns) > 1
-  for column in results.columns:
-    ensembles = _ensembles(results, column)
-    if not ensembles:
-      continue
+  for column, ensembles in _ensembles(results).items():
     lelp = results.summaries.get((column.id, comparisons.LELP))
     name = column_name(column) if several else ""
     rows += [TableRow.heading(name, len(_ENSEMBLE_HEADER))] if several else []
@@ -172,10 +169,7 @@ def ensemble_picture(results: SweepResults, path: pathlib.Path) -> bool:
   Returns False, without writing a file, if no ensemble is finished.
   """
   plots = []
-  for column in results.columns:
-    ensembles = _ensembles(results, column)
-    if not ensembles:
-      continue
+  for column, ensembles in _ensembles(results).items():
     points = {float(n): summary.test for n, summary in ensembles.items()}
     lines = {ENSEMBLE: drawing.PlotLine("Random projections", points)}
     lelp = results.summaries.get((column.id, comparisons.LELP))
@@ -236,14 +230,16 @@ def classes_table(results: SweepResults) -> Table | None:
   )
 
 
-def _ensembles(results: SweepResults, column: Heading) -> dict[int, Summary]:
-  """Returns the best setting by number of projections, if it varies."""
-  runs = along(results, ENSEMBLE, column.id, "num_projections")
-  ensembles = {int(n): summary for (n,), summary in runs.items()}
-  if not set(ensembles) - {1}:
-    return {}
-  one = results.summaries.get((column.id, RANDOM))
-  return ({1: one} if one and 1 not in ensembles else {}) | ensembles
+def _ensembles(results: SweepResults) -> dict[Heading, dict[int, Summary]]:
+  """Returns the best setting by number of projections, where it varies."""
+  found = {}
+  for column in results.columns:
+    runs = along(results, ENSEMBLE, column.id, "num_projections")
+    ensembles = {int(n): summary for (n,), summary in runs.items()}
+    if set(ensembles) - {1}:
+      one = results.summaries.get((column.id, RANDOM))
+      found[column] = ({1: one} if one else {}) | ensembles
+  return found
 
 
 def _table(

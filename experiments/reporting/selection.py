@@ -226,14 +226,7 @@ def summarize_cells(cells: Iterable[FinishedCell], selection: str) -> Summary:
 def _rank(cells: Sequence[FinishedCell], selection: str) -> tuple[float, float]:
   """Returns a setting's negative accuracy and its loss: lower is better."""
   on_test = selection == "test"
-  found = (cell.test if on_test else cell.held_out for cell in cells)
-  scores = [score for score in found if score is not None]
-  if len(scores) < len(cells):
-    cell = cells[0]
-    raise ValueError(
-      f"{cell.column}/{cell.method}/{cell.digest} has no held-out accuracy "
-      "to choose by: run the sweep with --config.selection=heldout."
-    )
+  scores = [cell.test if on_test else cell.validation for cell in cells]
   # Rounding makes equal numbers of correct predictions a tie.
   accuracy = round(estimate(score.accuracy for score in scores).mean, 12)
   losses = [score.loss for score in scores if score.loss is not None]

@@ -5,7 +5,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -203,28 +202,15 @@ def _subclass(
     "histogram": {
       "limits": [f"{limit:+.2f}" for limit in limits],
       "num_bins": _NUM_BINS,
-      "bars": list(histogram_bars(heights, own_heights)),
+      # Examples of the class and, drawn over them, those of the subclass.
+      "bars": list(zip(heights, own_heights, strict=True)),
+      "most": max(heights),
     },
     "ends": [
       ("Most typical", _examples(subject, order[::-1][:count], along)),
       ("Least typical", _examples(subject, order[:count], along)),
     ],
   }
-
-
-def histogram_bars(
-  counts: Sequence[int], own: Sequence[int]
-) -> Iterator[tuple[str, int, float]]:
-  """Yields the bars of a histogram: kind, bin and height in percent.
-
-  The kind is "all" for the examples of the class, and "own" for those of the
-  subclass, which are drawn over them.
-  """
-  most = max(1, *counts)
-  for i, (total, part) in enumerate(zip(counts, own, strict=True)):
-    for kind, value in (("all", total), ("own", part)):
-      if value:
-        yield kind, i, 100 * value / most
 
 
 def _examples(

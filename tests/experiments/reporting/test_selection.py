@@ -82,16 +82,6 @@ def test_ties_are_broken_by_loss_then_digest():
   assert chosen(one + two) == "two"
 
 
-def test_a_choice_needs_held_out_examples():
-  cells = [
-    make_cell("a", "lelp", 0, 0.5, digest=d, selection="test") for d in "xy"
-  ]
-  with pytest.raises(ValueError, match=r"a/lelp/x .*selection=heldout"):
-    chosen(cells)
-  # A single setting is not a choice.
-  assert chosen(cells[:1]) == "x"
-
-
 def test_summarize_reports_the_chosen_setting_in_percent():
   cells = setting("x", [0.9, 0.9], test=0.25) + setting("y", [0.8], test=1.0)
   # Other columns and methods do not take part.

@@ -116,18 +116,23 @@ def test_the_extremes_of_a_direction_are_the_examples_at_its_ends(rng):
 
 
 def test_histograms_count_every_example_once(rng):
-  page = Page(pages_of(planted(rng))["class0.html"])
+  subclasses = planted(rng)
+  page = Page(pages_of(subclasses)["class0.html"])
   assert len(page.all("svg")) == 2
-  # Of direction 0, the first, that whose subclass it is lies on the right.
-  kinds = [(r["class"], float(r["x"])) for r in page.all("rect")]
-  own = [x for kind, x in kinds if kind == "own"]
-  assert own[0] > 16 > kinds[0][1]
-  bars = list(pages_lib.histogram_bars([3, 0, 1], [3, 0, 0]))
-  assert bars == [
-    ("all", 0, 100.0),
-    ("own", 0, 100.0),
-    ("all", 2, pytest.approx(100 / 3)),
-  ]
+  along = subclasses.coordinates[subclasses.examples["labels"] == 0]
+  expected = []
+  for s in range(2):
+    own = along[along.argmax(axis=1) == s, s]
+    limits = along.min(), along.max()
+    every, own = (np.histogram(x, 32, limits)[0] for x in (along[:, s], own))
+    expected += [
+      (kind, f"{bin + 0.05}", f"{100 * counts[bin] / every.max():.2f}")
+      for bin in range(32)
+      for kind, counts in (("all", every), ("own", own))
+      if counts[bin]
+    ]
+  found = [(r["class"], r["x"], r["height"]) for r in page.all("rect")]
+  assert found == expected
 
 
 def test_pages_link_to_each_other_and_to_nothing_else(rng):
