@@ -1,5 +1,6 @@
 """Digests of a user's own files, which identify them by their contents."""
 
+import functools
 import hashlib
 import json
 import pathlib
@@ -15,7 +16,6 @@ from experiments.data.dataset import UNLABELLED
 from experiments.io import digests
 
 Files = Mapping[str, Sequence[pathlib.Path]]
-_DIGESTS: dict[tuple[Any, ...], str] = {}  # See `_cached_digest`.
 
 
 def describe(files: Files, options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -156,7 +156,9 @@ def _images_of_table(
 def _cached_digest(path: pathlib.Path) -> str:
   """Returns the SHA-256 of a file, computed again only if the file changes."""
   found = path.stat()
-  version = (path, found.st_ino, found.st_size, found.st_mtime_ns)
-  if version not in _DIGESTS:
-    _DIGESTS[version] = digests.of_file(path)
-  return _DIGESTS[version]
+  return _digest_of(path, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@functools.cache
+def _digest_of(path: pathlib.Path, *_version: int) -> str:
+  return digests.of_file(path)

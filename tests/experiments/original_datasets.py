@@ -267,6 +267,6 @@ FORMS = {
 
 def make(folder, name, form):
   """Writes the originals of a dataset in a form."""
-  folder.mkdir(exist_ok=True)
+  folder.mkdir(parents=True, exist_ok=True)
   function, *arguments = FORMS[name, form]
   return function(folder, np.random.default_rng(3), *arguments)

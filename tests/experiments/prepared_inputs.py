@@ -29,15 +29,6 @@ def sst2(folder, *, train=PUBLISHED["train"], test=PUBLISHED["test"]):
   return folder
 
 
-def cifar10(folder, rng, label=3):
-  """CIFAR-10's binary files, an image each."""
-  for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
-    images, _ = files.cifar_images(rng, 1, 10)
-    batch = files.binary_batch(images, [label])
-    files.folder(folder, {f"{name}.bin": batch})
-  return folder
-
-
 @dataclasses.dataclass(frozen=True)
 class Words:
   """A tokenizer: words are numbered by their length."""

@@ -11,11 +11,12 @@ Amazon withdrew the files in 2023:
 https://github.com/tensorflow/datasets/issues/5044.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -57,10 +58,6 @@ class Review(NamedTuple):
   body: str
 
 
-# Yields the reviews of a category, and counts rows that are left out.
-ReadReviews = Callable[[LeftOut], Iterator[Review]]
-
-
 def file_name(category: str) -> str:
   """Returns the name of a category's uncompressed file."""
   return f"amazon_reviews_us_{category}_v1_00.tsv"
@@ -68,11 +65,11 @@ def file_name(category: str) -> str:
 
 def _read(paths: Mapping[str, pathlib.Path], **options: Any) -> originals.Raw:
   """Samples reviews from the original files."""
-  categories = {
-    category: functools.partial(_reviews, paths[file_name(category)])
-    for category in CATEGORIES
-  }
-  return sample(categories, **options)
+  bad = {category: LeftOut(category) for category in CATEGORIES}
+  reviews = {k: _reviews(paths[file_name(k)], rows) for k, rows in bad.items()}
+  raw = sample(reviews, **options)
+  left_out = tuple(rows for rows in bad.values() if rows.count)
+  return dataclasses.replace(raw, left_out=left_out)
 
 
 def _reviews(path: pathlib.Path, bad: LeftOut) -> Iterator[Review]:
@@ -94,13 +91,13 @@ def _read_tfds(folder: pathlib.Path | None, **options: Any) -> originals.Raw:
     "body": "data/review_body",
   }
 
-  def reviews(category: str, _bad: LeftOut) -> Iterator[Review]:
+  def reviews(category: str) -> Iterator[Review]:
     name = _tfds_name(category)
     for example in TfdsExamples(name, "train", features, folder):
       yield Review(**example)
 
   return sample(
-    {category: functools.partial(reviews, category) for category in CATEGORIES},
+    {category: reviews(category) for category in CATEGORIES},
     notes=(
       "the first reviews are those in TFDS's order, not the files' (A-29)",
     ),
@@ -113,7 +110,7 @@ def _tfds_name(category: str) -> str:
 
 
 def sample(
-  categories: Mapping[str, ReadReviews],
+  categories: Mapping[str, Iterable[Review]],
   *,
   binary: bool,
   sampling: str,
@@ -127,7 +124,7 @@ def sample(
   """Samples the training and test examples from the reviews of all categories.
 
   Args:
-    categories: Functions that read the reviews of each category.
+    categories: The reviews of each category.
     binary: Whether the classes are polarized (1 or 5 stars) and mild (2 or 4
       stars). Reviews with 3 stars are then left out.
     sampling: "paper" or "shuffled", see the module's docstring.
@@ -141,13 +138,12 @@ def sample(
   Raises:
     ValueError: If there are too few reviews.
   """
-  bad = {name: LeftOut(name) for name in categories}
   # Read reviews until there are enough of each number of stars.
   enough = num_train + num_test if sampling == "paper" else math.inf
   missing = dict.fromkeys(_STARS, enough)
   pool: list[tuple[int, int, str]] = []  # Category, stars and text.
   for place, review in tracked(
-    _first_reviews(categories, per_category, bad),
+    _first_reviews(categories, per_category),
     total=per_category * len(categories),
     label="sampling",
     unit="review",
@@ -176,21 +172,18 @@ def sample(
     )
   return originals.Raw(
     splits,
-    left_out=tuple(rows for rows in bad.values() if rows.count),
     details={"tables": counts},
     **fields,
   )
 
 
 def _first_reviews(
-  categories: Mapping[str, ReadReviews],
-  per_category: int,
-  bad: Mapping[str, LeftOut],
+  categories: Mapping[str, Iterable[Review]], per_category: int
 ) -> Iterator[tuple[int, Review]]:
   """Yields the first reviews of each category with the category's number."""
   for place, (name, reviews) in enumerate(categories.items()):
     count = 0
-    for review in itertools.islice(reviews(bad[name]), per_category):
+    for review in itertools.islice(reviews, per_category):
       count += 1
       yield place, review
     if count < per_category:

@@ -22,10 +22,6 @@ from tests.experiments.original_datasets import make
 from tests.experiments.prepared_inputs import publish
 
 
-class Records(list):
-  """Has the interface of TFDS's data sources: random access and a length."""
-
-
 @contextlib.contextmanager
 def mocked_tfds(records):
   """TFDS with records that are prepared, where there are some."""
@@ -40,7 +36,7 @@ def mocked_tfds(records):
       "amazon_us_reviews",
     ):
       name = f"{name}/{self.builder_config.name}"
-    return Records(records[name, split])
+    return records[name, split]
 
   with tfds.testing.mock_data(as_data_source_fn=as_data_source):
     yield

@@ -16,7 +16,7 @@ from experiments.data.tokenizer import Tokenization
 from experiments.io import array_files
 from experiments.specs import DataSpec
 from tests.experiments import original_files as files
-from tests.experiments.prepared_inputs import cifar10
+from tests.experiments.original_datasets import make
 from tests.experiments.prepared_inputs import publish
 from tests.experiments.prepared_inputs import PUBLISHED
 from tests.experiments.prepared_inputs import sst2
@@ -54,7 +54,9 @@ _WRONG = {
   "a short file": (
     "cifar10",
     lambda f: _cut(
-      cifar10(f, np.random.default_rng(0)) / "test_batch.bin", 3072
+      make(f, "cifar10", "binary").source
+      / "cifar-10-batches-bin/test_batch.bin",
+      3072,
     ),
     "test_batch.bin has 3,072 bytes, .* 3,073",
   ),
@@ -152,10 +154,10 @@ def test_what_is_not_there_or_cannot_be_read(tmp_path, monkeypatch):
   ],
 )
 def test_arguments_that_are_out_of_range(
-  tmp_path, rng, small, name, options, message
+  tmp_path, small, name, options, message
 ):
   source = sst2(tmp_path / "in")
-  cifar10(source, rng)
+  make(source, "cifar10", "binary")
   with pytest.raises(ValueError, match=message):
     prepare(name, data_dir=tmp_path / "new", source=source, **options)
   assert [path.name for path in tmp_path.iterdir()] == ["in"]
@@ -185,9 +187,7 @@ def test_what_is_prepared_is_kept_and_verified(tmp_path, small):
     prepare("glue_sst2", data_dir=tmp_path)
 
 
-def test_other_options_or_originals_do_not_replace_what_is_prepared(
-  tmp_path, rng
-):
+def test_other_options_or_originals_do_not_replace_what_is_prepared(tmp_path):
   tweets = [(4 * (i % 2), f"tweet {i}") for i in range(400)]
   table = files.sentiment140_csv(tweets)
   source = files.folder(tmp_path / "in", {_TWEETS: table})
@@ -200,7 +200,7 @@ def test_other_options_or_originals_do_not_replace_what_is_prepared(
   with pytest.raises(ValueError, match=f"source was {_TWEETS} .* bytes"):
     prepare("sentiment140_bin", **given)
   # A folder that is not ours.
-  other = cifar10(tmp_path / "data/cifar10/3.0.2", rng)
+  other = make(tmp_path / "data/cifar10/3.0.2", "cifar10", "binary").source
   with pytest.raises(ValueError, match="cifar10 exists but is not a prepared"):
     prepare("cifar10", data_dir=tmp_path / "data", source=other)
   shutil.rmtree(tmp_path / "data/cifar10")
