@@ -15,6 +15,7 @@ from experiments.data.datasets import glue
 from experiments.data.prepare import prepare
 from experiments.data.tokenizer import load_tokenizer
 from experiments.data.tokenizer import Tokenization
+from tests.experiments.data.test_datasets import check
 from tests.experiments.real_originals import lines
 
 
@@ -23,13 +24,6 @@ def data():
   if not os.environ.get("LELP_DATA"):
     pytest.skip("LELP_DATA names no folder of real data")
   return pathlib.Path(os.environ["LELP_DATA"])
-
-
-def counts(found):
-  return {
-    split: np.bincount(arrays["labels"]).tolist()
-    for split, arrays in found.splits.items()
-  }
 
 
 @pytest.mark.parametrize(
@@ -53,14 +47,12 @@ def test_tweets(data, name, expected):
 
 def test_cola(tmp_path, data):
   found = prepare("glue_cola", data_dir=tmp_path, source=data / "cola")
-  assert counts(found) == {"train": [2528, 6023], "test": [324, 719]}
-  train = lines(data / "cola/in_domain_train.tsv.gz")
-  test = lines(data / "cola/in_domain_dev.tsv.gz")
-  test += lines(data / "cola/out_of_domain_dev.tsv.gz")
-  for split, rows in (("train", train), ("test", test)):
-    assert list(found.texts(split)) == [row[3] for row in rows]
-    labels = [int(row[1]) for row in rows]
-    assert found.splits[split]["labels"].tolist() == labels
+  train, *test = (
+    [(row[3], int(row[1])) for row in lines(data / f"cola/{name}.tsv.gz")]
+    for name in ("in_domain_train", "in_domain_dev", "out_of_domain_dev")
+  )
+  check(found, {"train": train, "test": test[0] + test[1]})
+  assert found.manifest["partial"] is False  # As many as published per class.
   assert found.texts("train")[0].startswith("Our friends won't buy this")
   assert found.left_out == ()
 
@@ -78,23 +70,22 @@ def test_clinc(tmp_path, data, name, class_of):
   found = prepare(name, data_dir=tmp_path, source=data / "clinc150")
   with gzip.open(data / "clinc150/data_full.json.gz") as file:
     published = json.load(file)
-  published["train"] += published["val"]
+  train = published["train"] + published["val"]
   intents = sorted({intent for _, intent in published["test"]})
+  assert list(found.task.fine_names) == intents
+  examples = {
+    split: [(text, intents.index(intent)) for text, intent in pairs]
+    for split, pairs in (("train", train), ("test", published["test"]))
+  }
+  check(found, examples)
   domains = json.loads((data / "clinc150/domains.json").read_text())
   domain_of = {
     intent: number
     for number, domain in enumerate(sorted(domains))
     for intent in domains[domain]
   }
-  assert list(found.task.fine_names) == intents
-  for split, arrays in found.splits.items():
-    texts, names = map(list, zip(*published[split], strict=True))
-    fine = [intents.index(intent) for intent in names]
-    assert list(found.texts(split)) == texts
-    assert arrays["fine_labels"].tolist() == fine
-    classes = [class_of(i, domain_of[intents[i]]) for i in fine]
-    assert arrays["labels"].tolist() == classes
-  assert list(found.splits) == ["train", "test"]
+  classes = [class_of(i, domain_of[name]) for i, name in enumerate(intents)]
+  assert list(found.task.fine_to_class) == classes
 
 
 def test_banking(tmp_path, data):
@@ -102,16 +93,14 @@ def test_banking(tmp_path, data):
   found = prepare("banking_parity", data_dir=tmp_path, source=source)
   categories = json.loads((source / "categories.json").read_text())
   assert list(found.task.fine_names) == sorted(categories)
-  assert counts(found) == {"train": [5035, 4968], "test": [1560, 1520]}
+  examples = {}
   for split in ("train", "test"):
-    examples = examples_lib.read(
+    read = examples_lib.read(
       source / f"{split}.csv.gz", text_column="text", label_column="category"
     )
-    assert list(found.texts(split)) == examples.columns["text"]
-    fine = found.splits[split]["fine_labels"]
-    names = [found.task.fine_names[i] for i in fine]
-    assert names == examples.columns["label"]
-    assert found.splits[split]["labels"].tolist() == (fine % 2).tolist()
+    fine = examples_lib.class_numbers(read, found.task.fine_names)
+    examples[split] = list(zip(read.columns["text"], fine, strict=True))
+  check(found, examples)
 
 
 @pytest.mark.slow  # 67,349 texts; a few: test_glue.py.
@@ -131,9 +120,14 @@ def test_sst2_phrases_are_held_out_by_sentence(data):
 @pytest.mark.slow  # 67,349 texts.
 def test_sst2_and_its_tokens(tmp_path, data):
   found = prepare("glue_sst2", data_dir=tmp_path, source=data / "sst2")
-  assert counts(found) == {"train": [29_780, 37_569], "test": [428, 444]}
-  rows = lines(data / "sst2/train.tsv.gz")[1:]
-  assert list(found.texts("train")) == [row[0] for row in rows]
+  examples = {
+    split: [(text, int(label)) for text, label in lines(path)[1:]]
+    for split, path in (
+      ("train", data / "sst2/train.tsv.gz"),
+      ("test", data / "sst2/dev.tsv.gz"),
+    )
+  }
+  check(found, examples)
   model = data / "albert_vocab/albert_30k_clean_rebuilt.model"
   tokenizer = load_tokenizer(model)
   found = prepare(
@@ -150,21 +144,18 @@ def test_sst2_and_its_tokens(tmp_path, data):
 @pytest.mark.slow  # 50,000 long texts.
 def test_imdb(tmp_path, data):
   found = prepare("lmrd", data_dir=tmp_path, source=data / "imdb")
-  assert counts(found) == {"train": [12_500] * 2, "test": [12_500] * 2}
-  assert found.splits["test"]["ids"][0] == 25_000
+  examples = {}
   for split in ("train", "test"):
     with gzip.open(data / f"imdb/{split}.jsonl.gz", "rb") as file:
       rows = [json.loads(line) for line in file]
-    assert list(found.texts(split)) == [row["text"] for row in rows]
-    labels = found.splits[split]["labels"].tolist()
-    assert labels == [row["label"] for row in rows]
+    examples[split] = [(row["text"], row["label"]) for row in rows]
+  check(found, examples)
 
 
 @pytest.mark.slow  # 13 s of decoding.
 def test_the_whole_of_cifar10_as_jpeg(tmp_path, data):
   source = data / "cifar10"
   found = prepare("cifar10", data_dir=tmp_path, source=source)
-  assert counts(found) == {"train": [5000] * 10, "test": [1000] * 10}
   assert found.manifest["jpeg"] is True
   assert found.manifest["partial"] is False
   with (
