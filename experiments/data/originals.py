@@ -249,21 +249,18 @@ class Originals:
     Archives are unpacked in `scratch`. Damaged files raise ValueError.
     """
     with self._explained():
-      if self.given:
-        found = self if self.form else self._unpacked(scratch)
-        assert found.form is not None
-        raw = found.form.read(found.paths, **options)
-        form, sources = found.form.name, self.sources
-        notes = [
-          f"{source['name']} is not the file that was published under that name"
-          for source in sources
-          if official_files().get(source["name"], source) != source
-        ]
-      else:
-        raw, form, sources = self._read_tfds(options)
-        notes = []
+      if not self.given:
+        return self._read_tfds(options)
+      found = self if self.form else self._unpacked(scratch)
+      assert found.form is not None
+      raw = found.form.read(found.paths, **options)
+    notes = [
+      f"{source['name']} is not the file that was published under that name"
+      for source in self.sources
+      if official_files().get(source["name"], source) != source
+    ]
     raw = dataclasses.replace(raw, notes=(*raw.notes, *notes))
-    return raw, {"form": form, "sources": sources}
+    return raw, {"form": found.form.name, "sources": self.sources}
 
   def _unpacked(self, scratch: pathlib.Path) -> "Originals":
     """Unpacks an archive, and ignores or rejects paths outside of `scratch`."""
@@ -282,7 +279,7 @@ class Originals:
 
   def _read_tfds(
     self, options: Mapping[str, Any]
-  ) -> tuple[Raw, str, list[dict[str, Any]]]:
+  ) -> tuple[Raw, dict[str, Any]]:
     if self.dataset.read_tfds is None:
       raise ValueError(
         f"--source is not set, and TFDS does not have {self.dataset.task.name}:"
@@ -293,7 +290,8 @@ class Originals:
     root = self.tfds_dir or pathlib.Path(default).expanduser()
     folders = [root / name for name in self.dataset.tfds]
     sources = [describe(folder) for folder in folders if folder.is_dir()]
-    return raw, f"TFDS {', '.join(self.dataset.tfds)}", sources
+    form = f"TFDS {', '.join(self.dataset.tfds)}"
+    return raw, {"form": form, "sources": sources}
 
   @contextlib.contextmanager
   def _explained(self) -> Iterator[None]:
