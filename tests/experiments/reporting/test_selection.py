@@ -164,15 +164,3 @@ def test_what_is_a_baseline_an_ablation_or_a_clustering():
   assert [*filter(comparisons.is_baseline, rows)] == ["standard", "subclass"]
   assert [*filter(comparisons.is_ablation, rows)] == ["lelp_pca"]
   assert [*filter(comparisons.is_clustering, rows)] == ["kmeans_projected"]
-
-
-def test_best_baseline_is_the_highest_of_the_column():
-  results = make_results(
-    {
-      "a": {"oracle": (1.0,), "standard": (0.8,), "vanilla": (0.7,)},
-      "b": {"standard": (0.3,), "vanilla": (0.5,), "lelp_pca": (0.9,)},
-    }
-  )
-  assert comparisons.best(results, "a") == "standard"
-  assert comparisons.best(results, "b") == "vanilla"
-  assert comparisons.best(results) == "vanilla"
