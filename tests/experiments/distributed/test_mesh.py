@@ -158,3 +158,18 @@ def test_over_cells_is_a_loop_over_them(num_cells, mapped, rng):
   assert found["key"].shape == (num_cells,)
   if mesh.shape["cell"] > 1:
     assert not found["sum"].sharding.is_fully_replicated
+
+
+@pytest.mark.parametrize("num_devices", [1, 8])
+def test_settled_waits_for_cpus(num_devices, monkeypatch):
+  waited = []
+
+  def block_until_ready(tree):
+    waited.append(tree)
+    return tree
+
+  monkeypatch.setattr(jax, "block_until_ready", block_until_ready)
+  mesh = mesh_lib.make_mesh(1, 8, jax.devices()[:num_devices])
+  tree = {"loss": jnp.ones(3)}
+  assert mesh_lib.settled(tree, mesh) is tree
+  assert waited == [tree]
