@@ -26,7 +26,6 @@ from experiments.training import data
 from experiments.training import sweep
 from tests.experiments.distillation import recorded
 from tests.experiments.distillation import requests
-from tests.experiments.distillation import tiny_transformers
 from tests.experiments.processes import command_anew
 
 OWN = "tests.experiments.distillation.own_student:make"
@@ -282,21 +281,6 @@ def with_one_setting(tmp_path, monkeypatch):
     return specs.from_plain(json.loads((path / "config.json").read_text()))
 
   return distil
-
-
-@pytest.mark.slow
-def test_bert_takes_the_first_layers_of_the_teacher(distilled, tmp_path):
-  classifier = tmp_path / "bert"
-  tiny_transformers.write_model(classifier, "bert_classifier")
-  texts = tiny_transformers.texts(80)
-  tiny_transformers.balance(classifier, texts)
-  _, logits = tiny_transformers.outputs(classifier, texts)
-  labels = np.array(["bad", "fair", "good"])[logits.argmax(axis=1)]
-  rows = [f"{a},{b}\n" for a, b in zip(texts, labels, strict=True)]
-  (tmp_path / "reviews.csv").write_text("".join(["text,label\n", *rows]))
-  cell = distilled(teacher=str(classifier), student="bert:layers=1")
-  assert cell.student.init == str(classifier)
-  assert cell.student.options["num_layers"] == 1
 
 
 @pytest.mark.slow

@@ -83,27 +83,6 @@ def check_predictions(rows, probabilities):
     assert row["label"] == exported.LABELS[own.argmax()]
 
 
-TEXTS = ["a fine film", "", "poor, dull\nfilm", 'the "wise"', "é 漢字"]
-
-
-@pytest.mark.parametrize("suffix", OUT)
-def test_every_format_of_output_repeats_the_input(student, tmp_path, suffix):
-  path = tmp_path / "in.csv"
-  with path.open("w", newline="") as file:
-    writer = csv.writer(file)
-    writer.writerow(["id", "review", "note"])
-    writer.writerows([i, text, f"n{i}"] for i, text in enumerate(TEXTS))
-  rows = predict(student, path, tmp_path / f"out{suffix}")
-  assert [*rows[0]] == ["id", "review", "note", "label", *P_NAMES]
-  assert [row["review"] for row in rows] == TEXTS
-  assert [row["id"] for row in rows] == [*"01234"]
-  check_predictions(rows, expected(student, TEXTS))
-  assert {path.name for path in tmp_path.iterdir()} == {
-    "in.csv",
-    f"out{suffix}",
-  }
-
-
 def test_json_lines_keep_their_types_and_get_all_keys(student, tmp_path):
   path = tmp_path / "in.jsonl"
   lines = [
@@ -472,10 +451,16 @@ def check_any_table(student, table, suffix, out):
       )
     with contextlib.redirect_stderr(io.StringIO()):
       found = predict(student, data, output, delimiter=",")
+    assert len([*data.parent.iterdir()]) == 2
   assert len(found) == len(rows)
   assert [row["review"] for row in found] == [row[0] for row in rows]
-  assert [*found[0]][-4:] == ["label", *P_NAMES]
-  assert len(found[0]) == len(names) + 4
+  *own, label, p_bad, p_good, p_so = found[0]
+  assert [label, p_bad, p_good, p_so] == ["label", *P_NAMES]
+  assert len(own) == len(names)
+  if suffix != ".jsonl":
+    # All columns come back in their order.
+    values = [tuple(row[name] for name in own) for row in found]
+    assert values == [tuple(map(str, row)) for row in rows]
   texts = [row[0] for row in rows]
   check_predictions(found, expected(student, texts))
 

@@ -12,6 +12,7 @@ from experiments.data import tokenizer as tokenizer_lib
 from experiments.distillation import student_models
 from experiments.distillation.teachers import TeacherArrays
 from experiments.training import pretrained
+from tests.experiments.distillation import tiny_transformers
 
 TEXTS = ["a fine film", "a dull film", "superb acting"] * 20
 
@@ -147,6 +148,14 @@ def test_the_vocabulary_of_the_same_texts_is_the_same():
   assert found.get_vocab_size() <= 120
   # Word pieces are not special tokens, which would be found inside of texts.
   assert found.encode("##a").tokens == ["[CLS]", "[UNK]", "[UNK]", "a", "[SEP]"]
+
+
+def test_bert_takes_the_first_layers_of_the_teacher(tmp_path):
+  folder = tmp_path / "bert"
+  name = str(tiny_transformers.write_model(folder, "bert_classifier"))
+  student = prepared("bert:layers=1", tmp_path, weights=name, tokenizer=name)
+  assert student["student.init"] == student["data.tokenizer"] == name
+  assert student["student.options.num_layers"] == 1
 
 
 def test_bert_needs_weights_to_start_from(tmp_path):
