@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import dataclasses
 import io
 import json
 import pathlib
@@ -193,29 +192,23 @@ def test_windows_and_batches_keep_the_order(student, tmp_path, monkeypatch):
 def test_a_window_of_rows_is_in_memory(student, tmp_path, monkeypatch):
   path = tmp_path / "in.csv"
   path.write_text("review\n" + "fine\n" * 50)
-  find, predict_values = input_rows.find, predictor.Predictor.predict
-  num_read, sizes = 0, []
+  converted, predict_values = input_rows._converted, predictor.Predictor.predict
+  read, sizes = [], []
 
-  def counted(*args, **options):
-    found = find(*args, **options)
-
-    def rows():
-      nonlocal num_read
-      for row in found.rows():
-        num_read += 1
-        yield row
-
-    return dataclasses.replace(found, rows=rows)
+  def counted(*args):
+    read.append(args)
+    return converted(*args)
 
   def watched(self, values, first):
-    sizes.append((num_read, len(values)))
+    sizes.append((len(read), len(values)))
     return predict_values(self, values, first)
 
-  monkeypatch.setattr(input_rows, "find", counted)
+  monkeypatch.setattr(input_rows, "_converted", counted)
   monkeypatch.setattr(predictor.Predictor, "predict", watched)
   monkeypatch.setitem(command._WINDOW, "text", 20)
   predict(student, path, tmp_path / "out.csv")
-  assert sizes == [(20, 20), (40, 20), (50, 10)]
+  # All rows are read once before, to find those that cannot be read.
+  assert sizes == [(70, 20), (90, 20), (100, 10)]
 
 
 # --- Images and embeddings ----------------------------------------------------
