@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
 import lelp_jax
 from experiments.data import load
@@ -204,7 +205,9 @@ def diagnose(
     spectra=tuple(
       _floats(row) for row in np.asarray(principal.variances) / total[:, None]
     ),
-    saturated=float(np.mean(_confidence(logits["train"]) > _SATURATED)),
+    saturated=float(
+      np.mean(special.softmax(logits["train"], axis=1).max(axis=1) > _SATURATED)
+    ),
     calibration=tuple(map(_floats, bins["validation"])),
     repeated=repeated,
     repeated_with_other_label=differing,
@@ -263,12 +266,6 @@ def _scores(
   return found, np.asarray(bins)
 
 
-def _confidence(logits: np.ndarray) -> np.ndarray:
-  """Returns the probability of the predicted class, ``[N]``."""
-  powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-  return 1 / powers.sum(axis=1)
-
-
 def _repeated(labelled: Mapping[str, Arrays]) -> tuple[int, int]:
   """Counts the examples that share their embedding with another example.
 
@@ -294,7 +291,7 @@ def _contradictions(
   """Returns the number of contradictions, and the most confident of them."""
   found: list[tuple[float, int, int, int]] = []
   for name, part in labelled.items():
-    confidence = _confidence(logits[name])
+    confidence = special.softmax(logits[name], axis=1).max(axis=1)
     predicted, labels = logits[name].argmax(axis=1), np.asarray(part["labels"])
     wrong = np.flatnonzero((predicted != labels) & (confidence > _SURE))
     found += [

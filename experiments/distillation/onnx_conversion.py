@@ -15,8 +15,6 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core as jax_core
 
-_LOGGERS = ("jax2onnx", "onnx_ir")
-
 
 def converted(
   traced: Any,
@@ -140,9 +138,8 @@ def _load_lowerings() -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
   """Suppresses the output, the logs and the warnings of jax2onnx."""
-  levels = {name: logging.getLogger(name).level for name in _LOGGERS}
-  for name in _LOGGERS:
-    logging.getLogger(name).setLevel(logging.CRITICAL)
+  disabled = logging.root.manager.disable
+  logging.disable()
   try:
     with (
       warnings.catch_warnings(),
@@ -151,8 +148,7 @@ def _quiet() -> Iterator[None]:
       warnings.simplefilter("ignore")
       yield
   finally:
-    for name, level in levels.items():
-      logging.getLogger(name).setLevel(level)
+    logging.disable(disabled)
 
 
 def _pool_images(graph: Any) -> None:

@@ -148,9 +148,7 @@ def _weights(folder: pathlib.Path, student: Student) -> Predict:
   tree = traverse_util.unflatten_dict(safetensors_files.read(folder), sep="/")
   weights = Weights(tree["params"], tree.get("model_state", {}))
   function = jax.jit(probabilities(student, weights))
-
-  fills = {"input_ids": student.pad_id}
-  names = description.INPUT_NAMES[student.reads]
+  fills = (student.pad_id, 0)  # Of texts; a single array is filled with 0.
 
   def predict(*arrays: np.ndarray) -> np.ndarray:
     # Inputs are padded to few shapes, since JAX compiles once per shape.
@@ -159,22 +157,15 @@ def _weights(folder: pathlib.Path, student: Student) -> Predict:
     if student.reads == "text":
       longer = -(-shape[1] // _LENGTHS) * _LENGTHS
       shape[1] = max(shape[1], min(longer, student.max_length))
+    more = [(0, size) for size in np.subtract(shape, arrays[0].shape)]
     wide = [
-      _filled(array, shape, fills.get(name, 0))
-      for name, array in zip(names, arrays, strict=True)
+      np.pad(array, more, constant_values=fill)
+      for array, fill in zip(arrays, fills, strict=False)
     ]
     with jax.default_matmul_precision("highest"):
       return np.asarray(function(*wide))[:rows]
 
   return predict
-
-
-def _filled(array: np.ndarray, shape: Sequence[int], fill: int) -> np.ndarray:
-  """Pads an array at the ends of its axes; int64 becomes int32."""
-  dtype = np.int32 if array.dtype == np.int64 else array.dtype
-  wide = np.full(shape, fill, dtype)
-  wide[tuple(map(slice, array.shape))] = array
-  return wide
 
 
 # How each file of a student is loaded, in the order of preference: ONNX Runtime
