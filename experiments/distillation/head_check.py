@@ -5,8 +5,10 @@ If it does not, the check names the likely mistake.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from jax import nn
 from scipy import special
 from scipy.spatial import distance
 
@@ -20,18 +22,14 @@ _TOLERANCE = 0.02
 _ROW_TOLERANCE, _FEW = 0.25, 0.05
 
 # Activations that may precede the last layer of a model.
-_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-  "tanh": np.tanh,
-  "relu": lambda x: np.maximum(x, 0),
-  "gelu": lambda x: (
-    0.5 * x * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3)))
-  ),
-  "silu": lambda x: x * special.expit(x),
-  "sigmoid": special.expit,
+_ACTIVATIONS: dict[str, Callable[..., Any]] = {
+  "tanh": nn.tanh,
+  "relu": nn.relu,
+  "gelu": nn.gelu,
+  "silu": nn.silu,
+  "sigmoid": nn.sigmoid,
   "L2 normalization": lambda x: x / np.linalg.norm(x, axis=1, keepdims=True),
-  "layer normalization": lambda x: (
-    (x - x.mean(axis=1, keepdims=True)) / (x.std(axis=1, keepdims=True) + 1e-6)
-  ),
+  "layer normalization": nn.standardize,
 }
 
 
@@ -120,7 +118,7 @@ def _mistakes(
   )
   for name, activation in _ACTIVATIONS.items():
     yield (
-      activation(inputs) @ weights + offset,
+      np.asarray(activation(inputs)) @ weights + offset,
       f"embeddings.npy was saved before the {name} that precedes the last "
       "linear layer: save the inputs of that layer.",
     )
