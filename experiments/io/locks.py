@@ -26,49 +26,6 @@ _MOST_FAILURES = 100
 _WAITED = "it was waiting for another command"
 
 
-class Held(ValueError):
-  """Error: another process holds the lock of a folder."""
-
-  def __init__(self, folder: pathlib.Path, holder: str):
-    """Creates the error. `holder` describes the process with the lock."""
-    super().__init__(f"{folder} is locked by {holder}; wait until it finishes.")
-    self.holder = holder
-
-
-@contextlib.contextmanager
-def exclusive(folder: pathlib.Path) -> Iterator[None]:
-  """Creates a folder and locks it, or raises `Held` if it is locked.
-
-  The lock is an `flock` on a file that names the holder. The system releases it
-  when the process ends, for whatever reason. Whether it also excludes other
-  machines depends on the file system: NFS on Linux does so, and Lustre with the
-  mount option `flock`.
-  """
-  path = folder / _LOCK
-  num_failures = 0
-  while True:
-    try:
-      folder.mkdir(parents=True, exist_ok=True)
-      file = path.open("a+b", buffering=0)
-    except OSError as error:
-      num_failures += 1
-      removed = isinstance(error, FileNotFoundError)
-      if removed and num_failures < _MOST_FAILURES:
-        continue  # The last holder removed the folder after `mkdir`.
-      reason = error.strerror or str(error)
-      raise type(error)(f"cannot create {folder}: {reason}.") from error
-    with file:
-      _lock(file, folder)
-      if _is_removed(file, path):
-        continue  # The last holder removed the file before it was locked.
-      _write_holder(file, f"process {os.getpid()} on {socket.gethostname()}")
-      try:
-        yield
-      finally:
-        _write_holder(file, "")
-      return
-
-
 @contextlib.contextmanager
 def exclusive_when_free(
   folder: pathlib.Path, *, all_processes: bool = True
@@ -121,29 +78,56 @@ def remove_if_empty(folder: pathlib.Path) -> None:
 
 
 def _enter(stack: contextlib.ExitStack, folder: pathlib.Path) -> str:
-  """Locks a folder until `stack` is closed, or returns the holder's name."""
-  try:
-    stack.enter_context(exclusive(folder))
-  except Held as error:
-    return error.holder
-  return ""
+  """Creates a folder and locks it until `stack` is closed.
+
+  The lock is an `flock` on a file that names the holder. The system releases it
+  when the process ends, for whatever reason. Whether it also excludes other
+  machines depends on the file system: NFS on Linux does so, and Lustre with the
+  mount option `flock`.
+
+  Returns:
+    The name of another holder if the folder is locked already, otherwise "".
+  """
+  path = folder / _LOCK
+  num_failures = 0
+  while True:
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      file = path.open("a+b", buffering=0)
+    except OSError as error:
+      num_failures += 1
+      removed = isinstance(error, FileNotFoundError)
+      if removed and num_failures < _MOST_FAILURES:
+        continue  # The last holder removed the folder after `mkdir`.
+      reason = error.strerror or str(error)
+      raise type(error)(f"cannot create {folder}: {reason}.") from error
+    with contextlib.ExitStack() as attempt:
+      attempt.enter_context(file)
+      if holder := _lock(file, folder):
+        return holder
+      if _is_removed(file, path):
+        continue  # The last holder removed the file before it was locked.
+      _write_holder(file, f"process {os.getpid()} on {socket.gethostname()}")
+      attempt.callback(_write_holder, file, "")
+      stack.push(attempt.pop_all())
+      return ""
 
 
-def _lock(file: IO[bytes], folder: pathlib.Path) -> None:
-  """Locks a file for as long as it is open."""
+def _lock(file: IO[bytes], folder: pathlib.Path) -> str:
+  """Locks a file for as long as it is open, or returns the holder's name."""
   if fcntl is None:
-    return
+    return ""
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
     file.seek(0)
-    holder = file.read().decode(errors="replace")
-    raise Held(folder, holder or "another process") from None
+    return file.read().decode(errors="replace") or "another process"
   except OSError as error:
     raise ValueError(
       f"the file system of {folder} has no locks ({error.strerror}): use a "
       "folder on another file system. Reading prepared data needs no locks."
     ) from error
+  return ""
 
 
 def _is_removed(file: IO[bytes], path: pathlib.Path) -> bool:

@@ -80,7 +80,7 @@ def test_files_that_another_process_prepares_are_waited_for(
   monkeypatch.setattr(locks, "_SECONDS_BETWEEN_ATTEMPTS", 0.01)
   paths = {"train": own(tmp_path, [(0, "a"), (1, "b")])}
   with futures.ThreadPoolExecutor() as threads:
-    with locks.exclusive(tmp_path / ".data.partial"):
+    with locks.claim(tmp_path / ".data.partial"):
       found = threads.submit(prepare_own, tmp_path / "data", paths, **COLUMNS)
       with pytest.raises(TimeoutError):
         found.result(timeout=0.2)

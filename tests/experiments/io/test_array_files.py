@@ -232,7 +232,7 @@ def share(folder):
   tried("whole")
   tried("half", full)
   tried("half", lambda: setattr(signals, "_requested", "SIGTERM"))
-  lock = locks.exclusive(folder / "half")
+  lock = locks.exclusive_when_free(folder / "half", all_processes=False)
   with contextlib.nullcontext() if second else lock:
     tried("half")
   signals._requested = None

@@ -16,12 +16,10 @@ ME = f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def test_who_holds_a_folder_is_named_while_it_is_held(tmp_path):
-  with locks.exclusive(tmp_path):
-    with pytest.raises(locks.Held) as caught, locks.exclusive(tmp_path):
-      pass
-    assert f"{tmp_path} is locked by {ME};" in str(caught.value)
-    with locks.claim(tmp_path) as held:
-      assert not held
+  with locks.claim(tmp_path) as held, locks.claim(tmp_path) as again:
+    assert held
+    assert not again
+    assert (tmp_path / ".lock").read_text() == ME
   assert (tmp_path / ".lock").read_text() == ""
   with locks.claim(tmp_path) as held:
     assert held
@@ -45,7 +43,7 @@ def test_a_folder_that_cannot_be_created_is_named_at_once(
 
 def test_what_a_killed_holder_left_is_overwritten(tmp_path):
   (tmp_path / ".lock").write_text("process 1 on a machine with a longer name")
-  with locks.exclusive(tmp_path):
+  with locks.claim(tmp_path):
     assert (tmp_path / ".lock").read_text() == ME
 
 
@@ -58,7 +56,7 @@ def test_waiting_ends_when_the_folder_is_free(
   held, free = threading.Event(), threading.Event()
 
   def hold():
-    with locks.exclusive(tmp_path):
+    with locks.claim(tmp_path):
       held.set()
       free.wait()
 
@@ -80,7 +78,7 @@ def test_a_short_wait_prints_nothing_and_ends_at_a_signal(
   with signals.deferred():
     signal.raise_signal(signal.SIGTERM)
     with (
-      locks.exclusive(tmp_path),
+      locks.claim(tmp_path),
       pytest.raises(Interrupted, match="SIGTERM"),
       locks.exclusive_when_free(tmp_path, all_processes=all_processes),
     ):

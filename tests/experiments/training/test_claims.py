@@ -43,7 +43,7 @@ def test_a_stack_that_another_holds_is_left_to_it_and_tried_again(
   release, taken = threading.Event(), threading.Event()
 
   def hold():
-    with locks.exclusive(held):
+    with locks.claim(held):
       taken.set()
       release.wait()
 
