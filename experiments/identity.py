@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments import specs
 from experiments.data import load
+from experiments.io import json_files
 
 # Fields that a cell's digest leaves out: the trial, which names a folder of its
 # own, and fields that do not affect results.
@@ -81,7 +82,7 @@ def teacher_fields(cell: specs.CellSpec) -> dict[str, Any]:
 @functools.lru_cache(maxsize=4096)
 def _section(section: specs.ConfigSection) -> dict[str, Any]:
   """Returns a section as plain data, without fields that do not matter."""
-  fields = specs.plain(section)
+  fields = json_files.plain(section)
   dropped: tuple[str, ...] = ()
   if isinstance(section, specs.DataSpec):
     named = section.contents or not section.source

@@ -9,7 +9,6 @@ The command compiles the training program of the largest stack of the config's
 sweep. It needs the extra `tpu`, but neither data nor weights.
 """
 
-import dataclasses
 import functools
 import importlib
 import itertools
@@ -76,7 +75,7 @@ def main(argv: list[str]) -> None:
       cells = cells_lib.of_config(_CONFIG.value)
       plans = plan_cells(cells, names, _CELLS.value, assumed)
     if _JSON.value:
-      json_files.write_json(_JSON.value, [dataclasses.asdict(p) for p in plans])
+      json_files.write_json(_JSON.value, plans)
 
 
 def plan_cells(

@@ -368,7 +368,7 @@ def path_of(folder: Folder, kind: type[Record]) -> pathlib.Path:
 
 def write(folder: Folder, record: Record) -> None:
   """Writes a record atomically."""
-  fields = dataclasses.asdict(record)
+  fields = json_files.plain(record)
   # The fields of the subclass come first, since they name the cell.
   own = {k: fields[k] for k in vars(type(record)).get("__annotations__", {})}
   json_files.write_json(path_of(folder, type(record)), own | fields)

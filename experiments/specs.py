@@ -550,27 +550,12 @@ def _replaced(spec: Any, values: Mapping[str, Any], path: str) -> Any:
   return dataclasses.replace(spec, **changes)
 
 
-def plain(spec: Any) -> Any:
-  """Converts a spec to JSON-compatible data, as in `config.json`.
-
-  Dataclasses and mappings become dicts, and tuples become lists.
-  """
-  if dataclasses.is_dataclass(spec):
-    names = [field.name for field in dataclasses.fields(spec)]
-    return {name: plain(getattr(spec, name)) for name in names}
-  if isinstance(spec, Mapping):
-    return {name: plain(value) for name, value in spec.items()}
-  if isinstance(spec, tuple | list):
-    return [plain(value) for value in spec]
-  return spec
-
-
 def from_plain(
   values: Mapping[str, Any], kind: type[Spec] = CellSpec, path: str = "config"
 ) -> Spec:
   """Makes a spec, or a record of `experiments.results`, from plain data.
 
-  This is the inverse of `plain`. It checks types, but not ranges.
+  This is the inverse of `json_files.plain`. It checks types, but not ranges.
 
   Args:
     values: The plain data.

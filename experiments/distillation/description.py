@@ -74,7 +74,7 @@ class Student:
 
 def write(folder: pathlib.Path, student: Student) -> None:
   """Writes the description of a student."""
-  json_files.write_json(folder / CONFIG, specs.plain(student))
+  json_files.write_json(folder / CONFIG, student)
 
 
 def is_student(folder: pathlib.Path) -> bool:

@@ -217,7 +217,7 @@ def teacher_of_run(folder: pathlib.Path) -> specs.TeacherSpec:
   """
   config = json_files.read_json(folder / "config.json")
   # Fields that do not affect the teacher are not saved.
-  fields = specs.plain(specs.TeacherSpec()) | config["teacher"]
+  fields = json_files.plain(specs.TeacherSpec()) | config["teacher"]
   return specs.from_plain(fields, specs.TeacherSpec, "config.teacher")
 
 

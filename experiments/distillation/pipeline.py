@@ -71,7 +71,7 @@ class Request:
     return dataclasses.replace(spec, contents=load.contents(spec))
 
   def plain(self) -> dict[str, Any]:
-    """Returns everything that the results depend on, as plain data for JSON."""
+    """Returns everything that the results depend on, for `write_json`."""
     return {
       "teacher": self.teacher,
       "student": self.student.text,
@@ -79,7 +79,7 @@ class Request:
       "finetune_epochs": self.finetune_epochs,
       "id_column": self.id_column,
       "teacher_labels": list(self.labels),
-      "data": specs.plain(self.data),
+      "data": self.data,
       **{f"config.{name}": value for name, value in self.given.items()},
     }
 

@@ -1,6 +1,7 @@
 """Reads JSON files, replaces files atomically, and compares JSON objects."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -35,8 +36,8 @@ def write_json(path: PathLike, obj: Any) -> None:
   """Writes a JSON file atomically, in a file system or a bucket.
 
   The folder is created. The object may consist of dicts (whose order is kept),
-  lists, tuples, strings, numbers, None, paths, and arrays and scalars of NumPy
-  and JAX. NaN and infinity become null, since JSON has neither.
+  dataclasses, lists, tuples, strings, numbers, None, paths, and arrays and
+  scalars of NumPy and JAX. NaN and infinity become null, as JSON has neither.
   """
   text = json.dumps(plain(obj), indent=2, allow_nan=False)
   replace(_path(path), text + "\n")
@@ -89,6 +90,9 @@ def replace(path: pathlib.Path | epath.Path, contents: str | bytes) -> None:
 
 def plain(obj: Any) -> Any:
   """Converts an object to the types of JSON, as `write_json` does."""
+  if dataclasses.is_dataclass(obj):
+    names = [field.name for field in dataclasses.fields(obj)]
+    return {name: plain(getattr(obj, name)) for name in names}
   if isinstance(obj, Mapping):
     return {str(name): plain(value) for name, value in obj.items()}
   if isinstance(obj, list | tuple):

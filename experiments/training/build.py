@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import specs
 from experiments.data.batches import Feed
 from experiments.data.dataset import Arrays
 from experiments.data.dataset import NO_LABEL
@@ -112,7 +111,7 @@ def build_run(
     test=splits.test,
     fingerprint={
       "names": list(names),
-      "spec": specs.plain(spec),
+      "spec": spec,
       # A teacher that is trained again from the same config may differ.
       "teacher": {"parameters": teacher.parameters_sha256} if teacher else None,
       "pretrained": start.digest if start else None,

@@ -16,6 +16,7 @@ from experiments import identity
 from experiments import results
 from experiments import specs
 from experiments.data.dataset import Splits
+from experiments.io import json_files
 from experiments.methods import method_named
 from experiments.specs import CellSpec
 from experiments.training import loop
@@ -78,9 +79,9 @@ def _fields(own: CellSpec, splits: Splits, teacher: Teacher) -> dict[str, Any]:
   init = own.student.init
   return {
     "method": own.method,
-    "loss": specs.plain(specs.without_stacked(own.loss))
+    "loss": json_files.plain(specs.without_stacked(own.loss))
     | {"contrast_temperature": own.loss.contrast_temperature},
-    "student": specs.plain(own.student),
+    "student": json_files.plain(own.student),
     # The digest of the data below does not cover which examples students see.
     "data": identity.cell_fields(own)["data"],
     # A teacher that was trained again from the same config may differ.

@@ -272,7 +272,7 @@ def _begin(
   ]
   for folder, cell, is_done in zip(folders, cells, done, strict=True):
     if not is_done:
-      json_files.write_json(folder / "config.json", specs.plain(cell))
+      json_files.write_json(folder / "config.json", cell)
   return done
 
 

@@ -7,6 +7,7 @@ import pathlib
 
 from experiments import results as results_lib
 from experiments import specs
+from experiments.io import json_files
 from experiments.methods import METHODS
 from experiments.paper.names import ROW_TITLES
 from experiments.paper.tables import paper_table
@@ -85,8 +86,8 @@ def make_cell(column, method, trial, accuracy, **changes) -> FinishedCell:
 def write_config(folder, **changes) -> None:
   """Writes the config.json of a cell, with changed fields."""
   named = {name.replace("__", "."): x for name, x in changes.items()}
-  config = specs.plain(specs.replace(_small_cell(), named))
-  (pathlib.Path(folder) / "config.json").write_text(json.dumps(config))
+  config = specs.replace(_small_cell(), named)
+  json_files.write_json(pathlib.Path(folder) / "config.json", config)
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from experiments import specs
 from experiments.configs import own
 from experiments.configs import quickstart
 from experiments.configs import validate
+from experiments.io import json_files
 from lelp_jax.models import MODELS
 from tests.experiments import tiny
 
@@ -167,14 +168,14 @@ def test_plain_and_typed_forms_are_inverses(name):
   config.profile, config.sweep.num_trials = "3:7", 1
   config.data.options.nested = {"sizes": (1, (2, 3))}
   for cell in cells.expand(config)[:50]:
-    assert specs.from_plain(specs.plain(cell)) == cell
-    read = specs.from_plain(json.loads(json.dumps(specs.plain(cell))))
+    assert specs.from_plain(json_files.plain(cell)) == cell
+    read = specs.from_plain(json.loads(json.dumps(json_files.plain(cell))))
     assert read == cell
     assert hash(read) == hash(cell)
 
 
 def test_damaged_plain_forms_name_the_field():
-  plain = specs.plain(tiny.cell())
+  plain = json_files.plain(tiny.cell())
   with pytest.raises(ValueError, match=r"config\.loss .*temperature"):
     specs.from_plain(
       plain | {"loss": {k: v for k, v in plain["loss"].items() if k[0] != "t"}}

@@ -12,6 +12,7 @@ from experiments import specs
 from experiments.configs import own
 from experiments.configs import validate
 from experiments.data.prepare import prepare_own
+from experiments.io import json_files
 
 TEXTS = "text,label\na,0\nb,1\n"
 
@@ -21,7 +22,7 @@ def digests(kind, **fields):
   config = own.get_config(f"kind={kind}")
   config.data.update(fields)
   cell = validate.cell_spec(config)
-  read_again = specs.from_plain(specs.plain(cell))
+  read_again = specs.from_plain(json_files.plain(cell))
   assert identity.cell_digest(read_again) == identity.cell_digest(cell)
   return identity.cell_digest(cell), identity.teacher_digest(cell)
 

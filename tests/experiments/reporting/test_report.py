@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from experiments import report as command
-from experiments import specs
 from experiments.data import load
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
+from experiments.io import json_files
 from experiments.io import packed
 from experiments.reporting.images import image
 from experiments.reporting.render import FORMATS
@@ -28,7 +28,7 @@ from tests.experiments.reporting_workdirs import write_cell
 from tests.experiments.reporting_workdirs import write_workdir
 
 COLUMN = "cifar10_bin-resnet92-mobilenet"
-CONFIG = specs.plain(tiny.cell(data__dataset="cifar10_bin"))
+CONFIG = json_files.plain(tiny.cell(data__dataset="cifar10_bin"))
 ACCURACIES = {COLUMN: {"vanilla": (0.93, 0.92), "lelp": (0.94, 0.95)}}
 
 
@@ -172,7 +172,7 @@ def fixture_drawn(tmp_path):
   """A packed sweep whose maps need weights of students, which are missing."""
   workdir = tmp_path / "runs" / "one"
   write_sweep(workdir, title="Digits")
-  config = json.dumps(specs.plain(tiny.cell()))
+  config = json.dumps(json_files.plain(tiny.cell()))
   for path in workdir.glob("cells/*/*/*/*/config.json"):
     path.write_text(config)
   packed.pack(workdir, tmp_path / "files" / "one.parquet", ())

@@ -192,7 +192,7 @@ def test_the_first_column_is_that_of_the_report(tmp_path):
   accuracies = {column: {"lelp": (0.5,)} for column in reversed(columns)}
   write_workdir(tmp_path, accuracies, name="table3", columns_are="settings")
   for path in tmp_path.glob("cells/*/*/*/*/result.json"):
-    cell = specs.plain(tiny.cell())
+    cell = json_files.plain(tiny.cell())
     json_files.write_json(path.with_name("config.json"), cell)
   folder = subclasses.find_cell(tmp_path, None)
   assert folder == tmp_path / "cells" / columns[0] / "lelp/d0/trial0"
@@ -215,7 +215,7 @@ def test_what_cannot_be_inspected_is_one_line(finished, tmp_path):
   vanilla, soft = tmp_path / "vanilla", tmp_path / "soft"
   for other, method in ((vanilla, "vanilla"), (soft, "kmeans_soft")):
     shutil.copytree(folder, other)
-    cell = specs.plain(tiny.cell(method))
+    cell = json_files.plain(tiny.cell(method))
     json_files.write_json(other / "config.json", cell)
   with pytest.raises(ValueError, match=r"'vanilla' .*lelp"):
     subclasses.write_pages(finished, vanilla)
@@ -283,7 +283,7 @@ def test_planted_subclasses_of_texts_with_vectors(tmp_path, rng):
   cell = validate.cell_spec(config)
   folder = identity.cell_directory(tmp_path / "run", cell)
   _, result = without_student(tmp_path / "run", cell)
-  json_files.write_json(folder / "config.json", specs.plain(cell))
+  json_files.write_json(folder / "config.json", cell)
   results.write(folder, result)
   index = subclasses.write_pages(tmp_path / "run", folder, num_shown=6)
   for c in range(2):

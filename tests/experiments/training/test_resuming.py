@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from experiments import identity
-from experiments import specs
 from experiments.io import checkpoints
 from experiments.io.json_files import write_json
 from experiments.training import resuming
@@ -38,7 +37,7 @@ def test_unfinished_runs_of_a_row_are_found(tmp_path):
   def begin(**changes):
     other = tiny.cell(**changes)
     folder = identity.cell_directory(tmp_path, other)
-    write_json(folder / "config.json", specs.plain(other))
+    write_json(folder / "config.json", other)
     return folder
 
   cell = tiny.cell()
