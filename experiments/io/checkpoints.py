@@ -78,7 +78,6 @@ class Checkpoints:
     # Here and below, only the main process looks at files, so that all
     # processes agree.
     self._steps: list[int] = _on_main(self._directory, self._find)
-    self._current: int | None = None
     self._cleared = False
     self._thread = futures.ThreadPoolExecutor(max_workers=1)
     self._pending: futures.Future[None] | None = None
@@ -86,21 +85,10 @@ class Checkpoints:
   def save(self, step: int, state: Any) -> None:
     """Starts to write a state, after the previous write has finished.
 
-    Saving the step that was saved or restored last does nothing.
-
-    Raises:
-      OSError: If the previous write failed.
-      ValueError: If the step is not later than all steps in the folder.
+    The step must be later than the one that `restore` returned. Raises OSError
+    if the previous write failed.
     """
-    self._finish()
-    if step == self._current:
-      return
-    if self._steps and step <= self._steps[-1]:
-      raise ValueError(
-        f"step {step} cannot be saved in {self._directory}, which holds step "
-        f"{self._steps[-1]}: restore that one first, use another --workdir or "
-        "--checkpoint_dir, or delete the folder to start over."
-      )
+    self.close()
     if not self._cleared:
       _on_main(self._directory, self._clear)
       self._cleared = True
@@ -108,7 +96,6 @@ class Checkpoints:
       _write(self._path(step), state, self._fingerprint)
     )
     self._steps.append(step)
-    self._current = step
 
   def restore(self, like: Tree) -> tuple[int, Tree] | None:
     """Reads the newest state that is not damaged.
@@ -126,15 +113,13 @@ class Checkpoints:
     Raises:
       ValueError: If the state has other arrays than `like`.
     """
-    self._finish()
+    self.close()
     while self._steps:
       step = self._steps[-1]
       path = self._path(step)
       damage = _on_main(path, functools.partial(_damage, path))
       if damage is None:
-        state = _load(path, like)
-        self._current = step
-        return step, state
+        return step, _load(path, like)
       self._steps.pop()
       then = "the run starts over"
       if self._steps:
@@ -145,11 +130,25 @@ class Checkpoints:
     return None
 
   def close(self) -> None:
-    """Waits until the last state is written. It may be called several times.
+    """Waits for the write in progress, and deletes states that are too old.
 
-    Raises OSError if the last write failed.
+    It may be called several times. Raises OSError if the last write failed.
     """
-    self._finish()
+    if self._pending is None:
+      return
+    error, self._pending = self._pending.exception(), None
+    if processes.any_process(error is not None):
+      failed = self._path(self._steps.pop())
+      self._cleared = False
+      before = f"step {self._steps[-1]}" if self._steps else "no earlier step"
+      reason = storage.reason(failed, error) if error else "in another process"
+      raise OSError(
+        f"the checkpoint {failed} could not be written ({reason}); {before} is "
+        f"kept.{storage.advice(failed)}"
+      ) from error
+    while len(self._steps) > _KEPT:
+      old = self._path(self._steps.pop(0))
+      _on_main(old, functools.partial(_delete, old))
 
   def __enter__(self) -> Self:
     return self
@@ -192,24 +191,6 @@ class Checkpoints:
         "Use another --workdir or --checkpoint_dir, or delete the folder to "
         "start over."
       )
-
-  def _finish(self) -> None:
-    """Waits for the write in progress, and deletes states that are too old."""
-    if self._pending is None:
-      return
-    error, self._pending = self._pending.exception(), None
-    if processes.any_process(error is not None):
-      failed = self._path(self._steps.pop())
-      self._current, self._cleared = None, False
-      before = f"step {self._steps[-1]}" if self._steps else "no earlier step"
-      reason = storage.reason(failed, error) if error else "in another process"
-      raise OSError(
-        f"the checkpoint {failed} could not be written ({reason}); {before} is "
-        f"kept.{storage.advice(failed)}"
-      ) from error
-    while len(self._steps) > _KEPT:
-      old = self._path(self._steps.pop(0))
-      _on_main(old, functools.partial(_delete, old))
 
   def _clear(self) -> None:
     """Deletes damaged states and incomplete states of killed runs."""
@@ -290,7 +271,7 @@ def _write(
 
   Returns a function that waits until the arrays are written, and adds the seal.
   """
-  arrays: Any = _on_disk(jax.tree.map_with_path(_checked, tree))
+  arrays: Any = _on_disk(tree)
   described = _described(arrays)
   with storage.reached(path):
     response = ocp.save_async(str(path), arrays)
@@ -363,22 +344,10 @@ def _name(path: tuple[Any, ...]) -> str:
   return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _checked(path: tuple[Any, ...], leaf: Any) -> jax.Array | np.ndarray:
-  """Returns a leaf as an array. Raises TypeError if it is not an array."""
-  if isinstance(leaf, np.generic):
-    return np.asarray(leaf)
-  if not isinstance(leaf, jax.Array | np.ndarray):
-    raise TypeError(
-      f"a checkpoint holds arrays only, got {leaf!r} at "
-      f"{jax.tree_util.keystr(path)}: wrap it in jnp.asarray."
-    )
-  return leaf
-
-
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct | np.ndarray:
   """Returns the shape, dtype and sharding of a leaf, as Orbax expects them."""
-  if isinstance(leaf, np.ndarray | np.generic):
-    return np.asarray(leaf)
+  if isinstance(leaf, np.ndarray):
+    return leaf
   sharding = leaf.sharding or SingleDeviceSharding(jax.local_devices()[0])
   return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 

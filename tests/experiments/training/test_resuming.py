@@ -21,7 +21,7 @@ def test_checkpoints_in_another_folder_are_refused(
   resuming.checkpoint_folder(held, second)
   assert folder == resuming.checkpoint_folder(held, first)
   with checkpoints.Checkpoints(folder, fingerprint={}) as saved:
-    saved.save(4, {"step": np.int32(4)})
+    saved.save(4, {"step": np.arange(4)})
   flag = f"--checkpoint_dir={far.parent}" if first else "no --checkpoint_dir"
   for other in (second, tmp_path / "third/abc"):
     with pytest.raises(ValueError, match=flag) as caught:
