@@ -48,6 +48,7 @@ AT_LEAST_0 = Range(lambda x: x >= 0, "be at least 0")
 AT_LEAST_1 = Range(lambda x: x >= 1, "be at least 1")
 FRACTION = Range(lambda x: 0 <= x < 1, "lie in [0, 1)")
 SHARE = Range(lambda x: 0 < x < 1, "lie in (0, 1)")
+UP_TO_1 = Range(lambda x: 0 <= x <= 1, "lie in [0, 1]")
 STACKED = "stacked"
 NO_OPTIONS: FrozenDict[str, Any] = FrozenDict()
 
@@ -114,9 +115,7 @@ class DataSpec(ConfigSection):
   test_fraction: Annotated[float, SHARE] = 0.2
   # Malformed rows and files are left out, counted and reported. The command
   # stops before training if more than this share of a file's rows is malformed.
-  max_bad_rows: Annotated[
-    float, Range(lambda x: 0 <= x <= 1, "lie in [0, 1]")
-  ] = 0.01
+  max_bad_rows: Annotated[float, UP_TO_1] = 0.01
   # Rows without a label: "refuse" stops the command, "drop" leaves them out,
   # and "transfer" lets students train on those of `train`, with the teacher's
   # outputs as targets. Methods that need a class use the one that the teacher
@@ -245,9 +244,7 @@ class LossSpec(ConfigSection):
   temperature: Annotated[float, POSITIVE, STACKED] = 1.0  # tau.
   subclass_temperature: Annotated[float, POSITIVE, STACKED] = 1.0  # beta.
   # alpha of eq. (1).
-  hard_label_weight: Annotated[
-    float, Range(lambda x: 0 <= x <= 1, "lie in [0, 1]"), STACKED
-  ] = 0.0
+  hard_label_weight: Annotated[float, UP_TO_1, STACKED] = 0.0
   # lambda: weight of a loss on embeddings.
   feature_weight: Annotated[float, AT_LEAST_0, STACKED] = 1.0
   nontarget_weight: Annotated[float, AT_LEAST_0, STACKED] = 1.0  # beta of DKD.
@@ -374,7 +371,8 @@ class CellSpec(ConfigSection):
   # Row of the table. It names a folder, and defaults to the name of the method.
   row: str = ""
   method: str = "lelp"  # A key of experiments.methods.METHODS.
-  trial: int = 0  # Seed of initialisation, dropout, rotation and data order.
+  # Seed of initialisation, dropout, rotation and data order.
+  trial: Annotated[int, AT_LEAST_0] = 0
   # Examples on which hyperparameters are chosen: "heldout" examples of the
   # training set, or the "test" set, as in the paper.
   selection: Literal["heldout", "test"] = "heldout"

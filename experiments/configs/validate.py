@@ -1,8 +1,7 @@
 """Validation of configs: checks every value once, and returns typed specs.
 
-Values are checked in the order of the fields of `experiments.specs`, and each
-error message names the field. `experiments.training.data` checks everything
-that depends on the data, before anything is trained.
+Each error message names the field. `experiments.training.data` checks
+everything that depends on the data, before anything is trained.
 """
 
 import dataclasses
@@ -158,20 +157,14 @@ def check_cell(cell: specs.CellSpec, cluster_scope: str = "") -> None:
       f"config.method must be one of {sorted(METHODS)}, got {cell.method!r}."
     )
   _check_folder_names(cell.column, cell.row)
-  if cell.trial < 0:
-    raise ValueError(f"config.trial must be at least 0, got {cell.trial}.")
+  _check_ranges("config", cell)
   _check_data(cell.data, cell.selection)
   _check_model("config.teacher", cell.teacher, cell.data)
   _check_subclasses(cell)
   _check_model("config.student", cell.student, cell.data)
   _check_outputs(cell)
-  _check_ranges("config.loss", cell.loss)
-  _check_ranges("config.subspace", cell.subspace)
   _check_projections(cell)
-  _check_ranges("config.clustering", cell.clustering)
   _check_cluster_scope(cell, cluster_scope)
-  _check_ranges("config.pretraining", cell.pretraining)
-  _check_ranges("config.stack", cell.stack)
   metrics.check_loggers(cell.loggers)
 
 
@@ -192,6 +185,8 @@ def _check_ranges(path: str, section: specs.ConfigSection) -> None:
   """Raises ValueError for the first number that is out of range."""
   for field in specs.fields_of(type(section)):
     value = getattr(section, field.name)
+    if field.is_section:
+      _check_ranges(f"{path}.{field.name}", value)
     for allowed in field.ranges:
       if not allowed.contains(value):
         raise ValueError(
@@ -213,7 +208,6 @@ def _check_data(data: specs.DataSpec, selection: str) -> None:
       f"config.data.dataset must be one of {known}, or "
       f"config.data.source must be 'files', got {data.dataset!r}."
     )
-  _check_ranges("config.data", data)
   if data.source or data.dataset not in load.READY:
     return
   for name, neutral in _DIVIDING.items():
@@ -273,7 +267,6 @@ def _check_model(
       f"{path}.options {dict(model.options)} do not fit the model "
       f"{model.model!r}: {error}. Its options are {_options(model.model)}."
     ) from error
-  _check_ranges(path, model)
   if not model.num_steps and not model.num_epochs and model.init == "random":
     raise ValueError(
       f"{path}.num_steps=0 and {path}.num_epochs=0 leave the model untrained: "
@@ -305,9 +298,8 @@ def _options(model: str) -> str:
 
 def _check_subclasses(cell: specs.CellSpec) -> None:
   """Raises ValueError for a teacher's head that the method cannot use."""
-  subclass = cell.teacher.subclass
-  _check_ranges("config.teacher.subclass", subclass)
-  is_needed, number = cell.method == "subclass", subclass.num_subclasses
+  number = cell.teacher.subclass.num_subclasses
+  is_needed = cell.method == "subclass"
   if is_needed != (number > 1):
     raise ValueError(
       "config.teacher.subclass.num_subclasses must be "

@@ -51,7 +51,6 @@ def test_a_value_outside_of_its_range_is_named(name, value):
   ("values", "message"),
   [
     ({"method": "lepl"}, r"config\.method .*'lepl'"),
-    ({"trial": -1}, r"config\.trial .*-1"),
     ({"selection": "test"}, r"config\.selection .*'digits'.*'test'"),
     ({"data.dataset": ""}, r"config\.data\.dataset is not set"),
     ({"data.dataset": "mnist"}, r"config\.data\.dataset .*'cifar10'.*'mnist'"),
