@@ -17,23 +17,14 @@ tokens each, 1e21 FLOP.
 With `:smoke=True` it runs on made-up data in minutes.
 """
 
-from ml_collections import ConfigDict
-
 from experiments.configs import paper_table
 
-_COLUMNS = (
-  "amazon-albert_xxlarge-albert_base",
-  "sentiment140_bin-albert_xlarge-albert_base",
+get_config = paper_table.of_table(
+  2,
+  name="figure1a",
+  title="Figure 1a: Amazon Reviews and Sentiment140",
+  columns=(
+    "amazon-albert_xxlarge-albert_base",
+    "sentiment140_bin-albert_xlarge-albert_base",
+  ),
 )
-
-
-def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config that `paper_table.parse` describes."""
-  given = paper_table.parse(arg)
-  return paper_table.make_config(
-    given,
-    name="figure1a",
-    title="Figure 1a: Amazon Reviews and Sentiment140",
-    columns=_COLUMNS,
-    rows=paper_table.paper_rows(2),
-  )

@@ -18,23 +18,14 @@ Cost: 2,418 trainings of a student, 1 of a teacher; 2e10 examples or 3e19 FLOP.
 With `:smoke=True` it runs on made-up data in minutes.
 """
 
-from ml_collections import ConfigDict
-
 from experiments.configs import paper_table
 
-_COLUMNS = (
-  "cifar100_bin-resnet92-resnet56",
-  "cifar100_bin-resnet92-mobilenet",
+get_config = paper_table.of_table(
+  1,
+  name="figure3",
+  title="Figure 3: clustering techniques on CIFAR-100-bin",
+  columns=(
+    "cifar100_bin-resnet92-resnet56",
+    "cifar100_bin-resnet92-mobilenet",
+  ),
 )
-
-
-def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config that `paper_table.parse` describes."""
-  given = paper_table.parse(arg)
-  return paper_table.make_config(
-    given,
-    name="figure3",
-    title="Figure 3: clustering techniques on CIFAR-100-bin",
-    columns=_COLUMNS,
-    rows=paper_table.paper_rows(1),
-  )

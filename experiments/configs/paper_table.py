@@ -5,9 +5,11 @@ column; `make_config` turns them into a config with a sweep. Columns, rows and
 grids are flat: they name config fields by dotted name.
 """
 
+import types
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -82,18 +84,31 @@ def parse(arg: str | None, **more: Any) -> ConfigDict:
   return given
 
 
-def paper_config(
-  number: int, arg: str | None, own: Mapping[str, Fields] | None = None
-) -> ConfigDict:
-  """Returns the config of one of Tables 1 to 5; `own` adds fields to rows."""
-  table, given = tables.paper_table(number), parse(arg)
-  return make_config(
-    given,
-    name=f"table{number}",
-    title=f"Table {number}: {table.title}",
-    columns=[column.id for column in table.columns],
-    rows=paper_rows(number) | dict(own or {}),
-  )
+def of_table(
+  number: int,
+  *,
+  name: str = "",
+  title: str = "",
+  columns: Sequence[str] = (),
+  own: Mapping[str, Fields] = types.MappingProxyType({}),
+) -> Callable[[str | None], ConfigDict]:
+  """Returns the `get_config` of one of Tables 1 to 5, or of a part of it.
+
+  A part has another name, a title and some of the columns. `own` adds fields to
+  rows. The returned function takes the arguments that `parse` describes.
+  """
+  table = tables.paper_table(number)
+
+  def get_config(arg: str | None = None) -> ConfigDict:
+    return make_config(
+      parse(arg),
+      name=name or f"table{number}",
+      title=title or f"Table {number}: {table.title}",
+      columns=columns or [column.id for column in table.columns],
+      rows=paper_rows(number) | dict(own),
+    )
+
+  return get_config
 
 
 def paper_rows(number: int) -> dict[str, Fields]:

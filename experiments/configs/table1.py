@@ -29,11 +29,6 @@ Table 3 has the same columns with other rows. With `:smoke=True` it runs on
 made-up data in minutes.
 """
 
-from ml_collections import ConfigDict
-
 from experiments.configs import paper_table
 
-
-def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config that `paper_table.parse` describes."""
-  return paper_table.paper_config(1, arg)
+get_config = paper_table.of_table(1)

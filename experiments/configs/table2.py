@@ -35,11 +35,6 @@ experiments.embed_sentence_t5` writes. With `:smoke=True` it runs on made-up
 data in minutes.
 """
 
-from ml_collections import ConfigDict
-
 from experiments.configs import paper_table
 
-
-def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config that `paper_table.parse` describes."""
-  return paper_table.paper_config(2, arg)
+get_config = paper_table.of_table(2)

@@ -32,11 +32,6 @@ table3.py:column=cifar100_bin-resnet92-mobilenet,method=lelp
 With `:smoke=True` it runs on made-up data in minutes.
 """
 
-from ml_collections import ConfigDict
-
 from experiments.configs import paper_table
 
-
-def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config that `paper_table.parse` describes."""
-  return paper_table.paper_config(3, arg)
+get_config = paper_table.of_table(3)

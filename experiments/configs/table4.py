@@ -19,11 +19,6 @@ FLOP. CRD and DKD are not in the paper's table: `methods=paper+crd+dkd`.
 With `:smoke=True` it runs on made-up data in minutes.
 """
 
-from ml_collections import ConfigDict
-
 from experiments.configs import paper_table
 
-
-def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config that `paper_table.parse` describes."""
-  return paper_table.paper_config(4, arg)
+get_config = paper_table.of_table(4)

@@ -24,13 +24,8 @@ FLOP.
 With `:smoke=True` it runs on made-up data in minutes.
 """
 
-from ml_collections import ConfigDict
-
 from experiments.configs import paper_table
 
-
-def get_config(arg: str | None = None) -> ConfigDict:
-  """Returns the config that `paper_table.parse` describes."""
-  # Standard training sees only the labelled examples (A-36).
-  own = {"standard": {"data.transfer": "labelled"}}
-  return paper_table.paper_config(5, arg, own)
+# Standard training sees only the labelled examples (A-36).
+_OWN = {"standard": {"data.transfer": "labelled"}}
+get_config = paper_table.of_table(5, own=_OWN)
