@@ -204,18 +204,12 @@ def checkpoint_folder(path: str | None) -> epath.Path | None:
   return None if path is None else storage.folder(os.path.expanduser(path))
 
 
-def no_arguments(argv: list[str]) -> None:
-  """Exits if the command line has an argument that is not a flag."""
-  if len(argv) > 1:
-    sys.exit(f"error: unexpected argument {argv[1]!r}; give --flag=value.")
-
-
-def run(main: Callable[[list[str]], None]) -> None:
+def run(main: Callable[[], None]) -> None:
   """Runs a command: parses the flags and calls `main`."""
   reuse_freed_memory()
   programs.keep()
   try:
-    app.run(main, flags_parser=_parsed)
+    app.run(lambda _: main(), flags_parser=_parsed)
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     if flags.FLAGS.is_parsed():
       raise
@@ -267,6 +261,8 @@ def _parsed(argv: list[str]) -> list[str]:
     while cause.__context__ is not None and not cause.__suppress_context__:
       cause = cause.__context__
     sys.exit(f"error: --config: {cause}")
+  if len(rest) > 1:
+    sys.exit(f"error: unexpected argument {rest[1]!r}; give --flag=value.")
   if "config" in flags.FLAGS and flags.FLAGS["config"].present:
     given = config_flags.get_config_filename(flags.FLAGS["config"])
     # For a command without a config file the flag holds a config, not a path.

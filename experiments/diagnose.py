@@ -27,9 +27,8 @@ flags.adopt_module_key_flags(cli)  # So that --help shows them.
 flags.adopt_module_key_flags(own_flags)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Examines the teacher that the flags name."""
-  cli.no_arguments(argv)
   with cli.reported():
     given = cli.set_fields(_CONFIG)
     cell = candidates.own_cell(_OWN.with_data(given))

@@ -39,9 +39,8 @@ flags.adopt_module_key_flags(cli)  # So that --help shows them.
 flags.adopt_module_key_flags(own_flags)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Distils the teacher that the flags name."""
-  cli.no_arguments(argv)
   with cli.reported():
     given = cli.set_fields(_CONFIG)
     student = student_models.parse(_STUDENT.value, given)

@@ -70,9 +70,8 @@ _DEVICE = flags.DEFINE_string(
 flags.adopt_module_key_flags(cli)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Embeds the texts that the flags name."""
-  cli.no_arguments(argv)
   with cli.reported():
     corpus = embeddings.read_corpus(
       cli.folder(_TEXTS.value), _TEXT_COLUMN.value, _ID_COLUMN.value

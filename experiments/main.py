@@ -25,9 +25,8 @@ _DRY_RUN = cli.dry_run_flags()
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Trains the cell that the flags describe."""
-  cli.no_arguments(argv)
   with cli.reported(_CONNECT):
     teachers = cli.folder(_TEACHERS.value)
     if _DRY_RUN.is_asked.value:

@@ -25,9 +25,8 @@ _UNPACK = flags.DEFINE_bool(
 flags.adopt_module_key_flags(cli)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Packs the workdir, or unpacks the file."""
-  cli.no_arguments(argv)
   with cli.reported():
     workdir, file = cli.folder(str(_WORKDIR.value)), cli.folder(_FILE.value)
     teachers = cli.folder(_TEACHERS.value)

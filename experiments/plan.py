@@ -57,9 +57,8 @@ _JSON = flags.DEFINE_string("json", None, "JSON file to write the plans to.")
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints a plan for each topology."""
-  cli.no_arguments(argv)
   with cli.reported():
     names = [*filter(None, [_TOPOLOGY.value]), *_TOPOLOGIES.value]
     if not names:

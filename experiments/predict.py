@@ -89,9 +89,8 @@ _OPTIONS = {
 }
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Predicts the rows that the flags name."""
-  cli.no_arguments(argv)
   with cli.reported(), signals.deferred():
     given = {name: holder.value for name, holder in _OPTIONS.items()}
     predict(

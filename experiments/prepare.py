@@ -67,9 +67,8 @@ _OPTIONS = {
 }
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prepares the data set that the flags describe."""
-  cli.no_arguments(argv)
   with cli.reported():
     tokenization = None
     if _TOKENIZER.value is not None:

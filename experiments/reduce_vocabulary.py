@@ -55,9 +55,8 @@ _TABLE = "embeddings.word_embeddings.weight"
 _HEADS = ("cls.", "vocab_")  # Of BERT and DistilBERT, which predict words.
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Reduces the encoder that the flags name."""
-  cli.no_arguments(argv)
   with cli.reported():
     model, output = pathlib.Path(_MODEL.value), pathlib.Path(_OUTPUT.value)
     before, after = reduce_vocabulary(model, pathlib.Path(_TEXTS.value), output)

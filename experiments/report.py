@@ -56,9 +56,8 @@ _MAPPED = ("vanilla", "lelp", "oracle")
 _MOST_MAPPED = 2000
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Reports the workdirs that the flags name."""
-  cli.no_arguments(argv)
   with cli.reported():
     paths = workdirs.parse_paths(str(_WORKDIR.value))
     output = cli.folder(_OUTPUT.value)

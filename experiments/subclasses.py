@@ -47,9 +47,8 @@ _SPLIT = flags.DEFINE_enum(
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Writes the pages of the cell that the flags name."""
-  cli.no_arguments(argv)
   with cli.reported():
     workdir = cli.folder(_WORKDIR.value)
     index = write_pages(

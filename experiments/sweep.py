@@ -44,9 +44,8 @@ _DRY_RUN = cli.dry_run_flags()
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Trains the sweep that the config describes."""
-  cli.no_arguments(argv)
   with cli.reported(_CONNECT):
     teachers = cli.folder(_TEACHERS.value)
     checkpoints = cli.checkpoint_folder(_CHECKPOINTS.value)

@@ -56,11 +56,6 @@ def test_only_checkpoints_may_be_in_a_bucket(tmp_path):
   assert str(cli.checkpoint_folder("~/x")) == os.path.expanduser("~/x")
 
 
-def test_arguments_without_a_flag_are_refused():
-  with pytest.raises(SystemExit, match="'extra'"):
-    cli.no_arguments(["main", "extra"])
-
-
 @pytest.mark.parametrize(
   ("flag", "message"),
   [
@@ -96,6 +91,9 @@ def test_a_config_that_is_not_required_may_be_missing(monkeypatch):
   config_flags.DEFINE_config_file("config", flag_values=values)
   monkeypatch.setattr(cli.flags, "FLAGS", values)
   assert cli._parsed(["plan"]) == ["plan"]
+  # Arguments without a flag are refused.
+  with pytest.raises(SystemExit, match="'extra'"):
+    cli._parsed(["plan", "extra"])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is on Linux.")

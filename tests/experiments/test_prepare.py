@@ -15,8 +15,8 @@ from tests.experiments.prepared_inputs import sst2
 _NO_TENSORFLOW = """
 import sys
 from experiments import cli, prepare
-def main(argv):
-  prepare.main(argv)
+def main():
+  prepare.main()
   assert "tensorflow" not in sys.modules
 cli.run(main)
 """

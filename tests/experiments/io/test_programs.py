@@ -30,7 +30,7 @@ def no_folder(monkeypatch, tmp_path):
 
 def test_commands_keep_their_programs(no_folder):
   with pytest.raises(SystemExit):
-    cli.run(lambda argv: None)
+    cli.run(lambda: None)
   assert jax.config.jax_compilation_cache_dir == str(no_folder)
   assert no_folder.is_dir()
 
