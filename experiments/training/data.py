@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 
 from experiments import specs
 from experiments.data import load
@@ -13,13 +14,13 @@ from experiments.data.dataset import Facts
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
+from experiments.data.tokenizer import load_tokenizer
 from experiments.distributed import processes
 from experiments.methods import method_named
 from experiments.methods.base import loss_statics
 from experiments.methods.base import LossSetup
 from experiments.methods.base import LossStatics
 from experiments.methods.base import Setup
-from experiments.training import pretrained
 from experiments.training.models import model_fns
 from lelp_jax.models import MODELS
 
@@ -55,22 +56,41 @@ def facts_of(
 def check_tokenizers(
   cell: specs.CellSpec, splits: Splits, workdir: pathlib.Path | None
 ) -> None:
-  """Raises ValueError if a pretrained model uses other tokens than the data."""
+  """Raises ValueError if a pretrained model uses other tokens than the data.
+
+  The tokenizer in the folder of the weights, if there is one, is applied to
+  some texts of the data.
+  """
   inputs = splits.train.get("inputs")
   if not isinstance(inputs, Ragged):
     return
   text_of = load.text_of(cell.data, workdir)
   if text_of is None:
     return
-  rows = range(min(_NUM_COMPARED, len(inputs)))
-  texts = [text_of(int(splits.train["ids"][row])) for row in rows]
-  tokens = [inputs[row] for row in rows]
   for path, model in (
     ("config.teacher", cell.teacher),
     ("config.student", cell.student),
   ):
-    if model.input_field == "inputs" and model.init != cell.data.tokenizer:
-      pretrained.check_tokenizer(path, model, texts, tokens)
+    if (
+      model.input_field != "inputs"
+      or MODELS[model.model].reads != "tokens"
+      or model.init in ("random", cell.data.tokenizer)
+    ):
+      continue
+    try:
+      own = load_tokenizer(model.init)
+    except (FileNotFoundError, ValueError):
+      continue  # There is no tokenizer, or the hub cannot be reached.
+    for row in range(min(_NUM_COMPARED, len(inputs))):
+      text, tokens = text_of(int(splits.train["ids"][row])), inputs[row]
+      # Encode with the length of the row, in case the text was cut.
+      (expected,) = own.encode([text], max_length=max(3, len(tokens)))
+      if not np.array_equal(expected, tokens):
+        raise ValueError(
+          f"{path}.init={model.init!r} comes with a tokenizer that gives other "
+          f"tokens than those of the data, as for the text {text[:60]!r}: set "
+          f"config.data.tokenizer={model.init!r}, or prepare the data with it."
+        )
 
 
 def check_tasks(

@@ -29,8 +29,8 @@ from flax.core import FrozenDict
 
 from experiments.data.dataset import Task
 from experiments.data.examples import label_name
-from experiments.data.tokenizer import load_tokenizer
 from experiments.io import checkpoints
+from experiments.io import digests
 from experiments.io import hub
 from experiments.io import json_files
 from experiments.io import safetensors_files
@@ -225,40 +225,6 @@ def check_head(
   )
 
 
-def check_tokenizer(
-  path: str,
-  spec: ModelSpec,
-  texts: Sequence[str],
-  tokens: Sequence[np.ndarray],
-) -> None:
-  """Raises ValueError if the data were tokenized differently from the weights.
-
-  The tokenizer in the folder of the weights, if there is one, is applied to
-  some texts of the data.
-
-  Args:
-    path: Section of the model in the config, for messages.
-    spec: The model.
-    texts: Some texts of the data.
-    tokens: Token ids of each text, as the model would read them.
-  """
-  if spec.init == "random" or MODELS[spec.model].reads != "tokens":
-    return
-  try:
-    own = load_tokenizer(spec.init)
-  except (FileNotFoundError, ValueError):
-    return  # There is no tokenizer, or the hub cannot be reached.
-  for text, row in zip(texts, tokens, strict=True):
-    # Encode with the length of the row, in case the text was cut.
-    (expected,) = own.encode([text], max_length=max(3, len(row)))
-    if not np.array_equal(expected, row):
-      raise ValueError(
-        f"{path}.init={spec.init!r} comes with a tokenizer that gives other "
-        f"tokens than those of the data, as for the text {text[:60]!r}: set "
-        f"config.data.tokenizer={spec.init!r}, or prepare the data with it."
-      )
-
-
 @functools.lru_cache(maxsize=2)  # One for the teacher and one for the student.
 def load_pretrained(
   init: str, model: str, options: FrozenDict[str, Any]
@@ -268,11 +234,12 @@ def load_pretrained(
   `init` may be the id of a model on the hub followed by "@" and a revision.
   """
   folder = _folder(init)
-  read = {"cell": _cell, "teacher": _teacher, "huggingface": _huggingface}
-  kind = _kind(folder)
-  params, model_state = read[kind](folder, model, options)
-  names = _class_names(_config(folder)) if kind == "huggingface" else ()
-  return Pretrained(params, model_state, weights_digest(init), names)
+  if (kind := _kind(folder)) == "huggingface":
+    weights = _huggingface(folder, model, options)
+    names = _class_names(_config(folder))
+  else:
+    weights, names = _finished(folder, kind, model, options), ()
+  return Pretrained(*weights, weights_digest(init), names)
 
 
 @functools.lru_cache(maxsize=8)
@@ -285,13 +252,11 @@ def weights_digest(init: str) -> str:
     # The seal of a checkpoint holds the digests of its files.
     names = {"cell": "student.msgpack", "teacher": "parameters/seal.json"}
     files = [folder / names[kind]]
-  digests = {}
-  for file in files:
-    with file.open("rb") as stream:
-      digests[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
-  if len(digests) == 1:
-    return digests[files[0].name]
-  lines = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+  found = [digests.of_file(file) for file in files]
+  if len(files) == 1:
+    return found[0]
+  pairs = zip(found, files, strict=True)
+  lines = "".join(f"{digest}  {file.name}\n" for digest, file in pairs)
   return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -337,24 +302,25 @@ def _config(folder: pathlib.Path) -> dict[str, Any]:
   return config
 
 
-def _cell(
-  folder: pathlib.Path, model: str, options: Mapping[str, Any]
+def _finished(
+  folder: pathlib.Path, kind: str, model: str, options: Mapping[str, Any]
 ) -> Weights:
-  """Reads the student of a finished cell."""
-  _check_run(folder, _config(folder).get("student"), model, options)
-  return Weights(*students.load_student(folder / "student.msgpack"))
-
-
-def _teacher(
-  folder: pathlib.Path, model: str, options: Mapping[str, Any]
-) -> Weights:
-  """Reads the parameters of a finished teacher."""
-  _check_run(folder, _config(folder).get("teacher"), model, options)
-  saved = checkpoints.load_tree(folder / "parameters")
+  """Reads the student of a finished cell, or the parameters of a teacher."""
+  saved = _config(folder).get("student" if kind == "cell" else "teacher")
+  if not saved:
+    raise ValueError(
+      f"{folder}/config.json describes no model, so it is not the config of a "
+      "cell or a teacher."
+    )
+  attributes = MODELS[saved["model"]].weight_attributes(**saved["options"])
+  _check_fit(folder, attributes, model, options)
+  if kind == "cell":
+    return Weights(*students.load_student(folder / "student.msgpack"))
+  tree = checkpoints.load_tree(folder / "parameters")
   # Drop the cell axis, which has length one.
-  saved = jax.tree.map(lambda x: x[0], saved)
+  tree = jax.tree.map(lambda x: x[0], tree)
   # An empty model state is not saved.
-  return Weights(saved["params"], saved.get("model_state", {}))
+  return Weights(tree["params"], tree.get("model_state", {}))
 
 
 def _huggingface(
@@ -407,25 +373,6 @@ def token_embeddings(params: Mapping[str, Any]) -> jax.Array | None:
   """
   table = params.get("encoder", {}).get("word_embeddings")
   return None if table is None else jnp.asarray(table["embedding"])
-
-
-def _check_run(
-  folder: pathlib.Path,
-  saved: Mapping[str, Any] | None,
-  model: str,
-  options: Mapping[str, Any],
-) -> None:
-  """Raises ValueError if the weights of a finished run do not fit a model.
-
-  `saved` is the model in the config of that run.
-  """
-  if not saved:
-    raise ValueError(
-      f"{folder}/config.json describes no model, so it is not the config of a "
-      "cell or a teacher."
-    )
-  attributes = MODELS[saved["model"]].weight_attributes(**saved["options"])
-  _check_fit(folder, attributes, model, options)
 
 
 def _check_fit(
