@@ -1,6 +1,5 @@
 """Statistics of a teacher from which methods prepare their targets."""
 
-import copy
 import dataclasses
 from collections.abc import Callable
 from collections.abc import Hashable
@@ -69,6 +68,7 @@ class Centroids:
   summary: dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class TeacherStatistics:
   """Lazily computed statistics of a teacher.
 
@@ -76,47 +76,26 @@ class TeacherStatistics:
   with the same teacher share them.
 
   Attributes:
+    compute_moments: Returns the class moments of the embeddings of the examples
+      that the subspaces are fitted to.
     head_kernel: Weights of the teacher's last layer, with D rows and one column
       per output.
+    compute_labels: Returns the labels of the students' training examples, int
+      ``[N]``.
+    compute_outputs: Returns the teacher's outputs on these, as NumPy arrays.
+    membership: `config.subspace.membership` (A-11).
     coordinates: Principal directions whose coordinates students get in place
       of embeddings, or None if they get embeddings.
+    kept: What has been computed.
   """
 
-  def __init__(
-    self,
-    moments: Callable[[], lelp_jax.ClassMoments],
-    head_kernel: jax.Array,
-    transfer_labels: Callable[[], np.ndarray],
-    transfer_outputs: Callable[[], Outputs],
-    *,
-    membership: str = "labels",
-  ):
-    """Stores functions that compute moments and outputs when they are needed.
-
-    Args:
-      moments: Returns the class moments of the embeddings of the examples that
-        the subspaces are fitted to.
-      head_kernel: See the attribute.
-      transfer_labels: Returns the labels of the students' training examples,
-        int ``[N]``.
-      transfer_outputs: Returns the teacher's outputs on these, as NumPy arrays.
-      membership: `config.subspace.membership` (A-11).
-    """
-    self.head_kernel = head_kernel
-    self.coordinates: lelp_jax.PrincipalDirections | None = None
-    self._compute_moments = moments
-    self._compute_transfer_labels = transfer_labels
-    self._compute_transfer_outputs = transfer_outputs
-    self._membership = membership
-    self._kept: dict[Hashable, Any] = {}
-
-  def in_coordinates(
-    self, principal: lelp_jax.PrincipalDirections
-  ) -> "TeacherStatistics":
-    """Returns the same statistics for students that get coordinates."""
-    other = copy.copy(self)
-    other.coordinates = principal
-    return other
+  compute_moments: Callable[[], lelp_jax.ClassMoments]
+  head_kernel: jax.Array
+  compute_labels: Callable[[], np.ndarray]
+  compute_outputs: Callable[[], Outputs]
+  membership: str = "labels"
+  coordinates: lelp_jax.PrincipalDirections | None = None
+  kept: dict[Hashable, Any] = dataclasses.field(default_factory=dict)
 
   @property
   def width(self) -> int:
@@ -126,7 +105,7 @@ class TeacherStatistics:
   @property
   def moments(self) -> lelp_jax.ClassMoments:
     """Class moments of the teacher's embeddings."""
-    return self._once("moments", self._compute_moments)
+    return self._once("moments", self.compute_moments)
 
   @property
   def transfer_labels(self) -> np.ndarray:
@@ -135,7 +114,7 @@ class TeacherStatistics:
     For an example without a label it is the class that the teacher predicts
     (A-11).
     """
-    return self._once("transfer labels", self._compute_transfer_labels)
+    return self._once("transfer labels", self.compute_labels)
 
   @property
   def transfer_classes(self) -> np.ndarray:
@@ -144,7 +123,7 @@ class TeacherStatistics:
     They are the labels or, with membership "teacher", the classes that the
     teacher predicts (A-11).
     """
-    if self._membership == "labels":
+    if self.membership == "labels":
       return self.transfer_labels
     return self._once(
       "transfer classes",
@@ -156,7 +135,7 @@ class TeacherStatistics:
   @property
   def transfer_outputs(self) -> Outputs:
     """The teacher's outputs on the students' training examples, in NumPy."""
-    return self._once("transfer outputs", self._compute_transfer_outputs)
+    return self._once("transfer outputs", self.compute_outputs)
 
   @property
   def means(self) -> jax.Array:
@@ -281,9 +260,9 @@ class TeacherStatistics:
 
   def _once(self, name: Hashable, compute: Callable[[], Any]) -> Any:
     """Returns the value of `compute`, which is called once per name."""
-    if name not in self._kept:
-      self._kept[name] = compute()
-    return self._kept[name]
+    if name not in self.kept:
+      self.kept[name] = compute()
+    return self.kept[name]
 
 
 def predicted_classes(

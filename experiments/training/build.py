@@ -219,14 +219,11 @@ def _with_teacher_outputs(
     arrays = cache.whole
   else:
     principal, cached = cache.coordinates(
-      statistics,
-      cell.subspace.used_null_space,
-      cell.teacher.num_coordinates,
-      cell.subspace.rtol,
-      cell.subspace.membership,
+      statistics, cell.subspace, cell.teacher.num_coordinates
     )
     arrays = {"embeddings": cached["coordinates"], "logits": cached["logits"]}
-    statistics = statistics.in_coordinates(principal)
+    # What is computed of the embeddings stays shared.
+    statistics = dataclasses.replace(statistics, coordinates=principal)
 
   def with_outputs(part: Arrays, *names: str) -> Arrays:
     rows = {f"teacher_{k}": cache.rows(arrays[k], part) for k in names}

@@ -36,6 +36,7 @@ from experiments.distributed import processes
 from experiments.io import array_files
 from experiments.io import digests
 from experiments.methods.statistics import TeacherStatistics
+from experiments.specs import SubspaceSpec
 from experiments.training.models import Weights
 from lelp_jax.models import Outputs
 
@@ -127,12 +128,7 @@ class TeacherCache:
     return arrays
 
   def coordinates(
-    self,
-    statistics: TeacherStatistics,
-    null_space: str,
-    size: int,
-    rtol: float,
-    membership: str,
+    self, statistics: TeacherStatistics, subspace: SubspaceSpec, size: int
   ) -> tuple[lelp_jax.PrincipalDirections, _Rows]:
     """Returns principal directions, and the coordinates of all examples.
 
@@ -140,17 +136,16 @@ class TeacherCache:
 
     Args:
       statistics: Statistics that the directions are computed from.
-      null_space: See `config.subspace`, as for the next two.
+      subspace: Null space, tolerance and membership of the directions.
       size: Number of directions per class.
-      rtol: Tolerance of the head's rank.
-      membership: How `statistics` assign examples to classes (A-11).
 
     Returns:
       The directions, and arrays "coordinates" ``[N, C * size]``, which take the
       place of embeddings, and "logits".
     """
-    suffix = ""
-    if membership == "teacher":  # Directions depend on the students' examples.
+    null_space, rtol, suffix = subspace.used_null_space, subspace.rtol, ""
+    if subspace.membership == "teacher":
+      # The directions depend on the students' examples.
       suffix = f"-teacher-{_digest(self.splits.transfer['ids'])}"
     name = f"coordinates-{null_space}-{size}{suffix}"
     if (name, rtol) in self._loaded:

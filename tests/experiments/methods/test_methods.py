@@ -236,9 +236,10 @@ def test_prediction_temperature_is_a_switch():
 
 
 def test_statistics_are_computed_once(statistics):
-  other = statistics.in_coordinates(
-    statistics.principal(num_directions=2, null_space="weights", rtol=5e-3)
+  principal = statistics.principal(
+    num_directions=2, null_space="weights", rtol=5e-3
   )
+  other = dataclasses.replace(statistics, coordinates=principal)
   assert other.moments is statistics.moments
   assert other.transfer_outputs is statistics.transfer_outputs
   spec = specs.ClusteringSpec(num_clusters=2)

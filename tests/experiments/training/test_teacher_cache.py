@@ -233,7 +233,8 @@ def test_directions_by_the_teacher_are_those_of_the_students_examples(
     part = changed(splits, transfer=few)
     cache = Encoder().cache(tmp_path, part, "coordinates")
     statistics = Encoder().statistics(cache, part)
-    cache.coordinates(statistics, "weights", 3, 5e-3, "teacher")
+    subspace = specs.SubspaceSpec(membership="teacher")
+    cache.coordinates(statistics, subspace, 3)
   (folder,) = tmp_path.iterdir()  # All examples are the same.
   assert len(list(folder.iterdir())) == 2
 
@@ -248,14 +249,14 @@ def test_coordinates_come_from_embeddings_where_those_are_cached(
     if mode == "cached":
       cache.on(splits.test)
     statistics = encoder.statistics(cache, splits)
-    found.append(cache.coordinates(statistics, "weights", 3, 5e-3, "labels"))
+    found.append(cache.coordinates(statistics, specs.SubspaceSpec(), 3))
     # Alone: once for the moments and once for the coordinates.
     assert encoder.seen == 53 + (11 if mode == "coordinates" else 0)
     # Read back, nothing runs, and the directions are those that were used.
     again = Encoder()
     cache = again.cache(tmp_path / name, splits, "coordinates")
     statistics = again.statistics(cache, splits)
-    read = cache.coordinates(statistics, "weights", 3, 5e-3, "labels")
+    read = cache.coordinates(statistics, specs.SubspaceSpec(), 3)
     assert again.seen == 0
     for one, other in zip(
       jax.tree.leaves(read), jax.tree.leaves(found[-1]), strict=True

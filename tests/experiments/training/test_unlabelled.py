@@ -184,17 +184,6 @@ def test_membership_by_the_teacher(config, tmp_path):
   np.testing.assert_array_equal(counts, np.bincount(predicted))
 
 
-@pytest.mark.slow  # The moments, of which all else is made, are tested above.
-@pytest.mark.parametrize("outputs", ["inline", "coordinates"])
-def test_membership_changes_the_subspaces(config, tmp_path, outputs):
-  config.teacher.outputs = outputs
-  config.subspace.membership = "teacher"
-  by_teacher, _ = train(config, tmp_path)
-  by_labels, _ = train(config, tmp_path, subspace__membership="labels")
-  assert by_teacher.variance_share != by_labels.variance_share
-  assert by_teacher.teacher.digest == by_labels.teacher.digest
-
-
 @pytest.mark.slow  # With labels: test_teacher_cache.py.
 def test_cached_and_inline_outputs_agree(config, tmp_path):
   found = {}
