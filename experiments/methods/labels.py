@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.data.dataset import Task
 from experiments.methods.base import class_nll
 from experiments.methods.base import Method
 from experiments.methods.base import Setup
@@ -61,11 +60,6 @@ def _dkd(inputs: LossInputs) -> Terms:
   return {"class_term": loss}
 
 
-def _dkd_same_as(setup: Setup) -> str | None:
-  """Returns "vanilla" for two classes, where DKD has no non-target term."""
-  return "vanilla" if setup.task.num_classes == 2 else None
-
-
 def _of_two_classes(remark: str) -> Callable[[Setup], str]:
   """Makes a `Method.remark` for tasks of two classes."""
   return lambda setup: "" if setup.task.num_classes > 2 else remark
@@ -83,24 +77,18 @@ def _oracle(inputs: LossInputs) -> Terms:
 
 
 def _oracle_num_subclasses(setup: Setup) -> int:
-  return int(np.bincount(_fine_to_class(setup.task)).max())
+  return int(np.bincount(np.asarray(setup.task.fine_to_class)).max())
 
 
 def _oracle_shared(setup: Setup) -> dict[str, Any]:
   """Assigns each fine label an output next to the others of its class."""
-  size, classes = setup.max_subclasses, _fine_to_class(setup.task)
+  size, classes = setup.max_subclasses, np.asarray(setup.task.fine_to_class)
   rank = np.array([np.sum(classes[:i] == c) for i, c in enumerate(classes)])
   members = np.bincount(classes, minlength=setup.task.num_classes)
   return {
     "output_of_fine_label": (classes * size + rank).astype(np.int32),
     "where": np.arange(size) < members[:, None],
   }
-
-
-def _fine_to_class(task: Task) -> np.ndarray:
-  if task.fine_to_class is None:
-    raise ValueError(f"Data set {task.name!r} has no fine labels.")
-  return np.asarray(task.fine_to_class)
 
 
 STANDARD = Method(
@@ -121,7 +109,8 @@ DKD = Method(
   ("loss.temperature", "loss.nontarget_weight"),
   with_hard_labels(_dkd),
   teacher_outputs="logits",
-  same_as=_dkd_same_as,
+  # With two classes DKD has no non-target term.
+  same_as=lambda setup: "vanilla" if setup.task.num_classes == 2 else None,
 )
 DIST = Method(
   "DIST",

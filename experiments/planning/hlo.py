@@ -109,8 +109,7 @@ def costs(text: str) -> Costs:
         total.unknown_loops += not times
       for called in _called(opcode, rest):
         total.add(totals[called], times or 1)
-  if entry is None:
-    raise ValueError("the text of the compiled program has no ENTRY.")
+  assert entry is not None, "the text has no ENTRY"
   return entry
 
 
