@@ -1,23 +1,14 @@
 """Reading jaxprs: what a CPU cannot show, since it ignores precision."""
 
 import jax
-
-
-def sub_jaxprs(params):
-  """Jaxprs among the parameters of an equation, closed or not."""
-  for value in params.values():
-    for item in value if isinstance(value, list | tuple) else [value]:
-      if hasattr(item, "eqns"):
-        yield item
-      elif hasattr(item, "jaxpr"):
-        yield item.jaxpr
+from jax.extend.core import jaxprs_in_params
 
 
 def equations(jaxpr):
   """All equations of a jaxpr and of those inside it."""
   for equation in jaxpr.eqns:
     yield equation
-    for inner in sub_jaxprs(equation.params):
+    for inner in jaxprs_in_params(equation.params):
       yield from equations(inner)
 
 

@@ -12,6 +12,8 @@ LOST = (
   "Run the same command again in all processes to continue from the last "
   "checkpoint."
 )
+# The address of process 0, the number of processes and the number of this one.
+_Given = tuple[str | None, int | None, int | None]
 # The error of `jax.distributed.initialize` where it detects no cluster.
 _NO_CLUSTER = "coordinator_address should be defined."
 # JAX's own timeout prints a page of C++ traces. It is set this much later than
@@ -44,12 +46,12 @@ def connect(
     ValueError: If an argument is invalid, or the connection fails.
   """
   given = (coordinator_address, num_processes, process_id)
-  _check(*given, timeout)
+  _check(given, timeout)
   if num_processes == 1 and coordinator_address is None:
     return
   # JAX's preemption service would handle SIGTERM in place of `signals`.
   jax.config.update("jax_enable_preemption_service", False)
-  watch = threading.Timer(timeout, _give_up, (*given, timeout))
+  watch = threading.Timer(timeout, _give_up, (given, timeout))
   watch.daemon = True
   watch.start()
   try:
@@ -100,13 +102,9 @@ def is_lost(error: Exception) -> bool:
   return jax.distributed.is_initialized() and "Gloo" in str(error)
 
 
-def _check(
-  coordinator_address: str | None,
-  num_processes: int | None,
-  process_id: int | None,
-  timeout: int,
-) -> None:
+def _check(given: _Given, timeout: int) -> None:
   """Raises ValueError if the flags of several processes are invalid."""
+  coordinator_address, num_processes, process_id = given
   if timeout < 1:
     raise ValueError(
       f"--initialization_timeout must be at least 1 second, got {timeout}."
@@ -133,13 +131,9 @@ def _check(
     )
 
 
-def _give_up(
-  coordinator_address: str | None,
-  num_processes: int | None,
-  process_id: int | None,
-  timeout: int,
-) -> None:
+def _give_up(given: _Given, timeout: int) -> None:
   """Ends this process. An exception would not reach its waiting main thread."""
+  coordinator_address, num_processes, process_id = given
   if coordinator_address is None:
     where, who = "the detected address", "one of those detected"
   else:

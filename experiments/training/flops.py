@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.extend.core import jaxprs_in_params
 
 
 def matmul_flops(function: Callable[..., Any], *arguments: Any) -> int:
@@ -39,15 +40,4 @@ def _of_equation(equation: Any) -> int:
     features = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
     return 2 * (kernel.size // features) * equation.outvars[0].aval.size
   times = params.get("length", 1) if name == "scan" else 1
-  return times * sum(_count(inner) for inner in _inner_jaxprs(params))
-
-
-def _inner_jaxprs(params: Any) -> list[Any]:
-  """Returns the jaxprs among the parameters of an equation."""
-  jaxprs = []
-  for value in params.values():
-    for item in value if isinstance(value, tuple | list) else (value,):
-      inner = getattr(item, "jaxpr", item)
-      if hasattr(inner, "eqns"):
-        jaxprs.append(inner)
-  return jaxprs
+  return times * sum(map(_count, jaxprs_in_params(params)))
