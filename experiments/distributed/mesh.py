@@ -180,11 +180,6 @@ def _same(tree: Tree) -> Tree:
   return tree
 
 
-def on_host(shapes: Any) -> Any:
-  """Returns NumPy arrays of some shapes and dtypes, to read files into."""
-  return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
-
-
 def over_cells(
   mesh: Mesh,
   mapped: bool,

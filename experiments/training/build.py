@@ -246,11 +246,9 @@ def _shapes(
   """Returns the shape of one example's inputs and embeddings, None for text."""
   names = [name for name in ("inputs", "embeddings") if name in arrays]
   return tuple(
-    (
-      name,
-      None if isinstance(arrays[name], Ragged) else arrays[name].shape[1:],
-    )
-    for name in names
+    (name, None if isinstance(array, Ragged) else array.shape[1:])
+    for name, array in arrays.items()
+    if name in ("inputs", "embeddings")
   )
 
 

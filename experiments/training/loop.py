@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
-from typing import TypeVar
 
 import jax
 import numpy as np
@@ -41,8 +40,6 @@ from experiments.training.types import Run
 from experiments.training.types import Trained
 from lelp_jax import metrics as metrics_lib
 from lelp_jax.train_step import TrainState
-
-Record = TypeVar("Record", results.TeacherResult, results.PretrainingResult)
 
 # A result lists this number of the most confident mistakes.
 _NUM_MISTAKES = 12
@@ -142,14 +139,14 @@ def train_once(
   run: Run,
   cell: CellSpec,
   folder: pathlib.Path,
-  kind: type[Record],
+  kind: type[results.Record],
   *,
   settings: dict[str, Any],
   kept: Callable[[TrainState], Any],
-  record: Callable[[Trained, float | None], Record],
+  record: Callable[[Trained, float | None], results.Record],
   label: str,
   watch: Watch | None = None,
-) -> tuple[Any, Record]:
+) -> tuple[Any, results.Record]:
   """Trains a stack of one cell once for all commands that share its folder.
 
   The first command trains it and the others wait for its result.
@@ -191,9 +188,8 @@ def train_once(
   shapes = jax.eval_shape(
     functools.partial(run.program.init, sizes=run.sizes), run.trials
   )
-  saved = checkpoints_lib.load_tree(
-    folder / "parameters", mesh_lib.on_host(kept(shapes))
-  )
+  like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), kept(shapes))
+  saved = checkpoints_lib.load_tree(folder / "parameters", like)
   # Drop the cell axis, which has length one.
   return jax.tree.map(lambda x: x[0], saved), results.read(folder, kind)
 

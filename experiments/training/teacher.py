@@ -64,7 +64,10 @@ def load_or_train(
     spec, weights, splits.task.scale, is_split=cell.split_teacher
   )
   kernel = model_fns(spec, 1).head(weights.params).kernel
-  own_model = _on_own_devices(model)
+  own_model = model
+  if jax.process_count() > 1:  # Processes compute the outputs of other rows.
+    devices = tuple(jax.local_devices())
+    own_model = dataclasses.replace(model, devices=devices)
   cache = TeacherCache(
     mode=cell.teacher.outputs,
     outputs=folder / "outputs",
@@ -187,16 +190,6 @@ def as_student(cell: CellSpec) -> CellSpec:
     data=dataclasses.replace(cell.data, shared_batch_order=False),
     student=model,
   )
-
-
-def _on_own_devices(model: FrozenModel) -> FrozenModel:
-  """Returns the model on this process's devices.
-
-  Processes compute the outputs of different rows.
-  """
-  if jax.process_count() == 1:
-    return model
-  return dataclasses.replace(model, devices=tuple(jax.local_devices()))
 
 
 def _labels(part: Arrays, task: Task, cache: TeacherCache) -> np.ndarray:
