@@ -36,7 +36,6 @@ from experiments.training import loop
 from experiments.training import teacher as teacher_lib
 from experiments.training.build import build_run
 from experiments.training.data import load_splits
-from experiments.training.monitor import MonitorSpec
 from experiments.training.types import Run
 
 _STEPS = 1000
@@ -124,7 +123,8 @@ def warm() -> dict[str, float]:
       trained = loop.train(
         make_run(some),
         checkpoint_directory=folder / "checkpoints",
-        monitoring=MonitorSpec(some, paths, ""),
+        metric_paths=paths,
+        label="",
       )
     return trained.states
 

@@ -10,14 +10,13 @@ import uuid
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-from typing import Protocol
-from typing import Self
-
-import numpy as np
+from typing import Union
 
 from experiments.io import json_files
 
 PathLike = str | os.PathLike[str]
+
+Writer = Union["MetricWriter", "_TensorBoard", "_WandB"]
 
 # The module that each value of config.loggers needs.
 _MODULES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
@@ -29,26 +28,18 @@ class MetricWriter:
   A line has the step, the wall time and scalars by name. It is in the file when
   `write` returns, so a killed process loses no lines. NaN and infinity are
   written as null, since JSON has neither.
-
-    with MetricWriter(workdir / "metrics.jsonl", resume_step=step) as writer:
-      writer.write(step, {"loss": loss, "accuracy": accuracy})
   """
 
-  def __init__(self, path: PathLike | None, resume_step: int | None = None):
+  def __init__(self, path: pathlib.Path, resume_step: int = 0):
     """Opens the file, and creates its folder.
 
     Args:
-      path: The file. None writes nothing.
+      path: The file.
       resume_step: The step from which the run continues. Lines of later steps
-        are deleted, since the run will write them again. None starts a new
-        file.
+        are deleted, since the run will write them again.
     """
-    self._file = None
-    if path is None:
-      return
-    path = pathlib.Path(path)
     kept = []
-    if resume_step is not None and path.exists():
+    if path.exists():
       kept = [m for m in _parse(path) if m["step"] <= resume_step]
     json_files.replace(path, "".join(_line(metrics) for metrics in kept))
     self._file = path.open("a", encoding="utf-8")
@@ -58,30 +49,17 @@ class MetricWriter:
 
     Args:
       step: The number of updates before the metrics were measured.
-      scalars: Numbers, or arrays of one element, by name.
+      scalars: Numbers by name.
     """
-    if self._file is None:
-      return
-    metrics: dict[str, Any] = {"step": int(step), "wall_time": time.time()}
-    for name, value in scalars.items():
-      if name in metrics:
-        raise ValueError(f"the metric name {name!r} is reserved.")
-      metrics[name] = _number(name, value)
+    metrics = {"step": step, "wall_time": time.time(), **scalars}
     with json_files.named(self._file.name):
-      self._file.write(_line(metrics))
+      self._file.write(_line(json_files.plain(metrics)))
       self._file.flush()
 
   def close(self) -> None:
-    """Closes the file; calling it again does nothing."""
-    if self._file is not None:
-      with json_files.named(self._file.name):
-        self._file.close()
-
-  def __enter__(self) -> Self:
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    self.close()
+    """Closes the file."""
+    with json_files.named(self._file.name):
+      self._file.close()
 
 
 def read_metrics(path: PathLike) -> list[dict[str, Any]]:
@@ -116,27 +94,6 @@ def _line(metrics: Mapping[str, Any]) -> str:
   return json.dumps(metrics, allow_nan=False) + "\n"
 
 
-def _number(name: str, value: Any) -> float | int | None:
-  """Converts a number, or an array of one element, to a number in JSON."""
-  array = np.asarray(value)
-  # These kinds are objects, strings, times and complex numbers.
-  if array.size != 1 or array.dtype.kind in "OUSMmc":
-    raise ValueError(
-      f"the metric {name!r} must be a single number, got {value!r}."
-    )
-  return json_files.plain(array.reshape(()))
-
-
-class Logger(Protocol):
-  """Interface of loggers, which get the same scalars as a `MetricWriter`."""
-
-  def write(self, step: int, scalars: Mapping[str, Any]) -> None:
-    """Logs the scalars of a step."""
-
-  def close(self) -> None:
-    """Finishes the log."""
-
-
 def check_loggers(names: Sequence[str]) -> None:
   """Raises ValueError for a logger that is unknown or not installed."""
   for name in names:
@@ -153,27 +110,31 @@ def check_loggers(names: Sequence[str]) -> None:
       ) from error
 
 
-def open_loggers(
+def open_writers(
+  path: pathlib.Path,
   names: Sequence[str],
-  folder: pathlib.Path,
   *,
   resume_step: int,
   config: Mapping[str, Any],
-) -> list[Logger]:
-  """Opens the loggers of a run. A resumed run continues its previous logs.
+) -> list[Writer]:
+  """Opens the file and the loggers of a run, which get the same scalars.
 
   Args:
+    path: The file of metrics, in the folder of the run.
     names: The values of config.loggers.
-    folder: The folder of the run.
-    resume_step: The step from which the run continues. Later steps are logged
-      again.
+    resume_step: The step from which the run continues, and with it its previous
+      logs. Later steps are logged again.
     config: The config as JSON data.
   """
+  folder = path.parent
   return [
-    _TensorBoard(folder, resume_step)
-    if name == "tensorboard"
-    else _WandB(folder, config)
-    for name in names
+    MetricWriter(path, resume_step),
+    *(
+      _TensorBoard(folder, resume_step)
+      if name == "tensorboard"
+      else _WandB(folder, config)
+      for name in names
+    ),
   ]
 
 

@@ -165,13 +165,10 @@ def abstract_run(
     train["labels"],
   )
   return Run(
+    cells=cells,
     spec=spec,
     program=build_program(spec, tuple(devices)),
-    trials=np.array([cell.trial for cell in cells], np.int32),
     sizes=sizes,
-    pretrained=None,
-    loss_params=None,
-    details=(),
     shared_targets=shared,
     targets=targets,
     hyperparameters={
@@ -179,7 +176,6 @@ def abstract_run(
       for name in method.scalars(first)
     },
     teacher=teacher if mode == "inline" else None,
-    split_teacher=first.split_teacher,
     data_seed=_shape(np.int32(0)),
     train=jax.tree.map(_shape, train)
     if spec.on_device

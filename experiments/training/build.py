@@ -87,9 +87,9 @@ def build_run(
         setup.teacher, shared_targets | own, np.asarray(train["fine_labels"])
       )
   return Run(
+    cells=cells,
     spec=spec,
     program=build_program(spec),
-    trials=np.array([cell.trial for cell in cells], np.int32),
     sizes=sizes,
     pretrained=Weights(start.params, start.model_state) if start else None,
     loss_params=loss_params,
@@ -101,7 +101,6 @@ def build_run(
     teacher=teacher.weights
     if teacher and teacher.outputs.mode == "inline"
     else None,
-    split_teacher=first.split_teacher,
     # Trials that share the order of their batches share its seed.
     data_seed=np.int32(0 if first.data.shared_batch_order else first.trial),
     train=arrays
@@ -244,7 +243,6 @@ def _shapes(
   arrays: Mapping[str, Any],
 ) -> tuple[tuple[str, tuple[int, ...] | None], ...]:
   """Returns the shape of one example's inputs and embeddings, None for text."""
-  names = [name for name in ("inputs", "embeddings") if name in arrays]
   return tuple(
     (name, None if isinstance(array, Ragged) else array.shape[1:])
     for name, array in arrays.items()

@@ -8,6 +8,7 @@ overhead, so its time is never scaled up to that of a step with more than 100
 times as many operations.
 """
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -20,15 +21,12 @@ from experiments.training.work import Work
 
 # Name of a training: "teacher" or "stack", and a digest.
 Name = tuple[str, str]
-# Called with the number of finished steps, the seconds since the last call, the
-# number of steps in that time, and whether a chunk has ended. Returns the
+# Called with the number of finished steps, the seconds per step and the seconds
+# before the first step; the times are None if they are not known. Returns the
 # seconds that the whole command has left, or None if they are not known yet or
 # this training is the last one.
-Watch = Callable[[int, float, int, bool], float | None]
+Watch = Callable[[int, float | None, float | None], float | None]
 
-# A first chunk is not used for an estimate before this many seconds, since most
-# of its time may be compilation.
-_PATIENCE = 30.0
 # The largest factor in operations by which the time of a step is scaled up.
 _MOST_SCALING = 100
 
@@ -55,7 +53,7 @@ class Forecast:
       print(f"To train: {self._contents}.", file=sys.stderr, flush=True)
 
   def watch(self, name: Name) -> Watch:
-    """Returns the function to call after each chunk of a training.
+    """Returns the function to call during a training, see `Watch`.
 
     Earlier trainings are dropped from the forecast: they are finished, or
     another command runs them.
@@ -64,60 +62,48 @@ class Forecast:
       names = list(self._ahead)
       for earlier in names[: names.index(name)]:
         del self._ahead[earlier]
-    calls: list[tuple[float, int]] = []  # Seconds and steps of each call.
 
     def watch(
-      step: int, seconds: float, length: int, is_whole: bool = True
+      step: int, rate: float | None, before: float | None
     ) -> float | None:
       if name not in self._ahead:
         return None
-      work, elapsed = self._ahead[name], time.monotonic() - self._start
-      is_first, rate = not calls, seconds / length
-      calls.append((seconds, length))
-      is_early = not is_whole or (not self._rates and elapsed < _PATIENCE)
-      if is_first and is_early:
-        return None  # Most of this time is compilation: wait for another call.
-      if not is_first:
-        # The rest of the first call's time passed before the first step.
-        self._before = max(0.0, calls[0][0] - rate * calls[0][1])
-        self._rates[work.flops] = rate
-      elif work.flops not in self._rates:
-        # The steps take at least a tenth of the time.
-        rate = max(seconds - self._before, seconds / 10) / length
-        self._rates[work.flops] = rate
-      rest = [w for key, w in self._ahead.items() if key != name]
-      if any(map(self._is_unknown, rest)):
-        return None
-      left = self._rates[work.flops] * (work.num_steps - step)
-      left += sum(map(self._seconds, rest))
+      if rate is not None:
+        self._rates[self._ahead[name].flops] = rate
+      if before is not None:
+        self._before = max(0.0, before)
+      left = 0.0
+      for key, work in self._ahead.items():
+        seconds = self._seconds(work, step if key == name else 0)
+        if seconds is None:
+          return None
+        left += seconds
       if not self._is_printed:
         self._is_printed = True
-        self._print(elapsed + left)
-      return left if rest else None
+        self._print(time.monotonic() - self._start + left)
+      return left if len(self._ahead) > 1 else None
 
     return watch
 
-  def _is_unknown(self, work: Work) -> bool:
-    """Returns whether no timed step is large enough to estimate this one."""
-    return work.flops > _MOST_SCALING * max(self._rates)
+  def _seconds(self, work: Work, step: int) -> float | None:
+    """Returns the estimated time of a training after a step.
 
-  def _seconds(self, work: Work) -> float:
-    """Returns the estimate for a training that has not begun."""
+    Returns None if no timed step is large enough for an estimate.
+    """
+    steps_left = work.num_steps - step
     if work.flops in self._rates:
-      return self._rates[work.flops] * work.num_steps
-    timed = min(self._rates, key=lambda flops: _ratio(flops, work.flops))
+      return self._rates[work.flops] * steps_left
+    if not self._rates or work.flops > _MOST_SCALING * max(self._rates):
+      return None
+    size = math.log(max(1, work.flops))
+    timed = min(self._rates, key=lambda x: abs(math.log(max(1, x)) - size))
     rate = self._rates[timed] * work.flops / max(1, timed)
-    return self._before + rate * work.num_steps
+    return self._before + rate * steps_left
 
   def _print(self, seconds: float) -> None:
     if processes.is_main_process():
       text = f"About {duration(seconds)} for {self._contents}."
       print(text, file=sys.stderr, flush=True)
-
-
-def _ratio(first: int, second: int) -> float:
-  """Returns the ratio of the larger to the smaller of two numbers."""
-  return max(first, second) / max(1, min(first, second))
 
 
 def duration(seconds: float) -> str:

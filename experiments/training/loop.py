@@ -15,6 +15,7 @@ import platform
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -29,11 +30,9 @@ from experiments.io import checkpoints as checkpoints_lib
 from experiments.io import json_files
 from experiments.io import locks
 from experiments.io import storage
-from experiments.specs import CellSpec
-from experiments.training import monitor as monitor_lib
 from experiments.training.forecast import Watch
 from experiments.training.inference import evaluation_batches
-from experiments.training.monitor import MonitorSpec
+from experiments.training.monitor import Monitor
 from experiments.training.states import num_parameters
 from experiments.training.step import FIRST_NONFINITE
 from experiments.training.types import Run
@@ -49,7 +48,9 @@ def train(
   run: Run,
   *,
   checkpoint_directory: pathlib.PurePath,
-  monitoring: MonitorSpec,
+  metric_paths: Sequence[pathlib.Path | None],
+  label: str,
+  watch: Watch | None = None,
 ) -> Trained:
   """Trains a stack to its last step, from its last checkpoint if it has one.
 
@@ -59,7 +60,9 @@ def train(
   Args:
     run: The stack.
     checkpoint_directory: Folder of its checkpoints.
-    monitoring: Settings of metrics and progress.
+    metric_paths: See `Monitor`, as for the next two.
+    label: Label of the progress display.
+    watch: Forecasts the time that the whole command has left.
 
   Returns:
     The states and the metrics of the last chunk.
@@ -94,9 +97,8 @@ def train(
       step, saved = restored
       states, metrics = saved["states"], saved["metrics"]
       train_metrics = mesh_lib.fetch(metrics, mesh)
-    processes.from_main(lambda: monitor_lib.clear_nonfinite(monitoring))
     monitor = stack.enter_context(
-      monitor_lib.Monitor(run, monitoring, step=step)
+      Monitor(run, metric_paths, label, step=step, watch=watch)
     )
     while step < num_steps:
       length = min(student.steps_per_chunk, num_steps - step)
@@ -114,11 +116,8 @@ def train(
         first_bad = mesh_lib.fetch(metrics.pop(FIRST_NONFINITE), mesh)
       if first_bad.any():
         checkpoints.close()
-        raise monitor_lib.nonfinite_error(
-          run,
-          first_bad,
-          monitoring,
-          saved=checkpoint_directory / f"{step}" if step else None,
+        raise monitor.nonfinite_error(
+          first_bad, checkpoint_directory / f"{step}" if step else None
         )
       train_metrics = mesh_lib.fetch(metrics, mesh)
       step += length
@@ -137,7 +136,6 @@ def train(
 
 def train_once(
   run: Run,
-  cell: CellSpec,
   folder: pathlib.Path,
   kind: type[results.Record],
   *,
@@ -153,7 +151,6 @@ def train_once(
 
   Args:
     run: The stack.
-    cell: Its cell.
     folder: Folder of the parameters, the record and the metrics.
     kind: Class of the record.
     settings: Contents of `config.json`.
@@ -161,7 +158,7 @@ def train_once(
     record: Makes the record from the trained stack and the seconds, None if
       the training was interrupted.
     label: Label of the progress display.
-    watch: See `MonitorSpec`.
+    watch: See `Monitor`.
 
   Returns:
     The saved part of the state, without the cell axis, and the record.
@@ -175,9 +172,9 @@ def train_once(
       trained = train(
         run,
         checkpoint_directory=folder / "checkpoints",
-        monitoring=MonitorSpec(
-          [cell], [folder / "metrics.jsonl"], label, watch
-        ),
+        metric_paths=[folder / "metrics.jsonl"],
+        label=label,
+        watch=watch,
       )
       checkpoints_lib.save_tree(folder / "parameters", kept(trained.states))
       seconds = round(time.monotonic() - start, 3)

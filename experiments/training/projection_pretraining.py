@@ -59,7 +59,6 @@ def load_or_train(
     return None, None  # The method has no projection here.
   return loop.train_once(
     run,
-    own,
     folder=directory / digest,
     kind=results.PretrainingResult,
     settings=fields,

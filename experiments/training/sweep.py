@@ -4,9 +4,9 @@ import collections
 import functools
 import pathlib
 import time
+from collections.abc import Hashable
 from collections.abc import Sequence
 from typing import Any
-from typing import NamedTuple
 
 import jax
 from etils import epath
@@ -37,20 +37,6 @@ from experiments.training.forecast import Name
 from experiments.training.forecast import Watch
 from experiments.training.inference import FrozenModel
 from experiments.training.models import Weights
-from experiments.training.monitor import MonitorSpec
-
-
-class _TeacherKey(NamedTuple):
-  """Everything that cells with the same `training.types.Teacher` share.
-
-  A `Teacher` also holds statistics of the examples that students see.
-  """
-
-  digest: str
-  outputs: str
-  data: specs.DataSpec
-  selection: str
-  membership: str
 
 
 def run_cells(
@@ -87,7 +73,7 @@ def run_cells(
   """
   by_teacher = collections.defaultdict(list)
   for cell in cells:
-    by_teacher[_teacher_key(cell)].append(cell)
+    by_teacher[_of_teacher(cell)].append(cell)
 
   teachers = teacher_directory or workdir / "teachers"
   grouped = stacks(cells)
@@ -96,17 +82,14 @@ def run_cells(
   forecast.announce()
 
   @functools.lru_cache(maxsize=1)
-  def load_teacher(key: _TeacherKey) -> teacher_lib.Teacher:
-    splits = data.load_splits(by_teacher[key][0], workdir)
+  def load_teacher(key: Hashable) -> teacher_lib.Teacher:
+    first = by_teacher[key][0]
+    splits = data.load_splits(first, workdir)
     data.check_data(by_teacher[key], splits)
-    data.check_tokenizers(by_teacher[key][0], splits, workdir)
-    teacher = teacher_lib.load_or_train(
-      by_teacher[key][0],
-      splits,
-      teachers,
-      forecast.watch(("teacher", key.digest)),
-    )
-    teacher_lib.check_above_chance(by_teacher[key][0], splits, teacher)
+    data.check_tokenizers(first, splits, workdir)
+    watch = forecast.watch(("teacher", identity.teacher_digest(first)))
+    teacher = teacher_lib.load_or_train(first, splits, teachers, watch)
+    teacher_lib.check_above_chance(first, splits, teacher)
     return teacher
 
   def run(stack: Stack, label: str) -> None:
@@ -116,7 +99,7 @@ def run_cells(
       # Fail before hours of work rather than at the first checkpoint.
       processes.from_main(lambda: storage.check_writable(elsewhere))
     checkpoints = resuming.checkpoint_folder(held, elsewhere)
-    teacher = load_teacher(_teacher_key(stack.cells[0]))
+    teacher = load_teacher(_of_teacher(stack.cells[0]))
     signals.stop_if_asked("the teacher is finished")
     watch = forecast.watch(("stack", stack.digest))
     _train_stack(stack, teacher, workdir, checkpoints, label, watch)
@@ -153,14 +136,13 @@ def _ahead(
   return ahead
 
 
-def _teacher_key(cell: specs.CellSpec) -> _TeacherKey:
-  return _TeacherKey(
-    digest=identity.teacher_digest(cell),
-    outputs=cell.teacher.outputs,
-    data=cell.data,
-    selection=cell.selection,
-    membership=cell.subspace.membership,
-  )
+def _of_teacher(cell: specs.CellSpec) -> Hashable:
+  """Returns everything that cells with the same `training.types.Teacher` share.
+
+  A `Teacher` also holds statistics of the examples that students see.
+  """
+  digest, outputs = identity.teacher_digest(cell), cell.teacher.outputs
+  return digest, outputs, cell.data, cell.selection, cell.subspace.membership
 
 
 def _train_stack(
@@ -196,7 +178,9 @@ def _train_stack(
   trained = loop.train(
     run,
     checkpoint_directory=checkpoints,
-    monitoring=MonitorSpec(stack.cells, metric_paths, label, watch),
+    metric_paths=metric_paths,
+    label=label,
+    watch=watch,
   )
   weights = list(states.students(run, trained.states))
   student = FrozenModel(

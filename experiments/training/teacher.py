@@ -48,7 +48,7 @@ def load_or_train(
     cell: The cell.
     splits: Its data.
     directory: Folder of teachers; each has a folder named by its digest.
-    watch: See `MonitorSpec`.
+    watch: See `Monitor`.
 
   Raises:
     ValueError: If the teacher with this digest was trained from other data or
@@ -124,7 +124,6 @@ def _trained(
   }
   saved, result = loop.train_once(
     run,
-    own,
     folder,
     results.TeacherResult,
     settings=identity.teacher_fields(cell),

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from experiments.distributed import mesh as mesh_lib
 from experiments.io import digests
 from experiments.methods.base import LossStatics
 from experiments.methods.statistics import TeacherStatistics
+from experiments.specs import CellSpec
 from experiments.specs import ModelSpec
 from experiments.specs import TeacherSpec
 from experiments.training.models import Weights
@@ -175,41 +177,34 @@ class Run:
   """A stack of cells, ready to be trained.
 
   Attributes:
+    cells: The cells.
     spec: Settings that its program is compiled for.
     program: The compiled functions.
-    trials: Seed of each cell, int32, ``[cells]``.
     sizes: S of each cell.
-    pretrained: Weights to start from, with or without a head, or None.
-    loss_params: Parameters of the loss to start from, or None.
-    details: Further fields of each cell's `results.CellResult`.
     shared_targets: See `StepInputs`, as for the next three.
     targets: Targets of each cell.
     hyperparameters: Scalars, ``[cells]`` each.
     teacher: Weights of the teacher, or None.
-    split_teacher: Whether each array of the teacher is divided over the devices
-      that share a batch, because it does not fit on one device.
     data_seed: Seed of batch order and augmentation, int32.
     train: Examples to train on: arrays for the devices, or a `Feed`.
     validation: Held-out examples, evaluated after each chunk.
     test: Examples evaluated at the end.
     fingerprint: Values that must be equal to continue a checkpoint.
-    example_ids: Ids of the training examples in their data set, int ``[N]``, or
-      None where these have none.
+    example_ids: Ids of the training examples in their data set, int ``[N]``.
     num_unlabelled: Number of the training examples that have no label.
+    pretrained: Weights to start from, with or without a head, or None.
+    loss_params: Parameters of the loss to start from, or None.
+    details: Further fields of each cell's `results.CellResult`.
   """
 
+  cells: Sequence[CellSpec]
   spec: ProgramSpec
   program: Program
-  trials: np.ndarray
   sizes: tuple[int, ...]
-  pretrained: Weights | None
-  loss_params: Any
-  details: tuple[dict[str, Any], ...]
   shared_targets: dict[str, Any]
   targets: dict[str, Any]
   hyperparameters: Mapping[str, np.ndarray]
   teacher: Weights | None
-  split_teacher: bool
   data_seed: np.int32
   train: Arrays | Feed
   validation: Arrays
@@ -217,6 +212,14 @@ class Run:
   fingerprint: Mapping[str, Any]
   example_ids: np.ndarray | None = None
   num_unlabelled: int = 0
+  pretrained: Weights | None = None
+  loss_params: Any = None
+  details: tuple[dict[str, Any], ...] = ()
+
+  @property
+  def trials(self) -> np.ndarray:
+    """Seed of each cell, int32, ``[cells]``."""
+    return np.array([cell.trial for cell in self.cells], np.int32)
 
   @functools.cached_property
   def inputs(self) -> StepInputs:
@@ -225,7 +228,7 @@ class Run:
     cells, everywhere = mesh_lib.cell_sharding(mesh), mesh_lib.replicated(mesh)
     return StepInputs(
       teacher=mesh_lib.place_split(self.teacher, mesh)
-      if self.split_teacher
+      if self.cells[0].split_teacher
       else mesh_lib.place(self.teacher, everywhere),
       shared_targets=mesh_lib.place(self.shared_targets, everywhere),
       targets=mesh_lib.place(self.targets, cells),

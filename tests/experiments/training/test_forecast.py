@@ -9,7 +9,7 @@ from experiments.training.work import Work
 TEACHER, FIRST, SECOND = ("teacher", "t"), ("stack", "a"), ("stack", "b")
 
 
-@pytest.fixture(name="clock")
+@pytest.fixture(name="clock", autouse=True)
 def fixture_clock(monkeypatch):
   now = [100.0]
   monkeypatch.setattr(forecast_lib.time, "monotonic", lambda: now[0])
@@ -17,7 +17,7 @@ def fixture_clock(monkeypatch):
 
 
 @pytest.fixture(name="forecast")
-def fixture_forecast(clock):
+def fixture_forecast():
   return Forecast(
     {
       TEACHER: Work(100, 1000),
@@ -41,61 +41,34 @@ def test_what_is_ahead_is_said_first(forecast, capsys):
 
 def test_the_time_is_said_once_as_soon_as_it_is_known(forecast, clock, capsys):
   watch = forecast.watch(TEACHER)
-  clock[0] += 21
-  assert watch(20, 21.0, 20) is None  # 20 s of it are the compilation.
+  assert watch(20, None, None) is None
   assert not capsys.readouterr().err
-  clock[0] += 1
+  clock[0] += 22
   # 60 steps of 50 ms; twice 400 steps of 250 ms and a compilation.
-  assert watch(40, 1.0, 20) == pytest.approx(3 + 2 * (100 + 20))
+  assert watch(40, 0.05, 20.0) == pytest.approx(3 + 2 * (100 + 20))
   assert capsys.readouterr().err.startswith("About 4 min for 1 teacher of 100")
-  clock[0] += 3
-  watch(100, 3.0, 60)
   # Stacks of one kind are compiled once. They are half as fast as forecast.
   watch = forecast.watch(FIRST)
-  watch(100, 70.0, 100)
-  assert watch(200, 50.0, 100) == pytest.approx(200 * 0.5 + 400 * 0.5)
-  assert forecast.watch(SECOND)(100, 50.0, 100) is None  # Nothing follows.
+  assert watch(100, None, None) == pytest.approx(300 * 0.25 + 20 + 20 + 100)
+  assert watch(200, 0.5, 20.0) == pytest.approx(200 * 0.5 + 400 * 0.5)
+  assert forecast.watch(SECOND)(100, 0.5, None) is None  # Nothing follows.
   assert not capsys.readouterr().err
 
 
-def test_a_first_chunk_of_minutes_has_to_do(forecast, clock, capsys):
-  clock[0] += 60
-  left = forecast.watch(TEACHER)(50, 60.0, 50)
-  assert left > 60
-  assert "About" in capsys.readouterr().err
-
-
-def test_a_part_of_a_first_chunk_tells_nothing_alone(forecast, clock, capsys):
-  watch = forecast.watch(TEACHER)
-  clock[0] += 60
-  assert watch(1, 60.0, 1, False) is None
-  assert not capsys.readouterr().err
-  clock[0] += 6
-  assert watch(3, 6.0, 2, False) == pytest.approx(97 * 3 + 2 * (57 + 400 * 15))
-  assert "About 3.5 h" in capsys.readouterr().err
-
-
-def test_a_small_step_says_nothing_of_a_much_larger_one(clock, capsys):
+def test_a_small_step_says_nothing_of_a_much_larger_one(capsys):
   small, middle, large = Work(10, 7), Work(10, 700), Work(10, 70_000)
   forecast = Forecast({FIRST: small, SECOND: middle, TEACHER: large})
-  clock[0] += 60
-  watch = forecast.watch(FIRST)
-  watch(5, 1.0, 5)
-  assert watch(10, 1.0, 5) is None
+  assert forecast.watch(FIRST)(10, 0.2, 0.0) is None
   assert not capsys.readouterr().err
-  watch = forecast.watch(SECOND)
-  watch(5, 2.0, 5)
   # The middle step takes 0.2 s, the large one 100 times as long.
-  assert watch(10, 1.0, 5) == pytest.approx(1 + 10 * 20)
+  assert forecast.watch(SECOND)(5, 0.2, 0.0) == pytest.approx(1 + 10 * 20)
   assert "About" in capsys.readouterr().err
 
 
-def test_trainings_of_others_are_not_ahead(forecast, clock):
-  del clock
-  assert forecast.watch(("teacher", "known"))(10, 1.0, 10) is None
-  watch = forecast.watch(SECOND)  # Others train the teacher and the first.
-  watch(100, 1.0, 100)
-  assert watch(200, 1.0, 100) is None
+def test_trainings_of_others_are_not_ahead(forecast):
+  assert forecast.watch(("teacher", "known"))(10, 0.1, 0.0) is None
+  # Others train the teacher and the first stack.
+  assert forecast.watch(SECOND)(200, 0.01, 0.0) is None
 
 
 @pytest.mark.parametrize(

@@ -93,47 +93,47 @@ def test_traces_of_several_processes_do_not_share_a_file(tmp_path, monkeypatch):
   assert found == tmp_path / "profile" / "process1"
 
 
-def test_slow_steps_of_a_first_chunk_are_timed(
-  tmp_path, teachers, unscanned, monkeypatch
-):
-  del unscanned
-  calls = []
-
-  class Forecast(sweep.Forecast):
-    def watch(self, name):
-      def watch(step, seconds, length, is_whole):
-        assert seconds > 0
-        calls.append((step, length, is_whole))
-
-      return watch
-
-  monkeypatch.setattr(sweep, "Forecast", Forecast)
-  monkeypatch.setattr(monitor, "_MIN_SECONDS", 0.0)
-  monkeypatch.setattr(monitor, "_NUM_TIMED", 1)
-  cell = tiny.cell("standard")
-  sweep.run_cells([cell], tmp_path, teacher_directory=teachers)
-  parts, chunks = [(1, 1, False), (2, 1, False)], [(4, 2, True)]
-  assert calls == [*parts, *chunks, (8, 4, True), (12, 4, True)]
-
-
-def test_steps_that_compile_again_do_not_slow_the_forecast(monkeypatch):
+@pytest.fixture
+def watched(monkeypatch):
+  """A monitor of 12 steps in 3 chunks, its clock, and calls of its watch."""
   now, calls = [0.0], []
   monkeypatch.setattr(monitor.time, "monotonic", lambda: now[0])
-
-  def watch(*arguments):
-    calls.append(arguments)
-
   cell = tiny.cell("standard")
   spec = types.SimpleNamespace(student=cell.student)
-  run: typing.Any = types.SimpleNamespace(spec=spec, train={})
-  made = monitor.Monitor(
-    run, monitor.MonitorSpec([cell], [None], "texts", watch), step=0
-  )
-  with made:
-    for seconds in (20.0, 0.5, 15.0, 0.5, 5.0, 0.5, 0.5, 0.5, 0.5, 0.5):
-      now[0] += seconds
-      made.after_step({})
-  assert calls == [(1, 20.0, 1, False), (9, 8 * 0.5, 8, False)]
+  run: typing.Any = types.SimpleNamespace(cells=[cell], spec=spec, train={})
+  with monitor.Monitor(
+    run, [None], "texts", step=0, watch=lambda *given: calls.append(given)
+  ) as made:
+    yield made, now, calls
+
+
+def chunk(made, now, step, seconds):
+  with made.chunk(step, 4):
+    now[0] += seconds
+  now[0] += 1.0  # The evaluation.
+  made.write(step + 4, {}, {"accuracy": np.ones(1)})
+
+
+def test_a_first_chunk_tells_nothing_unless_it_takes_long(watched):
+  chunk(*watched[:2], 0, 20.0)
+  chunk(*watched[:2], 4, 3.0)
+  assert watched[2] == [(4, None, None), (8, 1.0, 21.0 - 4.0)]
+
+
+def test_a_first_chunk_of_minutes_has_to_do(watched):
+  chunk(*watched[:2], 0, 59.0)
+  assert watched[2] == [(4, 15.0, None)]
+
+
+def test_slow_steps_of_a_first_chunk_are_timed(watched):
+  made, now, calls = watched
+  # Some steps compile again, which does not slow the forecast.
+  for seconds in (20.0, 0.5, 15.0, 0.5, 5.0, 0.5, 0.5, 0.5, 0.5, 0.5):
+    now[0] += seconds
+    made.after_step({})
+  assert calls == [(9, 0.5, 20.0 - 0.5)]
+  chunk(made, now, 0, 40.0)
+  assert calls[1:] == [(4, None, None)]
 
 
 # --- Losses and states that are not finite ------------------------------------
