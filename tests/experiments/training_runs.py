@@ -1,12 +1,18 @@
 """Runs of a few cells, their first step or chunk, and how two steps compare."""
 
 import dataclasses
+import os
+import signal
 
 import jax
 import numpy as np
 
 from experiments import specs
 from experiments.distributed import mesh as mesh_lib
+from experiments.io import checkpoints
+from experiments.io.json_files import read_json
+from experiments.io.metrics import read_metrics
+from experiments.training import step
 from experiments.training import teacher as teacher_lib
 from experiments.training.build import build_run
 from experiments.training.data import load_splits
@@ -58,6 +64,50 @@ def subclass_teacher(cell):
     subclass=specs.SubclassTeacherSpec(3, 0.1, 1.0),
   )
   return teacher_lib.as_student(dataclasses.replace(cell, teacher=teacher))
+
+
+def use_one_device(patch):
+  """Lets new programs run on the first device alone."""
+  step.build_program.cache_clear()
+  make_mesh = mesh_lib.make_mesh
+  patch.setattr(
+    mesh_lib, "make_mesh", lambda n, b, _: make_mesh(n, b, jax.devices()[:1])
+  )
+
+
+def interrupt(patch, is_due=lambda step: True):
+  """Sends SIGTERM whenever the state of a step that is due is saved."""
+  save = checkpoints.Checkpoints.save
+
+  def save_and_interrupt(self, step, state):
+    save(self, step, state)
+    if is_due(step):
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  patch.setattr(checkpoints.Checkpoints, "save", save_and_interrupt)
+
+
+def lines_without_times(path):
+  """The lines of a metrics file."""
+  return [
+    {k: v for k, v in line.items() if k != "wall_time" and k[:5] != "time/"}
+    for line in read_metrics(path)
+  ]
+
+
+def left(workdir):
+  """Everything that runs leave, by path, without times."""
+  found = {}
+  for path in sorted(workdir.glob("**/result.json")):
+    result = read_json(path)
+    result.get("stack", {}).pop("seconds", None)
+    result.pop("seconds")
+    found[str(path.relative_to(workdir))] = result
+  for path in sorted(workdir.glob("**/metrics.jsonl")):
+    found[str(path.relative_to(workdir))] = lines_without_times(path)
+  for path in sorted(workdir.glob("cells/**/student.msgpack")):
+    found[str(path.relative_to(workdir))] = path.read_bytes()
+  return found
 
 
 def initial(run):

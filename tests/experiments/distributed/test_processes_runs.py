@@ -12,11 +12,11 @@ from experiments.distributed import mesh as mesh_lib
 from experiments.distributed.signals import Interrupted
 from experiments.io import checkpoints
 from experiments.io.json_files import read_json
-from experiments.io.metrics import read_metrics
 from experiments.training import sweep
 from tests.experiments import disks
 from tests.experiments import processes
 from tests.experiments import tiny
+from tests.experiments.training_runs import lines_without_times
 
 # Two processes train for STEPS; runs that are killed at random, for LONG.
 STEPS, LONG, CHUNK = 24, 300, 3
@@ -96,11 +96,7 @@ def left(workdir):
   del result["stack"]["seconds"], result["seconds"]
   (student,) = workdir.glob("cells/**/student.msgpack")
   (metrics,) = workdir.glob("cells/**/metrics.jsonl")
-  lines = read_metrics(metrics)
-  for line in lines:
-    for name in [n for n in line if n == "wall_time" or n[:5] == "time/"]:
-      del line[name]
-  return result, student.read_bytes(), lines
+  return result, student.read_bytes(), lines_without_times(metrics)
 
 
 @pytest.mark.slow

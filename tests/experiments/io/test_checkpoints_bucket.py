@@ -1,13 +1,10 @@
 """Checkpoints in a bucket: the same as in a folder, without renames."""
 
 import importlib.util
-import os
-import signal
 
 import pytest
 
 from experiments.distributed.signals import Interrupted
-from experiments.io import checkpoints
 from experiments.io import storage
 from experiments.io.json_files import read_json
 from experiments.training import sweep
@@ -18,6 +15,7 @@ from tests.experiments.bucket_server import refuse
 from tests.experiments.bucket_server import Server
 from tests.experiments.io.test_checkpoints_processes import TOGETHER
 from tests.experiments.processes import run_together
+from tests.experiments.training_runs import interrupt
 from tests.experiments.training_states import assert_same
 from tests.experiments.training_states import open_at
 from tests.experiments.training_states import state_at
@@ -205,13 +203,7 @@ def test_a_run_interrupted_and_continued_repeats_the_bits_of_another(
   teachers, states = tmp_path / "teachers", storage.folder(RUN)
   teacher_lib.load_or_train(cell, load_splits(cell), teachers)
   with monkeypatch.context() as patch:
-    save = checkpoints.Checkpoints.save
-
-    def save_and_interrupt(self, step, state):
-      save(self, step, state)
-      os.kill(os.getpid(), signal.SIGTERM)
-
-    patch.setattr(checkpoints.Checkpoints, "save", save_and_interrupt)
+    interrupt(patch)
     with pytest.raises(
       Interrupted, match=r"step 4 is saved in gs://states/run/\w+"
     ):

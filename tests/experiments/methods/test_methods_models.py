@@ -12,7 +12,6 @@ from experiments.configs import validate
 from experiments.data.dataset import Ragged
 from experiments.data.dataset import Splits
 from experiments.data.dataset import Task
-from experiments.distributed import mesh as mesh_lib
 from experiments.methods import METHODS
 from experiments.training import teacher as teacher_lib
 from experiments.training.build import build_run
@@ -149,10 +148,7 @@ def _first_step(method, family, widths, folder):
 def _on_8_and_1(monkeypatch, *given):
   """The results of `_first_step` on eight devices and on one."""
   found = _first_step(*given)
-  meshes = mesh_lib.make_mesh
-  monkeypatch.setattr(
-    mesh_lib, "make_mesh", lambda n, b, _: meshes(n, b, jax.devices()[:1])
-  )
+  training_runs.use_one_device(monkeypatch)
   return found, _first_step(*given)
 
 

@@ -1,6 +1,5 @@
 """Several commands in one workdir, and dry runs."""
 
-import json
 import os
 import pathlib
 import signal
@@ -17,6 +16,7 @@ from experiments.io import locks
 from experiments.io.metrics import read_metrics
 from experiments.training import claims
 from tests.experiments import tiny
+from tests.experiments.training_runs import left
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -101,16 +101,6 @@ def _sweep(workdir, *flags):
   return process, pathlib.Path(log.name)
 
 
-def _left(workdir):
-  """Everything that a report reads, without times."""
-  found = {}
-  for path in sorted(workdir.glob("cells/**/result.json")):
-    result = json.loads(path.read_text())
-    del result["stack"]["seconds"], result["seconds"]
-    found[path.relative_to(workdir)] = result
-  return found
-
-
 @pytest.mark.slow
 def test_two_workers_of_which_one_is_killed_do_each_cell_once(tmp_path):
   only = "--only=split0"
@@ -125,7 +115,7 @@ def test_two_workers_of_which_one_is_killed_do_each_cell_once(tmp_path):
   first.kill()
   assert first.wait() == -signal.SIGKILL
   assert second.wait() == 0, other_log.read_text()
-  expected, found = _left(tmp_path / "alone"), _left(tmp_path / "both")
+  expected, found = left(tmp_path / "alone"), left(tmp_path / "both")
   assert len(expected) > 10
   assert found == expected
   for path in (tmp_path / "both").glob("cells/**/metrics.jsonl"):

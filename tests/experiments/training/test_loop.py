@@ -1,15 +1,12 @@
 """The loop: what a run leaves, what an interrupted one repeats."""
 
 import json
-import os
-import signal
 
 import numpy as np
 import pytest
 
 from experiments import results
 from experiments.distributed.signals import Interrupted
-from experiments.io import checkpoints
 from experiments.io.json_files import read_json
 from experiments.io.metrics import read_metrics
 from experiments.io.students import load_student
@@ -18,25 +15,7 @@ from experiments.training import sweep
 from experiments.training.inference import FrozenModel
 from experiments.training.models import Weights
 from tests.experiments import tiny
-
-
-def _finished(workdir):
-  """Everything a run leaves, without times."""
-  found = {}
-  for path in sorted(workdir.glob("**/result.json")):
-    result = read_json(path)
-    result.get("stack", {}).pop("seconds", None)
-    result.pop("seconds")
-    found[str(path.relative_to(workdir))] = result
-  for path in sorted(workdir.glob("**/metrics.jsonl")):
-    lines = read_metrics(path)
-    for line in lines:
-      for name in [n for n in line if n == "wall_time" or n[:5] == "time/"]:
-        del line[name]
-    found[str(path.relative_to(workdir))] = lines
-  for path in sorted(workdir.glob("cells/**/student.msgpack")):
-    found[str(path.relative_to(workdir))] = path.read_bytes()
-  return found
+from tests.experiments import training_runs
 
 
 # A bank, its normalizers and projections are states, too.
@@ -46,24 +25,23 @@ def _finished(workdir):
 def test_an_interrupted_run_repeats_the_bits(tmp_path, monkeypatch, method):
   cells = [tiny.cell(method, trial) for trial in (0, 1)]
   sweep.run_cells(cells, tmp_path / "whole")
-  save = checkpoints.Checkpoints.save
   interruptions = []
 
-  def save_and_interrupt(self, step, state):
-    save(self, step, state)
-    if step < cells[0].student.num_steps:
-      interruptions.append(step)
-      os.kill(os.getpid(), signal.SIGTERM)
+  def is_due(step):
+    is_last = step == cells[0].student.num_steps
+    interruptions.extend([] if is_last else [step])
+    return not is_last
 
   with monkeypatch.context() as patch:
-    patch.setattr(checkpoints.Checkpoints, "save", save_and_interrupt)
+    training_runs.interrupt(patch, is_due)
     for _ in range(4):
       with pytest.raises(Interrupted, match="step"):
         sweep.run_cells(cells, tmp_path / "cut")
     sweep.run_cells(cells, tmp_path / "cut")
   # Twice in the teacher and twice in the stack, each time further on.
   assert interruptions == [4, 8, 4, 8]
-  whole, cut = _finished(tmp_path / "whole"), _finished(tmp_path / "cut")
+  whole = training_runs.left(tmp_path / "whole")
+  cut = training_runs.left(tmp_path / "cut")
   assert whole == cut
   assert len(whole) == 2 + 2 * 3
 

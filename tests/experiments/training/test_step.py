@@ -20,6 +20,7 @@ from tests.experiments.training_runs import make_run
 from tests.experiments.training_runs import method_run
 from tests.experiments.training_runs import one_step
 from tests.experiments.training_runs import one_step_cell
+from tests.experiments.training_runs import use_one_device
 from tests.experiments.training_runs import vector
 
 
@@ -39,11 +40,7 @@ def test_8_devices_equal_1(teachers, monkeypatch):
   run = method_run(cell, teachers)
   assert run.program.mesh.devices.shape == (1, 8)
   found = loss_and_gradient(run)
-  step.build_program.cache_clear()
-  make_mesh = mesh_lib.make_mesh
-  monkeypatch.setattr(
-    mesh_lib, "make_mesh", lambda n, b, _: make_mesh(n, b, jax.devices()[:1])
-  )
+  use_one_device(monkeypatch)
   single = method_run(cell, teachers)
   step.build_program.cache_clear()
   assert single.program.mesh.devices.shape == (1, 1)
@@ -133,11 +130,7 @@ def test_mapped_cells_on_a_cpu_are_programs_and_equal_the_loop(
 
   looped, expected = results()
   assert looped.program.mesh.size > 1
-  step.build_program.cache_clear()
-  make_mesh = mesh_lib.make_mesh
-  monkeypatch.setattr(
-    mesh_lib, "make_mesh", lambda n, b, _: make_mesh(n, b, jax.devices()[:1])
-  )
+  use_one_device(monkeypatch)
   monkeypatch.setattr(step, "_is_scanned", lambda spec, mesh: False)
   monkeypatch.setattr(jax.lax, "map", None)
   apart, found = results()

@@ -1,9 +1,7 @@
 """Whole runs: results that are kept and shared, and checkpoints refused."""
 
 import dataclasses
-import os
 import shutil
-import signal
 
 import jax
 import numpy as np
@@ -17,7 +15,6 @@ from experiments import stacks
 from experiments.configs import validate
 from experiments.distributed import processes
 from experiments.distributed.signals import Interrupted
-from experiments.io import checkpoints
 from experiments.io import json_files
 from experiments.io import storage
 from experiments.training import claims
@@ -27,18 +24,7 @@ from experiments.training import sweep
 from experiments.training import teacher as teacher_lib
 from experiments.training.build import build_run
 from tests.experiments import tiny
-
-
-def _interrupted_at(monkeypatch, step):
-  """Sends SIGTERM as that step is saved, wherever it is."""
-  save = checkpoints.Checkpoints.save
-
-  def save_and_interrupt(self, at, state):
-    save(self, at, state)
-    if at == step:
-      os.kill(os.getpid(), signal.SIGTERM)
-
-  monkeypatch.setattr(checkpoints.Checkpoints, "save", save_and_interrupt)
+from tests.experiments.training_runs import interrupt
 
 
 def _read(folder):
@@ -73,7 +59,7 @@ def test_an_interrupt_in_the_last_chunk_stops_before_the_next_stack(
   found = [tiny.cell("standard"), tiny.cell("vanilla")]
   _load_or_train(found[0], tmp_path / "teachers")
   with monkeypatch.context() as patch:
-    _interrupted_at(patch, found[0].student.num_steps)
+    interrupt(patch, lambda step: step == found[0].student.num_steps)
     message = r"\[1/2\] split0 standard is finished"
     with pytest.raises(Interrupted, match=message):
       sweep.run_cells(found, tmp_path)
@@ -87,7 +73,7 @@ def test_checkpoints_elsewhere_are_continued_there_alone(tmp_path, monkeypatch):
   work = tmp_path / "work"
   _load_or_train(cell, work / "teachers")
   with monkeypatch.context() as patch:
-    _interrupted_at(patch, 8)
+    interrupt(patch, lambda step: step == 8)
     with pytest.raises(Interrupted, match="step 8"):
       sweep.run_cells([cell], work, checkpoint_directory=far)
   with pytest.raises(ValueError, match=f"--checkpoint_dir={far}"):
@@ -102,7 +88,7 @@ def test_a_half_trained_teacher_is_continued_by_another_cell(
   tmp_path, monkeypatch
 ):
   with monkeypatch.context() as patch:
-    _interrupted_at(patch, 4)
+    interrupt(patch, lambda step: step == 4)
     with pytest.raises(Interrupted, match="step 4"):
       sweep.run_cells([tiny.cell("vanilla")], tmp_path)
   other = tiny.cell("standard", trial=1)

@@ -1,7 +1,6 @@
 """Examples without a label: students learn from the teacher what they are."""
 
 import functools
-import signal
 
 import jax
 import numpy as np
@@ -13,7 +12,6 @@ from experiments import results
 from experiments import specs
 from experiments.configs import own
 from experiments.configs import validate
-from experiments.distributed import signals
 from experiments.io.students import load_student
 from experiments.methods import METHODS
 from experiments.training import data
@@ -200,25 +198,6 @@ def test_cached_and_inline_outputs_agree(config, tmp_path):
       other_params,
       params,
     )
-
-
-def test_an_interrupted_run_continues_to_the_same_student(
-  config, tmp_path, monkeypatch
-):
-  _, params = train(config, tmp_path / "a")
-
-  def stop(message, *, all_processes=True):
-    if message.startswith("step 8 "):
-      raise signals.Interrupted(signal.SIGTERM, message)
-
-  with monkeypatch.context() as patch:
-    patch.setattr(signals, "stop_if_asked", stop)
-    patch.setattr(signals, "requested", lambda: 15)
-    with pytest.raises(signals.Interrupted):
-      train(config, tmp_path / "b")
-  assert not list((tmp_path / "b").glob("cells/**/result.json"))
-  _, continued = train(config, tmp_path / "b")
-  assert same(params, continued)
 
 
 def test_hard_labels_are_those_that_exist(config, tmp_path):
