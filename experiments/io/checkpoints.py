@@ -174,16 +174,12 @@ class Checkpoints:
       if name.isdigit() and int(name) not in sealed:
         path = self._directory / name
         logging.warning("checkpoint %s is incomplete and is skipped.", path)
-    if sealed:
-      self._check_fingerprint(sealed[-1])
-    return sealed
-
-  def _check_fingerprint(self, step: int) -> None:
-    """Raises ValueError if a state has another fingerprint."""
+    if not sealed:
+      return []
     try:
-      saved = json_files.read_json(self._path(step) / SEAL)["fingerprint"]
+      saved = json_files.read_json(self._path(sealed[-1]) / SEAL)["fingerprint"]
     except (KeyError, TypeError, ValueError):
-      return  # The seal is damaged, so `restore` skips the state.
+      return sealed  # The seal is damaged, so `restore` skips the state.
     differences = json_files.differences(saved, self._fingerprint)
     if differences:
       raise ValueError(
@@ -191,6 +187,7 @@ class Checkpoints:
         "Use another --workdir or --checkpoint_dir, or delete the folder to "
         "start over."
       )
+    return sealed
 
   def _clear(self) -> None:
     """Deletes damaged states and incomplete states of killed runs."""

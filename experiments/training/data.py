@@ -137,9 +137,11 @@ def check_data(cells: Sequence[specs.CellSpec], splits: Splits) -> None:
   for cell in cells:
     teacher_width = width_of("config.teacher", cell.teacher)
     student_width = width_of("config.student", cell.student)
-    _check_augmentation("config.teacher", cell.teacher, splits)
-    _check_augmentation("config.student", cell.student, splits)
-    _check_batch_sizes(cell, splits.facts)
+    facts = splits.facts
+    needs_labels = method_named(cell.method).needs_labels
+    students = facts.num_labelled if needs_labels else facts.num_transfer
+    _check_training("config.teacher", cell.teacher, facts, facts.num_train)
+    _check_training("config.student", cell.student, facts, students)
     if cell.teacher.num_coordinates > teacher_width:
       raise ValueError(
         "config.teacher.num_coordinates must be at most the width of the "
@@ -151,31 +153,23 @@ def check_data(cells: Sequence[specs.CellSpec], splits: Splits) -> None:
     check_learned(cell.method, loss_statics(cell), student_width, teacher_width)
 
 
-def _check_augmentation(
-  path: str, model: specs.ModelSpec, splits: Splits
+def _check_training(
+  path: str, model: specs.ModelSpec, facts: Facts, num_examples: int
 ) -> None:
-  """Raises ValueError if a model augments data that are not images."""
-  if splits.task.image_shape is None and model.is_augmented:
+  """Raises ValueError if a model cannot be trained on its examples.
+
+  It may augment data that are not images, or the examples fill no batch.
+  """
+  if facts.task.image_shape is None and model.is_augmented:
     raise ValueError(
       f"{path}.max_shift and {path}.flip augment images, but these data have "
       "no images: set max_shift=0 and flip=False."
     )
-
-
-def _check_batch_sizes(cell: specs.CellSpec, facts: Facts) -> None:
-  """Raises ValueError if the training examples do not fill a batch."""
-  students = facts.num_transfer
-  if method_named(cell.method).needs_labels:
-    students = facts.num_labelled
-  for path, batch_size, size in (
-    ("config.teacher", cell.teacher.batch_size, facts.num_train),
-    ("config.student", cell.student.batch_size, students),
-  ):
-    if batch_size > size:
-      raise ValueError(
-        f"{path}.batch_size={batch_size} must be at most {size:,}, the number "
-        "of training examples."
-      )
+  if model.batch_size > num_examples:
+    raise ValueError(
+      f"{path}.batch_size={model.batch_size} must be at most {num_examples:,}, "
+      "the number of training examples."
+    )
 
 
 def _embedding_width(path: str, spec: specs.ModelSpec, splits: Splits) -> int:
@@ -184,20 +178,12 @@ def _embedding_width(path: str, spec: specs.ModelSpec, splits: Splits) -> int:
   Raises ValueError if the model cannot read the data.
   """
   model = model_fns(spec, 1)
-  parts = [
-    part[spec.input_field]
-    for part in (
-      splits.train,
-      splits.transfer,
-      splits.validation,
-      splits.test,
-    )
-    if spec.input_field in part
-  ]
+  field = spec.input_field
+  whole = (splits.train, splits.transfer, splits.validation, splits.test)
+  parts = [part[field] for part in whole if field in part]
   if not parts:
     raise ValueError(
-      f"{path}.input_field={spec.input_field!r}, but the data have no such "
-      "field."
+      f"{path}.input_field={field!r}, but the data have no such field."
     )
   architecture, are_texts = MODELS[spec.model], isinstance(parts[0], Ragged)
   if are_texts != (architecture.reads == "tokens"):
