@@ -115,16 +115,14 @@ def find_unreadable(
     channels that all images need: 1 if all are grey, otherwise 3.
   """
   pool = futures.ThreadPoolExecutor()
+  checked = tracked(
+    pool.map(_checked, encoded),
+    label="reading images",
+    unit="image",
+    total=len(encoded),
+  )
   try:
-    found = list(
-      tracked(
-        pool.map(_checked, encoded),
-        total=len(encoded),
-        label="reading images",
-        unit="image",
-        saved="nothing is written yet",
-      )
-    )
+    found = list(checked)
   finally:
     pool.shutdown(cancel_futures=True)
   channels = max((count for problem, count in found if not problem), default=1)

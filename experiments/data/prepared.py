@@ -432,13 +432,7 @@ def _flat(name: str, rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
 
 def _batches(split: str, values: Sequence[Any], size: int) -> Iterator[Any]:
   """Yields values in batches, with progress and handling of signals."""
-  iterator = tracked(
-    values,
-    total=len(values),
-    label=split,
-    unit="example",
-    saved="nothing is written yet",
-  )
+  iterator = tracked(values, label=split)
   while batch := list(itertools.islice(iterator, size)):
     yield batch
 

@@ -60,14 +60,7 @@ class TfdsExamples:
 
   def columns(self) -> dict[str, list[Any]]:
     """Returns the parts of all examples."""
-    examples = tracked(
-      self,
-      total=len(self),
-      label=self.name,
-      unit="example",
-      saved="nothing is written yet",
-    )
-    rows = list(examples)
+    rows = list(tracked(self, label=self.name))
     return {part: [row[part] for row in rows] for part in self._fields}
 
 

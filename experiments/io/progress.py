@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sized
 from typing import Any
 from typing import Self
 from typing import TypeVar
@@ -150,19 +151,17 @@ def _time(seconds: float) -> str:
 def tracked(
   items: Iterable[Item],
   *,
-  total: int,
   label: str,
-  unit: str,
-  saved: str,
+  unit: str = "example",
+  total: int | None = None,
 ) -> Iterator[Item]:
   """Yields the items of a long loop, prints progress and stops after signals.
 
   Args:
     items: The items.
-    total: The number of items, or an upper bound.
     label: The name of the work, one or two words.
     unit: The name of one item.
-    saved: A clause about the saved work, for the message after a signal.
+    total: The number of items, or an upper bound; by default their length.
 
   Yields:
     Each item.
@@ -170,11 +169,14 @@ def tracked(
   Raises:
     Interrupted: If this process received a signal in `signals.deferred`.
   """
+  if total is None:
+    assert isinstance(items, Sized)
+    total = len(items)
   with Progress(total, label=label, unit=unit) as progress:
     done = 0
     for number, item in enumerate(items):
       if number % _ITEMS_PER_UPDATE == 0:
-        signals.stop_if_asked(saved, all_processes=False)
+        signals.stop_if_asked("nothing is written yet", all_processes=False)
       yield item
       done += 1
       if done == _ITEMS_PER_UPDATE:

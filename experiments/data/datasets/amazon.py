@@ -147,7 +147,6 @@ def sample(
     total=per_category * len(categories),
     label="sampling",
     unit="review",
-    saved="nothing is written yet",
   ):
     headline = "" if text == "body" else f"{review.headline} "
     pool.append((place, review.stars, headline + review.body))

@@ -34,13 +34,7 @@ def _read_folders(paths: Mapping[str, pathlib.Path]) -> originals.Raw:
       for path in sorted(paths[f"{split}/{folder}"].glob("*.txt"), key=_number)
     ]
     texts = []
-    for path, _ in tracked(
-      files,
-      total=len(files),
-      label=f"reading {split}",
-      unit="review",
-      saved="nothing is written yet",
-    ):
+    for path, _ in tracked(files, label=f"reading {split}", unit="review"):
       with tables.reading(path):
         texts.append(path.read_bytes().decode())
     splits[split] = {"text": texts, "label": [label for _, label in files]}
