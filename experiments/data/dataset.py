@@ -99,14 +99,6 @@ class Task:
   image_shape: tuple[int, int, int] | None = None
   scale: float = 1.0
 
-  def __post_init__(self):
-    wrong = set(self.fine_to_class or ()) - set(range(self.num_classes))
-    if wrong:
-      raise ValueError(
-        f"fine_to_class of {self.name} must lie in [0, {self.num_classes}), "
-        f"got {sorted(wrong)}."
-      )
-
   def classes_of(self, labels: Any) -> np.ndarray:
     """Returns the class, int32, of each label of `Columns`."""
     classes = np.array(self.fine_to_class or range(self.num_classes), np.int32)

@@ -409,6 +409,6 @@ def reading(path: Path) -> Iterator[None]:
         "config.data.quoting=none if quotes have no meaning."
       ) from error
     reason = (str(error) or "it ends early").splitlines()[0].rstrip(".")
-    raise ValueError(
-      f"{path} is damaged, or not a {format_suffix(path)} file ({reason})."
-    ) from error
+    suffix = format_suffix(path)
+    kind = f"a {suffix} file" if suffix else "of the expected kind"
+    raise ValueError(f"{path} is damaged, or not {kind} ({reason}).") from error

@@ -5,7 +5,6 @@ The class of the two-class versions is ``y % 2``, where y is the original label
 """
 
 import functools
-import io
 import pathlib
 import pickle
 from collections.abc import Callable
@@ -130,16 +129,9 @@ def _unpickle(
 ) -> tuple[np.ndarray, list[int]]:
   """Reads a file of the Python version, without running code in it."""
   with tables.opened(path) as file:
-    data = file.read()
-  try:
     # Python 2 wrote the files, and its strings are bytes.
-    batch = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
+    batch = _ArrayUnpickler(file, encoding="bytes").load()
     rows, labels = batch[b"data"], list(batch[label_key.encode()])
-  except Exception as error:  # Damaged pickles raise errors of many types.
-    reason = str(error).splitlines()[0] if str(error) else "it ends early"
-    raise ValueError(
-      f"{path} is damaged, or not a file of this data set ({reason})"
-    ) from error
   expected = (len(labels), _IMAGE_BYTES)
   if getattr(rows, "shape", None) != expected or rows.dtype != np.uint8:
     raise ValueError(f"{path} does not hold uint8 images of shape {expected}")

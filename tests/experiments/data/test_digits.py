@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from experiments.data import dataset
 from experiments.data.datasets import digits
 
 SIZES = {"train": 1000, "transfer": 100, "validation": 297, "test": 500}
@@ -78,8 +77,3 @@ def test_the_seed_decides(splits):
 def test_sizes_that_do_not_add_up(name, size):
   with pytest.raises(ValueError, match=f"= 1797 .*{name}={size}"):
     digits.load(0, **{name: size})
-
-
-def test_a_task_checks_its_mapping():
-  with pytest.raises(ValueError, match=r"fine_to_class of x .*got \[2\]"):
-    dataset.Task("x", 2, (0, 1, 2))
