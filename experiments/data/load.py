@@ -12,7 +12,6 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-from typing import TypeVar
 
 import numpy as np
 
@@ -41,8 +40,6 @@ from experiments.data.tokenizer import tokenizer_content
 from experiments.distributed import processes
 from experiments.specs import DataSpec
 
-Made = TypeVar("Made")
-
 # Data sets without files. Those in READY are already divided; `divide` divides
 # those in MADE_UP.
 READY = {"digits": digits.load}
@@ -62,10 +59,9 @@ def load(
 
   A user's own files are prepared in `workdir`. `selection` is that of `divide`.
   """
-  if spec.dataset in READY and not spec.source:
-    return _made(READY, spec)
-  if spec.dataset in MADE_UP and not spec.source:
-    return divide(_made(MADE_UP, spec), spec, selection)
+  if spec.dataset in (*READY, *MADE_UP) and not spec.source:
+    made = _made(spec)
+    return made if isinstance(made, Splits) else divide(made, spec, selection)
   prepared = open_data(spec, workdir)
   if spec.source and processes.is_main_process():
     print(summary(prepared), file=sys.stderr, flush=True)
@@ -93,8 +89,9 @@ def text_of(
   return None if prepared.task.image_shape else prepared.text_of
 
 
-def _made(makers: Mapping[str, Callable[..., Made]], spec: DataSpec) -> Made:
+def _made(spec: DataSpec) -> Splits | Prepared:
   """Makes a data set without files."""
+  makers = {**READY, **MADE_UP}
   try:
     return makers[spec.dataset](**spec.options)
   except TypeError as error:

@@ -360,16 +360,20 @@ def _in_folder(
 ) -> dict[str, pathlib.Path] | None:
   """Returns the path of each file of a form, or None if a file is missing."""
   for folder in form.folders:
-    paths = {name: _existing(source / folder, name) for name in form.files}
-    found = {name: path for name, path in paths.items() if path is not None}
-    if len(found) == len(paths):
+    found = _existing(source / folder, form)
+    if len(found) == len(form.files):
       return found
   return None
 
 
-def _existing(folder: pathlib.Path, name: str) -> pathlib.Path | None:
-  paths = (folder / spelling for spelling in _spellings(name))
-  return next((path for path in paths if path.exists()), None)
+def _existing(folder: pathlib.Path, form: Form) -> dict[str, pathlib.Path]:
+  """Returns the path of each file of a form that exists."""
+  return {
+    name: folder / spelling
+    for name in form.files
+    for spelling in reversed(_spellings(name))
+    if (folder / spelling).exists()
+  }
 
 
 def _spellings(name: str) -> tuple[str, ...]:
@@ -381,9 +385,9 @@ def _missing(source: pathlib.Path, forms: Iterable[Form]) -> str:
   """Returns a message with the files that are missing."""
   for form in forms:
     for folder in form.folders:
-      lacking = [n for n in form.files if not _existing(source / folder, n)]
-      if len(lacking) < len(form.files):
-        return f"{source / folder} lacks {', '.join(lacking)} of {form.name}"
+      if found := _existing(source / folder, form):
+        lacking = ", ".join(name for name in form.files if name not in found)
+        return f"{source / folder} lacks {lacking} of {form.name}"
   return f"{source} holds no originals"
 
 

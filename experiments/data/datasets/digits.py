@@ -79,11 +79,8 @@ def _read() -> tuple[np.ndarray, np.ndarray]:
   scikit-learn's file, because importing scikit-learn takes most of a second.
   """
   found = importlib.util.find_spec("sklearn")
-  if found is None or found.origin is None:
-    raise FileNotFoundError(
-      "the data set 'digits' is a file of scikit-learn: pip install "
-      "scikit-learn."
-    )
+  assert found is not None
+  assert found.origin is not None
   folder = pathlib.Path(found.origin).parent
   path = folder / "datasets" / "data" / "digits.csv.gz"
   rows = np.loadtxt(path, dtype=np.uint8, delimiter=",")

@@ -215,6 +215,8 @@ def test_tasks():
     assert task.name == name
     assert len(task.class_names) == task.num_classes
     assert len(task.fine_names) == len(task.fine_to_class or ())
+    classes = {*range(task.num_classes)}
+    assert {*(task.fine_to_class or classes)} == classes
     assert set(dataset.published) == {"train", "test"}
     for split in dataset.published.values():
       assert len(split) == task.num_classes
