@@ -26,7 +26,6 @@ class Case:
     arrays: Arguments that are arrays or dataclasses of them; floats in float32.
     scalars: Arguments that are numbers and may be traced.
     options: Arguments that may not.
-    batch: Arguments with a leading batch axis.
     unread: Leaves of floats that do not reach the result.
     gradients: Arguments that gradients flow into.
     masked: For some leaves, which entries do not count: bool, of their shape.
@@ -40,7 +39,6 @@ class Case:
   arrays: dict[str, Any]
   scalars: dict[str, float] = dataclasses.field(default_factory=dict)
   options: dict[str, Any] = dataclasses.field(default_factory=dict)
-  batch: tuple[str, ...] = ()
   unread: tuple[str, ...] = ()
   gradients: tuple[str, ...] = ()
   masked: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -52,6 +50,15 @@ class Case:
   def arguments(self) -> dict[str, Any]:
     """All keyword arguments."""
     return {**self.arrays, **self.scalars, **self.options}
+
+  @property
+  def batch(self) -> tuple[str, ...]:
+    """Names of the arrays with a leading batch axis: of B rows or of 2 B."""
+    return tuple(
+      name
+      for name, x in self.arrays.items()
+      if np.shape(x)[:1] in ((B,), (2 * B,))
+    )
 
   def call(self, **arguments: Any) -> Any:
     """Calls the function with its options."""
@@ -140,7 +147,6 @@ def _of_classes(
     function,
     {**rows, **(arrays or {})},
     options={"num_classes": C, **(options or {})},
-    batch=tuple(rows),
     masked={
       "embeddings": np.broadcast_to(_HIDDEN[:, None], (B, D)),
       "labels": _HIDDEN,
@@ -159,7 +165,6 @@ def _split(function: Callable[..., Any]) -> Case:
       "where": _EXIST,
     },
     {"temperature": 2.0, "subclass_temperature": 0.5},
-    batch=("embeddings", "class_logits"),
     gradients=("embeddings", "class_logits"),
     masked={
       "subspaces.directions": np.broadcast_to(~_EXIST[..., None], (C, S, D)),
@@ -179,7 +184,6 @@ def _lelp(function: Callable[..., Any]) -> Case:
       "where": _EXIST,
     },
     {"temperature": 2.0},
-    batch=("student_logits", "teacher_log_probs"),
     gradients=("student_logits",),
     masked={
       "student_logits": np.broadcast_to(~_EXIST.ravel(), (B, C * S)),
@@ -207,7 +211,6 @@ def _pair(
     function,
     dict(zip(names, (rows, rows[::-1].copy()), strict=True)),
     scalars or {},
-    batch=names,
     gradients=names if kind == "projections" else names[:1],
     per_row=per_row,
     products=products,
@@ -215,11 +218,8 @@ def _pair(
 
 
 def _with(case: Case, **arrays: Any) -> Case:
-  """A case with further arrays, those of B rows in the batch."""
-  batch = tuple(name for name, x in arrays.items() if np.shape(x)[:1] == (B,))
-  return dataclasses.replace(
-    case, arrays={**case.arrays, **arrays}, batch=(*case.batch, *batch)
-  )
+  """A case with further arrays."""
+  return dataclasses.replace(case, arrays={**case.arrays, **arrays})
 
 
 _CASES = [
@@ -283,7 +283,6 @@ _CASES = [
       "where": np.arange(2 * B) != 5,
     },
     options=_FIT,
-    batch=("embeddings", "labels", "where"),
     products=True,
     composed=True,
   ),
@@ -304,7 +303,6 @@ _CASES = [
   Case(
     lelp_jax.project_off_head,
     {"embeddings": _normal(B, D), "head_kernel": _HEAD},
-    batch=("embeddings",),
     per_row=True,
     products=True,
   ),
@@ -314,7 +312,6 @@ _CASES = [
       "squared_distances": np.square(_normal(B, S)),
       "where": np.arange(S) < np.arange(B)[:, None] + 1,
     },
-    batch=("squared_distances", "where"),
   ),
   Case(
     lelp_jax.variance_share,
@@ -336,7 +333,6 @@ _CASES = [
   Case(
     lelp_jax.subspace_coordinates,
     {"embeddings": _normal(B, D), "subspaces": _SUBSPACES},
-    batch=("embeddings",),
     gradients=("embeddings",),
     per_row=True,
     products=True,
@@ -344,7 +340,6 @@ _CASES = [
   Case(
     lelp_jax.principal_coordinates,
     {"embeddings": _normal(B, D), "principal": _PRINCIPAL},
-    batch=("embeddings",),
     unread=("principal.variances", "principal.total_variance"),
     gradients=("embeddings",),
     per_row=True,
@@ -364,7 +359,6 @@ _CASES = [
     {"logits": _normal(B, C * S), "where": _EXIST},
     {"temperature": 2.0},
     {"num_classes": C},
-    batch=("logits",),
     gradients=("logits",),
     masked={"logits": np.broadcast_to(~_EXIST.ravel(), (B, C * S))},
     per_row=True,
@@ -400,7 +394,6 @@ _CASES = [
       "variance_logits": _normal(D),
     },
     {"floor": 1e-3},
-    batch=("predicted_mean", "teacher_embeddings"),
     gradients=("predicted_mean", "variance_logits"),
     per_row=True,
   ),
@@ -433,7 +426,6 @@ _CASES = [
   Case(
     baselines.unit_rows,
     {"vectors": _normal(B, D)},
-    batch=("vectors",),
     gradients=("vectors",),
     per_row=True,
   ),
@@ -441,7 +433,6 @@ _CASES = [
     baselines.subclass_auxiliary_loss,
     {"subclass_logits": _normal(B, C * S)},
     {"temperature": 0.5},
-    batch=("subclass_logits",),
     gradients=("subclass_logits",),
     products=True,
   ),
@@ -449,13 +440,11 @@ _CASES = [
   Case(
     metrics.Mean.of,
     {"values": _normal(B), "where": ~_HIDDEN},
-    batch=("values", "where"),
     masked={"values": _HIDDEN},
   ),
   Case(
     metrics.accuracy,
     {"class_log_probs": _normal(B, C), "labels": _LABELS},
-    batch=("class_log_probs", "labels"),
     per_row=True,
   ),
   Case(
@@ -464,22 +453,19 @@ _CASES = [
       "student_class_log_probs": _normal(B, C),
       "teacher_logits": _normal(B, C, seed=1),
     },
-    batch=("student_class_log_probs", "teacher_logits"),
     per_row=True,
   ),
-  Case(metrics.log_loss, _PREDICTIONS, batch=tuple(_PREDICTIONS), per_row=True),
+  Case(metrics.log_loss, _PREDICTIONS, per_row=True),
   # Examples with NaN are not counted.
   Case(
     metrics.confusion_matrix,
     _PREDICTIONS,
-    batch=tuple(_PREDICTIONS),
     unread=("class_log_probs",),
   ),
   Case(
     metrics.calibration_bins,
     _PREDICTIONS,
     options={"num_bins": 5},
-    batch=tuple(_PREDICTIONS),
     unread=("class_log_probs",),
   ),
   Case(metrics.macro_f1, {"confusion": _CONFUSION}),
@@ -489,14 +475,12 @@ _CASES = [
   Case(
     calibration.calibration_temperature,
     {"log_probs": 2 * _normal(B, C), "labels": _LABELS},
-    batch=("log_probs", "labels"),
   ),
   Case(
     calibration.calibrated_class_probs,
     {"logits": _normal(B, C * S)},
     {"temperature": 2.0, "calibration_temperature": 0.5},
     {"num_classes": C},
-    batch=("logits",),
     gradients=("logits",),
     per_row=True,
   ),

@@ -216,20 +216,6 @@ def test_optimizers_choose_the_parameters_of_the_loss_by_name(batch, teacher):
   )
 
 
-def test_train_step_is_a_function_of_the_key_and_the_step(batch):
-  _, state = start("mlp", TX)
-  step = train_step("mlp")
-
-  def loss_of(state):
-    return float(step(state, batch, {"weight": 1.0})[1]["loss"])
-
-  later = jax.tree.map(lambda x: x, state)
-  later = TrainState(**{**vars(later), "step": later.step + 1})
-  other = TrainState(**{**vars(state), "key": jax.random.key(5)})
-  assert loss_of(state) == loss_of(state)
-  assert len({loss_of(state), loss_of(later), loss_of(other)}) == 3
-
-
 def test_train_step_is_traced_once(batch):
   tx = optax.adamw(optax.cosine_decay_schedule(0.1, 10))
   model, state = start("cnn", tx)
