@@ -100,19 +100,15 @@ def chunk(run: Run, length: int) -> Callable[[], Any]:
   )
 
 
-def steps() -> dict[str, float]:
-  """Returns the seconds of the compiled steps alone."""
-  make_run, expanded = _runs()
-  singles = [chunk(make_run([cell]), _STEPS) for cell in expanded]
-  return _seconds(
-    chunk(make_run(expanded), _STEPS), functools.partial(_all, singles)
-  )
+def steps(make_run: Callable[[], Run], some: Sequence[CellSpec]) -> Any:
+  """Returns a function that takes the compiled steps of some cells."""
+  return chunk(make_run(), _STEPS)
 
 
-def warm() -> dict[str, float]:
-  """Returns the seconds of whole runs that this process has compiled."""
+def warm(make_run: Callable[[], Run], some: Sequence[CellSpec]) -> Any:
+  """Returns a function that makes whole runs of some cells."""
 
-  def train(some: Sequence[CellSpec]) -> Any:
+  def train() -> Any:
     with (
       tempfile.TemporaryDirectory() as name,
       signals.deferred(),
@@ -121,51 +117,50 @@ def warm() -> dict[str, float]:
       folder = pathlib.Path(name)
       paths = [folder / f"{i}.jsonl" for i, _ in enumerate(some)]
       trained = loop.train(
-        make_run(some),
+        make_run(),
         checkpoint_directory=folder / "checkpoints",
         metric_paths=paths,
         label="",
       )
     return trained.states
 
-  make_run, expanded = _runs()
-  singles = [functools.partial(train, [cell]) for cell in expanded]
-  return _seconds(
-    functools.partial(train, expanded), functools.partial(_all, singles)
-  )
+  return train
 
 
-def _runs() -> tuple[Callable[[Sequence[CellSpec]], Run], list[CellSpec]]:
-  """Returns a function that builds a run of some cells, and all cells."""
+def seconds(work: Callable[..., Callable[[], Any]]) -> dict[str, float]:
+  """Returns the seconds of the stack, and of its cells one by one.
+
+  Args:
+    work: Takes a function that builds a run, and its cells. The function that
+      it returns is timed, after this process has compiled what it calls.
+  """
   expanded = cells.expand(get_config())
   splits = load_splits(expanded[0])
   with tempfile.TemporaryDirectory() as name:
     teacher = teacher_lib.load_or_train(
       expanded[0], splits, pathlib.Path(name) / "teachers"
     )
-  make_run = functools.partial(
-    build_run, splits=splits, teacher=teacher, names=[]
+  build = functools.partial(build_run, splits=splits, teacher=teacher, names=[])
+  stack, *singles = (
+    work(functools.partial(build, some), some)
+    for some in (expanded, *([cell] for cell in expanded))
   )
-  return make_run, expanded
-
-
-def _seconds(
-  stack: Callable[[], Any], alone: Callable[[], Any]
-) -> dict[str, float]:
-  times = timing.milliseconds({"stack": stack, "alone": alone}, repeats=2)
+  times = timing.milliseconds(
+    {
+      "stack": stack,
+      "alone": lambda: [jax.block_until_ready(one()) for one in singles],
+    },
+    repeats=2,
+  )
   return {name: value / 1e3 for name, value in times.items()}
-
-
-def _all(functions: Sequence[Callable[[], Any]]) -> list[Any]:
-  return [jax.block_until_ready(function()) for function in functions]
 
 
 def rows(full: bool) -> Iterator[Row]:
   """Yields the times of the stack, with its cells one by one as reference."""
   count = 24 if full else 4
   for name, measure, target in (
-    ("compiled steps of a stack", steps, None),
-    ("runs of a stack", warm, 0.5),
+    ("compiled steps of a stack", functools.partial(seconds, steps), None),
+    ("runs of a stack", functools.partial(seconds, warm), 0.5),
     ("one sweep command", functools.partial(commands, count), 0.25),
   ):
     took = measure()
