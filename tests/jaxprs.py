@@ -33,10 +33,3 @@ def assert_highest(products):
     assert equation.params["precision"] in (highest, (highest, highest)), (
       equation
     )
-
-
-def assert_products_are_highest(function, *args):
-  """Asserts that a function has matrix products, all of precision HIGHEST."""
-  found = products(function, *args)
-  assert found, "no matrix product found: the test looks at nothing"
-  assert_highest(found)

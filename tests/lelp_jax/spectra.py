@@ -60,24 +60,19 @@ def moments_of(embeddings, labels):
 
 
 def moments_with_spectrum(rng, spectra, width):
-  """Moments of given spectra about random axes, one row of `spectra` a class.
-
-  Returns the moments and the float64 covariances.
-  """
+  """Moments of given spectra about random axes, one spectrum per class."""
   covariances = []
   for spectrum in spectra:
-    axes = np.linalg.qr(rng.normal(size=(width, width)))[0]
-    values = np.zeros(width)
-    values[: len(spectrum)] = spectrum
-    covariances.append(axes * values @ axes.T)
-  covariances = np.array(covariances)
+    axes = np.linalg.qr(rng.normal(size=(width, width)))[0][:, : len(spectrum)]
+    covariances.append(axes * spectrum @ axes.T)
   counts = np.arange(50.0, 50.0 + len(spectra))
-  moments = lelp_jax.ClassMoments(
+  return lelp_jax.ClassMoments(
     count=jnp.asarray(counts, jnp.float32),
     mean=jnp.asarray(rng.normal(size=(len(spectra), width)) + 3, jnp.float32),
-    scatter=jnp.asarray(covariances * counts[:, None, None], jnp.float32),
+    scatter=jnp.asarray(
+      np.array(covariances) * counts[:, None, None], jnp.float32
+    ),
   )
-  return moments, covariances
 
 
 def reference_principal(embeddings, labels, kept, num_directions):
@@ -87,10 +82,7 @@ def reference_principal(embeddings, labels, kept, num_directions):
     reference.principal_directions(scatter[c], count[c], kept, num_directions)
     for c in range(NUM_CLASSES)
   ]
-  return (
-    np.array([directions for directions, _ in pairs]),
-    np.array([variances for _, variances in pairs]),
-  )
+  return tuple(map(np.array, zip(*pairs, strict=True)))
 
 
 def quietly(function, *args, **kwargs):

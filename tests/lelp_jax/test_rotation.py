@@ -15,7 +15,7 @@ SPECTRA = np.array([[9.0, 4.0, 1.0, 0.25], [5.0, 4.0, 3.0, 2.0]])
 @pytest.fixture(scope="module")
 def principal():
   """Four principal directions in seven dimensions, of spectra SPECTRA."""
-  moments, _ = moments_with_spectrum(np.random.default_rng(0), SPECTRA, 7)
+  moments = moments_with_spectrum(np.random.default_rng(0), SPECTRA, 7)
   return lelp_jax.principal_directions(
     moments, num_directions=S, null_space="none"
   )

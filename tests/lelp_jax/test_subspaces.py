@@ -19,33 +19,28 @@ fit = partial(lelp_jax.fit_subspaces, num_subclasses=S)
 
 
 @pytest.mark.parametrize(
-  ("null_space", "rotation", "masked"),
+  "options",
   [
-    ("weights", "haar", False),
-    ("weights", "none", False),
-    ("none", "haar", False),
-    ("weights", "haar", True),
+    {},
+    {"null_space": "none", "num_subclasses": S + 3},
+    {"rotation": "none", "key": None},
+    {"where": np.arange(sum(spectra.COUNTS)) % 3 > 0},
+    {"normalization": "none"},
+    {"normalization": "per_direction"},
+    {"normalization": "per_direction", "rotation": "none"},
   ],
+  ids=lambda options: "-".join(options),
 )
-def test_fit_subspaces_matches_reference(
-  head, data, null_space, rotation, masked
-):
+def test_fit_subspaces_matches_reference(head, data, options):
   embeddings, labels = data
-  where = np.arange(len(labels)) % 3 > 0
-  s = S if null_space == "weights" else S + 3
-  subspaces = fit(
-    np.where(where[:, None], embeddings, np.nan) if masked else embeddings,
-    labels,
-    head,
-    num_subclasses=s,
-    key=jax.random.key(0) if rotation == "haar" else None,
-    null_space=null_space,
-    rotation=rotation,
-    where=where if masked else None,
+  where = options.get("where", np.ones(len(labels), bool))
+  padded = np.where(where[:, None], embeddings, np.float32(np.nan))
+  subspaces = fit(padded, labels, head, **{"key": jax.random.key(0), **options})
+  embeddings, labels = embeddings[where], labels[where]
+  s = options.get("num_subclasses", S)
+  _, kept = reference.head_bases(
+    head, WIDTH, options.get("null_space", "weights")
   )
-  if masked:
-    embeddings, labels = embeddings[where], labels[where]
-  _, kept = reference.head_bases(head, WIDTH, null_space)
   count, mean, scatter = reference.class_moments(
     embeddings, labels, NUM_CLASSES
   )
@@ -54,43 +49,21 @@ def test_fit_subspaces_matches_reference(
   spectra.assert_same_spans(subspaces.directions, directions)
   np.testing.assert_allclose(subspaces.means, mean, rtol=1e-5, atol=1e-5)
   for c in range(NUM_CLASSES):
-    # The random matrix is orthogonal up to one scalar. Given this matrix, the
+    # The random matrix is orthogonal up to scalars. Given this matrix, the
     # reference arrives at the same directions.
     mixed = np.asarray(subspaces.directions[c], np.float64) @ directions[c].T
-    matrix = mixed / np.linalg.norm(mixed[0])
+    matrix = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(s), atol=2e-4)
-    if rotation == "none":
+    if options.get("rotation") == "none":
       np.testing.assert_allclose(matrix, np.eye(s), atol=2e-4)
-    expected = reference.rotate_and_normalize(
-      directions[c], matrix, scatter[c], count[c]
-    )
+    rows, statistics = matrix @ directions[c], (scatter[c], count[c])
+    expected = {
+      "none": rows,
+      "max": reference.rotate_and_normalize(directions[c], matrix, *statistics),
+      "per_direction": rows
+      / np.sqrt(reference.variances_along(rows, *statistics))[:, None],
+    }[options.get("normalization", "max")]
     np.testing.assert_allclose(subspaces.directions[c], expected, atol=2e-4)
-
-
-@pytest.mark.parametrize("rotation", ["haar", "none"])
-def test_fit_subspaces_normalizations(head, moments, rotation):
-  maximum, per_direction, none = (
-    lelp_jax.fit_subspaces_from_moments(
-      moments,
-      head,
-      num_subclasses=S,
-      key=jax.random.key(5),
-      rotation=rotation,
-      normalization=normalization,
-    ).directions
-    for normalization in ("max", "per_direction", "none")
-  )
-  np.testing.assert_allclose(
-    spectra.gram(none), np.tile(np.eye(S), (3, 1, 1)), atol=1e-5
-  )
-  deviations = np.sqrt(spectra.variances_of(none, moments))
-  tolerance = {"rtol": 1e-4, "atol": 1e-6}
-  np.testing.assert_allclose(
-    maximum, none / deviations.max(1)[:, None, None], **tolerance
-  )
-  np.testing.assert_allclose(
-    per_direction, none / deviations[..., None], **tolerance
-  )
 
 
 def test_fit_subspaces_one_seed_one_answer(rng, head, data):
