@@ -35,6 +35,8 @@ from experiments.training import sweep
 from experiments.training.models import Weights
 
 _RECORD = "distill.json"
+# The folders that the steps before training write.
+_BEFORE_TRAINING = ("data", "teacher", "diagnosis", "initial", "tokenizer")
 _WIDTH = 100  # Columns of the terminal that tables may use.
 
 
@@ -112,7 +114,7 @@ def distill(request: Request) -> str:
 def _distill(request: Request, asked: Mapping[str, Any]) -> str:
   """Takes every step of a distillation that is not finished yet."""
   workdir = request.workdir
-  with teachers.undone_on_error(workdir, kept=("teachers",)):
+  with teachers.undone_on_error(workdir, _BEFORE_TRAINING):
     teacher, student = _prepared(request)
     kept = f"the teacher's outputs are in {teacher.folder}"
     signals.stop_if_asked(kept)

@@ -133,7 +133,7 @@ def prepare_teacher(
   data = dataclasses.replace(data, tokenizer="", embeddings="")
   folder = pathlib.Path(teacher).expanduser()
   training = _training(given, finetune_epochs)
-  with signals.deferred(), undone_on_error(workdir, ("teacher", "teachers")):
+  with signals.deferred(), undone_on_error(workdir, ("data",)):
     if folder.is_dir() and arrays_lib.is_arrays(folder):
       if finetune_epochs:
         raise ValueError(
@@ -176,25 +176,25 @@ def _training(
 
 @contextlib.contextmanager
 def undone_on_error(
-  workdir: pathlib.Path, kept: Collection[str]
+  workdir: pathlib.Path, written: Collection[str]
 ) -> Iterator[None]:
-  """Deletes what is new in a workdir if a flag or a file turns out to be wrong.
+  """Deletes new folders of a workdir if a flag or a file turns out to be wrong.
 
   The data are prepared before the teacher is compared with them. If they were
   kept, the next command would refuse corrected files.
 
   Args:
     workdir: The workdir.
-    kept: Names of folders that are not deleted, since they took long.
+    written: Names of the folders to delete, if they did not exist before.
+      Everything else in the workdir is kept.
   """
   new_folders = [x for x in (workdir, *workdir.parents) if not x.exists()]
-  before = {*workdir.glob("*")}
+  new = [workdir / x for x in written if not (workdir / x).exists()]
   try:
     yield
   except (FileNotFoundError, ValueError):
-    for path in {*workdir.glob("*")} - before:
-      if path.name not in kept:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in new:
+      shutil.rmtree(path, ignore_errors=True)
     # Folders that hold something are kept.
     with contextlib.suppress(OSError):
       for path in new_folders:

@@ -15,6 +15,7 @@ from experiments.configs import candidates
 from experiments.configs import validate
 from experiments.data import load
 from experiments.data.embeddings import open_embeddings
+from experiments.distillation import teachers
 from experiments.distillation.teachers import prepare_teacher
 from experiments.io import students
 from experiments.training import sweep
@@ -423,3 +424,17 @@ def test_fields_without_effect_are_refused(tmp_path, reviews, field, epochs):
     given={field: 1.0},
     finetune_epochs=epochs,
   )
+
+
+def test_a_mistake_only_deletes_new_folders_that_the_command_writes(tmp_path):
+  (tmp_path / "teacher").mkdir()
+
+  @teachers.undone_on_error(tmp_path, ("data", "teacher", "diagnosis"))
+  def make_a_mistake():
+    (tmp_path / "data").mkdir()
+    (tmp_path / "notes").mkdir()
+    raise ValueError("wrong")
+
+  with pytest.raises(ValueError, match="wrong"):
+    make_a_mistake()
+  assert {path.name for path in tmp_path.iterdir()} == {"teacher", "notes"}
