@@ -400,19 +400,30 @@ def _write_split(
   for name, array in arrays.items():
     array_files.write(folder / f"{name}.npy", array.shape, array.dtype, [array])
   if task.image_shape is not None:
-    shape = task.image_shape
     batches = (
-      # Grey images become colour images if the task has any.
-      np.broadcast_to(batch, (len(batch), *shape))
+      _stacked(split, task, batch)
       for batch in _batches(split, columns["image"], _IMAGES_AT_ONCE)
     )
-    size = (len(labels), *shape)
+    size = (len(labels), *task.image_shape)
     array_files.write(folder / "images.npy", size, np.uint8, batches)
   files = {
     path.name: {"bytes": path.stat().st_size, "sha256": digests.of_file(path)}
     for path in sorted(folder.iterdir())
   }
   return {"num_examples": len(labels), **counts, "files": files}
+
+
+def _stacked(split: str, task: Task, batch: Sequence[np.ndarray]) -> np.ndarray:
+  """Stacks images. Grey ones become colour images if the task has any."""
+  shape = task.image_shape
+  assert shape is not None
+  for image in batch:
+    if image.dtype != np.uint8 or image.shape not in (shape, (*shape[:2], 1)):
+      raise ValueError(
+        f"the images of {split} of {task.name} must be uint8 {[*shape]}, but "
+        f"one is {image.dtype} {[*image.shape]}."
+      )
+  return np.broadcast_to(np.stack(batch), (len(batch), *shape))
 
 
 def _counts(labels: np.ndarray, num_labels: int) -> list[int]:

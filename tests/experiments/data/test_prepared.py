@@ -153,8 +153,9 @@ def test_what_is_not_a_prepared_data_set_is_named(tmp_path):
     (
       IMAGES,
       {"image": np.zeros((4, 5, 4, 3), np.uint8)},
-      r"could not be broadcast .*\(2,4,5,3\)",
+      r"images of test of squares must be .*\[4, 5, 3\].* uint8 \[5, 4, 3\]",
     ),
+    (IMAGES, {"image": np.zeros((4, 4, 5, 3))}, r"float64 \[4, 5, 3\]"),
     (IMAGES, {"label": [0, 1, 2, 4]}, r"example 3 .*\[0, 4\), got 4"),
   ],
 )
