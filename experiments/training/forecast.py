@@ -68,10 +68,11 @@ class Forecast:
     ) -> float | None:
       if name not in self._ahead:
         return None
-      if rate is not None:
-        self._rates[self._ahead[name].flops] = rate
-      if before is not None:
-        self._before = max(0.0, before)
+      flops = self._ahead[name].flops
+      if rate is not None and before is not None:
+        self._rates[flops], self._before = rate, max(0.0, before)
+      elif rate is not None:  # It includes the time before the first step.
+        self._rates.setdefault(flops, rate)
       left = 0.0
       for key, work in self._ahead.items():
         seconds = self._seconds(work, step if key == name else 0)

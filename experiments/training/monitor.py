@@ -182,9 +182,9 @@ class Monitor:
       if self._before is None:
         self._before = first - rate * student.steps_per_chunk
       return self._watch(step, rate, self._before)
-    is_long = step == student.num_steps or first > _PATIENCE
-    is_timed = self._before is not None
-    return self._watch(step, rate if is_long and not is_timed else None, None)
+    is_whole = self._length == student.num_steps
+    is_used = (is_whole or first > _PATIENCE) and self._before is None
+    return self._watch(step, rate if is_used else None, None)
 
   def after_step(self, metrics: Mapping[str, jax.Array]) -> None:
     """Forecasts the time within a first chunk whose steps are slow."""

@@ -51,6 +51,8 @@ def test_the_time_is_said_once_as_soon_as_it_is_known(forecast, clock, capsys):
   watch = forecast.watch(FIRST)
   assert watch(100, None, None) == pytest.approx(300 * 0.25 + 20 + 20 + 100)
   assert watch(200, 0.5, 20.0) == pytest.approx(200 * 0.5 + 400 * 0.5)
+  # A rate that includes the compilation does not replace one that does not.
+  assert watch(300, 2.0, None) == pytest.approx(100 * 0.5 + 400 * 0.5)
   assert forecast.watch(SECOND)(100, 0.5, None) is None  # Nothing follows.
   assert not capsys.readouterr().err
 

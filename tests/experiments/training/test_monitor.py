@@ -120,6 +120,11 @@ def test_a_first_chunk_tells_nothing_unless_it_takes_long(watched):
   assert watched[2] == [(4, None, None), (8, 1.0, 21.0 - 4.0)]
 
 
+def test_the_rest_of_a_resumed_training_tells_nothing(watched):
+  chunk(*watched[:2], 8, 20.0)
+  assert watched[2] == [(12, None, None)]
+
+
 def test_a_first_chunk_of_minutes_has_to_do(watched):
   chunk(*watched[:2], 0, 59.0)
   assert watched[2] == [(4, 15.0, None)]
