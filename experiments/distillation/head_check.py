@@ -122,6 +122,12 @@ def _mistakes(
       f"embeddings.npy was saved before the {name} that precedes the last "
       "linear layer: save the inputs of that layer.",
     )
+  factor = (given * outputs).sum() / (given**2).sum()
+  yield (
+    factor * given,
+    f"the logits are {factor:.3g} times as large, as after a division by a "
+    "temperature: save them without it.",
+  )
   columns = distance.cdist(outputs.T, given.T).argmin(axis=1)
   yield (
     given[:, columns],

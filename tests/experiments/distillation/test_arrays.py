@@ -93,6 +93,7 @@ def noise(x):
     ("head_kernel", np.transpose, r"head_kernel.*transposed"),
     ("head_kernel", noise, "another checkpoint"),
     ("head_bias", lambda x: x[[1, 2, 0]], "not the bias of these logits"),
+    ("logits", lambda x: x / 4, "0.25 times as large"),
     ("logits", shuffled, "same rows in another order"),
     ("logits", lambda x: np.exp(log_softmax(x)), "holds probabilities"),
     ("logits", log_softmax, "logarithms of probabilities"),
