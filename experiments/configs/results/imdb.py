@@ -42,7 +42,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     max_length=given.max_length,
     num_epochs=0.5,
   )
-  # A step takes seconds on two cores, so checkpoints are frequent.
+  # A step takes seconds on two cores, so there is a checkpoint halfway.
   config.teacher.steps_per_chunk = 176
   # The attention over long texts is faster in batches that fit into the cache.
   config.teacher.eval_batch_size = 16
