@@ -193,7 +193,9 @@ def sweep_config(
   """
   model = values["student.model"]
   counts = np.bincount(labels[labels != NO_LABEL], minlength=num_classes)
-  settings = training_fields(model, len(labels), int(counts.sum()))
+  # Trials share the order of the batches, so that they train together.
+  settings: dict[str, Any] = {"data.shared_batch_order": True}
+  settings |= training_fields(model, len(labels), int(counts.sum()))
   if MODELS[model].reads == "image":
     # Convolutions of several cells in one program are ten times slower on CPUs.
     settings["stack.max_cells"] = 1

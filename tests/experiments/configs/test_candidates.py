@@ -75,6 +75,7 @@ def test_the_user_may_set_the_number_of_trials(num_trials):
   )
   assert config.sweep.num_trials == (num_trials or candidates.NUM_TRIALS)
   assert config.sweep.grid_trials == 1
+  assert config.data.shared_batch_order  # So that trials train together.
   with pytest.raises(ValueError, match=r"sweep\.grid_trials .* got 0"):
     candidates.sweep_config(
       {"student.model": "static", "sweep.grid_trials": 0},
