@@ -215,7 +215,6 @@ def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
     )
     if table
   )
-  null_space = questions.null_space_table(results)
   parts: dict[str, Iterable[Part | None]] = {
     "Result": [
       *draw(
@@ -240,26 +239,7 @@ def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
       ),
       *others,
     ],
-    "With and without the null space": [
-      null_space,
-      questions.null_space_sentence(results) if null_space else None,
-    ],
-    "Ensembles of random projections": [
-      questions.ensemble_table(results),
-      *draw(
-        "random_ensembles",
-        "Test accuracy over the number of random projections; LELP is level.",
-        questions.ensemble_picture,
-      ),
-    ],
-    "From few classes to many": [
-      *draw(
-        "num_classes",
-        "Test accuracy with CIFAR-100's classes merged into fewer.",
-        paper_figures.num_classes,
-      ),
-      questions.classes_table(results),
-    ],
+    **_question_parts(sweep),
     # Figure 5 varies two hyperparameters at once and has its own picture.
     "Sensitivity of LELP": []
     if results.name == "figure5"
@@ -293,6 +273,36 @@ def _sections(sweep: ReportedSweep) -> tuple[Section, ...]:
     for title, own in parts.items()
   )
   return tuple(section for section in sections if section.parts)
+
+
+def _question_parts(
+  sweep: ReportedSweep,
+) -> dict[str, Iterable[Part | None]]:
+  """Returns the parts of the sections that answer a single question each."""
+  results, draw = sweep.results, sweep.draw
+  null_space = questions.null_space_table(results)
+  return {
+    "With and without the null space": [
+      null_space,
+      questions.null_space_sentence(results) if null_space else None,
+    ],
+    "Ensembles of random projections": [
+      questions.ensemble_table(results),
+      *draw(
+        "random_ensembles",
+        "Test accuracy over the number of random projections; LELP is level.",
+        questions.ensemble_picture,
+      ),
+    ],
+    "From few classes to many": [
+      *draw(
+        "num_classes",
+        "Test accuracy with CIFAR-100's classes merged into fewer.",
+        paper_figures.num_classes,
+      ),
+      questions.classes_table(results),
+    ],
+  }
 
 
 def _figure(sweep: ReportedSweep) -> list[Picture]:

@@ -300,7 +300,7 @@ def subclass(temperature):
 
 
 def class_gap():
-  """Of the first row: between the log-sum-exps over the subclasses."""
+  """Returns the difference of both class log probabilities of a row."""
   logits, _ = golden_logits()
   log_probs = lelp_jax.class_log_probs(logits, num_classes=2, temperature=1.0)
   return log_probs[0, 1] - log_probs[0, 0]

@@ -1,4 +1,4 @@
-"""What single losses have of their own; the rest is in test_losses.py."""
+"""Tests properties of single losses; test_losses.py tests all of them."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What ALBERT and BERT compute, in inference and in training."""
+"""Tests the outputs of ALBERT and BERT, in inference and in training."""
 
 import dataclasses
 

@@ -83,7 +83,7 @@ def test_a_model_of_the_users_own_is_a_key_of_models():
 
 @pytest.fixture(name="bert")
 def fixture_bert():
-  """What a teacher with token embeddings has."""
+  """The fields of a teacher with token embeddings."""
   table = np.random.default_rng(0).standard_normal([50, 16], np.float32)
   return {"tokenizer": "some/tokenizer", "token_embeddings": table}
 
