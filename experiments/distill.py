@@ -34,6 +34,13 @@ _TOKENIZER = own_flags.string_flag(
   "The student's tokenizer: a tokenizer.json, a folder or a hub id. By default "
   "the teacher's; for a teacher of arrays, a new one of 8,000 word pieces.",
 )
+_EXPORT = flags.DEFINE_enum(
+  "export",
+  None,
+  candidates.METHODS,
+  "The method whose student is exported. By default held-out data choose it. A "
+  "finished command that is repeated with another value only exports again.",
+)
 _WORKDIR = cli.workdir_flag("Folder of everything that the command writes.")
 flags.adopt_module_key_flags(cli)  # So that --help shows them.
 flags.adopt_module_key_flags(own_flags)
@@ -54,6 +61,7 @@ def main() -> None:
       id_column=_OWN.id_column.value or "",
       labels=own_flags.names(_OWN.teacher_labels.value),
       tokenizer=own_flags.value_of(_TOKENIZER, "data.tokenizer", given) or "",
+      export=_EXPORT.value or "",
     )
     print(pipeline.distill(request), flush=True)
 

@@ -24,6 +24,8 @@ from lelp_jax.models import Cnn
 from lelp_jax.models import MODELS
 
 NUM_TRIALS = 5
+# The methods that `grids` compares.
+METHODS = ("standard", "vanilla", "lelp", "kmeans", "lelp_centroids")
 _BATCH = 128  # Batch size of recipes that do not set one.
 _CHUNKS = 8  # Number of evaluations, and of checkpoints, per training.
 

@@ -54,6 +54,7 @@ class Request:
     id_column: Value of --id_column; empty if it is not set.
     labels: Values of --teacher_labels; empty if it is not set.
     tokenizer: Value of --tokenizer; empty if it is not set.
+    export: Value of --export; empty if it is not set.
   """
 
   teacher: str
@@ -65,6 +66,7 @@ class Request:
   id_column: str = ""
   labels: Sequence[str] = ()
   tokenizer: str = ""
+  export: str = ""
 
   @functools.cached_property
   def data(self) -> specs.DataSpec:
@@ -73,7 +75,7 @@ class Request:
     return dataclasses.replace(spec, contents=load.contents(spec))
 
   def plain(self) -> dict[str, Any]:
-    """Returns everything that the results depend on, for `write_json`."""
+    """Returns everything that the training depends on, for `write_json`."""
     return {
       "teacher": self.teacher,
       "student": self.student.text,
@@ -89,7 +91,8 @@ class Request:
 def distill(request: Request) -> str:
   """Distils a teacher, and leaves the chosen student in the workdir.
 
-  A finished workdir is not trained again.
+  A finished workdir is not trained again. With another `export`, it only gets
+  another exported student, and a report with that student's scores.
 
   Args:
     request: The flags of the command.
@@ -105,13 +108,16 @@ def distill(request: Request) -> str:
   """
   asked = request.plain()
   record = _read_record(request.workdir, asked)
-  if record.get("summary"):
+  is_trained = bool(record.get("summary"))
+  if is_trained and record.get("export", "") == request.export:
     return record["summary"]
   with signals.deferred():
-    return _distill(request, asked)
+    return _distill(request, asked, is_trained)
 
 
-def _distill(request: Request, asked: Mapping[str, Any]) -> str:
+def _distill(
+  request: Request, asked: Mapping[str, Any], is_trained: bool
+) -> str:
   """Takes every step of a distillation that is not finished yet."""
   workdir = request.workdir
   with teachers.undone_on_error(workdir, _BEFORE_TRAINING):
@@ -128,12 +134,14 @@ def _distill(request: Request, asked: Mapping[str, Any]) -> str:
   json_files.write_json(workdir / _RECORD, {"asked": asked})
   first = search.first_stage(sweep_spec, cells)
   rows = len({cell.row for cell in cells})
-  _tell(
-    f"Training {len(first)} settings of {rows} methods, then "
-    f"{sweep_spec.num_trials} trials of each method's best setting on held-out "
-    f"data, {cells[0].student.num_steps:,} steps each, into {workdir}. You can "
-    "interrupt it at any time; the same command continues."
-  )
+  if not is_trained:
+    _tell(
+      f"Training {len(first)} settings of {rows} methods, then "
+      f"{sweep_spec.num_trials} trials of each method's best setting on "
+      f"held-out data, {cells[0].student.num_steps:,} steps each, into "
+      f"{workdir}. You can interrupt it at any time; the same command "
+      "continues."
+    )
   search.run(
     sweep_spec,
     cells,
@@ -142,9 +150,9 @@ def _distill(request: Request, asked: Mapping[str, Any]) -> str:
     lambda part, _, later: sweep.run_cells(part, workdir, later=later),
   )
   found = workdirs.load(workdir, workdir)
-  exported = _export(found, teacher, workdir)
+  exported = _export(found, teacher, workdir, request.export)
   summary = page.write(found, exported, teacher, findings, workdir)
-  done = {"asked": asked, "summary": summary}
+  done = {"asked": asked, "export": request.export, "summary": summary}
   json_files.write_json(workdir / _RECORD, done)
   return summary
 
@@ -258,9 +266,17 @@ def _export(
   found: SweepResults,
   teacher: teachers.TeacherArrays,
   workdir: pathlib.Path,
+  method: str,
 ) -> owner.Exported:
-  """Exports the student that held-out data choose to `student/`."""
-  chosen = verdict.chosen_cell(found)
+  """Exports the student that held-out data choose to `student/`.
+
+  Args:
+    found: The finished trials of the chosen setting of each method.
+    teacher: The teacher.
+    workdir: Folder of the run.
+    method: The method to choose from; "" chooses from all.
+  """
+  chosen = verdict.chosen_cell(found, method)
   folder = workdir / chosen.folder
   cell = specs.from_plain(json_files.read_json(folder / "config.json"))
   splits = data.load_splits(cell, workdir)

@@ -15,15 +15,21 @@ from experiments.reporting.sentence import in_sentence
 # A student does not replace the teacher if it loses more than this share of the
 # teacher's lead over always predicting the most frequent class.
 _MOST_LOST = 0.25
+_EXPORT_VANILLA = "--export=vanilla"
 
 
-def chosen_cell(found: SweepResults) -> FinishedCell:
-  """Returns the trial that held-out data choose among all methods.
+def chosen_cell(found: SweepResults, method: str = "") -> FinishedCell:
+  """Returns the trial that held-out data choose.
 
   The setting with the highest mean accuracy over its trials is chosen first,
   then its best trial; held-out loss decides between equals.
+
+  Args:
+    found: The finished trials.
+    method: The method to choose from; by default from all.
   """
-  cells = summarize_cells(found.cells, "heldout").cells
+  cells = [cell for cell in found.cells if method in ("", cell.method)]
+  cells = summarize_cells(cells, "heldout").cells
 
   def rank(cell: FinishedCell) -> tuple[float, float, int]:
     loss = cell.validation.loss
@@ -80,13 +86,13 @@ def recommendation(found: SweepResults, teacher_parameters: int | None) -> str:
     )
   if own.sign == 0:
     return (
-      f"Use the exported student, of {title}, or use vanilla distillation, "
-      f"which is simpler and as good: the difference of {_points(own)} is not "
-      f"distinguishable from zero ({end})."
+      f"Use the student of {title}, or that of vanilla distillation "
+      f"({_EXPORT_VANILLA}), which is simpler and as good: the difference of "
+      f"{_points(own)} is not distinguishable from zero ({end})."
     )
   return (
-    f"Use vanilla distillation: {title}, which held-out data chose and whose "
-    f"student is exported, differs from it by {_points(own)} ({end})."
+    f"Use vanilla distillation ({_EXPORT_VANILLA}): {title}, which held-out "
+    f"data chose, differs from it by {_points(own)} ({end})."
   )
 
 

@@ -53,6 +53,20 @@ class Run:
     return self.folder / "run"
 
 
+def try_few_settings(patch):
+  """Makes `experiments.distill` try two settings of two methods."""
+  few = {
+    "vanilla": {"loss": {"temperature": (2.0, 4.0)}},
+    # As many cells as there are trials to add: one compilation.
+    "lelp": {
+      "loss": {"temperature": (2.0, 4.0)},
+      "subspace": {"num_subclasses": 3},
+    },
+  }
+  patch.setattr(candidates, "NUM_TRIALS", 3)
+  patch.setattr(candidates, "grids", lambda **sizes: few)
+
+
 @pytest.fixture(name="run", scope="module")
 def finished(tmp_path_factory):
   folder = tmp_path_factory.mktemp("distill")
@@ -74,20 +88,8 @@ def finished(tmp_path_factory):
     os.kill(os.getpid(), signal.SIGTERM)
     return diagnose(*args)
 
-  def few(**sizes):
-    del sizes
-    return {
-      "vanilla": {"loss": {"temperature": (2.0, 4.0)}},
-      # As many cells as there are trials to add: one compilation.
-      "lelp": {
-        "loss": {"temperature": (2.0, 4.0)},
-        "subspace": {"num_subclasses": 3},
-      },
-    }
-
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(candidates, "NUM_TRIALS", 3)
-    patch.setattr(candidates, "grids", few)
+    try_few_settings(patch)
     patch.setattr(sweep, "run_cells", interrupted)
     patch.setattr(diagnosis, "diagnose", signalled)
     with pytest.raises(Interrupted) as stopped:
@@ -178,6 +180,25 @@ def test_a_finished_command_prints_its_result_again(run, monkeypatch):
   with pytest.raises(ValueError, match=r"num_steps: saved 6, now nothing") as e:
     pipeline.distill(request)
   assert "{}" not in str(e.value)
+
+
+def test_another_method_is_exported_without_training(run, monkeypatch):
+  try_few_settings(monkeypatch)
+  other = "vanilla" if "Exported: LELP" in run.summary else "lelp"
+  title = {"vanilla": "Vanilla distillation", "lelp": "LELP"}[other]
+  before = trials(run.workdir)
+  request = requests.request(run.folder, export=other)
+  summary = pipeline.distill(request)
+  assert f"\nExported: {title} (" in summary
+  card = run.workdir / "student" / "README.md"
+  assert f"| method | {title} |" in card.read_text()
+  assert f"of {title} in trial" in (
+    (run.workdir / "report" / "table.md").read_text()
+  )
+  assert pipeline.distill(request) == summary
+  assert pipeline.distill(requests.request(run.folder)) == run.summary
+  assert f"| method | {title} |" not in card.read_text()
+  assert trials(run.workdir) == before
 
 
 @pytest.mark.parametrize(
