@@ -303,7 +303,7 @@ def reported(connect: Callable[[], None] = lambda: None) -> Iterator[None]:
       if isinstance(error, OSError) and error.filename and error.strerror:
         text = f"{error.filename}: {error.strerror}."
       if any(os.strerror(number) in text for number in _FULL):
-        text = f"{text.rstrip('.')}. Make room; the same command continues."
+        text = f"{text.rstrip('.')}. Make room, and run the same command again."
       # The message may quote the contents of a damaged file.
       text = "".join(c if c.isprintable() else "?" for c in text)
       print(f"error: {text}", file=sys.stderr)

@@ -31,7 +31,7 @@ def test_a_full_disk_is_named(capsys):
   error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
   code, text = _reported(error, capsys)
   assert code == 1
-  assert "the same command continues" in text
+  assert "run the same command again" in text
 
 
 def test_an_interrupt_has_an_exit_code_of_its_own(capsys):

@@ -116,7 +116,7 @@ def test_a_run_on_a_full_disk_ends_in_one_line_and_continues(
     *_, line = done.stderr.splitlines()
     assert line.startswith("error: ")
     assert "No space left on device" in line
-    assert line.endswith(". Make room; the same command continues.")
+    assert line.endswith(". Make room, and run the same command again.")
     assert not list(workdir.glob("cells/**/result.json"))
     saved = checkpoints.last_step(next(workdir.glob("checkpoints/*")))
     assert saved >= 3 * CHUNK
