@@ -39,7 +39,8 @@ _EXPORT = flags.DEFINE_enum(
   None,
   candidates.METHODS,
   "The method whose student is exported. By default held-out data choose it. A "
-  "finished command that is repeated with another value only exports again.",
+  "finished command that is repeated with or without the flag exports again, "
+  "without training.",
 )
 _WORKDIR = cli.workdir_flag("Folder of everything that the command writes.")
 flags.adopt_module_key_flags(cli)  # So that --help shows them.

@@ -52,7 +52,9 @@ def write(
   sweep = sections.ReportedSweep(found, folder, teacher=size, exported=exported)
   document = sections.make_document([sweep])
   warnings = (f"Warning: {warning}" for warning in findings.warnings)
-  first = Section("Recommendation", (advice, findings.verdict, *warnings))
+  remark = verdict.remark_on_export(found, exported.cell)
+  said = (advice, remark) if remark else (advice,)
+  first = Section("Recommendation", (*said, findings.verdict, *warnings))
   document = Document(document.title, (first, *document.sections))
   render.write(document, [found], folder, _FORMATS)
   parts = owner.score_parts(found, teacher=size, exported=exported)
@@ -62,14 +64,18 @@ def write(
   setting = ", ".join(
     f"{name} {value}" for name, value in cell.hyperparameters.items()
   )
+  reason = (
+    "the best of its method on held-out data"
+    if remark
+    else "which held-out data chose"
+  )
   return "\n".join(
     [
       *texts,
-      advice,
+      *said,
       "",
       f"Exported: {found.method_title(cell.method)}"
-      f"{f' ({setting})' if setting else ''}, trial {cell.trial}, which "
-      "held-out data chose.",
+      f"{f' ({setting})' if setting else ''}, trial {cell.trial}, {reason}.",
       f"Report:   {folder / 'report.html'}",
       f"Student:  {workdir / 'student'}",
     ]
@@ -115,10 +121,10 @@ def card(
   facts = {k: str(v) for k, v in teacher.source.items() if v is not None}
   facts |= {"method": found.method_title(cell.method)}
   facts |= {str(k): str(v) for k, v in cell.hyperparameters.items()}
-  notes = [
-    verdict.recommendation(found, teacher.source.get("parameters")),
-    *cell.data_notes,
-  ]
+  advice = verdict.recommendation(found, teacher.source.get("parameters"))
+  # The recommendation is about the student that held-out data choose.
+  first = verdict.remark_on_export(found, cell) or advice
+  notes = [first, *cell.data_notes]
   return Card(data, facts, numbers, notes)
 
 

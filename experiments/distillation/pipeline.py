@@ -108,11 +108,10 @@ def distill(request: Request) -> str:
   """
   asked = request.plain()
   record = _read_record(request.workdir, asked)
-  is_trained = bool(record.get("summary"))
-  if is_trained and record.get("export", "") == request.export:
+  if record.get("summary") and record.get("export", "") == request.export:
     return record["summary"]
   with signals.deferred():
-    return _distill(request, asked, is_trained)
+    return _distill(request, asked, record.get("is_trained", False))
 
 
 def _distill(
@@ -131,30 +130,44 @@ def _distill(
     sweep_spec, cells = _cells(request, teacher, student)
     splits = data.load_splits(cells[0], workdir)
     data.check_data(cells, splits)
-  json_files.write_json(workdir / _RECORD, {"asked": asked})
-  first = search.first_stage(sweep_spec, cells)
-  rows = len({cell.row for cell in cells})
+  done = {"asked": asked, "is_trained": is_trained}
+  json_files.write_json(workdir / _RECORD, done)
   if not is_trained:
-    _tell(
-      f"Training {len(first)} settings of {rows} methods, then "
-      f"{sweep_spec.num_trials} trials of each method's best setting on "
-      f"held-out data, {cells[0].student.num_steps:,} steps each, into "
-      f"{workdir}. You can interrupt it at any time; the same command "
-      "continues."
+    _train(sweep_spec, cells, workdir)
+    done["is_trained"] = True
+    json_files.write_json(workdir / _RECORD, done)
+  found = workdirs.load(workdir, workdir)
+  if found.num_missing:
+    raise ValueError(
+      f"--workdir={workdir} has lost {found.num_missing} of its trials: use a "
+      "new folder."
     )
+  exported = _export(found, teacher, workdir, request.export)
+  summary = page.write(found, exported, teacher, findings, workdir)
+  done |= {"export": request.export, "summary": summary}
+  json_files.write_json(workdir / _RECORD, done)
+  return summary
+
+
+def _train(
+  spec: specs.SweepSpec, cells: Sequence[specs.CellSpec], workdir: pathlib.Path
+) -> None:
+  """Trains every setting, then the trials of each method's best one."""
+  first = search.first_stage(spec, cells)
+  rows = len({cell.row for cell in cells})
+  _tell(
+    f"Training {len(first)} settings of {rows} methods, then "
+    f"{spec.num_trials} trials of each method's best setting on held-out "
+    f"data, {cells[0].student.num_steps:,} steps each, into {workdir}. You can "
+    "interrupt it at any time; the same command continues."
+  )
   search.run(
-    sweep_spec,
+    spec,
     cells,
     lambda cell: data.load_splits(cell, workdir).task,
     workdir,
     lambda part, _, later: sweep.run_cells(part, workdir, later=later),
   )
-  found = workdirs.load(workdir, workdir)
-  exported = _export(found, teacher, workdir, request.export)
-  summary = page.write(found, exported, teacher, findings, workdir)
-  done = {"asked": asked, "export": request.export, "summary": summary}
-  json_files.write_json(workdir / _RECORD, done)
-  return summary
 
 
 # --- The record of a request --------------------------------------------------

@@ -39,6 +39,20 @@ def chosen_cell(found: SweepResults, method: str = "") -> FinishedCell:
   return min(cells, key=rank)
 
 
+def remark_on_export(found: SweepResults, exported: FinishedCell) -> str:
+  """Returns a sentence if held-out data chose another method, else ""."""
+  chosen = chosen_cell(found).method
+  if exported.method == chosen:
+    return ""
+  asked, other = (
+    in_sentence(found.method_title(m)) for m in (exported.method, chosen)
+  )
+  return (
+    f"The exported student is that of {asked}, which --export asked for. "
+    f"Without this flag it is that of {other}, which held-out data chose."
+  )
+
+
 def _points(value: Estimate) -> str:
   text = f"{value.mean:+.2f} points"
   if value.interval is None:

@@ -183,15 +183,17 @@ def test_a_finished_command_prints_its_result_again(run, monkeypatch):
 
 
 def test_another_method_is_exported_without_training(run, monkeypatch):
-  try_few_settings(monkeypatch)
+  monkeypatch.setattr(pipeline.search, "run", None)  # Nothing is trained.
   other = "vanilla" if "Exported: LELP" in run.summary else "lelp"
   title = {"vanilla": "Vanilla distillation", "lelp": "LELP"}[other]
   before = trials(run.workdir)
   request = requests.request(run.folder, export=other)
   summary = pipeline.distill(request)
   assert f"\nExported: {title} (" in summary
+  assert "which --export asked for" in summary
   card = run.workdir / "student" / "README.md"
   assert f"| method | {title} |" in card.read_text()
+  assert "which --export asked for" in card.read_text()
   assert f"of {title} in trial" in (
     (run.workdir / "report" / "table.md").read_text()
   )
