@@ -221,14 +221,15 @@ def reuse_freed_memory() -> None:
 
   On a CPU, XLA allocates the arrays of each step anew. By default glibc gets
   memory for large arrays from the kernel, which clears every page, and returns
-  it after the step. This took half of the training time of a static student.
+  it after the step. This took half of the training time of a static student,
+  and a tenth of that of a MiniLM.
   """
   libc = ctypes.CDLL(None) if sys.platform == "linux" else None
   if not hasattr(libc, "mallopt"):  # Not glibc.
     return
   for parameter, value in (
     (_M_MMAP_MAX, 0),
-    (_M_TRIM_THRESHOLD, 2**30),
+    (_M_TRIM_THRESHOLD, -1),  # Never.
     (_M_ARENA_MAX, 1),
   ):
     libc.mallopt(parameter, value)
