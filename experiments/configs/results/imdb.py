@@ -1,8 +1,8 @@
 r"""IMDb: MiniLM, fine-tuned for half an epoch, into small text students.
 
-Reviews are cut to 256 tokens; with `max_length=128` the teacher and its outputs
-take about half the time, an hour on two cores. The encoder keeps its whole
-vocabulary, which reviews use. The data are prepared as for `clinc.py`:
+Reviews are cut to 256 tokens. RESULTS.md has `max_length=128`, with which the
+teacher and its outputs take two hours on two cores, and half as long as with
+256. The encoder keeps its whole vocabulary, which reviews use. The data are prepared as for `clinc.py`:
 
   python -m experiments.sweep --workdir=runs/imdb-10 \
     --teacher_dir=runs/teachers \
