@@ -1,8 +1,8 @@
 r"""IMDb: MiniLM, fine-tuned for half an epoch, into small text students.
 
-Reviews are cut to 256 tokens. RESULTS.md has `max_length=128`, with which the
-teacher and its outputs take two hours on two cores, and half as long as with
-256. The encoder keeps its whole vocabulary, which reviews use. The data are prepared as for `clinc.py`:
+Reviews are cut to 256 tokens, when they are prepared. The teacher and its
+outputs take two hours on two cores. The encoder keeps its whole vocabulary,
+which reviews use. The data are prepared as for `clinc.py`:
 
   python -m experiments.sweep --workdir=runs/imdb-10 \
     --teacher_dir=runs/teachers \
@@ -29,17 +29,16 @@ def get_config(arg: str | None = None) -> ConfigDict:
   """Returns the config of a sweep.
 
   Args:
-    arg: ``max_length=``, the largest number of tokens of a review, and the
-      arguments of `common.parse_text`.
+    arg: The arguments of `common.parse_text`.
   """
-  given = common.parse_text(arg, share=10, encoder="minilm", max_length=256)
+  given = common.parse_text(arg, share=10, encoder="minilm")
   config = common.text_config(
     given,
     "lmrd",
     "IMDb",
     num_train=22_500,
     vocab_size=30_522,
-    max_length=given.max_length,
+    max_length=256,
     num_epochs=0.5,
   )
   # A step takes seconds on two cores, so there is a checkpoint halfway.
