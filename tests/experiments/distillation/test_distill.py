@@ -53,20 +53,6 @@ class Run:
     return self.folder / "run"
 
 
-def try_few_settings(patch):
-  """Makes `experiments.distill` try two settings of two methods."""
-  few = {
-    "vanilla": {"loss": {"temperature": (2.0, 4.0)}},
-    # As many cells as there are trials to add: one compilation.
-    "lelp": {
-      "loss": {"temperature": (2.0, 4.0)},
-      "subspace": {"num_subclasses": 3},
-    },
-  }
-  patch.setattr(candidates, "NUM_TRIALS", 3)
-  patch.setattr(candidates, "grids", lambda **sizes: few)
-
-
 @pytest.fixture(name="run", scope="module")
 def finished(tmp_path_factory):
   folder = tmp_path_factory.mktemp("distill")
@@ -88,8 +74,20 @@ def finished(tmp_path_factory):
     os.kill(os.getpid(), signal.SIGTERM)
     return diagnose(*args)
 
+  def few(**sizes):
+    del sizes
+    return {
+      "vanilla": {"loss": {"temperature": (2.0, 4.0)}},
+      # As many cells as there are trials to add: one compilation.
+      "lelp": {
+        "loss": {"temperature": (2.0, 4.0)},
+        "subspace": {"num_subclasses": 3},
+      },
+    }
+
   with pytest.MonkeyPatch.context() as patch:
-    try_few_settings(patch)
+    patch.setattr(candidates, "NUM_TRIALS", 3)
+    patch.setattr(candidates, "grids", few)
     patch.setattr(sweep, "run_cells", interrupted)
     patch.setattr(diagnosis, "diagnose", signalled)
     with pytest.raises(Interrupted) as stopped:
@@ -412,6 +410,13 @@ def minilm(transformers, folder):
   )
 
 
+def write_stars(path, texts, labels):
+  """Writes a table of reviews and their labels."""
+  with path.open("w", newline="") as file:
+    writer = csv.writer(file)
+    writer.writerows([("review", "stars"), *zip(texts, labels, strict=True)])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
   ("make", "rate", "num_steps", "least", "least_of_student"),
@@ -459,15 +464,10 @@ def test_a_classifier_of_torch(
   assert accuracy >= least
 
   names = ("negative", "positive")
-  for name, table in (
-    ("train", zip(texts, labels, strict=True)),
-    ("test", zip(test_texts, test_labels, strict=True)),
-  ):
-    with (tmp_path / f"{name}.csv").open("w", newline="") as file:
-      writer = csv.writer(file)
-      writer.writerows(
-        [("review", "stars"), *((x, names[y]) for x, y in table)]
-      )
+  write_stars(tmp_path / "train.csv", texts, [names[y] for y in labels])
+  write_stars(
+    tmp_path / "test.csv", test_texts, [names[y] for y in test_labels]
+  )
   own = (
     f"--teacher={tmp_path / 'bert'}",
     "--teacher_labels=negative,positive",
